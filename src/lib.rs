@@ -1,0 +1,1 @@
+//! FASTA in, exact ESM protein embeddings out.

@@ -1,0 +1,2 @@
+//! The `esm-embed` command.
+fn main() {}
