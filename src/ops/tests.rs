@@ -1,0 +1,456 @@
+//! Every kernel against a plain f64 reference, on every path that this processor has.
+
+use super::math::{Function, map};
+use super::*;
+use candle_core::{Device, Tensor};
+use std::convert::Infallible;
+
+fn paths() -> Vec<CpuPath> {
+    [CpuPath::Portable, CpuPath::Avx2, CpuPath::Avx512]
+        .into_iter()
+        .filter(|p| p.is_available())
+        .collect()
+}
+
+/// Reproducible numbers in −1 .. 1.
+fn numbers(seed: u64, len: usize) -> Vec<f32> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    (0..len)
+        .map(|_| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            (state >> 40) as f32 / (1u64 << 23) as f32 - 1.0
+        })
+        .collect()
+}
+
+fn tensor(values: &[f32], shape: &[usize]) -> Tensor {
+    Tensor::from_slice(values, shape, &Device::Cpu).unwrap()
+}
+
+fn values(t: &Tensor) -> Vec<f32> {
+    t.flatten_all().unwrap().to_vec1().unwrap()
+}
+
+fn pack(path: CpuPath, kind: WeightType, w: &[f32], b: &[f32], k: usize) -> Linear {
+    Linear::pack(path, kind, k, b.len(), b, |n, row: &mut [f32]| {
+        row.copy_from_slice(&w[n * k..(n + 1) * k]);
+        Ok::<_, Infallible>(())
+    })
+    .unwrap()
+}
+
+fn erf64(x: f64) -> f64 {
+    // Maclaurin series up to 3, the continued fraction of erfc beyond.
+    let a = x.abs();
+    let y = if a < 3.0 {
+        let (mut term, mut sum, mut n) = (a, a, 0.0);
+        while term.abs() > 1e-18 {
+            n += 1.0;
+            term *= -a * a / n;
+            sum += term / (2.0 * n + 1.0);
+        }
+        sum * 2.0 / std::f64::consts::PI.sqrt()
+    } else {
+        let mut f = a;
+        for n in (1..200).rev() {
+            f = a + f64::from(n) / 2.0 / f;
+        }
+        1.0 - (-a * a).exp() / std::f64::consts::PI.sqrt() / f
+    };
+    y.copysign(x)
+}
+
+/// Every 4099th f32 of the whole range, the specials, and a fine grid where it matters.
+fn arguments() -> Vec<f32> {
+    let mut all: Vec<f32> = (0..u32::MAX)
+        .step_by(4099)
+        .map(f32::from_bits)
+        .filter(|x| !x.is_nan())
+        .collect();
+    all.extend((-120_000..120_000).map(|i| i as f32 / 1000.0 + 1e-5));
+    all.extend([
+        0.0,
+        -0.0,
+        1e-45,
+        -1e-45,
+        f32::MIN_POSITIVE,
+        f32::MAX,
+        f32::MIN,
+    ]);
+    all
+}
+
+fn ulp(x: f64) -> f64 {
+    let x = (x.abs() as f32).max(f32::MIN_POSITIVE);
+    f64::from(f32::from_bits(x.to_bits() + 1)) - f64::from(x)
+}
+
+#[test]
+fn exp_keeps_its_stated_error_over_the_whole_range() {
+    for path in paths() {
+        let x = arguments();
+        let mut y = x.clone();
+        map(path, Function::Exp, &mut y);
+        for (x, y) in x.iter().zip(&y) {
+            let want = f64::from(*x).exp();
+            if want > f64::from(f32::MAX) {
+                assert!(
+                    *y == f32::INFINITY || f64::from(*y) > 3.402e38,
+                    "exp({x}) = {y}"
+                );
+            } else {
+                let error = (f64::from(*y) - want).abs() / ulp(want);
+                let bound = if path == CpuPath::Portable { 4.0 } else { 2.0 };
+                assert!(error <= bound, "{path}: exp({x}) = {y}, off by {error} ulp");
+            }
+        }
+        let mut special = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 0.0, -0.0];
+        map(path, Function::Exp, &mut special);
+        assert!(special[0].is_nan());
+        assert_eq!(special[1..], [f32::INFINITY, 0.0, 1.0, 1.0]);
+    }
+}
+
+#[test]
+fn erf_keeps_its_stated_error_over_the_whole_range() {
+    for path in paths() {
+        let x = arguments();
+        let mut y = x.clone();
+        map(path, Function::Erf, &mut y);
+        for (x, y) in x.iter().zip(&y) {
+            let want = erf64(f64::from(*x));
+            let error = (f64::from(*y) - want).abs();
+            assert!(error <= 1.8e-7, "{path}: erf({x}) = {y}, off by {error}");
+            assert!(
+                error <= 3.0 * ulp(want),
+                "{path}: erf({x}) = {y}, off by {error}"
+            );
+        }
+        let mut special = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, -0.0];
+        map(path, Function::Erf, &mut special);
+        assert!(special[0].is_nan());
+        assert_eq!(special[1..], [1.0, -1.0, 0.0]);
+    }
+}
+
+#[test]
+fn gelu_is_the_erf_form_not_the_tanh_one() {
+    for path in paths() {
+        let x: Vec<f32> = arguments().into_iter().filter(|x| x.abs() < 1e30).collect();
+        let mut y = x.clone();
+        map(path, Function::Gelu, &mut y);
+        for (x, y) in x.iter().zip(&y) {
+            let v = f64::from(*x);
+            let want = v * 0.5 * (1.0 + erf64(v / 2f64.sqrt()));
+            let error = (f64::from(*y) - want).abs();
+            assert!(
+                error <= 2.5e-7 * v.abs().max(1.0),
+                "{path}: gelu({x}) = {y}, {want}"
+            );
+        }
+        // The tanh form gives 0.841192 and −0.045402 at these places.
+        let mut known = [1.0, -2.0, f32::INFINITY, f32::NAN];
+        map(path, Function::Gelu, &mut known);
+        assert!((known[0] - 0.841_344_7).abs() < 2e-7, "{known:?}");
+        assert!((known[1] + 0.045_500_26).abs() < 2e-7, "{known:?}");
+        assert_eq!(known[2], f32::INFINITY);
+        assert!(known[3].is_nan());
+    }
+}
+
+fn linear_f64(x: &[f32], w: &[f32], b: &[f32], k: usize) -> Vec<f64> {
+    x.chunks_exact(k)
+        .flat_map(|row| {
+            w.chunks_exact(k).zip(b).map(|(w, b)| {
+                f64::from(*b)
+                    + row
+                        .iter()
+                        .zip(w)
+                        .map(|(x, w)| f64::from(*x) * f64::from(*w))
+                        .sum::<f64>()
+            })
+        })
+        .collect()
+}
+
+fn assert_close(found: &[f32], want: &[f64], bound: f64, what: &str) {
+    assert_eq!(found.len(), want.len(), "{what}");
+    for (i, (f, w)) in found.iter().zip(want).enumerate() {
+        let error = (f64::from(*f) - w).abs();
+        assert!(error <= bound, "{what}: element {i} is {f}, wanted {w}");
+    }
+}
+
+#[test]
+fn linear_equals_the_reference_at_every_ragged_size() {
+    for path in paths() {
+        for (t, k, n) in [
+            (1, 1, 1),
+            (1, 16, 32),
+            (2, 48, 48),
+            (13, 31, 33),
+            (14, 256, 64),
+            (15, 257, 31),
+            (29, 300, 96),
+            (505, 64, 40),
+            (61, 513, 70),
+        ] {
+            let (x, w) = (numbers(1, t * k), numbers(2, n * k));
+            let (b, r) = (numbers(3, n), numbers(4, t * n));
+            let bound = 3e-6 * (k as f64).sqrt();
+            let what = format!("{path} {t}×{k}×{n}");
+            let want = linear_f64(&x, &w, &b, k);
+            let layer = pack(path, WeightType::F32, &w, &b, k);
+            let tx = tensor(&x, &[t, k]);
+
+            let y = tx.apply_op1_no_bwd(&&layer).unwrap();
+            assert_eq!(y.dims(), [t, n]);
+            assert_close(&values(&y), &want, bound, &what);
+
+            let tr = tensor(&r, &[t, n]);
+            let y = tx.apply_op2_no_bwd(&tr, &&layer).unwrap();
+            let added: Vec<f64> = want
+                .iter()
+                .zip(&r)
+                .map(|(y, r)| y + f64::from(*r))
+                .collect();
+            assert_close(&values(&y), &added, bound, &what);
+
+            let y = tx.apply_op1_no_bwd(&LinearGelu(&layer)).unwrap();
+            let gelu: Vec<f64> = want
+                .iter()
+                .map(|y| y * 0.5 * (1.0 + erf64(y / 2f64.sqrt())))
+                .collect();
+            assert_close(&values(&y), &gelu, 2.0 * bound, &what);
+        }
+    }
+}
+
+#[test]
+fn half_precision_weights_are_rounded_once_and_used_in_f32() {
+    let (t, k, n) = (9, 70, 50);
+    let (x, w, b) = (numbers(5, t * k), numbers(6, n * k), numbers(7, n));
+    let f16: Vec<f32> = w.iter().map(|w| half::f16::from_f32(*w).to_f32()).collect();
+    let bf16: Vec<f32> = w
+        .iter()
+        .map(|w| half::bf16::from_f32(*w).to_f32())
+        .collect();
+    for path in paths() {
+        for (kind, rounded) in [(WeightType::F16, &f16), (WeightType::Bf16, &bf16)] {
+            let tx = tensor(&x, &[t, k]);
+            let stored = pack(path, kind, &w, &b, k);
+            let exact = pack(path, WeightType::F32, rounded, &b, k);
+            assert_eq!(stored.bytes() * 2, exact.bytes());
+            let (a, e) = (
+                tx.apply_op1_no_bwd(&&stored).unwrap(),
+                tx.apply_op1_no_bwd(&&exact).unwrap(),
+            );
+            assert_eq!(values(&a), values(&e), "{path} {kind:?}");
+            assert_close(&values(&a), &linear_f64(&x, rounded, &b, k), 3e-5, "half");
+        }
+    }
+}
+
+#[test]
+fn a_row_of_a_product_has_the_same_bits_among_any_others() {
+    let (k, n, most) = (300, 70, 530);
+    let (x, w, b) = (numbers(8, most * k), numbers(9, n * k), numbers(10, n));
+    for path in paths() {
+        let layer = pack(path, WeightType::F32, &w, &b, k);
+        let all = values(
+            &tensor(&x, &[most, k])
+                .apply_op1_no_bwd(&LinearGelu(&layer))
+                .unwrap(),
+        );
+        for (start, rows) in [
+            (0, 1),
+            (7, 2),
+            (3, 13),
+            (100, 14),
+            (1, 15),
+            (26, 503),
+            (0, 505),
+        ] {
+            let part = tensor(&x[start * k..(start + rows) * k], &[rows, k]);
+            let part = values(&part.apply_op1_no_bwd(&LinearGelu(&layer)).unwrap());
+            assert_eq!(
+                part,
+                all[start * n..(start + rows) * n],
+                "{path} {start}+{rows}"
+            );
+        }
+    }
+}
+
+#[test]
+fn layer_norm_equals_the_reference_also_with_outliers() {
+    for path in paths() {
+        for dim in [1, 8, 20, 48, 320, 333] {
+            let mut x = numbers(11, 3 * dim);
+            // A channel far from the rest, as trained ESM-2 has them.
+            x[dim / 2] += 300.0;
+            let (w, b) = (numbers(12, dim), numbers(13, dim));
+            let norm = LayerNorm::new(path, w.clone(), b.clone(), 1e-5);
+            let y = tensor(&x, &[3, dim]).apply_op1_no_bwd(&&norm).unwrap();
+            let want: Vec<f64> = x
+                .chunks_exact(dim)
+                .flat_map(|row| {
+                    let d = dim as f64;
+                    let mean = row.iter().map(|x| f64::from(*x)).sum::<f64>() / d;
+                    let var = row
+                        .iter()
+                        .map(|x| (f64::from(*x) - mean).powi(2))
+                        .sum::<f64>()
+                        / d;
+                    let (w, b) = (w.clone(), b.clone());
+                    row.iter()
+                        .enumerate()
+                        .map(move |(i, x)| {
+                            (f64::from(*x) - mean) / (var + 1e-5).sqrt() * f64::from(w[i])
+                                + f64::from(b[i])
+                        })
+                        .collect::<Vec<_>>()
+                })
+                .collect();
+            assert_close(&values(&y), &want, 5e-5, &format!("{path} dim {dim}"));
+        }
+    }
+}
+
+struct Case {
+    heads: usize,
+    head_dim: usize,
+    lengths: Vec<usize>,
+}
+
+fn attention_f64(case: &Case, qkv: &[f32], inv_freq: Option<&[f32]>) -> Vec<f64> {
+    let (heads, d) = (case.heads, case.head_dim);
+    let dim = heads * d;
+    let rotate = |x: Vec<f64>, position: usize| -> Vec<f64> {
+        let Some(inv_freq) = inv_freq else { return x };
+        let h = d / 2;
+        (0..d)
+            .map(|i| {
+                let angle = f64::from(position as f32 * inv_freq[i % h]);
+                let other = if i < h { -x[i + h] } else { x[i - h] };
+                x[i] * angle.cos() + other * angle.sin()
+            })
+            .collect()
+    };
+    let total: usize = case.lengths.iter().sum();
+    let mut out = vec![0.0; total * dim];
+    let mut start = 0;
+    for &len in &case.lengths {
+        for h in 0..heads {
+            let get = |t: usize, part: usize| -> Vec<f64> {
+                let at = (start + t) * 3 * dim + part * dim + h * d;
+                qkv[at..at + d].iter().map(|x| f64::from(*x)).collect()
+            };
+            for t in 0..len {
+                let scaled = get(t, 0).iter().map(|x| x / (d as f64).sqrt()).collect();
+                let q = rotate(scaled, t);
+                let scores: Vec<f64> = (0..len)
+                    .map(|u| q.iter().zip(rotate(get(u, 1), u)).map(|(a, b)| a * b).sum())
+                    .collect();
+                let most = scores.iter().copied().fold(f64::MIN, f64::max);
+                let p: Vec<f64> = scores.iter().map(|s| (s - most).exp()).collect();
+                let sum: f64 = p.iter().sum();
+                for u in 0..len {
+                    for (i, v) in get(u, 2).iter().enumerate() {
+                        out[(start + t) * dim + h * d + i] += p[u] / sum * v;
+                    }
+                }
+            }
+        }
+        start += len;
+    }
+    out
+}
+
+#[test]
+fn attention_equals_the_reference_for_every_head_size_and_ragged_length() {
+    for path in paths() {
+        for (heads, head_dim) in [(3, 16), (2, 24), (2, 32), (1, 64), (1, 128), (2, 8), (1, 2)] {
+            let lengths = vec![2, 1, 3, 33, 17, 64, 130, 15];
+            let case = Case {
+                heads,
+                head_dim,
+                lengths,
+            };
+            let total: usize = case.lengths.iter().sum();
+            let dim = heads * head_dim;
+            let qkv: Vec<f32> = numbers(14, total * 3 * dim)
+                .iter()
+                .map(|x| x * 3.0)
+                .collect();
+            let inv_freq: Vec<f32> = (0..head_dim / 2)
+                .map(|i| 10000f32.powf(-2.0 * i as f32 / head_dim as f32))
+                .collect();
+            let table = RotaryTable::new(&inv_freq, 130);
+            let mut cu_seqlens = vec![0];
+            for len in &case.lengths {
+                cu_seqlens.push(cu_seqlens.last().unwrap() + len);
+            }
+            for rotary in [Some(&table), None] {
+                let op = Attention {
+                    path,
+                    cu_seqlens: &cu_seqlens,
+                    heads,
+                    head_dim,
+                    rotary,
+                };
+                let y = tensor(&qkv, &[total, 3 * dim])
+                    .apply_op1_no_bwd(&&op)
+                    .unwrap();
+                let want = attention_f64(&case, &qkv, rotary.map(|_| &inv_freq[..]));
+                let what = format!("{path} {heads}×{head_dim} rotary {}", rotary.is_some());
+                assert_close(&values(&y), &want, 2e-5, &what);
+
+                // Each sequence alone gives the same bits as in the batch.
+                for w in cu_seqlens.windows(2) {
+                    let alone = [0, w[1] - w[0]];
+                    let op = Attention {
+                        path,
+                        cu_seqlens: &alone,
+                        heads,
+                        head_dim,
+                        rotary,
+                    };
+                    let rows = &qkv[w[0] * 3 * dim..w[1] * 3 * dim];
+                    let z = tensor(rows, &[alone[1], 3 * dim])
+                        .apply_op1_no_bwd(&&op)
+                        .unwrap();
+                    assert_eq!(values(&z), values(&y)[w[0] * dim..w[1] * dim], "{what}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn wrong_shapes_are_errors() {
+    let layer = pack(CpuPath::detect(), WeightType::F32, &[1.0, 2.0], &[0.0], 2);
+    assert!(
+        tensor(&[1.0; 3], &[1, 3])
+            .apply_op1_no_bwd(&&layer)
+            .is_err()
+    );
+    let residual = tensor(&[1.0; 2], &[2, 1]);
+    let x = tensor(&[1.0; 2], &[1, 2]);
+    assert!(x.apply_op2_no_bwd(&residual, &&layer).is_err());
+    let norm = LayerNorm::new(CpuPath::detect(), vec![1.0; 4], vec![0.0; 4], 1e-5);
+    assert!(x.apply_op1_no_bwd(&&norm).is_err());
+    let bounds: [&[usize]; 3] = [&[0, 2], &[1], &[]];
+    for cu_seqlens in bounds {
+        let op = Attention {
+            path: CpuPath::detect(),
+            cu_seqlens,
+            heads: 1,
+            head_dim: 2,
+            rotary: None,
+        };
+        assert!(tensor(&[1.0; 6], &[1, 6]).apply_op1_no_bwd(&&op).is_err());
+    }
+}
