@@ -64,11 +64,15 @@ impl CustomOp1 for &Attention<'_> {
                 self.head_dim
             );
         }
-        let out = scratch::uninit(tokens * dim, |out| {
-            self.path.dispatch(Forward {
-                attention: self,
-                qkv,
-                out,
+        let sizes = Sizes::new(self, longest.unwrap_or_default());
+        let out = scratch::with(sizes.total(), |buffer| {
+            scratch::uninit(tokens * dim, |out| {
+                self.path.dispatch(Forward {
+                    attention: self,
+                    qkv,
+                    out,
+                    buffer,
+                })
             })
         });
         Ok((CpuStorage::F32(out), Shape::from_dims(&[tokens, dim])))
@@ -80,6 +84,39 @@ struct Forward<'a> {
     qkv: &'a [f32],
     /// `[T, heads · head_dim]`, possibly uninitialised.
     out: *mut f32,
+    /// Working memory for the longest sequence.
+    buffer: &'a mut [f32],
+}
+
+/// Floats of working memory that one head of one sequence needs.
+struct Sizes {
+    /// Keys in tiles, `[len, head_dim]`.
+    keys: usize,
+    /// Values, `[len, padded head_dim]`.
+    values: usize,
+    /// One block of queries, `[head_dim, width]`.
+    queries: usize,
+    /// Its scores, `[len, width]`.
+    scores: usize,
+    /// One rotated row.
+    row: usize,
+}
+
+impl Sizes {
+    fn new(attention: &Attention<'_>, len: usize) -> Sizes {
+        let head_dim = attention.head_dim;
+        Sizes {
+            keys: len * head_dim,
+            values: len * head_dim.next_multiple_of(MAX_WIDTH / tile::VECTORS),
+            queries: head_dim * MAX_WIDTH,
+            scores: len * MAX_WIDTH,
+            row: head_dim,
+        }
+    }
+
+    fn total(&self) -> usize {
+        self.keys + self.values + self.queries + self.scores + self.row
+    }
 }
 
 impl Kernel for Forward<'_> {
@@ -94,6 +131,7 @@ impl Kernel for Forward<'_> {
         for bounds in self.attention.cu_seqlens.windows(2) {
             let (start, len) = (bounds[0], bounds[1] - bounds[0]);
             for head in 0..heads {
+                let sizes = Sizes::new(self.attention, len);
                 let job = Head {
                     qkv: &self.qkv[start * 3 * dim..(start + len) * 3 * dim],
                     len,
@@ -105,7 +143,7 @@ impl Kernel for Forward<'_> {
                 };
                 // SAFETY: the instructions are the caller's; the head's output rows lie inside
                 // `[T, heads · head_dim]`.
-                unsafe { job.run::<S>() }
+                unsafe { job.run::<S>(&sizes, self.buffer) }
             }
         }
     }
@@ -130,38 +168,29 @@ impl Head<'_> {
     /// `out` is writable for `len` rows of `head_dim` elements, and the processor has the
     /// instructions of `S`.
     #[inline(always)]
-    unsafe fn run<S: Simd>(&self) {
+    unsafe fn run<S: Simd>(&self, sizes: &Sizes, buffer: &mut [f32]) {
         let width = tile::width::<S>();
-        let (len, head_dim) = (self.len, self.head_dim);
-        let padded = head_dim.next_multiple_of(S::LANES);
-        let sizes = [
-            len * head_dim,   // keys, in tiles
-            len * padded,     // values
-            head_dim * width, // one block of queries
-            len * width,      // its scores
-            head_dim,         // one rotated row
-        ];
-        scratch::with(sizes.iter().sum(), |buffer| {
-            let (keys, rest) = buffer.split_at_mut(sizes[0]);
-            let (values, rest) = rest.split_at_mut(sizes[1]);
-            let (queries, rest) = rest.split_at_mut(sizes[2]);
-            let (scores, row) = rest.split_at_mut(sizes[3]);
-            self.pack_keys(S::ROWS, keys, row);
-            self.pack_values(padded, values);
-            for q0 in (0..len).step_by(width) {
-                let count = width.min(len - q0);
-                // A short last block of one vector's width is worked with one vector a row.
-                if count <= S::LANES {
-                    self.pack_queries(q0, count, S::LANES, queries, row);
-                    // SAFETY: the buffers hold what was packed for one vector a row.
-                    unsafe { self.block::<S, 1>(q0, count, keys, values, padded, queries, scores) }
-                } else {
-                    self.pack_queries(q0, count, width, queries, row);
-                    // SAFETY: the buffers hold what was packed for two vectors a row.
-                    unsafe { self.block::<S, 2>(q0, count, keys, values, padded, queries, scores) }
-                }
+        let padded = self.head_dim.next_multiple_of(S::LANES);
+        let (keys, rest) = buffer.split_at_mut(sizes.keys);
+        let (values, rest) = rest.split_at_mut(sizes.values);
+        let (queries, rest) = rest.split_at_mut(sizes.queries);
+        let (scores, rest) = rest.split_at_mut(sizes.scores);
+        let row = &mut rest[..sizes.row];
+        self.pack_keys(S::ROWS, keys, row);
+        self.pack_values(padded, values);
+        for q0 in (0..self.len).step_by(width) {
+            let count = width.min(self.len - q0);
+            // A short last block of one vector's width is worked with one vector a row.
+            if count <= S::LANES {
+                self.pack_queries(q0, count, S::LANES, queries, row);
+                // SAFETY: the buffers hold what was packed for one vector a row.
+                unsafe { self.block::<S, 1>(q0, count, keys, values, padded, queries, scores) }
+            } else {
+                self.pack_queries(q0, count, width, queries, row);
+                // SAFETY: the buffers hold what was packed for two vectors a row.
+                unsafe { self.block::<S, 2>(q0, count, keys, values, padded, queries, scores) }
             }
-        });
+        }
     }
 
     /// A token's q (part 0) or k (part 1), rotated where the model does so.

@@ -129,14 +129,21 @@ impl Linear {
 
     fn forward(&self, x: &[f32], epilogue: Epilogue<'_>) -> Vec<f32> {
         let tokens = x.len() / self.inputs.max(1);
-        scratch::uninit(tokens * self.outputs, |out| {
-            self.path.dispatch(Forward {
-                linear: self,
-                x,
-                tokens,
-                epilogue,
-                out,
-            });
+        let packed = BLOCK.min(tokens) * DEPTH.min(self.inputs);
+        let widened = DEPTH.min(self.inputs) * self.width;
+        scratch::with(packed + widened, |buffer| {
+            let (packed, widened) = buffer.split_at_mut(packed);
+            scratch::uninit(tokens * self.outputs, |out| {
+                self.path.dispatch(Forward {
+                    linear: self,
+                    x,
+                    tokens,
+                    epilogue,
+                    out,
+                    packed,
+                    widened,
+                });
+            })
         })
     }
 
@@ -249,6 +256,10 @@ struct Forward<'a> {
     epilogue: Epilogue<'a>,
     /// `[T, N]`, possibly uninitialised.
     out: *mut f32,
+    /// One block of x, [`BLOCK`] rows by [`DEPTH`].
+    packed: &'a mut [f32],
+    /// One block of a panel, for weights stored in half precision.
+    widened: &'a mut [f32],
 }
 
 impl Kernel for Forward<'_> {
@@ -262,51 +273,48 @@ impl Kernel for Forward<'_> {
             tokens,
             epilogue,
             out,
+            packed,
+            widened,
         } = self;
         let (inputs, outputs, width) = (linear.inputs, linear.outputs, linear.width);
-        let block_rows = BLOCK.min(tokens);
-        let deepest = DEPTH.min(inputs);
-        scratch::with(block_rows * deepest + deepest * width, |buffer| {
-            let (packed, widened) = buffer.split_at_mut(block_rows * deepest);
-            for k0 in (0..inputs).step_by(DEPTH) {
-                let depth = DEPTH.min(inputs - k0);
-                let (first, last) = (k0 == 0, k0 + depth == inputs);
-                for t0 in (0..tokens).step_by(BLOCK) {
-                    let rows = BLOCK.min(tokens - t0);
-                    pack_rows(&x[t0 * inputs..], inputs, k0, depth, rows, S::ROWS, packed);
-                    for panel in 0..outputs.div_ceil(width) {
-                        let at = (panel * inputs + k0) * width;
-                        // SAFETY: the panel holds `inputs · width` weights, `depth` steps of
-                        // which start at k0; `widened` holds as many.
-                        let b =
-                            unsafe { panel_f32::<S>(&linear.panels, at, depth * width, widened) };
-                        let n0 = panel * width;
-                        let columns = width.min(outputs - n0);
-                        let mut done = 0;
-                        for (row, height) in tile::heights(rows, S::ROWS) {
-                            let job = Tile {
-                                depth,
-                                a: packed[done..].as_ptr(),
-                                b,
-                                bias: linear.bias[n0..].as_ptr(),
-                                out: out.wrapping_add((t0 + row) * outputs + n0),
-                                stride: outputs,
-                                columns,
-                                first,
-                                last,
-                                epilogue,
-                                offset: (t0 + row) * outputs + n0,
-                            };
-                            done += height * depth;
-                            // SAFETY: the tile's rows and columns lie inside x, the panel and
-                            // y; every element of y is written at the first K block before it
-                            // is read at a later one.
-                            unsafe { with_rows!(height, M, { job.run::<S, M>() }) }
-                        }
+        for k0 in (0..inputs).step_by(DEPTH) {
+            let depth = DEPTH.min(inputs - k0);
+            let (first, last) = (k0 == 0, k0 + depth == inputs);
+            for t0 in (0..tokens).step_by(BLOCK) {
+                let rows = BLOCK.min(tokens - t0);
+                pack_rows(&x[t0 * inputs..], inputs, k0, depth, rows, S::ROWS, packed);
+                for panel in 0..outputs.div_ceil(width) {
+                    let at = (panel * inputs + k0) * width;
+                    // SAFETY: the panel holds `inputs · width` weights, `depth` steps of which
+                    // start at k0; `widened` holds as many.
+                    let b = unsafe { panel_f32::<S>(&linear.panels, at, depth * width, widened) };
+                    let n0 = panel * width;
+                    let columns = width.min(outputs - n0);
+                    let mut done = 0;
+                    for (row, height) in tile::heights(rows, S::ROWS) {
+                        let offset = (t0 + row) * outputs + n0;
+                        let job = Tile {
+                            depth,
+                            a: packed[done..].as_ptr(),
+                            b,
+                            bias: linear.bias[n0..].as_ptr(),
+                            out: out.wrapping_add(offset),
+                            stride: outputs,
+                            columns,
+                            first,
+                            last,
+                            epilogue,
+                            offset,
+                        };
+                        done += height * depth;
+                        // SAFETY: the tile's rows and columns lie inside x, the panel and y;
+                        // every element of y is written at the first K block before it is read
+                        // at a later one.
+                        unsafe { with_rows!(height, M, { job.run::<S, M>() }) }
                     }
                 }
             }
-        });
+        }
     }
 }
 

@@ -101,7 +101,8 @@ pub(crate) trait Kernel {
     type Output;
 
     /// Runs with the vectors of `S`. Implementations are `#[inline(always)]`, so that the body
-    /// is compiled with the instructions of the caller.
+    /// is compiled with the instructions of the caller. Vector code does not stand in closures:
+    /// those are compiled without the caller's instructions.
     ///
     /// # Safety
     /// The processor has the instructions of `S`.

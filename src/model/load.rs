@@ -1,0 +1,222 @@
+//! From a checkpoint to a model: every weight is read once, row by row, into its packed form.
+
+use super::{Embedding, Esm, Rotary, TransformerLayer};
+use crate::checkpoint::{Checkpoint, CheckpointError, InvFreqSource, Positions};
+use crate::ops::{CpuPath, LayerNorm, Linear, WeightType};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use thiserror::Error;
+
+/// Why a model could not be loaded.
+#[derive(Debug, Error)]
+pub enum LoadError {
+    /// The checkpoint is damaged or not what it says.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    /// A representation above the model's last layer.
+    #[error("layer {wanted} was asked for, but the model has layers 0 to {last}")]
+    Layer {
+        /// The representation asked for.
+        wanted: usize,
+        /// The model's last representation.
+        last: usize,
+    },
+    /// A loading thread ended without a result.
+    #[error("a thread that loads weights stopped early; start again with --threads 1")]
+    Thread,
+}
+
+/// How to load a model.
+#[derive(Clone, Copy, Debug)]
+pub struct LoadOptions {
+    /// Instructions of the kernels.
+    pub path: CpuPath,
+    /// How linear weights are stored.
+    pub weight_type: WeightType,
+    /// The highest representation that will be asked for: blocks above it are not loaded.
+    pub top: usize,
+    /// Threads that pack weights.
+    pub threads: usize,
+}
+
+impl Esm {
+    /// Loads the blocks up to `options.top`.
+    ///
+    /// # Errors
+    /// A damaged checkpoint, naming tensor and file, or a `top` above the last layer.
+    pub fn load(checkpoint: &Checkpoint, options: &LoadOptions) -> Result<Esm, LoadError> {
+        let config = checkpoint.config().clone();
+        if options.top > config.layers {
+            return Err(LoadError::Layer {
+                wanted: options.top,
+                last: config.layers,
+            });
+        }
+        let loader = Loader {
+            checkpoint,
+            options,
+        };
+        let (rotary, inv_freq) = loader.rotary()?;
+        let embedding = loader.embedding()?;
+        let layers = loader.layers(&rotary)?;
+        let final_norm = if options.top == config.layers {
+            Some(loader.layer_norm("emb_layer_norm_after")?)
+        } else {
+            None
+        };
+        Ok(Esm {
+            config,
+            embedding,
+            layers,
+            final_norm,
+            inv_freq,
+        })
+    }
+}
+
+struct Loader<'a> {
+    checkpoint: &'a Checkpoint,
+    options: &'a LoadOptions,
+}
+
+impl Loader<'_> {
+    fn vector(&self, name: &str) -> Result<Vec<f32>, CheckpointError> {
+        self.checkpoint.weight(name)?.to_vec()
+    }
+
+    fn layer_norm(&self, name: &str) -> Result<LayerNorm, CheckpointError> {
+        Ok(LayerNorm::new(
+            self.options.path,
+            self.vector(&format!("{name}.weight"))?,
+            self.vector(&format!("{name}.bias"))?,
+            self.checkpoint.config().layer_norm_eps,
+        ))
+    }
+
+    /// Packs one layer from one or more that share their input, outputs side by side.
+    fn linear(&self, names: &[String]) -> Result<Linear, CheckpointError> {
+        let weights = names
+            .iter()
+            .map(|name| self.checkpoint.weight(&format!("{name}.weight")))
+            .collect::<Result<Vec<_>, _>>()?;
+        let mut bias = Vec::new();
+        for name in names {
+            bias.extend(self.vector(&format!("{name}.bias"))?);
+        }
+        let inputs = weights.first().map_or(0, |w| w.shape()[1]);
+        let each = bias.len() / names.len().max(1);
+        let linear = Linear::pack(
+            self.options.path,
+            self.options.weight_type,
+            inputs,
+            bias.len(),
+            &bias,
+            |n, row| match weights.get(n / each.max(1)) {
+                Some(weight) => weight.read_row(n % each.max(1), row),
+                None => Ok(()),
+            },
+        )?;
+        for weight in &weights {
+            weight.release();
+        }
+        Ok(linear)
+    }
+
+    /// One entry a layer; layers with equal frequencies share one table.
+    fn rotary(&self) -> Result<(Vec<Option<Arc<Rotary>>>, Option<InvFreqSource>), CheckpointError> {
+        if matches!(self.checkpoint.config().positions, Positions::Learned { .. }) {
+            return Ok((vec![None; self.options.top], None));
+        }
+        let mut source = InvFreqSource::Stored;
+        let mut tables: Vec<Option<Arc<Rotary>>> = Vec::new();
+        for layer in 0..self.options.top {
+            let inv_freq = self.checkpoint.inv_freq(layer)?;
+            if inv_freq.source == InvFreqSource::Computed {
+                source = InvFreqSource::Computed;
+            }
+            let table = match tables.last() {
+                Some(Some(last)) if last.inv_freq == inv_freq.values => last.clone(),
+                _ => Arc::new(Rotary::new(inv_freq.values)),
+            };
+            tables.push(Some(table));
+        }
+        Ok((tables, Some(source)))
+    }
+
+    fn embedding(&self) -> Result<Embedding, CheckpointError> {
+        let config = self.checkpoint.config();
+        Ok(Embedding {
+            dim: config.dim,
+            tokens: self.vector("embed_tokens.weight")?,
+            positions: match config.positions {
+                Positions::Rotary => None,
+                Positions::Learned { .. } => Some(self.vector("embed_positions.weight")?),
+            },
+            norm: if config.emb_layer_norm_before {
+                Some(self.layer_norm("emb_layer_norm_before")?)
+            } else {
+                None
+            },
+            token_dropout: config.token_dropout,
+        })
+    }
+
+    fn layer(&self, i: usize, rotary: Option<Arc<Rotary>>) -> Result<TransformerLayer, LoadError> {
+        let config = self.checkpoint.config();
+        let name = |part: &str| format!("layers.{i}.{part}");
+        Ok(TransformerLayer {
+            path: self.options.path,
+            heads: config.heads,
+            head_dim: config.head_dim(),
+            rotary,
+            attention_norm: self.layer_norm(&name("self_attn_layer_norm"))?,
+            qkv: self.linear(&[
+                name("self_attn.q_proj"),
+                name("self_attn.k_proj"),
+                name("self_attn.v_proj"),
+            ])?,
+            out: self.linear(&[name("self_attn.out_proj")])?,
+            feed_forward_norm: self.layer_norm(&name("final_layer_norm"))?,
+            fc1: self.linear(&[name("fc1")])?,
+            fc2: self.linear(&[name("fc2")])?,
+        })
+    }
+
+    /// Packs the layers on `threads` threads; each takes the next layer that nobody has.
+    fn layers(
+        &self,
+        rotary: &[Option<Arc<Rotary>>],
+    ) -> Result<Vec<TransformerLayer>, LoadError> {
+        let next = AtomicUsize::new(0);
+        let done = Mutex::new(Vec::new());
+        let work = || loop {
+            let i = next.fetch_add(1, Ordering::Relaxed);
+            let Some(table) = rotary.get(i) else { break };
+            let layer = self.layer(i, table.clone());
+            let failed = layer.is_err();
+            match done.lock() {
+                Ok(mut done) => done.push((i, layer)),
+                Err(_) => break,
+            }
+            if failed {
+                next.store(rotary.len(), Ordering::Relaxed);
+            }
+        };
+        std::thread::scope(|scope| {
+            for _ in 1..self.options.threads.min(rotary.len()) {
+                scope.spawn(work);
+            }
+            work();
+        });
+        let mut done = done.into_inner().map_err(|_| LoadError::Thread)?;
+        done.sort_by_key(|(i, _)| *i);
+        let mut layers = Vec::with_capacity(rotary.len());
+        for (_, layer) in done {
+            layers.push(layer?);
+        }
+        if layers.len() != rotary.len() {
+            return Err(LoadError::Thread);
+        }
+        Ok(layers)
+    }
+}

@@ -1,0 +1,137 @@
+//! The ESM transformer: ESM-2, ESM-1b and ESM-1v.
+//!
+//! Tokens arrive packed: whole sequences end to end, `[T]`, with `cu_seqlens` saying where each
+//! starts. Linear layers and norms see `[T, D]` and know nothing of sequences; attention is the
+//! one place where they matter. There is no padding anywhere.
+
+mod embedding;
+mod layer;
+mod load;
+mod packed;
+
+pub use load::{LoadError, LoadOptions};
+pub use packed::Packed;
+
+use crate::checkpoint::{EsmConfig, InvFreqSource};
+use crate::ops::{LayerNorm, RotaryTable};
+use candle_core::Tensor;
+use embedding::Embedding;
+use layer::TransformerLayer;
+use std::borrow::Cow;
+use std::sync::Arc;
+
+/// Rotary tables are made for this many tokens at load; longer batches make their own.
+const ROTARY_POSITIONS: usize = 2048;
+
+/// The rotary frequencies of one or more layers with their table.
+struct Rotary {
+    inv_freq: Vec<f32>,
+    table: RotaryTable,
+}
+
+impl Rotary {
+    fn new(inv_freq: Vec<f32>) -> Rotary {
+        let table = RotaryTable::new(&inv_freq, ROTARY_POSITIONS);
+        Rotary { inv_freq, table }
+    }
+
+    /// A table of at least `positions` positions.
+    fn table(&self, positions: usize) -> Cow<'_, RotaryTable> {
+        if positions <= self.table.positions() {
+            Cow::Borrowed(&self.table)
+        } else {
+            Cow::Owned(RotaryTable::new(&self.inv_freq, positions))
+        }
+    }
+}
+
+/// An ESM model with the layers that were asked for, ready to run.
+pub struct Esm {
+    config: EsmConfig,
+    embedding: Embedding,
+    /// The first blocks of the model; those above the highest wanted representation are not
+    /// loaded.
+    layers: Vec<TransformerLayer>,
+    /// `emb_layer_norm_after`, present when the last representation was asked for.
+    final_norm: Option<LayerNorm>,
+    inv_freq: Option<InvFreqSource>,
+}
+
+impl Esm {
+    /// Shape of the model.
+    pub fn config(&self) -> &EsmConfig {
+        &self.config
+    }
+
+    /// Where the rotary frequencies came from; None for learned positions.
+    pub fn inv_freq(&self) -> Option<InvFreqSource> {
+        self.inv_freq
+    }
+
+    /// Bytes of the packed linear weights.
+    pub fn weight_bytes(&self) -> usize {
+        self.layers.iter().map(TransformerLayer::weight_bytes).sum()
+    }
+
+    /// Runs the model on a packed batch and hands over the representations asked for.
+    ///
+    /// `wanted` holds representation indices in ascending order, each once: 0 is the scaled
+    /// embedding, i the residual stream after block i, and the last one is after the final
+    /// LayerNorm. `each(layer, hidden)` is called with the hidden states `[T, D]`, `<cls>` and
+    /// `<eos>` rows included.
+    ///
+    /// # Errors
+    /// A layer above those loaded, tokens outside the vocabulary, a sequence too long for
+    /// learned positions, or whatever `each` returns.
+    pub fn forward<E: From<candle_core::Error>>(
+        &self,
+        batch: &Packed,
+        wanted: &[usize],
+        mut each: impl FnMut(usize, &[f32]) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let Some(&top) = wanted.last() else {
+            return Ok(());
+        };
+        let loaded = self.layers.len();
+        if top > loaded || !wanted.is_sorted_by(|a, b| a < b) {
+            return Err(candle_core::Error::Msg(format!(
+                "representations {wanted:?} were asked of a model loaded up to {loaded}"
+            ))
+            .into());
+        }
+        let mut hidden = self.embedding.forward(batch)?;
+        let mut wanted = wanted.iter().copied().peekable();
+        let longest = batch.longest();
+        // Layers share a table when they share frequencies, as every published model does.
+        let mut table: Option<(*const Rotary, Cow<'_, RotaryTable>)> = None;
+        for index in 0..=top {
+            if let Some(layer) = index.checked_sub(1).and_then(|i| self.layers.get(i)) {
+                let rotary = layer.rotary().map(|r| {
+                    let at = Arc::as_ptr(r);
+                    match table.take() {
+                        Some((from, t)) if from == at => (at, t),
+                        _ => (at, r.table(longest)),
+                    }
+                });
+                table = rotary;
+                let rotary = table.as_ref().map(|(_, t)| t.as_ref());
+                hidden = layer.forward(&hidden, batch.cu_seqlens(), rotary)?;
+            }
+            if wanted.next_if_eq(&index).is_some() {
+                match &self.final_norm {
+                    Some(norm) if index == self.config.layers => {
+                        let normed = hidden.apply_op1_no_bwd(&norm)?;
+                        each(index, &host(&normed)?)?;
+                    }
+                    _ => each(index, &host(&hidden)?)?,
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A tensor's elements in host memory.
+fn host(t: &Tensor) -> candle_core::Result<Vec<f32>> {
+    t.flatten_all()?.to_vec1()
+}
