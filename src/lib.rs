@@ -1,1 +1,4 @@
 //! FASTA in, exact ESM protein embeddings out.
+
+pub mod fasta;
+pub mod tokenizer;
