@@ -1,0 +1,193 @@
+//! An opened source of FASTA: a file or standard input, decompressed as it is read.
+
+use std::{
+    fmt,
+    fs::File,
+    io::{self, Read, Stdin},
+    path::Path,
+    sync::Arc,
+};
+
+use sha2::{Digest as _, Sha256};
+
+use super::{Damage, FastaError, compression::Decoder, error::printable};
+
+/// Characters of a path that a message shows; no path of the system is longer.
+const SHOWN: usize = 4096;
+
+/// An opened source whose [`Read`] gives decompressed bytes.
+///
+/// Errors of [`Read`] carry a [`FastaError`], except those of the system.
+pub struct Input {
+    name: String,
+    is_regular_file: bool,
+    decoder: Decoder<Raw>,
+    bytes: u64,
+    hasher: Sha256,
+}
+
+/// What identifies the content of an input, after decompression.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Digest {
+    /// Bytes read so far.
+    pub bytes: u64,
+    /// SHA-256 of these bytes.
+    pub sha256: [u8; 32],
+}
+
+impl Input {
+    /// Opens `path`, or standard input if it is `-`, and reads the first bytes to choose the
+    /// decompression.
+    ///
+    /// # Errors
+    ///
+    /// [`FastaError::Open`], [`FastaError::Folder`] or [`FastaError::Read`].
+    pub fn open(path: &Path) -> Result<Self, FastaError> {
+        let is_stdin = path.as_os_str() == "-";
+        let name = if is_stdin {
+            "<stdin>".to_owned()
+        } else {
+            printable(path.as_os_str().as_encoded_bytes(), SHOWN)
+        };
+        let raw = if is_stdin {
+            Raw::Stdin(io::stdin())
+        } else {
+            open_file(path, &name)?
+        };
+        let is_regular_file = matches!(raw, Raw::File(_));
+        let decoder = Decoder::new(raw).map_err(|error| failure(&name, 1, error))?;
+        Ok(Self {
+            name,
+            is_regular_file,
+            decoder,
+            bytes: 0,
+            hasher: Sha256::new(),
+        })
+    }
+
+    /// The path, fit for print, or `<stdin>`.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Whether this is a file that can be opened and read again; never true for `-`.
+    pub fn is_regular_file(&self) -> bool {
+        self.is_regular_file
+    }
+
+    /// Number and digest of the decompressed bytes so far: of all of them once
+    /// [`Reader::read`](super::Reader::read) has returned `false`.
+    pub fn digest(&self) -> Digest {
+        Digest {
+            bytes: self.bytes,
+            sha256: self.hasher.clone().finalize().into(),
+        }
+    }
+}
+
+impl fmt::Debug for Input {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Input")
+            .field("name", &self.name)
+            .field("is_regular_file", &self.is_regular_file)
+            .field("bytes", &self.bytes)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Read for Input {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let count = self.decoder.read(into)?;
+        if let Some(read) = into.get(..count) {
+            self.bytes += count as u64;
+            self.hasher.update(read);
+        }
+        Ok(count)
+    }
+}
+
+fn open_file(path: &Path, name: &str) -> Result<Raw, FastaError> {
+    let failed = |error| FastaError::Open {
+        file: name.to_owned(),
+        cause: Arc::new(error),
+    };
+    let file = File::open(path).map_err(failed)?;
+    let metadata = file.metadata().map_err(failed)?;
+    if metadata.is_dir() {
+        return Err(FastaError::Folder {
+            file: name.to_owned(),
+        });
+    }
+    Ok(if metadata.is_file() {
+        Raw::File(Regular {
+            file,
+            name: name.to_owned(),
+            length: metadata.len(),
+            read: 0,
+        })
+    } else {
+        Raw::Stream(file)
+    })
+}
+
+/// Turns an error of [`Input`]'s or another [`Read`] into one that names the place.
+pub(super) fn failure(name: &str, line: u64, error: io::Error) -> FastaError {
+    let error = match error.downcast::<FastaError>() {
+        Ok(known) => return known,
+        Err(error) => error,
+    };
+    match error.downcast::<Damage>() {
+        Ok(damage) => FastaError::Damaged {
+            file: name.to_owned(),
+            damage,
+        },
+        Err(error) => FastaError::Read {
+            file: name.to_owned(),
+            line,
+            cause: Arc::new(error),
+        },
+    }
+}
+
+/// The source before decompression.
+enum Raw {
+    File(Regular),
+    /// A pipe or a device.
+    Stream(File),
+    Stdin(Stdin),
+}
+
+/// A regular file, whose end is where it was when it was opened.
+struct Regular {
+    file: File,
+    name: String,
+    length: u64,
+    read: u64,
+}
+
+impl Read for Raw {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::File(file) => file.read(into),
+            Self::Stream(stream) => stream.read(into),
+            Self::Stdin(stdin) => stdin.read(into),
+        }
+    }
+}
+
+impl Read for Regular {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let count = self.file.read(into)?;
+        self.read += count as u64;
+        let is_end = count == 0 && !into.is_empty();
+        // Files that the system makes up on reading, such as those of /proc, have length 0.
+        if is_end && self.length > 0 && self.read != self.length {
+            return Err(io::Error::other(FastaError::Changed {
+                file: self.name.clone(),
+                read: self.read,
+                length: self.length,
+            }));
+        }
+        Ok(count)
+    }
+}
