@@ -1,0 +1,226 @@
+//! The architecture of an ESM model: the numbers that the model code is built from.
+
+use std::path::Path;
+
+use super::error::CheckpointError;
+
+/// Bounds on each number, several times those of the largest published ESM-2 (48 layers, width
+/// 5120): whatever a file claims, loops and buffers made from it stay small.
+const MOST_LAYERS: usize = 512;
+const MOST_DIM: usize = 1 << 16;
+const MOST_INTERMEDIATE: usize = 1 << 18;
+const MOST_VOCAB: usize = 1 << 16;
+const MOST_POSITIONS: usize = 1 << 20;
+
+/// Tokens of the ESM alphabet; embedding matrices may be padded beyond them.
+pub(super) const ALPHABET_SIZE: usize = 33;
+
+/// How the model knows a token's place in its sequence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Positions {
+    /// Rotary embeddings of queries and keys (ESM-2): no limit on the length.
+    Rotary,
+    /// A learned table (ESM-1b, ESM-1v), of which the first two rows are never used.
+    Learned {
+        /// Rows of the table: 1026 for the published models, so at most 1024 tokens.
+        rows: usize,
+    },
+}
+
+/// An ESM-2, ESM-1b or ESM-1v architecture, checked against the weights it came with.
+#[derive(Clone, Debug, PartialEq)]
+pub struct EsmConfig {
+    /// Transformer blocks.
+    pub layers: usize,
+    /// Width of the hidden states.
+    pub dim: usize,
+    /// Attention heads; they divide the width.
+    pub heads: usize,
+    /// Width inside the feed-forward network: 4·`dim` in the published models.
+    pub intermediate: usize,
+    /// Rows of the embedding matrix in the file: at least 33, more where it is padded.
+    pub vocab: usize,
+    /// How positions enter.
+    pub positions: Positions,
+    /// Whether a LayerNorm follows the embedding (ESM-1b).
+    pub emb_layer_norm_before: bool,
+    /// Whether embeddings are scaled by (1 − 0.12) / (1 − masked fraction) and `<mask>` rows are
+    /// zero. True for every published model.
+    pub token_dropout: bool,
+    /// ε of every LayerNorm: 1e-5 in the published models.
+    pub layer_norm_eps: f32,
+}
+
+impl EsmConfig {
+    /// Width of one attention head.
+    pub fn head_dim(&self) -> usize {
+        self.dim.checked_div(self.heads).unwrap_or(0)
+    }
+
+    /// Refuses numbers that no ESM model can have, before anything is sized by them. `path` is
+    /// the file they came from.
+    pub(super) fn check(&self, path: &Path) -> Result<(), CheckpointError> {
+        let within = [
+            ("layers", self.layers, 1..=MOST_LAYERS),
+            ("width", self.dim, 1..=MOST_DIM),
+            ("attention heads", self.heads, 1..=self.dim.max(1)),
+            (
+                "feed-forward width",
+                self.intermediate,
+                1..=MOST_INTERMEDIATE,
+            ),
+            ("vocabulary size", self.vocab, ALPHABET_SIZE..=MOST_VOCAB),
+        ];
+        for (what, value, range) in within {
+            if !range.contains(&value) {
+                return Err(contradiction(
+                    path,
+                    format!(
+                        "{what} {value} is outside {} to {}",
+                        range.start(),
+                        range.end()
+                    ),
+                ));
+            }
+        }
+        if self.dim % self.heads != 0 {
+            let found = format!(
+                "{} attention heads do not divide the width {}",
+                self.heads, self.dim
+            );
+            return Err(contradiction(path, found));
+        }
+        match self.positions {
+            Positions::Rotary if self.head_dim() % 2 != 0 => {
+                let found = format!(
+                    "rotary embeddings need an even head width, not {}",
+                    self.head_dim()
+                );
+                return Err(contradiction(path, found));
+            }
+            Positions::Learned { rows } if !(3..=MOST_POSITIONS).contains(&rows) => {
+                let found =
+                    format!("a position table of {rows} rows is outside 3 to {MOST_POSITIONS}");
+                return Err(contradiction(path, found));
+            }
+            _ => {}
+        }
+        if !(self.layer_norm_eps > 0.0 && self.layer_norm_eps <= 0.1) {
+            let found = format!(
+                "a LayerNorm ε of {} is outside 0 to 0.1",
+                self.layer_norm_eps
+            );
+            return Err(contradiction(path, found));
+        }
+        Ok(())
+    }
+}
+
+/// A configuration error of this file.
+pub(super) fn contradiction(path: &Path, found: impl Into<String>) -> CheckpointError {
+    CheckpointError::Config {
+        path: path.to_path_buf(),
+        found: found.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn esm2_8m() -> EsmConfig {
+        EsmConfig {
+            layers: 6,
+            dim: 320,
+            heads: 20,
+            intermediate: 1280,
+            vocab: 33,
+            positions: Positions::Rotary,
+            emb_layer_norm_before: false,
+            token_dropout: true,
+            layer_norm_eps: 1e-5,
+        }
+    }
+
+    #[test]
+    fn a_published_shape_passes() {
+        esm2_8m().check(Path::new("c")).unwrap();
+        assert_eq!(esm2_8m().head_dim(), 16);
+    }
+
+    #[test]
+    fn impossible_numbers_are_named() {
+        let good = esm2_8m();
+        for (bad, says) in [
+            (
+                EsmConfig {
+                    layers: 0,
+                    ..good.clone()
+                },
+                "layers 0",
+            ),
+            (
+                EsmConfig {
+                    layers: usize::MAX,
+                    ..good.clone()
+                },
+                "layers 18446744073709551615",
+            ),
+            (
+                EsmConfig {
+                    dim: 0,
+                    ..good.clone()
+                },
+                "width 0",
+            ),
+            (
+                EsmConfig {
+                    heads: 0,
+                    ..good.clone()
+                },
+                "attention heads 0",
+            ),
+            (
+                EsmConfig {
+                    heads: 21,
+                    ..good.clone()
+                },
+                "21 attention heads do not divide the width 320",
+            ),
+            (
+                EsmConfig {
+                    heads: 64,
+                    ..good.clone()
+                },
+                "even head width, not 5",
+            ),
+            (
+                EsmConfig {
+                    vocab: 32,
+                    ..good.clone()
+                },
+                "vocabulary size 32",
+            ),
+            (
+                EsmConfig {
+                    positions: Positions::Learned { rows: 2 },
+                    ..good.clone()
+                },
+                "position table of 2 rows",
+            ),
+            (
+                EsmConfig {
+                    layer_norm_eps: f32::NAN,
+                    ..good.clone()
+                },
+                "LayerNorm",
+            ),
+        ] {
+            let found = bad.check(Path::new("config.json")).unwrap_err().to_string();
+            assert!(
+                found.starts_with("config.json: ") && found.contains(says),
+                "{found}"
+            );
+        }
+    }
+}

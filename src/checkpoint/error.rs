@@ -1,0 +1,150 @@
+//! What can be wrong with a checkpoint: where, what was found, what to do.
+
+use std::path::PathBuf;
+
+/// Why a checkpoint cannot be used. Every message names the file, says what was found there
+/// and ends with what to do about it.
+#[derive(Debug, thiserror::Error)]
+pub enum CheckpointError {
+    /// Nothing stands at this path.
+    #[error(
+        "{path}: no such file or folder. Give a Hugging Face folder, a .safetensors beside its \
+         config.json, or a fair-esm .pt"
+    )]
+    NotFound {
+        /// The path that was asked for.
+        path: PathBuf,
+    },
+    /// The system would not read the file.
+    #[error("{path}: cannot be read: {source}. Check its permissions and its disk")]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// The system's own words.
+        source: std::io::Error,
+    },
+    /// The path holds something, but not weights that can be loaded.
+    #[error("{path}: {found}. {remedy}")]
+    NotWeights {
+        /// The file or folder.
+        path: PathBuf,
+        /// What was found there.
+        found: String,
+        /// What to do.
+        remedy: &'static str,
+    },
+    /// The file contradicts itself or ends too early.
+    #[error("{path}: {found}. The file is damaged or was not copied whole; fetch it again")]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What was found there.
+        found: String,
+    },
+    /// The pickle names something that is code, not data. It is never called or imported.
+    #[error(
+        "{path}: its pickle asks for {global}, which no checkpoint needs; nothing was run. Do not \
+         load this file with other programs either; if it is your own, save the state dict alone"
+    )]
+    Refused {
+        /// The file.
+        path: PathBuf,
+        /// `module.name` as the pickle spells it.
+        global: String,
+    },
+    /// A sound checkpoint of a model that is not ESM-2, ESM-1b or ESM-1v.
+    #[error("{path}: {found} is not supported. Use an ESM-2, ESM-1b or ESM-1v checkpoint")]
+    Unsupported {
+        /// The file.
+        path: PathBuf,
+        /// Which model or feature it is.
+        found: String,
+    },
+    /// The configuration is impossible or contradicts the weights.
+    #[error("{path}: {found}. Use the configuration that was published with these weights")]
+    Config {
+        /// `config.json`, or the `.pt` that carries its own arguments.
+        path: PathBuf,
+        /// The setting, its value, and what contradicts it.
+        found: String,
+    },
+    /// The index lists a shard that is not there.
+    #[error("{path}: this shard is missing, but {index} lists it. Download it again")]
+    MissingShard {
+        /// Where the shard should be.
+        path: PathBuf,
+        /// The index that lists it.
+        index: PathBuf,
+    },
+    /// A needed tensor is in no file.
+    #[error(
+        "{path}: the tensor `{tensor}` is missing. Fetch the checkpoint again, or save all of the \
+         model's weights"
+    )]
+    MissingTensor {
+        /// The name as this layout spells it.
+        tensor: String,
+        /// The file that should hold it.
+        path: PathBuf,
+    },
+    /// A needed tensor has another shape than the configuration asks for.
+    #[error(
+        "{path}: the tensor `{tensor}` has shape {found:?}, but {wanted:?} is needed. The \
+         configuration belongs to other weights, or the file is damaged; fetch both again"
+    )]
+    Shape {
+        /// The name as the file spells it.
+        tensor: String,
+        /// The file.
+        path: PathBuf,
+        /// The shape in the file.
+        found: Vec<usize>,
+        /// The shape that the configuration and the other tensors ask for.
+        wanted: Vec<usize>,
+    },
+    /// A needed tensor cannot be read as floating point numbers.
+    #[error("{path}: the tensor `{tensor}` {found}. Save it as float32, float16 or bfloat16")]
+    Unreadable {
+        /// The name as the file spells it.
+        tensor: String,
+        /// The file.
+        path: PathBuf,
+        /// Why it cannot be read.
+        found: String,
+    },
+    /// The same name stands for two tensors.
+    #[error("{path}: the tensor `{tensor}` is already in {first}. Keep one of the two")]
+    Duplicate {
+        /// The name as the files spell it.
+        tensor: String,
+        /// The file that holds it first.
+        first: PathBuf,
+        /// The file that holds it again (may be the same).
+        path: PathBuf,
+    },
+    /// A weight is NaN or infinite.
+    #[error(
+        "{path}: the tensor `{tensor}` holds {value} at row {row}, column {column}. The checkpoint \
+         is damaged or its training diverged; use another copy"
+    )]
+    NonFinite {
+        /// The name as the file spells it.
+        tensor: String,
+        /// The file.
+        path: PathBuf,
+        /// Row from 0, of the weight as it is used (0 for a vector).
+        row: usize,
+        /// Column from 0.
+        column: usize,
+        /// The value.
+        value: f32,
+    },
+    /// A caller asked for a weight or a row that this model does not have.
+    #[error("{path}: this model has no {asked}")]
+    NoSuchWeight {
+        /// The checkpoint.
+        path: PathBuf,
+        /// What was asked for.
+        asked: String,
+    },
+}

@@ -1,0 +1,302 @@
+//! The architecture of a fair-esm `.pt`: from its tensors, and from the arguments saved with it.
+
+use std::path::Path;
+
+use super::config::{EsmConfig, Positions, contradiction};
+use super::error::CheckpointError;
+use super::names::Names;
+use super::pickle::{Pickle, Value};
+use super::tensors::TensorSet;
+
+/// Which loader of fair-esm reads this file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Loader {
+    /// `{"args": Namespace, …}`: ESM-1b and ESM-1v.
+    Version1,
+    /// `{"cfg": {"model": Namespace}, …}`: ESM-2.
+    Version2,
+}
+
+/// The arguments that a fair-esm file carries beside its weights.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Settings {
+    pub(super) loader: Loader,
+    arch: Option<String>,
+    layers: Option<i64>,
+    dim: Option<i64>,
+    heads: Option<i64>,
+    intermediate: Option<i64>,
+    positions: Option<i64>,
+    token_dropout: Option<bool>,
+}
+
+impl Settings {
+    /// The settings in a pickle's `cfg.model` or `args`.
+    pub(super) fn from_pickle(pickle: &Pickle<'_>) -> Option<Self> {
+        let present = |value: &Value| *value != Value::None;
+        let cfg = pickle
+            .get(pickle.root, "cfg")
+            .and_then(|cfg| pickle.setting(cfg, "model"));
+        let args = || pickle.get(pickle.root, "args").filter(present);
+        let (loader, source) = match cfg.filter(present) {
+            Some(cfg) => (Loader::Version2, cfg),
+            None => (Loader::Version1, args()?),
+        };
+        // ESM-1b's loader drops `encoder_` from the names, so files may spell either.
+        let get = |name: &str| {
+            let long = pickle.setting(source, &format!("encoder_{name}"));
+            long.or_else(|| pickle.setting(source, name))
+        };
+        let int = |name| match get(name) {
+            Some(Value::Int(value)) => Some(value),
+            _ => None,
+        };
+        Some(Self {
+            loader,
+            arch: get("arch")
+                .and_then(|arch| pickle.text(arch))
+                .map(str::to_owned),
+            layers: int("layers"),
+            dim: int("embed_dim"),
+            heads: int("attention_heads"),
+            intermediate: int("ffn_embed_dim"),
+            positions: int("max_positions"),
+            token_dropout: match get("token_dropout") {
+                Some(Value::Bool(value)) => Some(value),
+                Some(Value::Int(value)) => Some(value != 0),
+                _ => None,
+            },
+        })
+    }
+
+    /// The model's name where it is one of fair-esm's that this program does not run.
+    pub(super) fn unsupported(&self) -> Option<&'static str> {
+        match self.arch.as_deref() {
+            Some("protein_bert_base") => Some("ESM-1 (the model before ESM-1b)"),
+            Some("msa_transformer") => Some("MSA Transformer"),
+            Some(arch) if arch.contains("gvp") => Some("ESM-IF (inverse folding)"),
+            _ => None,
+        }
+    }
+}
+
+/// The architecture of the tensors, in which the settings must agree.
+pub(super) fn config(
+    tensors: &TensorSet,
+    names: &Names,
+    settings: Option<&Settings>,
+    path: &Path,
+) -> Result<EsmConfig, CheckpointError> {
+    let file = File {
+        tensors,
+        names,
+        path,
+    };
+    let [vocab, dim] = file.matrix("embed_tokens.weight")?;
+    let layers = names.layers(tensors);
+    let [intermediate, _] = match layers {
+        0 => return Err(contradiction(path, "holds an embedding, but not one layer")),
+        _ => file.matrix("layers.0.fc1.weight")?,
+    };
+    let rotary = file.has("layers.0.self_attn.rot_emb.inv_freq");
+    let positions = file.positions(rotary, settings)?;
+    let config = EsmConfig {
+        layers,
+        dim,
+        heads: file.heads(settings, dim, layers)?,
+        intermediate,
+        vocab,
+        positions,
+        emb_layer_norm_before: file.has("emb_layer_norm_before.weight"),
+        token_dropout: file.token_dropout(settings)?,
+        layer_norm_eps: 1e-5,
+    };
+    config.check(path)?;
+    if let Some(settings) = settings {
+        agree(settings, &config, path)?;
+    }
+    Ok(config)
+}
+
+struct File<'a> {
+    tensors: &'a TensorSet,
+    names: &'a Names,
+    path: &'a Path,
+}
+
+impl File<'_> {
+    fn stored(&self, name: &str) -> String {
+        self.names.first(name)
+    }
+
+    fn has(&self, name: &str) -> bool {
+        self.tensors.get(&self.stored(name)).is_some()
+    }
+
+    fn matrix(&self, name: &str) -> Result<[usize; 2], CheckpointError> {
+        let tensor = self.stored(name);
+        let path = self.tensors.home(&tensor).to_path_buf();
+        match self
+            .tensors
+            .get(&tensor)
+            .map(|tensor| tensor.shape.as_slice())
+        {
+            Some([rows, columns]) => Ok([*rows, *columns]),
+            Some(other) => Err(CheckpointError::Unreadable {
+                tensor,
+                path,
+                found: format!("has shape {other:?}, which is not a matrix"),
+            }),
+            None => Err(CheckpointError::MissingTensor { tensor, path }),
+        }
+    }
+
+    /// ESM-1b and 1v have a table of positions, ESM-2 rotates. A file that lost its table must
+    /// not pass for a rotary model, so the settings or the frequencies have to say so.
+    fn positions(
+        &self,
+        rotary: bool,
+        settings: Option<&Settings>,
+    ) -> Result<Positions, CheckpointError> {
+        const TABLE: &str = "embed_positions.weight";
+        let loader = settings.map(|settings| settings.loader);
+        if loader == Some(Loader::Version1) || (self.has(TABLE) && loader.is_none()) {
+            if rotary {
+                let found = "holds rotary frequencies, though it is saved as ESM-1b or ESM-1v";
+                return Err(contradiction(self.path, found));
+            }
+            let [rows, _] = self.matrix(TABLE)?;
+            return Ok(Positions::Learned { rows });
+        }
+        if self.has(TABLE) {
+            let found = "holds a table of positions, though it is saved as ESM-2";
+            return Err(contradiction(self.path, found));
+        }
+        if loader.is_none() && !rotary {
+            let found = "holds neither `cfg` nor `args`, no table of positions and no rotary \
+                         frequencies, so that its kind of model cannot be told";
+            return Err(contradiction(self.path, found));
+        }
+        Ok(Positions::Rotary)
+    }
+
+    /// Heads according to the settings, the length of the rotary frequencies (half a head) and
+    /// the width of the contact regression (layers · heads). All that are there must agree.
+    fn heads(
+        &self,
+        settings: Option<&Settings>,
+        dim: usize,
+        layers: usize,
+    ) -> Result<usize, CheckpointError> {
+        let length = |name: &str, dimension: usize| {
+            self.tensors
+                .get(&self.stored(name))
+                .and_then(|tensor| tensor.shape.get(dimension))
+        };
+        let divided = |whole: usize, part: usize| match whole.checked_rem(part) {
+            Some(0) => whole.checked_div(part),
+            _ => Some(0),
+        };
+        let saved = settings.and_then(|settings| settings.heads);
+        let frequencies = length("layers.0.self_attn.rot_emb.inv_freq", 0);
+        let regression = length("contact_head.regression.weight", 1);
+        let claims = [
+            (
+                "its arguments",
+                saved.map(|heads| usize::try_from(heads).unwrap_or(0)),
+            ),
+            (
+                "its rotary frequencies",
+                frequencies.and_then(|half| divided(dim, half.saturating_mul(2))),
+            ),
+            (
+                "its contact regression",
+                regression.and_then(|width| divided(*width, layers)),
+            ),
+        ];
+        let mut known = claims
+            .into_iter()
+            .filter_map(|(source, heads)| Some((source, heads?)));
+        let Some((source, heads)) = known.next() else {
+            let found = "does not say how many attention heads it has";
+            return Err(contradiction(self.path, found));
+        };
+        if let Some((other, differing)) = known.find(|(_, other)| *other != heads) {
+            let found = format!("has {heads} attention heads by {source}, {differing} by {other}");
+            return Err(contradiction(self.path, found));
+        }
+        Ok(heads)
+    }
+
+    /// As fair-esm's loaders do: on for ESM-2 unless switched off, off for ESM-1b's class unless
+    /// switched on. A file without settings is ESM-2 by its rotary frequencies, or undecidable.
+    fn token_dropout(&self, settings: Option<&Settings>) -> Result<bool, CheckpointError> {
+        match settings {
+            Some(settings) => Ok(settings
+                .token_dropout
+                .unwrap_or(settings.loader == Loader::Version2)),
+            None if self.has("embed_positions.weight") => Err(contradiction(
+                self.path,
+                "holds no `args`, so that its token dropout cannot be told",
+            )),
+            None => Ok(true),
+        }
+    }
+}
+
+/// Settings that contradict the tensors.
+fn agree(settings: &Settings, config: &EsmConfig, path: &Path) -> Result<(), CheckpointError> {
+    let version1 = settings.loader == Loader::Version1;
+    // fair-esm's ESM-2 class takes neither of these from the settings.
+    let intermediate = settings.intermediate.filter(|_| version1);
+    let rows = match config.positions {
+        Positions::Learned { rows } => Some(rows),
+        Positions::Rotary => None,
+    };
+    // Row 0 is unused and row 1 is padding.
+    let positions = settings
+        .positions
+        .filter(|_| version1)
+        .map(|count| count.saturating_add(2));
+    for (name, said, found) in [
+        ("encoder_layers", settings.layers, Some(config.layers)),
+        ("encoder_embed_dim", settings.dim, Some(config.dim)),
+        (
+            "encoder_ffn_embed_dim",
+            intermediate,
+            Some(config.intermediate),
+        ),
+        ("max_positions + 2", positions, rows),
+    ] {
+        if let (Some(said), Some(found)) = (said, found)
+            && usize::try_from(said).ok() != Some(found)
+        {
+            let found = format!("{name} is {said} by its arguments, but {found} by its tensors");
+            return Err(contradiction(path, found));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::pickle_machine;
+    use super::*;
+
+    #[test]
+    fn settings_of_both_loaders() {
+        let v1 = b"\x80\x02}X\x04\0\0\0argscargparse\nNamespace\n)\x81}(X\x04\0\0\0archX\x0d\0\0\0roberta_largeX\x17\0\0\0encoder_attention_headsK\x14X\x0d\0\0\0token_dropout\x88ubs.";
+        let settings = Settings::from_pickle(&pickle_machine::read(v1).unwrap()).unwrap();
+        assert_eq!(settings.loader, Loader::Version1);
+        assert_eq!(settings.heads, Some(20));
+        assert_eq!(settings.token_dropout, Some(true));
+        assert_eq!(settings.unsupported(), None);
+        let v2 = b"\x80\x02}X\x03\0\0\0cfg}X\x05\0\0\0modelcargparse\nNamespace\n)\x81}(X\x0e\0\0\0encoder_layersK\x06X\x04\0\0\0archX\x0f\0\0\0msa_transformerubss.";
+        let settings = Settings::from_pickle(&pickle_machine::read(v2).unwrap()).unwrap();
+        assert_eq!(
+            (settings.loader, settings.layers),
+            (Loader::Version2, Some(6))
+        );
+        assert_eq!(settings.unsupported(), Some("MSA Transformer"));
+    }
+}

@@ -1,0 +1,323 @@
+//! Checkpoints: from any layout that people hold to an architecture and named weights.
+//!
+//! [`Checkpoint::open`] takes a Hugging Face folder (safetensors or `.bin`, whole or in shards),
+//! a `.safetensors` or `.bin` beside its `config.json`, a fair-esm `.pt`, a folder with one of
+//! these, or NVIDIA's TransformerEngine export of ESM-2. It checks everything before any model
+//! is built: that each needed tensor is there once and has the shape that the configuration asks
+//! for, that shards are whole, that settings and tensors agree. The kind and size of the model
+//! come from the configuration and the shapes, never from a file's name.
+//!
+//! Files are memory-mapped. A [`Weight`] is a view that converts one row at a time to `f32` and
+//! refuses NaN and infinities, so a model can be loaded without a second copy of the file in
+//! memory. A pickle is read as data: nothing in it is ever imported or called.
+//!
+//! Weights go by fair-esm's names in every layout: `embed_tokens.weight`,
+//! `layers.0.self_attn.q_proj.weight`, `layers.0.fc1.bias`, `emb_layer_norm_after.weight`,
+//! `lm_head.dense.weight`, `contact_head.regression.weight`.
+
+mod config;
+mod error;
+mod fair_esm;
+mod hf_config;
+mod json;
+mod locate;
+mod mapped;
+mod names;
+mod pickle;
+mod pickle_globals;
+mod pickle_machine;
+mod resolve;
+mod rotary;
+mod safetensors;
+mod tensors;
+mod torch;
+mod torch_zip;
+mod vocabulary;
+mod weight;
+
+use std::path::{Path, PathBuf};
+
+pub use config::{EsmConfig, Positions};
+pub use error::CheckpointError;
+pub use names::Layout;
+pub use rotary::{InvFreq, InvFreqSource};
+pub use tensors::StoredDtype;
+pub use weight::Weight;
+
+use config::contradiction;
+use fair_esm::{Loader, Settings};
+use hf_config::HfConfig;
+use locate::Located;
+use mapped::MappedFile;
+use names::Names;
+use resolve::{Fused, Weights};
+use tensors::TensorSet;
+
+const EMBEDDING: &str = "embed_tokens.weight";
+const POSITIONS: &str = "embed_positions.weight";
+/// The number of `<mask>`.
+const MASK: usize = 32;
+const LM_HEAD: [&str; 5] = [
+    "lm_head.dense.weight",
+    "lm_head.dense.bias",
+    "lm_head.layer_norm.weight",
+    "lm_head.layer_norm.bias",
+    "lm_head.bias",
+];
+const CONTACT_HEAD: [&str; 2] = [
+    "contact_head.regression.weight",
+    "contact_head.regression.bias",
+];
+
+/// An opened and checked checkpoint.
+#[derive(Debug)]
+pub struct Checkpoint {
+    path: PathBuf,
+    config: EsmConfig,
+    layout: Layout,
+    files: Vec<PathBuf>,
+    tensors: TensorSet,
+    weights: Weights,
+    rope_theta: f64,
+}
+
+impl Checkpoint {
+    /// Opens the checkpoint at a path and checks it. Reads headers and configuration only: the
+    /// cost does not grow with the size of the weights.
+    ///
+    /// # Errors
+    /// Whatever makes the checkpoint unusable; see [`CheckpointError`]. NaN and infinities among
+    /// the weights are found by [`Weight::read_row`].
+    pub fn open(path: &Path) -> Result<Self, CheckpointError> {
+        let located = locate::locate(path)?;
+        if let Some(vocabulary) = &located.vocabulary {
+            vocabulary::check(vocabulary)?;
+        }
+        let Loaded {
+            tensors,
+            settings,
+            main,
+        } = load(&located)?;
+        let other = settings.as_ref().and_then(Settings::unsupported);
+        if let Some(other) = other.or_else(|| names::unsupported(&tensors)) {
+            return Err(CheckpointError::Unsupported {
+                path: main,
+                found: other.into(),
+            });
+        }
+        let names = Names::detect(&tensors).map_err(|found| CheckpointError::NotWeights {
+            path: main.clone(),
+            found,
+            remedy: "Give the weights of an ESM-2, ESM-1b or ESM-1v model",
+        })?;
+        let (config, hf) = match names.layout {
+            Layout::FairEsm => (
+                fair_esm::config(&tensors, &names, settings.as_ref(), &main)?,
+                None,
+            ),
+            Layout::HuggingFace | Layout::TransformerEngine => {
+                let (config, hf) = hf_config(&located, &tensors, &names, &main)?;
+                (config, Some(hf))
+            }
+        };
+        let interleaved = hf.as_ref().is_none_or(HfConfig::qkv_interleaved);
+        let fused = if interleaved {
+            Fused::ByHead
+        } else {
+            Fused::Whole
+        };
+        let mut weights = resolve::resolve(&tensors, &names, &config, fused)?;
+        // fair-esm's loader of ESM-1b and 1v zeroes this row, in embedding and LM head alike.
+        if settings.is_some_and(|settings| settings.loader == Loader::Version1)
+            && let Some(embedding) = weights.by_name.get_mut(EMBEDDING)
+        {
+            embedding.zero_row = Some(MASK);
+        }
+        let config_file = located.config.filter(|_| hf.is_some());
+        let files = config_file
+            .into_iter()
+            .chain(located.index)
+            .chain(located.weights);
+        Ok(Self {
+            path: path.to_path_buf(),
+            config,
+            layout: names.layout,
+            files: files.chain(located.regression).collect(),
+            tensors,
+            weights,
+            rope_theta: hf.as_ref().map_or(10_000.0, HfConfig::rope_theta),
+        })
+    }
+
+    /// The architecture.
+    pub fn config(&self) -> &EsmConfig {
+        &self.config
+    }
+
+    /// How the checkpoint names and arranges its weights.
+    pub fn layout(&self) -> Layout {
+        self.layout
+    }
+
+    /// How the encoder's weights are stored.
+    pub fn stored_dtype(&self) -> StoredDtype {
+        self.weights.stored_dtype
+    }
+
+    /// Every file that has a say in the weights or the architecture: configuration, index,
+    /// weights in the order of their names, contact regression.
+    pub fn files(&self) -> &[PathBuf] {
+        &self.files
+    }
+
+    /// A weight by fair-esm's name. All weights of the encoder are there in every checkpoint;
+    /// those of the LM head and the contact head may be absent.
+    ///
+    /// # Errors
+    /// [`CheckpointError::NoSuchWeight`].
+    pub fn weight(&self, name: &str) -> Result<Weight<'_>, CheckpointError> {
+        self.find(name)
+            .ok_or_else(|| CheckpointError::NoSuchWeight {
+                path: self.path.clone(),
+                asked: format!("weight `{name}`"),
+            })
+    }
+
+    /// The inverse frequencies of a layer of a rotary model: those in the checkpoint, or where
+    /// it holds none, computed ones.
+    ///
+    /// # Errors
+    /// [`CheckpointError::NoSuchWeight`] for a model with learned positions or a layer it does
+    /// not have, [`CheckpointError::NonFinite`] for damaged frequencies.
+    pub fn inv_freq(&self, layer: usize) -> Result<InvFreq, CheckpointError> {
+        if self.config.positions != Positions::Rotary || layer >= self.config.layers {
+            return Err(CheckpointError::NoSuchWeight {
+                path: self.path.clone(),
+                asked: format!("rotary frequencies of layer {layer}"),
+            });
+        }
+        match self.find(&resolve::inv_freq_name(layer)) {
+            Some(stored) => Ok(InvFreq {
+                values: stored.to_vec()?,
+                source: InvFreqSource::Stored,
+            }),
+            None => Ok(InvFreq::computed(self.config.head_dim(), self.rope_theta)),
+        }
+    }
+
+    /// Whether the regression that turns attention into contacts is there.
+    pub fn has_contact_head(&self) -> bool {
+        CONTACT_HEAD.iter().all(|name| self.find(name).is_some())
+    }
+
+    /// Whether the head that turns hidden states into logits is there.
+    pub fn has_lm_head(&self) -> bool {
+        LM_HEAD.iter().all(|name| self.find(name).is_some())
+    }
+
+    fn find(&self, name: &str) -> Option<Weight<'_>> {
+        let resolved = self.weights.by_name.get(name)?;
+        Some(Weight {
+            resolved,
+            file: self.tensors.file(resolved.file)?,
+        })
+    }
+}
+
+/// All tensors of a checkpoint's files.
+struct Loaded {
+    tensors: TensorSet,
+    settings: Option<Settings>,
+    /// The file that errors about the whole name.
+    main: PathBuf,
+}
+
+fn load(located: &Located) -> Result<Loaded, CheckpointError> {
+    let mut tensors = TensorSet::new(located.listed.clone());
+    let mut settings = None;
+    for path in &located.weights {
+        let file = MappedFile::open(path)?;
+        let found = if is_safetensors(&file) {
+            safetensors::read(&file)?
+        } else {
+            let torch = torch::read(&file)?;
+            settings = settings.or(torch.settings);
+            torch.tensors
+        };
+        tensors.add(file, found)?;
+    }
+    if let Some(path) = &located.regression {
+        let file = MappedFile::open(path)?;
+        let mut found = torch::read(&file)?.tensors;
+        found.retain(|(name, _)| name.starts_with("contact_head."));
+        // Like fair-esm's loader, the separate file wins over what the model may hold.
+        found.iter().for_each(|(name, _)| tensors.remove(name));
+        tensors.add(file, found)?;
+    }
+    let main = located
+        .index
+        .as_ref()
+        .or(located.weights.first())
+        .cloned()
+        .unwrap_or_default();
+    Ok(Loaded {
+        tensors,
+        settings,
+        main,
+    })
+}
+
+/// By content; by name only where a damaged file looks like nothing at all.
+fn is_safetensors(file: &MappedFile) -> bool {
+    let named = file
+        .path()
+        .extension()
+        .is_some_and(|extension| extension == "safetensors");
+    safetensors::looks_like(file.bytes()) || (named && !torch_zip::looks_like(file.bytes()))
+}
+
+/// The architecture by `config.json`, held against the tensors.
+fn hf_config(
+    located: &Located,
+    tensors: &TensorSet,
+    names: &Names,
+    main: &Path,
+) -> Result<(EsmConfig, HfConfig), CheckpointError> {
+    let Some(path) = &located.config else {
+        return Err(CheckpointError::NotWeights {
+            path: main.to_path_buf(),
+            found: "has no config.json beside it".into(),
+            remedy: "Put the config.json of the same repository beside the weights",
+        });
+    };
+    let hf = HfConfig::read(path)?;
+    let rows = |weight: &str| {
+        let tensor = tensors.get(&names.first(weight))?;
+        tensor.shape.first().copied()
+    };
+    let config = hf.esm_config(path, rows(EMBEDDING).unwrap_or(0), rows(POSITIONS))?;
+    let layers = names.layers(tensors);
+    if layers > config.layers {
+        let found = format!(
+            "num_hidden_layers is {}, but the weights hold {layers}",
+            config.layers
+        );
+        return Err(contradiction(path, found));
+    }
+    let has = |weight: &str| {
+        names
+            .places(weight)
+            .iter()
+            .any(|place| tensors.get(&place.tensor).is_some())
+    };
+    if config.positions != Positions::Rotary && has(&resolve::inv_freq_name(0)) {
+        let found =
+            "position_embedding_type is not \"rotary\", but the weights hold rotary frequencies";
+        return Err(contradiction(path, found));
+    }
+    if !config.emb_layer_norm_before && has("emb_layer_norm_before.weight") {
+        let found = "emb_layer_norm_before is not true, but the weights hold that LayerNorm";
+        return Err(contradiction(path, found));
+    }
+    Ok((config, hf))
+}

@@ -1,0 +1,371 @@
+//! What each layout calls a weight.
+//!
+//! The names that this program uses are fair-esm's own: `embed_tokens.weight`,
+//! `layers.0.self_attn.q_proj.weight`, `emb_layer_norm_after.bias`, `lm_head.dense.weight`.
+
+use std::fmt;
+
+use super::tensors::TensorSet;
+
+/// The way a checkpoint names and arranges its weights.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Layout {
+    /// The transformers library: `esm.encoder.layer.0.attention.self.query.weight`.
+    HuggingFace,
+    /// fair-esm: `encoder.sentence_encoder.layers.0.self_attn.q_proj.weight`.
+    FairEsm,
+    /// NVIDIA's TransformerEngine export of ESM-2, with query, key and value in one matrix.
+    TransformerEngine,
+}
+
+impl fmt::Display for Layout {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::HuggingFace => "huggingface",
+            Self::FairEsm => "fair-esm",
+            Self::TransformerEngine => "transformer-engine",
+        })
+    }
+}
+
+/// A weight's place in a file: a tensor, or the query, key or value third of one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Place {
+    pub(super) tensor: String,
+    /// 0 for query, 1 for key, 2 for value of a fused tensor.
+    pub(super) third: Option<usize>,
+}
+
+/// The names of one checkpoint: its layout and what it puts before every name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Names {
+    pub(super) layout: Layout,
+    /// Before the names of the encoder: `esm.`, `encoder.sentence_encoder.` or nothing.
+    prefix: String,
+    /// Before the names of the LM head, up to and with `lm_head.`.
+    head: String,
+    /// Before `contact_head.`.
+    contact: String,
+}
+
+const HF_EMBEDDING: &str = "embeddings.word_embeddings.weight";
+const FAIR_EMBEDDING: &str = "embed_tokens.weight";
+
+impl Names {
+    /// Finds the embedding matrix, and with it layout and prefix. An error is the end of the
+    /// sentence "the checkpoint …".
+    pub(super) fn detect(tensors: &TensorSet) -> Result<Self, String> {
+        let mut embeddings: Vec<(&str, &str)> = tensors
+            .names()
+            .filter_map(|name| {
+                let hf = name.strip_suffix(HF_EMBEDDING);
+                let prefix = hf.or_else(|| name.strip_suffix(FAIR_EMBEDDING))?;
+                (prefix.is_empty() || prefix.ends_with('.')).then_some((name, prefix))
+            })
+            .collect();
+        embeddings.sort_unstable();
+        let (name, prefix) = match embeddings.as_slice() {
+            [one] => *one,
+            [] => return Err(nothing_found(tensors)),
+            [(first, _), (second, _), ..] => {
+                return Err(format!(
+                    "holds two embedding matrices, `{first}` and `{second}`"
+                ));
+            }
+        };
+        let fused = format!("{prefix}encoder.layers.");
+        let layout = if name.ends_with(FAIR_EMBEDDING) {
+            Layout::FairEsm
+        } else if tensors.names().any(|name| name.starts_with(&fused)) {
+            Layout::TransformerEngine
+        } else {
+            Layout::HuggingFace
+        };
+        // The head stands beside the encoder: one level up, or where the names start.
+        let up = prefix
+            .strip_suffix('.')
+            .map_or("", |prefix| match prefix.rfind('.') {
+                Some(dot) => prefix.get(..=dot).unwrap_or_default(),
+                None => "",
+            });
+        let beside = |module: &str| {
+            let found = [prefix, up, ""].into_iter().find(|prefix| {
+                let start = format!("{prefix}{module}");
+                tensors.names().any(|name| name.starts_with(&start))
+            });
+            format!("{}{module}", found.unwrap_or(up))
+        };
+        Ok(Self {
+            layout,
+            prefix: prefix.to_owned(),
+            head: beside("lm_head."),
+            contact: beside("contact_head."),
+        })
+    }
+
+    /// Layers that the tensors belong to: the highest number plus one.
+    pub(super) fn layers(&self, tensors: &TensorSet) -> usize {
+        let layers = match self.layout {
+            Layout::HuggingFace => "encoder.layer.",
+            Layout::FairEsm => "layers.",
+            Layout::TransformerEngine => "encoder.layers.",
+        };
+        let start = format!("{}{layers}", self.prefix);
+        let number = |name: &str| {
+            let (number, _) = name.strip_prefix(&start)?.split_once('.')?;
+            number.parse::<usize>().ok()
+        };
+        tensors
+            .names()
+            .filter_map(number)
+            .max()
+            .map_or(0, |last| last.saturating_add(1))
+    }
+
+    /// The first of [`Names::places`] as the file spells it.
+    pub(super) fn first(&self, weight: &str) -> String {
+        let first = self.places(weight).into_iter().next();
+        first.map_or_else(|| weight.to_owned(), |place| place.tensor)
+    }
+
+    /// Where this weight may stand, in the order in which to look.
+    pub(super) fn places(&self, weight: &str) -> Vec<Place> {
+        let whole = |tensor| Place {
+            tensor,
+            third: None,
+        };
+        if let Some(rest) = weight.strip_prefix("lm_head.") {
+            return vec![whole(format!("{}{}", self.head, self.in_head(rest)))];
+        }
+        if let Some(rest) = weight.strip_prefix("contact_head.") {
+            return vec![whole(format!("{}{rest}", self.contact))];
+        }
+        let layer = weight
+            .strip_prefix("layers.")
+            .and_then(|rest| rest.split_once('.'));
+        match (self.layout, layer) {
+            (Layout::FairEsm, _) => vec![whole(format!("{}{weight}", self.prefix))],
+            (Layout::HuggingFace, None) => vec![whole(self.hf_outside(weight))],
+            (Layout::HuggingFace, Some((number, rest))) => self.hf_layer(number, rest),
+            (Layout::TransformerEngine, None) => vec![whole(self.hf_outside(weight))],
+            (Layout::TransformerEngine, Some((number, rest))) => self.te_layer(number, rest),
+        }
+    }
+
+    fn in_head<'a>(&self, rest: &'a str) -> &'a str {
+        match (self.layout, rest) {
+            (Layout::TransformerEngine, "layer_norm.weight") => "decoder.layer_norm_weight",
+            (Layout::TransformerEngine, "layer_norm.bias") => "decoder.layer_norm_bias",
+            (Layout::TransformerEngine, "bias") => "decoder.bias",
+            _ => rest,
+        }
+    }
+
+    fn hf_outside(&self, weight: &str) -> String {
+        let name = match weight.split_once('.') {
+            Some(("embed_tokens", part)) => format!("embeddings.word_embeddings.{part}"),
+            Some(("embed_positions", part)) => format!("embeddings.position_embeddings.{part}"),
+            Some(("emb_layer_norm_before", part)) => format!("embeddings.layer_norm.{part}"),
+            _ => format!("encoder.{weight}"),
+        };
+        format!("{}{name}", self.prefix)
+    }
+
+    fn hf_layer(&self, number: &str, rest: &str) -> Vec<Place> {
+        let (module, part) = rest.rsplit_once('.').unwrap_or((rest, ""));
+        let module = match module {
+            "self_attn.q_proj" => "attention.self.query",
+            "self_attn.k_proj" => "attention.self.key",
+            "self_attn.v_proj" => "attention.self.value",
+            "self_attn.out_proj" => "attention.output.dense",
+            "self_attn.rot_emb" => "attention.self.rotary_embeddings",
+            "self_attn_layer_norm" => "attention.LayerNorm",
+            "fc1" => "intermediate.dense",
+            "fc2" => "output.dense",
+            "final_layer_norm" => "LayerNorm",
+            other => other,
+        };
+        let mut names = vec![format!(
+            "{}encoder.layer.{number}.{module}.{part}",
+            self.prefix
+        )];
+        if part == "inv_freq" {
+            // From version 5 of transformers one set of frequencies serves all layers.
+            names.push(format!("{}rotary_embeddings.{part}", self.prefix));
+        }
+        names
+            .into_iter()
+            .map(|tensor| Place {
+                tensor,
+                third: None,
+            })
+            .collect()
+    }
+
+    fn te_layer(&self, number: &str, rest: &str) -> Vec<Place> {
+        let layer = format!("{}encoder.layers.{number}", self.prefix);
+        let (module, part) = rest.rsplit_once('.').unwrap_or((rest, ""));
+        let qkv = format!("{layer}.self_attention.layernorm_qkv");
+        let split = |name: &str, third| {
+            vec![
+                Place {
+                    tensor: format!("{qkv}.{part}"),
+                    third: Some(third),
+                },
+                Place {
+                    tensor: format!("{qkv}.{name}_{part}"),
+                    third: None,
+                },
+            ]
+        };
+        let name = match module {
+            "self_attn.q_proj" => return split("query", 0),
+            "self_attn.k_proj" => return split("key", 1),
+            "self_attn.v_proj" => return split("value", 2),
+            "self_attn.out_proj" => format!("{layer}.self_attention.proj.{part}"),
+            "self_attn.rot_emb" => format!("{}encoder.rotary_embeddings.{part}", self.prefix),
+            "self_attn_layer_norm" => format!("{qkv}.layer_norm_{part}"),
+            "fc1" => format!("{layer}.layernorm_mlp.fc1_{part}"),
+            "fc2" => format!("{layer}.layernorm_mlp.fc2_{part}"),
+            "final_layer_norm" => format!("{layer}.layernorm_mlp.layer_norm_{part}"),
+            other => format!("{layer}.{other}.{part}"),
+        };
+        vec![Place {
+            tensor: name,
+            third: None,
+        }]
+    }
+}
+
+/// Models whose weights have telling names and that this program does not run.
+pub(super) fn unsupported(tensors: &TensorSet) -> Option<&'static str> {
+    let any = |test: &dyn Fn(&str) -> bool| tensors.names().any(test);
+    if any(&|name| name.starts_with("trunk.") || name.starts_with("esm_s_combine")) {
+        Some("ESMFold")
+    } else if any(&|name| {
+        name.contains("msa_position_embedding") || name.contains(".row_self_attention.")
+    }) {
+        Some("MSA Transformer")
+    } else if any(&|name| {
+        name.ends_with("embed_out") || name.starts_with("decoder.sentence_encoder.")
+    }) {
+        Some("ESM-1 (the model before ESM-1b)")
+    } else if any(&|name| name.contains("embed_gvp") || name.contains("gvp_encoder")) {
+        Some("ESM-IF (inverse folding)")
+    } else if any(&|name| name.starts_with("transformer.blocks.")) {
+        Some("ESM C or ESM3")
+    } else if any(&|name| name.contains(".lora_A.")) {
+        Some("a LoRA adapter (merge it into its base model first)")
+    } else {
+        None
+    }
+}
+
+fn nothing_found(tensors: &TensorSet) -> String {
+    let mut names: Vec<&str> = tensors.names().collect();
+    names.sort_unstable();
+    let shown: Vec<String> = names
+        .iter()
+        .take(4)
+        .map(|name| name.escape_debug().take(80).collect())
+        .collect();
+    match shown.as_slice() {
+        [] => "holds no tensors".into(),
+        _ => format!(
+            "holds no ESM embedding matrix; its tensors are {}, …",
+            shown.join(", ")
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(layout: Layout, prefix: &str, head: &str) -> Names {
+        Names {
+            layout,
+            prefix: prefix.into(),
+            head: head.into(),
+            contact: format!("{prefix}contact_head."),
+        }
+    }
+
+    #[test]
+    fn every_layout_spells_the_same_weights() {
+        let hf = names(Layout::HuggingFace, "esm.", "lm_head.");
+        let fair = names(
+            Layout::FairEsm,
+            "encoder.sentence_encoder.",
+            "encoder.lm_head.",
+        );
+        let te = names(Layout::TransformerEngine, "model.", "lm_head.");
+        for (weight, [in_hf, in_fair, in_te]) in [
+            (
+                "embed_tokens.weight",
+                [
+                    "esm.embeddings.word_embeddings.weight",
+                    "encoder.sentence_encoder.embed_tokens.weight",
+                    "model.embeddings.word_embeddings.weight",
+                ],
+            ),
+            (
+                "layers.3.self_attn.k_proj.bias",
+                [
+                    "esm.encoder.layer.3.attention.self.key.bias",
+                    "encoder.sentence_encoder.layers.3.self_attn.k_proj.bias",
+                    "model.encoder.layers.3.self_attention.layernorm_qkv.bias",
+                ],
+            ),
+            (
+                "layers.3.self_attn_layer_norm.weight",
+                [
+                    "esm.encoder.layer.3.attention.LayerNorm.weight",
+                    "encoder.sentence_encoder.layers.3.self_attn_layer_norm.weight",
+                    "model.encoder.layers.3.self_attention.layernorm_qkv.layer_norm_weight",
+                ],
+            ),
+            (
+                "layers.3.fc2.weight",
+                [
+                    "esm.encoder.layer.3.output.dense.weight",
+                    "encoder.sentence_encoder.layers.3.fc2.weight",
+                    "model.encoder.layers.3.layernorm_mlp.fc2_weight",
+                ],
+            ),
+            (
+                "emb_layer_norm_after.bias",
+                [
+                    "esm.encoder.emb_layer_norm_after.bias",
+                    "encoder.sentence_encoder.emb_layer_norm_after.bias",
+                    "model.encoder.emb_layer_norm_after.bias",
+                ],
+            ),
+            (
+                "emb_layer_norm_before.bias",
+                [
+                    "esm.embeddings.layer_norm.bias",
+                    "encoder.sentence_encoder.emb_layer_norm_before.bias",
+                    "model.embeddings.layer_norm.bias",
+                ],
+            ),
+            (
+                "lm_head.layer_norm.bias",
+                [
+                    "lm_head.layer_norm.bias",
+                    "encoder.lm_head.layer_norm.bias",
+                    "lm_head.decoder.layer_norm_bias",
+                ],
+            ),
+        ] {
+            assert_eq!(
+                [&hf, &fair, &te].map(|names| names.first(weight)),
+                [in_hf, in_fair, in_te]
+            );
+        }
+        assert_eq!(
+            te.places("layers.0.self_attn.v_proj.weight")[0].third,
+            Some(2)
+        );
+    }
+}

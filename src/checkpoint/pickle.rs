@@ -1,0 +1,118 @@
+//! Values of a pickle: plain data in one arena.
+//!
+//! A pickle is a program for a stack machine. [`super::pickle_machine`] runs its data opcodes and
+//! leaves the values here. Values point at each other by number, so that shared and even circular
+//! structures cost nothing to hold and nothing to drop.
+
+/// A value: small ones in place, the rest by number in the arena.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Value {
+    None,
+    Bool(bool),
+    Int(i64),
+    Float(f64),
+    /// Something that no reader of checkpoints asks for: bytes, a huge integer.
+    Opaque,
+    Node(u32),
+}
+
+/// A value of the arena.
+#[derive(Debug)]
+pub(super) enum Node<'a> {
+    Text(&'a str),
+    /// A list, tuple or set.
+    List(Vec<Value>),
+    Dict(Vec<(Value, Value)>),
+    /// The name of a class or function. Never imported, never called.
+    Global {
+        module: &'a str,
+        name: &'a str,
+    },
+    /// An instance of a class that this reader does not know, with the state it was given.
+    Object {
+        class: Value,
+        state: Value,
+    },
+    /// A torch storage: the entry of the archive that holds the numbers.
+    Storage {
+        kind: &'a str,
+        key: &'a str,
+        count: u64,
+    },
+    /// A tensor: a view of a storage. `shape` and `strides` are lists of integers.
+    Tensor {
+        storage: Value,
+        offset: u64,
+        shape: Value,
+        strides: Value,
+    },
+}
+
+/// A pickle that was read: its values and the one that it stands for.
+#[derive(Debug)]
+pub(super) struct Pickle<'a> {
+    pub(super) nodes: Vec<Node<'a>>,
+    pub(super) root: Value,
+}
+
+impl<'a> Pickle<'a> {
+    /// The arena's node behind a value.
+    pub(super) fn node(&self, value: Value) -> Option<&Node<'a>> {
+        let Value::Node(number) = value else {
+            return None;
+        };
+        self.nodes.get(usize::try_from(number).ok()?)
+    }
+
+    pub(super) fn text(&self, value: Value) -> Option<&'a str> {
+        match self.node(value) {
+            Some(Node::Text(text)) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// A list of integers that are not negative.
+    pub(super) fn sizes(&self, value: Value) -> Option<Vec<usize>> {
+        let Some(Node::List(values)) = self.node(value) else {
+            return None;
+        };
+        values
+            .iter()
+            .map(|value| match value {
+                Value::Int(size) => usize::try_from(*size).ok(),
+                _ => None,
+            })
+            .collect()
+    }
+
+    /// The entries of a dict.
+    pub(super) fn entries(&self, value: Value) -> Option<&[(Value, Value)]> {
+        match self.node(value) {
+            Some(Node::Dict(entries)) => Some(entries),
+            _ => None,
+        }
+    }
+
+    /// `value[name]` of a dict, `value.name` of an object.
+    pub(super) fn get(&self, value: Value, name: &str) -> Option<Value> {
+        let dict = match self.node(value)? {
+            Node::Object { state, .. } => *state,
+            _ => value,
+        };
+        let entries = self.entries(dict)?;
+        // A doubled key keeps its last value, as in Python.
+        entries
+            .iter()
+            .rev()
+            .find(|(key, _)| self.text(*key) == Some(name))
+            .map(|(_, value)| *value)
+    }
+
+    /// Like [`Pickle::get`], also through the wrappers of a saved omegaconf configuration, which
+    /// keeps its entries under `_content` and each plain value under `_val`.
+    pub(super) fn setting(&self, value: Value, name: &str) -> Option<Value> {
+        let content = || self.get(self.get(value, "_content")?, name);
+        let found = self.get(value, name).or_else(content)?;
+        Some(self.get(found, "_val").unwrap_or(found))
+    }
+}

@@ -1,0 +1,290 @@
+//! From the weights a model needs to their places in the files, each with its shape checked.
+
+use std::collections::HashMap;
+
+use super::config::{EsmConfig, Positions};
+use super::error::CheckpointError;
+use super::names::{Names, Place};
+use super::tensors::{Data, Dtype, StoredDtype, StoredTensor, TensorSet};
+use super::weight::{Resolved, Third};
+
+/// A weight that the model has.
+struct Wanted {
+    name: String,
+    shape: [usize; 2],
+    vector: bool,
+}
+
+impl Wanted {
+    fn matrix(name: impl Into<String>, rows: usize, columns: usize) -> Self {
+        Self {
+            name: name.into(),
+            shape: [rows, columns],
+            vector: false,
+        }
+    }
+
+    fn vector(name: impl Into<String>, length: usize) -> Self {
+        Self {
+            name: name.into(),
+            shape: [1, length],
+            vector: true,
+        }
+    }
+
+    fn norm(name: &str, dim: usize) -> [Self; 2] {
+        ["weight", "bias"].map(|part| Self::vector(format!("{name}.{part}"), dim))
+    }
+
+    fn linear(name: &str, rows: usize, columns: usize) -> [Self; 2] {
+        [
+            Self::matrix(format!("{name}.weight"), rows, columns),
+            Self::vector(format!("{name}.bias"), rows),
+        ]
+    }
+}
+
+/// The weights of a checkpoint by fair-esm's names.
+#[derive(Debug)]
+pub(super) struct Weights {
+    pub(super) by_name: HashMap<String, Resolved>,
+    pub(super) stored_dtype: StoredDtype,
+}
+
+/// How fused query-key-value tensors are laid out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fused {
+    /// q, k, v of the first head, q, k, v of the second, …
+    ByHead,
+    /// All of q, all of k, all of v.
+    Whole,
+}
+
+/// Finds every weight; a needed one that is missing, misshapen or unreadable is an error, an
+/// optional one (LM head, contact head, rotary frequencies) only if it is there and wrong.
+pub(super) fn resolve(
+    tensors: &TensorSet,
+    names: &Names,
+    config: &EsmConfig,
+    fused: Fused,
+) -> Result<Weights, CheckpointError> {
+    let resolver = Resolver {
+        tensors,
+        names,
+        config,
+        fused,
+    };
+    let mut by_name = HashMap::new();
+    for wanted in needed(config) {
+        let resolved = resolver.find(&wanted)?.ok_or_else(|| {
+            let tensor = names.first(&wanted.name);
+            let path = tensors.home(&tensor).to_path_buf();
+            CheckpointError::MissingTensor { tensor, path }
+        })?;
+        by_name.insert(wanted.name, resolved);
+    }
+    let stored_dtype = common_dtype(by_name.values().map(|weight| weight.dtype));
+    for wanted in optional(config) {
+        if let Some(resolved) = resolver.find(&wanted)? {
+            by_name.insert(wanted.name, resolved);
+        }
+    }
+    Ok(Weights {
+        by_name,
+        stored_dtype,
+    })
+}
+
+fn needed(config: &EsmConfig) -> Vec<Wanted> {
+    let (dim, intermediate) = (config.dim, config.intermediate);
+    let mut wanted = vec![Wanted::matrix("embed_tokens.weight", config.vocab, dim)];
+    if let Positions::Learned { rows } = config.positions {
+        wanted.push(Wanted::matrix("embed_positions.weight", rows, dim));
+    }
+    if config.emb_layer_norm_before {
+        wanted.extend(Wanted::norm("emb_layer_norm_before", dim));
+    }
+    for i in 0..config.layers {
+        for projection in ["q_proj", "k_proj", "v_proj", "out_proj"] {
+            wanted.extend(Wanted::linear(
+                &format!("layers.{i}.self_attn.{projection}"),
+                dim,
+                dim,
+            ));
+        }
+        wanted.extend(Wanted::norm(
+            &format!("layers.{i}.self_attn_layer_norm"),
+            dim,
+        ));
+        wanted.extend(Wanted::linear(
+            &format!("layers.{i}.fc1"),
+            intermediate,
+            dim,
+        ));
+        wanted.extend(Wanted::linear(
+            &format!("layers.{i}.fc2"),
+            dim,
+            intermediate,
+        ));
+        wanted.extend(Wanted::norm(&format!("layers.{i}.final_layer_norm"), dim));
+    }
+    wanted.extend(Wanted::norm("emb_layer_norm_after", dim));
+    wanted
+}
+
+fn optional(config: &EsmConfig) -> Vec<Wanted> {
+    let mut wanted = Vec::new();
+    wanted.extend(Wanted::linear("lm_head.dense", config.dim, config.dim));
+    wanted.extend(Wanted::norm("lm_head.layer_norm", config.dim));
+    wanted.push(Wanted::vector("lm_head.bias", config.vocab));
+    wanted.extend(Wanted::linear(
+        "contact_head.regression",
+        1,
+        config.layers * config.heads,
+    ));
+    if config.positions == Positions::Rotary {
+        let length = config.head_dim() / 2;
+        wanted.extend((0..config.layers).map(|i| Wanted::vector(inv_freq_name(i), length)));
+    }
+    wanted
+}
+
+/// fair-esm's name of the rotary frequencies of a layer.
+pub(super) fn inv_freq_name(layer: usize) -> String {
+    format!("layers.{layer}.self_attn.rot_emb.inv_freq")
+}
+
+fn common_dtype(dtypes: impl Iterator<Item = Dtype>) -> StoredDtype {
+    let mut dtypes = dtypes.map(StoredDtype::from);
+    let first = dtypes.next().unwrap_or(StoredDtype::F32);
+    if dtypes.all(|dtype| dtype == first) {
+        first
+    } else {
+        StoredDtype::Mixed
+    }
+}
+
+struct Resolver<'a> {
+    tensors: &'a TensorSet,
+    names: &'a Names,
+    config: &'a EsmConfig,
+    fused: Fused,
+}
+
+impl Resolver<'_> {
+    fn find(&self, wanted: &Wanted) -> Result<Option<Resolved>, CheckpointError> {
+        for place in self.names.places(&wanted.name) {
+            if let Some(tensor) = self.tensors.get(&place.tensor) {
+                return self.check(wanted, place, tensor).map(Some);
+            }
+        }
+        Ok(None)
+    }
+
+    fn check(
+        &self,
+        wanted: &Wanted,
+        Place { tensor, third }: Place,
+        stored: &StoredTensor,
+    ) -> Result<Resolved, CheckpointError> {
+        let path = || self.tensors.home(&tensor).to_path_buf();
+        let parts = if third.is_some() { 3 } else { 1 };
+        let [rows, columns] = wanted.shape;
+        let shape = if wanted.vector {
+            vec![columns * parts]
+        } else {
+            vec![rows * parts, columns]
+        };
+        if stored.shape != shape {
+            let (path, found) = (path(), stored.shape.clone());
+            return Err(CheckpointError::Shape {
+                tensor,
+                path,
+                found,
+                wanted: shape,
+            });
+        }
+        let (dtype, offset, strides) = match &stored.data {
+            Data::Floats {
+                dtype,
+                offset,
+                strides,
+            } => (*dtype, *offset, strides.as_slice()),
+            Data::Unreadable(found) => {
+                let (path, found) = (path(), found.clone());
+                return Err(CheckpointError::Unreadable {
+                    tensor,
+                    path,
+                    found,
+                });
+            }
+        };
+        let strides = match strides {
+            [across] => [0, *across],
+            [down, across] => [*down, *across],
+            _ => [0, 1],
+        };
+        let block = match self.fused {
+            Fused::ByHead => self.config.head_dim(),
+            Fused::Whole => self.config.dim,
+        };
+        Ok(Resolved {
+            file: self.tensors.file_of(&tensor).unwrap_or(0),
+            tensor,
+            dtype,
+            offset,
+            shape: wanted.shape,
+            strides,
+            third: third.map(|part| Third { part, block }),
+            vector: wanted.vector,
+            zero_row: None,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_esm1b_needs_its_positions_and_both_norms() {
+        let config = EsmConfig {
+            layers: 2,
+            dim: 8,
+            heads: 2,
+            intermediate: 32,
+            vocab: 33,
+            positions: Positions::Learned { rows: 1026 },
+            emb_layer_norm_before: true,
+            token_dropout: true,
+            layer_norm_eps: 1e-5,
+        };
+        let wanted = needed(&config);
+        assert_eq!(wanted.len(), 1 + 1 + 2 + 2 * 16 + 2);
+        let shape = |name: &str| wanted.iter().find(|w| w.name == name).map(|w| w.shape);
+        assert_eq!(shape("embed_positions.weight"), Some([1026, 8]));
+        assert_eq!(shape("layers.1.fc1.weight"), Some([32, 8]));
+        assert_eq!(shape("layers.1.fc2.weight"), Some([8, 32]));
+        assert_eq!(shape("layers.1.fc2.bias"), Some([1, 8]));
+        assert_eq!(shape("emb_layer_norm_before.bias"), Some([1, 8]));
+        assert_eq!(shape("layers.2.fc1.weight"), None);
+        assert_eq!(optional(&config).len(), 7);
+        let rotary = EsmConfig {
+            positions: Positions::Rotary,
+            ..config
+        };
+        assert_eq!(optional(&rotary).len(), 9);
+    }
+
+    #[test]
+    fn dtypes_are_one_or_mixed() {
+        assert_eq!(
+            common_dtype([Dtype::F16, Dtype::F16].into_iter()),
+            StoredDtype::F16
+        );
+        assert_eq!(
+            common_dtype([Dtype::F16, Dtype::F32].into_iter()),
+            StoredDtype::Mixed
+        );
+    }
+}

@@ -1,0 +1,247 @@
+//! A `.safetensors` file: 8 bytes of header length, a JSON header, the numbers.
+//!
+//! The safetensors crate parses and checks each tensor's entry. Its own reader of the whole
+//! header keeps the last of two tensors of one name and accepts headers of 100 MB, so the header
+//! is walked here.
+
+use std::collections::HashMap;
+use std::fmt;
+
+use ::safetensors::Dtype as TensorDtype;
+use ::safetensors::tensor::{Metadata, TensorInfo};
+use serde::Deserialize;
+use serde::de::{Deserializer, Error, IgnoredAny, MapAccess, Visitor};
+
+use super::error::CheckpointError;
+use super::mapped::MappedFile;
+use super::tensors::{Data, Dtype, StoredTensor};
+
+/// The largest published ESM has a header of about 100 kB.
+const MOST_HEADER_BYTES: usize = 4 << 20;
+
+/// The tensors that the header of this file describes.
+pub(super) fn read(file: &MappedFile) -> Result<Vec<(String, StoredTensor)>, CheckpointError> {
+    let (header, body) = header(file.bytes()).map_err(|found| file.damaged(found))?;
+    let tensors =
+        tensors(header, file.bytes().len() - body).map_err(|found| file.damaged(found))?;
+    Ok(tensors
+        .into_iter()
+        .map(|(name, info)| (name, stored(info, body)))
+        .collect())
+}
+
+/// Whether the file starts as safetensors do: a header length that fits, then a brace.
+pub(super) fn looks_like(bytes: &[u8]) -> bool {
+    bytes.get(8) == Some(&b'{') && header(bytes).is_ok()
+}
+
+/// The JSON text and the offset of the first number.
+fn header(bytes: &[u8]) -> Result<(&str, usize), String> {
+    let Some((length, rest)) = bytes.split_first_chunk::<8>() else {
+        return Err(format!(
+            "ends after {} bytes, within the header's length",
+            bytes.len()
+        ));
+    };
+    let length = u64::from_le_bytes(*length);
+    let fits = usize::try_from(length).ok().filter(|n| *n <= rest.len());
+    let Some(length) = fits else {
+        return Err(format!(
+            "claims a header of {length} bytes, but holds only {}",
+            rest.len()
+        ));
+    };
+    if length > MOST_HEADER_BYTES {
+        return Err(format!(
+            "claims a header of {length} bytes; no model needs more than 4 MiB"
+        ));
+    }
+    let text = rest.get(..length).unwrap_or_default();
+    let text = std::str::from_utf8(text).map_err(|_| "has a header that is not UTF-8 text")?;
+    Ok((text, 8 + length))
+}
+
+/// The entries of the header, each proven to lie in the `body` bytes after it, which they
+/// fill without gap or overlap.
+fn tensors(header: &str, body: usize) -> Result<Vec<(String, TensorInfo)>, String> {
+    let Header(tensors) =
+        serde_json::from_str(header).map_err(|error| format!("has a malformed header: {error}"))?;
+    let mut tensors: Vec<_> = tensors.into_iter().collect();
+    tensors.sort_by_key(|(_, info)| info.data_offsets);
+    let end = tensors.last().map_or(0, |(_, info)| info.data_offsets.1);
+    if let Some((name, info)) = tensors.iter().find(|(_, info)| info.data_offsets.1 > body) {
+        let end = info.data_offsets.1;
+        return Err(format!(
+            "the tensor `{name}` ends at byte {end} of only {body}"
+        ));
+    }
+    if end != body {
+        return Err(format!("its tensors fill {end} of {body} bytes"));
+    }
+    Metadata::new(None, tensors.clone())
+        .map_err(|error| format!("has a header that contradicts itself: {error}"))?;
+    Ok(tensors)
+}
+
+fn stored(info: TensorInfo, body: usize) -> StoredTensor {
+    let dtype = match info.dtype {
+        TensorDtype::F32 => Ok(Dtype::F32),
+        TensorDtype::F16 => Ok(Dtype::F16),
+        TensorDtype::BF16 => Ok(Dtype::Bf16),
+        other => Err(format!("is stored as {other:?}")),
+    };
+    let data = match dtype {
+        Ok(dtype) => Data::Floats {
+            dtype,
+            offset: body + info.data_offsets.0,
+            strides: row_major(&info.shape),
+        },
+        Err(found) => Data::Unreadable(found),
+    };
+    StoredTensor {
+        shape: info.shape,
+        data,
+    }
+}
+
+/// Strides of numbers that stand row after row. The shape's product is known to fit.
+pub(super) fn row_major(shape: &[usize]) -> Vec<usize> {
+    let mut strides: Vec<usize> = shape
+        .iter()
+        .rev()
+        .scan(1usize, |next, size| {
+            let stride = *next;
+            *next = next.saturating_mul(*size);
+            Some(stride)
+        })
+        .collect();
+    strides.reverse();
+    strides
+}
+
+struct Header(HashMap<String, TensorInfo>);
+
+impl<'de> Deserialize<'de> for Header {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(HeaderVisitor)
+    }
+}
+
+struct HeaderVisitor;
+
+impl<'de> Visitor<'de> for HeaderVisitor {
+    type Value = Header;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object of tensors")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Header, A::Error> {
+        let mut tensors = HashMap::new();
+        while let Some(name) = map.next_key::<String>()? {
+            if name == "__metadata__" {
+                map.next_value::<IgnoredAny>()?;
+            } else if tensors.contains_key(&name) {
+                return Err(A::Error::custom(format!(
+                    "the tensor `{name}` stands there twice"
+                )));
+            } else {
+                let info = map.next_value()?;
+                tensors.insert(name, info);
+            }
+        }
+        Ok(Header(tensors))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TWO: &str = r#"{"__metadata__":{"format":"pt"},"a":{"dtype":"F32","shape":[2,3],"data_offsets":[0,24]},"b":{"dtype":"I64","shape":[1],"data_offsets":[24,32]}}"#;
+
+    #[test]
+    fn entries_are_read_and_must_fill_the_body() {
+        let read = tensors(TWO, 32).unwrap();
+        assert_eq!(read.len(), 2);
+        let (name, info) = read.into_iter().next().unwrap();
+        assert_eq!(name, "a");
+        assert_eq!(
+            stored(info, 100),
+            StoredTensor {
+                shape: vec![2, 3],
+                data: Data::Floats {
+                    dtype: Dtype::F32,
+                    offset: 100,
+                    strides: vec![3, 1]
+                }
+            }
+        );
+        assert_eq!(
+            tensors(TWO, 31).unwrap_err(),
+            "the tensor `b` ends at byte 32 of only 31"
+        );
+        assert_eq!(
+            tensors(TWO, 33).unwrap_err(),
+            "its tensors fill 32 of 33 bytes"
+        );
+    }
+
+    #[test]
+    fn impossible_headers_are_errors() {
+        for (header, says) in [
+            (
+                r#"{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}"#,
+                "`a` stands there twice",
+            ),
+            (
+                r#"{"a":{"dtype":"F99","shape":[1],"data_offsets":[0,4]}}"#,
+                "F99",
+            ),
+            (
+                r#"{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,4]}}"#,
+                "contradicts itself",
+            ),
+            (
+                r#"{"a":{"dtype":"F32","shape":[9223372036854775808,2],"data_offsets":[0,4]}}"#,
+                "contradicts itself",
+            ),
+            (
+                r#"{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,18446744073709551615]}}"#,
+                "ends at byte 18446744073709551615",
+            ),
+            (
+                r#"{"a":{"dtype":"F32","shape":[-1],"data_offsets":[0,4]}}"#,
+                "malformed",
+            ),
+            ("[]", "malformed"),
+            ("{", "malformed"),
+        ] {
+            let found = tensors(header, 4).unwrap_err();
+            assert!(found.contains(says), "{header}: {found}");
+        }
+    }
+
+    #[test]
+    fn a_header_length_is_checked_before_it_is_trusted() {
+        assert_eq!(
+            header(b"1234").unwrap_err(),
+            "ends after 4 bytes, within the header's length"
+        );
+        let mut huge = (1u64 << 63).to_le_bytes().to_vec();
+        huge.extend_from_slice(b"{}");
+        assert_eq!(
+            header(&huge).unwrap_err(),
+            "claims a header of 9223372036854775808 bytes, but holds only 2"
+        );
+        assert!(!looks_like(&huge));
+        assert!(looks_like(b"\x02\0\0\0\0\0\0\0{}"));
+    }
+
+    #[test]
+    fn strides_of_row_major_shapes() {
+        assert_eq!(row_major(&[2, 3, 4]), [12, 4, 1]);
+        assert_eq!(row_major(&[5]), [1]);
+        assert_eq!(row_major(&[]), Vec::<usize>::new());
+    }
+}

@@ -1,0 +1,253 @@
+//! A file of `torch.save`: a zip archive whose pickle describes tensors and settings.
+
+use super::error::CheckpointError;
+use super::fair_esm::Settings;
+use super::mapped::MappedFile;
+use super::pickle::{Node, Pickle, Value};
+use super::pickle_machine::{self, PickleError};
+use super::tensors::{Data, Dtype, StoredTensor};
+use super::torch_zip::{self, Entries, ZipError};
+
+/// What a torch file holds.
+#[derive(Debug)]
+pub(super) struct TorchFile {
+    /// The tensors of its state dict.
+    pub(super) tensors: Vec<(String, StoredTensor)>,
+    /// The model's arguments, as fair-esm saves them.
+    pub(super) settings: Option<Settings>,
+}
+
+/// Reads the archive's directory and its pickle; the numbers stay in the file.
+pub(super) fn read(file: &MappedFile) -> Result<TorchFile, CheckpointError> {
+    refuse_legacy(file)?;
+    let entries = torch_zip::read(file.bytes()).map_err(|error| zip_error(file, error))?;
+    let root = root(file, &entries)?;
+    let pickle = pickle(file, &entries, root)?;
+    let state = state_dict(&pickle);
+    let archive = Archive {
+        file,
+        entries: &entries,
+        root,
+        pickle: &pickle,
+    };
+    let mut tensors = Vec::new();
+    for (key, value) in pickle.entries(state).unwrap_or_default() {
+        if let (
+            Some(name),
+            Some(Node::Tensor {
+                storage,
+                offset,
+                shape,
+                strides,
+            }),
+        ) = (pickle.text(*key), pickle.node(*value))
+        {
+            let tensor = archive.tensor(name, *storage, *offset, [*shape, *strides])?;
+            tensors.push((name.to_owned(), tensor));
+        }
+    }
+    Ok(TorchFile {
+        tensors,
+        settings: Settings::from_pickle(&pickle),
+    })
+}
+
+/// The forms of torch before 1.6: a tar archive, or bare pickles one after another.
+fn refuse_legacy(file: &MappedFile) -> Result<(), CheckpointError> {
+    let bytes = file.bytes();
+    if torch_zip::looks_like(bytes) {
+        return Ok(());
+    }
+    let tar = bytes.get(257..262) == Some(b"ustar");
+    let pickle = matches!(bytes, [0x80, 0..=5, ..]);
+    if tar || pickle {
+        return Err(CheckpointError::NotWeights {
+            path: file.path().to_path_buf(),
+            found: "is in the form that torch wrote before version 1.6".into(),
+            remedy: "Load it with torch and save it again: torch.save(torch.load(path, \
+                     weights_only=True), path)",
+        });
+    }
+    Err(file.damaged("is not a torch file: it does not start as a zip archive"))
+}
+
+fn zip_error(file: &MappedFile, error: ZipError) -> CheckpointError {
+    match error {
+        ZipError::Damaged(found) => file.damaged(found),
+        ZipError::Packed(found) => CheckpointError::NotWeights {
+            path: file.path().to_path_buf(),
+            found,
+            remedy: "Save it again with torch.save, or unpack the archive and zip it without \
+                     compression (zip -0)",
+        },
+    }
+}
+
+/// The one folder at the top of the archive.
+fn root<'a>(file: &MappedFile, entries: &'a Entries) -> Result<&'a str, CheckpointError> {
+    let mut roots = entries
+        .keys()
+        .filter_map(|name| name.strip_suffix("/data.pkl"))
+        .filter(|root| !root.contains('/'));
+    let (Some(root), None) = (roots.next(), roots.next()) else {
+        return Err(file.damaged("is a zip archive without the one data.pkl of torch.save"));
+    };
+    let refuse = |found: &str, remedy| {
+        Err(CheckpointError::NotWeights {
+            path: file.path().to_path_buf(),
+            found: found.into(),
+            remedy,
+        })
+    };
+    if entries.contains_key(&format!("{root}/constants.pkl")) {
+        return refuse(
+            "is a TorchScript program",
+            "Save the model's state_dict() instead",
+        );
+    }
+    let order = entries
+        .get(&format!("{root}/byteorder"))
+        .map(|entry| entry.range.clone());
+    if order.and_then(|range| file.bytes().get(range)) == Some(b"big") {
+        return refuse(
+            "holds big-endian numbers",
+            "Save it on a little-endian machine",
+        );
+    }
+    Ok(root)
+}
+
+fn pickle<'a>(
+    file: &'a MappedFile,
+    entries: &Entries,
+    root: &str,
+) -> Result<Pickle<'a>, CheckpointError> {
+    let name = format!("{root}/data.pkl");
+    let entry = entries.get(&name);
+    let bytes = entry
+        .and_then(|entry| file.bytes().get(entry.range.clone()))
+        .unwrap_or_default();
+    let mut crc = flate2::Crc::new();
+    crc.update(bytes);
+    if entry.is_some_and(|entry| entry.crc != crc.sum()) {
+        return Err(file.damaged(format!("its `{name}` does not have its checksum")));
+    }
+    pickle_machine::read(bytes).map_err(|error| match error {
+        PickleError::Malformed(found) => file.damaged(format!("its `{name}` {found}")),
+        PickleError::Refused(global) => CheckpointError::Refused {
+            path: file.path().to_path_buf(),
+            global,
+        },
+    })
+}
+
+/// The dict of tensors: under `model` (fair-esm), under `state_dict`, or the whole pickle.
+fn state_dict(pickle: &Pickle<'_>) -> Value {
+    let holds_tensors = |value: &Value| {
+        let is_tensor =
+            |(_, value): &(Value, Value)| matches!(pickle.node(*value), Some(Node::Tensor { .. }));
+        pickle
+            .entries(*value)
+            .is_some_and(|entries| entries.iter().any(is_tensor))
+    };
+    ["model", "state_dict"]
+        .into_iter()
+        .filter_map(|name| pickle.get(pickle.root, name))
+        .find(holds_tensors)
+        .unwrap_or(pickle.root)
+}
+
+struct Archive<'a> {
+    file: &'a MappedFile,
+    entries: &'a Entries,
+    root: &'a str,
+    pickle: &'a Pickle<'a>,
+}
+
+impl Archive<'_> {
+    /// The tensor as a view of the file, its range checked against the storage's entry.
+    fn tensor(
+        &self,
+        name: &str,
+        storage: Value,
+        offset: u64,
+        [shape, strides]: [Value; 2],
+    ) -> Result<StoredTensor, CheckpointError> {
+        let damaged = |what: &str| self.file.damaged(format!("the tensor `{name}` {what}"));
+        let Some(Node::Storage { kind, key, count }) = self.pickle.node(storage) else {
+            return Err(damaged("has no storage"));
+        };
+        let sizes = self.pickle.sizes(shape).zip(self.pickle.sizes(strides));
+        let Some((shape, strides)) = sizes.filter(|(shape, strides)| shape.len() == strides.len())
+        else {
+            return Err(damaged("has a malformed shape"));
+        };
+        let dtype = match *kind {
+            "FloatStorage" => Dtype::F32,
+            "HalfStorage" => Dtype::F16,
+            "BFloat16Storage" => Dtype::Bf16,
+            other => {
+                let data = Data::Unreadable(format!("is stored as {}", other.escape_debug()));
+                return Ok(StoredTensor { shape, data });
+            }
+        };
+        let entry = self.entries.get(&format!("{}/data/{key}", self.root));
+        let range = entry.map(|entry| entry.range.clone());
+        let range = range.ok_or_else(|| damaged("has its numbers in an entry that is missing"))?;
+        let held = range.len() / dtype.size();
+        if usize::try_from(*count).ok() != Some(held) || range.len() % dtype.size() != 0 {
+            return Err(damaged("has a storage of another size than its entry"));
+        }
+        if shape.contains(&0) {
+            return Ok(StoredTensor {
+                shape,
+                data: Data::Unreadable("holds no numbers".into()),
+            });
+        }
+        let offset = usize::try_from(offset).ok();
+        match offset.filter(|offset| fits(&shape, &strides, *offset, held)) {
+            Some(offset) => {
+                let offset = range.start + offset * dtype.size();
+                Ok(StoredTensor {
+                    shape,
+                    data: Data::Floats {
+                        dtype,
+                        offset,
+                        strides,
+                    },
+                })
+            }
+            None => Err(damaged("reaches past its storage, or is larger than it")),
+        }
+    }
+}
+
+/// Whether a view lies in a storage of `held` numbers and has no more numbers than it.
+fn fits(shape: &[usize], strides: &[usize], offset: usize, held: usize) -> bool {
+    let count = shape
+        .iter()
+        .try_fold(1usize, |count, size| count.checked_mul(*size));
+    let last = shape
+        .iter()
+        .zip(strides)
+        .try_fold(offset, |last, (size, stride)| {
+            last.checked_add(size.saturating_sub(1).checked_mul(*stride)?)
+        });
+    count.is_some_and(|count| count <= held) && last.is_some_and(|last| last < held)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_view_must_lie_in_its_storage() {
+        assert!(fits(&[2, 3], &[3, 1], 0, 6));
+        assert!(fits(&[2, 3], &[1, 2], 0, 6));
+        assert!(fits(&[2, 3], &[3, 1], 2, 8));
+        assert!(!fits(&[2, 3], &[3, 1], 3, 8));
+        assert!(!fits(&[1000, 1000], &[0, 0], 0, 6));
+        assert!(!fits(&[usize::MAX, 2], &[1, 1], 0, 6));
+        assert!(!fits(&[2, 2], &[usize::MAX, 1], 0, 6));
+    }
+}

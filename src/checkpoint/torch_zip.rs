@@ -1,0 +1,435 @@
+//! The zip archive that `torch.save` writes: stored entries, views into the mapped file.
+//!
+//! Only what torch writes is accepted: one archive that starts with the file and ends with it,
+//! entries stored as they are, names that stay inside the archive, each name once. Nothing is
+//! ever unpacked, so an entry cannot grow, and a name is never used as a path. General zip
+//! readers reserve memory by the counts that an archive claims and search a whole file for
+//! its end; here every count and length is held against the file before it is used.
+
+use std::collections::HashMap;
+use std::ops::Range;
+
+/// The largest published checkpoint has about 800 entries.
+const MOST_ENTRIES: u64 = 100_000;
+const END: [u8; 4] = *b"PK\x05\x06";
+const END_64: [u8; 4] = *b"PK\x06\x06";
+const LOCATOR_64: [u8; 4] = *b"PK\x06\x07";
+const CENTRAL: [u8; 4] = *b"PK\x01\x02";
+const LOCAL: [u8; 4] = *b"PK\x03\x04";
+const END_LENGTH: usize = 22;
+const LOCATOR_64_LENGTH: usize = 20;
+const MOST_COMMENT: usize = 0xffff;
+
+/// One stored entry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Entry {
+    /// Its bytes, as a range of the file.
+    pub(super) range: Range<usize>,
+    /// CRC-32 of the bytes as the archive gives it.
+    pub(super) crc: u32,
+}
+
+/// The entries of an archive by name.
+pub(super) type Entries = HashMap<String, Entry>;
+
+/// Whether the bytes start as a zip archive does.
+pub(super) fn looks_like(bytes: &[u8]) -> bool {
+    bytes.starts_with(&LOCAL)
+}
+
+/// Why an archive cannot be read; each is the end of the sentence "the file …".
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum ZipError {
+    /// It contradicts itself or its length.
+    Damaged(String),
+    /// It is sound, but packed by something else than torch.
+    Packed(String),
+}
+
+impl From<String> for ZipError {
+    fn from(found: String) -> Self {
+        Self::Damaged(found)
+    }
+}
+
+impl From<&str> for ZipError {
+    fn from(found: &str) -> Self {
+        Self::Damaged(found.into())
+    }
+}
+
+/// Reads the directory of an archive.
+pub(super) fn read(bytes: &[u8]) -> Result<Entries, ZipError> {
+    let directory = directory(bytes)?;
+    let mut entries = Entries::new();
+    let mut at = directory.range.start;
+    for _ in 0..directory.count {
+        let header = Header::read(bytes, at, directory.range.end)?;
+        let name = header.checked_name()?;
+        let entry = header.entry(bytes, directory.range.start)?;
+        if entries.insert(name.to_owned(), entry).is_some() {
+            return Err(format!("holds two entries named `{name}`").into());
+        }
+        at = header.next;
+    }
+    Ok(entries)
+}
+
+/// The central directory: where its headers stand and how many there are.
+struct Directory {
+    range: Range<usize>,
+    count: u64,
+}
+
+fn directory(bytes: &[u8]) -> Result<Directory, String> {
+    let end = find_end(bytes)
+        .ok_or("has no zip directory at its end: it was cut off, or it is not a zip archive")?;
+    let field = |at, width| number(bytes, end + at, width).unwrap_or_default();
+    let (mut count, mut size, mut start) = (field(10, 2), field(12, 4), field(16, 4));
+    if count == 0xffff || size == 0xffff_ffff || start == 0xffff_ffff {
+        let locator = end
+            .checked_sub(LOCATOR_64_LENGTH)
+            .filter(|at| starts(bytes, *at, LOCATOR_64));
+        let at = locator
+            .and_then(|at| number(bytes, at + 8, 8))
+            .and_then(|at| usize::try_from(at).ok())
+            .filter(|at| starts(bytes, *at, END_64))
+            .ok_or("has a zip64 directory that cannot be found")?;
+        let wide = |offset: usize| number(bytes, at.checked_add(offset)?, 8);
+        (count, size, start) = wide(32)
+            .zip(wide(40))
+            .zip(wide(48))
+            .map(|((count, size), start)| (count, size, start))
+            .ok_or("has a zip64 directory that is cut off")?;
+    }
+    if count > MOST_ENTRIES {
+        return Err(format!(
+            "claims {count} zip entries; no checkpoint needs more than 100000"
+        ));
+    }
+    let range = usize::try_from(start).ok().zip(usize::try_from(size).ok());
+    let range = range
+        .and_then(|(start, size)| Some(start..start.checked_add(size)?))
+        .filter(|range| range.end <= end)
+        .ok_or_else(|| {
+            format!("claims a zip directory of {size} bytes at {start}, past its end")
+        })?;
+    Ok(Directory { range, count })
+}
+
+/// The end record, whose comment reaches exactly to the end of the file.
+fn find_end(bytes: &[u8]) -> Option<usize> {
+    let last = bytes.len().checked_sub(END_LENGTH)?;
+    (last.saturating_sub(MOST_COMMENT)..=last).rev().find(|at| {
+        let comment = number(bytes, at + 20, 2).and_then(|n| usize::try_from(n).ok());
+        starts(bytes, *at, END) && comment == Some(last - at)
+    })
+}
+
+/// One header of the central directory.
+struct Header<'a> {
+    name: &'a [u8],
+    flags: u64,
+    method: u64,
+    crc: u32,
+    packed: u64,
+    unpacked: u64,
+    offset: u64,
+    next: usize,
+}
+
+impl<'a> Header<'a> {
+    fn read(bytes: &'a [u8], at: usize, end: usize) -> Result<Self, String> {
+        let cut = "has a zip directory that is cut off or malformed";
+        let directory = bytes.get(..end).ok_or(cut)?;
+        let field = |offset: usize, width| number(directory, at.checked_add(offset)?, width);
+        let length = |offset| {
+            field(offset, 2)
+                .and_then(|n| usize::try_from(n).ok())
+                .ok_or(cut)
+        };
+        if !starts(directory, at, CENTRAL) {
+            return Err(cut.into());
+        }
+        let name_at = at + 46;
+        let extra_at = name_at + length(28)?;
+        let comment_at = extra_at + length(30)?;
+        let next = comment_at + length(32)?;
+        let name = directory.get(name_at..extra_at).ok_or(cut)?;
+        let extra = directory.get(extra_at..comment_at).ok_or(cut)?;
+        if next > end {
+            return Err(cut.into());
+        }
+        let mut wide = zip64_fields(extra);
+        let mut widened = |value: u64| {
+            if value == 0xffff_ffff {
+                wide.next()
+            } else {
+                Some(value)
+            }
+        };
+        // In this order: the zip64 field holds only those of the three that do not fit.
+        let unpacked = widened(field(24, 4).ok_or(cut)?).ok_or(cut)?;
+        let packed = widened(field(20, 4).ok_or(cut)?).ok_or(cut)?;
+        let offset = widened(field(42, 4).ok_or(cut)?).ok_or(cut)?;
+        Ok(Self {
+            name,
+            flags: field(8, 2).ok_or(cut)?,
+            method: field(10, 2).ok_or(cut)?,
+            crc: field(16, 4)
+                .and_then(|crc| u32::try_from(crc).ok())
+                .ok_or(cut)?,
+            packed,
+            unpacked,
+            offset,
+            next,
+        })
+    }
+
+    /// The name, which must stay inside the archive.
+    fn checked_name(&self) -> Result<&'a str, String> {
+        let shown = || {
+            String::from_utf8_lossy(self.name)
+                .escape_debug()
+                .to_string()
+        };
+        let name = std::str::from_utf8(self.name)
+            .map_err(|_| format!("holds a zip entry named `{}`, which is not UTF-8", shown()))?;
+        let outside = name.starts_with('/')
+            || name.contains(['\\', '\0', ':'])
+            || name.split('/').any(|part| part == ".." || part == ".");
+        if name.is_empty() || outside {
+            return Err(format!(
+                "holds a zip entry named `{}`, which points outside",
+                shown()
+            ));
+        }
+        Ok(name)
+    }
+
+    /// Where the entry's bytes are; all of them stand before the directory.
+    fn entry(&self, bytes: &[u8], directory: usize) -> Result<Entry, ZipError> {
+        let name = String::from_utf8_lossy(self.name)
+            .escape_debug()
+            .to_string();
+        if self.flags & 1 != 0 {
+            return Err(ZipError::Packed(format!("holds `{name}` encrypted")));
+        }
+        if self.method != 0 || self.packed != self.unpacked {
+            return Err(ZipError::Packed(format!(
+                "holds `{name}` compressed ({} bytes for {}), which torch.save never does",
+                self.packed, self.unpacked
+            )));
+        }
+        let outside = || format!("claims `{name}` where the archive holds no such entry");
+        let local = usize::try_from(self.offset)
+            .ok()
+            .filter(|at| starts(bytes, *at, LOCAL));
+        let local = local.ok_or_else(outside)?;
+        let length = |at: usize| {
+            number(bytes, local.checked_add(at)?, 2).and_then(|n| usize::try_from(n).ok())
+        };
+        let (name_length, extra) = length(26).zip(length(28)).ok_or_else(outside)?;
+        let name_at = local + 30;
+        if bytes.get(name_at..name_at + name_length) != Some(self.name) {
+            return Err(outside().into());
+        }
+        let start = name_at + name_length + extra;
+        let range = usize::try_from(self.unpacked)
+            .ok()
+            .and_then(|n| start.checked_add(n));
+        let end = range.filter(|end| *end <= directory).ok_or_else(|| {
+            format!(
+                "claims {} bytes for `{name}`, more than there are",
+                self.unpacked
+            )
+        })?;
+        Ok(Entry {
+            range: start..end,
+            crc: self.crc,
+        })
+    }
+}
+
+/// The 64-bit numbers of the zip64 extra field (id 1), if there is one.
+fn zip64_fields(mut extra: &[u8]) -> impl Iterator<Item = u64> {
+    let mut found: &[u8] = &[];
+    while let (Some(id), Some(size)) = (number(extra, 0, 2), number(extra, 2, 2)) {
+        let Some(body) = usize::try_from(size)
+            .ok()
+            .and_then(|size| extra.get(4..4 + size))
+        else {
+            break;
+        };
+        if id == 1 {
+            found = body;
+            break;
+        }
+        extra = extra.get(4 + body.len()..).unwrap_or_default();
+    }
+    found
+        .as_chunks::<8>()
+        .0
+        .iter()
+        .map(|bytes| u64::from_le_bytes(*bytes))
+}
+
+fn starts(bytes: &[u8], at: usize, magic: [u8; 4]) -> bool {
+    bytes.get(at..).is_some_and(|rest| rest.starts_with(&magic))
+}
+
+/// A little-endian number of `width` bytes (at most 8).
+fn number(bytes: &[u8], at: usize, width: usize) -> Option<u64> {
+    let field = bytes.get(at..at.checked_add(width)?)?;
+    Some(
+        field
+            .iter()
+            .rev()
+            .fold(0, |value, byte| value << 8 | u64::from(*byte)),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Cursor, Write};
+
+    use proptest::prelude::*;
+    use zip::write::SimpleFileOptions;
+    use zip::{CompressionMethod, ZipWriter};
+
+    use super::*;
+
+    fn archive(entries: &[(&str, &[u8])], large: bool) -> Vec<u8> {
+        let mut writer = ZipWriter::new(Cursor::new(Vec::new()));
+        let options = SimpleFileOptions::default()
+            .compression_method(CompressionMethod::Stored)
+            .large_file(large);
+        for (name, bytes) in entries {
+            writer.start_file(*name, options).unwrap();
+            writer.write_all(bytes).unwrap();
+        }
+        writer.finish().unwrap().into_inner()
+    }
+
+    fn damage(bytes: &[u8]) -> String {
+        match read(bytes) {
+            Err(ZipError::Damaged(found)) => found,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn entries_of_another_writer_are_found_at_their_bytes() {
+        for large in [false, true] {
+            let bytes = archive(
+                &[("m/data.pkl", b"abc"), ("m/data/0", b"0123456789")],
+                large,
+            );
+            let entries = read(&bytes).unwrap();
+            assert_eq!(entries.len(), 2);
+            assert_eq!(&bytes[entries["m/data.pkl"].range.clone()], b"abc");
+            assert_eq!(&bytes[entries["m/data/0"].range.clone()], b"0123456789");
+            assert_eq!(entries["m/data.pkl"].crc, 0x352441c2);
+        }
+    }
+
+    #[test]
+    fn an_archive_cut_anywhere_is_an_error() {
+        let bytes = archive(
+            &[("m/data.pkl", b"abc"), ("m/data/0", b"0123456789")],
+            false,
+        );
+        for length in 0..bytes.len() {
+            assert!(read(&bytes[..length]).is_err(), "{length}");
+        }
+    }
+
+    #[test]
+    fn names_that_point_outside_are_errors() {
+        for name in [
+            "../data.pkl",
+            "m/../../x",
+            "/etc/passwd",
+            "C:/x",
+            "m\\x",
+            "m/./x",
+        ] {
+            // Written with a harmless name of the same length: writers refuse the real one.
+            let harmless = "x".repeat(name.len());
+            let mut bytes = archive(&[(&harmless, b"abc")], false);
+            let places: Vec<usize> = (0..bytes.len() - name.len())
+                .filter(|at| bytes[*at..].starts_with(harmless.as_bytes()))
+                .collect();
+            assert_eq!(places.len(), 2);
+            for at in places {
+                bytes[at..at + name.len()].copy_from_slice(name.as_bytes());
+            }
+            let found = damage(&bytes);
+            assert!(found.contains("points outside"), "{found}");
+        }
+    }
+
+    #[test]
+    fn a_compressed_entry_is_named_and_not_unpacked() {
+        let mut bytes = archive(&[("m/data.pkl", b"abc")], false);
+        let central = bytes.windows(4).position(|four| four == CENTRAL).unwrap();
+        bytes[central + 10] = 8;
+        bytes[central + 24..central + 28].copy_from_slice(&0x7fff_ffffu32.to_le_bytes());
+        let found =
+            "holds `m/data.pkl` compressed (3 bytes for 2147483647), which torch.save never does";
+        assert_eq!(read(&bytes), Err(ZipError::Packed(found.into())));
+    }
+
+    #[test]
+    fn lengths_past_the_file_are_errors() {
+        let bytes = archive(&[("m/data.pkl", b"abc")], false);
+        let central = bytes.windows(4).position(|four| four == CENTRAL).unwrap();
+        let end = bytes.windows(4).position(|four| four == END).unwrap();
+        for (at, says) in [
+            (central + 42, "where the archive holds no such entry"),
+            (end + 12, "past its end"),
+            (end + 16, "past its end"),
+        ] {
+            let mut damaged = bytes.clone();
+            damaged[at..at + 4].copy_from_slice(&0x7fff_fff0u32.to_le_bytes());
+            let found = damage(&damaged);
+            assert!(found.contains(says), "{found}");
+        }
+        let mut longer = bytes.clone();
+        for at in [central + 20, central + 24] {
+            longer[at..at + 4].copy_from_slice(&0x7fff_fff0u32.to_le_bytes());
+        }
+        assert!(damage(&longer).contains("more than there are"));
+        let mut many = bytes.clone();
+        many[end + 8..end + 12].copy_from_slice(&[0xfe, 0xff, 0xfe, 0xff]);
+        assert!(damage(&many).contains("cut off or malformed"));
+    }
+
+    #[test]
+    fn a_doubled_name_is_an_error() {
+        let mut bytes = archive(&[("m/a", b"abc"), ("m/b", b"abc")], false);
+        for at in 0..bytes.len() - 3 {
+            if bytes[at..].starts_with(b"m/b") {
+                bytes[at + 2] = b'a';
+            }
+        }
+        assert_eq!(damage(&bytes), "holds two entries named `m/a`");
+    }
+
+    proptest! {
+        #[test]
+        fn any_damage_gives_entries_inside_the_file_or_an_error(
+            at in 0usize..250, value: u8, cut in 0usize..250
+        ) {
+            let mut bytes = archive(&[("m/data.pkl", b"abc"), ("m/data/0", b"0123456789")], true);
+            bytes.truncate(bytes.len() - cut.min(bytes.len()) / 16);
+            let length = bytes.len();
+            bytes[at % length] = value;
+            if let Ok(entries) = read(&bytes) {
+                for entry in entries.values() {
+                    prop_assert!(bytes.get(entry.range.clone()).is_some());
+                }
+            }
+        }
+    }
+}
