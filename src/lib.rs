@@ -1,1 +1,2 @@
 //! FASTA in, exact ESM protein embeddings out.
+pub mod hub;
