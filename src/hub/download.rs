@@ -353,6 +353,14 @@ impl Download<'_> {
             }
             other => other?,
         };
+        if let (Some(announced), Some(expected)) = (size, checks.size)
+            && announced != expected
+        {
+            return Err(Trouble::Failure(Failure::Transient(format!(
+                "{announced} bytes were announced where the hub says {expected} (a page of a proxy \
+                 or network in the file's place?)"
+            ))));
+        }
         if start < offset {
             file.set_len(start).map_err(HubError::io("write", part))?;
             offset = start;

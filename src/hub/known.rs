@@ -308,7 +308,7 @@ mod tests {
         assert_eq!(nearest("bert-base-uncased"), None);
         assert_eq!(nearest(""), None);
         assert_eq!(nearest("a/b/c"), None);
-        assert_eq!(nearest("../../../etc--x/é"), None);
+        assert_eq!(nearest("etc--x/é"), None);
     }
 
     #[test]

@@ -142,6 +142,7 @@ impl Hub {
                 if let Some((sha256, bytes)) = name.and_then(published_digest) {
                     verify_file(&local.path, sha256, Some(bytes))?;
                 }
+                report::verify_blobs(&local)?;
                 Ok(local)
             }
             (Look::Found(local), Some(_)) if self.settings.offline => {
@@ -169,11 +170,10 @@ impl Hub {
     fn look(&self, model: &ModelRef, revision: Option<&str>) -> Result<Look, HubError> {
         let revision = revision.unwrap_or(DEFAULT_REVISION);
         checked_revision(revision)?;
-        let Some(repo) = model.repo() else {
-            let ModelRef::Path(path) = model else {
-                unreachable!("only a path has no repository");
-            };
-            return local_path(path, revision).map(Look::Found);
+        let repo = match model {
+            ModelRef::Path(path) => return local_path(path, revision).map(Look::Found),
+            ModelRef::Known(known) => known.repo,
+            ModelRef::Hub { repo } => repo,
         };
         let cached = CachedRepo::new(&self.settings.cache, repo, revision);
         let lacking = |state: String| {
