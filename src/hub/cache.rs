@@ -1,0 +1,228 @@
+//! The Hugging Face cache: `models--org--name/{blobs,refs,snapshots/COMMIT/file -> ../../blobs/ETAG}`.
+//!
+//! Paths and refs are hf-hub's; what is written is what Python's `huggingface_hub` writes, so that
+//! each finds what the other fetched.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use hf_hub::{Cache, CacheRepo, Repo, RepoType};
+
+use super::error::HubError;
+
+/// One repository in the cache, seen at one revision.
+pub(super) struct CachedRepo {
+    cache: CacheRepo,
+    folder: PathBuf,
+    locks: PathBuf,
+    revision: String,
+}
+
+impl CachedRepo {
+    /// The repository `organisation/name` at a branch, tag or commit.
+    pub(super) fn new(cache: &Path, repo: &str, revision: &str) -> Self {
+        let repo = Repo::with_revision(repo.to_owned(), RepoType::Model, revision.to_owned());
+        let folder_name = repo.folder_name();
+        CachedRepo {
+            folder: cache.join(&folder_name),
+            locks: cache.join(".locks").join(folder_name),
+            cache: Cache::new(cache.to_path_buf()).repo(repo),
+            revision: revision.to_owned(),
+        }
+    }
+
+    /// `models--organisation--name`.
+    pub(super) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// The commit this revision had when it was last downloaded.
+    pub(super) fn commit(&self) -> Option<String> {
+        if is_commit(&self.revision) {
+            return Some(self.revision.clone());
+        }
+        let commit = std::fs::read_to_string(self.folder.join("refs").join(&self.revision)).ok()?;
+        let commit = commit.trim();
+        is_safe_name(commit).then(|| commit.to_owned())
+    }
+
+    /// The folder of a commit's files.
+    pub(super) fn snapshot(&self, commit: &str) -> PathBuf {
+        self.cache.pointer_path(commit)
+    }
+
+    /// Where the content with this ETag lies.
+    pub(super) fn blob(&self, etag: &str) -> PathBuf {
+        self.cache.blob_path(etag)
+    }
+
+    /// The file whose lock allows to write a blob.
+    pub(super) fn lock(&self, etag: &str) -> PathBuf {
+        self.locks.join(format!("{etag}.lock"))
+    }
+
+    /// Notes that the revision is this commit, once all of its files are there.
+    pub(super) fn write_ref(&self, commit: &str) -> Result<(), HubError> {
+        if is_commit(&self.revision) || self.commit().as_deref() == Some(commit) {
+            return Ok(());
+        }
+        self.cache.create_ref(commit).map_err(HubError::io(
+            "write",
+            &self.folder.join("refs").join(&self.revision),
+        ))
+    }
+
+    /// Makes `snapshots/COMMIT/file` a link to a blob and returns its path.
+    ///
+    /// Where the file system has no links the blob itself is moved there, as the Python tools do.
+    pub(super) fn link(&self, etag: &str, commit: &str, file: &str) -> Result<PathBuf, HubError> {
+        let folder = self.snapshot(commit);
+        let pointer = folder.join(file);
+        let blob = self.blob(etag);
+        let is_linked = match (pointer.canonicalize(), blob.canonicalize()) {
+            (Ok(pointer), Ok(blob)) => pointer == blob,
+            _ => false,
+        };
+        if is_linked {
+            return Ok(pointer);
+        }
+        std::fs::create_dir_all(&folder).map_err(HubError::io("create", &folder))?;
+        let new = folder.join(format!(".{file}.{}", std::process::id()));
+        let target = Path::new("../../blobs").join(etag);
+        let _ = std::fs::remove_file(&new);
+        let linked = match std::os::unix::fs::symlink(target, &new) {
+            Ok(()) => std::fs::rename(&new, &pointer),
+            Err(error) if has_no_links(&error) => std::fs::rename(&blob, &pointer),
+            Err(error) => Err(error),
+        };
+        linked.map_err(HubError::io("write", &pointer))?;
+        Ok(pointer)
+    }
+}
+
+fn has_no_links(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    [Errno::PERM, Errno::NOTSUP, Errno::NOSYS]
+        .iter()
+        .any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
+}
+
+/// Whether the revision is a full commit hash, which never moves.
+pub(super) fn is_commit(revision: &str) -> bool {
+    revision.len() == 40
+        && revision
+            .bytes()
+            .all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+}
+
+/// Whether a commit or ETag from the hub can be the name of a file.
+pub(super) fn is_safe_name(name: &str) -> bool {
+    (1..=128).contains(&name.len())
+        && !name.starts_with('.')
+        && name
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
+}
+
+/// Checks the name of a branch, tag or commit: it becomes part of a path and of an address.
+pub(super) fn checked_revision(revision: &str) -> Result<(), HubError> {
+    let why = if revision.is_empty() {
+        "it is empty"
+    } else if revision.len() > 255 {
+        "it is longer than 255 characters"
+    } else if !revision
+        .bytes()
+        .all(|b| b.is_ascii_graphic() && !b"~^:?*[\\#%\"<>|".contains(&b))
+    {
+        "it holds a space or a character that no revision has"
+    } else if revision
+        .split('/')
+        .any(|part| part.is_empty() || part.starts_with('.'))
+    {
+        "one of its parts is empty or starts with a dot"
+    } else {
+        return Ok(());
+    };
+    Err(HubError::Revision {
+        revision: revision.escape_debug().to_string(),
+        why,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
+
+    #[test]
+    fn the_layout_is_that_of_the_python_tools() {
+        let repo = CachedRepo::new(Path::new("/c"), "facebook/esm", "main");
+        assert_eq!(repo.folder(), Path::new("/c/models--facebook--esm"));
+        assert_eq!(
+            repo.snapshot(COMMIT),
+            Path::new("/c/models--facebook--esm/snapshots").join(COMMIT)
+        );
+        assert_eq!(
+            repo.blob("e"),
+            Path::new("/c/models--facebook--esm/blobs/e")
+        );
+        assert_eq!(
+            repo.lock("e"),
+            Path::new("/c/.locks/models--facebook--esm/e.lock")
+        );
+    }
+
+    #[test]
+    fn a_ref_leads_to_a_commit() {
+        let cache = tempfile::tempdir().unwrap();
+        let branch = CachedRepo::new(cache.path(), "o/n", "refs/pr/1");
+        assert_eq!(branch.commit(), None);
+        branch.write_ref(COMMIT).unwrap();
+        assert_eq!(branch.commit().as_deref(), Some(COMMIT));
+        let file = branch.folder().join("refs/refs/pr/1");
+        assert_eq!(std::fs::read_to_string(&file).unwrap(), COMMIT);
+        for damage in ["", "../../x", "a/b"] {
+            std::fs::write(&file, damage).unwrap();
+            assert_eq!(branch.commit(), None, "{damage}");
+        }
+        let commit = CachedRepo::new(cache.path(), "o/n", COMMIT);
+        assert_eq!(commit.commit().as_deref(), Some(COMMIT));
+    }
+
+    #[test]
+    fn links_point_to_blobs_and_replace_damaged_ones() {
+        let cache = tempfile::tempdir().unwrap();
+        let repo = CachedRepo::new(cache.path(), "o/n", "main");
+        std::fs::create_dir_all(repo.blob("e").parent().unwrap()).unwrap();
+        std::fs::write(repo.blob("e"), "content").unwrap();
+        std::fs::create_dir_all(repo.snapshot(COMMIT)).unwrap();
+        let pointer = repo.snapshot(COMMIT).join("config.json");
+        std::os::unix::fs::symlink("../../blobs/gone", &pointer).unwrap();
+        for _ in 0..2 {
+            assert_eq!(repo.link("e", COMMIT, "config.json").unwrap(), pointer);
+            assert_eq!(pointer.read_link().unwrap(), Path::new("../../blobs/e"));
+        }
+        assert_eq!(std::fs::read(&pointer).unwrap(), b"content");
+        assert_eq!(std::fs::read_dir(repo.snapshot(COMMIT)).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn revisions_stay_in_their_folder() {
+        for good in ["main", "v1.0", "refs/pr/7", COMMIT, "a-b_c+d"] {
+            checked_revision(good).unwrap();
+        }
+        for bad in [
+            "", "..", "../x", "a//b", "/a", "a/", "a b", "a?b", "a%2e", "é", "a\nb",
+        ] {
+            assert!(
+                matches!(checked_revision(bad), Err(HubError::Revision { .. })),
+                "{bad}"
+            );
+        }
+        assert!(is_safe_name(COMMIT) && is_safe_name("abc-1"));
+        for bad in ["", "..", ".x", "a/b", "/a", "W/\"a\"", &"a".repeat(129)] {
+            assert!(!is_safe_name(bad), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,212 @@
+//! sha256 of files, and the digests that were published for the original checkpoints.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+
+use sha2::{Digest as _, Sha256};
+
+use super::error::HubError;
+
+/// sha256 and bytes of the checkpoint files that fair-esm publishes.
+const FAIR_ESM: [(&str, &str, u64); 10] = [
+    (
+        "esm2_t6_8M_UR50D.pt",
+        "46f002a9870c9bdecd0ea887acb1f9a38a6b561e8f8bf8a6990b679b9d31b928",
+        30_099_493,
+    ),
+    (
+        "esm2_t6_8M_UR50D-contact-regression.pt",
+        "8f7a4557d57713b97ba0e484303007efb7230d25299c0ac47a0a1b12a87bbb9d",
+        1_511,
+    ),
+    (
+        "esm2_t12_35M_UR50D.pt",
+        "7f21e80e61d16a71735163ef555d3009afb0c98da74c48e29df08606973cc55e",
+        134_095_705,
+    ),
+    (
+        "esm2_t12_35M_UR50D-contact-regression.pt",
+        "16641e05d830d0ce863dd152dbb8c2f3ddfa3c3ec2a66080152c8abad01d8585",
+        1_959,
+    ),
+    (
+        "esm2_t30_150M_UR50D.pt",
+        "881c7176cf198ef8dec26a3c375d40eb58d0c33df95c22562ca6cc6d3f812c62",
+        592_774_773,
+    ),
+    (
+        "esm2_t30_150M_UR50D-contact-regression.pt",
+        "6a604b96722ed052eef8a094ad90b275ba2e987d406315dbed0bdc6b3c4238a7",
+        3_431,
+    ),
+    (
+        "esm2_t33_650M_UR50D.pt",
+        "ea9d0522b335a8778dea6535a65301f10208dece28cd5865482b0b1fc446168c",
+        2_604_537_549,
+    ),
+    (
+        "esm2_t33_650M_UR50D-contact-regression.pt",
+        "8ffe6edbd4173dc8d45c2cd5cb27d43aad77ec26b4c768200c58ae1f96693575",
+        3_687,
+    ),
+    (
+        "esm2_t36_3B_UR50D.pt",
+        "7de8b4082ba15891959ab368b77ce3886697af1efb16d3c9e9e7b0c5d3f07500",
+        5_678_116_398,
+    ),
+    (
+        "esm2_t36_3B_UR50D-contact-regression.pt",
+        "4da500eab246481dc9c8c95bc7b1d02f2803d761c380b0e95186d4a07d0fc84e",
+        6_759,
+    ),
+];
+
+/// Repository, first digits of the commit, file, sha256, bytes where they are known.
+const HUB: [(&str, &str, &str, &str, Option<u64>); 2] = [
+    (
+        "facebook/esm2_t6_8M_UR50D",
+        "c731040f",
+        "model.safetensors",
+        "24c5fa474c48f3b754b86efe752d5f189d2bcd88190fa2270fc92b2ef3034189",
+        Some(31_384_292),
+    ),
+    (
+        "facebook/esm2_t12_35M_UR50D",
+        "6fbf070e",
+        "model.safetensors",
+        "e35647818e0e064351d4531ed480d225a002567b4b2b93ad3a9246d753150fc0",
+        None,
+    ),
+];
+
+/// sha256 and bytes of a fair-esm checkpoint file by its name (`esm2_t33_650M_UR50D.pt`,
+/// `…-contact-regression.pt`; 8M to 3B are known).
+pub fn published_digest(file_name: &str) -> Option<(&'static str, u64)> {
+    FAIR_ESM
+        .iter()
+        .find(|(name, _, _)| *name == file_name)
+        .map(|(_, sha256, bytes)| (*sha256, *bytes))
+}
+
+/// sha256 and, where known, bytes of a file of a repository at a commit.
+pub fn published_hub_digest(
+    repo: &str,
+    commit: &str,
+    file: &str,
+) -> Option<(&'static str, Option<u64>)> {
+    HUB.iter()
+        .find(|(r, prefix, f, _, _)| *r == repo && commit.starts_with(prefix) && *f == file)
+        .map(|(_, _, _, sha256, bytes)| (*sha256, *bytes))
+}
+
+/// sha256 in lower-case hexadecimal and length in bytes of a file.
+///
+/// # Errors
+/// Whatever reading it ends with.
+pub fn sha256_file(path: &Path) -> io::Result<(String, u64)> {
+    let mut file = File::open(path)?;
+    let mut sha256 = Sha256::new();
+    let mut bytes = 0;
+    let mut buffer = vec![0; 1 << 20];
+    loop {
+        let read = match file.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(read) => read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(error),
+        };
+        sha256.update(buffer.get(..read).unwrap_or_default());
+        bytes += read as u64;
+    }
+    let hex = sha256
+        .finalize()
+        .iter()
+        .map(|b| format!("{b:02x}"))
+        .collect();
+    Ok((hex, bytes))
+}
+
+/// Checks a local file against a published sha256 and length.
+///
+/// # Errors
+/// [`HubError::Digest`] with expected and found, or [`HubError::Io`].
+pub fn verify_file(path: &Path, sha256: &str, bytes: Option<u64>) -> Result<(), HubError> {
+    let (found, found_bytes) = sha256_file(path).map_err(HubError::io("read", path))?;
+    match mismatch((sha256, bytes), (&found, found_bytes)) {
+        None => Ok(()),
+        Some((expected, found)) => Err(HubError::Digest {
+            file: path.display().to_string(),
+            source_of_truth: "by the digest published for a file of this name",
+            expected,
+            found,
+            consequence: "Copy or download it again; if it was changed on purpose, give it another \
+                          name",
+        }),
+    }
+}
+
+/// Expected and found, in words, if they differ: length first, as it says more.
+pub(super) fn mismatch(
+    (sha256, bytes): (&str, Option<u64>),
+    (found, found_bytes): (&str, u64),
+) -> Option<(String, String)> {
+    match bytes {
+        Some(bytes) if bytes != found_bytes => {
+            Some((format!("{bytes} bytes"), format!("{found_bytes} bytes")))
+        }
+        _ if !sha256.eq_ignore_ascii_case(found) => {
+            Some((format!("sha256 {sha256}"), format!("sha256 {found}")))
+        }
+        _ => None,
+    }
+}
+
+/// Whether the text is a sha256 in hexadecimal: what the hub uses as ETag of large files.
+pub(super) fn is_sha256(text: &str) -> bool {
+    text.len() == 64 && text.bytes().all(|b| b.is_ascii_hexdigit())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hashes_a_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("abc");
+        std::fs::write(&path, "abc").unwrap();
+        // FIPS 180-2, appendix B.1.
+        let sha256 = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+        assert_eq!(sha256_file(&path).unwrap(), (sha256.to_owned(), 3));
+        verify_file(&path, sha256, Some(3)).unwrap();
+        let wrong = verify_file(&path, sha256, Some(4)).unwrap_err().to_string();
+        assert!(wrong.contains("expected 4 bytes, found 3 bytes"), "{wrong}");
+        let other = "0".repeat(64);
+        let wrong = verify_file(&path, &other, None).unwrap_err().to_string();
+        assert!(wrong.contains(&other) && wrong.contains(sha256), "{wrong}");
+    }
+
+    #[test]
+    fn every_published_digest_is_a_sha256() {
+        for (_, sha256, _) in FAIR_ESM {
+            assert!(is_sha256(sha256));
+        }
+        for (.., sha256, _) in HUB {
+            assert!(is_sha256(sha256));
+        }
+        assert!(published_digest("esm2_t33_650M_UR50D.pt").is_some_and(|d| d.1 == 2_604_537_549));
+        assert_eq!(published_digest("model.safetensors"), None);
+    }
+
+    #[test]
+    fn a_digest_of_the_hub_belongs_to_its_commit() {
+        let digest =
+            |commit| published_hub_digest("facebook/esm2_t6_8M_UR50D", commit, "model.safetensors");
+        assert_eq!(
+            digest("c731040f0000000000000000000000000000000a").map(|d| d.1),
+            Some(Some(31_384_292))
+        );
+        assert_eq!(digest("c731040e0000000000000000000000000000000a"), None);
+    }
+}

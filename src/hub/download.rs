@@ -1,0 +1,613 @@
+//! From the hub into the cache: a file is what was published before it gets its name.
+//!
+//! A transfer goes to `blobs/ETAG.incomplete`, which a later run continues. When the last byte is
+//! there, length, sha256 and content are checked, and only then is it renamed to `blobs/ETAG` and
+//! linked into the snapshot. The branch's ref is written last, when the whole snapshot is there.
+
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::cache::{CachedRepo, is_commit};
+use super::client::{Answer, Client, Content, Failure, Metadata, Pending};
+use super::digest::{is_sha256, mismatch, published_hub_digest, sha256_file};
+use super::error::HubError;
+use super::lock::{self, BlobLock};
+use super::settings::HubSettings;
+use super::snapshot::{CONFIG, VOCABULARY, WEIGHTS, shards};
+use super::{DownloadProgress, content};
+
+/// How often a branch may move while it is downloaded.
+const MAX_MOVES: usize = 3;
+const BUFFER: usize = 1 << 18;
+
+const FROM_THE_HUB: &str = "by what the hub says of it";
+const FROM_THE_PUBLICATION: &str = "by the digest published for this revision";
+const REMOVED: &str = "It has been removed from the cache. Run the same command again; if this \
+                       repeats, a proxy or mirror between here and the hub changes files: use \
+                       another network or HF_ENDPOINT";
+
+/// A repository at a revision, to be brought into the cache.
+pub(super) struct Wanted<'a> {
+    /// As it is given to `--model`, for errors.
+    pub(super) model: String,
+    pub(super) repo: &'a str,
+    pub(super) revision: &'a str,
+    /// The revision as it was asked for, if it was.
+    pub(super) asked_revision: Option<&'a str>,
+}
+
+/// Brings a snapshot into the cache, or checks the one that is there against the hub, and returns
+/// its commit.
+pub(super) fn snapshot(
+    settings: &HubSettings,
+    wanted: &Wanted<'_>,
+    progress: &dyn DownloadProgress,
+) -> Result<String, HubError> {
+    let client = Client::new(settings)?;
+    let cached = CachedRepo::new(&settings.cache, wanted.repo, wanted.revision);
+    for _ in 0..MAX_MOVES {
+        let mut download = Download {
+            settings,
+            wanted,
+            client: &client,
+            cached: &cached,
+            progress,
+            commit: is_commit(wanted.revision).then(|| wanted.revision.to_owned()),
+        };
+        match download.files() {
+            Ok(commit) => {
+                cached.write_ref(&commit)?;
+                return Ok(commit);
+            }
+            Err(Stop::Moved) => {}
+            Err(Stop::Error(error)) => return Err(*error),
+        }
+    }
+    Err(HubError::Moving {
+        repo: wanted.repo.to_owned(),
+    })
+}
+
+/// Why a snapshot was left.
+enum Stop {
+    /// The branch is at another commit than it was a file ago: start over.
+    Moved,
+    Error(Box<HubError>),
+}
+
+impl From<HubError> for Stop {
+    fn from(error: HubError) -> Self {
+        Stop::Error(Box::new(error))
+    }
+}
+
+struct Download<'a> {
+    settings: &'a HubSettings,
+    wanted: &'a Wanted<'a>,
+    client: &'a Client<'a>,
+    cached: &'a CachedRepo,
+    progress: &'a dyn DownloadProgress,
+    /// The commit of all files, once the first has told it.
+    commit: Option<String>,
+}
+
+impl Download<'_> {
+    fn files(&mut self) -> Result<String, Stop> {
+        let config = match self.file(CONFIG)? {
+            Ok(config) => config,
+            Err(missing) => return Err(self.not_found(missing).into()),
+        };
+        self.check_model_type(&config)?;
+        let _ = self.file(VOCABULARY)?;
+        self.weights()?;
+        self.commit.clone().ok_or(Stop::Moved)
+    }
+
+    fn weights(&mut self) -> Result<(), Stop> {
+        for (single, index) in WEIGHTS {
+            if self.file(single)?.is_ok() {
+                return Ok(());
+            }
+            let Ok(path) = self.file(index)? else {
+                continue;
+            };
+            let damaged = |what: String| HubError::Index {
+                file: self.describe(index),
+                what,
+            };
+            for shard in shards(&path).map_err(damaged)? {
+                if self.file(&shard)?.is_err() {
+                    let what = format!("it names the shard {shard}, which the repository lacks");
+                    return Err(HubError::Index {
+                        file: self.describe(index),
+                        what,
+                    }
+                    .into());
+                }
+            }
+            return Ok(());
+        }
+        Err(HubError::NoWeights {
+            repo: self.wanted.repo.to_owned(),
+            revision: self.wanted.revision.to_owned(),
+        }
+        .into())
+    }
+
+    /// A language model of another kind is refused before its weights are downloaded.
+    fn check_model_type(&self, config: &Path) -> Result<(), HubError> {
+        let text = fs::read(config).map_err(HubError::io("read", config))?;
+        let config: serde_json::Value = serde_json::from_slice(&text).unwrap_or_default();
+        match config.get("model_type").and_then(|kind| kind.as_str()) {
+            Some(kind) if kind != "esm" => Err(HubError::NotEsm {
+                repo: self.wanted.repo.to_owned(),
+                found: kind.chars().take(100).collect(),
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    /// One file of the snapshot: its path, or that the repository has none of this name.
+    fn file(&mut self, name: &str) -> Result<Result<PathBuf, Missing>, Stop> {
+        let mut attempts = Attempts::new(self.settings);
+        let mut may_restart = true;
+        loop {
+            match self.attempt(name, &mut attempts, &mut may_restart) {
+                Ok(done) => return Ok(done),
+                Err(Trouble::Stop(stop)) => return Err(stop),
+                Err(Trouble::Failure(Failure::Fatal(error))) => return Err(Stop::Error(error)),
+                Err(Trouble::Failure(Failure::Unreachable(cause))) => {
+                    return Err(self.unreachable(cause).into());
+                }
+                Err(Trouble::Failure(Failure::Transient(cause))) => {
+                    let Some(wait) = attempts.next_wait() else {
+                        return Err(self.gave_up(name, cause, &attempts).into());
+                    };
+                    self.progress
+                        .note(&format!("{name}: {cause}; trying again"));
+                    std::thread::sleep(wait);
+                }
+                Err(Trouble::Restart(why)) => {
+                    self.progress.note(&format!("{name}: {why}; starting over"));
+                }
+            }
+        }
+    }
+
+    fn attempt(
+        &mut self,
+        name: &str,
+        attempts: &mut Attempts,
+        may_restart: &mut bool,
+    ) -> Result<Result<PathBuf, Missing>, Trouble> {
+        let (metadata, pending) = match self.ask(name)? {
+            Ok(found) => found,
+            Err(missing) => return Ok(Err(missing)),
+        };
+        let sha256 = metadata.etag.as_deref().filter(|etag| is_sha256(etag));
+        // Without an ETag the content names itself, once it is there.
+        let etag = metadata
+            .etag
+            .clone()
+            .unwrap_or_else(|| format!("unnamed-{}-{name}", metadata.commit));
+        let blob = self.cached.blob(&etag);
+        let folder = blob.parent().unwrap_or(&blob).to_path_buf();
+        fs::create_dir_all(&folder).map_err(HubError::io("create", &folder))?;
+
+        let lock_path = self.cached.lock(&etag);
+        let lock = lock::acquire(&lock_path, || {
+            self.progress.note(&format!(
+                "{name}: waiting for another process that downloads it"
+            ));
+        })
+        .map_err(HubError::io("lock", &lock_path))?;
+        let checks = Checks {
+            name,
+            file: self.describe(name),
+            size: metadata.linked_size,
+            sha256,
+            published: published_hub_digest(self.wanted.repo, &metadata.commit, name),
+        };
+        if let Some(path) = self.already_there(&blob, &etag, &metadata, &checks)? {
+            return Ok(Ok(path));
+        }
+
+        let part = match &lock {
+            BlobLock::Held { .. } => folder.join(format!("{etag}.incomplete")),
+            // Nothing keeps another process out of that file: this one is nobody else's.
+            BlobLock::Unsupported => {
+                folder.join(format!("{etag}.{}.incomplete", std::process::id()))
+            }
+        };
+        let pending = match lock {
+            // The connection has grown cold while another process worked.
+            BlobLock::Held { waited: true, .. } => match self.ask(name)? {
+                Ok((again, pending)) if again == metadata => pending,
+                _ => return Err(Trouble::Stop(Stop::Moved)),
+            },
+            _ => pending,
+        };
+        let was_resumed = self.transfer(name, pending, &part, &checks, attempts)?;
+        match checks.run(&part)? {
+            Ok(found) => {
+                let etag = metadata.etag.as_deref().unwrap_or(&found);
+                let blob = self.cached.blob(etag);
+                fs::rename(&part, &blob).map_err(HubError::io("write", &blob))?;
+                Ok(Ok(self.cached.link(etag, &metadata.commit, name)?))
+            }
+            Err(wrong) => {
+                fs::remove_file(&part).map_err(HubError::io("remove", &part))?;
+                if was_resumed && std::mem::take(may_restart) {
+                    return Err(Trouble::Restart("the two parts do not fit together"));
+                }
+                Err(wrong.into())
+            }
+        }
+    }
+
+    /// Asks the hub for the file, and holds it to the commit of the files before.
+    fn ask(&mut self, name: &str) -> Result<Result<(Metadata, Pending), Missing>, Trouble> {
+        let (metadata, pending) =
+            match self
+                .client
+                .ask(self.wanted.repo, self.wanted.revision, name)?
+            {
+                Answer::File(metadata, pending) => (metadata, pending),
+                Answer::Missing { code, said } => return Ok(Err(Missing { code, said })),
+                Answer::Refused { status, said } => {
+                    return Err(HubError::Refused {
+                        repo: self.wanted.repo.to_owned(),
+                        file: name.to_owned(),
+                        status,
+                        said,
+                        with_token: self.settings.token.is_some(),
+                    }
+                    .into());
+                }
+            };
+        match &self.commit {
+            None => self.commit = Some(metadata.commit.clone()),
+            Some(commit) if *commit == metadata.commit => {}
+            Some(commit) if is_commit(self.wanted.revision) => {
+                return Err(HubError::NotAHub {
+                    url: self.settings.endpoint.clone(),
+                    what: format!("asked for commit {commit} it sent {}", metadata.commit),
+                }
+                .into());
+            }
+            Some(_) => return Err(Trouble::Stop(Stop::Moved)),
+        }
+        Ok(Ok((metadata, pending)))
+    }
+
+    /// The file that another run or tool has brought into the cache, if it passes the checks; one
+    /// that does not is removed.
+    fn already_there(
+        &self,
+        blob: &Path,
+        etag: &str,
+        metadata: &Metadata,
+        checks: &Checks<'_>,
+    ) -> Result<Option<PathBuf>, HubError> {
+        let pointer = self.cached.snapshot(&metadata.commit).join(checks.name);
+        let is_own_file = pointer
+            .symlink_metadata()
+            .is_ok_and(|metadata| metadata.is_file());
+        let present = if blob.exists() {
+            blob
+        } else if is_own_file {
+            &pointer
+        } else {
+            return Ok(None);
+        };
+        match checks.run(present)? {
+            Ok(_) if present == blob => self
+                .cached
+                .link(etag, &metadata.commit, checks.name)
+                .map(Some),
+            Ok(_) => Ok(Some(pointer)),
+            Err(wrong) => {
+                fs::remove_file(present).map_err(HubError::io("remove", present))?;
+                self.progress.note(&format!(
+                    "removed from the cache, downloading again: {wrong}"
+                ));
+                Ok(None)
+            }
+        }
+    }
+
+    /// Appends to the part until the file is whole; whether it began with an earlier part.
+    fn transfer(
+        &self,
+        name: &str,
+        pending: Pending,
+        part: &Path,
+        checks: &Checks<'_>,
+        attempts: &mut Attempts,
+    ) -> Result<bool, Trouble> {
+        let mut file = File::options()
+            .create(true)
+            .append(true)
+            .open(part)
+            .map_err(HubError::io("write", part))?;
+        let mut offset = file.metadata().map_err(HubError::io("read", part))?.len();
+        if checks.size.is_some_and(|size| size == offset) {
+            return Ok(true);
+        }
+        if checks.size.is_some_and(|size| size < offset) {
+            file.set_len(0).map_err(HubError::io("write", part))?;
+            offset = 0;
+        }
+        let had_bytes = offset > 0;
+        let Content {
+            start,
+            size,
+            mut reader,
+        } = match self.client.content(pending, offset) {
+            Err(Failure::Transient(cause)) if had_bytes && checks.size.is_none() => {
+                // Without a known size the part may be longer than the file: only a new start tells.
+                file.set_len(0).map_err(HubError::io("write", part))?;
+                return Err(Trouble::Failure(Failure::Transient(cause)));
+            }
+            other => other?,
+        };
+        if let (Some(announced), Some(expected)) = (size, checks.size)
+            && announced != expected
+        {
+            return Err(Trouble::Failure(Failure::Transient(format!(
+                "{announced} bytes were announced where the hub says {expected} (a page of a proxy \
+                 or network in the file's place?)"
+            ))));
+        }
+        if start < offset {
+            file.set_len(start).map_err(HubError::io("write", part))?;
+            offset = start;
+        }
+        let size = checks.size.or(size);
+        if let Some(size) = size {
+            check_space(name, part, size.saturating_sub(offset))?;
+        }
+        self.progress.start(name, size);
+        self.progress.advance(offset);
+        let result = self.copy(&mut *reader, &mut file, part, &mut offset, size);
+        self.progress.finish();
+        attempts.reached(offset);
+        result?;
+        match size {
+            Some(size) if offset < size => Err(Trouble::Failure(Failure::Transient(format!(
+                "the connection ended after {offset} of {size} bytes"
+            )))),
+            _ => {
+                file.sync_all().map_err(HubError::io("write", part))?;
+                Ok(had_bytes && start > 0)
+            }
+        }
+    }
+
+    /// Copies until the reader ends, or one buffer beyond the size the file should have.
+    fn copy(
+        &self,
+        reader: &mut dyn Read,
+        file: &mut File,
+        part: &Path,
+        offset: &mut u64,
+        size: Option<u64>,
+    ) -> Result<(), Trouble> {
+        let mut buffer = vec![0; BUFFER];
+        while size.is_none_or(|size| *offset <= size) {
+            let read = match reader.read(&mut buffer) {
+                Ok(0) => break,
+                Ok(read) => read,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => {
+                    return Err(Trouble::Failure(Failure::Transient(format!(
+                        "the connection broke off after {offset} bytes ({error})"
+                    ))));
+                }
+            };
+            file.write_all(buffer.get(..read).unwrap_or_default())
+                .map_err(HubError::io("write", part))?;
+            *offset += read as u64;
+            self.progress.advance(read as u64);
+        }
+        Ok(())
+    }
+
+    fn describe(&self, name: &str) -> String {
+        format!("{name} of {}", self.wanted.repo)
+    }
+
+    fn unreachable(&self, cause: String) -> HubError {
+        HubError::Unreachable {
+            endpoint: self.settings.endpoint.clone(),
+            model: self.wanted.model.clone(),
+            revision: self.wanted.asked_revision.map(str::to_owned),
+            cause,
+        }
+    }
+
+    fn not_found(&self, missing: Missing) -> HubError {
+        let Wanted { repo, revision, .. } = self.wanted;
+        HubError::NotFound {
+            what: match missing.code.as_str() {
+                "RepoNotFound" => format!("repository {repo}"),
+                "RevisionNotFound" => format!("revision `{revision}` of {repo}"),
+                "EntryNotFound" => format!("{CONFIG} in {repo} at revision `{revision}`"),
+                _ => format!(
+                    "{CONFIG} of {repo} at revision `{revision}`: the repository, the revision or \
+                     the file does not exist"
+                ),
+            },
+            said: missing.said,
+        }
+    }
+
+    fn gave_up(&self, name: &str, cause: String, attempts: &Attempts) -> HubError {
+        HubError::GaveUp {
+            repo: self.wanted.repo.to_owned(),
+            file: name.to_owned(),
+            cause,
+            attempts: attempts.failed,
+            kept: match attempts.furthest {
+                0 => String::new(),
+                bytes => format!("{bytes} bytes are kept for the next attempt."),
+            },
+        }
+    }
+}
+
+/// A file the repository does not hold.
+struct Missing {
+    code: String,
+    said: String,
+}
+
+/// Why an attempt at a file did not end with the file.
+enum Trouble {
+    Stop(Stop),
+    Failure(Failure),
+    Restart(&'static str),
+}
+
+impl From<HubError> for Trouble {
+    fn from(error: HubError) -> Self {
+        Trouble::Stop(error.into())
+    }
+}
+
+impl From<Failure> for Trouble {
+    fn from(failure: Failure) -> Self {
+        Trouble::Failure(failure)
+    }
+}
+
+/// Failures in a row; a transfer that got further than ever before starts counting anew.
+struct Attempts {
+    retries: u32,
+    first_wait: Duration,
+    failed: u32,
+    furthest: u64,
+}
+
+impl Attempts {
+    fn new(settings: &HubSettings) -> Self {
+        Attempts {
+            retries: settings.retries,
+            first_wait: settings.retry_wait,
+            failed: 0,
+            furthest: 0,
+        }
+    }
+
+    fn reached(&mut self, offset: u64) {
+        if offset > self.furthest {
+            self.furthest = offset;
+            self.failed = 0;
+        }
+    }
+
+    /// How long to wait before the next attempt, if there is to be one.
+    fn next_wait(&mut self) -> Option<Duration> {
+        self.failed += 1;
+        (self.failed <= self.retries).then(|| self.first_wait * (1 << (self.failed - 1).min(4)))
+    }
+}
+
+/// What a file must be.
+struct Checks<'a> {
+    name: &'a str,
+    /// The file and its repository, for errors.
+    file: String,
+    size: Option<u64>,
+    sha256: Option<&'a str>,
+    published: Option<(&'static str, Option<u64>)>,
+}
+
+impl Checks<'_> {
+    /// Reads the whole file; its sha256, or in what it is not the published one.
+    fn run(&self, path: &Path) -> Result<Result<String, HubError>, HubError> {
+        let (found, bytes) = sha256_file(path).map_err(HubError::io("read", path))?;
+        let sha256 = self.sha256.unwrap_or(&found);
+        let by_hub = mismatch((sha256, self.size), (&found, bytes)).map(|m| (FROM_THE_HUB, m));
+        let by_publication = self.published.and_then(|published| {
+            mismatch(published, (&found, bytes)).map(|m| (FROM_THE_PUBLICATION, m))
+        });
+        if let Some((source_of_truth, (expected, found))) = by_publication.or(by_hub) {
+            return Ok(Err(HubError::Digest {
+                file: self.file.clone(),
+                source_of_truth,
+                expected,
+                found,
+                consequence: REMOVED,
+            }));
+        }
+        // A digest that fits says more than a look at the ends.
+        if self.sha256.is_none()
+            && let Err(what) = content::check(path, self.name)
+        {
+            return Ok(Err(HubError::Content {
+                file: self.file.clone(),
+                what,
+                consequence: REMOVED,
+            }));
+        }
+        Ok(Ok(found))
+    }
+}
+
+/// An early word on a disk that is too small; one that cannot tell its size is tried.
+fn check_space(name: &str, part: &Path, needed: u64) -> Result<(), HubError> {
+    let folder = part.parent().unwrap_or(part);
+    match rustix::fs::statvfs(folder) {
+        Ok(disk) if disk.f_blocks > 0 => {
+            let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+            if free < needed {
+                return Err(HubError::NoSpace {
+                    file: name.to_owned(),
+                    needed,
+                    free,
+                    folder: folder.to_path_buf(),
+                });
+            }
+            Ok(())
+        }
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_double_and_progress_starts_them_anew() {
+        let mut settings = HubSettings::new("/c");
+        settings.retries = 6;
+        settings.retry_wait = Duration::from_secs(1);
+        let mut attempts = Attempts::new(&settings);
+        let seconds: Vec<_> = std::iter::from_fn(|| attempts.next_wait())
+            .map(|wait| wait.as_secs())
+            .collect();
+        assert_eq!(seconds, [1, 2, 4, 8, 16, 16]);
+        attempts.reached(10);
+        assert_eq!(attempts.next_wait(), Some(Duration::from_secs(1)));
+        attempts.reached(10);
+        assert_eq!(attempts.next_wait(), Some(Duration::from_secs(2)));
+    }
+
+    #[test]
+    fn a_disk_that_is_too_small_is_named_before_the_transfer() {
+        let folder = tempfile::tempdir().unwrap();
+        let part = folder.path().join("x.incomplete");
+        check_space("x", &part, 1).unwrap();
+        assert!(matches!(
+            check_space("x", &part, u64::MAX),
+            Err(HubError::NoSpace {
+                needed: u64::MAX,
+                ..
+            })
+        ));
+    }
+}

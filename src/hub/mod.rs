@@ -1,0 +1,276 @@
+//! From a model's name to files on this machine, in the ordinary Hugging Face cache.
+//!
+//! [`ModelRef::parse`] reads what `--model` says, [`Hub::resolve`] answers with a [`LocalModel`]: a
+//! path to give to a checkpoint reader.
+//!
+//! **The cache comes first.** A model that is complete in the cache is used without touching the
+//! network, also when a branch is asked for: a compute node without network must not wait for
+//! time-outs, and a run must not change because a branch moved. [`Hub::fetch`] asks the hub for the
+//! branch's present commit, checks every file against the hub's digest and repairs what is damaged.
+//! A complete model in a cache that cannot be written is used as it is.
+//!
+//! **Nothing partial looks whole.** A transfer goes to an `.incomplete` file that a later run
+//! continues; it gets its name when its length, its sha256 (where the hub or the publication tells
+//! one) and its ends have been checked. Two processes that want the same file take turns.
+//!
+//! hf-hub lays out the cache and prepares the requests. The transfer itself is not its own: its
+//! `download` renames a file before anything can be checked, knows no time limit, sends the token to
+//! the storage host and gives up after five seconds when another process downloads.
+
+mod cache;
+mod client;
+mod content;
+mod digest;
+mod download;
+mod error;
+mod known;
+mod lock;
+mod report;
+mod settings;
+mod snapshot;
+
+use std::path::{Path, PathBuf};
+
+use cache::{CachedRepo, checked_revision};
+use snapshot::Snapshot;
+
+pub use digest::{published_digest, published_hub_digest, sha256_file, verify_file};
+pub use error::HubError;
+pub use known::{KnownModel, ModelRef, known_models};
+pub use report::CachedModel;
+pub use settings::{HubSettings, Token};
+
+/// The branch that is meant when no revision is asked for.
+const DEFAULT_REVISION: &str = "main";
+
+/// Hears how a download goes.
+pub trait DownloadProgress {
+    /// A file begins, or begins again after a break; its length in bytes if it is known.
+    fn start(&self, file: &str, bytes: Option<u64>);
+    /// So many more bytes are there; what an earlier run had downloaded is told at once.
+    fn advance(&self, bytes: u64);
+    /// The file is there, or its transfer broke off.
+    fn finish(&self);
+    /// Something a patient user wants to know: a retry, a wait for another process, a repair.
+    fn note(&self, _text: &str) {}
+}
+
+/// Hears nothing.
+impl DownloadProgress for () {
+    fn start(&self, _file: &str, _bytes: Option<u64>) {}
+    fn advance(&self, _bytes: u64) {}
+    fn finish(&self) {}
+}
+
+/// A model on this machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LocalModel {
+    /// The folder or file that holds the checkpoint.
+    pub path: PathBuf,
+    /// `organisation/name`, if it came from the Hub.
+    pub repo: Option<String>,
+    /// The commit hash the revision stands for, if it came from the Hub.
+    pub revision: Option<String>,
+    /// Bytes of the files that are used; 0 for a path, which is not looked into.
+    pub bytes: u64,
+}
+
+/// A model hub and the cache in front of it.
+#[derive(Debug, Clone)]
+pub struct Hub {
+    settings: HubSettings,
+}
+
+impl Hub {
+    /// A hub with these settings.
+    ///
+    /// # Errors
+    /// [`HubError::Endpoint`] if its address is not a web address.
+    pub fn new(mut settings: HubSettings) -> Result<Self, HubError> {
+        settings.endpoint = settings::checked_endpoint(&settings.endpoint)?;
+        Ok(Hub { settings })
+    }
+
+    /// The hub that the environment describes: see [`HubSettings::from_env`].
+    ///
+    /// # Errors
+    /// As [`HubSettings::from_env`].
+    pub fn from_env() -> Result<Self, HubError> {
+        Hub::new(HubSettings::from_env()?)
+    }
+
+    /// Cache folder, address, token and time limits.
+    pub fn settings(&self) -> &HubSettings {
+        &self.settings
+    }
+
+    /// The model's files: from the cache if they are complete there, else downloaded.
+    ///
+    /// `revision` is a branch, a tag or a commit hash, `main` if `None`; a path has no revision.
+    ///
+    /// # Errors
+    /// Every [`HubError`] names its remedy.
+    pub fn resolve(
+        &self,
+        model: &ModelRef,
+        revision: Option<&str>,
+        progress: &dyn DownloadProgress,
+    ) -> Result<LocalModel, HubError> {
+        match self.look(model, revision)? {
+            Look::Found(local) => Ok(local),
+            Look::Lacking { repo, state } => self.download(model, &repo, revision, state, progress),
+        }
+    }
+
+    /// Brings the cache up to what the hub has now, checking every file against the hub's digests;
+    /// offline, checks the cached files against the sha256 they are named by.
+    ///
+    /// A path is only checked to exist, and a fair-esm file of a published name against its
+    /// published digest.
+    ///
+    /// # Errors
+    /// As [`Hub::resolve`].
+    pub fn fetch(
+        &self,
+        model: &ModelRef,
+        revision: Option<&str>,
+        progress: &dyn DownloadProgress,
+    ) -> Result<LocalModel, HubError> {
+        match (self.look(model, revision)?, model.repo()) {
+            (Look::Found(local), None) => {
+                let name = local.path.file_name().and_then(|name| name.to_str());
+                if let Some((sha256, bytes)) = name.and_then(published_digest) {
+                    verify_file(&local.path, sha256, Some(bytes))?;
+                }
+                report::verify_blobs(&local)?;
+                Ok(local)
+            }
+            (Look::Found(local), Some(_)) if self.settings.offline => {
+                report::verify_blobs(&local)?;
+                Ok(local)
+            }
+            (Look::Found(_), Some(repo)) => {
+                let state = "it was to be refreshed".to_owned();
+                self.download(model, repo, revision, state, progress)
+            }
+            (Look::Lacking { repo, state }, _) => {
+                self.download(model, &repo, revision, state, progress)
+            }
+        }
+    }
+
+    /// The model if it is on this machine, complete; the network is never touched.
+    pub fn cached(&self, model: &ModelRef, revision: Option<&str>) -> Option<LocalModel> {
+        match self.look(model, revision) {
+            Ok(Look::Found(local)) => Some(local),
+            _ => None,
+        }
+    }
+
+    fn look(&self, model: &ModelRef, revision: Option<&str>) -> Result<Look, HubError> {
+        let revision = revision.unwrap_or(DEFAULT_REVISION);
+        checked_revision(revision)?;
+        let repo = match model {
+            ModelRef::Path(path) => return local_path(path, revision).map(Look::Found),
+            ModelRef::Known(known) => known.repo,
+            ModelRef::Hub { repo } => repo,
+        };
+        let cached = CachedRepo::new(&self.settings.cache, repo, revision);
+        let lacking = |state: String| {
+            Ok(Look::Lacking {
+                repo: repo.to_owned(),
+                state,
+            })
+        };
+        let Some(commit) = cached.commit() else {
+            return lacking(format!("revision `{revision}` was never downloaded"));
+        };
+        let path = cached.snapshot(&commit);
+        match snapshot::inspect(&path) {
+            Snapshot::Complete { bytes, .. } => Ok(Look::Found(LocalModel {
+                path,
+                repo: Some(repo.to_owned()),
+                revision: Some(commit),
+                bytes,
+            })),
+            Snapshot::Incomplete(what) => lacking(what),
+        }
+    }
+
+    fn download(
+        &self,
+        model: &ModelRef,
+        repo: &str,
+        revision: Option<&str>,
+        state: String,
+        progress: &dyn DownloadProgress,
+    ) -> Result<LocalModel, HubError> {
+        if self.settings.offline {
+            return Err(HubError::Offline {
+                model: model.to_string(),
+                revision: revision.map(str::to_owned),
+                cache: self.settings.cache.clone(),
+                state,
+            });
+        }
+        let wanted = download::Wanted {
+            model: model.to_string(),
+            repo,
+            revision: revision.unwrap_or(DEFAULT_REVISION),
+            asked_revision: revision,
+        };
+        let commit = download::snapshot(&self.settings, &wanted, progress)?;
+        let path = CachedRepo::new(&self.settings.cache, repo, wanted.revision).snapshot(&commit);
+        let bytes = match snapshot::inspect(&path) {
+            Snapshot::Complete { bytes, .. } => bytes,
+            Snapshot::Incomplete(_) => 0,
+        };
+        Ok(LocalModel {
+            path,
+            repo: Some(repo.to_owned()),
+            revision: Some(commit),
+            bytes,
+        })
+    }
+}
+
+/// What this machine has of a model.
+enum Look {
+    Found(LocalModel),
+    /// The repository, and what is missing in words.
+    Lacking {
+        repo: String,
+        state: String,
+    },
+}
+
+/// A path as it is; a repository's folder out of a cache (`models--org--name`) leads to its snapshot.
+fn local_path(path: &Path, revision: &str) -> Result<LocalModel, HubError> {
+    if !path.exists() {
+        return Err(HubError::NoSuchPath {
+            path: path.to_path_buf(),
+        });
+    }
+    let mut local = LocalModel {
+        path: path.to_path_buf(),
+        repo: None,
+        revision: None,
+        bytes: 0,
+    };
+    let is_cache_folder = path.join("snapshots").is_dir() && !path.join("config.json").exists();
+    if is_cache_folder
+        && let Some(parent) = path.parent()
+        && let Some(name) = path.file_name().and_then(|name| name.to_str())
+        && let Some(repo) = name
+            .strip_prefix("models--")
+            .map(|n| n.replacen("--", "/", 1))
+    {
+        let cached = CachedRepo::new(parent, &repo, revision);
+        if let Some(commit) = cached.commit() {
+            local.path = cached.snapshot(&commit);
+            local.repo = Some(repo);
+            local.revision = Some(commit);
+        }
+    }
+    Ok(local)
+}

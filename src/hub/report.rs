@@ -1,0 +1,134 @@
+//! What the cache holds: for `models`, and for checks without the network.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use super::cache::CachedRepo;
+use super::digest::{is_sha256, verify_file};
+use super::error::HubError;
+use super::known::{KnownModel, ModelRef, known_models};
+use super::snapshot::{self, CONFIG, Snapshot};
+use super::{Hub, LocalModel};
+
+/// A model and what the cache holds of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CachedModel {
+    /// `organisation/name`.
+    pub repo: String,
+    /// The published model this is, if it is one.
+    pub known: Option<&'static KnownModel>,
+    /// Its folder in the cache, if there is one.
+    pub path: Option<PathBuf>,
+    /// Bytes on disk, all revisions together and unfinished downloads included.
+    pub bytes: u64,
+    /// Bytes of unfinished downloads.
+    pub unfinished_bytes: u64,
+    /// The default branch's snapshot, if it is complete.
+    pub complete: Option<LocalModel>,
+}
+
+impl Hub {
+    /// The published models, cached or not, then the other ESM repositories in the cache by name.
+    /// The network is not touched; a cache that is not there is an empty one.
+    pub fn report(&self) -> Vec<CachedModel> {
+        let known = known_models().iter().map(|model| model.repo.to_owned());
+        known
+            .chain(self.other_repos())
+            .map(|repo| self.report_of(repo))
+            .collect()
+    }
+
+    fn report_of(&self, repo: String) -> CachedModel {
+        let cached = CachedRepo::new(&self.settings.cache, &repo, super::DEFAULT_REVISION);
+        let (bytes, unfinished_bytes) = disk_use(&cached.folder().join("blobs"));
+        let model = ModelRef::Hub { repo };
+        let complete = self.cached(&model, None);
+        let repo = model.to_string();
+        CachedModel {
+            known: KnownModel::of_repo(&repo),
+            path: cached
+                .folder()
+                .is_dir()
+                .then(|| cached.folder().to_path_buf()),
+            bytes,
+            unfinished_bytes,
+            complete,
+            repo,
+        }
+    }
+
+    fn other_repos(&self) -> BTreeSet<String> {
+        let Ok(entries) = std::fs::read_dir(&self.settings.cache) else {
+            return BTreeSet::new();
+        };
+        entries
+            .flatten()
+            .filter_map(|entry| {
+                let repo = entry
+                    .file_name()
+                    .to_str()?
+                    .strip_prefix("models--")?
+                    .replacen("--", "/", 1);
+                let cached = CachedRepo::new(&self.settings.cache, &repo, super::DEFAULT_REVISION);
+                let snapshot = cached.snapshot(&cached.commit()?);
+                (KnownModel::of_repo(&repo).is_none() && is_esm(&snapshot.join(CONFIG)))
+                    .then_some(repo)
+            })
+            .collect()
+    }
+}
+
+fn is_esm(config: &Path) -> bool {
+    std::fs::read(config)
+        .ok()
+        .and_then(|text| serde_json::from_slice::<serde_json::Value>(&text).ok())
+        .is_some_and(|config| config.get("model_type").is_some_and(|kind| kind == "esm"))
+}
+
+/// Bytes in a folder of blobs, and how many of them belong to unfinished downloads.
+fn disk_use(blobs: &Path) -> (u64, u64) {
+    let Ok(entries) = std::fs::read_dir(blobs) else {
+        return (0, 0);
+    };
+    entries
+        .flatten()
+        .filter_map(|entry| Some((entry.path().metadata().ok()?.len(), entry.file_name())))
+        .fold((0, 0), |(all, unfinished), (bytes, name)| {
+            let name = name.to_string_lossy();
+            let is_unfinished = [".incomplete", ".part"]
+                .iter()
+                .any(|end| name.ends_with(end));
+            (
+                all + bytes,
+                unfinished + if is_unfinished { bytes } else { 0 },
+            )
+        })
+}
+
+/// Compares each cached file with the sha256 its blob is named by, and the published digest.
+pub(super) fn verify_blobs(local: &LocalModel) -> Result<(), HubError> {
+    let Snapshot::Complete { files, .. } = snapshot::inspect(&local.path) else {
+        return Ok(());
+    };
+    for file in files {
+        let name = file.file_name().and_then(|name| name.to_str());
+        let published = match (&local.repo, &local.revision, name) {
+            (Some(repo), Some(commit), Some(name)) => {
+                super::published_hub_digest(repo, commit, name)
+            }
+            _ => None,
+        };
+        if let Some((sha256, bytes)) = published {
+            verify_file(&file, sha256, bytes)?;
+        }
+        let target = file.read_link().ok();
+        let named = target
+            .as_deref()
+            .and_then(Path::file_name)
+            .and_then(|name| name.to_str());
+        if let Some(sha256) = named.filter(|name| is_sha256(name)) {
+            verify_file(&file, sha256, None)?;
+        }
+    }
+    Ok(())
+}
