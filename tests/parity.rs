@@ -1,0 +1,98 @@
+//! Our numbers against fair-esm's: every fixture, every layer, residue rows, means and `<cls>`.
+//!
+//! Bounds (SEMANTICS of the checkpoints' reference implementation): max |Δ| ≤ 2e-5 on values of
+//! O(1), scaled by the layer's own magnitude beyond that, and relative L2 ≤ 2e-6.
+
+mod common;
+
+use common::{Reference, assert_parity, fixture, load};
+use esm_embed::embedder::Sequence;
+use esm_embed::ops::CpuPath;
+use esm_embed::tokenizer::{UnknownPolicy, tokenize};
+
+const MODELS: [(&str, &str); 9] = [
+    ("esm2_hd16", "esm2_hd16"),
+    ("esm2_hd24", "esm2_hd24"),
+    ("esm2_hd32", "esm2_hd32"),
+    ("esm2_hd64", "esm2_hd64"),
+    ("esm2_hd128", "esm2_hd128"),
+    ("esm1b", "esm1b"),
+    ("esm1v", "esm1v"),
+    ("esm2_hd16_f16", "esm2_hd16_f16"),
+    ("esm2_hd16_noinvfreq", "esm2_hd16_noinvfreq"),
+];
+
+/// Layouts that hold the weights of another fixture.
+const LAYOUTS: [(&str, &str); 13] = [
+    ("esm2_hd16_bf16", "esm2_hd16_bf16"),
+    ("esm2_hd16_sharded", "esm2_hd16"),
+    ("esm2_hd16_bin", "esm2_hd16"),
+    ("esm2_hd16_bin_sharded", "esm2_hd16"),
+    ("esm2_hd16_v5", "esm2_hd16"),
+    ("esm2_hd16_noprefix", "esm2_hd16"),
+    ("esm2_hd16_noprefix_v5", "esm2_hd16"),
+    ("esm2_hd16_te", "esm2_hd16"),
+    ("esm2_hd16_te_old", "esm2_hd16"),
+    ("fair_esm/esm2_hd16.pt", "esm2_hd16"),
+    ("fair_esm/esm2_hd24.pt", "esm2_hd24"),
+    ("fair_esm/esm1b.pt", "esm1b"),
+    ("fair_esm/esm1v.pt", "esm1v"),
+];
+
+fn check(model: &str, reference: &str, path: CpuPath) {
+    let embedder = load(&fixture(model), path);
+    let reference = Reference::open(reference);
+    assert!(reference.sequences() >= 3, "{model} has hardly any reference");
+    for k in reference.numbers() {
+        let tokens = reference.tokens(k);
+        let sequence = Sequence { tokens: &tokens, windows: &[] };
+        let hidden = common::embed(&embedder, &[sequence]);
+        assert_parity(&reference, k, &hidden[0], &format!("{model} alone"));
+    }
+}
+
+#[test]
+fn every_model_equals_fair_esm_on_every_path() {
+    for path in [CpuPath::Portable, CpuPath::Avx2, CpuPath::Avx512] {
+        if path.is_available() {
+            for (model, reference) in MODELS {
+                check(model, reference, path);
+            }
+        }
+    }
+}
+
+#[test]
+fn every_layout_gives_the_numbers_of_its_model() {
+    for (model, reference) in LAYOUTS {
+        check(model, reference, CpuPath::detect());
+    }
+}
+
+#[test]
+fn batches_equal_fair_esm_too() {
+    for (model, reference) in MODELS {
+        let embedder = load(&fixture(model), CpuPath::detect());
+        let reference = Reference::open(reference);
+        let tokens: Vec<_> = reference.numbers().map(|k| reference.tokens(k)).collect();
+        let batch: Vec<_> = tokens
+            .iter()
+            .map(|tokens| Sequence { tokens, windows: &[] })
+            .collect();
+        let hidden = common::embed(&embedder, &batch);
+        for (k, hidden) in reference.numbers().zip(&hidden) {
+            assert_parity(&reference, k, hidden, &format!("{model} in one batch"));
+        }
+    }
+}
+
+#[test]
+fn the_text_of_every_reference_sequence_gives_its_tokens() {
+    let reference = Reference::open("esm2_hd16");
+    let records = common::records("reference/sequences.fasta");
+    assert_eq!(records.len(), reference.sequences());
+    for (k, (id, sequence)) in records.iter().enumerate() {
+        let tokens = tokenize(sequence, UnknownPolicy::Unk).unwrap();
+        assert_eq!(tokens.ids, reference.tokens(k), "{id}");
+    }
+}
