@@ -8,6 +8,8 @@ pub mod fasta;
 pub mod hub;
 pub mod model;
 pub mod ops;
+pub mod output;
+pub mod pipeline;
 pub mod pooling;
 pub mod tokenizer;
 pub mod windows;
