@@ -145,7 +145,9 @@ impl<R: Read> LineBuffer<R> {
 
 /// How many bytes at the start of `bytes` satisfy `keep`.
 ///
-/// Whole steps are tested without a branch per byte, which the compiler turns into vector code.
+/// Whole steps are tested without a branch per byte, which the compiler turns into vector code as
+/// long as `keep` is inlined.
+#[inline(always)]
 pub(super) fn prefix(bytes: &[u8], keep: impl Fn(u8) -> bool) -> usize {
     let (steps, _) = bytes.as_chunks::<STEP>();
     let whole = steps
@@ -164,6 +166,12 @@ pub(super) fn prefix(bytes: &[u8], keep: impl Fn(u8) -> bool) -> usize {
 /// How many bytes stand before the first line end in `bytes`.
 pub(super) fn line_length(bytes: &[u8]) -> usize {
     prefix(bytes, |byte| byte != b'\n' && byte != b'\r')
+}
+
+/// How many bytes at the start of `bytes` are printable ASCII other than `>`, so that they belong
+/// to a sequence without a closer look.
+pub(super) fn residue_length(bytes: &[u8]) -> usize {
+    prefix(bytes, |byte| byte.is_ascii_graphic() && byte != b'>')
 }
 
 #[cfg(test)]

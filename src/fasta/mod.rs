@@ -46,7 +46,8 @@
 //! they are passed. Anything that is not FASTA from its first line on, and anything that cannot
 //! be read, is fatal.
 //!
-//! Memory is one buffer and the current record, whatever the input.
+//! Memory is one buffer and the current record, whatever the input, and for zstd its window, at
+//! most 128 MiB.
 
 mod buffer;
 mod compression;

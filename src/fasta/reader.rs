@@ -4,7 +4,7 @@ use std::io::Read;
 
 use super::{
     BadRecord, FastaError, Fault, Input, MAX_HEADER, MAX_SEQUENCE, Record,
-    buffer::{LineBuffer, PREVIEW, line_length, prefix},
+    buffer::{LineBuffer, PREVIEW, line_length, prefix, residue_length},
     error::printable,
     input::failure,
     is_blank,
@@ -293,7 +293,7 @@ impl<R: Read> Reader<R> {
         let count = match bytes.first() {
             Some(b'>') => 1,
             Some(0x80..) => character_length(bytes),
-            _ => prefix(bytes, is_residue),
+            _ => residue_length(bytes),
         };
         let residues = bytes.get(..count).unwrap_or_default();
         if residues.is_empty() {
@@ -357,11 +357,6 @@ impl<R> Reader<R> {
             fault,
         }))
     }
-}
-
-/// Printable ASCII that needs no closer look.
-const fn is_residue(byte: u8) -> bool {
-    byte.is_ascii_graphic() && byte != b'>'
 }
 
 /// Whether a `>` after `sequence` closes a `<` shortly before, as in `<mask>`.
