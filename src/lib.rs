@@ -1,1 +1,3 @@
 //! FASTA in, exact ESM protein embeddings out.
+
+pub mod output;
