@@ -1,0 +1,50 @@
+//! What a run met, added up.
+
+use super::index::Entry;
+use serde::{Deserialize, Serialize};
+
+/// Totals over all records of a run, as `run.json` states them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counts {
+    /// Records written: rows of every pooled matrix.
+    pub records: u64,
+    /// Residue rows of all records.
+    pub residues: u64,
+    /// Records whose sequence was met for the first time, and so computed.
+    pub unique_sequences: u64,
+    /// Records whose rows were copied from an earlier one.
+    pub duplicates: u64,
+    /// Characters outside the alphabet.
+    pub unknown: u64,
+    /// Lower-case letters.
+    pub lower: u64,
+    /// `<mask>` tokens.
+    pub masks: u64,
+    /// Records of which a trailing `*` was dropped.
+    pub stops: u64,
+    /// Records that were truncated.
+    pub truncated: u64,
+    /// Records that were embedded in windows.
+    pub windowed: u64,
+    /// Records left out, listed in `skipped.tsv`.
+    pub skipped: u64,
+}
+
+impl Counts {
+    /// Adds one record.
+    pub(super) fn add(&mut self, entry: &Entry, duplicate: bool) {
+        self.records += 1;
+        self.residues += entry.length;
+        if duplicate {
+            self.duplicates += 1;
+        } else {
+            self.unique_sequences += 1;
+        }
+        self.unknown += entry.unknown;
+        self.lower += entry.lower;
+        self.masks += entry.masks;
+        self.stops += u64::from(entry.stop);
+        self.truncated += u64::from(entry.truncated_from.is_some());
+        self.windowed += u64::from(entry.windows.is_some());
+    }
+}

@@ -1,0 +1,264 @@
+//! What can go wrong with an output folder, each with its remedy.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Why an output folder could not be opened, written or finished.
+#[derive(Debug, thiserror::Error)]
+pub enum OutputError {
+    /// The folder holds a finished run, or a file that this run would write.
+    #[error(
+        "{} already holds {found}: an existing output is never touched; choose another folder \
+         with --out, or give --force to replace it once this run is complete",
+        dir.display()
+    )]
+    Exists {
+        /// The output folder.
+        dir: PathBuf,
+        /// The file or folder that was found in it.
+        found: String,
+    },
+
+    /// The folder holds `.partial`, the working folder of an unfinished run.
+    #[error(
+        "{} holds .partial, the working folder of a run that did not finish or is still going: \
+         choose another folder with --out, or give --force to discard that work and start anew",
+        dir.display()
+    )]
+    Unfinished {
+        /// The output folder.
+        dir: PathBuf,
+    },
+
+    /// A symbolic link stands where the working folder has to be made.
+    #[error(
+        "{} is a symbolic link: nothing is written through links inside an output folder; \
+         remove the link or choose another folder with --out",
+        path.display()
+    )]
+    Symlink {
+        /// The link.
+        path: PathBuf,
+    },
+
+    /// The output path names something that is not a folder.
+    #[error("{} is not a folder: choose another place with --out", path.display())]
+    NotAFolder {
+        /// The path as given.
+        path: PathBuf,
+    },
+
+    /// Something that no earlier run wrote stands where a file has to go, and `--force` may not
+    /// remove it.
+    #[error(
+        "{} is in the way and is not of an earlier run, so --force leaves it alone: move it \
+         away or choose another folder with --out",
+        path.display()
+    )]
+    InTheWay {
+        /// The path in the way.
+        path: PathBuf,
+    },
+
+    /// An existing `run.json` cannot be trusted to say which files `--force` may remove.
+    #[error(
+        "{}: {what}; --force removes only files that an earlier run lists there: remove that \
+         file by hand or choose another folder with --out",
+        path.display()
+    )]
+    ForeignManifest {
+        /// The `run.json` or checksum list.
+        path: PathBuf,
+        /// What is wrong with it.
+        what: String,
+    },
+
+    /// A value to be written is NaN or infinite.
+    #[error(
+        "{file}, record in row {row}{}, column {column}: the value is {value}; nothing that is \
+         not finite is written: compute with --dtype f32 (or bf16 instead of f16), or leave \
+         this record out",
+        residue_text(*residue)
+    )]
+    NotFinite {
+        /// Name of the output file.
+        file: String,
+        /// Row of the record in `index.tsv`.
+        row: u64,
+        /// Residue within the record, from 1; `None` in pooled files.
+        residue: Option<u64>,
+        /// Column of the value, from 0.
+        column: u64,
+        /// The value.
+        value: f32,
+    },
+
+    /// A finite value is too large for 16-bit storage.
+    #[error(
+        "{file}, record in row {row}{}, column {column}: {value} does not fit into f16, whose \
+         largest value is 65504: write with --out-dtype f32",
+        residue_text(*residue)
+    )]
+    HalfOverflow {
+        /// Name of the output file.
+        file: String,
+        /// Row of the record in `index.tsv`.
+        row: u64,
+        /// Residue within the record, from 1; `None` in pooled files.
+        residue: Option<u64>,
+        /// Column of the value, from 0.
+        column: u64,
+        /// The value.
+        value: f32,
+    },
+
+    /// The number of values handed over is not that of the rows they are for.
+    #[error(
+        "{file}, record in row {row}: {found} values were handed over for {expected}; this is \
+         a fault of the program: please report it with the command that was run"
+    )]
+    Shape {
+        /// Name of the output file.
+        file: String,
+        /// Row of the record in `index.tsv`.
+        row: u64,
+        /// Values that the rows hold.
+        expected: u64,
+        /// Values handed over.
+        found: u64,
+    },
+
+    /// A file, layer or pool that the layout does not hold was to be written.
+    #[error(
+        "this output folder holds no {what}; this is a fault of the program: please report it \
+         with the command that was run"
+    )]
+    NotInLayout {
+        /// What was asked for.
+        what: String,
+    },
+
+    /// A place in a file cannot be counted in 64 bits.
+    #[error("{file}, record in row {row}: the file would be larger than 2^64 bytes")]
+    TooLarge {
+        /// Name of the output file.
+        file: String,
+        /// Row of the record in `index.tsv`.
+        row: u64,
+    },
+
+    /// A file does not hold all rows when the run is to be finished.
+    #[error(
+        "{file} holds {found} bytes where {expected} are due: rows are missing, so the run is \
+         not finished; its work stays in .partial"
+    )]
+    Incomplete {
+        /// Name of the output file.
+        file: String,
+        /// Bytes due.
+        expected: u64,
+        /// Bytes there.
+        found: u64,
+    },
+
+    /// The operating system refused something.
+    #[error("{action} {}: {cause}{}", path.display(), remedy(cause))]
+    Io {
+        /// What was being done, such as `writing 5120 bytes to`.
+        action: String,
+        /// The file or folder.
+        path: PathBuf,
+        /// What the operating system said.
+        cause: io::Error,
+    },
+}
+
+impl OutputError {
+    /// Wraps what the operating system said about `action` on `path`.
+    pub(super) fn io(action: impl Into<String>, path: &Path, cause: io::Error) -> Self {
+        Self::Io {
+            action: action.into(),
+            path: path.to_path_buf(),
+            cause,
+        }
+    }
+}
+
+/// `, residue 5` or nothing.
+fn residue_text(residue: Option<u64>) -> String {
+    residue.map_or_else(String::new, |residue| format!(", residue {residue}"))
+}
+
+/// What to do about an error of the operating system, as an ending to its message.
+fn remedy(cause: &io::Error) -> &'static str {
+    use io::ErrorKind as Kind;
+    match cause.kind() {
+        Kind::StorageFull => {
+            "; the file system is full: make room or choose another one with --out. No file of a \
+             finished run was touched; the work so far stays in .partial"
+        }
+        Kind::QuotaExceeded => {
+            "; the disk quota is used up: make room or choose another file system with --out. No \
+             file of a finished run was touched; the work so far stays in .partial"
+        }
+        Kind::FileTooLarge => {
+            "; the file system or a limit (see `ulimit -f`) allows no larger file: lift the limit \
+             or choose another file system with --out. No file of a finished run was touched; \
+             the work so far stays in .partial"
+        }
+        Kind::ReadOnlyFilesystem | Kind::PermissionDenied => {
+            ": choose a folder you may write to with --out"
+        }
+        Kind::NotFound => "; was the output folder moved or removed while the run was going?",
+        _ if cause.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error()) => {
+            "; the disk or the network to it failed: check it or choose another one with --out. \
+             No file of a finished run was touched; the work so far stays in .partial"
+        }
+        _ if cause.raw_os_error() == Some(rustix::io::Errno::MFILE.raw_os_error()) => {
+            "; raise the limit on open files (`ulimit -n`) or ask for fewer layers and pools"
+        }
+        _ => "",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_names_file_amount_and_what_stays() {
+        let cause = io::Error::from_raw_os_error(rustix::io::Errno::NOSPC.raw_os_error());
+        let error = OutputError::io("writing 5120 bytes to", Path::new("emb/x.npy"), cause);
+        assert_eq!(
+            error.to_string(),
+            "writing 5120 bytes to emb/x.npy: No space left on device (os error 28); the file \
+             system is full: make room or choose another one with --out. No file of a finished \
+             run was touched; the work so far stays in .partial"
+        );
+    }
+
+    #[test]
+    fn quota_and_input_output_errors_have_a_remedy() {
+        for errno in [rustix::io::Errno::DQUOT, rustix::io::Errno::IO] {
+            let cause = io::Error::from_raw_os_error(errno.raw_os_error());
+            let text = OutputError::io("syncing", Path::new("emb"), cause).to_string();
+            assert!(text.contains("stays in .partial"), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_value_is_named_by_file_row_residue_and_column() {
+        let error = OutputError::HalfOverflow {
+            file: "residues.layer6.npy".into(),
+            row: 3,
+            residue: Some(7),
+            column: 12,
+            value: 70000.0,
+        };
+        assert_eq!(
+            error.to_string(),
+            "residues.layer6.npy, record in row 3, residue 7, column 12: 70000 does not fit into \
+             f16, whose largest value is 65504: write with --out-dtype f32"
+        );
+    }
+}

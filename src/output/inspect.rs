@@ -1,0 +1,401 @@
+//! Compares an output folder with its `run.json`, which is not trusted: only files that a run
+//! writes are opened, only directly in the folder, and never through a link.
+
+use super::checksum::{ListReader, Listed, sha256};
+use super::disk;
+use super::error::OutputError;
+use super::index_scan;
+use super::layout::{
+    INDEX_TSV, Layout, PARTIAL, RUN_JSON, Residues, SKIPPED_TSV, is_file_name, is_folder_name,
+};
+use super::manifest::{FileEntry, FolderEntry, Manifest};
+use super::npy::{HEADER_BYTES, parse_header};
+use super::report::Report;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::io::{self, BufReader, Read, Seek};
+use std::path::Path;
+
+/// More layers than any model has; a `run.json` that lists more is not of a run.
+const MOST_LAYERS: usize = 4096;
+
+/// Looks at an output folder: files, sizes, shapes, index; with `check`, checksums too.
+///
+/// What is wrong with the folder stands in the report.
+///
+/// # Errors
+/// When `dir` is not a folder or cannot be read at all.
+pub fn inspect(dir: &Path, check: bool) -> Result<Report, OutputError> {
+    match std::fs::metadata(dir) {
+        Ok(metadata) if metadata.is_dir() => {}
+        Ok(_) => {
+            return Err(OutputError::NotAFolder {
+                path: dir.to_path_buf(),
+            });
+        }
+        Err(e) => return Err(OutputError::io("reading", dir, e)),
+    }
+    let mut report = Report::new(dir.to_path_buf(), check);
+    let partial = dir.join(PARTIAL);
+    report.unfinished = disk::kind(&partial)
+        .map_err(|e| OutputError::io("reading", &partial, e))?
+        .is_some();
+    let manifest = match Manifest::read(dir) {
+        Ok(Some(manifest)) => manifest,
+        Ok(None) => {
+            let what = if report.unfinished {
+                "is missing and .partial is there: the run is going on or did not finish"
+            } else {
+                "is missing: this is no output folder, or its run did not finish"
+            };
+            report.problem(RUN_JSON, what);
+            return Ok(report);
+        }
+        Err(error) => {
+            report.problem(RUN_JSON, error.to_string());
+            return Ok(report);
+        }
+    };
+    let layout = &manifest.layout;
+    if layout.layers.len() > MOST_LAYERS
+        || layout.pools.len() > layout.pools.iter().collect::<BTreeSet<_>>().len()
+    {
+        report.problem(
+            RUN_JSON,
+            "its layout names more layers or pools than there can be",
+        );
+        return Ok(report);
+    }
+    let mut inspector = Inspector {
+        dir,
+        check,
+        manifest: &manifest,
+        report,
+    };
+    inspector.listed_names();
+    inspector.unlisted_names()?;
+    for file in &manifest.files {
+        inspector.file(file);
+    }
+    for folder in &manifest.folders {
+        inspector.folder(folder);
+    }
+    inspector.index();
+    inspector.skipped();
+    let mut report = inspector.report;
+    report.manifest = Some(manifest);
+    Ok(report)
+}
+
+struct Inspector<'a> {
+    dir: &'a Path,
+    check: bool,
+    manifest: &'a Manifest,
+    report: Report,
+}
+
+impl Inspector<'_> {
+    /// The files that the layout and the counts call for, with the shape of matrices.
+    fn expected(&self) -> BTreeMap<String, Option<[u64; 2]>> {
+        let Manifest { layout, counts, .. } = self.manifest;
+        let dim = layout.dim as u64;
+        let mut files = BTreeMap::from([(INDEX_TSV.to_owned(), None)]);
+        if counts.skipped > 0 {
+            files.insert(SKIPPED_TSV.to_owned(), None);
+        }
+        files.extend(
+            layout
+                .pooled_files()
+                .into_iter()
+                .map(|name| (name, Some([counts.records, dim]))),
+        );
+        files.extend(
+            layout
+                .residues_files()
+                .into_iter()
+                .map(|name| (name, Some([counts.residues, dim]))),
+        );
+        files.extend(layout.checksum_files().into_iter().map(|name| (name, None)));
+        files
+    }
+
+    /// Compares the names in `run.json` with those of its own layout.
+    fn listed_names(&mut self) {
+        let mut expected = self.expected();
+        for file in &self.manifest.files {
+            match expected.remove(&file.name) {
+                None => self.report.problem(
+                    &file.name,
+                    "stands in run.json, but is not part of this output",
+                ),
+                Some(shape) if shape != file.shape => {
+                    let what = format!(
+                        "run.json gives its shape as {}, layout and counts as {}",
+                        shape_text(file.shape),
+                        shape_text(shape)
+                    );
+                    self.report.problem(&file.name, what);
+                }
+                Some(_) => {}
+            }
+        }
+        let mut folders: BTreeSet<_> = self
+            .manifest
+            .layout
+            .residues_folders()
+            .into_iter()
+            .collect();
+        for folder in &self.manifest.folders {
+            if !folders.remove(&folder.name) {
+                self.report.problem(
+                    &folder.name,
+                    "stands in run.json, but is not part of this output",
+                );
+            }
+        }
+        for name in expected.into_keys().chain(folders) {
+            self.report.problem(
+                &name,
+                "is part of this output, but does not stand in run.json",
+            );
+        }
+    }
+
+    /// Finds files that look as if they belonged to this output.
+    fn unlisted_names(&mut self) -> Result<(), OutputError> {
+        let reading = |e| OutputError::io("reading", self.dir, e);
+        let listed = |name: &str| {
+            self.manifest.files.iter().any(|file| file.name == name)
+                || self
+                    .manifest
+                    .folders
+                    .iter()
+                    .any(|folder| folder.name == name)
+        };
+        for entry in std::fs::read_dir(self.dir).map_err(reading)? {
+            let name = entry.map_err(reading)?.file_name();
+            let name = name.to_string_lossy();
+            if (is_file_name(&name) || is_folder_name(&name)) && !listed(&name) {
+                self.report
+                    .problem(&name, "does not stand in run.json: it is not of this run");
+            }
+        }
+        Ok(())
+    }
+
+    fn file(&mut self, entry: &FileEntry) {
+        if is_file_name(&entry.name) {
+            if let Err(what) = self.check_file(entry) {
+                self.report.problem(&entry.name, what);
+            }
+        } else {
+            self.report.problem(
+                &entry.name,
+                "is not a name that a run gives; it was not opened",
+            );
+        }
+    }
+
+    fn check_file(&self, entry: &FileEntry) -> Result<(), String> {
+        let mut file = open(&self.dir.join(&entry.name))?;
+        let found = file.metadata().map_err(unreadable)?.len();
+        if found != entry.bytes {
+            return Err(format!(
+                "holds {found} bytes, run.json says {}",
+                entry.bytes
+            ));
+        }
+        if entry.name.ends_with(".npy") {
+            let shape = self.header(&mut file)?;
+            if Some(shape) != entry.shape || Some(self.manifest.layout.dtype) != entry.dtype {
+                return Err(format!(
+                    "its header gives shape {}, run.json {}",
+                    shape_text(Some(shape)),
+                    shape_text(entry.shape)
+                ));
+            }
+        }
+        self.checksum(&mut file, &entry.sha256)
+    }
+
+    /// The shape in the header of a matrix, which has to fit type, columns and size of the file.
+    fn header(&self, file: &mut File) -> Result<[u64; 2], String> {
+        let layout = &self.manifest.layout;
+        let mut bytes = [0; HEADER_BYTES];
+        file.read_exact(&mut bytes).map_err(unreadable)?;
+        let (dtype, [rows, dim]) = parse_header(&bytes)
+            .ok_or("its first 128 bytes are not the header of a matrix that a run writes")?;
+        if dtype != layout.dtype {
+            return Err(format!(
+                "its header gives {} numbers, run.json {}",
+                dtype.descr(),
+                layout.dtype.descr()
+            ));
+        }
+        let found = file.metadata().map_err(unreadable)?.len();
+        if dim != layout.dim as u64 || layout.row_at(rows) != Some(found) {
+            return Err(format!(
+                "its header gives shape [{rows}, {dim}], which does not fit {} columns and {found} bytes",
+                layout.dim
+            ));
+        }
+        Ok([rows, dim])
+    }
+
+    fn checksum(&self, file: &mut File, expected: &str) -> Result<(), String> {
+        if !self.check {
+            return Ok(());
+        }
+        file.rewind().map_err(unreadable)?;
+        let (_, found) = sha256(file).map_err(unreadable)?;
+        if found == expected {
+            Ok(())
+        } else {
+            Err(format!("its SHA-256 is {found}, and was {expected}"))
+        }
+    }
+
+    fn folder(&mut self, entry: &FolderEntry) {
+        if !is_folder_name(&entry.name) || entry.checksums != format!("{}.sha256", entry.name) {
+            self.report.problem(
+                &entry.name,
+                "is not a name that a run gives; it was not opened",
+            );
+            return;
+        }
+        if let Err(what) = self.check_folder(entry) {
+            self.report.problem(&entry.name, what);
+        }
+    }
+
+    fn check_folder(&mut self, entry: &FolderEntry) -> Result<(), String> {
+        let path = self.dir.join(&entry.name);
+        real_folder(&path)?;
+        let lines = match ListReader::open(&self.dir.join(&entry.checksums), &entry.name) {
+            // Told of already, as a file.
+            Err(_) => return Ok(()),
+            Ok(lines) => lines,
+        };
+        let (mut files, mut rows, mut bytes) = (0_u64, 0_u64, 0_u64);
+        let mut sub = String::new();
+        for listed in lines {
+            let row = files;
+            files += 1;
+            match listed.map_err(unreadable)? {
+                Some(listed) if listed.sub == Layout::sub_folder(row) => {
+                    if listed.sub != sub {
+                        real_folder(&path.join(&listed.sub))?;
+                        sub.clone_from(&listed.sub);
+                    }
+                    match self.check_record_file(&path, &listed) {
+                        Ok((file_rows, file_bytes)) => {
+                            rows = rows.saturating_add(file_rows);
+                            bytes = bytes.saturating_add(file_bytes);
+                        }
+                        Err(what) => {
+                            let name = format!("{}/{}/{}", entry.name, listed.sub, listed.name);
+                            self.report.problem(&name, what);
+                        }
+                    }
+                }
+                _ => {
+                    let what =
+                        format!("line {files} does not name the file of the record in row {row}");
+                    self.report.problem(&entry.checksums, what);
+                }
+            }
+        }
+        let counts = &self.manifest.counts;
+        if files != entry.files || files != counts.records {
+            return Err(format!(
+                "{} lists {files} files, run.json says {} for {} records",
+                entry.checksums, entry.files, counts.records
+            ));
+        }
+        if bytes != entry.bytes || rows != counts.residues {
+            return Err(format!(
+                "its files hold {rows} rows in {bytes} bytes, run.json says {} in {}",
+                counts.residues, entry.bytes
+            ));
+        }
+        Ok(())
+    }
+
+    /// Rows and bytes of the file of one record.
+    fn check_record_file(&self, folder: &Path, listed: &Listed) -> Result<(u64, u64), String> {
+        let mut file = open(&folder.join(&listed.sub).join(&listed.name))?;
+        let [rows, _] = self.header(&mut file)?;
+        self.checksum(&mut file, &listed.sha256)?;
+        Ok((rows, file.metadata().map_err(unreadable)?.len()))
+    }
+
+    fn index(&mut self) {
+        let Ok(file) = disk::open_regular(&self.dir.join(INDEX_TSV)) else {
+            // Told of already, as a file.
+            return;
+        };
+        let files = self.manifest.layout.residues == Residues::Files;
+        let counts = &self.manifest.counts;
+        let what = match index_scan::scan(BufReader::new(file), files) {
+            Err(error) => unreadable(error),
+            Ok(Err(what)) => what,
+            Ok(Ok((records, residues)))
+                if (records, residues) != (counts.records, counts.residues) =>
+            {
+                format!(
+                    "holds {records} records of {residues} residues, run.json says {} of {}",
+                    counts.records, counts.residues
+                )
+            }
+            Ok(Ok(_)) => return,
+        };
+        self.report.problem(INDEX_TSV, what);
+    }
+
+    fn skipped(&mut self) {
+        let skipped = self.manifest.counts.skipped;
+        let Ok(file) = disk::open_regular(&self.dir.join(SKIPPED_TSV)) else {
+            return;
+        };
+        match index_scan::count_lines(BufReader::new(file)) {
+            Err(error) => self.report.problem(SKIPPED_TSV, unreadable(error)),
+            Ok(lines) if lines != skipped.saturating_add(1) => {
+                let what = format!(
+                    "holds {lines} lines, run.json says {skipped} records and a first line"
+                );
+                self.report.problem(SKIPPED_TSV, what);
+            }
+            Ok(_) => {}
+        }
+    }
+}
+
+fn open(path: &Path) -> Result<File, String> {
+    disk::open_regular(path).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => "is missing".to_owned(),
+        _ if matches!(disk::kind(path), Ok(Some(kind)) if kind.is_symlink()) => {
+            "is a symbolic link, which no run makes; it was not followed".to_owned()
+        }
+        _ => unreadable(error),
+    })
+}
+
+fn real_folder(path: &Path) -> Result<(), String> {
+    match disk::kind(path) {
+        Ok(Some(kind)) if kind.is_dir() => Ok(()),
+        Ok(Some(_)) => Err("is not a folder".into()),
+        Ok(None) => Err("is missing, or a sub-folder of it".into()),
+        Err(error) => Err(unreadable(error)),
+    }
+}
+
+fn unreadable(error: io::Error) -> String {
+    format!("cannot be read: {error}")
+}
+
+fn shape_text(shape: Option<[u64; 2]>) -> String {
+    shape.map_or_else(
+        || "none".into(),
+        |[rows, columns]| format!("[{rows}, {columns}]"),
+    )
+}

@@ -1,0 +1,293 @@
+//! `run.json`: what was asked, what was resolved, what was met, and the checksum of every file.
+//!
+//! Its bytes depend on the run alone: no time stamps, no thread counts, keys in a fixed order.
+
+use super::counts::Counts;
+use super::disk;
+use super::escape::shown;
+use super::layout::{Layout, OutDtype, RUN_JSON};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::io::{self, Read};
+use std::path::Path;
+
+/// Version of the folder's format, raised when an older program would misread it.
+pub const FORMAT_VERSION: u32 = 1;
+
+/// Largest `run.json` that is read.
+const MOST_BYTES: u64 = 64 << 20;
+
+/// The contents of `run.json`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// [`FORMAT_VERSION`] of the program that wrote it.
+    pub format_version: u32,
+    /// Version of that program.
+    pub esm_embed: String,
+    /// The options as typed.
+    pub asked: Value,
+    /// What became of them: model and its digest, device, dtypes and so on.
+    pub resolved: Value,
+    /// Layers, pools, kind of residue files, dtype and columns.
+    pub layout: Layout,
+    /// Totals over all records.
+    pub counts: Counts,
+    /// Every file directly in the folder, `run.json` aside.
+    pub files: Vec<FileEntry>,
+    /// Every folder with one file per record.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub folders: Vec<FolderEntry>,
+}
+
+/// A file of the output folder.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileEntry {
+    /// Its name.
+    pub name: String,
+    /// Its size.
+    pub bytes: u64,
+    /// SHA-256 of its bytes, lower-case hexadecimal.
+    pub sha256: String,
+    /// Rows and columns, of a matrix.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shape: Option<[u64; 2]>,
+    /// How its numbers are stored, of a matrix.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dtype: Option<OutDtype>,
+}
+
+/// A folder with one file per record, in sub-folders.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FolderEntry {
+    /// Its name.
+    pub name: String,
+    /// Number of files below it.
+    pub files: u64,
+    /// Their size together.
+    pub bytes: u64,
+    /// Name of the file that lists the SHA-256 of each, as `sha256sum -c` reads it.
+    pub checksums: String,
+}
+
+/// Why a `run.json` cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ManifestError {
+    /// It cannot be read.
+    #[error("run.json cannot be read: {0}")]
+    Io(io::Error),
+    /// It is larger than any run writes.
+    #[error("run.json is larger than 64 MiB, which no run writes")]
+    TooLarge,
+    /// It is not the JSON that a run writes.
+    #[error("run.json is not what a run writes: {}", shown(.0))]
+    Malformed(String),
+    /// It was written by a later version of this program.
+    #[error(
+        "run.json has format {0}, this esm-embed knows formats up to {FORMAT_VERSION}: update it"
+    )]
+    Newer(u32),
+}
+
+impl Manifest {
+    /// The bytes of `run.json`.
+    pub(super) fn to_bytes(&self) -> io::Result<Vec<u8>> {
+        let mut bytes = serde_json::to_vec_pretty(self)?;
+        bytes.push(b'\n');
+        Ok(bytes)
+    }
+
+    /// Reads the `run.json` of a folder, or `None` if there is none.
+    ///
+    /// # Errors
+    /// When it cannot be read, or is not what this version of the program writes.
+    pub fn read(dir: &Path) -> Result<Option<Self>, ManifestError> {
+        #[derive(Deserialize)]
+        struct Version {
+            format_version: u32,
+        }
+        let Some(bytes) = read_bytes(dir)? else {
+            return Ok(None);
+        };
+        let malformed = |e: serde_json::Error| ManifestError::Malformed(e.to_string());
+        let version: Version = serde_json::from_slice(&bytes).map_err(malformed)?;
+        if version.format_version > FORMAT_VERSION {
+            return Err(ManifestError::Newer(version.format_version));
+        }
+        serde_json::from_slice(&bytes).map(Some).map_err(malformed)
+    }
+}
+
+/// What a `run.json` of any version lists: enough to remove the files of that run.
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct Listed {
+    files: Vec<Named>,
+    #[serde(default)]
+    folders: Vec<Named>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Named {
+    name: String,
+}
+
+impl Listed {
+    /// Reads the names in the `run.json` of a folder; no names if there is none.
+    pub(super) fn read(dir: &Path) -> Result<Self, ManifestError> {
+        match read_bytes(dir)? {
+            None => Ok(Self::default()),
+            Some(bytes) => {
+                serde_json::from_slice(&bytes).map_err(|e| ManifestError::Malformed(e.to_string()))
+            }
+        }
+    }
+
+    /// Names of files, as they stand there.
+    pub(super) fn files(&self) -> impl Iterator<Item = &str> {
+        self.files.iter().map(|file| file.name.as_str())
+    }
+
+    /// Names of folders, as they stand there.
+    pub(super) fn folders(&self) -> impl Iterator<Item = &str> {
+        self.folders.iter().map(|folder| folder.name.as_str())
+    }
+}
+
+fn read_bytes(dir: &Path) -> Result<Option<Vec<u8>>, ManifestError> {
+    let file = match disk::open_regular(&dir.join(RUN_JSON)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        result => result.map_err(ManifestError::Io)?,
+    };
+    let mut bytes = Vec::new();
+    file.take(MOST_BYTES + 1)
+        .read_to_end(&mut bytes)
+        .map_err(ManifestError::Io)?;
+    if bytes.len() as u64 > MOST_BYTES {
+        return Err(ManifestError::TooLarge);
+    }
+    Ok(Some(bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::layout::{Pool, Residues};
+    use super::*;
+
+    #[test]
+    fn literal_bytes() {
+        let manifest = Manifest {
+            format_version: FORMAT_VERSION,
+            esm_embed: "0.1.0".into(),
+            asked: serde_json::json!({"layer": [-1]}),
+            resolved: serde_json::json!({}),
+            layout: Layout {
+                layers: vec![6],
+                pools: vec![Pool::Mean],
+                residues: Residues::None,
+                dtype: OutDtype::F32,
+                dim: 320,
+            },
+            counts: Counts {
+                records: 2,
+                ..Counts::default()
+            },
+            files: vec![FileEntry {
+                name: "mean.layer6.npy".into(),
+                bytes: 2688,
+                sha256: "00".into(),
+                shape: Some([2, 320]),
+                dtype: Some(OutDtype::F32),
+            }],
+            folders: Vec::new(),
+        };
+        let expected = r#"{
+  "format_version": 1,
+  "esm_embed": "0.1.0",
+  "asked": {
+    "layer": [
+      -1
+    ]
+  },
+  "resolved": {},
+  "layout": {
+    "layers": [
+      6
+    ],
+    "pools": [
+      "mean"
+    ],
+    "residues": "none",
+    "dtype": "f32",
+    "dim": 320
+  },
+  "counts": {
+    "records": 2,
+    "residues": 0,
+    "unique_sequences": 0,
+    "duplicates": 0,
+    "unknown": 0,
+    "lower": 0,
+    "masks": 0,
+    "stops": 0,
+    "truncated": 0,
+    "windowed": 0,
+    "skipped": 0
+  },
+  "files": [
+    {
+      "name": "mean.layer6.npy",
+      "bytes": 2688,
+      "sha256": "00",
+      "shape": [
+        2,
+        320
+      ],
+      "dtype": "f32"
+    }
+  ]
+}
+"#;
+        assert_eq!(
+            String::from_utf8(manifest.to_bytes().unwrap()).unwrap(),
+            expected
+        );
+        let dir = tempfile::tempdir().unwrap();
+        assert!(Manifest::read(dir.path()).unwrap().is_none());
+        std::fs::write(dir.path().join(RUN_JSON), expected).unwrap();
+        assert_eq!(Manifest::read(dir.path()).unwrap(), Some(manifest));
+    }
+
+    #[test]
+    fn other_json_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let read = |text: &str| {
+            std::fs::write(dir.path().join(RUN_JSON), text).unwrap();
+            Manifest::read(dir.path()).unwrap_err()
+        };
+        assert!(matches!(
+            read(r#"{"format_version": 2, "x": 1}"#),
+            ManifestError::Newer(2)
+        ));
+        for text in [
+            "",
+            "{}",
+            "[",
+            "{\"format_version\": 1}",
+            &"[".repeat(100_000),
+        ] {
+            assert!(
+                matches!(read(text), ManifestError::Malformed(_)),
+                "{text:.20}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_link_is_not_followed() {
+        let dir = tempfile::tempdir().unwrap();
+        std::os::unix::fs::symlink("/etc/passwd", dir.path().join(RUN_JSON)).unwrap();
+        assert!(matches!(
+            Manifest::read(dir.path()),
+            Err(ManifestError::Io(_))
+        ));
+    }
+}

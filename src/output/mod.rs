@@ -1,0 +1,89 @@
+//! The output folder: which file and which row every value goes to, and when it counts as done.
+//!
+//! [`OutputFolder::create`] checks that nothing of value is in the way and opens a working folder,
+//! `DIR/.partial/`. One thread enters the records in input order into the [`Ledger`], which answers
+//! with the [`Place`] of each; any threads then write rows through the [`RowWriter`], in whatever
+//! order batches finish. [`OutputFolder::finish`] copies the rows of repeated sequences, takes the
+//! checksum of every file, moves the files to their place and writes `run.json` last: a folder with
+//! a `run.json` is complete, and one without it is not.
+//!
+//! What a folder holds:
+//!
+//! | | |
+//! |---|---|
+//! | `run.json` | [`Manifest`]: options, model, counts, checksums |
+//! | `index.tsv` | one line per record, in input order: `row`, `id`, `length`, `residue_offset`, `flags`, (`file`,) `description` |
+//! | `mean.layer33.npy` | `[records, dim]`, for each layer and [`Pool`] |
+//! | `residues.layer33.npy` | `[residues, dim]`; a record is rows `residue_offset` … + `length` |
+//! | `residues.layer33/000000/ID.npy` | `[length, dim]`, instead of the packed matrix; the column `file` of the index gives the path below `residues.layer33/` |
+//! | `residues.layer33.sha256` | the checksum of each of those files, for `sha256sum -c` |
+//! | `skipped.tsv` | records left out, if there are any |
+//!
+//! Both tables hold one tab between fields, and fields written as [`escape`] says: a line is a
+//! record, no field is ever quoted, and Python's `csv.reader(file, "excel-tab")`, pandas'
+//! `read_csv(path, sep="\t", quoting=3, dtype=str, keep_default_na=False)` and `cut` read the same
+//! fields. The last two options of pandas keep it from taking an identifier `NA` or `007` for
+//! something else.
+//!
+//! Memory does not grow with the number of records: what has to be remembered of each is on disk,
+//! in the working folder.
+//!
+//! ```
+//! use esm_embed::output::*;
+//! # let home = tempfile::tempdir()?;
+//! # let dir = home.path().join("emb");
+//! let layout = Layout {
+//!     layers: vec![6],
+//!     pools: vec![Pool::Mean],
+//!     residues: Residues::Packed,
+//!     dtype: OutDtype::F32,
+//!     dim: 2,
+//! };
+//! let mut folder = OutputFolder::create(&dir, layout, false)?;
+//! let (ledger, rows) = folder.split();
+//! let entry = Entry { id: b"P1", length: 3, sequence: key(b"MKT"), ..Entry::default() };
+//! let place = ledger.enter(&entry)?.place;
+//! rows.write_pooled(0, Pool::Mean, place.row, &[2.0, 0.5])?;
+//! rows.write_residues(0, &place, &[1.0, 0.5, 2.0, 0.5, 3.0, 0.5])?;
+//! let manifest = folder.finish(serde_json::json!({}), serde_json::json!({}))?;
+//! assert_eq!(manifest.counts.residues, 3);
+//! assert!(inspect(&dir, true)?.is_sound());
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod checksum;
+mod counts;
+mod disk;
+mod error;
+mod escape;
+mod folder;
+mod index;
+mod index_scan;
+mod inspect;
+mod layout;
+mod ledger;
+mod log;
+mod manifest;
+mod name;
+mod npy;
+mod place;
+mod publish;
+mod report;
+mod rows;
+mod seal;
+mod seen;
+
+pub use counts::Counts;
+pub use error::OutputError;
+pub use escape::{escape, unescape};
+pub use folder::OutputFolder;
+pub use index::{Entry, Skip};
+pub use inspect::inspect;
+pub use layout::{INDEX_TSV, Layout, OutDtype, PARTIAL, Pool, RUN_JSON, Residues, SKIPPED_TSV};
+pub use ledger::{Entered, Ledger};
+pub use manifest::{FORMAT_VERSION, FileEntry, FolderEntry, Manifest, ManifestError};
+pub use npy::{HEADER_BYTES, header, parse_header};
+pub use place::Place;
+pub use report::{Problem, Report};
+pub use rows::RowWriter;
+pub use seen::{Key, Seen, key};

@@ -1,0 +1,181 @@
+//! The `.npy` format, version 1.0: a header of fixed length, then rows of little-endian numbers.
+//!
+//! The header is always 128 bytes, whatever the shape, so that a file can be written before the
+//! number of its rows is known and patched at the end. 128 is a multiple of 64, as NumPy asks for
+//! memory-mapping. Only two-dimensional matrices in C order are written or read.
+
+use super::layout::OutDtype;
+
+/// Bytes before the first row.
+pub const HEADER_BYTES: usize = 128;
+
+/// Magic, version 1.0, and the length of the text that follows (118), little-endian.
+const PREFIX: [u8; 10] = *b"\x93NUMPY\x01\x00\x76\x00";
+
+/// Smallest magnitude that rounds to infinity in f16: half a step beyond 65504.
+const HALF_LIMIT: f32 = 65520.0;
+
+/// The header of a matrix `[rows, dim]`.
+pub fn header(dtype: OutDtype, rows: u64, dim: u64) -> [u8; HEADER_BYTES] {
+    let descr = dtype.descr();
+    let text =
+        format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': ({rows}, {dim}), }}");
+    let mut bytes = [b' '; HEADER_BYTES];
+    let (prefix, rest) = bytes.split_at_mut(PREFIX.len());
+    prefix.copy_from_slice(&PREFIX);
+    // Two numbers of 20 digits make 97 bytes of text; 117 are there.
+    for (to, from) in rest.iter_mut().zip(text.bytes()) {
+        *to = from;
+    }
+    if let Some(last) = bytes.last_mut() {
+        *last = b'\n';
+    }
+    bytes
+}
+
+/// Type and shape `[rows, dim]` of a header, or `None` unless it is, byte for byte, one that
+/// [`header`] writes.
+pub fn parse_header(bytes: &[u8; HEADER_BYTES]) -> Option<(OutDtype, [u64; 2])> {
+    let text = std::str::from_utf8(bytes.get(PREFIX.len()..)?).ok()?;
+    let text = text.strip_prefix("{'descr': '")?;
+    let (descr, text) = text.split_once("', 'fortran_order': False, 'shape': (")?;
+    let (shape, _) = text.split_once("), }")?;
+    let (rows, dim) = shape.split_once(", ")?;
+    let dtype = match descr {
+        "<f4" => OutDtype::F32,
+        "<f2" => OutDtype::F16,
+        _ => return None,
+    };
+    let (rows, dim) = (rows.parse().ok()?, dim.parse().ok()?);
+    (header(dtype, rows, dim) == *bytes).then_some((dtype, [rows, dim]))
+}
+
+/// Place of the first value that cannot be stored: NaN, infinite, or infinite once it is f16.
+pub(super) fn first_unfit(values: &[f32], dtype: OutDtype) -> Option<usize> {
+    let limit = match dtype {
+        OutDtype::F32 => f32::INFINITY,
+        OutDtype::F16 => HALF_LIMIT,
+    };
+    let fits = |value: &f32| value.abs() < limit;
+    // A fold without early exit runs on vectors; the search is for the one block that fails.
+    let block = values
+        .chunks(BLOCK)
+        .position(|block| !block.iter().fold(true, |fit, value| fit & fits(value)))?;
+    let start = block * BLOCK;
+    let within = values.get(start..)?.iter().position(|value| !fits(value))?;
+    Some(start + within)
+}
+
+const BLOCK: usize = 1024;
+
+/// Appends values as they stand in the file; f16 is rounded to nearest, ties to even.
+pub(super) fn encode(values: &[f32], dtype: OutDtype, bytes: &mut Vec<u8>) {
+    match dtype {
+        OutDtype::F32 => bytes.extend(values.iter().flat_map(|value| value.to_le_bytes())),
+        OutDtype::F16 => {
+            use half::slice::HalfFloatSliceExt;
+            let mut halves = [half::f16::ZERO; BLOCK];
+            for block in values.chunks(BLOCK) {
+                let (halves, _) = halves.split_at_mut(block.len());
+                halves.convert_from_f32_slice(block);
+                bytes.extend(halves.iter().flat_map(|value| value.to_le_bytes()));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ndarray_npy::ReadNpyExt;
+    use proptest::prelude::*;
+
+    #[test]
+    fn literal_bytes() {
+        let expected = b"\x93NUMPY\x01\x00\x76\x00{'descr': '<f4', 'fortran_order': False, 'shape': (4127, 320), }                                                   \n";
+        assert_eq!(expected.len(), 128);
+        assert_eq!(header(OutDtype::F32, 4127, 320), *expected);
+        assert!(
+            header(OutDtype::F16, 1, 2).starts_with(b"\x93NUMPY\x01\x00v\x00{'descr': '<f2', ")
+        );
+    }
+
+    #[test]
+    fn the_largest_shape_fits() {
+        let bytes = header(OutDtype::F16, u64::MAX, u64::MAX);
+        assert_eq!(
+            parse_header(&bytes),
+            Some((OutDtype::F16, [u64::MAX, u64::MAX]))
+        );
+        assert_eq!(&bytes[107..], b"                    \n");
+    }
+
+    #[test]
+    fn another_reader_reads_it() {
+        let mut bytes = header(OutDtype::F32, 2, 3).to_vec();
+        encode(
+            &[1.0, -2.5, 3.0, 0.0, f32::MIN_POSITIVE, 6.0],
+            OutDtype::F32,
+            &mut bytes,
+        );
+        let matrix = ndarray::Array2::<f32>::read_npy(bytes.as_slice()).unwrap();
+        assert_eq!(
+            matrix,
+            ndarray::array![[1.0, -2.5, 3.0], [0.0, f32::MIN_POSITIVE, 6.0]]
+        );
+    }
+
+    #[test]
+    fn half_precision_rounds_to_nearest_even() {
+        let mut bytes = Vec::new();
+        // 2049 lies between 2048 and 2050, 2051 between 2050 and 2052.
+        encode(
+            &[1.0, -2.0, 2049.0, 2051.0, 65519.996, 5.960_464_5e-8],
+            OutDtype::F16,
+            &mut bytes,
+        );
+        assert_eq!(
+            bytes,
+            [
+                0x00, 0x3c, 0x00, 0xc0, 0x00, 0x68, 0x02, 0x68, 0xff, 0x7b, 0x01, 0x00
+            ]
+        );
+    }
+
+    #[test]
+    fn unfit_values_are_found_where_they_stand() {
+        let mut values = vec![1.0_f32; 5000];
+        assert_eq!(first_unfit(&values, OutDtype::F16), None);
+        values[4321] = 65520.0;
+        assert_eq!(first_unfit(&values, OutDtype::F16), Some(4321));
+        assert_eq!(first_unfit(&values, OutDtype::F32), None);
+        values[17] = f32::NAN;
+        assert_eq!(first_unfit(&values, OutDtype::F32), Some(17));
+        values[16] = f32::NEG_INFINITY;
+        assert_eq!(first_unfit(&values, OutDtype::F32), Some(16));
+        assert_eq!(first_unfit(&[-65519.996], OutDtype::F16), None);
+        assert_eq!(first_unfit(&[-65520.0], OutDtype::F16), Some(0));
+    }
+
+    proptest! {
+        #[test]
+        fn a_header_is_read_back(rows: u64, dim: u64) {
+            prop_assert_eq!(parse_header(&header(OutDtype::F32, rows, dim)), Some((OutDtype::F32, [rows, dim])));
+        }
+
+        #[test]
+        fn a_changed_header_is_refused_or_differs(rows: u64, dim in 1..10_000_u64, at in 0..128_usize, to: u8) {
+            let mut bytes = header(OutDtype::F32, rows, dim);
+            prop_assume!(bytes[at] != to);
+            bytes[at] = to;
+            prop_assert_ne!(parse_header(&bytes), Some((OutDtype::F32, [rows, dim])));
+        }
+
+        #[test]
+        fn a_value_fits_exactly_when_its_half_is_finite(bits: u32) {
+            let value = f32::from_bits(bits);
+            let fits = half::f16::from_f32(value).is_finite();
+            prop_assert_eq!(first_unfit(&[value], OutDtype::F16).is_none(), fits);
+        }
+    }
+}

@@ -1,0 +1,537 @@
+//! Writes rows to their places, from any thread and in any order.
+
+use super::disk;
+use super::error::OutputError;
+use super::layout::{Layout, OutDtype, Pool, Residues};
+use super::npy::{self, HEADER_BYTES};
+use super::place::Place;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+/// Values converted and bytes copied at a time.
+const CHUNK: usize = 1 << 18;
+
+/// A matrix whose rows are written by position.
+#[derive(Debug)]
+struct Matrix {
+    name: String,
+    path: PathBuf,
+    file: File,
+}
+
+/// The matrices of a run. All methods take `&self`: writes go to separate bytes.
+#[derive(Debug)]
+pub struct RowWriter {
+    partial: PathBuf,
+    layout: Layout,
+    /// Layer by layer, and for each the pools in the order of the layout.
+    pooled: Vec<Matrix>,
+    /// Layer by layer; empty unless residues are packed.
+    residues: Vec<Matrix>,
+}
+
+/// The record whose values are checked and written, for messages.
+struct Record<'a> {
+    file: &'a str,
+    row: u64,
+    per_residue: bool,
+}
+
+impl RowWriter {
+    pub(super) fn create(partial: &Path, layout: &Layout) -> Result<Self, OutputError> {
+        for folder in layout.residues_folders() {
+            let path = partial.join(folder);
+            std::fs::create_dir(&path).map_err(|e| OutputError::io("making", &path, e))?;
+        }
+        let open = |name: String| {
+            let path = partial.join(&name);
+            let file = disk::create_new(&path).map_err(|e| OutputError::io("making", &path, e))?;
+            Ok(Matrix { name, path, file })
+        };
+        Ok(Self {
+            partial: partial.to_path_buf(),
+            layout: layout.clone(),
+            pooled: layout
+                .pooled_files()
+                .into_iter()
+                .map(open)
+                .collect::<Result<_, _>>()?,
+            residues: layout
+                .residues_files()
+                .into_iter()
+                .map(open)
+                .collect::<Result<_, _>>()?,
+        })
+    }
+
+    /// Writes the row of one record, `[dim]`, into the matrix of one layer and pool.
+    ///
+    /// `layer` is the position in [`Layout::layers`], `row` that of [`Place`].
+    ///
+    /// # Errors
+    /// A value that is not finite, or not as f16; a wrong number of values; a layer or pool that
+    /// the layout lacks; a failed write. Nothing of this call is written when a value is unfit.
+    pub fn write_pooled(
+        &self,
+        layer: usize,
+        pool: Pool,
+        row: u64,
+        values: &[f32],
+    ) -> Result<(), OutputError> {
+        let matrix = self.pooled_matrix(layer, pool)?;
+        self.check(
+            &Record {
+                file: &matrix.name,
+                row,
+                per_residue: false,
+            },
+            1,
+            values,
+        )?;
+        matrix.write_at(self.row_at(matrix, row, row)?, values, self.layout.dtype)
+    }
+
+    /// Writes all residue rows of one record, `[length, dim]`, for one layer: into their place of
+    /// the packed matrix or into the record's own file. Does nothing if the layout keeps none.
+    ///
+    /// # Errors
+    /// As [`Self::write_pooled`].
+    pub fn write_residues(
+        &self,
+        layer: usize,
+        place: &Place,
+        values: &[f32],
+    ) -> Result<(), OutputError> {
+        match self.layout.residues {
+            Residues::None => Ok(()),
+            Residues::Packed => {
+                let matrix = self.residues.get(layer).ok_or_else(|| no_layer(layer))?;
+                let record = Record {
+                    file: &matrix.name,
+                    row: place.row,
+                    per_residue: true,
+                };
+                self.check(&record, place.length, values)?;
+                matrix.write_at(
+                    self.row_at(matrix, place.residue_offset, place.row)?,
+                    values,
+                    self.layout.dtype,
+                )
+            }
+            Residues::Files => {
+                let path = self.record_file(layer, place)?;
+                let file = path.to_string_lossy();
+                self.check(
+                    &Record {
+                        file: &file,
+                        row: place.row,
+                        per_residue: true,
+                    },
+                    place.length,
+                    values,
+                )?;
+                let path = self.partial.join(&path);
+                let matrix = Matrix {
+                    name: file.into_owned(),
+                    file: make_file(&path)?,
+                    path,
+                };
+                matrix.write_header(self.layout.dtype, place.length, self.layout.dim)?;
+                matrix.write_at(HEADER_BYTES as u64, values, self.layout.dtype)
+            }
+        }
+    }
+
+    /// Copies every row of one record to the place of another with the same sequence.
+    pub(super) fn copy_record(&self, from: &Place, to: &Place) -> Result<(), OutputError> {
+        let row_bytes = self.layout.row_bytes();
+        for matrix in &self.pooled {
+            let start = self.row_at(matrix, from.row, from.row)?;
+            matrix.copy_within(start, self.row_at(matrix, to.row, to.row)?, row_bytes)?;
+        }
+        let bytes = row_bytes.saturating_mul(from.length);
+        for matrix in &self.residues {
+            let start = self.row_at(matrix, from.residue_offset, from.row)?;
+            matrix.copy_within(
+                start,
+                self.row_at(matrix, to.residue_offset, to.row)?,
+                bytes,
+            )?;
+        }
+        for layer in 0..self.layout.residues_folders().len() {
+            let source = self.partial.join(self.record_file(layer, from)?);
+            let target = self.partial.join(self.record_file(layer, to)?);
+            let mut reader =
+                disk::open_regular(&source).map_err(|e| OutputError::io("opening", &source, e))?;
+            io::copy(&mut reader, &mut make_file(&target)?)
+                .map_err(|e| OutputError::io("copying a duplicate to", &target, e))?;
+        }
+        Ok(())
+    }
+
+    /// Writes the headers, now that the number of rows is known, and checks that every file ends
+    /// with its last row.
+    pub(super) fn close(self, records: u64, residues: u64) -> Result<(), OutputError> {
+        let pooled = self.pooled.iter().map(|matrix| (matrix, records));
+        let packed = self.residues.iter().map(|matrix| (matrix, residues));
+        for (matrix, rows) in pooled.chain(packed) {
+            matrix.write_header(self.layout.dtype, rows, self.layout.dim)?;
+            let expected = self.row_at(matrix, rows, records)?;
+            let found = matrix
+                .file
+                .metadata()
+                .map_err(|e| OutputError::io("reading", &matrix.path, e))?
+                .len();
+            if found != expected {
+                return Err(OutputError::Incomplete {
+                    file: matrix.name.clone(),
+                    expected,
+                    found,
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Path of a record's own file below the working folder.
+    fn record_file(&self, layer: usize, place: &Place) -> Result<PathBuf, OutputError> {
+        let layer = self
+            .layout
+            .layers
+            .get(layer)
+            .ok_or_else(|| no_layer(layer))?;
+        let name = place
+            .file
+            .as_ref()
+            .ok_or_else(|| OutputError::NotInLayout {
+                what: format!("file for the record in row {}", place.row),
+            })?;
+        Ok(Path::new(&Layout::residues_folder(*layer))
+            .join(Layout::sub_folder(place.row))
+            .join(name))
+    }
+
+    fn pooled_matrix(&self, layer: usize, pool: Pool) -> Result<&Matrix, OutputError> {
+        let pools = &self.layout.pools;
+        pools
+            .iter()
+            .position(|&has| has == pool)
+            .and_then(|at| self.pooled.chunks(pools.len()).nth(layer)?.get(at))
+            .ok_or_else(|| OutputError::NotInLayout {
+                what: format!("{} rows of its layer number {layer}", pool.name()),
+            })
+    }
+
+    fn row_at(&self, matrix: &Matrix, at: u64, row: u64) -> Result<u64, OutputError> {
+        self.layout.row_at(at).ok_or_else(|| OutputError::TooLarge {
+            file: matrix.name.clone(),
+            row,
+        })
+    }
+
+    /// Checks number and fitness of values before any of them is written.
+    fn check(&self, record: &Record, rows: u64, values: &[f32]) -> Result<(), OutputError> {
+        let dim = self.layout.dim as u64;
+        let (file, row) = (record.file.to_owned(), record.row);
+        let (expected, found) = (rows.saturating_mul(dim), values.len() as u64);
+        if found != expected {
+            return Err(OutputError::Shape {
+                file,
+                row,
+                expected,
+                found,
+            });
+        }
+        let Some(at) = npy::first_unfit(values, self.layout.dtype) else {
+            return Ok(());
+        };
+        let value = values.get(at).copied().unwrap_or(f32::NAN);
+        let residue = record.per_residue.then_some(at as u64 / dim.max(1) + 1);
+        let column = at as u64 % dim.max(1);
+        Err(if value.is_finite() {
+            OutputError::HalfOverflow {
+                file,
+                row,
+                residue,
+                column,
+                value,
+            }
+        } else {
+            OutputError::NotFinite {
+                file,
+                row,
+                residue,
+                column,
+                value,
+            }
+        })
+    }
+}
+
+impl Matrix {
+    fn write_header(&self, dtype: OutDtype, rows: u64, dim: usize) -> Result<(), OutputError> {
+        self.write_bytes_at(0, &npy::header(dtype, rows, dim as u64))
+    }
+
+    fn write_at(&self, start: u64, values: &[f32], dtype: OutDtype) -> Result<(), OutputError> {
+        let mut at = start;
+        let mut bytes = Vec::with_capacity(values.len().min(CHUNK) * 4);
+        for chunk in values.chunks(CHUNK) {
+            bytes.clear();
+            npy::encode(chunk, dtype, &mut bytes);
+            self.write_bytes_at(at, &bytes)?;
+            at += bytes.len() as u64;
+        }
+        Ok(())
+    }
+
+    fn write_bytes_at(&self, at: u64, bytes: &[u8]) -> Result<(), OutputError> {
+        self.file.write_all_at(bytes, at).map_err(|e| {
+            OutputError::io(
+                format!("writing {} bytes at byte {at} of", bytes.len()),
+                &self.path,
+                e,
+            )
+        })
+    }
+
+    fn copy_within(&self, from: u64, to: u64, bytes: u64) -> Result<(), OutputError> {
+        let mut buffer = vec![0; usize::try_from(bytes).unwrap_or(CHUNK).min(CHUNK)];
+        let mut done = 0;
+        while done < bytes {
+            let count = usize::try_from(bytes - done).unwrap_or(CHUNK).min(CHUNK);
+            let (part, _) = buffer.split_at_mut(count);
+            self.file
+                .read_exact_at(part, from + done)
+                .map_err(|e| OutputError::io(format!("reading {count} bytes of"), &self.path, e))?;
+            self.write_bytes_at(to + done, part)?;
+            done += count as u64;
+        }
+        Ok(())
+    }
+}
+
+fn no_layer(layer: usize) -> OutputError {
+    OutputError::NotInLayout {
+        what: format!("residue rows of its layer number {layer}"),
+    }
+}
+
+/// Makes the file of one record, and its sub-folder when it is the first one there. A file that is
+/// there is of an earlier attempt at the same record and is replaced.
+fn make_file(path: &Path) -> Result<File, OutputError> {
+    let made = match disk::create_new(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            make_parent(path).and_then(|()| disk::create_new(path))
+        }
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            std::fs::remove_file(path).and_then(|()| disk::create_new(path))
+        }
+        result => result,
+    };
+    made.map_err(|e| OutputError::io("making", path, e))
+}
+
+fn make_parent(path: &Path) -> io::Result<()> {
+    match path.parent().map_or(Ok(()), std::fs::create_dir) {
+        // Another thread was first.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        result => result,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn writer(dir: &Path, residues: Residues, dtype: OutDtype) -> RowWriter {
+        let layout = Layout {
+            layers: vec![1, 6],
+            pools: vec![Pool::Mean, Pool::Bos],
+            residues,
+            dtype,
+            dim: 2,
+        };
+        RowWriter::create(dir, &layout).unwrap()
+    }
+
+    fn place(row: u64, residue_offset: u64, length: u64) -> Place {
+        Place {
+            row,
+            residue_offset,
+            length,
+            file: Some(format!("r{row}.npy")),
+        }
+    }
+
+    #[test]
+    fn rows_stand_at_their_place_in_any_order() {
+        let dir = tempfile::tempdir().unwrap();
+        let writer = writer(dir.path(), Residues::Packed, OutDtype::F16);
+        for row in [2, 0, 1] {
+            for layer in 0..2 {
+                let value = (row as f32) + 10.0 * layer as f32;
+                writer
+                    .write_pooled(layer, Pool::Mean, row, &[value, 0.5])
+                    .unwrap();
+                writer
+                    .write_pooled(layer, Pool::Bos, row, &[-value, 0.5])
+                    .unwrap();
+            }
+        }
+        for layer in 0..2 {
+            writer
+                .write_residues(layer, &place(1, 1, 2), &[3.0, 4.0, 5.0, 6.0])
+                .unwrap();
+            writer
+                .write_residues(layer, &place(0, 0, 1), &[1.0, 2.0])
+                .unwrap();
+            writer.write_residues(layer, &place(2, 3, 0), &[]).unwrap();
+        }
+        writer.close(3, 3).unwrap();
+        let bytes = std::fs::read(dir.path().join("bos.layer6.npy")).unwrap();
+        assert_eq!(bytes[..128], npy::header(OutDtype::F16, 3, 2));
+        // -10, 0.5, -11, 0.5, -12, 0.5
+        assert_eq!(
+            bytes[128..],
+            [
+                0x00, 0xc9, 0x00, 0x38, 0x80, 0xc9, 0x00, 0x38, 0x00, 0xca, 0x00, 0x38
+            ]
+        );
+        let bytes = std::fs::read(dir.path().join("residues.layer1.npy")).unwrap();
+        assert_eq!(
+            bytes[128..],
+            [
+                0x00, 0x3c, 0x00, 0x40, 0x00, 0x42, 0x00, 0x44, 0x00, 0x45, 0x00, 0x46
+            ]
+        );
+    }
+
+    #[test]
+    fn unfit_values_are_named_and_not_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let writer = writer(dir.path(), Residues::Packed, OutDtype::F16);
+        let error = writer
+            .write_residues(0, &place(4, 0, 2), &[1.0, 2.0, 3.0, 1e6])
+            .unwrap_err();
+        assert!(error.to_string().starts_with(
+            "residues.layer1.npy, record in row 4, residue 2, column 1: 1000000 does not fit into f16"
+        ));
+        let error = writer
+            .write_pooled(1, Pool::Bos, 5, &[f32::NAN, 0.0])
+            .unwrap_err();
+        assert!(
+            error
+                .to_string()
+                .starts_with("bos.layer6.npy, record in row 5, column 0: the value is NaN")
+        );
+        for name in ["residues.layer1.npy", "bos.layer6.npy"] {
+            assert_eq!(std::fs::metadata(dir.path().join(name)).unwrap().len(), 0);
+        }
+    }
+
+    #[test]
+    fn wrong_shapes_layers_and_pools_are_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let writer = writer(dir.path(), Residues::Packed, OutDtype::F32);
+        let shape = writer.write_residues(0, &place(0, 0, 2), &[1.0; 3]);
+        assert!(matches!(
+            shape,
+            Err(OutputError::Shape {
+                expected: 4,
+                found: 3,
+                ..
+            })
+        ));
+        assert!(matches!(
+            writer.write_pooled(0, Pool::Mean, 0, &[]),
+            Err(OutputError::Shape { .. })
+        ));
+        assert!(matches!(
+            writer.write_pooled(0, Pool::Max, 0, &[1.0; 2]),
+            Err(OutputError::NotInLayout { .. })
+        ));
+        assert!(matches!(
+            writer.write_pooled(2, Pool::Mean, 0, &[1.0; 2]),
+            Err(OutputError::NotInLayout { .. })
+        ));
+        let far = writer.write_pooled(0, Pool::Mean, u64::MAX, &[1.0; 2]);
+        assert!(matches!(far, Err(OutputError::TooLarge { .. })));
+    }
+
+    #[test]
+    fn a_missing_last_row_is_noticed() {
+        let dir = tempfile::tempdir().unwrap();
+        let writer = writer(dir.path(), Residues::None, OutDtype::F32);
+        for layer in 0..2 {
+            writer
+                .write_pooled(layer, Pool::Mean, 1, &[1.0, 2.0])
+                .unwrap();
+            writer
+                .write_pooled(layer, Pool::Bos, layer as u64, &[1.0, 2.0])
+                .unwrap();
+        }
+        let error = writer.close(2, 9).unwrap_err();
+        assert!(
+            matches!(error, OutputError::Incomplete { expected: 144, found: 136, ref file } if file == "bos.layer1.npy")
+        );
+    }
+
+    #[test]
+    fn a_record_is_copied_to_a_later_place() {
+        let dir = tempfile::tempdir().unwrap();
+        let writer = writer(dir.path(), Residues::Packed, OutDtype::F32);
+        // More rows than one buffer of the copy holds.
+        let length = CHUNK as u64 / 8 + 3;
+        let values: Vec<f32> = (0..length * 2).map(|i| i as f32).collect();
+        for layer in 0..2 {
+            writer
+                .write_residues(layer, &place(0, 0, length), &values)
+                .unwrap();
+            writer
+                .write_pooled(layer, Pool::Mean, 0, &[7.0, 8.0])
+                .unwrap();
+            writer
+                .write_pooled(layer, Pool::Bos, 0, &[9.0, 1.0])
+                .unwrap();
+        }
+        writer
+            .copy_record(&place(0, 0, length), &place(1, length, length))
+            .unwrap();
+        writer.close(2, 2 * length).unwrap();
+        for name in [
+            "mean.layer1.npy",
+            "bos.layer6.npy",
+            "residues.layer1.npy",
+            "residues.layer6.npy",
+        ] {
+            let bytes = std::fs::read(dir.path().join(name)).unwrap();
+            let (first, second) = bytes[128..].split_at((bytes.len() - 128) / 2);
+            assert_eq!(first, second);
+        }
+    }
+
+    #[test]
+    fn each_record_has_its_own_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let writer = writer(dir.path(), Residues::Files, OutDtype::F32);
+        for layer in 0..2 {
+            writer
+                .write_residues(layer, &place(1999, 0, 1), &[1.0, 2.0])
+                .unwrap();
+            // Again, as after a batch that had to be redone.
+            writer
+                .write_residues(layer, &place(1999, 0, 1), &[3.0, 4.0])
+                .unwrap();
+        }
+        writer
+            .write_residues(0, &place(0, 0, 1), &[1.0, 2.0])
+            .unwrap();
+        let bytes = std::fs::read(dir.path().join("residues.layer6/000001/r1999.npy")).unwrap();
+        assert_eq!(bytes[..128], npy::header(OutDtype::F32, 1, 2));
+        assert_eq!(bytes[128..], [0, 0, 0x40, 0x40, 0, 0, 0x80, 0x40]);
+        assert!(dir.path().join("residues.layer1/000000/r0.npy").exists());
+    }
+}

@@ -1,0 +1,218 @@
+//! A hash table on disk: what has been seen before, in memory that does not grow.
+
+use sha2::{Digest, Sha256};
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use super::disk;
+
+/// The first half of a SHA-256 digest. Two inputs with the same key are taken to be the same: by
+/// chance this needs about 2^64 inputs.
+pub type Key = [u8; 16];
+
+/// The key of some bytes.
+pub fn key(bytes: &[u8]) -> Key {
+    let digest = Sha256::digest(bytes);
+    let mut key = Key::default();
+    for (to, from) in key.iter_mut().zip(digest) {
+        *to = from;
+    }
+    key
+}
+
+/// Bytes of a slot: the key, then the value plus one; all zero when it is free.
+const SLOT: usize = 24;
+/// Slots read at a time; one read nearly always suffices at the load kept here.
+const PROBE: u64 = 8;
+/// A new table has 2^12 slots.
+const FIRST_BITS: u32 = 12;
+/// A full table grows by this power of two.
+const GROWTH_BITS: u32 = 2;
+/// Slots moved at a time while the table grows.
+const MOVE: u64 = 4096;
+
+/// Keys and values in a file of fixed slots: open addressing, linear probing, at most half full.
+#[derive(Debug)]
+pub struct Seen {
+    path: PathBuf,
+    file: File,
+    bits: u32,
+    len: u64,
+}
+
+enum Found {
+    Value(u64),
+    Free(u64),
+}
+
+impl Seen {
+    /// Makes an empty table in a new file; what exists at `path` is an error.
+    pub fn create(path: &Path) -> io::Result<Self> {
+        Self::with_bits(path, FIRST_BITS)
+    }
+
+    /// The value stored with `key`, or `None` after storing `value` with it.
+    ///
+    /// `value` is less than `u64::MAX`.
+    pub fn get_or_insert(&mut self, key: Key, value: u64) -> io::Result<Option<u64>> {
+        if (self.len + 1) * 2 > self.slots() {
+            self.grow()?;
+        }
+        match self.find(key)? {
+            Found::Value(value) => Ok(Some(value)),
+            Found::Free(slot) => {
+                let stored = value.checked_add(1).ok_or(io::ErrorKind::InvalidInput)?;
+                let mut bytes = [0; SLOT];
+                let (to_key, to_value) = bytes.split_at_mut(key.len());
+                to_key.copy_from_slice(&key);
+                to_value.copy_from_slice(&stored.to_le_bytes());
+                self.file.write_all_at(&bytes, slot * SLOT as u64)?;
+                self.len += 1;
+                Ok(None)
+            }
+        }
+    }
+
+    fn with_bits(path: &Path, bits: u32) -> io::Result<Self> {
+        let file = disk::create_new(path)?;
+        let table = Self {
+            path: path.to_path_buf(),
+            file,
+            bits,
+            len: 0,
+        };
+        table.file.set_len(table.slots() * SLOT as u64)?;
+        Ok(table)
+    }
+
+    fn slots(&self) -> u64 {
+        1 << self.bits
+    }
+
+    fn find(&self, key: Key) -> io::Result<Found> {
+        let [a, b, c, d, e, f, g, h, ..] = key;
+        let mut slot = u64::from_be_bytes([a, b, c, d, e, f, g, h]) >> (64 - self.bits);
+        let mut bytes = [0; SLOT * PROBE as usize];
+        let mut probed = 0;
+        while probed < self.slots() {
+            let count = PROBE.min(self.slots() - slot);
+            let (bytes, _) = bytes.split_at_mut(SLOT * count as usize);
+            self.file.read_exact_at(bytes, slot * SLOT as u64)?;
+            for (i, entry) in bytes.chunks_exact(SLOT).enumerate() {
+                match read_slot(entry) {
+                    None => return Ok(Found::Free(slot + i as u64)),
+                    Some((found, value)) if found == key => return Ok(Found::Value(value)),
+                    Some(_) => {}
+                }
+            }
+            probed += count;
+            slot = (slot + count) % self.slots();
+        }
+        // Half of the slots are free unless something else wrote into the file.
+        Err(io::ErrorKind::InvalidData.into())
+    }
+
+    fn grow(&mut self) -> io::Result<()> {
+        let beside = self.path.with_extension("grown");
+        let bits = self.bits + GROWTH_BITS;
+        if bits > 48 {
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
+        let mut grown = Self::with_bits(&beside, bits)?;
+        let count = MOVE.min(self.slots());
+        let mut bytes = vec![0; SLOT * count as usize];
+        for first in (0..self.slots()).step_by(count as usize) {
+            self.file.read_exact_at(&mut bytes, first * SLOT as u64)?;
+            for (key, value) in bytes.chunks_exact(SLOT).filter_map(read_slot) {
+                grown.get_or_insert(key, value)?;
+            }
+        }
+        std::fs::rename(&beside, &self.path)?;
+        self.file = grown.file;
+        self.bits = grown.bits;
+        self.len = grown.len;
+        Ok(())
+    }
+}
+
+/// Key and value of a slot, or `None` if it is free.
+fn read_slot(bytes: &[u8]) -> Option<(Key, u64)> {
+    let (key, value) = bytes.split_first_chunk()?;
+    let value = u64::from_le_bytes(*value.first_chunk()?).checked_sub(1)?;
+    Some((*key, value))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::HashMap;
+
+    #[test]
+    fn the_key_is_half_a_digest() {
+        assert_eq!(
+            super::super::escape::hex(&key(b"")),
+            "e3b0c44298fc1c149afbf4c8996fb924"
+        );
+    }
+
+    #[test]
+    fn every_key_is_found_again_after_growing() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("table");
+        let mut seen = Seen::create(&path).unwrap();
+        for value in 0..20_000_u64 {
+            assert_eq!(
+                seen.get_or_insert(key(&value.to_le_bytes()), value)
+                    .unwrap(),
+                None
+            );
+        }
+        for value in 0..20_000_u64 {
+            assert_eq!(
+                seen.get_or_insert(key(&value.to_le_bytes()), 0).unwrap(),
+                Some(value)
+            );
+        }
+        // 2^12 slots hold 2^11 keys, 2^14 hold 2^13, 2^16 hold 2^15.
+        assert_eq!(std::fs::metadata(&path).unwrap().len(), 24 << 16);
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn an_existing_file_is_refused() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        assert_eq!(
+            Seen::create(file.path()).unwrap_err().kind(),
+            io::ErrorKind::AlreadyExists
+        );
+    }
+
+    #[test]
+    fn the_largest_value_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut seen = Seen::create(&dir.path().join("table")).unwrap();
+        assert!(seen.get_or_insert([0; 16], u64::MAX).is_err());
+        assert_eq!(seen.get_or_insert([0; 16], u64::MAX - 1).unwrap(), None);
+        assert_eq!(seen.get_or_insert([0; 16], 0).unwrap(), Some(u64::MAX - 1));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        /// Keys from a few bytes at the end of the table crowd together and wrap around.
+        #[test]
+        fn it_agrees_with_a_map(keys in prop::collection::vec((0xfe_u8.., any::<u8>(), 0..4_u8), 0..300)) {
+            let dir = tempfile::tempdir().unwrap();
+            let mut seen = Seen::with_bits(&dir.path().join("table"), 3).unwrap();
+            let mut map = HashMap::new();
+            for (value, (a, b, c)) in (0_u64..).zip(keys) {
+                let mut key = [0xff; 16];
+                (key[0], key[1], key[15]) = (a, b, c);
+                prop_assert_eq!(seen.get_or_insert(key, value).unwrap(), map.get(&key).copied());
+                map.entry(key).or_insert(value);
+            }
+        }
+    }
+}
