@@ -272,7 +272,10 @@ fn a_transfer_that_keeps_breaking_off_is_an_error_and_a_later_run_resumes_it() {
         let bench = Bench::new();
         bench.server.fail_content(WEIGHTS, &vec![fault.clone(); 10]);
         let error = bench.error();
-        contains(&error, &[WEIGHTS, REPO, "90000", "3 times", "go"]);
+        contains(
+            &error,
+            &[WEIGHTS, REPO, "90000", "3 times", "goes on from there"],
+        );
         bench.assert_no_weights();
         let part = bench
             .repo()
@@ -504,11 +507,6 @@ fn a_hub_that_cannot_be_reached_fails_at_once_and_says_what_to_do() {
             "esm-embed fetch tiny-lab/tiny_esm`",
             "--model PATH",
         ],
-    );
-    bench.settings.endpoint = "http://no-such-host.invalid".to_owned();
-    contains(
-        &bench.error(),
-        &["http://no-such-host.invalid cannot be reached"],
     );
 }
 

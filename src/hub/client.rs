@@ -227,8 +227,11 @@ impl<'a> Client<'a> {
             request = request.header("Range", format!("bytes={offset}-"));
         }
         let settings = self.settings;
-        let response = request
-            .config()
+        let mut config = request.config();
+        if is_loopback(url) {
+            config = config.proxy(None);
+        }
+        let response = config
             .max_redirects(0)
             .http_status_as_error(false)
             // A compressed transfer has another length than the file.
@@ -240,11 +243,10 @@ impl<'a> Client<'a> {
             .build()
             .call()
             .map_err(|error| {
-                let cause = format!("{}: {error}", origin(url));
                 if self.was_reached.get() {
-                    Failure::Transient(cause)
+                    Failure::Transient(format!("{}: {error}", origin(url)))
                 } else {
-                    Failure::Unreachable(cause)
+                    Failure::Unreachable(error.to_string())
                 }
             })?;
         self.was_reached.set(true);
@@ -372,6 +374,21 @@ fn origin(url: &str) -> String {
     url.get(..end).unwrap_or(url).to_ascii_lowercase()
 }
 
+/// Whether the host is this machine, which no proxy can stand for.
+fn is_loopback(url: &str) -> bool {
+    let origin = origin(url);
+    let host = origin.split_once("://").map_or("", |(_, host)| host);
+    let name = match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|b| b.is_ascii_digit()) => name,
+        _ => host,
+    };
+    let address = name.trim_start_matches('[').trim_end_matches(']');
+    address == "localhost"
+        || address
+            .parse::<std::net::IpAddr>()
+            .is_ok_and(|address| address.is_loopback())
+}
+
 /// The address a `Location` header means, seen from `base`.
 fn join(base: &str, location: &str) -> Option<String> {
     let location = location.trim();
@@ -425,6 +442,26 @@ mod tests {
             origin("https://hub.org/a"),
             origin("https://hub.org.evil/a")
         );
+    }
+
+    #[test]
+    fn this_machine_is_known_by_its_names() {
+        for here in [
+            "http://127.0.0.1:8000/a",
+            "http://localhost/a",
+            "http://[::1]:80/",
+            "http://[::1]",
+            "https://LOCALHOST:1",
+        ] {
+            assert!(is_loopback(here), "{here}");
+        }
+        for elsewhere in [
+            "http://localhost.evil/",
+            "http://10.0.0.1:80/",
+            "http://hub",
+        ] {
+            assert!(!is_loopback(elsewhere), "{elsewhere}");
+        }
     }
 
     #[test]

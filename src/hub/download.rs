@@ -15,7 +15,7 @@ use super::digest::{is_sha256, mismatch, published_hub_digest, sha256_file};
 use super::error::HubError;
 use super::lock::{self, BlobLock};
 use super::settings::HubSettings;
-use super::snapshot::{CONFIG, VOCABULARY, WEIGHTS, shards};
+use super::snapshot::{CONFIG, VOCABULARY, WEIGHTS, model_type, shards};
 use super::{DownloadProgress, content};
 
 /// How often a branch may move while it is downloaded.
@@ -34,6 +34,8 @@ pub(super) struct Wanted<'a> {
     pub(super) model: String,
     pub(super) repo: &'a str,
     pub(super) revision: &'a str,
+    /// Why the cache does not do.
+    pub(super) state: String,
     /// The revision as it was asked for, if it was.
     pub(super) asked_revision: Option<&'a str>,
 }
@@ -138,9 +140,7 @@ impl Download<'_> {
 
     /// A language model of another kind is refused before its weights are downloaded.
     fn check_model_type(&self, config: &Path) -> Result<(), HubError> {
-        let text = fs::read(config).map_err(HubError::io("read", config))?;
-        let config: serde_json::Value = serde_json::from_slice(&text).unwrap_or_default();
-        match config.get("model_type").and_then(|kind| kind.as_str()) {
+        match model_type(config) {
             Some(kind) if kind != "esm" => Err(HubError::NotEsm {
                 repo: self.wanted.repo.to_owned(),
                 found: kind.chars().take(100).collect(),
@@ -420,11 +420,21 @@ impl Download<'_> {
     }
 
     fn unreachable(&self, cause: String) -> HubError {
+        let endpoint = self.settings.endpoint.clone();
+        let model = self.wanted.model.clone();
+        if cause.contains("certificate") {
+            return HubError::Certificate {
+                endpoint,
+                model,
+                cause,
+            };
+        }
         HubError::Unreachable {
-            endpoint: self.settings.endpoint.clone(),
-            model: self.wanted.model.clone(),
+            endpoint,
+            model,
             revision: self.wanted.asked_revision.map(str::to_owned),
             cause,
+            state: self.wanted.state.clone(),
         }
     }
 
@@ -451,8 +461,10 @@ impl Download<'_> {
             cause,
             attempts: attempts.failed,
             kept: match attempts.furthest {
-                0 => String::new(),
-                bytes => format!("{bytes} bytes are kept for the next attempt."),
+                0 => "Run the same command again later".to_owned(),
+                bytes => format!(
+                    "{bytes} bytes are kept: the same command, run later, goes on from there"
+                ),
             },
         }
     }
