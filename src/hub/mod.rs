@@ -17,17 +17,21 @@
 //! `download` renames a file before anything can be checked, knows no time limit, sends the token to
 //! the storage host and gives up after five seconds when another process downloads.
 
+mod address;
 mod cache;
+mod checks;
 mod client;
 mod content;
 mod digest;
 mod download;
 mod error;
+mod headers;
 mod known;
 mod lock;
 mod report;
 mod settings;
 mod snapshot;
+mod transfer;
 
 use std::path::{Path, PathBuf};
 
