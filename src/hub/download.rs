@@ -135,7 +135,7 @@ impl Download<'_> {
     /// A language model of another kind is refused before its weights are downloaded.
     fn check_model_type(&self, config: &Path) -> Result<(), HubError> {
         match model_type(config) {
-            Some(kind) if kind != "esm" => Err(HubError::NotEsm {
+            Some(kind) if !is_esm(&kind) => Err(HubError::NotEsm {
                 repo: self.wanted.repo.to_owned(),
                 found: kind.chars().take(100).collect(),
             }),

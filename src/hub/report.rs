@@ -79,7 +79,7 @@ impl Hub {
 }
 
 fn is_esm(config: &Path) -> bool {
-    snapshot::model_type(config).as_deref() == Some("esm")
+    snapshot::model_type(config).is_some_and(|kind| snapshot::is_esm(&kind))
 }
 
 /// Bytes in a folder of blobs, and how many of them belong to unfinished downloads.

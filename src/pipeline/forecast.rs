@@ -65,7 +65,11 @@ impl fmt::Display for Forecast {
             Some(free) => writeln!(f, " ({} free)", bytes(free))?,
             None => writeln!(f)?,
         }
-        let threads = if self.threads == 1 { "thread" } else { "threads" };
+        let threads = if self.threads == 1 {
+            "thread"
+        } else {
+            "threads"
+        };
         writeln!(
             f,
             "time          {:.0} s, about, on {} {threads}",
@@ -167,7 +171,14 @@ fn calibrate(plan: &Plan, config: &EsmConfig) -> Option<f64> {
         row.fill(0.01);
         Ok(())
     };
-    let layer = Linear::pack(plan.device.path, WeightType::F32, inputs, outputs, &bias, fill);
+    let layer = Linear::pack(
+        plan.device.path,
+        WeightType::F32,
+        inputs,
+        outputs,
+        &bias,
+        fill,
+    );
     let Ok(layer) = layer;
     let x = Tensor::from_vec(vec![0.5f32; ROWS * inputs], (ROWS, inputs), &Device::Cpu).ok()?;
     let mut best = f64::INFINITY;

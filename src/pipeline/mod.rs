@@ -267,7 +267,10 @@ fn check_unchanged(before: &[Source], after: &[Source]) -> Result<()> {
 /// What the user has to know of the input, in counts.
 fn report(counts: &Counts, job: &Job, reporter: &dyn Reporter) {
     let told = [
-        (counts.unknown, "characters outside the alphabet became <unk>, one row each"),
+        (
+            counts.unknown,
+            "characters outside the alphabet became <unk>, one row each",
+        ),
         (counts.lower, "lower-case letters were read as upper case"),
         (counts.stops, "final * were dropped"),
         (counts.truncated, "sequences were truncated"),

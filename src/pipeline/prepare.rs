@@ -143,11 +143,19 @@ mod tests {
 
     #[test]
     fn windows_only_where_they_are_needed() {
-        let long = Long::Window { size: 4, overlap: 2 };
+        let long = Long::Window {
+            size: 4,
+            overlap: 2,
+        };
         let done = prepare(b"MKTAYI", &policy(long, None)).unwrap();
         assert_eq!(done.windows, [0..4, 2..6]);
         assert_eq!(done.residues(), 6);
-        assert!(prepare(b"MKTA", &policy(long, None)).unwrap().windows.is_empty());
+        assert!(
+            prepare(b"MKTA", &policy(long, None))
+                .unwrap()
+                .windows
+                .is_empty()
+        );
     }
 
     #[test]

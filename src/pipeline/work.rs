@@ -74,22 +74,24 @@ impl Workers<'_> {
             })
             .collect();
         let mut at = 0;
-        let done = self.embedder.embed(&sequences, |r| -> Result<(), WorkError> {
-            at = r.sequence;
-            let Some(item) = batch.get(r.sequence) else {
-                return Ok(());
-            };
-            for &pool in self.pools {
-                let row = match pool {
-                    Pool::Mean => &pooling::mean(r.residues, dim),
-                    Pool::Bos => r.bos,
-                    Pool::Max => &pooling::max(r.residues, dim),
+        let done = self
+            .embedder
+            .embed(&sequences, |r| -> Result<(), WorkError> {
+                at = r.sequence;
+                let Some(item) = batch.get(r.sequence) else {
+                    return Ok(());
                 };
-                self.rows.write_pooled(r.layer, pool, item.place.row, row)?;
-            }
-            self.rows.write_residues(r.layer, &item.place, r.residues)?;
-            Ok(())
-        });
+                for &pool in self.pools {
+                    let row = match pool {
+                        Pool::Mean => &pooling::mean(r.residues, dim),
+                        Pool::Bos => r.bos,
+                        Pool::Max => &pooling::max(r.residues, dim),
+                    };
+                    self.rows.write_pooled(r.layer, pool, item.place.row, row)?;
+                }
+                self.rows.write_residues(r.layer, &item.place, r.residues)?;
+                Ok(())
+            });
         match done {
             Ok(()) => Ok(()),
             Err(error) => Err(error).with_context(|| match batch.get(at) {
