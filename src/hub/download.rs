@@ -16,7 +16,7 @@ use super::error::HubError;
 use super::headers::Metadata;
 use super::lock::{self, BlobLock};
 use super::settings::HubSettings;
-use super::snapshot::{CONFIG, VOCABULARY, WEIGHTS, model_type, shards};
+use super::snapshot::{CONFIG, VOCABULARY, WEIGHTS, is_esm, model_type, shards};
 use super::transfer::{Attempts, Transfer};
 
 /// How often a branch may move while it is downloaded.

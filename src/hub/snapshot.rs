@@ -66,6 +66,11 @@ pub(super) fn model_type(config: &Path) -> Option<String> {
     serde_json::from_reader::<_, Config>(json).ok()?.model_type
 }
 
+/// Whether a `model_type` is one that this program reads: Hugging Face's or NVIDIA's.
+pub(super) fn is_esm(model_type: &str) -> bool {
+    matches!(model_type, "esm" | "nv_esm")
+}
+
 fn is_plain_name(name: &str) -> bool {
     (1..=200).contains(&name.len())
         && !name.starts_with(['.', '-'])
