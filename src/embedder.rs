@@ -108,9 +108,10 @@ impl Embedder {
             .filter(|&i| batch[i].windows.is_empty())
             .collect();
         if !whole.is_empty() {
-            self.run(whole.iter().map(|&i| batch[i].tokens), |i, layer, hidden| {
-                each(self.representation(whole[i], layer, hidden))
-            })?;
+            self.run(
+                whole.iter().map(|&i| batch[i].tokens),
+                |i, layer, hidden| each(self.representation(whole[i], layer, hidden)),
+            )?;
         }
         for (i, sequence) in batch.iter().enumerate() {
             if !sequence.windows.is_empty() {

@@ -53,7 +53,8 @@ impl Blend {
             let weight = (i + 1).min(length - i) as f32;
             let (Some(total), Some(sum)) = (
                 self.weights.get_mut(residue),
-                self.rows.get_mut(residue * self.dim..(residue + 1) * self.dim),
+                self.rows
+                    .get_mut(residue * self.dim..(residue + 1) * self.dim),
             ) else {
                 return;
             };

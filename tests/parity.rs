@@ -42,10 +42,16 @@ const LAYOUTS: [(&str, &str); 13] = [
 fn check(model: &str, reference: &str, path: CpuPath) {
     let embedder = load(&fixture(model), path);
     let reference = Reference::open(reference);
-    assert!(reference.sequences() >= 3, "{model} has hardly any reference");
+    assert!(
+        reference.sequences() >= 3,
+        "{model} has hardly any reference"
+    );
     for k in reference.numbers() {
         let tokens = reference.tokens(k);
-        let sequence = Sequence { tokens: &tokens, windows: &[] };
+        let sequence = Sequence {
+            tokens: &tokens,
+            windows: &[],
+        };
         let hidden = common::embed(&embedder, &[sequence]);
         assert_parity(&reference, k, &hidden[0], &format!("{model} alone"));
     }
@@ -77,7 +83,10 @@ fn batches_equal_fair_esm_too() {
         let tokens: Vec<_> = reference.numbers().map(|k| reference.tokens(k)).collect();
         let batch: Vec<_> = tokens
             .iter()
-            .map(|tokens| Sequence { tokens, windows: &[] })
+            .map(|tokens| Sequence {
+                tokens,
+                windows: &[],
+            })
             .collect();
         let hidden = common::embed(&embedder, &batch);
         for (k, hidden) in reference.numbers().zip(&hidden) {

@@ -124,7 +124,10 @@ impl Loader<'_> {
 
     /// One entry a layer; layers with equal frequencies share one table.
     fn rotary(&self) -> Result<(Vec<Option<Arc<Rotary>>>, Option<InvFreqSource>), CheckpointError> {
-        if matches!(self.checkpoint.config().positions, Positions::Learned { .. }) {
+        if matches!(
+            self.checkpoint.config().positions,
+            Positions::Learned { .. }
+        ) {
             return Ok((vec![None; self.options.top], None));
         }
         let mut source = InvFreqSource::Stored;
@@ -183,10 +186,7 @@ impl Loader<'_> {
     }
 
     /// Packs the layers on `threads` threads; each takes the next layer that nobody has.
-    fn layers(
-        &self,
-        rotary: &[Option<Arc<Rotary>>],
-    ) -> Result<Vec<TransformerLayer>, LoadError> {
+    fn layers(&self, rotary: &[Option<Arc<Rotary>>]) -> Result<Vec<TransformerLayer>, LoadError> {
         let next = AtomicUsize::new(0);
         let done = Mutex::new(Vec::new());
         let work = || loop {

@@ -11,7 +11,9 @@ use std::path::PathBuf;
 
 /// Path of a fixture.
 pub fn fixture(name: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(name)
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .join("fixtures")
+        .join(name)
 }
 
 /// Loads a checkpoint with all its layers wanted.
@@ -68,7 +70,9 @@ pub struct Reference {
 impl Reference {
     pub fn open(model: &str) -> Reference {
         let path = fixture(&format!("reference/{model}.safetensors"));
-        Reference { bytes: std::fs::read(path).unwrap() }
+        Reference {
+            bytes: std::fs::read(path).unwrap(),
+        }
     }
 
     fn tensors(&self) -> SafeTensors<'_> {
@@ -92,7 +96,11 @@ impl Reference {
     }
 
     pub fn tokens(&self, k: usize) -> Vec<u8> {
-        self.tensors().tensor(&format!("seq{k}.tokens")).unwrap().data().to_vec()
+        self.tensors()
+            .tensor(&format!("seq{k}.tokens"))
+            .unwrap()
+            .data()
+            .to_vec()
     }
 
     fn f32(&self, name: &str) -> Option<Vec<f32>> {
@@ -121,7 +129,10 @@ impl Reference {
             .chunks_exact(size)
             .map(|b| u32::from_le_bytes(b[..4].try_into().unwrap()) as usize)
             .collect();
-        (rows, self.f32(&format!("seq{k}.layer{layer}.sampled")).unwrap())
+        (
+            rows,
+            self.f32(&format!("seq{k}.layer{layer}.sampled")).unwrap(),
+        )
     }
 
     pub fn mean(&self, k: usize, layer: usize) -> Vec<f32> {
@@ -169,10 +180,17 @@ pub fn assert_parity(reference: &Reference, k: usize, hidden: &Hidden, what: &st
         let scale = wanted.iter().fold(1.0f64, |m, x| m.max(f64::from(x.abs())));
         let (most, relative) = differences(&found, &wanted);
         let place = format!("{what}: sequence {k}, layer {layer}");
-        assert!(most <= MAX_ABS * scale, "{place}: max |Δ| {most:e} at magnitude {scale}");
+        assert!(
+            most <= MAX_ABS * scale,
+            "{place}: max |Δ| {most:e} at magnitude {scale}"
+        );
         assert!(relative <= RELATIVE_L2, "{place}: relative L2 {relative:e}");
-        let (most, relative) = differences(&pooling::mean(residues, dim), &reference.mean(k, layer));
+        let (most, relative) =
+            differences(&pooling::mean(residues, dim), &reference.mean(k, layer));
         assert!(most <= MAX_ABS, "{place}: mean, max |Δ| {most:e}");
-        assert!(relative <= RELATIVE_L2, "{place}: mean, relative L2 {relative:e}");
+        assert!(
+            relative <= RELATIVE_L2,
+            "{place}: mean, relative L2 {relative:e}"
+        );
     }
 }
