@@ -1,2 +1,19 @@
-//! The `esm-embed` command.
-fn main() {}
+//! The `esm-embed` command: parse, run, exit code.
+
+mod cli;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let args = match cli::parse() {
+        Ok(args) => args,
+        Err(code) => return code,
+    };
+    match cli::execute(&args) {
+        Ok(exit) => exit.into(),
+        Err(error) => {
+            cli::tell_error(&args, &error);
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,212 @@
+//! Messages and progress on standard error: a bar, plain lines or JSON lines.
+
+mod bar;
+mod event;
+mod tally;
+
+use super::args::{ProgressArg, ShowArgs};
+use super::text::printable;
+use bar::Bar;
+use esm_embed::hub::DownloadProgress;
+use esm_embed::pipeline::{Level, Reporter, Totals};
+use event::Event;
+use std::io::{self, IsTerminal, Write};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+use tally::{Pace, Tally, Transfer};
+
+/// Shows what a command does.
+pub struct Progress {
+    style: Style,
+    /// The least important level that is shown.
+    shown: Level,
+    begin: Instant,
+    state: Mutex<State>,
+}
+
+/// How progress is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Style {
+    Bar,
+    Plain,
+    Json,
+    None,
+}
+
+impl Style {
+    /// The style asked for, or the one that standard error can show.
+    fn choose(asked: ProgressArg, is_quiet: bool, is_terminal: bool) -> Style {
+        match asked {
+            ProgressArg::Json => Style::Json,
+            ProgressArg::None => Style::None,
+            ProgressArg::Auto if is_quiet => Style::None,
+            ProgressArg::Auto | ProgressArg::Bar if is_terminal => Style::Bar,
+            // What a bar is drawn with would be noise in a file.
+            ProgressArg::Auto | ProgressArg::Bar | ProgressArg::Plain => Style::Plain,
+        }
+    }
+
+    /// Time between two signs of progress, at least.
+    fn period(self) -> Duration {
+        match self {
+            Style::Bar => Duration::from_millis(100),
+            Style::Json => Duration::from_secs(1),
+            Style::Plain | Style::None => Duration::from_secs(60),
+        }
+    }
+}
+
+#[derive(Default)]
+struct State {
+    run: Option<(Tally, Pace)>,
+    transfer: Option<(Transfer, Pace)>,
+    bar: Option<Bar>,
+}
+
+impl Progress {
+    /// As asked for on the command line.
+    pub fn new(args: ShowArgs) -> Progress {
+        let is_dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
+        let is_terminal = io::stderr().is_terminal() && !is_dumb;
+        Progress {
+            style: Style::choose(args.progress, args.quiet > 0, is_terminal),
+            shown: match (args.quiet, args.verbose) {
+                (1.., _) => Level::Warning,
+                (_, 1..) => Level::Detail,
+                _ => Level::Info,
+            },
+            begin: Instant::now(),
+            state: Mutex::default(),
+        }
+    }
+
+    /// Shows what ended the command.
+    pub fn error(&self, text: &str) {
+        self.show(&self.state(), &Event::Error { text });
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // A panic elsewhere leaves counters at worst one step behind.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn now(&self) -> Duration {
+        self.begin.elapsed()
+    }
+
+    /// Writes one line. Standard error that cannot be written to leaves nowhere to say so.
+    fn show(&self, state: &State, event: &Event<'_>) {
+        let line = match (self.style, event) {
+            (Style::Json, event) => event.json(),
+            (_, Event::Message { .. } | Event::Error { .. }) | (Style::Plain, _) => {
+                printable(&event.plain())
+            }
+            (Style::Bar, Event::End { .. }) => event.plain(),
+            (Style::Bar | Style::None, _) => return,
+        };
+        let write = || {
+            let _ = writeln!(io::stderr().lock(), "{line}");
+        };
+        match &state.bar {
+            Some(bar) => bar.step_aside(write),
+            None => write(),
+        }
+    }
+}
+
+impl Reporter for Progress {
+    fn message(&self, level: Level, text: &str) {
+        if level <= self.shown {
+            self.show(&self.state(), &Event::Message { level, text });
+        }
+    }
+
+    fn start(&self, totals: Totals) {
+        let (now, mut state) = (self.now(), self.state());
+        state.run = Some((Tally::new(totals, now), Pace::new(self.style.period(), now)));
+        self.show(&state, &Event::start(totals));
+        if self.style == Style::Bar {
+            state.bar = Some(Bar::records(totals));
+        }
+    }
+
+    fn advance(&self, records: u64, residues: u64) {
+        let (now, mut state) = (self.now(), self.state());
+        let Some((tally, pace)) = &mut state.run else {
+            return;
+        };
+        tally.advance(records, residues);
+        if pace.is_due(now) {
+            let so_far = tally.so_far(now);
+            if let Some(bar) = &state.bar {
+                bar.records_are(&so_far);
+            }
+            self.show(&state, &Event::progress(so_far));
+        }
+    }
+
+    fn finish(&self) {
+        let (now, mut state) = (self.now(), self.state());
+        state.bar = None;
+        if let Some((tally, _)) = state.run.take() {
+            self.show(&state, &Event::end(tally.so_far(now)));
+        }
+    }
+}
+
+impl DownloadProgress for Progress {
+    fn start(&self, file: &str, bytes: Option<u64>) {
+        let (now, mut state) = (self.now(), self.state());
+        let transfer = Transfer::new(file, bytes);
+        self.show(&state, &Event::download("start", &transfer));
+        if self.style == Style::Bar {
+            state.bar = Some(Bar::bytes(&transfer));
+        }
+        state.transfer = Some((transfer, Pace::new(self.style.period(), now)));
+    }
+
+    fn advance(&self, bytes: u64) {
+        let (now, mut state) = (self.now(), self.state());
+        let Some((mut transfer, mut pace)) = state.transfer.take() else {
+            return;
+        };
+        transfer.advance(bytes);
+        if pace.is_due(now) {
+            if let Some(bar) = &state.bar {
+                bar.bytes_are(&transfer);
+            }
+            self.show(&state, &Event::download("progress", &transfer));
+        }
+        state.transfer = Some((transfer, pace));
+    }
+
+    fn finish(&self) {
+        let mut state = self.state();
+        state.bar = None;
+        if let Some((transfer, _)) = state.transfer.take() {
+            self.show(&state, &Event::download("end", &transfer));
+        }
+    }
+
+    fn note(&self, text: &str) {
+        self.message(Level::Info, text);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bar_needs_a_terminal() {
+        use ProgressArg::{Auto, Bar, Json, None, Plain};
+        assert_eq!(Style::choose(Auto, false, true), Style::Bar);
+        assert_eq!(Style::choose(Auto, false, false), Style::Plain);
+        assert_eq!(Style::choose(Auto, true, true), Style::None);
+        assert_eq!(Style::choose(Bar, true, true), Style::Bar);
+        assert_eq!(Style::choose(Bar, false, false), Style::Plain);
+        assert_eq!(Style::choose(Plain, false, true), Style::Plain);
+        assert_eq!(Style::choose(Json, true, true), Style::Json);
+        assert_eq!(Style::choose(None, false, true), Style::None);
+    }
+}

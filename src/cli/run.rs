@@ -1,0 +1,193 @@
+//! `run`: arguments → job.
+
+use super::args::{OnInvalidArg, RunArgs, UnknownArg};
+use super::progress::Progress;
+use super::values::PoolArg;
+use super::{Exit, print, source};
+use esm_embed::device::{Device, available_threads};
+use esm_embed::fasta::Input;
+use esm_embed::output::Pool;
+use esm_embed::pipeline::{self, Job, Model, OnInvalid};
+use esm_embed::tokenizer::UnknownPolicy;
+use std::path::{Path, PathBuf};
+
+/// Embeds, or with `--dry-run` says what would be done.
+pub fn execute(args: &RunArgs) -> anyhow::Result<Exit> {
+    let progress = Progress::new(args.show);
+    // What is sure to fail fails before a model is downloaded.
+    Device::resolve(args.compute.device, args.compute.cpu_path)?;
+    check_inputs(&args.inputs)?;
+    let model = source::resolve(&args.model, &progress)?;
+    let job = job(args, model);
+    if args.dry_run {
+        let forecast = pipeline::dry_run(&job, &progress)?;
+        print(&forecast.to_string())?;
+        return Ok(Exit::Done);
+    }
+    let outcome = pipeline::run(&job, &progress)?;
+    Ok(if outcome.skipped > 0 {
+        Exit::Skipped
+    } else {
+        Exit::Done
+    })
+}
+
+/// Opens what can be opened twice: files, and paths that lead nowhere.
+fn check_inputs(inputs: &[PathBuf]) -> anyhow::Result<()> {
+    for path in inputs {
+        if path == Path::new("-") {
+            continue;
+        }
+        let is_stream = path
+            .metadata()
+            .is_ok_and(|metadata| !metadata.is_file() && !metadata.is_dir());
+        if !is_stream {
+            Input::open(path)?;
+        }
+    }
+    Ok(())
+}
+
+fn job(args: &RunArgs, model: Model) -> Job {
+    let RunArgs {
+        output,
+        records,
+        compute,
+        ..
+    } = args;
+    Job {
+        inputs: args.inputs.clone(),
+        out: args.out.clone(),
+        model,
+        layers: each_once(output.layers.iter().copied()),
+        pools: pools(&output.pools),
+        residues: output.residues,
+        dtype: compute.dtype,
+        out_dtype: output.out_dtype,
+        device: compute.device,
+        cpu_path: compute.cpu_path,
+        threads: compute.threads.unwrap_or_else(available_threads),
+        max_tokens: compute.max_tokens,
+        deterministic: compute.deterministic,
+        long: records.long,
+        unknown: match records.unknown {
+            UnknownArg::Unk => UnknownPolicy::Unk,
+            UnknownArg::Error => UnknownPolicy::Error,
+        },
+        on_invalid: match records.on_invalid {
+            OnInvalidArg::Fail => OnInvalid::Fail,
+            OnInvalidArg::Skip => OnInvalid::Skip,
+        },
+        force: args.force,
+    }
+}
+
+/// The pools in one order, so that the order in which they are typed does not show in the output.
+fn pools(asked: &[PoolArg]) -> Vec<Pool> {
+    let asked: Vec<Pool> = asked.iter().filter_map(|pool| pool.pool()).collect();
+    Pool::ALL
+        .into_iter()
+        .filter(|pool| asked.contains(pool))
+        .collect()
+}
+
+fn each_once<T: PartialEq>(all: impl Iterator<Item = T>) -> Vec<T> {
+    all.fold(Vec::new(), |mut kept, one| {
+        if !kept.contains(&one) {
+            kept.push(one);
+        }
+        kept
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::args::{Args, Command};
+    use super::*;
+    use clap::Parser;
+    use esm_embed::device::{DeviceChoice, Dtype};
+    use esm_embed::ops::CpuPath;
+    use esm_embed::output::{OutDtype, Residues};
+    use esm_embed::pipeline::Long;
+
+    fn model() -> Model {
+        Model {
+            asked: "8M".to_owned(),
+            path: PathBuf::from("/m"),
+            repo: None,
+            revision: None,
+        }
+    }
+
+    fn job_of(line: &str) -> Job {
+        let words = ["esm-embed", "run"].into_iter().chain(line.split(' '));
+        match Args::try_parse_from(words).map(|args| args.command) {
+            Ok(Command::Run(args)) => job(&args, model()),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn defaults() {
+        let expected = Job {
+            inputs: vec![PathBuf::from("a.fasta")],
+            out: PathBuf::from("emb"),
+            model: model(),
+            layers: vec![],
+            pools: vec![Pool::Mean],
+            residues: Residues::Packed,
+            dtype: None,
+            out_dtype: OutDtype::F32,
+            device: DeviceChoice::Auto,
+            cpu_path: None,
+            threads: available_threads(),
+            max_tokens: None,
+            deterministic: false,
+            long: None,
+            unknown: UnknownPolicy::Unk,
+            on_invalid: OnInvalid::Fail,
+            force: false,
+        };
+        assert_eq!(job_of("a.fasta --out emb"), expected);
+    }
+
+    #[test]
+    fn every_flag() {
+        let found = job_of(
+            "a.fasta - -o emb -m 8M --layer -1,0,-1 --layer=3 --pool max,mean,max --residues files \
+             --dtype bf16 --out-dtype f16 --device cpu --threads 3 --max-tokens 4096 \
+             --deterministic --long window:100:10 --unknown error --on-invalid skip --force \
+             --cpu-path portable --progress none -q",
+        );
+        let expected = Job {
+            inputs: vec![PathBuf::from("a.fasta"), PathBuf::from("-")],
+            out: PathBuf::from("emb"),
+            model: model(),
+            layers: vec![-1, 0, 3],
+            pools: vec![Pool::Mean, Pool::Max],
+            residues: Residues::Files,
+            dtype: Some(Dtype::Bf16),
+            out_dtype: OutDtype::F16,
+            device: DeviceChoice::Cpu,
+            cpu_path: Some(CpuPath::Portable),
+            threads: 3,
+            max_tokens: Some(4096),
+            deterministic: true,
+            long: Some(Long::Window {
+                size: 100,
+                overlap: 10,
+            }),
+            unknown: UnknownPolicy::Error,
+            on_invalid: OnInvalid::Skip,
+            force: true,
+        };
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn a_negative_layer_needs_no_equals_sign() {
+        assert_eq!(job_of("--layer -1 a.fasta -o emb").layers, [-1]);
+        assert_eq!(job_of("--layer=-1,0 a.fasta -o emb").layers, [-1, 0]);
+        assert!(job_of("--pool none a.fasta -o emb").pools.is_empty());
+    }
+}

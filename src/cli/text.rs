@@ -1,0 +1,112 @@
+//! Numbers and errors as people read them on a terminal.
+
+/// An error and its causes in one paragraph. A cause that the text before it already ends with is
+/// not said again.
+pub fn chain(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain() {
+        let cause = cause.to_string();
+        if text.is_empty() {
+            text = cause;
+        } else if !text.contains(&cause) {
+            text.push_str(": ");
+            text.push_str(&cause);
+        }
+    }
+    text
+}
+
+/// The text without control characters: names from files must not steer a terminal.
+pub fn printable(text: &str) -> String {
+    text.chars()
+        .flat_map(|c| {
+            let escaped = c.is_control().then(|| c.escape_default());
+            let plain = if c.is_control() { None } else { Some(c) };
+            escaped.into_iter().flatten().chain(plain)
+        })
+        .collect()
+}
+
+/// A number of bytes.
+pub fn bytes(bytes: u64) -> String {
+    let units = ["KiB", "MiB", "GiB", "TiB"];
+    let mut number = bytes as f64;
+    let mut unit = "bytes";
+    for larger in units {
+        if number < 1024.0 {
+            break;
+        }
+        number /= 1024.0;
+        unit = larger;
+    }
+    if unit == "bytes" {
+        format!("{bytes} bytes")
+    } else {
+        format!("{number:.1} {unit}")
+    }
+}
+
+/// A large number with a unit of thousands, for rates and sizes of models.
+pub fn scaled(number: f64) -> String {
+    match number {
+        n if n >= 1e9 => format!("{:.1} G", n / 1e9),
+        n if n >= 1e6 => format!("{:.1} M", n / 1e6),
+        n if n >= 1e4 => format!("{:.1} k", n / 1e3),
+        n if n >= 10.0 => format!("{n:.0}"),
+        n => format!("{n:.1}"),
+    }
+}
+
+/// A length of time, to about two digits.
+pub fn seconds(seconds: f64) -> String {
+    // Beyond u64 the cast saturates; an estimate of that length is only a sign of a slow start.
+    let whole = seconds.round() as u64;
+    match whole {
+        _ if seconds < 9.95 => format!("{seconds:.1} s"),
+        0..120 => format!("{whole} s"),
+        120..7_200 => format!("{} min", (whole + 30) / 60),
+        7_200..172_800 => format!("{} h {} min", whole / 3600, whole % 3600 / 60),
+        _ => format!("{} days", whole / 86_400),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use anyhow::Context;
+
+    #[test]
+    fn causes_are_joined_once() {
+        let error = anyhow::anyhow!("no such file").context("cannot read a.fasta");
+        assert_eq!(chain(&error), "cannot read a.fasta: no such file");
+        let error: anyhow::Result<()> = Err(anyhow::anyhow!("b")).context("a: b");
+        assert_eq!(error.map_err(|e| chain(&e)), Err("a: b".to_owned()));
+    }
+
+    #[test]
+    fn a_terminal_is_not_steered() {
+        assert_eq!(
+            printable("a\u{1b}[31mé\n\u{9b}b"),
+            "a\\u{1b}[31mé\\n\\u{9b}b"
+        );
+    }
+
+    #[test]
+    fn numbers() {
+        assert_eq!(bytes(1023), "1023 bytes");
+        assert_eq!(bytes(1536), "1.5 KiB");
+        assert_eq!(bytes(u64::MAX), "16777216.0 TiB");
+        assert_eq!(scaled(7_512_353.0), "7.5 M");
+        assert_eq!(scaled(9_999.0), "9999");
+        assert_eq!(scaled(12_345.0), "12.3 k");
+        assert_eq!(scaled(1.25), "1.2");
+        assert_eq!(seconds(0.0), "0.0 s");
+        assert_eq!(seconds(9.94), "9.9 s");
+        assert_eq!(seconds(9.96), "10 s");
+        assert_eq!(seconds(119.4), "119 s");
+        assert_eq!(seconds(150.0), "3 min");
+        assert_eq!(seconds(7_260.0), "2 h 1 min");
+        assert_eq!(seconds(200_000.0), "2 days");
+        assert_eq!(seconds(f64::INFINITY), "213503982334601 days");
+    }
+}

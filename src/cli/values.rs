@@ -1,0 +1,226 @@
+//! Values of flags: text → what it means, or what is wrong with it and what to write instead.
+
+use esm_embed::device::{DeviceChoice, Dtype};
+use esm_embed::hub::ModelRef;
+use esm_embed::ops::CpuPath;
+use esm_embed::output::{OutDtype, Pool, Residues};
+use esm_embed::pipeline::{Long, USUAL_LIMIT};
+use std::str::FromStr;
+
+/// Residues that neighbouring windows share if nothing else is asked for.
+const OVERLAP: usize = 256;
+
+/// A model as typed, and what that means.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ModelArg {
+    /// As typed.
+    pub text: String,
+    /// A known name, a repository or a path.
+    pub reference: ModelRef,
+}
+
+/// `--pool`: one of the pools, or none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum PoolArg {
+    /// Mean over the residues
+    Mean,
+    /// The `<cls>` row
+    Bos,
+    /// Largest value over the residues, column by column
+    Max,
+    /// No pooled rows
+    None,
+}
+
+impl PoolArg {
+    /// The pool; None for `none`.
+    pub fn pool(self) -> Option<Pool> {
+        match self {
+            PoolArg::Mean => Some(Pool::Mean),
+            PoolArg::Bos => Some(Pool::Bos),
+            PoolArg::Max => Some(Pool::Max),
+            PoolArg::None => None,
+        }
+    }
+}
+
+/// `--model`.
+pub fn model(text: &str) -> Result<ModelArg, String> {
+    let reference = ModelRef::parse(text).map_err(|error| error.to_string())?;
+    Ok(ModelArg {
+        text: text.to_owned(),
+        reference,
+    })
+}
+
+/// One number of `--layer`.
+pub fn layer(text: &str) -> Result<i64, String> {
+    text.trim().parse().map_err(|_| {
+        "a layer is a whole number: 0 for the embedding, 1, 2, … for the blocks, -1 for the last; \
+         several are written 0,12,-1"
+            .to_owned()
+    })
+}
+
+/// `--residues`.
+pub fn residues(text: &str) -> Result<Residues, String> {
+    match text {
+        "packed" => Ok(Residues::Packed),
+        "files" => Ok(Residues::Files),
+        "none" => Ok(Residues::None),
+        _ => Err("write packed, files or none".to_owned()),
+    }
+}
+
+/// `--dtype`.
+pub fn dtype(text: &str) -> Result<Dtype, String> {
+    match text {
+        "f32" => Ok(Dtype::F32),
+        "f16" => Ok(Dtype::F16),
+        "bf16" => Ok(Dtype::Bf16),
+        _ => Err("write f32, f16 or bf16".to_owned()),
+    }
+}
+
+/// `--out-dtype`.
+pub fn out_dtype(text: &str) -> Result<OutDtype, String> {
+    match text {
+        "f32" => Ok(OutDtype::F32),
+        "f16" => Ok(OutDtype::F16),
+        _ => Err("write f32 or f16".to_owned()),
+    }
+}
+
+/// `--device`.
+pub fn device(text: &str) -> Result<DeviceChoice, String> {
+    let wrong = || "write auto, cpu, cuda or cuda:0".to_owned();
+    match (text, text.split_once(':')) {
+        ("auto", _) => Ok(DeviceChoice::Auto),
+        ("cpu", _) => Ok(DeviceChoice::Cpu),
+        ("cuda", _) => Ok(DeviceChoice::Cuda(0)),
+        (_, Some(("cuda", card))) => count(card).map(DeviceChoice::Cuda).ok_or_else(wrong),
+        _ => Err(wrong()),
+    }
+}
+
+/// `--cpu-path`.
+pub fn cpu_path(text: &str) -> Result<CpuPath, String> {
+    CpuPath::from_str(text)
+}
+
+/// `--long`.
+pub fn long(text: &str) -> Result<Long, String> {
+    let wrong = || {
+        "write full, error, truncate, truncate:N, window, window:N or window:N:OVERLAP, with \
+         numbers of residues"
+            .to_owned()
+    };
+    let mut parts = text.split(':');
+    let kind = parts.next().unwrap_or_default();
+    let numbers: Vec<usize> = parts
+        .map(|part| count(part).ok_or_else(wrong))
+        .collect::<Result<_, _>>()?;
+    match (kind, numbers.as_slice()) {
+        (_, [0, ..]) => {
+            Err("a sequence keeps at least 1 residue: write a number from 1".to_owned())
+        }
+        ("full", []) => Ok(Long::Full),
+        ("error", []) => Ok(Long::Error),
+        ("truncate", []) => Ok(Long::Truncate(USUAL_LIMIT)),
+        ("truncate", &[size]) => Ok(Long::Truncate(size)),
+        ("window", []) => Ok(window(USUAL_LIMIT)),
+        ("window", &[size]) => Ok(window(size)),
+        ("window", &[size, overlap]) if overlap >= size => Err(format!(
+            "windows of {size} residues cannot overlap by {overlap}: write an overlap from 0 to {}",
+            size - 1
+        )),
+        ("window", &[size, overlap]) => Ok(Long::Window { size, overlap }),
+        _ => Err(wrong()),
+    }
+}
+
+/// Windows with the overlap that is usual for their size: 256 residues, or a quarter of a window
+/// that is not longer than that.
+fn window(size: usize) -> Long {
+    let overlap = if size > OVERLAP { OVERLAP } else { size / 4 };
+    Long::Window { size, overlap }
+}
+
+/// A number written with digits alone: no sign, no space.
+fn count(text: &str) -> Option<usize> {
+    let is_number = text.bytes().all(|byte| byte.is_ascii_digit());
+    is_number.then(|| text.parse().ok()).flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_sequences() {
+        assert_eq!(long("full"), Ok(Long::Full));
+        assert_eq!(long("error"), Ok(Long::Error));
+        assert_eq!(long("truncate"), Ok(Long::Truncate(1022)));
+        assert_eq!(long("truncate:1"), Ok(Long::Truncate(1)));
+        let window = |size, overlap| Ok(Long::Window { size, overlap });
+        assert_eq!(long("window"), window(1022, 256));
+        assert_eq!(long("window:257"), window(257, 256));
+        assert_eq!(long("window:256"), window(256, 64));
+        assert_eq!(long("window:1"), window(1, 0));
+        assert_eq!(long("window:600:0"), window(600, 0));
+        assert_eq!(long("window:600:599"), window(600, 599));
+        assert_eq!(
+            long("window:600:600"),
+            Err(
+                "windows of 600 residues cannot overlap by 600: write an overlap from 0 to 599"
+                    .to_owned()
+            )
+        );
+    }
+
+    #[test]
+    fn what_is_no_way_to_treat_long_sequences() {
+        for text in [
+            "",
+            "Full",
+            "full:3",
+            "error:1",
+            "truncate:",
+            "truncate:0",
+            "truncate:-1",
+            "truncate:+1",
+            "truncate:1:2",
+            "window:0",
+            "window:0:0",
+            "window:5:",
+            "window:5:1:1",
+            "window: 5",
+            "truncate:99999999999999999999999",
+        ] {
+            assert!(long(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn devices() {
+        assert_eq!(device("auto"), Ok(DeviceChoice::Auto));
+        assert_eq!(device("cpu"), Ok(DeviceChoice::Cpu));
+        assert_eq!(device("cuda"), Ok(DeviceChoice::Cuda(0)));
+        assert_eq!(device("cuda:3"), Ok(DeviceChoice::Cuda(3)));
+        for text in [
+            "", "gpu", "cpu:0", "cuda:", "cuda:-1", "cuda:x", "CUDA", "cuda:1:2",
+        ] {
+            assert!(device(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn layers() {
+        assert_eq!(layer("33"), Ok(33));
+        assert_eq!(layer("-1"), Ok(-1));
+        assert_eq!(layer(" 0"), Ok(0));
+        for text in ["", "last", "1.5", "--pool", "1..3", "99999999999999999999"] {
+            assert!(layer(text).is_err(), "{text}");
+        }
+    }
+}
