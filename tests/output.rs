@@ -431,7 +431,7 @@ fn force_replaces_exactly_the_files_of_the_old_run() {
         assert_eq!(fs::read_to_string(dir.join("notes.txt")).unwrap(), "mine");
         if old == Residues::Files {
             assert_eq!(fs::read_to_string(folder.join("mine.txt")).unwrap(), "mine");
-            assert!(!folder.join("P1-559aead08264d579.npy").exists());
+            assert!(!folder.join("P1.npy").exists());
             assert_eq!(dir.join("residues.layer1").exists(), new == Residues::Files);
         }
         let report = inspect(&dir, true).unwrap();

@@ -23,16 +23,17 @@ const MODELS: [(&str, &str); 9] = [
 ];
 
 /// Layouts that hold the weights of another fixture.
-const LAYOUTS: [(&str, &str); 13] = [
+const LAYOUTS: [(&str, &str); 14] = [
     ("esm2_hd16_bf16", "esm2_hd16_bf16"),
     ("esm2_hd16_sharded", "esm2_hd16"),
     ("esm2_hd16_bin", "esm2_hd16"),
     ("esm2_hd16_bin_sharded", "esm2_hd16"),
     ("esm2_hd16_v5", "esm2_hd16"),
+    ("esm2_hd16_v5_shared", "esm2_hd16"),
     ("esm2_hd16_noprefix", "esm2_hd16"),
     ("esm2_hd16_noprefix_v5", "esm2_hd16"),
-    ("esm2_hd16_te", "esm2_hd16"),
-    ("esm2_hd16_te_old", "esm2_hd16"),
+    ("esm2_hd16_te", "esm2_hd16_noinvfreq"),
+    ("esm2_hd16_te_old", "esm2_hd16_noinvfreq"),
     ("fair_esm/esm2_hd16.pt", "esm2_hd16"),
     ("fair_esm/esm2_hd24.pt", "esm2_hd24"),
     ("fair_esm/esm1b.pt", "esm1b"),

@@ -83,7 +83,7 @@ impl EsmConfig {
                 ));
             }
         }
-        if self.dim % self.heads != 0 {
+        if !self.dim.is_multiple_of(self.heads) {
             let found = format!(
                 "{} attention heads do not divide the width {}",
                 self.heads, self.dim
@@ -91,7 +91,7 @@ impl EsmConfig {
             return Err(contradiction(path, found));
         }
         match self.positions {
-            Positions::Rotary if self.head_dim() % 2 != 0 => {
+            Positions::Rotary if !self.head_dim().is_multiple_of(2) => {
                 let found = format!(
                     "rotary embeddings need an even head width, not {}",
                     self.head_dim()

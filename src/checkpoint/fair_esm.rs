@@ -280,19 +280,19 @@ fn agree(settings: &Settings, config: &EsmConfig, path: &Path) -> Result<(), Che
 
 #[cfg(test)]
 mod tests {
-    use super::super::pickle_machine;
+    use super::super::pickle;
     use super::*;
 
     #[test]
     fn settings_of_both_loaders() {
         let v1 = b"\x80\x02}X\x04\0\0\0argscargparse\nNamespace\n)\x81}(X\x04\0\0\0archX\x0d\0\0\0roberta_largeX\x17\0\0\0encoder_attention_headsK\x14X\x0d\0\0\0token_dropout\x88ubs.";
-        let settings = Settings::from_pickle(&pickle_machine::read(v1).unwrap()).unwrap();
+        let settings = Settings::from_pickle(&pickle::read(v1).unwrap()).unwrap();
         assert_eq!(settings.loader, Loader::Version1);
         assert_eq!(settings.heads, Some(20));
         assert_eq!(settings.token_dropout, Some(true));
         assert_eq!(settings.unsupported(), None);
         let v2 = b"\x80\x02}X\x03\0\0\0cfg}X\x05\0\0\0modelcargparse\nNamespace\n)\x81}(X\x0e\0\0\0encoder_layersK\x06X\x04\0\0\0archX\x0f\0\0\0msa_transformerubss.";
-        let settings = Settings::from_pickle(&pickle_machine::read(v2).unwrap()).unwrap();
+        let settings = Settings::from_pickle(&pickle::read(v2).unwrap()).unwrap();
         assert_eq!(
             (settings.loader, settings.layers),
             (Loader::Version2, Some(6))

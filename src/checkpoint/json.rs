@@ -11,6 +11,7 @@ use serde::Deserialize;
 use serde::de::{DeserializeOwned, Deserializer, Error, MapAccess, Visitor};
 
 use super::error::CheckpointError;
+use super::mapped::refuse_stand_in;
 
 /// `config.json` is about 1 kB and the index of the largest model about 60 kB.
 const MOST_BYTES: u64 = 4 << 20;
@@ -18,6 +19,7 @@ const MOST_BYTES: u64 = 4 << 20;
 /// Parses a JSON file of at most 4 MiB.
 pub(super) fn read<T: DeserializeOwned>(path: &Path) -> Result<T, CheckpointError> {
     let bytes = bytes(path)?;
+    refuse_stand_in(path, &bytes)?;
     serde_json::from_slice(&bytes).map_err(|error| CheckpointError::Config {
         path: path.to_path_buf(),
         found: format!("is not the JSON that is needed: {error}"),

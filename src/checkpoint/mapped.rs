@@ -53,7 +53,7 @@ impl MappedFile {
             path: path.to_path_buf(),
             map,
         };
-        mapped.refuse_stand_in()?;
+        refuse_stand_in(path, mapped.bytes())?;
         Ok(mapped)
     }
 
@@ -99,18 +99,18 @@ impl MappedFile {
             found: found.into(),
         }
     }
+}
 
-    /// Files that hosting sites and tools leave in the place of weights.
-    fn refuse_stand_in(&self) -> Result<(), CheckpointError> {
-        let Some((found, remedy)) = stand_in(&self.map) else {
-            return Ok(());
-        };
-        Err(CheckpointError::NotWeights {
-            path: self.path.clone(),
-            found: found.into(),
-            remedy,
-        })
-    }
+/// Refuses files that hosting sites and tools leave in the place of the real ones.
+pub(super) fn refuse_stand_in(path: &Path, bytes: &[u8]) -> Result<(), CheckpointError> {
+    let Some((found, remedy)) = stand_in(bytes) else {
+        return Ok(());
+    };
+    Err(CheckpointError::NotWeights {
+        path: path.to_path_buf(),
+        found: found.into(),
+        remedy,
+    })
 }
 
 /// What stands in the place of the real file, and what to do about it.
@@ -128,7 +128,7 @@ fn stand_in(bytes: &[u8]) -> Option<(&'static str, &'static str)> {
         .any(|tag| text.starts_with(tag))
     {
         return Some((
-            "is a web page, not weights",
+            "is a web page, not the file it should be",
             "Download the file itself (on Hugging Face: /resolve/, not /blob/)",
         ));
     }

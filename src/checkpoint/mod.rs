@@ -24,8 +24,6 @@ mod locate;
 mod mapped;
 mod names;
 mod pickle;
-mod pickle_globals;
-mod pickle_machine;
 mod resolve;
 mod rotary;
 mod safetensors;
@@ -70,6 +68,17 @@ const CONTACT_HEAD: [&str; 2] = [
 ];
 
 /// An opened and checked checkpoint.
+///
+/// ```
+/// use esm_embed::checkpoint::{Checkpoint, CheckpointError};
+///
+/// let checkpoint = Checkpoint::open("fixtures/esm2_hd16".as_ref())?;
+/// assert_eq!((checkpoint.config().layers, checkpoint.config().dim), (2, 32));
+/// let key = checkpoint.weight("layers.0.self_attn.k_proj.weight")?;
+/// let mut row = [0.0; 32];
+/// key.read_row(0, &mut row)?;
+/// # Ok::<(), CheckpointError>(())
+/// ```
 #[derive(Debug)]
 pub struct Checkpoint {
     path: PathBuf,
@@ -297,10 +306,11 @@ fn hf_config(
     };
     let config = hf.esm_config(path, rows(EMBEDDING).unwrap_or(0), rows(POSITIONS))?;
     let layers = names.layers(tensors);
-    if layers > config.layers {
+    if let Some(last) = layers.checked_sub(1).filter(|last| *last >= config.layers) {
         let found = format!(
-            "num_hidden_layers is {}, but the weights hold {layers}",
-            config.layers
+            "num_hidden_layers is {}, but {} holds a layer number {last}",
+            config.layers,
+            main.display()
         );
         return Err(contradiction(path, found));
     }
@@ -320,4 +330,16 @@ fn hf_config(
         return Err(contradiction(path, found));
     }
     Ok((config, hf))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn weights_are_read_by_several_threads() {
+        fn shared<T: Send + Sync>() {}
+        shared::<Checkpoint>();
+        shared::<Weight<'_>>();
+    }
 }

@@ -185,13 +185,23 @@ impl Names {
             "final_layer_norm" => "LayerNorm",
             other => other,
         };
-        let mut names = vec![format!(
-            "{}encoder.layer.{number}.{module}.{part}",
-            self.prefix
-        )];
-        if part == "inv_freq" {
-            // From version 5 of transformers one set of frequencies serves all layers.
-            names.push(format!("{}rotary_embeddings.{part}", self.prefix));
+        let layers = format!("{}encoder.layer", self.prefix);
+        let mut names = vec![format!("{layers}.{number}.{module}.{part}")];
+        match part {
+            // Version 5 of transformers has one set of frequencies for all layers. Saving a model
+            // that was loaded from the older form turns its renaming rules around, and writes
+            // this name with a star, and the LayerNorms as gamma and beta.
+            "inv_freq" => names.extend([
+                format!("{}rotary_embeddings.{part}", self.prefix),
+                format!("{layers}.*.{module}.{part}"),
+            ]),
+            "weight" if module.ends_with("LayerNorm") => {
+                names.push(format!("{layers}.{number}.{module}.gamma"));
+            }
+            "bias" if module.ends_with("LayerNorm") => {
+                names.push(format!("{layers}.{number}.{module}.beta"));
+            }
+            _ => {}
         }
         names
             .into_iter()

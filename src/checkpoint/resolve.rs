@@ -89,10 +89,32 @@ pub(super) fn resolve(
             by_name.insert(wanted.name, resolved);
         }
     }
+    all_or_none(tensors, names, config, &by_name)?;
     Ok(Weights {
         by_name,
         stored_dtype,
     })
+}
+
+/// Frequencies in some layers only: the others were lost, and must not be computed.
+fn all_or_none(
+    tensors: &TensorSet,
+    names: &Names,
+    config: &EsmConfig,
+    found: &HashMap<String, Resolved>,
+) -> Result<(), CheckpointError> {
+    let mut layers = (0..config.layers).map(inv_freq_name);
+    if !layers.clone().any(|name| found.contains_key(&name)) {
+        return Ok(());
+    }
+    match layers.find(|name| !found.contains_key(name)) {
+        Some(lost) => {
+            let tensor = names.first(&lost);
+            let path = tensors.home(&tensor).to_path_buf();
+            Err(CheckpointError::MissingTensor { tensor, path })
+        }
+        None => Ok(()),
+    }
 }
 
 fn needed(config: &EsmConfig) -> Vec<Wanted> {

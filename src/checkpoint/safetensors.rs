@@ -5,6 +5,7 @@
 //! is walked here.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::fmt;
 
 use ::safetensors::Dtype as TensorDtype;
@@ -141,14 +142,15 @@ impl<'de> Visitor<'de> for HeaderVisitor {
         while let Some(name) = map.next_key::<String>()? {
             if name == "__metadata__" {
                 map.next_value::<IgnoredAny>()?;
-            } else if tensors.contains_key(&name) {
-                return Err(A::Error::custom(format!(
-                    "the tensor `{name}` stands there twice"
-                )));
-            } else {
-                let info = map.next_value()?;
-                tensors.insert(name, info);
+                continue;
             }
+            match tensors.entry(name) {
+                Entry::Vacant(entry) => entry.insert(map.next_value()?),
+                Entry::Occupied(entry) => {
+                    let twice = format!("the tensor `{}` stands there twice", entry.key());
+                    return Err(A::Error::custom(twice));
+                }
+            };
         }
         Ok(Header(tensors))
     }

@@ -3,8 +3,7 @@
 use super::error::CheckpointError;
 use super::fair_esm::Settings;
 use super::mapped::MappedFile;
-use super::pickle::{Node, Pickle, Value};
-use super::pickle_machine::{self, PickleError};
+use super::pickle::{self, Node, Pickle, PickleError, Value};
 use super::tensors::{Data, Dtype, StoredTensor};
 use super::torch_zip::{self, Entries, ZipError};
 
@@ -22,7 +21,7 @@ pub(super) fn read(file: &MappedFile) -> Result<TorchFile, CheckpointError> {
     refuse_legacy(file)?;
     let entries = torch_zip::read(file.bytes()).map_err(|error| zip_error(file, error))?;
     let root = root(file, &entries)?;
-    let pickle = pickle(file, &entries, root)?;
+    let pickle = read_pickle(file, &entries, root)?;
     let state = state_dict(&pickle);
     let archive = Archive {
         file,
@@ -74,6 +73,8 @@ fn refuse_legacy(file: &MappedFile) -> Result<(), CheckpointError> {
 fn zip_error(file: &MappedFile, error: ZipError) -> CheckpointError {
     match error {
         ZipError::Damaged(found) => file.damaged(found),
+        // The one kind of torch archive with compressed entries: it holds source code.
+        ZipError::Packed(found) if found.contains("/code/__torch__") => torch_script(file),
         ZipError::Packed(found) => CheckpointError::NotWeights {
             path: file.path().to_path_buf(),
             found,
@@ -92,32 +93,31 @@ fn root<'a>(file: &MappedFile, entries: &'a Entries) -> Result<&'a str, Checkpoi
     let (Some(root), None) = (roots.next(), roots.next()) else {
         return Err(file.damaged("is a zip archive without the one data.pkl of torch.save"));
     };
-    let refuse = |found: &str, remedy| {
-        Err(CheckpointError::NotWeights {
-            path: file.path().to_path_buf(),
-            found: found.into(),
-            remedy,
-        })
-    };
     if entries.contains_key(&format!("{root}/constants.pkl")) {
-        return refuse(
-            "is a TorchScript program",
-            "Save the model's state_dict() instead",
-        );
+        return Err(torch_script(file));
     }
     let order = entries
         .get(&format!("{root}/byteorder"))
         .map(|entry| entry.range.clone());
     if order.and_then(|range| file.bytes().get(range)) == Some(b"big") {
-        return refuse(
-            "holds big-endian numbers",
-            "Save it on a little-endian machine",
-        );
+        return Err(CheckpointError::NotWeights {
+            path: file.path().to_path_buf(),
+            found: "holds big-endian numbers".into(),
+            remedy: "Save it on a little-endian machine",
+        });
     }
     Ok(root)
 }
 
-fn pickle<'a>(
+fn torch_script(file: &MappedFile) -> CheckpointError {
+    CheckpointError::NotWeights {
+        path: file.path().to_path_buf(),
+        found: "is a TorchScript program".into(),
+        remedy: "Save the model's state_dict() instead",
+    }
+}
+
+fn read_pickle<'a>(
     file: &'a MappedFile,
     entries: &Entries,
     root: &str,
@@ -132,7 +132,7 @@ fn pickle<'a>(
     if entry.is_some_and(|entry| entry.crc != crc.sum()) {
         return Err(file.damaged(format!("its `{name}` does not have its checksum")));
     }
-    pickle_machine::read(bytes).map_err(|error| match error {
+    pickle::read(bytes).map_err(|error| match error {
         PickleError::Malformed(found) => file.damaged(format!("its `{name}` {found}")),
         PickleError::Refused(global) => CheckpointError::Refused {
             path: file.path().to_path_buf(),

@@ -9,8 +9,9 @@ use std::io::Read;
 use hf_hub::Cache;
 use hf_hub::api::sync::{Api, ApiBuilder};
 
-use super::cache::is_safe_name;
+use super::address::{is_loopback, join, origin};
 use super::error::HubError;
+use super::headers::{Headers, Metadata, content_range, number, printable, said};
 use super::settings::{HubSettings, Token};
 
 const MAX_REDIRECTS: usize = 8;
@@ -34,15 +35,10 @@ pub(super) enum Failure {
     Fatal(Box<HubError>),
 }
 
-/// What the hub knows of a file before any of its bytes have come.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Metadata {
-    /// The commit the revision means now.
-    pub(super) commit: String,
-    /// Names the content: the sha256 of large files.
-    pub(super) etag: Option<String>,
-    /// Length of the content, where the hub tells it apart from the transfer.
-    pub(super) linked_size: Option<u64>,
+impl From<HubError> for Failure {
+    fn from(error: HubError) -> Self {
+        Failure::Fatal(Box::new(error))
+    }
 }
 
 /// The hub's answer to the question for a file.
@@ -68,8 +64,15 @@ pub(super) enum Answer {
 /// Where the content is to be read.
 pub(super) struct Pending {
     url: String,
-    /// The answer already under way, if the hub sends the content itself.
-    reply: Option<Reply>,
+    /// The content already under way, if the hub sends it itself.
+    begun: Option<Content>,
+}
+
+impl Pending {
+    /// Length of the file, if its content is already under way and the answer told.
+    pub(super) fn size(&self) -> Option<u64> {
+        self.begun.as_ref().and_then(|content| content.size)
+    }
 }
 
 /// Content from some offset on.
@@ -87,18 +90,14 @@ struct Reply {
     reader: Box<dyn Read>,
 }
 
-#[derive(Default)]
-struct Headers {
-    location: Option<String>,
-    commit: Option<String>,
-    linked_etag: Option<String>,
-    linked_size: Option<String>,
-    etag: Option<String>,
-    length: Option<String>,
-    range: Option<String>,
-    kind: Option<String>,
-    error_code: Option<String>,
-    error_message: Option<String>,
+impl Reply {
+    fn whole(self) -> Content {
+        Content {
+            start: 0,
+            size: number(self.headers.length.as_deref()),
+            reader: self.reader,
+        }
+    }
 }
 
 impl<'a> Client<'a> {
@@ -138,17 +137,18 @@ impl<'a> Client<'a> {
                 200 => {
                     seen.keep_first(&reply.headers);
                     let metadata = seen.metadata(&asked)?;
-                    let reply = Some(reply);
-                    return Ok(Answer::File(metadata, Pending { url, reply }));
+                    let begun = Some(reply.whole());
+                    return Ok(Answer::File(metadata, Pending { url, begun }));
                 }
                 301 | 302 | 303 | 307 | 308 => {
                     seen.keep_first(&reply.headers);
                     let location = reply.headers.location.as_deref().unwrap_or_default();
                     url = join(&url, location)
                         .ok_or_else(|| not_a_hub(&asked, "a redirect led nowhere".to_owned()))?;
-                    if origin(&url) != self.origin {
+                    // Before the commit is known the hub itself is elsewhere, as from http to https.
+                    if origin(&url) != self.origin && seen.commit.is_some() {
                         let metadata = seen.metadata(&asked)?;
-                        return Ok(Answer::File(metadata, Pending { url, reply: None }));
+                        return Ok(Answer::File(metadata, Pending { url, begun: None }));
                     }
                 }
                 404 | 410 => {
@@ -164,24 +164,14 @@ impl<'a> Client<'a> {
 
     /// The content from byte `offset` on, or from an earlier one if the server wants it so.
     pub(super) fn content(&self, pending: Pending, offset: u64) -> Result<Content, Failure> {
-        if let (Some(reply), 0) = (pending.reply, offset) {
-            return Ok(Content {
-                start: 0,
-                size: number(reply.headers.length.as_deref()),
-                reader: reply.reader,
-            });
+        if let (Some(begun), 0) = (pending.begun, offset) {
+            return Ok(begun);
         }
         let mut url = pending.url;
         for _ in 0..MAX_REDIRECTS {
             let reply = self.get(&url, offset)?;
             match reply.status {
-                200 => {
-                    return Ok(Content {
-                        start: 0,
-                        size: number(reply.headers.length.as_deref()),
-                        reader: reply.reader,
-                    });
-                }
+                200 => return Ok(reply.whole()),
                 206 => {
                     let range = reply.headers.range.as_deref().unwrap_or_default();
                     return match content_range(range) {
@@ -227,8 +217,11 @@ impl<'a> Client<'a> {
             request = request.header("Range", format!("bytes={offset}-"));
         }
         let settings = self.settings;
-        let response = request
-            .config()
+        let mut config = request.config();
+        if is_loopback(url) {
+            config = config.proxy(None);
+        }
+        let response = config
             .max_redirects(0)
             .http_status_as_error(false)
             // A compressed transfer has another length than the file.
@@ -240,11 +233,10 @@ impl<'a> Client<'a> {
             .build()
             .call()
             .map_err(|error| {
-                let cause = format!("{}: {error}", origin(url));
                 if self.was_reached.get() {
-                    Failure::Transient(cause)
+                    Failure::Transient(format!("{}: {error}", origin(url)))
                 } else {
-                    Failure::Unreachable(cause)
+                    Failure::Unreachable(error.to_string())
                 }
             })?;
         self.was_reached.set(true);
@@ -272,54 +264,7 @@ impl<'a> Client<'a> {
     }
 }
 
-impl Headers {
-    /// The first answer in a chain of redirects is the hub's own: what it says counts.
-    fn keep_first(&mut self, later: &Headers) {
-        let keep = |first: &mut Option<String>, later: &Option<String>| {
-            if first.is_none() {
-                first.clone_from(later);
-            }
-        };
-        keep(&mut self.commit, &later.commit);
-        keep(&mut self.linked_etag, &later.linked_etag);
-        keep(&mut self.linked_size, &later.linked_size);
-        keep(&mut self.etag, &later.etag);
-        keep(&mut self.kind, &later.kind);
-    }
-
-    fn metadata(&self, url: &str) -> Result<Metadata, Failure> {
-        let commit = self.commit.as_deref().ok_or_else(|| {
-            let kind = self.kind.as_deref().unwrap_or("of no stated type");
-            not_a_hub(
-                url,
-                format!(
-                    "its answer ({}) has no X-Repo-Commit header",
-                    printable(kind)
-                ),
-            )
-        })?;
-        let named = |what: &str, name: &str| {
-            if is_safe_name(name) {
-                Ok(name.to_owned())
-            } else {
-                let what = format!("its {what} is `{}`", printable(name));
-                Err(not_a_hub(url, what))
-            }
-        };
-        Ok(Metadata {
-            commit: named("X-Repo-Commit", commit)?,
-            etag: self
-                .linked_etag
-                .as_deref()
-                .or(self.etag.as_deref())
-                .map(|etag| named("ETag", bare_etag(etag)))
-                .transpose()?,
-            linked_size: number(self.linked_size.as_deref()),
-        })
-    }
-}
-
-fn not_a_hub(url: &str, what: String) -> Failure {
+pub(super) fn not_a_hub(url: &str, what: String) -> Failure {
     Failure::Fatal(Box::new(HubError::NotAHub {
         url: url.to_owned(),
         what,
@@ -332,153 +277,5 @@ fn status_failure(url: &str, status: u16, said: &str) -> Failure {
             Failure::Transient(format!("{url} answered with status {status}{said}"))
         }
         _ => not_a_hub(url, format!("it answered with status {status}{said}")),
-    }
-}
-
-/// What the hub said, as a clause to append to an error.
-fn said(message: Option<&str>) -> String {
-    message.map_or_else(String::new, |m| format!(": {}", printable(m)))
-}
-
-/// Foreign text without control characters, and not too much of it.
-fn printable(text: &str) -> String {
-    text.chars().filter(|c| !c.is_control()).take(200).collect()
-}
-
-fn number(text: Option<&str>) -> Option<u64> {
-    text?.trim().parse().ok()
-}
-
-/// `W/"abc"` → `abc`.
-fn bare_etag(etag: &str) -> &str {
-    let etag = etag.trim();
-    etag.strip_prefix("W/").unwrap_or(etag).trim_matches('"')
-}
-
-/// `bytes 10-19/20` → 10 and 20; `*` for the size → no size.
-fn content_range(range: &str) -> Option<(u64, Option<u64>)> {
-    let (range, size) = range.trim().strip_prefix("bytes ")?.split_once('/')?;
-    let (start, _) = range.split_once('-')?;
-    Some((start.trim().parse().ok()?, number(Some(size))))
-}
-
-/// Scheme, host and port: what a token belongs to.
-fn origin(url: &str) -> String {
-    let after_scheme = url.find("://").map_or(0, |at| at + 3);
-    let end = url
-        .get(after_scheme..)
-        .and_then(|rest| rest.find(['/', '?', '#']))
-        .map_or(url.len(), |at| after_scheme + at);
-    url.get(..end).unwrap_or(url).to_ascii_lowercase()
-}
-
-/// The address a `Location` header means, seen from `base`.
-fn join(base: &str, location: &str) -> Option<String> {
-    let location = location.trim();
-    if location.is_empty() {
-        return None;
-    }
-    if location.starts_with("http://") || location.starts_with("https://") {
-        return Some(location.to_owned());
-    }
-    if let Some(rest) = location.strip_prefix("//") {
-        let (scheme, _) = base.split_once("://")?;
-        return Some(format!("{scheme}://{rest}"));
-    }
-    if location.starts_with('/') {
-        return Some(format!("{}{location}", origin(base)));
-    }
-    if location.contains("://") {
-        return None;
-    }
-    let path = base.split(['?', '#']).next().unwrap_or(base);
-    let folder = path.rfind('/').and_then(|at| path.get(..=at))?;
-    Some(format!("{folder}{location}"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn redirects_are_joined() {
-        let base = "https://Hub.org:8/a/b?q=/x";
-        let joined = |location| join(base, location);
-        assert_eq!(
-            joined("http://cdn/x?s=1").as_deref(),
-            Some("http://cdn/x?s=1")
-        );
-        assert_eq!(joined("//cdn/x").as_deref(), Some("https://cdn/x"));
-        assert_eq!(joined("/x").as_deref(), Some("https://hub.org:8/x"));
-        assert_eq!(joined("c").as_deref(), Some("https://Hub.org:8/a/c"));
-        assert_eq!(joined(""), None);
-        assert_eq!(joined("file:///etc/passwd"), None);
-    }
-
-    #[test]
-    fn a_token_belongs_to_scheme_host_and_port() {
-        assert_eq!(origin("https://Hub.org/a/b"), "https://hub.org");
-        assert_eq!(origin("https://hub.org"), "https://hub.org");
-        assert_ne!(origin("https://hub.org/a"), origin("http://hub.org/a"));
-        assert_ne!(origin("https://hub.org/a"), origin("https://hub.org:8/a"));
-        assert_ne!(
-            origin("https://hub.org/a"),
-            origin("https://hub.org.evil/a")
-        );
-    }
-
-    #[test]
-    fn headers_are_read() {
-        assert_eq!(bare_etag("\"abc\""), "abc");
-        assert_eq!(bare_etag("W/\"abc\""), "abc");
-        assert_eq!(content_range("bytes 10-19/20"), Some((10, Some(20))));
-        assert_eq!(content_range("bytes 10-19/*"), Some((10, None)));
-        assert_eq!(content_range("bytes */20"), None);
-        assert_eq!(content_range("10-19/20"), None);
-        assert_eq!(printable("a\u{1b}[31m\nb"), "a[31mb");
-    }
-
-    #[test]
-    fn the_hubs_own_answer_counts() {
-        let mut seen = Headers {
-            commit: Some("c1".to_owned()),
-            linked_etag: Some("\"linked\"".to_owned()),
-            linked_size: Some("12".to_owned()),
-            ..Headers::default()
-        };
-        seen.keep_first(&Headers {
-            commit: Some("c2".to_owned()),
-            etag: Some("\"storage\"".to_owned()),
-            ..Headers::default()
-        });
-        let metadata = seen.metadata("u").ok();
-        assert_eq!(
-            metadata,
-            Some(Metadata {
-                commit: "c1".to_owned(),
-                etag: Some("linked".to_owned()),
-                linked_size: Some(12)
-            })
-        );
-    }
-
-    #[test]
-    fn names_that_lead_out_of_the_cache_are_refused() {
-        for etag in ["\"../../x\"", "/etc/passwd", "\"\"", "\"..\""] {
-            let headers = Headers {
-                commit: Some("c".to_owned()),
-                etag: Some(etag.to_owned()),
-                ..Headers::default()
-            };
-            assert!(
-                matches!(headers.metadata("u"), Err(Failure::Fatal(_))),
-                "{etag}"
-            );
-        }
-        let headers = Headers {
-            commit: Some("../c".to_owned()),
-            ..Headers::default()
-        };
-        assert!(matches!(headers.metadata("u"), Err(Failure::Fatal(_))));
     }
 }

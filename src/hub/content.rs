@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::{BufReader, Read, Seek, SeekFrom};
+use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::path::Path;
 
 use serde::Deserialize;
@@ -17,6 +17,11 @@ const MAX_JSON: u64 = 64 << 20;
 const MAX_HEADER: u64 = 100_000_000;
 /// A zip archive ends in a record of 22 bytes and a comment of at most 65,535.
 const ZIP_END: u64 = 22 + 65_535;
+
+/// A JSON file to parse, of which no more is read than a JSON file of a checkpoint can have.
+pub(super) fn open_json(path: &Path) -> io::Result<impl Read> {
+    Ok(BufReader::new(File::open(path)?.take(MAX_JSON)))
+}
 
 /// Bytes of the file, or what is wrong with it.
 pub(super) fn check(path: &Path, name: &str) -> Result<u64, String> {
@@ -79,7 +84,7 @@ struct Entry {
 }
 
 fn check_safetensors(mut file: File, bytes: u64) -> Result<(), String> {
-    let unreadable = |e: std::io::Error| format!("it cannot be read ({e})");
+    let unreadable = |e: io::Error| format!("it cannot be read ({e})");
     let mut length = [0; 8];
     if bytes < 8 {
         return Err(format!("{bytes} bytes are too few for a safetensors file"));

@@ -4,29 +4,23 @@
 //! there, length, sha256 and content are checked, and only then is it renamed to `blobs/ETAG` and
 //! linked into the snapshot. The branch's ref is written last, when the whole snapshot is there.
 
-use std::fs::{self, File};
-use std::io::{self, Read, Write};
+use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
+use super::DownloadProgress;
 use super::cache::{CachedRepo, is_commit};
-use super::client::{Answer, Client, Content, Failure, Metadata, Pending};
-use super::digest::{is_sha256, mismatch, published_hub_digest, sha256_file};
+use super::checks::Checks;
+use super::client::{Answer, Client, Failure, Pending};
+use super::digest::{is_sha256, published_hub_digest};
 use super::error::HubError;
+use super::headers::Metadata;
 use super::lock::{self, BlobLock};
 use super::settings::HubSettings;
-use super::snapshot::{CONFIG, VOCABULARY, WEIGHTS, shards};
-use super::{DownloadProgress, content};
+use super::snapshot::{CONFIG, VOCABULARY, WEIGHTS, is_esm, model_type, shards};
+use super::transfer::{Attempts, Transfer};
 
 /// How often a branch may move while it is downloaded.
 const MAX_MOVES: usize = 3;
-const BUFFER: usize = 1 << 18;
-
-const FROM_THE_HUB: &str = "by what the hub says of it";
-const FROM_THE_PUBLICATION: &str = "by the digest published for this revision";
-const REMOVED: &str = "It has been removed from the cache. Run the same command again; if this \
-                       repeats, a proxy or mirror between here and the hub changes files: use \
-                       another network or HF_ENDPOINT";
 
 /// A repository at a revision, to be brought into the cache.
 pub(super) struct Wanted<'a> {
@@ -34,6 +28,8 @@ pub(super) struct Wanted<'a> {
     pub(super) model: String,
     pub(super) repo: &'a str,
     pub(super) revision: &'a str,
+    /// Why the cache does not do.
+    pub(super) state: String,
     /// The revision as it was asked for, if it was.
     pub(super) asked_revision: Option<&'a str>,
 }
@@ -138,10 +134,8 @@ impl Download<'_> {
 
     /// A language model of another kind is refused before its weights are downloaded.
     fn check_model_type(&self, config: &Path) -> Result<(), HubError> {
-        let text = fs::read(config).map_err(HubError::io("read", config))?;
-        let config: serde_json::Value = serde_json::from_slice(&text).unwrap_or_default();
-        match config.get("model_type").and_then(|kind| kind.as_str()) {
-            Some(kind) if kind != "esm" => Err(HubError::NotEsm {
+        match model_type(config) {
+            Some(kind) if !is_esm(&kind) => Err(HubError::NotEsm {
                 repo: self.wanted.repo.to_owned(),
                 found: kind.chars().take(100).collect(),
             }),
@@ -206,7 +200,7 @@ impl Download<'_> {
         let checks = Checks {
             name,
             file: self.describe(name),
-            size: metadata.linked_size,
+            size: metadata.linked_size.or(pending.size()),
             sha256,
             published: published_hub_digest(self.wanted.repo, &metadata.commit, name),
         };
@@ -229,7 +223,12 @@ impl Download<'_> {
             },
             _ => pending,
         };
-        let was_resumed = self.transfer(name, pending, &part, &checks, attempts)?;
+        let transfer = Transfer {
+            client: self.client,
+            checks: &checks,
+            progress: self.progress,
+        };
+        let was_resumed = transfer.run(pending, &part, attempts)?;
         match checks.run(&part)? {
             Ok(found) => {
                 let etag = metadata.etag.as_deref().unwrap_or(&found);
@@ -318,113 +317,26 @@ impl Download<'_> {
         }
     }
 
-    /// Appends to the part until the file is whole; whether it began with an earlier part.
-    fn transfer(
-        &self,
-        name: &str,
-        pending: Pending,
-        part: &Path,
-        checks: &Checks<'_>,
-        attempts: &mut Attempts,
-    ) -> Result<bool, Trouble> {
-        let mut file = File::options()
-            .create(true)
-            .append(true)
-            .open(part)
-            .map_err(HubError::io("write", part))?;
-        let mut offset = file.metadata().map_err(HubError::io("read", part))?.len();
-        if checks.size.is_some_and(|size| size == offset) {
-            return Ok(true);
-        }
-        if checks.size.is_some_and(|size| size < offset) {
-            file.set_len(0).map_err(HubError::io("write", part))?;
-            offset = 0;
-        }
-        let had_bytes = offset > 0;
-        let Content {
-            start,
-            size,
-            mut reader,
-        } = match self.client.content(pending, offset) {
-            Err(Failure::Transient(cause)) if had_bytes && checks.size.is_none() => {
-                // Without a known size the part may be longer than the file: only a new start tells.
-                file.set_len(0).map_err(HubError::io("write", part))?;
-                return Err(Trouble::Failure(Failure::Transient(cause)));
-            }
-            other => other?,
-        };
-        if let (Some(announced), Some(expected)) = (size, checks.size)
-            && announced != expected
-        {
-            return Err(Trouble::Failure(Failure::Transient(format!(
-                "{announced} bytes were announced where the hub says {expected} (a page of a proxy \
-                 or network in the file's place?)"
-            ))));
-        }
-        if start < offset {
-            file.set_len(start).map_err(HubError::io("write", part))?;
-            offset = start;
-        }
-        let size = checks.size.or(size);
-        if let Some(size) = size {
-            check_space(name, part, size.saturating_sub(offset))?;
-        }
-        self.progress.start(name, size);
-        self.progress.advance(offset);
-        let result = self.copy(&mut *reader, &mut file, part, &mut offset, size);
-        self.progress.finish();
-        attempts.reached(offset);
-        result?;
-        match size {
-            Some(size) if offset < size => Err(Trouble::Failure(Failure::Transient(format!(
-                "the connection ended after {offset} of {size} bytes"
-            )))),
-            _ => {
-                file.sync_all().map_err(HubError::io("write", part))?;
-                Ok(had_bytes && start > 0)
-            }
-        }
-    }
-
-    /// Copies until the reader ends, or one buffer beyond the size the file should have.
-    fn copy(
-        &self,
-        reader: &mut dyn Read,
-        file: &mut File,
-        part: &Path,
-        offset: &mut u64,
-        size: Option<u64>,
-    ) -> Result<(), Trouble> {
-        let mut buffer = vec![0; BUFFER];
-        while size.is_none_or(|size| *offset <= size) {
-            let read = match reader.read(&mut buffer) {
-                Ok(0) => break,
-                Ok(read) => read,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => {
-                    return Err(Trouble::Failure(Failure::Transient(format!(
-                        "the connection broke off after {offset} bytes ({error})"
-                    ))));
-                }
-            };
-            file.write_all(buffer.get(..read).unwrap_or_default())
-                .map_err(HubError::io("write", part))?;
-            *offset += read as u64;
-            self.progress.advance(read as u64);
-        }
-        Ok(())
-    }
-
     fn describe(&self, name: &str) -> String {
         format!("{name} of {}", self.wanted.repo)
     }
 
     fn unreachable(&self, cause: String) -> HubError {
+        let endpoint = self.settings.endpoint.clone();
+        let model = self.wanted.model.clone();
+        if cause.contains("certificate") {
+            return HubError::Certificate {
+                endpoint,
+                model,
+                cause,
+            };
+        }
         HubError::Unreachable {
-            endpoint: self.settings.endpoint.clone(),
-            model: self.wanted.model.clone(),
+            endpoint,
+            model,
             revision: self.wanted.asked_revision.map(str::to_owned),
             cause,
+            state: self.wanted.state.clone(),
         }
     }
 
@@ -451,8 +363,10 @@ impl Download<'_> {
             cause,
             attempts: attempts.failed,
             kept: match attempts.furthest {
-                0 => String::new(),
-                bytes => format!("{bytes} bytes are kept for the next attempt."),
+                0 => "Run the same command again later".to_owned(),
+                bytes => format!(
+                    "{bytes} bytes are kept: the same command, run later, goes on from there"
+                ),
             },
         }
     }
@@ -480,134 +394,5 @@ impl From<HubError> for Trouble {
 impl From<Failure> for Trouble {
     fn from(failure: Failure) -> Self {
         Trouble::Failure(failure)
-    }
-}
-
-/// Failures in a row; a transfer that got further than ever before starts counting anew.
-struct Attempts {
-    retries: u32,
-    first_wait: Duration,
-    failed: u32,
-    furthest: u64,
-}
-
-impl Attempts {
-    fn new(settings: &HubSettings) -> Self {
-        Attempts {
-            retries: settings.retries,
-            first_wait: settings.retry_wait,
-            failed: 0,
-            furthest: 0,
-        }
-    }
-
-    fn reached(&mut self, offset: u64) {
-        if offset > self.furthest {
-            self.furthest = offset;
-            self.failed = 0;
-        }
-    }
-
-    /// How long to wait before the next attempt, if there is to be one.
-    fn next_wait(&mut self) -> Option<Duration> {
-        self.failed += 1;
-        (self.failed <= self.retries).then(|| self.first_wait * (1 << (self.failed - 1).min(4)))
-    }
-}
-
-/// What a file must be.
-struct Checks<'a> {
-    name: &'a str,
-    /// The file and its repository, for errors.
-    file: String,
-    size: Option<u64>,
-    sha256: Option<&'a str>,
-    published: Option<(&'static str, Option<u64>)>,
-}
-
-impl Checks<'_> {
-    /// Reads the whole file; its sha256, or in what it is not the published one.
-    fn run(&self, path: &Path) -> Result<Result<String, HubError>, HubError> {
-        let (found, bytes) = sha256_file(path).map_err(HubError::io("read", path))?;
-        let sha256 = self.sha256.unwrap_or(&found);
-        let by_hub = mismatch((sha256, self.size), (&found, bytes)).map(|m| (FROM_THE_HUB, m));
-        let by_publication = self.published.and_then(|published| {
-            mismatch(published, (&found, bytes)).map(|m| (FROM_THE_PUBLICATION, m))
-        });
-        if let Some((source_of_truth, (expected, found))) = by_publication.or(by_hub) {
-            return Ok(Err(HubError::Digest {
-                file: self.file.clone(),
-                source_of_truth,
-                expected,
-                found,
-                consequence: REMOVED,
-            }));
-        }
-        // A digest that fits says more than a look at the ends.
-        if self.sha256.is_none()
-            && let Err(what) = content::check(path, self.name)
-        {
-            return Ok(Err(HubError::Content {
-                file: self.file.clone(),
-                what,
-                consequence: REMOVED,
-            }));
-        }
-        Ok(Ok(found))
-    }
-}
-
-/// An early word on a disk that is too small; one that cannot tell its size is tried.
-fn check_space(name: &str, part: &Path, needed: u64) -> Result<(), HubError> {
-    let folder = part.parent().unwrap_or(part);
-    match rustix::fs::statvfs(folder) {
-        Ok(disk) if disk.f_blocks > 0 => {
-            let free = disk.f_bavail.saturating_mul(disk.f_frsize);
-            if free < needed {
-                return Err(HubError::NoSpace {
-                    file: name.to_owned(),
-                    needed,
-                    free,
-                    folder: folder.to_path_buf(),
-                });
-            }
-            Ok(())
-        }
-        _ => Ok(()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn waits_double_and_progress_starts_them_anew() {
-        let mut settings = HubSettings::new("/c");
-        settings.retries = 6;
-        settings.retry_wait = Duration::from_secs(1);
-        let mut attempts = Attempts::new(&settings);
-        let seconds: Vec<_> = std::iter::from_fn(|| attempts.next_wait())
-            .map(|wait| wait.as_secs())
-            .collect();
-        assert_eq!(seconds, [1, 2, 4, 8, 16, 16]);
-        attempts.reached(10);
-        assert_eq!(attempts.next_wait(), Some(Duration::from_secs(1)));
-        attempts.reached(10);
-        assert_eq!(attempts.next_wait(), Some(Duration::from_secs(2)));
-    }
-
-    #[test]
-    fn a_disk_that_is_too_small_is_named_before_the_transfer() {
-        let folder = tempfile::tempdir().unwrap();
-        let part = folder.path().join("x.incomplete");
-        check_space("x", &part, 1).unwrap();
-        assert!(matches!(
-            check_space("x", &part, u64::MAX),
-            Err(HubError::NoSpace {
-                needed: u64::MAX,
-                ..
-            })
-        ));
     }
 }

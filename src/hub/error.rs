@@ -91,8 +91,8 @@ pub enum HubError {
 
     /// The hub's host cannot be reached.
     #[error(
-        "{endpoint} cannot be reached ({cause}), and {model} is not complete in the cache or was to \
-         be refreshed. {} If this machine has network, check the proxy variables and HF_ENDPOINT",
+        "{endpoint} cannot be reached ({cause}), and {model} is wanted from there: {state}. {} If \
+         this machine has network, check the proxy variables and HF_ENDPOINT",
         elsewhere(.model, .revision)
     )]
     Unreachable {
@@ -104,6 +104,41 @@ pub enum HubError {
         revision: Option<String>,
         /// What the attempt ended with.
         cause: String,
+        /// Why the cache does not do.
+        state: String,
+    },
+
+    /// The hub's certificate is signed by no public authority.
+    #[error(
+        "the certificate of {endpoint} is not trusted ({cause}): it seems that a proxy of this \
+         network answers in its place. Download {model} on another network, or with a tool that \
+         knows the network's own authority (`hf download`), into the same HF_HOME"
+    )]
+    Certificate {
+        /// The hub's address.
+        endpoint: String,
+        /// The model as it is given to `--model`.
+        model: String,
+        /// What is wrong with the certificate.
+        cause: String,
+    },
+
+    /// The cache lacks something of the model and cannot be written.
+    #[error(
+        "{model} is not complete in the cache {} ({state}), and the cache cannot be written \
+         ({source}). Set HF_HOME to a folder of yours, or have `esm-embed fetch {model}` run by \
+         someone who may write there",
+        .cache.display()
+    )]
+    ReadOnlyCache {
+        /// The model as it is given to `--model`.
+        model: String,
+        /// The cache folder.
+        cache: PathBuf,
+        /// Why the cache does not do.
+        state: String,
+        /// What the system answered.
+        source: io::Error,
     },
 
     /// 401 or 403.
@@ -177,7 +212,7 @@ pub enum HubError {
     /// A failure that stayed after all retries.
     #[error(
         "{file} of {repo} could not be downloaded: {cause}, {attempts} times without getting \
-         further. {kept} Run the same command again later; it goes on where this one stopped"
+         further. {kept}"
     )]
     GaveUp {
         /// `organisation/name`.
@@ -188,7 +223,7 @@ pub enum HubError {
         cause: String,
         /// How often in a row.
         attempts: u32,
-        /// How much of the file is kept.
+        /// How much of the file is kept, and how to go on.
         kept: String,
     },
 
@@ -321,9 +356,7 @@ fn token_remedy(with_token: bool) -> &'static str {
 fn io_remedy(error: &io::Error) -> &'static str {
     match error.kind() {
         io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
-            "The cache cannot be written: set HF_HOME to a folder of yours, or have the model \
-             fetched by someone who may write there (a complete model in a read-only cache is used \
-             as it is)"
+            "Set HF_HOME to a folder of yours, or have the permissions changed by its owner"
         }
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
             "Free some space, or set HF_HOME to a folder on a larger disk; the download goes on \

@@ -17,17 +17,21 @@
 //! `download` renames a file before anything can be checked, knows no time limit, sends the token to
 //! the storage host and gives up after five seconds when another process downloads.
 
+mod address;
 mod cache;
+mod checks;
 mod client;
 mod content;
 mod digest;
 mod download;
 mod error;
+mod headers;
 mod known;
 mod lock;
 mod report;
 mod settings;
 mod snapshot;
+mod transfer;
 
 use std::path::{Path, PathBuf};
 
@@ -150,7 +154,10 @@ impl Hub {
                 Ok(local)
             }
             (Look::Found(_), Some(repo)) => {
-                let state = "it was to be refreshed".to_owned();
+                let state =
+                    "a refresh was asked for (the cached copy is complete, and `run` uses it \
+                             without network)"
+                        .to_owned();
                 self.download(model, repo, revision, state, progress)
             }
             (Look::Lacking { repo, state }, _) => {
@@ -217,9 +224,11 @@ impl Hub {
             model: model.to_string(),
             repo,
             revision: revision.unwrap_or(DEFAULT_REVISION),
+            state,
             asked_revision: revision,
         };
-        let commit = download::snapshot(&self.settings, &wanted, progress)?;
+        let commit = download::snapshot(&self.settings, &wanted, progress)
+            .map_err(|error| self.with_state(error, &wanted))?;
         let path = CachedRepo::new(&self.settings.cache, repo, wanted.revision).snapshot(&commit);
         let bytes = match snapshot::inspect(&path) {
             Snapshot::Complete { bytes, .. } => bytes,
@@ -231,6 +240,26 @@ impl Hub {
             revision: Some(commit),
             bytes,
         })
+    }
+}
+
+impl Hub {
+    /// A cache that cannot be written matters because of what it lacks: both belong in the error.
+    fn with_state(&self, error: HubError, wanted: &download::Wanted<'_>) -> HubError {
+        use std::io::ErrorKind::{PermissionDenied, ReadOnlyFilesystem};
+        match error {
+            HubError::Io { source, .. }
+                if matches!(source.kind(), PermissionDenied | ReadOnlyFilesystem) =>
+            {
+                HubError::ReadOnlyCache {
+                    model: wanted.model.clone(),
+                    cache: self.settings.cache.clone(),
+                    state: wanted.state.clone(),
+                    source,
+                }
+            }
+            other => other,
+        }
     }
 }
 
@@ -273,4 +302,32 @@ fn local_path(path: &Path, revision: &str) -> Result<LocalModel, HubError> {
         }
     }
     Ok(local)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cache_that_cannot_be_written_is_named_with_what_it_lacks() {
+        let hub = Hub::new(HubSettings::new("/c")).unwrap();
+        let wanted = download::Wanted {
+            model: "8M".to_owned(),
+            repo: "o/n",
+            revision: "main",
+            state: "config.json is missing".to_owned(),
+            asked_revision: None,
+        };
+        let error = HubError::Io {
+            action: "lock",
+            path: PathBuf::from("/c/.locks"),
+            source: std::io::ErrorKind::ReadOnlyFilesystem.into(),
+        };
+        assert_eq!(
+            hub.with_state(error, &wanted).to_string(),
+            "8M is not complete in the cache /c (config.json is missing), and the cache cannot be \
+             written (read-only filesystem or storage medium). Set HF_HOME to a folder of yours, or \
+             have `esm-embed fetch 8M` run by someone who may write there"
+        );
+    }
 }

@@ -79,10 +79,7 @@ impl Hub {
 }
 
 fn is_esm(config: &Path) -> bool {
-    std::fs::read(config)
-        .ok()
-        .and_then(|text| serde_json::from_slice::<serde_json::Value>(&text).ok())
-        .is_some_and(|config| config.get("model_type").is_some_and(|kind| kind == "esm"))
+    snapshot::model_type(config).is_some_and(|kind| snapshot::is_esm(&kind))
 }
 
 /// Bytes in a folder of blobs, and how many of them belong to unfinished downloads.

@@ -1,8 +1,6 @@
 //! What a snapshot of a repository must hold, and whether a folder holds it.
 
 use std::collections::{BTreeSet, HashMap};
-use std::fs::File;
-use std::io::BufReader;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -45,9 +43,9 @@ struct Index {
 ///
 /// A name with a separator or a leading dot could lead out of the snapshot and is refused.
 pub(super) fn shards(index: &Path) -> Result<Vec<String>, String> {
-    let file = File::open(index).map_err(|e| format!("it cannot be opened ({e})"))?;
-    let index: Index = serde_json::from_reader(BufReader::new(file))
-        .map_err(|e| format!("it is not an index of shards ({e})"))?;
+    let json = content::open_json(index).map_err(|e| format!("it cannot be opened ({e})"))?;
+    let index: Index =
+        serde_json::from_reader(json).map_err(|e| format!("it is not an index of shards ({e})"))?;
     let names: BTreeSet<String> = index.weight_map.into_values().collect();
     if names.is_empty() || names.len() > MAX_SHARDS {
         return Err(format!("it names {} shards", names.len()));
@@ -56,6 +54,21 @@ pub(super) fn shards(index: &Path) -> Result<Vec<String>, String> {
         Some(bad) => Err(format!("it names a shard `{}`", bad.escape_debug())),
         None => Ok(names.into_iter().collect()),
     }
+}
+
+/// `model_type` of a `config.json`, if it can be read and says one.
+pub(super) fn model_type(config: &Path) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Config {
+        model_type: Option<String>,
+    }
+    let json = content::open_json(config).ok()?;
+    serde_json::from_reader::<_, Config>(json).ok()?.model_type
+}
+
+/// Whether a `model_type` is one that this program reads: Hugging Face's or NVIDIA's.
+pub(super) fn is_esm(model_type: &str) -> bool {
+    matches!(model_type, "esm" | "nv_esm")
 }
 
 fn is_plain_name(name: &str) -> bool {

@@ -2,8 +2,8 @@
 //!
 //! x is `[T, K]` row-major, W is `[N, K]` as checkpoints store it, y is `[T, N]`. At load W is
 //! cut into panels of tile width, each stored `[K][width]`, so that the inner loop streams it.
-//! K is walked in fixed blocks and every output element has one accumulator, kept in y between
-//! blocks: the order of additions is k = 0, 1, 2, … whatever T is.
+//! K is walked in fixed blocks of 256: a block is summed in one accumulator, k ascending, and
+//! blocks are added up in order in y. The order of additions is the same whatever T is.
 
 use super::math;
 use super::scratch;
@@ -446,13 +446,6 @@ impl Tile<'_> {
         // SAFETY: the caller's.
         unsafe {
             let mut acc = [[S::splat(0.0); tile::VECTORS]; M];
-            if !self.first {
-                for (i, row) in acc.iter_mut().enumerate() {
-                    for (j, v) in row.iter_mut().enumerate() {
-                        *v = S::load(out.add(i * stride + j * S::LANES));
-                    }
-                }
-            }
             let width = tile::width::<S>();
             tile::accumulate::<S, M, { tile::VECTORS }>(
                 self.depth, self.a, M, self.b, width, &mut acc,
@@ -461,6 +454,9 @@ impl Tile<'_> {
                 for (j, v) in row.iter().enumerate() {
                     let at = i * stride + j * S::LANES;
                     let mut y = *v;
+                    if !self.first {
+                        y = S::add(S::load(out.add(at)), y);
+                    }
                     if self.last {
                         y = S::add(y, S::load(self.bias.add(j * S::LANES)));
                         y = match self.epilogue {

@@ -1,5 +1,6 @@
 //! What can go wrong with an output folder, each with its remedy.
 
+use super::layout::PARTIAL;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -162,7 +163,7 @@ pub enum OutputError {
     },
 
     /// The operating system refused something.
-    #[error("{action} {}: {cause}{}", path.display(), remedy(cause))]
+    #[error("{action} {}: {cause}{}", path.display(), remedy(cause, path))]
     Io {
         /// What was being done, such as `writing 5120 bytes to`.
         action: String,
@@ -189,36 +190,39 @@ fn residue_text(residue: Option<u64>) -> String {
     residue.map_or_else(String::new, |residue| format!(", residue {residue}"))
 }
 
-/// What to do about an error of the operating system, as an ending to its message.
-fn remedy(cause: &io::Error) -> &'static str {
+/// What to do about an error of the operating system, and what it left, as an ending to its
+/// message.
+fn remedy(cause: &io::Error, path: &Path) -> String {
     use io::ErrorKind as Kind;
-    match cause.kind() {
-        Kind::StorageFull => {
-            "; the file system is full: make room or choose another one with --out. No file of a \
-             finished run was touched; the work so far stays in .partial"
-        }
+    use rustix::io::Errno;
+    let what = match cause.kind() {
+        Kind::StorageFull => "the file system is full: make room or choose another one with --out",
         Kind::QuotaExceeded => {
-            "; the disk quota is used up: make room or choose another file system with --out. No \
-             file of a finished run was touched; the work so far stays in .partial"
+            "the disk quota is used up: make room or choose another file system with --out"
         }
         Kind::FileTooLarge => {
-            "; the file system or a limit (see `ulimit -f`) allows no larger file: lift the limit \
-             or choose another file system with --out. No file of a finished run was touched; \
-             the work so far stays in .partial"
+            "the file system or a limit (see `ulimit -f`) allows no larger file: lift the limit or \
+             choose another file system with --out"
         }
         Kind::ReadOnlyFilesystem | Kind::PermissionDenied => {
-            ": choose a folder you may write to with --out"
+            "choose a folder you may write to with --out"
         }
-        Kind::NotFound => "; was the output folder moved or removed while the run was going?",
-        _ if cause.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error()) => {
-            "; the disk or the network to it failed: check it or choose another one with --out. \
-             No file of a finished run was touched; the work so far stays in .partial"
+        Kind::NotFound => "was the output folder moved or removed while the run was going?",
+        _ if cause.raw_os_error() == Some(Errno::IO.raw_os_error()) => {
+            "the disk or the network to it failed: check it or choose another one with --out"
         }
-        _ if cause.raw_os_error() == Some(rustix::io::Errno::MFILE.raw_os_error()) => {
-            "; raise the limit on open files (`ulimit -n`) or ask for fewer layers and pools"
+        _ if cause.raw_os_error() == Some(Errno::MFILE.raw_os_error()) => {
+            "raise the limit on open files (`ulimit -n`) or ask for fewer layers and pools"
         }
-        _ => "",
-    }
+        _ => return String::new(),
+    };
+    let in_partial = path.components().any(|part| part.as_os_str() == PARTIAL);
+    let kept = if in_partial {
+        ". No file of a finished run was touched; the work so far stays in .partial"
+    } else {
+        ""
+    };
+    format!("; {what}{kept}")
 }
 
 #[cfg(test)]
@@ -228,10 +232,14 @@ mod tests {
     #[test]
     fn a_full_disk_names_file_amount_and_what_stays() {
         let cause = io::Error::from_raw_os_error(rustix::io::Errno::NOSPC.raw_os_error());
-        let error = OutputError::io("writing 5120 bytes to", Path::new("emb/x.npy"), cause);
+        let error = OutputError::io(
+            "writing 5120 bytes to",
+            Path::new("emb/.partial/x.npy"),
+            cause,
+        );
         assert_eq!(
             error.to_string(),
-            "writing 5120 bytes to emb/x.npy: No space left on device (os error 28); the file \
+            "writing 5120 bytes to emb/.partial/x.npy: No space left on device (os error 28); the file \
              system is full: make room or choose another one with --out. No file of a finished \
              run was touched; the work so far stays in .partial"
         );
@@ -241,8 +249,11 @@ mod tests {
     fn quota_and_input_output_errors_have_a_remedy() {
         for errno in [rustix::io::Errno::DQUOT, rustix::io::Errno::IO] {
             let cause = io::Error::from_raw_os_error(errno.raw_os_error());
-            let text = OutputError::io("syncing", Path::new("emb"), cause).to_string();
+            let text = OutputError::io("syncing", Path::new("emb/.partial"), cause).to_string();
             assert!(text.contains("stays in .partial"), "{text}");
+            let cause = io::Error::from_raw_os_error(errno.raw_os_error());
+            let text = OutputError::io("syncing", Path::new("emb"), cause).to_string();
+            assert!(text.ends_with("with --out"), "{text}");
         }
     }
 

@@ -265,7 +265,7 @@ mod tests {
         assert_eq!(layout.row_bytes(), 640);
         assert_eq!(layout.row_at(0), Some(128));
         assert_eq!(layout.row_at(1_000_000), Some(640_000_128));
-        assert_eq!(layout.row_at(u64::MAX / 640), None);
+        assert_eq!(layout.row_at(u64::MAX / 640 + 1), None);
     }
 
     #[test]

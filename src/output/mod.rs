@@ -64,6 +64,7 @@ mod layout;
 mod ledger;
 mod log;
 mod manifest;
+mod matrix;
 mod name;
 mod npy;
 mod place;

@@ -92,8 +92,7 @@ mod tests {
 
     #[test]
     fn literal_bytes() {
-        let expected = b"\x93NUMPY\x01\x00\x76\x00{'descr': '<f4', 'fortran_order': False, 'shape': (4127, 320), }                                                   \n";
-        assert_eq!(expected.len(), 128);
+        let expected = b"\x93NUMPY\x01\x00\x76\x00{'descr': '<f4', 'fortran_order': False, 'shape': (4127, 320), }                                                     \n";
         assert_eq!(header(OutDtype::F32, 4127, 320), *expected);
         assert!(
             header(OutDtype::F16, 1, 2).starts_with(b"\x93NUMPY\x01\x00v\x00{'descr': '<f2', ")

@@ -2,24 +2,12 @@
 
 use super::disk;
 use super::error::OutputError;
-use super::layout::{Layout, OutDtype, Pool, Residues};
+use super::layout::{Layout, Pool, Residues};
+use super::matrix::{Matrix, make_file};
 use super::npy::{self, HEADER_BYTES};
 use super::place::Place;
-use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-
-/// Values converted and bytes copied at a time.
-const CHUNK: usize = 1 << 18;
-
-/// A matrix whose rows are written by position.
-#[derive(Debug)]
-struct Matrix {
-    name: String,
-    path: PathBuf,
-    file: File,
-}
 
 /// The matrices of a run. All methods take `&self`: writes go to separate bytes.
 #[derive(Debug)]
@@ -270,80 +258,16 @@ impl RowWriter {
     }
 }
 
-impl Matrix {
-    fn write_header(&self, dtype: OutDtype, rows: u64, dim: usize) -> Result<(), OutputError> {
-        self.write_bytes_at(0, &npy::header(dtype, rows, dim as u64))
-    }
-
-    fn write_at(&self, start: u64, values: &[f32], dtype: OutDtype) -> Result<(), OutputError> {
-        let mut at = start;
-        let mut bytes = Vec::with_capacity(values.len().min(CHUNK) * 4);
-        for chunk in values.chunks(CHUNK) {
-            bytes.clear();
-            npy::encode(chunk, dtype, &mut bytes);
-            self.write_bytes_at(at, &bytes)?;
-            at += bytes.len() as u64;
-        }
-        Ok(())
-    }
-
-    fn write_bytes_at(&self, at: u64, bytes: &[u8]) -> Result<(), OutputError> {
-        self.file.write_all_at(bytes, at).map_err(|e| {
-            OutputError::io(
-                format!("writing {} bytes at byte {at} of", bytes.len()),
-                &self.path,
-                e,
-            )
-        })
-    }
-
-    fn copy_within(&self, from: u64, to: u64, bytes: u64) -> Result<(), OutputError> {
-        let mut buffer = vec![0; usize::try_from(bytes).unwrap_or(CHUNK).min(CHUNK)];
-        let mut done = 0;
-        while done < bytes {
-            let count = usize::try_from(bytes - done).unwrap_or(CHUNK).min(CHUNK);
-            let (part, _) = buffer.split_at_mut(count);
-            self.file
-                .read_exact_at(part, from + done)
-                .map_err(|e| OutputError::io(format!("reading {count} bytes of"), &self.path, e))?;
-            self.write_bytes_at(to + done, part)?;
-            done += count as u64;
-        }
-        Ok(())
-    }
-}
-
 fn no_layer(layer: usize) -> OutputError {
     OutputError::NotInLayout {
         what: format!("residue rows of its layer number {layer}"),
     }
 }
 
-/// Makes the file of one record, and its sub-folder when it is the first one there. A file that is
-/// there is of an earlier attempt at the same record and is replaced.
-fn make_file(path: &Path) -> Result<File, OutputError> {
-    let made = match disk::create_new(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            make_parent(path).and_then(|()| disk::create_new(path))
-        }
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            std::fs::remove_file(path).and_then(|()| disk::create_new(path))
-        }
-        result => result,
-    };
-    made.map_err(|e| OutputError::io("making", path, e))
-}
-
-fn make_parent(path: &Path) -> io::Result<()> {
-    match path.parent().map_or(Ok(()), std::fs::create_dir) {
-        // Another thread was first.
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-        result => result,
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::layout::OutDtype;
+    use super::super::matrix::CHUNK;
     use super::*;
 
     fn writer(dir: &Path, residues: Residues, dtype: OutDtype) -> RowWriter {

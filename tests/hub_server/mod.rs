@@ -5,6 +5,8 @@
 
 #![allow(dead_code)]
 
+pub mod bench;
+
 use std::collections::{HashMap, VecDeque};
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
@@ -51,6 +53,8 @@ struct State {
     refusals: HashMap<String, VecDeque<(u16, &'static str)>>,
     faults: HashMap<String, VecDeque<Fault>>,
     required_token: Option<String>,
+    /// After the question for the first, the branch is at the second.
+    moves: VecDeque<(String, String)>,
     requests: Vec<Request>,
 }
 
@@ -110,6 +114,14 @@ impl HubServer {
 
     pub fn set_commit(&self, commit: &str) {
         commit.clone_into(&mut self.state().commit);
+    }
+
+    /// The branch moves to each commit in turn, right after the file was asked for.
+    pub fn move_after(&self, file: &str, commits: &[&str]) {
+        self.state().moves = commits
+            .iter()
+            .map(|commit| (file.to_owned(), (*commit).to_owned()))
+            .collect();
     }
 
     pub fn require_token(&self, token: &str) {
@@ -246,8 +258,13 @@ impl State {
         let Some(content) = self.files.get(file) else {
             return "404 Not Found\r\nX-Error-Code: EntryNotFound\r\n".to_owned();
         };
-        let commit = &self.commit;
         let etag = self.etag(file);
+        let commit = self.commit.clone();
+        if self.moves.front().is_some_and(|(after, _)| after == file)
+            && let Some((_, next)) = self.moves.pop_front()
+        {
+            self.commit = next;
+        }
         if is_large(file) {
             format!(
                 "302 Found\r\nX-Repo-Commit: {commit}\r\nX-Linked-Size: {}\r\n\

@@ -7,8 +7,7 @@
 
 use std::collections::HashMap;
 
-use super::pickle::{Node, Pickle, Value};
-use super::pickle_globals::is_data;
+use super::{Node, Pickle, Value};
 
 /// A training checkpoint of the largest ESM stays below a tenth of each of these.
 const MOST_BYTES: usize = 32 << 20;
@@ -19,19 +18,19 @@ const MOST_MEMO: usize = 400_000;
 
 /// Why a pickle cannot be read.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum PickleError {
+pub(in crate::checkpoint) enum PickleError {
     /// The end of the sentence "the pickle …".
     Malformed(String),
     /// It mentions this name, which is code.
     Refused(String),
 }
 
-fn malformed<T>(found: impl Into<String>) -> Result<T, PickleError> {
+pub(super) fn malformed<T>(found: impl Into<String>) -> Result<T, PickleError> {
     Err(PickleError::Malformed(found.into()))
 }
 
 /// Reads one pickle.
-pub(super) fn read(bytes: &[u8]) -> Result<Pickle<'_>, PickleError> {
+pub(in crate::checkpoint) fn read(bytes: &[u8]) -> Result<Pickle<'_>, PickleError> {
     if bytes.len() > MOST_BYTES {
         return malformed(format!(
             "has {} bytes; no checkpoint needs more than 32 MiB",
@@ -59,7 +58,7 @@ pub(super) fn read(bytes: &[u8]) -> Result<Pickle<'_>, PickleError> {
     }
 }
 
-struct Machine<'a> {
+pub(super) struct Machine<'a> {
     /// What is not read yet.
     input: &'a [u8],
     nodes: Vec<Node<'a>>,
@@ -149,7 +148,7 @@ impl<'a> Machine<'a> {
         )
     }
 
-    fn take_line(&mut self) -> Result<&'a str, PickleError> {
+    pub(super) fn take_line(&mut self) -> Result<&'a str, PickleError> {
         let Some(end) = self.input.iter().position(|byte| *byte == b'\n') else {
             return malformed("ends within a name");
         };
@@ -160,7 +159,7 @@ impl<'a> Machine<'a> {
 
     // Stack and arena.
 
-    fn push(&mut self, value: Value) -> Result<(), PickleError> {
+    pub(super) fn push(&mut self, value: Value) -> Result<(), PickleError> {
         if self.stack.len() >= MOST_STACK {
             return malformed(format!("stacks more than {MOST_STACK} values"));
         }
@@ -168,7 +167,7 @@ impl<'a> Machine<'a> {
         Ok(())
     }
 
-    fn push_node(&mut self, node: Node<'a>) -> Result<(), PickleError> {
+    pub(super) fn push_node(&mut self, node: Node<'a>) -> Result<(), PickleError> {
         let value = self.node(node)?;
         self.push(value)
     }
@@ -183,21 +182,21 @@ impl<'a> Machine<'a> {
         }
     }
 
-    fn get(&self, value: Value) -> Option<&Node<'a>> {
+    pub(super) fn get(&self, value: Value) -> Option<&Node<'a>> {
         let Value::Node(number) = value else {
             return None;
         };
         self.nodes.get(usize::try_from(number).ok()?)
     }
 
-    fn get_mut(&mut self, value: Value) -> Option<&mut Node<'a>> {
+    pub(super) fn get_mut(&mut self, value: Value) -> Option<&mut Node<'a>> {
         let Value::Node(number) = value else {
             return None;
         };
         self.nodes.get_mut(usize::try_from(number).ok()?)
     }
 
-    fn top(&self) -> Result<Value, PickleError> {
+    pub(super) fn top(&self) -> Result<Value, PickleError> {
         let floor = self.marks.last().copied().unwrap_or(0);
         match self.stack.last() {
             Some(value) if self.stack.len() > floor => Ok(*value),
@@ -205,7 +204,7 @@ impl<'a> Machine<'a> {
         }
     }
 
-    fn pop(&mut self) -> Result<Value, PickleError> {
+    pub(super) fn pop(&mut self) -> Result<Value, PickleError> {
         let value = self.top()?;
         self.stack.pop();
         Ok(value)
@@ -226,7 +225,7 @@ impl<'a> Machine<'a> {
         }
     }
 
-    fn hold(&mut self, count: usize) -> Result<(), PickleError> {
+    pub(super) fn hold(&mut self, count: usize) -> Result<(), PickleError> {
         self.elements = self.elements.saturating_add(count);
         if self.elements > MOST_ELEMENTS {
             return malformed(format!("holds more than {MOST_ELEMENTS} values"));
@@ -346,136 +345,6 @@ impl<'a> Machine<'a> {
             None => malformed(format!("recalls the value {number}, which it never stored")),
         }
     }
-
-    // Names and what they would build.
-
-    fn global(&mut self, opcode: u8) -> Result<(), PickleError> {
-        let (module, name) = if opcode == b'c' {
-            (self.take_line()?, self.take_line()?)
-        } else {
-            let name = self.pop()?;
-            let module = self.pop()?;
-            match (self.get(module), self.get(name)) {
-                (Some(Node::Text(module)), Some(Node::Text(name))) => (*module, *name),
-                _ => return malformed("names something by values that are not text"),
-            }
-        };
-        if !is_data(module, name) {
-            let global = format!("{}.{}", module.escape_debug(), name.escape_debug());
-            return Err(PickleError::Refused(global.chars().take(200).collect()));
-        }
-        self.push_node(Node::Global { module, name })
-    }
-
-    /// A call of a known name becomes what it would build; any other becomes an inert object.
-    fn call(&mut self) -> Result<(), PickleError> {
-        let arguments = self.pop()?;
-        let class = self.pop()?;
-        let Some(Node::List(arguments)) = self.get(arguments) else {
-            return malformed("calls with arguments that are not a tuple");
-        };
-        let (module, name) = match self.get(class) {
-            Some(Node::Global { module, name }) => (*module, *name),
-            _ => return malformed("calls something that is not a name"),
-        };
-        let first = arguments.first().copied();
-        let built = match (module, name) {
-            ("torch._utils", "_rebuild_tensor_v2" | "_rebuild_tensor") => tensor(arguments),
-            ("torch._utils", "_rebuild_parameter" | "_rebuild_parameter_with_state")
-            | ("torch", "Size") => return self.push(first.unwrap_or(Value::None)),
-            ("collections", "OrderedDict") | ("builtins" | "__builtin__", "dict") => {
-                let pairs = self.pairs(first);
-                self.hold(2 * pairs.len())?;
-                Some(Node::Dict(pairs))
-            }
-            ("collections", "defaultdict") => Some(Node::Dict(Vec::new())),
-            // The old form of a new object: the class is the first argument.
-            ("copyreg" | "copy_reg", "_reconstructor") => Some(Node::Object {
-                class: first.unwrap_or(class),
-                state: Value::None,
-            }),
-            _ => None,
-        };
-        self.push_node(built.unwrap_or(Node::Object {
-            class,
-            state: Value::None,
-        }))
-    }
-
-    /// The pairs that an ordered dict is made from.
-    fn pairs(&self, list: Option<Value>) -> Vec<(Value, Value)> {
-        let Some(Node::List(items)) = list.and_then(|list| self.get(list)) else {
-            return Vec::new();
-        };
-        let pair = |item: &Value| match self.get(*item) {
-            Some(Node::List(pair)) => pair.first().copied().zip(pair.get(1).copied()),
-            _ => None,
-        };
-        items.iter().filter_map(pair).collect()
-    }
-
-    fn build(&mut self) -> Result<(), PickleError> {
-        let state = self.pop()?;
-        let target = self.top()?;
-        // An object with slots has a pair of states; settings are in the first.
-        let state = match self.get(state) {
-            Some(Node::List(pair)) => pair.first().copied().unwrap_or(state),
-            _ => state,
-        };
-        match self.get_mut(target) {
-            Some(Node::Object { state: old, .. }) => *old = state,
-            // State of a dict is `_metadata`, of a tensor its hooks: neither carries weights.
-            Some(Node::Dict(_) | Node::Tensor { .. }) => {}
-            _ => return malformed("gives a state to something that is not an object"),
-        }
-        Ok(())
-    }
-
-    /// A persistent id is torch's name of a storage:
-    /// `("storage", class, key, device, count of numbers)`.
-    fn persistent(&mut self) -> Result<(), PickleError> {
-        let id = self.pop()?;
-        let wrong = "has a persistent id that is not a torch storage";
-        let Some(Node::List(id)) = self.get(id) else {
-            return malformed(wrong);
-        };
-        let [tag, class, key, _, Value::Int(count), ..] = id.as_slice() else {
-            return malformed(wrong);
-        };
-        let node = match (
-            self.get(*tag),
-            self.get(*class),
-            self.get(*key),
-            u64::try_from(*count),
-        ) {
-            (
-                Some(Node::Text("storage")),
-                Some(Node::Global { name, .. }),
-                Some(Node::Text(key)),
-                Ok(count),
-            ) => Node::Storage {
-                kind: name,
-                key,
-                count,
-            },
-            _ => return malformed(wrong),
-        };
-        self.push_node(node)
-    }
-}
-
-/// `_rebuild_tensor_v2(storage, offset, size, stride, …)`.
-fn tensor<'a>(arguments: &[Value]) -> Option<Node<'a>> {
-    let [storage, Value::Int(offset), shape, strides, ..] = arguments else {
-        return None;
-    };
-    let offset = u64::try_from(*offset).ok()?;
-    Some(Node::Tensor {
-        storage: *storage,
-        offset,
-        shape: *shape,
-        strides: *strides,
-    })
 }
 
 /// A little-endian two's complement number of any length.
@@ -501,5 +370,5 @@ fn utf8(bytes: &[u8]) -> Result<&str, PickleError> {
 }
 
 #[cfg(test)]
-#[path = "pickle_machine_tests.rs"]
+#[path = "machine_tests.rs"]
 mod tests;

@@ -1,12 +1,18 @@
 //! Values of a pickle: plain data in one arena.
 //!
-//! A pickle is a program for a stack machine. [`super::pickle_machine`] runs its data opcodes and
+//! A pickle is a program for a stack machine. [`machine`] runs its data opcodes and
 //! leaves the values here. Values point at each other by number, so that shared and even circular
 //! structures cost nothing to hold and nothing to drop.
 
+mod calls;
+mod globals;
+mod machine;
+
+pub(super) use machine::{PickleError, read};
+
 /// A value: small ones in place, the rest by number in the arena.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Value {
+pub(in crate::checkpoint) enum Value {
     None,
     Bool(bool),
     Int(i64),
@@ -18,7 +24,7 @@ pub(super) enum Value {
 
 /// A value of the arena.
 #[derive(Debug)]
-pub(super) enum Node<'a> {
+pub(in crate::checkpoint) enum Node<'a> {
     Text(&'a str),
     /// A list, tuple or set.
     List(Vec<Value>),
@@ -30,7 +36,6 @@ pub(super) enum Node<'a> {
     },
     /// An instance of a class that this reader does not know, with the state it was given.
     Object {
-        class: Value,
         state: Value,
     },
     /// A torch storage: the entry of the archive that holds the numbers.
@@ -50,21 +55,21 @@ pub(super) enum Node<'a> {
 
 /// A pickle that was read: its values and the one that it stands for.
 #[derive(Debug)]
-pub(super) struct Pickle<'a> {
-    pub(super) nodes: Vec<Node<'a>>,
-    pub(super) root: Value,
+pub(in crate::checkpoint) struct Pickle<'a> {
+    pub(in crate::checkpoint) nodes: Vec<Node<'a>>,
+    pub(in crate::checkpoint) root: Value,
 }
 
 impl<'a> Pickle<'a> {
     /// The arena's node behind a value.
-    pub(super) fn node(&self, value: Value) -> Option<&Node<'a>> {
+    pub(in crate::checkpoint) fn node(&self, value: Value) -> Option<&Node<'a>> {
         let Value::Node(number) = value else {
             return None;
         };
         self.nodes.get(usize::try_from(number).ok()?)
     }
 
-    pub(super) fn text(&self, value: Value) -> Option<&'a str> {
+    pub(in crate::checkpoint) fn text(&self, value: Value) -> Option<&'a str> {
         match self.node(value) {
             Some(Node::Text(text)) => Some(text),
             _ => None,
@@ -72,7 +77,7 @@ impl<'a> Pickle<'a> {
     }
 
     /// A list of integers that are not negative.
-    pub(super) fn sizes(&self, value: Value) -> Option<Vec<usize>> {
+    pub(in crate::checkpoint) fn sizes(&self, value: Value) -> Option<Vec<usize>> {
         let Some(Node::List(values)) = self.node(value) else {
             return None;
         };
@@ -86,7 +91,7 @@ impl<'a> Pickle<'a> {
     }
 
     /// The entries of a dict.
-    pub(super) fn entries(&self, value: Value) -> Option<&[(Value, Value)]> {
+    pub(in crate::checkpoint) fn entries(&self, value: Value) -> Option<&[(Value, Value)]> {
         match self.node(value) {
             Some(Node::Dict(entries)) => Some(entries),
             _ => None,
@@ -94,9 +99,9 @@ impl<'a> Pickle<'a> {
     }
 
     /// `value[name]` of a dict, `value.name` of an object.
-    pub(super) fn get(&self, value: Value, name: &str) -> Option<Value> {
+    pub(in crate::checkpoint) fn get(&self, value: Value, name: &str) -> Option<Value> {
         let dict = match self.node(value)? {
-            Node::Object { state, .. } => *state,
+            Node::Object { state } => *state,
             _ => value,
         };
         let entries = self.entries(dict)?;
@@ -110,7 +115,7 @@ impl<'a> Pickle<'a> {
 
     /// Like [`Pickle::get`], also through the wrappers of a saved omegaconf configuration, which
     /// keeps its entries under `_content` and each plain value under `_val`.
-    pub(super) fn setting(&self, value: Value, name: &str) -> Option<Value> {
+    pub(in crate::checkpoint) fn setting(&self, value: Value, name: &str) -> Option<Value> {
         let content = || self.get(self.get(value, "_content")?, name);
         let found = self.get(value, name).or_else(content)?;
         Some(self.get(found, "_val").unwrap_or(found))

@@ -1,0 +1,178 @@
+use half::bf16;
+use proptest::prelude::*;
+
+use super::*;
+
+const VALUES: [f32; 6] = [0.0, -1.5, 65504.0, 6.0e-8, 0.333, -0.0];
+
+fn mapped(bytes: &[u8]) -> (tempfile::TempDir, MappedFile) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("w");
+    std::fs::write(&path, bytes).unwrap();
+    let file = MappedFile::open(&path).unwrap();
+    (folder, file)
+}
+
+fn resolved(shape: [usize; 2], strides: [usize; 2], offset: usize) -> Resolved {
+    Resolved {
+        tensor: "w".into(),
+        file: 0,
+        dtype: Dtype::F32,
+        offset,
+        shape,
+        strides,
+        third: None,
+        vector: false,
+        zero_row: None,
+    }
+}
+
+/// The numbers 0, 1, 2, … after one odd byte, so that nothing is aligned.
+fn counting(count: usize) -> (tempfile::TempDir, MappedFile) {
+    let mut bytes = vec![0xaa];
+    bytes.extend((0..count).flat_map(|i| (i as f32).to_le_bytes()));
+    mapped(&bytes)
+}
+
+#[test]
+fn every_dtype_gives_the_nearest_f32() {
+    let f32s: Vec<u8> = VALUES.iter().flat_map(|x| x.to_le_bytes()).collect();
+    let f16s: Vec<u8> = VALUES
+        .iter()
+        .flat_map(|x| f16::from_f32(*x).to_le_bytes())
+        .collect();
+    let bf16s: Vec<u8> = VALUES
+        .iter()
+        .flat_map(|x| bf16::from_f32(*x).to_le_bytes())
+        .collect();
+    let mut out = [0.0; 6];
+    assert!(decode(Dtype::F32, &f32s, &mut out));
+    assert_eq!(out.map(f32::to_bits), VALUES.map(f32::to_bits));
+    assert!(decode(Dtype::F16, &f16s, &mut out));
+    assert_eq!(
+        out.map(f32::to_bits),
+        VALUES.map(|x| f16::from_f32(x).to_f32().to_bits())
+    );
+    assert_eq!(out[3], 5.9604645e-8);
+    assert!(decode(Dtype::Bf16, &bf16s, &mut out));
+    assert_eq!(
+        out.map(f32::to_bits),
+        VALUES.map(|x| bf16::from_f32(x).to_f32().to_bits())
+    );
+    assert_eq!(out[4], 0.33203125);
+}
+
+#[test]
+fn nan_and_infinity_are_placed() {
+    let mut bytes: Vec<u8> = [1.0f32, 2.0, 3.0, 4.0, f32::NEG_INFINITY, 6.0]
+        .iter()
+        .flat_map(|x| x.to_le_bytes())
+        .collect();
+    let (_folder, file) = mapped(&bytes);
+    let matrix = resolved([2, 3], [3, 1], 0);
+    let weight = Weight {
+        resolved: &matrix,
+        file: &file,
+    };
+    let mut out = [0.0; 3];
+    weight.read_row(0, &mut out).unwrap();
+    match weight.read_row(1, &mut out) {
+        Err(CheckpointError::NonFinite {
+            row: 1,
+            column: 1,
+            value,
+            ..
+        }) => {
+            assert_eq!(value, f32::NEG_INFINITY)
+        }
+        other => panic!("{other:?}"),
+    }
+    bytes.truncate(2);
+    bytes.copy_from_slice(&f16::NAN.to_le_bytes());
+    assert!(!decode(Dtype::F16, &bytes, &mut out[..1]));
+    assert!(!decode(
+        Dtype::Bf16,
+        &bf16::INFINITY.to_le_bytes(),
+        &mut out[..1]
+    ));
+}
+
+#[test]
+fn rows_of_columns_and_of_fused_tensors() {
+    let (_folder, file) = counting(24);
+    let transposed = resolved([2, 3], [1, 2], 1);
+    let weight = Weight {
+        resolved: &transposed,
+        file: &file,
+    };
+    assert_eq!(weight.to_vec().unwrap(), [0.0, 2.0, 4.0, 1.0, 3.0, 5.0]);
+    // Two heads of width two: q0 k0 v0 q1 k1 v1, each two rows of two numbers.
+    let key = Third { part: 1, block: 2 };
+    let fused = Resolved {
+        third: Some(key),
+        ..resolved([4, 2], [2, 1], 1)
+    };
+    let weight = Weight {
+        resolved: &fused,
+        file: &file,
+    };
+    assert_eq!(
+        weight.to_vec().unwrap(),
+        [4.0, 5.0, 6.0, 7.0, 16.0, 17.0, 18.0, 19.0]
+    );
+    let bias = Resolved {
+        vector: true,
+        third: Some(key),
+        ..resolved([1, 4], [12, 1], 1)
+    };
+    let weight = Weight {
+        resolved: &bias,
+        file: &file,
+    };
+    assert_eq!(weight.to_vec().unwrap(), [2.0, 3.0, 8.0, 9.0]);
+    weight.release();
+    assert_eq!(weight.to_vec().unwrap(), [2.0, 3.0, 8.0, 9.0]);
+    // All of q, then all of k, then all of v.
+    let apart = Resolved {
+        third: Some(Third { part: 2, block: 4 }),
+        ..resolved([4, 2], [2, 1], 1)
+    };
+    let weight = Weight {
+        resolved: &apart,
+        file: &file,
+    };
+    assert_eq!(
+        weight.to_vec().unwrap(),
+        [16.0, 17.0, 18.0, 19.0, 20.0, 21.0, 22.0, 23.0]
+    );
+}
+
+#[test]
+fn a_row_that_is_not_there_is_an_error() {
+    let (_folder, file) = counting(6);
+    let matrix = Resolved {
+        zero_row: Some(1),
+        ..resolved([2, 3], [3, 1], 1)
+    };
+    let weight = Weight {
+        resolved: &matrix,
+        file: &file,
+    };
+    assert!(weight.read_row(2, &mut [0.0; 3]).is_err());
+    assert!(weight.read_row(0, &mut [0.0; 2]).is_err());
+    assert_eq!(weight.to_vec().unwrap(), [0.0, 1.0, 2.0, 0.0, 0.0, 0.0]);
+}
+
+proptest! {
+    #[test]
+    fn any_half_is_converted_exactly(halves in proptest::collection::vec(any::<u16>(), 1..1100)) {
+        let bytes: Vec<u8> = halves.iter().flat_map(|x| x.to_le_bytes()).collect();
+        let mut out = vec![0.0; halves.len()];
+        let finite = decode(Dtype::F16, &bytes, &mut out);
+        let wanted: Vec<f32> = halves.iter().map(|x| f16::from_bits(*x).to_f32()).collect();
+        prop_assert_eq!(finite, wanted.iter().all(|x| x.is_finite()));
+        for (out, wanted) in out.iter().zip(&wanted) {
+            prop_assert!(out.to_bits() == wanted.to_bits() || (out.is_nan() && wanted.is_nan()));
+        }
+    }
+}

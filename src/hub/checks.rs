@@ -1,0 +1,55 @@
+//! Whether a file is the one that was published.
+
+use std::path::Path;
+
+use super::content;
+use super::digest::{mismatch, sha256_file};
+use super::error::HubError;
+
+const FROM_THE_HUB: &str = "by what the hub says of it";
+const FROM_THE_PUBLICATION: &str = "by the digest published for this revision";
+const REMOVED: &str = "It has been removed from the cache. Run the same command again; if this \
+                       repeats, a proxy or mirror between here and the hub changes files: use \
+                       another network or HF_ENDPOINT";
+
+/// What a file must be.
+pub(super) struct Checks<'a> {
+    pub(super) name: &'a str,
+    /// The file and its repository, for errors.
+    pub(super) file: String,
+    pub(super) size: Option<u64>,
+    pub(super) sha256: Option<&'a str>,
+    pub(super) published: Option<(&'static str, Option<u64>)>,
+}
+
+impl Checks<'_> {
+    /// Reads the whole file; its sha256, or in what it is not the published one.
+    pub(super) fn run(&self, path: &Path) -> Result<Result<String, HubError>, HubError> {
+        let (found, bytes) = sha256_file(path).map_err(HubError::io("read", path))?;
+        let sha256 = self.sha256.unwrap_or(&found);
+        let by_hub = mismatch((sha256, self.size), (&found, bytes)).map(|m| (FROM_THE_HUB, m));
+        let by_publication = self.published.and_then(|published| {
+            mismatch(published, (&found, bytes)).map(|m| (FROM_THE_PUBLICATION, m))
+        });
+        if let Some((source_of_truth, (expected, found))) = by_publication.or(by_hub) {
+            return Ok(Err(HubError::Digest {
+                file: self.file.clone(),
+                source_of_truth,
+                expected,
+                found,
+                consequence: REMOVED,
+            }));
+        }
+        // A digest that fits says more than a look at the ends.
+        if self.sha256.is_none()
+            && let Err(what) = content::check(path, self.name)
+        {
+            return Ok(Err(HubError::Content {
+                file: self.file.clone(),
+                what,
+                consequence: REMOVED,
+            }));
+        }
+        Ok(Ok(found))
+    }
+}

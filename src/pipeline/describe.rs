@@ -1,0 +1,132 @@
+//! What `run.json` says of a run: everything that can change a byte of its files, and nothing
+//! that cannot (threads, batch size, time).
+
+use super::job::{Job, OnInvalid};
+use super::plan::Plan;
+use super::records::Source;
+use crate::checkpoint::{Checkpoint, InvFreqSource, Positions};
+use crate::hub::sha256_file;
+use crate::tokenizer::UnknownPolicy;
+use anyhow::{Context, Result};
+use serde_json::{Value, json};
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+/// The part `asked`.
+pub fn asked(job: &Job) -> Value {
+    json!({
+        "inputs": job.inputs.iter().map(|p| p.to_string_lossy()).collect::<Vec<_>>(),
+        "model": job.model.asked,
+        "layer": job.layers,
+        "pool": job.pools,
+        "residues": job.residues,
+        "dtype": job.dtype.map(|d| d.to_string()),
+        "out_dtype": job.out_dtype,
+        "long": job.long.map(|l| l.to_string()),
+        "unknown": unknown(job.unknown),
+        "on_invalid": match job.on_invalid {
+            OnInvalid::Fail => "fail",
+            OnInvalid::Skip => "skip",
+        },
+    })
+}
+
+fn unknown(policy: UnknownPolicy) -> &'static str {
+    match policy {
+        UnknownPolicy::Unk => "unk",
+        UnknownPolicy::Error => "error",
+    }
+}
+
+/// The part `resolved`.
+pub fn resolved(
+    job: &Job,
+    plan: &Plan,
+    checkpoint: &Checkpoint,
+    inv_freq: Option<InvFreqSource>,
+    digests: &[FileDigest],
+    sources: &[Source],
+) -> Value {
+    let config = checkpoint.config();
+    let files: Vec<Value> = digests
+        .iter()
+        .map(|f| json!({ "name": f.name, "bytes": f.bytes, "sha256": f.sha256 }))
+        .collect();
+    let inputs: Vec<Value> = sources
+        .iter()
+        .map(|s| {
+            json!({
+                "path": s.path.to_string_lossy(),
+                "records": s.records,
+                "bytes": s.digest.bytes,
+                "sha256": hex(&s.digest.sha256),
+            })
+        })
+        .collect();
+    json!({
+        "model": {
+            "repo": job.model.repo,
+            "revision": job.model.revision,
+            "layout": checkpoint.layout().to_string(),
+            "stored_dtype": checkpoint.stored_dtype().to_string(),
+            "layers": config.layers,
+            "dim": config.dim,
+            "heads": config.heads,
+            "positions": match config.positions {
+                Positions::Rotary => "rotary",
+                Positions::Learned { .. } => "learned",
+            },
+            "token_dropout": config.token_dropout,
+            "inv_freq": match inv_freq {
+                Some(InvFreqSource::Stored) => Some("checkpoint"),
+                Some(InvFreqSource::Computed) => Some("computed"),
+                None => None,
+            },
+            "files": files,
+        },
+        "layers": plan.layout.layers,
+        "device": plan.device.to_string(),
+        "cpu_path": plan.device.path.to_string(),
+        "arch": std::env::consts::ARCH,
+        "dtype": plan.dtype.to_string(),
+        "long": plan.policy.long.to_string(),
+        "inputs": inputs,
+    })
+}
+
+/// A file of the checkpoint.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FileDigest {
+    /// Its name without folders.
+    pub name: String,
+    /// Its size.
+    pub bytes: u64,
+    /// Its SHA-256, in hexadecimal.
+    pub sha256: String,
+}
+
+/// Reads the checkpoint's files once more for their digests.
+///
+/// # Errors
+/// A file that cannot be read.
+pub fn digests(files: &[PathBuf]) -> Result<Vec<FileDigest>> {
+    let digest = |path: &PathBuf| {
+        let (sha256, bytes) =
+            sha256_file(path).with_context(|| format!("{}: cannot be read", path.display()))?;
+        let name = path.file_name().unwrap_or(Path::new("").as_os_str());
+        Ok(FileDigest {
+            name: name.to_string_lossy().into_owned(),
+            bytes,
+            sha256,
+        })
+    };
+    files.iter().map(digest).collect()
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        // Writing to a String cannot fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}

@@ -1,0 +1,115 @@
+//! A job held against a checkpoint and a machine: everything that is decided before any work.
+
+use super::job::{Job, Long};
+use super::prepare::Policy;
+use crate::checkpoint::{Checkpoint, EsmConfig, Positions};
+use crate::device::{Device, Dtype};
+use crate::output::{Layout, Residues};
+use anyhow::{Context, Result, bail};
+
+/// Tokens of a batch on the CPU when nothing is asked: enough rows to use every weight well,
+/// few enough that activations stay small.
+const CPU_TOKENS: usize = 1024;
+
+/// What a job comes to.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// Files and rows; layers resolved, ascending, each once.
+    pub layout: Layout,
+    /// How sequences are treated.
+    pub policy: Policy,
+    /// Where to compute.
+    pub device: Device,
+    /// Number format of the computation.
+    pub dtype: Dtype,
+    /// Tokens of one batch at most.
+    pub max_tokens: usize,
+}
+
+impl Plan {
+    /// # Errors
+    /// A layer that the model does not have, a policy that it cannot follow, a device that
+    /// cannot be had, or nothing to write.
+    pub fn new(job: &Job, checkpoint: &Checkpoint) -> Result<Plan> {
+        let config = checkpoint.config();
+        let device = Device::resolve(job.device, job.cpu_path)?;
+        if job.pools.is_empty() && job.residues == Residues::None {
+            bail!("nothing would be written: choose a --pool, or --residues packed or files");
+        }
+        Ok(Plan {
+            layout: Layout {
+                layers: layers(&job.layers, config)?,
+                pools: job.pools.clone(),
+                residues: job.residues,
+                dtype: job.out_dtype,
+                dim: config.dim,
+            },
+            policy: policy(job, config)?,
+            device,
+            dtype: job.dtype.unwrap_or(Dtype::F32),
+            max_tokens: job.max_tokens.unwrap_or(CPU_TOKENS),
+        })
+    }
+
+    /// The highest representation that is written.
+    pub fn top(&self) -> usize {
+        self.layout.layers.last().copied().unwrap_or(0)
+    }
+}
+
+/// Representation indices, ascending, each once; the last one if none is asked for.
+fn layers(asked: &[i64], config: &EsmConfig) -> Result<Vec<usize>> {
+    let last = config.layers;
+    if asked.is_empty() {
+        return Ok(vec![last]);
+    }
+    let mut layers = asked
+        .iter()
+        .map(|&layer| {
+            let index = if layer < 0 {
+                layer + last as i64 + 1
+            } else {
+                layer
+            };
+            usize::try_from(index)
+                .ok()
+                .filter(|&index| index <= last)
+                .with_context(|| {
+                    format!(
+                        "--layer {layer}: this model has layers 0 to {last} (or −{} to −1, \
+                         counted from the end)",
+                        last + 1
+                    )
+                })
+        })
+        .collect::<Result<Vec<_>>>()?;
+    layers.sort_unstable();
+    layers.dedup();
+    Ok(layers)
+}
+
+fn policy(job: &Job, config: &EsmConfig) -> Result<Policy> {
+    let most = match config.positions {
+        Positions::Rotary => None,
+        // Rows 0 and 1 are not used, and <cls> and <eos> take a position each.
+        Positions::Learned { rows } => Some(rows.saturating_sub(4)),
+    };
+    let long = job.long.unwrap_or(match most {
+        None => Long::Full,
+        Some(_) => Long::Error,
+    });
+    let size = match long {
+        Long::Truncate(size) | Long::Window { size, .. } => Some(size),
+        Long::Full | Long::Error => None,
+    };
+    if let (Some(size), Some(most)) = (size, most)
+        && size > most
+    {
+        bail!("--long {long}: this model's learned positions can do {most} residues at most");
+    }
+    Ok(Policy {
+        unknown: job.unknown,
+        long,
+        most,
+    })
+}

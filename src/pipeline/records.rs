@@ -1,0 +1,160 @@
+//! All inputs of a run as one stream of records, each either ready to embed or unfit.
+
+use super::job::OnInvalid;
+use super::prepare::{Policy, Prepared, prepare};
+use crate::fasta::{BadRecord, Digest, FastaError, Input, Reader, Record};
+use anyhow::{Result, bail};
+use std::path::{Path, PathBuf};
+
+/// What one input was, once it has been read to its end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Source {
+    /// The path as given; `-` for standard input.
+    pub path: PathBuf,
+    /// Decompressed bytes and their SHA-256.
+    pub digest: Digest,
+    /// Records met, unfit ones included.
+    pub records: u64,
+}
+
+/// A record that cannot be embedded and is to be skipped.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Skipped {
+    /// The path as given.
+    pub path: PathBuf,
+    /// Line of the header.
+    pub line: u64,
+    /// Number in its file.
+    pub number: u64,
+    /// First word of the header.
+    pub id: Vec<u8>,
+    /// Why.
+    pub reason: String,
+}
+
+/// The next record of the input.
+#[derive(Debug)]
+pub enum Next {
+    /// Ready to embed; its names are in [`Records::record`].
+    Ready(Prepared),
+    /// To be skipped.
+    Skipped(Skipped),
+    /// No more records.
+    End,
+}
+
+/// Reads the inputs one after the other.
+pub struct Records<'a> {
+    paths: std::slice::Iter<'a, PathBuf>,
+    policy: Policy,
+    on_invalid: OnInvalid,
+    open: Option<(&'a Path, Reader<Input>)>,
+    record: Record,
+    sources: Vec<Source>,
+}
+
+impl<'a> Records<'a> {
+    /// Nothing is opened before the first record is asked for.
+    pub fn new(paths: &'a [PathBuf], policy: Policy, on_invalid: OnInvalid) -> Records<'a> {
+        Records {
+            paths: paths.iter(),
+            policy,
+            on_invalid,
+            open: None,
+            record: Record::default(),
+            sources: Vec::new(),
+        }
+    }
+
+    /// The record that was read last.
+    pub fn record(&self) -> &Record {
+        &self.record
+    }
+
+    /// The inputs that have been read to their end.
+    pub fn into_sources(self) -> Vec<Source> {
+        self.sources
+    }
+
+    /// Reads on.
+    ///
+    /// # Errors
+    /// An input that cannot be read, or an unfit record when those are not to be skipped.
+    pub fn next(&mut self) -> Result<Next> {
+        loop {
+            let (path, reader) = match &mut self.open {
+                Some(open) => open,
+                None => match self.paths.next() {
+                    Some(path) => self.open.insert((path, Reader::new(Input::open(path)?))),
+                    None => return Ok(Next::End),
+                },
+            };
+            match reader.read(&mut self.record) {
+                Ok(true) => {}
+                Ok(false) => {
+                    self.sources.push(Source {
+                        path: path.to_path_buf(),
+                        digest: reader.get_ref().digest(),
+                        records: reader.records(),
+                    });
+                    self.open = None;
+                    continue;
+                }
+                Err(FastaError::Record(bad)) => return unfit_record(self.on_invalid, path, *bad),
+                Err(fatal) => return Err(fatal.into()),
+            }
+            match prepare(&self.record.sequence, &self.policy) {
+                Ok(prepared) => return Ok(Next::Ready(prepared)),
+                Err(unfit) => {
+                    if self.on_invalid == OnInvalid::Fail {
+                        let id = shown(&self.record.id);
+                        bail!(
+                            "{}, line {}, record {} ({id}): {unfit}. Correct the record, or pass \
+                             --on-invalid skip to leave such records out and list them in \
+                             skipped.tsv",
+                            reader.get_ref().name(),
+                            self.record.line,
+                            self.record.number,
+                        );
+                    }
+                    return Ok(Next::Skipped(Skipped {
+                        path: path.to_path_buf(),
+                        line: self.record.line,
+                        number: self.record.number,
+                        id: self.record.id.clone(),
+                        reason: unfit.to_string(),
+                    }));
+                }
+            }
+        }
+    }
+}
+
+fn unfit_record(on_invalid: OnInvalid, path: &Path, bad: BadRecord) -> Result<Next> {
+    if on_invalid == OnInvalid::Fail {
+        bail!(
+            "{bad}. Or pass --on-invalid skip to leave such records out and list them in \
+             skipped.tsv"
+        );
+    }
+    Ok(Next::Skipped(Skipped {
+        path: path.to_path_buf(),
+        line: bad.line,
+        number: bad.number,
+        reason: bad.fault.to_string(),
+        id: bad.id,
+    }))
+}
+
+/// An identifier fit for a message: escaped, and at most 80 characters of it.
+pub fn shown(id: &[u8]) -> String {
+    if id.is_empty() {
+        return "no identifier".into();
+    }
+    let text = String::from_utf8_lossy(id);
+    let mut start: String = text.chars().take(80).flat_map(char::escape_debug).collect();
+    if text.chars().nth(80).is_some() {
+        start.push('…');
+    }
+    start
+}

@@ -1,0 +1,70 @@
+//! A first pass over files, before any model work: every record is checked and counted.
+
+use super::job::OnInvalid;
+use super::prepare::Policy;
+use super::records::{Next, Records, Source};
+use anyhow::Result;
+use std::path::{Path, PathBuf};
+
+/// What a pass over the input found.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Scan {
+    /// Records that get a row.
+    pub records: u64,
+    /// Their residue rows.
+    pub residues: u64,
+    /// Records to be skipped.
+    pub skipped: u64,
+    /// Records over 1022 residues that are embedded whole.
+    pub long: u64,
+    /// Tokens of all forward passes, windows counted each.
+    pub tokens: u64,
+    /// Sum of the squared lengths of all forward passes, in tokens: the work of attention.
+    pub squares: f64,
+    /// Tokens of the longest forward pass over one sequence.
+    pub longest: usize,
+    /// The inputs.
+    pub sources: Vec<Source>,
+}
+
+/// True when every input can be read twice.
+pub fn repeatable(paths: &[PathBuf]) -> bool {
+    let file = |path: &Path| std::fs::metadata(path).is_ok_and(|m| m.is_file());
+    // A path that cannot be examined fails at once when it is opened for the scan.
+    paths
+        .iter()
+        .all(|path| path.as_os_str() != "-" && (file(path) || !path.exists()))
+}
+
+/// Reads and checks every record.
+///
+/// # Errors
+/// As [`Records::next`].
+pub fn scan(paths: &[PathBuf], policy: Policy, on_invalid: OnInvalid) -> Result<Scan> {
+    let mut records = Records::new(paths, policy, on_invalid);
+    let mut scan = Scan::default();
+    loop {
+        match records.next()? {
+            Next::End => break,
+            Next::Skipped(_) => scan.skipped += 1,
+            Next::Ready(prepared) => {
+                let tokens = prepared.tokens.len();
+                scan.records += 1;
+                scan.residues += prepared.residues() as u64;
+                let mut pass = |tokens: usize| {
+                    scan.tokens += tokens as u64;
+                    scan.squares += (tokens as f64).powi(2);
+                    scan.longest = scan.longest.max(tokens);
+                };
+                if prepared.windows.is_empty() {
+                    pass(tokens);
+                    scan.long += u64::from(prepared.residues() > super::USUAL_LIMIT);
+                } else {
+                    prepared.windows.iter().for_each(|w| pass(w.len() + 2));
+                }
+            }
+        }
+    }
+    scan.sources = records.into_sources();
+    Ok(scan)
+}

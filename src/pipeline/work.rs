@@ -1,0 +1,112 @@
+//! Worker threads: each takes the next batch, embeds it and writes its rows. Nobody waits for
+//! anybody else, and order does not matter: every row has its place.
+
+use super::records::shown;
+use super::reporter::Reporter;
+use crate::embedder::{EmbedError, Embedder, Sequence};
+use crate::output::{OutputError, Place, Pool, RowWriter};
+use crate::pooling;
+use anyhow::{Context, Result};
+use std::ops::Range;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::Receiver;
+
+/// One record to embed.
+#[derive(Debug)]
+pub struct Item {
+    /// Where its rows belong.
+    pub place: Place,
+    /// First word of its header, for messages.
+    pub id: Vec<u8>,
+    /// `<cls>`, residues, `<eos>`.
+    pub tokens: Vec<u8>,
+    /// Windows to embed one by one; empty to embed it whole.
+    pub windows: Vec<Range<usize>>,
+}
+
+/// What workers share.
+pub struct Workers<'a> {
+    /// The model.
+    pub embedder: &'a Embedder,
+    /// Pools to write.
+    pub pools: &'a [Pool],
+    /// Where rows go.
+    pub rows: &'a RowWriter,
+    /// Told of every batch written.
+    pub reporter: &'a dyn Reporter,
+    /// Set by the first worker that fails: the others take no more batches.
+    pub stop: &'a AtomicBool,
+}
+
+impl Workers<'_> {
+    /// Works until no batch comes any more.
+    ///
+    /// # Errors
+    /// The first batch that cannot be embedded or written, naming the record.
+    pub fn run(&self, batches: &Mutex<Receiver<Vec<Item>>>) -> Result<()> {
+        loop {
+            let next = match batches.lock() {
+                Ok(receiver) => receiver.recv(),
+                // Another worker panicked while it took a batch: there is nothing to go on with.
+                Err(_) => return Ok(()),
+            };
+            let Ok(batch) = next else { return Ok(()) };
+            if self.stop.load(Ordering::Relaxed) {
+                return Ok(());
+            }
+            if let Err(error) = self.embed(&batch) {
+                self.stop.store(true, Ordering::Relaxed);
+                return Err(error);
+            }
+            let residues = batch.iter().map(|item| item.place.length).sum();
+            self.reporter.advance(batch.len() as u64, residues);
+        }
+    }
+
+    fn embed(&self, batch: &[Item]) -> Result<()> {
+        let dim = self.embedder.config().dim;
+        let sequences: Vec<Sequence<'_>> = batch
+            .iter()
+            .map(|item| Sequence {
+                tokens: &item.tokens,
+                windows: &item.windows,
+            })
+            .collect();
+        let mut at = 0;
+        let done = self
+            .embedder
+            .embed(&sequences, |r| -> Result<(), WorkError> {
+                at = r.sequence;
+                let Some(item) = batch.get(r.sequence) else {
+                    return Ok(());
+                };
+                for &pool in self.pools {
+                    let row = match pool {
+                        Pool::Mean => &pooling::mean(r.residues, dim),
+                        Pool::Bos => r.bos,
+                        Pool::Max => &pooling::max(r.residues, dim),
+                    };
+                    self.rows.write_pooled(r.layer, pool, item.place.row, row)?;
+                }
+                self.rows.write_residues(r.layer, &item.place, r.residues)?;
+                Ok(())
+            });
+        match done {
+            Ok(()) => Ok(()),
+            Err(error) => Err(error).with_context(|| match batch.get(at) {
+                Some(item) => format!("record {} (row {})", shown(&item.id), item.place.row),
+                None => "a batch".into(),
+            }),
+        }
+    }
+}
+
+/// What can go wrong with a batch.
+#[derive(Debug, thiserror::Error)]
+enum WorkError {
+    #[error(transparent)]
+    Embed(#[from] EmbedError),
+    #[error(transparent)]
+    Output(#[from] OutputError),
+}
