@@ -569,6 +569,23 @@ fn a_second_run_in_the_same_folder_is_refused() {
 }
 
 #[test]
+fn force_does_not_take_the_folder_from_a_run_that_is_going_on() {
+    let home = tempfile::tempdir().unwrap();
+    let first = OutputFolder::create(home.path(), layout(Residues::Packed), false).unwrap();
+    assert_eq!(
+        refused(home.path(), true),
+        format!(
+            "another run is writing into {} and is left alone: wait until it has ended, or choose \
+             another folder with --out",
+            home.path().display()
+        )
+    );
+    drop(first);
+    make(home.path(), Residues::Packed, true);
+    assert!(names(home.path()).contains(&"run.json".to_owned()));
+}
+
+#[test]
 fn the_check_alone_makes_nothing() {
     let home = tempfile::tempdir().unwrap();
     let dir = home.path().join("emb");

@@ -31,6 +31,17 @@ pub enum OutputError {
         dir: PathBuf,
     },
 
+    /// Another process is writing into the folder.
+    #[error(
+        "another run is writing into {} and is left alone: wait until it has ended, or choose \
+         another folder with --out",
+        dir.display()
+    )]
+    Busy {
+        /// The output folder.
+        dir: PathBuf,
+    },
+
     /// A symbolic link stands where the working folder has to be made.
     #[error(
         "{} is a symbolic link: nothing is written through links inside an output folder; \
@@ -207,7 +218,11 @@ fn remedy(cause: &io::Error, path: &Path) -> String {
         Kind::ReadOnlyFilesystem | Kind::PermissionDenied => {
             "choose a folder you may write to with --out"
         }
-        Kind::NotFound => "was the output folder moved or removed while the run was going?",
+        Kind::NotFound => {
+            "the output folder seems to have been moved or removed while the run was going: run \
+             again and leave it alone"
+        }
+        Kind::NotADirectory => "a part of this path is no folder: choose another place with --out",
         _ if cause.raw_os_error() == Some(Errno::IO.raw_os_error()) => {
             "the disk or the network to it failed: check it or choose another one with --out"
         }
@@ -255,6 +270,16 @@ mod tests {
             let text = OutputError::io("syncing", Path::new("emb"), cause).to_string();
             assert!(text.ends_with("with --out"), "{text}");
         }
+    }
+
+    #[test]
+    fn a_file_on_the_way_to_the_folder_has_a_remedy() {
+        let cause = io::Error::from_raw_os_error(rustix::io::Errno::NOTDIR.raw_os_error());
+        assert_eq!(
+            OutputError::io("reading", Path::new("a.fasta/emb"), cause).to_string(),
+            "reading a.fasta/emb: Not a directory (os error 20); a part of this path is no folder: \
+             choose another place with --out"
+        );
     }
 
     #[test]

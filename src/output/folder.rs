@@ -9,6 +9,7 @@ use super::place::PlaceReader;
 use super::rows::RowWriter;
 use super::{publish, seal};
 use serde_json::Value;
+use std::fs::{File, TryLockError};
 use std::io::{self, BufReader, Read};
 use std::path::{Path, PathBuf};
 
@@ -24,6 +25,8 @@ pub struct OutputFolder {
     force: bool,
     ledger: Ledger,
     rows: RowWriter,
+    /// Held as long as this run writes: no other run with `--force` takes the folder from it.
+    _lock: File,
 }
 
 impl OutputFolder {
@@ -35,10 +38,14 @@ impl OutputFolder {
     ///
     /// # Errors
     /// When `dir` is not a folder, holds an output or an unfinished run and `force` is not given,
-    /// or cannot be written. Nothing is changed before all checks have passed.
+    /// is being written by another run, or cannot be written. Nothing is changed before all checks
+    /// have passed.
     pub fn create(dir: &Path, layout: Layout, force: bool) -> Result<Self, OutputError> {
         Self::check(dir, &layout, force)?;
         std::fs::create_dir_all(dir).map_err(|e| OutputError::io("making", dir, e))?;
+        let lock = lock(dir)?;
+        // Another run may have come and gone since the check.
+        Self::check(dir, &layout, force)?;
         let partial = dir.join(PARTIAL);
         if force
             && disk::is_real_folder(&partial)
@@ -63,6 +70,7 @@ impl OutputFolder {
             partial,
             layout,
             force,
+            _lock: lock,
         })
     }
 
@@ -151,6 +159,18 @@ impl OutputFolder {
         };
         publish::publish(&self.dir, &self.partial, &manifest, &old)?;
         Ok(manifest)
+    }
+}
+
+/// Takes the folder for this run until the file that comes back is dropped. On file systems that
+/// know no locks it is only opened.
+fn lock(dir: &Path) -> Result<File, OutputError> {
+    let folder = File::open(dir).map_err(|e| OutputError::io("opening", dir, e))?;
+    match folder.try_lock() {
+        Err(TryLockError::WouldBlock) => Err(OutputError::Busy {
+            dir: dir.to_path_buf(),
+        }),
+        Ok(()) | Err(TryLockError::Error(_)) => Ok(folder),
     }
 }
 

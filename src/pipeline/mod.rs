@@ -28,6 +28,7 @@ use plan::Plan;
 use records::{Records, Source};
 use scan::Scan;
 use std::sync::Mutex;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::sync_channel;
 use std::time::Instant;
@@ -149,7 +150,11 @@ fn check_inputs(job: &Job, plan: &Plan, reporter: &dyn Reporter) -> Result<Optio
 }
 
 fn no_record(job: &Job) -> String {
-    let names: Vec<_> = job.inputs.iter().map(|p| p.to_string_lossy()).collect();
+    let name = |path: &PathBuf| match path.as_os_str() == "-" {
+        true => "<stdin>".into(),
+        false => path.to_string_lossy().into_owned(),
+    };
+    let names: Vec<String> = job.inputs.iter().map(name).collect();
     format!(
         "{}: holds no FASTA record; a record starts with a line `>name`. Check that this is the \
          right file and that it was written completely",

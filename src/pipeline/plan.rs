@@ -76,7 +76,7 @@ fn layers(asked: &[i64], config: &EsmConfig) -> Result<Vec<usize>> {
                 .filter(|&index| index <= last)
                 .with_context(|| {
                     format!(
-                        "--layer {layer}: this model has layers 0 to {last} (or −{} to −1, \
+                        "--layer {layer}: this model has layers 0 to {last} (or -{} to -1, \
                          counted from the end)",
                         last + 1
                     )

@@ -1,0 +1,15 @@
+//! `run` from end to end: the binary is given files and streams, and every file it writes, every
+//! message and every exit code is compared with what is due.
+
+#[path = "../common/mod.rs"]
+mod common;
+mod support;
+
+mod exist;
+mod inputs;
+mod long;
+mod nasty;
+mod refused;
+mod same_bytes;
+mod values;
+mod written;

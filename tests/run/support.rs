@@ -1,0 +1,204 @@
+//! A folder of its own for each test, the command, and readers of what it wrote.
+
+use crate::common::fixture;
+use assert_cmd::Command;
+use ndarray::Array2;
+use ndarray_npy::read_npy;
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use tempfile::TempDir;
+
+/// How a command ended.
+#[derive(Debug)]
+pub struct Ended {
+    pub code: i32,
+    pub out: String,
+    pub err: String,
+}
+
+/// A folder in which commands run; it is the home of their cache too.
+pub struct Bench {
+    home: TempDir,
+}
+
+impl Bench {
+    pub fn new() -> Bench {
+        Bench {
+            home: tempfile::tempdir().unwrap(),
+        }
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.home.path().join(name)
+    }
+
+    pub fn write(&self, name: &str, bytes: impl AsRef<[u8]>) {
+        fs::write(self.path(name), bytes).unwrap();
+    }
+
+    /// A command that sees no home, no network and no variables of the caller.
+    pub fn command(&self) -> Command {
+        let mut command = Command::cargo_bin("esm-embed").unwrap();
+        command
+            .current_dir(self.home.path())
+            .env_clear()
+            .env("HF_HOME", self.path("hf"))
+            .env("HF_HUB_OFFLINE", "1");
+        command
+    }
+
+    /// `run` with the words of `line`, where `$MODEL` is the fixture esm2_hd16 and `$NAME/` any
+    /// other.
+    pub fn run(&self, line: &str) -> Ended {
+        self.pipe(line, b"")
+    }
+
+    /// The same with bytes on standard input.
+    pub fn pipe(&self, line: &str, stdin: &[u8]) -> Ended {
+        let words = line.split_whitespace().map(expand);
+        let mut command = self.command();
+        command.arg("run").args(words).write_stdin(stdin);
+        ended(&mut command)
+    }
+
+    /// Runs and expects success without any message.
+    pub fn embed(&self, line: &str) {
+        let ended = self.run(&format!("{line} -q"));
+        assert_eq!((ended.code, &*ended.err), (0, ""), "{line}");
+        assert_eq!(ended.out, "", "{line}");
+    }
+
+    pub fn text(&self, name: &str) -> String {
+        fs::read_to_string(self.path(name)).unwrap()
+    }
+
+    /// A matrix as NumPy would read it.
+    pub fn matrix(&self, name: &str) -> Array2<f32> {
+        read_npy(self.path(name)).unwrap()
+    }
+
+    /// The bits of one row of a matrix.
+    pub fn row(&self, name: &str, row: usize) -> Vec<u32> {
+        bits(&self.matrix(name), row..row + 1)
+    }
+
+    /// Names of everything in a folder, hidden files too.
+    pub fn names(&self, folder: &str) -> Vec<String> {
+        let mut names: Vec<_> = fs::read_dir(self.path(folder))
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        names
+    }
+
+    /// Every file below a folder with its bytes.
+    pub fn tree(&self, folder: &str) -> BTreeMap<String, Vec<u8>> {
+        let root = self.path(folder);
+        let mut files = BTreeMap::new();
+        let mut folders = vec![root.clone()];
+        while let Some(folder) = folders.pop() {
+            for entry in fs::read_dir(folder).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() {
+                    folders.push(path);
+                } else {
+                    let name = path.strip_prefix(&root).unwrap().to_str().unwrap();
+                    files.insert(name.to_owned(), fs::read(&path).unwrap());
+                }
+            }
+        }
+        files
+    }
+
+    /// One value of `run.json`, by its JSON pointer.
+    pub fn recorded(&self, folder: &str, pointer: &str) -> serde_json::Value {
+        let text = self.text(&format!("{folder}/run.json"));
+        let json: serde_json::Value = serde_json::from_str(&text).unwrap();
+        json.pointer(pointer).unwrap().clone()
+    }
+}
+
+/// `$MODEL` and `$NAME` stand for fixtures.
+fn expand(word: &str) -> String {
+    let path = |name: &str| fixture(name).to_str().unwrap().to_owned();
+    match word.strip_prefix('$') {
+        Some("MODEL") => path("esm2_hd16"),
+        Some(name) => path(name),
+        None => word.to_owned(),
+    }
+}
+
+pub fn ended(command: &mut Command) -> Ended {
+    let output = command.output().unwrap();
+    Ended {
+        code: output.status.code().expect("not ended by a signal"),
+        out: String::from_utf8(output.stdout).unwrap(),
+        err: String::from_utf8(output.stderr).unwrap(),
+    }
+}
+
+/// The bits of some rows.
+pub fn bits(matrix: &Array2<f32>, rows: std::ops::Range<usize>) -> Vec<u32> {
+    let rows = matrix.slice(ndarray::s![rows, ..]);
+    rows.iter().map(|value| value.to_bits()).collect()
+}
+
+pub fn gzip(text: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    encoder.write_all(text).unwrap();
+    encoder.finish().unwrap()
+}
+
+pub fn zstd(text: &[u8]) -> Vec<u8> {
+    zstd::encode_all(text, 1).unwrap()
+}
+
+/// A sequence of the twenty residues, always the same for the same seed.
+pub fn sequence(seed: u64, residues: usize) -> String {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let letters = b"ACDEFGHIKLMNPQRSTVWY";
+    (0..residues)
+        .map(|_| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            char::from(letters[(state >> 32) as usize % letters.len()])
+        })
+        .collect()
+}
+
+/// FASTA of some records, 60 residues in a line.
+pub fn fasta<'a>(records: impl IntoIterator<Item = (&'a str, &'a str)>) -> String {
+    let mut text = String::new();
+    for (header, sequence) in records {
+        text += &format!(">{header}\n");
+        for line in sequence.as_bytes().chunks(60) {
+            text += &format!("{}\n", str::from_utf8(line).unwrap());
+        }
+    }
+    text
+}
+
+/// The fields of the lines of a table, its first line aside.
+pub fn rows(table: &str) -> Vec<Vec<&str>> {
+    let lines = table.lines().skip(1);
+    lines.map(|line| line.split('\t').collect()).collect()
+}
+
+/// Ends with 1, prints this error and nothing else, and leaves no trace of the output.
+pub fn assert_fails(bench: &Bench, line: &str, error: &str) {
+    let ended = bench.run(&format!("{line} --out refused -q"));
+    assert_eq!(ended.err, format!("esm-embed: error: {error}\n"), "{line}");
+    assert_eq!((ended.code, &*ended.out), (1, ""), "{line}");
+    assert!(
+        !exists(&bench.path("refused")),
+        "{line}: touched the output"
+    );
+}
+
+pub fn exists(path: &Path) -> bool {
+    path.symlink_metadata().is_ok()
+}
