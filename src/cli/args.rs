@@ -2,7 +2,7 @@
 
 use super::values::{self, ModelArg, PoolArg};
 use clap::builder::RangedU64ValueParser;
-use clap::{ArgAction, Parser, Subcommand, ValueEnum};
+use clap::{Parser, Subcommand, ValueEnum};
 use esm_embed::device::{DeviceChoice, Dtype};
 use esm_embed::ops::CpuPath;
 use esm_embed::output::{OutDtype, Residues};
@@ -42,8 +42,16 @@ pub enum Command {
     /// Embed the records of FASTA files
     #[command(after_help = RUN_EXAMPLES)]
     Run(Box<RunArgs>),
+    /// Download a model and check its files, for machines without network
+    Fetch(FetchArgs),
     /// List the published ESM models and what the cache holds of them
     Models,
+    /// Say what an output folder holds, and whether it is sound
+    Inspect(InspectArgs),
+    /// Run published reference inputs through a model and compare
+    Verify(VerifyArgs),
+    /// Say what this machine and the environment offer
+    Doctor,
 }
 
 /// Arguments of `run`.
@@ -63,6 +71,17 @@ pub struct RunArgs {
     #[arg(short, long, value_name = "DIR")]
     pub out: PathBuf,
 
+    /// Replace an existing output
+    #[arg(long)]
+    pub force: bool,
+
+    /// Say what would be done, and do nothing
+    ///
+    /// Prints records, tokens, memory, bytes on disk and an estimate of the time to standard
+    /// output. The model is downloaded if it is not there.
+    #[arg(long)]
+    pub dry_run: bool,
+
     #[command(flatten)]
     pub model: ModelArgs,
 
@@ -75,16 +94,60 @@ pub struct RunArgs {
     #[command(flatten)]
     pub compute: ComputeArgs,
 
-    /// Replace an existing output
-    #[arg(long)]
-    pub force: bool,
+    #[command(flatten)]
+    pub show: ShowArgs,
+}
 
-    /// Say what would be done, and do nothing
+/// Arguments of `fetch`.
+#[derive(Debug, clap::Args)]
+pub struct FetchArgs {
+    /// Name, or repository on the Hugging Face Hub
     ///
-    /// Prints records, tokens, memory, bytes on disk and an estimate of the time to standard
-    /// output. The model is downloaded if it is not there.
+    /// A name or short form as `esm-embed models` lists them, or organisation/name. The files go
+    /// to the Hugging Face cache (HF_HOME); the path of the model's folder is printed. The files
+    /// of a path, or with HF_HUB_OFFLINE=1 of the cache, are only checked.
+    #[arg(value_parser = values::model)]
+    pub model: ModelArg,
+
+    /// Branch, tag or commit of the repository [default: main]
+    #[arg(long, value_name = "REVISION")]
+    pub revision: Option<String>,
+
+    #[command(flatten)]
+    pub show: ShowArgs,
+}
+
+/// Arguments of `inspect`.
+#[derive(Debug, clap::Args)]
+pub struct InspectArgs {
+    /// Output folder of a run
+    #[arg(value_name = "DIR")]
+    pub dir: PathBuf,
+
+    /// Recompute the checksum of every file
     #[arg(long)]
-    pub dry_run: bool,
+    pub check: bool,
+}
+
+/// Arguments of `verify`.
+#[derive(Debug, clap::Args)]
+pub struct VerifyArgs {
+    /// Name, repository on the Hugging Face Hub, folder or file of the model
+    #[arg(value_parser = values::model)]
+    pub model: ModelArg,
+
+    /// Branch, tag or commit of the repository [default: main]
+    #[arg(long, value_name = "REVISION")]
+    pub revision: Option<String>,
+
+    /// Compare with the values of this file instead of the published ones
+    ///
+    /// JSON: {"comparisons": [{"name": ..., "checkpoint": ..., "sequence": ..., "layer": ...,
+    /// "what": ..., "expected": ..., "atol": ..., "rtol": ..., "source": ...}]}. what is
+    /// hidden_rows (row 0 is <cls>), residue_rows, mean, bos or mean_of_mean; checkpoint may be left
+    /// out, and then fits every model.
+    #[arg(long, value_name = "FILE")]
+    pub reference: Option<PathBuf>,
 
     #[command(flatten)]
     pub show: ShowArgs,
@@ -262,12 +325,12 @@ pub struct ShowArgs {
     pub progress: ProgressArg,
 
     /// Show warnings and errors alone
-    #[arg(short, long, action = ArgAction::Count, conflicts_with = "verbose")]
-    pub quiet: u8,
+    #[arg(short, long, overrides_with = "quiet", conflicts_with = "verbose")]
+    pub quiet: bool,
 
     /// Show details too
-    #[arg(short, long, action = ArgAction::Count)]
-    pub verbose: u8,
+    #[arg(short, long, overrides_with = "verbose")]
+    pub verbose: bool,
 }
 
 /// `--progress`.
@@ -309,7 +372,9 @@ impl Args {
     pub fn show(&self) -> ShowArgs {
         match &self.command {
             Command::Run(args) => args.show,
-            Command::Models => ShowArgs::default(),
+            Command::Fetch(args) => args.show,
+            Command::Verify(args) => args.show,
+            Command::Models | Command::Inspect(_) | Command::Doctor => ShowArgs::default(),
         }
     }
 

@@ -3,12 +3,16 @@
 //! Standard output carries data and reports, standard error messages and progress.
 
 mod args;
+mod doctor;
+mod fetch;
+mod inspect;
 mod models;
 mod progress;
 mod run;
 mod source;
 mod text;
 mod values;
+mod verify;
 
 pub use args::Args;
 
@@ -74,7 +78,11 @@ fn wrong_usage(subcommand: &str, what: String) -> clap::Error {
 pub fn execute(args: &Args) -> anyhow::Result<Exit> {
     match &args.command {
         Command::Run(args) => run::execute(args),
+        Command::Fetch(args) => fetch::execute(args),
         Command::Models => models::execute(),
+        Command::Inspect(args) => inspect::execute(args),
+        Command::Verify(args) => verify::execute(args),
+        Command::Doctor => doctor::execute(),
     }
 }
 

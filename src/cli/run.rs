@@ -17,7 +17,7 @@ pub fn execute(args: &RunArgs) -> anyhow::Result<Exit> {
     // What is sure to fail fails before a model is downloaded.
     Device::resolve(args.compute.device, args.compute.cpu_path)?;
     check_inputs(&args.inputs)?;
-    let model = source::resolve(&args.model, &progress)?;
+    let model = source::resolve(&args.model.model, args.model.revision.as_deref(), &progress)?;
     let job = job(args, model);
     if args.dry_run {
         let forecast = pipeline::dry_run(&job, &progress)?;

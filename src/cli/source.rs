@@ -1,6 +1,5 @@
 //! Where a model comes from: what was asked for → files on this machine.
 
-use super::args::ModelArgs;
 use super::progress::Progress;
 use super::values::ModelArg;
 use anyhow::ensure;
@@ -17,9 +16,12 @@ pub fn hub(model: &ModelRef) -> Result<Hub, HubError> {
 }
 
 /// The model's files: from this machine if they are here, else downloaded.
-pub fn resolve(args: &ModelArgs, progress: &Progress) -> anyhow::Result<Model> {
-    let ModelArg { text, reference } = &args.model;
-    let revision = args.revision.as_deref();
+pub fn resolve(
+    model: &ModelArg,
+    revision: Option<&str>,
+    progress: &Progress,
+) -> anyhow::Result<Model> {
+    let ModelArg { text, reference } = model;
     let local = hub(reference)?.resolve(reference, revision, progress)?;
     check_revision(&local, revision)?;
     Ok(Model {

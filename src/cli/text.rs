@@ -49,7 +49,7 @@ pub fn bytes(bytes: u64) -> String {
 /// A large number with a unit of thousands, for rates and sizes of models.
 pub fn scaled(number: f64) -> String {
     match number {
-        n if n >= 1e9 => format!("{:.1} G", n / 1e9),
+        n if n >= 1e9 => format!("{:.1} B", n / 1e9),
         n if n >= 1e6 => format!("{:.1} M", n / 1e6),
         n if n >= 1e4 => format!("{:.1} k", n / 1e3),
         n if n >= 10.0 => format!("{n:.0}"),

@@ -69,10 +69,10 @@ impl Progress {
         let is_dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
         let is_terminal = io::stderr().is_terminal() && !is_dumb;
         Progress {
-            style: Style::choose(args.progress, args.quiet > 0, is_terminal),
+            style: Style::choose(args.progress, args.quiet, is_terminal),
             shown: match (args.quiet, args.verbose) {
-                (1.., _) => Level::Warning,
-                (_, 1..) => Level::Detail,
+                (true, _) => Level::Warning,
+                (_, true) => Level::Detail,
                 _ => Level::Info,
             },
             begin: Instant::now(),
