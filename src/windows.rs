@@ -87,8 +87,8 @@ mod tests {
         assert_eq!(windows(10, 4, 2), [0..4, 2..6, 4..8, 6..10]);
         assert_eq!(windows(9, 4, 2), [0..4, 2..6, 4..8, 5..9]);
         assert_eq!(windows(9, 4, 0), [0..4, 4..8, 5..9]);
-        assert_eq!(windows(4, 4, 2), [0..4]);
-        assert_eq!(windows(3, 4, 2), [0..3]);
+        assert_eq!(windows(4, 4, 2), vec![0..4; 1]);
+        assert_eq!(windows(3, 4, 2), vec![0..3; 1]);
     }
 
     #[test]

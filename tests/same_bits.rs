@@ -71,7 +71,7 @@ fn sequence(seed: u64, tokens: usize) -> Vec<u8> {
         state ^= state >> 7;
         state ^= state << 17;
         // Residues, now and then <mask>.
-        if state % 61 == 0 {
+        if state.is_multiple_of(61) {
             32
         } else {
             4 + (state % 25) as u8

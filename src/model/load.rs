@@ -74,6 +74,9 @@ impl Esm {
     }
 }
 
+/// The frequencies of one layer; None for models with learned positions.
+type LayerRotary = Option<Arc<Rotary>>;
+
 struct Loader<'a> {
     checkpoint: &'a Checkpoint,
     options: &'a LoadOptions,
@@ -123,7 +126,7 @@ impl Loader<'_> {
     }
 
     /// One entry a layer; layers with equal frequencies share one table.
-    fn rotary(&self) -> Result<(Vec<Option<Arc<Rotary>>>, Option<InvFreqSource>), CheckpointError> {
+    fn rotary(&self) -> Result<(Vec<LayerRotary>, Option<InvFreqSource>), CheckpointError> {
         if matches!(
             self.checkpoint.config().positions,
             Positions::Learned { .. }
@@ -131,7 +134,7 @@ impl Loader<'_> {
             return Ok((vec![None; self.options.top], None));
         }
         let mut source = InvFreqSource::Stored;
-        let mut tables: Vec<Option<Arc<Rotary>>> = Vec::new();
+        let mut tables: Vec<LayerRotary> = Vec::new();
         for layer in 0..self.options.top {
             let inv_freq = self.checkpoint.inv_freq(layer)?;
             if inv_freq.source == InvFreqSource::Computed {
@@ -164,7 +167,7 @@ impl Loader<'_> {
         })
     }
 
-    fn layer(&self, i: usize, rotary: Option<Arc<Rotary>>) -> Result<TransformerLayer, LoadError> {
+    fn layer(&self, i: usize, rotary: LayerRotary) -> Result<TransformerLayer, LoadError> {
         let config = self.checkpoint.config();
         let name = |part: &str| format!("layers.{i}.{part}");
         Ok(TransformerLayer {
@@ -186,7 +189,7 @@ impl Loader<'_> {
     }
 
     /// Packs the layers on `threads` threads; each takes the next layer that nobody has.
-    fn layers(&self, rotary: &[Option<Arc<Rotary>>]) -> Result<Vec<TransformerLayer>, LoadError> {
+    fn layers(&self, rotary: &[LayerRotary]) -> Result<Vec<TransformerLayer>, LoadError> {
         let next = AtomicUsize::new(0);
         let done = Mutex::new(Vec::new());
         let work = || loop {

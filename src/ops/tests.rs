@@ -357,9 +357,9 @@ fn attention_f64(case: &Case, qkv: &[f32], inv_freq: Option<&[f32]>) -> Vec<f64>
                 let most = scores.iter().copied().fold(f64::MIN, f64::max);
                 let p: Vec<f64> = scores.iter().map(|s| (s - most).exp()).collect();
                 let sum: f64 = p.iter().sum();
-                for u in 0..len {
+                for (u, p) in p.iter().enumerate() {
                     for (i, v) in get(u, 2).iter().enumerate() {
-                        out[(start + t) * dim + h * d + i] += p[u] / sum * v;
+                        out[(start + t) * dim + h * d + i] += p / sum * v;
                     }
                 }
             }

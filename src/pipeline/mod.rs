@@ -27,10 +27,10 @@ use feed::{Batching, feed};
 use plan::Plan;
 use records::{Records, Source};
 use scan::Scan;
-use std::sync::Mutex;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::sync_channel;
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 use work::Workers;
 
@@ -201,7 +201,8 @@ fn embed_all(
 ) -> Result<(Vec<Source>, Vec<describe::FileDigest>)> {
     let (ledger, rows) = folder.split();
     let (send, receive) = sync_channel(job.threads.max(1));
-    let receive = Mutex::new(receive);
+    // Owned by the workers alone: when the last of them stops, sending fails instead of waiting.
+    let receive = Arc::new(Mutex::new(receive));
     let stop = AtomicBool::new(false);
     let workers = Workers {
         embedder,
@@ -217,8 +218,12 @@ fn embed_all(
     };
     std::thread::scope(|scope| {
         let threads: Vec<_> = (0..job.threads.max(1))
-            .map(|_| scope.spawn(|| workers.run(&receive)))
+            .map(|_| {
+                let (workers, receive) = (&workers, Arc::clone(&receive));
+                scope.spawn(move || workers.run(&receive))
+            })
             .collect();
+        drop(receive);
         let digests = scope.spawn(|| describe::digests(checkpoint.files()));
         let mut records = Records::new(&job.inputs, plan.policy, job.on_invalid);
         let fed = feed(&mut records, ledger, batching, &send, &stop, &|r, n| {
@@ -273,18 +278,18 @@ fn check_unchanged(before: &[Source], after: &[Source]) -> Result<()> {
 fn report(counts: &Counts, job: &Job, reporter: &dyn Reporter) {
     let told = [
         (
+            "characters outside the alphabet, each read as <unk> with a row of its own",
             counts.unknown,
-            "characters outside the alphabet became <unk>, one row each",
         ),
-        (counts.lower, "lower-case letters were read as upper case"),
-        (counts.stops, "final * were dropped"),
-        (counts.truncated, "sequences were truncated"),
-        (counts.windowed, "sequences were embedded in windows"),
-        (counts.skipped, "records were skipped: see skipped.tsv"),
+        ("lower-case letters, read as upper case", counts.lower),
+        ("final *, dropped", counts.stops),
+        ("sequences truncated", counts.truncated),
+        ("sequences embedded in windows", counts.windowed),
+        ("records skipped and listed in skipped.tsv", counts.skipped),
     ];
-    for (count, what) in told {
+    for (what, count) in told {
         if count > 0 {
-            reporter.message(Level::Warning, &format!("{count} {what}"));
+            reporter.message(Level::Warning, &format!("{what}: {count}"));
         }
     }
     let residues = match job.residues {

@@ -1,0 +1,130 @@
+"""Shows that the tests notice the mistakes that ports of ESM make.
+
+    python3 tests/mutations.py
+
+Applies each mistake to a copy of the source, runs the tests that must notice it, and prints
+one line per mistake. Exits with 1 if a mistake goes unnoticed or no longer applies. Uses the
+build folder `target/mutations`; needs git, cargo and Python's standard library.
+"""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+COPY = ROOT / "target" / "mutations" / "source"
+
+# what, file, text, replacement, test
+MISTAKES = [
+    (
+        "no token-dropout scale (x1 instead of x0.88)",
+        "src/model/embedding.rs",
+        "Some((1.0 - 0.15 * 0.8) / (1.0 - observed))",
+        "Some(1.0 / (1.0 - observed).max(1.0))",
+        "parity",
+    ),
+    (
+        "<mask> rows not zeroed",
+        "src/model/embedding.rs",
+        "Some(_) if token == MASK =>",
+        "Some(_) if token == 255 =>",
+        "parity",
+    ),
+    (
+        "inv_freq recomputed instead of read",
+        "src/model/load.rs",
+        "let inv_freq = self.checkpoint.inv_freq(layer)?;",
+        """let mut inv_freq = self.checkpoint.inv_freq(layer)?;
+            let count = inv_freq.values.len() as f32;
+            for (i, value) in inv_freq.values.iter_mut().enumerate() {
+                *value = 10000f32.powf(-(i as f32) / count);
+            }""",
+        "parity",
+    ),
+    (
+        "tanh GELU instead of erf",
+        "src/ops/math.rs",
+        "let e = erf::<S>(S::mul(x, S::splat(std::f32::consts::FRAC_1_SQRT_2)));",
+        """let cube = S::mul(S::mul(x, x), x);
+        let u = S::fma(cube, S::splat(0.044_715), x);
+        let t = exp::<S>(S::mul(u, S::splat(1.595_769_1)));
+        let e = S::sub(
+            S::splat(1.0),
+            S::div(S::splat(2.0), S::add(t, S::splat(1.0))),
+        );""",
+        "parity",
+    ),
+    (
+        "no LayerNorm after the last block",
+        "src/model/mod.rs",
+        "Some(norm) if index == self.config.layers",
+        "Some(norm) if index > self.config.layers",
+        "parity",
+    ),
+    (
+        "residue rows off by one (<cls> kept, last residue lost)",
+        "src/pooling.rs",
+        "hidden.get(dim..end).unwrap_or_default()",
+        "hidden.get(..end.saturating_sub(dim)).unwrap_or_default()",
+        "parity",
+    ),
+    (
+        "rows off by one in the packed file",
+        "src/output/ledger.rs",
+        "residue_offset,\n            length: entry.length,\n            file,",
+        "residue_offset: residue_offset + 1,\n            length: entry.length,\n            file,",
+        "run",
+    ),
+    (
+        "queries not scaled",
+        "src/ops/attention.rs",
+        "let scale = (self.head_dim as f32).powf(-0.5);",
+        "let scale = 1.0;",
+        "parity",
+    ),
+    (
+        "learned positions off by one",
+        "src/model/embedding.rs",
+        "const FIRST_POSITION: usize = 2;",
+        "const FIRST_POSITION: usize = 1;",
+        "parity",
+    ),
+    (
+        "a row's sum order depends on its place in the batch",
+        "src/ops/linear.rs",
+        "y = S::add(y, S::load(self.bias.add(j * S::LANES)));",
+        "y = S::add(y, S::load(self.bias.add(j * S::LANES)));\n"
+        "                        if M % 2 == 1 { y = S::fma(y, S::splat(1e-7), y); }",
+        "same_bits",
+    ),
+]
+
+
+def main():
+    shutil.rmtree(COPY, ignore_errors=True)
+    COPY.parent.mkdir(parents=True, exist_ok=True)
+    subprocess.run(["git", "clone", "-q", str(ROOT), str(COPY)], check=True)
+    unnoticed = 0
+    for what, file, text, replacement, test in MISTAKES:
+        path = COPY / file
+        source = path.read_text()
+        if source.count(text) != 1:
+            print(f"does not apply   {what}: {file}", flush=True)
+            unnoticed += 1
+            continue
+        path.write_text(source.replace(text, replacement))
+        command = ["cargo", "test", "-q", "--test", test, "--target-dir", COPY.parent / "target"]
+        done = subprocess.run(command, cwd=COPY, capture_output=True, text=True)
+        path.write_text(source)
+        if done.returncode == 0 or "test result" not in done.stdout:
+            print(f"NOT NOTICED      {what}", done.stderr[-500:], flush=True)
+            unnoticed += 1
+        else:
+            print(f"noticed by {test:10} {what}", flush=True)
+    print(f"{len(MISTAKES) - unnoticed} of {len(MISTAKES)} mistakes noticed")
+    sys.exit(1 if unnoticed else 0)
+
+
+if __name__ == "__main__":
+    main()
