@@ -245,7 +245,7 @@ def prepare(args):
         names = ["input_ids", "attention_mask"][: 1 + masked]
         with torch.no_grad():
             torch.onnx.export(
-                LastHidden(model), tuple(given), file, dynamo=False, opset_version=18,
+                LastHidden(model), tuple(given), str(file), dynamo=False, opset_version=18,
                 input_names=names, output_names=["hidden"],
                 dynamic_axes={n: {0: "batch", 1: "length"} for n in [*names, "hidden"]},
             )

@@ -132,15 +132,13 @@ class Peer:
             self.start(args, folder, shape, fasta, best)
         return [{"threads": t, "budget": b, "seconds": s} for (t, b), s in tried.items()]
 
-    def setting(self, lengths, everywhere):
-        """What was chosen, and the padding it costs on the subset and on the whole input."""
-        said = "" if self.threads == 1 else f"{self.threads} threads"
-        if self.budget is None:
-            return said
-        here = padded_share(lengths, sorted_batches(lengths, self.budget))
-        whole = padded_share(everywhere, sorted_batches(everywhere, self.budget))
-        batches = f"{self.budget} tokens, {here:.0%} padding ({whole:.0%} on the whole input)"
-        return f"{said}, {batches}" if said else batches
+    def padding(self, lengths):
+        return padded_share(lengths, sorted_batches(lengths, self.budget))
+
+    def setting(self):
+        chosen = ["" if self.threads == 1 else f"{self.threads} threads",
+                  "" if self.budget is None else f"{self.budget} tokens"]
+        return ", ".join(filter(None, chosen))
 
 
 class Ours:
@@ -303,7 +301,9 @@ def race(shape, records, args):
         ratios = [s / o[args.clock] for s, o in zip(seconds, runs[ours[0].name])]
         found.append({
             "name": tool.name,
-            "setting": "" if isinstance(tool, Ours) else tool.setting(lengths, everywhere),
+            "setting": "" if isinstance(tool, Ours) else tool.setting(),
+            "padding": [] if isinstance(tool, Ours) else
+                [tool.padding(lengths), tool.padding(everywhere)],
             "tokens_per_second": sum(lengths) / statistics.median(seconds),
             "ratio": [statistics.median(ratios), min(ratios), max(ratios)],
             "peak_bytes": max(run["peak"] for run in runs[tool.name]),
@@ -342,6 +342,15 @@ def table(results, clock):
             + (f" Largest relative L2 between the tools: {max(r for _, r in compared):.1e}."
                if compared else "")
         )
+        for tool in result["tools"]:
+            here, whole = tool["padding"] or (0.0, 0.0)
+            if here > whole + 0.02:
+                gain = (1.0 - whole) / (1.0 - here)
+                lines.append(
+                    f"  {tool['name']}: {here:.0%} of its positions are padding, {whole:.0%} on the "
+                    f"whole input, where it may reach {tool['tokens_per_second'] * gain:.0f} tokens/s "
+                    f"(esm-embed is {tool['ratio'][0] / gain:.2f} × as fast)."
+                )
         busy = [
             run["cpu"] / run["wall"] for t in result["tools"] for run in t["rounds"]
             if t["name"].startswith("esm-embed") or "threads" not in t["setting"]
