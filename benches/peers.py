@@ -38,9 +38,9 @@ from peer_worker import FAIR_BUDGET, padded_share, read_fasta, sorted_batches
 
 # Tokens of a subset: one pass takes roughly 10 to 30 s on one core of 2023.
 TOKENS = {"8M": 60_000, "35M": 20_000, "150M": 6_000, "650M": 2_500}
-BUDGETS = [512, 1024, 2048, 4096, 8192]
+BUDGETS = [512, 1024, 2048, 4096, 8192]  # padded tokens of a batch to try
 LONGEST = 1022
-# Name in the table, tool of peer_worker.py, batch budgets to choose from.
+# Name in the table, tool of peer_worker.py, its batch budgets; --budgets replaces BUDGETS.
 PEERS = [
     ("transformers, batch size 1", "transformers", [None]),
     ("transformers, sorted batches", "transformers-batches", BUDGETS),
@@ -263,7 +263,7 @@ def race(shape, records, args):
         for name, tool, budgets in PEERS:
             if tool in skipped:
                 continue
-            peer = Peer(name, tool, budgets)
+            peer = Peer(name, tool, args.budgets if budgets is BUDGETS else budgets)
             note(f"{shape}: starting {name}")
             try:
                 tried[name] = peer.start_at_best(args, folder, shape, fasta)
@@ -401,6 +401,8 @@ def arguments():
                         help="another row of esm-embed, such as --also='--dtype f16'")
     parser.add_argument("--skip", default="", metavar="TOOL[,TOOL...]",
                         help="peers to leave out: " + ", ".join(tool for _, tool, _ in PEERS))
+    parser.add_argument("--budgets", default=",".join(map(str, BUDGETS)), metavar="TOKENS[,...]",
+                        help="padded tokens of a sorted batch to choose from [%(default)s]")
     parser.add_argument("--scale", type=float, default=1.0, help="of the subsets [%(default)s]")
     parser.add_argument("--seed", type=int, default=1022, help="of the subsets [%(default)s]")
     parser.add_argument("--clock", choices=["wall", "cpu"], default="wall",
@@ -417,6 +419,10 @@ def arguments():
     available = sorted(os.sched_getaffinity(0))
     if not 1 <= args.threads <= len(available):
         parser.error(f"--threads: this process may use {len(available)} cores")
+    try:
+        args.budgets = [int(budget) for budget in args.budgets.split(",")]
+    except ValueError:
+        parser.error("--budgets: whole numbers separated by commas")
     if args.rounds < 1:
         parser.error("--rounds must be at least 1")
     args.binary, args.work = args.binary.resolve(), args.work.resolve()
