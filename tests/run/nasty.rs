@@ -156,9 +156,9 @@ fn letters_that_are_no_residues_have_one_row_each() {
             ["p1", "10", "unknown=3", ""],
             ["p2", "5", "unknown=2", "digits"],
             ["p3", "4", "unknown=1", ""],
-            ["p4", "4", "unknown=1,stop", ""],
+            ["p4", "4", "unknown=1,stop,duplicate_of=2", ""],
             ["p5", "3", "", ""],
-            ["p6", "8", "unknown=4,masks=1", ""],
+            ["p6", "8", "unknown=1,lower=3", ""],
         ],
     );
 }

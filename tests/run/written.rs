@@ -42,7 +42,7 @@ fn the_default_is_the_mean_and_the_packed_residues_of_the_last_layer() {
          0\ta\t6\t0\t\tfirst one\n\
          1\tb\t3\t6\t\t\n\
          2\tc\t6\t9\tlower=6,stop,duplicate_of=0\tagain\n\
-         3\td\t4\t15\tunknown=1,masks=1\t\n"
+         3\td\t4\t15\tunknown=1\t\n"
     );
     assert_eq!(bench.matrix("emb/mean.layer2.npy").dim(), (4, 32));
     assert_eq!(bench.matrix("emb/residues.layer2.npy").dim(), (19, 32));
@@ -128,12 +128,9 @@ fn several_layers_and_pools_in_one_pass_equal_one_at_a_time() {
             );
             let mut files = bench.tree(&out);
             files.remove("run.json");
-            let names: Vec<_> = files.keys().cloned().collect();
-            let (mean, residues) = (
-                format!("{pool}.layer{number}.npy"),
-                format!("residues.layer{number}.npy"),
-            );
-            assert_eq!(names, ["index.tsv", &mean, &residues]);
+            assert_eq!(files.len(), 3, "{out}");
+            assert!(files.contains_key(&format!("{pool}.layer{number}.npy")));
+            assert!(files.contains_key(&format!("residues.layer{number}.npy")));
             for (name, bytes) in files {
                 assert!(bytes == all[&name], "{out}/{name}");
             }
@@ -171,7 +168,7 @@ fn residues_in_files_hold_the_rows_of_the_packed_matrix() {
          0\ta\t6\t0\t\t000000/a.npy\tfirst one\n\
          1\tb\t3\t6\t\t000000/b.npy\t\n\
          2\tc\t6\t9\tlower=6,stop,duplicate_of=0\t000000/c.npy\tagain\n\
-         3\td\t4\t15\tunknown=1,masks=1\t000000/d.npy\t\n"
+         3\td\t4\t15\tunknown=1\t000000/d.npy\t\n"
     );
     for layer in [1, 2] {
         let packed = bench.matrix(&format!("packed/residues.layer{layer}.npy"));
@@ -265,7 +262,9 @@ fn a_sequence_that_comes_again_is_counted_once_and_written_twice() {
             assert_eq!(bench.row(&name, 2), bench.row(&name, 0));
             assert_eq!(bench.row(&name, 3), bench.row(&name, 0));
             assert_eq!(bench.row(&name, 4), bench.row(&name, 1));
-            assert_ne!(bench.row(&name, 1), bench.row(&name, 0));
+            // The embedding of <cls> alone is the same in every sequence.
+            let same = (pool, layer) == ("bos", 0);
+            assert_eq!(bench.row(&name, 1) == bench.row(&name, 0), same);
         }
         let residues = bench.matrix(&format!("emb/residues.layer{layer}.npy"));
         assert_eq!(bits(&residues, 703..1403), bits(&residues, 0..700));
@@ -286,10 +285,7 @@ fn only_equal_tokens_are_duplicates() {
     assert_eq!(ended.code, 0, "{}", ended.err);
     let index = bench.text("emb/index.tsv");
     let flags: Vec<_> = rows(&index).iter().map(|row| row[4].to_owned()).collect();
-    assert_eq!(
-        flags,
-        ["", "unknown=1", "masks=1", "", "unknown=1,duplicate_of=1"]
-    );
+    assert_eq!(flags, ["", "unknown=1", "", "", "unknown=1,duplicate_of=1"]);
     let mean = "emb/mean.layer2.npy";
     for (one, other) in [(0, 1), (0, 2), (0, 3), (1, 2), (1, 3), (2, 3)] {
         assert_ne!(bench.row(mean, one), bench.row(mean, other));
@@ -311,7 +307,7 @@ fn run_json_tells_what_was_asked_and_what_came_of_it() {
             "/resolved/model/files/1/sha256",
             "5865c261c401fa1905ed09eda511d26e8868e08173e5d79a1cee8b1733ad692e".into(),
         ),
-        ("/resolved/inputs/0/bytes", 61.into()),
+        ("/resolved/inputs/0/bytes", 57.into()),
         (
             "/counts",
             serde_json::json!({
