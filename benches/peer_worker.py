@@ -31,6 +31,7 @@ import numpy as np
 from sequences import PAD, VOCABULARY, tokenize
 
 FAIR_BUDGET = 4096  # extract.py's default --toks_per_batch
+RESIDUES = {token for token in VOCABULARY if token.isalpha() and len(token) == 1}
 
 
 def read_fasta(path):
@@ -39,8 +40,8 @@ def read_fasta(path):
     for line in Path(path).read_text().splitlines():
         if line.startswith(">"):
             records.append((line[1:].split()[0], []))
-        else:
-            records[-1][1].append(line.strip())
+        elif records:
+            records[-1][1].append(line.strip().upper())
     return [(name, "".join(parts)) for name, parts in records]
 
 
@@ -130,6 +131,7 @@ class OnnxRuntime(InMemory):
     def load(self, args):
         import onnxruntime
 
+        onnxruntime.disable_telemetry_events()
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = args.threads
         options.inter_op_num_threads = 1

@@ -25,8 +25,6 @@ import json
 import os
 import platform
 import random
-import shlex
-import shutil
 import statistics
 import subprocess
 import sys
@@ -34,7 +32,8 @@ from pathlib import Path
 
 import numpy as np
 
-from peer_worker import FAIR_BUDGET, padded_share, read_fasta, sorted_batches
+from peer_tools import WORKER, NotRun, Ours, Peer
+from peer_worker import FAIR_BUDGET, RESIDUES, read_fasta
 
 # Tokens of a subset: one pass takes roughly 10 to 30 s on one core of 2023.
 TOKENS = {"8M": 60_000, "35M": 20_000, "150M": 6_000, "650M": 2_500}
@@ -50,137 +49,14 @@ PEERS = [
 ]
 REFERENCE = PEERS[0][0]
 
-# Linux counts what a process held before exec into its ru_maxrss, so the run is started
-# from a small interpreter.
-MEASURE = """
-import json, os, sys, time
-start = time.monotonic()
-pid = os.posix_spawn(sys.argv[1], sys.argv[1:], os.environ)
-_, status, usage = os.wait4(pid, 0)
-print(json.dumps({"wall": time.monotonic() - start, "cpu": usage.ru_utime + usage.ru_stime,
-                  "system": usage.ru_stime, "page_faults": usage.ru_minflt,
-                  "peak": usage.ru_maxrss * 1024,
-                  "code": os.waitstatus_to_exitcode(status)}))
-"""
-
-
-class NotRun(Exception):
-    """Why a tool is not in the race."""
-
-
-class Peer:
-    """A worker process of peer_worker.py."""
-
-    def __init__(self, name, tool, budgets):
-        self.name, self.tool, self.budgets = name, tool, budgets
-        self.threads = self.budget = self.process = None
-        self.versions = {}
-
-    def start(self, args, folder, shape, fasta, threads):
-        self.threads = threads
-        self.process = subprocess.Popen(
-            [sys.executable, Path(__file__).with_name("peer_worker.py"), self.tool,
-             "--folder", folder, "--shape", shape, "--fasta", fasta, "--threads", str(threads)],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-            stderr=None if args.verbose else subprocess.DEVNULL,
-            env={**os.environ, "OMP_NUM_THREADS": str(threads)},
-        )
-        self.versions = self.answer()["versions"]
-
-    def answer(self):
-        line = self.process.stdout.readline()
-        if not line:
-            code = self.process.wait()
-            raise NotRun(f"ended with {code}" + (" (out of memory?)" if code == -9 else ""))
-        found = json.loads(line)
-        if "error" in found:
-            raise NotRun(found["error"])
-        return found
-
-    def run(self, save=None, budget=...):
-        asked = {"budget": self.budget if budget is ... else budget}
-        if save:
-            asked["save"] = str(save)
-        try:
-            self.process.stdin.write(json.dumps(asked) + "\n")
-            self.process.stdin.flush()
-        except OSError:
-            pass  # it has ended: the answer says how
-        return self.answer()
-
-    def stop(self):
-        if self.process:
-            self.process.stdin.close()
-            self.process.kill()
-            self.process.wait()
-            self.process = None
-
-    def start_at_best(self, args, folder, shape, fasta):
-        """Try each thread count and batch budget once, after a pass to warm up; stay with
-        the fastest."""
-        tried = {}
-        for threads in sorted({1, args.threads}):
-            self.stop()
-            self.start(args, folder, shape, fasta, threads)
-            if len(self.budgets) > 1 or args.threads > 1:
-                self.run(budget=self.budgets[len(self.budgets) // 2])
-                for budget in self.budgets:
-                    tried[threads, budget] = self.run(budget=budget)[args.clock]
-        best, self.budget = min(tried, key=tried.get) if tried else (1, self.budgets[0])
-        if best != self.threads:
-            self.stop()
-            self.start(args, folder, shape, fasta, best)
-        return [{"threads": t, "budget": b, "seconds": s} for (t, b), s in tried.items()]
-
-    def padding(self, lengths):
-        return padded_share(lengths, sorted_batches(lengths, self.budget))
-
-    def setting(self):
-        chosen = ["" if self.threads == 1 else f"{self.threads} threads",
-                  "" if self.budget is None else f"{self.budget} tokens"]
-        return ", ".join(filter(None, chosen))
-
-
-class Ours:
-    """`esm-embed run`, a process per pass."""
-
-    def __init__(self, binary, options, args, folder, fasta):
-        self.name = "esm-embed" + (f" {options}" if options else "")
-        self.out = folder / "out"
-        self.command = [
-            str(binary), "run", str(fasta), "--model", str(folder / "safetensors"),
-            "--out", str(self.out), "--device", "cpu", "--pool", "mean", "--residues", "packed",
-            "--threads", str(args.threads), "--progress", "none", "-q", *shlex.split(options),
-        ]
-        self.rough = any(o.startswith("--dtype") for o in shlex.split(options))
-
-    def run(self, save=None):
-        shutil.rmtree(self.out, ignore_errors=True)
-        ran = subprocess.run(
-            [sys.executable, "-S", "-c", MEASURE, *self.command],
-            stdout=subprocess.PIPE, text=True,
-        )
-        lines = ran.stdout.splitlines()
-        found = json.loads(lines[-1]) if lines else {"code": ran.returncode}
-        if found["code"] != 0 or not (self.out / "run.json").is_file():
-            raise NotRun(f"ended with {found['code']}: {shlex.join(self.command)}")
-        if save:
-            means, = (np.load(f) for f in self.out.glob("mean.layer*.npy"))
-            rows, = (np.load(f) for f in self.out.glob("residues.layer*.npy"))
-            np.savez(save, rows=rows, means=means)
-        return found
-
-    def stop(self):
-        shutil.rmtree(self.out, ignore_errors=True)
-
 
 def draw(records, tokens, seed):
-    """About `tokens` tokens of distinct sequences of at most LONGEST residues. One record
-    is drawn from each of n equal parts of the records sorted by length, so that a small
-    subset, too, has the lengths of the whole. In the order of the input."""
+    """About `tokens` tokens of distinct sequences of at most LONGEST letters that every tool
+    knows. One record is drawn from each of n equal parts of the records sorted by length, so
+    that a small subset, too, has the lengths of the whole. In the order of the input."""
     order = {}
     for i, (_, text) in enumerate(records):
-        if 0 < len(text) <= LONGEST:
+        if 0 < len(text) <= LONGEST and set(text) <= RESIDUES:
             order.setdefault(text, i)
     if not order:
         sys.exit(f"the FASTA holds no sequence of at most {LONGEST} residues")
@@ -202,10 +78,8 @@ def disagreement(found, reference, lengths):
     relative, start = [], 0
     for k, n in enumerate(lengths):
         part = slice(start, start + n - 2)
-        for a, b in (
-            (found["means"][k], reference["means"][k]), (found["rows"][part], reference["rows"][part])
-        ):
-            a, b = a.astype(np.float64), b.astype(np.float64)
+        for key, which in (("means", k), ("rows", part)):
+            a, b = (x[key][which].astype(np.float64) for x in (found, reference))
             relative.append(np.linalg.norm(a - b) / np.linalg.norm(b))
         start += n - 2
     return float(largest), float(np.max(relative))
@@ -242,7 +116,7 @@ def race(shape, records, args):
     folder = args.work / shape
     folder.mkdir(parents=True, exist_ok=True)
     prepared = subprocess.run(
-        [sys.executable, Path(__file__).with_name("peer_worker.py"), "prepare",
+        [sys.executable, WORKER, "prepare",
          "--folder", folder, "--shape", shape],
         stdout=subprocess.PIPE, text=True, stderr=None if args.verbose else subprocess.DEVNULL,
     )
@@ -319,27 +193,34 @@ def race(shape, records, args):
 
 
 def table(results, clock):
-    lines = ["| ESM-2 | tool | setting | tokens/s | esm-embed is × as fast (min–max) | peak memory |",
-             "|---|---|---|---|---|---|"]
+    lines = [
+        "| ESM-2 | tool | setting | tokens/s | esm-embed is × as fast (min–max) | peak memory |",
+        "|---|---|---|---|---|---|",
+    ]
     for result in results:
         for tool in result["tools"]:
-            middle, low, high = tool["ratio"]
-            ratio = "" if tool is result["tools"][0] else f"**{middle:.2f}** ({low:.2f}–{high:.2f})"
-            lines.append(
-                f"| {result['shape']} | {tool['name']} | {tool['setting']} "
-                f"| {tool['tokens_per_second']:.0f} | {ratio} | {tool['peak_bytes'] / 2**30:.2f} GiB |"
-            )
+            ratio = "**{:.2f}** ({:.2f}–{:.2f})".format(*tool["ratio"])
+            cells = [
+                result["shape"], tool["name"], tool["setting"],
+                f"{tool['tokens_per_second']:.0f}",
+                "" if tool is result["tools"][0] else ratio,
+                f"{tool['peak_bytes'] / 2**30:.2f} GiB",
+            ]
+            lines.append(f"| {' | '.join(cells)} |")
         for name, reason in result["not_run"].items():
             lines.append(f"| {result['shape']} | {name} | not run: {reason} | | | |")
     lines.append("")
     for result in results:
-        compared = [t["disagreement"] for t in result["tools"] if t["disagreement"]]
+        compared = [
+            t["disagreement"] for t in result["tools"]
+            if t["disagreement"] and "--dtype" not in t["name"]
+        ]
         wall = statistics.median(run["wall"] for run in result["start_up"])
         lines.append(
             f"- {result['shape']}: {result['sequences']} sequences of up to {result['longest']} "
             f"residues, {result['tokens']} tokens. esm-embed on a sequence of one residue: "
             f"{wall:.2f} s."
-            + (f" Largest relative L2 between the tools: {max(r for _, r in compared):.1e}."
+            + (f" Largest relative L2 between two tools in f32: {max(r for _, r in compared):.1e}."
                if compared else "")
         )
         for tool in result["tools"]:
@@ -347,16 +228,16 @@ def table(results, clock):
             if here > whole + 0.02:
                 gain = (1.0 - whole) / (1.0 - here)
                 lines.append(
-                    f"  {tool['name']}: {here:.0%} of its positions are padding, {whole:.0%} on the "
-                    f"whole input, where it may reach {tool['tokens_per_second'] * gain:.0f} tokens/s "
-                    f"(esm-embed is {tool['ratio'][0] / gain:.2f} × as fast)."
+                    f"  {tool['name']}: {here:.0%} of its positions are padding, {whole:.0%} on "
+                    f"the whole input, where it may reach {tool['tokens_per_second'] * gain:.0f} "
+                    f"tokens/s (esm-embed is {tool['ratio'][0] / gain:.2f} × as fast)."
                 )
         busy = [
             run["cpu"] / run["wall"] for t in result["tools"] for run in t["rounds"]
             if t["name"].startswith("esm-embed") or "threads" not in t["setting"]
         ]
         if clock == "wall" and min(busy) < 0.9:
-            lines.append(f"  The machine was busy: a run got as little as {min(busy):.0%} of a core.")
+            lines.append(f"  The machine was busy: one run had {min(busy):.0%} of a core.")
     return "\n".join(lines)
 
 
