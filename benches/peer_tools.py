@@ -1,0 +1,144 @@
+"""The tools of peers.py: a worker process per peer, a process per pass for esm-embed."""
+
+import json
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from peer_worker import padded_share, sorted_batches
+
+WORKER = Path(__file__).with_name("peer_worker.py")
+
+# Linux counts what a process held before exec into its ru_maxrss, so the run is started
+# from a small interpreter.
+MEASURE = """
+import json, os, sys, time
+start = time.monotonic()
+pid = os.posix_spawn(sys.argv[1], sys.argv[1:], os.environ)
+_, status, usage = os.wait4(pid, 0)
+print(json.dumps({"wall": time.monotonic() - start, "cpu": usage.ru_utime + usage.ru_stime,
+                  "system": usage.ru_stime, "page_faults": usage.ru_minflt,
+                  "peak": usage.ru_maxrss * 1024,
+                  "code": os.waitstatus_to_exitcode(status)}))
+"""
+
+
+class NotRun(Exception):
+    """Why a tool is not in the race."""
+
+
+class Peer:
+    """A worker process of peer_worker.py."""
+
+    def __init__(self, name, tool, budgets):
+        self.name, self.tool, self.budgets = name, tool, budgets
+        self.threads = self.budget = self.process = None
+        self.versions = {}
+
+    def start(self, args, folder, shape, fasta, threads):
+        self.threads = threads
+        self.process = subprocess.Popen(
+            [sys.executable, WORKER, self.tool,
+             "--folder", folder, "--shape", shape, "--fasta", fasta, "--threads", str(threads)],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+            stderr=None if args.verbose else subprocess.DEVNULL,
+            env={**os.environ, "OMP_NUM_THREADS": str(threads)},
+        )
+        self.versions = self.answer()["versions"]
+
+    def answer(self):
+        line = self.process.stdout.readline()
+        if not line:
+            code = self.process.wait()
+            raise NotRun(f"ended with {code}" + (" (out of memory?)" if code == -9 else ""))
+        found = json.loads(line)
+        if "error" in found:
+            raise NotRun(found["error"])
+        return found
+
+    def run(self, save=None, budget=...):
+        asked = {"budget": self.budget if budget is ... else budget}
+        if save:
+            asked["save"] = str(save)
+        try:
+            self.process.stdin.write(json.dumps(asked) + "\n")
+            self.process.stdin.flush()
+        except OSError:
+            pass  # it has ended: the answer says how
+        return self.answer()
+
+    def stop(self):
+        if self.process:
+            try:
+                self.process.stdin.close()  # the worker ends by itself and removes its files
+            except OSError:
+                pass  # it has ended already
+            try:
+                self.process.wait(60)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+            self.process = None
+
+    def start_at_best(self, args, folder, shape, fasta):
+        """Try each thread count and batch budget once, after a pass to warm up; stay with
+        the fastest."""
+        tried = {}
+        for threads in sorted({1, args.threads}):
+            self.stop()
+            self.start(args, folder, shape, fasta, threads)
+            if len(self.budgets) > 1 or args.threads > 1:
+                self.run(budget=self.budgets[len(self.budgets) // 2])
+                for budget in self.budgets:
+                    tried[threads, budget] = self.run(budget=budget)[args.clock]
+        best, self.budget = min(tried, key=tried.get) if tried else (1, self.budgets[0])
+        if best != self.threads:
+            self.stop()
+            self.start(args, folder, shape, fasta, best)
+        return [{"threads": t, "budget": b, "seconds": s} for (t, b), s in tried.items()]
+
+    def padding(self, lengths):
+        return padded_share(lengths, sorted_batches(lengths, self.budget))
+
+    def setting(self):
+        chosen = ["" if self.threads == 1 else f"{self.threads} threads",
+                  "" if self.budget is None else f"{self.budget} tokens"]
+        return ", ".join(filter(None, chosen))
+
+
+class Ours:
+    """`esm-embed run`, a process per pass."""
+
+    def __init__(self, binary, options, args, folder, fasta):
+        self.name = "esm-embed" + (f" {options}" if options else "")
+        self.out = folder / "out"
+        self.command = [
+            str(binary), "run", str(fasta), "--model", str(folder / "safetensors"),
+            "--out", str(self.out), "--device", "cpu", "--pool", "mean", "--residues", "packed",
+            "--threads", str(args.threads), "--progress", "none", "-q", *shlex.split(options),
+        ]
+        self.rough = any(o.startswith("--dtype") for o in shlex.split(options))
+
+    def run(self, save=None):
+        shutil.rmtree(self.out, ignore_errors=True)
+        ran = subprocess.run(
+            [sys.executable, "-S", "-c", MEASURE, *self.command],
+            stdout=subprocess.PIPE, text=True,
+        )
+        lines = ran.stdout.splitlines()
+        found = json.loads(lines[-1]) if lines else {"code": ran.returncode}
+        if found["code"] != 0 or not (self.out / "run.json").is_file():
+            raise NotRun(f"ended with {found['code']}: {shlex.join(self.command)}")
+        if save:
+            means, = (np.load(f) for f in self.out.glob("mean.layer*.npy"))
+            rows, = (np.load(f) for f in self.out.glob("residues.layer*.npy"))
+            np.savez(save, rows=rows, means=means)
+        return found
+
+    def stop(self):
+        shutil.rmtree(self.out, ignore_errors=True)
