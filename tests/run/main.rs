@@ -6,6 +6,7 @@ mod common;
 mod support;
 
 mod exist;
+mod failing;
 mod inputs;
 mod long;
 mod nasty;

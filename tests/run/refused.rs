@@ -56,14 +56,6 @@ fn a_model_that_is_not_there() {
     assert!(!exists(&bench.path("refused")));
 }
 
-/// Where a tensor's data begins in a .safetensors file.
-fn first_byte(bytes: &[u8], tensor: &str) -> usize {
-    let header = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
-    let json: serde_json::Value = serde_json::from_slice(&bytes[8..8 + header]).unwrap();
-    let offset = json[tensor]["data_offsets"][0].as_u64().unwrap();
-    8 + header + offset as usize
-}
-
 /// The checkpoint cut after each of some lengths, or with one tensor renamed: always an error that
 /// names the file, and never an output.
 #[test]

@@ -202,3 +202,11 @@ pub fn assert_fails(bench: &Bench, line: &str, error: &str) {
 pub fn exists(path: &Path) -> bool {
     path.symlink_metadata().is_ok()
 }
+
+/// Where a tensor's data begins in a .safetensors file.
+pub fn first_byte(bytes: &[u8], tensor: &str) -> usize {
+    let header = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+    let json: serde_json::Value = serde_json::from_slice(&bytes[8..8 + header]).unwrap();
+    let offset = json[tensor]["data_offsets"][0].as_u64().unwrap();
+    8 + header + offset as usize
+}
