@@ -192,6 +192,27 @@ impl Checkpoint {
             })
     }
 
+    /// Reads the weights that `unread` picks by name and refuses NaN and infinities among them,
+    /// as [`Weight::read_row`] does for those that a model is made of.
+    ///
+    /// # Errors
+    /// [`CheckpointError::NonFinite`].
+    pub fn check_finite(&self, unread: impl Fn(&str) -> bool) -> Result<(), CheckpointError> {
+        let mut buffer = Vec::new();
+        let mut names: Vec<&String> = self.weights.by_name.keys().collect();
+        names.sort_unstable();
+        for name in names.into_iter().filter(|name| unread(name)) {
+            let weight = self.weight(name)?;
+            let [rows, columns] = weight.shape();
+            buffer.resize(columns, 0.0);
+            for row in 0..rows {
+                weight.read_row(row, &mut buffer)?;
+            }
+            weight.release();
+        }
+        Ok(())
+    }
+
     /// The inverse frequencies of a layer of a rotary model: those in the checkpoint, or where
     /// it holds none, computed ones.
     ///

@@ -59,6 +59,8 @@ impl Esm {
         let (rotary, inv_freq) = loader.rotary()?;
         let embedding = loader.embedding()?;
         let layers = loader.layers(&rotary)?;
+        // A damaged checkpoint is refused as a whole, also where this run does not look.
+        checkpoint.check_finite(|name| !is_loaded(name, options.top))?;
         let final_norm = if options.top == config.layers {
             Some(loader.layer_norm("emb_layer_norm_after")?)
         } else {
@@ -76,6 +78,18 @@ impl Esm {
 
 /// The frequencies of one layer; None for models with learned positions.
 type LayerRotary = Option<Arc<Rotary>>;
+
+/// Whether a weight is read, and so checked, when a model is loaded up to representation `top`.
+fn is_loaded(name: &str, top: usize) -> bool {
+    let layer = name
+        .strip_prefix("layers.")
+        .and_then(|rest| rest.split('.').next())
+        .and_then(|index| index.parse::<usize>().ok());
+    match layer {
+        Some(layer) => layer < top,
+        None => name.starts_with("embed_"),
+    }
+}
 
 struct Loader<'a> {
     checkpoint: &'a Checkpoint,

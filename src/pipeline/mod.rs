@@ -22,7 +22,7 @@ pub use reporter::{Level, Reporter, Silent, Totals};
 use crate::checkpoint::{Checkpoint, InvFreqSource};
 use crate::embedder::{Embedder, EmbedderOptions};
 use crate::output::{Counts, OutputFolder, Residues};
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Result, anyhow, bail};
 use feed::{Batching, feed};
 use plan::Plan;
 use records::{Records, Source};
@@ -250,9 +250,10 @@ fn embed_all(
         fed?;
         Ok((records.into_sources(), digests?))
     })
-    .with_context(|| {
-        format!(
-            "nothing in {} looks finished; what was computed stays in its folder .partial",
+    .map_err(|cause| {
+        anyhow!(
+            "{cause:#}. Nothing in {} looks finished; run again with --force once the cause is \
+             gone",
             job.out.display()
         )
     })
