@@ -1,6 +1,5 @@
 //! `run` and `fetch` by a Hub name, from a hub on loopback that serves a fixture.
 
-#[allow(dead_code)]
 mod hub_server;
 
 use assert_cmd::Command;

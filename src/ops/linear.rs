@@ -12,10 +12,10 @@ use super::tile::{self, MAX_ROWS, MAX_WIDTH, with_rows};
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Shape};
 use half::{bf16, f16};
 
-/// Steps of K between two visits of an output tile, at most: a panel block of 64 KiB (AVX-512).
-const DEPTH: usize = 512;
-/// Rows of x packed at a time: 14·18, half a MiB of L2 at [`DEPTH`].
-const BLOCK: usize = 252;
+/// Steps of K between two visits of an output tile, at most: a panel block of 32 KiB (AVX-512).
+const DEPTH: usize = 256;
+/// Rows of x packed at a time: 14·36, half a MiB of L2 at [`DEPTH`].
+const BLOCK: usize = 504;
 
 /// The blocks of K, of nearly equal depth: (start, depth).
 fn depths(inputs: usize) -> impl Iterator<Item = (usize, usize)> {

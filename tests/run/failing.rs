@@ -47,7 +47,8 @@ fn a_value_too_large_for_f16_ends_the_run() {
         assert!(
             ended.err.ends_with(
                 ", column 5: 1000000000000000000000000000000 does not fit into f16, whose largest \
-                 value is 65504: write with --out-dtype f32\n"
+                 value is 65504: write with --out-dtype f32. Nothing in emb looks finished; run \
+                 again with --force once the cause is gone\n"
             ),
             "{}",
             ended.err
