@@ -38,13 +38,6 @@ impl TransformerLayer {
         self.rotary.as_ref()
     }
 
-    pub(super) fn weight_bytes(&self) -> usize {
-        [&self.qkv, &self.out, &self.fc1, &self.fc2]
-            .iter()
-            .map(|l| l.bytes())
-            .sum()
-    }
-
     /// `[T, D] → [T, D]`.
     pub(super) fn forward(
         &self,

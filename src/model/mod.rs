@@ -68,11 +68,6 @@ impl Esm {
         self.inv_freq
     }
 
-    /// Bytes of the packed linear weights.
-    pub fn weight_bytes(&self) -> usize {
-        self.layers.iter().map(TransformerLayer::weight_bytes).sum()
-    }
-
     /// Runs the model on a packed batch and hands over the representations asked for.
     ///
     /// `wanted` holds representation indices in ascending order, each once: 0 is the scaled

@@ -98,25 +98,7 @@ impl Inspector<'_> {
     /// The files that the layout and the counts call for, with the shape of matrices.
     fn expected(&self) -> BTreeMap<String, Option<[u64; 2]>> {
         let Manifest { layout, counts, .. } = self.manifest;
-        let dim = layout.dim as u64;
-        let mut files = BTreeMap::from([(INDEX_TSV.to_owned(), None)]);
-        if counts.skipped > 0 {
-            files.insert(SKIPPED_TSV.to_owned(), None);
-        }
-        files.extend(
-            layout
-                .pooled_files()
-                .into_iter()
-                .map(|name| (name, Some([counts.records, dim]))),
-        );
-        files.extend(
-            layout
-                .residues_files()
-                .into_iter()
-                .map(|name| (name, Some([counts.residues, dim]))),
-        );
-        files.extend(layout.checksum_files().into_iter().map(|name| (name, None)));
-        files
+        layout.files(counts).into_iter().collect()
     }
 
     /// Compares the names in `run.json` with those of its own layout.

@@ -1,5 +1,6 @@
 //! Which files an output folder holds, and which bytes of them a record owns.
 
+use super::counts::Counts;
 use super::npy::HEADER_BYTES;
 use serde::{Deserialize, Serialize};
 
@@ -157,6 +158,25 @@ impl Layout {
     /// The lists of checksums of those folders.
     pub fn checksum_files(&self) -> Vec<String> {
         self.per_layer(Residues::Files, Self::checksum_file)
+    }
+
+    /// Every file that `run.json` lists for these counts, with the shape of matrices.
+    pub(super) fn files(&self, counts: &Counts) -> Vec<(String, Option<[u64; 2]>)> {
+        let dim = self.dim as u64;
+        let table = |name: &str| (name.to_owned(), None);
+        let matrix = |rows: u64| move |name: String| (name, Some([rows, dim]));
+        let mut files = vec![table(INDEX_TSV)];
+        if counts.skipped > 0 {
+            files.push(table(SKIPPED_TSV));
+        }
+        files.extend(self.pooled_files().into_iter().map(matrix(counts.records)));
+        files.extend(
+            self.residues_files()
+                .into_iter()
+                .map(matrix(counts.residues)),
+        );
+        files.extend(self.checksum_files().into_iter().map(|name| (name, None)));
+        files
     }
 
     /// Everything that a run may put directly into its output folder.

@@ -76,6 +76,7 @@ mod seen;
 
 pub use counts::Counts;
 pub use error::OutputError;
+pub(crate) use escape::hex;
 pub use escape::{escape, unescape};
 pub use folder::OutputFolder;
 pub use index::{Entry, Skip};

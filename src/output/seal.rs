@@ -4,7 +4,7 @@ use super::checksum::{Listed, sha256};
 use super::counts::Counts;
 use super::disk;
 use super::error::OutputError;
-use super::layout::{INDEX_TSV, Layout, SKIPPED_TSV};
+use super::layout::Layout;
 use super::log::Log;
 use super::manifest::{FileEntry, FolderEntry};
 use super::place::PlaceReader;
@@ -37,24 +37,7 @@ pub(super) fn seal(
         None => Ok(None),
     })?;
 
-    let mut files = vec![(INDEX_TSV.to_owned(), None)];
-    if counts.skipped > 0 {
-        files.push((SKIPPED_TSV.to_owned(), None));
-    }
-    let dim = layout.dim as u64;
-    files.extend(
-        layout
-            .pooled_files()
-            .into_iter()
-            .map(|name| (name, Some([counts.records, dim]))),
-    );
-    files.extend(
-        layout
-            .residues_files()
-            .into_iter()
-            .map(|name| (name, Some([counts.residues, dim]))),
-    );
-    files.extend(layout.checksum_files().into_iter().map(|name| (name, None)));
+    let files = layout.files(counts);
     let files = in_parallel(files.len(), |i| match files.get(i) {
         Some((name, shape)) => seal_file(partial, name, *shape, layout).map(Some),
         None => Ok(None),

@@ -6,10 +6,10 @@ use super::plan::Plan;
 use super::records::Source;
 use crate::checkpoint::{Checkpoint, InvFreqSource, Positions};
 use crate::hub::sha256_file;
+use crate::output::hex;
 use crate::tokenizer::UnknownPolicy;
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
-use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 /// The part `asked`.
@@ -121,12 +121,4 @@ pub fn digests(files: &[PathBuf]) -> Result<Vec<FileDigest>> {
         })
     };
     files.iter().map(digest).collect()
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        // Writing to a String cannot fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
