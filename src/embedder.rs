@@ -3,12 +3,17 @@
 use crate::batching;
 use crate::checkpoint::{Checkpoint, EsmConfig, InvFreqSource};
 use crate::model::{Esm, LoadError, LoadOptions, Packed};
-use crate::ops::{CpuPath, WeightType};
+use crate::ops::{self, CpuPath, Team, WeightType};
 use crate::pooling;
 use crate::tokenizer::{CLS, EOS};
 use crate::windows::Blend;
+use rayon::ThreadPool;
 use std::ops::Range;
 use thiserror::Error;
+
+/// Tokens of a record above which all threads share it, if it is a batch of its own: half a
+/// minute of one core with the 650M model.
+const TEAM_TOKENS: usize = 2048;
 
 /// What to compute, and with what.
 #[derive(Clone, Debug)]
@@ -19,7 +24,7 @@ pub struct EmbedderOptions {
     pub weight_type: WeightType,
     /// Instructions of the kernels.
     pub path: CpuPath,
-    /// Threads that load weights.
+    /// Threads that load weights and share long records.
     pub threads: usize,
     /// Tokens of one forward pass over windows of a long sequence.
     pub max_tokens: usize,
@@ -61,6 +66,8 @@ pub struct Embedder {
     model: Esm,
     layers: Vec<usize>,
     max_tokens: usize,
+    /// Threads for long records; None when there is one thread.
+    team: Option<ThreadPool>,
 }
 
 impl Embedder {
@@ -75,10 +82,15 @@ impl Embedder {
             top: options.layers.last().copied().unwrap_or(0),
             threads: options.threads,
         };
+        let team = match options.threads {
+            0 | 1 => None,
+            threads => Some(ops::pool(threads)?),
+        };
         Ok(Embedder {
             model: Esm::load(checkpoint, &load)?,
             layers: options.layers,
             max_tokens: options.max_tokens,
+            team,
         })
     }
 
@@ -145,16 +157,23 @@ impl Embedder {
         let packed = Packed::new(sequences);
         let dim = self.config().dim;
         let mut layer = 0;
-        let result = self.model.forward(&packed, &self.layers, |_, hidden| {
-            for (i, rows) in packed.ranges().enumerate() {
-                let hidden = hidden
-                    .get(rows.start * dim..rows.end * dim)
-                    .unwrap_or_default();
-                each(i, layer, hidden).map_err(Stopped::Caller)?;
-            }
-            layer += 1;
-            Ok(())
-        });
+        // A record that is longer than a batch would keep one thread busy while others wait.
+        let team = match &self.team {
+            Some(pool) if packed.longest() > self.max_tokens.max(TEAM_TOKENS) => Team::Pool(pool),
+            _ => Team::One,
+        };
+        let result = self
+            .model
+            .forward(&packed, &self.layers, team, |_, hidden| {
+                for (i, rows) in packed.ranges().enumerate() {
+                    let hidden = hidden
+                        .get(rows.start * dim..rows.end * dim)
+                        .unwrap_or_default();
+                    each(i, layer, hidden).map_err(Stopped::Caller)?;
+                }
+                layer += 1;
+                Ok(())
+            });
         match result {
             Ok(()) => Ok(()),
             Err(Stopped::Caller(e)) => Err(e),

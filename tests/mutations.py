@@ -79,8 +79,8 @@ MISTAKES = [
     (
         "queries not scaled",
         "src/ops/attention.rs",
-        "let scale = (self.head_dim as f32).powf(-0.5);",
-        "let scale = 1.0;",
+        "let scale = (self.head_dim as f32).powf(-0.5) * std::f32::consts::LOG2_E;",
+        "let scale = std::f32::consts::LOG2_E;",
         "parity",
     ),
     (
@@ -93,9 +93,12 @@ MISTAKES = [
     (
         "a row's sum order depends on its place in the batch",
         "src/ops/linear.rs",
-        "y = S::add(y, S::load(self.bias.add(j * S::LANES)));",
-        "y = S::add(y, S::load(self.bias.add(j * S::LANES)));\n"
-        "                        if M % 2 == 1 { y = S::fma(y, S::splat(1e-7), y); }",
+        "let y = S::add(S::load(sums.add(i * width + j)), bias);",
+        "let y = S::add(S::load(sums.add(i * width + j)), bias);\n"
+        "                    let y = match rows % 2 {\n"
+        "                        1 => S::fma(y, S::splat(1e-7), y),\n"
+        "                        _ => y,\n"
+        "                    };",
         "same_bits",
     ),
 ]

@@ -179,7 +179,7 @@ fn calibrate(plan: &Plan, config: &EsmConfig) -> Option<f64> {
         &bias,
         fill,
     );
-    let Ok(layer) = layer;
+    let layer = layer.ok()?;
     let x = Tensor::from_vec(vec![0.5f32; ROWS * inputs], (ROWS, inputs), &Device::Cpu).ok()?;
     let mut best = f64::INFINITY;
     let start = Instant::now();
