@@ -8,6 +8,8 @@ use crate::pooling;
 use crate::tokenizer::{CLS, EOS};
 use crate::windows::Blend;
 use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use thiserror::Error;
 
 /// What to compute, and with what.
@@ -31,6 +33,9 @@ pub enum EmbedError {
     /// The engine refused the batch.
     #[error("the model could not be run: {0}")]
     Engine(#[from] candle_core::Error),
+    /// It was asked to stop: see [`Embedder::heed`].
+    #[error("stopped as asked")]
+    Stopped,
 }
 
 /// One sequence to embed.
@@ -61,6 +66,7 @@ pub struct Embedder {
     model: Esm,
     layers: Vec<usize>,
     max_tokens: usize,
+    stop: Arc<AtomicBool>,
 }
 
 impl Embedder {
@@ -79,7 +85,13 @@ impl Embedder {
             model: Esm::load(checkpoint, &load)?,
             layers: options.layers,
             max_tokens: options.max_tokens,
+            stop: Arc::default(),
         })
+    }
+
+    /// Gives batches up, between two blocks of the model, once `stop` is true.
+    pub fn heed(&mut self, stop: Arc<AtomicBool>) {
+        self.stop = stop;
     }
 
     /// Shape of the model.
@@ -145,20 +157,27 @@ impl Embedder {
         let packed = Packed::new(sequences);
         let dim = self.config().dim;
         let mut layer = 0;
-        let result = self.model.forward(&packed, &self.layers, |_, hidden| {
-            for (i, rows) in packed.ranges().enumerate() {
-                let hidden = hidden
-                    .get(rows.start * dim..rows.end * dim)
-                    .unwrap_or_default();
-                each(i, layer, hidden).map_err(Stopped::Caller)?;
-            }
-            layer += 1;
-            Ok(())
-        });
+        let go_on = || match self.stop.load(Ordering::Acquire) {
+            true => Err(Stopped::Asked),
+            false => Ok(()),
+        };
+        let result = self
+            .model
+            .forward(&packed, &self.layers, go_on, |_, hidden| {
+                for (i, rows) in packed.ranges().enumerate() {
+                    let hidden = hidden
+                        .get(rows.start * dim..rows.end * dim)
+                        .unwrap_or_default();
+                    each(i, layer, hidden).map_err(Stopped::Caller)?;
+                }
+                layer += 1;
+                Ok(())
+            });
         match result {
             Ok(()) => Ok(()),
             Err(Stopped::Caller(e)) => Err(e),
             Err(Stopped::Engine(e)) => Err(EmbedError::Engine(e).into()),
+            Err(Stopped::Asked) => Err(EmbedError::Stopped.into()),
         }
     }
 
@@ -216,6 +235,7 @@ impl Embedder {
 enum Stopped<E> {
     Engine(candle_core::Error),
     Caller(E),
+    Asked,
 }
 
 impl<E> From<candle_core::Error> for Stopped<E> {
