@@ -9,6 +9,8 @@ use crate::tokenizer::{CLS, EOS};
 use crate::windows::Blend;
 use rayon::ThreadPool;
 use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use thiserror::Error;
 
 /// Tokens of a record above which all threads share it, if it is a batch of its own: half a
@@ -36,6 +38,9 @@ pub enum EmbedError {
     /// The engine refused the batch.
     #[error("the model could not be run: {0}")]
     Engine(#[from] candle_core::Error),
+    /// It was asked to stop: see [`Embedder::heed`].
+    #[error("stopped as asked")]
+    Stopped,
 }
 
 /// One sequence to embed.
@@ -68,6 +73,7 @@ pub struct Embedder {
     max_tokens: usize,
     /// Threads for long records; None when there is one thread.
     team: Option<ThreadPool>,
+    stop: Arc<AtomicBool>,
 }
 
 impl Embedder {
@@ -91,7 +97,13 @@ impl Embedder {
             layers: options.layers,
             max_tokens: options.max_tokens,
             team,
+            stop: Arc::default(),
         })
+    }
+
+    /// Gives batches up, between two blocks of the model, once `stop` is true.
+    pub fn heed(&mut self, stop: Arc<AtomicBool>) {
+        self.stop = stop;
     }
 
     /// Shape of the model.
@@ -162,9 +174,13 @@ impl Embedder {
             Some(pool) if packed.longest() > self.max_tokens.max(TEAM_TOKENS) => Team::Pool(pool),
             _ => Team::One,
         };
+        let go_on = || match self.stop.load(Ordering::Acquire) {
+            true => Err(Stopped::Asked),
+            false => Ok(()),
+        };
         let result = self
             .model
-            .forward(&packed, &self.layers, team, |_, hidden| {
+            .forward(&packed, &self.layers, team, go_on, |_, hidden| {
                 for (i, rows) in packed.ranges().enumerate() {
                     let hidden = hidden
                         .get(rows.start * dim..rows.end * dim)
@@ -178,6 +194,7 @@ impl Embedder {
             Ok(()) => Ok(()),
             Err(Stopped::Caller(e)) => Err(e),
             Err(Stopped::Engine(e)) => Err(EmbedError::Engine(e).into()),
+            Err(Stopped::Asked) => Err(EmbedError::Stopped.into()),
         }
     }
 
@@ -235,6 +252,7 @@ impl Embedder {
 enum Stopped<E> {
     Engine(candle_core::Error),
     Caller(E),
+    Asked,
 }
 
 impl<E> From<candle_core::Error> for Stopped<E> {

@@ -94,7 +94,9 @@ fn help_shows_the_example_and_every_command() {
         "\n  inspect ",
         "\n  verify ",
         "\n  doctor ",
-        "0 done, 1 failed, 2 wrong usage, 3 done but records were skipped",
+        "0 done, 1 failed, 2 wrong usage, 3 done but records were skipped, 128 and the number\n\
+         of a signal (129 SIGHUP, 130 SIGINT, 138 SIGUSR1, 143 SIGTERM) stopped, to go on with \
+         --resume",
     ] {
         assert!(ended.out.contains(text), "{text}: {}", ended.out);
     }
@@ -120,6 +122,7 @@ fn help_of_run_says_what_each_flag_does_and_its_default() {
         "--long <full|truncate[:N]|window[:N[:OVERLAP]]|error>",
         "--unknown <unk|error>",
         "--on-invalid <fail|skip>",
+        "--resume",
         "--force",
         "--dry-run",
         "--progress <auto|bar|plain|json|none>",

@@ -9,12 +9,14 @@ mod inspect;
 mod models;
 mod progress;
 mod run;
+mod signals;
 mod source;
 mod text;
 mod values;
 mod verify;
 
 pub use args::Args;
+pub use signals::fail_on_full_files;
 
 use anyhow::Context;
 use args::Command;
@@ -33,6 +35,8 @@ pub enum Exit {
     Failed,
     /// Everything is done, but records were skipped.
     Skipped,
+    /// Stopped by this signal, with the work so far put away.
+    Stopped(i32),
 }
 
 impl From<Exit> for ExitCode {
@@ -41,6 +45,7 @@ impl From<Exit> for ExitCode {
             Exit::Done => 0,
             Exit::Failed => 1,
             Exit::Skipped => 3,
+            Exit::Stopped(signal) => signals::exit_code(signal),
         })
     }
 }

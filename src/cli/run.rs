@@ -3,28 +3,36 @@
 use super::args::{OnInvalidArg, RunArgs, UnknownArg};
 use super::progress::Progress;
 use super::values::PoolArg;
-use super::{Exit, print, source};
+use super::{Exit, print, signals, source};
 use esm_embed::device::{Device, available_threads};
 use esm_embed::fasta::Input;
-use esm_embed::output::Pool;
-use esm_embed::pipeline::{self, Job, Model, OnInvalid};
+use esm_embed::output::{Existing, Pool};
+use esm_embed::pipeline::{self, Job, Model, OnInvalid, Stopped};
 use esm_embed::tokenizer::UnknownPolicy;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// Embeds, or with `--dry-run` says what would be done.
 pub fn execute(args: &RunArgs) -> anyhow::Result<Exit> {
-    let progress = Progress::new(args.show);
+    let progress = Arc::new(Progress::new(args.show));
+    let stop = signals::listen(&progress)?;
     // What is sure to fail fails before a model is downloaded.
     Device::resolve(args.compute.device, args.compute.cpu_path)?;
     check_inputs(&args.inputs)?;
     let model = source::resolve(&args.model.model, args.model.revision.as_deref(), &progress)?;
     let job = job(args, model);
     if args.dry_run {
-        let forecast = pipeline::dry_run(&job, &progress)?;
+        let forecast = pipeline::dry_run(&job, progress.as_ref())?;
         print(&forecast.to_string())?;
         return Ok(Exit::Done);
     }
-    let outcome = pipeline::run(&job, &progress)?;
+    let outcome = match pipeline::run(&job, progress.as_ref(), &stop) {
+        Err(error) if error.is::<Stopped>() => {
+            progress.error(&error.to_string());
+            return Ok(Exit::Stopped(stop.signal()));
+        }
+        outcome => outcome?,
+    };
     Ok(if outcome.skipped > 0 {
         Exit::Skipped
     } else {
@@ -78,7 +86,11 @@ fn job(args: &RunArgs, model: Model) -> Job {
             OnInvalidArg::Fail => OnInvalid::Fail,
             OnInvalidArg::Skip => OnInvalid::Skip,
         },
-        force: args.force,
+        existing: match (args.resume, args.force) {
+            (true, _) => Existing::Resume,
+            (false, true) => Existing::Replace,
+            (false, false) => Existing::Refuse,
+        },
     }
 }
 
@@ -146,7 +158,7 @@ mod tests {
             long: None,
             unknown: UnknownPolicy::Unk,
             on_invalid: OnInvalid::Fail,
-            force: false,
+            existing: Existing::Refuse,
         };
         assert_eq!(job_of("a.fasta --out emb"), expected);
     }
@@ -179,9 +191,17 @@ mod tests {
             }),
             unknown: UnknownPolicy::Error,
             on_invalid: OnInvalid::Skip,
-            force: true,
+            existing: Existing::Replace,
         };
         assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn what_is_there_is_left_replaced_or_gone_on_with() {
+        let existing = |flag: &str| job_of(&format!("a.fasta -o emb{flag}")).existing;
+        assert_eq!(existing(""), Existing::Refuse);
+        assert_eq!(existing(" --force"), Existing::Replace);
+        assert_eq!(existing(" --resume"), Existing::Resume);
     }
 
     #[test]

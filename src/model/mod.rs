@@ -77,16 +77,17 @@ impl Esm {
     /// `wanted` holds representation indices in ascending order, each once: 0 is the scaled
     /// embedding, i the residual stream after block i, and the last one is after the final
     /// LayerNorm. `each(layer, hidden)` is called with the hidden states `[T, D]`, `<cls>` and
-    /// `<eos>` rows included.
+    /// `<eos>` rows included. `go_on` is asked before every block.
     ///
     /// # Errors
     /// A layer above those loaded, tokens outside the vocabulary, a sequence too long for
-    /// learned positions, or whatever `each` returns.
+    /// learned positions, or whatever `go_on` or `each` returns.
     pub fn forward<E: From<candle_core::Error>>(
         &self,
         batch: &Packed,
         wanted: &[usize],
         team: Team<'_>,
+        go_on: impl Fn() -> Result<(), E>,
         mut each: impl FnMut(usize, &[f32]) -> Result<(), E>,
     ) -> Result<(), E> {
         let Some(&top) = wanted.last() else {
@@ -111,6 +112,7 @@ impl Esm {
         let mut table: Option<(*const Rotary, Cow<'_, RotaryTable>)> = None;
         for index in 0..=top {
             if let Some(layer) = index.checked_sub(1).and_then(|i| self.layers.get(i)) {
+                go_on()?;
                 let rotary = layer.rotary().map(|r| {
                     let at = Arc::as_ptr(r);
                     match table.take() {

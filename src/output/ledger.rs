@@ -7,7 +7,8 @@ use super::layout::{INDEX_TSV, Layout, Residues, SKIPPED_TSV};
 use super::log::Log;
 use super::name::Names;
 use super::place::{Place, PlaceWriter};
-use super::seen::Seen;
+use super::seen::{Key, Seen};
+use super::trail::Trail;
 use std::path::{Path, PathBuf};
 
 /// Name of the list of duplicates in the working folder: pairs of rows.
@@ -23,6 +24,8 @@ pub struct Entered {
     /// Row of the first record with the same sequence. If there is one, nothing is to be computed
     /// or written: the rows are copied when the run is finished.
     pub duplicate_of: Option<u64>,
+    /// Digest of all records of the input up to this one.
+    pub input: Key,
 }
 
 /// Writes the index and finds duplicates. Everything that grows with the number of records is on
@@ -37,6 +40,7 @@ pub struct Ledger {
     sequences: Seen,
     names: Option<Names>,
     counts: Counts,
+    trail: Trail,
 }
 
 impl Ledger {
@@ -60,6 +64,7 @@ impl Ledger {
             sequences,
             names,
             counts: Counts::default(),
+            trail: Trail::default(),
         })
     }
 
@@ -114,6 +119,7 @@ impl Ledger {
         Ok(Entered {
             place,
             duplicate_of,
+            input: self.trail.enter(entry),
         })
     }
 
@@ -129,6 +135,7 @@ impl Ledger {
         }
         log.write(&index::skipped_line(skip))?;
         self.counts.skipped += 1;
+        self.trail.skip(skip);
         Ok(())
     }
 

@@ -2,7 +2,7 @@
 
 use crate::device::{DeviceChoice, Dtype};
 use crate::ops::CpuPath;
-use crate::output::{OutDtype, Pool, Residues};
+use crate::output::{Existing, OutDtype, Pool, Residues};
 use crate::tokenizer::UnknownPolicy;
 use std::fmt;
 use std::path::PathBuf;
@@ -97,6 +97,6 @@ pub struct Job {
     pub unknown: UnknownPolicy,
     /// Records that cannot be embedded.
     pub on_invalid: OnInvalid,
-    /// Replace an existing output.
-    pub force: bool,
+    /// What happens to an output that is there.
+    pub existing: Existing,
 }

@@ -122,7 +122,7 @@ impl Bench {
 }
 
 /// `$MODEL` and `$NAME` stand for fixtures.
-fn expand(word: &str) -> String {
+pub fn expand(word: &str) -> String {
     let path = |name: &str| fixture(name).to_str().unwrap().to_owned();
     match word.strip_prefix('$') {
         Some("MODEL") => path("esm2_hd16"),
