@@ -45,9 +45,9 @@ fn filled(shape: &[usize]) -> Tensor {
     t
 }
 
-fn linear(kind: WeightType, inputs: usize, outputs: usize) -> Linear {
+fn linear(path: CpuPath, kind: WeightType, inputs: usize, outputs: usize) -> Linear {
     let bias: Vec<f32> = numbers(outputs).collect();
-    Linear::pack(CpuPath::detect(), kind, inputs, outputs, &bias, |_, row| {
+    Linear::pack(path, kind, inputs, outputs, &bias, |_, row| {
         for (to, from) in row.iter_mut().zip(numbers(inputs)) {
             *to = from;
         }
@@ -76,15 +76,22 @@ fn blocks(c: &mut Criterion) {
         let shape = qkv_shape(path, dim, tokens);
         let qkv = filled(&shape);
         let apart = shape[1] * shape[3];
-        for kind in [WeightType::F32, WeightType::F16] {
+        let mut kinds = vec![
+            ("f32", path, WeightType::F32),
+            ("f16 storage", path, WeightType::F16),
+        ];
+        if CpuPath::Avx512Fp16.is_available() {
+            kinds.push(("f16", CpuPath::Avx512Fp16, WeightType::F16));
+        }
+        for (kind_name, path, kind) in kinds {
             let project = Project {
                 path,
                 norm: &norm(dim),
-                qkv: &linear(kind, dim, 3 * apart),
+                qkv: &linear(path, kind, dim, 3 * apart),
                 team: Team::One,
             };
             let x = filled(&[tokens, dim]);
-            let mut group = c.benchmark_group(format!("project {kind:?}"));
+            let mut group = c.benchmark_group(format!("project {kind_name}"));
             group.throughput(Throughput::Elements((tokens * dim * 6 * dim) as u64));
             group.bench_function(name, |b| {
                 b.iter(|| qkv.inplace_op2(&x, &project).expect("shapes"));
@@ -93,14 +100,14 @@ fn blocks(c: &mut Criterion) {
 
             let feed_forward = FeedForward {
                 path,
-                out: &linear(kind, dim, dim),
+                out: &linear(path, kind, dim, dim),
                 norm: &norm(dim),
-                fc1: &linear(kind, dim, 4 * dim),
-                fc2: &linear(kind, 4 * dim, dim),
+                fc1: &linear(path, kind, dim, 4 * dim),
+                fc2: &linear(path, kind, 4 * dim, dim),
                 team: Team::One,
             };
             let attended = filled(&shape);
-            let mut group = c.benchmark_group(format!("feed_forward {kind:?}"));
+            let mut group = c.benchmark_group(format!("feed_forward {kind_name}"));
             group.throughput(Throughput::Elements((tokens * dim * 18 * dim) as u64));
             group.bench_function(name, |b| {
                 b.iter(|| {

@@ -313,7 +313,7 @@ pub struct ComputeArgs {
     /// Use no newer CPU instructions than these [default: the best of this CPU]
     ///
     /// Rounding differs between paths; the same path gives the same bits on every CPU that has it.
-    #[arg(long, value_name = "avx512|avx2|portable", value_parser = values::cpu_path)]
+    #[arg(long, value_name = "avx512fp16|avx512|avx2|portable", value_parser = values::cpu_path)]
     pub cpu_path: Option<CpuPath>,
 }
 

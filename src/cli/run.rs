@@ -4,7 +4,7 @@ use super::args::{OnInvalidArg, RunArgs, UnknownArg};
 use super::progress::Progress;
 use super::values::PoolArg;
 use super::{Exit, print, signals, source};
-use esm_embed::device::{Device, available_threads};
+use esm_embed::device::{Device, Dtype, available_threads};
 use esm_embed::fasta::Input;
 use esm_embed::output::{Existing, Pool};
 use esm_embed::pipeline::{self, Job, Model, OnInvalid, Stopped};
@@ -17,7 +17,8 @@ pub fn execute(args: &RunArgs) -> anyhow::Result<Exit> {
     let progress = Arc::new(Progress::new(args.show));
     let stop = signals::listen(&progress)?;
     // What is sure to fail fails before a model is downloaded.
-    Device::resolve(args.compute.device, args.compute.cpu_path)?;
+    let dtype = args.compute.dtype.unwrap_or(Dtype::F32);
+    Device::resolve(args.compute.device, args.compute.cpu_path, dtype)?;
     check_inputs(&args.inputs)?;
     let model = source::resolve(&args.model.model, args.model.revision.as_deref(), &progress)?;
     let job = job(args, model);
@@ -117,7 +118,7 @@ mod tests {
     use super::super::args::{Args, Command};
     use super::*;
     use clap::Parser;
-    use esm_embed::device::{DeviceChoice, Dtype};
+    use esm_embed::device::DeviceChoice;
     use esm_embed::ops::CpuPath;
     use esm_embed::output::{OutDtype, Residues};
     use esm_embed::pipeline::Long;

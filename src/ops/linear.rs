@@ -6,6 +6,8 @@
 //! a row's bits therefore depend on the row alone.
 
 use super::buffer::{Buffer, scratch};
+#[cfg(target_arch = "x86_64")]
+use super::halves;
 use super::math;
 use super::rows::{Chunked, RowMajor, padded};
 use super::simd::{CpuPath, Kernel, Simd};
@@ -26,7 +28,8 @@ const SPAN: usize = 3 * DEPTH;
 /// Rows that are worked together: many, to read each weight seldom; few, for the caches.
 pub(super) const ROW_BLOCK: usize = 252;
 
-/// How the packed weights are stored. Arithmetic is f32 in every case.
+/// How the packed weights are stored. Arithmetic is f32 in every case but one: half precision on
+/// [`CpuPath::Avx512Fp16`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WeightType {
     /// 4 bytes a weight, exactly the checkpoint's values for f32, f16 and bf16 checkpoints.
@@ -41,6 +44,9 @@ enum Panels {
     F32(Buffer<f32>),
     F16(Buffer<f16>),
     Bf16(Buffer<bf16>),
+    /// In panels of [`halves::WIDTH`] columns, for arithmetic in half precision.
+    #[cfg(target_arch = "x86_64")]
+    Halves(Buffer<f16>),
 }
 
 /// Why a layer could not be packed.
@@ -102,6 +108,10 @@ impl Linear {
         let width = padded(1, path);
         let depth = padded(inputs, path);
         let len = padded(outputs, path).saturating_mul(depth);
+        #[cfg(target_arch = "x86_64")]
+        if path == CpuPath::Avx512Fp16 && path.is_available() && weight_type == WeightType::F16 {
+            return Linear::pack_halves(inputs, outputs, bias, row);
+        }
         let mut panels = match weight_type {
             WeightType::F32 => Panels::F32(zeroed(len)?),
             WeightType::F16 => Panels::F16(zeroed(len)?),
@@ -134,11 +144,9 @@ impl Linear {
                     let panel = &mut p.as_mut_slice()[block];
                     interleave(&rows, depth, width, panel, bf16::from_f32);
                 }
+                #[cfg(target_arch = "x86_64")]
+                Panels::Halves(_) => {} // packed apart
             }
-        }
-        let mut padded_bias = vec![0.0; padded(outputs, path)];
-        for (to, from) in padded_bias.iter_mut().zip(bias) {
-            *to = *from;
         }
         Ok(Linear {
             path,
@@ -147,7 +155,48 @@ impl Linear {
             depth,
             width,
             panels,
-            bias: padded_bias,
+            bias: padded_bias(bias, outputs, path),
+        })
+    }
+
+    /// The same for arithmetic in half precision.
+    #[cfg(target_arch = "x86_64")]
+    fn pack_halves<E>(
+        inputs: usize,
+        outputs: usize,
+        bias: &[f32],
+        mut row: impl FnMut(usize, &mut [f32]) -> Result<(), E>,
+    ) -> Result<Linear, PackError<E>> {
+        let path = CpuPath::Avx512Fp16;
+        let depth = padded(inputs, path);
+        let len = outputs
+            .next_multiple_of(halves::WIDTH)
+            .saturating_mul(depth);
+        let mut panels = zeroed::<f16, E>(len)?;
+        let mut rows = vec![0.0f32; halves::WIDTH * depth];
+        for (panel, to) in panels
+            .as_mut_slice()
+            .chunks_exact_mut(halves::WIDTH * depth)
+            .enumerate()
+        {
+            for (j, buffer) in rows.chunks_exact_mut(depth).enumerate() {
+                let n = panel * halves::WIDTH + j;
+                if n < outputs {
+                    row(n, &mut buffer[..inputs]).map_err(PackError::Weights)?;
+                } else {
+                    buffer.fill(0.0);
+                }
+            }
+            interleave(&rows, depth, halves::WIDTH, to, f16::from_f32);
+        }
+        Ok(Linear {
+            path,
+            inputs,
+            outputs,
+            depth,
+            width: padded(1, path),
+            panels: Panels::Halves(panels),
+            bias: padded_bias(bias, outputs, path),
         })
     }
 
@@ -167,6 +216,8 @@ impl Linear {
             Panels::F32(p) => p.len() * 4,
             Panels::F16(p) => p.len() * 2,
             Panels::Bf16(p) => p.len() * 2,
+            #[cfg(target_arch = "x86_64")]
+            Panels::Halves(p) => p.len() * 2,
         }
     }
 
@@ -186,6 +237,8 @@ impl Linear {
             Panels::F32(p) => (p.as_slice().as_ptr().cast::<u8>(), 4),
             Panels::F16(p) => (p.as_slice().as_ptr().cast::<u8>(), 2),
             Panels::Bf16(p) => (p.as_slice().as_ptr().cast::<u8>(), 2),
+            #[cfg(target_arch = "x86_64")]
+            Panels::Halves(p) => (p.as_slice().as_ptr().cast::<u8>(), 2),
         };
         let left = self.depth.saturating_sub(k).min(DEPTH);
         Coming {
@@ -197,6 +250,10 @@ impl Linear {
 
     /// Floats of working memory that a product of `rows` rows needs.
     pub(super) fn scratch(&self, rows: usize) -> usize {
+        #[cfg(target_arch = "x86_64")]
+        if let Panels::Halves(_) = self.panels {
+            return halves::scratch(self.depth, rows);
+        }
         let panels = match self.depth > SPAN {
             true => self.bias.len(),
             false => self.width,
@@ -217,8 +274,23 @@ impl Linear {
         target: Target,
         scratch: &mut [f32],
     ) {
+        assert!(scratch.len() >= self.scratch(rows));
+        #[cfg(target_arch = "x86_64")]
+        if let Panels::Halves(panels) = &self.panels {
+            let product = halves::HalfProduct {
+                panels: panels.as_slice(),
+                depth: self.depth,
+                bias: &self.bias,
+                outputs: self.outputs,
+                x,
+                rows,
+                target,
+                scratch,
+            };
+            // SAFETY: the caller's; such panels are packed where the processor has AVX512-FP16.
+            return unsafe { product.run() };
+        }
         let (widened, partial) = scratch.split_at_mut(DEPTH.min(self.depth) * self.width);
-        assert!(partial.len() + widened.len() >= self.scratch(rows));
         self.path.dispatch(Apply {
             linear: self,
             x,
@@ -228,6 +300,14 @@ impl Linear {
             widened,
         });
     }
+}
+
+fn padded_bias(bias: &[f32], outputs: usize, path: CpuPath) -> Vec<f32> {
+    let mut all = vec![0.0; padded(outputs, path)];
+    for (to, from) in all.iter_mut().zip(bias) {
+        *to = *from;
+    }
+    all
 }
 
 fn zeroed<T: super::buffer::Number, E>(len: usize) -> Result<Buffer<T>, PackError<E>> {
@@ -403,11 +483,13 @@ impl Kernel for Apply<'_> {
                             partial: partial.wrapping_add(row * width),
                             first: k == 0,
                             last: k + depth == inputs,
-                            bias: linear.bias[panel * width..].as_ptr(),
-                            target,
-                            row,
-                            column: panel * width,
-                            columns: width.min(linear.outputs - panel * width),
+                            finish: Finish {
+                                bias: linear.bias[panel * width..].as_ptr(),
+                                target,
+                                row,
+                                column: panel * width,
+                                columns: width.min(linear.outputs - panel * width),
+                            },
                         };
                         // SAFETY: the tile's rows and columns lie inside x, the panel, the sums
                         // and the target; sums are written before they are read.
@@ -451,6 +533,8 @@ unsafe fn panel_f32<S: Simd>(
             }
             buffer.as_ptr()
         }
+        #[cfg(target_arch = "x86_64")]
+        Panels::Halves(_) => unreachable!("products in half precision have their own kernel"),
     }
 }
 
@@ -464,11 +548,7 @@ struct Tile {
     partial: *mut f32,
     first: bool,
     last: bool,
-    bias: *const f32,
-    target: Target,
-    row: usize,
-    column: usize,
-    columns: usize,
+    finish: Finish,
 }
 
 impl Tile {
@@ -505,17 +585,33 @@ impl Tile {
                 }
             }
             if self.last {
-                self.finish::<S>(M, sums.as_ptr().cast());
+                self.finish.run::<S>(M, sums.as_ptr().cast());
             }
         }
     }
+}
 
+/// What is done with the sums of some rows and a tile's columns.
+#[derive(Clone, Copy)]
+pub(super) struct Finish {
+    pub(super) bias: *const f32,
+    pub(super) target: Target,
+    /// The first row.
+    pub(super) row: usize,
+    /// The first column.
+    pub(super) column: usize,
+    /// Columns that the target has from there on, padding not counted.
+    pub(super) columns: usize,
+}
+
+impl Finish {
     /// Adds the bias and does what the target wants.
     ///
     /// # Safety
-    /// As [`Tile::run`].
+    /// `sums` holds `rows` rows of a tile's width, `bias` one; the target has the rows and
+    /// `columns` columns (in chunks: the tile's); the processor has the instructions of `S`.
     #[inline(always)]
-    unsafe fn finish<S: Simd>(&self, rows: usize, sums: *const f32) {
+    pub(super) unsafe fn run<S: Simd>(&self, rows: usize, sums: *const f32) {
         let width = tile::width::<S>();
         // SAFETY: the caller's.
         unsafe {
@@ -543,7 +639,7 @@ impl Tile {
     }
 
     /// # Safety
-    /// As [`Tile::run`].
+    /// As [`Finish::run`].
     #[inline(always)]
     unsafe fn add<S: Simd>(&self, to: RowMajor, i: usize, j: usize, y: S::V) {
         let at = to.skip(self.row + i).at.wrapping_add(self.column + j);

@@ -9,6 +9,8 @@
 mod attention;
 mod buffer;
 mod feed_forward;
+#[cfg(target_arch = "x86_64")]
+mod halves;
 mod layer_norm;
 mod linear;
 pub mod math;

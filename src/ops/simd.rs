@@ -19,10 +19,13 @@ pub enum CpuPath {
     Avx2,
     /// AVX-512 F, BW, DQ and VL (x86-64 servers since 2017).
     Avx512,
+    /// The same with linear layers in half precision (Intel servers since 2023). Asked for and
+    /// never found by [`CpuPath::detect`], because its results are less exact.
+    Avx512Fp16,
 }
 
 impl CpuPath {
-    /// The fastest path that this processor can run.
+    /// The fastest path in f32 that this processor can run.
     pub fn detect() -> CpuPath {
         static BEST: OnceLock<CpuPath> = OnceLock::new();
         *BEST.get_or_init(|| {
@@ -48,7 +51,13 @@ impl CpuPath {
 
     /// True when this processor can run the path.
     pub fn is_available(self) -> bool {
-        self <= CpuPath::detect()
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            CpuPath::Avx512Fp16 => {
+                CpuPath::detect() == CpuPath::Avx512 && is_x86_feature_detected!("avx512fp16")
+            }
+            other => other <= CpuPath::detect(),
+        }
     }
 
     /// Runs a kernel with this path's instructions.
@@ -73,6 +82,7 @@ impl CpuPath {
 impl fmt::Display for CpuPath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            CpuPath::Avx512Fp16 => "avx512fp16",
             CpuPath::Avx512 => "avx512",
             CpuPath::Avx2 => "avx2",
             CpuPath::Portable => "portable",
@@ -85,11 +95,12 @@ impl FromStr for CpuPath {
 
     fn from_str(name: &str) -> Result<Self, String> {
         match name {
+            "avx512fp16" => Ok(CpuPath::Avx512Fp16),
             "avx512" => Ok(CpuPath::Avx512),
             "avx2" => Ok(CpuPath::Avx2),
             "portable" => Ok(CpuPath::Portable),
             other => Err(format!(
-                "unknown CPU path '{other}': use avx512, avx2 or portable"
+                "unknown CPU path '{other}': use avx512fp16, avx512, avx2 or portable"
             )),
         }
     }
@@ -172,6 +183,9 @@ pub(crate) trait Simd: Copy {
     /// Asks for a cache line ahead of its use; the pointer need not be readable.
     fn prefetch(at: *const u8);
 }
+
+#[cfg(target_arch = "x86_64")]
+pub(super) use x86::Avx512;
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {

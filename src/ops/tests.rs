@@ -643,3 +643,48 @@ fn wrong_shapes_are_errors() {
     };
     assert!(x.inplace_op2(&qkv, &feed_forward).is_err());
 }
+
+/// Rounding to half precision costs 2⁻¹² or so an operand, the sums in halves somewhat more.
+#[test]
+fn half_precision_products_keep_their_stated_error_and_their_rows_bits() {
+    let path = CpuPath::Avx512Fp16;
+    if !path.is_available() {
+        return;
+    }
+    for (t, k, n) in [
+        (1, 16, 32),
+        (3, 31, 33),
+        (15, 257, 96),
+        (300, 640, 70),
+        (61, 2700, 40),
+    ] {
+        let (mut x, w, b) = (numbers(5, t * k), numbers(6, n * k), numbers(7, n));
+        // Rows of very different size: each has a scale of its own.
+        for (row, values) in x.chunks_exact_mut(k).enumerate() {
+            let scale = [1.0, 3e5, 1e-6][row % 3];
+            values.iter_mut().for_each(|x| *x *= scale);
+        }
+        let layer = pack(path, WeightType::F16, &w, &b, k);
+        let all = values(&tensor(&x, &[t, k]).apply_op1_no_bwd(&&layer).unwrap());
+        let zero = vec![0.0; n];
+        let none = pack(path, WeightType::F16, &w, &zero, k);
+        let products = values(&tensor(&x, &[t, k]).apply_op1_no_bwd(&&none).unwrap());
+        let want = linear_f64(&x, &w, &zero, k);
+        for (row, (found, want)) in products
+            .chunks_exact(n)
+            .zip(want.chunks_exact(n))
+            .enumerate()
+        {
+            let error: f64 = found
+                .iter()
+                .zip(want)
+                .map(|(f, w)| (f64::from(*f) - w).powi(2))
+                .sum();
+            let size: f64 = want.iter().map(|w| w * w).sum();
+            assert!(error <= size * 2.5e-3 * 2.5e-3, "{t}×{k}×{n} row {row}");
+        }
+        let last = tensor(&x[(t - 1) * k..], &[1, k]);
+        let alone = values(&last.apply_op1_no_bwd(&&layer).unwrap());
+        assert_eq!(alone, all[(t - 1) * n..], "{t}×{k}×{n}");
+    }
+}
