@@ -33,13 +33,17 @@ pub fn listen(progress: &Arc<Progress>) -> anyhow::Result<Stop> {
                 low_level::exit(exit_code(signal).into());
             }
             stop.ask(signal);
-            progress.message(
-                Level::Info,
-                "stopping: what is done is being put away; another signal ends the run at once",
-            );
             std::thread::spawn(move || {
                 std::thread::sleep(GRACE);
                 low_level::exit(exit_code(signal).into());
+            });
+            // Standard error may be a pipe that nobody empties: nothing waits for this.
+            let progress = Arc::clone(&progress);
+            std::thread::spawn(move || {
+                progress.message(
+                    Level::Info,
+                    "stopping: what is done is being put away; another signal ends the run at once",
+                );
             });
         }
     });

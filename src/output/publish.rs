@@ -89,6 +89,36 @@ pub(super) fn carry_out(
     sync_folder(dir)
 }
 
+/// Removes the files of a run that died while it was published, and is to be discarded: those that
+/// it had moved, and those of the run before it that it was about to remove.
+pub(super) fn take_back(dir: &Path, partial: &Path) -> Result<(), OutputError> {
+    if is_there(&dir.join(RUN_JSON))? {
+        // It had moved nothing: the run before it is whole.
+        return Ok(());
+    }
+    let (sealed, replaced) = (partial.join(RUN_JSON), partial.join(REPLACED_JSON));
+    let sealed = Listed::read_file(&sealed).unwrap_or_default();
+    let replaced = Listed::read_file(&replaced).unwrap_or_default();
+    remove_old(dir, &replaced)?;
+    let is_moved = |name: &str| Ok::<_, OutputError>(!is_there(&partial.join(name))?);
+    for folder in sealed.folders().filter(|name| is_folder_name(name)) {
+        if is_moved(folder)? {
+            // Its list is beside it, or has not been moved yet.
+            let list = format!("{folder}.sha256");
+            if is_there(&partial.join(&list))? {
+                rename(&partial.join(&list), &dir.join(&list))?;
+            }
+            remove_folder(dir, folder)?;
+        }
+    }
+    for file in sealed.files().filter(|name| is_file_name(name)) {
+        if is_moved(file)? {
+            remove(&dir.join(file))?;
+        }
+    }
+    sync_folder(dir)
+}
+
 /// Nothing is moved on the word of a `run.json` that no run wrote.
 fn check_names(partial: &Path, manifest: &Manifest) -> Result<(), OutputError> {
     let folders = &manifest.folders;

@@ -253,6 +253,7 @@ impl Target {
         self.check_unused()?;
         if replaces {
             read_listed(&self.dir)?;
+            publish::take_back(&self.dir, &self.partial)?;
         }
         remove_others(&self.partial, &[LOCK.to_owned()])
     }

@@ -116,6 +116,17 @@ pub fn run(job: &Job, reporter: &dyn Reporter, stop: &Stop) -> Result<Outcome> {
         true => target.resume()?,
         false => target.begin(Begun::new(facts, needed))?,
     };
+    if is_begun {
+        let count = folder.parts().journal.count()?;
+        reporter.message(
+            Level::Info,
+            &format!(
+                "{}: going on with an interrupted run, which says that {count} distinct sequences \
+                 are done",
+                job.out.display()
+            ),
+        );
+    }
     if !folder.is_locked() {
         reporter.message(
             Level::Warning,
@@ -174,7 +185,7 @@ pub fn run(job: &Job, reporter: &dyn Reporter, stop: &Stop) -> Result<Outcome> {
         reporter.message(
             Level::Info,
             &format!(
-                "{kept} of {} distinct sequences were done by the run that was interrupted",
+                "{kept} of {} distinct sequences were found done, the others were embedded now",
                 manifest.counts.unique_sequences
             ),
         );

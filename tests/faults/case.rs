@@ -40,7 +40,7 @@ pub struct Case {
 impl Case {
     /// Runs once, undisturbed, for the files that every other way has to end in.
     pub fn new(options: &str, text: &str) -> Case {
-        let bench = Bench::new();
+        let bench = Bench::in_memory();
         bench.write("in.fasta", text);
         std::fs::create_dir(bench.path("model")).unwrap();
         for name in ["config.json", "model.safetensors"] {

@@ -125,6 +125,48 @@ fn killed_at_each_call_while_another_output_is_replaced() {
     }
 }
 
+/// A run that was killed while its files were moved is discarded for another one: nothing of it
+/// stays.
+#[test]
+fn discarded_after_each_rename() {
+    if !strace() {
+        return;
+    }
+    for (options, other) in [(PACKED, FILES), (FILES, PACKED)] {
+        let case = Case::new(options, &few_records());
+        let wanted = Case::new(&format!("{other} --layer 0"), &few_records());
+        for number in 1.. {
+            case.clear();
+            let killed = inject(&case, "rename", "signal=SIGKILL", number, "--out emb");
+            let line = format!("{} --out emb --force", wanted.line);
+            let ended = case.bench.run(&line);
+            assert_eq!((ended.code, &*ended.err), (0, ""), "{options} {number}");
+            assert!(case.bench.tree("emb") == wanted.whole, "{options} {number}");
+            if killed.status.success() {
+                assert!(number > 4, "{options}: only {number}");
+                break;
+            }
+        }
+    }
+}
+
+/// A file system that knows no locks is told of, and used.
+#[test]
+fn a_file_system_without_locks() {
+    if !strace() {
+        return;
+    }
+    let case = Case::new(PACKED, &few_records());
+    let output = inject(&case, "flock", "error=ENOLCK", 1, "--out emb");
+    assert!(output.status.success());
+    assert_eq!(
+        String::from_utf8(output.stderr).unwrap(),
+        "esm-embed: warning: emb: the file system knows no locks, so nothing keeps another run \
+         from writing into this folder at the same time: see to it that none does\n"
+    );
+    case.assert_whole("without locks");
+}
+
 /// How many such calls the busiest thread of an undisturbed run makes.
 fn calls(case: &Case, call: &str) -> u32 {
     case.clear();

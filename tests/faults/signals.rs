@@ -1,9 +1,14 @@
 //! Signals: what is done is put away, the exit code says which one it was, and the run goes on.
 
 use crate::case::*;
+use crate::common::{fixture, load};
 use crate::support::*;
+use esm_embed::embedder::{EmbedError, Embedder, Sequence};
+use esm_embed::ops::CpuPath;
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, ExitStatus};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 fn send(child: &Child, signal: &str) {
@@ -107,6 +112,42 @@ fn a_long_record_is_given_up_and_a_second_signal_ends_at_once() {
         "{}",
         refused.err
     );
+}
+
+/// Between two blocks of the model, not only between two batches.
+#[test]
+fn a_batch_is_given_up_before_its_first_block() {
+    let mut embedder = load(&fixture("esm2_hd16"), CpuPath::detect());
+    let stop = Arc::new(AtomicBool::new(false));
+    embedder.heed(Arc::clone(&stop));
+    let (tokens, windows) = ([0, 20, 15, 2], [0..1, 1..2]);
+    for windows in [&[][..], &windows] {
+        let batch = [Sequence {
+            tokens: &tokens,
+            windows,
+        }];
+        let layers = |embedder: &Embedder| {
+            let mut layers = Vec::new();
+            let done = embedder.embed(&batch, |r| -> Result<(), EmbedError> {
+                layers.push(r.layer);
+                stop.store(true, Ordering::Release);
+                Ok(())
+            });
+            (layers, done.map_err(|error| error.to_string()))
+        };
+        stop.store(false, Ordering::Release);
+        let (first, done) = layers(&embedder);
+        if windows.is_empty() {
+            // Asked while layer 0 was handed over.
+            assert_eq!((first, done), (vec![0], Err("stopped as asked".to_owned())));
+        } else {
+            // Windows are handed over when all of them are done.
+            assert_eq!((first, done), (vec![0, 1, 2], Ok(())));
+        }
+        stop.store(true, Ordering::Release);
+        let (_, done) = layers(&embedder);
+        assert_eq!(done, Err("stopped as asked".to_owned()));
+    }
 }
 
 /// What nohup asks for is respected.
