@@ -278,7 +278,9 @@ pub struct ComputeArgs {
 
     /// Number format of the computation [default: f32 on the CPU]
     ///
-    /// On the CPU, f16 and bf16 store the weights in half the memory; arithmetic stays f32.
+    /// On the CPU, f16 and bf16 keep the weights in half the memory. Where the processor has
+    /// AVX512-FP16, linear layers compute in half precision with f16; otherwise arithmetic stays
+    /// f32 (and with --cpu-path avx512 there too).
     #[arg(long, value_name = "f32|f16|bf16", value_parser = values::dtype)]
     pub dtype: Option<Dtype>,
 
@@ -313,6 +315,7 @@ pub struct ComputeArgs {
     /// Use no newer CPU instructions than these [default: the best of this CPU]
     ///
     /// Rounding differs between paths; the same path gives the same bits on every CPU that has it.
+    /// avx512fp16 goes with --dtype f16 and is its default where the processor has it.
     #[arg(long, value_name = "avx512fp16|avx512|avx2|portable", value_parser = values::cpu_path)]
     pub cpu_path: Option<CpuPath>,
 }
