@@ -119,6 +119,13 @@ fn blocks(c: &mut Criterion) {
             group.finish();
         }
 
+        // What Candle's own product would give, with the gemm crate on AVX-512.
+        let (x, w) = (filled(&[tokens, dim]), filled(&[dim, 4 * dim]));
+        let mut group = c.benchmark_group("candle matmul");
+        group.throughput(Throughput::Elements((tokens * dim * 8 * dim) as u64));
+        group.bench_function(name, |b| b.iter(|| x.matmul(&w).expect("shapes")));
+        group.finish();
+
         let head_dim = dim / heads;
         let inv_freq: Vec<f32> = (0..head_dim / 2)
             .map(|i| 10000f32.powf(-2.0 * i as f32 / head_dim as f32))

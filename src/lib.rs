@@ -91,6 +91,7 @@ pub mod checkpoint;
 pub mod device;
 pub mod embedder;
 pub mod fasta;
+pub mod guarantees;
 pub mod hub;
 pub mod model;
 pub mod ops;

@@ -1,0 +1,105 @@
+//! What is promised, and the test that holds each promise.
+//!
+//! A test is named as `file::function`; `tests/guarantees.rs` checks that each of them is there.
+//! What cannot be tested where this is built is said at the end.
+//!
+//! # Exactness
+//!
+//! - Every layer has fair-esm's numbers: largest difference 2e-5 on values of the order of 1,
+//!   relative L2 2e-6, for every head width, ESM-1b and ESM-1v, on every CPU path.
+//!   `tests/parity.rs::every_model_equals_fair_esm_on_every_path`
+//! - Every layout of a checkpoint gives the numbers of its model.
+//!   `tests/parity.rs::every_layout_gives_the_numbers_of_its_model`
+//! - One residue is one token is one row, from the first residue to the last; means are the means
+//!   of those rows.
+//!   `tests/run/written.rs::means_are_the_means_of_the_rows_and_bos_is_not_among_them`
+//! - Nothing is truncated, windowed, replaced or left out unless it was asked for, and then the
+//!   table says so. `tests/run/long.rs::rotary_models_embed_them_whole_with_one_warning`,
+//!   `tests/run/values.rs::learned_positions_with_records_skipped`
+//! - `--dtype f16` on processors with AVX512-FP16 stays within 3e-3 of f32.
+//!   `tests/parity.rs::half_precision_arithmetic_stays_near_f32`
+//! - NaN and infinities end a run; they are not written.
+//!   `tests/run/failing.rs::a_value_too_large_for_f16_ends_the_run`
+//!
+//! # Determinism
+//!
+//! - A sequence has the same bits alone, in any batch, at any place, from any number of threads,
+//!   and with `--deterministic`. `tests/same_bits.rs::any_batch_gives_the_bits_of_one_at_a_time`
+//! - So has a record that is so long that all threads share it.
+//!   `tests/same_bits.rs::a_long_record_has_the_same_bits_from_one_two_and_three_threads`
+//! - The same input, model and options give the same files, byte for byte, on the same kind of
+//!   processor. `tests/run/same_bytes.rs::every_file_is_the_same_with_packed_residues`,
+//!   `tests/run/same_bytes.rs::every_file_is_the_same_with_files_of_residues`
+//! - The order of the records changes no bit of any.
+//!   `tests/run/same_bytes.rs::the_order_of_the_records_does_not_change_a_bit_of_any`
+//!
+//! # Atomicity
+//!
+//! - A folder with `run.json` is complete; without it, it is not, whatever else it holds.
+//!   `tests/output.rs::without_finish_nothing_looks_complete`,
+//!   `tests/faults/injected.rs::killed_at_each_call_with_packed_residues`
+//! - An output that is there is not touched without `--force`, and stays whole until the run that
+//!   replaces it has succeeded.
+//!   `tests/run/exist.rs::an_output_is_refused_and_untouched_without_force`,
+//!   `tests/run/exist.rs::a_run_that_fails_leaves_the_old_output_whole_even_with_force`
+//! - `--force` removes the files of the old run and no others.
+//!   `tests/run/exist.rs::force_replaces_the_files_of_the_old_run_and_no_others`
+//! - Two runs do not write one folder at the same time.
+//!   `tests/output.rs::a_second_run_in_the_same_folder_is_refused`
+//!
+//! # Durability
+//!
+//! - A run that was killed at any moment is gone on with by `--resume`, and ends with the files of
+//!   a run that was not. `tests/faults/killed.rs::at_fifty_moments_and_again_while_going_on`
+//! - What is lost is the batches in hand. `tests/faults/killed.rs::at_most_the_batch_in_hand_is_lost`
+//! - Work that the journal does not prove is done again.
+//!   `tests/faults/damaged.rs::flipped_bits_in_the_journal`,
+//!   `tests/faults/damaged.rs::rows_that_are_not_what_was_written`
+//! - A run is not gone on with under another input, model or options; the difference is named.
+//!   `tests/faults/refused.rs::every_option_that_changes_a_byte`,
+//!   `tests/faults/refused.rs::another_input`
+//! - A full disk, a quota, a failing disk and a folder that vanishes end a run with an error and
+//!   status 1; with room again it goes on.
+//!   `tests/faults/full.rs::a_file_system_that_is_full`,
+//!   `tests/faults/injected.rs::failed_at_each_call`
+//! - SIGTERM, SIGINT, SIGUSR1 and SIGHUP put the work away and end with 128 + the signal; a second
+//!   one ends at once.
+//!   `tests/faults/signals.rs::a_long_record_is_given_up_and_a_second_signal_ends_at_once`
+//! - Changed, missing and swapped files of an output are found by `inspect`.
+//!   `tests/output.rs::a_changed_value_is_found_by_its_checksum`
+//!
+//! # Resources
+//!
+//! - Memory does not grow with the number of records.
+//!   `tests/fasta.rs::a_million_short_records_are_read_through_one_record`
+//! - A damaged checkpoint is an error before its lengths are believed.
+//!   `tests/checkpoint/damaged_safetensors.rs::lengths_are_held_against_the_file`
+//! - Compressed input cannot ask for more than the bound of one record.
+//!   `tests/nasty.rs::a_gzip_bomb_is_one_record_too_long`
+//!
+//! # What input can and cannot do
+//!
+//! - Identifiers name no path: no separator, device name, dot or case reaches outside the folder or
+//!   another record's file.
+//!   `tests/run/written.rs::identifiers_that_are_no_file_names_get_safe_ones`
+//! - Links that somebody has put into the folder are not followed.
+//!   `tests/output.rs::links_are_not_followed`,
+//!   `tests/faults/damaged.rs::planted_links_are_not_followed`
+//! - A checkpoint runs no code.
+//!   `tests/checkpoint/damaged_torch.rs::a_pickle_that_names_code_is_refused_and_runs_nothing`
+//! - A checkpoint that is cut or changed is an error, not a panic.
+//!   `tests/checkpoint/damaged_safetensors.rs::a_file_cut_at_any_byte_is_an_error`,
+//!   `tests/checkpoint/damaged_torch.rs::a_file_cut_anywhere_is_an_error`
+//! - Input that is cut, damaged, in another format or encoding is named with file and line.
+//!   `tests/nasty.rs::gzip_cut_anywhere_is_an_error`, `tests/nasty.rs::other_formats_are_named`,
+//!   `tests/nasty.rs::wide_encodings_are_named`
+//! - A file that changes while it is read is noticed.
+//!   `tests/nasty.rs::a_file_that_changes_while_it_is_read_is_an_error`
+//! - Messages carry no control characters of the input.
+//!   `tests/cli.rs::errors_hold_no_control_characters`
+//!
+//! # Not tested
+//!
+//! A loss of power, a network file system, the published checkpoints, processors that are not
+//! x86-64. A plain or zstd file that is cut exactly between two records or frames cannot be told
+//! from a shorter file.
