@@ -89,7 +89,7 @@ MISTAKES = [
     ),
     (
         "a row's sum order depends on its place in the batch",
-        "src/ops/linear.rs",
+        "src/ops/product.rs",
         "let y = S::add(S::load(sums.add(i * width + j)), bias);",
         "let y = S::add(S::load(sums.add(i * width + j)), bias);\n"
         "                    let y = match rows % 2 {\n"

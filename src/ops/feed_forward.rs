@@ -2,7 +2,8 @@
 
 use super::buffer::scratch;
 use super::layer_norm::LayerNorm;
-use super::linear::{Linear, ROW_BLOCK, Target};
+use super::linear::Linear;
+use super::product::{ROW_BLOCK, Target};
 use super::project::qkv_shape;
 use super::rows::{Chunked, RowMajor};
 use super::simd::CpuPath;

@@ -5,7 +5,7 @@
 //! its largest element lies in 1 .. 2, which neither overflows nor loses small rows, and the
 //! sums are scaled back in f32. A row's bits depend on the row alone, as everywhere.
 
-use super::linear::{Finish, Target};
+use super::product::{Finish, Target};
 use super::rows::Chunked;
 use super::simd::{Avx512 as S, Simd};
 use super::tile::{self, MAX_ROWS, MAX_WIDTH, with_rows};
@@ -63,7 +63,7 @@ impl HalfProduct<'_> {
                 let steps = DEPTH.min(depth - k);
                 let at = (panel * depth + k) * WIDTH;
                 let b = &self.panels[at..at + steps * WIDTH];
-                // The next block of weights lies behind this one; see `linear::Coming`.
+                // The next block of weights lies behind this one; see `product::Coming`.
                 let portion = DEPTH.div_ceil(rows.div_ceil(MAX_ROWS)) * WIDTH * 2;
                 for (i, (row, height)) in tile::heights(rows, MAX_ROWS).enumerate() {
                     let next = b.as_ptr().cast::<u8>().wrapping_add(b.len() * 2);

@@ -14,6 +14,7 @@ mod halves;
 mod layer_norm;
 mod linear;
 pub mod math;
+mod product;
 mod project;
 mod rotary;
 mod rows;

@@ -3,7 +3,8 @@
 use super::attention;
 use super::buffer::scratch;
 use super::layer_norm::LayerNorm;
-use super::linear::{Linear, ROW_BLOCK, Target};
+use super::linear::Linear;
+use super::product::{ROW_BLOCK, Target};
 use super::rows::{Chunked, RowMajor, lanes};
 use super::simd::CpuPath;
 use super::team::Team;

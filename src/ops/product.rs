@@ -1,0 +1,310 @@
+//! The product of rows with packed weights in f32.
+//!
+//! Panels are streamed through in order; the inner dimension is worked in blocks of fixed depth
+//! that depend on the layer alone, each summed in one accumulator per element in ascending order.
+//! What follows a product (bias, GELU, residual) is done while a tile's sums are at hand.
+
+use super::linear::{Linear, Panels};
+use super::math;
+use super::rows::{Chunked, RowMajor};
+use super::simd::{Kernel, Simd};
+use super::tile::{self, MAX_ROWS, MAX_WIDTH, with_rows};
+use std::mem::MaybeUninit;
+
+/// Steps of the inner dimension that are summed in registers: one panel's block of them, 32 KiB
+/// at 32 columns, stays in the first-level cache for all rows. Short sums also round less.
+pub(super) const DEPTH: usize = 256;
+
+/// Steps of the inner dimension that all panels see before the next: [`ROW_BLOCK`] rows of them
+/// stay in the second-level cache.
+pub(super) const SPAN: usize = 3 * DEPTH;
+
+/// Rows that are worked together: many, to read each weight seldom; few, for the caches.
+pub(super) const ROW_BLOCK: usize = 252;
+
+/// Where a product goes, from its first row on.
+#[derive(Clone, Copy)]
+pub(super) enum Target {
+    /// `x·Wᵀ + b`, padding included.
+    Chunks(Chunked),
+    /// `gelu(x·Wᵀ + b)`, padding included.
+    Gelu(Chunked),
+    /// Added to what is there, without padding.
+    Add(RowMajor),
+}
+
+/// Weights that the next block of a product needs: the processor fetches ahead within a page at
+/// best, and waiting for memory at the start of every block would cost a tenth.
+struct Coming {
+    at: *const u8,
+    bytes: usize,
+    portion: usize,
+}
+
+impl Coming {
+    /// The weights of a panel from step k on, to be asked for in portions of `steps` steps.
+    fn of(linear: &Linear, panel: usize, k: usize, steps: usize) -> Coming {
+        let (data, size) = match &linear.panels {
+            Panels::F32(p) => (p.as_slice().as_ptr().cast::<u8>(), 4),
+            Panels::F16(p) => (p.as_slice().as_ptr().cast::<u8>(), 2),
+            Panels::Bf16(p) => (p.as_slice().as_ptr().cast::<u8>(), 2),
+            #[cfg(target_arch = "x86_64")]
+            Panels::Halves(p) => (p.as_slice().as_ptr().cast::<u8>(), 2),
+        };
+        let left = linear.depth.saturating_sub(k).min(DEPTH);
+        Coming {
+            at: data.wrapping_add((panel * linear.depth + k) * linear.width * size),
+            bytes: left * linear.width * size,
+            portion: steps * linear.width * size,
+        }
+    }
+
+    /// Asks for the next portion.
+    #[inline(always)]
+    fn ask<S: Simd>(&mut self) {
+        let now = self.portion.min(self.bytes);
+        for byte in (0..now).step_by(64) {
+            S::prefetch(self.at.wrapping_add(byte));
+        }
+        self.at = self.at.wrapping_add(now);
+        self.bytes -= now;
+    }
+}
+
+/// A product, to be run by the linear layer's path.
+pub(super) struct Product<'a> {
+    pub(super) linear: &'a Linear,
+    pub(super) x: Chunked,
+    pub(super) rows: usize,
+    pub(super) target: Target,
+    /// Sums so far, `[panel, row, width]`.
+    pub(super) partial: *mut f32,
+    /// One block of a panel, for weights stored in half precision.
+    pub(super) widened: &'a mut [f32],
+}
+
+impl Kernel for Product<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    unsafe fn run<S: Simd>(self) {
+        let Product {
+            linear,
+            x,
+            rows,
+            target,
+            partial,
+            widened,
+        } = self;
+        let (inputs, width) = (linear.depth, linear.width);
+        let mut start = 0;
+        while start < inputs {
+            let end = inputs.min(start + SPAN);
+            for panel in 0..linear.bias.len() / width {
+                let partial = match inputs > SPAN {
+                    true => partial.wrapping_add(panel * rows * width),
+                    false => partial,
+                };
+                let mut k = start;
+                while k < end {
+                    let depth = DEPTH.min(end - k);
+                    let at = panel * inputs * width + k * width;
+                    // SAFETY: the panel holds `inputs` steps, `depth` of which start at k;
+                    // `widened` holds DEPTH.
+                    let b = unsafe { panel_f32::<S>(&linear.panels, at, depth * width, widened) };
+                    let coming = match () {
+                        () if k + depth < end => (panel, k + depth),
+                        () if (panel + 1) * width < linear.bias.len() => (panel + 1, start),
+                        () => (0, end),
+                    };
+                    let tiles = rows.div_ceil(S::ROWS);
+                    let mut coming = Coming::of(linear, coming.0, coming.1, DEPTH.div_ceil(tiles));
+                    for (row, height) in tile::heights(rows, S::ROWS) {
+                        coming.ask::<S>();
+                        let job = Tile {
+                            chunks: depth / S::LANES,
+                            a: x.at.wrapping_add(k * x.stride + row * S::LANES),
+                            a_chunk: x.stride * S::LANES,
+                            b,
+                            partial: partial.wrapping_add(row * width),
+                            first: k == 0,
+                            last: k + depth == inputs,
+                            finish: Finish {
+                                bias: linear.bias[panel * width..].as_ptr(),
+                                target,
+                                row,
+                                column: panel * width,
+                                columns: width.min(linear.outputs - panel * width),
+                            },
+                        };
+                        // SAFETY: the tile's rows and columns lie inside x, the panel, the sums
+                        // and the target; sums are written before they are read.
+                        unsafe { with_rows!(height, M, { job.run::<S, M>() }) }
+                    }
+                    k += depth;
+                }
+            }
+            start = end;
+        }
+    }
+}
+
+/// The panel block as f32, widened into the buffer when it is stored in half precision.
+///
+/// # Safety
+/// `at + len` lies inside the panels, `len` is a multiple of the lanes, the buffer holds `len`,
+/// and the processor has the instructions of `S`.
+#[inline(always)]
+unsafe fn panel_f32<S: Simd>(
+    panels: &Panels,
+    at: usize,
+    len: usize,
+    buffer: &mut [f32],
+) -> *const f32 {
+    match panels {
+        Panels::F32(p) => p.as_slice()[at..at + len].as_ptr(),
+        Panels::F16(p) => {
+            let from = p.as_slice()[at..at + len].as_ptr();
+            for i in (0..len).step_by(S::LANES) {
+                // SAFETY: i + LANES ≤ len.
+                unsafe { S::store(buffer.as_mut_ptr().add(i), S::load_f16(from.add(i))) }
+            }
+            buffer.as_ptr()
+        }
+        Panels::Bf16(p) => {
+            let from = p.as_slice()[at..at + len].as_ptr();
+            for i in (0..len).step_by(S::LANES) {
+                // SAFETY: i + LANES ≤ len.
+                unsafe { S::store(buffer.as_mut_ptr().add(i), S::load_bf16(from.add(i))) }
+            }
+            buffer.as_ptr()
+        }
+        #[cfg(target_arch = "x86_64")]
+        Panels::Halves(_) => unreachable!("products in half precision have their own kernel"),
+    }
+}
+
+/// One output tile of one block of the inner dimension.
+struct Tile {
+    chunks: usize,
+    a: *const f32,
+    a_chunk: usize,
+    b: *const f32,
+    /// `[M, width]`.
+    partial: *mut f32,
+    first: bool,
+    last: bool,
+    finish: Finish,
+}
+
+impl Tile {
+    /// # Safety
+    /// `a` holds `chunks` chunks of M rows, `b` as many steps of `width`, `bias` `width`;
+    /// `partial` is writable for M rows, and holds the sums so far unless this is the first
+    /// block; the target has M rows from `row` on and `columns` columns from `column` on.
+    #[inline(always)]
+    unsafe fn run<S: Simd, const M: usize>(&self) {
+        const N: usize = tile::VECTORS;
+        let width = tile::width::<S>();
+        // SAFETY: the caller's.
+        unsafe {
+            let mut acc = [[S::splat(0.0); N]; M];
+            tile::accumulate_chunks::<S, M, N>(self.chunks, self.a, self.a_chunk, self.b, &mut acc);
+            // Simple loops alone touch the accumulators, so that they stay in registers.
+            let mut sums = MaybeUninit::<Sums>::uninit();
+            let to = match self.last {
+                true => sums.as_mut_ptr().cast::<f32>(),
+                false => self.partial,
+            };
+            if self.first {
+                for (i, row) in acc.iter().enumerate() {
+                    for (j, v) in row.iter().enumerate() {
+                        S::store(to.add(i * width + j * S::LANES), *v);
+                    }
+                }
+            } else {
+                for (i, row) in acc.iter().enumerate() {
+                    for (j, v) in row.iter().enumerate() {
+                        let at = i * width + j * S::LANES;
+                        S::store(to.add(at), S::add(S::load(self.partial.add(at)), *v));
+                    }
+                }
+            }
+            if self.last {
+                self.finish.run::<S>(M, sums.as_ptr().cast());
+            }
+        }
+    }
+}
+
+/// What is done with the sums of some rows and a tile's columns.
+#[derive(Clone, Copy)]
+pub(super) struct Finish {
+    pub(super) bias: *const f32,
+    pub(super) target: Target,
+    /// The first row.
+    pub(super) row: usize,
+    /// The first column.
+    pub(super) column: usize,
+    /// Columns that the target has from there on, padding not counted.
+    pub(super) columns: usize,
+}
+
+impl Finish {
+    /// Adds the bias and does what the target wants.
+    ///
+    /// # Safety
+    /// `sums` holds `rows` rows of a tile's width, `bias` one; the target has the rows and
+    /// `columns` columns (in chunks: the tile's); the processor has the instructions of `S`.
+    #[inline(always)]
+    pub(super) unsafe fn run<S: Simd>(&self, rows: usize, sums: *const f32) {
+        let width = tile::width::<S>();
+        // SAFETY: the caller's.
+        unsafe {
+            for j in (0..width).step_by(S::LANES) {
+                let bias = S::load(self.bias.add(j));
+                for i in 0..rows {
+                    let y = S::add(S::load(sums.add(i * width + j)), bias);
+                    match self.target {
+                        Target::Chunks(to) => S::store(self.chunk::<S>(to, i, j), y),
+                        Target::Gelu(to) => {
+                            S::store(self.chunk::<S>(to, i, j), math::gelu::<S>(y));
+                        }
+                        Target::Add(to) => self.add::<S>(to, i, j, y),
+                    }
+                }
+            }
+        }
+    }
+
+    /// Where vector `j / LANES` of row i goes.
+    #[inline(always)]
+    fn chunk<S: Simd>(&self, to: Chunked, i: usize, j: usize) -> *mut f32 {
+        to.at
+            .wrapping_add((self.column + j) * to.stride + (self.row + i) * S::LANES)
+    }
+
+    /// # Safety
+    /// As [`Finish::run`].
+    #[inline(always)]
+    unsafe fn add<S: Simd>(&self, to: RowMajor, i: usize, j: usize, y: S::V) {
+        let at = to.skip(self.row + i).at.wrapping_add(self.column + j);
+        // SAFETY: the caller's: `columns` elements of the row.
+        unsafe {
+            if j + S::LANES <= self.columns {
+                S::store(at, S::add(y, S::load(at)));
+                return;
+            }
+            // The last panel of an output width that is no multiple of the tile's.
+            let mut edge = [0.0f32; MAX_WIDTH];
+            S::store(edge.as_mut_ptr(), y);
+            for (i, y) in edge[..self.columns.saturating_sub(j)].iter().enumerate() {
+                *at.add(i) += *y;
+            }
+        }
+    }
+}
+
+/// The sums of a tile, `[M, width]`.
+#[repr(align(64))]
+struct Sums(#[allow(dead_code)] [f32; MAX_ROWS * MAX_WIDTH]);
