@@ -6,10 +6,12 @@ mod args;
 mod doctor;
 mod fetch;
 mod inspect;
+mod merge;
 mod models;
 mod progress;
 mod run;
 mod source;
+mod template;
 mod text;
 mod values;
 mod verify;
@@ -81,8 +83,10 @@ pub fn execute(args: &Args) -> anyhow::Result<Exit> {
         Command::Fetch(args) => fetch::execute(args),
         Command::Models => models::execute(),
         Command::Inspect(args) => inspect::execute(args),
+        Command::Merge(args) => merge::execute(args),
         Command::Verify(args) => verify::execute(args),
         Command::Doctor => doctor::execute(),
+        Command::Template(args) => template::execute(args),
     }
 }
 

@@ -78,6 +78,7 @@ fn job(args: &RunArgs, model: Model) -> Job {
             OnInvalidArg::Fail => OnInvalid::Fail,
             OnInvalidArg::Skip => OnInvalid::Skip,
         },
+        shard: args.shard,
         force: args.force,
     }
 }
@@ -146,6 +147,7 @@ mod tests {
             long: None,
             unknown: UnknownPolicy::Unk,
             on_invalid: OnInvalid::Fail,
+            shard: None,
             force: false,
         };
         assert_eq!(job_of("a.fasta --out emb"), expected);
@@ -179,6 +181,7 @@ mod tests {
             }),
             unknown: UnknownPolicy::Error,
             on_invalid: OnInvalid::Skip,
+            shard: None,
             force: true,
         };
         assert_eq!(found, expected);

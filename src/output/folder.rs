@@ -7,6 +7,7 @@ use super::ledger::{DUPLICATES, Ledger};
 use super::manifest::{FORMAT_VERSION, Listed, Manifest};
 use super::place::PlaceReader;
 use super::rows::RowWriter;
+use super::shard::ShardEntry;
 use super::{publish, seal};
 use serde_json::Value;
 use std::fs::{File, TryLockError};
@@ -23,6 +24,7 @@ pub struct OutputFolder {
     partial: PathBuf,
     layout: Layout,
     force: bool,
+    shard: Option<ShardEntry>,
     ledger: Ledger,
     rows: RowWriter,
     /// Held as long as this run writes: no other run with `--force` takes the folder from it.
@@ -70,6 +72,7 @@ impl OutputFolder {
             partial,
             layout,
             force,
+            shard: None,
             _lock: lock,
         })
     }
@@ -116,9 +119,28 @@ impl OutputFolder {
         Ok(())
     }
 
+    /// Makes this the folder of one part of an input. To be called before the first record.
+    ///
+    /// # Errors
+    /// When the list of where the records stand in the input cannot be made.
+    pub fn set_shard(&mut self, shard: ShardEntry) -> Result<(), OutputError> {
+        self.shard = Some(shard);
+        self.ledger.keep_shard()
+    }
+
     /// What is written.
     pub fn layout(&self) -> &Layout {
         &self.layout
+    }
+
+    /// Where it is written until it is finished.
+    pub(super) fn partial(&self) -> &Path {
+        &self.partial
+    }
+
+    /// Writes rows.
+    pub(super) fn rows(&self) -> &RowWriter {
+        &self.rows
     }
 
     /// The two sides of the folder: one thread enters records in input order, any number of
@@ -139,10 +161,11 @@ impl OutputFolder {
         let counts = self.ledger.close()?;
         copy_duplicates(&self.partial, &self.layout, &self.rows)?;
         self.rows.close(counts.records, counts.residues)?;
-        let sealed = seal::seal(&self.partial, &self.layout, &counts)?;
+        let sealed = seal::seal(&self.partial, &self.layout, &counts, self.shard.is_some())?;
         let manifest = Manifest {
             format_version: FORMAT_VERSION,
             esm_embed: env!("CARGO_PKG_VERSION").into(),
+            shard: self.shard,
             asked,
             resolved,
             layout: self.layout.clone(),

@@ -97,8 +97,14 @@ struct Inspector<'a> {
 impl Inspector<'_> {
     /// The files that the layout and the counts call for, with the shape of matrices.
     fn expected(&self) -> BTreeMap<String, Option<[u64; 2]>> {
-        let Manifest { layout, counts, .. } = self.manifest;
-        layout.files(counts).into_iter().collect()
+        let Manifest {
+            layout,
+            counts,
+            shard,
+            ..
+        } = self.manifest;
+        let files = layout.files(counts, shard.is_some());
+        files.into_iter().collect()
     }
 
     /// Compares the names in `run.json` with those of its own layout.

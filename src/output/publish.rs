@@ -29,14 +29,7 @@ pub(super) fn publish(
     sync_file(&run_json)?;
     sync_folder(partial)?;
 
-    remove(&dir.join(RUN_JSON))?;
-    sync_folder(dir)?;
-    for folder in old.folders().filter(|name| is_folder_name(name)) {
-        remove_folder(dir, folder)?;
-    }
-    for file in old.files().filter(|name| is_file_name(name)) {
-        remove(&dir.join(file))?;
-    }
+    remove_run(dir, old)?;
 
     for folder in &manifest.folders {
         move_folder(&partial.join(&folder.name), &dir.join(&folder.name))?;
@@ -50,6 +43,19 @@ pub(super) fn publish(
     // The run is complete now. What may be left of the working folder, such as a file that a
     // network file system holds back, does not change that, and `inspect` tells of it.
     let _ = std::fs::remove_dir_all(partial);
+    Ok(())
+}
+
+/// Removes what a run listed, its `run.json` first: from then on the folder does not look complete.
+pub(super) fn remove_run(dir: &Path, old: &Listed) -> Result<(), OutputError> {
+    remove(&dir.join(RUN_JSON))?;
+    sync_folder(dir)?;
+    for folder in old.folders().filter(|name| is_folder_name(name)) {
+        remove_folder(dir, folder)?;
+    }
+    for file in old.files().filter(|name| is_file_name(name)) {
+        remove(&dir.join(file))?;
+    }
     Ok(())
 }
 

@@ -61,6 +61,7 @@ pub fn feed(
             Next::End => break,
             Next::Skipped(skipped) => {
                 ledger.skip(&Skip {
+                    ordinal: records.ordinal(),
                     file: skipped.path.as_os_str().as_encoded_bytes(),
                     line: skipped.line,
                     record: skipped.number,
@@ -73,6 +74,7 @@ pub fn feed(
         };
         let record = records.record();
         let entered = ledger.enter(&Entry {
+            ordinal: records.ordinal(),
             id: &record.id,
             description: &record.description,
             length: prepared.residues() as u64,

@@ -3,15 +3,15 @@
 use super::job::Job;
 use super::plan::Plan;
 use super::scan::Scan;
+use super::shard::Shard;
 use crate::checkpoint::{Checkpoint, EsmConfig};
 use crate::device::Dtype;
 use crate::ops::{Linear, WeightType};
-use crate::output::{HEADER_BYTES, Residues};
+use crate::output::{HEADER_BYTES, Residues, free_bytes};
 use anyhow::{Result, bail};
 use candle_core::{Device, Tensor};
 use std::convert::Infallible;
 use std::fmt;
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// What a run would do.
@@ -20,6 +20,7 @@ pub struct Forecast {
     model: String,
     out: String,
     layers: Vec<usize>,
+    shard: Option<Shard>,
     scan: Scan,
     files: u64,
     disk: u64,
@@ -35,6 +36,7 @@ impl Forecast {
         Forecast {
             model: job.model.asked.clone(),
             out: job.out.display().to_string(),
+            shard: job.shard,
             layers: plan.layout.layers.clone(),
             files: files(plan, scan),
             disk: disk(plan, scan),
@@ -53,6 +55,9 @@ impl fmt::Display for Forecast {
         writeln!(f, "model         {}", self.model)?;
         writeln!(f, "layers        {}", layers.join(", "))?;
         writeln!(f, "output        {} ({} files)", self.out, self.files)?;
+        if let Some(shard) = self.shard {
+            writeln!(f, "shard         {} of {}", shard.number, shard.of)?;
+        }
         writeln!(f, "records       {}", self.scan.records)?;
         writeln!(f, "skipped       {}", self.scan.skipped)?;
         writeln!(f, "residues      {}", self.scan.residues)?;
@@ -120,14 +125,6 @@ fn disk(plan: &Plan, scan: &Scan) -> u64 {
     let index: u64 = scan.sources.iter().map(|s| s.digest.bytes).sum::<u64>() - scan.residues
         + 16 * scan.records;
     layers * (pooled + residues) * row + files(plan, scan) * HEADER_BYTES as u64 + index
-}
-
-/// Bytes that a user may still write where `dir` is or will be.
-fn free_bytes(dir: &Path) -> Option<u64> {
-    let absolute = std::path::absolute(dir).ok()?;
-    let there = absolute.ancestors().find(|p| p.exists())?;
-    let stat = rustix::fs::statvfs(there).ok()?;
-    Some(stat.f_bavail.saturating_mul(stat.f_frsize))
 }
 
 fn block_weights(config: &EsmConfig) -> u64 {

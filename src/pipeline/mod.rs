@@ -13,20 +13,23 @@ mod prepare;
 mod records;
 mod reporter;
 mod scan;
+mod shard;
 mod work;
 
 pub use forecast::Forecast;
 pub use job::{Job, Long, Model, OnInvalid, USUAL_LIMIT};
 pub use reporter::{Level, Reporter, Silent, Totals};
+pub use shard::Shard;
 
 use crate::checkpoint::{Checkpoint, InvFreqSource};
 use crate::embedder::{Embedder, EmbedderOptions};
-use crate::output::{Counts, OutputFolder, Residues};
+use crate::output::{Counts, OutputFolder, Residues, ShardEntry};
 use anyhow::{Result, anyhow, bail};
 use feed::{Batching, feed};
 use plan::Plan;
 use records::{Records, Source};
 use scan::Scan;
+use shard::Share;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::sync_channel;
@@ -51,7 +54,8 @@ pub fn run(job: &Job, reporter: &dyn Reporter) -> Result<Outcome> {
     let checkpoint = Checkpoint::open(&job.model.path)?;
     let plan = Plan::new(job, &checkpoint)?;
     OutputFolder::check(&job.out, &plan.layout, job.force)?;
-    let scan = check_inputs(job, &plan, reporter)?;
+    let part = part(job, &plan)?;
+    let scan = check_inputs(job, &plan, part.as_ref(), reporter)?;
     if let Some(scan) = &scan {
         forecast::check_space(job, &plan, scan)?;
     }
@@ -87,7 +91,18 @@ pub fn run(job: &Job, reporter: &dyn Reporter) -> Result<Outcome> {
         records: scan.as_ref().map(|s| s.records),
         residues: scan.as_ref().map(|s| s.residues),
     });
-    let embedded = embed_all(job, &plan, &checkpoint, &embedder, &mut folder, reporter);
+    if let Some(part) = &part {
+        folder.set_shard(part.entry)?;
+    }
+    let embedded = embed_all(
+        job,
+        &plan,
+        &checkpoint,
+        &embedder,
+        part.as_ref(),
+        &mut folder,
+        reporter,
+    );
     reporter.finish();
     let (sources, digests) = embedded?;
     if let Some(scan) = &scan {
@@ -122,7 +137,8 @@ pub fn dry_run(job: &Job, reporter: &dyn Reporter) -> Result<Forecast> {
     let checkpoint = Checkpoint::open(&job.model.path)?;
     let plan = Plan::new(job, &checkpoint)?;
     OutputFolder::check(&job.out, &plan.layout, job.force)?;
-    let scan = scan::scan(&job.inputs, plan.policy, job.on_invalid)?;
+    let part = part(job, &plan)?;
+    let scan = scan_part(job, &plan, part.as_ref())?;
     if scan.sources.iter().all(|s| s.records == 0) {
         bail!(no_record(job));
     }
@@ -130,12 +146,52 @@ pub fn dry_run(job: &Job, reporter: &dyn Reporter) -> Result<Forecast> {
     Ok(Forecast::new(job, &plan, &checkpoint, &scan))
 }
 
+/// The part of the input that this job embeds.
+struct Part {
+    entry: ShardEntry,
+    share: Share,
+}
+
+/// Shares the input out; None if all of it is to be embedded.
+fn part(job: &Job, plan: &Plan) -> Result<Option<Part>> {
+    let Some(shard) = job.shard else {
+        return Ok(None);
+    };
+    if let Some(stream) = job.inputs.iter().find(|path| !scan::is_repeatable(path)) {
+        bail!(
+            "{}: cannot be read twice, and --shard {shard} reads the input once to share it out \
+             before it embeds: write it to a file first",
+            stream.display()
+        );
+    }
+    let survey = scan::survey(&job.inputs, plan.policy, job.on_invalid)?;
+    Ok(Some(Part {
+        entry: ShardEntry {
+            number: shard.number,
+            of: shard.of,
+            input_records: survey.records(),
+        },
+        share: survey.share(shard),
+    }))
+}
+
+/// Checks and counts the records of the part, or all.
+fn scan_part(job: &Job, plan: &Plan, part: Option<&Part>) -> Result<Scan> {
+    let share = part.map(|part| part.share.clone());
+    scan::scan(&job.inputs, plan.policy, job.on_invalid, share)
+}
+
 /// The first pass over the input, if it can be read twice.
-fn check_inputs(job: &Job, plan: &Plan, reporter: &dyn Reporter) -> Result<Option<Scan>> {
+fn check_inputs(
+    job: &Job,
+    plan: &Plan,
+    part: Option<&Part>,
+    reporter: &dyn Reporter,
+) -> Result<Option<Scan>> {
     if !scan::repeatable(&job.inputs) {
         return Ok(None);
     }
-    let scan = scan::scan(&job.inputs, plan.policy, job.on_invalid)?;
+    let scan = scan_part(job, plan, part)?;
     if scan.sources.iter().all(|s| s.records == 0) {
         bail!(no_record(job));
     }
@@ -196,6 +252,7 @@ fn embed_all(
     plan: &Plan,
     checkpoint: &Checkpoint,
     embedder: &Embedder,
+    part: Option<&Part>,
     folder: &mut OutputFolder,
     reporter: &dyn Reporter,
 ) -> Result<(Vec<Source>, Vec<describe::FileDigest>)> {
@@ -225,7 +282,12 @@ fn embed_all(
             .collect();
         drop(receive);
         let digests = scope.spawn(|| describe::digests(checkpoint.files()));
-        let mut records = Records::new(&job.inputs, plan.policy, job.on_invalid);
+        let mut records = Records::new(
+            &job.inputs,
+            plan.policy,
+            job.on_invalid,
+            part.map(|part| part.share.clone()),
+        );
         let fed = feed(&mut records, ledger, batching, &send, &stop, &|r, n| {
             reporter.advance(r, n);
         });

@@ -12,5 +12,6 @@ mod long;
 mod nasty;
 mod refused;
 mod same_bytes;
+mod shards;
 mod values;
 mod written;
