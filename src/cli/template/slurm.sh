@@ -10,9 +10,8 @@
 # options, but for --out, --shard, --resume and --force. Shards are written to emb.shards/ and stay
 # there until you remove them.
 #
-# Nothing is lost: a task that is preempted is queued again by SLURM, one that comes near its time
-# limit stops and queues itself again, and both go on where they were. Submitting the same again
-# does only what is not done.
+# Nothing is lost: a task that is preempted or comes near its time limit stops, queues itself again
+# and goes on where it was. Submitting the same again does only what is not done.
 #
 # What a task gets is set here, or as SLURM has it by SBATCH_PARTITION, SBATCH_ACCOUNT,
 # SBATCH_TIMELIMIT, ... in the environment, which win over these lines.
@@ -83,15 +82,24 @@ embed_shard() {
     case $code in
     3) # Done, but records were skipped, as was asked for; skipped.tsv lists them.
         exit 0 ;;
-    138) # Stopped by USR1, before the time limit.
-        if [ "${SLURM_RESTART_COUNT:-0}" -lt "$MOST_RESTARTS" ]; then
-            echo "stopped before the time limit; queued again"
-            scontrol requeue "${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID"
-            # SLURM ends this script.
-            sleep 60
-        fi ;;
+    138) queue_again "stopped before the time limit" ;;
+    143) queue_again "preempted" ;;
     esac
     exit "$code"
+}
+
+# A script that ends in the time of grace before a preemption counts as failed, so it asks for its
+# return. A job that is not running any more was cancelled, and stays so.
+queue_again() {
+    local state
+    state=$(squeue --noheader --jobs="$SLURM_JOB_ID" --format=%T)
+    if [ "$state" != RUNNING ] || [ "${SLURM_RESTART_COUNT:-0}" -ge "$MOST_RESTARTS" ]; then
+        echo "$1; not queued again (state $state, restarts ${SLURM_RESTART_COUNT:-0})"
+        return
+    fi
+    echo "$1; queued again"
+    # SLURM ends this script when it has heard.
+    scontrol requeue "$SLURM_JOB_ID" && sleep 60
 }
 
 merge_shards() {
