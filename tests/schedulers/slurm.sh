@@ -3,7 +3,7 @@
 # is preempted and comes back, one meets its time limit and comes back, and the merge job, held
 # against a plain run.
 #
-#   tests/slurm/run.sh [ESM_EMBED]        as root; needs Debian's slurm-wlm and munge
+#   tests/schedulers/slurm.sh [ESM_EMBED]        as root; needs Debian's slurm-wlm and munge
 #
 # ESM_EMBED is the program to test, target/release/esm-embed if it is not given. Takes about four
 # minutes: SLURM counts time limits in minutes, and a shard has to take longer than one. KEEP=1
@@ -13,7 +13,7 @@ cd "$(dirname "$0")/../.."
 
 program=$(realpath "${1:-target/release/esm-embed}")
 model=$PWD/fixtures/esm2_hd64
-cluster=$PWD/tests/slurm/cluster.sh
+cluster=$PWD/tests/schedulers/slurm_cluster.sh
 work=$(mktemp -d)
 echo "$work"
 SLURM_CONF=$("$cluster" up "$work/cluster")

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # A SLURM cluster of one node, without systemd, for tests. As root:
 #
-#   tests/slurm/cluster.sh up FOLDER      prints the SLURM_CONF to use
-#   tests/slurm/cluster.sh down FOLDER
+#   tests/schedulers/slurm_cluster.sh up FOLDER      prints the SLURM_CONF to use
+#   tests/schedulers/slurm_cluster.sh down FOLDER
 #
 # Needs Debian's packages slurm-wlm and munge. Everything lies in FOLDER: no file of the system is
 # touched. The node has four CPUs whether the machine has them or not, and a partition `low` from
