@@ -8,10 +8,12 @@ mod describe;
 mod feed;
 mod forecast;
 mod job;
+mod pace;
 mod plan;
 mod prepare;
 mod records;
 mod reporter;
+mod room;
 mod scan;
 mod shard;
 mod work;
@@ -23,11 +25,13 @@ pub use shard::Shard;
 
 use crate::checkpoint::{Checkpoint, InvFreqSource};
 use crate::embedder::{Embedder, EmbedderOptions};
+use crate::memory;
 use crate::output::{Counts, OutputFolder, Residues, ShardEntry};
 use anyhow::{Result, anyhow, bail};
 use feed::{Batching, feed};
 use plan::Plan;
 use records::{Records, Source};
+use room::{Bytes, Gate};
 use scan::Scan;
 use shard::Share;
 use std::path::PathBuf;
@@ -58,6 +62,7 @@ pub fn run(job: &Job, reporter: &dyn Reporter) -> Result<Outcome> {
     let scan = check_inputs(job, &plan, part.as_ref(), reporter)?;
     if let Some(scan) = &scan {
         forecast::check_space(job, &plan, scan)?;
+        warn_of_memory(job, &plan, scan, reporter);
     }
 
     let started = Instant::now();
@@ -143,13 +148,14 @@ pub fn dry_run(job: &Job, reporter: &dyn Reporter) -> Result<Forecast> {
         bail!(no_record(job));
     }
     warn_of_long(&scan, reporter);
-    Ok(Forecast::new(job, &plan, &checkpoint, &scan))
+    Forecast::new(job, &plan, &checkpoint, &scan)
 }
 
 /// The part of the input that this job embeds.
 struct Part {
     entry: ShardEntry,
     share: Share,
+    sources: Vec<Source>,
 }
 
 /// Shares the input out; None if all of it is to be embedded.
@@ -164,7 +170,7 @@ fn part(job: &Job, plan: &Plan) -> Result<Option<Part>> {
             stream.display()
         );
     }
-    let survey = scan::survey(&job.inputs, plan.policy, job.on_invalid)?;
+    let (survey, sources) = scan::survey(&job.inputs, plan.policy, job.on_invalid)?;
     Ok(Some(Part {
         entry: ShardEntry {
             number: shard.number,
@@ -172,13 +178,18 @@ fn part(job: &Job, plan: &Plan) -> Result<Option<Part>> {
             input_records: survey.records(),
         },
         share: survey.share(shard),
+        sources,
     }))
 }
 
 /// Checks and counts the records of the part, or all.
 fn scan_part(job: &Job, plan: &Plan, part: Option<&Part>) -> Result<Scan> {
     let share = part.map(|part| part.share.clone());
-    scan::scan(&job.inputs, plan.policy, job.on_invalid, share)
+    let scan = scan::scan(&job.inputs, plan.policy, job.on_invalid, share)?;
+    if let Some(part) = part {
+        check_unchanged(&part.sources, &scan.sources)?;
+    }
+    Ok(scan)
 }
 
 /// The first pass over the input, if it can be read twice.
@@ -216,6 +227,22 @@ fn no_record(job: &Job) -> String {
          right file and that it was written completely",
         names.join(", ")
     )
+}
+
+/// A machine that others use too may not have what a job's limit allows.
+fn warn_of_memory(job: &Job, plan: &Plan, scan: &Scan, reporter: &dyn Reporter) {
+    let needed = forecast::memory(job, plan, scan);
+    if let Some(available) = memory::available().filter(|available| *available < needed) {
+        reporter.message(
+            Level::Warning,
+            &format!(
+                "this run takes up to about {} of memory, and this machine has {} available at \
+                 the moment: fewer --threads, --long window or --dtype f16 take less",
+                Bytes(needed),
+                Bytes(available)
+            ),
+        );
+    }
 }
 
 fn warn_of_long(scan: &Scan, reporter: &dyn Reporter) {
@@ -267,6 +294,8 @@ fn embed_all(
         rows,
         reporter,
         stop: &stop,
+        gate: &Gate::new(plan.policy.room),
+        cost: plan.cost,
     };
     let batching = Batching {
         max_tokens: plan.max_tokens,

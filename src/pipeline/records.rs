@@ -145,12 +145,15 @@ impl<'a> Records<'a> {
                     if self.on_invalid == OnInvalid::Fail {
                         let id = shown(&self.record.id);
                         bail!(
-                            "{}, line {}, record {} ({id}): {unfit}. Correct the record, or pass \
-                             --on-invalid skip to leave such records out and list them in \
-                             skipped.tsv",
+                            "{}, line {}, record {} ({id}): {unfit}. {} --on-invalid skip to leave \
+                             such records out and list them in skipped.tsv",
                             reader.get_ref().name(),
                             self.record.line,
                             self.record.number,
+                            match unfit {
+                                Unfit::TooLarge { .. } => "Or pass",
+                                _ => "Correct the record, or pass",
+                            }
                         );
                     }
                     return Ok(Next::Skipped(Skipped {
@@ -158,7 +161,7 @@ impl<'a> Records<'a> {
                         line: self.record.line,
                         number: self.record.number,
                         id: self.record.id.clone(),
-                        reason: unfit.to_string(),
+                        reason: unfit.listed(),
                     }));
                 }
             }
@@ -178,7 +181,7 @@ fn residues(prepared: &Result<Prepared, Unfit>) -> usize {
             .truncated_from
             .and_then(|residues| usize::try_from(residues).ok())
             .unwrap_or(prepared.residues()),
-        Err(Unfit::TooLong { found, .. }) => *found,
+        Err(Unfit::TooLong { found, .. } | Unfit::TooLarge { found, .. }) => *found,
         Err(Unfit::Empty | Unfit::Token(_)) => 0,
     }
 }

@@ -9,6 +9,7 @@ mod exist;
 mod failing;
 mod inputs;
 mod long;
+mod memory;
 mod nasty;
 mod refused;
 mod same_bytes;

@@ -438,6 +438,72 @@ fn a_shard_is_never_overwritten() {
 }
 
 #[test]
+fn a_merge_that_was_broken_off_is_done_again_with_force() {
+    let bench = bench();
+    let shards = embed_shards(&bench, 2, "").join(" ");
+    bench.run(&format!("{INPUTS} --out whole {OPTIONS}"));
+    fs::create_dir_all(bench.path("merged/.partial")).unwrap();
+    bench.write("merged/.partial/index.tsv", "row\n");
+    let ended = merge(&bench, &format!("{shards} -o merged -q"));
+    assert_eq!(ended.code, 1);
+    assert!(ended.err.contains("merged holds .partial"), "{}", ended.err);
+    assert_eq!(bench.text("merged/.partial/index.tsv"), "row\n");
+    let ended = merge(&bench, &format!("{shards} -o merged -q --force"));
+    assert_eq!(ended.code, 0, "{}", ended.err);
+    assert_same(&bench.tree("whole"), &bench.tree("merged"), "again");
+}
+
+#[test]
+fn a_shard_that_lists_other_records_is_noticed() {
+    let bench = bench();
+    embed_shards(&bench, 2, "");
+    let shard = bench.text("s2of2/shard.tsv");
+    let whole = bench.text("s2of2/run.json");
+    // Sizes and checksums fit, as they would if somebody had meant it.
+    let change = |text: String| {
+        let digest = |text: &str| {
+            use sha2::{Digest, Sha256};
+            let digest = Sha256::digest(text.as_bytes());
+            digest
+                .iter()
+                .map(|byte| format!("{byte:02x}"))
+                .collect::<String>()
+        };
+        bench.write("s2of2/shard.tsv", &text);
+        let json = whole.replace(&digest(&shard), &digest(&text));
+        let bytes = format!("\"bytes\": {},", shard.len());
+        assert_ne!(json, whole);
+        bench.write(
+            "s2of2/run.json",
+            json.replace(&bytes, &format!("\"bytes\": {},", text.len())),
+        );
+    };
+    let lines: Vec<&str> = shard.lines().collect();
+    let mut doubled = lines.clone();
+    doubled[2] = doubled[1];
+    let mut swapped = lines.clone();
+    swapped.swap(1, 2);
+    for changed in [doubled, swapped] {
+        change(changed.join("\n") + "\n");
+        let ended = merge(&bench, "s1of2 s2of2 -o merged -q --force");
+        assert_eq!(ended.code, 1);
+        assert!(
+            ended.err.contains("shard.tsv: record ") && ended.err.contains(" is due"),
+            "{}",
+            ended.err
+        );
+        assert!(!exists(&bench.path("merged/run.json")));
+    }
+    change(lines[..lines.len() - 1].join("\n") + "\n");
+    let ended = merge(&bench, "s1of2 s2of2 -o merged -q --force");
+    assert!(
+        ended.err.contains("s2of2: shard.tsv: holds 8 lines"),
+        "{}",
+        ended.err
+    );
+}
+
+#[test]
 fn an_invalid_record_stops_every_shard_before_any_work() {
     let bench = Bench::new();
     bench.write("in.fasta", ">a\nMKT\n>b\n\n>c\nMKTAY\n");

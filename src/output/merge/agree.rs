@@ -110,12 +110,6 @@ fn open_one(dir: &Path) -> Result<Part, MergeError> {
             found: manifest.esm_embed,
         });
     }
-    if !(1..=shard.of).contains(&shard.number) {
-        return Err(not_sound(format!(
-            "run.json names shard {} of {}",
-            shard.number, shard.of
-        )));
-    }
     Ok(Part {
         dir: dir.to_path_buf(),
         manifest,
