@@ -455,10 +455,6 @@ impl Args {
     pub fn contradiction(&self) -> Option<(&'static str, String)> {
         match &self.command {
             Command::Run(args) => args.contradiction().map(|what| ("run", what)),
-            Command::Merge(args) if args.out.as_os_str().is_empty() => {
-                let what = "--out is empty: give the folder to write, such as --out emb";
-                Some(("merge", what.to_owned()))
-            }
             _ => None,
         }
     }
