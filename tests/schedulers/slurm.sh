@@ -19,7 +19,6 @@ echo "$work"
 SLURM_CONF=$("$cluster" up "$work/cluster")
 export SLURM_CONF
 finish() {
-    scancel --quiet --user=root || true
     "$cluster" down "$work/cluster"
     [ -n "${KEEP:-}" ] || rm -rf "$work"
 }
@@ -59,6 +58,17 @@ is_state() {
 
 has_restarts() {
     [ "$(field "$1" Restarts)" -ge "$2" ]
+}
+
+# The task that came back, if there is one.
+find_preempted() {
+    for i in 1 2 3 4; do
+        if has_restarts "${array}_$i" 1; then
+            preempted=$i
+            return 0
+        fi
+    done
+    return 1
 }
 
 # A job that was requeued waits for two minutes unless it is told to begin.
@@ -121,12 +131,7 @@ urgent=$(sbatch --parsable --partition=high --cpus-per-task=1 --mem=200 --time=1
     --output=/dev/null --wrap='sleep 3')
 until_holds 60 is_state "$urgent" COMPLETED
 preempted=
-for i in 1 2 3 4; do
-    if has_restarts "${array}_$i" 1; then
-        preempted=$i
-    fi
-done
-[ -n "$preempted" ] || fail "no task was preempted"
+until_holds 60 find_preempted
 grep -q '^preempted; queued again$' "esm-embed-${array}_$preempted.log" || fail "its log is silent"
 say "task $preempted was preempted and waits"
 

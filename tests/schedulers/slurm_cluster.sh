@@ -86,6 +86,13 @@ END
 }
 
 down() {
+    # A node that is stopped under its jobs leaves them running.
+    export SLURM_CONF=$folder/slurm.conf
+    scancel --quiet --user=root 2>/dev/null || true
+    for _ in $(seq 60); do
+        [ -n "$(squeue --noheader 2>/dev/null)" ] || break
+        sleep 0.5
+    done
     for name in slurmd.pid slurmctld.pid munge/munged.pid; do
         if daemon_of "$name"; then
             kill "$(cat "$folder/$name")"
