@@ -21,7 +21,8 @@ pub enum DeviceChoice {
 pub enum Dtype {
     /// 32-bit floats.
     F32,
-    /// Half precision. On the CPU a storage format of the weights: arithmetic stays f32.
+    /// Half precision. On the CPU linear layers compute in it where the processor has
+    /// AVX512-FP16; elsewhere it is a storage format of the weights and arithmetic stays f32.
     F16,
     /// bfloat16. On the CPU a storage format of the weights: arithmetic stays f32.
     Bf16,
@@ -67,6 +68,13 @@ pub enum DeviceError {
         /// The best path of this processor.
         best: CpuPath,
     },
+    /// Arithmetic in half precision was asked for with another number format.
+    #[error(
+        "--cpu-path {} computes in half precision and goes with --dtype f16; use --cpu-path {}",
+        CpuPath::Avx512Fp16,
+        CpuPath::Avx512
+    )]
+    HalfPath,
 }
 
 /// The device that a run computes on.
@@ -77,16 +85,24 @@ pub struct Device {
 }
 
 impl Device {
-    /// Resolves the choice on this machine. `path` forces a lower CPU path.
+    /// Resolves the choice for a number format on this machine. `path` forces a lower CPU path.
     ///
     /// # Errors
     /// What was asked for cannot be had; nothing is replaced silently.
-    pub fn resolve(choice: DeviceChoice, path: Option<CpuPath>) -> Result<Device, DeviceError> {
+    pub fn resolve(
+        choice: DeviceChoice,
+        path: Option<CpuPath>,
+        dtype: Dtype,
+    ) -> Result<Device, DeviceError> {
         if let DeviceChoice::Cuda(card) = choice {
             return Err(DeviceError::NoCuda(card));
         }
-        let best = CpuPath::detect();
+        let best = match dtype {
+            Dtype::F16 if CpuPath::Avx512Fp16.is_available() => CpuPath::Avx512Fp16,
+            _ => CpuPath::detect(),
+        };
         match path {
+            Some(CpuPath::Avx512Fp16) if dtype != Dtype::F16 => Err(DeviceError::HalfPath),
             Some(asked) if asked > best => Err(DeviceError::NoPath { asked, best }),
             asked => Ok(Device {
                 path: asked.unwrap_or(best),
@@ -131,10 +147,14 @@ mod tests {
     #[test]
     fn cuda_is_refused_and_never_replaced() {
         assert_eq!(
-            Device::resolve(DeviceChoice::Cuda(1), None),
+            Device::resolve(DeviceChoice::Cuda(1), None, Dtype::F32),
             Err(DeviceError::NoCuda(1))
         );
-        let portable = Device::resolve(DeviceChoice::Auto, Some(CpuPath::Portable));
+        let portable = Device::resolve(DeviceChoice::Auto, Some(CpuPath::Portable), Dtype::F32);
+        assert_eq!(
+            Device::resolve(DeviceChoice::Cpu, Some(CpuPath::Avx512Fp16), Dtype::Bf16),
+            Err(DeviceError::HalfPath)
+        );
         assert_eq!(portable.map(|d| d.path), Ok(CpuPath::Portable));
     }
 }

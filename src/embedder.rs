@@ -3,12 +3,19 @@
 use crate::batching;
 use crate::checkpoint::{Checkpoint, EsmConfig, InvFreqSource};
 use crate::model::{Esm, LoadError, LoadOptions, Packed};
-use crate::ops::{CpuPath, WeightType};
+use crate::ops::{self, CpuPath, Team, WeightType};
 use crate::pooling;
 use crate::tokenizer::{CLS, EOS};
 use crate::windows::Blend;
+use rayon::ThreadPool;
 use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use thiserror::Error;
+
+/// Tokens of a record above which all threads share it, if it is a batch of its own: half a
+/// minute of one core with the 650M model.
+const TEAM_TOKENS: usize = 2048;
 
 /// What to compute, and with what.
 #[derive(Clone, Debug)]
@@ -19,7 +26,7 @@ pub struct EmbedderOptions {
     pub weight_type: WeightType,
     /// Instructions of the kernels.
     pub path: CpuPath,
-    /// Threads that load weights.
+    /// Threads that load weights and share long records.
     pub threads: usize,
     /// Tokens of one forward pass over windows of a long sequence.
     pub max_tokens: usize,
@@ -31,6 +38,9 @@ pub enum EmbedError {
     /// The engine refused the batch.
     #[error("the model could not be run: {0}")]
     Engine(#[from] candle_core::Error),
+    /// It was asked to stop: see [`Embedder::heed`].
+    #[error("stopped as asked")]
+    Stopped,
 }
 
 /// One sequence to embed.
@@ -61,6 +71,9 @@ pub struct Embedder {
     model: Esm,
     layers: Vec<usize>,
     max_tokens: usize,
+    /// Threads for long records; None when there is one thread.
+    team: Option<ThreadPool>,
+    stop: Arc<AtomicBool>,
 }
 
 impl Embedder {
@@ -92,11 +105,22 @@ impl Embedder {
             top: options.layers.last().copied().unwrap_or(0),
             threads: options.threads,
         };
+        let team = match options.threads {
+            0 | 1 => None,
+            threads => Some(ops::pool(threads)?),
+        };
         Ok(Embedder {
             model: model(checkpoint, &load)?,
             layers: options.layers,
             max_tokens: options.max_tokens,
+            team,
+            stop: Arc::default(),
         })
+    }
+
+    /// Gives batches up, between two blocks of the model, once `stop` is true.
+    pub fn heed(&mut self, stop: Arc<AtomicBool>) {
+        self.stop = stop;
     }
 
     /// Shape of the model.
@@ -162,20 +186,32 @@ impl Embedder {
         let packed = Packed::new(sequences);
         let dim = self.config().dim;
         let mut layer = 0;
-        let result = self.model.forward(&packed, &self.layers, |_, hidden| {
-            for (i, rows) in packed.ranges().enumerate() {
-                let hidden = hidden
-                    .get(rows.start * dim..rows.end * dim)
-                    .unwrap_or_default();
-                each(i, layer, hidden).map_err(Stopped::Caller)?;
-            }
-            layer += 1;
-            Ok(())
-        });
+        // A record that is longer than a batch would keep one thread busy while others wait.
+        let team = match &self.team {
+            Some(pool) if packed.longest() > self.max_tokens.max(TEAM_TOKENS) => Team::Pool(pool),
+            _ => Team::One,
+        };
+        let go_on = || match self.stop.load(Ordering::Acquire) {
+            true => Err(Stopped::Asked),
+            false => Ok(()),
+        };
+        let result = self
+            .model
+            .forward(&packed, &self.layers, team, go_on, |_, hidden| {
+                for (i, rows) in packed.ranges().enumerate() {
+                    let hidden = hidden
+                        .get(rows.start * dim..rows.end * dim)
+                        .unwrap_or_default();
+                    each(i, layer, hidden).map_err(Stopped::Caller)?;
+                }
+                layer += 1;
+                Ok(())
+            });
         match result {
             Ok(()) => Ok(()),
             Err(Stopped::Caller(e)) => Err(e),
             Err(Stopped::Engine(e)) => Err(EmbedError::Engine(e).into()),
+            Err(Stopped::Asked) => Err(EmbedError::Stopped.into()),
         }
     }
 
@@ -233,6 +269,7 @@ impl Embedder {
 enum Stopped<E> {
     Engine(candle_core::Error),
     Caller(E),
+    Asked,
 }
 
 impl<E> From<candle_core::Error> for Stopped<E> {

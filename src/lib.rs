@@ -29,8 +29,9 @@
 //!    steps 4 to 7: token numbers in, a [`embedder::Representation`] of each sequence and layer out.
 //! 8. **Files.** The [`output::Ledger`] gives each record its row in input order, and the
 //!    [`output::RowWriter`] writes rows to their place in `.npy` matrices in whatever order batches
-//!    finish. [`output::OutputFolder::finish`] seals the folder with checksums; `run.json` is
-//!    written last, and a folder that has one is complete.
+//!    finish; the [`output::Journal`] remembers which ones are done, for a run that is interrupted.
+//!    [`output::OutputFolder::finish`] seals the folder with checksums; `run.json` is written last,
+//!    and a folder that has one is complete.
 //!
 //! [`pipeline::run`] is all of this for one [`pipeline::Job`]: a reading thread, worker threads and
 //! a bounded channel between them, so that memory does not grow with the number of records.

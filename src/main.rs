@@ -5,6 +5,7 @@ mod cli;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    cli::fail_on_full_files();
     let args = match cli::parse() {
         Ok(args) => args,
         Err(code) => return code,

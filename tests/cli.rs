@@ -96,7 +96,9 @@ fn help_shows_the_example_and_every_command() {
         "\n  verify ",
         "\n  doctor ",
         "\n  template ",
-        "0 done, 1 failed, 2 wrong usage, 3 done but records were skipped",
+        "0 done, 1 failed, 2 wrong usage, 3 done but records were skipped, 128 and the number\n\
+         of a signal (129 SIGHUP, 130 SIGINT, 138 SIGUSR1, 143 SIGTERM) stopped, to go on with \
+         --resume",
     ] {
         assert!(ended.out.contains(text), "{text}: {}", ended.out);
     }
@@ -123,12 +125,13 @@ fn help_of_run_says_what_each_flag_does_and_its_default() {
         "--unknown <unk|error>",
         "--on-invalid <fail|skip>",
         "--shard <I/N>",
+        "--resume",
         "--force",
         "--dry-run",
         "--progress <auto|bar|plain|json|none>",
         "--quiet",
         "--verbose",
-        "--cpu-path <avx512|avx2|portable>",
+        "--cpu-path <avx512fp16|avx512|avx2|portable>",
         "[default: esm2_t33_650M_UR50D]",
         "[default: the last]",
         "[default: mean]",
@@ -200,7 +203,7 @@ fn wrong_usage_ends_with_2_and_a_remedy() {
     );
     assert_usage(
         "run a --out x --cpu-path sse",
-        "use avx512, avx2 or portable",
+        "use avx512fp16, avx512, avx2 or portable",
     );
     assert_usage("run a --out x --progress loud", "'--progress");
     assert_usage("run a --out x -q -v", "cannot be used with");

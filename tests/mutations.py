@@ -79,8 +79,8 @@ MISTAKES = [
     (
         "queries not scaled",
         "src/ops/attention.rs",
-        "let scale = (self.head_dim as f32).powf(-0.5);",
-        "let scale = 1.0;",
+        "let scale = (self.head_dim as f32).powf(-0.5) * std::f32::consts::LOG2_E;",
+        "let scale = std::f32::consts::LOG2_E;",
         "parity",
     ),
     (
@@ -93,10 +93,78 @@ MISTAKES = [
     (
         "a row's sum order depends on its place in the batch",
         "src/ops/linear.rs",
-        "y = S::add(y, S::load(self.bias.add(j * S::LANES)));",
-        "y = S::add(y, S::load(self.bias.add(j * S::LANES)));\n"
-        "                        if M % 2 == 1 { y = S::fma(y, S::splat(1e-7), y); }",
+        "let y = S::add(S::load(sums.add(i * width + j)), bias);",
+        "let y = S::add(S::load(sums.add(i * width + j)), bias);\n"
+        "                    let y = match rows % 2 {\n"
+        "                        1 => S::fma(y, S::splat(1e-7), y),\n"
+        "                        _ => y,\n"
+        "                    };",
         "same_bits",
+    ),
+    (
+        "rows of an interrupted run taken without their checksum",
+        "src/pipeline/earlier.rs",
+        "let has = self.rows.holds(&entered.place, done.rows)?;",
+        "let has = true;",
+        "faults",
+    ),
+    (
+        "the input of an interrupted run not compared",
+        "src/pipeline/earlier.rs",
+        "if done.input != entered.input {",
+        "if done.rows == 0 && done.input != entered.input {",
+        "faults",
+    ),
+    (
+        "a shorter stream not noticed",
+        "src/pipeline/earlier.rs",
+        "if self.journal.find(row)?.is_some() {",
+        "if self.journal.find(row)?.is_none() && row == u64::MAX {",
+        "faults",
+    ),
+    (
+        "records in the journal before their rows are whole",
+        "src/pipeline/work.rs",
+        "self.journal.enter(item.place.row, item.input, proof)?;",
+        "self.journal.enter(item.place.row, item.input, &Proof::default())?;",
+        "faults",
+    ),
+    (
+        "a touched model taken for the same",
+        "src/pipeline/facts.rs",
+        "if same_stamps {",
+        "if same_stamps || begun.needed.len() == now.len() {",
+        "faults",
+    ),
+    (
+        "run.json moved before the files",
+        "src/output/publish.rs",
+        "    for folder in &manifest.folders {\n        let from",
+        """    disk::remove_if_there(&dir.join(RUN_JSON)).ok();
+    std::fs::copy(partial.join(RUN_JSON), dir.join(RUN_JSON)).ok();
+    for folder in &manifest.folders {\n        let from""",
+        "faults",
+    ),
+    (
+        "the list of the replaced run lost while its files are removed",
+        "src/output/publish.rs",
+        "        rename(&old, &replaced)?;",
+        "        remove(&old)?;",
+        "faults",
+    ),
+    (
+        "a request to stop heeded only between batches",
+        "src/embedder.rs",
+        "true => Err(Stopped::Asked),",
+        "true => Ok(()),",
+        "faults",
+    ),
+    (
+        "two runs in one folder",
+        "src/output/lock.rs",
+        "let is_held = match file.try_lock() {",
+        "let is_held = match Ok::<(), TryLockError>(()) {",
+        "faults",
     ),
 ]
 

@@ -590,8 +590,11 @@ fn force_does_not_take_the_folder_from_a_run_that_is_going_on() {
 fn the_check_alone_makes_nothing() {
     let home = tempfile::tempdir().unwrap();
     let dir = home.path().join("emb");
-    OutputFolder::check(&dir, &layout(Residues::Packed), false).unwrap();
-    assert!(!dir.exists());
+    for existing in [Existing::Refuse, Existing::Replace, Existing::Resume] {
+        let target = Target::examine(&dir, &layout(Residues::Packed), existing).unwrap();
+        assert!(matches!(target.state(), State::Fresh));
+        assert!(!dir.exists());
+    }
 }
 
 /// Damages a fresh output and returns what `inspect` says, quick and with checksums.

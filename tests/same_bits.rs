@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{Hidden, embed, fixture, load, load_as, records};
+use common::{Hidden, embed, fixture, load, load_as, load_for, records};
 use esm_embed::embedder::{Embedder, Sequence};
 use esm_embed::ops::{CpuPath, WeightType};
 use esm_embed::tokenizer::{UnknownPolicy, tokenize};
@@ -54,6 +54,25 @@ fn short_alone_twice_and_beside_long() {
         for other in [&twice[0], &twice[1], &beside[0], &behind[1]] {
             assert!(bits(other) == alone, "{model}");
         }
+    }
+}
+
+/// Records longer than a batch are shared by all threads, part by part.
+#[test]
+fn a_long_record_has_the_same_bits_from_one_two_and_three_threads() {
+    let long = sequence(1022, 2501);
+    for (model, kind) in [
+        ("esm2_hd16", WeightType::F32),
+        ("esm2_hd24", WeightType::F16),
+        ("esm2_hd128", WeightType::Bf16),
+    ] {
+        let run = |threads| {
+            let embedder = load_for(&fixture(model), CpuPath::detect(), kind, threads);
+            bits(&embed(&embedder, &[whole(&long)])[0])
+        };
+        let alone = run(1);
+        assert!(run(2) == alone, "{model}, 2 threads");
+        assert!(run(3) == alone, "{model}, 3 threads");
     }
 }
 

@@ -19,7 +19,8 @@ Example:
 In Python:
   numpy.load(\"emb/mean.layer33.npy\")      one row per record, in the order of the FASTA
 
-Exit status: 0 done, 1 failed, 2 wrong usage, 3 done but records were skipped.";
+Exit status: 0 done, 1 failed, 2 wrong usage, 3 done but records were skipped, 128 and the number
+of a signal (129 SIGHUP, 130 SIGINT, 138 SIGUSR1, 143 SIGTERM) stopped, to go on with --resume.";
 
 const RUN_EXAMPLES: &str = "\
 Examples:
@@ -83,11 +84,20 @@ pub struct RunArgs {
     /// Folder to write
     ///
     /// Holds run.json, index.tsv and the matrices when the run has succeeded. A folder that holds
-    /// an output is not touched without --force.
+    /// an output, finished or not, is not touched without --force or --resume.
     #[arg(short, long, value_name = "DIR")]
     pub out: PathBuf,
 
-    /// Replace an existing output
+    /// Go on with a run that was interrupted
+    ///
+    /// Give the same input (a stream from its beginning), model and options again; threads and
+    /// batches may differ. What is done is kept, and the finished folder is the same, byte for
+    /// byte. Starts anew where there is nothing to go on with, and has nothing to do where the run
+    /// is complete.
+    #[arg(long, conflicts_with = "force")]
+    pub resume: bool,
+
+    /// Replace an existing output, and discard the work of a run that was interrupted
     #[arg(long)]
     pub force: bool,
 
@@ -373,7 +383,7 @@ pub struct ComputeArgs {
     /// Use no newer CPU instructions than these [default: the best of this CPU]
     ///
     /// Rounding differs between paths; the same path gives the same bits on every CPU that has it.
-    #[arg(long, value_name = "avx512|avx2|portable", value_parser = values::cpu_path)]
+    #[arg(long, value_name = "avx512fp16|avx512|avx2|portable", value_parser = values::cpu_path)]
     pub cpu_path: Option<CpuPath>,
 }
 

@@ -10,6 +10,7 @@ mod merge;
 mod models;
 mod progress;
 mod run;
+mod signals;
 mod source;
 mod template;
 mod text;
@@ -17,6 +18,7 @@ mod values;
 mod verify;
 
 pub use args::Args;
+pub use signals::fail_on_full_files;
 
 use anyhow::Context;
 use args::Command;
@@ -35,6 +37,8 @@ pub enum Exit {
     Failed,
     /// Everything is done, but records were skipped.
     Skipped,
+    /// Stopped by this signal, with the work so far put away.
+    Stopped(i32),
 }
 
 impl From<Exit> for ExitCode {
@@ -43,6 +47,7 @@ impl From<Exit> for ExitCode {
             Exit::Done => 0,
             Exit::Failed => 1,
             Exit::Skipped => 3,
+            Exit::Stopped(signal) => signals::exit_code(signal),
         })
     }
 }

@@ -3,28 +3,37 @@
 use super::args::{OnInvalidArg, RunArgs, UnknownArg};
 use super::progress::Progress;
 use super::values::PoolArg;
-use super::{Exit, print, source};
-use esm_embed::device::{Device, available_threads};
+use super::{Exit, print, signals, source};
+use esm_embed::device::{Device, Dtype, available_threads};
 use esm_embed::fasta::Input;
-use esm_embed::output::Pool;
-use esm_embed::pipeline::{self, Job, Model, OnInvalid};
+use esm_embed::output::{Existing, Pool};
+use esm_embed::pipeline::{self, Job, Model, OnInvalid, Stopped};
 use esm_embed::tokenizer::UnknownPolicy;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// Embeds, or with `--dry-run` says what would be done.
 pub fn execute(args: &RunArgs) -> anyhow::Result<Exit> {
-    let progress = Progress::new(args.show);
+    let progress = Arc::new(Progress::new(args.show));
+    let stop = signals::listen(&progress)?;
     // What is sure to fail fails before a model is downloaded.
-    Device::resolve(args.compute.device, args.compute.cpu_path)?;
+    let dtype = args.compute.dtype.unwrap_or(Dtype::F32);
+    Device::resolve(args.compute.device, args.compute.cpu_path, dtype)?;
     check_inputs(&args.inputs)?;
     let model = source::resolve(&args.model.model, args.model.revision.as_deref(), &progress)?;
     let job = job(args, model);
     if args.dry_run {
-        let forecast = pipeline::dry_run(&job, &progress)?;
+        let forecast = pipeline::dry_run(&job, progress.as_ref())?;
         print(&forecast.to_string())?;
         return Ok(Exit::Done);
     }
-    let outcome = pipeline::run(&job, &progress)?;
+    let outcome = match pipeline::run(&job, progress.as_ref(), &stop) {
+        Err(error) if error.is::<Stopped>() => {
+            progress.error(&error.to_string());
+            return Ok(Exit::Stopped(stop.signal()));
+        }
+        outcome => outcome?,
+    };
     Ok(if outcome.skipped > 0 {
         Exit::Skipped
     } else {
@@ -79,7 +88,11 @@ fn job(args: &RunArgs, model: Model) -> Job {
             OnInvalidArg::Skip => OnInvalid::Skip,
         },
         shard: args.shard,
-        force: args.force,
+        existing: match (args.resume, args.force) {
+            (true, _) => Existing::Resume,
+            (false, true) => Existing::Replace,
+            (false, false) => Existing::Refuse,
+        },
     }
 }
 
@@ -106,7 +119,7 @@ mod tests {
     use super::super::args::{Args, Command};
     use super::*;
     use clap::Parser;
-    use esm_embed::device::{DeviceChoice, Dtype};
+    use esm_embed::device::DeviceChoice;
     use esm_embed::ops::CpuPath;
     use esm_embed::output::{OutDtype, Residues};
     use esm_embed::pipeline::Long;
@@ -148,7 +161,7 @@ mod tests {
             unknown: UnknownPolicy::Unk,
             on_invalid: OnInvalid::Fail,
             shard: None,
-            force: false,
+            existing: Existing::Refuse,
         };
         assert_eq!(job_of("a.fasta --out emb"), expected);
     }
@@ -182,9 +195,17 @@ mod tests {
             unknown: UnknownPolicy::Error,
             on_invalid: OnInvalid::Skip,
             shard: None,
-            force: true,
+            existing: Existing::Replace,
         };
         assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn what_is_there_is_left_replaced_or_gone_on_with() {
+        let existing = |flag: &str| job_of(&format!("a.fasta -o emb{flag}")).existing;
+        assert_eq!(existing(""), Existing::Refuse);
+        assert_eq!(existing(" --force"), Existing::Replace);
+        assert_eq!(existing(" --resume"), Existing::Resume);
     }
 
     #[test]

@@ -3,10 +3,17 @@
 use std::{
     fmt,
     fs::File,
-    io::{self, Read, Stdin},
+    io::{self, Read},
+    os::fd::AsFd,
     path::Path,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 
 use sha2::{Digest as _, Sha256};
 
@@ -43,6 +50,15 @@ impl Input {
     ///
     /// [`FastaError::Open`], [`FastaError::Folder`] or [`FastaError::Read`].
     pub fn open(path: &Path) -> Result<Self, FastaError> {
+        Self::open_until(path, Arc::default())
+    }
+
+    /// The same, but a stream that stalls is not waited for once `stop` is true.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::open`].
+    pub fn open_until(path: &Path, stop: Arc<AtomicBool>) -> Result<Self, FastaError> {
         let is_stdin = path.as_os_str() == "-";
         let name = if is_stdin {
             "<stdin>".to_owned()
@@ -50,9 +66,14 @@ impl Input {
             printable(path.as_os_str().as_encoded_bytes(), SHOWN)
         };
         let raw = if is_stdin {
-            Raw::Stdin(io::stdin())
+            let stdin = io::stdin().as_fd().try_clone_to_owned();
+            let file = File::from(stdin.map_err(|error| FastaError::Open {
+                file: name.clone(),
+                cause: Arc::new(error),
+            })?);
+            Raw::Stream(Stream { file, stop })
         } else {
-            open_file(path, &name)?
+            open_file(path, &name, stop)?
         };
         let is_regular_file = matches!(raw, Raw::File(_));
         let decoder = Decoder::new(raw).map_err(|error| failure(&name, 1, error))?;
@@ -106,7 +127,7 @@ impl Read for Input {
     }
 }
 
-fn open_file(path: &Path, name: &str) -> Result<Raw, FastaError> {
+fn open_file(path: &Path, name: &str, stop: Arc<AtomicBool>) -> Result<Raw, FastaError> {
     let failed = |error| FastaError::Open {
         file: name.to_owned(),
         cause: Arc::new(error),
@@ -126,7 +147,7 @@ fn open_file(path: &Path, name: &str) -> Result<Raw, FastaError> {
             read: 0,
         })
     } else {
-        Raw::Stream(file)
+        Raw::Stream(Stream { file, stop })
     })
 }
 
@@ -152,9 +173,39 @@ pub(super) fn failure(name: &str, line: u64, error: io::Error) -> FastaError {
 /// The source before decompression.
 enum Raw {
     File(Regular),
-    /// A pipe or a device.
-    Stream(File),
-    Stdin(Stdin),
+    Stream(Stream),
+}
+
+/// Standard input, a pipe or a device: whoever writes to it may take any time.
+struct Stream {
+    file: File,
+    stop: Arc<AtomicBool>,
+}
+
+/// How often a stream that stalls is left to look whether to go on.
+const LOOK: Timespec = Timespec {
+    tv_sec: 0,
+    tv_nsec: 100_000_000,
+};
+
+impl Read for Stream {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        loop {
+            if self.stop.load(Ordering::Acquire) {
+                return Err(io::Error::other("reading was given up, as asked"));
+            }
+            let mut waiting = [PollFd::new(&self.file, PollFlags::IN)];
+            match poll(&mut waiting, Some(&LOOK)) {
+                // Nothing has come.
+                Ok(0) | Err(Errno::INTR) => {}
+                // Something has, or the end, or an error that reading will tell.
+                Ok(_) | Err(_) => match self.file.read(into) {
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                    result => return result,
+                },
+            }
+        }
+    }
 }
 
 /// A regular file, whose end is where it was when it was opened.
@@ -170,7 +221,6 @@ impl Read for Raw {
         match self {
             Self::File(file) => file.read(into),
             Self::Stream(stream) => stream.read(into),
-            Self::Stdin(stdin) => stdin.read(into),
         }
     }
 }

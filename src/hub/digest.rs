@@ -105,12 +105,16 @@ pub fn published_hub_digest(
 /// # Errors
 /// Whatever reading it ends with.
 pub fn sha256_file(path: &Path) -> io::Result<(String, u64)> {
-    let mut file = File::open(path)?;
+    sha256_read(&mut File::open(path)?)
+}
+
+/// sha256 in hexadecimal and number of all bytes that a source gives.
+pub fn sha256_read(source: &mut impl Read) -> io::Result<(String, u64)> {
     let mut sha256 = Sha256::new();
     let mut bytes = 0;
     let mut buffer = vec![0; 1 << 20];
     loop {
-        let read = match file.read(&mut buffer) {
+        let read = match source.read(&mut buffer) {
             Ok(0) => break,
             Ok(read) => read,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,

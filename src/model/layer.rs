@@ -6,13 +6,9 @@
 //! ```
 
 use super::Rotary;
-use crate::ops::{Attention, CpuPath, LayerNorm, Linear, LinearGelu, RotaryTable};
+use crate::ops::{Attention, CpuPath, FeedForward, LayerNorm, Linear, Project, RotaryTable, Team};
 use candle_core::Tensor;
 use std::sync::Arc;
-
-/// Rows of the feed-forward network worked at a time: its inner width is four times the
-/// model's, and a single long sequence must not need that for all of its rows at once.
-const FEED_FORWARD_ROWS: usize = 4096;
 
 pub(super) struct TransformerLayer {
     pub(super) path: CpuPath,
@@ -21,7 +17,7 @@ pub(super) struct TransformerLayer {
     pub(super) rotary: Option<Arc<Rotary>>,
     /// `self_attn_layer_norm`.
     pub(super) attention_norm: LayerNorm,
-    /// q, k and v in one product, `D → 3D`.
+    /// q, k and v in one product, `D → 3D`, each padded to whole tiles.
     pub(super) qkv: Linear,
     /// `out_proj`, `D → D`.
     pub(super) out: Linear,
@@ -38,41 +34,43 @@ impl TransformerLayer {
         self.rotary.as_ref()
     }
 
-    /// `[T, D] → [T, D]`.
+    /// Updates the residual stream `[T, D]`, with working memory for q, k and v.
     pub(super) fn forward(
         &self,
         x: &Tensor,
+        qkv: &Tensor,
         cu_seqlens: &[usize],
         rotary: Option<&RotaryTable>,
-    ) -> candle_core::Result<Tensor> {
-        let h = x.apply_op1_no_bwd(&&self.attention_norm)?;
-        let qkv = h.apply_op1_no_bwd(&&self.qkv)?;
-        let attention = Attention {
-            path: self.path,
+        team: Team<'_>,
+    ) -> candle_core::Result<()> {
+        let path = self.path;
+        qkv.inplace_op2(
+            x,
+            &Project {
+                path,
+                norm: &self.attention_norm,
+                qkv: &self.qkv,
+                team,
+            },
+        )?;
+        qkv.inplace_op1(&Attention {
+            path,
             cu_seqlens,
             heads: self.heads,
             head_dim: self.head_dim,
             rotary,
-        };
-        let h = qkv.apply_op1_no_bwd(&&attention)?;
-        drop(qkv);
-        let x = h.apply_op2_no_bwd(x, &&self.out)?;
-        drop(h);
-
-        let tokens = x.dim(0)?;
-        if tokens <= FEED_FORWARD_ROWS {
-            return self.feed_forward(&x);
-        }
-        let parts = (0..tokens)
-            .step_by(FEED_FORWARD_ROWS)
-            .map(|t| self.feed_forward(&x.narrow(0, t, FEED_FORWARD_ROWS.min(tokens - t))?))
-            .collect::<candle_core::Result<Vec<_>>>()?;
-        Tensor::cat(&parts, 0)
-    }
-
-    fn feed_forward(&self, x: &Tensor) -> candle_core::Result<Tensor> {
-        let h = x.apply_op1_no_bwd(&&self.feed_forward_norm)?;
-        let h = h.apply_op1_no_bwd(&LinearGelu(&self.fc1))?;
-        h.apply_op2_no_bwd(x, &&self.fc2)
+            team,
+        })?;
+        x.inplace_op2(
+            qkv,
+            &FeedForward {
+                path,
+                out: &self.out,
+                norm: &self.feed_forward_norm,
+                fc1: &self.fc1,
+                fc2: &self.fc2,
+                team,
+            },
+        )
     }
 }

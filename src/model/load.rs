@@ -1,8 +1,8 @@
 //! From a checkpoint to a model: every weight is read once, row by row, into its packed form.
 
-use super::{Embedding, Esm, Rotary, TransformerLayer};
+use super::{Embedding, Esm, Rotary, TransformerLayer, Workspaces};
 use crate::checkpoint::{Checkpoint, CheckpointError, InvFreqSource, Positions};
-use crate::ops::{CpuPath, LayerNorm, Linear, WeightType};
+use crate::ops::{CpuPath, LayerNorm, Linear, PackError, WeightType, padded};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use thiserror::Error;
@@ -21,6 +21,19 @@ pub enum LoadError {
         /// The model's last representation.
         last: usize,
     },
+    /// The packed weights do not fit.
+    #[error(
+        "no memory for {bytes} bytes of weights ({source}): use --dtype f16, or a machine with more"
+    )]
+    Memory {
+        /// What one layer asked for.
+        bytes: usize,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The system gave no threads.
+    #[error("threads could not be started: {0}")]
+    Team(#[from] candle_core::Error),
     /// A loading thread ended without a result.
     #[error("a thread that loads weights stopped early; start again with --threads 1")]
     Thread,
@@ -82,6 +95,8 @@ impl Esm {
             layers,
             final_norm,
             inv_freq,
+            path: options.path,
+            workspaces: Workspaces::default(),
         })
     }
 }
@@ -121,28 +136,45 @@ impl Loader<'_> {
     }
 
     /// Packs one layer from one or more that share their input, outputs side by side.
-    fn linear(&self, names: &[String]) -> Result<Linear, CheckpointError> {
+    fn linear(&self, names: &[String]) -> Result<Linear, LoadError> {
         let weights = names
             .iter()
             .map(|name| self.checkpoint.weight(&format!("{name}.weight")))
             .collect::<Result<Vec<_>, _>>()?;
+        let inputs = weights.first().map_or(0, |w| w.shape()[1]);
+        // Layers side by side start with a tile each.
+        let each = weights.first().map_or(0, |w| w.shape()[0]);
+        let apart = match names.len() {
+            1 => each,
+            _ => padded(each, self.options.path),
+        }
+        .max(1);
         let mut bias = Vec::new();
-        for name in names {
+        for (i, name) in names.iter().enumerate() {
+            bias.resize(i * apart, 0.0);
             bias.extend(self.vector(&format!("{name}.bias"))?);
         }
-        let inputs = weights.first().map_or(0, |w| w.shape()[1]);
-        let each = bias.len() / names.len().max(1);
+        if names.len() > 1 {
+            bias.resize(names.len() * apart, 0.0);
+        }
         let linear = Linear::pack(
             self.options.path,
             self.options.weight_type,
             inputs,
             bias.len(),
             &bias,
-            |n, row| match weights.get(n / each.max(1)) {
-                Some(weight) => weight.read_row(n % each.max(1), row),
-                None => Ok(()),
+            |n, row| match weights.get(n / apart) {
+                Some(weight) if n % apart < each => weight.read_row(n % apart, row),
+                _ => {
+                    row.fill(0.0);
+                    Ok(())
+                }
             },
-        )?;
+        )
+        .map_err(|error| match error {
+            PackError::Weights(error) => LoadError::Checkpoint(error),
+            PackError::Memory { bytes, source } => LoadError::Memory { bytes, source },
+        })?;
         for weight in &weights {
             weight.release();
         }

@@ -8,17 +8,19 @@ mod embedding;
 mod layer;
 mod load;
 mod packed;
+mod workspace;
 
 pub use load::{LoadError, LoadOptions};
 pub use packed::Packed;
 
 use crate::checkpoint::{EsmConfig, InvFreqSource};
-use crate::ops::{LayerNorm, RotaryTable};
-use candle_core::Tensor;
+use crate::ops::{self, CpuPath, LayerNorm, RotaryTable, Team};
+use candle_core::{Storage, Tensor};
 use embedding::Embedding;
 use layer::TransformerLayer;
 use std::borrow::Cow;
 use std::sync::Arc;
+use workspace::Workspaces;
 
 /// Rotary tables are made for this many tokens at load; longer batches make their own.
 const ROTARY_POSITIONS: usize = 2048;
@@ -55,6 +57,8 @@ pub struct Esm {
     /// `emb_layer_norm_after`, present when the last representation was asked for.
     final_norm: Option<LayerNorm>,
     inv_freq: Option<InvFreqSource>,
+    path: CpuPath,
+    workspaces: Workspaces,
 }
 
 impl Esm {
@@ -73,15 +77,17 @@ impl Esm {
     /// `wanted` holds representation indices in ascending order, each once: 0 is the scaled
     /// embedding, i the residual stream after block i, and the last one is after the final
     /// LayerNorm. `each(layer, hidden)` is called with the hidden states `[T, D]`, `<cls>` and
-    /// `<eos>` rows included.
+    /// `<eos>` rows included. `go_on` is asked before every block.
     ///
     /// # Errors
     /// A layer above those loaded, tokens outside the vocabulary, a sequence too long for
-    /// learned positions, or whatever `each` returns.
+    /// learned positions, or whatever `go_on` or `each` returns.
     pub fn forward<E: From<candle_core::Error>>(
         &self,
         batch: &Packed,
         wanted: &[usize],
+        team: Team<'_>,
+        go_on: impl Fn() -> Result<(), E>,
         mut each: impl FnMut(usize, &[f32]) -> Result<(), E>,
     ) -> Result<(), E> {
         let Some(&top) = wanted.last() else {
@@ -94,13 +100,19 @@ impl Esm {
             ))
             .into());
         }
-        let mut hidden = self.embedding.forward(batch)?;
+        let (tokens, dim) = (batch.token_ids().len(), self.config.dim);
+        let shape = ops::qkv_shape(self.path, dim, tokens);
+        let workspace = self.workspaces.take(tokens * dim, shape.iter().product())?;
+        let hidden = workspace.hidden(tokens, dim)?;
+        let qkv = workspace.qkv(shape)?;
+        hidden.slice_set(&self.embedding.forward(batch)?, 0, 0)?;
         let mut wanted = wanted.iter().copied().peekable();
         let longest = batch.longest();
         // Layers share a table when they share frequencies, as every published model does.
         let mut table: Option<(*const Rotary, Cow<'_, RotaryTable>)> = None;
         for index in 0..=top {
             if let Some(layer) = index.checked_sub(1).and_then(|i| self.layers.get(i)) {
+                go_on()?;
                 let rotary = layer.rotary().map(|r| {
                     let at = Arc::as_ptr(r);
                     match table.take() {
@@ -110,23 +122,31 @@ impl Esm {
                 });
                 table = rotary;
                 let rotary = table.as_ref().map(|(_, t)| t.as_ref());
-                hidden = layer.forward(&hidden, batch.cu_seqlens(), rotary)?;
+                layer.forward(&hidden, &qkv, batch.cu_seqlens(), rotary, team)?;
             }
             if wanted.next_if_eq(&index).is_some() {
                 match &self.final_norm {
                     Some(norm) if index == self.config.layers => {
-                        let normed = hidden.apply_op1_no_bwd(&norm)?;
-                        each(index, &host(&normed)?)?;
+                        host(&hidden.apply_op1_no_bwd(&norm)?, |rows| each(index, rows))?;
                     }
-                    _ => each(index, &host(&hidden)?)?,
+                    _ => host(&hidden, |rows| each(index, rows))?,
                 }
             }
         }
+        drop((hidden, qkv));
+        self.workspaces.give(workspace);
         Ok(())
     }
 }
 
-/// A tensor's elements in host memory.
-fn host(t: &Tensor) -> candle_core::Result<Vec<f32>> {
-    t.flatten_all()?.to_vec1()
+/// Hands over a contiguous tensor's elements in host memory.
+fn host<E: From<candle_core::Error>>(
+    t: &Tensor,
+    each: impl FnOnce(&[f32]) -> Result<(), E>,
+) -> Result<(), E> {
+    let (storage, layout) = t.storage_and_layout();
+    match (&*storage, layout.contiguous_offsets()) {
+        (Storage::Cpu(values), Some((start, end))) => each(&values.as_slice::<f32>()?[start..end]),
+        _ => each(&t.flatten_all()?.to_vec1::<f32>()?),
+    }
 }

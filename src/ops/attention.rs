@@ -1,23 +1,29 @@
 //! Self-attention of packed sequences: `softmax(q·kᵀ)·v`, each sequence over its own tokens.
 //!
-//! A head of a sequence is worked through in blocks of queries, one tile width each. Scores are
-//! held transposed, `[keys, queries]`: softmax then runs down the columns with one query a
-//! lane, no reduction crosses lanes, and the probabilities already lie as the second product
-//! wants them. Memory is linear in the length of the longest sequence. Tiling depends on the
-//! sequence alone, so its bits do not depend on its neighbours.
+//! A head of a sequence is worked through in blocks of queries, one tile width each, with one
+//! query a lane from the scores to the output: softmax runs down the columns and no reduction
+//! crosses lanes. The scores of a block are `[keys, queries]`; memory is linear in the length of
+//! the longest sequence. Everything depends on the sequence alone, so its bits do not depend on
+//! its neighbours.
 
+use super::buffer::scratch;
 use super::math;
 use super::rotary::RotaryTable;
-use super::scratch;
+use super::rows::{Chunked, lanes, padded};
 use super::simd::{CpuPath, Kernel, Simd};
-use super::tile::{self, MAX_ROWS, MAX_WIDTH, with_rows};
-use candle_core::{CpuStorage, CustomOp1, Layout, Shape};
+use super::team::Team;
+use super::tile::{self, MAX_WIDTH, with_rows};
+use candle_core::{CpuStorage, InplaceOp1, Layout};
 
-/// Keys whose probabilities are summed before the sum joins the total: bounds the rounding
-/// error of long sequences.
-const SUM_BLOCK: usize = 128;
+/// Keys whose probabilities are made and used together: their scores stay in the first-level
+/// cache. Sums are formed block by block, which bounds the rounding error of long sequences.
+const KEY_BLOCK: usize = 256;
 
-/// Attention over `[T, 3·heads·head_dim]` (q, k and v side by side) → `[T, heads·head_dim]`.
+/// Queries of one part of the work when a team shares a long sequence.
+const QUERY_SPAN: usize = 512;
+
+/// Attention in place over q, k and v, `[3, features / lanes, rows, lanes]`: the result takes
+/// the place of q.
 pub struct Attention<'a> {
     /// Instructions to run with.
     pub path: CpuPath,
@@ -29,21 +35,31 @@ pub struct Attention<'a> {
     pub head_dim: usize,
     /// Rotates q and k; None for models with learned positions.
     pub rotary: Option<&'a RotaryTable>,
+    /// Who works.
+    pub team: Team<'a>,
 }
 
-impl CustomOp1 for &Attention<'_> {
+/// Rows of a q, k and v tensor for `tokens` tokens: vectors are read whole at its end too.
+pub(super) fn rows(tokens: usize, path: CpuPath) -> usize {
+    tokens + lanes(path)
+}
+
+impl InplaceOp1 for Attention<'_> {
     fn name(&self) -> &'static str {
         "attention"
     }
 
-    fn cpu_fwd(&self, s: &CpuStorage, l: &Layout) -> candle_core::Result<(CpuStorage, Shape)> {
-        let qkv = super::contiguous(s, l)?;
-        let dim = self.heads * self.head_dim;
-        let (tokens, width) = l.shape().dims2()?;
-        let covered = self.cu_seqlens.first() == Some(&0)
-            && self.cu_seqlens.last() == Some(&tokens)
-            && self.cu_seqlens.is_sorted();
-        if width != 3 * dim || !covered {
+    fn cpu_fwd(&self, s: &mut CpuStorage, l: &Layout) -> candle_core::Result<()> {
+        let qkv = super::contiguous_mut(s, l)?;
+        let lanes = lanes(self.path);
+        let chunks = padded(self.heads * self.head_dim, self.path) / lanes;
+        let tokens = self.cu_seqlens.last().copied().unwrap_or(usize::MAX);
+        let (parts, width, stride, last) = l.shape().dims4()?;
+        let covered = self.cu_seqlens.first() == Some(&0) && self.cu_seqlens.is_sorted();
+        if (parts, width, last) != (3, chunks, lanes)
+            || !covered
+            || stride < rows(tokens, self.path)
+        {
             candle_core::bail!(
                 "attention of {} heads of {} was given {:?} and {} sequence bounds",
                 self.heads,
@@ -64,366 +80,413 @@ impl CustomOp1 for &Attention<'_> {
                 self.head_dim
             );
         }
-        let sizes = Sizes::new(self, longest.unwrap_or_default());
-        let out = scratch::with(sizes.total(), |buffer| {
-            scratch::uninit(tokens * dim, |out| {
-                self.path.dispatch(Forward {
-                    attention: self,
-                    qkv,
-                    out,
-                    buffer,
-                })
-            })
+        let part = chunks * stride * lanes;
+        let at = qkv.as_mut_ptr();
+        let [q, k, v] = [0, 1, 2].map(|i| Chunked {
+            at: at.wrapping_add(i * part),
+            stride,
         });
-        Ok((CpuStorage::F32(out), Shape::from_dims(&[tokens, dim])))
+        let span = match self.team {
+            Team::One => usize::MAX,
+            Team::Pool(_) => QUERY_SPAN,
+        };
+        let mut work = Vec::new();
+        for bounds in self.cu_seqlens.windows(2) {
+            let (start, len) = (bounds[0], bounds[1] - bounds[0]);
+            for head in 0..self.heads {
+                for first in (0..len).step_by(span.min(len.max(1))) {
+                    work.push((start, len, head, first..len.min(first.saturating_add(span))));
+                }
+            }
+        }
+        self.team.each(work.len(), |i| {
+            let (start, len, head, queries) = work[i].clone();
+            let sizes = Sizes::new(self.head_dim, len, lanes);
+            scratch(sizes.total(), |buffer| {
+                self.path.dispatch(Head {
+                    q: q.skip(start, lanes),
+                    k: k.skip(start, lanes),
+                    v: v.skip(start, lanes),
+                    len,
+                    column: head * self.head_dim,
+                    head_dim: self.head_dim,
+                    rotary: self.rotary,
+                    queries,
+                    sizes,
+                    buffer,
+                });
+            });
+        });
+        Ok(())
     }
 }
 
-struct Forward<'a> {
-    attention: &'a Attention<'a>,
-    qkv: &'a [f32],
-    /// `[T, heads · head_dim]`, possibly uninitialised.
-    out: *mut f32,
-    /// Working memory for the longest sequence.
-    buffer: &'a mut [f32],
-}
-
 /// Floats of working memory that one head of one sequence needs.
+#[derive(Clone, Copy)]
 struct Sizes {
-    /// Keys in tiles, `[len, head_dim]`.
+    /// Elements between features of the keys: an odd number of vectors, so that features do not
+    /// fall into the same sets of a cache.
+    stride: usize,
+    /// Keys, `[features, stride]`.
     keys: usize,
-    /// Values, `[len, padded head_dim]`.
-    values: usize,
-    /// One block of queries, `[head_dim, width]`.
-    queries: usize,
-    /// Its scores, `[len, width]`.
+    /// One block of queries, `[features, width]`, and of outputs.
+    block: usize,
+    /// Scores, `[len, width]`.
     scores: usize,
-    /// One rotated row.
-    row: usize,
+    /// A vector's square, for heads that do not fill chunks.
+    square: usize,
 }
 
 impl Sizes {
-    fn new(attention: &Attention<'_>, len: usize) -> Sizes {
-        let head_dim = attention.head_dim;
+    fn new(head_dim: usize, len: usize, lanes: usize) -> Sizes {
+        // A head that does not start with a chunk reaches into one more.
+        let features = head_dim.next_multiple_of(lanes) + lanes;
+        let stride = (len.div_ceil(lanes) | 1) * lanes;
         Sizes {
-            keys: len * head_dim,
-            values: len * head_dim.next_multiple_of(MAX_WIDTH / tile::VECTORS),
-            queries: head_dim * MAX_WIDTH,
+            stride,
+            keys: features * stride,
+            block: features * MAX_WIDTH,
             scores: len * MAX_WIDTH,
-            row: head_dim,
+            square: lanes * lanes,
         }
     }
 
     fn total(&self) -> usize {
-        self.keys + self.values + self.queries + self.scores + self.row
+        self.keys + 2 * self.block + self.scores + self.square
     }
 }
 
-impl Kernel for Forward<'_> {
+/// Some queries of one head of one sequence.
+struct Head<'a> {
+    /// From the sequence's first token on; the result goes where the queries were.
+    q: Chunked,
+    k: Chunked,
+    v: Chunked,
+    len: usize,
+    /// First feature of this head.
+    column: usize,
+    head_dim: usize,
+    rotary: Option<&'a RotaryTable>,
+    queries: std::ops::Range<usize>,
+    sizes: Sizes,
+    buffer: &'a mut [f32],
+}
+
+impl Kernel for Head<'_> {
     type Output = ();
 
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
-        let Attention {
-            heads, head_dim, ..
-        } = *self.attention;
-        let dim = heads * head_dim;
-        for bounds in self.attention.cu_seqlens.windows(2) {
-            let (start, len) = (bounds[0], bounds[1] - bounds[0]);
-            for head in 0..heads {
-                let sizes = Sizes::new(self.attention, len);
-                let job = Head {
-                    qkv: &self.qkv[start * 3 * dim..(start + len) * 3 * dim],
-                    len,
-                    column: head * head_dim,
-                    dim,
-                    head_dim,
-                    rotary: self.attention.rotary,
-                    out: self.out.wrapping_add(start * dim + head * head_dim),
-                };
-                // SAFETY: the instructions are the caller's; the head's output rows lie inside
-                // `[T, heads · head_dim]`.
-                unsafe { job.run::<S>(&sizes, self.buffer) }
+        let (keys, rest) = self.buffer.split_at_mut(self.sizes.keys);
+        let (queries, rest) = rest.split_at_mut(self.sizes.block);
+        let (output, rest) = rest.split_at_mut(self.sizes.block);
+        let (scores, square) = rest.split_at_mut(self.sizes.scores);
+        let memory = Memory {
+            keys: keys.as_mut_ptr(),
+            queries: queries.as_mut_ptr(),
+            output: output.as_mut_ptr(),
+            scores: scores.as_mut_ptr(),
+            square: square.as_mut_ptr(),
+        };
+        let (chunk, offset) = (self.column / S::LANES, self.column % S::LANES);
+        let end = offset + self.head_dim;
+        let mut tiles = Vec::new();
+        for c in 0..end.div_ceil(S::LANES) {
+            let start = (c * S::LANES).max(offset);
+            let features = end.min((c + 1) * S::LANES) - start;
+            for (f, height) in tile::heights(features, S::ROWS) {
+                let feature = start + f;
+                let at = (chunk + c) * self.v.stride * S::LANES + feature % S::LANES;
+                tiles.push(FeatureTile {
+                    feature,
+                    height,
+                    at,
+                });
             }
         }
-    }
-}
-
-/// One head of one sequence.
-struct Head<'a> {
-    /// `[len, 3 · dim]`.
-    qkv: &'a [f32],
-    len: usize,
-    /// First column of this head in q; k and v follow `dim` and `2 · dim` later.
-    column: usize,
-    dim: usize,
-    head_dim: usize,
-    rotary: Option<&'a RotaryTable>,
-    /// Rows `dim` apart.
-    out: *mut f32,
-}
-
-impl Head<'_> {
-    /// # Safety
-    /// `out` is writable for `len` rows of `head_dim` elements, and the processor has the
-    /// instructions of `S`.
-    #[inline(always)]
-    unsafe fn run<S: Simd>(&self, sizes: &Sizes, buffer: &mut [f32]) {
+        let head = Geometry::<S> {
+            q: self.q,
+            k: self.k,
+            v: self.v,
+            len: self.len,
+            chunk,
+            offset,
+            head_dim: self.head_dim,
+            key_stride: self.sizes.stride,
+            rotary: self.rotary,
+            memory,
+            tiles: &tiles,
+            lanes: std::marker::PhantomData,
+        };
         let width = tile::width::<S>();
-        let padded = self.head_dim.next_multiple_of(S::LANES);
-        let (keys, rest) = buffer.split_at_mut(sizes.keys);
-        let (values, rest) = rest.split_at_mut(sizes.values);
-        let (queries, rest) = rest.split_at_mut(sizes.queries);
-        let (scores, rest) = rest.split_at_mut(sizes.scores);
-        let row = &mut rest[..sizes.row];
-        self.pack_keys(S::ROWS, keys, row);
-        self.pack_values(padded, values);
-        for q0 in (0..self.len).step_by(width) {
-            let count = width.min(self.len - q0);
-            // A short last block of one vector's width is worked with one vector a row.
-            if count <= S::LANES {
-                self.pack_queries(q0, count, S::LANES, queries, row);
-                // SAFETY: the buffers hold what was packed for one vector a row.
-                unsafe { self.block::<S, 1>(q0, count, keys, values, padded, queries, scores) }
-            } else {
-                self.pack_queries(q0, count, width, queries, row);
-                // SAFETY: the buffers hold what was packed for two vectors a row.
-                unsafe { self.block::<S, 2>(q0, count, keys, values, padded, queries, scores) }
-            }
-        }
-    }
-
-    /// A token's q (part 0) or k (part 1), rotated where the model does so.
-    #[inline(always)]
-    fn rotated(&self, token: usize, part: usize, scale: f32, row: &mut [f32]) {
-        let at = token * 3 * self.dim + part * self.dim + self.column;
-        let x = &self.qkv[at..at + self.head_dim];
-        match self.rotary {
-            Some(table) => table.rotate(token, scale, x, row),
-            None => row.iter_mut().zip(x).for_each(|(y, x)| *y = x * scale),
-        }
-    }
-
-    /// Keys as `[tile][feature][key of the tile]`.
-    #[inline(always)]
-    fn pack_keys(&self, most: usize, keys: &mut [f32], row: &mut [f32]) {
-        for (start, height) in tile::heights(self.len, most) {
-            let tile = &mut keys[start * self.head_dim..(start + height) * self.head_dim];
-            for i in 0..height {
-                self.rotated(start + i, 1, 1.0, row);
-                for (step, x) in tile.chunks_exact_mut(height).zip(row.iter()) {
-                    step[i] = *x;
+        // SAFETY: the buffers have the sizes that `Sizes` gives, the tensors the rows that the
+        // operation has checked, and no other part of the work writes these queries' rows.
+        unsafe {
+            head.take_keys();
+            for first in self.queries.clone().step_by(width) {
+                let count = width.min(self.queries.end - first);
+                // A short last block is worked with one vector a row.
+                if count <= S::LANES {
+                    head.block::<1>(first, count);
+                } else {
+                    head.block::<2>(first, count);
                 }
             }
         }
     }
+}
 
-    /// Values as `[key][feature]`, features padded with zeros to whole vectors.
+/// Working memory, see [`Sizes`].
+#[derive(Clone, Copy)]
+struct Memory {
+    keys: *mut f32,
+    queries: *mut f32,
+    output: *mut f32,
+    scores: *mut f32,
+    square: *mut f32,
+}
+
+/// One head of one sequence in vectors of `S`.
+///
+/// Its features lie in the chunks from `chunk` on, the first of them at lane `offset`; working
+/// memory holds those chunks whole.
+struct Geometry<'a, S: Simd> {
+    q: Chunked,
+    k: Chunked,
+    v: Chunked,
+    len: usize,
+    chunk: usize,
+    offset: usize,
+    head_dim: usize,
+    key_stride: usize,
+    rotary: Option<&'a RotaryTable>,
+    memory: Memory,
+    tiles: &'a [FeatureTile],
+    lanes: std::marker::PhantomData<S>,
+}
+
+/// Features of a head that are worked together; all lie in one chunk.
+struct FeatureTile {
+    /// Counted from the start of the head's first chunk.
+    feature: usize,
+    height: usize,
+    /// Offset of the first of them for token 0, in elements.
+    at: usize,
+}
+
+/// All methods: the processor has the instructions of `S`, the tensors hold `len` rows and a
+/// vector's worth more, and working memory has the sizes of [`Sizes`].
+impl<S: Simd> Geometry<'_, S> {
+    /// Chunks that the head has features in.
     #[inline(always)]
-    fn pack_values(&self, padded: usize, values: &mut [f32]) {
-        let column = 2 * self.dim + self.column;
-        for (to, from) in values
-            .chunks_exact_mut(padded)
-            .zip(self.qkv.chunks_exact(3 * self.dim))
-        {
-            to[..self.head_dim].copy_from_slice(&from[column..column + self.head_dim]);
-            to[self.head_dim..].fill(0.0);
+    fn chunks(&self) -> usize {
+        (self.offset + self.head_dim).div_ceil(S::LANES)
+    }
+
+    /// Token t of chunk c, counted from the head's first.
+    #[inline(always)]
+    fn at(&self, x: Chunked, c: usize, t: usize) -> *mut f32 {
+        x.at.wrapping_add(((self.chunk + c) * x.stride + t) * S::LANES)
+    }
+
+    /// Keys as `[feature, key]`, rotated.
+    #[inline(always)]
+    unsafe fn take_keys(&self) {
+        // SAFETY: the caller's.
+        unsafe {
+            let to = self.memory.keys;
+            self.transposed(self.k, 0, self.len, to, self.key_stride, 1.0);
         }
     }
 
-    /// Queries as `[feature][query]`, scaled by head_dim^−½ before rotation, missing ones zero.
+    /// `count` tokens from `first` on as `[feature, token]`, scaled and rotated.
     #[inline(always)]
-    fn pack_queries(
+    unsafe fn transposed(
         &self,
-        q0: usize,
+        x: Chunked,
+        first: usize,
         count: usize,
-        width: usize,
-        queries: &mut [f32],
-        row: &mut [f32],
+        to: *mut f32,
+        stride: usize,
+        scale: f32,
     ) {
-        let scale = (self.head_dim as f32).powf(-0.5);
-        let queries = &mut queries[..self.head_dim * width];
-        if count < width {
-            queries.fill(0.0);
-        }
-        for i in 0..count {
-            self.rotated(q0 + i, 0, scale, row);
-            for (step, x) in queries.chunks_exact_mut(width).zip(row.iter()) {
-                step[i] = *x;
+        // SAFETY: the caller's.
+        unsafe {
+            for c in 0..self.chunks() {
+                for t in (0..count).step_by(S::LANES) {
+                    let to = to.add(c * S::LANES * stride + t);
+                    S::transpose(self.at(x, c, first + t), S::LANES, to, stride);
+                }
+            }
+            let to = to.add(self.offset * stride);
+            match self.rotary {
+                Some(table) => table.rotate::<S>(to, stride, count, first, scale),
+                None if scale != 1.0 => {
+                    for f in 0..self.head_dim {
+                        for t in (0..count).step_by(S::LANES) {
+                            let at = to.add(f * stride + t);
+                            S::store(at, S::mul(S::load(at), S::splat(scale)));
+                        }
+                    }
+                }
+                None => {}
             }
         }
     }
 
     /// Scores, softmax and output of one block of queries, N vectors of them.
-    ///
-    /// # Safety
-    /// As [`Head::run`]; the buffers hold this head's packed operands.
     #[inline(always)]
-    #[allow(clippy::too_many_arguments)]
-    unsafe fn block<S: Simd, const N: usize>(
-        &self,
-        q0: usize,
-        count: usize,
-        keys: &[f32],
-        values: &[f32],
-        padded: usize,
-        queries: &[f32],
-        scores: &mut [f32],
-    ) {
+    unsafe fn block<const N: usize>(&self, first: usize, count: usize) {
         let width = N * S::LANES;
-        let (len, head_dim) = (self.len, self.head_dim);
-        let scores = scores.as_mut_ptr();
+        // Scores in units of ln 2: softmax then takes powers of two.
+        let scale = (self.head_dim as f32).powf(-0.5) * std::f32::consts::LOG2_E;
+        let memory = self.memory;
+        // SAFETY: the caller's.
+        unsafe {
+            self.transposed(self.q, first, count, memory.queries, width, scale);
+            let most = self.scores::<N>();
+            let mut total = [S::splat(0.0); N];
+            for (k, keys) in blocks(self.len, KEY_BLOCK) {
+                let scores = memory.scores.add(k * width);
+                let part = exp2_columns::<S, N>(scores, keys, &most);
+                for (t, p) in total.iter_mut().zip(&part) {
+                    *t = S::add(*t, *p);
+                }
+                self.values::<N>(k, keys, scores);
+            }
+            for f in self.offset..self.offset + self.head_dim {
+                for (j, t) in total.iter().enumerate() {
+                    let at = memory.output.add(f * width + j * S::LANES);
+                    S::store(at, S::div(S::load(at), *t));
+                }
+            }
+            self.give::<N>(first, count);
+        }
+    }
 
-        for (start, height) in tile::heights(len, S::ROWS) {
-            let a = keys[start * head_dim..].as_ptr();
-            let to = scores.wrapping_add(start * width);
+    /// All scores of the block, `[key, query]`, and the largest of each query.
+    #[inline(always)]
+    unsafe fn scores<const N: usize>(&self) -> [S::V; N] {
+        let width = N * S::LANES;
+        let keys = self.memory.keys.wrapping_add(self.offset * self.key_stride);
+        let queries = self.memory.queries.wrapping_add(self.offset * width);
+        // SAFETY: the caller's.
+        let mut most = [unsafe { S::splat(f32::NEG_INFINITY) }; N];
+        for (key, height) in tile::heights(self.len, S::ROWS) {
+            let to = self.memory.scores.wrapping_add(key * width);
             with_rows!(height, M, {
-                // SAFETY: the tile's keys and the queries are `head_dim` steps long; the scores
-                // hold `len · width` elements.
+                // SAFETY: the caller's: `head_dim` steps of M keys and `width` queries.
                 unsafe {
                     let mut acc = [[S::splat(0.0); N]; M];
-                    let b = queries.as_ptr();
-                    tile::accumulate::<S, M, N>(head_dim, a, M, b, width, &mut acc);
+                    tile::accumulate::<S, M, N>(
+                        self.head_dim,
+                        keys.add(key),
+                        self.key_stride,
+                        queries,
+                        width,
+                        &mut acc,
+                    );
                     for (i, row) in acc.iter().enumerate() {
                         for (j, v) in row.iter().enumerate() {
                             S::store(to.add(i * width + j * S::LANES), *v);
+                            most[j] = S::max(*v, most[j]);
                         }
                     }
                 }
             });
         }
+        most
+    }
 
-        let mut sums = [0.0f32; MAX_WIDTH];
-        // SAFETY: `len · width` scores; MAX_WIDTH ≥ width.
-        unsafe { softmax_columns::<S, N>(len, scores, &mut sums) };
-
-        for (row, height) in tile::heights(count, S::ROWS) {
-            let a = scores.wrapping_add(row);
-            let mut column = 0;
-            while column < padded {
-                let vectors = if column + 2 * S::LANES <= padded {
-                    2
-                } else {
-                    1
-                };
-                let target = Target {
-                    a,
-                    a_stride: width,
-                    b: values[column..].as_ptr(),
-                    b_stride: padded,
-                    len,
-                    sums: &sums[row..],
-                    out: self.out.wrapping_add((q0 + row) * self.dim + column),
-                    out_stride: self.dim,
-                    columns: (vectors * S::LANES).min(head_dim - column),
-                };
-                with_rows!(height, M, {
-                    // SAFETY: `len` steps of probabilities and values; the rows and columns of
-                    // the target lie inside this head's output.
-                    unsafe {
-                        if vectors == 2 {
-                            target.run::<S, M, 2>();
-                        } else {
-                            target.run::<S, M, 1>();
+    /// Adds the values of `keys` keys from k on, weighted by their probabilities, to the
+    /// output `[feature, query]`; sets it for the first.
+    #[inline(always)]
+    unsafe fn values<const N: usize>(&self, k: usize, keys: usize, scores: *const f32) {
+        let width = N * S::LANES;
+        for tile in self.tiles {
+            let to = self.memory.output.wrapping_add(tile.feature * width);
+            let a = self.v.at.wrapping_add(tile.at + k * S::LANES);
+            with_rows!(tile.height, M, {
+                // SAFETY: the caller's: `keys` steps of M features and `width` queries.
+                unsafe {
+                    let mut acc = [[S::splat(0.0); N]; M];
+                    tile::accumulate::<S, M, N>(keys, a, S::LANES, scores, width, &mut acc);
+                    for (i, row) in acc.iter().enumerate() {
+                        for (j, v) in row.iter().enumerate() {
+                            let at = to.add(i * width + j * S::LANES);
+                            let sum = match k {
+                                0 => *v,
+                                _ => S::add(S::load(at), *v),
+                            };
+                            S::store(at, sum);
                         }
                     }
-                });
-                column += vectors * S::LANES;
-            }
-        }
-    }
-}
-
-/// Replaces scores `[len, N·LANES]` by exp(score − column maximum) and returns the column sums.
-///
-/// # Safety
-/// `scores` holds `len` rows, `sums` N·LANES elements, and the processor has the instructions
-/// of `S`.
-#[inline(always)]
-unsafe fn softmax_columns<S: Simd, const N: usize>(len: usize, scores: *mut f32, sums: &mut [f32]) {
-    let width = N * S::LANES;
-    // SAFETY: the caller's.
-    unsafe {
-        let mut most = [S::splat(f32::NEG_INFINITY); N];
-        for key in 0..len {
-            for (j, m) in most.iter_mut().enumerate() {
-                *m = S::max(*m, S::load(scores.add(key * width + j * S::LANES)));
-            }
-        }
-        let mut total = [S::splat(0.0); N];
-        let mut key = 0;
-        while key < len {
-            let end = len.min(key + SUM_BLOCK);
-            let mut part = [S::splat(0.0); N];
-            while key < end {
-                for j in 0..N {
-                    let at = scores.add(key * width + j * S::LANES);
-                    let p = math::exp_nonpositive::<S>(S::sub(S::load(at), most[j]));
-                    part[j] = S::add(part[j], p);
-                    S::store(at, p);
                 }
-                key += 1;
-            }
-            for (t, p) in total.iter_mut().zip(&part) {
-                *t = S::add(*t, *p);
-            }
-        }
-        for (j, t) in total.iter().enumerate() {
-            S::store(sums.as_mut_ptr().add(j * S::LANES), *t);
+            });
         }
     }
-}
 
-/// A tile of output: probabilities times values, divided by the sums.
-struct Target<'a> {
-    a: *const f32,
-    a_stride: usize,
-    b: *const f32,
-    b_stride: usize,
-    len: usize,
-    sums: &'a [f32],
-    out: *mut f32,
-    out_stride: usize,
-    columns: usize,
-}
-
-impl Target<'_> {
-    /// # Safety
-    /// `a` and `b` are readable for `len` steps of M rows and N vectors, `out` is writable for M
-    /// rows of `columns` elements, and the processor has the instructions of `S`.
+    /// Puts the block's output where its queries were.
     #[inline(always)]
-    unsafe fn run<S: Simd, const M: usize, const N: usize>(&self) {
-        // SAFETY: the caller's; the edge buffer holds MAX_ROWS × MAX_WIDTH.
-        unsafe {
-            let mut acc = [[S::splat(0.0); N]; M];
-            tile::accumulate::<S, M, N>(
-                self.len,
-                self.a,
-                self.a_stride,
-                self.b,
-                self.b_stride,
-                &mut acc,
-            );
-            let mut edge = [0.0f32; MAX_ROWS * MAX_WIDTH];
-            let full = self.columns == N * S::LANES;
-            for (i, row) in acc.iter().enumerate() {
-                let sum = S::splat(self.sums[i]);
-                for (j, v) in row.iter().enumerate() {
-                    let to = if full {
-                        self.out.add(i * self.out_stride + j * S::LANES)
-                    } else {
-                        edge.as_mut_ptr().add(i * MAX_WIDTH + j * S::LANES)
-                    };
-                    S::store(to, S::div(*v, sum));
-                }
-            }
-            if !full {
-                for i in 0..M {
-                    for j in 0..self.columns {
-                        *self.out.add(i * self.out_stride + j) = edge[i * MAX_WIDTH + j];
+    unsafe fn give<const N: usize>(&self, first: usize, count: usize) {
+        let width = N * S::LANES;
+        let end = self.offset + self.head_dim;
+        for c in 0..self.chunks() {
+            let start = (c * S::LANES).max(self.offset);
+            let features = end.min((c + 1) * S::LANES) - start;
+            for t in (0..count).step_by(S::LANES) {
+                let tokens = S::LANES.min(count - t);
+                let to = self.at(self.q, c, first + t);
+                // SAFETY: the caller's; only this head's lanes of this block's tokens are
+                // written in the tensor.
+                unsafe {
+                    let from = self.memory.output.add(c * S::LANES * width + t);
+                    if tokens == S::LANES && features == S::LANES {
+                        S::transpose(from, width, to, S::LANES);
+                        continue;
+                    }
+                    let square = self.memory.square;
+                    S::transpose(from, width, square, S::LANES);
+                    for i in 0..tokens {
+                        let at = i * S::LANES + start % S::LANES;
+                        std::ptr::copy_nonoverlapping(square.add(at), to.add(at), features);
                     }
                 }
             }
         }
     }
+}
+
+/// `len` in blocks of `most`, the last one shorter: (start, length).
+#[inline(always)]
+fn blocks(len: usize, most: usize) -> impl Iterator<Item = (usize, usize)> {
+    (0..len)
+        .step_by(most)
+        .map(move |start| (start, most.min(len - start)))
+}
+
+/// Replaces `keys` rows of scores by 2^(score − column maximum) and returns the column sums.
+///
+/// # Safety
+/// `scores` holds `keys` rows of N vectors, and the processor has the instructions of `S`.
+#[inline(always)]
+unsafe fn exp2_columns<S: Simd, const N: usize>(
+    scores: *mut f32,
+    keys: usize,
+    most: &[S::V; N],
+) -> [S::V; N] {
+    // SAFETY: the caller's.
+    let mut sums = [unsafe { S::splat(0.0) }; N];
+    for key in 0..keys {
+        for (j, sum) in sums.iter_mut().enumerate() {
+            // SAFETY: the caller's.
+            unsafe {
+                let at = scores.add((key * N + j) * S::LANES);
+                let p = math::exp2_nonpositive::<S>(S::sub(S::load(at), most[j]));
+                *sum = S::add(*sum, p);
+                S::store(at, p);
+            }
+        }
+    }
+    sums
 }

@@ -3,8 +3,9 @@
 //! Two passes over the row (mean, then squared deviations), because E[x²] − mean² cancels on
 //! ESM's outlier channels.
 
-use super::scratch;
+use super::rows::{Chunked, RowMajor};
 use super::simd::{CpuPath, Kernel, Simd};
+use super::tile;
 use candle_core::{CpuStorage, CustomOp1, Layout, Shape};
 
 /// A LayerNorm with its weights, `[D]` each.
@@ -25,6 +26,25 @@ impl LayerNorm {
             eps,
         }
     }
+
+    /// D.
+    pub(super) fn features(&self) -> usize {
+        self.weight.len()
+    }
+
+    /// Normalises `rows` rows into chunks, padding them with zeros.
+    ///
+    /// # Safety
+    /// `x` is readable for `rows` rows of D elements, and `out` writable for as many of D
+    /// elements padded to whole tiles.
+    pub(super) unsafe fn chunks(&self, x: RowMajor, rows: usize, out: Chunked) {
+        self.path.dispatch(Rows {
+            norm: self,
+            x,
+            rows,
+            to: To::Chunks(out),
+        });
+    }
 }
 
 /// `[T, D] → [T, D]`.
@@ -39,17 +59,45 @@ impl CustomOp1 for &LayerNorm {
         if l.dims().last() != Some(&dim) || self.bias.len() != dim {
             candle_core::bail!("layer norm of {dim} features was given {:?}", l.dims());
         }
-        let out = scratch::uninit(x.len(), |out| {
-            self.path.dispatch(Rows { norm: self, x, out })
+        let mut out = vec![0.0; x.len()];
+        self.path.dispatch(Rows {
+            norm: self,
+            x: RowMajor {
+                at: x.as_ptr().cast_mut(), // only read
+                width: dim,
+            },
+            rows: x.len() / dim.max(1),
+            to: To::Rows(RowMajor {
+                at: out.as_mut_ptr(),
+                width: dim,
+            }),
         });
         Ok((CpuStorage::F32(out), l.shape().clone()))
     }
 }
 
+#[derive(Clone, Copy)]
+enum To {
+    Rows(RowMajor),
+    Chunks(Chunked),
+}
+
+impl To {
+    /// Where vector `i / LANES` of row t goes.
+    #[inline(always)]
+    fn vector<S: Simd>(self, t: usize, i: usize) -> *mut f32 {
+        match self {
+            To::Rows(to) => to.skip(t).at.wrapping_add(i),
+            To::Chunks(to) => to.at.wrapping_add(i * to.stride + t * S::LANES),
+        }
+    }
+}
+
 struct Rows<'a> {
     norm: &'a LayerNorm,
-    x: &'a [f32],
-    out: *mut f32,
+    x: RowMajor,
+    rows: usize,
+    to: To,
 }
 
 impl Kernel for Rows<'_> {
@@ -62,9 +110,11 @@ impl Kernel for Rows<'_> {
         } = self.norm;
         let dim = weight.len();
         let whole = dim - dim % S::LANES;
-        for (t, row) in self.x.chunks_exact(dim).enumerate() {
-            // SAFETY: every load and store stays below `dim` in a row of `dim` elements.
+        for t in 0..self.rows {
+            // SAFETY: every load and store stays below `dim` in a row of `dim` elements, or in
+            // the padding of the last chunks.
             unsafe {
+                let row = std::slice::from_raw_parts(self.x.skip(t).at, dim);
                 let mut sums = S::splat(0.0);
                 for i in (0..whole).step_by(S::LANES) {
                     sums = S::add(sums, S::load(row.as_ptr().add(i)));
@@ -86,7 +136,6 @@ impl Kernel for Rows<'_> {
                 }
                 let scale = 1.0 / (sum / dim as f32 + eps).sqrt();
 
-                let out = self.out.add(t * dim);
                 for i in (0..whole).step_by(S::LANES) {
                     let d = S::sub(S::load(row.as_ptr().add(i)), S::splat(mean));
                     let y = S::fma(
@@ -94,10 +143,26 @@ impl Kernel for Rows<'_> {
                         S::load(weight.as_ptr().add(i)),
                         S::load(bias.as_ptr().add(i)),
                     );
-                    S::store(out.add(i), y);
+                    S::store(self.to.vector::<S>(t, i), y);
                 }
+                let mut edge = [0.0f32; 16];
                 for i in whole..dim {
-                    *out.add(i) = (row[i] - mean) * scale * weight[i] + bias[i];
+                    edge[i - whole] = (row[i] - mean) * scale * weight[i] + bias[i];
+                }
+                match self.to {
+                    To::Rows(to) => {
+                        let out = to.skip(t).at.add(whole);
+                        for (i, y) in edge[..dim - whole].iter().enumerate() {
+                            *out.add(i) = *y;
+                        }
+                    }
+                    To::Chunks(_) => {
+                        let padded = dim.next_multiple_of(tile::width::<S>());
+                        for i in (whole..padded).step_by(S::LANES) {
+                            S::store(self.to.vector::<S>(t, i), S::load(edge.as_ptr()));
+                            edge = [0.0; 16];
+                        }
+                    }
                 }
             }
         }

@@ -25,6 +25,17 @@ const EXP: [f32; 7] = [
     1.0,
 ];
 
+/// Coefficients of 2^r for 0 ≤ r ≤ 1, highest power first, exact at 0; relative error 2e-9.
+const EXP2: [f32; 7] = [
+    2.161_291_5e-4,
+    1.246_784_7e-3,
+    9.675_452e-3,
+    5.548_528_2e-2,
+    2.402_293e-1,
+    6.931_470_6e-1,
+    1.0,
+];
+
 /// Coefficients of erf(x)/x in x² for |x| ≤ 1, highest power first; error 1.2e-9.
 const ERF_NEAR: [f32; 7] = [
     7.889_123e-5,
@@ -113,6 +124,21 @@ pub(crate) unsafe fn exp_nonpositive<S: Simd>(x: S::V) -> S::V {
         let least = S::splat(-87.0);
         let (p, n) = exp_parts::<S>(S::max(least, x));
         S::select_lt(x, least, S::splat(0.0), S::mul(p, S::exp2i(n)))
+    }
+}
+
+/// 2^x for x ≤ 0, and 2^−64 below −64: the softmax's. Beside a largest term of 1 that is nothing,
+/// and no product with it is a denormal number, which processors are slow at.
+///
+/// # Safety
+/// The processor has the instructions of `S`.
+#[inline(always)]
+pub(crate) unsafe fn exp2_nonpositive<S: Simd>(x: S::V) -> S::V {
+    // SAFETY: the caller's.
+    unsafe {
+        // The operand order keeps NaN.
+        let x = S::max(S::splat(-64.0), x);
+        S::scale2(polynomial::<S, 7>(S::fraction(x), &EXP2), x)
     }
 }
 

@@ -7,19 +7,30 @@
 //! order. This is where the promise «the same bits in any batch» is kept.
 
 mod attention;
+mod buffer;
+mod feed_forward;
+#[cfg(target_arch = "x86_64")]
+mod halves;
 mod layer_norm;
 mod linear;
 pub mod math;
+mod project;
 mod rotary;
-mod scratch;
+mod rows;
 mod simd;
+mod team;
 mod tile;
 
 pub use attention::Attention;
+pub use buffer::tensor;
+pub use feed_forward::FeedForward;
 pub use layer_norm::LayerNorm;
-pub use linear::{Linear, LinearGelu, WeightType};
+pub use linear::{Linear, PackError, WeightType};
+pub use project::{Project, qkv_shape};
 pub use rotary::RotaryTable;
+pub use rows::padded;
 pub use simd::CpuPath;
+pub use team::{Team, pool};
 
 use candle_core::{CpuStorage, Layout};
 
@@ -28,6 +39,20 @@ fn contiguous<'a>(storage: &'a CpuStorage, layout: &Layout) -> candle_core::Resu
     let values = storage.as_slice::<f32>()?;
     match layout.contiguous_offsets() {
         Some((start, end)) => Ok(&values[start..end]),
+        None => candle_core::bail!("the operation wants a contiguous tensor"),
+    }
+}
+
+/// The same, to be written.
+fn contiguous_mut<'a>(
+    storage: &'a mut CpuStorage,
+    layout: &Layout,
+) -> candle_core::Result<&'a mut [f32]> {
+    let CpuStorage::F32(values) = storage else {
+        candle_core::bail!("the operation wants f32");
+    };
+    match layout.contiguous_offsets() {
+        Some((start, end)) => Ok(&mut values[start..end]),
         None => candle_core::bail!("the operation wants a contiguous tensor"),
     }
 }

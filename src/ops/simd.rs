@@ -19,10 +19,13 @@ pub enum CpuPath {
     Avx2,
     /// AVX-512 F, BW, DQ and VL (x86-64 servers since 2017).
     Avx512,
+    /// The same with linear layers in half precision (Intel servers since 2023). Asked for and
+    /// never found by [`CpuPath::detect`], because its results are less exact.
+    Avx512Fp16,
 }
 
 impl CpuPath {
-    /// The fastest path that this processor can run.
+    /// The fastest path in f32 that this processor can run.
     pub fn detect() -> CpuPath {
         static BEST: OnceLock<CpuPath> = OnceLock::new();
         *BEST.get_or_init(|| {
@@ -48,7 +51,13 @@ impl CpuPath {
 
     /// True when this processor can run the path.
     pub fn is_available(self) -> bool {
-        self <= CpuPath::detect()
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            CpuPath::Avx512Fp16 => {
+                CpuPath::detect() == CpuPath::Avx512 && is_x86_feature_detected!("avx512fp16")
+            }
+            other => other <= CpuPath::detect(),
+        }
     }
 
     /// Runs a kernel with this path's instructions.
@@ -73,6 +82,7 @@ impl CpuPath {
 impl fmt::Display for CpuPath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            CpuPath::Avx512Fp16 => "avx512fp16",
             CpuPath::Avx512 => "avx512",
             CpuPath::Avx2 => "avx2",
             CpuPath::Portable => "portable",
@@ -85,11 +95,12 @@ impl FromStr for CpuPath {
 
     fn from_str(name: &str) -> Result<Self, String> {
         match name {
+            "avx512fp16" => Ok(CpuPath::Avx512Fp16),
             "avx512" => Ok(CpuPath::Avx512),
             "avx2" => Ok(CpuPath::Avx2),
             "portable" => Ok(CpuPath::Portable),
             other => Err(format!(
-                "unknown CPU path '{other}': use avx512, avx2 or portable"
+                "unknown CPU path '{other}': use avx512fp16, avx512, avx2 or portable"
             )),
         }
     }
@@ -154,6 +165,10 @@ pub(crate) trait Simd: Copy {
     unsafe fn round(a: Self::V) -> Self::V;
     /// 2^n for integral n in −126 ..= 127.
     unsafe fn exp2i(n: Self::V) -> Self::V;
+    /// x − ⌊x⌋, for |x| < 2²².
+    unsafe fn fraction(x: Self::V) -> Self::V;
+    /// p·2^⌊n⌋ for ⌊n⌋ in −126 ..= 127; the fraction of n is p's affair.
+    unsafe fn scale2(p: Self::V, n: Self::V) -> Self::V;
     unsafe fn abs(a: Self::V) -> Self::V;
     /// |magnitude| with the sign of `sign`.
     unsafe fn copysign(magnitude: Self::V, sign: Self::V) -> Self::V;
@@ -163,7 +178,14 @@ pub(crate) trait Simd: Copy {
     unsafe fn load_f16(at: *const half::f16) -> Self::V;
     /// Reads LANES bfloat16 numbers.
     unsafe fn load_bf16(at: *const half::bf16) -> Self::V;
+    /// Transposes LANES × LANES elements; rows start `from_stride` and `to_stride` apart.
+    unsafe fn transpose(from: *const f32, from_stride: usize, to: *mut f32, to_stride: usize);
+    /// Asks for a cache line ahead of its use; the pointer need not be readable.
+    fn prefetch(at: *const u8);
 }
+
+#[cfg(target_arch = "x86_64")]
+pub(super) use x86::Avx512;
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
@@ -232,6 +254,14 @@ mod x86 {
             }
         }
         #[inline(always)]
+        unsafe fn fraction(x: __m512) -> __m512 {
+            unsafe { _mm512_reduce_ps::<{ _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC }>(x) }
+        }
+        #[inline(always)]
+        unsafe fn scale2(p: __m512, n: __m512) -> __m512 {
+            unsafe { _mm512_scalef_ps(p, n) }
+        }
+        #[inline(always)]
         unsafe fn abs(a: __m512) -> __m512 {
             unsafe { _mm512_abs_ps(a) }
         }
@@ -256,6 +286,40 @@ mod x86 {
                 let wide = _mm512_cvtepu16_epi32(_mm256_loadu_si256(at.cast()));
                 _mm512_castsi512_ps(_mm512_slli_epi32::<16>(wide))
             }
+        }
+        #[inline(always)]
+        unsafe fn transpose(from: *const f32, from_stride: usize, to: *mut f32, to_stride: usize) {
+            unsafe {
+                for column in 0..4 {
+                    // Each 128-bit lane q of m[g] holds four elements of row 4q + g.
+                    let mut m = [_mm512_setzero_ps(); 4];
+                    for (g, m) in m.iter_mut().enumerate() {
+                        let at = from.add(g * from_stride + 4 * column);
+                        let v = _mm512_castps128_ps512(_mm_loadu_ps(at));
+                        let v = _mm512_insertf32x4::<1>(v, _mm_loadu_ps(at.add(4 * from_stride)));
+                        let v = _mm512_insertf32x4::<2>(v, _mm_loadu_ps(at.add(8 * from_stride)));
+                        *m = _mm512_insertf32x4::<3>(v, _mm_loadu_ps(at.add(12 * from_stride)));
+                    }
+                    let low = _mm512_castps_pd(_mm512_unpacklo_ps(m[0], m[1]));
+                    let high = _mm512_castps_pd(_mm512_unpackhi_ps(m[0], m[1]));
+                    let low2 = _mm512_castps_pd(_mm512_unpacklo_ps(m[2], m[3]));
+                    let high2 = _mm512_castps_pd(_mm512_unpackhi_ps(m[2], m[3]));
+                    let rows = [
+                        _mm512_unpacklo_pd(low, low2),
+                        _mm512_unpackhi_pd(low, low2),
+                        _mm512_unpacklo_pd(high, high2),
+                        _mm512_unpackhi_pd(high, high2),
+                    ];
+                    for (i, row) in rows.into_iter().enumerate() {
+                        Self::store(to.add((4 * column + i) * to_stride), _mm512_castpd_ps(row));
+                    }
+                }
+            }
+        }
+        #[inline(always)]
+        fn prefetch(at: *const u8) {
+            // SAFETY: a hint that reads nothing; every x86-64 processor has it.
+            unsafe { _mm_prefetch::<_MM_HINT_T1>(at.cast()) }
         }
     }
 
@@ -320,6 +384,14 @@ mod x86 {
             }
         }
         #[inline(always)]
+        unsafe fn fraction(x: __m256) -> __m256 {
+            unsafe { _mm256_sub_ps(x, _mm256_floor_ps(x)) }
+        }
+        #[inline(always)]
+        unsafe fn scale2(p: __m256, n: __m256) -> __m256 {
+            unsafe { Self::mul(p, Self::exp2i(_mm256_floor_ps(n))) }
+        }
+        #[inline(always)]
         unsafe fn abs(a: __m256) -> __m256 {
             unsafe { _mm256_andnot_ps(_mm256_set1_ps(-0.0), a) }
         }
@@ -345,6 +417,38 @@ mod x86 {
                 _mm256_castsi256_ps(_mm256_slli_epi32::<16>(wide))
             }
         }
+        #[inline(always)]
+        unsafe fn transpose(from: *const f32, from_stride: usize, to: *mut f32, to_stride: usize) {
+            unsafe {
+                for column in 0..2 {
+                    // Each 128-bit lane q of m[g] holds four elements of row 4q + g.
+                    let mut m = [_mm256_setzero_ps(); 4];
+                    for (g, m) in m.iter_mut().enumerate() {
+                        let at = from.add(g * from_stride + 4 * column);
+                        let v = _mm256_castps128_ps256(_mm_loadu_ps(at));
+                        *m = _mm256_insertf128_ps::<1>(v, _mm_loadu_ps(at.add(4 * from_stride)));
+                    }
+                    let low = _mm256_castps_pd(_mm256_unpacklo_ps(m[0], m[1]));
+                    let high = _mm256_castps_pd(_mm256_unpackhi_ps(m[0], m[1]));
+                    let low2 = _mm256_castps_pd(_mm256_unpacklo_ps(m[2], m[3]));
+                    let high2 = _mm256_castps_pd(_mm256_unpackhi_ps(m[2], m[3]));
+                    let rows = [
+                        _mm256_unpacklo_pd(low, low2),
+                        _mm256_unpackhi_pd(low, low2),
+                        _mm256_unpacklo_pd(high, high2),
+                        _mm256_unpackhi_pd(high, high2),
+                    ];
+                    for (i, row) in rows.into_iter().enumerate() {
+                        Self::store(to.add((4 * column + i) * to_stride), _mm256_castpd_ps(row));
+                    }
+                }
+            }
+        }
+        #[inline(always)]
+        fn prefetch(at: *const u8) {
+            // SAFETY: a hint that reads nothing; every x86-64 processor has it.
+            unsafe { _mm_prefetch::<_MM_HINT_T1>(at.cast()) }
+        }
     }
 }
 
@@ -360,6 +464,14 @@ mod portable {
     #[inline(always)]
     fn map2(a: V, b: V, f: impl Fn(f32, f32) -> f32) -> V {
         std::array::from_fn(|i| f(a[i], b[i]))
+    }
+
+    /// Largest integer not above x, for |x| < 2²²; `f32::floor` may be a library call.
+    #[inline(always)]
+    fn floor(x: V) -> V {
+        // SAFETY: no special instructions.
+        let near = unsafe { Portable::round(x) };
+        map2(near, x, |n, x| if n > x { n - 1.0 } else { n })
     }
 
     // SAFETY (all methods): no special instructions; pointers by the trait's contract.
@@ -425,6 +537,14 @@ mod portable {
             n.map(|x| f32::from_bits((((x as i32).wrapping_add(127)) as u32) << 23))
         }
         #[inline(always)]
+        unsafe fn fraction(x: V) -> V {
+            unsafe { Self::sub(x, floor(x)) }
+        }
+        #[inline(always)]
+        unsafe fn scale2(p: V, n: V) -> V {
+            unsafe { Self::mul(p, Self::exp2i(floor(n))) }
+        }
+        #[inline(always)]
         unsafe fn abs(a: V) -> V {
             a.map(f32::abs)
         }
@@ -446,5 +566,15 @@ mod portable {
             let v = unsafe { at.cast::<[half::bf16; 8]>().read_unaligned() };
             v.map(half::bf16::to_f32)
         }
+        #[inline(always)]
+        unsafe fn transpose(from: *const f32, from_stride: usize, to: *mut f32, to_stride: usize) {
+            for i in 0..Self::LANES {
+                for j in 0..Self::LANES {
+                    unsafe { *to.add(j * to_stride + i) = *from.add(i * from_stride + j) };
+                }
+            }
+        }
+        #[inline(always)]
+        fn prefetch(_at: *const u8) {}
     }
 }

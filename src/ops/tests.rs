@@ -2,7 +2,7 @@
 
 use super::math::{Function, map};
 use super::*;
-use candle_core::{Device, Tensor};
+use candle_core::{Device, InplaceOp1, Tensor};
 use std::convert::Infallible;
 
 fn paths() -> Vec<CpuPath> {
@@ -196,9 +196,11 @@ fn linear_equals_the_reference_at_every_ragged_size() {
             (29, 300, 96),
             (505, 64, 40),
             (61, 513, 70),
+            (3, 1300, 70),
+            (300, 2700, 40),
         ] {
             let (x, w) = (numbers(1, t * k), numbers(2, n * k));
-            let (b, r) = (numbers(3, n), numbers(4, t * n));
+            let b = numbers(3, n);
             let bound = 3e-6 * (k as f64).sqrt();
             let what = format!("{path} {t}×{k}×{n}");
             let want = linear_f64(&x, &w, &b, k);
@@ -208,22 +210,6 @@ fn linear_equals_the_reference_at_every_ragged_size() {
             let y = tx.apply_op1_no_bwd(&&layer).unwrap();
             assert_eq!(y.dims(), [t, n]);
             assert_close(&values(&y), &want, bound, &what);
-
-            let tr = tensor(&r, &[t, n]);
-            let y = tx.apply_op2_no_bwd(&tr, &&layer).unwrap();
-            let added: Vec<f64> = want
-                .iter()
-                .zip(&r)
-                .map(|(y, r)| y + f64::from(*r))
-                .collect();
-            assert_close(&values(&y), &added, bound, &what);
-
-            let y = tx.apply_op1_no_bwd(&LinearGelu(&layer)).unwrap();
-            let gelu: Vec<f64> = want
-                .iter()
-                .map(|y| y * 0.5 * (1.0 + erf64(y / 2f64.sqrt())))
-                .collect();
-            assert_close(&values(&y), &gelu, 2.0 * bound, &what);
         }
     }
 }
@@ -259,11 +245,7 @@ fn a_row_of_a_product_has_the_same_bits_among_any_others() {
     let (x, w, b) = (numbers(8, most * k), numbers(9, n * k), numbers(10, n));
     for path in paths() {
         let layer = pack(path, WeightType::F32, &w, &b, k);
-        let all = values(
-            &tensor(&x, &[most, k])
-                .apply_op1_no_bwd(&LinearGelu(&layer))
-                .unwrap(),
-        );
+        let all = values(&tensor(&x, &[most, k]).apply_op1_no_bwd(&&layer).unwrap());
         for (start, rows) in [
             (0, 1),
             (7, 2),
@@ -274,7 +256,7 @@ fn a_row_of_a_product_has_the_same_bits_among_any_others() {
             (0, 505),
         ] {
             let part = tensor(&x[start * k..(start + rows) * k], &[rows, k]);
-            let part = values(&part.apply_op1_no_bwd(&LinearGelu(&layer)).unwrap());
+            let part = values(&part.apply_op1_no_bwd(&&layer).unwrap());
             assert_eq!(
                 part,
                 all[start * n..(start + rows) * n],
@@ -373,7 +355,7 @@ fn attention_f64(case: &Case, qkv: &[f32], inv_freq: Option<&[f32]>) -> Vec<f64>
 fn attention_equals_the_reference_for_every_head_size_and_ragged_length() {
     for path in paths() {
         for (heads, head_dim) in [(3, 16), (2, 24), (2, 32), (1, 64), (1, 128), (2, 8), (1, 2)] {
-            let lengths = vec![2, 1, 3, 33, 17, 64, 130, 15];
+            let lengths = vec![2, 1, 3, 33, 17, 64, 130, 15, 600];
             let case = Case {
                 heads,
                 head_dim,
@@ -388,7 +370,8 @@ fn attention_equals_the_reference_for_every_head_size_and_ragged_length() {
             let inv_freq: Vec<f32> = (0..head_dim / 2)
                 .map(|i| 10000f32.powf(-2.0 * i as f32 / head_dim as f32))
                 .collect();
-            let table = RotaryTable::new(&inv_freq, 130);
+            let table = RotaryTable::new(&inv_freq, 600);
+            let pool = pool(2).unwrap();
             let mut cu_seqlens = vec![0];
             for len in &case.lengths {
                 cu_seqlens.push(cu_seqlens.last().unwrap() + len);
@@ -400,31 +383,220 @@ fn attention_equals_the_reference_for_every_head_size_and_ragged_length() {
                     heads,
                     head_dim,
                     rotary,
+                    team: Team::One,
                 };
-                let y = tensor(&qkv, &[total, 3 * dim])
-                    .apply_op1_no_bwd(&&op)
-                    .unwrap();
+                let y = attend(&op, &qkv, total);
                 let want = attention_f64(&case, &qkv, rotary.map(|_| &inv_freq[..]));
                 let what = format!("{path} {heads}×{head_dim} rotary {}", rotary.is_some());
-                assert_close(&values(&y), &want, 2e-5, &what);
+                assert_close(&y, &want, 2e-5, &what);
 
-                // Each sequence alone gives the same bits as in the batch.
+                // Each sequence alone, and shared by a team, gives the same bits.
+                let team = Team::Pool(&pool);
+                assert_eq!(attend(&Attention { team, ..op }, &qkv, total), y, "{what}");
                 for w in cu_seqlens.windows(2) {
-                    let alone = [0, w[1] - w[0]];
-                    let op = Attention {
-                        path,
-                        cu_seqlens: &alone,
-                        heads,
-                        head_dim,
-                        rotary,
-                    };
+                    let cu_seqlens = &[0, w[1] - w[0]];
                     let rows = &qkv[w[0] * 3 * dim..w[1] * 3 * dim];
-                    let z = tensor(rows, &[alone[1], 3 * dim])
-                        .apply_op1_no_bwd(&&op)
-                        .unwrap();
-                    assert_eq!(values(&z), values(&y)[w[0] * dim..w[1] * dim], "{what}");
+                    let op = Attention { cu_seqlens, ..op };
+                    let z = attend(&op, rows, w[1] - w[0]);
+                    assert_eq!(z, y[w[0] * dim..w[1] * dim], "{what}");
                 }
             }
+        }
+    }
+}
+
+/// `[T, parts·D]` → `[parts, D / lanes, rows, lanes]`; what is beyond the tokens is NaN, as a
+/// neighbour's rows might be.
+fn chunked(path: CpuPath, x: &[f32], parts: usize, dim: usize) -> Tensor {
+    let tokens = x.len() / (parts * dim);
+    let [_, chunks, rows, lanes] = qkv_shape(path, dim, tokens);
+    let mut out = vec![f32::NAN; parts * chunks * rows * lanes];
+    for part in 0..parts {
+        for t in 0..tokens {
+            for f in 0..chunks * lanes {
+                let at = ((part * chunks + f / lanes) * rows + t) * lanes + f % lanes;
+                out[at] = match f < dim {
+                    true => x[(t * parts + part) * dim + f],
+                    false => 0.0,
+                };
+            }
+        }
+    }
+    tensor(&out, &[parts, chunks, rows, lanes])
+}
+
+/// Part 0 of such a tensor as `[T, D]`; its padding must be zero.
+fn unchunked(x: &Tensor, part: usize, tokens: usize, dim: usize) -> Vec<f32> {
+    let (_, chunks, rows, lanes) = x.dims4().unwrap();
+    let all = values(x);
+    let mut out = Vec::new();
+    for t in 0..tokens {
+        for f in 0..chunks * lanes {
+            let value = all[((part * chunks + f / lanes) * rows + t) * lanes + f % lanes];
+            match f < dim {
+                true => out.push(value),
+                false => assert_eq!(value, 0.0),
+            }
+        }
+    }
+    out
+}
+
+fn attend(op: &Attention<'_>, qkv: &[f32], tokens: usize) -> Vec<f32> {
+    let dim = op.heads * op.head_dim;
+    let t = chunked(op.path, qkv, 3, dim);
+    t.inplace_op1(op).unwrap();
+    assert_eq!(InplaceOp1::name(op), "attention");
+    unchunked(&t, 0, tokens, dim)
+}
+
+fn layer_norm_f64(x: &[f64], w: &[f32], b: &[f32]) -> Vec<f64> {
+    let d = w.len() as f64;
+    x.chunks_exact(w.len())
+        .flat_map(|row| {
+            let mean = row.iter().sum::<f64>() / d;
+            let var = row.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / d;
+            row.iter().zip(w.iter().zip(b)).map(move |(x, (w, b))| {
+                (x - mean) / (var + 1e-5).sqrt() * f64::from(*w) + f64::from(*b)
+            })
+        })
+        .collect()
+}
+
+/// Weights of a block of `dim` features with an inner layer of `inner`.
+struct Block {
+    norm: (Vec<f32>, Vec<f32>),
+    layers: Vec<(Vec<f32>, Vec<f32>, usize)>,
+}
+
+impl Block {
+    fn new(shapes: &[(usize, usize)]) -> Block {
+        let dim = shapes[0].0;
+        Block {
+            norm: (numbers(20, dim), numbers(21, dim)),
+            layers: shapes
+                .iter()
+                .enumerate()
+                .map(|(i, (k, n))| {
+                    let seed = 22 + 2 * i as u64;
+                    (numbers(seed, n * k), numbers(seed + 1, *n), *k)
+                })
+                .collect(),
+        }
+    }
+
+    fn norm(&self, path: CpuPath) -> LayerNorm {
+        LayerNorm::new(path, self.norm.0.clone(), self.norm.1.clone(), 1e-5)
+    }
+
+    fn linear(&self, path: CpuPath, i: usize) -> Linear {
+        let (w, b, k) = &self.layers[i];
+        pack(path, WeightType::F32, w, b, *k)
+    }
+
+    fn f64(&self, i: usize, x: &[f64]) -> Vec<f64> {
+        let (w, b, k) = &self.layers[i];
+        x.chunks_exact(*k)
+            .flat_map(|row| {
+                w.chunks_exact(*k).zip(b).map(|(w, b)| {
+                    let sum: f64 = row.iter().zip(w).map(|(x, w)| x * f64::from(*w)).sum();
+                    sum + f64::from(*b)
+                })
+            })
+            .collect()
+    }
+}
+
+fn wide(x: &[f32]) -> Vec<f64> {
+    x.iter().map(|x| f64::from(*x)).collect()
+}
+
+#[test]
+fn projection_equals_the_reference_alone_and_by_a_team() {
+    let pool = pool(2).unwrap();
+    for path in paths() {
+        for (tokens, dim) in [(1, 8), (17, 48), (300, 24), (760, 32)] {
+            // q, k and v start with a tile each.
+            let apart = padded(dim, path);
+            let block = Block::new(&[(dim, 3 * apart)]);
+            let x = numbers(30, tokens * dim);
+            let normed = layer_norm_f64(&wide(&x), &block.norm.0, &block.norm.1);
+            let want = block.f64(0, &normed);
+            let hidden = tensor(&x, &[tokens, dim]);
+            let mut bits = Vec::new();
+            for team in [Team::One, Team::Pool(&pool)] {
+                let out = self::tensor(
+                    &vec![7.0; qkv_shape(path, dim, tokens).iter().product()],
+                    &qkv_shape(path, dim, tokens),
+                );
+                let project = Project {
+                    path,
+                    norm: &block.norm(path),
+                    qkv: &block.linear(path, 0),
+                    team,
+                };
+                out.inplace_op2(&hidden, &project).unwrap();
+                for part in 0..3 {
+                    let found = unchunked(&out, part, tokens, apart);
+                    let want: Vec<f64> = want
+                        .chunks_exact(3 * apart)
+                        .flat_map(|row| row[part * apart..(part + 1) * apart].to_vec())
+                        .collect();
+                    assert_close(&found, &want, 3e-5, &format!("{path} {tokens}×{dim}"));
+                    bits.push(found);
+                }
+            }
+            assert_eq!(bits[..3], bits[3..]);
+        }
+    }
+}
+
+#[test]
+fn feed_forward_equals_the_reference_alone_and_by_a_team() {
+    let pool = pool(2).unwrap();
+    for path in paths() {
+        for (tokens, dim, inner) in [(1, 8, 32), (17, 48, 192), (300, 24, 100), (760, 40, 800)] {
+            let block = Block::new(&[(dim, dim), (dim, inner), (inner, dim)]);
+            let (x, attended) = (numbers(40, tokens * dim), numbers(41, tokens * dim));
+            let out = block.f64(0, &wide(&attended));
+            let mut want: Vec<f64> = wide(&x).iter().zip(&out).map(|(x, y)| x + y).collect();
+            let normed = layer_norm_f64(&want, &block.norm.0, &block.norm.1);
+            let hidden: Vec<f64> = block
+                .f64(1, &normed)
+                .iter()
+                .map(|y| y * 0.5 * (1.0 + erf64(y / 2f64.sqrt())))
+                .collect();
+            for (x, y) in want.iter_mut().zip(block.f64(2, &hidden)) {
+                *x += y;
+            }
+            let mut bits = Vec::new();
+            for team in [Team::One, Team::Pool(&pool)] {
+                let hidden = tensor(&x, &[tokens, dim]);
+                // The places of k and v are not looked at.
+                let three: Vec<f32> = attended
+                    .chunks_exact(dim)
+                    .flat_map(|row| [row, &vec![f32::NAN; 2 * dim]].concat())
+                    .collect();
+                let attended = chunked(path, &three, 3, dim);
+                let op = FeedForward {
+                    path,
+                    out: &block.linear(path, 0),
+                    norm: &block.norm(path),
+                    fc1: &block.linear(path, 1),
+                    fc2: &block.linear(path, 2),
+                    team,
+                };
+                hidden.inplace_op2(&attended, &op).unwrap();
+                let found = values(&hidden);
+                assert_close(
+                    &found,
+                    &want,
+                    2e-4,
+                    &format!("{path} {tokens}×{dim}×{inner}"),
+                );
+                bits.push(found);
+            }
+            assert_eq!(bits[0], bits[1]);
         }
     }
 }
@@ -437,20 +609,82 @@ fn wrong_shapes_are_errors() {
             .apply_op1_no_bwd(&&layer)
             .is_err()
     );
-    let residual = tensor(&[1.0; 2], &[2, 1]);
     let x = tensor(&[1.0; 2], &[1, 2]);
-    assert!(x.apply_op2_no_bwd(&residual, &&layer).is_err());
     let norm = LayerNorm::new(CpuPath::detect(), vec![1.0; 4], vec![0.0; 4], 1e-5);
     assert!(x.apply_op1_no_bwd(&&norm).is_err());
-    let bounds: [&[usize]; 3] = [&[0, 2], &[1], &[]];
+    let path = CpuPath::detect();
+    let qkv = chunked(path, &[1.0; 6], 3, 2);
+    let bounds: [&[usize]; 4] = [&[0, 2], &[1], &[], &[0, 3, 1]];
     for cu_seqlens in bounds {
         let op = Attention {
-            path: CpuPath::detect(),
+            path,
             cu_seqlens,
             heads: 1,
             head_dim: 2,
             rotary: None,
+            team: Team::One,
         };
-        assert!(tensor(&[1.0; 6], &[1, 6]).apply_op1_no_bwd(&&op).is_err());
+        assert!(qkv.inplace_op1(&op).is_err());
+    }
+    let project = Project {
+        path,
+        norm: &norm,
+        qkv: &layer,
+        team: Team::One,
+    };
+    assert!(qkv.inplace_op2(&x, &project).is_err());
+    let feed_forward = FeedForward {
+        path,
+        out: &layer,
+        norm: &norm,
+        fc1: &layer,
+        fc2: &layer,
+        team: Team::One,
+    };
+    assert!(x.inplace_op2(&qkv, &feed_forward).is_err());
+}
+
+/// Rounding to half precision costs 2⁻¹² or so an operand, the sums in halves somewhat more.
+#[test]
+fn half_precision_products_keep_their_stated_error_and_their_rows_bits() {
+    let path = CpuPath::Avx512Fp16;
+    if !path.is_available() {
+        return;
+    }
+    for (t, k, n) in [
+        (1, 16, 32),
+        (3, 31, 33),
+        (15, 257, 96),
+        (300, 640, 70),
+        (61, 2700, 40),
+    ] {
+        let (mut x, w, b) = (numbers(5, t * k), numbers(6, n * k), numbers(7, n));
+        // Rows of very different size: each has a scale of its own.
+        for (row, values) in x.chunks_exact_mut(k).enumerate() {
+            let scale = [1.0, 3e5, 1e-6][row % 3];
+            values.iter_mut().for_each(|x| *x *= scale);
+        }
+        let layer = pack(path, WeightType::F16, &w, &b, k);
+        let all = values(&tensor(&x, &[t, k]).apply_op1_no_bwd(&&layer).unwrap());
+        let zero = vec![0.0; n];
+        let none = pack(path, WeightType::F16, &w, &zero, k);
+        let products = values(&tensor(&x, &[t, k]).apply_op1_no_bwd(&&none).unwrap());
+        let want = linear_f64(&x, &w, &zero, k);
+        for (row, (found, want)) in products
+            .chunks_exact(n)
+            .zip(want.chunks_exact(n))
+            .enumerate()
+        {
+            let error: f64 = found
+                .iter()
+                .zip(want)
+                .map(|(f, w)| (f64::from(*f) - w).powi(2))
+                .sum();
+            let size: f64 = want.iter().map(|w| w * w).sum();
+            assert!(error <= size * 2.5e-3 * 2.5e-3, "{t}×{k}×{n} row {row}");
+        }
+        let last = tensor(&x[(t - 1) * k..], &[1, k]);
+        let alone = values(&last.apply_op1_no_bwd(&&layer).unwrap());
+        assert_eq!(alone, all[(t - 1) * n..], "{t}×{k}×{n}");
     }
 }

@@ -56,6 +56,44 @@ pub(crate) unsafe fn accumulate<S: Simd, const M: usize, const N: usize>(
     }
 }
 
+/// Accumulates `chunks · LANES` steps of rows in chunks (see `rows`) into `acc`.
+///
+/// Row i of step k is `a[k / LANES · a_chunk + i · LANES + k % LANES]`; column j is
+/// `b[k · N · LANES + j]`.
+///
+/// # Safety
+/// `a` is readable for `M` rows of every chunk and `b` for `N · LANES` elements at every step,
+/// and the processor has the instructions of `S`.
+#[inline(always)]
+pub(crate) unsafe fn accumulate_chunks<S: Simd, const M: usize, const N: usize>(
+    chunks: usize,
+    a: *const f32,
+    a_chunk: usize,
+    b: *const f32,
+    acc: &mut [[S::V; N]; M],
+) {
+    let (mut a, mut b) = (a, b);
+    for _ in 0..chunks {
+        for k in 0..S::LANES {
+            // SAFETY: within the chunk's rows and the step's columns by the caller's contract.
+            unsafe {
+                let mut columns = [S::splat(0.0); N];
+                for (j, column) in columns.iter_mut().enumerate() {
+                    *column = S::load(b.add(j * S::LANES));
+                }
+                for (i, row) in acc.iter_mut().enumerate() {
+                    let x = S::splat(*a.add(i * S::LANES + k));
+                    for (sum, column) in row.iter_mut().zip(&columns) {
+                        *sum = S::fma(x, *column, *sum);
+                    }
+                }
+            }
+            b = b.wrapping_add(N * S::LANES);
+        }
+        a = a.wrapping_add(a_chunk);
+    }
+}
+
 /// Calls `$body` with the constant `$M` equal to `$rows` (1 ..= 14).
 ///
 /// Tiles of every height are compiled, so that a ragged edge costs no wasted rows and takes no

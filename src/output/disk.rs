@@ -2,9 +2,12 @@
 
 use rustix::fs::OFlags;
 use std::fs::{File, OpenOptions};
-use std::io;
-use std::os::unix::fs::OpenOptionsExt;
+use std::io::{self, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
+
+/// Ending of a file that is to replace another.
+pub(super) const NEW: &str = ".new";
 
 /// Makes a new file for reading and writing; anything that exists at `path`, a link too, is an
 /// error.
@@ -16,6 +19,18 @@ pub(super) fn create_new(path: &Path) -> io::Result<File> {
         .open(path)
 }
 
+/// Opens a regular file for reading and writing, or makes it; a link, pipe or device is an error.
+pub(super) fn open_or_create(path: &Path) -> io::Result<File> {
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits() as i32)
+        .open(path)?;
+    regular(file)
+}
+
 /// Opens a regular file for reading: not a link, and not a pipe or device that would block.
 pub(super) fn open_regular(path: &Path) -> io::Result<File> {
     let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits() as i32;
@@ -23,6 +38,10 @@ pub(super) fn open_regular(path: &Path) -> io::Result<File> {
         .read(true)
         .custom_flags(flags)
         .open(path)?;
+    regular(file)
+}
+
+fn regular(file: File) -> io::Result<File> {
     if file.metadata()?.is_file() {
         Ok(file)
     } else {
@@ -95,6 +114,41 @@ pub(super) fn lift_open_files() {
     };
     // If it may not, opening the file that is one too many says so.
     let _ = setrlimit(Resource::Nofile, limit);
+}
+
+/// Lets go of what memory holds of a file and the disk has: it is read anew.
+///
+/// After a sync that failed, memory may hold pages that never reached the disk and count as clean.
+pub(super) fn forget_pages(file: &File) {
+    // Advice: a file system that does not take it loses nothing.
+    let _ = rustix::fs::fadvise(file, 0, None, rustix::fs::Advice::DontNeed);
+}
+
+/// Bytes on the disk of all files below a folder, as far as they can be seen.
+pub(super) fn bytes_below(folder: &Path) -> u64 {
+    let Ok(entries) = std::fs::read_dir(folder) else {
+        return 0;
+    };
+    let bytes = |entry: std::fs::DirEntry| match entry.metadata() {
+        Ok(metadata) if metadata.is_dir() => bytes_below(&entry.path()),
+        // Blocks of 512 bytes: a file may have holes.
+        Ok(metadata) => metadata.blocks().saturating_mul(512),
+        Err(_) => 0,
+    };
+    entries.flatten().map(bytes).sum()
+}
+
+/// Writes a small file that is there whole or not at all, durably.
+pub(super) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(NEW);
+    let beside = path.with_file_name(name);
+    remove_if_there(&beside)?;
+    let mut file = create_new(&beside)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    std::fs::rename(&beside, path)?;
+    path.parent().map_or(Ok(()), sync_folder)
 }
 
 /// Removes a file or link; nothing there is no error.

@@ -1,5 +1,6 @@
 //! What can go wrong with an output folder, each with its remedy.
 
+use super::escape::shown;
 use super::layout::PARTIAL;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -23,12 +24,52 @@ pub enum OutputError {
     /// The folder holds `.partial`, the working folder of an unfinished run.
     #[error(
         "{} holds .partial, the working folder of a run that did not finish or is still going: \
-         choose another folder with --out, or give --force to discard that work and start anew",
+         give --resume to continue it, or --force to discard that work and start anew, or choose \
+         another folder with --out",
         dir.display()
     )]
     Unfinished {
         /// The output folder.
         dir: PathBuf,
+    },
+
+    /// The folder holds another run than the one that is to be continued.
+    #[error(
+        "{} holds {}, which --resume does not continue: {}. Give the same input, model and \
+         options again, or --force to {}, or choose another folder with --out",
+        dir.display(),
+        if *finished { "the output of another run" } else { "the unfinished work of another run" },
+        shown(&differences.join("; ")),
+        if *finished { "replace it" } else { "discard that work and start anew" },
+    )]
+    OtherRun {
+        /// The output folder.
+        dir: PathBuf,
+        /// Whether that run is complete.
+        finished: bool,
+        /// How it differs from the run that was asked for.
+        differences: Vec<String>,
+    },
+
+    /// The input, read again, is not that of the interrupted run.
+    #[error(
+        "the input up to this record is not the input of the interrupted run, whose work was not \
+         touched: give the same input again, or --force to discard that work and start anew, or \
+         choose another folder with --out"
+    )]
+    OtherInput,
+
+    /// The work in a folder is damaged, or was left by another version.
+    #[error(
+        "{}: {what}, so that --resume cannot continue it: give --force to start anew, or choose \
+         another folder with --out",
+        path.display()
+    )]
+    NotResumable {
+        /// The file or folder.
+        path: PathBuf,
+        /// What is wrong with it.
+        what: String,
     },
 
     /// Another process is writing into the folder.

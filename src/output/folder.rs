@@ -1,17 +1,20 @@
-//! The output folder of a run, from the first check to `run.json`.
+//! The output folder of a run, from its beginning to `run.json`.
 
+use super::begun::{Begun, BegunFile};
 use super::disk;
 use super::error::OutputError;
-use super::layout::{Layout, PARTIAL, RUN_JSON, is_file_name, is_folder_name};
+use super::journal::Journal;
+use super::layout::Layout;
 use super::ledger::{DUPLICATES, Ledger};
-use super::manifest::{FORMAT_VERSION, Listed, Manifest};
+use super::lock::Lock;
+use super::manifest::{FORMAT_VERSION, Manifest};
 use super::place::PlaceReader;
 use super::rows::RowWriter;
 use super::shard::ShardEntry;
-use super::{publish, seal};
+use super::target::{Existing, Target, check_targets, read_listed};
+use super::{publish, seal, sweep};
 use serde_json::Value;
-use std::fs::{File, TryLockError};
-use std::io::{self, BufReader, Read};
+use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
 
 /// An output folder that is being written.
@@ -20,103 +23,32 @@ use std::path::{Path, PathBuf};
 /// this value is dropped before that, only `.partial` is left, and nothing looks complete.
 #[derive(Debug)]
 pub struct OutputFolder {
-    dir: PathBuf,
-    partial: PathBuf,
-    layout: Layout,
-    force: bool,
-    shard: Option<ShardEntry>,
-    ledger: Ledger,
-    rows: RowWriter,
-    /// Held as long as this run writes: no other run with `--force` takes the folder from it.
-    _lock: File,
+    pub(super) dir: PathBuf,
+    pub(super) partial: PathBuf,
+    pub(super) layout: Layout,
+    pub(super) begun: BegunFile,
+    pub(super) shard: Option<ShardEntry>,
+    pub(super) ledger: Ledger,
+    pub(super) rows: RowWriter,
+    pub(super) journal: Journal,
+    /// Held as long as this run writes.
+    pub(super) lock: Lock,
+    /// Whether an earlier run began it.
+    pub(super) resumed: bool,
 }
 
 impl OutputFolder {
-    /// Checks that a run may write into `dir`, then makes it and its working folder.
-    ///
-    /// `dir` may be missing, empty, or hold files that no run writes; those are never touched.
-    /// With `force`, the work of an unfinished run is discarded now, and the files of a finished
-    /// one are replaced in [`Self::finish`].
+    /// [`Target::examine`] and [`Target::begin`] of a run that nobody will have to continue.
     ///
     /// # Errors
-    /// When `dir` is not a folder, holds an output or an unfinished run and `force` is not given,
-    /// is being written by another run, or cannot be written. Nothing is changed before all checks
-    /// have passed.
+    /// As those.
     pub fn create(dir: &Path, layout: Layout, force: bool) -> Result<Self, OutputError> {
-        Self::check(dir, &layout, force)?;
-        std::fs::create_dir_all(dir).map_err(|e| OutputError::io("making", dir, e))?;
-        let lock = lock(dir)?;
-        // Another run may have come and gone since the check.
-        Self::check(dir, &layout, force)?;
-        let partial = dir.join(PARTIAL);
-        if force
-            && disk::is_real_folder(&partial)
-                .map_err(|e| OutputError::io("reading", &partial, e))?
-        {
-            std::fs::remove_dir_all(&partial)
-                .map_err(|e| OutputError::io("removing", &partial, e))?;
-        }
-        match std::fs::create_dir(&partial) {
-            // Another run made it since the check.
-            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
-                return Err(OutputError::Unfinished {
-                    dir: dir.to_path_buf(),
-                });
-            }
-            result => result.map_err(|e| OutputError::io("making", &partial, e))?,
-        }
-        Ok(Self {
-            dir: dir.to_path_buf(),
-            ledger: Ledger::create(&partial, &layout)?,
-            rows: RowWriter::create(&partial, &layout)?,
-            partial,
-            layout,
-            force,
-            shard: None,
-            _lock: lock,
-        })
-    }
-
-    /// Only the checks of [`Self::create`]: nothing is made or changed.
-    ///
-    /// # Errors
-    /// As [`Self::create`].
-    pub fn check(dir: &Path, layout: &Layout, force: bool) -> Result<(), OutputError> {
-        match std::fs::metadata(dir) {
-            Ok(metadata) if metadata.is_dir() => {}
-            Ok(_) => {
-                return Err(OutputError::NotAFolder {
-                    path: dir.to_path_buf(),
-                });
-            }
-            Err(e) if e.kind() == io::ErrorKind::NotFound => {
-                // A link that leads nowhere exists and cannot be made.
-                return match kind(dir)? {
-                    None => Ok(()),
-                    Some(_) => Err(OutputError::NotAFolder {
-                        path: dir.to_path_buf(),
-                    }),
-                };
-            }
-            Err(e) => return Err(OutputError::io("reading", dir, e)),
-        }
-        check_targets(dir, layout, force)?;
-        let partial = dir.join(PARTIAL);
-        match kind(&partial)? {
-            None => {}
-            Some(kind) if kind.is_symlink() => return Err(OutputError::Symlink { path: partial }),
-            Some(kind) if !kind.is_dir() => return Err(OutputError::InTheWay { path: partial }),
-            Some(_) if !force => {
-                return Err(OutputError::Unfinished {
-                    dir: dir.to_path_buf(),
-                });
-            }
-            Some(_) => {}
-        }
-        if force {
-            read_listed(dir)?;
-        }
-        Ok(())
+        let existing = if force {
+            Existing::Replace
+        } else {
+            Existing::Refuse
+        };
+        Target::examine(dir, &layout, existing)?.begin(Begun::new(Vec::new(), Vec::new()))
     }
 
     /// Makes this the folder of one part of an input. To be called before the first record.
@@ -149,6 +81,26 @@ impl OutputFolder {
         (&mut self.ledger, &self.rows)
     }
 
+    /// All sides of the folder.
+    pub fn parts(&mut self) -> Parts<'_> {
+        Parts {
+            ledger: &mut self.ledger,
+            rows: &self.rows,
+            journal: &self.journal,
+            begun: &self.begun,
+        }
+    }
+
+    /// Whether this run goes on with the work of an earlier one.
+    pub fn is_resumed(&self) -> bool {
+        self.resumed
+    }
+
+    /// Whether other runs are kept away; false on a file system that knows no locks.
+    pub fn is_locked(&self) -> bool {
+        self.lock.is_held()
+    }
+
     /// Copies the rows of duplicates, syncs every file, moves them to their place, and writes
     /// `run.json` last.
     ///
@@ -161,6 +113,9 @@ impl OutputFolder {
         let counts = self.ledger.close()?;
         copy_duplicates(&self.partial, &self.layout, &self.rows)?;
         self.rows.close(counts.records, counts.residues)?;
+        if self.resumed {
+            sweep::sweep(&self.partial, &self.layout, counts.records)?;
+        }
         let sealed = seal::seal(&self.partial, &self.layout, &counts, self.shard.is_some())?;
         let manifest = Manifest {
             format_version: FORMAT_VERSION,
@@ -174,78 +129,44 @@ impl OutputFolder {
             folders: sealed.folders,
         };
         // Something may have been put into the folder while the run was going.
-        check_targets(&self.dir, &self.layout, self.force)?;
-        let old = if self.force {
-            read_listed(&self.dir)?
-        } else {
-            Listed::default()
-        };
-        publish::publish(&self.dir, &self.partial, &manifest, &old)?;
+        let replaces = self.begun.begun().replaces;
+        check_targets(&self.dir, &self.layout, replaces)?;
+        if replaces {
+            read_listed(&self.dir)?;
+        }
+        publish::publish(&self.dir, &self.partial, &manifest, replaces)?;
+        self.lock.release();
         Ok(manifest)
     }
 }
 
-/// Takes the folder for this run until the file that comes back is dropped. On file systems that
-/// know no locks it is only opened.
-fn lock(dir: &Path) -> Result<File, OutputError> {
-    let folder = File::open(dir).map_err(|e| OutputError::io("opening", dir, e))?;
-    match folder.try_lock() {
-        Err(TryLockError::WouldBlock) => Err(OutputError::Busy {
-            dir: dir.to_path_buf(),
-        }),
-        Ok(()) | Err(TryLockError::Error(_)) => Ok(folder),
-    }
+/// What the threads of a run work with.
+#[derive(Debug)]
+pub struct Parts<'a> {
+    /// Where one thread enters records in input order.
+    pub ledger: &'a mut Ledger,
+    /// Where any thread writes rows.
+    pub rows: &'a RowWriter,
+    /// Where any thread enters a record whose rows are written.
+    pub journal: &'a Journal,
+    /// Which run this is.
+    pub begun: &'a BegunFile,
 }
 
-/// Refuses what stands where this run will put its files.
-fn check_targets(dir: &Path, layout: &Layout, force: bool) -> Result<(), OutputError> {
-    let folders = layout.residues_folders();
-    for name in layout.names() {
-        let path = dir.join(&name);
-        match kind(&path)? {
-            None => {}
-            Some(_) if !force => {
-                return Err(OutputError::Exists {
-                    dir: dir.to_path_buf(),
-                    found: name,
-                });
-            }
-            // A file is replaced by moving the new one over it, and so is a link; a folder cannot
-            // be, and only a real folder takes new files.
-            Some(kind) if kind.is_dir() != folders.contains(&name) => {
-                return Err(OutputError::InTheWay { path });
-            }
-            Some(_) => {}
-        }
-    }
-    Ok(())
-}
-
-/// The files of the finished run in `dir`, all of them names that a run gives.
-fn read_listed(dir: &Path) -> Result<Listed, OutputError> {
-    let foreign = |what: String| OutputError::ForeignManifest {
-        path: dir.join(RUN_JSON),
-        what,
-    };
-    let listed = Listed::read(dir).map_err(|e| foreign(e.to_string()))?;
-    let strange = listed
-        .files()
-        .find(|name| !is_file_name(name))
-        .or_else(|| listed.folders().find(|name| !is_folder_name(name)));
-    match strange {
-        Some(name) => Err(foreign(format!("it lists {name:?}, which no run writes"))),
-        None => Ok(listed),
-    }
-}
-
-fn kind(path: &Path) -> Result<Option<std::fs::FileType>, OutputError> {
-    disk::kind(path).map_err(|e| OutputError::io("reading", path, e))
+/// Makes the rows and then the journal of a run durable.
+///
+/// # Errors
+/// When the file system cannot keep them.
+pub fn sync_work(rows: &RowWriter, journal: &Journal) -> Result<(), OutputError> {
+    rows.sync()?;
+    journal.sync()
 }
 
 /// Copies rows from the first record with a sequence to every later one.
 fn copy_duplicates(partial: &Path, layout: &Layout, rows: &RowWriter) -> Result<(), OutputError> {
     let path = partial.join(DUPLICATES);
-    if kind(&path)?.is_none() {
+    let kind = disk::kind(&path).map_err(|e| OutputError::io("reading", &path, e))?;
+    if kind.is_none() {
         return Ok(());
     }
     let reading = |e| OutputError::io("reading", &path, e);

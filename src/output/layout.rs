@@ -126,6 +126,12 @@ impl Layout {
         format!("{:06}", row / FILES_PER_FOLDER)
     }
 
+    /// The rows whose files are in the sub-folder of this number.
+    pub(super) fn rows_of_folder(number: u64) -> Option<std::ops::Range<u64>> {
+        let first = number.checked_mul(FILES_PER_FOLDER)?;
+        Some(first..first.checked_add(FILES_PER_FOLDER)?)
+    }
+
     /// Bytes of one row of any matrix.
     pub fn row_bytes(&self) -> u64 {
         (self.dim as u64).saturating_mul(self.dtype.bytes())

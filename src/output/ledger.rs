@@ -7,8 +7,9 @@ use super::layout::{INDEX_TSV, Layout, Residues, SHARD_TSV, SKIPPED_TSV};
 use super::log::Log;
 use super::name::Names;
 use super::place::{Place, PlaceWriter};
-use super::seen::Seen;
+use super::seen::{Key, Seen};
 use super::shard;
+use super::trail::Trail;
 use std::path::{Path, PathBuf};
 
 /// Name of the list of duplicates in the working folder: pairs of rows.
@@ -24,6 +25,8 @@ pub struct Entered {
     /// Row of the first record with the same sequence. If there is one, nothing is to be computed
     /// or written: the rows are copied when the run is finished.
     pub duplicate_of: Option<u64>,
+    /// Digest of all records of the input up to this one.
+    pub input: Key,
 }
 
 /// Writes the index and finds duplicates. Everything that grows with the number of records is on
@@ -40,6 +43,7 @@ pub struct Ledger {
     /// Of a shard, where its records stand in the whole input.
     shard: Option<Log>,
     counts: Counts,
+    trail: Trail,
 }
 
 impl Ledger {
@@ -64,6 +68,7 @@ impl Ledger {
             names,
             shard: None,
             counts: Counts::default(),
+            trail: Trail::default(),
         })
     }
 
@@ -129,6 +134,7 @@ impl Ledger {
         Ok(Entered {
             place,
             duplicate_of,
+            input: self.trail.enter(entry),
         })
     }
 
@@ -147,6 +153,7 @@ impl Ledger {
             log.write(shard::skipped_line(skip.ordinal).as_bytes())?;
         }
         self.counts.skipped += 1;
+        self.trail.skip(skip);
         Ok(())
     }
 

@@ -109,7 +109,7 @@ impl Manifest {
         struct Version {
             format_version: u32,
         }
-        let Some(bytes) = read_bytes(dir)? else {
+        let Some(bytes) = read_bytes(&dir.join(RUN_JSON))? else {
             return Ok(None);
         };
         let malformed = |e: serde_json::Error| ManifestError::Malformed(e.to_string());
@@ -154,7 +154,12 @@ impl Listed {
 
     /// Reads the names in the `run.json` of a folder; no names if there is none.
     pub(super) fn read(dir: &Path) -> Result<Self, ManifestError> {
-        match read_bytes(dir)? {
+        Self::read_file(&dir.join(RUN_JSON))
+    }
+
+    /// The same for a `run.json` under another name.
+    pub(super) fn read_file(path: &Path) -> Result<Self, ManifestError> {
+        match read_bytes(path)? {
             None => Ok(Self::default()),
             Some(bytes) => {
                 serde_json::from_slice(&bytes).map_err(|e| ManifestError::Malformed(e.to_string()))
@@ -173,8 +178,8 @@ impl Listed {
     }
 }
 
-fn read_bytes(dir: &Path) -> Result<Option<Vec<u8>>, ManifestError> {
-    let file = match disk::open_regular(&dir.join(RUN_JSON)) {
+fn read_bytes(path: &Path) -> Result<Option<Vec<u8>>, ManifestError> {
+    let file = match disk::open_regular(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         result => result.map_err(ManifestError::Io)?,
     };

@@ -4,6 +4,8 @@ use super::disk;
 use super::error::OutputError;
 use super::layout::OutDtype;
 use super::npy;
+use super::proof::Written;
+use crc32fast::Hasher;
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
@@ -31,22 +33,46 @@ impl Matrix {
         self.write_bytes_at(0, &npy::header(dtype, rows, dim as u64))
     }
 
-    /// Writes values one after the other from byte `start`.
+    /// Writes values one after the other from byte `start`; the checksum of their bytes comes back.
     pub(super) fn write_at(
         &self,
         start: u64,
         values: &[f32],
         dtype: OutDtype,
-    ) -> Result<(), OutputError> {
+    ) -> Result<Written, OutputError> {
+        let mut hasher = Hasher::new();
         let mut at = start;
         let mut bytes = Vec::with_capacity(values.len().min(CHUNK) * 4);
         for chunk in values.chunks(CHUNK) {
             bytes.clear();
             npy::encode(chunk, dtype, &mut bytes);
+            hasher.update(&bytes);
             self.write_bytes_at(at, &bytes)?;
             at += bytes.len() as u64;
         }
-        Ok(())
+        Ok(Written(hasher.finalize()))
+    }
+
+    /// The checksum of `bytes` bytes from byte `start`, or `None` if the file ends before.
+    pub(super) fn checksum_at(
+        &self,
+        start: u64,
+        bytes: u64,
+    ) -> Result<Option<Written>, OutputError> {
+        let mut hasher = Hasher::new();
+        let mut buffer = vec![0; usize::try_from(bytes).unwrap_or(CHUNK).min(CHUNK)];
+        let mut done = 0;
+        while done < bytes {
+            let count = usize::try_from(bytes - done).unwrap_or(CHUNK).min(CHUNK);
+            let (part, _) = buffer.split_at_mut(count);
+            match self.file.read_exact_at(part, start.saturating_add(done)) {
+                Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
+                result => result.map_err(|e| OutputError::io("reading", &self.path, e))?,
+            }
+            hasher.update(part);
+            done += count as u64;
+        }
+        Ok(Some(Written(hasher.finalize())))
     }
 
     fn write_bytes_at(&self, at: u64, bytes: &[u8]) -> Result<(), OutputError> {

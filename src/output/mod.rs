@@ -1,11 +1,37 @@
 //! The output folder: which file and which row every value goes to, and when it counts as done.
 //!
-//! [`OutputFolder::create`] checks that nothing of value is in the way and opens a working folder,
-//! `DIR/.partial/`. One thread enters the records in input order into the [`Ledger`], which answers
-//! with the [`Place`] of each; any threads then write rows through the [`RowWriter`], in whatever
-//! order batches finish. [`OutputFolder::finish`] copies the rows of repeated sequences, takes the
-//! checksum of every file, moves the files to their place and writes `run.json` last: a folder with
-//! a `run.json` is complete, and one without it is not.
+//! [`Target::examine`] checks that nothing of value is in the way, and [`Target::begin`] opens a
+//! working folder, `DIR/.partial/`. One thread enters the records in input order into the
+//! [`Ledger`], which answers with the [`Place`] of each; any threads then write rows through the
+//! [`RowWriter`], in whatever order batches finish, and enter the record in the [`Journal`].
+//! [`OutputFolder::finish`] copies the rows of repeated sequences, takes the checksum of every file,
+//! moves the files to their place and writes `run.json` last: a folder with a `run.json` is
+//! complete, and one without it is not.
+//!
+//! # A run that did not finish
+//!
+//! [`Target::resume`] goes on with it. The records are entered again from the first, which gives
+//! index and places anew, and nothing is trusted that does not prove itself: the journal has 24
+//! bytes for each row, with a digest of the input up to its record, a checksum of the bytes of its
+//! rows, and a checksum of its own. A record is done if its slot is whole and
+//! [`RowWriter::holds`] finds those very bytes in the files; otherwise it is computed again. So
+//! neither the order in which a dying machine kept its pages nor what somebody did to the files
+//! since can end in a wrong row. A slot whose digest is of another input ends the run, as does
+//! another checkpoint or option: `begun.json` says what the run was begun with.
+//!
+//! The rename of `run.json` within the working folder seals the run. From then on all that is left
+//! is to move its files, and each step of that can be done again after a crash.
+//!
+//! What the working folder holds besides:
+//!
+//! | | |
+//! |---|---|
+//! | `lock` | locked as long as a run writes |
+//! | `begun.json` | [`Begun`] |
+//! | `journal` | see [`Done`] |
+//! | `places`, `duplicates`, `*.seen` | made anew whenever the run is gone on with |
+//!
+//! # A run that did
 //!
 //! What a folder holds:
 //!
@@ -52,6 +78,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod begun;
 mod checksum;
 mod counts;
 mod disk;
@@ -61,8 +88,10 @@ mod folder;
 mod index;
 mod index_scan;
 mod inspect;
+mod journal;
 mod layout;
 mod ledger;
+mod lock;
 mod log;
 mod manifest;
 mod matrix;
@@ -70,21 +99,27 @@ mod merge;
 mod name;
 mod npy;
 mod place;
+mod proof;
 mod publish;
 mod report;
 mod rows;
 mod seal;
 mod seen;
 mod shard;
+mod sweep;
+mod target;
+mod trail;
 
+pub use begun::{Begun, BegunFile, Fact, Needed, differences};
 pub use counts::Counts;
 pub(crate) use disk::free_bytes;
 pub use error::OutputError;
 pub(crate) use escape::hex;
 pub use escape::{escape, unescape};
-pub use folder::OutputFolder;
+pub use folder::{OutputFolder, Parts, sync_work};
 pub use index::{Entry, Skip};
 pub use inspect::inspect;
+pub use journal::{Done, Journal, SLOT_BYTES, read_journal};
 pub use layout::{
     INDEX_TSV, Layout, OutDtype, PARTIAL, Pool, RUN_JSON, Residues, SHARD_TSV, SKIPPED_TSV,
 };
@@ -93,7 +128,9 @@ pub use manifest::{FORMAT_VERSION, FileEntry, FolderEntry, Manifest, ManifestErr
 pub use merge::{MergeError, Shards, merge};
 pub use npy::{HEADER_BYTES, header, parse_header};
 pub use place::Place;
+pub use proof::{Proof, Written};
 pub use report::{Problem, Report};
 pub use rows::RowWriter;
 pub use seen::{Key, Seen, key};
 pub use shard::ShardEntry;
+pub use target::{Existing, State, Target};

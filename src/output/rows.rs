@@ -6,7 +6,10 @@ use super::layout::{Layout, Pool, Residues};
 use super::matrix::{Matrix, link, make_file};
 use super::npy::{self, HEADER_BYTES};
 use super::place::Place;
+use super::proof::{Proof, Written};
+use std::fs::File;
 use std::io::{self, Read};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 /// The matrices of a run. All methods take `&self`: writes go to separate bytes.
@@ -18,6 +21,8 @@ pub struct RowWriter {
     pooled: Vec<Matrix>,
     /// Layer by layer; empty unless residues are packed.
     residues: Vec<Matrix>,
+    /// Whether an earlier run may have left something in the files.
+    resumed: bool,
 }
 
 /// The record whose values are checked and written, for messages.
@@ -33,9 +38,33 @@ impl RowWriter {
             let path = partial.join(folder);
             std::fs::create_dir(&path).map_err(|e| OutputError::io("making", &path, e))?;
         }
+        Self::with(partial, layout, false, |path| {
+            disk::create_new(path).map_err(|e| OutputError::io("making", path, e))
+        })
+    }
+
+    /// Opens the files of an interrupted run; those that are missing are made.
+    pub(super) fn open(partial: &Path, layout: &Layout) -> Result<Self, OutputError> {
+        for folder in layout.residues_folders() {
+            real_folders(&partial.join(folder))?;
+        }
+        Self::with(partial, layout, true, |path| {
+            let file =
+                disk::open_or_create(path).map_err(|e| OutputError::io("opening", path, e))?;
+            disk::forget_pages(&file);
+            Ok(file)
+        })
+    }
+
+    fn with(
+        partial: &Path,
+        layout: &Layout,
+        resumed: bool,
+        open: impl Fn(&Path) -> Result<File, OutputError>,
+    ) -> Result<Self, OutputError> {
         let open = |name: String| {
             let path = partial.join(&name);
-            let file = disk::create_new(&path).map_err(|e| OutputError::io("making", &path, e))?;
+            let file = open(&path)?;
             Ok(Matrix { name, path, file })
         };
         Ok(Self {
@@ -51,6 +80,7 @@ impl RowWriter {
                 .into_iter()
                 .map(open)
                 .collect::<Result<_, _>>()?,
+            resumed,
         })
     }
 
@@ -67,7 +97,7 @@ impl RowWriter {
         pool: Pool,
         row: u64,
         values: &[f32],
-    ) -> Result<(), OutputError> {
+    ) -> Result<Written, OutputError> {
         let matrix = self.pooled_matrix(layer, pool)?;
         self.check(
             &Record {
@@ -82,7 +112,8 @@ impl RowWriter {
     }
 
     /// Writes all residue rows of one record, `[length, dim]`, for one layer: into their place of
-    /// the packed matrix or into the record's own file. Does nothing if the layout keeps none.
+    /// the packed matrix or into the record's own file; the checksum of their bytes comes back, or
+    /// `None` if the layout keeps none.
     ///
     /// # Errors
     /// As [`Self::write_pooled`].
@@ -91,9 +122,9 @@ impl RowWriter {
         layer: usize,
         place: &Place,
         values: &[f32],
-    ) -> Result<(), OutputError> {
+    ) -> Result<Option<Written>, OutputError> {
         match self.layout.residues {
-            Residues::None => Ok(()),
+            Residues::None => Ok(None),
             Residues::Packed => {
                 let matrix = self.residues.get(layer).ok_or_else(|| no_layer(layer))?;
                 let record = Record {
@@ -102,11 +133,8 @@ impl RowWriter {
                     per_residue: true,
                 };
                 self.check(&record, place.length, values)?;
-                matrix.write_at(
-                    self.row_at(matrix, place.residue_offset, place.row)?,
-                    values,
-                    self.layout.dtype,
-                )
+                let start = self.row_at(matrix, place.residue_offset, place.row)?;
+                matrix.write_at(start, values, self.layout.dtype).map(Some)
             }
             Residues::Files => {
                 let path = self.record_file(layer, place)?;
@@ -127,7 +155,8 @@ impl RowWriter {
                     path,
                 };
                 matrix.write_header(self.layout.dtype, place.length, self.layout.dim)?;
-                matrix.write_at(HEADER_BYTES as u64, values, self.layout.dtype)
+                let start = HEADER_BYTES as u64;
+                matrix.write_at(start, values, self.layout.dtype).map(Some)
             }
         }
     }
@@ -181,6 +210,83 @@ impl RowWriter {
         link(source, &target)
     }
 
+    /// Whether the rows of a record are, byte for byte, those that were written when it was entered
+    /// in the journal with the checksum `rows`.
+    ///
+    /// # Errors
+    /// When a file cannot be read; one that is missing or short does not hold them.
+    pub fn holds(&self, place: &Place, rows: u32) -> Result<bool, OutputError> {
+        let row_bytes = self.layout.row_bytes();
+        let residue_bytes = row_bytes.saturating_mul(place.length);
+        let mut proof = Proof::default();
+        for layer in 0..self.layout.layers.len() {
+            for &pool in &self.layout.pools {
+                let matrix = self.pooled_matrix(layer, pool)?;
+                let start = self.row_at(matrix, place.row, place.row)?;
+                match matrix.checksum_at(start, row_bytes)? {
+                    Some(written) => proof.add(written),
+                    None => return Ok(false),
+                }
+            }
+            let written = match self.layout.residues {
+                Residues::None => continue,
+                Residues::Packed => {
+                    let matrix = self.residues.get(layer).ok_or_else(|| no_layer(layer))?;
+                    let start = self.row_at(matrix, place.residue_offset, place.row)?;
+                    matrix.checksum_at(start, residue_bytes)?
+                }
+                Residues::Files => self.file_checksum(layer, place, residue_bytes)?,
+            };
+            match written {
+                Some(written) => proof.add(written),
+                None => return Ok(false),
+            }
+        }
+        Ok(proof.value() == rows)
+    }
+
+    /// The checksum of the rows in a record's own file, or `None` unless it is whole.
+    fn file_checksum(
+        &self,
+        layer: usize,
+        place: &Place,
+        bytes: u64,
+    ) -> Result<Option<Written>, OutputError> {
+        let path = self.partial.join(self.record_file(layer, place)?);
+        let kind = disk::kind(&path).map_err(|e| OutputError::io("reading", &path, e))?;
+        if !kind.is_some_and(|kind| kind.is_file()) {
+            return Ok(None);
+        }
+        let file = disk::open_regular(&path).map_err(|e| OutputError::io("opening", &path, e))?;
+        let reading = |e| OutputError::io("reading", &path, e);
+        let length = file.metadata().map_err(reading)?.len();
+        if length != (HEADER_BYTES as u64).saturating_add(bytes) {
+            return Ok(None);
+        }
+        disk::forget_pages(&file);
+        let mut header = [0; HEADER_BYTES];
+        file.read_exact_at(&mut header, 0).map_err(reading)?;
+        if header != npy::header(self.layout.dtype, place.length, self.layout.dim as u64) {
+            return Ok(None);
+        }
+        let name = String::new();
+        let matrix = Matrix { name, path, file };
+        matrix.checksum_at(HEADER_BYTES as u64, bytes)
+    }
+
+    /// Makes everything written so far durable.
+    pub(super) fn sync(&self) -> Result<(), OutputError> {
+        if !self.layout.residues_folders().is_empty() {
+            return disk::sync_tree(&self.partial)
+                .map_err(|e| OutputError::io("syncing", &self.partial, e));
+        }
+        for matrix in self.pooled.iter().chain(&self.residues) {
+            let synced = matrix.file.sync_data();
+            synced.map_err(|e| OutputError::io("syncing", &matrix.path, e))?;
+        }
+        Ok(())
+    }
+
     /// Copies every row of one record to the place of another with the same sequence.
     pub(super) fn copy_record(&self, from: &Place, to: &Place) -> Result<(), OutputError> {
         let row_bytes = self.layout.row_bytes();
@@ -221,6 +327,12 @@ impl RowWriter {
                 .metadata()
                 .map_err(|e| OutputError::io("reading", &matrix.path, e))?
                 .len();
+            if self.resumed && found > expected {
+                // Rows of records that the interrupted run met and this one did not.
+                let cut = matrix.file.set_len(expected);
+                cut.map_err(|e| OutputError::io("shortening", &matrix.path, e))?;
+                continue;
+            }
             if found != expected {
                 return Err(OutputError::Incomplete {
                     file: matrix.name.clone(),
@@ -305,6 +417,25 @@ impl RowWriter {
             }
         })
     }
+}
+
+/// Checks that a folder of per-record files and its sub-folders are folders and no links; makes the
+/// first if it is missing.
+fn real_folders(path: &Path) -> Result<(), OutputError> {
+    let reading = |e| OutputError::io("reading", path, e);
+    let in_the_way = |path: PathBuf| Err(OutputError::InTheWay { path });
+    match disk::kind(path).map_err(reading)? {
+        None => return std::fs::create_dir(path).map_err(|e| OutputError::io("making", path, e)),
+        Some(kind) if !kind.is_dir() => return in_the_way(path.to_path_buf()),
+        Some(_) => {}
+    }
+    for entry in std::fs::read_dir(path).map_err(reading)? {
+        let entry = entry.map_err(reading)?;
+        if !entry.file_type().map_err(reading)?.is_dir() {
+            return in_the_way(entry.path());
+        }
+    }
+    Ok(())
 }
 
 fn no_layer(layer: usize) -> OutputError {

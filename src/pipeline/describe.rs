@@ -4,12 +4,15 @@
 use super::job::{Job, OnInvalid};
 use super::plan::Plan;
 use super::records::Source;
+use super::stop::Stop;
 use crate::checkpoint::{Checkpoint, InvFreqSource, Positions};
-use crate::hub::sha256_file;
+use crate::hub::sha256_read;
 use crate::output::hex;
 use crate::tokenizer::UnknownPolicy;
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 /// The part `asked`.
@@ -108,11 +111,15 @@ pub struct FileDigest {
 /// Reads the checkpoint's files once more for their digests.
 ///
 /// # Errors
-/// A file that cannot be read.
-pub fn digests(files: &[PathBuf]) -> Result<Vec<FileDigest>> {
+/// A file that cannot be read, or a request to stop.
+pub fn digests(files: &[PathBuf], stop: &Stop) -> Result<Vec<FileDigest>> {
     let digest = |path: &PathBuf| {
+        let open = |path| {
+            let file = File::open(path)?;
+            sha256_read(&mut Heeding { file, stop })
+        };
         let (sha256, bytes) =
-            sha256_file(path).with_context(|| format!("{}: cannot be read", path.display()))?;
+            open(path).with_context(|| format!("{}: cannot be read", path.display()))?;
         let name = path.file_name().unwrap_or(Path::new("").as_os_str());
         Ok(FileDigest {
             name: name.to_string_lossy().into_owned(),
@@ -121,4 +128,19 @@ pub fn digests(files: &[PathBuf]) -> Result<Vec<FileDigest>> {
         })
     };
     files.iter().map(digest).collect()
+}
+
+/// A file that ends with an error once the run is asked to stop.
+struct Heeding<'a> {
+    file: File,
+    stop: &'a Stop,
+}
+
+impl Read for Heeding<'_> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        if self.stop.is_asked() {
+            return Err(io::Error::other("asked to stop"));
+        }
+        self.file.read(into)
+    }
 }

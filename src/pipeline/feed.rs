@@ -1,11 +1,11 @@
 //! The reading side of a run: gives every record its place and forms batches.
 
+use super::earlier::Earlier;
 use super::records::{Next, Records};
 use super::work::Item;
 use crate::batching;
 use crate::output::{Entry, Ledger, Skip, key};
-use anyhow::Result;
-use std::sync::atomic::{AtomicBool, Ordering};
+use anyhow::{Context, Result};
 use std::sync::mpsc::SyncSender;
 
 /// Records that wait to be batched, at most: sorting by length needs some to choose from.
@@ -36,26 +36,44 @@ impl Batching {
     }
 }
 
-/// Reads every record, enters it into the ledger and sends batches to the workers.
+/// Where records go.
+pub struct Feed<'a> {
+    /// Gives each its place.
+    pub ledger: &'a mut Ledger,
+    /// Says which ones an interrupted run has done, if it is gone on with.
+    pub done: Earlier<'a>,
+    /// How batches are formed.
+    pub batching: Batching,
+    /// Where they go.
+    pub send: SyncSender<Vec<Item>>,
+    /// Whether to go on.
+    pub go_on: &'a dyn Fn() -> bool,
+    /// Told of records and residues that need no work.
+    pub advance: &'a dyn Fn(u64, u64),
+}
+
+/// Reads every record, enters it into the ledger and sends batches to the workers. The number of
+/// records that an interrupted run has done comes back.
 ///
 /// Returns early, and well, when the workers have stopped: their error is the one that counts.
 ///
 /// # Errors
-/// An input that cannot be read, an unfit record that is not to be skipped, or an index that
-/// cannot be written.
-pub fn feed(
-    records: &mut Records<'_>,
-    ledger: &mut Ledger,
-    batching: Batching,
-    send: &SyncSender<Vec<Item>>,
-    stop: &AtomicBool,
-    advance: &dyn Fn(u64, u64),
-) -> Result<()> {
+/// An input that cannot be read or is not that of the interrupted run, an unfit record that is not
+/// to be skipped, or an index that cannot be written.
+pub fn feed(records: &mut Records<'_>, feed: Feed<'_>) -> Result<u64> {
+    let Feed {
+        ledger,
+        mut done,
+        batching,
+        send,
+        go_on,
+        advance,
+    } = feed;
     let mut waiting: Vec<Item> = Vec::new();
     let mut tokens = 0;
     loop {
-        if stop.load(Ordering::Relaxed) {
-            return Ok(());
+        if !go_on() {
+            return Ok(done.kept());
         }
         let prepared = match records.next()? {
             Next::End => break,
@@ -89,7 +107,8 @@ pub fn feed(
             masks: prepared.masks,
             stop: prepared.stop,
         })?;
-        if entered.duplicate_of.is_some() {
+        let is_new = entered.duplicate_of.is_none();
+        if !is_new || done.has(&entered).with_context(|| records.shown())? {
             advance(1, prepared.residues() as u64);
             continue;
         }
@@ -99,16 +118,18 @@ pub fn feed(
             id: record.id.clone(),
             tokens: prepared.tokens,
             windows: prepared.windows,
+            input: entered.input,
         });
         if tokens >= batching.waiting_tokens() || waiting.len() >= WAITING {
-            if !send_batches(&mut waiting, batching, batching.max_tokens, send) {
-                return Ok(());
+            if !send_batches(&mut waiting, batching, batching.max_tokens, &send) {
+                return Ok(done.kept());
             }
             tokens = 0;
         }
     }
-    send_batches(&mut waiting, batching, batching.budget(tokens), send);
-    Ok(())
+    done.end(ledger.counts().records)?;
+    send_batches(&mut waiting, batching, batching.budget(tokens), &send);
+    Ok(done.kept())
 }
 
 /// Batches what waits; false when nobody receives any more.

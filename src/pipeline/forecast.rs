@@ -90,12 +90,12 @@ impl fmt::Display for Forecast {
     }
 }
 
-/// Refuses a run whose files would not fit on the disk.
+/// Refuses a run whose files would not fit on the disk; `held` bytes of them are there already.
 ///
 /// # Errors
 /// Less room than the matrices take.
-pub(super) fn check_space(job: &Job, plan: &Plan, scan: &Scan) -> Result<()> {
-    let wanted = disk(plan, scan, job.shard.is_some());
+pub(super) fn check_space(job: &Job, plan: &Plan, scan: &Scan, held: u64) -> Result<()> {
+    let wanted = disk(plan, scan, job.shard.is_some()).saturating_sub(held);
     if let Some(free) = free_bytes(&job.out)
         && free < wanted
     {

@@ -3,7 +3,7 @@
 use super::shard::Shard;
 use crate::device::{DeviceChoice, Dtype};
 use crate::ops::CpuPath;
-use crate::output::{OutDtype, Pool, Residues};
+use crate::output::{Existing, OutDtype, Pool, Residues};
 use crate::tokenizer::UnknownPolicy;
 use std::fmt;
 use std::path::PathBuf;
@@ -100,6 +100,6 @@ pub struct Job {
     pub on_invalid: OnInvalid,
     /// The part of the input to embed; None for all of it.
     pub shard: Option<Shard>,
-    /// Replace an existing output.
-    pub force: bool,
+    /// What happens to an output that is there.
+    pub existing: Existing,
 }

@@ -2,33 +2,48 @@
 //!
 //! One thread reads records, gives each its place in the output and forms batches; worker
 //! threads embed batches and write rows by position, in whatever order they finish. Between
-//! them stands a bounded channel: memory does not grow with the number of records.
+//! them stands a bounded channel: memory does not grow with the number of records. Another thread
+//! makes the work durable now and then.
+//!
+//! A run that died or was asked to [`Stop`] is gone on with by reading the input again: every
+//! record gets its place anew, and those that the journal proves to be done are not embedded again.
 
 mod describe;
+mod earlier;
+mod facts;
 mod feed;
 mod forecast;
 mod job;
+mod keep;
 mod pace;
 mod plan;
 mod prepare;
 mod records;
 mod reporter;
+mod resume;
 mod room;
 mod scan;
 mod shard;
+mod stop;
 mod work;
 
 pub use forecast::Forecast;
 pub use job::{Job, Long, Model, OnInvalid, USUAL_LIMIT};
 pub use reporter::{Level, Reporter, Silent, Totals};
 pub use shard::Shard;
+pub use stop::{Stop, Stopped};
 
 use crate::checkpoint::{Checkpoint, InvFreqSource};
 use crate::embedder::{Embedder, EmbedderOptions};
 use crate::memory;
-use crate::output::{Counts, OutputFolder, Residues, ShardEntry};
+use crate::output::{
+    Begun, Counts, OutputFolder, Parts, Residues, ShardEntry, State, Target, sync_work,
+};
 use anyhow::{Result, anyhow, bail};
-use feed::{Batching, feed};
+use describe::FileDigest;
+use earlier::Earlier;
+use feed::{Batching, Feed, feed};
+use keep::keep;
 use plan::Plan;
 use records::{Records, Source};
 use room::{Bytes, Gate};
@@ -36,8 +51,9 @@ use scan::Scan;
 use shard::Share;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::sync_channel;
+use std::sync::mpsc::{channel, sync_channel};
 use std::sync::{Arc, Mutex};
+use std::thread::ScopedJoinHandle;
 use std::time::Instant;
 use work::Workers;
 
@@ -50,23 +66,38 @@ pub struct Outcome {
     pub skipped: u64,
 }
 
-/// Carries a job out.
+/// Carries a job out, unless `stop` asks to put it away half done.
 ///
 /// # Errors
 /// Everything that keeps the output folder from being complete; nothing finished is touched.
-pub fn run(job: &Job, reporter: &dyn Reporter) -> Result<Outcome> {
+/// [`Stopped`] when the run was asked to stop.
+pub fn run(job: &Job, reporter: &dyn Reporter, stop: &Stop) -> Result<Outcome> {
     let checkpoint = Checkpoint::open(&job.model.path)?;
     let plan = Plan::new(job, &checkpoint)?;
-    OutputFolder::check(&job.out, &plan.layout, job.force)?;
+    let target = Target::examine(&job.out, &plan.layout, job.existing)?;
+    if let State::Sealed(_) | State::Complete(_) = target.state() {
+        return resume::complete(job, &plan, &checkpoint, target, reporter);
+    }
     let part = part(job, &plan)?;
     let scan = check_inputs(job, &plan, part.as_ref(), reporter)?;
+    let needed = facts::needed(checkpoint.files())?;
+    let known = scan.as_ref().map_or(&[][..], |scan| &scan.sources);
+    let facts = resume::facts_now(job, &plan, &checkpoint, known);
+    let is_begun = match target.state() {
+        State::Begun(before) => {
+            resume::check_begun(job, &checkpoint, before, &facts, &needed)?;
+            true
+        }
+        _ => false,
+    };
     if let Some(scan) = &scan {
-        forecast::check_space(job, &plan, scan)?;
+        forecast::check_space(job, &plan, scan, target.held_bytes())?;
         warn_of_memory(job, &plan, scan, reporter);
     }
 
     let started = Instant::now();
-    let embedder = load(job, &plan, &checkpoint)?;
+    let mut embedder = load(job, &plan, &checkpoint)?;
+    embedder.heed(stop.flag());
     reporter.message(
         Level::Info,
         &format!(
@@ -91,7 +122,32 @@ pub fn run(job: &Job, reporter: &dyn Reporter) -> Result<Outcome> {
         );
     }
 
-    let mut folder = OutputFolder::create(&job.out, plan.layout.clone(), job.force)?;
+    stop.set_has_work(true);
+    let mut folder = match is_begun {
+        true => target.resume()?,
+        false => target.begin(Begun::new(facts, needed))?,
+    };
+    if is_begun {
+        let count = folder.parts().journal.count()?;
+        reporter.message(
+            Level::Info,
+            &format!(
+                "{}: going on with an interrupted run, which says that {count} distinct sequences \
+                 are done",
+                job.out.display()
+            ),
+        );
+    }
+    if !folder.is_locked() {
+        reporter.message(
+            Level::Warning,
+            &format!(
+                "{}: the file system knows no locks, so nothing keeps another run from writing \
+                 into this folder at the same time: see to it that none does",
+                job.out.display()
+            ),
+        );
+    }
     reporter.start(Totals {
         records: scan.as_ref().map(|s| s.records),
         residues: scan.as_ref().map(|s| s.residues),
@@ -99,17 +155,30 @@ pub fn run(job: &Job, reporter: &dyn Reporter) -> Result<Outcome> {
     if let Some(part) = &part {
         folder.set_shard(part.entry)?;
     }
-    let embedded = embed_all(
+    let ready = Ready {
         job,
-        &plan,
-        &checkpoint,
-        &embedder,
-        part.as_ref(),
-        &mut folder,
+        plan: &plan,
+        checkpoint: &checkpoint,
+        embedder: &embedder,
+        share: part.map(|part| part.share),
         reporter,
-    );
+        stop,
+    };
+    let embedded = embed_all(ready, &mut folder);
     reporter.finish();
-    let (sources, digests) = embedded?;
+    // What is done is put away however the work ended; from here on the process may end at once.
+    let Parts { rows, journal, .. } = folder.parts();
+    let synced = sync_work(rows, journal);
+    stop.set_has_work(false);
+    let embedded = embedded?;
+    synced?;
+    let (sources, digests, kept) = match embedded {
+        Some(embedded) if !stop.is_asked() => embedded,
+        _ => bail!(Stopped {
+            signal: stop.signal(),
+            out: job.out.display().to_string(),
+        }),
+    };
     if let Some(scan) = &scan {
         check_unchanged(&scan.sources, &sources)?;
     }
@@ -127,6 +196,15 @@ pub fn run(job: &Job, reporter: &dyn Reporter) -> Result<Outcome> {
             &sources,
         ),
     )?;
+    if is_begun {
+        reporter.message(
+            Level::Info,
+            &format!(
+                "{kept} of {} distinct sequences were found done, the others were embedded now",
+                manifest.counts.unique_sequences
+            ),
+        );
+    }
     report(&manifest.counts, job, reporter);
     Ok(Outcome {
         records: manifest.counts.records,
@@ -141,7 +219,7 @@ pub fn run(job: &Job, reporter: &dyn Reporter) -> Result<Outcome> {
 pub fn dry_run(job: &Job, reporter: &dyn Reporter) -> Result<Forecast> {
     let checkpoint = Checkpoint::open(&job.model.path)?;
     let plan = Plan::new(job, &checkpoint)?;
-    OutputFolder::check(&job.out, &plan.layout, job.force)?;
+    Target::examine(&job.out, &plan.layout, job.existing)?;
     let part = part(job, &plan)?;
     let scan = scan_part(job, &plan, part.as_ref())?;
     if scan.sources.iter().all(|s| s.records == 0) {
@@ -273,34 +351,53 @@ fn load(job: &Job, plan: &Plan, checkpoint: &Checkpoint) -> Result<Embedder> {
     Ok(Embedder::load(checkpoint, options)?)
 }
 
-/// Streams all records through the workers; the inputs and the checkpoint's digests come back.
-fn embed_all(
-    job: &Job,
-    plan: &Plan,
-    checkpoint: &Checkpoint,
-    embedder: &Embedder,
-    part: Option<&Part>,
-    folder: &mut OutputFolder,
-    reporter: &dyn Reporter,
-) -> Result<(Vec<Source>, Vec<describe::FileDigest>)> {
-    let (ledger, rows) = folder.split();
+/// The inputs, the checkpoint's digests and the number of records that were done before.
+type Embedded = (Vec<Source>, Vec<FileDigest>, u64);
+
+/// A run with everything it needs to embed.
+struct Ready<'a> {
+    job: &'a Job,
+    plan: &'a Plan,
+    checkpoint: &'a Checkpoint,
+    embedder: &'a Embedder,
+    /// The records of a shard; None for all of them.
+    share: Option<Share>,
+    reporter: &'a dyn Reporter,
+    stop: &'a Stop,
+}
+
+/// Streams all records through the workers; nothing comes back when the run was asked to stop.
+fn embed_all(ready: Ready<'_>, folder: &mut OutputFolder) -> Result<Option<Embedded>> {
+    let Ready {
+        job,
+        plan,
+        checkpoint,
+        embedder,
+        share,
+        reporter,
+        stop,
+    } = ready;
+    let Parts {
+        ledger,
+        rows,
+        journal,
+        begun,
+    } = folder.parts();
     let (send, receive) = sync_channel(job.threads.max(1));
     // Owned by the workers alone: when the last of them stops, sending fails instead of waiting.
     let receive = Arc::new(Mutex::new(receive));
-    let stop = AtomicBool::new(false);
+    let failed = AtomicBool::new(false);
+    let fail = || failed.store(true, Ordering::Relaxed);
     let workers = Workers {
         embedder,
         pools: &plan.layout.pools,
         rows,
+        journal,
         reporter,
-        stop: &stop,
+        failed: &failed,
+        stop,
         gate: &Gate::new(plan.policy.room),
         cost: plan.cost,
-    };
-    let batching = Batching {
-        max_tokens: plan.max_tokens,
-        one_each: job.deterministic,
-        threads: job.threads,
     };
     std::thread::scope(|scope| {
         let threads: Vec<_> = (0..job.threads.max(1))
@@ -310,44 +407,84 @@ fn embed_all(
             })
             .collect();
         drop(receive);
-        let digests = scope.spawn(|| describe::digests(checkpoint.files()));
-        let mut records = Records::new(
-            &job.inputs,
-            plan.policy,
-            job.on_invalid,
-            part.map(|part| part.share.clone()),
-        );
-        let fed = feed(&mut records, ledger, batching, &send, &stop, &|r, n| {
-            reporter.advance(r, n);
+        let digests = scope.spawn(|| -> Result<Vec<FileDigest>> {
+            let digests = describe::digests(checkpoint.files(), stop)?;
+            begun.know(facts::with_digests(&begun.begun().needed, &digests)?)?;
+            Ok(digests)
         });
+        let (over, listen) = channel();
+        let keeper = scope.spawn(move || {
+            let kept = keep(rows, journal, stop, &listen);
+            if kept.is_err() {
+                fail();
+            }
+            kept
+        });
+        let mut records =
+            Records::new(&job.inputs, plan.policy, job.on_invalid, share).until(stop.flag());
+        let fed = feed(
+            &mut records,
+            Feed {
+                ledger,
+                done: Earlier::new(journal, rows),
+                batching: Batching {
+                    max_tokens: plan.max_tokens,
+                    one_each: job.deterministic,
+                    threads: job.threads,
+                },
+                send,
+                go_on: &|| !failed.load(Ordering::Relaxed) && !stop.is_asked(),
+                advance: &|r, n| reporter.advance(r, n),
+            },
+        );
         if fed.is_err() {
-            stop.store(true, Ordering::Relaxed);
+            fail();
         }
-        drop(send);
-        let mut failed = None;
+        let mut error = None;
         for thread in threads {
-            let result = thread
-                .join()
-                .unwrap_or_else(|_| Err(anyhow!("a worker thread stopped: this is a defect")));
-            failed = failed.or(result.err());
+            error = error.or(joined(thread, "a worker").err());
         }
-        let digests = digests
-            .join()
-            .unwrap_or_else(|_| Err(anyhow!("the checksum thread stopped: this is a defect")));
+        drop(over);
+        match joined(keeper, "the syncing") {
+            Ok(syncs) => reporter.message(
+                Level::Detail,
+                &format!(
+                    "work was synced {} times while it went on, in {:.3} s",
+                    syncs.count,
+                    syncs.time.as_secs_f64()
+                ),
+            ),
+            Err(failed) => error = error.or(Some(failed)),
+        }
+        let digests = joined(digests, "the checksum");
         // A worker's failure is the cause when both sides stopped.
-        if let Some(error) = failed {
+        if let Some(error) = error {
             return Err(error);
         }
-        fed?;
-        Ok((records.into_sources(), digests?))
+        if stop.is_asked() {
+            return Ok(None);
+        }
+        let kept = fed?;
+        Ok(Some((records.into_sources(), digests?, kept)))
     })
     .map_err(|cause| {
         anyhow!(
-            "{cause:#}. Nothing in {} looks finished; run again with --force once the cause is \
-             gone",
+            "{cause:#}. Nothing in {} looks finished, and what is done is kept; run again with \
+             --resume once the cause is gone",
             job.out.display()
         )
     })
+}
+
+/// The result of a thread.
+fn joined<T, E: Into<anyhow::Error>>(
+    thread: ScopedJoinHandle<'_, Result<T, E>>,
+    what: &str,
+) -> Result<T> {
+    match thread.join() {
+        Ok(result) => result.map_err(Into::into),
+        Err(_) => bail!("{what} thread stopped: this is a defect"),
+    }
 }
 
 /// Files that were scanned must still be what they were.

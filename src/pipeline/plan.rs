@@ -37,7 +37,7 @@ impl Plan {
     /// cannot be had, or nothing to write.
     pub fn new(job: &Job, checkpoint: &Checkpoint) -> Result<Plan> {
         let config = checkpoint.config();
-        let device = Device::resolve(job.device, job.cpu_path)?;
+        let device = Device::resolve(job.device, job.cpu_path, job.dtype.unwrap_or(Dtype::F32))?;
         if job.pools.is_empty() && job.residues == Residues::None {
             bail!("nothing would be written: choose a --pool, or --residues packed or files");
         }

@@ -6,6 +6,8 @@ use super::shard::{self, Share};
 use crate::fasta::{BadRecord, Digest, FastaError, Input, Reader, Record};
 use anyhow::{Result, bail};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 /// What one input was, once it has been read to its end.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,6 +57,7 @@ pub struct Records<'a> {
     open: Option<(&'a Path, Reader<Input>)>,
     record: Record,
     sources: Vec<Source>,
+    stop: Arc<AtomicBool>,
 }
 
 impl<'a> Records<'a> {
@@ -76,7 +79,14 @@ impl<'a> Records<'a> {
             open: None,
             record: Record::default(),
             sources: Vec::new(),
+            stop: Arc::default(),
         }
+    }
+
+    /// Does not wait for a stream any more once `stop` is true.
+    pub fn until(mut self, stop: Arc<AtomicBool>) -> Records<'a> {
+        self.stop = stop;
+        self
     }
 
     /// The record that was read last.
@@ -94,6 +104,20 @@ impl<'a> Records<'a> {
         self.tokens
     }
 
+    /// Where the record that was read last stands, for messages.
+    pub fn shown(&self) -> String {
+        let id = shown(&self.record.id);
+        match &self.open {
+            Some((_, reader)) => format!(
+                "{}, line {}, record {} ({id})",
+                reader.get_ref().name(),
+                self.record.line,
+                self.record.number
+            ),
+            None => id,
+        }
+    }
+
     /// The inputs that have been read to their end.
     pub fn into_sources(self) -> Vec<Source> {
         self.sources
@@ -108,7 +132,10 @@ impl<'a> Records<'a> {
             let (path, reader) = match &mut self.open {
                 Some(open) => open,
                 None => match self.paths.next() {
-                    Some(path) => self.open.insert((path, Reader::new(Input::open(path)?))),
+                    Some(path) => {
+                        let input = Input::open_until(path, Arc::clone(&self.stop))?;
+                        self.open.insert((path, Reader::new(input)))
+                    }
                     None => return Ok(Next::End),
                 },
             };

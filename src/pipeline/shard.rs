@@ -6,6 +6,7 @@
 //! grow with the number of records.
 
 use super::job::Long;
+use crate::output::ShardEntry;
 use crate::windows::windows;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
@@ -19,6 +20,15 @@ pub struct Shard {
     pub number: u64,
     /// Number of all parts.
     pub of: u64,
+}
+
+impl From<ShardEntry> for Shard {
+    fn from(entry: ShardEntry) -> Shard {
+        Shard {
+            number: entry.number,
+            of: entry.of,
+        }
+    }
 }
 
 impl fmt::Display for Shard {

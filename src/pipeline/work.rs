@@ -4,8 +4,9 @@
 use super::records::shown;
 use super::reporter::Reporter;
 use super::room::{Gate, PassCost};
+use super::stop::Stop;
 use crate::embedder::{EmbedError, Embedder, Sequence};
-use crate::output::{OutputError, Place, Pool, RowWriter};
+use crate::output::{Journal, Key, OutputError, Place, Pool, Proof, RowWriter};
 use crate::pooling;
 use anyhow::{Context, Result};
 use std::ops::Range;
@@ -24,6 +25,8 @@ pub struct Item {
     pub tokens: Vec<u8>,
     /// Windows to embed one by one; empty to embed it whole.
     pub windows: Vec<Range<usize>>,
+    /// The input up to the record, for the journal.
+    pub input: Key,
 }
 
 /// What workers share.
@@ -34,10 +37,14 @@ pub struct Workers<'a> {
     pub pools: &'a [Pool],
     /// Where rows go.
     pub rows: &'a RowWriter,
+    /// Where records are entered whose rows are written.
+    pub journal: &'a Journal,
     /// Told of every batch written.
     pub reporter: &'a dyn Reporter,
-    /// Set by the first worker that fails: the others take no more batches.
-    pub stop: &'a AtomicBool,
+    /// Set by the first that fails: nobody takes any more batches.
+    pub failed: &'a AtomicBool,
+    /// Asks everyone to take no more batches and to give up what they have in hand.
+    pub stop: &'a Stop,
     /// Keeps passes from taking more memory together than there is.
     pub gate: &'a Gate,
     /// What a pass takes.
@@ -57,19 +64,24 @@ impl Workers<'_> {
                 Err(_) => return Ok(()),
             };
             let Ok(batch) = next else { return Ok(()) };
-            if self.stop.load(Ordering::Relaxed) {
+            if self.failed.load(Ordering::Relaxed) || self.stop.is_asked() {
                 return Ok(());
             }
-            if let Err(error) = self.embed(&batch) {
-                self.stop.store(true, Ordering::Relaxed);
-                return Err(error);
+            match self.embed(&batch) {
+                Ok(true) => {}
+                Ok(false) => return Ok(()),
+                Err(error) => {
+                    self.failed.store(true, Ordering::Relaxed);
+                    return Err(error);
+                }
             }
             let residues = batch.iter().map(|item| item.place.length).sum();
             self.reporter.advance(batch.len() as u64, residues);
         }
     }
 
-    fn embed(&self, batch: &[Item]) -> Result<()> {
+    /// Embeds and writes a batch; false if it was given up on request.
+    fn embed(&self, batch: &[Item]) -> Result<bool> {
         let dim = self.embedder.config().dim;
         let sequences: Vec<Sequence<'_>> = batch
             .iter()
@@ -79,12 +91,13 @@ impl Workers<'_> {
             })
             .collect();
         let _entered = self.gate.enter(self.needed(batch));
+        let mut proofs = vec![Proof::default(); batch.len()];
         let mut at = 0;
         let done = self
             .embedder
             .embed(&sequences, |r| -> Result<(), WorkError> {
                 at = r.sequence;
-                let Some(item) = batch.get(r.sequence) else {
+                let (Some(item), Some(proof)) = (batch.get(at), proofs.get_mut(at)) else {
                     return Ok(());
                 };
                 for &pool in self.pools {
@@ -93,13 +106,20 @@ impl Workers<'_> {
                         Pool::Bos => r.bos,
                         Pool::Max => &pooling::max(r.residues, dim),
                     };
-                    self.rows.write_pooled(r.layer, pool, item.place.row, row)?;
+                    proof.add(self.rows.write_pooled(r.layer, pool, item.place.row, row)?);
                 }
-                self.rows.write_residues(r.layer, &item.place, r.residues)?;
+                let written = self.rows.write_residues(r.layer, &item.place, r.residues)?;
+                written.into_iter().for_each(|written| proof.add(written));
                 Ok(())
             });
         match done {
-            Ok(()) => Ok(()),
+            Ok(()) => {
+                for (item, proof) in batch.iter().zip(&proofs) {
+                    self.journal.enter(item.place.row, item.input, proof)?;
+                }
+                Ok(true)
+            }
+            Err(WorkError::Embed(EmbedError::Stopped)) => Ok(false),
             Err(error) => Err(error).with_context(|| match batch.get(at) {
                 Some(item) => format!("record {} (row {})", shown(&item.id), item.place.row),
                 None => "a batch".into(),

@@ -23,12 +23,22 @@ pub fn load(path: &std::path::Path, cpu: CpuPath) -> Embedder {
 
 /// Loads a checkpoint with all its layers wanted and its weights stored as `weight_type`.
 pub fn load_as(path: &std::path::Path, cpu: CpuPath, weight_type: WeightType) -> Embedder {
+    load_for(path, cpu, weight_type, 2)
+}
+
+/// The same for a number of threads.
+pub fn load_for(
+    path: &std::path::Path,
+    cpu: CpuPath,
+    weight_type: WeightType,
+    threads: usize,
+) -> Embedder {
     let checkpoint = Checkpoint::open(path).unwrap();
     let options = EmbedderOptions {
         layers: (0..=checkpoint.config().layers).collect(),
         weight_type,
         path: cpu,
-        threads: 2,
+        threads,
         max_tokens: 2048,
     };
     Embedder::load(&checkpoint, options).unwrap()

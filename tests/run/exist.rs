@@ -100,8 +100,8 @@ fn an_unfinished_run_is_discarded_only_with_force() {
         (
             1,
             "esm-embed: error: emb holds .partial, the working folder of a run that did not \
-             finish or is still going: choose another folder with --out, or give --force to \
-             discard that work and start anew\n"
+             finish or is still going: give --resume to continue it, or --force to discard that \
+             work and start anew, or choose another folder with --out\n"
         )
     );
     assert_eq!(bench.text("emb/.partial/mean.layer2.npy"), "half of it");

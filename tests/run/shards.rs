@@ -446,11 +446,32 @@ fn a_merge_that_was_broken_off_is_done_again_with_force() {
     bench.write("merged/.partial/index.tsv", "row\n");
     let ended = merge(&bench, &format!("{shards} -o merged -q"));
     assert_eq!(ended.code, 1);
-    assert!(ended.err.contains("merged holds .partial"), "{}", ended.err);
+    assert_eq!(
+        ended.err,
+        "esm-embed: error: merged holds .partial, the working folder of a run or merge that did \
+         not finish or is still going: give --force to discard that work and merge anew, or \
+         choose another folder with --out\n"
+    );
     assert_eq!(bench.text("merged/.partial/index.tsv"), "row\n");
     let ended = merge(&bench, &format!("{shards} -o merged -q --force"));
     assert_eq!(ended.code, 0, "{}", ended.err);
     assert_same(&bench.tree("whole"), &bench.tree("merged"), "again");
+    // What is written into at that moment is left alone.
+    fs::create_dir_all(bench.path("busy/.partial")).unwrap();
+    bench.write("busy/.partial/lock", "");
+    let lock = fs::File::options()
+        .write(true)
+        .open(bench.path("busy/.partial/lock"))
+        .unwrap();
+    lock.lock().unwrap();
+    let ended = merge(&bench, &format!("{shards} -o busy -q --force"));
+    assert_eq!(ended.code, 1);
+    assert!(
+        ended.err.contains("another run is writing into busy"),
+        "{}",
+        ended.err
+    );
+    assert_eq!(bench.names("busy"), [".partial"]);
 }
 
 #[test]

@@ -30,6 +30,14 @@ impl Bench {
         }
     }
 
+    /// On a file system in memory, if there is one: hundreds of runs that sync need no disk.
+    pub fn in_memory() -> Bench {
+        match tempfile::tempdir_in("/dev/shm") {
+            Ok(home) => Bench { home },
+            Err(_) => Bench::new(),
+        }
+    }
+
     pub fn path(&self, name: &str) -> PathBuf {
         self.home.path().join(name)
     }
@@ -122,7 +130,7 @@ impl Bench {
 }
 
 /// `$MODEL` and `$NAME` stand for fixtures.
-fn expand(word: &str) -> String {
+pub fn expand(word: &str) -> String {
     let path = |name: &str| fixture(name).to_str().unwrap().to_owned();
     match word.strip_prefix('$') {
         Some("MODEL") => path("esm2_hd16"),

@@ -122,6 +122,18 @@ pub enum MergeError {
         shard: ShardEntry,
     },
 
+    /// The folder to write holds the working folder of a run or a merge.
+    #[error(
+        "{} holds .partial, the working folder of a run or merge that did not finish or is still \
+         going: give --force to discard that work and merge anew, or choose another folder with \
+         --out",
+        out.display()
+    )]
+    Unfinished {
+        /// The folder to write.
+        out: PathBuf,
+    },
+
     /// The disk has no room for the whole.
     #[error(
         "{}: the merged output takes {needed} bytes, but only {free} are free there: make room, \
@@ -139,7 +151,17 @@ pub enum MergeError {
 
     /// The whole could not be written.
     #[error(transparent)]
-    Output(#[from] OutputError),
+    Output(OutputError),
+}
+
+impl From<OutputError> for MergeError {
+    fn from(error: OutputError) -> Self {
+        match error {
+            // What a merge has left cannot be gone on with.
+            OutputError::Unfinished { dir } => Self::Unfinished { out: dir },
+            error => Self::Output(error),
+        }
+    }
 }
 
 fn missing_text(numbers: &[u64], count: u64, of: u64) -> String {

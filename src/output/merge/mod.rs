@@ -16,6 +16,7 @@ mod source;
 
 pub use error::MergeError;
 
+use super::begun::Begun;
 use super::disk;
 use super::error::OutputError;
 use super::folder::OutputFolder;
@@ -23,6 +24,7 @@ use super::index::{Entry, Skip};
 use super::layout::Layout;
 use super::manifest::{Listed, Manifest};
 use super::publish;
+use super::target::{Existing, Target};
 use agree::Part;
 use rows::Destinations;
 use source::{Record, Source};
@@ -59,12 +61,16 @@ pub fn merge(
     };
     let layout = first.manifest.layout.clone();
     check_out(&parts, out)?;
-    OutputFolder::check(out, &layout, force)?;
+    let existing = match force {
+        true => Existing::Replace,
+        false => Existing::Refuse,
+    };
+    let target = Target::examine(out, &layout, existing)?;
     check_room(&parts, out, shards)?;
     // Three files of each shard are open at a time.
     disk::lift_open_files();
 
-    let mut folder = OutputFolder::create(out, layout.clone(), force)?;
+    let mut folder = target.begin(Begun::new(Vec::new(), Vec::new()))?;
     let destinations = enter_all(&parts, &mut folder, &layout)?;
     for (number, part) in parts.iter().enumerate() {
         rows::copy(part, destinations.of(number)?, &folder, shards)?;

@@ -1,0 +1,99 @@
+//! Signals: the first asks the run to stop, the second ends the process.
+
+use super::progress::Progress;
+use anyhow::Context;
+use esm_embed::pipeline::{Level, Reporter, Stop};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGXFSZ};
+use signal_hook::iterator::Signals;
+use signal_hook::low_level;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Time that a run has to put its work away. What it is computing by then is lost; what is done is
+/// in the journal all the same.
+const GRACE: Duration = Duration::from_secs(7);
+
+/// Listens, in a thread of its own, for the signals that end a run.
+///
+/// While the run has nothing to put away, the first one ends the process as the second does: at
+/// once, with 128 and its number.
+pub fn listen(progress: &Arc<Progress>) -> anyhow::Result<Stop> {
+    let mut kinds = vec![SIGTERM, SIGINT, SIGUSR1];
+    // nohup asks for the hangup to be ignored.
+    if !is_ignored(SIGHUP) {
+        kinds.push(SIGHUP);
+    }
+    let mut signals = Signals::new(kinds).context("cannot listen for signals")?;
+    let stop = Stop::default();
+    let ours = stop.clone();
+    let progress = Arc::clone(progress);
+    std::thread::spawn(move || {
+        for signal in signals.forever() {
+            if stop.is_asked() || !stop.has_work() {
+                low_level::exit(exit_code(signal).into());
+            }
+            stop.ask(signal);
+            std::thread::spawn(move || {
+                std::thread::sleep(GRACE);
+                low_level::exit(exit_code(signal).into());
+            });
+            // Standard error may be a pipe that nobody empties: nothing waits for this.
+            let progress = Arc::clone(&progress);
+            std::thread::spawn(move || {
+                progress.message(
+                    Level::Info,
+                    "stopping: what is done is being put away; another signal ends the run at once",
+                );
+            });
+        }
+    });
+    Ok(ours)
+}
+
+/// 128 and the number of the signal, as a shell reports it.
+pub fn exit_code(signal: i32) -> u8 {
+    u8::try_from(signal).map_or(1, |number| number.saturating_add(128))
+}
+
+/// A file that grows beyond a limit (`ulimit -f`) gives an error instead of ending the process.
+pub fn fail_on_full_files() {
+    // With any handler the system call returns EFBIG. Without one the process ends, which is no
+    // worse than before.
+    let _ = signal_hook::flag::register(SIGXFSZ, Arc::default());
+}
+
+/// Whether the process was started with this signal ignored, as far as the system tells.
+fn is_ignored(signal: i32) -> bool {
+    std::fs::read_to_string("/proc/self/status").is_ok_and(|status| ignores(&status, signal))
+}
+
+fn ignores(status: &str, signal: i32) -> bool {
+    let mask = status
+        .lines()
+        .find_map(|line| line.strip_prefix("SigIgn:"))
+        .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    mask.is_some_and(|mask| mask & 1 << (signal - 1) != 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_are_those_of_a_shell() {
+        assert_eq!(
+            [SIGHUP, SIGINT, SIGUSR1, SIGTERM].map(exit_code),
+            [129, 130, 138, 143]
+        );
+    }
+
+    #[test]
+    fn the_mask_of_ignored_signals() {
+        let status = "Name:\tx\nSigBlk:\tffffffffffffffff\nSigIgn:\t0000000000001001\n";
+        assert!(ignores(status, SIGHUP));
+        assert!(ignores(status, 13));
+        assert!(!ignores(status, SIGINT));
+        assert!(!ignores("SigIgn:\tjunk\n", SIGHUP));
+        assert!(!ignores("", SIGHUP));
+    }
+}

@@ -1,0 +1,62 @@
+//! Memory of a forward pass, kept for the next one.
+
+use crate::ops;
+use candle_core::{Result, Tensor};
+use std::sync::Mutex;
+
+/// The most that is kept, in floats of one tensor (256 MiB): the memory of a giant record goes
+/// back to the system.
+const KEPT: usize = 64 << 20;
+
+/// Two tensors as flat memory; a pass takes views of their beginnings.
+pub(super) struct Workspace {
+    hidden: Tensor,
+    qkv: Tensor,
+}
+
+impl Workspace {
+    /// The residual stream `[T, D]`, with unspecified content.
+    pub(super) fn hidden(&self, tokens: usize, dim: usize) -> Result<Tensor> {
+        self.hidden
+            .narrow(0, 0, tokens * dim)?
+            .reshape((tokens, dim))
+    }
+
+    /// q, k and v of a layer (see [`ops::qkv_shape`]), with unspecified content.
+    pub(super) fn qkv(&self, shape: [usize; 4]) -> Result<Tensor> {
+        let [a, b, c, d] = shape;
+        self.qkv.narrow(0, 0, a * b * c * d)?.reshape((a, b, c, d))
+    }
+}
+
+/// Workspaces that wait for a pass; there are as many as passes ran at the same time.
+#[derive(Default)]
+pub(super) struct Workspaces {
+    free: Mutex<Vec<Workspace>>,
+}
+
+impl Workspaces {
+    /// One with room for `hidden` and `qkv` floats.
+    pub(super) fn take(&self, hidden: usize, qkv: usize) -> Result<Workspace> {
+        let found = match self.free.lock() {
+            Ok(mut free) => free.pop(),
+            Err(_) => None,
+        };
+        match found {
+            Some(w) if w.hidden.elem_count() >= hidden && w.qkv.elem_count() >= qkv => Ok(w),
+            _ => Ok(Workspace {
+                hidden: ops::tensor(hidden)?,
+                qkv: ops::tensor(qkv)?,
+            }),
+        }
+    }
+
+    /// Takes it back.
+    pub(super) fn give(&self, workspace: Workspace) {
+        if workspace.qkv.elem_count() <= KEPT
+            && let Ok(mut free) = self.free.lock()
+        {
+            free.push(workspace);
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! The first product of a block: `q, k, v = Linear(LN(x))`.
+
+use super::attention;
+use super::buffer::scratch;
+use super::layer_norm::LayerNorm;
+use super::linear::{Linear, ROW_BLOCK, Target};
+use super::rows::{Chunked, RowMajor, lanes};
+use super::simd::CpuPath;
+use super::team::Team;
+use super::tile;
+use candle_core::{CpuStorage, InplaceOp2, Layout};
+
+/// Normalises the residual stream `[T, D]` and projects it into q, k and v,
+/// `[3, D / lanes, rows, lanes]`, as [`Attention`](super::Attention) wants them.
+pub struct Project<'a> {
+    /// Instructions to run with.
+    pub path: CpuPath,
+    /// Before the product.
+    pub norm: &'a LayerNorm,
+    /// q, k and v, each padded to whole tiles.
+    pub qkv: &'a Linear,
+    /// Who works.
+    pub team: Team<'a>,
+}
+
+/// Shape of the tensor for q, k and v of `tokens` tokens.
+pub fn qkv_shape(path: CpuPath, dim: usize, tokens: usize) -> [usize; 4] {
+    let lanes = lanes(path);
+    let chunks = super::rows::padded(dim, path) / lanes;
+    [3, chunks, attention::rows(tokens, path), lanes]
+}
+
+impl InplaceOp2 for Project<'_> {
+    fn name(&self) -> &'static str {
+        "project"
+    }
+
+    fn cpu_fwd(
+        &self,
+        s: &mut CpuStorage,
+        l: &Layout,
+        x: &CpuStorage,
+        x_layout: &Layout,
+    ) -> candle_core::Result<()> {
+        let (tokens, dim) = x_layout.shape().dims2()?;
+        let x = super::contiguous(x, x_layout)?;
+        let wanted = qkv_shape(self.path, dim, tokens);
+        let (qkv, lanes) = (self.qkv, wanted[3]);
+        if l.dims() != wanted
+            || self.norm.features() != dim
+            || qkv.inputs() != dim
+            || qkv.padded_outputs() != 3 * wanted[1] * lanes
+        {
+            candle_core::bail!(
+                "projection {} → {} was given {:?} for {:?}",
+                qkv.inputs(),
+                qkv.outputs(),
+                x_layout.dims(),
+                l.dims()
+            );
+        }
+        let out = Chunked {
+            at: super::contiguous_mut(s, l)?.as_mut_ptr(),
+            stride: wanted[2],
+        };
+        let x = RowMajor {
+            at: x.as_ptr().cast_mut(), // only read
+            width: dim,
+        };
+        let blocks: Vec<(usize, usize)> = tile::heights(tokens, ROW_BLOCK).collect();
+        self.team.each(blocks.len(), |i| {
+            let (start, rows) = blocks[i];
+            let length = rows * qkv.padded_inputs();
+            scratch(length + qkv.scratch(rows), |buffer| {
+                let (normed, rest) = buffer.split_at_mut(length);
+                let normed = Chunked {
+                    at: normed.as_mut_ptr(),
+                    stride: rows,
+                };
+                let target = Target::Chunks(out.skip(start, lanes));
+                // SAFETY: `rows` rows from `start` on lie inside x and the target, and are this
+                // part's alone; `normed` holds as many padded ones.
+                unsafe {
+                    self.norm.chunks(x.skip(start), rows, normed);
+                    qkv.apply(normed, rows, target, rest);
+                }
+            });
+        });
+        Ok(())
+    }
+}

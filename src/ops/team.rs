@@ -1,0 +1,71 @@
+//! Who works on the parts of an operation.
+
+use candle_core::{Error, Result};
+
+/// The threads of one forward pass.
+///
+/// Batches are spread over threads whole, which needs no waiting for each other; their passes
+/// run on one thread. A record that is longer than a batch gets a team: its operations are cut
+/// into parts, and whoever is free takes the next one, so that a busy core delays no other.
+/// Parts are cut so that a row's bits do not depend on the cut.
+#[derive(Clone, Copy)]
+pub enum Team<'a> {
+    /// The calling thread alone.
+    One,
+    /// The threads of a pool.
+    Pool(&'a rayon::ThreadPool),
+}
+
+impl Team<'_> {
+    /// Threads that share the parts.
+    pub fn threads(self) -> usize {
+        match self {
+            Team::One => 1,
+            Team::Pool(pool) => pool.current_num_threads(),
+        }
+    }
+
+    /// Does the parts 0 .. `count`, in any order.
+    pub(super) fn each(self, count: usize, part: impl Fn(usize) + Send + Sync) {
+        match self {
+            Team::One => (0..count).for_each(part),
+            Team::Pool(pool) => pool.scope(|scope| {
+                let part = &part;
+                for i in 0..count {
+                    scope.spawn(move |_| part(i));
+                }
+            }),
+        }
+    }
+}
+
+/// A pool for [`Team::Pool`].
+///
+/// # Errors
+/// The system gives no more threads.
+pub fn pool(threads: usize) -> Result<rayon::ThreadPool> {
+    rayon::ThreadPoolBuilder::new()
+        .num_threads(threads)
+        .thread_name(|i| format!("team-{i}"))
+        .build()
+        .map_err(Error::wrap)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Team, pool};
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    #[test]
+    fn every_part_is_done_once() {
+        let pool = pool(2).unwrap();
+        for team in [Team::One, Team::Pool(&pool)] {
+            let done: Vec<AtomicUsize> = (0..100).map(|_| AtomicUsize::new(0)).collect();
+            team.each(100, |i| {
+                done[i].fetch_add(1, Ordering::Relaxed);
+            });
+            assert!(done.iter().all(|d| d.load(Ordering::Relaxed) == 1));
+        }
+        assert_eq!((Team::One.threads(), Team::Pool(&pool).threads()), (1, 2));
+    }
+}

@@ -1,0 +1,200 @@
+//! What makes a run the same run: the facts that an interrupted or finished run is compared by.
+
+use super::describe::FileDigest;
+use super::shard::Shard;
+use crate::hub::sha256_file;
+use crate::output::{Begun, Fact, Layout, Needed, OutDtype, Residues};
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+use std::fmt::Display;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+/// The facts of a run, from what stands or will stand in its `run.json`; the checkpoint's files
+/// aside.
+///
+/// Inputs that are not known yet, because they are streams, have facts without a value.
+pub fn facts(
+    version: &str,
+    shard: Option<Shard>,
+    layout: &Layout,
+    asked: &Value,
+    resolved: &Value,
+) -> Vec<Fact> {
+    let text = |part: &Value, key: &str| match part.get(key) {
+        Some(Value::String(text)) => text.clone(),
+        Some(other) => other.to_string(),
+        None => "none".into(),
+    };
+    let mut facts = vec![Fact::new("version of esm-embed", version)];
+    facts.extend(inputs(asked, resolved));
+    facts.extend([
+        Fact::new(
+            "--shard",
+            shard.map_or("none".into(), |shard| shard.to_string()),
+        ),
+        Fact::new("--layer", list(&layout.layers)),
+        Fact::new("--pool", list(layout.pools.iter().map(|pool| pool.name()))),
+        Fact::new(
+            "--residues",
+            match layout.residues {
+                Residues::Packed => "packed",
+                Residues::Files => "files",
+                Residues::None => "none",
+            },
+        ),
+        Fact::new(
+            "--out-dtype",
+            match layout.dtype {
+                OutDtype::F32 => "f32",
+                OutDtype::F16 => "f16",
+            },
+        ),
+        Fact::new("--dtype", text(resolved, "dtype")),
+        Fact::new("--device", text(resolved, "device")),
+        Fact::new("--cpu-path", text(resolved, "cpu_path")),
+        Fact::new("processor", text(resolved, "arch")),
+        Fact::new("--long", text(resolved, "long")),
+        Fact::new("--unknown", text(asked, "unknown")),
+        Fact::new("--on-invalid", text(asked, "on_invalid")),
+    ]);
+    facts
+}
+
+/// One fact for each input, in order.
+fn inputs(asked: &Value, resolved: &Value) -> Vec<Fact> {
+    let array = |part: &Value| part.get("inputs").and_then(Value::as_array).cloned();
+    let known = array(resolved).unwrap_or_default();
+    let count = array(asked).unwrap_or_default().len();
+    (0..count)
+        .map(|i| Fact {
+            what: format!("input {}", i + 1),
+            value: known.get(i).map(|input| {
+                let field = |key: &str| match input.get(key) {
+                    Some(Value::String(text)) => text.clone(),
+                    Some(other) => other.to_string(),
+                    None => String::new(),
+                };
+                format!("{} bytes with SHA-256 {}", field("bytes"), field("sha256"))
+            }),
+        })
+        .collect()
+}
+
+fn list<T: Display>(items: impl IntoIterator<Item = T>) -> String {
+    let items: Vec<String> = items.into_iter().map(|item| item.to_string()).collect();
+    if items.is_empty() {
+        "none".into()
+    } else {
+        items.join(",")
+    }
+}
+
+/// The files of a checkpoint with what tells, without reading them, whether they have changed.
+///
+/// # Errors
+/// A file that cannot be examined.
+pub fn needed(files: &[PathBuf]) -> Result<Vec<Needed>> {
+    let examine = |path: &PathBuf| {
+        let metadata = std::fs::metadata(path)
+            .with_context(|| format!("{}: cannot be read", path.display()))?;
+        let name = path.file_name().unwrap_or(Path::new("").as_os_str());
+        Ok(Needed {
+            name: name.to_string_lossy().into_owned(),
+            bytes: metadata.len(),
+            stamp: format!(
+                "{} {}.{:09} {}.{:09}",
+                metadata.ino(),
+                metadata.mtime(),
+                metadata.mtime_nsec(),
+                metadata.ctime(),
+                metadata.ctime_nsec()
+            ),
+            sha256: None,
+        })
+    };
+    files.iter().map(examine).collect()
+}
+
+/// The same files, now that their checksums are known.
+///
+/// # Errors
+/// Checksums that are not those of the interrupted run.
+pub fn with_digests(needed: &[Needed], digests: &[FileDigest]) -> Result<Vec<Needed>> {
+    let mut all = needed.to_vec();
+    for (needed, digest) in all.iter_mut().zip(digests) {
+        if needed
+            .sha256
+            .as_ref()
+            .is_some_and(|old| *old != digest.sha256)
+        {
+            bail!(
+                "{}: the model file has changed since the run began; give --force to start anew, \
+                 or choose another folder with --out",
+                digest.name
+            );
+        }
+        needed.sha256 = Some(digest.sha256.clone());
+    }
+    Ok(all)
+}
+
+/// How the checkpoint of an interrupted run differs from this one. Its files are read only if they
+/// may have changed.
+///
+/// # Errors
+/// A file that cannot be read.
+pub fn checkpoint_differences(
+    begun: &Begun,
+    now: &[Needed],
+    files: &[PathBuf],
+) -> Result<Vec<String>> {
+    let same_stamps = begun.needed.len() == now.len()
+        && begun.needed.iter().zip(now).all(|(old, new)| {
+            (&old.name, old.bytes, &old.stamp) == (&new.name, new.bytes, &new.stamp)
+        });
+    if same_stamps {
+        return Ok(Vec::new());
+    }
+    let known: Option<Vec<(u64, String)>> = begun
+        .needed
+        .iter()
+        .map(|old| Some((old.bytes, old.sha256.clone()?)))
+        .collect();
+    match known {
+        Some(known) => model_differences(&known, files),
+        None => Ok(vec![
+            "the model's files are not those that the run began with, or have been moved or \
+             touched, and it ended before it knew their checksums"
+                .into(),
+        ]),
+    }
+}
+
+/// How a checkpoint whose files have these sizes and checksums differs from this one, whose files
+/// are read for theirs.
+///
+/// # Errors
+/// A file that cannot be read.
+pub fn model_differences(known: &[(u64, String)], files: &[PathBuf]) -> Result<Vec<String>> {
+    if known.len() != files.len() {
+        return Ok(vec![format!(
+            "the model had {} files and has {}",
+            known.len(),
+            files.len()
+        )]);
+    }
+    let mut all = Vec::new();
+    for ((bytes, sha256), path) in known.iter().zip(files) {
+        let (found, size) =
+            sha256_file(path).with_context(|| format!("{}: cannot be read", path.display()))?;
+        if (found.as_str(), size) != (sha256.as_str(), *bytes) {
+            all.push(format!(
+                "model file {} was {bytes} bytes with SHA-256 {sha256} and is {size} bytes with \
+                 SHA-256 {found}",
+                path.display()
+            ));
+        }
+    }
+    Ok(all)
+}

@@ -1,0 +1,118 @@
+//! `--resume`: whether what stands in the output folder is of this very run.
+
+use super::facts::{checkpoint_differences, facts, model_differences};
+use super::job::Job;
+use super::plan::Plan;
+use super::records::Source;
+use super::reporter::{Level, Reporter};
+use super::scan;
+use super::shard::Shard;
+use super::{Outcome, describe};
+use crate::checkpoint::Checkpoint;
+use crate::output::{
+    Begun, Fact, Manifest, Needed, OutputError, State, Target, differences, inspect,
+};
+use anyhow::{Result, bail};
+use serde_json::Value;
+
+/// The facts of this run.
+pub fn facts_now(job: &Job, plan: &Plan, checkpoint: &Checkpoint, sources: &[Source]) -> Vec<Fact> {
+    let resolved = describe::resolved(job, plan, checkpoint, None, &[], sources);
+    let version = env!("CARGO_PKG_VERSION");
+    let asked = describe::asked(job);
+    facts(version, job.shard, &plan.layout, &asked, &resolved)
+}
+
+/// Compares the run that is to be continued with this one.
+///
+/// # Errors
+/// Every difference, or a model file that cannot be read.
+pub fn check_begun(
+    job: &Job,
+    checkpoint: &Checkpoint,
+    before: &Begun,
+    now: &[Fact],
+    needed: &[Needed],
+) -> Result<()> {
+    let mut all = differences(&before.facts, now);
+    all.extend(checkpoint_differences(before, needed, checkpoint.files())?);
+    refuse_differences(job, all, false)
+}
+
+/// Leaves a run that has nothing left to embed complete, after comparing it with this one.
+///
+/// # Errors
+/// Every difference, an input or model file that cannot be read, or a file that is not as
+/// `run.json` says.
+pub fn complete(
+    job: &Job,
+    plan: &Plan,
+    checkpoint: &Checkpoint,
+    target: Target,
+    reporter: &dyn Reporter,
+) -> Result<Outcome> {
+    let (manifest, finished) = match target.state() {
+        State::Complete(manifest) => (manifest, true),
+        State::Sealed(manifest) => (manifest, false),
+        State::Fresh | State::Begun(_) => bail!("there is no finished run: this is a defect"),
+    };
+    // The whole input, of a shard too: that is what was compared when it began.
+    let scan = scan::scan(&job.inputs, plan.policy, job.on_invalid, None)?;
+    let before = facts(
+        &manifest.esm_embed,
+        manifest.shard.map(Shard::from),
+        &manifest.layout,
+        &manifest.asked,
+        &manifest.resolved,
+    );
+    let mut all = differences(&before, &facts_now(job, plan, checkpoint, &scan.sources));
+    all.extend(model_differences(
+        &model_files(manifest),
+        checkpoint.files(),
+    )?);
+    refuse_differences(job, all, finished)?;
+
+    let manifest = target.complete()?;
+    let report = inspect(&job.out, false)?;
+    if let Some(problem) = report.problems.first() {
+        bail!(
+            "{}: run.json says that the run is complete, but {problem}. Give --force to start \
+             anew, or choose another folder with --out",
+            job.out.display()
+        );
+    }
+    let text = match finished {
+        true => "is complete already: there is nothing to do",
+        false => "is complete now: only its files had to be moved to their place",
+    };
+    reporter.message(Level::Info, &format!("{} {text}", job.out.display()));
+    Ok(Outcome {
+        records: manifest.counts.records,
+        skipped: manifest.counts.skipped,
+    })
+}
+
+fn refuse_differences(job: &Job, differences: Vec<String>, finished: bool) -> Result<()> {
+    if differences.is_empty() {
+        return Ok(());
+    }
+    let dir = job.out.clone();
+    Err(OutputError::OtherRun {
+        dir,
+        finished,
+        differences,
+    }
+    .into())
+}
+
+/// Sizes and checksums of the checkpoint's files in a `run.json`.
+fn model_files(manifest: &Manifest) -> Vec<(u64, String)> {
+    let files = manifest.resolved.pointer("/model/files");
+    let file = |file: &Value| {
+        let bytes = file.get("bytes").and_then(Value::as_u64);
+        let sha256 = file.get("sha256").and_then(Value::as_str);
+        (bytes.unwrap_or_default(), sha256.unwrap_or_default().into())
+    };
+    let files = files.and_then(Value::as_array);
+    files.into_iter().flatten().map(file).collect()
+}

@@ -1,0 +1,69 @@
+//! How a run is asked to stop, without knowing by whom.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+
+/// A request to stop, shared by whoever makes it and everyone who has to heed it.
+#[derive(Clone, Debug, Default)]
+pub struct Stop {
+    asked: Arc<AtomicBool>,
+    signal: Arc<AtomicI32>,
+    has_work: Arc<AtomicBool>,
+}
+
+impl Stop {
+    /// Asks the run to stop because of this signal.
+    pub fn ask(&self, signal: i32) {
+        self.signal.store(signal, Ordering::Relaxed);
+        self.asked.store(true, Ordering::Release);
+    }
+
+    /// Whether the run was asked to stop.
+    pub fn is_asked(&self) -> bool {
+        self.asked.load(Ordering::Acquire)
+    }
+
+    /// The signal it was asked with.
+    pub fn signal(&self) -> i32 {
+        self.signal.load(Ordering::Relaxed)
+    }
+
+    /// Whether there is work that takes a moment to put away. Otherwise the process may end at
+    /// once: nothing has begun, or everything is where it has to be.
+    pub fn has_work(&self) -> bool {
+        self.has_work.load(Ordering::Acquire)
+    }
+
+    /// The request itself, for those who only look at it.
+    pub fn flag(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.asked)
+    }
+
+    pub(super) fn set_has_work(&self, has_work: bool) {
+        self.has_work.store(has_work, Ordering::Release);
+    }
+}
+
+/// A run that was asked to stop and did, with its work put away.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "stopped by {}; everything finished so far is kept in {out}/.partial: run the same command \
+     with --resume to go on",
+    name(*.signal)
+)]
+pub struct Stopped {
+    /// The signal.
+    pub signal: i32,
+    /// The output folder.
+    pub out: String,
+}
+
+fn name(signal: i32) -> String {
+    match signal {
+        1 => "SIGHUP".into(),
+        2 => "SIGINT".into(),
+        10 => "SIGUSR1".into(),
+        15 => "SIGTERM".into(),
+        other => format!("signal {other}"),
+    }
+}

@@ -1,0 +1,134 @@
+//! No more room: a limit on the size of files, and a file system that is full.
+
+use crate::case::*;
+use crate::support::*;
+use std::process::Command;
+
+/// Files may not grow beyond some blocks, wherever that strikes: an error that names the file and
+/// the remedy, and the run is gone on with once the limit is lifted.
+#[test]
+fn a_file_that_may_not_grow() {
+    let long = format!("{}>long\n{}\n", records(40), sequence(1, 1000));
+    for (options, text, file) in [
+        (
+            "in.fasta --pool mean --residues packed",
+            records(40),
+            "/residues.layer2.npy: ",
+        ),
+        (
+            "in.fasta --pool mean --residues none",
+            records(1000),
+            "/mean.layer2.npy: ",
+        ),
+        (
+            "in.fasta --pool none --residues files",
+            long,
+            "/residues.layer2/000000/long.npy: ",
+        ),
+        (
+            "in.fasta --pool mean --residues none",
+            records(40),
+            "/sequences.seen: ",
+        ),
+    ] {
+        let case = Case::new(&format!("{options} --max-tokens 16"), &text);
+        let blocks = if file.contains("seen") { 8 } else { 200 };
+        let text = case.starve(blocks, "--out emb");
+        assert_eq!(text.lines().count(), 1, "{text}");
+        assert!(text.starts_with("esm-embed: error: "), "{text}");
+        assert!(text.contains(&format!(" emb/.partial{file}")), "{text}");
+        assert!(
+            text.contains(
+                ": File too large (os error 27); the file system or a limit (see `ulimit -f`) \
+                 allows no larger file: lift the limit or choose another file system with --out. \
+                 No file of a finished run was touched; the work so far stays in .partial"
+            ),
+            "{text}"
+        );
+        assert_eq!(case.bench.names("emb"), [".partial"]);
+        case.go_on(options);
+    }
+}
+
+/// Runs on a small file system of its own until it is full, makes it larger and goes on.
+const SCRIPT: &str = r#"
+set -e
+mkdir disk
+mount -t tmpfs -o size=$SIZE tmpfs disk
+code=0
+"$@" --out disk/emb < in.fasta || code=$?
+test $code = 1 || { echo "ended with $code" >&2; exit 9; }
+test "$(ls -A disk/emb)" = .partial
+code=0
+"$@" --out disk/emb --resume < in.fasta || code=$?
+test $code = 1 || { echo "ended again with $code" >&2; exit 9; }
+mount -o remount,ro disk
+code=0
+"$@" --out disk/emb --resume < in.fasta || code=$?
+test $code = 1 || { echo "ended on a read-only file system with $code" >&2; exit 9; }
+mount -o remount,rw,size=10m disk
+"$@" --out disk/emb --resume < in.fasta
+cp -r disk/emb emb
+"#;
+
+#[test]
+fn a_file_system_that_is_full() {
+    let mounts = Command::new("unshare")
+        .args(["-rm", "mount", "-t", "tmpfs", "tmpfs", "/mnt"])
+        .output();
+    if !mounts.is_ok_and(|output| output.status.success()) {
+        // injected.rs gives ENOSPC at every write instead.
+        assert!(strace(), "neither a file system nor strace can be had");
+        eprintln!("no file system can be mounted here: only injected errors are tested");
+        return;
+    }
+    for (options, size) in [
+        ("- --pool mean --residues packed", "140k"),
+        ("- --pool mean,max --residues none --layer 0,1,2", "136k"),
+        ("- --pool none --residues files", "200k"),
+    ] {
+        let case = Case::new(&format!("{options} --max-tokens 16"), &records(40));
+        let wrapper = ["unshare", "-rm", "sh", "-c", SCRIPT, "sh"];
+        let mut command = case.command(&wrapper, "");
+        let output = command.env("SIZE", size).output().unwrap();
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{options}: {text}");
+        let errors: Vec<_> = text.lines().collect();
+        assert_eq!(errors.len(), 3, "{options}: {text}");
+        for error in &errors[..2] {
+            assert!(
+                error.contains(
+                    "No space left on device (os error 28); the file system is full: make room or \
+                     choose another one with --out. No file of a finished run was touched; the \
+                     work so far stays in .partial"
+                ),
+                "{options}: {error}"
+            );
+        }
+        assert!(
+            errors[2].contains(
+                "Read-only file system (os error 30); choose a folder you may write to with --out"
+            ),
+            "{options}: {text}"
+        );
+        case.assert_whole(options);
+    }
+}
+
+#[test]
+fn a_folder_that_vanished() {
+    let case = Case::new("- --max-tokens 16 --residues files", &records(40));
+    let mut stalled = case.stall("--out emb", 20);
+    std::fs::rename(case.bench.path("emb"), case.bench.path("gone")).unwrap();
+    stalled.send(&records(200));
+    let output = stalled.child.wait_with_output().unwrap();
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert!(
+        text.contains(
+            "the output folder seems to have been moved or removed while the run was going"
+        ),
+        "{text}"
+    );
+    assert!(!exists(&case.bench.path("emb")));
+}

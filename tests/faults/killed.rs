@@ -1,0 +1,88 @@
+//! `kill -9` at any moment.
+
+use crate::case::*;
+use std::time::{Duration, Instant};
+
+const CASES: [&str; 5] = [
+    "in.fasta --layer 0,1,2 --pool mean,bos,max --max-tokens 64",
+    "in.fasta --layer 1,2 --residues files --pool bos --deterministic",
+    "in.fasta --residues none --out-dtype f16 --max-tokens 200",
+    "in.fasta --long window:32:8 --residues files --out-dtype f16 --max-tokens 40",
+    "- --layer 0,2 --pool max --max-tokens 50",
+];
+
+/// Starts the run and kills it after a part of the time that it takes; true if it was alive.
+fn kill_after(case: &Case, more: &str, moment: Duration) -> bool {
+    let mut child = case.command(&[], more).spawn().unwrap();
+    std::thread::sleep(moment);
+    child.kill().unwrap();
+    !child.wait().unwrap().success()
+}
+
+/// Fifty runs are killed at a seeded random moment, gone on with, most of them killed again while
+/// they go on, and gone on with to the end.
+#[test]
+fn at_fifty_moments_and_again_while_going_on() {
+    let mut random = Random(0x5eed_0005);
+    let mut killed = 0;
+    for options in CASES {
+        let case = Case::new(options, &format!("{}>odd\nmkj*\n", records(120)));
+        let begin = Instant::now();
+        assert_eq!(case.run("--out emb --resume").code, 0);
+        let whole = begin.elapsed().as_micros() as u64;
+        for k in 0..10 {
+            case.clear();
+            let mut what = format!("{options}, killed");
+            for _ in 0..1 + k % 3 {
+                let moment = Duration::from_micros(random.below(whole));
+                what += &format!(" after {moment:?} of {whole} µs,");
+                killed += u32::from(kill_after(&case, "--out emb --resume", moment));
+                case.assert_honest(&what);
+            }
+            case.go_on(&what);
+        }
+    }
+    // A test that killed nothing would have shown nothing.
+    assert!(killed >= 50, "{killed} runs of 95 were killed");
+}
+
+/// With one record in a batch, all that was finished before the kill is kept.
+#[test]
+fn at_most_the_batch_in_hand_is_lost() {
+    if !strace() {
+        return;
+    }
+    let options = "in.fasta --deterministic --pool mean --residues packed";
+    let mut text = String::new();
+    for i in 0..8 {
+        text += &format!(">r{i}\n{}\n", crate::support::sequence(i, 20));
+    }
+    let case = Case::new(options, &text);
+    for (number, kept) in [(1, 0), (2, 1), (5, 4), (8, 7)] {
+        case.clear();
+        // Killed before a slot is written: the rows of that record are there already.
+        let journal = case.bench.path("emb/.partial/journal");
+        let journal = journal.to_str().unwrap();
+        let inject = format!("inject=pwrite64:signal=SIGKILL:when={number}");
+        let wrapper = [
+            "strace",
+            "-f",
+            "-qq",
+            "-o",
+            "/dev/null",
+            "-P",
+            journal,
+            "-e",
+            &inject,
+        ];
+        let status = case.command(&wrapper, "--out emb").output().unwrap().status;
+        assert!(!status.success());
+        let line = case.line.replace(" -q", "");
+        let ended = case.bench.run(&format!("{line} --out emb --resume"));
+        let told = format!(
+            "{kept} of 8 distinct sequences were found done, the others were embedded now\n"
+        );
+        assert!(ended.err.contains(&told), "{number}: {}", ended.err);
+        case.assert_whole(&inject);
+    }
+}

@@ -1,0 +1,175 @@
+//! Signals: what is done is put away, the exit code says which one it was, and the run goes on.
+
+use crate::case::*;
+use crate::common::{fixture, load};
+use crate::support::*;
+use esm_embed::embedder::{EmbedError, Embedder, Sequence};
+use esm_embed::ops::CpuPath;
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Child, Command, ExitStatus};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+fn send(child: &Child, signal: &str) {
+    let status = Command::new("kill")
+        .args(["-s", signal, &child.id().to_string()])
+        .status()
+        .unwrap();
+    assert!(status.success());
+}
+
+/// Waits for the end; only a run that hangs comes near this.
+fn wait(child: &mut Child) -> ExitStatus {
+    let begin = Instant::now();
+    loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            return status;
+        }
+        assert!(begin.elapsed() < Duration::from_secs(60), "hangs");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// The stream stalls when the signal comes.
+#[test]
+fn each_signal_ends_a_stalled_stream_with_its_code() {
+    let case = Case::new("- --pool mean,bos --max-tokens 16", &records(40));
+    for (signal, code) in [("TERM", 143), ("INT", 130), ("USR1", 138), ("HUP", 129)] {
+        case.clear();
+        let mut stalled = case.stall("--out emb", 20);
+        send(&stalled.child, signal);
+        assert_eq!(wait(&mut stalled.child).code(), Some(code), "{signal}");
+        let mut text = String::new();
+        stalled
+            .child
+            .stderr
+            .take()
+            .unwrap()
+            .read_to_string(&mut text)
+            .unwrap();
+        assert_eq!(
+            text,
+            format!(
+                "esm-embed: error: stopped by SIG{signal}; everything finished so far is kept in \
+                 emb/.partial: run the same command with --resume to go on\n"
+            )
+        );
+        assert_eq!(case.bench.names("emb"), [".partial"]);
+        case.go_on(signal);
+    }
+}
+
+/// A record that takes minutes is given up. A second signal does not wait for anything.
+#[test]
+fn a_long_record_is_given_up_and_a_second_signal_ends_at_once() {
+    let text = format!(">a\nMKT\n>b\nGAV\n>long\n{}\n", sequence(1, 150_000));
+    let bench = Bench::new();
+    bench.write("in.fasta", &text);
+    let line = "in.fasta --out emb --model $MODEL --deterministic --threads 1 --cpu-path portable \
+                --residues none --progress none";
+    for (signals, code) in [(&["TERM"][..], 143), (&["INT", "USR1"], 138)] {
+        let _ = std::fs::remove_dir_all(bench.path("emb"));
+        let words = line.split_whitespace().map(expand);
+        let mut child = Command::new(env!("CARGO_BIN_EXE_esm-embed"))
+            .arg("run")
+            .args(words)
+            .current_dir(bench.path("."))
+            .env_clear()
+            .stderr(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let journal = bench.path("emb/.partial/journal");
+        while std::fs::read(&journal).unwrap_or_default().len() < 48 {
+            assert_eq!(child.try_wait().unwrap(), None);
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        for signal in signals {
+            send(&child, signal);
+            // The first is answered before it is heeded.
+            if *signal == signals[0] {
+                let told = "esm-embed: stopping: what is done is being put away; another signal \
+                            ends the run at once";
+                assert!(lines.any(|line| line.unwrap() == told));
+            }
+        }
+        assert_eq!(wait(&mut child).code(), Some(code));
+        assert_eq!(bench.names("emb"), [".partial"]);
+        let slots = std::fs::read(&journal).unwrap();
+        assert_eq!(esm_embed::output::read_journal(0, &slots).count(), 2);
+    }
+    // The two short records were kept, and go on with a signal before there is any work too.
+    let short = format!("{line} --resume");
+    let mut command = bench.command();
+    command
+        .arg("run")
+        .args(short.split_whitespace().map(expand));
+    let refused = bench.run(&short.replace("--cpu-path portable", "--cpu-path portable --layer 1"));
+    assert_eq!(refused.code, 1);
+    assert!(
+        refused.err.contains("--layer was 2 and is 1"),
+        "{}",
+        refused.err
+    );
+}
+
+/// Between two blocks of the model, not only between two batches.
+#[test]
+fn a_batch_is_given_up_before_its_first_block() {
+    let mut embedder = load(&fixture("esm2_hd16"), CpuPath::detect());
+    let stop = Arc::new(AtomicBool::new(false));
+    embedder.heed(Arc::clone(&stop));
+    let (tokens, windows) = ([0, 20, 15, 2], [0..1, 1..2]);
+    for windows in [&[][..], &windows] {
+        let batch = [Sequence {
+            tokens: &tokens,
+            windows,
+        }];
+        let layers = |embedder: &Embedder| {
+            let mut layers = Vec::new();
+            let done = embedder.embed(&batch, |r| -> Result<(), EmbedError> {
+                layers.push(r.layer);
+                stop.store(true, Ordering::Release);
+                Ok(())
+            });
+            (layers, done.map_err(|error| error.to_string()))
+        };
+        stop.store(false, Ordering::Release);
+        let (first, done) = layers(&embedder);
+        if windows.is_empty() {
+            // Asked while layer 0 was handed over.
+            assert_eq!((first, done), (vec![0], Err("stopped as asked".to_owned())));
+        } else {
+            // Windows are handed over when all of them are done.
+            assert_eq!((first, done), (vec![0, 1, 2], Ok(())));
+        }
+        stop.store(true, Ordering::Release);
+        let (_, done) = layers(&embedder);
+        assert_eq!(done, Err("stopped as asked".to_owned()));
+    }
+}
+
+/// What nohup asks for is respected.
+#[test]
+fn a_hangup_that_is_ignored_stays_ignored() {
+    let case = Case::new("- --max-tokens 16", &records(40));
+    let wrapper = ["sh", "-c", "trap '' HUP; exec \"$@\"", "sh"];
+    let mut stalled = case.stall_in(&wrapper, "--out emb", 20);
+    send(&stalled.child, "HUP");
+    stalled.close();
+    assert!(wait(&mut stalled.child).success());
+    case.assert_whole("hangup");
+}
+
+/// A reader that goes away ends nothing but what is told.
+#[test]
+fn closed_pipes_do_not_end_a_run() {
+    let case = Case::new("- --max-tokens 16", &records(40));
+    let mut stalled = case.stall("--out emb --progress json", 20);
+    drop(stalled.child.stderr.take());
+    drop(stalled.child.stdout.take());
+    stalled.close();
+    assert!(wait(&mut stalled.child).success());
+    case.assert_whole("closed pipes");
+}
