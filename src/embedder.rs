@@ -82,6 +82,23 @@ impl Embedder {
     /// # Errors
     /// A damaged checkpoint, naming tensor and file, or a layer that the model does not have.
     pub fn load(checkpoint: &Checkpoint, options: EmbedderOptions) -> Result<Embedder, LoadError> {
+        Embedder::load_as(checkpoint, options, Esm::load)
+    }
+
+    /// The same without a look at the parts of the checkpoint that are not needed: to see how fast
+    /// a block is.
+    ///
+    /// # Errors
+    /// As [`Embedder::load`], for what is read.
+    pub fn probe(checkpoint: &Checkpoint, options: EmbedderOptions) -> Result<Embedder, LoadError> {
+        Embedder::load_as(checkpoint, options, Esm::probe)
+    }
+
+    fn load_as(
+        checkpoint: &Checkpoint,
+        options: EmbedderOptions,
+        model: fn(&Checkpoint, &LoadOptions) -> Result<Esm, LoadError>,
+    ) -> Result<Embedder, LoadError> {
         let load = LoadOptions {
             path: options.path,
             weight_type: options.weight_type,
@@ -93,7 +110,7 @@ impl Embedder {
             threads => Some(ops::pool(threads)?),
         };
         Ok(Embedder {
-            model: Esm::load(checkpoint, &load)?,
+            model: model(checkpoint, &load)?,
             layers: options.layers,
             max_tokens: options.max_tokens,
             team,

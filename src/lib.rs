@@ -36,6 +36,20 @@
 //! [`pipeline::run`] is all of this for one [`pipeline::Job`]: a reading thread, worker threads and
 //! a bounded channel between them, so that memory does not grow with the number of records.
 //!
+//! # Parts of an input
+//!
+//! With a [`pipeline::Shard`] the reading thread passes over the records of other shards; everything
+//! else is as above. Which records are whose follows from how many sequences there are of each
+//! length, so a shard reads the input once more to count them. [`output::merge()`] enters the records
+//! of all shards into a new ledger in the order of the input, as a run does, and copies their rows:
+//! the whole is made by the same code as that of one run.
+//!
+//! # Memory
+//!
+//! [`memory::MemoryLimit`] is what this process may use. What weights and threads leave of it is for
+//! forward passes: a record that needs more is refused before any work, and passes wait for each
+//! other rather than take more together.
+//!
 //! # The same in code
 //!
 //! ```
@@ -93,6 +107,7 @@ pub mod embedder;
 pub mod fasta;
 pub mod guarantees;
 pub mod hub;
+pub mod memory;
 pub mod model;
 pub mod ops;
 pub mod output;

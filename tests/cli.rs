@@ -92,8 +92,10 @@ fn help_shows_the_example_and_every_command() {
         "\n  fetch ",
         "\n  models ",
         "\n  inspect ",
+        "\n  merge ",
         "\n  verify ",
         "\n  doctor ",
+        "\n  template ",
         "0 done, 1 failed, 2 wrong usage, 3 done but records were skipped, 128 and the number\n\
          of a signal (129 SIGHUP, 130 SIGINT, 138 SIGUSR1, 143 SIGTERM) stopped, to go on with \
          --resume",
@@ -122,13 +124,14 @@ fn help_of_run_says_what_each_flag_does_and_its_default() {
         "--long <full|truncate[:N]|window[:N[:OVERLAP]]|error>",
         "--unknown <unk|error>",
         "--on-invalid <fail|skip>",
+        "--shard <I/N>",
         "--resume",
         "--force",
         "--dry-run",
         "--progress <auto|bar|plain|json|none>",
         "--quiet",
         "--verbose",
-        "--cpu-path <avx512|avx2|portable>",
+        "--cpu-path <avx512fp16|avx512|avx2|portable>",
         "[default: esm2_t33_650M_UR50D]",
         "[default: the last]",
         "[default: mean]",
@@ -200,12 +203,59 @@ fn wrong_usage_ends_with_2_and_a_remedy() {
     );
     assert_usage(
         "run a --out x --cpu-path sse",
-        "use avx512, avx2 or portable",
+        "use avx512fp16, avx512, avx2 or portable",
     );
     assert_usage("run a --out x --progress loud", "'--progress");
     assert_usage("run a --out x -q -v", "cannot be used with");
     assert_usage("inspect", "<DIR>");
+    assert_usage("merge --out x", "<DIR>...");
+    assert_usage("merge a", "--out <DIR>");
+    assert_usage(
+        "template pbs",
+        "[possible values: slurm, snakemake, nextflow]",
+    );
     assert_usage("fetch", "<MODEL>");
+}
+
+#[test]
+fn templates_are_the_files_that_are_tested() {
+    let bench = Bench::new();
+    let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/cli/template");
+    for (scheduler, file) in [
+        ("slurm", "slurm.sh"),
+        ("snakemake", "Snakefile"),
+        ("nextflow", "main.nf"),
+    ] {
+        let ended = bench.run(&format!("template {scheduler}"));
+        assert_eq!((ended.code, &*ended.err), (0, ""));
+        let source = std::fs::read_to_string(sources.join(file)).unwrap();
+        assert!(ended.out == source, "{scheduler}");
+        // What they call is there, with the flags that they give.
+        for words in ["run ", "--shard ", "--out ", "merge "] {
+            assert!(source.contains(words), "{scheduler}: {words}");
+        }
+        // Text as every editor and shell takes it.
+        assert!(source.ends_with('\n') && source.is_ascii(), "{scheduler}");
+        assert!(!source.contains(['\r', '\t']), "{scheduler}");
+    }
+    let script = std::process::Command::new("bash")
+        .arg("-n")
+        .arg(sources.join("slurm.sh"))
+        .output()
+        .unwrap();
+    assert!(script.status.success(), "{script:?}");
+    let usage = std::process::Command::new("bash")
+        .arg(sources.join("slurm.sh"))
+        .arg("emb")
+        .output()
+        .unwrap();
+    assert_eq!(usage.status.code(), Some(2));
+    let usage = String::from_utf8(usage.stderr).unwrap();
+    assert!(
+        usage.starts_with("usage: [SHARDS=N] bash ")
+            && usage.ends_with(" OUT FASTA... [options of esm-embed run]\n"),
+        "{usage}"
+    );
 }
 
 #[test]

@@ -339,6 +339,7 @@ fn records_left_out_are_listed() {
     let home = tempfile::tempdir().unwrap();
     let mut folder = OutputFolder::create(home.path(), layout(Residues::Packed), false).unwrap();
     let skip = Skip {
+        ordinal: 0,
         file: b"x.fa",
         line: 3,
         record: 2,

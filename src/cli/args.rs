@@ -6,7 +6,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 use esm_embed::device::{DeviceChoice, Dtype};
 use esm_embed::ops::CpuPath;
 use esm_embed::output::{OutDtype, Residues};
-use esm_embed::pipeline::Long;
+use esm_embed::pipeline::{Long, Shard};
 use std::path::{Path, PathBuf};
 
 /// More threads than any machine has that this is meant for.
@@ -27,6 +27,16 @@ Examples:
   esm-embed run proteins.fasta --out emb/
   esm-embed run a.fasta b.fasta.gz --model 3B --layer 0,-1 --pool mean,bos --out emb/
   zcat proteins.fasta.gz | esm-embed run - --model ./my_checkpoint --residues none --out emb/";
+
+const TEMPLATE_EXAMPLES: &str = "\
+Example:
+  esm-embed template slurm > embed.sh
+  SHARDS=16 bash embed.sh emb proteins.fasta --model 650M";
+
+const MERGE_EXAMPLES: &str = "\
+Example:
+  for i in 1 2 3; do esm-embed run proteins.fasta --shard $i/3 --out shard-$i/; done
+  esm-embed merge shard-1/ shard-2/ shard-3/ --out emb/";
 
 /// FASTA in, exact ESM protein embeddings out as .npy
 #[derive(Debug, Parser)]
@@ -49,10 +59,16 @@ pub enum Command {
     Models,
     /// Say what an output folder holds, and whether it is sound
     Inspect(InspectArgs),
+    /// Join the folders of all shards to that of the whole input
+    #[command(after_help = MERGE_EXAMPLES)]
+    Merge(MergeArgs),
     /// Run published reference inputs through a model and compare
     Verify(VerifyArgs),
     /// Say what this machine and the environment offer
     Doctor,
+    /// Print a ready script for SLURM, Snakemake or Nextflow
+    #[command(after_help = TEMPLATE_EXAMPLES)]
+    Template(TemplateArgs),
 }
 
 /// Arguments of `run`.
@@ -84,6 +100,14 @@ pub struct RunArgs {
     /// Replace an existing output, and discard the work of a run that was interrupted
     #[arg(long)]
     pub force: bool,
+
+    /// Embed the I-th of N parts of the input, to be joined by `esm-embed merge`
+    ///
+    /// I counts from 1; 0 stands for N, so that arrays of jobs may count from 0 too. Every shard
+    /// reads all of the input and finds the same parts, each with as many tokens, and writes to a
+    /// folder of its own.
+    #[arg(long, value_name = "I/N", value_parser = values::shard)]
+    pub shard: Option<Shard>,
 
     /// Say what would be done, and do nothing
     ///
@@ -139,6 +163,33 @@ pub struct InspectArgs {
     pub check: bool,
 }
 
+/// Arguments of `merge`.
+#[derive(Debug, clap::Args)]
+pub struct MergeArgs {
+    /// Folders that `run --shard I/N` wrote, one for each I, in any order
+    #[arg(required = true, value_name = "DIR")]
+    pub dirs: Vec<PathBuf>,
+
+    /// Folder to write: byte for byte what one run over the whole input writes
+    #[arg(short, long, value_name = "DIR")]
+    pub out: PathBuf,
+
+    /// Replace an existing output
+    #[arg(long)]
+    pub force: bool,
+
+    /// Remove the shards once the whole is complete
+    ///
+    /// Files of single records (--residues files) are then not copied but renamed, if shards and
+    /// output are on one file system: they get their new name first and lose the old one when
+    /// everything is in its place.
+    #[arg(long = "move")]
+    pub remove: bool,
+
+    #[command(flatten)]
+    pub show: ShowArgs,
+}
+
 /// Arguments of `verify`.
 #[derive(Debug, clap::Args)]
 pub struct VerifyArgs {
@@ -161,6 +212,25 @@ pub struct VerifyArgs {
 
     #[command(flatten)]
     pub show: ShowArgs,
+}
+
+/// Arguments of `template`.
+#[derive(Debug, clap::Args)]
+pub struct TemplateArgs {
+    /// The scheduler
+    #[arg(value_enum)]
+    pub scheduler: Scheduler,
+}
+
+/// What starts the shards.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Scheduler {
+    /// A job array with requeue, and a merge job that depends on it
+    Slurm,
+    /// A Snakefile
+    Snakemake,
+    /// A module after nf-core's conventions (not executed by this project's tests)
+    Nextflow,
 }
 
 /// Which checkpoint.
@@ -386,8 +456,11 @@ impl Args {
         match &self.command {
             Command::Run(args) => args.show,
             Command::Fetch(args) => args.show,
+            Command::Merge(args) => args.show,
             Command::Verify(args) => args.show,
-            Command::Models | Command::Inspect(_) | Command::Doctor => ShowArgs::default(),
+            Command::Models | Command::Inspect(_) | Command::Doctor | Command::Template(_) => {
+                ShowArgs::default()
+            }
         }
     }
 
@@ -407,6 +480,13 @@ impl RunArgs {
             return Some(
                 "standard input (-) is given more than once, but can be read only once: give it \
                  once"
+                    .to_owned(),
+            );
+        }
+        if self.shard.is_some() && self.inputs.iter().any(|path| path == Path::new("-")) {
+            return Some(
+                "--shard reads the input twice, standard input (-) can be read only once: give a \
+                 file"
                     .to_owned(),
             );
         }

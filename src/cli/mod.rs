@@ -6,11 +6,13 @@ mod args;
 mod doctor;
 mod fetch;
 mod inspect;
+mod merge;
 mod models;
 mod progress;
 mod run;
 mod signals;
 mod source;
+mod template;
 mod text;
 mod values;
 mod verify;
@@ -86,8 +88,10 @@ pub fn execute(args: &Args) -> anyhow::Result<Exit> {
         Command::Fetch(args) => fetch::execute(args),
         Command::Models => models::execute(),
         Command::Inspect(args) => inspect::execute(args),
+        Command::Merge(args) => merge::execute(args),
         Command::Verify(args) => verify::execute(args),
         Command::Doctor => doctor::execute(),
+        Command::Template(args) => template::execute(args),
     }
 }
 

@@ -87,6 +87,7 @@ fn job(args: &RunArgs, model: Model) -> Job {
             OnInvalidArg::Fail => OnInvalid::Fail,
             OnInvalidArg::Skip => OnInvalid::Skip,
         },
+        shard: args.shard,
         existing: match (args.resume, args.force) {
             (true, _) => Existing::Resume,
             (false, true) => Existing::Replace,
@@ -159,6 +160,7 @@ mod tests {
             long: None,
             unknown: UnknownPolicy::Unk,
             on_invalid: OnInvalid::Fail,
+            shard: None,
             existing: Existing::Refuse,
         };
         assert_eq!(job_of("a.fasta --out emb"), expected);
@@ -192,6 +194,7 @@ mod tests {
             }),
             unknown: UnknownPolicy::Error,
             on_invalid: OnInvalid::Skip,
+            shard: None,
             existing: Existing::Replace,
         };
         assert_eq!(found, expected);

@@ -4,11 +4,14 @@ use esm_embed::device::{DeviceChoice, Dtype};
 use esm_embed::hub::ModelRef;
 use esm_embed::ops::CpuPath;
 use esm_embed::output::{OutDtype, Pool, Residues};
-use esm_embed::pipeline::{Long, USUAL_LIMIT};
+use esm_embed::pipeline::{Long, Shard, USUAL_LIMIT};
 use std::str::FromStr;
 
 /// Residues that neighbouring windows share if nothing else is asked for.
 const OVERLAP: usize = 256;
+
+/// More parts than any scheduler has jobs for.
+const MOST_SHARDS: usize = 100_000;
 
 /// A model as typed, and what that means.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -137,6 +140,25 @@ pub fn long(text: &str) -> Result<Long, String> {
         ("window", &[size, overlap]) => Ok(Long::Window { size, overlap }),
         _ => Err(wrong()),
     }
+}
+
+/// `--shard`.
+pub fn shard(text: &str) -> Result<Shard, String> {
+    let wrong = || {
+        format!(
+            "write I/N, such as 2/8 for the second of eight parts: N from 1 to {MOST_SHARDS}, I \
+             from 1 to N, or from 0 to N-1 with 0 for the last part"
+        )
+    };
+    let (number, of) = text.split_once('/').ok_or_else(wrong)?;
+    let (number, of) = count(number).zip(count(of)).ok_or_else(wrong)?;
+    if !(1..=MOST_SHARDS).contains(&of) || number > of {
+        return Err(wrong());
+    }
+    Ok(Shard {
+        number: if number == 0 { of } else { number } as u64,
+        of: of as u64,
+    })
 }
 
 /// Windows with the overlap that is usual for their size: 256 residues, or a quarter of a window

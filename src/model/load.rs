@@ -58,6 +58,18 @@ impl Esm {
     /// # Errors
     /// A damaged checkpoint, naming tensor and file, or a `top` above the last layer.
     pub fn load(checkpoint: &Checkpoint, options: &LoadOptions) -> Result<Esm, LoadError> {
+        let model = Esm::probe(checkpoint, options)?;
+        // A damaged checkpoint is refused as a whole, also where this run does not look.
+        checkpoint.check_finite(|name| !is_loaded(name, options.top))?;
+        Ok(model)
+    }
+
+    /// Loads the blocks up to `options.top` without a look at the rest of the checkpoint: enough
+    /// to see how fast they are.
+    ///
+    /// # Errors
+    /// As [`Esm::load`], for what is read.
+    pub fn probe(checkpoint: &Checkpoint, options: &LoadOptions) -> Result<Esm, LoadError> {
         let config = checkpoint.config().clone();
         if options.top > config.layers {
             return Err(LoadError::Layer {
@@ -72,8 +84,6 @@ impl Esm {
         let (rotary, inv_freq) = loader.rotary()?;
         let embedding = loader.embedding()?;
         let layers = loader.layers(&rotary)?;
-        // A damaged checkpoint is refused as a whole, also where this run does not look.
-        checkpoint.check_finite(|name| !is_loaded(name, options.top))?;
         let final_norm = if options.top == config.layers {
             Some(loader.layer_norm("emb_layer_norm_after")?)
         } else {

@@ -47,4 +47,23 @@ impl Counts {
         self.truncated += u64::from(entry.truncated_from.is_some());
         self.windowed += u64::from(entry.windows.is_some());
     }
+
+    /// Adds the totals of another part of the input.
+    pub(super) fn include(&mut self, other: &Self) {
+        for (to, from) in [
+            (&mut self.records, other.records),
+            (&mut self.residues, other.residues),
+            (&mut self.unique_sequences, other.unique_sequences),
+            (&mut self.duplicates, other.duplicates),
+            (&mut self.unknown, other.unknown),
+            (&mut self.lower, other.lower),
+            (&mut self.masks, other.masks),
+            (&mut self.stops, other.stops),
+            (&mut self.truncated, other.truncated),
+            (&mut self.windowed, other.windowed),
+            (&mut self.skipped, other.skipped),
+        ] {
+            *to = to.saturating_add(from);
+        }
+    }
 }

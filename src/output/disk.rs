@@ -96,6 +96,26 @@ pub(super) fn sync_small_file(file: &File) -> io::Result<()> {
     }
 }
 
+/// Bytes that a user may still write where `dir` is or will be; `None` if that cannot be found out.
+pub(crate) fn free_bytes(dir: &Path) -> Option<u64> {
+    let absolute = std::path::absolute(dir).ok()?;
+    let there = absolute.ancestors().find(|path| path.exists())?;
+    let stat = rustix::fs::statvfs(there).ok()?;
+    Some(stat.f_bavail.saturating_mul(stat.f_frsize))
+}
+
+/// Allows this process as many open files as it may allow itself.
+pub(super) fn lift_open_files() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    let limit = Rlimit {
+        current: maximum,
+        maximum,
+    };
+    // If it may not, opening the file that is one too many says so.
+    let _ = setrlimit(Resource::Nofile, limit);
+}
+
 /// Lets go of what memory holds of a file and the disk has: it is read anew.
 ///
 /// After a sync that failed, memory may hold pages that never reached the disk and count as clean.

@@ -10,6 +10,7 @@ use super::lock::Lock;
 use super::manifest::{FORMAT_VERSION, Manifest};
 use super::place::PlaceReader;
 use super::rows::RowWriter;
+use super::shard::ShardEntry;
 use super::target::{Existing, Target, check_targets, read_listed};
 use super::{publish, seal, sweep};
 use serde_json::Value;
@@ -26,6 +27,7 @@ pub struct OutputFolder {
     pub(super) partial: PathBuf,
     pub(super) layout: Layout,
     pub(super) begun: BegunFile,
+    pub(super) shard: Option<ShardEntry>,
     pub(super) ledger: Ledger,
     pub(super) rows: RowWriter,
     pub(super) journal: Journal,
@@ -49,9 +51,28 @@ impl OutputFolder {
         Target::examine(dir, &layout, existing)?.begin(Begun::new(Vec::new(), Vec::new()))
     }
 
+    /// Makes this the folder of one part of an input. To be called before the first record.
+    ///
+    /// # Errors
+    /// When the list of where the records stand in the input cannot be made.
+    pub fn set_shard(&mut self, shard: ShardEntry) -> Result<(), OutputError> {
+        self.shard = Some(shard);
+        self.ledger.keep_shard()
+    }
+
     /// What is written.
     pub fn layout(&self) -> &Layout {
         &self.layout
+    }
+
+    /// Where it is written until it is finished.
+    pub(super) fn partial(&self) -> &Path {
+        &self.partial
+    }
+
+    /// Writes rows.
+    pub(super) fn rows(&self) -> &RowWriter {
+        &self.rows
     }
 
     /// The two sides of the folder: one thread enters records in input order, any number of
@@ -95,10 +116,11 @@ impl OutputFolder {
         if self.resumed {
             sweep::sweep(&self.partial, &self.layout, counts.records)?;
         }
-        let sealed = seal::seal(&self.partial, &self.layout, &counts)?;
+        let sealed = seal::seal(&self.partial, &self.layout, &counts, self.shard.is_some())?;
         let manifest = Manifest {
             format_version: FORMAT_VERSION,
             esm_embed: env!("CARGO_PKG_VERSION").into(),
+            shard: self.shard,
             asked,
             resolved,
             layout: self.layout.clone(),

@@ -8,6 +8,8 @@ use super::escape::escape;
 /// One record of the input, as it is entered into the index.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Entry<'a> {
+    /// Number of the record in the whole input, from 0, skipped ones included.
+    pub ordinal: u64,
     /// First word of the header, any bytes.
     pub id: &'a [u8],
     /// The rest of the header, any bytes.
@@ -33,6 +35,8 @@ pub struct Entry<'a> {
 /// A record that was left out.
 #[derive(Debug, Clone, Copy)]
 pub struct Skip<'a> {
+    /// Number of the record in the whole input, from 0, skipped ones included.
+    pub ordinal: u64,
     /// Input file as it was named, `-` for standard input.
     pub file: &'a [u8],
     /// Line of its header, from 1.
@@ -151,6 +155,7 @@ mod tests {
     #[test]
     fn a_record_left_out() {
         let skip = Skip {
+            ordinal: 3,
             file: b"a b.fa",
             line: 12,
             record: 4,

@@ -6,7 +6,8 @@ use super::disk;
 use super::error::OutputError;
 use super::index_scan;
 use super::layout::{
-    INDEX_TSV, Layout, PARTIAL, RUN_JSON, Residues, SKIPPED_TSV, is_file_name, is_folder_name,
+    INDEX_TSV, Layout, PARTIAL, RUN_JSON, Residues, SHARD_TSV, SKIPPED_TSV, is_file_name,
+    is_folder_name,
 };
 use super::manifest::{FileEntry, FolderEntry, Manifest};
 use super::npy::{HEADER_BYTES, parse_header};
@@ -82,6 +83,7 @@ pub fn inspect(dir: &Path, check: bool) -> Result<Report, OutputError> {
     }
     inspector.index();
     inspector.skipped();
+    inspector.shard();
     let mut report = inspector.report;
     report.manifest = Some(manifest);
     Ok(report)
@@ -97,8 +99,14 @@ struct Inspector<'a> {
 impl Inspector<'_> {
     /// The files that the layout and the counts call for, with the shape of matrices.
     fn expected(&self) -> BTreeMap<String, Option<[u64; 2]>> {
-        let Manifest { layout, counts, .. } = self.manifest;
-        layout.files(counts).into_iter().collect()
+        let Manifest {
+            layout,
+            counts,
+            shard,
+            ..
+        } = self.manifest;
+        let files = layout.files(counts, shard.is_some());
+        files.into_iter().collect()
     }
 
     /// Compares the names in `run.json` with those of its own layout.
@@ -332,6 +340,35 @@ impl Inspector<'_> {
             Ok(Ok(_)) => return,
         };
         self.report.problem(INDEX_TSV, what);
+    }
+
+    fn shard(&mut self) {
+        let Some(shard) = self.manifest.shard else {
+            return;
+        };
+        let counts = &self.manifest.counts;
+        let records = counts.records.saturating_add(counts.skipped);
+        if records > shard.input_records || !(1..=shard.of).contains(&shard.number) {
+            let what = format!(
+                "it is shard {} of {}, with {records} of {} records, which cannot be",
+                shard.number, shard.of, shard.input_records
+            );
+            self.report.problem(RUN_JSON, what);
+        }
+        let Ok(file) = disk::open_regular(&self.dir.join(SHARD_TSV)) else {
+            // Told of already, as a file.
+            return;
+        };
+        match index_scan::count_lines(BufReader::new(file)) {
+            Err(error) => self.report.problem(SHARD_TSV, unreadable(error)),
+            Ok(lines) if lines != records.saturating_add(1) => {
+                let what = format!(
+                    "holds {lines} lines, run.json says {records} records and a first line"
+                );
+                self.report.problem(SHARD_TSV, what);
+            }
+            Ok(_) => {}
+        }
     }
 
     fn skipped(&mut self) {

@@ -10,6 +10,8 @@ pub const RUN_JSON: &str = "run.json";
 pub const INDEX_TSV: &str = "index.tsv";
 /// Name of the table of records that were left out.
 pub const SKIPPED_TSV: &str = "skipped.tsv";
+/// Name of the table that says where the records of a shard stand in the whole input.
+pub const SHARD_TSV: &str = "shard.tsv";
 /// Name of the folder in which an unfinished run works.
 pub const PARTIAL: &str = ".partial";
 
@@ -167,13 +169,16 @@ impl Layout {
     }
 
     /// Every file that `run.json` lists for these counts, with the shape of matrices.
-    pub(super) fn files(&self, counts: &Counts) -> Vec<(String, Option<[u64; 2]>)> {
+    pub(super) fn files(&self, counts: &Counts, is_shard: bool) -> Vec<(String, Option<[u64; 2]>)> {
         let dim = self.dim as u64;
         let table = |name: &str| (name.to_owned(), None);
         let matrix = |rows: u64| move |name: String| (name, Some([rows, dim]));
         let mut files = vec![table(INDEX_TSV)];
         if counts.skipped > 0 {
             files.push(table(SKIPPED_TSV));
+        }
+        if is_shard {
+            files.push(table(SHARD_TSV));
         }
         files.extend(self.pooled_files().into_iter().map(matrix(counts.records)));
         files.extend(
@@ -187,7 +192,9 @@ impl Layout {
 
     /// Everything that a run may put directly into its output folder.
     pub fn names(&self) -> Vec<String> {
-        let mut names = vec![RUN_JSON.into(), INDEX_TSV.into(), SKIPPED_TSV.into()];
+        let mut names = [RUN_JSON, INDEX_TSV, SKIPPED_TSV, SHARD_TSV]
+            .map(String::from)
+            .to_vec();
         names.extend(self.pooled_files());
         names.extend(self.residues_files());
         names.extend(self.residues_folders());
@@ -206,7 +213,7 @@ impl Layout {
 /// Whether `name` is that of a file, `run.json` aside, that some layout puts directly into the
 /// output folder. Nothing else is ever read or removed on the word of a `run.json`.
 pub(super) fn is_file_name(name: &str) -> bool {
-    if name == INDEX_TSV || name == SKIPPED_TSV {
+    if [INDEX_TSV, SKIPPED_TSV, SHARD_TSV].contains(&name) {
         return true;
     }
     let Some((what, rest)) = name.split_once(".layer") else {
@@ -260,6 +267,7 @@ mod tests {
                 "run.json",
                 "index.tsv",
                 "skipped.tsv",
+                "shard.tsv",
                 "mean.layer6.npy",
                 "max.layer6.npy",
                 "mean.layer33.npy",
@@ -274,7 +282,7 @@ mod tests {
     fn names_of_a_run_with_files() {
         let names = layout(Residues::Files).names();
         assert_eq!(
-            names[7..],
+            names[8..],
             [
                 "residues.layer6",
                 "residues.layer33",
@@ -282,7 +290,7 @@ mod tests {
                 "residues.layer33.sha256"
             ]
         );
-        assert_eq!(layout(Residues::None).names().len(), 7);
+        assert_eq!(layout(Residues::None).names().len(), 8);
     }
 
     #[test]

@@ -3,11 +3,12 @@
 use super::counts::Counts;
 use super::error::OutputError;
 use super::index::{self, Entry, Skip};
-use super::layout::{INDEX_TSV, Layout, Residues, SKIPPED_TSV};
+use super::layout::{INDEX_TSV, Layout, Residues, SHARD_TSV, SKIPPED_TSV};
 use super::log::Log;
 use super::name::Names;
 use super::place::{Place, PlaceWriter};
 use super::seen::{Key, Seen};
+use super::shard;
 use super::trail::Trail;
 use std::path::{Path, PathBuf};
 
@@ -39,6 +40,8 @@ pub struct Ledger {
     duplicates: Option<Log>,
     sequences: Seen,
     names: Option<Names>,
+    /// Of a shard, where its records stand in the whole input.
+    shard: Option<Log>,
     counts: Counts,
     trail: Trail,
 }
@@ -63,9 +66,18 @@ impl Ledger {
             duplicates: None,
             sequences,
             names,
+            shard: None,
             counts: Counts::default(),
             trail: Trail::default(),
         })
+    }
+
+    /// Keeps a list of where the records stand in the whole input, of which they are a part.
+    pub(super) fn keep_shard(&mut self) -> Result<(), OutputError> {
+        let mut log = Log::create(self.partial.join(SHARD_TSV))?;
+        log.write(shard::COLUMNS.as_bytes())?;
+        self.shard = Some(log);
+        Ok(())
     }
 
     /// Enters the next record of the input.
@@ -110,6 +122,9 @@ impl Ledger {
             file,
         };
         self.places.push(&place)?;
+        if let Some(log) = &mut self.shard {
+            log.write(shard::line(entry).as_bytes())?;
+        }
         if let Some(first) = duplicate_of {
             let mut pair = first.to_le_bytes().to_vec();
             pair.extend(row.to_le_bytes());
@@ -134,6 +149,9 @@ impl Ledger {
             log.write(index::SKIPPED_COLUMNS.as_bytes())?;
         }
         log.write(&index::skipped_line(skip))?;
+        if let Some(log) = &mut self.shard {
+            log.write(shard::skipped_line(skip.ordinal).as_bytes())?;
+        }
         self.counts.skipped += 1;
         self.trail.skip(skip);
         Ok(())
@@ -148,7 +166,8 @@ impl Ledger {
     pub(super) fn close(self) -> Result<Counts, OutputError> {
         self.index.close()?;
         self.places.close()?;
-        for log in [self.skipped, self.duplicates].into_iter().flatten() {
+        let lists = [self.skipped, self.duplicates, self.shard];
+        for log in lists.into_iter().flatten() {
             log.close()?;
         }
         Ok(self.counts)
@@ -219,6 +238,7 @@ mod tests {
         assert_eq!((second.place.row, second.place.residue_offset), (1, 3));
         ledger
             .skip(&Skip {
+                ordinal: 2,
                 file: b"x.fa",
                 line: 9,
                 record: 3,

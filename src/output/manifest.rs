@@ -6,6 +6,7 @@ use super::counts::Counts;
 use super::disk;
 use super::escape::shown;
 use super::layout::{Layout, OutDtype, RUN_JSON};
+use super::shard::ShardEntry;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::io::{self, Read};
@@ -24,6 +25,9 @@ pub struct Manifest {
     pub format_version: u32,
     /// Version of that program.
     pub esm_embed: String,
+    /// Which part of the input it holds, if it is not all of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shard: Option<ShardEntry>,
     /// The options as typed.
     pub asked: Value,
     /// What became of them: model and its digest, device, dtypes and so on.
@@ -131,6 +135,23 @@ struct Named {
 }
 
 impl Listed {
+    /// The names in a `run.json` that has been read.
+    pub(super) fn of(manifest: &Manifest) -> Self {
+        let named = |name: &String| Named { name: name.clone() };
+        Self {
+            files: manifest
+                .files
+                .iter()
+                .map(|file| named(&file.name))
+                .collect(),
+            folders: manifest
+                .folders
+                .iter()
+                .map(|folder| named(&folder.name))
+                .collect(),
+        }
+    }
+
     /// Reads the names in the `run.json` of a folder; no names if there is none.
     pub(super) fn read(dir: &Path) -> Result<Self, ManifestError> {
         Self::read_file(&dir.join(RUN_JSON))
@@ -182,6 +203,7 @@ mod tests {
         let manifest = Manifest {
             format_version: FORMAT_VERSION,
             esm_embed: "0.1.0".into(),
+            shard: None,
             asked: serde_json::json!({"layer": [-1]}),
             resolved: serde_json::json!({}),
             layout: Layout {

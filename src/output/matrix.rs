@@ -7,7 +7,7 @@ use super::npy;
 use super::proof::Written;
 use crc32fast::Hasher;
 use std::fs::File;
-use std::io;
+use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
@@ -85,6 +85,27 @@ impl Matrix {
         })
     }
 
+    /// Copies `bytes` bytes from `source` to byte `to`.
+    pub(super) fn pour(
+        &self,
+        to: u64,
+        bytes: u64,
+        source: &mut impl Read,
+    ) -> Result<(), OutputError> {
+        let mut buffer = vec![0; usize::try_from(bytes).unwrap_or(CHUNK).min(CHUNK)];
+        let mut done = 0;
+        while done < bytes {
+            let count = usize::try_from(bytes - done).unwrap_or(CHUNK).min(CHUNK);
+            let (part, _) = buffer.split_at_mut(count);
+            source
+                .read_exact(part)
+                .map_err(|e| OutputError::io("reading the rows of", &self.path, e))?;
+            self.write_bytes_at(to + done, part)?;
+            done += count as u64;
+        }
+        Ok(())
+    }
+
     /// Copies `bytes` bytes from one place to another; the two do not overlap.
     pub(super) fn copy_within(&self, from: u64, to: u64, bytes: u64) -> Result<(), OutputError> {
         let mut buffer = vec![0; usize::try_from(bytes).unwrap_or(CHUNK).min(CHUNK)];
@@ -115,6 +136,24 @@ pub(super) fn make_file(path: &Path) -> Result<File, OutputError> {
         result => result,
     };
     made.map_err(|e| OutputError::io("making", path, e))
+}
+
+/// Makes `path` another name of the file `source`, and its sub-folder when it is the first one
+/// there; false where that cannot be, as between two file systems.
+pub(super) fn link(source: &Path, path: &Path) -> Result<bool, OutputError> {
+    let linked = match std::fs::hard_link(source, path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            make_parent(path).and_then(|()| std::fs::hard_link(source, path))
+        }
+        result => result,
+    };
+    match linked {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::StorageFull => {
+            Err(OutputError::io("making", path, error))
+        }
+        Err(_) => Ok(false),
+    }
 }
 
 fn make_parent(path: &Path) -> io::Result<()> {

@@ -44,6 +44,7 @@
 //! | `residues.layer33/000000/ID.npy` | `[length, dim]`, instead of the packed matrix; the column `file` of the index gives the path below `residues.layer33/` |
 //! | `residues.layer33.sha256` | the checksum of each of those files, for `sha256sum -c` |
 //! | `skipped.tsv` | records left out, if there are any |
+//! | `shard.tsv` | of a shard: where its records stand in the whole input, and what `merge` needs to know of them |
 //!
 //! Both tables hold one tab between fields, and fields written as [`escape`] says: a line is a
 //! record, no field is ever quoted, and Python's `csv.reader(file, "excel-tab")`, pandas'
@@ -94,6 +95,7 @@ mod lock;
 mod log;
 mod manifest;
 mod matrix;
+mod merge;
 mod name;
 mod npy;
 mod place;
@@ -103,12 +105,14 @@ mod report;
 mod rows;
 mod seal;
 mod seen;
+mod shard;
 mod sweep;
 mod target;
 mod trail;
 
 pub use begun::{Begun, BegunFile, Fact, Needed, differences};
 pub use counts::Counts;
+pub(crate) use disk::free_bytes;
 pub use error::OutputError;
 pub(crate) use escape::hex;
 pub use escape::{escape, unescape};
@@ -116,13 +120,17 @@ pub use folder::{OutputFolder, Parts, sync_work};
 pub use index::{Entry, Skip};
 pub use inspect::inspect;
 pub use journal::{Done, Journal, SLOT_BYTES, read_journal};
-pub use layout::{INDEX_TSV, Layout, OutDtype, PARTIAL, Pool, RUN_JSON, Residues, SKIPPED_TSV};
+pub use layout::{
+    INDEX_TSV, Layout, OutDtype, PARTIAL, Pool, RUN_JSON, Residues, SHARD_TSV, SKIPPED_TSV,
+};
 pub use ledger::{Entered, Ledger};
 pub use manifest::{FORMAT_VERSION, FileEntry, FolderEntry, Manifest, ManifestError};
+pub use merge::{MergeError, Shards, merge};
 pub use npy::{HEADER_BYTES, header, parse_header};
 pub use place::Place;
 pub use proof::{Proof, Written};
 pub use report::{Problem, Report};
 pub use rows::RowWriter;
 pub use seen::{Key, Seen, key};
+pub use shard::ShardEntry;
 pub use target::{Existing, State, Target};

@@ -28,8 +28,36 @@ pub struct Place {
 const NUMBERS: usize = 16;
 
 /// Bytes of a place: offset and length, and room for the file's name when there is one.
-fn slot_bytes(files: bool) -> usize {
+pub(super) fn slot_bytes(files: bool) -> usize {
     if files { NUMBERS + MAX_BYTES } else { NUMBERS }
+}
+
+/// Appends what is kept of a place; its row says where that stands.
+pub(super) fn encode(place: &Place, files: bool, bytes: &mut Vec<u8>) {
+    let end = bytes.len() + slot_bytes(files);
+    bytes.extend(place.residue_offset.to_le_bytes());
+    bytes.extend(place.length.to_le_bytes());
+    bytes.extend(place.file.iter().flat_map(|name| name.bytes()));
+    bytes.resize(end, 0);
+}
+
+/// The place of a row, from the bytes that were kept of it.
+pub(super) fn decode(row: u64, slot: &[u8], files: bool) -> Place {
+    let (offset, rest) = slot.split_at(slot.len().min(8));
+    let (length, name) = rest.split_at(rest.len().min(8));
+    let number = |bytes: &[u8]| {
+        bytes
+            .iter()
+            .rev()
+            .fold(0, |n, &byte| n << 8 | u64::from(byte))
+    };
+    let name = name.split(|&byte| byte == 0).next().unwrap_or_default();
+    Place {
+        row,
+        residue_offset: number(offset),
+        length: number(length),
+        file: files.then(|| String::from_utf8_lossy(name).into_owned()),
+    }
 }
 
 /// Writes places in the order of rows.
@@ -49,10 +77,7 @@ impl PlaceWriter {
 
     pub(super) fn push(&mut self, place: &Place) -> Result<(), OutputError> {
         let mut slot = Vec::with_capacity(slot_bytes(self.files));
-        slot.extend(place.residue_offset.to_le_bytes());
-        slot.extend(place.length.to_le_bytes());
-        slot.extend(place.file.iter().flat_map(|name| name.bytes()));
-        slot.resize(slot_bytes(self.files), 0);
+        encode(place, self.files, &mut slot);
         self.log.write(&slot)
     }
 
@@ -82,23 +107,7 @@ impl PlaceReader {
         self.file
             .read_exact_at(&mut slot, at)
             .map_err(|e| OutputError::io("reading", &self.path, e))?;
-        let (offset, rest) = slot.split_at(8);
-        let (length, name) = rest.split_at(8);
-        let number = |bytes: &[u8]| {
-            bytes
-                .iter()
-                .rev()
-                .fold(0, |n, &byte| n << 8 | u64::from(byte))
-        };
-        let name = name.split(|&byte| byte == 0).next().unwrap_or_default();
-        Ok(Place {
-            row,
-            residue_offset: number(offset),
-            length: number(length),
-            file: self
-                .files
-                .then(|| String::from_utf8_lossy(name).into_owned()),
-        })
+        Ok(decode(row, &slot, self.files))
     }
 }
 

@@ -191,6 +191,13 @@ fn remove_rest(partial: &Path) {
     }
 }
 
+/// Removes a finished run, its `run.json` first: from then on the folder does not look complete.
+pub(super) fn remove_run(dir: &Path, run: &Listed) -> Result<(), OutputError> {
+    remove(&dir.join(RUN_JSON))?;
+    sync_folder(dir)?;
+    remove_old(dir, run)
+}
+
 /// Removes the files of a folder of per-record files that its list of checksums names, and the
 /// folders that this leaves empty.
 fn remove_folder(dir: &Path, folder: &str) -> Result<(), OutputError> {

@@ -115,6 +115,13 @@ impl fmt::Display for Report {
 
 fn write_manifest(f: &mut fmt::Formatter<'_>, manifest: &Manifest) -> fmt::Result {
     writeln!(f, "written by esm-embed {}", shown(&manifest.esm_embed))?;
+    if let Some(shard) = manifest.shard {
+        writeln!(
+            f,
+            "shard {} of {} of an input of {} records (merge joins them)",
+            shard.number, shard.of, shard.input_records
+        )?;
+    }
     write_value(f, "", &manifest.resolved)?;
     let counts = &manifest.counts;
     writeln!(

@@ -3,12 +3,12 @@
 use super::disk;
 use super::error::OutputError;
 use super::layout::{Layout, Pool, Residues};
-use super::matrix::{Matrix, make_file};
+use super::matrix::{Matrix, link, make_file};
 use super::npy::{self, HEADER_BYTES};
 use super::place::Place;
 use super::proof::{Proof, Written};
 use std::fs::File;
-use std::io;
+use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
@@ -159,6 +159,55 @@ impl RowWriter {
                 matrix.write_at(start, values, self.layout.dtype).map(Some)
             }
         }
+    }
+
+    /// Copies one row from `source` into the pooled matrix number `matrix` of the layout.
+    pub(super) fn pour_pooled(
+        &self,
+        matrix: usize,
+        row: u64,
+        source: &mut impl Read,
+    ) -> Result<(), OutputError> {
+        let matrix = self.pooled.get(matrix).ok_or_else(|| no_layer(matrix))?;
+        let start = self.row_at(matrix, row, row)?;
+        matrix.pour(start, self.layout.row_bytes(), source)
+    }
+
+    /// Copies the residue rows of one record from `source` into the packed matrix of a layer.
+    pub(super) fn pour_residues(
+        &self,
+        layer: usize,
+        place: &Place,
+        source: &mut impl Read,
+    ) -> Result<(), OutputError> {
+        let matrix = self.residues.get(layer).ok_or_else(|| no_layer(layer))?;
+        let start = self.row_at(matrix, place.residue_offset, place.row)?;
+        let bytes = self.layout.row_bytes().saturating_mul(place.length);
+        matrix.pour(start, bytes, source)
+    }
+
+    /// Copies the whole of `source` into the file of one record.
+    pub(super) fn pour_file(
+        &self,
+        layer: usize,
+        place: &Place,
+        source: &mut impl Read,
+    ) -> Result<(), OutputError> {
+        let target = self.partial.join(self.record_file(layer, place)?);
+        io::copy(source, &mut make_file(&target)?)
+            .map_err(|e| OutputError::io("copying to", &target, e))?;
+        Ok(())
+    }
+
+    /// Makes the file of one record another name of `source`; false where the file system cannot.
+    pub(super) fn link_file(
+        &self,
+        layer: usize,
+        place: &Place,
+        source: &Path,
+    ) -> Result<bool, OutputError> {
+        let target = self.partial.join(self.record_file(layer, place)?);
+        link(source, &target)
     }
 
     /// Whether the rows of a record are, byte for byte, those that were written when it was entered

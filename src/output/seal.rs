@@ -26,6 +26,7 @@ pub(super) fn seal(
     partial: &Path,
     layout: &Layout,
     counts: &Counts,
+    is_shard: bool,
 ) -> Result<Sealed, OutputError> {
     let folders = layout.residues_folders();
     if !folders.is_empty() {
@@ -37,7 +38,7 @@ pub(super) fn seal(
         None => Ok(None),
     })?;
 
-    let files = layout.files(counts);
+    let files = layout.files(counts, is_shard);
     let files = in_parallel(files.len(), |i| match files.get(i) {
         Some((name, shape)) => seal_file(partial, name, *shape, layout).map(Some),
         None => Ok(None),

@@ -211,6 +211,7 @@ impl Target {
             begun: BegunFile::new(&self.partial, begun),
             partial: self.partial,
             layout: self.layout,
+            shard: None,
             ledger,
             rows,
             journal,

@@ -108,6 +108,7 @@ mod tests {
             for (id, reason) in skips {
                 let (id, reason) = (*id, *reason);
                 trail.skip(&Skip {
+                    ordinal: 0,
                     file: b"x",
                     line: 1,
                     record: 1,

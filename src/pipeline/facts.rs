@@ -1,6 +1,7 @@
 //! What makes a run the same run: the facts that an interrupted or finished run is compared by.
 
 use super::describe::FileDigest;
+use super::shard::Shard;
 use crate::hub::sha256_file;
 use crate::output::{Begun, Fact, Layout, Needed, OutDtype, Residues};
 use anyhow::{Context, Result, bail};
@@ -13,7 +14,13 @@ use std::path::{Path, PathBuf};
 /// aside.
 ///
 /// Inputs that are not known yet, because they are streams, have facts without a value.
-pub fn facts(version: &str, layout: &Layout, asked: &Value, resolved: &Value) -> Vec<Fact> {
+pub fn facts(
+    version: &str,
+    shard: Option<Shard>,
+    layout: &Layout,
+    asked: &Value,
+    resolved: &Value,
+) -> Vec<Fact> {
     let text = |part: &Value, key: &str| match part.get(key) {
         Some(Value::String(text)) => text.clone(),
         Some(other) => other.to_string(),
@@ -22,6 +29,10 @@ pub fn facts(version: &str, layout: &Layout, asked: &Value, resolved: &Value) ->
     let mut facts = vec![Fact::new("version of esm-embed", version)];
     facts.extend(inputs(asked, resolved));
     facts.extend([
+        Fact::new(
+            "--shard",
+            shard.map_or("none".into(), |shard| shard.to_string()),
+        ),
         Fact::new("--layer", list(&layout.layers)),
         Fact::new("--pool", list(layout.pools.iter().map(|pool| pool.name()))),
         Fact::new(

@@ -79,6 +79,7 @@ pub fn feed(records: &mut Records<'_>, feed: Feed<'_>) -> Result<u64> {
             Next::End => break,
             Next::Skipped(skipped) => {
                 ledger.skip(&Skip {
+                    ordinal: records.ordinal(),
                     file: skipped.path.as_os_str().as_encoded_bytes(),
                     line: skipped.line,
                     record: skipped.number,
@@ -91,6 +92,7 @@ pub fn feed(records: &mut Records<'_>, feed: Feed<'_>) -> Result<u64> {
         };
         let record = records.record();
         let entered = ledger.enter(&Entry {
+            ordinal: records.ordinal(),
             id: &record.id,
             description: &record.description,
             length: prepared.residues() as u64,

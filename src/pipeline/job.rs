@@ -1,5 +1,6 @@
 //! One run, resolved: what `cli` makes of the arguments and `run` carries out.
 
+use super::shard::Shard;
 use crate::device::{DeviceChoice, Dtype};
 use crate::ops::CpuPath;
 use crate::output::{Existing, OutDtype, Pool, Residues};
@@ -97,6 +98,8 @@ pub struct Job {
     pub unknown: UnknownPolicy,
     /// Records that cannot be embedded.
     pub on_invalid: OnInvalid,
+    /// The part of the input to embed; None for all of it.
+    pub shard: Option<Shard>,
     /// What happens to an output that is there.
     pub existing: Existing,
 }

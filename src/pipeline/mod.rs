@@ -15,23 +15,30 @@ mod feed;
 mod forecast;
 mod job;
 mod keep;
+mod pace;
 mod plan;
 mod prepare;
 mod records;
 mod reporter;
 mod resume;
+mod room;
 mod scan;
+mod shard;
 mod stop;
 mod work;
 
 pub use forecast::Forecast;
 pub use job::{Job, Long, Model, OnInvalid, USUAL_LIMIT};
 pub use reporter::{Level, Reporter, Silent, Totals};
+pub use shard::Shard;
 pub use stop::{Stop, Stopped};
 
 use crate::checkpoint::{Checkpoint, InvFreqSource};
 use crate::embedder::{Embedder, EmbedderOptions};
-use crate::output::{Begun, Counts, OutputFolder, Parts, Residues, State, Target, sync_work};
+use crate::memory;
+use crate::output::{
+    Begun, Counts, OutputFolder, Parts, Residues, ShardEntry, State, Target, sync_work,
+};
 use anyhow::{Result, anyhow, bail};
 use describe::FileDigest;
 use earlier::Earlier;
@@ -39,7 +46,9 @@ use feed::{Batching, Feed, feed};
 use keep::keep;
 use plan::Plan;
 use records::{Records, Source};
+use room::{Bytes, Gate};
 use scan::Scan;
+use shard::Share;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{channel, sync_channel};
@@ -69,7 +78,8 @@ pub fn run(job: &Job, reporter: &dyn Reporter, stop: &Stop) -> Result<Outcome> {
     if let State::Sealed(_) | State::Complete(_) = target.state() {
         return resume::complete(job, &plan, &checkpoint, target, reporter);
     }
-    let scan = check_inputs(job, &plan, reporter)?;
+    let part = part(job, &plan)?;
+    let scan = check_inputs(job, &plan, part.as_ref(), reporter)?;
     let needed = facts::needed(checkpoint.files())?;
     let known = scan.as_ref().map_or(&[][..], |scan| &scan.sources);
     let facts = resume::facts_now(job, &plan, &checkpoint, known);
@@ -82,6 +92,7 @@ pub fn run(job: &Job, reporter: &dyn Reporter, stop: &Stop) -> Result<Outcome> {
     };
     if let Some(scan) = &scan {
         forecast::check_space(job, &plan, scan, target.held_bytes())?;
+        warn_of_memory(job, &plan, scan, reporter);
     }
 
     let started = Instant::now();
@@ -141,15 +152,19 @@ pub fn run(job: &Job, reporter: &dyn Reporter, stop: &Stop) -> Result<Outcome> {
         records: scan.as_ref().map(|s| s.records),
         residues: scan.as_ref().map(|s| s.residues),
     });
-    let embedded = embed_all(
+    if let Some(part) = &part {
+        folder.set_shard(part.entry)?;
+    }
+    let ready = Ready {
         job,
-        &plan,
-        &checkpoint,
-        &embedder,
-        &mut folder,
+        plan: &plan,
+        checkpoint: &checkpoint,
+        embedder: &embedder,
+        share: part.map(|part| part.share),
         reporter,
         stop,
-    );
+    };
+    let embedded = embed_all(ready, &mut folder);
     reporter.finish();
     // What is done is put away however the work ended; from here on the process may end at once.
     let Parts { rows, journal, .. } = folder.parts();
@@ -205,20 +220,67 @@ pub fn dry_run(job: &Job, reporter: &dyn Reporter) -> Result<Forecast> {
     let checkpoint = Checkpoint::open(&job.model.path)?;
     let plan = Plan::new(job, &checkpoint)?;
     Target::examine(&job.out, &plan.layout, job.existing)?;
-    let scan = scan::scan(&job.inputs, plan.policy, job.on_invalid)?;
+    let part = part(job, &plan)?;
+    let scan = scan_part(job, &plan, part.as_ref())?;
     if scan.sources.iter().all(|s| s.records == 0) {
         bail!(no_record(job));
     }
     warn_of_long(&scan, reporter);
-    Ok(Forecast::new(job, &plan, &checkpoint, &scan))
+    Forecast::new(job, &plan, &checkpoint, &scan)
+}
+
+/// The part of the input that this job embeds.
+struct Part {
+    entry: ShardEntry,
+    share: Share,
+    sources: Vec<Source>,
+}
+
+/// Shares the input out; None if all of it is to be embedded.
+fn part(job: &Job, plan: &Plan) -> Result<Option<Part>> {
+    let Some(shard) = job.shard else {
+        return Ok(None);
+    };
+    if let Some(stream) = job.inputs.iter().find(|path| !scan::is_repeatable(path)) {
+        bail!(
+            "{}: cannot be read twice, and --shard {shard} reads the input once to share it out \
+             before it embeds: write it to a file first",
+            stream.display()
+        );
+    }
+    let (survey, sources) = scan::survey(&job.inputs, plan.policy, job.on_invalid)?;
+    Ok(Some(Part {
+        entry: ShardEntry {
+            number: shard.number,
+            of: shard.of,
+            input_records: survey.records(),
+        },
+        share: survey.share(shard),
+        sources,
+    }))
+}
+
+/// Checks and counts the records of the part, or all.
+fn scan_part(job: &Job, plan: &Plan, part: Option<&Part>) -> Result<Scan> {
+    let share = part.map(|part| part.share.clone());
+    let scan = scan::scan(&job.inputs, plan.policy, job.on_invalid, share)?;
+    if let Some(part) = part {
+        check_unchanged(&part.sources, &scan.sources)?;
+    }
+    Ok(scan)
 }
 
 /// The first pass over the input, if it can be read twice.
-fn check_inputs(job: &Job, plan: &Plan, reporter: &dyn Reporter) -> Result<Option<Scan>> {
+fn check_inputs(
+    job: &Job,
+    plan: &Plan,
+    part: Option<&Part>,
+    reporter: &dyn Reporter,
+) -> Result<Option<Scan>> {
     if !scan::repeatable(&job.inputs) {
         return Ok(None);
     }
-    let scan = scan::scan(&job.inputs, plan.policy, job.on_invalid)?;
+    let scan = scan_part(job, plan, part)?;
     if scan.sources.iter().all(|s| s.records == 0) {
         bail!(no_record(job));
     }
@@ -243,6 +305,22 @@ fn no_record(job: &Job) -> String {
          right file and that it was written completely",
         names.join(", ")
     )
+}
+
+/// A machine that others use too may not have what a job's limit allows.
+fn warn_of_memory(job: &Job, plan: &Plan, scan: &Scan, reporter: &dyn Reporter) {
+    let needed = forecast::memory(job, plan, scan);
+    if let Some(available) = memory::available().filter(|available| *available < needed) {
+        reporter.message(
+            Level::Warning,
+            &format!(
+                "this run takes up to about {} of memory, and this machine has {} available at \
+                 the moment: fewer --threads, --long window or --dtype f16 take less",
+                Bytes(needed),
+                Bytes(available)
+            ),
+        );
+    }
 }
 
 fn warn_of_long(scan: &Scan, reporter: &dyn Reporter) {
@@ -276,16 +354,29 @@ fn load(job: &Job, plan: &Plan, checkpoint: &Checkpoint) -> Result<Embedder> {
 /// The inputs, the checkpoint's digests and the number of records that were done before.
 type Embedded = (Vec<Source>, Vec<FileDigest>, u64);
 
+/// A run with everything it needs to embed.
+struct Ready<'a> {
+    job: &'a Job,
+    plan: &'a Plan,
+    checkpoint: &'a Checkpoint,
+    embedder: &'a Embedder,
+    /// The records of a shard; None for all of them.
+    share: Option<Share>,
+    reporter: &'a dyn Reporter,
+    stop: &'a Stop,
+}
+
 /// Streams all records through the workers; nothing comes back when the run was asked to stop.
-fn embed_all(
-    job: &Job,
-    plan: &Plan,
-    checkpoint: &Checkpoint,
-    embedder: &Embedder,
-    folder: &mut OutputFolder,
-    reporter: &dyn Reporter,
-    stop: &Stop,
-) -> Result<Option<Embedded>> {
+fn embed_all(ready: Ready<'_>, folder: &mut OutputFolder) -> Result<Option<Embedded>> {
+    let Ready {
+        job,
+        plan,
+        checkpoint,
+        embedder,
+        share,
+        reporter,
+        stop,
+    } = ready;
     let Parts {
         ledger,
         rows,
@@ -305,6 +396,8 @@ fn embed_all(
         reporter,
         failed: &failed,
         stop,
+        gate: &Gate::new(plan.policy.room),
+        cost: plan.cost,
     };
     std::thread::scope(|scope| {
         let threads: Vec<_> = (0..job.threads.max(1))
@@ -327,7 +420,8 @@ fn embed_all(
             }
             kept
         });
-        let mut records = Records::new(&job.inputs, plan.policy, job.on_invalid).until(stop.flag());
+        let mut records =
+            Records::new(&job.inputs, plan.policy, job.on_invalid, share).until(stop.flag());
         let fed = feed(
             &mut records,
             Feed {

@@ -2,6 +2,7 @@
 
 use super::job::{Job, Long};
 use super::prepare::Policy;
+use super::room::{self, PassCost, Room};
 use crate::checkpoint::{Checkpoint, EsmConfig, Positions};
 use crate::device::{Device, Dtype};
 use crate::output::{Layout, Residues};
@@ -24,6 +25,10 @@ pub struct Plan {
     pub dtype: Dtype,
     /// Tokens of one batch at most.
     pub max_tokens: usize,
+    /// Bytes that the run takes whatever its records are.
+    pub fixed: u64,
+    /// Bytes that its forward passes take.
+    pub cost: PassCost,
 }
 
 impl Plan {
@@ -36,18 +41,30 @@ impl Plan {
         if job.pools.is_empty() && job.residues == Residues::None {
             bail!("nothing would be written: choose a --pool, or --residues packed or files");
         }
+        let layers = layers(&job.layers, config)?;
+        let dtype = job.dtype.unwrap_or(Dtype::F32);
+        let max_tokens = job.max_tokens.unwrap_or(CPU_TOKENS);
+        let fixed = room::fixed(job, layers.last().copied().unwrap_or(0), dtype, config);
+        let cost = PassCost::new(config, layers.len(), max_tokens);
+        let room = Room::new(job, checkpoint, fixed, cost)?;
+        let max_tokens = match room {
+            Some(room) if job.max_tokens.is_none() => room.tokens(max_tokens, job.threads),
+            _ => max_tokens,
+        };
         Ok(Plan {
             layout: Layout {
-                layers: layers(&job.layers, config)?,
+                layers,
                 pools: job.pools.clone(),
                 residues: job.residues,
                 dtype: job.out_dtype,
                 dim: config.dim,
             },
-            policy: policy(job, config)?,
+            policy: policy(job, config, room)?,
             device,
-            dtype: job.dtype.unwrap_or(Dtype::F32),
-            max_tokens: job.max_tokens.unwrap_or(CPU_TOKENS),
+            dtype,
+            max_tokens,
+            fixed,
+            cost,
         })
     }
 
@@ -88,7 +105,7 @@ fn layers(asked: &[i64], config: &EsmConfig) -> Result<Vec<usize>> {
     Ok(layers)
 }
 
-fn policy(job: &Job, config: &EsmConfig) -> Result<Policy> {
+fn policy(job: &Job, config: &EsmConfig, room: Option<Room>) -> Result<Policy> {
     let most = match config.positions {
         Positions::Rotary => None,
         // Rows 0 and 1 are not used, and <cls> and <eos> take a position each.
@@ -111,5 +128,6 @@ fn policy(job: &Job, config: &EsmConfig) -> Result<Policy> {
         unknown: job.unknown,
         long,
         most,
+        room,
     })
 }

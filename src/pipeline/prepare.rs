@@ -1,6 +1,7 @@
 //! One sequence as typed → what is embedded of it. Pure.
 
 use super::job::{Long, USUAL_LIMIT};
+use super::room::{Bytes, Room};
 use crate::tokenizer::{EOS, TokenizerError, UnknownPolicy, tokenize};
 use crate::windows::windows;
 use std::ops::Range;
@@ -15,6 +16,8 @@ pub struct Policy {
     pub long: Long,
     /// Residues that the model can do at most: 1022 with learned positions, None with rotary.
     pub most: Option<usize>,
+    /// Memory for forward passes; None if there is no limit.
+    pub room: Option<Room>,
 }
 
 impl Policy {
@@ -74,6 +77,34 @@ pub enum Unfit {
         /// Whether the model cannot do more.
         learned: bool,
     },
+    /// A forward pass would take more memory than there is for it.
+    #[error(
+        "the sequence has {found} residues, for which about {} of memory are needed, and {} are \
+         left beside the model ({}); raise the limit, or choose --long window or --long truncate",
+        Bytes(*.needed),
+        Bytes(.room.bytes),
+        .room.by
+    )]
+    TooLarge {
+        /// Residues of the sequence.
+        found: usize,
+        /// Bytes that it takes.
+        needed: u64,
+        /// Bytes that there are.
+        room: Room,
+    },
+}
+
+impl Unfit {
+    /// The reason as it is listed for good: without numbers that another machine would not have.
+    pub fn listed(&self) -> String {
+        match self {
+            Unfit::TooLarge { found, .. } => {
+                format!("the sequence has {found} residues, which take more memory than there was")
+            }
+            other => other.to_string(),
+        }
+    }
 }
 
 /// Applies the policy to a sequence without white space.
@@ -117,6 +148,16 @@ pub fn prepare(sequence: &[u8], policy: &Policy) -> Result<Prepared, Unfit> {
         _ => {}
     }
     prepared.tokens = tokens.ids;
+    if let Some(room) = policy.room {
+        let needed = room.cost.record(prepared.tokens.len(), &prepared.windows);
+        if needed > room.bytes {
+            return Err(Unfit::TooLarge {
+                found: residues,
+                needed,
+                room,
+            });
+        }
+    }
     Ok(prepared)
 }
 
@@ -129,6 +170,7 @@ mod tests {
             unknown: UnknownPolicy::Unk,
             long,
             most,
+            room: None,
         }
     }
 

@@ -1,7 +1,8 @@
 //! All inputs of a run as one stream of records, each either ready to embed or unfit.
 
 use super::job::OnInvalid;
-use super::prepare::{Policy, Prepared, prepare};
+use super::prepare::{Policy, Prepared, Unfit, prepare};
+use super::shard::{self, Share};
 use crate::fasta::{BadRecord, Digest, FastaError, Input, Reader, Record};
 use anyhow::{Result, bail};
 use std::path::{Path, PathBuf};
@@ -50,6 +51,9 @@ pub struct Records<'a> {
     paths: std::slice::Iter<'a, PathBuf>,
     policy: Policy,
     on_invalid: OnInvalid,
+    share: Option<Share>,
+    met: u64,
+    tokens: u64,
     open: Option<(&'a Path, Reader<Input>)>,
     record: Record,
     sources: Vec<Source>,
@@ -57,12 +61,21 @@ pub struct Records<'a> {
 }
 
 impl<'a> Records<'a> {
-    /// Nothing is opened before the first record is asked for.
-    pub fn new(paths: &'a [PathBuf], policy: Policy, on_invalid: OnInvalid) -> Records<'a> {
+    /// Nothing is opened before the first record is asked for. With a share, all records are read
+    /// and those of others passed over.
+    pub fn new(
+        paths: &'a [PathBuf],
+        policy: Policy,
+        on_invalid: OnInvalid,
+        share: Option<Share>,
+    ) -> Records<'a> {
         Records {
             paths: paths.iter(),
             policy,
             on_invalid,
+            share,
+            met: 0,
+            tokens: 0,
             open: None,
             record: Record::default(),
             sources: Vec::new(),
@@ -79,6 +92,16 @@ impl<'a> Records<'a> {
     /// The record that was read last.
     pub fn record(&self) -> &Record {
         &self.record
+    }
+
+    /// Number of the record that was read last among all records of all inputs, from 0.
+    pub fn ordinal(&self) -> u64 {
+        self.met.saturating_sub(1)
+    }
+
+    /// Tokens that the record that was read last costs, whether or not it can be embedded.
+    pub fn tokens(&self) -> u64 {
+        self.tokens
     }
 
     /// Where the record that was read last stands, for messages.
@@ -127,21 +150,37 @@ impl<'a> Records<'a> {
                     self.open = None;
                     continue;
                 }
-                Err(FastaError::Record(bad)) => return unfit_record(self.on_invalid, path, *bad),
+                Err(FastaError::Record(bad)) => {
+                    self.met += 1;
+                    self.tokens = shard::tokens(0, self.policy.long);
+                    if is_other(&mut self.share, self.tokens) {
+                        continue;
+                    }
+                    return unfit_record(self.on_invalid, path, *bad);
+                }
                 Err(fatal) => return Err(fatal.into()),
             }
-            match prepare(&self.record.sequence, &self.policy) {
+            let prepared = prepare(&self.record.sequence, &self.policy);
+            self.met += 1;
+            self.tokens = shard::tokens(residues(&prepared), self.policy.long);
+            if is_other(&mut self.share, self.tokens) {
+                continue;
+            }
+            match prepared {
                 Ok(prepared) => return Ok(Next::Ready(prepared)),
                 Err(unfit) => {
                     if self.on_invalid == OnInvalid::Fail {
                         let id = shown(&self.record.id);
                         bail!(
-                            "{}, line {}, record {} ({id}): {unfit}. Correct the record, or pass \
-                             --on-invalid skip to leave such records out and list them in \
-                             skipped.tsv",
+                            "{}, line {}, record {} ({id}): {unfit}. {} --on-invalid skip to leave \
+                             such records out and list them in skipped.tsv",
                             reader.get_ref().name(),
                             self.record.line,
                             self.record.number,
+                            match unfit {
+                                Unfit::TooLarge { .. } => "Or pass",
+                                _ => "Correct the record, or pass",
+                            }
                         );
                     }
                     return Ok(Next::Skipped(Skipped {
@@ -149,11 +188,28 @@ impl<'a> Records<'a> {
                         line: self.record.line,
                         number: self.record.number,
                         id: self.record.id.clone(),
-                        reason: unfit.to_string(),
+                        reason: unfit.listed(),
                     }));
                 }
             }
         }
+    }
+}
+
+/// Whether the next record belongs to another shard.
+fn is_other(share: &mut Option<Share>, tokens: u64) -> bool {
+    share.as_mut().is_some_and(|share| !share.takes(tokens))
+}
+
+/// Residues of the whole sequence, as far as they could be read: the same for every model.
+fn residues(prepared: &Result<Prepared, Unfit>) -> usize {
+    match prepared {
+        Ok(prepared) => prepared
+            .truncated_from
+            .and_then(|residues| usize::try_from(residues).ok())
+            .unwrap_or(prepared.residues()),
+        Err(Unfit::TooLong { found, .. } | Unfit::TooLarge { found, .. }) => *found,
+        Err(Unfit::Empty | Unfit::Token(_)) => 0,
     }
 }
 

@@ -6,6 +6,7 @@ use super::plan::Plan;
 use super::records::Source;
 use super::reporter::{Level, Reporter};
 use super::scan;
+use super::shard::Shard;
 use super::{Outcome, describe};
 use crate::checkpoint::Checkpoint;
 use crate::output::{
@@ -18,7 +19,8 @@ use serde_json::Value;
 pub fn facts_now(job: &Job, plan: &Plan, checkpoint: &Checkpoint, sources: &[Source]) -> Vec<Fact> {
     let resolved = describe::resolved(job, plan, checkpoint, None, &[], sources);
     let version = env!("CARGO_PKG_VERSION");
-    facts(version, &plan.layout, &describe::asked(job), &resolved)
+    let asked = describe::asked(job);
+    facts(version, job.shard, &plan.layout, &asked, &resolved)
 }
 
 /// Compares the run that is to be continued with this one.
@@ -54,9 +56,11 @@ pub fn complete(
         State::Sealed(manifest) => (manifest, false),
         State::Fresh | State::Begun(_) => bail!("there is no finished run: this is a defect"),
     };
-    let scan = scan::scan(&job.inputs, plan.policy, job.on_invalid)?;
+    // The whole input, of a shard too: that is what was compared when it began.
+    let scan = scan::scan(&job.inputs, plan.policy, job.on_invalid, None)?;
     let before = facts(
         &manifest.esm_embed,
+        manifest.shard.map(Shard::from),
         &manifest.layout,
         &manifest.asked,
         &manifest.resolved,

@@ -3,6 +3,7 @@
 use super::job::OnInvalid;
 use super::prepare::Policy;
 use super::records::{Next, Records, Source};
+use super::shard::{Share, Survey};
 use anyhow::Result;
 use std::path::{Path, PathBuf};
 
@@ -17,6 +18,10 @@ pub struct Scan {
     pub skipped: u64,
     /// Records over 1022 residues that are embedded whole.
     pub long: u64,
+    /// Bytes of their headers.
+    pub headers: u64,
+    /// Forward passes over one sequence or window.
+    pub passes: u64,
     /// Tokens of all forward passes, windows counted each.
     pub tokens: u64,
     /// Sum of the squared lengths of all forward passes, in tokens: the work of attention.
@@ -29,19 +34,44 @@ pub struct Scan {
 
 /// True when every input can be read twice.
 pub fn repeatable(paths: &[PathBuf]) -> bool {
-    let file = |path: &Path| std::fs::metadata(path).is_ok_and(|m| m.is_file());
-    // A path that cannot be examined fails at once when it is opened for the scan.
-    paths
-        .iter()
-        .all(|path| path.as_os_str() != "-" && (file(path) || !path.exists()))
+    paths.iter().all(|path| is_repeatable(path))
 }
 
-/// Reads and checks every record.
+/// True when this input can be read twice.
+pub fn is_repeatable(path: &Path) -> bool {
+    let is_file = || std::fs::metadata(path).is_ok_and(|m| m.is_file());
+    // A path that cannot be examined fails at once when it is opened for the scan.
+    path.as_os_str() != "-" && (is_file() || !path.exists())
+}
+
+/// Counts what every record costs, so that the input can be shared out. The inputs come along.
 ///
 /// # Errors
 /// As [`Records::next`].
-pub fn scan(paths: &[PathBuf], policy: Policy, on_invalid: OnInvalid) -> Result<Scan> {
-    let mut records = Records::new(paths, policy, on_invalid);
+pub fn survey(
+    paths: &[PathBuf],
+    policy: Policy,
+    on_invalid: OnInvalid,
+) -> Result<(Survey, Vec<Source>)> {
+    let mut records = Records::new(paths, policy, on_invalid, None);
+    let mut survey = Survey::default();
+    while !matches!(records.next()?, Next::End) {
+        survey.add(records.tokens());
+    }
+    Ok((survey, records.into_sources()))
+}
+
+/// Reads every record and checks and counts those of the share, or all.
+///
+/// # Errors
+/// As [`Records::next`].
+pub fn scan(
+    paths: &[PathBuf],
+    policy: Policy,
+    on_invalid: OnInvalid,
+    share: Option<Share>,
+) -> Result<Scan> {
+    let mut records = Records::new(paths, policy, on_invalid, share);
     let mut scan = Scan::default();
     loop {
         match records.next()? {
@@ -51,7 +81,10 @@ pub fn scan(paths: &[PathBuf], policy: Policy, on_invalid: OnInvalid) -> Result<
                 let tokens = prepared.tokens.len();
                 scan.records += 1;
                 scan.residues += prepared.residues() as u64;
+                let record = records.record();
+                scan.headers += (record.id.len() + record.description.len()) as u64;
                 let mut pass = |tokens: usize| {
+                    scan.passes += 1;
                     scan.tokens += tokens as u64;
                     scan.squares += (tokens as f64).powi(2);
                     scan.longest = scan.longest.max(tokens);

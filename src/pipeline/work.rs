@@ -3,6 +3,7 @@
 
 use super::records::shown;
 use super::reporter::Reporter;
+use super::room::{Gate, PassCost};
 use super::stop::Stop;
 use crate::embedder::{EmbedError, Embedder, Sequence};
 use crate::output::{Journal, Key, OutputError, Place, Pool, Proof, RowWriter};
@@ -44,6 +45,10 @@ pub struct Workers<'a> {
     pub failed: &'a AtomicBool,
     /// Asks everyone to take no more batches and to give up what they have in hand.
     pub stop: &'a Stop,
+    /// Keeps passes from taking more memory together than there is.
+    pub gate: &'a Gate,
+    /// What a pass takes.
+    pub cost: PassCost,
 }
 
 impl Workers<'_> {
@@ -85,6 +90,7 @@ impl Workers<'_> {
                 windows: &item.windows,
             })
             .collect();
+        let _entered = self.gate.enter(self.needed(batch));
         let mut proofs = vec![Proof::default(); batch.len()];
         let mut at = 0;
         let done = self
@@ -119,6 +125,17 @@ impl Workers<'_> {
                 None => "a batch".into(),
             }),
         }
+    }
+
+    /// Memory that the passes of a batch take: whole sequences in one, then each that has windows.
+    fn needed(&self, batch: &[Item]) -> u64 {
+        let whole = batch.iter().filter(|item| item.windows.is_empty());
+        let lengths = whole.map(|item| item.tokens.len() as u64);
+        let longest = lengths.clone().max().unwrap_or(0);
+        let windowed = batch.iter().filter(|item| !item.windows.is_empty());
+        windowed
+            .map(|item| self.cost.record(item.tokens.len(), &item.windows))
+            .fold(self.cost.pass(lengths.sum(), longest), u64::max)
     }
 }
 

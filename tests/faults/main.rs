@@ -13,4 +13,5 @@ mod full;
 mod injected;
 mod killed;
 mod refused;
+mod shards;
 mod signals;

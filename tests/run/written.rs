@@ -24,6 +24,26 @@ fn embed(bench: &Bench, options: &str) {
 }
 
 #[test]
+fn a_log_holds_lines_of_text_alone() {
+    let bench = bench();
+    for (progress, lines) in [("auto", 7), ("bar", 7), ("plain", 7), ("none", 5)] {
+        let ended = bench.run(&format!(
+            "in.fasta --model $MODEL --out {progress} --threads 2 --progress {progress}"
+        ));
+        assert_eq!(ended.code, 0, "{}", ended.err);
+        let is_text = |c: char| c == '\n' || !c.is_control();
+        assert!(ended.err.chars().all(is_text), "{:?}", ended.err);
+        assert!(
+            ended
+                .err
+                .lines()
+                .all(|line| line.starts_with("esm-embed: "))
+        );
+        assert_eq!(ended.err.lines().count(), lines, "{}", ended.err);
+    }
+}
+
+#[test]
 fn the_default_is_the_mean_and_the_packed_residues_of_the_last_layer() {
     let bench = bench();
     embed(&bench, "--out emb");

@@ -3,9 +3,9 @@
 use super::super::text;
 use super::Line;
 use esm_embed::device::available_threads;
+use esm_embed::memory::{self, cgroup_folders};
 use esm_embed::ops::CpuPath;
 use std::fs::read_to_string;
-use std::path::{Path, PathBuf};
 
 /// What there is to compute with.
 pub fn lines() -> Vec<Line> {
@@ -79,28 +79,6 @@ fn affinity() -> String {
     "unknown".to_owned()
 }
 
-/// The process's folders below a mount of cgroups, innermost first; v2, then v1 by controller.
-fn cgroup_folders(controller: &str) -> Vec<PathBuf> {
-    let table = read_to_string("/proc/self/cgroup").unwrap_or_default();
-    let mut folders = Vec::new();
-    for line in table.lines() {
-        let mut fields = line.splitn(3, ':').skip(1);
-        let (Some(controllers), Some(path)) = (fields.next(), fields.next()) else {
-            continue;
-        };
-        let mount = if controllers.is_empty() {
-            Path::new("/sys/fs/cgroup").to_path_buf()
-        } else if controllers.split(',').any(|name| name == controller) {
-            Path::new("/sys/fs/cgroup").join(controllers)
-        } else {
-            continue;
-        };
-        let inner = Path::new(path.trim_start_matches('/'));
-        folders.extend(inner.ancestors().map(|folder| mount.join(folder)));
-    }
-    folders
-}
-
 fn quota() -> String {
     let quotas = cgroup_folders("cpu").into_iter().filter_map(|folder| {
         let (quota, period) = match read_to_string(folder.join("cpu.max")) {
@@ -128,8 +106,7 @@ fn cpus(quota: &str, period: &str) -> Option<f64> {
 }
 
 fn memory() -> String {
-    let info = read_to_string("/proc/meminfo").unwrap_or_default();
-    match (meminfo(&info, "MemTotal"), meminfo(&info, "MemAvailable")) {
+    match (memory::machine(), memory::available()) {
         (Some(total), Some(available)) => {
             format!(
                 "{} available of {}",
@@ -141,30 +118,8 @@ fn memory() -> String {
     }
 }
 
-/// Bytes of a line of `/proc/meminfo`.
-fn meminfo(info: &str, key: &str) -> Option<u64> {
-    let value = info
-        .lines()
-        .find_map(|line| line.strip_prefix(key)?.strip_prefix(':'))?;
-    let kib: u64 = value.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    kib.checked_mul(1024)
-}
-
 fn memory_limit() -> String {
-    let limits = cgroup_folders("memory").into_iter().filter_map(|folder| {
-        let limit = read_to_string(folder.join("memory.max"))
-            .or_else(|_| read_to_string(folder.join("memory.limit_in_bytes")))
-            .ok()?;
-        // cgroup v1 writes a number near 2^63 for no limit.
-        limit
-            .trim()
-            .parse()
-            .ok()
-            .filter(|bytes: &u64| *bytes < 1 << 60)
-    });
-    limits
-        .min()
-        .map_or_else(|| "no limit".to_owned(), text::bytes)
+    memory::cgroup().map_or_else(|| "no limit".to_owned(), text::bytes)
 }
 
 #[cfg(test)]
@@ -177,14 +132,5 @@ mod tests {
         assert_eq!(cpus("max", "100000"), None);
         assert_eq!(cpus("-1\n", "100000\n"), None);
         assert_eq!(cpus("100000", "0"), None);
-    }
-
-    #[test]
-    fn memory_lines() {
-        let info = "MemTotal:       16384 kB\nMemFree:  1 kB\nMemAvailable:   2048 kB\n";
-        assert_eq!(meminfo(info, "MemTotal"), Some(16_777_216));
-        assert_eq!(meminfo(info, "MemAvailable"), Some(2_097_152));
-        assert_eq!(meminfo(info, "Mem"), None);
-        assert_eq!(meminfo("MemTotal: x kB", "MemTotal"), None);
     }
 }

@@ -11,15 +11,26 @@ use esm_embed::hub::DownloadProgress;
 use esm_embed::pipeline::{Level, Reporter, Totals};
 use event::Event;
 use std::io::{self, IsTerminal, Write};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tally::{Pace, Tally, Transfer};
 
+/// How often it is looked whether a sign of progress is due.
+const TICK: Duration = Duration::from_millis(250);
+
 /// Shows what a command does.
 pub struct Progress {
-    style: Style,
     /// The least important level that is shown.
     shown: Level,
+    screen: Arc<Screen>,
+    ticker: Mutex<Option<Ticker>>,
+}
+
+/// Standard error and what stands there.
+struct Screen {
+    style: Style,
     begin: Instant,
     state: Mutex<State>,
 }
@@ -69,22 +80,64 @@ impl Progress {
         let is_dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
         let is_terminal = io::stderr().is_terminal() && !is_dumb;
         Progress {
-            style: Style::choose(args.progress, args.quiet, is_terminal),
             shown: match (args.quiet, args.verbose) {
                 (true, _) => Level::Warning,
                 (_, true) => Level::Detail,
                 _ => Level::Info,
             },
-            begin: Instant::now(),
-            state: Mutex::default(),
+            screen: Arc::new(Screen {
+                style: Style::choose(args.progress, args.quiet, is_terminal),
+                begin: Instant::now(),
+                state: Mutex::default(),
+            }),
+            ticker: Mutex::default(),
         }
     }
 
     /// Shows what ended the command.
     pub fn error(&self, text: &str) {
-        self.show(&self.state(), &Event::Error { text });
+        let screen = &self.screen;
+        screen.show(&screen.state(), &Event::Error { text });
     }
 
+    fn set_ticker(&self, ticker: Option<Ticker>) {
+        let mut held = self.ticker.lock().unwrap_or_else(PoisonError::into_inner);
+        *held = ticker;
+    }
+}
+
+/// Shows progress also while one long record is at work and nothing advances, until it is dropped.
+struct Ticker {
+    stop: Option<Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Ticker {
+    fn new(screen: Arc<Screen>) -> Option<Ticker> {
+        let (stop, stopped) = channel();
+        let thread = std::thread::Builder::new().spawn(move || {
+            while stopped.recv_timeout(TICK) == Err(RecvTimeoutError::Timeout) {
+                screen.advance(0, 0);
+            }
+        });
+        // Without the thread, progress is shown when there is some.
+        Some(Ticker {
+            stop: Some(stop),
+            thread: Some(thread.ok()?),
+        })
+    }
+}
+
+impl Drop for Ticker {
+    fn drop(&mut self) {
+        self.stop = None;
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Screen {
     fn state(&self) -> MutexGuard<'_, State> {
         // A panic elsewhere leaves counters at worst one step behind.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -117,19 +170,42 @@ impl Progress {
 impl Reporter for Progress {
     fn message(&self, level: Level, text: &str) {
         if level <= self.shown {
-            self.show(&self.state(), &Event::Message { level, text });
+            let screen = &self.screen;
+            screen.show(&screen.state(), &Event::Message { level, text });
         }
     }
 
     fn start(&self, totals: Totals) {
-        let (now, mut state) = (self.now(), self.state());
-        state.run = Some((Tally::new(totals, now), Pace::new(self.style.period(), now)));
-        self.show(&state, &Event::start(totals));
-        if self.style == Style::Bar {
+        let screen = &self.screen;
+        let (now, mut state) = (screen.now(), screen.state());
+        let pace = Pace::new(screen.style.period(), now);
+        state.run = Some((Tally::new(totals, now), pace));
+        screen.show(&state, &Event::start(totals));
+        if screen.style == Style::Bar {
             state.bar = Some(Bar::records(totals));
+        }
+        drop(state);
+        if screen.style != Style::None {
+            self.set_ticker(Ticker::new(Arc::clone(screen)));
         }
     }
 
+    fn advance(&self, records: u64, residues: u64) {
+        self.screen.advance(records, residues);
+    }
+
+    fn finish(&self) {
+        self.set_ticker(None);
+        let screen = &self.screen;
+        let (now, mut state) = (screen.now(), screen.state());
+        state.bar = None;
+        if let Some((tally, _)) = state.run.take() {
+            screen.show(&state, &Event::end(tally.so_far(now)));
+        }
+    }
+}
+
+impl Screen {
     fn advance(&self, records: u64, residues: u64) {
         let (now, mut state) = (self.now(), self.state());
         let Some((tally, pace)) = &mut state.run else {
@@ -144,29 +220,23 @@ impl Reporter for Progress {
             self.show(&state, &Event::progress(so_far));
         }
     }
-
-    fn finish(&self) {
-        let (now, mut state) = (self.now(), self.state());
-        state.bar = None;
-        if let Some((tally, _)) = state.run.take() {
-            self.show(&state, &Event::end(tally.so_far(now)));
-        }
-    }
 }
 
 impl DownloadProgress for Progress {
     fn start(&self, file: &str, bytes: Option<u64>) {
-        let (now, mut state) = (self.now(), self.state());
+        let screen = &self.screen;
+        let (now, mut state) = (screen.now(), screen.state());
         let transfer = Transfer::new(file, bytes);
-        self.show(&state, &Event::download("start", &transfer));
-        if self.style == Style::Bar {
+        screen.show(&state, &Event::download("start", &transfer));
+        if screen.style == Style::Bar {
             state.bar = Some(Bar::bytes(&transfer));
         }
-        state.transfer = Some((transfer, Pace::new(self.style.period(), now)));
+        state.transfer = Some((transfer, Pace::new(screen.style.period(), now)));
     }
 
     fn advance(&self, bytes: u64) {
-        let (now, mut state) = (self.now(), self.state());
+        let screen = &self.screen;
+        let (now, mut state) = (screen.now(), screen.state());
         let Some((mut transfer, mut pace)) = state.transfer.take() else {
             return;
         };
@@ -175,16 +245,17 @@ impl DownloadProgress for Progress {
             if let Some(bar) = &state.bar {
                 bar.bytes_are(&transfer);
             }
-            self.show(&state, &Event::download("progress", &transfer));
+            screen.show(&state, &Event::download("progress", &transfer));
         }
         state.transfer = Some((transfer, pace));
     }
 
     fn finish(&self) {
-        let mut state = self.state();
+        let screen = &self.screen;
+        let mut state = screen.state();
         state.bar = None;
         if let Some((transfer, _)) = state.transfer.take() {
-            self.show(&state, &Event::download("end", &transfer));
+            screen.show(&state, &Event::download("end", &transfer));
         }
     }
 

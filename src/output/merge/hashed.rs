@@ -1,0 +1,100 @@
+//! A file of a shard, read once from its first byte to its last, and then held against its
+//! checksum.
+
+use super::super::disk;
+use super::super::escape::hex;
+use super::MergeError;
+use super::agree::Part;
+use sha2::{Digest, Sha256};
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read};
+
+/// A file with the digest of what was read of it.
+pub(super) struct Hashed<'a> {
+    part: &'a Part,
+    name: String,
+    sha256: String,
+    reader: BufReader<Tap>,
+}
+
+/// Sees every byte that is read.
+struct Tap {
+    file: File,
+    hash: Sha256,
+}
+
+impl Read for Tap {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.file.read(buffer)?;
+        self.hash.update(buffer.get(..count).unwrap_or_default());
+        Ok(count)
+    }
+}
+
+impl<'a> Hashed<'a> {
+    /// Opens a file that `run.json` of the shard lists.
+    pub(super) fn open(part: &'a Part, name: &str, buffer: usize) -> Result<Self, MergeError> {
+        let sha256 = part.entry(name)?.sha256.clone();
+        Self::open_as(part, name, sha256, buffer)
+    }
+
+    /// Opens a file of the shard that is to have this checksum.
+    pub(super) fn open_as(
+        part: &'a Part,
+        name: &str,
+        sha256: String,
+        buffer: usize,
+    ) -> Result<Self, MergeError> {
+        let file =
+            disk::open_regular(&part.dir.join(name)).map_err(|e| part.unreadable(name, e))?;
+        let tap = Tap {
+            file,
+            hash: Sha256::new(),
+        };
+        Ok(Self {
+            part,
+            name: name.into(),
+            sha256,
+            reader: BufReader::with_capacity(buffer, tap),
+        })
+    }
+
+    /// Fills `line` with the next line without its end; false at the end of the file.
+    pub(super) fn line(&mut self, longest: usize, line: &mut Vec<u8>) -> Result<bool, MergeError> {
+        line.clear();
+        let most = longest as u64 + 1;
+        let count = (&mut self.reader)
+            .take(most)
+            .read_until(b'\n', line)
+            .map_err(|e| self.part.unreadable(&self.name, e))?;
+        if count > 0 && line.pop() != Some(b'\n') {
+            return Err(self.damaged("holds a line that is cut off or too long"));
+        }
+        Ok(count > 0)
+    }
+
+    /// Something wrong with this file.
+    pub(super) fn damaged(&self, what: impl Into<String>) -> MergeError {
+        self.part.damaged(&self.name, what)
+    }
+
+    /// Checks that the file ends here and was what it should be.
+    pub(super) fn close(mut self) -> Result<(), MergeError> {
+        let rest = self.reader.fill_buf().map(<[u8]>::len);
+        if rest.map_err(|e| self.part.unreadable(&self.name, e))? > 0 {
+            return Err(self.damaged("holds more than run.json says"));
+        }
+        let found = hex(&self.reader.get_ref().hash.clone().finalize());
+        if found != self.sha256 {
+            let what = format!("its SHA-256 is {found}, not {}", self.sha256);
+            return Err(self.damaged(what));
+        }
+        Ok(())
+    }
+}
+
+impl Read for Hashed<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.reader.read(buffer)
+    }
+}

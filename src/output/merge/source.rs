@@ -1,0 +1,111 @@
+//! The records of one shard, in the order of the input.
+
+use super::super::index::{SKIPPED_COLUMNS, columns};
+use super::super::layout::{INDEX_TSV, Residues, SHARD_TSV, SKIPPED_TSV};
+use super::super::seen::Key;
+use super::super::shard::{self, Line};
+use super::MergeError;
+use super::agree::Part;
+use super::hashed::Hashed;
+use super::index_line::{IndexLine, SkippedLine};
+
+/// Bytes read at a time of each table: there may be thousands of them.
+const BUFFER: usize = 1 << 14;
+/// Longest line of an index: a header of 16 MiB, each byte written as four, and numbers.
+const LONGEST_LINE: usize = (16 << 22) + (1 << 16);
+
+/// The tables of one shard, read side by side.
+pub(super) struct Source<'a> {
+    files: bool,
+    places: Hashed<'a>,
+    index: Hashed<'a>,
+    skipped: Option<Hashed<'a>>,
+    next: Option<Line>,
+    line: Vec<u8>,
+}
+
+/// The next record of a shard.
+pub(super) enum Record {
+    Skipped(SkippedLine),
+    Embedded {
+        line: IndexLine,
+        sequence: Key,
+        masks: u64,
+    },
+}
+
+impl<'a> Source<'a> {
+    pub(super) fn open(part: &'a Part) -> Result<Self, MergeError> {
+        let files = part.manifest.layout.residues == Residues::Files;
+        let mut source = Self {
+            files,
+            places: Hashed::open(part, SHARD_TSV, BUFFER)?,
+            index: Hashed::open(part, INDEX_TSV, BUFFER)?,
+            skipped: None,
+            next: None,
+            line: Vec::new(),
+        };
+        first_line(&mut source.places, shard::COLUMNS)?;
+        first_line(&mut source.index, columns(files))?;
+        if part.manifest.counts.skipped > 0 {
+            let mut skipped = Hashed::open(part, SKIPPED_TSV, BUFFER)?;
+            first_line(&mut skipped, SKIPPED_COLUMNS)?;
+            source.skipped = Some(skipped);
+        }
+        Ok(source)
+    }
+
+    /// Goes on to the next record: its number in the whole input, or `None` after the last.
+    pub(super) fn next_ordinal(&mut self) -> Result<Option<u64>, MergeError> {
+        if !self.places.line(shard::LONGEST_LINE, &mut self.line)? {
+            self.next = None;
+            return Ok(None);
+        }
+        let line = Line::parse(&self.line)
+            .ok_or_else(|| self.places.damaged("holds a line that no run writes"))?;
+        self.next = Some(line);
+        Ok(Some(line.ordinal))
+    }
+
+    /// The record that [`Self::next_ordinal`] told of.
+    pub(super) fn record(&mut self) -> Result<Record, MergeError> {
+        let embedded = self.next.and_then(|line| line.embedded);
+        let table = match (&embedded, &mut self.skipped) {
+            (None, Some(skipped)) => skipped,
+            (None, None) => return Err(self.places.damaged("lists a skipped record too many")),
+            (Some(_), _) => &mut self.index,
+        };
+        if !table.line(LONGEST_LINE, &mut self.line)? {
+            return Err(table.damaged("has fewer lines than shard.tsv has records"));
+        }
+        let strange = || table.damaged("holds a line that no run writes");
+        match embedded {
+            None => {
+                let line = SkippedLine::parse(&self.line).ok_or_else(strange)?;
+                Ok(Record::Skipped(line))
+            }
+            Some((sequence, masks)) => Ok(Record::Embedded {
+                line: IndexLine::parse(&self.line, self.files).ok_or_else(strange)?,
+                sequence,
+                masks,
+            }),
+        }
+    }
+
+    /// Checks that every table ends with the last record and was what it should be.
+    pub(super) fn close(self) -> Result<(), MergeError> {
+        self.places.close()?;
+        self.index.close()?;
+        self.skipped.map_or(Ok(()), Hashed::close)
+    }
+}
+
+fn first_line(table: &mut Hashed<'_>, expected: &str) -> Result<(), MergeError> {
+    let mut line = Vec::new();
+    let is_there = table.line(expected.len(), &mut line)?;
+    if is_there && line == expected.trim_end().as_bytes() {
+        Ok(())
+    } else {
+        Err(table.damaged("does not open with the names of its columns"))
+    }
+}

@@ -1,0 +1,125 @@
+//! `shard.tsv`: where the records of one part of an input stand in the whole of it.
+//!
+//! A shard's folder is an output like any other, its rows counted from 0, with this table besides:
+//! one line for each record of the shard, skipped ones included, in input order.
+//!
+//! | column | |
+//! |---|---|
+//! | `record` | its number in the whole input, from 0, skipped records included |
+//! | `sequence` | [`Key`] of the sequence, in hexadecimal; empty if the record was skipped |
+//! | `masks` | `<mask>` tokens; empty if the record was skipped |
+
+use super::escape::hex;
+use super::index::Entry;
+use super::seen::Key;
+use serde::{Deserialize, Serialize};
+
+/// First line of `shard.tsv`.
+pub(super) const COLUMNS: &str = "record\tsequence\tmasks\n";
+/// Longest line that is read.
+pub(super) const LONGEST_LINE: usize = 128;
+
+/// Which part of an input a folder holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ShardEntry {
+    /// Its number, from 1.
+    pub number: u64,
+    /// Number of all parts.
+    pub of: u64,
+    /// Records of the whole input, skipped ones included.
+    pub input_records: u64,
+}
+
+/// The line of a record with rows.
+pub(super) fn line(entry: &Entry) -> String {
+    let key = hex(&entry.sequence);
+    format!("{}\t{key}\t{}\n", entry.ordinal, entry.masks)
+}
+
+/// The line of a record that was skipped.
+pub(super) fn skipped_line(ordinal: u64) -> String {
+    format!("{ordinal}\t\t\n")
+}
+
+/// One line, read back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Line {
+    pub(super) ordinal: u64,
+    /// Key and masks, unless the record was skipped.
+    pub(super) embedded: Option<(Key, u64)>,
+}
+
+impl Line {
+    /// Reads a line without its end; `None` unless it is one that a run writes.
+    pub(super) fn parse(line: &[u8]) -> Option<Self> {
+        let mut fields = std::str::from_utf8(line).ok()?.split('\t');
+        let (ordinal, key, masks) = (fields.next()?, fields.next()?, fields.next()?);
+        let embedded = match (key, masks) {
+            ("", "") => None,
+            _ => Some((parse_key(key)?, masks.parse().ok()?)),
+        };
+        let line = Self {
+            ordinal: ordinal.parse().ok()?,
+            embedded,
+        };
+        fields.next().is_none().then_some(line)
+    }
+}
+
+fn parse_key(text: &str) -> Option<Key> {
+    let mut key = Key::default();
+    if text.len() != 2 * key.len() || !text.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+        return None;
+    }
+    for (byte, digits) in key.iter_mut().zip(text.as_bytes().chunks(2)) {
+        *byte = u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?;
+    }
+    Some(key)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::seen::key;
+    use super::*;
+
+    #[test]
+    fn lines_are_read_back() {
+        let entry = Entry {
+            ordinal: 41,
+            sequence: key(b""),
+            masks: 2,
+            ..Entry::default()
+        };
+        let text = line(&entry);
+        assert_eq!(text, "41\te3b0c44298fc1c149afbf4c8996fb924\t2\n");
+        let embedded = Line::parse(text.trim_end().as_bytes()).unwrap();
+        assert_eq!(embedded.ordinal, 41);
+        assert_eq!(embedded.embedded, Some((key(b""), 2)));
+        assert_eq!(skipped_line(7), "7\t\t\n");
+        let skipped = Line {
+            ordinal: 7,
+            embedded: None,
+        };
+        assert_eq!(Line::parse(b"7\t\t"), Some(skipped));
+    }
+
+    #[test]
+    fn other_lines_are_refused() {
+        for line in [
+            "",
+            "7",
+            "7\t",
+            "7\t\t\t",
+            "x\t\t",
+            "7\t\t1",
+            "7\te3b0c44298fc1c149afbf4c8996fb924\t",
+            "7\te3b0c44298fc1c149afbf4c8996fb92\t1",
+            "7\te3b0c44298fc1c149afbf4c8996fb92é\t1",
+            "7\t+3b0c44298fc1c149afbf4c8996fb924\t1",
+            "-7\t\t",
+        ] {
+            assert_eq!(Line::parse(line.as_bytes()), None, "{line:?}");
+        }
+    }
+}

@@ -1,0 +1,190 @@
+//! `--shard i/N`: which records of the input are whose. Pure, and without the model: the same
+//! input and options give every node the same answer.
+//!
+//! Sequences are given out longest first, each to the shard that has the fewest tokens so far.
+//! Only how many sequences there are of each length has to be known for that, so memory does not
+//! grow with the number of records.
+
+use super::job::Long;
+use crate::output::ShardEntry;
+use crate::windows::windows;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap};
+use std::fmt;
+use std::ops::Range;
+
+/// One of N parts of the input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shard {
+    /// Its number, from 1.
+    pub number: u64,
+    /// Number of all parts.
+    pub of: u64,
+}
+
+impl From<ShardEntry> for Shard {
+    fn from(entry: ShardEntry) -> Shard {
+        Shard {
+            number: entry.number,
+            of: entry.of,
+        }
+    }
+}
+
+impl fmt::Display for Shard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.number, self.of)
+    }
+}
+
+/// Tokens that a sequence of so many residues costs: the two ends are two, and a window has its
+/// own.
+pub fn tokens(residues: usize, long: Long) -> u64 {
+    let tokens = match long {
+        Long::Truncate(most) => residues.min(most) + 2,
+        Long::Window { size, overlap } if residues > size => {
+            windows(residues, size, overlap).len() * (size + 2)
+        }
+        Long::Full | Long::Error | Long::Window { .. } => residues + 2,
+    };
+    tokens as u64
+}
+
+/// How many records of the input cost how many tokens.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Survey(BTreeMap<u64, u64>);
+
+impl Survey {
+    /// Counts a record.
+    pub fn add(&mut self, tokens: u64) {
+        *self.0.entry(tokens).or_default() += 1;
+    }
+
+    /// Records in all.
+    pub fn records(&self) -> u64 {
+        self.0.values().sum()
+    }
+
+    /// What falls to one shard.
+    pub fn share(&self, shard: Shard) -> Share {
+        // The least loaded shard comes first, of equals the one with the lowest number.
+        let mut loads: BinaryHeap<_> = (1..=shard.of).map(|n| Reverse((0, n))).collect();
+        let mut of_length = BTreeMap::new();
+        for (&tokens, &count) in self.0.iter().rev() {
+            // Of the records of one length, shard 1 has the first ones of the input, and so on.
+            let (mut before, mut own) = (0, 0);
+            for _ in 0..count {
+                if let Some(mut least) = loads.peek_mut() {
+                    let Reverse((load, number)) = &mut *least;
+                    *load += tokens;
+                    before += u64::from(*number < shard.number);
+                    own += u64::from(*number == shard.number);
+                }
+            }
+            if own > 0 {
+                of_length.insert(tokens, (before..before + own, 0));
+            }
+        }
+        Share { of_length }
+    }
+}
+
+/// Tells a shard's records from the others, one after the other.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Share {
+    /// For each number of tokens: which of the records that cost as much, and how many were met.
+    of_length: BTreeMap<u64, (Range<u64>, u64)>,
+}
+
+impl Share {
+    /// Whether the next record of the input, which costs so many tokens, is one of the shard.
+    pub fn takes(&mut self, tokens: u64) -> bool {
+        match self.of_length.get_mut(&tokens) {
+            None => false,
+            Some((own, met)) => {
+                *met += 1;
+                own.contains(&(*met - 1))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// Numbers of the records of each shard.
+    fn shares(costs: &[u64], of: u64) -> Vec<Vec<usize>> {
+        let mut survey = Survey::default();
+        costs.iter().for_each(|&tokens| survey.add(tokens));
+        assert_eq!(survey.records(), costs.len() as u64);
+        (1..=of)
+            .map(|number| {
+                let mut share = survey.share(Shard { number, of });
+                let own = |&i: &usize| share.takes(costs[i]);
+                (0..costs.len()).filter(own).collect()
+            })
+            .collect()
+    }
+
+    #[test]
+    fn the_longest_first_to_the_least_loaded() {
+        // 12 → 1, 9 → 2, 9 → 3, 5 → 2, 5 → 3, 3 → 1.
+        assert_eq!(
+            shares(&[5, 9, 3, 12, 9, 5], 3),
+            [vec![2, 3], vec![0, 1], vec![4, 5]]
+        );
+        assert_eq!(shares(&[4, 4, 4], 1), [vec![0, 1, 2]]);
+    }
+
+    #[test]
+    fn shards_without_records() {
+        assert_eq!(shares(&[7, 8], 4), [vec![1], vec![0], vec![], vec![]]);
+        assert_eq!(shares(&[], 2), [vec![], Vec::<usize>::new()]);
+    }
+
+    #[test]
+    fn what_a_sequence_costs() {
+        let window = Long::Window {
+            size: 100,
+            overlap: 20,
+        };
+        for (residues, long, expected) in [
+            (0, Long::Full, 2),
+            (5000, Long::Full, 5002),
+            (5000, Long::Error, 5002),
+            (5000, Long::Truncate(1022), 1024),
+            (50, Long::Truncate(1022), 52),
+            (100, window, 102),
+            // 0..100 and 1..101.
+            (101, window, 204),
+            // 0..100, 80..180, 100..200.
+            (200, window, 306),
+        ] {
+            assert_eq!(tokens(residues, long), expected, "{residues} {long}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn every_record_has_one_shard_and_the_loads_are_even(
+            costs in proptest::collection::vec(2u64..40, 0..200),
+            of in 1u64..9,
+        ) {
+            let shares = shares(&costs, of);
+            let mut all: Vec<usize> = shares.iter().flatten().copied().collect();
+            all.sort_unstable();
+            prop_assert_eq!(all, (0..costs.len()).collect::<Vec<_>>());
+            let load = |share: &Vec<usize>| share.iter().map(|&i| costs[i]).sum::<u64>();
+            let loads: Vec<u64> = shares.iter().map(load).collect();
+            let most = shares
+                .iter()
+                .max_by_key(|share| load(share))
+                .and_then(|share| share.iter().map(|&i| costs[i]).min())
+                .unwrap_or(0);
+            // Whoever took the last record was the least loaded then.
+            prop_assert!(loads.iter().max().unwrap() - loads.iter().min().unwrap() <= most);
+        }
+    }
+}

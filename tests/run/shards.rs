@@ -1,0 +1,601 @@
+//! `--shard` and `merge`: the parts of an input, and the whole made of them.
+
+use crate::support::*;
+use std::collections::BTreeMap;
+use std::fs;
+
+const OPTIONS: &str = "--model $MODEL --layer 0,2 --pool mean,bos,max --on-invalid skip \
+                       --unknown error --long window:60:20 -q";
+
+/// Two files with everything that a merge has to put in order: sequences that are there again in
+/// another part, identifiers that need other file names, skipped records, windows, masks.
+fn bench() -> Bench {
+    let bench = Bench::new();
+    let long = sequence(7, 150);
+    let same = sequence(5, 40);
+    let masked = format!("MK<mask>{}*", sequence(4, 9).to_lowercase());
+    let first = fasta([
+        ("P1 one", same.as_str()),
+        ("p1", "MKT"),
+        ("P1", same.as_str()),
+        ("nothing here", ""),
+        ("long", &long),
+        ("../x", "AG"),
+    ]);
+    let second = fasta([
+        ("odd\ttab", "MKJ"),
+        ("masked \"m\"", &masked),
+        ("P1", &same),
+        ("CON", &sequence(9, 61)),
+        ("", "MK"),
+        ("last", &long),
+        ("none", ""),
+    ]);
+    bench.write("a.fasta", first);
+    bench.write("b.fasta.gz", gzip(second.as_bytes()));
+    bench
+}
+
+const INPUTS: &str = "a.fasta b.fasta.gz";
+
+fn embed_shards(bench: &Bench, of: usize, more: &str) -> Vec<String> {
+    (1..=of)
+        .map(|i| {
+            let out = format!("s{i}of{of}");
+            let line = format!("{INPUTS} --out {out} --shard {i}/{of} {OPTIONS} {more}");
+            let ended = bench.run(&line);
+            let skipped = exists(&bench.path(&out).join("skipped.tsv"));
+            let code = if skipped { 3 } else { 0 };
+            assert_eq!(
+                (ended.code, &*ended.out),
+                (code, ""),
+                "{line}: {}",
+                ended.err
+            );
+            out
+        })
+        .collect()
+}
+
+fn merge(bench: &Bench, line: &str) -> Ended {
+    let mut command = bench.command();
+    command.arg("merge").args(line.split_whitespace());
+    ended(&mut command)
+}
+
+fn assert_refused(bench: &Bench, line: &str, error: &str) {
+    let ended = merge(bench, &format!("{line} --out refused -q"));
+    assert_eq!(ended.err, format!("esm-embed: error: {error}\n"), "{line}");
+    assert_eq!((ended.code, &*ended.out), (1, ""), "{line}");
+    assert!(!exists(&bench.path("refused").join("run.json")), "{line}");
+}
+
+fn assert_same(whole: &BTreeMap<String, Vec<u8>>, merged: &BTreeMap<String, Vec<u8>>, what: &str) {
+    assert!(
+        whole.keys().eq(merged.keys()),
+        "{what}: {:?}",
+        merged.keys()
+    );
+    for (name, bytes) in whole {
+        assert!(bytes == &merged[name], "{what}: {name} differs");
+    }
+}
+
+#[test]
+fn shards_make_the_whole_byte_for_byte() {
+    for residues in ["packed", "files", "none"] {
+        let bench = bench();
+        let more = format!("--residues {residues} --out-dtype f16");
+        let ended = bench.run(&format!("{INPUTS} --out whole {OPTIONS} {more}"));
+        assert_eq!(ended.code, 3, "{}", ended.err);
+        let whole = bench.tree("whole");
+        assert_eq!(rows(&bench.text("whole/index.tsv")).len(), 10);
+        assert_eq!(rows(&bench.text("whole/skipped.tsv")).len(), 3);
+        assert_eq!(bench.recorded("whole", "/counts/duplicates"), 3);
+        assert_eq!(bench.recorded("whole", "/counts/masks"), 1);
+        for of in [1, 2, 3, 5, 20] {
+            let mut shards = embed_shards(&bench, of, &more);
+            let before: Vec<_> = shards.iter().map(|shard| bench.tree(shard)).collect();
+            // The order in which they are named does not matter.
+            shards.rotate_left(of / 2);
+            let out = format!("merged{of}");
+            let ended = merge(&bench, &format!("{} --out {out} -q", shards.join(" ")));
+            let warned =
+                "esm-embed: warning: records that the shards skipped, listed in skipped.tsv: 3\n";
+            assert_eq!((ended.code, &*ended.err), (0, warned), "{residues} {of}");
+            assert_same(
+                &whole,
+                &bench.tree(&out),
+                &format!("{residues}, {of} shards"),
+            );
+            shards.rotate_right(of / 2);
+            let after: Vec<_> = shards.iter().map(|shard| bench.tree(shard)).collect();
+            assert!(before == after, "the shards are left as they are");
+        }
+    }
+}
+
+#[test]
+fn moving_leaves_the_whole_alone() {
+    for residues in ["packed", "files"] {
+        let bench = bench();
+        let more = format!("--residues {residues}");
+        bench.run(&format!("{INPUTS} --out whole {OPTIONS} {more}"));
+        let shards = embed_shards(&bench, 3, &more);
+        bench.write("s2of3/notes.txt", "mine");
+        let inode = |path: &str| {
+            use std::os::unix::fs::MetadataExt;
+            fs::metadata(bench.path(path)).map(|file| file.ino()).ok()
+        };
+        let index: Vec<_> = shards
+            .iter()
+            .map(|shard| bench.text(&format!("{shard}/index.tsv")))
+            .collect();
+        let holder = index
+            .iter()
+            .position(|text| text.contains("\tCON\t"))
+            .unwrap();
+        let line = index[holder].lines().find(|line| line.contains("\tCON\t"));
+        let file = line.unwrap().split('\t').nth(5).unwrap().to_owned();
+        let before = inode(&format!("{}/residues.layer2/{file}", shards[holder]));
+        let ended = merge(
+            &bench,
+            &format!("{} --out merged --move -q", shards.join(" ")),
+        );
+        assert_eq!(ended.code, 0, "{}", ended.err);
+        assert_same(&bench.tree("whole"), &bench.tree("merged"), residues);
+        if residues == "files" {
+            assert!(before.is_some());
+            let index = bench.text("merged/index.tsv");
+            let line = index.lines().find(|line| line.contains("\tCON\t"));
+            let file = line.unwrap().split('\t').nth(5).unwrap();
+            assert_eq!(before, inode(&format!("merged/residues.layer2/{file}")));
+        }
+        // What is not of the run stays.
+        assert_eq!(bench.names("s2of3"), ["notes.txt"]);
+        assert!(!exists(&bench.path("s1of3")) && !exists(&bench.path("s3of3")));
+    }
+}
+
+#[test]
+fn a_shard_is_an_output_of_its_own() {
+    let bench = Bench::new();
+    let text = fasta([
+        ("a", "MKTAYIAK"),
+        ("b", "MKT"),
+        ("c", "MKTAY"),
+        ("d", "MKT"),
+    ]);
+    bench.write("in.fasta", text);
+    bench.embed("in.fasta --model $MODEL --out whole");
+    bench.embed("in.fasta --model $MODEL --out s1 --shard 1/2");
+    bench.embed("in.fasta --model $MODEL --out s2 --shard 2/2");
+    // 10 tokens → 1, 7 → 2, 5 → 2, 5 → 1; of two that cost the same, the first is shard 1's.
+    assert_eq!(
+        bench.text("s1/index.tsv"),
+        "row\tid\tlength\tresidue_offset\tflags\tdescription\n0\ta\t8\t0\t\t\n1\tb\t3\t8\t\t\n"
+    );
+    assert_eq!(
+        bench.text("s2/index.tsv"),
+        "row\tid\tlength\tresidue_offset\tflags\tdescription\n0\tc\t5\t0\t\t\n1\td\t3\t5\t\t\n"
+    );
+    let row = |folder: &str, row| bench.row(&format!("{folder}/mean.layer2.npy"), row);
+    assert_eq!(row("s1", 1), row("whole", 1));
+    assert_eq!(row("s2", 0), row("whole", 2));
+    assert_eq!(row("s2", 1), row("whole", 3));
+    // Half of the SHA-256 of the tokens <cls> M K T A Y <eos> and <cls> M K T <eos>.
+    assert_eq!(
+        bench.text("s2/shard.tsv"),
+        "record\tsequence\tmasks\n2\taa865f4501aaec52ed6a51e95abf71ae\t0\n\
+         3\t852b886cfc908f5dab06a990c9ea88a8\t0\n"
+    );
+    assert_eq!(
+        bench.recorded("s2", "/shard"),
+        serde_json::json!({"number": 2, "of": 2, "input_records": 4})
+    );
+    let mut command = bench.command();
+    let report = ended(command.args(["inspect", "s2", "--check"]));
+    assert_eq!(report.code, 0, "{}", report.out);
+    assert!(
+        report
+            .out
+            .contains("\nshard 2 of 2 of an input of 4 records (merge joins them)\n"),
+        "{}",
+        report.out
+    );
+    assert_eq!(
+        bench.names("s2"),
+        [
+            "index.tsv",
+            "mean.layer2.npy",
+            "residues.layer2.npy",
+            "run.json",
+            "shard.tsv"
+        ]
+    );
+    // The whole has no trace of shards.
+    merge(&bench, "s1 s2 --out merged -q");
+    assert_same(&bench.tree("whole"), &bench.tree("merged"), "merged");
+}
+
+#[test]
+fn zero_is_the_last_shard() {
+    let bench = bench();
+    for (i, out) in [(0, "zero"), (3, "three")] {
+        bench.run(&format!("{INPUTS} --out {out} --shard {i}/3 {OPTIONS}"));
+    }
+    assert_same(&bench.tree("three"), &bench.tree("zero"), "0/3");
+}
+
+#[test]
+fn shards_do_not_depend_on_the_model() {
+    let bench = bench();
+    for i in 1..=3 {
+        for model in ["esm2_hd16", "esm1b", "esm2_hd64"] {
+            let line = format!(
+                "{INPUTS} --model ${model} --out {model}-{i} --shard {i}/3 --on-invalid skip -q"
+            );
+            assert!([0, 3].contains(&bench.run(&line).code), "{line}");
+            let table = |model: &str| bench.text(&format!("{model}-{i}/shard.tsv"));
+            assert_eq!(table("esm2_hd16"), table(model));
+        }
+    }
+}
+
+#[test]
+fn tokens_are_shared_evenly() {
+    let bench = Bench::new();
+    // Longest last: taken in turn, the last ones would tip the balance.
+    let text: String = (1..=60)
+        .map(|i| format!(">r{i}\n{}\n", sequence(i, i as usize * 5)))
+        .collect();
+    bench.write("in.fasta", text);
+    let tokens: Vec<u64> = (1..=4)
+        .map(|i| {
+            bench.embed(&format!(
+                "in.fasta --model $MODEL --out s{i} --shard {i}/4 --residues none"
+            ));
+            let counts = bench.recorded(&format!("s{i}"), "/counts");
+            counts["residues"].as_u64().unwrap() + 2 * counts["records"].as_u64().unwrap()
+        })
+        .collect();
+    assert_eq!(tokens.iter().sum::<u64>(), 9150 + 120);
+    assert_eq!(tokens, [2325, 2320, 2315, 2310]);
+}
+
+#[test]
+fn what_does_not_belong_together_is_named() {
+    let bench = bench();
+    let line = |i: usize, out: &str| format!("--out {out} --shard {i}/3 -q --on-invalid skip");
+    let run = |words: &str| {
+        let ended = bench.run(words);
+        assert!([0, 3].contains(&ended.code), "{words}: {}", ended.err);
+    };
+    for i in 1..=3 {
+        run(&format!(
+            "{INPUTS} --model $MODEL {}",
+            line(i, &format!("s{i}"))
+        ));
+    }
+    run(&format!(
+        "{INPUTS} --model $MODEL -o whole -q --on-invalid skip"
+    ));
+    run(&format!(
+        "{INPUTS} --model $MODEL --pool mean,max {}",
+        line(2, "pools")
+    ));
+    run(&format!(
+        "{INPUTS} --model $esm2_hd16_f16 {}",
+        line(2, "model")
+    ));
+    run(&format!("a.fasta --model $MODEL {}", line(2, "input")));
+    run(&format!(
+        "{INPUTS} --model $MODEL {} --cpu-path portable",
+        line(2, "path")
+    ));
+    run(&format!(
+        "{INPUTS} --model $MODEL -o of4 --shard 2/4 -q --on-invalid skip"
+    ));
+    assert_refused(
+        &bench,
+        "s1 s3",
+        "shard 2/3 is missing: run it with --shard, or name its folder",
+    );
+    assert_refused(
+        &bench,
+        "s2",
+        "shards 1/3, 3/3 are missing: run them with --shard, or name their folders",
+    );
+    assert_refused(
+        &bench,
+        "s1 s2 s3 ./s2",
+        "shard 2/3 is given twice: s2 and ./s2. Leave one of them out",
+    );
+    fs::rename(bench.path("s3"), bench.path("moved")).unwrap();
+    assert_refused(
+        &bench,
+        "s1 s2 s3",
+        "s3 does not exist. Give the folder that `run --shard` was told to write (--out)",
+    );
+    assert_refused(
+        &bench,
+        "s1 whole moved",
+        "whole: is the output of a whole input, not of a shard: leave it out, or give the folders \
+         that were written with --shard",
+    );
+    let differ = |other: &str, what: &str| {
+        let ended = merge(&bench, &format!("s1 {other} moved -o refused -q"));
+        assert_eq!(ended.code, 1);
+        assert!(
+            ended.err.starts_with(&format!(
+                "esm-embed: error: s1 and {other} are not shards of one run: "
+            )),
+            "{}",
+            ended.err
+        );
+        assert!(ended.err.contains(what), "{}", ended.err);
+        assert!(!exists(&bench.path("refused")));
+    };
+    differ(
+        "pools",
+        "asked.pool is [\"mean\"] and [\"mean\",\"max\"]; layout.pools is",
+    );
+    differ("model", "resolved.model.files.0.sha256 is ");
+    differ("input", "records of the input is 13 and 6");
+    differ("path", " and portable");
+    differ("of4", "number of shards is 3 and 4");
+    // The same shards elsewhere, with an input that has another name there.
+    fs::copy(bench.path("a.fasta"), bench.path("c.fasta")).unwrap();
+    run(&format!(
+        "c.fasta b.fasta.gz --model $MODEL {}",
+        line(3, "s3")
+    ));
+    let ended = merge(&bench, "s1 s2 s3 -o merged -q");
+    assert_eq!(ended.code, 0, "{}", ended.err);
+    assert_same(&bench.tree("whole"), &bench.tree("merged"), "another name");
+}
+
+#[test]
+fn damage_is_noticed_and_nothing_looks_finished() {
+    let bench = bench();
+    let more = "--residues files";
+    let shards = embed_shards(&bench, 2, more);
+    let index = bench.text("s2of2/index.tsv");
+    let file = rows(&index)[0][5];
+    for name in [
+        "mean.layer2.npy",
+        "shard.tsv",
+        "index.tsv",
+        &format!("residues.layer2/{file}"),
+        "residues.layer0.sha256",
+    ] {
+        let path = bench.path("s2of2").join(name);
+        let whole = fs::read(&path).unwrap();
+        // The last byte but one: a number, a letter or a digit.
+        let mut damaged = whole.clone();
+        let at = damaged.len() - 2;
+        damaged[at] ^= 1;
+        for bytes in [damaged, whole[..whole.len() - 1].to_vec()] {
+            fs::write(&path, bytes).unwrap();
+            let ended = merge(
+                &bench,
+                &format!("{} -o merged -q --force", shards.join(" ")),
+            );
+            assert_eq!(ended.code, 1, "{name}");
+            assert!(ended.err.contains("s2of2"), "{name}: {}", ended.err);
+            assert!(!exists(&bench.path("merged/run.json")), "{name}");
+        }
+        fs::remove_file(&path).unwrap();
+        let ended = merge(
+            &bench,
+            &format!("{} -o merged -q --force", shards.join(" ")),
+        );
+        assert_eq!(ended.code, 1, "{name}");
+        assert!(ended.err.contains("s2of2"), "{name}: {}", ended.err);
+        fs::write(&path, whole).unwrap();
+    }
+    let ended = merge(
+        &bench,
+        &format!("{} -o merged -q --force", shards.join(" ")),
+    );
+    assert_eq!(ended.code, 0, "{}", ended.err);
+    fs::remove_file(bench.path("s2of2/run.json")).unwrap();
+    assert_refused(
+        &bench,
+        &shards.join(" "),
+        "s2of2: run.json: is missing: this is no output folder, or its run did not finish. Finish \
+         the run of this shard, or do it again with --force, then merge",
+    );
+}
+
+#[test]
+fn a_shard_is_never_overwritten() {
+    let bench = bench();
+    let shards = embed_shards(&bench, 2, "");
+    let before = bench.tree("s1of2");
+    for place in ["s1of2", "./s1of2/", "link"] {
+        let _ = std::os::unix::fs::symlink(bench.path("s1of2"), bench.path("link"));
+        let ended = merge(
+            &bench,
+            &format!("{} -o {place} -q --force", shards.join(" ")),
+        );
+        assert_eq!(
+            ended.err,
+            "esm-embed: error: s1of2: holds shard 1/2, which is to be merged: choose another \
+             folder with --out\n"
+        );
+        assert_eq!(ended.code, 1);
+    }
+    assert!(before == bench.tree("s1of2"));
+    bench.run(&format!("{INPUTS} --out there {OPTIONS}"));
+    let ended = merge(&bench, &format!("{} -o there -q", shards.join(" ")));
+    assert_eq!(ended.code, 1);
+    assert!(
+        ended.err.contains("there already holds run.json"),
+        "{}",
+        ended.err
+    );
+}
+
+#[test]
+fn a_merge_that_was_broken_off_is_done_again_with_force() {
+    let bench = bench();
+    let shards = embed_shards(&bench, 2, "").join(" ");
+    bench.run(&format!("{INPUTS} --out whole {OPTIONS}"));
+    fs::create_dir_all(bench.path("merged/.partial")).unwrap();
+    bench.write("merged/.partial/index.tsv", "row\n");
+    let ended = merge(&bench, &format!("{shards} -o merged -q"));
+    assert_eq!(ended.code, 1);
+    assert_eq!(
+        ended.err,
+        "esm-embed: error: merged holds .partial, the working folder of a run or merge that did \
+         not finish or is still going: give --force to discard that work and merge anew, or \
+         choose another folder with --out\n"
+    );
+    assert_eq!(bench.text("merged/.partial/index.tsv"), "row\n");
+    let ended = merge(&bench, &format!("{shards} -o merged -q --force"));
+    assert_eq!(ended.code, 0, "{}", ended.err);
+    assert_same(&bench.tree("whole"), &bench.tree("merged"), "again");
+    // What is written into at that moment is left alone.
+    fs::create_dir_all(bench.path("busy/.partial")).unwrap();
+    bench.write("busy/.partial/lock", "");
+    let lock = fs::File::options()
+        .write(true)
+        .open(bench.path("busy/.partial/lock"))
+        .unwrap();
+    lock.lock().unwrap();
+    let ended = merge(&bench, &format!("{shards} -o busy -q --force"));
+    assert_eq!(ended.code, 1);
+    assert!(
+        ended.err.contains("another run is writing into busy"),
+        "{}",
+        ended.err
+    );
+    assert_eq!(bench.names("busy"), [".partial"]);
+}
+
+#[test]
+fn a_shard_that_lists_other_records_is_noticed() {
+    let bench = bench();
+    embed_shards(&bench, 2, "");
+    let shard = bench.text("s2of2/shard.tsv");
+    let whole = bench.text("s2of2/run.json");
+    // Sizes and checksums fit, as they would if somebody had meant it.
+    let change = |text: String| {
+        let digest = |text: &str| {
+            use sha2::{Digest, Sha256};
+            let digest = Sha256::digest(text.as_bytes());
+            digest
+                .iter()
+                .map(|byte| format!("{byte:02x}"))
+                .collect::<String>()
+        };
+        bench.write("s2of2/shard.tsv", &text);
+        let json = whole.replace(&digest(&shard), &digest(&text));
+        let bytes = format!("\"bytes\": {},", shard.len());
+        assert_ne!(json, whole);
+        bench.write(
+            "s2of2/run.json",
+            json.replace(&bytes, &format!("\"bytes\": {},", text.len())),
+        );
+    };
+    let lines: Vec<&str> = shard.lines().collect();
+    let mut doubled = lines.clone();
+    doubled[2] = doubled[1];
+    let mut swapped = lines.clone();
+    swapped.swap(1, 2);
+    for changed in [doubled, swapped] {
+        change(changed.join("\n") + "\n");
+        let ended = merge(&bench, "s1of2 s2of2 -o merged -q --force");
+        assert_eq!(ended.code, 1);
+        assert!(
+            ended.err.contains("shard.tsv: record ") && ended.err.contains(" is due"),
+            "{}",
+            ended.err
+        );
+        assert!(!exists(&bench.path("merged/run.json")));
+    }
+    change(lines[..lines.len() - 1].join("\n") + "\n");
+    let ended = merge(&bench, "s1of2 s2of2 -o merged -q --force");
+    assert!(
+        ended.err.contains("s2of2: shard.tsv: holds 8 lines"),
+        "{}",
+        ended.err
+    );
+}
+
+#[test]
+fn an_invalid_record_stops_every_shard_before_any_work() {
+    let bench = Bench::new();
+    bench.write("in.fasta", ">a\nMKT\n>b\n\n>c\nMKTAY\n");
+    for i in 1..=3 {
+        assert_fails(
+            &bench,
+            &format!("in.fasta --model $MODEL --shard {i}/3"),
+            "in.fasta, line 3, record 2 (b): the sequence is empty. Correct the record, or pass \
+             --on-invalid skip to leave such records out and list them in skipped.tsv",
+        );
+    }
+}
+
+#[test]
+fn a_stream_cannot_be_shared_out() {
+    let bench = Bench::new();
+    let ended = bench.pipe("- --model $MODEL --out emb --shard 1/2", b">a\nMKT\n");
+    assert_eq!(ended.code, 2);
+    assert!(
+        ended.err.starts_with(
+            "error: --shard reads the input twice, standard input (-) can be read only once: give \
+             a file\n"
+        ),
+        "{}",
+        ended.err
+    );
+    let fifo = bench.path("fifo");
+    let made = std::process::Command::new("mkfifo").arg(&fifo).status();
+    assert!(made.unwrap().success());
+    assert_fails(
+        &bench,
+        "fifo --model $MODEL --shard 1/2",
+        "fifo: cannot be read twice, and --shard 1/2 reads the input once to share it out before \
+         it embeds: write it to a file first",
+    );
+    for wrong in [
+        "1", "3/2", "1/0", "0/0", "a/2", "1/2/3", "-1/2", "1/100001", "/", "+1/2",
+    ] {
+        let ended = bench.run(&format!(
+            "in.fasta --model $MODEL --out emb --shard={wrong}"
+        ));
+        assert_eq!(ended.code, 2, "{wrong}");
+        assert!(
+            ended
+                .err
+                .contains("write I/N, such as 2/8 for the second of eight parts"),
+            "{wrong}: {}",
+            ended.err
+        );
+    }
+}
+
+#[test]
+fn a_dry_run_tells_of_the_shard() {
+    let bench = Bench::new();
+    bench.write(
+        "in.fasta",
+        fasta([("a", "MKTAYIAK"), ("b", "MKT"), ("c", "MKTAY")]),
+    );
+    let ended = bench.run("in.fasta --model $MODEL --out emb --shard 2/2 --dry-run -q");
+    assert_eq!(ended.code, 0, "{}", ended.err);
+    for line in [
+        "shard         2 of 2",
+        "records       2",
+        "residues      8",
+        "tokens        12",
+    ] {
+        assert!(
+            ended.out.contains(&format!("\n{line}\n")),
+            "{line}: {}",
+            ended.out
+        );
+    }
+}
