@@ -15,7 +15,18 @@ use thiserror::Error;
 
 /// Tokens of a record above which all threads share it, if it is a batch of its own: half a
 /// minute of one core with the 650M model.
-const TEAM_TOKENS: usize = 2048;
+pub(crate) const TEAM_TOKENS: usize = 2048;
+
+/// Records of more tokens than this are shared by all threads.
+pub(crate) fn shared_from(max_tokens: usize) -> usize {
+    max_tokens.max(TEAM_TOKENS)
+}
+
+/// Tokens of the largest pass whose memory is kept for the next one. That of larger ones is had
+/// anew each time, which costs nothing beside their work.
+pub(crate) fn kept_tokens(max_tokens: usize) -> usize {
+    max_tokens.min(TEAM_TOKENS)
+}
 
 /// What to compute, and with what.
 #[derive(Clone, Debug)]
@@ -109,8 +120,10 @@ impl Embedder {
             0 | 1 => None,
             threads => Some(ops::pool(threads)?),
         };
+        let mut model = model(checkpoint, &load)?;
+        model.keep_up_to(kept_tokens(options.max_tokens));
         Ok(Embedder {
-            model: model(checkpoint, &load)?,
+            model,
             layers: options.layers,
             max_tokens: options.max_tokens,
             team,
@@ -188,7 +201,7 @@ impl Embedder {
         let mut layer = 0;
         // A record that is longer than a batch would keep one thread busy while others wait.
         let team = match &self.team {
-            Some(pool) if packed.longest() > self.max_tokens.max(TEAM_TOKENS) => Team::Pool(pool),
+            Some(pool) if packed.longest() > shared_from(self.max_tokens) => Team::Pool(pool),
             _ => Team::One,
         };
         let go_on = || match self.stop.load(Ordering::Acquire) {
@@ -207,6 +220,9 @@ impl Embedder {
                 layer += 1;
                 Ok(())
             });
+        if packed.longest() > TEAM_TOKENS {
+            team.release();
+        }
         match result {
             Ok(()) => Ok(()),
             Err(Stopped::Caller(e)) => Err(e),

@@ -7,10 +7,12 @@
 mod embedding;
 mod layer;
 mod load;
+mod memory;
 mod packed;
 mod workspace;
 
 pub use load::{LoadError, LoadOptions};
+pub use memory::PassMemory;
 pub use packed::Packed;
 
 use crate::checkpoint::{EsmConfig, InvFreqSource};
@@ -65,6 +67,13 @@ impl Esm {
     /// Shape of the model.
     pub fn config(&self) -> &EsmConfig {
         &self.config
+    }
+
+    /// Memory of passes over more tokens than this goes back to the system when they end; that
+    /// of others is kept for the next one.
+    pub fn keep_up_to(&mut self, tokens: usize) {
+        let shape = ops::qkv_shape(self.path, self.config.dim, tokens);
+        self.workspaces.keep_up_to(shape.iter().product());
     }
 
     /// Where the rotary frequencies came from; None for learned positions.

@@ -4,8 +4,8 @@ use crate::ops;
 use candle_core::{Result, Tensor};
 use std::sync::Mutex;
 
-/// The most that is kept, in floats of one tensor (256 MiB): the memory of a giant record goes
-/// back to the system.
+/// The most that is kept if nothing else is said, in floats of one tensor (256 MiB): the memory
+/// of a giant record goes back to the system.
 const KEPT: usize = 64 << 20;
 
 /// Two tensors as flat memory; a pass takes views of their beginnings.
@@ -30,9 +30,19 @@ impl Workspace {
 }
 
 /// Workspaces that wait for a pass; there are as many as passes ran at the same time.
-#[derive(Default)]
 pub(super) struct Workspaces {
     free: Mutex<Vec<Workspace>>,
+    /// The most that is kept, in floats of q, k and v.
+    kept: usize,
+}
+
+impl Default for Workspaces {
+    fn default() -> Self {
+        Self {
+            free: Mutex::default(),
+            kept: KEPT,
+        }
+    }
 }
 
 impl Workspaces {
@@ -51,9 +61,14 @@ impl Workspaces {
         }
     }
 
+    /// From now on keeps only those with room for so many floats of q, k and v or fewer.
+    pub(super) fn keep_up_to(&mut self, qkv: usize) {
+        self.kept = qkv;
+    }
+
     /// Takes it back.
     pub(super) fn give(&self, workspace: Workspace) {
-        if workspace.qkv.elem_count() <= KEPT
+        if workspace.qkv.elem_count() <= self.kept
             && let Ok(mut free) = self.free.lock()
         {
             free.push(workspace);

@@ -44,6 +44,11 @@ pub(super) fn rows(tokens: usize, path: CpuPath) -> usize {
     tokens + lanes(path)
 }
 
+/// Floats of working memory for a head of a sequence of `len` tokens.
+pub(super) fn floats(head_dim: usize, len: usize, path: CpuPath) -> usize {
+    Sizes::new(head_dim, len, lanes(path)).total()
+}
+
 impl InplaceOp1 for Attention<'_> {
     fn name(&self) -> &'static str {
         "attention"

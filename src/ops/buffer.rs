@@ -86,12 +86,23 @@ pub(crate) fn scratch<R>(len: usize, work: impl FnOnce(&mut [f32]) -> R) -> R {
     SCRATCH.with(|cell| match cell.try_borrow_mut() {
         Ok(mut buffer) => {
             if buffer.len() < lines {
+                // The old one goes before the new one comes.
+                *buffer = Vec::new();
                 *buffer = fresh();
             }
             work(floats(&mut buffer, len))
         }
         Err(_) => work(floats(&mut fresh(), len)),
     })
+}
+
+/// Gives the system back what this thread keeps for its next call.
+pub(super) fn release() {
+    SCRATCH.with(|cell| {
+        if let Ok(mut buffer) = cell.try_borrow_mut() {
+            *buffer = Vec::new();
+        }
+    });
 }
 
 fn floats(lines: &mut [Line], len: usize) -> &mut [f32] {

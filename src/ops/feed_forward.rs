@@ -2,7 +2,7 @@
 
 use super::buffer::scratch;
 use super::layer_norm::LayerNorm;
-use super::linear::Linear;
+use super::linear::{Linear, LinearSize};
 use super::product::{ROW_BLOCK, Target};
 use super::project::qkv_shape;
 use super::rows::{Chunked, RowMajor};
@@ -26,6 +26,14 @@ pub struct FeedForward<'a> {
     pub fc2: &'a Linear,
     /// Who works.
     pub team: Team<'a>,
+}
+
+/// Floats of working memory for `rows` rows: them normalised, the inner layer, and what the
+/// products need, one after the other.
+pub(super) fn floats([out, fc1, fc2]: [LinearSize; 3], rows: usize) -> usize {
+    let rest = [out, fc1, fc2].map(|l| l.scratch(rows));
+    let rest = rest.into_iter().max().unwrap_or(0);
+    rows * (fc1.inputs + fc1.outputs) + rest
 }
 
 impl InplaceOp2 for FeedForward<'_> {
@@ -81,9 +89,7 @@ impl InplaceOp2 for FeedForward<'_> {
         self.team.each(blocks.len(), |i| {
             let (start, rows) = blocks[i];
             let (length, inner) = (rows * fc1.padded_inputs(), rows * fc1.padded_outputs());
-            let rest = [out, fc1, fc2].map(|l| l.scratch(rows));
-            let rest = rest.into_iter().max().unwrap_or(0);
-            scratch(length + inner + rest, |buffer| {
+            scratch(floats([out, fc1, fc2].map(|l| l.size()), rows), |buffer| {
                 let (normed, buffer) = buffer.split_at_mut(length);
                 let (hidden, rest) = buffer.split_at_mut(inner);
                 let [normed, hidden] = [normed, hidden].map(|part| Chunked {

@@ -64,6 +64,50 @@ pub struct Linear {
     pub(super) bias: Vec<f32>,
 }
 
+/// Features of a [`Linear`] with their padding, and how it computes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct LinearSize {
+    pub(super) inputs: usize,
+    pub(super) outputs: usize,
+    width: usize,
+    in_halves: bool,
+}
+
+impl LinearSize {
+    /// Of a layer that is yet to be packed.
+    pub(super) fn new(
+        path: CpuPath,
+        weight_type: WeightType,
+        inputs: usize,
+        outputs: usize,
+    ) -> LinearSize {
+        LinearSize {
+            inputs: padded(inputs, path),
+            outputs: padded(outputs, path),
+            width: padded(1, path),
+            in_halves: in_halves(path, weight_type),
+        }
+    }
+
+    /// Floats of working memory that a product of `rows` rows needs.
+    pub(super) fn scratch(&self, rows: usize) -> usize {
+        #[cfg(target_arch = "x86_64")]
+        if self.in_halves {
+            return halves::scratch(self.inputs, rows);
+        }
+        let panels = match self.inputs > SPAN {
+            true => self.outputs,
+            false => self.width,
+        };
+        rows * panels + DEPTH.min(self.inputs) * self.width
+    }
+}
+
+/// Whether weights of this type are packed for arithmetic in half precision.
+fn in_halves(path: CpuPath, weight_type: WeightType) -> bool {
+    path == CpuPath::Avx512Fp16 && path.is_available() && weight_type == WeightType::F16
+}
+
 impl Linear {
     /// Packs a layer of `inputs → outputs` features.
     ///
@@ -84,7 +128,7 @@ impl Linear {
         let depth = padded(inputs, path);
         let len = padded(outputs, path).saturating_mul(depth);
         #[cfg(target_arch = "x86_64")]
-        if path == CpuPath::Avx512Fp16 && path.is_available() && weight_type == WeightType::F16 {
+        if in_halves(path, weight_type) {
             return Linear::pack_halves(inputs, outputs, bias, row);
         }
         let mut panels = match weight_type {
@@ -206,17 +250,22 @@ impl Linear {
         self.bias.len()
     }
 
+    /// What its working memory depends on.
+    pub(super) fn size(&self) -> LinearSize {
+        LinearSize {
+            inputs: self.depth,
+            outputs: self.bias.len(),
+            width: self.width,
+            #[cfg(target_arch = "x86_64")]
+            in_halves: matches!(self.panels, Panels::Halves(_)),
+            #[cfg(not(target_arch = "x86_64"))]
+            in_halves: false,
+        }
+    }
+
     /// Floats of working memory that a product of `rows` rows needs.
     pub(super) fn scratch(&self, rows: usize) -> usize {
-        #[cfg(target_arch = "x86_64")]
-        if let Panels::Halves(_) = self.panels {
-            return halves::scratch(self.depth, rows);
-        }
-        let panels = match self.depth > SPAN {
-            true => self.bias.len(),
-            false => self.width,
-        };
-        rows * panels + DEPTH.min(self.depth) * self.width
+        self.size().scratch(rows)
     }
 
     /// Multiplies `rows` rows.

@@ -18,6 +18,7 @@ mod product;
 mod project;
 mod rotary;
 mod rows;
+mod shape;
 mod simd;
 mod team;
 mod tile;
@@ -30,6 +31,7 @@ pub use linear::{Linear, PackError, WeightType};
 pub use project::{Project, qkv_shape};
 pub use rotary::RotaryTable;
 pub use rows::padded;
+pub use shape::BlockShape;
 pub use simd::CpuPath;
 pub use team::{Team, pool};
 

@@ -3,7 +3,7 @@
 use super::attention;
 use super::buffer::scratch;
 use super::layer_norm::LayerNorm;
-use super::linear::Linear;
+use super::linear::{Linear, LinearSize};
 use super::product::{ROW_BLOCK, Target};
 use super::rows::{Chunked, RowMajor, lanes};
 use super::simd::CpuPath;
@@ -29,6 +29,11 @@ pub fn qkv_shape(path: CpuPath, dim: usize, tokens: usize) -> [usize; 4] {
     let lanes = lanes(path);
     let chunks = super::rows::padded(dim, path) / lanes;
     [3, chunks, attention::rows(tokens, path), lanes]
+}
+
+/// Floats of working memory for `rows` rows: them normalised, and what the product needs.
+pub(super) fn floats(qkv: LinearSize, rows: usize) -> usize {
+    rows * qkv.inputs + qkv.scratch(rows)
 }
 
 impl InplaceOp2 for Project<'_> {
@@ -71,9 +76,8 @@ impl InplaceOp2 for Project<'_> {
         let blocks: Vec<(usize, usize)> = tile::heights(tokens, ROW_BLOCK).collect();
         self.team.each(blocks.len(), |i| {
             let (start, rows) = blocks[i];
-            let length = rows * qkv.padded_inputs();
-            scratch(length + qkv.scratch(rows), |buffer| {
-                let (normed, rest) = buffer.split_at_mut(length);
+            scratch(floats(qkv.size(), rows), |buffer| {
+                let (normed, rest) = buffer.split_at_mut(rows * qkv.padded_inputs());
                 let normed = Chunked {
                     at: normed.as_mut_ptr(),
                     stride: rows,

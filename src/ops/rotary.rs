@@ -45,6 +45,11 @@ impl RotaryTable {
         }
     }
 
+    /// Floats of a table for heads of so many features.
+    pub fn floats(head_dim: usize, positions: usize) -> usize {
+        (positions + PADDING) * head_dim
+    }
+
     /// Number of positions in the table.
     pub fn positions(&self) -> usize {
         self.positions

@@ -1,5 +1,6 @@
 //! Who works on the parts of an operation.
 
+use super::buffer;
 use candle_core::{Error, Result};
 
 /// The threads of one forward pass.
@@ -22,6 +23,14 @@ impl Team<'_> {
         match self {
             Team::One => 1,
             Team::Pool(pool) => pool.current_num_threads(),
+        }
+    }
+
+    /// Gives the system back the working memory that its threads keep for their next operation.
+    pub fn release(self) {
+        match self {
+            Team::One => buffer::release(),
+            Team::Pool(pool) => drop(pool.broadcast(|_| buffer::release())),
         }
     }
 

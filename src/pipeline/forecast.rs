@@ -144,12 +144,12 @@ fn disk(plan: &Plan, scan: &Scan, is_shard: bool) -> u64 {
 
 /// The largest amount of memory that is in use at any time.
 pub(super) fn memory(job: &Job, plan: &Plan, scan: &Scan) -> u64 {
-    let longest = scan.longest as u64;
-    let batch = (plan.max_tokens as u64).min(scan.tokens).max(longest);
-    let together = plan
-        .cost
-        .pass(batch, longest)
-        .saturating_mul(job.threads as u64);
+    let tokens = usize::try_from(scan.tokens).unwrap_or(usize::MAX);
+    let batch = plan.max_tokens.min(tokens).max(scan.longest);
+    let busy = (job.threads as u64).min(scan.passes.max(1));
+    let together = plan.cost.pass(batch, scan.longest).saturating_mul(busy);
     let room = plan.policy.room.map_or(u64::MAX, |room| room.bytes);
-    plan.fixed.saturating_add(together.min(room))
+    plan.fixed
+        .saturating_add(plan.cost.kept(batch))
+        .saturating_add(together.min(room))
 }

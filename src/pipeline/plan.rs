@@ -5,6 +5,7 @@ use super::prepare::Policy;
 use super::room::{self, PassCost, Room};
 use crate::checkpoint::{Checkpoint, EsmConfig, Positions};
 use crate::device::{Device, Dtype};
+use crate::model::PassMemory;
 use crate::output::{Layout, Residues};
 use anyhow::{Context, Result, bail};
 
@@ -45,12 +46,10 @@ impl Plan {
         let dtype = job.dtype.unwrap_or(Dtype::F32);
         let max_tokens = job.max_tokens.unwrap_or(CPU_TOKENS);
         let fixed = room::fixed(job, layers.last().copied().unwrap_or(0), dtype, config);
-        let cost = PassCost::new(config, layers.len(), max_tokens);
+        let memory = PassMemory::new(config, device.path, dtype.weight_type());
+        let cost = PassCost::new(job, config, memory, layers.len(), max_tokens);
         let room = Room::new(job, checkpoint, fixed, cost)?;
-        let max_tokens = match room {
-            Some(room) if job.max_tokens.is_none() => room.tokens(max_tokens, job.threads),
-            _ => max_tokens,
-        };
+        let cost = room.map_or(cost, |room| room.cost);
         Ok(Plan {
             layout: Layout {
                 layers,
@@ -62,7 +61,7 @@ impl Plan {
             policy: policy(job, config, room)?,
             device,
             dtype,
-            max_tokens,
+            max_tokens: cost.max_tokens(),
             fixed,
             cost,
         })

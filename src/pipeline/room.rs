@@ -4,7 +4,9 @@
 use super::job::Job;
 use crate::checkpoint::{Checkpoint, EsmConfig};
 use crate::device::Dtype;
+use crate::embedder::{TEAM_TOKENS, kept_tokens, shared_from};
 use crate::memory::{LimitedBy, MemoryLimit};
+use crate::model::PassMemory;
 use anyhow::{Result, bail};
 use std::fmt;
 use std::ops::Range;
@@ -14,57 +16,112 @@ use std::sync::{Condvar, Mutex, PoisonError};
 /// The program itself, its tables and buffers, whatever it runs.
 const PROGRAM: u64 = 20 << 20;
 /// Stack, buffers and the allocator's reserve of one thread.
-const THREAD: u64 = 4 << 20;
+const THREAD: u64 = 1 << 20;
 /// Address space that the allocator sets aside for one thread, which only `ulimit -v` counts.
 const THREAD_ADDRESSES: u64 = 64 << 20;
-/// Rows of the feed-forward network that are worked at a time.
-const FEED_FORWARD_ROWS: u64 = 4096;
+/// Tokens of a batch, at least.
+const LEAST_TOKENS: usize = 64;
+/// Threads besides the workers: for reading, syncing, checksums, signals and messages.
+const OTHER_THREADS: u64 = 4;
 
-/// Bytes of a forward pass, from the shape of the model.
+/// Bytes of a run's forward passes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PassCost {
+    memory: PassMemory,
     /// Bytes of one row `[D]`.
     row: u64,
-    /// Bytes of one row of the feed-forward network.
-    inner_row: u64,
-    head_dim: u64,
     layers: u64,
-    max_tokens: u64,
+    max_tokens: usize,
+    threads: u64,
+    one_each: bool,
 }
 
 impl PassCost {
-    pub(super) fn new(config: &EsmConfig, layers: usize, max_tokens: usize) -> PassCost {
+    pub(super) fn new(
+        job: &Job,
+        config: &EsmConfig,
+        memory: PassMemory,
+        layers: usize,
+        max_tokens: usize,
+    ) -> PassCost {
         PassCost {
+            memory,
             row: config.dim as u64 * 4,
-            inner_row: config.intermediate as u64 * 4,
-            head_dim: config.head_dim() as u64,
             layers: layers as u64,
-            max_tokens: max_tokens as u64,
+            max_tokens,
+            threads: job.threads.max(1) as u64,
+            one_each: job.deterministic,
         }
     }
 
-    /// Bytes that one pass over so many tokens takes, the longest sequence having `longest`.
-    pub fn pass(&self, tokens: u64, longest: u64) -> u64 {
-        // In attention: the residual stream, its norm, q, k, v and what comes out. In the
-        // feed-forward network: the same stream twice, its norm, and the inner rows before and
-        // after the product.
-        let attention = tokens.saturating_mul(6 * self.row);
-        let rows = tokens.min(FEED_FORWARD_ROWS);
-        let forward = tokens.saturating_mul(5 * self.row) + rows * (self.row + self.inner_row);
-        let scratch = longest.saturating_mul((2 * self.head_dim + 48) * 4);
-        attention.max(forward).saturating_add(scratch)
+    /// Tokens of one batch at most.
+    pub(super) fn max_tokens(&self) -> usize {
+        self.max_tokens
+    }
+
+    /// Bytes that are taken once and kept for all passes, if none has more than so many tokens.
+    pub(super) fn kept(&self, tokens: usize) -> u64 {
+        let each = self
+            .memory
+            .workspace(tokens.min(self.kept_tokens()))
+            .saturating_add(self.memory.scratch(tokens.min(TEAM_TOKENS)));
+        each.saturating_mul(self.threads)
+    }
+
+    /// Bytes that one pass over so many tokens takes beyond those, the longest sequence having
+    /// `longest`.
+    pub fn pass(&self, tokens: usize, longest: usize) -> u64 {
+        let kept = self.memory.workspace(self.kept_tokens());
+        let workspace = self.memory.workspace(tokens).saturating_sub(kept);
+        let passing = self.memory.passing(tokens, longest);
+        workspace
+            .saturating_add(passing)
+            .saturating_add(self.scratch(longest))
     }
 
     /// Bytes that one record takes when it is embedded by itself.
     pub(super) fn record(&self, tokens: usize, windows: &[Range<usize>]) -> u64 {
-        let tokens = tokens as u64;
-        let Some(longest) = windows.iter().map(|w| w.len() as u64 + 2).max() else {
+        let Some(longest) = windows.iter().map(|w| w.len() + 2).max() else {
             return self.pass(tokens, tokens);
         };
         // Windows share passes; their blends are whole.
-        let blends = self.layers.saturating_mul(tokens.saturating_mul(self.row));
+        let blends = self.layers.saturating_mul(tokens as u64 * self.row);
         let pass = self.pass(self.max_tokens.max(longest), longest);
         pass.saturating_add(blends)
+    }
+
+    /// The same for the largest batches, of as many tokens or fewer, of which each thread can have
+    /// one at a time within so many bytes.
+    fn within(mut self, bytes: u64) -> PassCost {
+        let takes = |cost: &PassCost| {
+            let passes = cost
+                .pass(cost.max_tokens, cost.max_tokens)
+                .saturating_mul(cost.threads);
+            cost.kept(cost.max_tokens).saturating_add(passes)
+        };
+        while self.max_tokens > LEAST_TOKENS && takes(&self) > bytes {
+            self.max_tokens /= 2;
+        }
+        self
+    }
+
+    /// Working memory that goes back when a pass over a long record ends.
+    fn scratch(&self, longest: usize) -> u64 {
+        let each = match longest > TEAM_TOKENS {
+            true => self.memory.scratch(longest),
+            false => 0,
+        };
+        match longest > shared_from(self.max_tokens) {
+            true => each.saturating_mul(self.threads),
+            false => each,
+        }
+    }
+
+    fn kept_tokens(&self) -> usize {
+        match self.one_each {
+            true => kept_tokens(0),
+            false => kept_tokens(self.max_tokens),
+        }
     }
 }
 
@@ -80,7 +137,8 @@ pub struct Room {
 }
 
 impl Room {
-    /// What the limit of this process leaves; None where there is none.
+    /// What the limit of this process leaves, for batches of as many tokens as every thread can
+    /// have one of at a time, or of as many as are asked for; None where there is no limit.
     ///
     /// # Errors
     /// The model alone takes more.
@@ -93,14 +151,19 @@ impl Room {
         let Some(limit) = MemoryLimit::here() else {
             return Ok(None);
         };
-        let taken = match limit.by {
+        let fixed = match limit.by {
             LimitedBy::AddressSpace => fixed
                 .saturating_add(mapped(checkpoint.files()))
-                .saturating_add(job.threads as u64 * THREAD_ADDRESSES),
+                .saturating_add(all_threads(job).saturating_mul(THREAD_ADDRESSES)),
             _ => fixed,
         };
+        let cost = match job.max_tokens {
+            Some(_) => cost,
+            None => cost.within(limit.bytes.saturating_sub(fixed)),
+        };
+        let taken = fixed.saturating_add(cost.kept(cost.max_tokens));
         let left = limit.bytes.saturating_sub(taken);
-        if left < cost.pass(64, 64) {
+        if left < cost.pass(LEAST_TOKENS, LEAST_TOKENS) {
             bail!(
                 "{}: takes about {} of memory, but this process may use {} ({}). Raise the limit, \
                  choose a smaller model, or keep the weights in half the memory with --dtype f16",
@@ -116,17 +179,6 @@ impl Room {
             cost,
         }))
     }
-
-    /// Tokens of a batch, `most` or fewer, of which each thread can have one at a time.
-    pub(super) fn tokens(&self, most: usize, threads: usize) -> usize {
-        const LEAST: usize = 64;
-        let share = self.bytes / threads.max(1) as u64;
-        let mut tokens = most;
-        while tokens > LEAST && self.cost.pass(tokens as u64, tokens as u64) > share {
-            tokens /= 2;
-        }
-        tokens
-    }
 }
 
 /// Bytes of the checkpoint's files, which are mapped as long as the run lasts.
@@ -135,12 +187,18 @@ fn mapped(files: &[PathBuf]) -> u64 {
     files.iter().map(bytes).sum()
 }
 
+/// Threads that work, the team for long records, and the others.
+fn all_threads(job: &Job) -> u64 {
+    let team = if job.threads > 1 { job.threads } else { 0 };
+    (job.threads.max(1) + team) as u64 + OTHER_THREADS
+}
+
 /// Bytes that a run takes whatever its records are: weights, tables, threads.
 pub(super) fn fixed(job: &Job, top: usize, dtype: Dtype, config: &EsmConfig) -> u64 {
     let weight = if dtype == Dtype::F32 { 4 } else { 2 };
     let weights = top as u64 * block_weights(config) * weight;
     let table = config.vocab as u64 * config.dim as u64 * 4;
-    weights + table + job.threads as u64 * THREAD + PROGRAM
+    weights + table + all_threads(job) * THREAD + PROGRAM
 }
 
 /// Weights of the linear layers of one block.

@@ -130,7 +130,7 @@ impl Workers<'_> {
     /// Memory that the passes of a batch take: whole sequences in one, then each that has windows.
     fn needed(&self, batch: &[Item]) -> u64 {
         let whole = batch.iter().filter(|item| item.windows.is_empty());
-        let lengths = whole.map(|item| item.tokens.len() as u64);
+        let lengths = whole.map(|item| item.tokens.len());
         let longest = lengths.clone().max().unwrap_or(0);
         let windowed = batch.iter().filter(|item| !item.windows.is_empty());
         windowed

@@ -1,0 +1,87 @@
+//! The working memory of a transformer block, without the block.
+
+use super::linear::{LinearSize, WeightType};
+use super::product::ROW_BLOCK;
+use super::rows::padded;
+use super::simd::CpuPath;
+use super::{attention, feed_forward, project};
+
+/// What the working memory of a block depends on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BlockShape {
+    /// Instructions to run with.
+    pub path: CpuPath,
+    /// How linear weights are stored.
+    pub weight_type: WeightType,
+    /// Width of the hidden states, D.
+    pub dim: usize,
+    /// Width inside the feed-forward network.
+    pub intermediate: usize,
+    /// Features of one attention head.
+    pub head_dim: usize,
+}
+
+impl BlockShape {
+    /// Floats that each thread takes while sequences of up to `longest` tokens go through the
+    /// block: the most that one of its operations asks for.
+    pub fn scratch(&self, longest: usize) -> usize {
+        let Self {
+            path,
+            dim,
+            intermediate,
+            ..
+        } = *self;
+        let linear = |inputs, outputs| LinearSize::new(path, self.weight_type, inputs, outputs);
+        let qkv = linear(dim, 3 * padded(dim, path));
+        let rest = [
+            linear(dim, dim),
+            linear(dim, intermediate),
+            linear(intermediate, dim),
+        ];
+        project::floats(qkv, ROW_BLOCK)
+            .max(feed_forward::floats(rest, ROW_BLOCK))
+            .max(attention::floats(self.head_dim, longest, path))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Linear;
+    use super::*;
+    use std::convert::Infallible;
+
+    #[test]
+    fn a_layer_has_the_size_that_was_foretold() {
+        for path in [CpuPath::Portable, CpuPath::detect(), CpuPath::Avx512Fp16] {
+            if !path.is_available() {
+                continue;
+            }
+            for weight_type in [WeightType::F32, WeightType::F16] {
+                for (inputs, outputs) in [(20, 33), (800, 70)] {
+                    let row = |_: usize, _: &mut [f32]| Ok::<(), Infallible>(());
+                    let bias = vec![0.0; outputs];
+                    let layer = Linear::pack(path, weight_type, inputs, outputs, &bias, row);
+                    let size = LinearSize::new(path, weight_type, inputs, outputs);
+                    assert_eq!(layer.unwrap().size(), size);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn short_sequences_take_what_the_feed_forward_network_does() {
+        let shape = BlockShape {
+            path: CpuPath::Portable,
+            weight_type: WeightType::F32,
+            dim: 1280,
+            intermediate: 5120,
+            head_dim: 64,
+        };
+        // 252 rows, normalised and in the inner layer, and sums of all outputs of one product.
+        assert!(shape.scratch(10) >= 252 * (1280 + 5120 + 5120));
+        assert!(shape.scratch(10) < 252 * (1280 + 5120 + 5120) + 20_000);
+        assert_eq!(shape.scratch(10), shape.scratch(2048));
+        // Keys and scores of one head.
+        assert!(shape.scratch(1_000_000) >= (64 + 32) * 1_000_000);
+    }
+}
