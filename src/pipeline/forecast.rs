@@ -147,7 +147,7 @@ pub(super) fn memory(job: &Job, plan: &Plan, scan: &Scan) -> u64 {
     let tokens = usize::try_from(scan.tokens).unwrap_or(usize::MAX);
     let batch = plan.max_tokens.min(tokens).max(scan.longest);
     let busy = (job.threads as u64).min(scan.passes.max(1));
-    let together = plan.cost.pass(batch, scan.longest).saturating_mul(busy);
+    let together = plan.cost.passes(busy, batch, scan.longest);
     let room = plan.policy.room.map_or(u64::MAX, |room| room.bytes);
     plan.fixed
         .saturating_add(plan.cost.kept(batch))

@@ -7,7 +7,7 @@ use super::job::Job;
 use super::plan::Plan;
 use super::scan::Scan;
 use crate::checkpoint::Checkpoint;
-use crate::embedder::{EmbedError, Embedder, EmbedderOptions, Sequence};
+use crate::embedder::{EmbedError, Embedder, EmbedderOptions, Sequence, shared_from};
 use crate::tokenizer::{CLS, EOS};
 use anyhow::Result;
 use std::time::{Duration, Instant};
@@ -53,8 +53,11 @@ pub(super) fn forecast(
         Batch::time(&block, job.threads, long)?,
     );
     let work = top as f64 * (cost.0 * tokens + cost.1 * scan.squares);
-    // A few records cannot keep many threads busy.
-    let threads = (job.threads as f64).min((scan.passes as f64).max(1.0));
+    // A few records cannot keep many threads busy, unless they are shared.
+    let threads = match scan.longest > shared_from(plan.max_tokens) {
+        true => job.threads as f64,
+        false => (job.threads as f64).min((scan.passes as f64).max(1.0)),
+    };
     let seconds = load + work / threads;
     Ok(Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX))
 }

@@ -71,12 +71,27 @@ impl PassCost {
     /// Bytes that one pass over so many tokens takes beyond those, the longest sequence having
     /// `longest`.
     pub fn pass(&self, tokens: usize, longest: usize) -> u64 {
+        self.passes(1, tokens, longest)
+    }
+
+    /// The same for so many passes at a time. The threads that share long records have working
+    /// memory for one of them each.
+    pub(super) fn passes(&self, count: u64, tokens: usize, longest: usize) -> u64 {
         let kept = self.memory.workspace(self.kept_tokens());
         let workspace = self.memory.workspace(tokens).saturating_sub(kept);
         let passing = self.memory.passing(tokens, longest);
+        let scratch = match longest > TEAM_TOKENS {
+            true => self.memory.scratch(longest),
+            false => 0,
+        };
+        let threads = match longest > shared_from(self.max_tokens) {
+            true => self.threads,
+            false => count,
+        };
         workspace
             .saturating_add(passing)
-            .saturating_add(self.scratch(longest))
+            .saturating_mul(count)
+            .saturating_add(scratch.saturating_mul(threads))
     }
 
     /// Bytes that one record takes when it is embedded by itself.
@@ -103,18 +118,6 @@ impl PassCost {
             self.max_tokens /= 2;
         }
         self
-    }
-
-    /// Working memory that goes back when a pass over a long record ends.
-    fn scratch(&self, longest: usize) -> u64 {
-        let each = match longest > TEAM_TOKENS {
-            true => self.memory.scratch(longest),
-            false => 0,
-        };
-        match longest > shared_from(self.max_tokens) {
-            true => each.saturating_mul(self.threads),
-            false => each,
-        }
     }
 
     fn kept_tokens(&self) -> usize {

@@ -91,15 +91,16 @@ embed_shard() {
 # A script that ends in the time of grace before a preemption counts as failed, so it asks for its
 # return. A job that is not running any more was cancelled, and stays so.
 queue_again() {
-    local state
-    state=$(squeue --noheader --jobs="$SLURM_JOB_ID" --format=%T)
+    # Not SLURM_JOB_ID: one of the tasks has the number of the whole array there.
+    local state task=${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID
+    state=$(squeue --noheader --jobs="$task" --format=%T)
     if [ "$state" != RUNNING ] || [ "${SLURM_RESTART_COUNT:-0}" -ge "$MOST_RESTARTS" ]; then
         echo "$1; not queued again (state $state, restarts ${SLURM_RESTART_COUNT:-0})"
         return
     fi
     echo "$1; queued again"
     # SLURM ends this script when it has heard.
-    scontrol requeue "$SLURM_JOB_ID" && sleep 60
+    scontrol requeue "$task" && sleep 60
 }
 
 merge_shards() {
