@@ -7,10 +7,6 @@ use std::marker::PhantomData;
 
 /// Bytes of a cache line, and of the widest vector.
 const LINE: usize = 64;
-/// From this size on a buffer asks for huge pages: their first touch costs 1/512.
-#[cfg(target_os = "linux")]
-const HUGE: usize = 4 << 20;
-
 /// Numbers whose every bit pattern is valid, zeros included.
 pub(crate) trait Number: Copy + Send + Sync {}
 impl Number for f32 {}
@@ -34,11 +30,6 @@ impl<T: Number> Buffer<T> {
             std::io::Error::new(std::io::ErrorKind::OutOfMemory, "more than memory can hold")
         })?;
         let map = MmapMut::map_anon(bytes.max(1))?;
-        #[cfg(target_os = "linux")]
-        if bytes >= HUGE {
-            // A hint: without huge pages the buffer works all the same.
-            let _ = map.advise(memmap2::Advice::HugePage);
-        }
         Ok(Buffer {
             map,
             len,
