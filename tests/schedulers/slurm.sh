@@ -71,14 +71,23 @@ find_preempted() {
     return 1
 }
 
-# A job that was requeued waits for two minutes unless it is told to begin.
-begin_now() {
-    scontrol update JobId="$1" StartTime=now 2>/dev/null || true
+# A job that was requeued waits for two minutes unless it is told to begin. For a moment after it has
+# ended the node would refuse it, which counts as failed.
+declare -A waits_since
+begin_soon() {
+    if ! is_state "$1" PENDING; then
+        unset "waits_since[$1]"
+        return
+    fi
+    : "${waits_since[$1]:=$SECONDS}"
+    if [ $((SECONDS - waits_since[$1])) -ge 5 ]; then
+        scontrol update JobId="$1" StartTime=now 2>/dev/null || true
+    fi
 }
 
 is_over() {
     for i in 1 2 3 4; do
-        begin_now "${array}_$i"
+        begin_soon "${array}_$i"
     done
     is_state "$merge" COMPLETED
 }
