@@ -126,29 +126,32 @@ impl Linear {
     ) -> Result<Linear, PackError<E>> {
         let width = padded(1, path);
         let depth = padded(inputs, path);
-        let len = padded(outputs, path).saturating_mul(depth);
+        let in_halves = in_halves(path, weight_type);
         #[cfg(target_arch = "x86_64")]
-        if in_halves(path, weight_type) {
-            return Linear::pack_halves(inputs, outputs, bias, row);
-        }
+        let columns = if in_halves { halves::WIDTH } else { width };
+        #[cfg(not(target_arch = "x86_64"))]
+        let columns = width;
+        let len = outputs.next_multiple_of(columns).saturating_mul(depth);
         let mut panels = match weight_type {
+            #[cfg(target_arch = "x86_64")]
+            WeightType::F16 if in_halves => Panels::Halves(zeroed(len)?),
             WeightType::F32 => Panels::F32(zeroed(len)?),
             WeightType::F16 => Panels::F16(zeroed(len)?),
             WeightType::Bf16 => Panels::Bf16(zeroed(len)?),
         };
         // A panel's rows are gathered first and interleaved together: the writes are then
         // sequential.
-        let mut rows = vec![0.0f32; width * depth];
-        for panel in 0..outputs.div_ceil(width) {
+        let mut rows = vec![0.0f32; columns * depth];
+        for panel in 0..outputs.div_ceil(columns) {
             for (j, buffer) in rows.chunks_exact_mut(depth).enumerate() {
-                let n = panel * width + j;
+                let n = panel * columns + j;
                 if n < outputs {
                     row(n, &mut buffer[..inputs]).map_err(PackError::Weights)?;
                 } else {
                     buffer.fill(0.0);
                 }
             }
-            let block = panel * width * depth..(panel + 1) * width * depth;
+            let block = panel * columns * depth..(panel + 1) * columns * depth;
             match &mut panels {
                 Panels::F32(p) => path.dispatch(Interleave {
                     rows: &rows,
@@ -157,14 +160,17 @@ impl Linear {
                 }),
                 Panels::F16(p) => {
                     let panel = &mut p.as_mut_slice()[block];
-                    interleave(&rows, depth, width, panel, f16::from_f32);
+                    interleave(&rows, depth, columns, panel, f16::from_f32);
                 }
                 Panels::Bf16(p) => {
                     let panel = &mut p.as_mut_slice()[block];
-                    interleave(&rows, depth, width, panel, bf16::from_f32);
+                    interleave(&rows, depth, columns, panel, bf16::from_f32);
                 }
                 #[cfg(target_arch = "x86_64")]
-                Panels::Halves(_) => {} // packed apart
+                Panels::Halves(p) => {
+                    let panel = &mut p.as_mut_slice()[block];
+                    interleave(&rows, depth, columns, panel, f16::from_f32);
+                }
             }
         }
         Ok(Linear {
@@ -174,47 +180,6 @@ impl Linear {
             depth,
             width,
             panels,
-            bias: padded_bias(bias, outputs, path),
-        })
-    }
-
-    /// The same for arithmetic in half precision.
-    #[cfg(target_arch = "x86_64")]
-    fn pack_halves<E>(
-        inputs: usize,
-        outputs: usize,
-        bias: &[f32],
-        mut row: impl FnMut(usize, &mut [f32]) -> Result<(), E>,
-    ) -> Result<Linear, PackError<E>> {
-        let path = CpuPath::Avx512Fp16;
-        let depth = padded(inputs, path);
-        let len = outputs
-            .next_multiple_of(halves::WIDTH)
-            .saturating_mul(depth);
-        let mut panels = zeroed::<f16, E>(len)?;
-        let mut rows = vec![0.0f32; halves::WIDTH * depth];
-        for (panel, to) in panels
-            .as_mut_slice()
-            .chunks_exact_mut(halves::WIDTH * depth)
-            .enumerate()
-        {
-            for (j, buffer) in rows.chunks_exact_mut(depth).enumerate() {
-                let n = panel * halves::WIDTH + j;
-                if n < outputs {
-                    row(n, &mut buffer[..inputs]).map_err(PackError::Weights)?;
-                } else {
-                    buffer.fill(0.0);
-                }
-            }
-            interleave(&rows, depth, halves::WIDTH, to, f16::from_f32);
-        }
-        Ok(Linear {
-            path,
-            inputs,
-            outputs,
-            depth,
-            width: padded(1, path),
-            panels: Panels::Halves(panels),
             bias: padded_bias(bias, outputs, path),
         })
     }
