@@ -80,8 +80,8 @@ fn blocks(c: &mut Criterion) {
             ("f32", path, WeightType::F32),
             ("f16 storage", path, WeightType::F16),
         ];
-        if CpuPath::Avx512Fp16.is_available() {
-            kinds.push(("f16", CpuPath::Avx512Fp16, WeightType::F16));
+        if CpuPath::Avx512Vnni.is_available() {
+            kinds.push(("f16", CpuPath::Avx512Vnni, WeightType::F16));
         }
         for (kind_name, path, kind) in kinds {
             let project = Project {

@@ -71,7 +71,7 @@ pub enum DeviceError {
     /// Arithmetic in half precision was asked for with another number format.
     #[error(
         "--cpu-path {} computes in half precision and goes with --dtype f16; use --cpu-path {}",
-        CpuPath::Avx512Fp16,
+        CpuPath::Avx512Vnni,
         CpuPath::Avx512
     )]
     HalfPath,
@@ -98,11 +98,11 @@ impl Device {
             return Err(DeviceError::NoCuda(card));
         }
         let best = match dtype {
-            Dtype::F16 if CpuPath::Avx512Fp16.is_available() => CpuPath::Avx512Fp16,
+            Dtype::F16 if CpuPath::Avx512Vnni.is_available() => CpuPath::Avx512Vnni,
             _ => CpuPath::detect(),
         };
         match path {
-            Some(CpuPath::Avx512Fp16) if dtype != Dtype::F16 => Err(DeviceError::HalfPath),
+            Some(CpuPath::Avx512Vnni) if dtype != Dtype::F16 => Err(DeviceError::HalfPath),
             Some(asked) if asked > best => Err(DeviceError::NoPath { asked, best }),
             asked => Ok(Device {
                 path: asked.unwrap_or(best),
@@ -152,7 +152,7 @@ mod tests {
         );
         let portable = Device::resolve(DeviceChoice::Auto, Some(CpuPath::Portable), Dtype::F32);
         assert_eq!(
-            Device::resolve(DeviceChoice::Cpu, Some(CpuPath::Avx512Fp16), Dtype::Bf16),
+            Device::resolve(DeviceChoice::Cpu, Some(CpuPath::Avx512Vnni), Dtype::Bf16),
             Err(DeviceError::HalfPath)
         );
         assert_eq!(portable.map(|d| d.path), Ok(CpuPath::Portable));

@@ -131,7 +131,7 @@ fn help_of_run_says_what_each_flag_does_and_its_default() {
         "--progress <auto|bar|plain|json|none>",
         "--quiet",
         "--verbose",
-        "--cpu-path <avx512fp16|avx512|avx2|portable>",
+        "--cpu-path <avx512vnni|avx512|avx2|portable>",
         "[default: esm2_t33_650M_UR50D]",
         "[default: the last]",
         "[default: mean]",
@@ -203,7 +203,7 @@ fn wrong_usage_ends_with_2_and_a_remedy() {
     );
     assert_usage(
         "run a --out x --cpu-path sse",
-        "use avx512fp16, avx512, avx2 or portable",
+        "use avx512vnni, avx512, avx2 or portable",
     );
     assert_usage("run a --out x --progress loud", "'--progress");
     assert_usage("run a --out x -q -v", "cannot be used with");

@@ -111,7 +111,7 @@ fn the_text_of_every_reference_sequence_gives_its_tokens() {
 /// layer that is written.
 #[test]
 fn half_precision_arithmetic_stays_near_f32() {
-    if !CpuPath::Avx512Fp16.is_available() {
+    if !CpuPath::Avx512Vnni.is_available() {
         return;
     }
     let mut worst = 0.0f64;
@@ -124,7 +124,7 @@ fn half_precision_arithmetic_stays_near_f32() {
         "esm1b",
     ] {
         let exact = load(&fixture(model), CpuPath::detect());
-        let half = load_as(&fixture(model), CpuPath::Avx512Fp16, WeightType::F16);
+        let half = load_as(&fixture(model), CpuPath::Avx512Vnni, WeightType::F16);
         for (id, sequence) in records("reference/sequences.fasta") {
             let Ok(tokens) = tokenize(&sequence, UnknownPolicy::Unk) else {
                 continue;

@@ -385,8 +385,8 @@ pub struct ComputeArgs {
     /// Use no newer CPU instructions than these [default: the best of this CPU]
     ///
     /// Rounding differs between paths; the same path gives the same bits on every CPU that has it.
-    /// avx512fp16 goes with --dtype f16 and is its default where the processor has it.
-    #[arg(long, value_name = "avx512fp16|avx512|avx2|portable", value_parser = values::cpu_path)]
+    /// avx512vnni goes with --dtype f16 and is its default where the processor has it.
+    #[arg(long, value_name = "avx512vnni|avx512|avx2|portable", value_parser = values::cpu_path)]
     pub cpu_path: Option<CpuPath>,
 }
 

@@ -5,7 +5,7 @@
 
 use super::buffer::{Buffer, scratch};
 #[cfg(target_arch = "x86_64")]
-use super::halves;
+use super::fixed::{self, FixedPanels};
 use super::product::{DEPTH, Product, ROW_BLOCK, SPAN, Target};
 use super::rows::{Chunked, RowMajor, padded};
 use super::simd::{CpuPath, Kernel, Simd};
@@ -14,13 +14,14 @@ use candle_core::{CpuStorage, CustomOp1, Layout, Shape};
 use half::{bf16, f16};
 use thiserror::Error;
 
-/// How the packed weights are stored. Arithmetic is f32 in every case but one: half precision on
-/// [`CpuPath::Avx512Fp16`].
+/// How the packed weights are stored. Arithmetic is f32 in every case but one: [`WeightType::F16`]
+/// is fixed point of 16 bits on [`CpuPath::Avx512Vnni`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WeightType {
     /// 4 bytes a weight, exactly the checkpoint's values for f32, f16 and bf16 checkpoints.
     F32,
-    /// 2 bytes a weight, rounded to half precision.
+    /// 2 bytes a weight, rounded to half precision (in fixed point: to 16 bits with a scale of
+    /// their own for every 512 weights of an output).
     F16,
     /// 2 bytes a weight, rounded to bfloat16.
     Bf16,
@@ -30,9 +31,8 @@ pub(super) enum Panels {
     F32(Buffer<f32>),
     F16(Buffer<f16>),
     Bf16(Buffer<bf16>),
-    /// In panels of [`halves::WIDTH`] columns, for arithmetic in half precision.
     #[cfg(target_arch = "x86_64")]
-    Halves(Buffer<f16>),
+    Fixed(FixedPanels),
 }
 
 /// Why a layer could not be packed.
@@ -58,6 +58,8 @@ pub struct Linear {
     pub(super) outputs: usize,
     /// Inputs with their padding.
     pub(super) depth: usize,
+    /// Of the inner dimension: see `product::DEPTH`.
+    pub(super) steps: usize,
     pub(super) width: usize,
     pub(super) panels: Panels,
     /// Padded with zeros to whole panels.
@@ -69,8 +71,17 @@ pub struct Linear {
 pub(super) struct LinearSize {
     pub(super) inputs: usize,
     pub(super) outputs: usize,
+    steps: usize,
     width: usize,
-    in_halves: bool,
+    kind: Kind,
+}
+
+/// What working memory depends on besides the sizes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    F32,
+    Widened,
+    Fixed,
 }
 
 impl LinearSize {
@@ -81,31 +92,51 @@ impl LinearSize {
         inputs: usize,
         outputs: usize,
     ) -> LinearSize {
+        let (inputs, kind) = (padded(inputs, path), Kind::of(path, weight_type));
         LinearSize {
-            inputs: padded(inputs, path),
+            inputs,
             outputs: padded(outputs, path),
+            steps: kind.steps(inputs),
             width: padded(1, path),
-            in_halves: in_halves(path, weight_type),
+            kind,
         }
     }
 
     /// Floats of working memory that a product of `rows` rows needs.
     pub(super) fn scratch(&self, rows: usize) -> usize {
-        #[cfg(target_arch = "x86_64")]
-        if self.in_halves {
-            return halves::scratch(self.inputs, rows);
-        }
-        let panels = match self.inputs > SPAN {
+        let panels = match self.steps > SPAN {
             true => self.outputs,
             false => self.width,
         };
-        rows * panels + DEPTH.min(self.inputs) * self.width
+        let operands = match self.kind {
+            Kind::F32 => 0,
+            Kind::Widened => DEPTH.min(self.steps) * self.width,
+            #[cfg(target_arch = "x86_64")]
+            Kind::Fixed => fixed::scratch(self.steps, rows),
+            #[cfg(not(target_arch = "x86_64"))]
+            Kind::Fixed => 0,
+        };
+        rows * panels + operands
     }
 }
 
-/// Whether weights of this type are packed for arithmetic in half precision.
-fn in_halves(path: CpuPath, weight_type: WeightType) -> bool {
-    path == CpuPath::Avx512Fp16 && path.is_available() && weight_type == WeightType::F16
+impl Kind {
+    fn of(path: CpuPath, weight_type: WeightType) -> Kind {
+        match weight_type {
+            WeightType::F32 => Kind::F32,
+            WeightType::F16 if path == CpuPath::Avx512Vnni && path.is_available() => Kind::Fixed,
+            WeightType::F16 | WeightType::Bf16 => Kind::Widened,
+        }
+    }
+
+    /// Steps of so many padded features.
+    fn steps(self, features: usize) -> usize {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Kind::Fixed => features / fixed::PAIR,
+            _ => features,
+        }
+    }
 }
 
 impl Linear {
@@ -126,32 +157,41 @@ impl Linear {
     ) -> Result<Linear, PackError<E>> {
         let width = padded(1, path);
         let depth = padded(inputs, path);
-        let in_halves = in_halves(path, weight_type);
-        #[cfg(target_arch = "x86_64")]
-        let columns = if in_halves { halves::WIDTH } else { width };
-        #[cfg(not(target_arch = "x86_64"))]
-        let columns = width;
-        let len = outputs.next_multiple_of(columns).saturating_mul(depth);
+        let kind = Kind::of(path, weight_type);
+        let steps = kind.steps(depth);
+        let count = outputs.div_ceil(width);
+        let len = count.saturating_mul(width).saturating_mul(depth);
         let mut panels = match weight_type {
             #[cfg(target_arch = "x86_64")]
-            WeightType::F16 if in_halves => Panels::Halves(zeroed(len)?),
+            WeightType::F16 if kind == Kind::Fixed => {
+                Panels::Fixed(FixedPanels::zeroed(count, steps).map_err(no_memory(len * 2))?)
+            }
             WeightType::F32 => Panels::F32(zeroed(len)?),
             WeightType::F16 => Panels::F16(zeroed(len)?),
             WeightType::Bf16 => Panels::Bf16(zeroed(len)?),
         };
         // A panel's rows are gathered first and interleaved together: the writes are then
         // sequential.
-        let mut rows = vec![0.0f32; columns * depth];
-        for panel in 0..outputs.div_ceil(columns) {
+        let mut rows = vec![0.0f32; width * depth];
+        #[cfg(target_arch = "x86_64")]
+        let mut pairs = vec![
+            0.0f32;
+            if kind == Kind::Fixed {
+                width * steps
+            } else {
+                0
+            }
+        ];
+        for panel in 0..count {
             for (j, buffer) in rows.chunks_exact_mut(depth).enumerate() {
-                let n = panel * columns + j;
+                let n = panel * width + j;
                 if n < outputs {
                     row(n, &mut buffer[..inputs]).map_err(PackError::Weights)?;
                 } else {
                     buffer.fill(0.0);
                 }
             }
-            let block = panel * columns * depth..(panel + 1) * columns * depth;
+            let block = panel * width * steps..(panel + 1) * width * steps;
             match &mut panels {
                 Panels::F32(p) => path.dispatch(Interleave {
                     rows: &rows,
@@ -160,16 +200,20 @@ impl Linear {
                 }),
                 Panels::F16(p) => {
                     let panel = &mut p.as_mut_slice()[block];
-                    interleave(&rows, depth, columns, panel, f16::from_f32);
+                    interleave(&rows, depth, width, panel, f16::from_f32);
                 }
                 Panels::Bf16(p) => {
                     let panel = &mut p.as_mut_slice()[block];
-                    interleave(&rows, depth, columns, panel, bf16::from_f32);
+                    interleave(&rows, depth, width, panel, bf16::from_f32);
                 }
                 #[cfg(target_arch = "x86_64")]
-                Panels::Halves(p) => {
-                    let panel = &mut p.as_mut_slice()[block];
-                    interleave(&rows, depth, columns, panel, f16::from_f32);
+                Panels::Fixed(p) => {
+                    p.round(panel, &rows, &mut pairs);
+                    path.dispatch(Interleave {
+                        rows: &pairs,
+                        depth: steps,
+                        panel: &mut p.steps.as_mut_slice()[block],
+                    });
                 }
             }
         }
@@ -178,6 +222,7 @@ impl Linear {
             inputs,
             outputs,
             depth,
+            steps,
             width,
             panels,
             bias: padded_bias(bias, outputs, path),
@@ -201,7 +246,7 @@ impl Linear {
             Panels::F16(p) => p.len() * 2,
             Panels::Bf16(p) => p.len() * 2,
             #[cfg(target_arch = "x86_64")]
-            Panels::Halves(p) => p.len() * 2,
+            Panels::Fixed(p) => p.bytes(),
         }
     }
 
@@ -221,10 +266,13 @@ impl Linear {
             inputs: self.depth,
             outputs: self.bias.len(),
             width: self.width,
-            #[cfg(target_arch = "x86_64")]
-            in_halves: matches!(self.panels, Panels::Halves(_)),
-            #[cfg(not(target_arch = "x86_64"))]
-            in_halves: false,
+            steps: self.steps,
+            kind: match &self.panels {
+                Panels::F32(_) => Kind::F32,
+                Panels::F16(_) | Panels::Bf16(_) => Kind::Widened,
+                #[cfg(target_arch = "x86_64")]
+                Panels::Fixed(_) => Kind::Fixed,
+            },
         }
     }
 
@@ -248,21 +296,15 @@ impl Linear {
     ) {
         assert!(scratch.len() >= self.scratch(rows));
         #[cfg(target_arch = "x86_64")]
-        if let Panels::Halves(panels) = &self.panels {
-            let product = halves::HalfProduct {
-                panels: panels.as_slice(),
-                depth: self.depth,
-                bias: &self.bias,
-                outputs: self.outputs,
-                x,
-                rows,
-                target,
-                scratch,
-            };
-            // SAFETY: the caller's; such panels are packed where the processor has AVX512-FP16.
-            return unsafe { product.run() };
+        if let Panels::Fixed(panels) = &self.panels {
+            // SAFETY: the caller's; such panels are packed where the processor has AVX-512 VNNI.
+            return unsafe { fixed::apply(self, panels, x, rows, target, scratch) };
         }
-        let (widened, partial) = scratch.split_at_mut(DEPTH.min(self.depth) * self.width);
+        let widened = match &self.panels {
+            Panels::F32(_) => 0,
+            _ => DEPTH.min(self.depth) * self.width,
+        };
+        let (widened, partial) = scratch.split_at_mut(widened);
         self.path.dispatch(Product {
             linear: self,
             x,
@@ -283,10 +325,11 @@ fn padded_bias(bias: &[f32], outputs: usize, path: CpuPath) -> Vec<f32> {
 }
 
 fn zeroed<T: super::buffer::Number, E>(len: usize) -> Result<Buffer<T>, PackError<E>> {
-    Buffer::zeroed(len).map_err(|source| PackError::Memory {
-        bytes: len.saturating_mul(size_of::<T>()),
-        source,
-    })
+    Buffer::zeroed(len).map_err(no_memory(len.saturating_mul(size_of::<T>())))
+}
+
+fn no_memory<E>(bytes: usize) -> impl Fn(std::io::Error) -> PackError<E> {
+    move |source| PackError::Memory { bytes, source }
 }
 
 /// x·Wᵀ + b of plain tensors: `[T, K] → [T, N]`.

@@ -10,7 +10,7 @@ mod attention;
 mod buffer;
 mod feed_forward;
 #[cfg(target_arch = "x86_64")]
-mod halves;
+mod fixed;
 mod layer_norm;
 mod linear;
 pub mod math;

@@ -1,4 +1,4 @@
-//! The product of rows with packed weights in f32.
+//! The product of rows with packed weights.
 //!
 //! Panels are streamed through in order; the inner dimension is worked in blocks of fixed depth
 //! that depend on the layer alone, each summed in one accumulator per element in ascending order.
@@ -13,6 +13,7 @@ use std::mem::MaybeUninit;
 
 /// Steps of the inner dimension that are summed in registers: one panel's block of them, 32 KiB
 /// at 32 columns, stays in the first-level cache for all rows. Short sums also round less.
+/// A step is 32 bits of a row: one feature, or two in fixed point.
 pub(super) const DEPTH: usize = 256;
 
 /// Steps of the inner dimension that all panels see before the next: [`ROW_BLOCK`] rows of them
@@ -33,6 +34,55 @@ pub(super) enum Target {
     Add(RowMajor),
 }
 
+/// How a tile's sums over one block of the inner dimension come about.
+pub(super) trait Arithmetic<S: Simd>: Copy {
+    /// Sums of M rows with a tile's columns.
+    ///
+    /// # Safety
+    /// The block's `a` holds `chunks` chunks of M rows, `b` as many steps of a tile's width; the
+    /// processor has the instructions of `S` and of the arithmetic.
+    unsafe fn sums<const M: usize>(self, block: &Block) -> [[S::V; tile::VECTORS]; M];
+}
+
+/// One tile's part of one block of the inner dimension.
+pub(super) struct Block {
+    /// Which block.
+    pub(super) index: usize,
+    /// Its first row and its panel.
+    pub(super) row: usize,
+    pub(super) panel: usize,
+    /// Steps, in vectors.
+    pub(super) chunks: usize,
+    /// Its rows, in chunks that are `a_chunk` apart.
+    pub(super) a: *const f32,
+    pub(super) a_chunk: usize,
+    /// Its weights, `[step, width]`.
+    pub(super) b: *const f32,
+}
+
+/// Products and sums in f32.
+#[derive(Clone, Copy)]
+pub(super) struct Float;
+
+impl<S: Simd> Arithmetic<S> for Float {
+    #[inline(always)]
+    unsafe fn sums<const M: usize>(self, block: &Block) -> [[S::V; tile::VECTORS]; M] {
+        let Block {
+            chunks,
+            a,
+            a_chunk,
+            b,
+            ..
+        } = *block;
+        // SAFETY: the caller's.
+        unsafe {
+            let mut acc = [[S::splat(0.0); tile::VECTORS]; M];
+            tile::accumulate_chunks::<S, M, { tile::VECTORS }>(chunks, a, a_chunk, b, &mut acc);
+            acc
+        }
+    }
+}
+
 /// Weights that the next block of a product needs: the processor fetches ahead within a page at
 /// best, and waiting for memory at the start of every block would cost a tenth.
 struct Coming {
@@ -49,11 +99,11 @@ impl Coming {
             Panels::F16(p) => (p.as_slice().as_ptr().cast::<u8>(), 2),
             Panels::Bf16(p) => (p.as_slice().as_ptr().cast::<u8>(), 2),
             #[cfg(target_arch = "x86_64")]
-            Panels::Halves(p) => (p.as_slice().as_ptr().cast::<u8>(), 2),
+            Panels::Fixed(p) => (p.steps.as_slice().as_ptr().cast::<u8>(), 4),
         };
-        let left = linear.depth.saturating_sub(k).min(DEPTH);
+        let left = linear.steps.saturating_sub(k).min(DEPTH);
         Coming {
-            at: data.wrapping_add((panel * linear.depth + k) * linear.width * size),
+            at: data.wrapping_add((panel * linear.steps + k) * linear.width * size),
             bytes: left * linear.width * size,
             portion: steps * linear.width * size,
         }
@@ -74,6 +124,7 @@ impl Coming {
 /// A product, to be run by the linear layer's path.
 pub(super) struct Product<'a> {
     pub(super) linear: &'a Linear,
+    /// In steps.
     pub(super) x: Chunked,
     pub(super) rows: usize,
     pub(super) target: Target,
@@ -88,6 +139,16 @@ impl Kernel for Product<'_> {
 
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
+        // SAFETY: the caller's.
+        unsafe { self.work::<S, Float>(Float) }
+    }
+}
+
+impl Product<'_> {
+    /// # Safety
+    /// As for `Linear::apply`; the processor has the instructions of `S` and of the arithmetic.
+    #[inline(always)]
+    pub(super) unsafe fn work<S: Simd, A: Arithmetic<S>>(self, arithmetic: A) {
         let Product {
             linear,
             x,
@@ -96,22 +157,22 @@ impl Kernel for Product<'_> {
             partial,
             widened,
         } = self;
-        let (inputs, width) = (linear.depth, linear.width);
+        let (steps, width) = (linear.steps, linear.width);
         let mut start = 0;
-        while start < inputs {
-            let end = inputs.min(start + SPAN);
+        while start < steps {
+            let end = steps.min(start + SPAN);
             for panel in 0..linear.bias.len() / width {
-                let partial = match inputs > SPAN {
+                let partial = match steps > SPAN {
                     true => partial.wrapping_add(panel * rows * width),
                     false => partial,
                 };
                 let mut k = start;
                 while k < end {
                     let depth = DEPTH.min(end - k);
-                    let at = panel * inputs * width + k * width;
-                    // SAFETY: the panel holds `inputs` steps, `depth` of which start at k;
+                    let at = panel * steps * width + k * width;
+                    // SAFETY: the panel holds `steps` steps, `depth` of which start at k;
                     // `widened` holds DEPTH.
-                    let b = unsafe { panel_f32::<S>(&linear.panels, at, depth * width, widened) };
+                    let b = unsafe { panel_block::<S>(&linear.panels, at, depth * width, widened) };
                     let coming = match () {
                         () if k + depth < end => (panel, k + depth),
                         () if (panel + 1) * width < linear.bias.len() => (panel + 1, start),
@@ -122,13 +183,18 @@ impl Kernel for Product<'_> {
                     for (row, height) in tile::heights(rows, S::ROWS) {
                         coming.ask::<S>();
                         let job = Tile {
-                            chunks: depth / S::LANES,
-                            a: x.at.wrapping_add(k * x.stride + row * S::LANES),
-                            a_chunk: x.stride * S::LANES,
-                            b,
+                            block: Block {
+                                index: k / DEPTH,
+                                row,
+                                panel,
+                                chunks: depth / S::LANES,
+                                a: x.at.wrapping_add(k * x.stride + row * S::LANES),
+                                a_chunk: x.stride * S::LANES,
+                                b,
+                            },
                             partial: partial.wrapping_add(row * width),
                             first: k == 0,
-                            last: k + depth == inputs,
+                            last: k + depth == steps,
                             finish: Finish {
                                 bias: linear.bias[panel * width..].as_ptr(),
                                 target,
@@ -139,7 +205,7 @@ impl Kernel for Product<'_> {
                         };
                         // SAFETY: the tile's rows and columns lie inside x, the panel, the sums
                         // and the target; sums are written before they are read.
-                        unsafe { with_rows!(height, M, { job.run::<S, M>() }) }
+                        unsafe { with_rows!(height, M, { job.run::<S, A, M>(arithmetic) }) }
                     }
                     k += depth;
                 }
@@ -149,13 +215,14 @@ impl Kernel for Product<'_> {
     }
 }
 
-/// The panel block as f32, widened into the buffer when it is stored in half precision.
+/// A block of a panel as the tile wants it, widened into the buffer when it is stored in half
+/// precision.
 ///
 /// # Safety
 /// `at + len` lies inside the panels, `len` is a multiple of the lanes, the buffer holds `len`,
 /// and the processor has the instructions of `S`.
 #[inline(always)]
-unsafe fn panel_f32<S: Simd>(
+unsafe fn panel_block<S: Simd>(
     panels: &Panels,
     at: usize,
     len: usize,
@@ -180,16 +247,13 @@ unsafe fn panel_f32<S: Simd>(
             buffer.as_ptr()
         }
         #[cfg(target_arch = "x86_64")]
-        Panels::Halves(_) => unreachable!("products in half precision have their own kernel"),
+        Panels::Fixed(p) => p.steps.as_slice()[at..at + len].as_ptr().cast(),
     }
 }
 
 /// One output tile of one block of the inner dimension.
 struct Tile {
-    chunks: usize,
-    a: *const f32,
-    a_chunk: usize,
-    b: *const f32,
+    block: Block,
     /// `[M, width]`.
     partial: *mut f32,
     first: bool,
@@ -199,17 +263,14 @@ struct Tile {
 
 impl Tile {
     /// # Safety
-    /// `a` holds `chunks` chunks of M rows, `b` as many steps of `width`, `bias` `width`;
-    /// `partial` is writable for M rows, and holds the sums so far unless this is the first
+    /// The block's as for [`Arithmetic::sums`]; `bias` holds `width` elements; `partial` is writable for M rows, and holds the sums so far unless this is the first
     /// block; the target has M rows from `row` on and `columns` columns from `column` on.
     #[inline(always)]
-    unsafe fn run<S: Simd, const M: usize>(&self) {
-        const N: usize = tile::VECTORS;
+    unsafe fn run<S: Simd, A: Arithmetic<S>, const M: usize>(&self, arithmetic: A) {
         let width = tile::width::<S>();
         // SAFETY: the caller's.
         unsafe {
-            let mut acc = [[S::splat(0.0); N]; M];
-            tile::accumulate_chunks::<S, M, N>(self.chunks, self.a, self.a_chunk, self.b, &mut acc);
+            let acc = arithmetic.sums::<M>(&self.block);
             // Simple loops alone touch the accumulators, so that they stay in registers.
             let mut sums = MaybeUninit::<Sums>::uninit();
             let to = match self.last {

@@ -21,7 +21,7 @@ pub enum CpuPath {
     Avx512,
     /// The same with linear layers in half precision (Intel servers since 2023). Asked for and
     /// never found by [`CpuPath::detect`], because its results are less exact.
-    Avx512Fp16,
+    Avx512Vnni,
 }
 
 impl CpuPath {
@@ -53,8 +53,8 @@ impl CpuPath {
     pub fn is_available(self) -> bool {
         match self {
             #[cfg(target_arch = "x86_64")]
-            CpuPath::Avx512Fp16 => {
-                CpuPath::detect() == CpuPath::Avx512 && is_x86_feature_detected!("avx512fp16")
+            CpuPath::Avx512Vnni => {
+                CpuPath::detect() == CpuPath::Avx512 && is_x86_feature_detected!("avx512vnni")
             }
             other => other <= CpuPath::detect(),
         }
@@ -82,7 +82,7 @@ impl CpuPath {
 impl fmt::Display for CpuPath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            CpuPath::Avx512Fp16 => "avx512fp16",
+            CpuPath::Avx512Vnni => "avx512vnni",
             CpuPath::Avx512 => "avx512",
             CpuPath::Avx2 => "avx2",
             CpuPath::Portable => "portable",
@@ -95,12 +95,12 @@ impl FromStr for CpuPath {
 
     fn from_str(name: &str) -> Result<Self, String> {
         match name {
-            "avx512fp16" => Ok(CpuPath::Avx512Fp16),
+            "avx512vnni" => Ok(CpuPath::Avx512Vnni),
             "avx512" => Ok(CpuPath::Avx512),
             "avx2" => Ok(CpuPath::Avx2),
             "portable" => Ok(CpuPath::Portable),
             other => Err(format!(
-                "unknown CPU path '{other}': use avx512fp16, avx512, avx2 or portable"
+                "unknown CPU path '{other}': use avx512vnni, avx512, avx2 or portable"
             )),
         }
     }

@@ -667,7 +667,7 @@ fn wrong_shapes_are_errors() {
 /// Rounding to half precision costs 2⁻¹² or so an operand, the sums in halves somewhat more.
 #[test]
 fn half_precision_products_keep_their_stated_error_and_their_rows_bits() {
-    let path = CpuPath::Avx512Fp16;
+    let path = CpuPath::Avx512Vnni;
     if !path.is_available() {
         return;
     }
