@@ -21,8 +21,8 @@ pub enum DeviceChoice {
 pub enum Dtype {
     /// 32-bit floats.
     F32,
-    /// Half precision. On the CPU linear layers compute in it where the processor has
-    /// AVX512-FP16; elsewhere it is a storage format of the weights and arithmetic stays f32.
+    /// 16 bits. On the CPU products are in fixed point of 16 bits where the processor has AVX-512
+    /// VNNI; elsewhere it is a storage format of the weights and arithmetic stays f32.
     F16,
     /// bfloat16. On the CPU a storage format of the weights: arithmetic stays f32.
     Bf16,
@@ -68,13 +68,13 @@ pub enum DeviceError {
         /// The best path of this processor.
         best: CpuPath,
     },
-    /// Arithmetic in half precision was asked for with another number format.
+    /// Arithmetic in fixed point was asked for with another number format.
     #[error(
-        "--cpu-path {} computes in half precision and goes with --dtype f16; use --cpu-path {}",
+        "--cpu-path {} computes in fixed point and goes with --dtype f16; use --cpu-path {}",
         CpuPath::Avx512Vnni,
         CpuPath::Avx512
     )]
-    HalfPath,
+    FixedPath,
 }
 
 /// The device that a run computes on.
@@ -102,7 +102,7 @@ impl Device {
             _ => CpuPath::detect(),
         };
         match path {
-            Some(CpuPath::Avx512Vnni) if dtype != Dtype::F16 => Err(DeviceError::HalfPath),
+            Some(CpuPath::Avx512Vnni) if dtype != Dtype::F16 => Err(DeviceError::FixedPath),
             Some(asked) if asked > best => Err(DeviceError::NoPath { asked, best }),
             asked => Ok(Device {
                 path: asked.unwrap_or(best),
@@ -153,7 +153,7 @@ mod tests {
         let portable = Device::resolve(DeviceChoice::Auto, Some(CpuPath::Portable), Dtype::F32);
         assert_eq!(
             Device::resolve(DeviceChoice::Cpu, Some(CpuPath::Avx512Vnni), Dtype::Bf16),
-            Err(DeviceError::HalfPath)
+            Err(DeviceError::FixedPath)
         );
         assert_eq!(portable.map(|d| d.path), Ok(CpuPath::Portable));
     }

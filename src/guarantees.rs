@@ -16,8 +16,8 @@
 //! - Nothing is truncated, windowed, replaced or left out unless it was asked for, and then the
 //!   table says so. `tests/run/long.rs::rotary_models_embed_them_whole_with_one_warning`,
 //!   `tests/run/values.rs::learned_positions_with_records_skipped`
-//! - `--dtype f16` on processors with AVX512-FP16 stays within 3e-3 of f32.
-//!   `tests/parity.rs::half_precision_arithmetic_stays_near_f32`
+//! - `--dtype f16` on processors with AVX-512 VNNI stays within 1e-3 of f32.
+//!   `tests/parity.rs::fixed_point_arithmetic_stays_near_f32`
 //! - NaN and infinities end a run; they are not written.
 //!   `tests/run/failing.rs::a_value_too_large_for_f16_ends_the_run`
 //!

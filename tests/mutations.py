@@ -75,7 +75,7 @@ MISTAKES = [
     ),
     (
         "queries not scaled",
-        "src/ops/attention.rs",
+        "src/ops/head.rs",
         "let scale = (self.head_dim as f32).powf(-0.5) * std::f32::consts::LOG2_E;",
         "let scale = std::f32::consts::LOG2_E;",
         "parity",

@@ -61,18 +61,25 @@ fn short_alone_twice_and_beside_long() {
 #[test]
 fn a_long_record_has_the_same_bits_from_one_two_and_three_threads() {
     let long = sequence(1022, 2501);
-    for (model, kind) in [
-        ("esm2_hd16", WeightType::F32),
-        ("esm2_hd24", WeightType::F16),
-        ("esm2_hd128", WeightType::Bf16),
+    let fixed = CpuPath::Avx512Vnni;
+    let best = CpuPath::detect();
+    for (model, kind, path) in [
+        ("esm2_hd16", WeightType::F32, best),
+        ("esm2_hd24", WeightType::F16, best),
+        ("esm2_hd128", WeightType::Bf16, best),
+        ("esm2_hd24", WeightType::F16, fixed),
+        ("esm2_hd64", WeightType::F16, fixed),
     ] {
+        if !path.is_available() {
+            continue;
+        }
         let run = |threads| {
-            let embedder = load_for(&fixture(model), CpuPath::detect(), kind, threads);
+            let embedder = load_for(&fixture(model), path, kind, threads);
             bits(&embed(&embedder, &[whole(&long)])[0])
         };
         let alone = run(1);
-        assert!(run(2) == alone, "{model}, 2 threads");
-        assert!(run(3) == alone, "{model}, 3 threads");
+        assert!(run(2) == alone, "{model}, {path}, 2 threads");
+        assert!(run(3) == alone, "{model}, {path}, 3 threads");
     }
 }
 
@@ -106,9 +113,18 @@ fn embedders() -> &'static Vec<(String, Embedder)> {
         let mut all = Vec::new();
         for model in MODELS {
             for kind in [WeightType::F32, WeightType::F16, WeightType::Bf16] {
-                for path in [CpuPath::Portable, CpuPath::Avx2, CpuPath::Avx512] {
-                    if path.is_available() && (kind == WeightType::F32 || path == CpuPath::detect())
-                    {
+                for path in [
+                    CpuPath::Portable,
+                    CpuPath::Avx2,
+                    CpuPath::Avx512,
+                    CpuPath::Avx512Vnni,
+                ] {
+                    let wanted = match (kind, path) {
+                        (WeightType::F32, path) => path != CpuPath::Avx512Vnni,
+                        (WeightType::F16, CpuPath::Avx512Vnni) => true,
+                        (_, path) => path == CpuPath::detect(),
+                    };
+                    if wanted && path.is_available() {
                         let name = format!("{model} {kind:?} {path}");
                         all.push((name, load_as(&fixture(model), path, kind)));
                     }

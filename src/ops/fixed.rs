@@ -27,13 +27,13 @@ const BLOCK: usize = DEPTH * PAIR;
 
 /// The length of a block as integers, before they are rounded. Rounding adds √BLOCK / 2 at most:
 /// (46 000 + 12)² < 2³¹.
-const LENGTH: f32 = 46_000.0;
+pub(super) const LENGTH: f32 = 46_000.0;
 
 /// The largest integer.
-const LARGEST: f32 = 32_767.0;
+pub(super) const LARGEST: f32 = 32_767.0;
 
 /// Below this a block is nought: its scale would not be a number.
-const SMALLEST: f32 = 1e-30;
+pub(super) const SMALLEST: f32 = 1e-30;
 
 /// Weights in fixed point.
 pub(super) struct FixedPanels {
@@ -186,21 +186,30 @@ unsafe fn round(
         };
         let scales = _mm512_set1_ps(scale);
         for c in (0..chunks).step_by(2) {
-            let mut ints = [_mm512_setzero_si512(); 2];
-            for (i, ints) in ints.iter_mut().enumerate() {
-                let v = _mm512_loadu_ps(from.add((c + i) * from_stride));
-                *ints = _mm512_cvtps_epi32(_mm512_mul_ps(v, scales));
-            }
-            // The low halves of both.
-            let pairs =
-                _mm512_mask_blend_epi16(0xaaaa_aaaa, ints[0], _mm512_slli_epi32::<16>(ints[1]));
-            _mm512_storeu_si512(to.add(c / 2 * to_stride).cast(), pairs);
+            let first = _mm512_mul_ps(_mm512_loadu_ps(from.add(c * from_stride)), scales);
+            let second = _mm512_mul_ps(_mm512_loadu_ps(from.add((c + 1) * from_stride)), scales);
+            pair(first, second, to.add(c / 2 * to_stride));
         }
         match length.is_finite() && most.is_finite() {
             true if scale == 0.0 => 0.0,
             true => 1.0 / scale,
             false => f32::NAN,
         }
+    }
+}
+
+/// Rounds two vectors to integers and stores them side by side, lane by lane.
+///
+/// # Safety
+/// `to` is writable for a vector; the processor has AVX-512.
+#[inline(always)]
+pub(super) unsafe fn pair(first: __m512, second: __m512, to: *mut f32) {
+    // SAFETY: the caller's.
+    unsafe {
+        let second = _mm512_slli_epi32::<16>(_mm512_cvtps_epi32(second));
+        // The low halves of the first.
+        let both = _mm512_mask_blend_epi16(0xaaaa_aaaa, _mm512_cvtps_epi32(first), second);
+        _mm512_storeu_si512(to.cast(), both);
     }
 }
 

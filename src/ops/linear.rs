@@ -124,7 +124,7 @@ impl Kind {
     fn of(path: CpuPath, weight_type: WeightType) -> Kind {
         match weight_type {
             WeightType::F32 => Kind::F32,
-            WeightType::F16 if path == CpuPath::Avx512Vnni && path.is_available() => Kind::Fixed,
+            WeightType::F16 if path.in_fixed_point() => Kind::Fixed,
             WeightType::F16 | WeightType::Bf16 => Kind::Widened,
         }
     }

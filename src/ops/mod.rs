@@ -11,6 +11,9 @@ mod buffer;
 mod feed_forward;
 #[cfg(target_arch = "x86_64")]
 mod fixed;
+#[cfg(target_arch = "x86_64")]
+mod fixed_head;
+mod head;
 mod layer_norm;
 mod linear;
 pub mod math;

@@ -19,8 +19,9 @@ pub enum CpuPath {
     Avx2,
     /// AVX-512 F, BW, DQ and VL (x86-64 servers since 2017).
     Avx512,
-    /// The same with linear layers in half precision (Intel servers since 2023). Asked for and
-    /// never found by [`CpuPath::detect`], because its results are less exact.
+    /// The same with products of attention and of linear layers with f16 weights in fixed point,
+    /// by VNNI (Intel servers since 2019, AMD since 2022). Asked for and never found by
+    /// [`CpuPath::detect`], because its results are less exact.
     Avx512Vnni,
 }
 
@@ -58,6 +59,11 @@ impl CpuPath {
             }
             other => other <= CpuPath::detect(),
         }
+    }
+
+    /// True when the path computes in fixed point on this processor.
+    pub(crate) fn in_fixed_point(self) -> bool {
+        self == CpuPath::Avx512Vnni && self.is_available()
     }
 
     /// Runs a kernel with this path's instructions.

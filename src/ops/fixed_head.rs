@@ -1,0 +1,285 @@
+//! One head of one sequence in fixed point, for processors with AVX-512 VNNI.
+//!
+//! Queries, keys, probabilities and values are rounded to integers of 16 bits and multiplied as
+//! in `fixed`: each query and each key has a scale, and so has each query's probabilities and
+//! each feature's values of every block of keys. Softmax is in f32.
+
+use super::fixed::{LARGEST, LENGTH, SMALLEST, pair};
+use super::head::{Geometry, Head, KEY_BLOCK, Scheme, blocks};
+use super::math;
+use super::simd::{Avx512 as S, Simd};
+use super::tile::{self, with_rows};
+use std::arch::x86_64::*;
+
+const LANES: usize = S::LANES;
+
+/// Keys of a tile of scores: two more, and the compiler moves registers about in every step.
+const ROWS: usize = 12;
+
+/// # Safety
+/// As for `Head::work`; the processor has AVX-512 VNNI.
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma,f16c")]
+pub(super) unsafe fn run(head: Head<'_>) {
+    // SAFETY: the caller's.
+    unsafe { head.work::<S, Fixed>() }
+}
+
+struct Fixed;
+
+impl Scheme<S> for Fixed {
+    #[inline(always)]
+    unsafe fn prepare(head: &Geometry<S>) {
+        let memory = head.memory;
+        // SAFETY: the caller's.
+        unsafe {
+            head.take_keys();
+            let keys = memory.keys.add(head.offset * head.key_stride);
+            for t in (0..head.len).step_by(LANES) {
+                let at = keys.add(t);
+                let scale = round(at, head.key_stride, head.head_dim, at, head.key_stride);
+                S::store(memory.key_scales.add(t), scale);
+            }
+            for (block, (k, count)) in blocks(head.len, KEY_BLOCK).enumerate() {
+                for c in 0..head.chunks() {
+                    let to = memory.values.add(k / 2 * head.features + c * LANES);
+                    let from = head.at(head.v, c, k);
+                    let scale = round(from, LANES, count, to, head.features);
+                    let at = block * head.features + c * LANES;
+                    S::store(memory.value_scales.add(at), scale);
+                }
+            }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn block<const N: usize>(head: &Geometry<S>, first: usize, count: usize) {
+        let width = N * LANES;
+        let memory = head.memory;
+        // SAFETY: the caller's.
+        unsafe {
+            head.take_queries::<N>(first, count);
+            let queries = memory.queries.add(head.offset * width);
+            let mut scales = [S::splat(0.0); N];
+            for (j, scale) in scales.iter_mut().enumerate() {
+                let at = queries.add(j * LANES);
+                *scale = round(at, width, head.head_dim, at, width);
+            }
+            // Scores without the queries' scales, which do not change which is the largest.
+            let mut most = scores::<N>(head);
+            for (most, scale) in most.iter_mut().zip(&scales) {
+                *most = S::mul(*most, *scale);
+            }
+            let mut total = [S::splat(0.0); N];
+            for (block, (k, keys)) in blocks(head.len, KEY_BLOCK).enumerate() {
+                let scores = memory.scores.add(k * width);
+                let sums = exp2_columns::<N>(scores, keys, &scales, &most);
+                let mut back = [S::splat(0.0); N];
+                for j in 0..N {
+                    total[j] = S::add(total[j], sums.total[j]);
+                    // Probabilities are at most 1.
+                    let length = _mm512_sqrt_ps(sums.squares[j]);
+                    let scale = S::div(S::splat(LENGTH), length);
+                    let scale = S::min(S::splat(LARGEST), scale);
+                    let at = scores.add(j * LANES);
+                    pairs(at, width, keys, scale, at, width);
+                    back[j] = S::div(S::splat(1.0), scale);
+                }
+                values::<N>(head, block, keys, scores, &back);
+            }
+            head.finish::<N>(&total, first, count);
+        }
+    }
+}
+
+/// All scores of the block but for the queries' scales, `[key, query]`, and the largest of each
+/// query.
+#[inline(always)]
+unsafe fn scores<const N: usize>(head: &Geometry<S>) -> [__m512; N] {
+    let width = N * LANES;
+    let memory = head.memory;
+    let keys = memory.keys.wrapping_add(head.offset * head.key_stride);
+    let queries = memory.queries.wrapping_add(head.offset * width);
+    let steps = head.head_dim.div_ceil(2);
+    // SAFETY: the caller's.
+    let mut most = [unsafe { S::splat(f32::NEG_INFINITY) }; N];
+    for (key, height) in tile::heights(head.len, ROWS) {
+        let to = memory.scores.wrapping_add(key * width);
+        let scales = memory.key_scales.wrapping_add(key);
+        with_rows!(height, M, {
+            // SAFETY: the caller's: `steps` steps of M keys and `width` queries.
+            unsafe {
+                let acc = sums::<M, N>(steps, keys.add(key), head.key_stride, queries, width);
+                for (i, row) in acc.iter().enumerate() {
+                    let scale = S::splat(*scales.add(i));
+                    for (j, sum) in row.iter().enumerate() {
+                        let v = S::mul(_mm512_cvtepi32_ps(*sum), scale);
+                        S::store(to.add(i * width + j * LANES), v);
+                        most[j] = S::max(v, most[j]);
+                    }
+                }
+            }
+        });
+    }
+    most
+}
+
+/// What the probabilities of a block of keys add up to, and their squares.
+struct Sums<const N: usize> {
+    total: [__m512; N],
+    squares: [__m512; N],
+}
+
+/// Replaces `keys` rows of scores by 2^(score · scale − most).
+#[inline(always)]
+unsafe fn exp2_columns<const N: usize>(
+    scores: *mut f32,
+    keys: usize,
+    scales: &[__m512; N],
+    most: &[__m512; N],
+) -> Sums<N> {
+    // SAFETY: the caller's.
+    unsafe {
+        let mut total = [S::splat(0.0); N];
+        let mut squares = [S::splat(0.0); N];
+        for key in 0..keys {
+            for j in 0..N {
+                let at = scores.add((key * N + j) * LANES);
+                let score = _mm512_fmsub_ps(S::load(at), scales[j], most[j]);
+                let p = math::exp2_nonpositive::<S>(score);
+                total[j] = S::add(total[j], p);
+                squares[j] = S::fma(p, p, squares[j]);
+                S::store(at, p);
+            }
+        }
+        Sums { total, squares }
+    }
+}
+
+/// Adds the values of a block of keys, weighted by their probabilities, to the output
+/// `[feature, query]`; sets it for the first.
+#[inline(always)]
+unsafe fn values<const N: usize>(
+    head: &Geometry<S>,
+    block: usize,
+    keys: usize,
+    probabilities: *const f32,
+    back: &[__m512; N],
+) {
+    let (width, features) = (N * LANES, head.features);
+    let memory = head.memory;
+    let values = memory.values.wrapping_add(block * KEY_BLOCK / 2 * features);
+    let scales = memory.value_scales.wrapping_add(block * features);
+    for tile in head.tiles {
+        let to = memory.output.wrapping_add(tile.feature * width);
+        let a = values.wrapping_add(tile.feature);
+        let scales = scales.wrapping_add(tile.feature);
+        with_rows!(tile.height, M, {
+            // SAFETY: the caller's: pairs of `keys` keys of M features and `width` queries.
+            unsafe {
+                let acc = sums::<M, N>(keys.div_ceil(2), a, features, probabilities, width);
+                for (i, row) in acc.iter().enumerate() {
+                    let scale = S::splat(*scales.add(i));
+                    for (j, sum) in row.iter().enumerate() {
+                        let at = to.add(i * width + j * LANES);
+                        let v = S::mul(_mm512_cvtepi32_ps(*sum), scale);
+                        let v = S::mul(v, back[j]);
+                        let sum = match block {
+                            0 => v,
+                            _ => S::add(S::load(at), v),
+                        };
+                        S::store(at, sum);
+                    }
+                }
+            }
+        });
+    }
+}
+
+/// `acc[i][j] = Σ a[step][i] · b[step][j]` over steps of two integers each.
+#[inline(always)]
+unsafe fn sums<const M: usize, const N: usize>(
+    steps: usize,
+    a: *const f32,
+    a_stride: usize,
+    b: *const f32,
+    b_stride: usize,
+) -> [[__m512i; N]; M] {
+    let (mut a, mut b) = (a.cast::<i32>(), b.cast::<i32>());
+    // SAFETY: the caller's: M elements of `a` and N vectors of `b` at every step.
+    unsafe {
+        let mut acc = [[_mm512_setzero_si512(); N]; M];
+        for _ in 0..steps {
+            let mut columns = [_mm512_setzero_si512(); N];
+            for (j, column) in columns.iter_mut().enumerate() {
+                *column = _mm512_loadu_si512(b.add(j * LANES).cast());
+            }
+            for (i, row) in acc.iter_mut().enumerate() {
+                let x = _mm512_set1_epi32(*a.add(i));
+                for (sum, column) in row.iter_mut().zip(&columns) {
+                    *sum = _mm512_dpwssd_epi32(*sum, x, *column);
+                }
+            }
+            a = a.wrapping_add(a_stride);
+            b = b.wrapping_add(b_stride);
+        }
+        acc
+    }
+}
+
+/// Rounds the columns of a vector of `count` rows, two rows to a step, and returns what their
+/// sums are to be multiplied by: not a number where a column holds something that is not finite.
+/// Both may be the same memory.
+#[inline(always)]
+unsafe fn round(
+    from: *const f32,
+    from_stride: usize,
+    count: usize,
+    to: *mut f32,
+    to_stride: usize,
+) -> __m512 {
+    // SAFETY: the caller's.
+    unsafe {
+        let mut most = S::splat(0.0);
+        for i in 0..count {
+            most = S::max(S::abs(S::load(from.add(i * from_stride))), most);
+        }
+        let unit = S::div(S::splat(1.0), most);
+        let unit = S::select_lt(most, S::splat(SMALLEST), S::splat(0.0), unit);
+        let mut squares = S::splat(0.0);
+        for i in 0..count {
+            let v = S::mul(S::load(from.add(i * from_stride)), unit);
+            squares = S::fma(v, v, squares);
+        }
+        // The operand order keeps NaN; nought divides to +∞, and its unit is 0.
+        let scale = S::div(S::splat(LENGTH), _mm512_sqrt_ps(squares));
+        let scale = S::mul(S::min(S::splat(LARGEST), scale), unit);
+        pairs(from, from_stride, count, scale, to, to_stride);
+        let back = S::div(S::splat(1.0), scale);
+        let zero = _mm512_cmp_ps_mask::<_CMP_EQ_OQ>(scale, S::splat(0.0));
+        _mm512_mask_blend_ps(zero, back, S::splat(0.0))
+    }
+}
+
+/// Scaled columns as integers, rows 2i and 2i + 1 in step i.
+#[inline(always)]
+unsafe fn pairs(
+    from: *const f32,
+    from_stride: usize,
+    count: usize,
+    scale: __m512,
+    to: *mut f32,
+    to_stride: usize,
+) {
+    // SAFETY: the caller's.
+    unsafe {
+        for i in 0..count / 2 {
+            let first = S::mul(S::load(from.add(2 * i * from_stride)), scale);
+            let second = S::mul(S::load(from.add((2 * i + 1) * from_stride)), scale);
+            pair(first, second, to.add(i * to_stride));
+        }
+        if count % 2 == 1 {
+            let last = S::mul(S::load(from.add((count - 1) * from_stride)), scale);
+            pair(last, S::splat(0.0), to.add(count / 2 * to_stride));
+        }
+    }
+}
