@@ -61,9 +61,9 @@ thread_local! {
     static SCRATCH: RefCell<Vec<Line>> = const { RefCell::new(Vec::new()) };
 }
 
-/// The most that a thread keeps for its next call: 32 MiB. Only records far beyond the usual
-/// lengths need more, and they allocate for themselves.
-const KEPT: usize = (32 << 20) / LINE;
+/// The most that a thread keeps for its next call: 128 MiB, enough for the widest ESM-2. Only
+/// records far beyond the usual lengths need more, and they allocate for themselves.
+const KEPT: usize = (128 << 20) / LINE;
 
 /// Calls `work` with `len` floats of unspecified content, aligned to a cache line.
 ///

@@ -3,12 +3,11 @@
 use super::buffer::scratch;
 use super::layer_norm::LayerNorm;
 use super::linear::{Linear, LinearSize};
-use super::product::{ROW_BLOCK, Target};
+use super::product::{Target, row_block};
 use super::project::qkv_shape;
 use super::rows::{Chunked, RowMajor};
 use super::simd::CpuPath;
 use super::team::Team;
-use super::tile;
 use candle_core::{CpuStorage, InplaceOp2, Layout};
 
 /// Updates the residual stream `[T, D]` with what attention left in the place of q. Rows are
@@ -85,7 +84,7 @@ impl InplaceOp2 for FeedForward<'_> {
             at: super::contiguous_mut(s, l)?.as_mut_ptr(),
             width: dim,
         };
-        let blocks: Vec<(usize, usize)> = tile::heights(tokens, ROW_BLOCK).collect();
+        let blocks = self.team.parts(tokens, row_block(dim));
         self.team.each(blocks.len(), |i| {
             let (start, rows) = blocks[i];
             let (length, inner) = (rows * fc1.padded_inputs(), rows * fc1.padded_outputs());

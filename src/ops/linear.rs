@@ -6,7 +6,7 @@
 use super::buffer::{Buffer, scratch};
 #[cfg(target_arch = "x86_64")]
 use super::fixed::{self, FixedPanels};
-use super::product::{DEPTH, Product, ROW_BLOCK, SPAN, Target};
+use super::product::{DEPTH, Product, SPAN, Target, row_block};
 use super::rows::{Chunked, RowMajor, padded};
 use super::simd::{CpuPath, Kernel, Simd};
 use super::tile;
@@ -350,7 +350,7 @@ impl CustomOp1 for &Linear {
         }
         let lanes = self.width / tile::VECTORS;
         let mut out = vec![0.0; tokens * self.outputs];
-        for (start, rows) in tile::heights(tokens, ROW_BLOCK) {
+        for (start, rows) in tile::heights(tokens, row_block(inputs)) {
             let length = rows * self.depth;
             scratch(length + self.scratch(rows), |buffer| {
                 let (chunks, rest) = buffer.split_at_mut(length);

@@ -16,12 +16,18 @@ use std::mem::MaybeUninit;
 /// A step is 32 bits of a row: one feature, or two in fixed point.
 pub(super) const DEPTH: usize = 256;
 
-/// Steps of the inner dimension that all panels see before the next: [`ROW_BLOCK`] rows of them
+/// Steps of the inner dimension that all panels see before the next: [`row_block`] rows of them
 /// stay in the second-level cache.
 pub(super) const SPAN: usize = 3 * DEPTH;
 
-/// Rows that are worked together: many, to read each weight seldom; few, for the caches.
-pub(super) const ROW_BLOCK: usize = 252;
+/// Rows that a block of so many features works together: many, to read each weight seldom; few,
+/// so that the inner layer of a small model stays in the second-level cache.
+pub(super) fn row_block(features: usize) -> usize {
+    match features {
+        ..=320 => 252,
+        _ => 504,
+    }
+}
 
 /// Where a product goes, from its first row on.
 #[derive(Clone, Copy)]

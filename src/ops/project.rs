@@ -4,11 +4,10 @@ use super::attention;
 use super::buffer::scratch;
 use super::layer_norm::LayerNorm;
 use super::linear::{Linear, LinearSize};
-use super::product::{ROW_BLOCK, Target};
+use super::product::{Target, row_block};
 use super::rows::{Chunked, RowMajor, lanes};
 use super::simd::CpuPath;
 use super::team::Team;
-use super::tile;
 use candle_core::{CpuStorage, InplaceOp2, Layout};
 
 /// Normalises the residual stream `[T, D]` and projects it into q, k and v,
@@ -73,7 +72,7 @@ impl InplaceOp2 for Project<'_> {
             at: x.as_ptr().cast_mut(), // only read
             width: dim,
         };
-        let blocks: Vec<(usize, usize)> = tile::heights(tokens, ROW_BLOCK).collect();
+        let blocks = self.team.parts(tokens, row_block(dim));
         self.team.each(blocks.len(), |i| {
             let (start, rows) = blocks[i];
             scratch(floats(qkv.size(), rows), |buffer| {

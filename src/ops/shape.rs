@@ -1,7 +1,7 @@
 //! The working memory of a transformer block, without the block.
 
 use super::linear::{LinearSize, WeightType};
-use super::product::ROW_BLOCK;
+use super::product::row_block;
 use super::rows::padded;
 use super::simd::CpuPath;
 use super::{attention, feed_forward, project};
@@ -38,8 +38,9 @@ impl BlockShape {
             linear(dim, intermediate),
             linear(intermediate, dim),
         ];
-        project::floats(qkv, ROW_BLOCK)
-            .max(feed_forward::floats(rest, ROW_BLOCK))
+        let rows = row_block(dim);
+        project::floats(qkv, rows)
+            .max(feed_forward::floats(rest, rows))
             .max(attention::floats(self.head_dim, longest, path))
     }
 }
@@ -77,9 +78,9 @@ mod tests {
             intermediate: 5120,
             head_dim: 64,
         };
-        // 252 rows, normalised and in the inner layer, and sums of all outputs of one product.
-        assert!(shape.scratch(10) >= 252 * (1280 + 5120 + 5120));
-        assert!(shape.scratch(10) < 252 * (1280 + 5120 + 5120) + 20_000);
+        // 504 rows, normalised and in the inner layer, and sums of all outputs of one product.
+        assert!(shape.scratch(10) >= 504 * (1280 + 5120 + 5120));
+        assert!(shape.scratch(10) < 504 * (1280 + 5120 + 5120) + 20_000);
         assert_eq!(shape.scratch(10), shape.scratch(2048));
         // Keys and scores of one head.
         assert!(shape.scratch(1_000_000) >= (64 + 32) * 1_000_000);

@@ -1,6 +1,6 @@
 //! Who works on the parts of an operation.
 
-use super::buffer;
+use super::{buffer, tile};
 use candle_core::{Error, Result};
 
 /// The threads of one forward pass.
@@ -17,6 +17,12 @@ pub enum Team<'a> {
     Pool(&'a rayon::ThreadPool),
 }
 
+/// Parts of an operation for every thread of a pool: whoever is late delays the others by one.
+const PARTS: usize = 3;
+
+/// Rows below which a part would read the weights more often than it is worth.
+const LEAST: usize = 112;
+
 impl Team<'_> {
     /// Threads that share the parts.
     pub fn threads(self) -> usize {
@@ -24,6 +30,17 @@ impl Team<'_> {
             Team::One => 1,
             Team::Pool(pool) => pool.current_num_threads(),
         }
+    }
+
+    /// `rows` rows in parts of at most `most`, (start, rows) each: some for every thread, as long
+    /// as a part keeps [`LEAST`] rows or so.
+    pub(super) fn parts(self, rows: usize, most: usize) -> Vec<(usize, usize)> {
+        let each = rows.div_ceil(PARTS * self.threads()).max(LEAST);
+        let most = match self {
+            Team::One => most,
+            Team::Pool(_) => most.min(each),
+        };
+        tile::heights(rows, most).collect()
     }
 
     /// Gives the system back the working memory that its threads keep for their next operation.
@@ -76,5 +93,16 @@ mod tests {
             assert!(done.iter().all(|d| d.load(Ordering::Relaxed) == 1));
         }
         assert_eq!((Team::One.threads(), Team::Pool(&pool).threads()), (1, 2));
+    }
+
+    #[test]
+    fn a_pool_gets_more_parts_than_threads() {
+        let pool = pool(3).unwrap();
+        let team = Team::Pool(&pool);
+        assert_eq!(Team::One.parts(2500, 504).len(), 5);
+        assert_eq!(team.parts(2500, 504).len(), 9);
+        assert_eq!(team.parts(300, 504), [(0, 100), (100, 100), (200, 100)]);
+        assert_eq!(team.parts(50_000, 504).len(), 100);
+        assert_eq!(team.parts(0, 504), []);
     }
 }
