@@ -248,7 +248,7 @@ def machine(args):
         key, _, value = line.partition(":")
         fields.setdefault(key.strip(), value.strip())
     flags = set(fields.get("flags", fields.get("Features", "")).split())
-    known = ["avx2", "fma", "avx512f", "avx512_bf16", "avx512_fp16", "amx_tile", "asimd", "sve"]
+    known = ["avx2", "fma", "avx512f", "avx512_vnni", "avx512_bf16", "avx512_fp16", "amx_tile", "asimd", "sve"]
     version = subprocess.run([args.binary, "--version"], capture_output=True, text=True)
     return {
         "processor": fields.get("model name", platform.machine()),
