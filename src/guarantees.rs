@@ -72,6 +72,8 @@
 //!
 //! - Memory does not grow with the number of records.
 //!   `tests/fasta.rs::a_million_short_records_are_read_through_one_record`
+//! - Weights are in memory once, and in the address space (`ulimit -v`) too.
+//!   `tests/run/memory.rs::the_weights_are_in_the_address_space_once`
 //! - A damaged checkpoint is an error before its lengths are believed.
 //!   `tests/checkpoint/damaged_safetensors.rs::lengths_are_held_against_the_file`
 //! - Compressed input cannot ask for more than the bound of one record.
@@ -90,6 +92,8 @@
 //! - A checkpoint that is cut or changed is an error, not a panic.
 //!   `tests/checkpoint/damaged_safetensors.rs::a_file_cut_at_any_byte_is_an_error`,
 //!   `tests/checkpoint/damaged_torch.rs::a_file_cut_anywhere_is_an_error`
+//! - A checkpoint that is shortened or written to while it is read is an error.
+//!   `tests/checkpoint/files.rs::a_file_that_is_shortened_while_it_is_read_is_an_error`
 //! - Input that is cut, damaged, in another format or encoding is named with file and line.
 //!   `tests/nasty.rs::gzip_cut_anywhere_is_an_error`, `tests/nasty.rs::other_formats_are_named`,
 //!   `tests/nasty.rs::wide_encodings_are_named`

@@ -18,7 +18,7 @@
 //!    they start. There is no padding.
 //! 5. **A model.** [`hub::Hub`] finds the files of a model by name, downloading them if they are
 //!    not in the cache. [`checkpoint::Checkpoint`] reads any layout that people hold and hands out
-//!    weights by fair-esm's names, memory-mapped and checked. [`device::Device`] decides what to
+//!    weights by fair-esm's names, read row by row and checked. [`device::Device`] decides what to
 //!    compute on.
 //! 6. **Hidden states.** [`model::Esm`] runs the transformer on the packed tokens, `[T, D]` after
 //!    the embedding and after every block. Its arithmetic is in [`ops`]: linear layers, LayerNorm,

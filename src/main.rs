@@ -5,6 +5,7 @@ mod cli;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    esm_embed::memory::spare_addresses();
     cli::fail_on_full_files();
     let args = match cli::parse() {
         Ok(args) => args,

@@ -57,6 +57,20 @@ impl MemoryLimit {
     }
 }
 
+/// Keeps the allocator from setting address space aside for each thread (64 MiB in glibc) where the
+/// limit of this process counts it. To be called before any other thread is started.
+pub fn spare_addresses() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    {
+        use rustix::process::{Resource, getrlimit};
+        if getrlimit(Resource::As).current.is_some() {
+            // SAFETY: it sets a number of the allocator and keeps no pointer; no other thread
+            // allocates yet.
+            unsafe { libc::mallopt(libc::M_ARENA_MAX, 1) };
+        }
+    }
+}
+
 /// Memory of the machine.
 pub fn machine() -> Option<u64> {
     line_of(&meminfo(), "MemTotal")

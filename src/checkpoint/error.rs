@@ -41,6 +41,12 @@ pub enum CheckpointError {
         /// What was found there.
         found: String,
     },
+    /// Somebody wrote into the file after it was opened.
+    #[error("{path}: changed while it was read. Wait until nothing writes to it, then run again")]
+    Changed {
+        /// The file.
+        path: PathBuf,
+    },
     /// The pickle names something that is code, not data. It is never called or imported.
     #[error(
         "{path}: its pickle asks for {global}, which no checkpoint needs; nothing was run. Do not \

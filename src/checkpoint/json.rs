@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde::de::{DeserializeOwned, Deserializer, Error, MapAccess, Visitor};
 
 use super::error::CheckpointError;
-use super::mapped::refuse_stand_in;
+use super::file::refuse_stand_in;
 
 /// `config.json` is about 1 kB and the index of the largest model about 60 kB.
 const MOST_BYTES: u64 = 4 << 20;

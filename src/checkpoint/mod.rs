@@ -7,9 +7,9 @@
 //! for, that shards are whole, that settings and tensors agree. The kind and size of the model
 //! come from the configuration and the shapes, never from a file's name.
 //!
-//! Files are memory-mapped. A [`Weight`] is a view that converts one row at a time to `f32` and
-//! refuses NaN and infinities, so a model can be loaded without a second copy of the file in
-//! memory. A pickle is read as data: nothing in it is ever imported or called.
+//! Files are read where they are needed and never as a whole. A [`Weight`] is a view that converts
+//! one row at a time to `f32` and refuses NaN and infinities, so a model can be loaded without a
+//! second copy of the file in memory. A pickle is read as data: nothing in it is ever imported or called.
 //!
 //! Weights go by fair-esm's names in every layout: `embed_tokens.weight`,
 //! `layers.0.self_attn.q_proj.weight`, `layers.0.fc1.bias`, `emb_layer_norm_after.weight`,
@@ -18,10 +18,10 @@
 mod config;
 mod error;
 mod fair_esm;
+mod file;
 mod hf_config;
 mod json;
 mod locate;
-mod mapped;
 mod names;
 mod pickle;
 mod resolve;
@@ -33,6 +33,8 @@ mod torch_zip;
 mod vocabulary;
 mod weight;
 
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 pub use config::{EsmConfig, Positions};
@@ -40,13 +42,13 @@ pub use error::CheckpointError;
 pub use names::Layout;
 pub use rotary::{InvFreq, InvFreqSource};
 pub use tensors::StoredDtype;
-pub use weight::Weight;
+pub use weight::{Rows, Weight};
 
 use config::contradiction;
 use fair_esm::{Loader, Settings};
+use file::WeightFile;
 use hf_config::HfConfig;
 use locate::Located;
-use mapped::MappedFile;
 use names::Names;
 use resolve::{Fused, Weights};
 use tensors::TensorSet;
@@ -96,7 +98,7 @@ impl Checkpoint {
     ///
     /// # Errors
     /// Whatever makes the checkpoint unusable; see [`CheckpointError`]. NaN and infinities among
-    /// the weights are found by [`Weight::read_row`].
+    /// the weights are found by [`Rows::read`].
     pub fn open(path: &Path) -> Result<Self, CheckpointError> {
         let located = locate::locate(path)?;
         if let Some(vocabulary) = &located.vocabulary {
@@ -179,6 +181,18 @@ impl Checkpoint {
         &self.files
     }
 
+    /// Reads one of [`Checkpoint::files`] from its beginning: a file of weights as it was opened,
+    /// even if another one has taken its place since.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn read_file(&self, path: &Path) -> io::Result<Box<dyn Read + '_>> {
+        match self.tensors.files().find(|file| file.path() == path) {
+            Some(file) => Ok(Box::new(file.reader())),
+            None => Ok(Box::new(File::open(path)?)),
+        }
+    }
+
     /// A weight by fair-esm's name. All weights of the encoder are there in every checkpoint;
     /// those of the LM head and the contact head may be absent.
     ///
@@ -193,7 +207,7 @@ impl Checkpoint {
     }
 
     /// Reads the weights that `unread` picks by name and refuses NaN and infinities among them,
-    /// as [`Weight::read_row`] does for those that a model is made of.
+    /// as [`Rows::read`] does for those that a model is made of.
     ///
     /// # Errors
     /// [`CheckpointError::NonFinite`].
@@ -203,14 +217,25 @@ impl Checkpoint {
         names.sort_unstable();
         for name in names.into_iter().filter(|name| unread(name)) {
             let weight = self.weight(name)?;
-            let [rows, columns] = weight.shape();
+            let [count, columns] = weight.shape();
+            let mut rows = weight.rows();
             buffer.resize(columns, 0.0);
-            for row in 0..rows {
-                weight.read_row(row, &mut buffer)?;
+            for row in 0..count {
+                rows.read(row, &mut buffer)?;
             }
-            weight.release();
         }
         Ok(())
+    }
+
+    /// Whether nobody has written into the files of weights since they were opened: what was read
+    /// of them until now belongs together.
+    ///
+    /// # Errors
+    /// [`CheckpointError::Changed`], or the system's error.
+    pub fn check_unchanged(&self) -> Result<(), CheckpointError> {
+        self.tensors
+            .files()
+            .try_for_each(WeightFile::check_unchanged)
     }
 
     /// The inverse frequencies of a layer of a rotary model: those in the checkpoint, or where
@@ -266,7 +291,7 @@ fn load(located: &Located) -> Result<Loaded, CheckpointError> {
     let mut tensors = TensorSet::new(located.listed.clone());
     let mut settings = None;
     for path in &located.weights {
-        let file = MappedFile::open(path)?;
+        let file = WeightFile::open(path)?;
         let found = if is_safetensors(&file) {
             safetensors::read(&file)?
         } else {
@@ -277,7 +302,7 @@ fn load(located: &Located) -> Result<Loaded, CheckpointError> {
         tensors.add(file, found)?;
     }
     if let Some(path) = &located.regression {
-        let file = MappedFile::open(path)?;
+        let file = WeightFile::open(path)?;
         let mut found = torch::read(&file)?.tensors;
         found.retain(|(name, _)| name.starts_with("contact_head."));
         // Like fair-esm's loader, the separate file wins over what the model may hold.
@@ -298,12 +323,12 @@ fn load(located: &Located) -> Result<Loaded, CheckpointError> {
 }
 
 /// By content; by name only where a damaged file looks like nothing at all.
-fn is_safetensors(file: &MappedFile) -> bool {
+fn is_safetensors(file: &WeightFile) -> bool {
     let named = file
         .path()
         .extension()
         .is_some_and(|extension| extension == "safetensors");
-    safetensors::looks_like(file.bytes()) || (named && !torch_zip::looks_like(file.bytes()))
+    safetensors::looks_like(file) || (named && !torch_zip::looks_like(file.start()))
 }
 
 /// The architecture by `config.json`, held against the tensors.

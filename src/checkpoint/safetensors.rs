@@ -14,17 +14,23 @@ use serde::Deserialize;
 use serde::de::{Deserializer, Error, IgnoredAny, MapAccess, Visitor};
 
 use super::error::CheckpointError;
-use super::mapped::MappedFile;
+use super::file::WeightFile;
 use super::tensors::{Data, Dtype, StoredTensor};
 
 /// The largest published ESM has a header of about 100 kB.
 const MOST_HEADER_BYTES: usize = 4 << 20;
+/// The header's length stands before it.
+const LENGTH_BYTES: usize = 8;
 
 /// The tensors that the header of this file describes.
-pub(super) fn read(file: &MappedFile) -> Result<Vec<(String, StoredTensor)>, CheckpointError> {
-    let (header, body) = header(file.bytes()).map_err(|found| file.damaged(found))?;
-    let tensors =
-        tensors(header, file.bytes().len() - body).map_err(|found| file.damaged(found))?;
+pub(super) fn read(file: &WeightFile) -> Result<Vec<(String, StoredTensor)>, CheckpointError> {
+    let damaged = |found| file.damaged(found);
+    let length = header_length(file.start(), file.length()).map_err(damaged)?;
+    let header = file.read(LENGTH_BYTES, length)?;
+    let header = std::str::from_utf8(&header)
+        .map_err(|_| file.damaged("has a header that is not UTF-8 text"))?;
+    let body = LENGTH_BYTES + length;
+    let tensors = tensors(header, file.length() - body).map_err(damaged)?;
     Ok(tensors
         .into_iter()
         .map(|(name, info)| (name, stored(info, body)))
@@ -32,24 +38,24 @@ pub(super) fn read(file: &MappedFile) -> Result<Vec<(String, StoredTensor)>, Che
 }
 
 /// Whether the file starts as safetensors do: a header length that fits, then a brace.
-pub(super) fn looks_like(bytes: &[u8]) -> bool {
-    bytes.get(8) == Some(&b'{') && header(bytes).is_ok()
+pub(super) fn looks_like(file: &WeightFile) -> bool {
+    file.start().get(LENGTH_BYTES) == Some(&b'{')
+        && header_length(file.start(), file.length()).is_ok()
 }
 
-/// The JSON text and the offset of the first number.
-fn header(bytes: &[u8]) -> Result<(&str, usize), String> {
-    let Some((length, rest)) = bytes.split_first_chunk::<8>() else {
+/// Bytes of the header of a file of `file` bytes that begins with `start`.
+fn header_length(start: &[u8], file: usize) -> Result<usize, String> {
+    let Some(length) = start.first_chunk::<LENGTH_BYTES>() else {
         return Err(format!(
-            "ends after {} bytes, within the header's length",
-            bytes.len()
+            "ends after {file} bytes, within the header's length"
         ));
     };
     let length = u64::from_le_bytes(*length);
-    let fits = usize::try_from(length).ok().filter(|n| *n <= rest.len());
+    let rest = file.saturating_sub(LENGTH_BYTES);
+    let fits = usize::try_from(length).ok().filter(|n| *n <= rest);
     let Some(length) = fits else {
         return Err(format!(
-            "claims a header of {length} bytes, but holds only {}",
-            rest.len()
+            "claims a header of {length} bytes, but holds only {rest}"
         ));
     };
     if length > MOST_HEADER_BYTES {
@@ -57,9 +63,7 @@ fn header(bytes: &[u8]) -> Result<(&str, usize), String> {
             "claims a header of {length} bytes; no model needs more than 4 MiB"
         ));
     }
-    let text = rest.get(..length).unwrap_or_default();
-    let text = std::str::from_utf8(text).map_err(|_| "has a header that is not UTF-8 text")?;
-    Ok((text, 8 + length))
+    Ok(length)
 }
 
 /// The entries of the header, each proven to lie in the `body` bytes after it, which they
@@ -227,17 +231,20 @@ mod tests {
     #[test]
     fn a_header_length_is_checked_before_it_is_trusted() {
         assert_eq!(
-            header(b"1234").unwrap_err(),
+            header_length(b"1234", 4).unwrap_err(),
             "ends after 4 bytes, within the header's length"
         );
-        let mut huge = (1u64 << 63).to_le_bytes().to_vec();
-        huge.extend_from_slice(b"{}");
+        let huge = (1u64 << 63).to_le_bytes();
         assert_eq!(
-            header(&huge).unwrap_err(),
+            header_length(&huge, 10).unwrap_err(),
             "claims a header of 9223372036854775808 bytes, but holds only 2"
         );
-        assert!(!looks_like(&huge));
-        assert!(looks_like(b"\x02\0\0\0\0\0\0\0{}"));
+        let large = (5u64 << 20).to_le_bytes();
+        assert_eq!(
+            header_length(&large, 8 << 20).unwrap_err(),
+            "claims a header of 5242880 bytes; no model needs more than 4 MiB"
+        );
+        assert_eq!(header_length(b"\x02\0\0\0\0\0\0\0{}", 10), Ok(2));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use super::error::CheckpointError;
-use super::mapped::MappedFile;
+use super::file::WeightFile;
 
 /// How the numbers of one tensor are stored. Always little-endian.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,7 +91,7 @@ struct Entry {
 /// All tensors of a checkpoint and the files they lie in.
 #[derive(Debug, Default)]
 pub(super) struct TensorSet {
-    files: Vec<MappedFile>,
+    files: Vec<WeightFile>,
     tensors: HashMap<String, Entry>,
     /// From the index of a sharded checkpoint: which file should hold which tensor.
     listed: HashMap<String, PathBuf>,
@@ -109,7 +109,7 @@ impl TensorSet {
     /// Adds the tensors of one file; a name that is already there is an error.
     pub(super) fn add(
         &mut self,
-        file: MappedFile,
+        file: WeightFile,
         tensors: Vec<(String, StoredTensor)>,
     ) -> Result<(), CheckpointError> {
         let number = self.files.len();
@@ -159,16 +159,21 @@ impl TensorSet {
     }
 
     /// The file of this number.
-    pub(super) fn file(&self, number: usize) -> Option<&MappedFile> {
+    pub(super) fn file(&self, number: usize) -> Option<&WeightFile> {
         self.files.get(number)
+    }
+
+    /// All files.
+    pub(super) fn files(&self) -> impl Iterator<Item = &WeightFile> {
+        self.files.iter()
     }
 
     /// The file that holds the tensor, or the one that should.
     pub(super) fn home(&self, name: &str) -> &Path {
         let held = self.file_of(name).and_then(|number| self.file(number));
         let listed = self.listed.get(name).map(PathBuf::as_path);
-        let first = || self.files.first().map(MappedFile::path);
-        held.map(MappedFile::path)
+        let first = || self.files.first().map(WeightFile::path);
+        held.map(WeightFile::path)
             .or(listed)
             .or_else(first)
             .unwrap_or(Path::new(""))

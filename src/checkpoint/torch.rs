@@ -2,7 +2,7 @@
 
 use super::error::CheckpointError;
 use super::fair_esm::Settings;
-use super::mapped::MappedFile;
+use super::file::WeightFile;
 use super::pickle::{self, Node, Pickle, PickleError, Value};
 use super::tensors::{Data, Dtype, StoredTensor};
 use super::torch_zip::{self, Entries, ZipError};
@@ -17,11 +17,12 @@ pub(super) struct TorchFile {
 }
 
 /// Reads the archive's directory and its pickle; the numbers stay in the file.
-pub(super) fn read(file: &MappedFile) -> Result<TorchFile, CheckpointError> {
+pub(super) fn read(file: &WeightFile) -> Result<TorchFile, CheckpointError> {
     refuse_legacy(file)?;
-    let entries = torch_zip::read(file.bytes()).map_err(|error| zip_error(file, error))?;
+    let entries = torch_zip::read(file).map_err(|error| zip_error(file, error))?;
     let root = root(file, &entries)?;
-    let pickle = read_pickle(file, &entries, root)?;
+    let bytes = pickle_bytes(file, &entries, root)?;
+    let pickle = pickle::read(&bytes).map_err(|error| pickle_error(file, root, error))?;
     let state = state_dict(&pickle);
     let archive = Archive {
         file,
@@ -52,8 +53,8 @@ pub(super) fn read(file: &MappedFile) -> Result<TorchFile, CheckpointError> {
 }
 
 /// The forms of torch before 1.6: a tar archive, or bare pickles one after another.
-fn refuse_legacy(file: &MappedFile) -> Result<(), CheckpointError> {
-    let bytes = file.bytes();
+fn refuse_legacy(file: &WeightFile) -> Result<(), CheckpointError> {
+    let bytes = file.start();
     if torch_zip::looks_like(bytes) {
         return Ok(());
     }
@@ -70,8 +71,9 @@ fn refuse_legacy(file: &MappedFile) -> Result<(), CheckpointError> {
     Err(file.damaged("is not a torch file: it does not start as a zip archive"))
 }
 
-fn zip_error(file: &MappedFile, error: ZipError) -> CheckpointError {
+fn zip_error(file: &WeightFile, error: ZipError) -> CheckpointError {
     match error {
+        ZipError::File(error) => error,
         ZipError::Damaged(found) => file.damaged(found),
         // The one kind of torch archive with compressed entries: it holds source code.
         ZipError::Packed(found) if found.contains("/code/__torch__") => torch_script(file),
@@ -85,7 +87,7 @@ fn zip_error(file: &MappedFile, error: ZipError) -> CheckpointError {
 }
 
 /// The one folder at the top of the archive.
-fn root<'a>(file: &MappedFile, entries: &'a Entries) -> Result<&'a str, CheckpointError> {
+fn root<'a>(file: &WeightFile, entries: &'a Entries) -> Result<&'a str, CheckpointError> {
     let mut roots = entries
         .keys()
         .filter_map(|name| name.strip_suffix("/data.pkl"))
@@ -96,10 +98,13 @@ fn root<'a>(file: &MappedFile, entries: &'a Entries) -> Result<&'a str, Checkpoi
     if entries.contains_key(&format!("{root}/constants.pkl")) {
         return Err(torch_script(file));
     }
+    let big = b"big";
     let order = entries
         .get(&format!("{root}/byteorder"))
-        .map(|entry| entry.range.clone());
-    if order.and_then(|range| file.bytes().get(range)) == Some(b"big") {
+        .filter(|entry| entry.range.len() == big.len());
+    if let Some(order) = order
+        && file.read(order.range.start, big.len())? == big
+    {
         return Err(CheckpointError::NotWeights {
             path: file.path().to_path_buf(),
             found: "holds big-endian numbers".into(),
@@ -109,7 +114,7 @@ fn root<'a>(file: &MappedFile, entries: &'a Entries) -> Result<&'a str, Checkpoi
     Ok(root)
 }
 
-fn torch_script(file: &MappedFile) -> CheckpointError {
+fn torch_script(file: &WeightFile) -> CheckpointError {
     CheckpointError::NotWeights {
         path: file.path().to_path_buf(),
         found: "is a TorchScript program".into(),
@@ -117,28 +122,34 @@ fn torch_script(file: &MappedFile) -> CheckpointError {
     }
 }
 
-fn read_pickle<'a>(
-    file: &'a MappedFile,
+/// The bytes of the pickle, with the checksum that the archive gives for them.
+fn pickle_bytes(
+    file: &WeightFile,
     entries: &Entries,
     root: &str,
-) -> Result<Pickle<'a>, CheckpointError> {
+) -> Result<Vec<u8>, CheckpointError> {
     let name = format!("{root}/data.pkl");
-    let entry = entries.get(&name);
-    let bytes = entry
-        .and_then(|entry| file.bytes().get(entry.range.clone()))
-        .unwrap_or_default();
+    let Some(entry) = entries.get(&name) else {
+        return Ok(Vec::new());
+    };
+    pickle::check_length(entry.range.len()).map_err(|error| pickle_error(file, root, error))?;
+    let bytes = file.read(entry.range.start, entry.range.len())?;
     let mut crc = flate2::Crc::new();
-    crc.update(bytes);
-    if entry.is_some_and(|entry| entry.crc != crc.sum()) {
+    crc.update(&bytes);
+    if entry.crc != crc.sum() {
         return Err(file.damaged(format!("its `{name}` does not have its checksum")));
     }
-    pickle::read(bytes).map_err(|error| match error {
-        PickleError::Malformed(found) => file.damaged(format!("its `{name}` {found}")),
+    Ok(bytes)
+}
+
+fn pickle_error(file: &WeightFile, root: &str, error: PickleError) -> CheckpointError {
+    match error {
+        PickleError::Malformed(found) => file.damaged(format!("its `{root}/data.pkl` {found}")),
         PickleError::Refused(global) => CheckpointError::Refused {
             path: file.path().to_path_buf(),
             global,
         },
-    })
+    }
 }
 
 /// The dict of tensors: under `model` (fair-esm), under `state_dict`, or the whole pickle.
@@ -158,7 +169,7 @@ fn state_dict(pickle: &Pickle<'_>) -> Value {
 }
 
 struct Archive<'a> {
-    file: &'a MappedFile,
+    file: &'a WeightFile,
     entries: &'a Entries,
     root: &'a str,
     pickle: &'a Pickle<'a>,

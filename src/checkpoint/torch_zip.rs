@@ -1,4 +1,4 @@
-//! The zip archive that `torch.save` writes: stored entries, views into the mapped file.
+//! The zip archive that `torch.save` writes: stored entries, ranges of the file.
 //!
 //! Only what torch writes is accepted: one archive that starts with the file and ends with it,
 //! entries stored as they are, names that stay inside the archive, each name once. Nothing is
@@ -9,6 +9,9 @@
 use std::collections::HashMap;
 use std::ops::Range;
 
+use super::error::CheckpointError;
+use super::file::WeightFile;
+
 /// The largest published checkpoint has about 800 entries.
 const MOST_ENTRIES: u64 = 100_000;
 const END: [u8; 4] = *b"PK\x05\x06";
@@ -17,8 +20,12 @@ const LOCATOR_64: [u8; 4] = *b"PK\x06\x07";
 const CENTRAL: [u8; 4] = *b"PK\x01\x02";
 const LOCAL: [u8; 4] = *b"PK\x03\x04";
 const END_LENGTH: usize = 22;
+const END_64_LENGTH: usize = 56;
 const LOCATOR_64_LENGTH: usize = 20;
+const LOCAL_LENGTH: usize = 30;
 const MOST_COMMENT: usize = 0xffff;
+/// A header of the directory takes about 100 bytes.
+const MOST_DIRECTORY_BYTES: usize = 32 << 20;
 
 /// One stored entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,13 +44,21 @@ pub(super) fn looks_like(bytes: &[u8]) -> bool {
     bytes.starts_with(&LOCAL)
 }
 
-/// Why an archive cannot be read; each is the end of the sentence "the file …".
-#[derive(Debug, PartialEq, Eq)]
+/// Why an archive cannot be read; each text is the end of the sentence "the file …".
+#[derive(Debug)]
 pub(super) enum ZipError {
+    /// The file could not be read.
+    File(CheckpointError),
     /// It contradicts itself or its length.
     Damaged(String),
     /// It is sound, but packed by something else than torch.
     Packed(String),
+}
+
+impl From<CheckpointError> for ZipError {
+    fn from(error: CheckpointError) -> Self {
+        Self::File(error)
+    }
 }
 
 impl From<String> for ZipError {
@@ -59,14 +74,15 @@ impl From<&str> for ZipError {
 }
 
 /// Reads the directory of an archive.
-pub(super) fn read(bytes: &[u8]) -> Result<Entries, ZipError> {
-    let directory = directory(bytes)?;
+pub(super) fn read(file: &WeightFile) -> Result<Entries, ZipError> {
+    let directory = directory(file)?;
+    let headers = file.read(directory.range.start, directory.range.len())?;
     let mut entries = Entries::new();
-    let mut at = directory.range.start;
+    let mut at = 0;
     for _ in 0..directory.count {
-        let header = Header::read(bytes, at, directory.range.end)?;
+        let header = Header::read(&headers, at)?;
         let name = header.checked_name()?;
-        let entry = header.entry(bytes, directory.range.start)?;
+        let entry = header.entry(file, directory.range.start)?;
         if entries.insert(name.to_owned(), entry).is_some() {
             return Err(format!("holds two entries named `{name}`").into());
         }
@@ -81,21 +97,30 @@ struct Directory {
     count: u64,
 }
 
-fn directory(bytes: &[u8]) -> Result<Directory, String> {
-    let end = find_end(bytes)
+fn directory(file: &WeightFile) -> Result<Directory, ZipError> {
+    // The end record with the longest comment, and the locator of a zip64 directory before it.
+    let most = LOCATOR_64_LENGTH + END_LENGTH + MOST_COMMENT;
+    let length = file.length().min(most);
+    let tail_at = file.length() - length;
+    let tail = file.read(tail_at, length)?;
+    let end = find_end(&tail)
         .ok_or("has no zip directory at its end: it was cut off, or it is not a zip archive")?;
-    let field = |at, width| number(bytes, end + at, width).unwrap_or_default();
+    let field = |at, width| number(&tail, end + at, width).unwrap_or_default();
     let (mut count, mut size, mut start) = (field(10, 2), field(12, 4), field(16, 4));
     if count == 0xffff || size == 0xffff_ffff || start == 0xffff_ffff {
         let locator = end
             .checked_sub(LOCATOR_64_LENGTH)
-            .filter(|at| starts(bytes, *at, LOCATOR_64));
+            .filter(|at| starts(&tail, *at, LOCATOR_64));
         let at = locator
-            .and_then(|at| number(bytes, at + 8, 8))
+            .and_then(|at| number(&tail, at + 8, 8))
             .and_then(|at| usize::try_from(at).ok())
-            .filter(|at| starts(bytes, *at, END_64))
+            .filter(|at| *at < file.length())
             .ok_or("has a zip64 directory that cannot be found")?;
-        let wide = |offset: usize| number(bytes, at.checked_add(offset)?, 8);
+        let record = file.read(at, END_64_LENGTH.min(file.length() - at))?;
+        if !starts(&record, 0, END_64) {
+            return Err("has a zip64 directory that cannot be found".into());
+        }
+        let wide = |offset| number(&record, offset, 8);
         (count, size, start) = wide(32)
             .zip(wide(40))
             .zip(wide(48))
@@ -103,26 +128,32 @@ fn directory(bytes: &[u8]) -> Result<Directory, String> {
             .ok_or("has a zip64 directory that is cut off")?;
     }
     if count > MOST_ENTRIES {
-        return Err(format!(
-            "claims {count} zip entries; no checkpoint needs more than 100000"
-        ));
+        return Err(
+            format!("claims {count} zip entries; no checkpoint needs more than 100000").into(),
+        );
     }
     let range = usize::try_from(start).ok().zip(usize::try_from(size).ok());
     let range = range
         .and_then(|(start, size)| Some(start..start.checked_add(size)?))
-        .filter(|range| range.end <= end)
+        .filter(|range| range.end <= tail_at + end)
         .ok_or_else(|| {
             format!("claims a zip directory of {size} bytes at {start}, past its end")
         })?;
+    if range.len() > MOST_DIRECTORY_BYTES {
+        return Err(format!(
+            "claims a zip directory of {size} bytes; no checkpoint needs more than 32 MiB"
+        )
+        .into());
+    }
     Ok(Directory { range, count })
 }
 
 /// The end record, whose comment reaches exactly to the end of the file.
-fn find_end(bytes: &[u8]) -> Option<usize> {
-    let last = bytes.len().checked_sub(END_LENGTH)?;
+fn find_end(tail: &[u8]) -> Option<usize> {
+    let last = tail.len().checked_sub(END_LENGTH)?;
     (last.saturating_sub(MOST_COMMENT)..=last).rev().find(|at| {
-        let comment = number(bytes, at + 20, 2).and_then(|n| usize::try_from(n).ok());
-        starts(bytes, *at, END) && comment == Some(last - at)
+        let comment = number(tail, at + 20, 2).and_then(|n| usize::try_from(n).ok());
+        starts(tail, *at, END) && comment == Some(last - at)
     })
 }
 
@@ -139,9 +170,8 @@ struct Header<'a> {
 }
 
 impl<'a> Header<'a> {
-    fn read(bytes: &'a [u8], at: usize, end: usize) -> Result<Self, String> {
+    fn read(directory: &'a [u8], at: usize) -> Result<Self, String> {
         let cut = "has a zip directory that is cut off or malformed";
-        let directory = bytes.get(..end).ok_or(cut)?;
         let field = |offset: usize, width| number(directory, at.checked_add(offset)?, width);
         let length = |offset| {
             field(offset, 2)
@@ -157,7 +187,7 @@ impl<'a> Header<'a> {
         let next = comment_at + length(32)?;
         let name = directory.get(name_at..extra_at).ok_or(cut)?;
         let extra = directory.get(extra_at..comment_at).ok_or(cut)?;
-        if next > end {
+        if next > directory.len() {
             return Err(cut.into());
         }
         let mut wide = zip64_fields(extra);
@@ -208,7 +238,7 @@ impl<'a> Header<'a> {
     }
 
     /// Where the entry's bytes are; all of them stand before the directory.
-    fn entry(&self, bytes: &[u8], directory: usize) -> Result<Entry, ZipError> {
+    fn entry(&self, file: &WeightFile, directory: usize) -> Result<Entry, ZipError> {
         let name = String::from_utf8_lossy(self.name)
             .escape_debug()
             .to_string();
@@ -224,14 +254,22 @@ impl<'a> Header<'a> {
         let outside = || format!("claims `{name}` where the archive holds no such entry");
         let local = usize::try_from(self.offset)
             .ok()
-            .filter(|at| starts(bytes, *at, LOCAL));
-        let local = local.ok_or_else(outside)?;
-        let length = |at: usize| {
-            number(bytes, local.checked_add(at)?, 2).and_then(|n| usize::try_from(n).ok())
-        };
+            .filter(|at| {
+                at.checked_add(LOCAL_LENGTH)
+                    .is_some_and(|end| end <= directory)
+            })
+            .ok_or_else(outside)?;
+        let name_at = local + LOCAL_LENGTH;
+        let header = file.read(
+            local,
+            LOCAL_LENGTH + self.name.len().min(directory - name_at),
+        )?;
+        let length = |at| number(&header, at, 2).and_then(|n| usize::try_from(n).ok());
         let (name_length, extra) = length(26).zip(length(28)).ok_or_else(outside)?;
-        let name_at = local + 30;
-        if bytes.get(name_at..name_at + name_length) != Some(self.name) {
+        if !starts(&header, 0, LOCAL)
+            || name_length != self.name.len()
+            || header.get(LOCAL_LENGTH..) != Some(self.name)
+        {
             return Err(outside().into());
         }
         let start = name_at + name_length + extra;

@@ -1,14 +1,18 @@
-//! One weight, read row by row from the mapped file as `f32`.
+//! One weight, read row by row from its file as `f32`.
+
+use std::ops::Range;
 
 use half::f16;
 use half::slice::HalfFloatSliceExt;
 
 use super::error::CheckpointError;
-use super::mapped::MappedFile;
+use super::file::WeightFile;
 use super::tensors::Dtype;
 
 /// Numbers converted at a time where they do not stand side by side.
 const CHUNK: usize = 512;
+/// Bytes that are read at a time: few system calls, and all of them in the second-level cache.
+const WINDOW: usize = 256 << 10;
 const F32_EXPONENT: u32 = 0x7f80_0000;
 const F16_EXPONENT: u16 = 0x7c00;
 const BF16_EXPONENT: u16 = 0x7f80;
@@ -56,10 +60,10 @@ pub(super) struct Resolved {
 #[derive(Clone, Copy, Debug)]
 pub struct Weight<'a> {
     pub(super) resolved: &'a Resolved,
-    pub(super) file: &'a MappedFile,
+    pub(super) file: &'a WeightFile,
 }
 
-impl Weight<'_> {
+impl<'a> Weight<'a> {
     /// Rows and columns: `[out, in]` of a linear layer, `[1, n]` of a vector.
     pub fn shape(&self) -> [usize; 2] {
         self.resolved.shape
@@ -70,21 +74,94 @@ impl Weight<'_> {
         &self.resolved.tensor
     }
 
+    /// Its rows, for one who reads many of them.
+    pub fn rows(&self) -> Rows<'a> {
+        Rows {
+            weight: *self,
+            window: Vec::new(),
+            at: 0,
+        }
+    }
+
+    /// Writes one row as `f32` into `out`, which has as many places as there are columns.
+    ///
+    /// # Errors
+    /// As [`Rows::read`].
+    pub fn read_row(&self, row: usize, out: &mut [f32]) -> Result<(), CheckpointError> {
+        self.rows().read(row, out)
+    }
+
+    /// All rows, one after another.
+    ///
+    /// # Errors
+    /// As [`Rows::read`].
+    pub fn to_vec(&self) -> Result<Vec<f32>, CheckpointError> {
+        let [count, columns] = self.resolved.shape;
+        let mut rows = self.rows();
+        let mut all = vec![0.0; count.saturating_mul(columns)];
+        for (row, out) in all.chunks_exact_mut(columns.max(1)).enumerate() {
+            rows.read(row, out)?;
+        }
+        Ok(all)
+    }
+
+    /// Bytes of the file from its first number to behind its last one, and how many of them are
+    /// numbers; those of the whole tensor where it is a part of one.
+    fn span(&self) -> (Range<usize>, usize) {
+        let Resolved {
+            offset,
+            dtype,
+            strides: [down, across],
+            shape: [rows, columns],
+            third,
+            vector,
+            ..
+        } = *self.resolved;
+        let fused = if third.is_some() { 3 } else { 1 };
+        let [rows, columns] = match vector {
+            true => [1, columns * fused],
+            false => [rows * fused, columns],
+        };
+        let last = rows.saturating_sub(1) * down + columns.saturating_sub(1) * across;
+        let end = offset + (last + 1) * dtype.size();
+        (offset..end, rows * columns * dtype.size())
+    }
+
+    fn no_such(&self, asked: String) -> CheckpointError {
+        CheckpointError::NoSuchWeight {
+            path: self.file.path().to_path_buf(),
+            asked,
+        }
+    }
+}
+
+/// The rows of a weight. Those that follow each other are read from the file together.
+#[derive(Debug)]
+pub struct Rows<'a> {
+    weight: Weight<'a>,
+    /// Bytes of the file from byte `at` on.
+    window: Vec<u8>,
+    at: usize,
+}
+
+impl Rows<'_> {
     /// Writes one row as `f32` into `out`, which has as many places as there are columns.
     ///
     /// # Errors
     /// [`CheckpointError::NonFinite`] if the row holds NaN or an infinity,
-    /// [`CheckpointError::NoSuchWeight`] if there is no such row or `out` has another length.
-    pub fn read_row(&self, row: usize, out: &mut [f32]) -> Result<(), CheckpointError> {
-        let [rows, columns] = self.resolved.shape;
+    /// [`CheckpointError::NoSuchWeight`] if there is no such row or `out` has another length,
+    /// [`CheckpointError::Changed`] or [`CheckpointError::Io`] if the file can no longer be read.
+    pub fn read(&mut self, row: usize, out: &mut [f32]) -> Result<(), CheckpointError> {
+        let Weight { resolved, file } = self.weight;
+        let [rows, columns] = resolved.shape;
         if row >= rows || out.len() != columns {
-            return Err(self.no_such(format!(
+            return Err(self.weight.no_such(format!(
                 "row {row} of {} columns in `{}`, which is {rows} × {columns}",
                 out.len(),
-                self.resolved.tensor
+                resolved.tensor
             )));
         }
-        let finite = match (self.resolved.third, self.resolved.vector) {
+        let finite = match (resolved.third, resolved.vector) {
             (Some(third), true) => self.read_thirds(third, out)?,
             (Some(third), false) => self.read_run(third.stored(row), 0, out)?,
             (None, _) => self.read_run(row, 0, out)?,
@@ -93,57 +170,21 @@ impl Weight<'_> {
             && let Some((column, value)) = out.iter().enumerate().find(|(_, x)| !x.is_finite())
         {
             return Err(CheckpointError::NonFinite {
-                tensor: self.resolved.tensor.clone(),
-                path: self.file.path().to_path_buf(),
+                tensor: resolved.tensor.clone(),
+                path: file.path().to_path_buf(),
                 row,
                 column,
                 value: *value,
             });
         }
-        if self.resolved.zero_row == Some(row) {
+        if resolved.zero_row == Some(row) {
             out.fill(0.0);
         }
         Ok(())
     }
 
-    /// All rows, one after another.
-    ///
-    /// # Errors
-    /// As [`Weight::read_row`].
-    pub fn to_vec(&self) -> Result<Vec<f32>, CheckpointError> {
-        let [rows, columns] = self.resolved.shape;
-        let mut all = vec![0.0; rows.saturating_mul(columns)];
-        for (row, out) in all.chunks_exact_mut(columns.max(1)).enumerate() {
-            self.read_row(row, out)?;
-        }
-        Ok(all)
-    }
-
-    /// Tells the system that this weight's pages need not stay in memory, so that the file does
-    /// not remain resident beside a copy of it. Reading the weight again reads the file again.
-    pub fn release(&self) {
-        let Resolved {
-            offset,
-            dtype,
-            strides,
-            shape,
-            third,
-            vector,
-            ..
-        } = *self.resolved;
-        let fused = if third.is_some() { 3 } else { 1 };
-        let [rows, columns] = if vector {
-            [1, shape[1] * fused]
-        } else {
-            [shape[0] * fused, shape[1]]
-        };
-        let last = rows.saturating_sub(1) * strides[0] + columns.saturating_sub(1) * strides[1];
-        self.file
-            .release(offset..offset + (last + 1) * dtype.size());
-    }
-
     /// A vector that is a third of another: block by block.
-    fn read_thirds(&self, third: Third, out: &mut [f32]) -> Result<bool, CheckpointError> {
+    fn read_thirds(&mut self, third: Third, out: &mut [f32]) -> Result<bool, CheckpointError> {
         let mut finite = true;
         for (number, block) in out.chunks_mut(third.block.max(1)).enumerate() {
             finite &= self.read_run(0, third.stored(number * third.block), block)?;
@@ -153,7 +194,7 @@ impl Weight<'_> {
 
     /// Numbers of one stored row from a stored column on; whether all are finite.
     fn read_run(
-        &self,
+        &mut self,
         row: usize,
         column: usize,
         out: &mut [f32],
@@ -163,32 +204,62 @@ impl Weight<'_> {
             dtype,
             strides: [down, across],
             ..
-        } = *self.resolved;
+        } = *self.weight.resolved;
         let size = dtype.size();
         let start = offset + (row * down + column * across) * size;
-        let outside = || self.no_such(format!("row {row} of `{}`", self.resolved.tensor));
         if across == 1 || out.len() == 1 {
-            let bytes = self.file.get(start, out.len() * size).ok_or_else(outside)?;
+            let bytes = self.bytes(start, out.len() * size, WINDOW)?;
             return Ok(decode(dtype, bytes, out));
         }
+        // A row is spread over the whole weight: all of it is held, unless it is spread over much
+        // more.
+        let (span, numbers) = self.weight.span();
+        let window = match span.len() <= 2 * numbers {
+            true => span.len(),
+            false => size,
+        };
         let mut finite = true;
         let mut gathered = [0u8; CHUNK * 4];
         for (number, chunk) in out.chunks_mut(CHUNK).enumerate() {
             let bytes = gathered.get_mut(..chunk.len() * size).unwrap_or_default();
             for (i, to) in bytes.chunks_exact_mut(size).enumerate() {
                 let from = start + (number * CHUNK + i) * across * size;
-                to.copy_from_slice(self.file.get(from, size).ok_or_else(outside)?);
+                to.copy_from_slice(self.bytes(from, size, window)?);
             }
             finite &= decode(dtype, bytes, chunk);
         }
         Ok(finite)
     }
 
-    fn no_such(&self, asked: String) -> CheckpointError {
-        CheckpointError::NoSuchWeight {
-            path: self.file.path().to_path_buf(),
-            asked,
+    /// `length` bytes of the file from `start`. Where they are not at hand, `window` bytes are
+    /// read, as far as the weight reaches.
+    fn bytes(
+        &mut self,
+        start: usize,
+        length: usize,
+        window: usize,
+    ) -> Result<&[u8], CheckpointError> {
+        let held = self.at..self.at + self.window.len();
+        if !(held.contains(&start) && start + length <= held.end) {
+            let (span, _) = self.weight.span();
+            // All of a weight that is held as a whole, wherever its first row begins.
+            let at = match window >= span.len() {
+                true => span.start,
+                false => start,
+            };
+            let bytes = window.min(span.end.saturating_sub(at)).max(length);
+            self.window.resize(bytes, 0);
+            if let Err(error) = self.weight.file.read_into(at, &mut self.window) {
+                self.window.clear();
+                return Err(error);
+            }
+            self.at = at;
         }
+        let from = start - self.at;
+        self.window.get(from..from + length).ok_or_else(|| {
+            let name = &self.weight.resolved.tensor;
+            self.weight.no_such(format!("byte {start} in `{name}`"))
+        })
     }
 }
 

@@ -5,11 +5,11 @@ use super::*;
 
 const VALUES: [f32; 6] = [0.0, -1.5, 65504.0, 6.0e-8, 0.333, -0.0];
 
-fn mapped(bytes: &[u8]) -> (tempfile::TempDir, MappedFile) {
+fn file_of(bytes: &[u8]) -> (tempfile::TempDir, WeightFile) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("w");
     std::fs::write(&path, bytes).unwrap();
-    let file = MappedFile::open(&path).unwrap();
+    let file = WeightFile::open(&path).unwrap();
     (folder, file)
 }
 
@@ -28,10 +28,10 @@ fn resolved(shape: [usize; 2], strides: [usize; 2], offset: usize) -> Resolved {
 }
 
 /// The numbers 0, 1, 2, … after one odd byte, so that nothing is aligned.
-fn counting(count: usize) -> (tempfile::TempDir, MappedFile) {
+fn counting(count: usize) -> (tempfile::TempDir, WeightFile) {
     let mut bytes = vec![0xaa];
     bytes.extend((0..count).flat_map(|i| (i as f32).to_le_bytes()));
-    mapped(&bytes)
+    file_of(&bytes)
 }
 
 #[test]
@@ -68,7 +68,7 @@ fn nan_and_infinity_are_placed() {
         .iter()
         .flat_map(|x| x.to_le_bytes())
         .collect();
-    let (_folder, file) = mapped(&bytes);
+    let (_folder, file) = file_of(&bytes);
     let matrix = resolved([2, 3], [3, 1], 0);
     let weight = Weight {
         resolved: &matrix,
@@ -130,8 +130,6 @@ fn rows_of_columns_and_of_fused_tensors() {
         file: &file,
     };
     assert_eq!(weight.to_vec().unwrap(), [2.0, 3.0, 8.0, 9.0]);
-    weight.release();
-    assert_eq!(weight.to_vec().unwrap(), [2.0, 3.0, 8.0, 9.0]);
     // All of q, then all of k, then all of v.
     let apart = Resolved {
         third: Some(Third { part: 2, block: 4 }),
@@ -161,6 +159,63 @@ fn a_row_that_is_not_there_is_an_error() {
     assert!(weight.read_row(2, &mut [0.0; 3]).is_err());
     assert!(weight.read_row(0, &mut [0.0; 2]).is_err());
     assert_eq!(weight.to_vec().unwrap(), [0.0, 1.0, 2.0, 0.0, 0.0, 0.0]);
+}
+
+#[test]
+fn rows_are_the_same_in_any_order_and_through_any_window() {
+    // Rows of 48 kB: a window holds five of them, and the last one fewer.
+    let (rows, columns) = (12, 12_000);
+    let (_folder, file) = counting(rows * columns);
+    let row_major = resolved([rows, columns], [columns, 1], 1);
+    let column_major = resolved([columns, rows], [1, columns], 1);
+    // Spread over a hundred times as many numbers as it has.
+    let sparse = resolved([10, 3], [7, 5_000], 1);
+    for (resolved, order) in [
+        (&row_major, [0, 1, 2, 3, 4, 5, 11, 10, 0, 7]),
+        (&column_major, [0, 1, 2, 11_999, 3, 5_000, 4, 2, 1, 0]),
+        (&sparse, [0, 1, 2, 9, 3, 8, 4, 7, 5, 6]),
+    ] {
+        let weight = Weight {
+            resolved,
+            file: &file,
+        };
+        let [down, across] = resolved.strides;
+        let mut reader = weight.rows();
+        let mut out = vec![0.0; resolved.shape[1]];
+        for row in order {
+            reader.read(row, &mut out).unwrap();
+            let wanted = (0..out.len()).map(|column| (row * down + column * across) as f32);
+            assert!(wanted.eq(out.iter().copied()), "row {row}");
+            assert!(reader.window.len() <= 4 * rows * columns);
+        }
+    }
+}
+
+#[test]
+fn a_file_that_is_shortened_is_an_error() {
+    let (folder, file) = counting(200_000);
+    let matrix = resolved([200, 1000], [1000, 1], 1);
+    let weight = Weight {
+        resolved: &matrix,
+        file: &file,
+    };
+    let mut reader = weight.rows();
+    let mut out = [0.0; 1000];
+    reader.read(0, &mut out).unwrap();
+    let path = folder.path().join("w");
+    std::fs::File::options()
+        .write(true)
+        .open(path)
+        .unwrap()
+        .set_len(500_000)
+        .unwrap();
+    for row in [100, 199] {
+        let found = reader.read(row, &mut out).unwrap_err().to_string();
+        assert!(found.contains("w: changed while it was read"), "{found}");
+    }
+    reader.read(100, &mut out).unwrap_err();
+    reader.read(2, &mut out).unwrap();
+    assert_eq!(out[0], 2000.0);
 }
 
 proptest! {

@@ -1,7 +1,7 @@
 //! From a checkpoint to a model: every weight is read once, row by row, into its packed form.
 
 use super::{Embedding, Esm, Rotary, TransformerLayer, Workspaces};
-use crate::checkpoint::{Checkpoint, CheckpointError, InvFreqSource, Positions};
+use crate::checkpoint::{Checkpoint, CheckpointError, InvFreqSource, Positions, Rows, Weight};
 use crate::ops::{CpuPath, LayerNorm, Linear, PackError, WeightType, padded};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -56,11 +56,13 @@ impl Esm {
     /// Loads the blocks up to `options.top`.
     ///
     /// # Errors
-    /// A damaged checkpoint, naming tensor and file, or a `top` above the last layer.
+    /// A damaged checkpoint, naming tensor and file, one that was written to meanwhile, or a `top`
+    /// above the last layer.
     pub fn load(checkpoint: &Checkpoint, options: &LoadOptions) -> Result<Esm, LoadError> {
         let model = Esm::probe(checkpoint, options)?;
         // A damaged checkpoint is refused as a whole, also where this run does not look.
         checkpoint.check_finite(|name| !is_loaded(name, options.top))?;
+        checkpoint.check_unchanged()?;
         Ok(model)
     }
 
@@ -157,14 +159,15 @@ impl Loader<'_> {
         if names.len() > 1 {
             bias.resize(names.len() * apart, 0.0);
         }
-        let linear = Linear::pack(
+        let mut rows: Vec<Rows<'_>> = weights.iter().map(Weight::rows).collect();
+        Linear::pack(
             self.options.path,
             self.options.weight_type,
             inputs,
             bias.len(),
             &bias,
-            |n, row| match weights.get(n / apart) {
-                Some(weight) if n % apart < each => weight.read_row(n % apart, row),
+            |n, row| match rows.get_mut(n / apart) {
+                Some(rows) if n % apart < each => rows.read(n % apart, row),
                 _ => {
                     row.fill(0.0);
                     Ok(())
@@ -174,11 +177,7 @@ impl Loader<'_> {
         .map_err(|error| match error {
             PackError::Weights(error) => LoadError::Checkpoint(error),
             PackError::Memory { bytes, source } => LoadError::Memory { bytes, source },
-        })?;
-        for weight in &weights {
-            weight.release();
-        }
-        Ok(linear)
+        })
     }
 
     /// One entry a layer; layers with equal frequencies share one table.

@@ -11,7 +11,6 @@ use crate::output::hex;
 use crate::tokenizer::UnknownPolicy;
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
-use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
@@ -111,11 +110,12 @@ pub struct FileDigest {
 /// Reads the checkpoint's files once more for their digests.
 ///
 /// # Errors
-/// A file that cannot be read, or a request to stop.
-pub fn digests(files: &[PathBuf], stop: &Stop) -> Result<Vec<FileDigest>> {
+/// A file that cannot be read or was written to since the checkpoint was opened, or a request to
+/// stop.
+pub fn digests(checkpoint: &Checkpoint, stop: &Stop) -> Result<Vec<FileDigest>> {
     let digest = |path: &PathBuf| {
         let open = |path| {
-            let file = File::open(path)?;
+            let file = checkpoint.read_file(path)?;
             sha256_read(&mut Heeding { file, stop })
         };
         let (sha256, bytes) =
@@ -127,12 +127,14 @@ pub fn digests(files: &[PathBuf], stop: &Stop) -> Result<Vec<FileDigest>> {
             sha256,
         })
     };
-    files.iter().map(digest).collect()
+    let digests = checkpoint.files().iter().map(digest).collect();
+    checkpoint.check_unchanged()?;
+    digests
 }
 
 /// A file that ends with an error once the run is asked to stop.
 struct Heeding<'a> {
-    file: File,
+    file: Box<dyn Read + 'a>,
     stop: &'a Stop,
 }
 

@@ -408,7 +408,7 @@ fn embed_all(ready: Ready<'_>, folder: &mut OutputFolder) -> Result<Option<Embed
             .collect();
         drop(receive);
         let digests = scope.spawn(|| -> Result<Vec<FileDigest>> {
-            let digests = describe::digests(checkpoint.files(), stop)?;
+            let digests = describe::digests(checkpoint, stop)?;
             begun.know(facts::with_digests(&begun.begun().needed, &digests)?)?;
             Ok(digests)
         });

@@ -48,7 +48,7 @@ impl Plan {
         let fixed = room::fixed(job, layers.last().copied().unwrap_or(0), dtype, config);
         let memory = PassMemory::new(config, device.path, dtype.weight_type());
         let cost = PassCost::new(job, config, memory, layers.len(), max_tokens);
-        let room = Room::new(job, checkpoint, fixed, cost)?;
+        let room = Room::new(job, fixed, cost)?;
         let cost = room.map_or(cost, |room| room.cost);
         Ok(Plan {
             layout: Layout {

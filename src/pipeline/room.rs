@@ -2,7 +2,7 @@
 //! while it lasts. A record that does not fit is told before anything is done for it.
 
 use super::job::Job;
-use crate::checkpoint::{Checkpoint, EsmConfig};
+use crate::checkpoint::EsmConfig;
 use crate::device::Dtype;
 use crate::embedder::{TEAM_TOKENS, kept_tokens, shared_from};
 use crate::memory::{LimitedBy, MemoryLimit};
@@ -10,15 +10,16 @@ use crate::model::PassMemory;
 use anyhow::{Result, bail};
 use std::fmt;
 use std::ops::Range;
-use std::path::PathBuf;
 use std::sync::{Condvar, Mutex, PoisonError};
 
 /// The program itself, its tables and buffers, whatever it runs.
 const PROGRAM: u64 = 20 << 20;
 /// Stack, buffers and the allocator's reserve of one thread.
 const THREAD: u64 = 1 << 20;
-/// Address space that the allocator sets aside for one thread, which only `ulimit -v` counts.
-const THREAD_ADDRESSES: u64 = 64 << 20;
+/// Address space of one thread's stack, which only `ulimit -v` counts.
+const THREAD_ADDRESSES: u64 = 2 << 20;
+/// Address space of the program, its libraries and its heap beyond what is in memory.
+const PROGRAM_ADDRESSES: u64 = 44 << 20;
 /// Tokens of a batch, at least.
 const LEAST_TOKENS: usize = 64;
 /// Threads besides the workers: for reading, syncing, checksums, signals and messages.
@@ -145,19 +146,14 @@ impl Room {
     ///
     /// # Errors
     /// The model alone takes more.
-    pub(super) fn new(
-        job: &Job,
-        checkpoint: &Checkpoint,
-        fixed: u64,
-        cost: PassCost,
-    ) -> Result<Option<Room>> {
+    pub(super) fn new(job: &Job, fixed: u64, cost: PassCost) -> Result<Option<Room>> {
         let Some(limit) = MemoryLimit::here() else {
             return Ok(None);
         };
         let fixed = match limit.by {
             LimitedBy::AddressSpace => fixed
-                .saturating_add(mapped(checkpoint.files()))
-                .saturating_add(all_threads(job).saturating_mul(THREAD_ADDRESSES)),
+                .saturating_add(all_threads(job).saturating_mul(THREAD_ADDRESSES))
+                .saturating_add(PROGRAM_ADDRESSES),
             _ => fixed,
         };
         let cost = match job.max_tokens {
@@ -182,12 +178,6 @@ impl Room {
             cost,
         }))
     }
-}
-
-/// Bytes of the checkpoint's files, which are mapped as long as the run lasts.
-fn mapped(files: &[PathBuf]) -> u64 {
-    let bytes = |path: &PathBuf| path.metadata().map_or(0, |file| file.len());
-    files.iter().map(bytes).sum()
 }
 
 /// Threads that work, the team for long records, and the others.

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use crate::support::{copy, edit, error, fixture, written};
+use crate::support::{copy, edit, encoder, error, fixture, open, written};
 
 #[test]
 fn what_is_not_a_checkpoint_is_said() {
@@ -180,6 +180,29 @@ fn an_index_stays_in_its_folder_and_names_each_tensor_once() {
         found.contains("the name `lm_head.bias` stands there twice"),
         "{found}"
     );
+}
+
+#[test]
+fn a_file_that_is_shortened_while_it_is_read_is_an_error() {
+    let folder = copy("esm2_hd16");
+    let checkpoint = open(folder.path());
+    checkpoint.check_unchanged().unwrap();
+    let path = folder.path().join("model.safetensors");
+    let length = path.metadata().unwrap().len();
+    let file = fs::File::options().write(true).open(&path).unwrap();
+    file.set_len(length / 2).unwrap();
+    let says = "model.safetensors: changed while it was read. Wait until nothing writes to it, \
+                then run again";
+    let mut gone = 0;
+    for name in encoder(checkpoint.config()) {
+        if let Err(error) = checkpoint.weight(&name).unwrap().to_vec() {
+            assert!(error.to_string().ends_with(says), "{error}");
+            gone += 1;
+        }
+    }
+    assert!(gone > 0);
+    let found = checkpoint.check_unchanged().unwrap_err().to_string();
+    assert!(found.ends_with(says), "{found}");
 }
 
 #[test]

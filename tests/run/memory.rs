@@ -4,16 +4,23 @@
 use crate::common::fixture;
 use crate::support::*;
 use std::fmt::Write;
+use std::fs::File;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
 
 /// Runs under `ulimit -v`, in KiB.
 fn run_within(bench: &Bench, kib: u64, line: &str) -> Ended {
+    run_model_within(bench, &fixture("esm2_hd16"), kib, line)
+}
+
+fn run_model_within(bench: &Bench, model: &Path, kib: u64, line: &str) -> Ended {
     let mut command = assert_cmd::Command::new("sh");
     let limit = format!("ulimit -v {kib}; exec \"$@\"");
     command
         .args(["-c", &limit, "sh"])
         .arg(env!("CARGO_BIN_EXE_esm-embed"))
         .args(["run", "--model"])
-        .arg(fixture("esm2_hd16"))
+        .arg(model)
         .args(line.split_whitespace())
         .current_dir(bench.path(""))
         .env_clear()
@@ -102,6 +109,81 @@ fn a_model_that_does_not_fit_is_said() {
             "this process may use 60.0 MiB (ulimit -v). Raise the limit, choose a smaller model, \
              or keep the weights in half the memory with --dtype f16\n"
         ),
+        "{}",
+        ended.err
+    );
+}
+
+/// An ESM-2 of four layers as wide as those of the 650M model, all zeros: none of its 300 MiB of
+/// weights takes room on a disk.
+fn wide_model(bench: &Bench) -> PathBuf {
+    let folder = bench.path("wide");
+    std::fs::create_dir(&folder).unwrap();
+    let config = r#"{"model_type": "esm", "hidden_size": 1280, "num_attention_heads": 20,
+        "num_hidden_layers": 4, "intermediate_size": 5120, "vocab_size": 33, "mask_token_id": 32,
+        "pad_token_id": 1, "max_position_embeddings": 1026, "layer_norm_eps": 1e-05,
+        "position_embedding_type": "rotary", "token_dropout": true, "hidden_act": "gelu",
+        "emb_layer_norm_before": false}"#;
+    std::fs::write(folder.join("config.json"), config).unwrap();
+    let mut header = String::new();
+    let mut end = 0;
+    let mut tensor = |name: &str, shape: &[u64]| {
+        let begin = end;
+        end += 4 * shape.iter().product::<u64>();
+        let comma = if header.is_empty() { "{" } else { "," };
+        let entry = r#""dtype":"F32","shape":"#;
+        write!(
+            header,
+            r#"{comma}"{name}":{{{entry}{shape:?},"data_offsets":[{begin},{end}]}}"#
+        )
+        .unwrap();
+    };
+    tensor("esm.embeddings.word_embeddings.weight", &[33, 1280]);
+    let mut both = |module: &str, weight: &[u64]| {
+        tensor(&format!("esm.encoder.{module}.weight"), weight);
+        tensor(&format!("esm.encoder.{module}.bias"), &weight[..1]);
+    };
+    for i in 0..4 {
+        for name in ["self.query", "self.key", "self.value", "output.dense"] {
+            both(&format!("layer.{i}.attention.{name}"), &[1280, 1280]);
+        }
+        both(&format!("layer.{i}.intermediate.dense"), &[5120, 1280]);
+        both(&format!("layer.{i}.output.dense"), &[1280, 5120]);
+        both(&format!("layer.{i}.attention.LayerNorm"), &[1280]);
+        both(&format!("layer.{i}.LayerNorm"), &[1280]);
+    }
+    both("emb_layer_norm_after", &[1280]);
+    header.push('}');
+    let mut file = File::create(folder.join("model.safetensors")).unwrap();
+    let length = header.len() as u64;
+    file.write_all(&length.to_le_bytes()).unwrap();
+    file.write_all(header.as_bytes()).unwrap();
+    file.set_len(8 + length + end).unwrap();
+    assert_eq!(end >> 20, 300);
+    folder
+}
+
+#[test]
+fn the_weights_are_in_the_address_space_once() {
+    let bench = Bench::new();
+    let model = wide_model(&bench);
+    bench.write("in.fasta", format!(">a\n{}\n>b\nMKV\n", sequence(1, 300)));
+    // 300 MiB of weights and 200 MiB more.
+    for threads in [1, 4] {
+        let line = format!("in.fasta --out emb{threads} --threads {threads} --pool mean -q");
+        let ended = run_model_within(&bench, &model, 500 << 10, &line);
+        assert_eq!(ended.code, 0, "{}", ended.err);
+        let means = bench.matrix(&format!("emb{threads}/mean.layer4.npy"));
+        assert_eq!(means.dim(), (2, 1280));
+        assert!(means.iter().all(|x| *x == 0.0));
+    }
+    // Less than the weights is said, not tried.
+    let ended = run_model_within(&bench, &model, 290 << 10, "in.fasta --out less -q");
+    assert_eq!(ended.code, 1, "{}", ended.err);
+    assert!(
+        ended
+            .err
+            .contains("this process may use 290.0 MiB (ulimit -v)"),
         "{}",
         ended.err
     );

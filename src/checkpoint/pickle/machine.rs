@@ -29,14 +29,19 @@ pub(super) fn malformed<T>(found: impl Into<String>) -> Result<T, PickleError> {
     Err(PickleError::Malformed(found.into()))
 }
 
-/// Reads one pickle.
-pub(in crate::checkpoint) fn read(bytes: &[u8]) -> Result<Pickle<'_>, PickleError> {
-    if bytes.len() > MOST_BYTES {
+/// Refuses a pickle of so many bytes, before it is read, if no checkpoint needs one.
+pub(in crate::checkpoint) fn check_length(bytes: usize) -> Result<(), PickleError> {
+    if bytes > MOST_BYTES {
         return malformed(format!(
-            "has {} bytes; no checkpoint needs more than 32 MiB",
-            bytes.len()
+            "has {bytes} bytes; no checkpoint needs more than 32 MiB"
         ));
     }
+    Ok(())
+}
+
+/// Reads one pickle.
+pub(in crate::checkpoint) fn read(bytes: &[u8]) -> Result<Pickle<'_>, PickleError> {
+    check_length(bytes.len())?;
     let mut machine = Machine {
         input: bytes,
         nodes: Vec::new(),

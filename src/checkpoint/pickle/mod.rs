@@ -8,7 +8,7 @@ mod calls;
 mod globals;
 mod machine;
 
-pub(super) use machine::{PickleError, read};
+pub(super) use machine::{PickleError, check_length, read};
 
 /// A value: small ones in place, the rest by number in the arena.
 #[derive(Clone, Copy, Debug, PartialEq)]
