@@ -4,6 +4,7 @@ use candle_core::{DType, Device, Shape, Storage, Tensor};
 use memmap2::MmapMut;
 use std::cell::RefCell;
 use std::marker::PhantomData;
+use std::ops::Range;
 
 /// Bytes of a cache line, and of the widest vector.
 const LINE: usize = 64;
@@ -28,10 +29,6 @@ impl<T: Number> Buffer<T> {
             std::io::Error::new(std::io::ErrorKind::OutOfMemory, "more than memory can hold")
         })?;
         let map = MmapMut::map_anon(bytes.max(1))?;
-        // All pages are had at once, which takes half the time of a fault for each. Systems that
-        // do not know how (Linux before 5.14) give them one by one.
-        #[cfg(target_os = "linux")]
-        let _ = map.advise(memmap2::Advice::PopulateWrite);
         Ok(Buffer {
             map,
             len,
@@ -46,6 +43,23 @@ impl<T: Number> Buffer<T> {
     pub(crate) fn as_slice(&self) -> &[T] {
         // SAFETY: the map holds `len` elements, is aligned to a page, and any bits are a number.
         unsafe { std::slice::from_raw_parts(self.map.as_ptr().cast(), self.len) }
+    }
+
+    /// A part that is about to be written for the first time. Its pages are had at once, which
+    /// takes less time than a fault for each, and are still in the cache when they are written;
+    /// systems that do not know how (Linux before 5.14) give them one by one.
+    ///
+    /// # Panics
+    /// The range reaches past the end.
+    pub(crate) fn fresh(&mut self, range: Range<usize>) -> &mut [T] {
+        #[cfg(target_os = "linux")]
+        if range.start <= range.end && range.end <= self.len {
+            let (start, len) = (range.start * size_of::<T>(), range.len() * size_of::<T>());
+            let _ = self
+                .map
+                .advise_range(memmap2::Advice::PopulateWrite, start, len);
+        }
+        &mut self.as_mut_slice()[range]
     }
 
     pub(crate) fn as_mut_slice(&mut self) -> &mut [T] {

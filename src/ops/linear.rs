@@ -196,14 +196,14 @@ impl Linear {
                 Panels::F32(p) => path.dispatch(Interleave {
                     rows: &rows,
                     depth,
-                    panel: &mut p.as_mut_slice()[block],
+                    panel: p.fresh(block),
                 }),
                 Panels::F16(p) => {
-                    let panel = &mut p.as_mut_slice()[block];
+                    let panel = p.fresh(block);
                     interleave(&rows, depth, width, panel, f16::from_f32);
                 }
                 Panels::Bf16(p) => {
-                    let panel = &mut p.as_mut_slice()[block];
+                    let panel = p.fresh(block);
                     interleave(&rows, depth, width, panel, bf16::from_f32);
                 }
                 #[cfg(target_arch = "x86_64")]
@@ -212,7 +212,7 @@ impl Linear {
                     path.dispatch(Interleave {
                         rows: &pairs,
                         depth: steps,
-                        panel: &mut p.steps.as_mut_slice()[block],
+                        panel: p.steps.fresh(block),
                     });
                 }
             }
