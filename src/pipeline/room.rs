@@ -182,6 +182,11 @@ impl Room {
             cost,
         }))
     }
+
+    /// Bytes that one record takes.
+    pub fn needed(&self, tokens: usize, windows: &[Range<usize>]) -> u64 {
+        self.cost.record(tokens, windows)
+    }
 }
 
 /// Bytes of the checkpoint's files, which are mapped as long as the run lasts.

@@ -8,6 +8,8 @@ mod support;
 
 mod exist;
 mod failing;
+mod giants;
+mod identifiers;
 mod inputs;
 mod long;
 mod memory;
