@@ -100,7 +100,9 @@ fn killed_at_each_call_with_files_of_residues() {
         return;
     }
     let case = Case::new(FILES, &few_records());
-    for call in ["pwrite64", "rename", "mkdir", "unlink", "syncfs"] {
+    for call in [
+        "write", "pwrite64", "fsync", "openat", "rename", "mkdir", "unlink", "syncfs",
+    ] {
         let count = kill_at_each(&case, call, "--out emb --resume", &|| case.clear());
         assert!(count >= 1, "{call}: only {count}");
     }

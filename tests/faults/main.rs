@@ -15,6 +15,7 @@ mod injected;
 mod killed;
 mod memory;
 mod merged;
+mod others;
 mod refused;
 mod shards;
 mod short;

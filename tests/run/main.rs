@@ -17,5 +17,6 @@ mod nasty;
 mod refused;
 mod same_bytes;
 mod shards;
+mod threads;
 mod values;
 mod written;
