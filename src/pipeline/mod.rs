@@ -78,7 +78,7 @@ pub fn run(job: &Job, reporter: &dyn Reporter, stop: &Stop) -> Result<Outcome> {
     if let State::Sealed(_) | State::Complete(_) = target.state() {
         return resume::complete(job, &plan, &checkpoint, target, reporter);
     }
-    let part = part(job, &plan)?;
+    let part = part(job, &plan, reporter)?;
     // Which records are left out for want of memory is decided when a run begins.
     let longest = match (target.state(), job.on_invalid) {
         (State::Begun(before), _) => before.longest,
@@ -243,8 +243,8 @@ pub fn dry_run(job: &Job, reporter: &dyn Reporter) -> Result<Forecast> {
     let checkpoint = Checkpoint::open(&job.model.path)?;
     let plan = Plan::new(job, &checkpoint)?;
     Target::examine(&job.out, &plan.layout, job.existing)?;
-    let part = part(job, &plan)?;
-    let scan = scan_part(job, &plan, part.as_ref())?;
+    let part = part(job, &plan, reporter)?;
+    let scan = scan_part(job, &plan, part.as_ref(), reporter)?;
     if scan.sources.iter().all(|s| s.records == 0) {
         bail!(no_record(job));
     }
@@ -260,7 +260,7 @@ struct Part {
 }
 
 /// Shares the input out; None if all of it is to be embedded.
-fn part(job: &Job, plan: &Plan) -> Result<Option<Part>> {
+fn part(job: &Job, plan: &Plan, reporter: &dyn Reporter) -> Result<Option<Part>> {
     let Some(shard) = job.shard else {
         return Ok(None);
     };
@@ -271,7 +271,7 @@ fn part(job: &Job, plan: &Plan) -> Result<Option<Part>> {
             stream.display()
         );
     }
-    let (survey, sources) = scan::survey(&job.inputs, plan.policy, job.on_invalid)?;
+    let (survey, sources) = scan::survey(&job.inputs, plan.policy, job.on_invalid, reporter)?;
     Ok(Some(Part {
         entry: ShardEntry {
             number: shard.number,
@@ -284,9 +284,9 @@ fn part(job: &Job, plan: &Plan) -> Result<Option<Part>> {
 }
 
 /// Checks and counts the records of the part, or all.
-fn scan_part(job: &Job, plan: &Plan, part: Option<&Part>) -> Result<Scan> {
+fn scan_part(job: &Job, plan: &Plan, part: Option<&Part>, reporter: &dyn Reporter) -> Result<Scan> {
     let share = part.map(|part| part.share.clone());
-    let scan = scan::scan(&job.inputs, plan.policy, job.on_invalid, share)?;
+    let scan = scan::scan(&job.inputs, plan.policy, job.on_invalid, share, reporter)?;
     if let Some(part) = part {
         check_unchanged(&part.sources, &scan.sources)?;
     }
@@ -303,7 +303,7 @@ fn check_inputs(
     if !scan::repeatable(&job.inputs) {
         return Ok(None);
     }
-    let scan = scan_part(job, plan, part)?;
+    let scan = scan_part(job, plan, part, reporter)?;
     if scan.sources.iter().all(|s| s.records == 0) {
         bail!(no_record(job));
     }
@@ -528,11 +528,15 @@ fn check_unchanged(before: &[Source], after: &[Source]) -> Result<()> {
     for (before, after) in before.iter().zip(after) {
         if before != after {
             bail!(
-                "{}: changed while it was read ({} bytes at first, {} later); wait until nothing \
+                "{}: changed while it was read ({} bytes at first, {} later{}); wait until nothing \
                  writes to it, then run again with --force",
                 after.path.display(),
                 before.digest.bytes,
-                after.digest.bytes
+                after.digest.bytes,
+                match before.digest.bytes == after.digest.bytes {
+                    true => ", of other content",
+                    false => "",
+                }
             );
         }
     }
