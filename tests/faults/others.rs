@@ -15,7 +15,7 @@ const NOBODY: u32 = 65534;
 fn closed(path: &Path) {
     fs::create_dir_all(path).unwrap();
     fs::write(path.join("theirs"), "theirs").unwrap();
-    fs::set_permissions(path, Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(path, Permissions::from_mode(0o000)).unwrap();
 }
 
 /// Runs as a user who may do nothing to the closed folders: nobody, if the tests run as root.
