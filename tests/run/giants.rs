@@ -213,7 +213,7 @@ fn many_identifiers_of_a_megabyte() {
 /// Records of one residue in both layouts: twenty different ones, the others are their duplicates.
 #[test]
 fn records_of_one_residue() {
-    for (options, count) in [("", 200_000), ("--residues files --pool none", 20_000)] {
+    for (options, count) in [("", 100_000), ("--residues files --pool none", 5_000)] {
         let mut fed = Fed::new(options);
         let letters = b"ACDEFGHIKLMNPQRSTVWY";
         for first in (0..count).step_by(1000) {
