@@ -21,7 +21,7 @@ struct Fed {
 
 impl Fed {
     fn new(options: &str) -> Fed {
-        let bench = Bench::new();
+        let bench = Bench::in_memory();
         let line = format!("run - --model $MODEL --out emb -q --threads 1 {options}");
         let child = Command::new(env!("CARGO_BIN_EXE_esm-embed"))
             .args(line.split_whitespace().map(expand))
