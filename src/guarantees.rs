@@ -37,7 +37,10 @@
 //!
 //! - A folder with `run.json` is complete; without it, it is not, whatever else it holds.
 //!   `tests/output.rs::without_finish_nothing_looks_complete`,
-//!   `tests/faults/injected.rs::killed_at_each_call_with_packed_residues`
+//!   `tests/faults/injected.rs::killed_at_each_call_with_packed_residues`,
+//!   `tests/faults/injected.rs::killed_at_each_call_with_files_of_residues`
+//! - So is what `merge` makes, and until it is complete no shard has lost anything.
+//!   `tests/faults/merged.rs::killed_at_each_call`, `tests/faults/merged.rs::failed_at_each_call`
 //! - An output that is there is not touched without `--force`, and stays whole until the run that
 //!   replaces it has succeeded.
 //!   `tests/run/exist.rs::an_output_is_refused_and_untouched_without_force`,
@@ -58,35 +61,62 @@
 //! - A run is not gone on with under another input, model or options; the difference is named.
 //!   `tests/faults/refused.rs::every_option_that_changes_a_byte`,
 //!   `tests/faults/refused.rs::another_input`
+//! - Nor under less memory than a record of it needs; with more memory it ends with the same bytes.
+//!   `tests/faults/memory.rs::less_memory_is_refused_only_where_it_is_needed`,
+//!   `tests/faults/memory.rs::more_memory_changes_nothing`
 //! - A full disk, a quota, a failing disk and a folder that vanishes end a run with an error and
 //!   status 1; with room again it goes on.
+//!   `tests/faults/full.rs::a_file_system_that_is_full_at_any_page`,
 //!   `tests/faults/full.rs::a_file_system_that_is_full`,
-//!   `tests/faults/injected.rs::failed_at_each_call`
-//! - SIGTERM, SIGINT, SIGUSR1 and SIGHUP put the work away and end with 128 + the signal; a second
-//!   one ends at once.
-//!   `tests/faults/signals.rs::a_long_record_is_given_up_and_a_second_signal_ends_at_once`
+//!   `tests/faults/full.rs::a_folder_that_vanished`,
+//!   `tests/faults/injected.rs::failed_at_each_call`,
+//!   `tests/faults/injected.rs::failed_at_each_call_with_files_of_residues`,
+//!   `tests/faults/injected.rs::failed_at_each_file_that_is_opened`
+//! - Writes that take a part of the bytes or are interrupted are gone on with.
+//!   `tests/faults/short.rs::writes_that_return_short_or_are_interrupted`
+//! - SIGTERM, SIGINT, SIGUSR1 and SIGHUP put the work away and end with 128 + the signal, also while
+//!   the input stalls; a second one ends at once. A SIGHUP that is ignored when the run begins, as by
+//!   nohup, stays ignored.
+//!   `tests/faults/signals.rs::each_signal_ends_a_stalled_stream_with_its_code`,
+//!   `tests/faults/signals.rs::a_named_pipe_that_stalls`,
+//!   `tests/faults/signals.rs::a_long_record_is_given_up_and_a_second_signal_ends_at_once`,
+//!   `tests/faults/signals.rs::a_hangup_that_is_ignored_stays_ignored`
 //! - Changed, missing and swapped files of an output are found by `inspect`.
 //!   `tests/output.rs::a_changed_value_is_found_by_its_checksum`
 //!
 //! # Resources
 //!
 //! - Memory does not grow with the number of records.
-//!   `tests/fasta.rs::a_million_short_records_are_read_through_one_record`
+//!   `tests/fasta.rs::a_million_short_records_are_read_through_one_record`,
+//!   `tests/run/giants.rs::records_of_one_residue`
+//! - Nor with the length of a line, a header or an identifier.
+//!   `tests/run/giants.rs::a_line_larger_than_memory`,
+//!   `tests/run/giants.rs::a_header_larger_than_memory`,
+//!   `tests/run/giants.rs::many_identifiers_of_a_megabyte`
+//! - A record for which the memory is not there is named before any work, or left out on request and
+//!   the rest done. `tests/run/memory.rs::a_record_too_large_is_named_before_any_work`,
+//!   `tests/run/memory.rs::a_record_too_large_is_left_out_and_the_rest_is_done`
+//! - A run has no more threads than affinity and scheduler allow it.
+//!   `tests/run/threads.rs::affinity_and_the_scheduler_lower_them`
 //! - Weights are in memory once, and in the address space (`ulimit -v`) too.
 //!   `tests/run/memory.rs::the_weights_are_in_the_address_space_once`
 //! - A damaged checkpoint is an error before its lengths are believed.
 //!   `tests/checkpoint/damaged_safetensors.rs::lengths_are_held_against_the_file`
 //! - Compressed input cannot ask for more than the bound of one record.
-//!   `tests/nasty.rs::a_gzip_bomb_is_one_record_too_long`
+//!   `tests/nasty.rs::a_gzip_bomb_is_one_record_too_long`, `tests/run/giants.rs::a_gzip_bomb`
 //!
 //! # What input can and cannot do
 //!
 //! - Identifiers name no path: no separator, device name, dot or case reaches outside the folder or
 //!   another record's file.
-//!   `tests/run/written.rs::identifiers_that_are_no_file_names_get_safe_ones`
+//!   `tests/run/written.rs::identifiers_that_are_no_file_names_get_safe_ones`,
+//!   `tests/run/identifiers.rs::hostile_identifiers_in_both_layouts`
 //! - Links that somebody has put into the folder are not followed.
 //!   `tests/output.rs::links_are_not_followed`,
-//!   `tests/faults/damaged.rs::planted_links_are_not_followed`
+//!   `tests/faults/damaged.rs::planted_links_are_not_followed`,
+//!   `tests/faults/merged.rs::planted_links_and_files_of_others`
+//! - Files of another user are neither touched nor followed.
+//!   `tests/faults/others.rs::files_of_another_user`
 //! - A checkpoint runs no code.
 //!   `tests/checkpoint/damaged_torch.rs::a_pickle_that_names_code_is_refused_and_runs_nothing`
 //! - A checkpoint that is cut or changed is an error, not a panic.
@@ -97,10 +127,12 @@
 //! - Input that is cut, damaged, in another format or encoding is named with file and line.
 //!   `tests/nasty.rs::gzip_cut_anywhere_is_an_error`, `tests/nasty.rs::other_formats_are_named`,
 //!   `tests/nasty.rs::wide_encodings_are_named`
-//! - A file that changes while it is read is noticed.
-//!   `tests/nasty.rs::a_file_that_changes_while_it_is_read_is_an_error`
+//! - A file that changes while it is read is noticed, and what was done goes on with the file as it
+//!   was. `tests/nasty.rs::a_file_that_changes_while_it_is_read_is_an_error`,
+//!   `tests/faults/changed.rs::a_file_that_grows_shrinks_or_is_replaced_while_it_is_read`
 //! - Messages carry no control characters of the input.
-//!   `tests/cli.rs::errors_hold_no_control_characters`
+//!   `tests/cli.rs::errors_hold_no_control_characters`,
+//!   `tests/run/written.rs::a_log_holds_lines_of_text_alone`
 //!
 //! # Not tested
 //!

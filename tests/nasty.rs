@@ -715,8 +715,8 @@ fn a_file_that_changes_while_it_is_read_is_an_error() {
             }
         };
         match error {
-            FastaError::Changed { read, length, .. } => {
-                assert_eq!((read, length), (new, text.len() as u64));
+            FastaError::Changed { found, length, .. } => {
+                assert_eq!((found, length), (new, text.len() as u64));
             }
             other => panic!("{other}"),
         }

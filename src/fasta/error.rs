@@ -44,14 +44,14 @@ pub enum FastaError {
     },
     /// A file has another length at its end than when it was opened.
     #[error(
-        "{file}: changed while it was read ({read} bytes came, {length} were announced when it was \
-         opened); wait until nothing writes to it, then run again"
+        "{file}: changed while it was read (it had {length} bytes when it was opened and has \
+         {found}); wait until nothing writes to it, then run again"
     )]
     Changed {
         /// Name of the input.
         file: String,
-        /// Bytes read up to the end.
-        read: u64,
+        /// Bytes up to the end that it has now.
+        found: u64,
         /// Length in bytes when the file was opened.
         length: u64,
     },

@@ -2,9 +2,12 @@
 
 use std::{
     fmt,
-    fs::File,
+    fs::{File, OpenOptions},
     io::{self, Read},
-    os::fd::AsFd,
+    os::{
+        fd::AsFd,
+        unix::fs::{FileExt, FileTypeExt, OpenOptionsExt},
+    },
     path::Path,
     sync::{
         Arc,
@@ -13,6 +16,7 @@ use std::{
 };
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::OFlags;
 use rustix::io::Errno;
 
 use sha2::{Digest as _, Sha256};
@@ -132,7 +136,15 @@ fn open_file(path: &Path, name: &str, stop: Arc<AtomicBool>) -> Result<Raw, Fast
         file: name.to_owned(),
         cause: Arc::new(error),
     };
-    let file = File::open(path).map_err(failed)?;
+    let mut options = OpenOptions::new();
+    if path
+        .metadata()
+        .is_ok_and(|found| found.file_type().is_fifo())
+    {
+        // Opening would wait for somebody to write, deaf to `stop`.
+        options.custom_flags(OFlags::NONBLOCK.bits().cast_signed());
+    }
+    let file = options.read(true).open(path).map_err(failed)?;
     let metadata = file.metadata().map_err(failed)?;
     if metadata.is_dir() {
         return Err(FastaError::Folder {
@@ -227,17 +239,36 @@ impl Read for Raw {
 
 impl Read for Regular {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        let count = self.file.read(into)?;
+        // Files that the system makes up on reading, such as those of /proc, have length 0.
+        if self.length == 0 {
+            return self.file.read(into);
+        }
+        // What was added since is not read: half a record might stand at the old end.
+        let left = usize::try_from(self.length - self.read).unwrap_or(usize::MAX);
+        let wanted = into.len().min(left);
+        let count = match into.get_mut(..wanted) {
+            Some(part) if wanted > 0 => self.file.read(part)?,
+            _ => 0,
+        };
         self.read += count as u64;
         let is_end = count == 0 && !into.is_empty();
-        // Files that the system makes up on reading, such as those of /proc, have length 0.
-        if is_end && self.length > 0 && self.read != self.length {
+        if is_end && (left > 0 || self.has_more()?) {
             return Err(io::Error::other(FastaError::Changed {
                 file: self.name.clone(),
-                read: self.read,
+                found: match left {
+                    0 => self.file.metadata()?.len(),
+                    _ => self.read,
+                },
                 length: self.length,
             }));
         }
         Ok(count)
+    }
+}
+
+impl Regular {
+    /// Whether anything stands behind the end that the file had when it was opened.
+    fn has_more(&self) -> io::Result<bool> {
+        Ok(self.file.read_at(&mut [0], self.length)? > 0)
     }
 }

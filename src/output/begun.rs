@@ -82,16 +82,19 @@ pub struct Begun {
     pub facts: Vec<Fact>,
     /// The files of the checkpoint.
     pub needed: Vec<Needed>,
+    /// Residues beyond which records are left out for want of memory; `None` if none are.
+    pub longest: Option<u64>,
 }
 
 impl Begun {
     /// A run with these facts and files.
-    pub fn new(facts: Vec<Fact>, needed: Vec<Needed>) -> Self {
+    pub fn new(facts: Vec<Fact>, needed: Vec<Needed>, longest: Option<u64>) -> Self {
         Self {
             format: FORMAT,
             replaces: false,
             facts,
             needed,
+            longest,
         }
     }
 
@@ -216,7 +219,7 @@ mod tests {
             stamp: "1 2 3".into(),
             sha256: None,
         };
-        let begun = Begun::new(vec![Fact::new("dtype", "f32")], vec![needed]);
+        let begun = Begun::new(vec![Fact::new("dtype", "f32")], vec![needed], Some(9000));
         begun.write(dir.path()).unwrap();
         assert_eq!(
             std::fs::read_to_string(dir.path().join(BEGUN_JSON)).unwrap(),
@@ -236,7 +239,8 @@ mod tests {
       "stamp": "1 2 3",
       "sha256": null
     }
-  ]
+  ],
+  "longest": 9000
 }
 "#
         );

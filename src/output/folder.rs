@@ -48,7 +48,7 @@ impl OutputFolder {
         } else {
             Existing::Refuse
         };
-        Target::examine(dir, &layout, existing)?.begin(Begun::new(Vec::new(), Vec::new()))
+        Target::examine(dir, &layout, existing)?.begin(Begun::new(Vec::new(), Vec::new(), None))
     }
 
     /// Makes this the folder of one part of an input. To be called before the first record.

@@ -11,6 +11,9 @@ use std::sync::mpsc::SyncSender;
 /// Records that wait to be batched, at most: sorting by length needs some to choose from.
 const WAITING: usize = 16_384;
 
+/// Bytes of an identifier that messages have use for.
+const SHOWN: usize = 1024;
+
 /// How batches are formed.
 #[derive(Clone, Copy, Debug)]
 pub struct Batching {
@@ -115,7 +118,8 @@ pub fn feed(records: &mut Records<'_>, feed: Feed<'_>) -> Result<u64> {
         tokens += prepared.tokens.len();
         waiting.push(Item {
             place: entered.place,
-            id: record.id.clone(),
+            // For messages: thousands of records wait, and an identifier may have megabytes.
+            id: record.id.iter().take(SHOWN).copied().collect(),
             tokens: prepared.tokens,
             windows: prepared.windows,
             input: entered.input,

@@ -73,12 +73,21 @@ pub struct Outcome {
 /// [`Stopped`] when the run was asked to stop.
 pub fn run(job: &Job, reporter: &dyn Reporter, stop: &Stop) -> Result<Outcome> {
     let checkpoint = Checkpoint::open(&job.model.path)?;
-    let plan = Plan::new(job, &checkpoint)?;
+    let mut plan = Plan::new(job, &checkpoint)?;
     let target = Target::examine(&job.out, &plan.layout, job.existing)?;
     if let State::Sealed(_) | State::Complete(_) = target.state() {
         return resume::complete(job, &plan, &checkpoint, target, reporter);
     }
-    let part = part(job, &plan)?;
+    let part = part(job, &plan, reporter)?;
+    // Which records are left out for want of memory is decided when a run begins.
+    let longest = match (target.state(), job.on_invalid) {
+        (State::Begun(before), _) => before.longest,
+        (_, OnInvalid::Skip) => u64::try_from(plan.policy.longest()).ok(),
+        (_, OnInvalid::Fail) => None,
+    };
+    if let State::Begun(_) = target.state() {
+        plan.policy.agreed = longest.and_then(|residues| usize::try_from(residues).ok());
+    }
     let scan = check_inputs(job, &plan, part.as_ref(), reporter)?;
     let needed = facts::needed(checkpoint.files())?;
     let known = scan.as_ref().map_or(&[][..], |scan| &scan.sources);
@@ -125,7 +134,7 @@ pub fn run(job: &Job, reporter: &dyn Reporter, stop: &Stop) -> Result<Outcome> {
     stop.set_has_work(true);
     let mut folder = match is_begun {
         true => target.resume()?,
-        false => target.begin(Begun::new(facts, needed))?,
+        false => target.begin(Begun::new(facts, needed, longest))?,
     };
     if is_begun {
         let count = folder.parts().journal.count()?;
@@ -172,7 +181,12 @@ pub fn run(job: &Job, reporter: &dyn Reporter, stop: &Stop) -> Result<Outcome> {
     stop.set_has_work(false);
     let embedded = embedded?;
     synced?;
-    let (sources, digests, kept) = match embedded {
+    let Embedded {
+        sources,
+        digests,
+        kept,
+        spared,
+    } = match embedded {
         Some(embedded) if !stop.is_asked() => embedded,
         _ => bail!(Stopped {
             signal: stop.signal(),
@@ -205,6 +219,15 @@ pub fn run(job: &Job, reporter: &dyn Reporter, stop: &Stop) -> Result<Outcome> {
             ),
         );
     }
+    if spared > 0 {
+        reporter.message(
+            Level::Warning,
+            &format!(
+                "records left out because memory was short when the run began, though there is \
+                 enough for them now: {spared} (--force starts anew, with them)"
+            ),
+        );
+    }
     report(&manifest.counts, job, reporter);
     Ok(Outcome {
         records: manifest.counts.records,
@@ -220,8 +243,8 @@ pub fn dry_run(job: &Job, reporter: &dyn Reporter) -> Result<Forecast> {
     let checkpoint = Checkpoint::open(&job.model.path)?;
     let plan = Plan::new(job, &checkpoint)?;
     Target::examine(&job.out, &plan.layout, job.existing)?;
-    let part = part(job, &plan)?;
-    let scan = scan_part(job, &plan, part.as_ref())?;
+    let part = part(job, &plan, reporter)?;
+    let scan = scan_part(job, &plan, part.as_ref(), reporter)?;
     if scan.sources.iter().all(|s| s.records == 0) {
         bail!(no_record(job));
     }
@@ -237,7 +260,7 @@ struct Part {
 }
 
 /// Shares the input out; None if all of it is to be embedded.
-fn part(job: &Job, plan: &Plan) -> Result<Option<Part>> {
+fn part(job: &Job, plan: &Plan, reporter: &dyn Reporter) -> Result<Option<Part>> {
     let Some(shard) = job.shard else {
         return Ok(None);
     };
@@ -248,7 +271,7 @@ fn part(job: &Job, plan: &Plan) -> Result<Option<Part>> {
             stream.display()
         );
     }
-    let (survey, sources) = scan::survey(&job.inputs, plan.policy, job.on_invalid)?;
+    let (survey, sources) = scan::survey(&job.inputs, plan.policy, job.on_invalid, reporter)?;
     Ok(Some(Part {
         entry: ShardEntry {
             number: shard.number,
@@ -261,9 +284,9 @@ fn part(job: &Job, plan: &Plan) -> Result<Option<Part>> {
 }
 
 /// Checks and counts the records of the part, or all.
-fn scan_part(job: &Job, plan: &Plan, part: Option<&Part>) -> Result<Scan> {
+fn scan_part(job: &Job, plan: &Plan, part: Option<&Part>, reporter: &dyn Reporter) -> Result<Scan> {
     let share = part.map(|part| part.share.clone());
-    let scan = scan::scan(&job.inputs, plan.policy, job.on_invalid, share)?;
+    let scan = scan::scan(&job.inputs, plan.policy, job.on_invalid, share, reporter)?;
     if let Some(part) = part {
         check_unchanged(&part.sources, &scan.sources)?;
     }
@@ -280,7 +303,7 @@ fn check_inputs(
     if !scan::repeatable(&job.inputs) {
         return Ok(None);
     }
-    let scan = scan_part(job, plan, part)?;
+    let scan = scan_part(job, plan, part, reporter)?;
     if scan.sources.iter().all(|s| s.records == 0) {
         bail!(no_record(job));
     }
@@ -351,8 +374,16 @@ fn load(job: &Job, plan: &Plan, checkpoint: &Checkpoint) -> Result<Embedder> {
     Ok(Embedder::load(checkpoint, options)?)
 }
 
-/// The inputs, the checkpoint's digests and the number of records that were done before.
-type Embedded = (Vec<Source>, Vec<FileDigest>, u64);
+/// What embedding came to.
+struct Embedded {
+    sources: Vec<Source>,
+    /// Of the checkpoint.
+    digests: Vec<FileDigest>,
+    /// Records that were done before.
+    kept: u64,
+    /// As [`Records::spared`].
+    spared: u64,
+}
 
 /// A run with everything it needs to embed.
 struct Ready<'a> {
@@ -465,7 +496,12 @@ fn embed_all(ready: Ready<'_>, folder: &mut OutputFolder) -> Result<Option<Embed
             return Ok(None);
         }
         let kept = fed?;
-        Ok(Some((records.into_sources(), digests?, kept)))
+        Ok(Some(Embedded {
+            kept,
+            spared: records.spared(),
+            sources: records.into_sources(),
+            digests: digests?,
+        }))
     })
     .map_err(|cause| {
         anyhow!(
@@ -492,11 +528,15 @@ fn check_unchanged(before: &[Source], after: &[Source]) -> Result<()> {
     for (before, after) in before.iter().zip(after) {
         if before != after {
             bail!(
-                "{}: changed while it was read ({} bytes at first, {} later); wait until nothing \
+                "{}: changed while it was read ({} bytes at first, {} later{}); wait until nothing \
                  writes to it, then run again with --force",
                 after.path.display(),
                 before.digest.bytes,
-                after.digest.bytes
+                after.digest.bytes,
+                match before.digest.bytes == after.digest.bytes {
+                    true => ", of other content",
+                    false => "",
+                }
             );
         }
     }

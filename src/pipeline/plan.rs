@@ -128,5 +128,6 @@ fn policy(job: &Job, config: &EsmConfig, room: Option<Room>) -> Result<Policy> {
         long,
         most,
         room,
+        agreed: None,
     })
 }

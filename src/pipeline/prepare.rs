@@ -2,6 +2,7 @@
 
 use super::job::{Long, USUAL_LIMIT};
 use super::room::{Bytes, Room};
+use crate::fasta::MAX_SEQUENCE;
 use crate::tokenizer::{EOS, TokenizerError, UnknownPolicy, tokenize};
 use crate::windows::windows;
 use std::ops::Range;
@@ -18,9 +19,35 @@ pub struct Policy {
     pub most: Option<usize>,
     /// Memory for forward passes; None if there is no limit.
     pub room: Option<Room>,
+    /// Residues beyond which records were left out for want of memory when the run began that is
+    /// gone on with; None if that is for the present memory alone to say.
+    pub agreed: Option<usize>,
 }
 
 impl Policy {
+    /// The longest sequence that there is memory for; [`MAX_SEQUENCE`] if there is for any.
+    pub fn longest(&self) -> usize {
+        let fits = |residues: usize| {
+            let (tokens, windows) = match self.long {
+                Long::Truncate(most) => (residues.min(most), None),
+                Long::Window { size, .. } if residues > size => (residues, Some(0..size)),
+                _ => (residues, None),
+            };
+            self.room
+                .is_none_or(|room| room.needed(tokens + 2, windows.as_slice()) <= room.bytes)
+        };
+        // What a record takes grows with its length.
+        let (mut most, mut beyond) = (0, MAX_SEQUENCE + 1);
+        while beyond - most > 1 {
+            let middle = most + (beyond - most) / 2;
+            match fits(middle) {
+                true => most = middle,
+                false => beyond = middle,
+            }
+        }
+        most
+    }
+
     /// The longest sequence that `Long::Error` lets pass.
     pub fn limit(&self) -> usize {
         self.most.unwrap_or(USUAL_LIMIT)
@@ -93,13 +120,42 @@ pub enum Unfit {
         /// Bytes that there are.
         room: Room,
     },
+    /// Left out when the run began for want of memory, and so for good.
+    #[error("{}", self.listed())]
+    LeftOut {
+        /// Residues of the sequence.
+        found: usize,
+        /// Whether there is memory for it now.
+        fits: bool,
+    },
+    /// Not left out when the run began, and now there is less memory.
+    #[error(
+        "the sequence has {found} residues and is part of the interrupted run, which left out only \
+         those of more than {agreed}; about {} of memory are needed for it, and {} are left beside \
+         the model ({}): go on where there is as much memory as there was (fewer --threads take \
+         less), or give --force to discard that work and start anew, or choose another folder with \
+         --out",
+        Bytes(*.needed),
+        Bytes(.room.bytes),
+        .room.by
+    )]
+    LessRoom {
+        /// Residues of the sequence.
+        found: usize,
+        /// The most residues that fitted when the run began.
+        agreed: usize,
+        /// Bytes that it takes.
+        needed: u64,
+        /// Bytes that there are.
+        room: Room,
+    },
 }
 
 impl Unfit {
     /// The reason as it is listed for good: without numbers that another machine would not have.
     pub fn listed(&self) -> String {
         match self {
-            Unfit::TooLarge { found, .. } => {
+            Unfit::TooLarge { found, .. } | Unfit::LeftOut { found, .. } => {
                 format!("the sequence has {found} residues, which take more memory than there was")
             }
             other => other.to_string(),
@@ -148,17 +204,28 @@ pub fn prepare(sequence: &[u8], policy: &Policy) -> Result<Prepared, Unfit> {
         _ => {}
     }
     prepared.tokens = tokens.ids;
-    if let Some(room) = policy.room {
-        let needed = room.cost.record(prepared.tokens.len(), &prepared.windows);
-        if needed > room.bytes {
-            return Err(Unfit::TooLarge {
-                found: residues,
-                needed,
-                room,
-            });
-        }
+    let too_large = policy.room.and_then(|room| {
+        let needed = room.needed(prepared.tokens.len(), &prepared.windows);
+        (needed > room.bytes).then_some((needed, room))
+    });
+    match (too_large, policy.agreed) {
+        (_, Some(agreed)) if residues > agreed => Err(Unfit::LeftOut {
+            found: residues,
+            fits: too_large.is_none(),
+        }),
+        (None, _) => Ok(prepared),
+        (Some((needed, room)), None) => Err(Unfit::TooLarge {
+            found: residues,
+            needed,
+            room,
+        }),
+        (Some((needed, room)), Some(agreed)) => Err(Unfit::LessRoom {
+            found: residues,
+            agreed,
+            needed,
+            room,
+        }),
     }
-    Ok(prepared)
 }
 
 #[cfg(test)]
@@ -171,6 +238,7 @@ mod tests {
             long,
             most,
             room: None,
+            agreed: None,
         }
     }
 

@@ -57,6 +57,7 @@ pub struct Records<'a> {
     open: Option<(&'a Path, Reader<Input>)>,
     record: Record,
     sources: Vec<Source>,
+    spared: u64,
     stop: Arc<AtomicBool>,
 }
 
@@ -79,6 +80,7 @@ impl<'a> Records<'a> {
             open: None,
             record: Record::default(),
             sources: Vec::new(),
+            spared: 0,
             stop: Arc::default(),
         }
     }
@@ -116,6 +118,11 @@ impl<'a> Records<'a> {
             ),
             None => id,
         }
+    }
+
+    /// Records left out for want of memory when the run began, for which there is enough now.
+    pub fn spared(&self) -> u64 {
+        self.spared
     }
 
     /// The inputs that have been read to their end.
@@ -169,14 +176,25 @@ impl<'a> Records<'a> {
             match prepared {
                 Ok(prepared) => return Ok(Next::Ready(prepared)),
                 Err(unfit) => {
-                    if self.on_invalid == OnInvalid::Fail {
-                        let id = shown(&self.record.id);
-                        bail!(
-                            "{}, line {}, record {} ({id}): {unfit}. {} --on-invalid skip to leave \
-                             such records out and list them in skipped.tsv",
+                    let place = || {
+                        format!(
+                            "{}, line {}, record {} ({})",
                             reader.get_ref().name(),
                             self.record.line,
                             self.record.number,
+                            shown(&self.record.id)
+                        )
+                    };
+                    match unfit {
+                        Unfit::LessRoom { .. } => bail!("{}: {unfit}", place()),
+                        Unfit::LeftOut { fits, .. } => self.spared += u64::from(fits),
+                        _ => {}
+                    }
+                    if self.on_invalid == OnInvalid::Fail {
+                        bail!(
+                            "{}: {unfit}. {} --on-invalid skip to leave such records out and list \
+                             them in skipped.tsv",
+                            place(),
                             match unfit {
                                 Unfit::TooLarge { .. } => "Or pass",
                                 _ => "Correct the record, or pass",
@@ -208,7 +226,12 @@ fn residues(prepared: &Result<Prepared, Unfit>) -> usize {
             .truncated_from
             .and_then(|residues| usize::try_from(residues).ok())
             .unwrap_or(prepared.residues()),
-        Err(Unfit::TooLong { found, .. } | Unfit::TooLarge { found, .. }) => *found,
+        Err(
+            Unfit::TooLong { found, .. }
+            | Unfit::TooLarge { found, .. }
+            | Unfit::LeftOut { found, .. }
+            | Unfit::LessRoom { found, .. },
+        ) => *found,
         Err(Unfit::Empty | Unfit::Token(_)) => 0,
     }
 }

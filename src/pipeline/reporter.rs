@@ -24,6 +24,8 @@ pub struct Totals {
 pub trait Reporter: Sync {
     /// Shows one message, a sentence or a paragraph without a final newline.
     fn message(&self, level: Level, text: &str);
+    /// So many records have been read and checked before embedding begins.
+    fn checked(&self, _records: u64) {}
     /// Embedding begins.
     fn start(&self, totals: Totals);
     /// This many more records, with this many residues, are written.

@@ -3,6 +3,7 @@
 use super::facts::{checkpoint_differences, facts, model_differences};
 use super::job::Job;
 use super::plan::Plan;
+use super::prepare::Policy;
 use super::records::Source;
 use super::reporter::{Level, Reporter};
 use super::scan;
@@ -57,7 +58,12 @@ pub fn complete(
         State::Fresh | State::Begun(_) => bail!("there is no finished run: this is a defect"),
     };
     // The whole input, of a shard too: that is what was compared when it began.
-    let scan = scan::scan(&job.inputs, plan.policy, job.on_invalid, None)?;
+    // Nothing is embedded, so it does not matter how much memory there is.
+    let policy = Policy {
+        room: None,
+        ..plan.policy
+    };
+    let scan = scan::scan(&job.inputs, policy, job.on_invalid, None, reporter)?;
     let before = facts(
         &manifest.esm_embed,
         manifest.shard.map(Shard::from),

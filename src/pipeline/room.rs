@@ -178,6 +178,11 @@ impl Room {
             cost,
         }))
     }
+
+    /// Bytes that one record takes.
+    pub fn needed(&self, tokens: usize, windows: &[Range<usize>]) -> u64 {
+        self.cost.record(tokens, windows)
+    }
 }
 
 /// Threads that work, the team for long records, and the others.

@@ -3,6 +3,7 @@
 use super::job::OnInvalid;
 use super::prepare::Policy;
 use super::records::{Next, Records, Source};
+use super::reporter::Reporter;
 use super::shard::{Share, Survey};
 use anyhow::Result;
 use std::path::{Path, PathBuf};
@@ -52,11 +53,13 @@ pub fn survey(
     paths: &[PathBuf],
     policy: Policy,
     on_invalid: OnInvalid,
+    reporter: &dyn Reporter,
 ) -> Result<(Survey, Vec<Source>)> {
     let mut records = Records::new(paths, policy, on_invalid, None);
     let mut survey = Survey::default();
     while !matches!(records.next()?, Next::End) {
         survey.add(records.tokens());
+        tell(&records, reporter);
     }
     Ok((survey, records.into_sources()))
 }
@@ -70,11 +73,14 @@ pub fn scan(
     policy: Policy,
     on_invalid: OnInvalid,
     share: Option<Share>,
+    reporter: &dyn Reporter,
 ) -> Result<Scan> {
     let mut records = Records::new(paths, policy, on_invalid, share);
     let mut scan = Scan::default();
     loop {
-        match records.next()? {
+        let next = records.next()?;
+        tell(&records, reporter);
+        match next {
             Next::End => break,
             Next::Skipped(_) => scan.skipped += 1,
             Next::Ready(prepared) => {
@@ -100,4 +106,12 @@ pub fn scan(
     }
     scan.sources = records.into_sources();
     Ok(scan)
+}
+
+/// Tells now and then how far the pass is.
+fn tell(records: &Records<'_>, reporter: &dyn Reporter) {
+    let met = records.ordinal() + 1;
+    if met.is_multiple_of(256) {
+        reporter.checked(met);
+    }
 }

@@ -19,7 +19,7 @@ use std::sync::mpsc::Receiver;
 pub struct Item {
     /// Where its rows belong.
     pub place: Place,
-    /// First word of its header, for messages.
+    /// First word of its header, or the beginning of it, for messages.
     pub id: Vec<u8>,
     /// `<cls>`, residues, `<eos>`.
     pub tokens: Vec<u8>,

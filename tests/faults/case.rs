@@ -42,6 +42,18 @@ pub struct Case {
 impl Case {
     /// Runs once, undisturbed, for the files that every other way has to end in.
     pub fn new(options: &str, text: &str) -> Case {
+        let mut case = Case::bare(options, text);
+        let ended = case.run("--out whole");
+        assert!([0, 3].contains(&ended.code), "{}", ended.err);
+        case.code = ended.code;
+        case.warnings = ended.err;
+        case.whole = case.bench.tree("whole");
+        assert!(case.whole.contains_key("run.json"));
+        case
+    }
+
+    /// Runs nothing yet.
+    pub fn bare(options: &str, text: &str) -> Case {
         let bench = Bench::in_memory();
         bench.write("in.fasta", text);
         std::fs::create_dir(bench.path("model")).unwrap();
@@ -55,27 +67,30 @@ impl Case {
         } else {
             Vec::new()
         };
-        let mut case = Case {
+        Case {
             bench,
             line,
             input,
             whole: Tree::new(),
             warnings: String::new(),
             code: 0,
-        };
-        let ended = case.run("--out whole");
-        assert!([0, 3].contains(&ended.code), "{}", ended.err);
-        case.code = ended.code;
-        case.warnings = ended.err;
-        case.whole = case.bench.tree("whole");
-        assert!(case.whole.contains_key("run.json"));
-        case
+        }
     }
 
     /// Runs to the end.
     pub fn run(&self, more: &str) -> Ended {
         let line = format!("{} {more}", self.line);
         self.bench.pipe(&line, &self.input)
+    }
+
+    /// How the command ended, with words before it.
+    pub fn ended(&self, wrapper: &[&str], more: &str) -> Ended {
+        let output = self.command(wrapper, more).output().unwrap();
+        Ended {
+            code: output.status.code().expect("not ended by a signal"),
+            out: String::from_utf8(output.stdout).unwrap(),
+            err: String::from_utf8(output.stderr).unwrap(),
+        }
     }
 
     /// The command, which has the input on its standard input.

@@ -115,6 +115,92 @@ fn a_file_system_that_is_full() {
     }
 }
 
+/// Runs on a file system of every size from nothing to enough, one page more each time, and goes on
+/// with each run that found it full. What the runs said is left in `errors`.
+const SWEEP: &str = r#"
+set -e
+mkdir disk
+mount -t tmpfs -o size=16m tmpfs disk
+size=8
+while :; do
+    rm -rf disk/emb
+    mount -o remount,size=${size}k disk
+    code=0
+    "$@" --out disk/emb < in.fasta 2> said || code=$?
+    test $code != 0 || break
+    test $code = 1 || { echo "ended with $code at ${size}k" >&2; exit 9; }
+    test ! -e disk/emb/run.json || { echo "looks finished at ${size}k" >&2; exit 9; }
+    cat said >> errors
+    mount -o remount,size=16m disk
+    "$@" --out disk/emb --resume < in.fasta
+    diff -r whole disk/emb >&2 || { echo "differs at ${size}k" >&2; exit 9; }
+    size=$((size + 4))
+done
+"#;
+
+/// Whichever page of whichever file is the one that does not fit.
+#[test]
+fn a_file_system_that_is_full_at_any_page() {
+    let mounts = Command::new("unshare")
+        .args(["-rm", "mount", "-t", "tmpfs", "tmpfs", "/mnt"])
+        .output();
+    if !mounts.is_ok_and(|output| output.status.success()) {
+        assert!(strace(), "neither a file system nor strace can be had");
+        return;
+    }
+    for (options, text, kinds) in [
+        (
+            "- --pool mean,bos,max",
+            records(70),
+            &[
+                "mean.layer2.npy",
+                "bos.layer2.npy",
+                "max.layer2.npy",
+                "residues.layer2.npy",
+                "journal",
+                "sequences.seen",
+                "index.tsv",
+                "run.json",
+            ][..],
+        ),
+        (
+            "- --pool mean --residues files",
+            records(40),
+            &[
+                "mean.layer2.npy",
+                "residues.layer2/000000/r0.npy",
+                "residues.layer2.sha256",
+                "journal",
+                "names.seen",
+                "index.tsv",
+            ],
+        ),
+    ] {
+        let case = Case::new(&format!("{options} --max-tokens 64"), &text);
+        let output = case
+            .command(&["unshare", "-rm", "sh", "-c", SWEEP, "sh"], "")
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{options}: {said}");
+        let errors = case.bench.text("errors");
+        for line in errors.lines() {
+            assert!(line.starts_with("esm-embed: error: "), "{line}");
+            assert!(
+                line.contains(
+                    "No space left on device (os error 28); the file system is full: make room or \
+                     choose another one with --out. No file of a finished run was touched; the \
+                     work so far stays in .partial"
+                ),
+                "{line}"
+            );
+        }
+        for kind in kinds {
+            assert!(errors.contains(&format!("/{kind}")), "{kind}: {errors}");
+        }
+    }
+}
+
 #[test]
 fn a_folder_that_vanished() {
     let case = Case::new("- --max-tokens 16 --residues files", &records(40));

@@ -100,7 +100,9 @@ fn killed_at_each_call_with_files_of_residues() {
         return;
     }
     let case = Case::new(FILES, &few_records());
-    for call in ["pwrite64", "rename", "mkdir", "unlink", "syncfs"] {
+    for call in [
+        "write", "pwrite64", "fsync", "openat", "rename", "mkdir", "unlink", "syncfs",
+    ] {
         let count = kill_at_each(&case, call, "--out emb --resume", &|| case.clear());
         assert!(count >= 1, "{call}: only {count}");
     }
@@ -206,6 +208,8 @@ fn fail_at_each(case: &Case, call: &str, error: &str) -> u32 {
         case.assert_honest(&what);
         match output.status.code() {
             Some(0) => {}
+            // The loader cannot open a library.
+            Some(127) if call == "openat" => {}
             Some(1) => {
                 failed += 1;
                 assert!(text.starts_with("esm-embed: error: "), "{what}: {text}");
@@ -217,6 +221,38 @@ fn fail_at_each(case: &Case, call: &str, error: &str) -> u32 {
         case.go_on(&what);
     }
     failed
+}
+
+/// The same for the files of single records.
+#[test]
+fn failed_at_each_call_with_files_of_residues() {
+    if !strace() {
+        return;
+    }
+    let case = Case::new(FILES, &few_records());
+    for (call, error) in [
+        ("pwrite64", "EDQUOT"),
+        ("pwrite64", "EIO"),
+        ("write", "ENOSPC"),
+        ("mkdir", "ENOSPC"),
+        ("syncfs", "EIO"),
+        ("rename", "EDQUOT"),
+    ] {
+        assert!(fail_at_each(&case, call, error) > 0, "{call} {error}");
+    }
+}
+
+/// No file can be opened or made: the loader and what only asks about the machine aside, that is an
+/// error too.
+#[test]
+fn failed_at_each_file_that_is_opened() {
+    if !strace() {
+        return;
+    }
+    for (options, error) in [(PACKED, "ENOSPC"), (FILES, "EMFILE")] {
+        let case = Case::new(options, &few_records());
+        assert!(fail_at_each(&case, "openat", error) > 5, "{options}");
+    }
 }
 
 #[test]

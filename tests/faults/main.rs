@@ -8,10 +8,15 @@ mod common;
 mod support;
 
 mod case;
+mod changed;
 mod damaged;
 mod full;
 mod injected;
 mod killed;
+mod memory;
+mod merged;
+mod others;
 mod refused;
 mod shards;
+mod short;
 mod signals;

@@ -31,13 +31,16 @@ fn wait(child: &mut Child) -> ExitStatus {
     }
 }
 
+/// The tests may have been started by nohup, which has the hangup ignored.
+const HANGUP: [&str; 2] = ["env", "--default-signal=HUP"];
+
 /// The stream stalls when the signal comes.
 #[test]
 fn each_signal_ends_a_stalled_stream_with_its_code() {
     let case = Case::new("- --pool mean,bos --max-tokens 16", &records(40));
     for (signal, code) in [("TERM", 143), ("INT", 130), ("USR1", 138), ("HUP", 129)] {
         case.clear();
-        let mut stalled = case.stall("--out emb", 20);
+        let mut stalled = case.stall_in(&HANGUP, "--out emb", 20);
         send(&stalled.child, signal);
         assert_eq!(wait(&mut stalled.child).code(), Some(code), "{signal}");
         let mut text = String::new();
@@ -160,6 +163,63 @@ fn a_hangup_that_is_ignored_stays_ignored() {
     stalled.close();
     assert!(wait(&mut stalled.child).success());
     case.assert_whole("hangup");
+}
+
+/// Nobody writes to a named pipe yet, or its writer stalls: progress is told, and signals are
+/// heeded.
+#[test]
+fn a_named_pipe_that_stalls() {
+    let text = records(40);
+    let case = Case::bare("pipe --max-tokens 16", &text);
+    let pipe = case.bench.path("pipe");
+    let made = Command::new("mkfifo").arg(&pipe).status();
+    assert!(made.unwrap().success());
+    let told = "esm-embed: error: stopped by SIGTERM; everything finished so far is kept in \
+                emb/.partial: run the same command with --resume to go on\n";
+
+    let mut child = case.command(&[], "--out emb --resume").spawn().unwrap();
+    let journal = case.bench.path("emb/.partial/journal");
+    while !exists(&journal) {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    send(&child, "TERM");
+    assert_eq!(wait(&mut child).code(), Some(143));
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(String::from_utf8(output.stderr).unwrap(), told);
+
+    let more = "--out emb --resume --progress json";
+    let mut child = case.command(&[], more).spawn().unwrap();
+    let mut writer = std::fs::File::options().write(true).open(&pipe).unwrap();
+    std::io::Write::write_all(&mut writer, text.as_bytes()).unwrap();
+    // Two signs of progress after the last that came of a record.
+    let lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    let (mut last, mut same) = (String::new(), 0);
+    for line in lines.map_while(Result::ok) {
+        let Some(rest) = line.strip_prefix("{\"event\":\"progress\",") else {
+            continue;
+        };
+        let records = rest.split(',').next().unwrap_or_default().to_owned();
+        same = if records == last { same + 1 } else { 0 };
+        last = records;
+        if same == 2 && last != "\"records\":0" {
+            break;
+        }
+    }
+    assert_eq!(same, 2, "{last}");
+    send(&child, "TERM");
+    assert_eq!(wait(&mut child).code(), Some(143));
+    assert_eq!(case.bench.names("emb"), [".partial"]);
+    drop(writer);
+
+    for folder in ["emb --resume", "whole"] {
+        let mut child = case
+            .command(&[], &format!("--out {folder}"))
+            .spawn()
+            .unwrap();
+        std::fs::write(&pipe, &text).unwrap();
+        assert!(wait(&mut child).success());
+    }
+    assert!(case.bench.tree("emb") == case.bench.tree("whole"));
 }
 
 /// A reader that goes away ends nothing but what is told.

@@ -8,6 +8,8 @@ mod support;
 
 mod exist;
 mod failing;
+mod giants;
+mod identifiers;
 mod inputs;
 mod long;
 mod memory;
@@ -15,5 +17,6 @@ mod nasty;
 mod refused;
 mod same_bytes;
 mod shards;
+mod threads;
 mod values;
 mod written;

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # What `esm-embed template snakemake` prints, run by Snakemake: three shards, of which one is broken
-# off and gone on with, and the merge, held against a plain run.
+# off in the middle of its work and gone on with, and the merge, held against a plain run.
 #
 #   pip install snakemake
 #   tests/schedulers/snakemake.sh [ESM_EMBED] [SNAKEMAKE]
@@ -23,17 +23,22 @@ checksums() {
     (cd "$1" && find . -type f -print0 | sort -z | xargs -0 sha256sum)
 }
 
-cp "$root/fixtures/demo.fasta" "a b.fasta"
+for i in $(seq 90); do
+    cat "$root/fixtures/demo.fasta" | sed "s/^>.*/& copy $i/; /^>/!s/\$/$(printf 'A%.0s' $(seq "$i"))/"
+done >"a b.fasta"
 "$program" template snakemake >Snakefile
 "$program" run "a b.fasta" --model "$root/fixtures/esm2_hd16" --pool mean,max --out plain --quiet
 
-# The first start of shard 2 fails in the middle of its work.
+# The first start of shard 2 may write files of 500 KB at most, and fails in the middle of its work.
 cat >program <<END
 #!/usr/bin/env bash
 if [ ! -e broken-off ] && [[ "\$*" == *"--shard 2/3"* ]]; then
     touch broken-off
-    echo "broken off" >&2
-    exit 1
+    ulimit -f 1000
+    "$program" "\$@"
+    code=\$?
+    cp emb.shards/2-of-3/.partial/journal journal
+    exit \$code
 fi
 exec "$program" "\$@"
 END
@@ -41,11 +46,14 @@ chmod +x program
 
 embed() {
     "$snakemake" --cores 2 --config "fasta=a b.fasta" out=emb shards=3 \
-        "model=$root/fixtures/esm2_hd16" "options=--pool mean,max" "esm_embed=$work/program" "$@"
+        "model=$root/fixtures/esm2_hd16" "options=--pool mean,max --max-tokens 64" \
+        "esm_embed=$work/program" "$@"
 }
 
 embed --quiet
-[ -e broken-off ] || fail "no shard was broken off"
+[ -s journal ] || fail "no shard was broken off in the middle of its work"
+went_on='[1-9][0-9]* of [0-9]* distinct sequences were found done, the others were embedded now'
+grep "$went_on" emb.shards/2-of-3.log || fail "shard 2 did not go on where it was"
 checksums plain >plain.sha256
 checksums emb >emb.sha256
 diff plain.sha256 emb.sha256 || fail "the merged output is not that of the plain run"

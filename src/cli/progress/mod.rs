@@ -20,6 +20,9 @@ use tally::{Pace, Tally, Transfer};
 /// How often it is looked whether a sign of progress is due.
 const TICK: Duration = Duration::from_millis(250);
 
+/// Time between two lines in a log.
+const MINUTE: Duration = Duration::from_secs(60);
+
 /// Shows what a command does.
 pub struct Progress {
     /// The least important level that is shown.
@@ -62,13 +65,14 @@ impl Style {
         match self {
             Style::Bar => Duration::from_millis(100),
             Style::Json => Duration::from_secs(1),
-            Style::Plain | Style::None => Duration::from_secs(60),
+            Style::Plain | Style::None => MINUTE,
         }
     }
 }
 
 #[derive(Default)]
 struct State {
+    check: Option<Pace>,
     run: Option<(Tally, Pace)>,
     transfer: Option<(Transfer, Pace)>,
     bar: Option<Bar>,
@@ -175,6 +179,20 @@ impl Reporter for Progress {
         }
     }
 
+    fn checked(&self, records: u64) {
+        let screen = &self.screen;
+        if screen.style == Style::None || self.shown < Level::Info {
+            return;
+        }
+        let (now, mut state) = (screen.now(), screen.state());
+        let pace = state.check.get_or_insert_with(|| Pace::new(MINUTE, now));
+        if pace.is_due(now) {
+            let text = &format!("checking the input: {records} records so far");
+            let level = Level::Info;
+            screen.show(&state, &Event::Message { level, text });
+        }
+    }
+
     fn start(&self, totals: Totals) {
         let screen = &self.screen;
         let (now, mut state) = (screen.now(), screen.state());
@@ -267,6 +285,11 @@ impl DownloadProgress for Progress {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_log_has_a_line_a_minute() {
+        assert_eq!(Style::Plain.period(), Duration::from_secs(60));
+    }
 
     #[test]
     fn a_bar_needs_a_terminal() {

@@ -70,7 +70,7 @@ pub fn merge(
     // Three files of each shard are open at a time.
     disk::lift_open_files();
 
-    let mut folder = target.begin(Begun::new(Vec::new(), Vec::new()))?;
+    let mut folder = target.begin(Begun::new(Vec::new(), Vec::new(), None))?;
     let destinations = enter_all(&parts, &mut folder, &layout)?;
     for (number, part) in parts.iter().enumerate() {
         rows::copy(part, destinations.of(number)?, &folder, shards)?;

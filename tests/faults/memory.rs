@@ -1,0 +1,90 @@
+//! A run that is gone on with where there is more memory, or less, than when it began.
+
+use crate::case::*;
+use esm_embed::output::read_journal;
+
+/// Less address space than a record of three million residues takes.
+const LIMITED: [&str; 4] = ["sh", "-c", "ulimit -v 1572864; exec \"$@\"", "sh"];
+const OPTIONS: &str = "- --max-tokens 16 --on-invalid skip";
+
+/// Forty records, one that is too large under the limit, and one more.
+fn with_giant() -> String {
+    let giant = "ACDEFGHIKLMNPQRSTVWY".repeat(150_000);
+    format!("{}>giant\n{giant}\n>last\nMKT\n", records(40))
+}
+
+/// Which records are left out was decided when the run began: with more memory the bytes are the
+/// same.
+#[test]
+fn more_memory_changes_nothing() {
+    let case = Case::bare(OPTIONS, &with_giant());
+    let whole = case.ended(&LIMITED, "--out whole");
+    assert_eq!(whole.code, 3, "{}", whole.err);
+    let skipped = case.bench.text("whole/skipped.tsv");
+    assert_eq!(
+        skipped.lines().nth(1),
+        Some(
+            "-\t81\t41\tgiant\tthe sequence has 3000000 residues, which take more memory than \
+             there was"
+        )
+    );
+    let mut stalled = case.stall_in(&LIMITED, "--out emb", 20);
+    stalled.child.kill().unwrap();
+    stalled.child.wait().unwrap();
+    let ended = case.ended(&[], "--out emb --resume");
+    assert_eq!(ended.code, 3, "{}", ended.err);
+    assert!(
+        ended.err.contains(
+            "esm-embed: warning: records left out because memory was short when the run began, \
+             though there is enough for them now: 1 (--force starts anew, with them)\n"
+        ),
+        "{}",
+        ended.err
+    );
+    assert!(case.bench.tree("emb") == case.bench.tree("whole"));
+    // Nor does it matter to a finished run.
+    for wrapper in [&LIMITED[..], &[]] {
+        let ended = case.ended(wrapper, "--out emb --resume");
+        assert_eq!((ended.code, &*ended.err), (3, ""));
+    }
+}
+
+/// With less memory the run goes on unless a record needs what there was; then that one is named,
+/// and the work stays.
+#[test]
+fn less_memory_is_refused_only_where_it_is_needed() {
+    let case = Case::new(OPTIONS, &records(40));
+    case.interrupt(20);
+    let ended = case.ended(&LIMITED, "--out emb --resume");
+    assert_eq!((ended.code, &*ended.err), (0, ""));
+    case.assert_whole("less memory");
+
+    case.interrupt(20);
+    let before = done(&case);
+    case.bench.write("in.fasta", with_giant());
+    let ended = case.ended(&LIMITED, "--out emb --resume");
+    assert_eq!(ended.code, 1, "{}", ended.err);
+    let start = "esm-embed: error: <stdin>, line 81, record 41 (giant): the sequence has 3000000 \
+                 residues and is part of the interrupted run, which left out only those of more \
+                 than 16777216; about ";
+    assert!(ended.err.starts_with(start), "{}", ended.err);
+    assert!(
+        ended.err.contains(
+            " left beside the model (ulimit -v): go on where there is as much memory as there was \
+             (fewer --threads take less), or give --force to discard that work and start anew, or \
+             choose another folder with --out"
+        ),
+        "{}",
+        ended.err
+    );
+    let kept = done(&case);
+    assert!(before.iter().all(|row| kept.contains(row)));
+    case.bench.write("in.fasta", records(40));
+    case.go_on("the input without it");
+}
+
+/// The rows that the journal proves to be done.
+fn done(case: &Case) -> Vec<u64> {
+    let journal = std::fs::read(case.bench.path("emb/.partial/journal")).unwrap();
+    read_journal(0, &journal).map(|(row, _)| row).collect()
+}

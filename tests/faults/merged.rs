@@ -1,0 +1,235 @@
+//! Shards joined while the process is killed or its system calls fail: the shards lose nothing,
+//! and the whole is complete or does not look so.
+
+use crate::case::*;
+use crate::support::*;
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Command, Output};
+
+/// The plain output of a few records, and two shards of them beside it.
+fn shards(options: &str) -> Case {
+    let text = format!("{}>empty\n", records(14));
+    let line = format!("in.fasta --max-tokens 64 --on-invalid skip {options}");
+    let case = Case::new(&line, &text);
+    for i in 1..=2 {
+        let ended = case.run(&format!("--shard {i}/2 --out kept/s{i}"));
+        assert!([0, 3].contains(&ended.code), "{}", ended.err);
+    }
+    case
+}
+
+/// Joins fresh copies of the shards, as other names of the same files, with a system call that
+/// kills or fails, or none.
+fn merge(case: &Case, fault: Option<(&str, &str, &str)>, more: &str) -> Output {
+    let mut words = Vec::new();
+    if let Some((call, what, number)) = fault {
+        let (trace, inject) = (
+            format!("trace={call}"),
+            format!("inject={call}:{what}:when={number}"),
+        );
+        let strace = ["strace", "-f", "-qq", "-o", "/dev/null", "-e"];
+        words.extend(strace.map(str::to_owned));
+        words.extend([trace, "-e".to_owned(), inject]);
+    }
+    words.push(env!("CARGO_BIN_EXE_esm-embed").to_owned());
+    let line = format!("merge s2 s1 --out emb -q {more}");
+    words.extend(line.split_whitespace().map(str::to_owned));
+    Command::new(&words[0])
+        .args(&words[1..])
+        .current_dir(case.bench.path("."))
+        .output()
+        .unwrap()
+}
+
+/// Fresh copies of the shards.
+fn prepare(case: &Case) {
+    case.clear();
+    for shard in ["s1", "s2"] {
+        let _ = fs::remove_dir_all(case.bench.path(shard));
+        let copied = Command::new("cp")
+            .arg("-r")
+            .args([
+                case.bench.path(&format!("kept/{shard}")),
+                case.bench.path(shard),
+            ])
+            .status();
+        assert!(copied.unwrap().success());
+    }
+}
+
+fn assert_shards(case: &Case, what: &str) {
+    for shard in ["s1", "s2"] {
+        assert!(
+            case.bench.tree(shard) == case.bench.tree(&format!("kept/{shard}")),
+            "{what}: {shard} is not what it was"
+        );
+    }
+}
+
+/// The whole is there, or can be had by joining the untouched shards again.
+fn assert_survived(case: &Case, more: &str, what: &str) {
+    case.assert_honest(what);
+    if exists(&case.bench.path("emb/run.json")) {
+        if !more.contains("--move") {
+            assert_shards(case, what);
+        }
+        return;
+    }
+    assert_shards(case, what);
+    let output = merge(case, None, &format!("{more} --force"));
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{what}: {text}");
+    case.assert_whole(what);
+}
+
+#[test]
+fn killed_at_each_call() {
+    if !strace() {
+        return;
+    }
+    for (options, more, calls) in [
+        (
+            "--pool mean,max --residues packed",
+            "",
+            &[
+                ("write", 3),
+                ("pwrite64", 4),
+                ("fsync", 5),
+                ("rename", 5),
+                ("openat", 20),
+            ][..],
+        ),
+        (
+            "--residues files",
+            "--move",
+            &[("linkat", 5), ("rename", 3), ("unlink", 10), ("mkdir", 2)],
+        ),
+    ] {
+        let case = shards(options);
+        for &(call, least) in calls {
+            for number in 1.. {
+                let what = format!("{options} {more}: killed at {call} number {number}");
+                prepare(&case);
+                let output = merge(
+                    &case,
+                    Some((call, "signal=SIGKILL", &number.to_string())),
+                    more,
+                );
+                if output.status.success() {
+                    case.assert_whole(&what);
+                    assert!(number > least, "{call}: only {}", number - 1);
+                    break;
+                }
+                assert_eq!(output.status.signal(), Some(9), "{what}: {output:?}");
+                assert_survived(&case, more, &what);
+            }
+        }
+    }
+}
+
+#[test]
+fn failed_at_each_call() {
+    if !strace() {
+        return;
+    }
+    for (options, more, faults) in [
+        (
+            "--residues packed",
+            "",
+            &[
+                ("pwrite64", "ENOSPC"),
+                ("write", "EDQUOT"),
+                ("fsync", "EIO"),
+                ("rename", "EIO"),
+                ("read", "EIO"),
+            ][..],
+        ),
+        (
+            "--residues files",
+            "--move",
+            &[("write", "ENOSPC"), ("mkdir", "ENOSPC")],
+        ),
+    ] {
+        let case = shards(options);
+        for (call, error) in faults {
+            let mut failed = 0;
+            for number in 1..=200 {
+                let what = format!("{options} {more}: {error} at {call} number {number}");
+                prepare(&case);
+                let fault = format!("error={error}");
+                let output = merge(&case, Some((call, &fault, &number.to_string())), more);
+                let text = String::from_utf8_lossy(&output.stderr);
+                match output.status.code() {
+                    Some(0) => case.assert_whole(&what),
+                    // The loader cannot read a library.
+                    Some(127) => continue,
+                    Some(1) => {
+                        failed += 1;
+                        assert!(text.starts_with("esm-embed: error: "), "{what}: {text}");
+                        assert_eq!(text.lines().count(), 1, "{what}: {text}");
+                        assert!(text.contains("(os error "), "{what}: {text}");
+                    }
+                    other => panic!("{what}: {other:?}: {text}"),
+                }
+                assert_survived(&case, more, &what);
+                if output.status.success() && failed > 0 {
+                    break;
+                }
+            }
+            assert!(failed > 0, "{call} {error}");
+        }
+    }
+}
+
+/// Files that cannot be linked are copied.
+#[test]
+fn without_links() {
+    if !strace() {
+        return;
+    }
+    let case = shards("--residues files");
+    for number in ["1", "5", "1+"] {
+        prepare(&case);
+        let output = merge(&case, Some(("linkat", "error=EPERM", number)), "--move");
+        assert!(output.status.success(), "{output:?}");
+        case.assert_whole(number);
+        assert!(!exists(&case.bench.path("s1")));
+    }
+}
+
+/// Links and files of others in the place of the whole lead nowhere and stay.
+#[test]
+fn planted_links_and_files_of_others() {
+    let case = shards("--residues files");
+    for (name, is_refused) in [
+        (".partial", true),
+        ("run.json", true),
+        ("mean.layer2.npy", true),
+        ("residues.layer2", true),
+        ("index.tsv", true),
+        ("thesis.doc", false),
+    ] {
+        for force in ["", "--force"] {
+            prepare(&case);
+            let _ = fs::remove_dir_all(case.bench.path("elsewhere"));
+            fs::create_dir_all(case.bench.path("elsewhere/x")).unwrap();
+            case.bench.write("elsewhere/x/file", "theirs");
+            fs::create_dir(case.bench.path("emb")).unwrap();
+            let link = case.bench.path(&format!("emb/{name}"));
+            symlink(case.bench.path("elsewhere/x"), &link).unwrap();
+            let output = merge(&case, None, force);
+            let text = String::from_utf8_lossy(&output.stderr);
+            let what = format!("{name} {force}: {text}");
+            match output.status.code() {
+                Some(0) => assert!(!is_refused || !force.is_empty(), "{what}"),
+                Some(1) => assert!(is_refused && text.contains("emb"), "{what}"),
+                _ => panic!("{what}"),
+            }
+            assert_eq!(case.bench.text("elsewhere/x/file"), "theirs", "{what}");
+            assert_eq!(case.bench.names("elsewhere/x"), ["file"], "{what}");
+            assert_shards(&case, &what);
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! Files of another user in the output folder: neither followed, nor touched, nor in the way unless
+//! they have a name that the run needs.
+
+use crate::case::*;
+use crate::support::*;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::path::Path;
+use std::process::Command;
+
+/// Nobody in particular.
+const NOBODY: u32 = 65534;
+
+/// Somebody's folder with a file, closed to everyone else.
+fn closed(path: &Path) {
+    fs::create_dir_all(path).unwrap();
+    fs::write(path.join("theirs"), "theirs").unwrap();
+    fs::set_permissions(path, Permissions::from_mode(0o000)).unwrap();
+}
+
+/// Runs as a user who may do nothing to the closed folders: nobody, if the tests run as root.
+fn run(bench: &Bench, more: &str) -> Ended {
+    let program = bench.path("esm-embed");
+    let line = format!("run in.fasta --model ./model -q --threads 1 --out emb {more}");
+    let mut words = vec![program.to_str().unwrap().to_owned()];
+    words.extend(line.split_whitespace().map(str::to_owned));
+    if rustix::process::geteuid().is_root() {
+        let user = format!("--reuid={NOBODY}");
+        let group = format!("--regid={NOBODY}");
+        let before = ["setpriv", &user, &group, "--clear-groups"];
+        words.splice(0..0, before.map(str::to_owned));
+    }
+    let output = Command::new(&words[0])
+        .args(&words[1..])
+        .current_dir(bench.path("."))
+        .output()
+        .unwrap();
+    Ended {
+        code: output.status.code().unwrap(),
+        out: String::from_utf8(output.stdout).unwrap(),
+        err: String::from_utf8(output.stderr).unwrap(),
+    }
+}
+
+/// Gives the folder to the user who runs.
+fn give(path: &Path) {
+    if rustix::process::geteuid().is_root() {
+        chown(path, Some(NOBODY), Some(NOBODY)).unwrap();
+    }
+}
+
+/// What stands in the closed folder, untouched; it can be removed then.
+fn assert_theirs(path: &Path) {
+    fs::set_permissions(path, Permissions::from_mode(0o755)).unwrap();
+    let names: Vec<_> = fs::read_dir(path).unwrap().flatten().collect();
+    assert_eq!(names.len(), 1);
+    assert_eq!(fs::read_to_string(path.join("theirs")).unwrap(), "theirs");
+}
+
+#[test]
+fn files_of_another_user() {
+    let case = Case::new("in.fasta", &records(20));
+    let bench = &case.bench;
+    fs::set_permissions(bench.path("."), Permissions::from_mode(0o755)).unwrap();
+    fs::copy(env!("CARGO_BIN_EXE_esm-embed"), bench.path("esm-embed")).unwrap();
+    let (emb, partial) = (bench.path("emb"), bench.path("emb/.partial"));
+
+    // A folder of theirs, and one of ours with a working folder of theirs.
+    for theirs in [&emb, &partial] {
+        case.clear();
+        fs::create_dir_all(&emb).unwrap();
+        give(&emb);
+        closed(theirs);
+        for more in ["", "--resume", "--force"] {
+            let ended = run(bench, more);
+            assert_eq!((ended.code, &*ended.out), (1, ""), "{more}: {}", ended.err);
+            assert!(
+                ended.err.contains(" emb") && ended.err.contains("Permission denied (os error 13)"),
+                "{more}: {}",
+                ended.err
+            );
+            assert_eq!(ended.err.lines().count(), 1, "{}", ended.err);
+        }
+        assert_theirs(theirs);
+        if theirs == &partial {
+            fs::remove_dir_all(&partial).unwrap();
+        }
+    }
+
+    // What is theirs under other names stays where it is.
+    case.clear();
+    fs::create_dir_all(&emb).unwrap();
+    give(&emb);
+    let names = ["emb/.tmp4711", "emb/mean.layer2.npy.tmp", "emb/.nfs0001"];
+    names.iter().for_each(|name| closed(&bench.path(name)));
+    let ended = run(bench, "");
+    assert_eq!((ended.code, &*ended.err), (0, ""));
+    for name in names {
+        assert_theirs(&bench.path(name));
+        fs::remove_dir_all(bench.path(name)).unwrap();
+    }
+    case.assert_whole("beside files of others");
+
+    // Something of theirs in the working folder of an interrupted run.
+    case.clear();
+    fs::create_dir_all(&emb).unwrap();
+    give(&emb);
+    let limit = run_limited(bench);
+    assert_eq!(limit.code, 1, "{}", limit.err);
+    let theirs = bench.path("emb/.partial/tmp");
+    closed(&theirs);
+    let ended = run(bench, "--resume");
+    assert_eq!(
+        (ended.code, &*ended.err),
+        (
+            1,
+            "esm-embed: error: removing emb/.partial/tmp: Permission denied (os error 13); choose \
+             a folder you may write to with --out. No file of a finished run was touched; the work \
+             so far stays in .partial\n"
+        )
+    );
+    assert_theirs(&theirs);
+    fs::remove_dir_all(&theirs).unwrap();
+    let ended = run(bench, "--resume");
+    assert_eq!((ended.code, &*ended.err), (0, ""));
+    case.assert_whole("without the folder of others in its working folder");
+}
+
+/// A run that fails in the middle of its work.
+fn run_limited(bench: &Bench) -> Ended {
+    let plain = bench.path("esm-embed");
+    let hidden = bench.path("esm-embed.real");
+    fs::rename(&plain, &hidden).unwrap();
+    fs::write(
+        &plain,
+        format!(
+            "#!/bin/sh\nulimit -f 192\nexec {} \"$@\"\n",
+            hidden.display()
+        ),
+    )
+    .unwrap();
+    fs::set_permissions(&plain, Permissions::from_mode(0o755)).unwrap();
+    let ended = run(bench, "--max-tokens 16");
+    fs::rename(&hidden, &plain).unwrap();
+    ended
+}
