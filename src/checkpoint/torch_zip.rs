@@ -11,6 +11,10 @@ use std::ops::Range;
 
 /// The largest published checkpoint has about 800 entries.
 const MOST_ENTRIES: u64 = 100_000;
+/// Each of them needs about 100 bytes.
+const MOST_DIRECTORY: u64 = 16 << 20;
+/// A name is that of a folder, often that of the file, and a number.
+const MOST_NAME: usize = 512;
 const END: [u8; 4] = *b"PK\x05\x06";
 const END_64: [u8; 4] = *b"PK\x06\x06";
 const LOCATOR_64: [u8; 4] = *b"PK\x06\x07";
@@ -114,6 +118,11 @@ fn directory(bytes: &[u8]) -> Result<Directory, String> {
         .ok_or_else(|| {
             format!("claims a zip directory of {size} bytes at {start}, past its end")
         })?;
+    if size > MOST_DIRECTORY {
+        return Err(format!(
+            "claims a zip directory of {size} bytes; no checkpoint needs more than 16 MiB"
+        ));
+    }
     Ok(Directory { range, count })
 }
 
@@ -188,6 +197,12 @@ impl<'a> Header<'a> {
 
     /// The name, which must stay inside the archive.
     fn checked_name(&self) -> Result<&'a str, String> {
+        if self.name.len() > MOST_NAME {
+            return Err(format!(
+                "holds a zip entry with a name of {} bytes; no checkpoint needs more than {MOST_NAME}",
+                self.name.len()
+            ));
+        }
         let shown = || {
             String::from_utf8_lossy(self.name)
                 .escape_debug()
