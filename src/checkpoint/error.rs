@@ -2,8 +2,11 @@
 
 use std::path::PathBuf;
 
+use super::shown;
+
 /// Why a checkpoint cannot be used. Every message names the file, says what was found there
-/// and ends with what to do about it.
+/// and ends with what to do about it. Of what the file itself says, a message shows the start, with
+/// control characters escaped.
 #[derive(Debug, thiserror::Error)]
 pub enum CheckpointError {
     /// Nothing stands at this path.
@@ -24,7 +27,7 @@ pub enum CheckpointError {
         source: std::io::Error,
     },
     /// The path holds something, but not weights that can be loaded.
-    #[error("{path}: {found}. {remedy}")]
+    #[error("{path}: {}. {remedy}", shown::finding(.found))]
     NotWeights {
         /// The file or folder.
         path: PathBuf,
@@ -34,7 +37,10 @@ pub enum CheckpointError {
         remedy: &'static str,
     },
     /// The file contradicts itself or ends too early.
-    #[error("{path}: {found}. The file is damaged or was not copied whole; fetch it again")]
+    #[error(
+        "{path}: {}. The file is damaged or was not copied whole; fetch it again",
+        shown::finding(.found)
+    )]
     Damaged {
         /// The file.
         path: PathBuf,
@@ -49,8 +55,9 @@ pub enum CheckpointError {
     },
     /// The pickle names something that is code, not data. It is never called or imported.
     #[error(
-        "{path}: its pickle asks for {global}, which no checkpoint needs; nothing was run. Do not \
-         load this file with other programs either; if it is your own, save the state dict alone"
+        "{path}: its pickle asks for {}, which no checkpoint needs; nothing was run. Do not load \
+         this file with other programs either; if it is your own, save the state dict alone",
+        shown::finding(.global)
     )]
     Refused {
         /// The file.
@@ -59,7 +66,10 @@ pub enum CheckpointError {
         global: String,
     },
     /// A sound checkpoint of a model that is not ESM-2, ESM-1b or ESM-1v.
-    #[error("{path}: {found} is not supported. Use an ESM-2, ESM-1b or ESM-1v checkpoint")]
+    #[error(
+        "{path}: {} is not supported. Use an ESM-2, ESM-1b or ESM-1v checkpoint",
+        shown::finding(.found)
+    )]
     Unsupported {
         /// The file.
         path: PathBuf,
@@ -67,7 +77,10 @@ pub enum CheckpointError {
         found: String,
     },
     /// The configuration is impossible or contradicts the weights.
-    #[error("{path}: {found}. Use the configuration that was published with these weights")]
+    #[error(
+        "{path}: {}. Use the configuration that was published with these weights",
+        shown::finding(.found)
+    )]
     Config {
         /// `config.json`, or the `.pt` that carries its own arguments.
         path: PathBuf,
@@ -84,8 +97,9 @@ pub enum CheckpointError {
     },
     /// A needed tensor is in no file.
     #[error(
-        "{path}: the tensor `{tensor}` is missing. Fetch the checkpoint again, or save all of the \
-         model's weights"
+        "{path}: the tensor `{}` is missing. Fetch the checkpoint again, or save all of the \
+         model's weights",
+        shown::name(.tensor)
     )]
     MissingTensor {
         /// The name as this layout spells it.
@@ -95,8 +109,9 @@ pub enum CheckpointError {
     },
     /// A needed tensor has another shape than the configuration asks for.
     #[error(
-        "{path}: the tensor `{tensor}` has shape {found:?}, but {wanted:?} is needed. The \
-         configuration belongs to other weights, or the file is damaged; fetch both again"
+        "{path}: the tensor `{}` has shape {found:?}, but {wanted:?} is needed. The configuration \
+         belongs to other weights, or the file is damaged; fetch both again",
+        shown::name(.tensor)
     )]
     Shape {
         /// The name as the file spells it.
@@ -109,7 +124,11 @@ pub enum CheckpointError {
         wanted: Vec<usize>,
     },
     /// A needed tensor cannot be read as floating point numbers.
-    #[error("{path}: the tensor `{tensor}` {found}. Save it as float32, float16 or bfloat16")]
+    #[error(
+        "{path}: the tensor `{}` {}. Save it as float32, float16 or bfloat16",
+        shown::name(.tensor),
+        shown::finding(.found)
+    )]
     Unreadable {
         /// The name as the file spells it.
         tensor: String,
@@ -119,7 +138,10 @@ pub enum CheckpointError {
         found: String,
     },
     /// The same name stands for two tensors.
-    #[error("{path}: the tensor `{tensor}` is already in {first}. Keep one of the two")]
+    #[error(
+        "{path}: the tensor `{}` is already in {first}. Keep one of the two",
+        shown::name(.tensor)
+    )]
     Duplicate {
         /// The name as the files spell it.
         tensor: String,
@@ -130,8 +152,9 @@ pub enum CheckpointError {
     },
     /// A weight is NaN or infinite.
     #[error(
-        "{path}: the tensor `{tensor}` holds {value} at row {row}, column {column}. The checkpoint \
-         is damaged or its training diverged; use another copy"
+        "{path}: the tensor `{}` holds {value} at row {row}, column {column}. The checkpoint is \
+         damaged or its training diverged; use another copy",
+        shown::name(.tensor)
     )]
     NonFinite {
         /// The name as the file spells it.

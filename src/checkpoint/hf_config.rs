@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use super::config::{ALPHABET_SIZE, EsmConfig, Positions, contradiction};
 use super::error::CheckpointError;
-use super::json;
+use super::{json, shown};
 
 /// Vocabulary that the TransformerEngine export pads to when its configuration does not say.
 const TE_PADDED_VOCAB: usize = 64;
@@ -53,7 +53,7 @@ impl HfConfig {
         match self.model_type.as_deref() {
             None | Some("esm" | "nv_esm") => {}
             Some(other) => {
-                return unsupported(&format!("the model type \"{}\"", other.escape_debug()));
+                return unsupported(&format!("the model type \"{}\"", shown::name(other)));
             }
         }
         if self.is_folding_model == Some(true) {
@@ -143,7 +143,7 @@ impl HfConfig {
             }
             Some(other) => Err(CheckpointError::Unsupported {
                 path: path.to_path_buf(),
-                found: format!("position_embedding_type \"{}\"", other.escape_debug()),
+                found: format!("position_embedding_type \"{}\"", shown::name(other)),
             }),
         }
     }

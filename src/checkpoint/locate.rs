@@ -166,8 +166,9 @@ fn sharded(index: &Path) -> Result<Located, CheckpointError> {
     for shard in shards {
         let mut parts = Path::new(shard).components();
         let plain = matches!(parts.next(), Some(std::path::Component::Normal(_)));
-        if !plain || parts.next().is_some() || shard.contains(['/', '\\', '\0']) {
-            let shard = shard.escape_debug();
+        let strange = |c: char| c.is_control() || matches!(c, '/' | '\\');
+        if !plain || parts.next().is_some() || shard.contains(strange) {
+            let shard: String = shard.escape_debug().take(200).collect();
             return Err(config(format!(
                 "lists the shard `{shard}`, which is not a plain file name"
             )));

@@ -27,6 +27,7 @@ mod pickle;
 mod resolve;
 mod rotary;
 mod safetensors;
+mod shown;
 mod tensors;
 mod torch;
 mod torch_zip;

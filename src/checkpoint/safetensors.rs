@@ -15,7 +15,7 @@ use serde::de::{Deserializer, Error, IgnoredAny, MapAccess, Visitor};
 
 use super::error::CheckpointError;
 use super::file::WeightFile;
-use super::tensors::{Data, Dtype, StoredTensor};
+use super::tensors::{Data, Dtype, MOST_DIMENSIONS, StoredTensor};
 
 /// The largest published ESM has a header of about 100 kB.
 const MOST_HEADER_BYTES: usize = 4 << 20;
@@ -71,6 +71,13 @@ fn header_length(start: &[u8], file: usize) -> Result<usize, String> {
 fn tensors(header: &str, body: usize) -> Result<Vec<(String, TensorInfo)>, String> {
     let Header(tensors) =
         serde_json::from_str(header).map_err(|error| format!("has a malformed header: {error}"))?;
+    if let Some((name, info)) = tensors
+        .iter()
+        .find(|(_, info)| info.shape.len() > MOST_DIMENSIONS)
+    {
+        let count = info.shape.len();
+        return Err(format!("the tensor `{name}` has {count} dimensions"));
+    }
     let mut tensors: Vec<_> = tensors.into_iter().collect();
     tensors.sort_by_key(|(_, info)| info.data_offsets);
     let end = tensors.last().map_or(0, |(_, info)| info.data_offsets.1);

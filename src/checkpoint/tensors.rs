@@ -7,6 +7,9 @@ use std::path::{Path, PathBuf};
 use super::error::CheckpointError;
 use super::file::WeightFile;
 
+/// Dimensions of a tensor, at most: those of ESM have one or two.
+pub(super) const MOST_DIMENSIONS: usize = 8;
+
 /// How the numbers of one tensor are stored. Always little-endian.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Dtype {

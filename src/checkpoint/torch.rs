@@ -1,11 +1,17 @@
 //! A file of `torch.save`: a zip archive whose pickle describes tensors and settings.
 
+use std::collections::HashSet;
+
 use super::error::CheckpointError;
 use super::fair_esm::Settings;
 use super::file::WeightFile;
 use super::pickle::{self, Node, Pickle, PickleError, Value};
-use super::tensors::{Data, Dtype, StoredTensor};
+use super::shown;
+use super::tensors::{Data, Dtype, MOST_DIMENSIONS, StoredTensor};
 use super::torch_zip::{self, Entries, ZipError};
+
+/// The largest published checkpoint has about 800 tensors.
+const MOST_TENSORS: usize = 50_000;
 
 /// What a torch file holds.
 #[derive(Debug)]
@@ -30,6 +36,7 @@ pub(super) fn read(file: &WeightFile) -> Result<TorchFile, CheckpointError> {
         root,
         pickle: &pickle,
     };
+    let mut names = HashSet::new();
     let mut tensors = Vec::new();
     for (key, value) in pickle.entries(state).unwrap_or_default() {
         if let (
@@ -42,6 +49,17 @@ pub(super) fn read(file: &WeightFile) -> Result<TorchFile, CheckpointError> {
             }),
         ) = (pickle.text(*key), pickle.node(*value))
         {
+            // Any number of entries may share one name or one shape, however long.
+            if !names.insert(name) {
+                return Err(CheckpointError::Duplicate {
+                    tensor: name.to_owned(),
+                    first: file.path().to_path_buf(),
+                    path: file.path().to_path_buf(),
+                });
+            }
+            if names.len() > MOST_TENSORS {
+                return Err(file.damaged(format!("holds more than {MOST_TENSORS} tensors")));
+            }
             let tensor = archive.tensor(name, *storage, *offset, [*shape, *strides])?;
             tensors.push((name.to_owned(), tensor));
         }
@@ -184,11 +202,16 @@ impl Archive<'_> {
         offset: u64,
         [shape, strides]: [Value; 2],
     ) -> Result<StoredTensor, CheckpointError> {
-        let damaged = |what: &str| self.file.damaged(format!("the tensor `{name}` {what}"));
+        let shown = || shown::name(name);
+        let damaged = |what: &str| {
+            self.file
+                .damaged(format!("the tensor `{}` {what}", shown()))
+        };
         let Some(Node::Storage { kind, key, count }) = self.pickle.node(storage) else {
             return Err(damaged("has no storage"));
         };
-        let sizes = self.pickle.sizes(shape).zip(self.pickle.sizes(strides));
+        let sizes = |value| self.pickle.sizes(value, MOST_DIMENSIONS);
+        let sizes = sizes(shape).zip(sizes(strides));
         let Some((shape, strides)) = sizes.filter(|(shape, strides)| shape.len() == strides.len())
         else {
             return Err(damaged("has a malformed shape"));
@@ -198,7 +221,7 @@ impl Archive<'_> {
             "HalfStorage" => Dtype::F16,
             "BFloat16Storage" => Dtype::Bf16,
             other => {
-                let data = Data::Unreadable(format!("is stored as {}", other.escape_debug()));
+                let data = Data::Unreadable(format!("is stored as {}", shown::name(other)));
                 return Ok(StoredTensor { shape, data });
             }
         };

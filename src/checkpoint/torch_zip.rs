@@ -14,6 +14,10 @@ use super::file::WeightFile;
 
 /// The largest published checkpoint has about 800 entries.
 const MOST_ENTRIES: u64 = 100_000;
+/// Each of them needs about 100 bytes.
+const MOST_DIRECTORY: u64 = 16 << 20;
+/// A name is that of a folder, often that of the file, and a number.
+const MOST_NAME: usize = 512;
 const END: [u8; 4] = *b"PK\x05\x06";
 const END_64: [u8; 4] = *b"PK\x06\x06";
 const LOCATOR_64: [u8; 4] = *b"PK\x06\x07";
@@ -24,8 +28,6 @@ const END_64_LENGTH: usize = 56;
 const LOCATOR_64_LENGTH: usize = 20;
 const LOCAL_LENGTH: usize = 30;
 const MOST_COMMENT: usize = 0xffff;
-/// A header of the directory takes about 100 bytes.
-const MOST_DIRECTORY_BYTES: usize = 32 << 20;
 
 /// One stored entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -139,9 +141,9 @@ fn directory(file: &WeightFile) -> Result<Directory, ZipError> {
         .ok_or_else(|| {
             format!("claims a zip directory of {size} bytes at {start}, past its end")
         })?;
-    if range.len() > MOST_DIRECTORY_BYTES {
+    if size > MOST_DIRECTORY {
         return Err(format!(
-            "claims a zip directory of {size} bytes; no checkpoint needs more than 32 MiB"
+            "claims a zip directory of {size} bytes; no checkpoint needs more than 16 MiB"
         )
         .into());
     }
@@ -218,6 +220,12 @@ impl<'a> Header<'a> {
 
     /// The name, which must stay inside the archive.
     fn checked_name(&self) -> Result<&'a str, String> {
+        if self.name.len() > MOST_NAME {
+            return Err(format!(
+                "holds a zip entry with a name of {} bytes; no checkpoint needs more than {MOST_NAME}",
+                self.name.len()
+            ));
+        }
         let shown = || {
             String::from_utf8_lossy(self.name)
                 .escape_debug()

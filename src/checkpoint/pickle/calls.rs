@@ -1,6 +1,7 @@
 //! Names in a pickle, and what calling them would build. Nothing is called: the few functions
 //! that rebuild tensors and containers are known by name, and any other leaves an inert object.
 
+use super::super::shown;
 use super::globals::is_data;
 use super::machine::{Machine, PickleError, malformed};
 use super::{Node, Value};
@@ -18,8 +19,8 @@ impl<'a> Machine<'a> {
             }
         };
         if !is_data(module, name) {
-            let global = format!("{}.{}", module.escape_debug(), name.escape_debug());
-            return Err(PickleError::Refused(global.chars().take(200).collect()));
+            let global = format!("{}.{}", shown::name(module), shown::name(name));
+            return Err(PickleError::Refused(global));
         }
         self.push_node(Node::Global { module, name })
     }

@@ -58,8 +58,8 @@ fn a_tensor_is_a_view_of_a_storage() {
     else {
         panic!("{pickle:?}")
     };
-    assert_eq!(pickle.sizes(*shape), Some(vec![2, 2]));
-    assert_eq!(pickle.sizes(*strides), Some(vec![2, 1]));
+    assert_eq!(pickle.sizes(*shape, 2), Some(vec![2, 2]));
+    assert_eq!(pickle.sizes(*strides, 2), Some(vec![2, 1]));
     let Some(Node::Storage { kind, key, count }) = pickle.node(*storage) else {
         panic!()
     };

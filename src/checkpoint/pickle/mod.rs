@@ -76,11 +76,14 @@ impl<'a> Pickle<'a> {
         }
     }
 
-    /// A list of integers that are not negative.
-    pub(in crate::checkpoint) fn sizes(&self, value: Value) -> Option<Vec<usize>> {
+    /// A list of at most so many integers that are not negative.
+    pub(in crate::checkpoint) fn sizes(&self, value: Value, most: usize) -> Option<Vec<usize>> {
         let Some(Node::List(values)) = self.node(value) else {
             return None;
         };
+        if values.len() > most {
+            return None;
+        }
         values
             .iter()
             .map(|value| match value {

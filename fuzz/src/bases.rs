@@ -1,0 +1,61 @@
+//! Sound checkpoints of which one part is replaced by the input.
+//!
+//! The first byte of an input is its tag: the number of the checkpoint, or what else it stands for.
+
+use std::fs;
+use std::path::PathBuf;
+
+use crate::{fixture, scratch};
+
+/// Folders of safetensors.
+pub const SAFETENSORS: [&str; 8] = [
+    "esm2_hd16",
+    "esm1b",
+    "esm2_hd16_te",
+    "esm2_hd16_f16",
+    "esm2_hd16_v5_shared",
+    "esm2_hd16_te_old",
+    "esm2_hd16_noinvfreq",
+    "esm2_hd24",
+];
+
+/// Torch files, each with the names of the files that stand beside it.
+pub const TORCH: [(&str, &str, &[&str]); 5] = [
+    ("fair_esm", "esm2_hd16.pt", &[]),
+    ("fair_esm", "esm1b.pt", &["esm1b-contact-regression.pt"]),
+    ("fair_esm", "esm1v.pt", &[]),
+    ("esm2_hd16_bin", "pytorch_model.bin", &["config.json"]),
+    (
+        "fair_esm",
+        "esm2_hd16-contact-regression.pt",
+        &["esm2_hd16.pt"],
+    ),
+];
+
+/// A folder of this process that holds these files of a fixture.
+pub fn copy(from: &str, to: &str, files: &[&str]) -> PathBuf {
+    let folder = scratch().join(to);
+    fs::create_dir_all(&folder).unwrap();
+    for file in files {
+        fs::copy(fixture(from).join(file), folder.join(file)).unwrap();
+    }
+    folder
+}
+
+/// Names of the files of a fixture's folder.
+pub fn files(name: &str) -> Vec<String> {
+    let mut names: Vec<String> = fs::read_dir(fixture(name))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort_unstable();
+    names
+}
+
+/// Header and body of a safetensors file.
+pub fn safetensors(name: &str) -> (Vec<u8>, Vec<u8>) {
+    let bytes = fs::read(fixture(name).join("model.safetensors")).unwrap();
+    let (length, rest) = bytes.split_first_chunk::<8>().unwrap();
+    let (header, body) = rest.split_at(u64::from_le_bytes(*length) as usize);
+    (header.to_vec(), body.to_vec())
+}

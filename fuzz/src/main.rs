@@ -1,0 +1,10 @@
+//! Writes the inputs that fuzzing begins with into the folder that is named.
+
+use std::path::Path;
+
+fn main() {
+    match std::env::args_os().nth(1) {
+        Some(corpus) => esm_embed_fuzz::seeds::write(Path::new(&corpus)),
+        None => panic!("name the folder for the corpora"),
+    }
+}

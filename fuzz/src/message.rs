@@ -1,0 +1,25 @@
+//! Messages: what is said of hostile input must be fit for a terminal and a log.
+
+use std::fmt::Display;
+
+/// More bytes than any message needs, paths included.
+const LONGEST: usize = 4096;
+
+/// Checks that a message holds nothing that moves a terminal's cursor.
+pub fn check(message: &impl Display) {
+    let text = message.to_string();
+    assert!(!text.is_empty(), "an empty message");
+    let unfit = |c: char| c.is_control() || matches!(c, '\u{2028}'..='\u{202E}');
+    assert!(!text.contains(unfit), "not fit for print: {text:?}");
+}
+
+/// Checks besides that it is short, whatever it quotes.
+pub fn check_short(message: &impl Display) {
+    check(message);
+    let text = message.to_string();
+    assert!(
+        text.len() <= LONGEST,
+        "a message of {} bytes: {text:.200}",
+        text.len()
+    );
+}

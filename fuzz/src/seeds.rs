@@ -1,0 +1,261 @@
+//! The inputs that fuzzing begins with: parts of the fixtures, and hostile ones written by hand.
+
+use std::fs;
+use std::io::Write;
+use std::path::Path;
+
+use esm_embed::output::Residues;
+use flate2::Compression;
+use flate2::write::GzEncoder;
+
+use crate::work::{self, Tree};
+use crate::{archive, bases, fixture, scratch};
+
+/// A tag that stands for a whole file.
+const WHOLE: u8 = 0xFF;
+
+/// Bytes of a seed at most, so that it is mutated where it matters.
+const MOST: usize = 16 << 10;
+
+/// Writes the seeds of every target into a folder of its name.
+pub fn write(corpus: &Path) {
+    fasta(&corpus.join("fasta"));
+    config(&corpus.join("config"));
+    safetensors(&corpus.join("safetensors"));
+    torch(&corpus.join("torch"));
+    journal(&corpus.join("journal"));
+}
+
+fn seed(folder: &Path, name: &str, parts: &[&[u8]]) {
+    fs::create_dir_all(folder).unwrap();
+    let mut bytes = parts.concat();
+    bytes.truncate(MOST);
+    fs::write(folder.join(name), bytes).unwrap();
+}
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+fn fasta(folder: &Path) {
+    for name in ["demo.fasta", "reference/sequences.fasta"] {
+        let text = fs::read(fixture(name)).unwrap();
+        let plain = name.replace('/', "_");
+        seed(folder, &plain, &[&text]);
+        seed(folder, &format!("{plain}.gz"), &[&gzip(&text)]);
+        let twice = [gzip(&text), gzip(b">a\nMKT\n"), vec![0; 9]].concat();
+        seed(folder, &format!("{plain}.members.gz"), &[&twice]);
+        let zstd = zstd::encode_all(text.as_slice(), 3).unwrap();
+        seed(folder, &format!("{plain}.zst"), &[&zstd]);
+        let skipped = [b"\x50\x2a\x4d\x18\x03\0\0\0abc", zstd.as_slice()].concat();
+        seed(folder, &format!("{plain}.skippable.zst"), &[&skipped]);
+    }
+    for (name, text) in [
+        ("cr", &b">a b\rMK\rT\r>c\rW"[..]),
+        ("crlf", b">a b\r\nMK\r\nT\r\n\r\n>c\r\nW\r\n"),
+        ("mark", b"\xEF\xBB\xBF>a\nMK\n\xEF\xBB\xBF>b\nW\n"),
+        (
+            "tokens",
+            b">a\nM<mask>K<unk>\n<null_1>*\n>b\nM<cls>K\n>c\nM>K\n",
+        ),
+        ("comment", b">a\nMK\n;x\nT\n>b\n#\n>c\nW\n"),
+        ("pir", b">P1;CRAB\ntitle\nMKT*\n>sp;x\nMKT*\n"),
+        ("control", b">a\nM\x01K\n>b\x1b[31m\nM\xE9K\n>c\nM\0K\n"),
+        (
+            "unicode",
+            ">é\u{202e}\nMéK𝄞\n>b\u{a0}c d\nmkt\u{feff}\n".as_bytes(),
+        ),
+        ("blank", b"\n \t\x0b\x0c\r\n>  \nM K\tT\n>"),
+        ("utf16", b"\xFF\xFE>\0a\0\n\0M\0"),
+        ("utf16be", b"\0>\0a\0\n\0M"),
+        ("fastq", b"@a\nACGT\n+\nIIII\n"),
+        ("stockholm", b"# STOCKHOLM 1.0\na MKT\n//\n"),
+        ("html", b"<!DOCTYPE html><html>"),
+        ("clustal", b"CLUSTAL W (1.8)\n\na MKT\n"),
+    ] {
+        seed(folder, name, &[text]);
+    }
+    seed(folder, "bomb.gz", &[&gzip(&vec![b'A'; 1 << 20])]);
+    let bomb = [&b">a\n"[..], &vec![b'A'; 1 << 20]].concat();
+    seed(
+        folder,
+        "bomb.zst",
+        &[&zstd::encode_all(bomb.as_slice(), 3).unwrap()],
+    );
+    let bgzip = b"\x1f\x8b\x08\x04\0\0\0\0\0\xff\x06\0BC\x02\0\x1b\0\x03\0\0\0\0\0\0\0\0\0";
+    seed(folder, "bgzip_end", &[bgzip]);
+}
+
+fn config(folder: &Path) {
+    for (tag, name) in (0..).zip(bases::SAFETENSORS) {
+        let text = fs::read(fixture(name).join("config.json")).unwrap();
+        seed(folder, name, &[&[tag], &text]);
+    }
+    for (tag, name) in [
+        (b'v', "esm2_hd64/vocab.txt"),
+        (b's', "esm2_hd16_sharded/model.safetensors.index.json"),
+        (b'b', "esm2_hd16_bin_sharded/pytorch_model.bin.index.json"),
+    ] {
+        let text = fs::read(fixture(name)).unwrap();
+        seed(folder, &name.replace('/', "_"), &[&[tag], &text]);
+    }
+    for (name, text) in [
+        ("deep", "[".repeat(5000)),
+        (
+            "shard_outside",
+            r#"{"weight_map": {"a": "../../etc/passwd"}}"#.into(),
+        ),
+        (
+            "shard_control",
+            r#"{"weight_map": {"a": "\u001b[31m"}}"#.into(),
+        ),
+    ] {
+        seed(folder, name, &[b"s", text.as_bytes()]);
+    }
+    let small = r#""hidden_size": 32, "num_attention_heads": 2, "intermediate_size": 128"#;
+    for (name, text) in [
+        (
+            "layers",
+            format!(r#"{{"num_hidden_layers": 9223372036854775808, {small}}}"#),
+        ),
+        (
+            "huge",
+            format!(r#"{{"num_hidden_layers": 1e999, {small}}}"#),
+        ),
+        (
+            "control",
+            format!(r#"{{"num_hidden_layers": 2, {small}, "model_type": "\u001b[31m"}}"#),
+        ),
+        (
+            "epsilon",
+            format!(r#"{{"num_hidden_layers": 2, {small}, "layer_norm_eps": 1e-60}}"#),
+        ),
+    ] {
+        seed(folder, name, &[&[0], text.as_bytes()]);
+    }
+}
+
+fn safetensors(folder: &Path) {
+    for (tag, name) in (0..).zip(bases::SAFETENSORS) {
+        let (header, body) = bases::safetensors(name);
+        seed(folder, name, &[&[tag], &header]);
+        let length = (header.len() as u64).to_le_bytes();
+        seed(
+            folder,
+            &format!("{name}.cut"),
+            &[&[WHOLE], &length, &header, &body],
+        );
+    }
+    for (name, length, rest) in [
+        ("length", 1 << 63, "{}"),
+        ("longest", u64::MAX, "{}"),
+        ("empty", 2, "{}"),
+        (
+            "doubled",
+            118,
+            r#"{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}    abcd"#,
+        ),
+        (
+            "shape",
+            92,
+            r#"{"a":{"dtype":"F32","shape":[9223372036854775808,2,0],"data_offsets":[0,0]}}             "#,
+        ),
+        (
+            "dtype",
+            70,
+            r#"{"a":{"dtype":"\u001b[31m","shape":[1],"data_offsets":[0,4]}}         abcd"#,
+        ),
+    ] {
+        let length: u64 = length;
+        seed(
+            folder,
+            name,
+            &[&[WHOLE], &length.to_le_bytes(), rest.as_bytes()],
+        );
+    }
+}
+
+fn torch(folder: &Path) {
+    for (tag, (from, file, _)) in (0..).zip(bases::TORCH) {
+        let path = fixture(from).join(file);
+        for (name, bytes) in archive::entries(&path) {
+            if name.ends_with(archive::PICKLE) {
+                seed(folder, file, &[&[tag], &bytes]);
+            }
+        }
+        let whole = fs::read(path).unwrap();
+        if whole.len() <= MOST {
+            seed(folder, &format!("{file}.whole"), &[&[WHOLE], &whole]);
+        }
+    }
+    for (name, pickle) in [
+        ("system", &b"\x80\x02cos\nsystem\nX\x04\0\0\0true\x85R."[..]),
+        (
+            "stacked",
+            b"\x80\x04\x8c\x02os\x8c\x06system\x93\x8c\x04true\x85R.",
+        ),
+        (
+            "reduce",
+            b"\x80\x02c__builtin__\neval\n(X\x03\0\0\x001+1tR.",
+        ),
+        ("object", b"\x80\x02(cos\nsystem\nX\x01\0\0\0xo."),
+        ("circle", b"\x80\x02]q\0h\0a."),
+        (
+            "dict",
+            b"\x80\x02}q\0(X\x05\0\0\0modelh\0X\x03\0\0\0cfgh\0u.",
+        ),
+        ("frame", b"\x80\x04\x95\xff\xff\xff\xff\xff\xff\xff\x7f}."),
+        ("text", b"\x80\x04\x8d\xff\xff\xff\xff\xff\xff\xff\x7fx."),
+        ("long", b"\x80\x02\x8a\xff\xff."),
+    ] {
+        seed(folder, name, &[&[0], pickle]);
+        let names = ["m/data.pkl", "m/version"].map(|name| (name.to_owned(), b"3\n".to_vec()));
+        let whole = archive::with_pickle(&names, pickle);
+        seed(folder, &format!("{name}.whole"), &[&[WHOLE], &whole]);
+    }
+    let names = ["../../escaped", "m/data.pkl", "m/data/0"];
+    let names = names.map(|name| (name.to_owned(), vec![0; 24]));
+    let outside = archive::with_pickle(&names, b"\x80\x02}.");
+    seed(folder, "outside.whole", &[&[WHOLE], &outside]);
+}
+
+fn journal(folder: &Path) {
+    let dir = scratch().join("seeds");
+    for (residues, lower) in [(Residues::Packed, false), (Residues::Files, true)] {
+        let interrupted = work::interrupted(&dir, residues);
+        let finished = work::finished(&dir, residues);
+        let shards = work::shards(&dir, residues);
+        let each = |tag: u8, files: &Tree, name: &str| {
+            if let Some(bytes) = files.get(Path::new(name)) {
+                let tag = if lower { tag.to_ascii_lowercase() } else { tag };
+                let name = name.replace('/', "_");
+                seed(
+                    folder,
+                    &format!("{}_{name}", char::from(tag)),
+                    &[&[tag], bytes],
+                );
+            }
+        };
+        each(b'J', &interrupted, ".partial/journal");
+        each(b'B', &interrupted, ".partial/begun.json");
+        each(b'S', &finished, "run.json");
+        each(b'R', &finished, "run.json");
+        each(b'I', &finished, "index.tsv");
+        each(b'L', &finished, "residues.layer1.sha256");
+        each(b'T', &shards, "1/shard.tsv");
+        each(b'X', &shards, "1/index.tsv");
+        each(b'N', &shards, "1/run.json");
+    }
+    for (tag, edits) in [
+        (b'E', &b"\0\x01\x05\x80\x03\x02\x01\x01"[..]),
+        (b'e', b"\x04\x02\x03\x01"),
+        (b'E', b"\x05\0\x90\x01\x05\x01\x90\x01"),
+        (b'e', b"\x06\0\x40\0\x02\x20\0\xA5"),
+        (b'E', b"\x01\x03\x07\0"),
+    ] {
+        let name = format!("edits_{}_{}", char::from(tag), edits[0]);
+        seed(folder, &name, &[&[tag], edits]);
+    }
+}

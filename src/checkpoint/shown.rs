@@ -1,0 +1,58 @@
+//! Text that a file gives, as a message shows it.
+
+/// Bytes shown of a name; the longest tensor name of a published model has about 70.
+const NAME: usize = 200;
+
+/// Bytes shown of a whole finding.
+const FINDING: usize = 2000;
+
+/// The start of a name, fit for print.
+pub(super) fn name(text: &str) -> String {
+    start(text, NAME)
+}
+
+/// The start of what was found, fit for print.
+pub(super) fn finding(text: &str) -> String {
+    start(text, FINDING)
+}
+
+/// The start of `text` in about `limit` bytes, with characters escaped that could move the cursor of
+/// a terminal.
+fn start(text: &str, limit: usize) -> String {
+    let mut shown = String::new();
+    for character in text.chars() {
+        if shown.len() >= limit {
+            shown.push('…');
+            break;
+        }
+        if is_invisible(character) {
+            shown.extend(character.escape_default());
+        } else {
+            shown.push(character);
+        }
+    }
+    shown
+}
+
+/// Control characters, and the marks that change the direction of text or end a line.
+fn is_invisible(character: char) -> bool {
+    character.is_control()
+        || matches!(
+            character,
+            '\u{200B}'..='\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2060}'..='\u{206F}' | '\u{FEFF}'
+        )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_of_a_file_is_short_and_moves_no_cursor() {
+        assert_eq!(name("layers.0.fc1.weight"), "layers.0.fc1.weight");
+        assert_eq!(name("\x1b[31m\0é\u{202e}"), "\\u{1b}[31m\\u{0}é\\u{202e}");
+        assert_eq!(name(&"x".repeat(200)), "x".repeat(200));
+        assert_eq!(name(&"é".repeat(101)), "é".repeat(100) + "…");
+        assert_eq!(finding(&"\n".repeat(1001)), "\\n".repeat(1000) + "…");
+    }
+}
