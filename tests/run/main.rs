@@ -13,6 +13,7 @@ mod long;
 mod memory;
 mod nasty;
 mod refused;
+mod remembered;
 mod same_bytes;
 mod shards;
 mod values;
