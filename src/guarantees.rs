@@ -124,6 +124,9 @@
 //!   `tests/checkpoint/damaged_torch.rs::a_file_cut_anywhere_is_an_error`
 //! - A checkpoint that is shortened or written to while it is read is an error.
 //!   `tests/checkpoint/files.rs::a_file_that_is_shortened_while_it_is_read_is_an_error`
+//! - A remembered checksum of a checkpoint is used for the very file that it was read from and as
+//!   long as nothing of that file changes, its permissions and times included.
+//!   `tests/run/remembered.rs::a_checksum_is_used_until_anything_of_the_file_changes`
 //! - Input that is cut, damaged, in another format or encoding is named with file and line.
 //!   `tests/nasty.rs::gzip_cut_anywhere_is_an_error`, `tests/nasty.rs::other_formats_are_named`,
 //!   `tests/nasty.rs::wide_encodings_are_named`

@@ -112,6 +112,7 @@ fn help_of_run_says_what_each_flag_does_and_its_default() {
         "--out <DIR>",
         "--model <MODEL>",
         "--revision <REVISION>",
+        "--check-model",
         "--layer <N[,N...]>",
         "--pool <POOL[,POOL...]>",
         "--residues <packed|files|none>",

@@ -25,19 +25,37 @@ pub(super) struct WeightFile {
     start: Vec<u8>,
 }
 
-/// What changes when somebody writes into a file.
+/// What the system says of a file's identity and of the last change to it. Times are seconds and
+/// nanoseconds since 1970.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Stamp {
-    bytes: u64,
-    modified: (i64, i64),
+pub struct Stamp {
+    /// Number of the file system, on this machine and while it is mounted.
+    pub device: u64,
+    /// Number of the file in its file system.
+    pub inode: u64,
+    /// Its size.
+    pub bytes: u64,
+    /// When somebody last wrote into it; programs can set it to any time.
+    pub modified: (i64, i64),
+    /// When the system last changed anything of it; programs cannot set it.
+    pub changed: (i64, i64),
 }
 
 impl Stamp {
     fn of(metadata: &Metadata) -> Stamp {
         Stamp {
+            device: metadata.dev(),
+            inode: metadata.ino(),
             bytes: metadata.len(),
             modified: (metadata.mtime(), metadata.mtime_nsec()),
+            changed: (metadata.ctime(), metadata.ctime_nsec()),
         }
+    }
+
+    /// Whether nobody has written into the file between the two. Another name or other permissions
+    /// are no matter.
+    fn is_as_written(&self, other: &Stamp) -> bool {
+        (self.bytes, self.modified) == (other.bytes, other.modified)
     }
 }
 
@@ -143,10 +161,16 @@ impl WeightFile {
             path: self.path.clone(),
             source,
         })?;
-        match Stamp::of(&metadata) == self.stamp {
+        match Stamp::of(&metadata).is_as_written(&self.stamp) {
             true => Ok(()),
             false => Err(self.changed()),
         }
+    }
+
+    /// The file's stamp now, if it is in every part that of the file when it was opened.
+    pub(super) fn stamp(&self) -> Option<Stamp> {
+        let now = Stamp::of(&self.file.metadata().ok()?);
+        (now == self.stamp).then_some(now)
     }
 
     /// An error of this file that says the file is damaged.

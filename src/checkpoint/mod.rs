@@ -40,6 +40,7 @@ use std::path::{Path, PathBuf};
 
 pub use config::{EsmConfig, Positions};
 pub use error::CheckpointError;
+pub use file::Stamp;
 pub use names::Layout;
 pub use rotary::{InvFreq, InvFreqSource};
 pub use tensors::StoredDtype;
@@ -192,6 +193,13 @@ impl Checkpoint {
             Some(file) => Ok(Box::new(file.reader())),
             None => Ok(Box::new(File::open(path)?)),
         }
+    }
+
+    /// The stamp of one of [`Checkpoint::files`] as it is now, taken from the open file. None if
+    /// anything of it has changed since it was opened, or if it is not a file of weights.
+    pub fn stamp(&self, path: &Path) -> Option<Stamp> {
+        let mut files = self.tensors.files();
+        files.find(|file| file.path() == path)?.stamp()
     }
 
     /// A weight by fair-esm's name. All weights of the encoder are there in every checkpoint;

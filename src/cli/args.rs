@@ -253,6 +253,14 @@ pub struct ModelArgs {
     /// Branch, tag or commit of the repository [default: main]
     #[arg(long, value_name = "REVISION", help_heading = "Model")]
     pub revision: Option<String>,
+
+    /// Read the model's files for their checksums, even if these are remembered
+    ///
+    /// run.json names the SHA-256 of every file of the model. That of a file of 64 MiB or more is
+    /// remembered in the cache (HF_HOME) and used by later runs on the same machine, until it is
+    /// started anew or anything of the file changes.
+    #[arg(long, help_heading = "Model")]
+    pub check_model: bool,
 }
 
 /// What is written.

@@ -6,8 +6,9 @@ use super::values::PoolArg;
 use super::{Exit, print, signals, source};
 use esm_embed::device::{Device, Dtype, available_threads};
 use esm_embed::fasta::Input;
+use esm_embed::hub::HubSettings;
 use esm_embed::output::{Existing, Pool};
-use esm_embed::pipeline::{self, Job, Model, OnInvalid, Stopped};
+use esm_embed::pipeline::{self, Job, Model, OnInvalid, Remembered, Stopped};
 use esm_embed::tokenizer::UnknownPolicy;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -21,7 +22,9 @@ pub fn execute(args: &RunArgs) -> anyhow::Result<Exit> {
     Device::resolve(args.compute.device, args.compute.cpu_path, dtype)?;
     check_inputs(&args.inputs)?;
     let model = source::resolve(&args.model.model, args.model.revision.as_deref(), &progress)?;
-    let job = job(args, model);
+    // Without a cache, nothing is remembered.
+    let cache = HubSettings::from_env().ok();
+    let job = job(args, model, cache.map(|cache| cache.remembered()));
     if args.dry_run {
         let forecast = pipeline::dry_run(&job, progress.as_ref())?;
         print(&forecast.to_string())?;
@@ -57,7 +60,7 @@ fn check_inputs(inputs: &[PathBuf]) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn job(args: &RunArgs, model: Model) -> Job {
+fn job(args: &RunArgs, model: Model, remembered: Option<PathBuf>) -> Job {
     let RunArgs {
         output,
         records,
@@ -93,6 +96,10 @@ fn job(args: &RunArgs, model: Model) -> Job {
             (false, true) => Existing::Replace,
             (false, false) => Existing::Refuse,
         },
+        remembered: remembered.map(|folder| Remembered {
+            anew: args.model.check_model,
+            ..Remembered::new(folder)
+        }),
     }
 }
 
@@ -136,7 +143,7 @@ mod tests {
     fn job_of(line: &str) -> Job {
         let words = ["esm-embed", "run"].into_iter().chain(line.split(' '));
         match Args::try_parse_from(words).map(|args| args.command) {
-            Ok(Command::Run(args)) => job(&args, model()),
+            Ok(Command::Run(args)) => job(&args, model(), Some(PathBuf::from("/c"))),
             other => panic!("{other:?}"),
         }
     }
@@ -162,6 +169,7 @@ mod tests {
             on_invalid: OnInvalid::Fail,
             shard: None,
             existing: Existing::Refuse,
+            remembered: Some(Remembered::new("/c")),
         };
         assert_eq!(job_of("a.fasta --out emb"), expected);
     }
@@ -172,7 +180,7 @@ mod tests {
             "a.fasta - -o emb -m 8M --layer -1,0,-1 --layer=3 --pool max,mean,max --residues files \
              --dtype bf16 --out-dtype f16 --device cpu --threads 3 --max-tokens 4096 \
              --deterministic --long window:100:10 --unknown error --on-invalid skip --force \
-             --cpu-path portable --progress none -q",
+             --cpu-path portable --check-model --progress none -q",
         );
         let expected = Job {
             inputs: vec![PathBuf::from("a.fasta"), PathBuf::from("-")],
@@ -196,6 +204,10 @@ mod tests {
             on_invalid: OnInvalid::Skip,
             shard: None,
             existing: Existing::Replace,
+            remembered: Some(Remembered {
+                anew: true,
+                ..Remembered::new("/c")
+            }),
         };
         assert_eq!(found, expected);
     }

@@ -69,6 +69,12 @@ impl HubSettings {
         }
     }
 
+    /// Where checksums of model files are remembered. Hugging Face's tools take every folder of the
+    /// cache for a repository and warn of one that is none, `.locks` alone excepted.
+    pub fn remembered(&self) -> PathBuf {
+        self.cache.join(".locks/esm-embed")
+    }
+
     /// What Hugging Face's own tools read from the environment:
     ///
     /// | | first that is set |

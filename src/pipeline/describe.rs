@@ -4,6 +4,7 @@
 use super::job::{Job, OnInvalid};
 use super::plan::Plan;
 use super::records::Source;
+use super::reporter::{Level, Reporter};
 use super::stop::Stop;
 use crate::checkpoint::{Checkpoint, InvFreqSource, Positions};
 use crate::hub::sha256_read;
@@ -12,7 +13,8 @@ use crate::tokenizer::UnknownPolicy;
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 use std::io::{self, Read};
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::time::SystemTime;
 
 /// The part `asked`.
 pub fn asked(job: &Job) -> Value {
@@ -105,31 +107,64 @@ pub struct FileDigest {
     pub bytes: u64,
     /// Its SHA-256, in hexadecimal.
     pub sha256: String,
+    /// Whether the SHA-256 was remembered, and the file not read for it.
+    pub remembered: bool,
 }
 
-/// Reads the checkpoint's files once more for their digests.
+/// Reads the checkpoint's files once more for their digests, but for those that are remembered.
+///
+/// Either way a digest is that of the file that was opened, and the file has not changed since.
 ///
 /// # Errors
 /// A file that cannot be read or was written to since the checkpoint was opened, or a request to
 /// stop.
-pub fn digests(checkpoint: &Checkpoint, stop: &Stop) -> Result<Vec<FileDigest>> {
-    let digest = |path: &PathBuf| {
-        let open = |path| {
-            let file = checkpoint.read_file(path)?;
-            sha256_read(&mut Heeding { file, stop })
-        };
-        let (sha256, bytes) =
-            open(path).with_context(|| format!("{}: cannot be read", path.display()))?;
-        let name = path.file_name().unwrap_or(Path::new("").as_os_str());
-        Ok(FileDigest {
-            name: name.to_string_lossy().into_owned(),
-            bytes,
-            sha256,
+pub fn digests(job: &Job, checkpoint: &Checkpoint, stop: &Stop) -> Result<Vec<FileDigest>> {
+    let files = checkpoint.files().iter();
+    let digests = files
+        .map(|path| {
+            digest(job, checkpoint, path, stop)
+                .with_context(|| format!("{}: cannot be read", path.display()))
         })
-    };
-    let digests = checkpoint.files().iter().map(digest).collect();
+        .collect();
     checkpoint.check_unchanged()?;
     digests
+}
+
+fn digest(job: &Job, checkpoint: &Checkpoint, path: &Path, stop: &Stop) -> io::Result<FileDigest> {
+    let name = path.file_name().unwrap_or(Path::new("").as_os_str());
+    let digest = |bytes, sha256, remembered| FileDigest {
+        name: name.to_string_lossy().into_owned(),
+        bytes,
+        sha256,
+        remembered,
+    };
+    let began = SystemTime::now();
+    let memory = job.remembered.as_ref().zip(checkpoint.stamp(path));
+    if let Some((remembered, stamp)) = &memory
+        && let Some(sha256) = remembered.find(stamp)
+    {
+        return Ok(digest(stamp.bytes, sha256, true));
+    }
+    let file = checkpoint.read_file(path)?;
+    let (sha256, bytes) = sha256_read(&mut Heeding { file, stop })?;
+    if let Some((remembered, stamp)) = &memory
+        && bytes == stamp.bytes
+        && checkpoint.stamp(path).as_ref() == Some(stamp)
+    {
+        remembered.record(stamp, began, &sha256);
+    }
+    Ok(digest(bytes, sha256, false))
+}
+
+/// Says where the digests are from.
+pub fn tell(digests: &[FileDigest], reporter: &dyn Reporter) {
+    match digests.iter().any(|digest| digest.remembered) {
+        true => reporter.message(
+            Level::Info,
+            "model: sha256 remembered from an earlier run (--check-model reads the files again)",
+        ),
+        false => reporter.message(Level::Detail, "model: sha256 computed from its files"),
+    }
 }
 
 /// A file that ends with an error once the run is asked to stop.

@@ -1,8 +1,11 @@
 //! What makes a run the same run: the facts that an interrupted or finished run is compared by.
 
-use super::describe::FileDigest;
+use super::describe::{self, FileDigest};
+use super::job::Job;
+use super::reporter::{Reporter, Silent};
 use super::shard::Shard;
-use crate::hub::sha256_file;
+use super::stop::Stop;
+use crate::checkpoint::Checkpoint;
 use crate::output::{Begun, Fact, Layout, Needed, OutDtype, Residues};
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
@@ -145,9 +148,10 @@ pub fn with_digests(needed: &[Needed], digests: &[FileDigest]) -> Result<Vec<Nee
 /// # Errors
 /// A file that cannot be read.
 pub fn checkpoint_differences(
+    job: &Job,
     begun: &Begun,
     now: &[Needed],
-    files: &[PathBuf],
+    checkpoint: &Checkpoint,
 ) -> Result<Vec<String>> {
     let same_stamps = begun.needed.len() == now.len()
         && begun.needed.iter().zip(now).all(|(old, new)| {
@@ -162,7 +166,8 @@ pub fn checkpoint_differences(
         .map(|old| Some((old.bytes, old.sha256.clone()?)))
         .collect();
     match known {
-        Some(known) => model_differences(&known, files),
+        // The run that goes on says where they are from.
+        Some(known) => model_differences(job, &known, checkpoint, &Silent),
         None => Ok(vec![
             "the model's files are not those that the run began with, or have been moved or \
              touched, and it ended before it knew their checksums"
@@ -172,11 +177,17 @@ pub fn checkpoint_differences(
 }
 
 /// How a checkpoint whose files have these sizes and checksums differs from this one, whose files
-/// are read for theirs.
+/// are read for theirs unless they are remembered.
 ///
 /// # Errors
 /// A file that cannot be read.
-pub fn model_differences(known: &[(u64, String)], files: &[PathBuf]) -> Result<Vec<String>> {
+pub fn model_differences(
+    job: &Job,
+    known: &[(u64, String)],
+    checkpoint: &Checkpoint,
+    reporter: &dyn Reporter,
+) -> Result<Vec<String>> {
+    let files = checkpoint.files();
     if known.len() != files.len() {
         return Ok(vec![format!(
             "the model had {} files and has {}",
@@ -184,15 +195,17 @@ pub fn model_differences(known: &[(u64, String)], files: &[PathBuf]) -> Result<V
             files.len()
         )]);
     }
+    let digests = describe::digests(job, checkpoint, &Stop::default())?;
+    describe::tell(&digests, reporter);
     let mut all = Vec::new();
-    for ((bytes, sha256), path) in known.iter().zip(files) {
-        let (found, size) =
-            sha256_file(path).with_context(|| format!("{}: cannot be read", path.display()))?;
-        if (found.as_str(), size) != (sha256.as_str(), *bytes) {
+    for (((bytes, sha256), path), found) in known.iter().zip(files).zip(&digests) {
+        if (&found.sha256, found.bytes) != (sha256, *bytes) {
             all.push(format!(
-                "model file {} was {bytes} bytes with SHA-256 {sha256} and is {size} bytes with \
-                 SHA-256 {found}",
-                path.display()
+                "model file {} was {bytes} bytes with SHA-256 {sha256} and is {} bytes with \
+                 SHA-256 {}",
+                path.display(),
+                found.bytes,
+                found.sha256
             ));
         }
     }

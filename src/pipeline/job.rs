@@ -1,5 +1,6 @@
 //! One run, resolved: what `cli` makes of the arguments and `run` carries out.
 
+use super::remembered::Remembered;
 use super::shard::Shard;
 use crate::device::{DeviceChoice, Dtype};
 use crate::ops::CpuPath;
@@ -102,4 +103,6 @@ pub struct Job {
     pub shard: Option<Shard>,
     /// What happens to an output that is there.
     pub existing: Existing,
+    /// Where checksums of the checkpoint's files are remembered; None reads the files every time.
+    pub remembered: Option<Remembered>,
 }

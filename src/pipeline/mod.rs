@@ -19,6 +19,7 @@ mod pace;
 mod plan;
 mod prepare;
 mod records;
+mod remembered;
 mod reporter;
 mod resume;
 mod room;
@@ -29,6 +30,7 @@ mod work;
 
 pub use forecast::Forecast;
 pub use job::{Job, Long, Model, OnInvalid, USUAL_LIMIT};
+pub use remembered::Remembered;
 pub use reporter::{Level, Reporter, Silent, Totals};
 pub use shard::Shard;
 pub use stop::{Stop, Stopped};
@@ -439,9 +441,15 @@ fn embed_all(ready: Ready<'_>, folder: &mut OutputFolder) -> Result<Option<Embed
             .collect();
         drop(receive);
         let digests = scope.spawn(|| -> Result<Vec<FileDigest>> {
-            let digests = describe::digests(checkpoint, stop)?;
-            begun.know(facts::with_digests(&begun.begun().needed, &digests)?)?;
-            Ok(digests)
+            let known = describe::digests(job, checkpoint, stop).and_then(|digests| {
+                begun.know(facts::with_digests(&begun.begun().needed, &digests)?)?;
+                Ok(digests)
+            });
+            match &known {
+                Ok(digests) => describe::tell(digests, reporter),
+                Err(_) => fail(),
+            }
+            known
         });
         let (over, listen) = channel();
         let keeper = scope.spawn(move || {
@@ -495,12 +503,14 @@ fn embed_all(ready: Ready<'_>, folder: &mut OutputFolder) -> Result<Option<Embed
         if stop.is_asked() {
             return Ok(None);
         }
+        // A checkpoint that has changed is the cause when the reading ended early.
+        let digests = digests?;
         let kept = fed?;
         Ok(Some(Embedded {
             kept,
             spared: records.spared(),
             sources: records.into_sources(),
-            digests: digests?,
+            digests,
         }))
     })
     .map_err(|cause| {

@@ -36,7 +36,7 @@ pub fn check_begun(
     needed: &[Needed],
 ) -> Result<()> {
     let mut all = differences(&before.facts, now);
-    all.extend(checkpoint_differences(before, needed, checkpoint.files())?);
+    all.extend(checkpoint_differences(job, before, needed, checkpoint)?);
     refuse_differences(job, all, false)
 }
 
@@ -73,8 +73,10 @@ pub fn complete(
     );
     let mut all = differences(&before, &facts_now(job, plan, checkpoint, &scan.sources));
     all.extend(model_differences(
+        job,
         &model_files(manifest),
-        checkpoint.files(),
+        checkpoint,
+        reporter,
     )?);
     refuse_differences(job, all, finished)?;
 

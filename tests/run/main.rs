@@ -15,6 +15,7 @@ mod long;
 mod memory;
 mod nasty;
 mod refused;
+mod remembered;
 mod same_bytes;
 mod shards;
 mod threads;

@@ -1,0 +1,362 @@
+//! Checksums of large model files, remembered from run to run.
+//!
+//! An array of jobs reads one model thousands of times, and its checksum would cost each of them as
+//! much again. An entry holds the SHA-256 of a file and everything the system says of the file's
+//! identity and last change; it is used for a file of which the system says the same, whatever its
+//! path. Nothing of it is trusted further than that:
+//!
+//! - Programs can set the time of the last write, but not that of the last change (ctime): a write
+//!   shows there even if it is covered up. File systems that keep no fraction of a second there
+//!   (images such as squashfs, some in user space) make it up, so their files are always read.
+//! - Clocks of files tick every few milliseconds, and a second write within a tick does not show: a
+//!   file that was written or changed less than two seconds before it was read is not remembered.
+//! - Numbers of file systems are those of one machine since it was started; network file systems
+//!   have another one on each. So an entry belongs to one start of one machine (`boot_id`): each
+//!   node of a cluster reads a model once for itself. What a machine is called would let its next
+//!   start, or a copy of it with the same name, take one file system for another.
+//! - An entry that is not byte for byte what is written here, or that others than this user may
+//!   write, is passed over and replaced.
+//!
+//! Where entries cannot be kept, files are read; that is never an error.
+
+use crate::checkpoint::Stamp;
+use crate::hub::sha256_read;
+use rustix::process::{geteuid, getpid};
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// Smaller files are read in less time than it is worth to think about.
+const LEAST_BYTES: u64 = 64 << 20;
+
+/// What a file's last write and change are older than when it is read.
+const LEAST_AGE: Duration = Duration::from_secs(2);
+
+/// Bytes that no entry has.
+const LONGEST: u64 = 1024;
+
+/// Digits of an entry's name: there are never more than 4096 entries, each less than a block, however
+/// many machines are started how often. Of two that meet, the last one stays.
+const DIGITS: usize = 3;
+
+/// The folder of remembered checksums, and what is remembered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Remembered {
+    /// It is made when the first checksum is remembered.
+    pub folder: PathBuf,
+    /// Size of the smallest file whose checksum is remembered: 64 MiB.
+    pub least_bytes: u64,
+    /// What a file's last write and change are older than when it is read: two seconds.
+    pub least_age: Duration,
+    /// Reads the files even if their checksums are remembered, and remembers what it found.
+    pub anew: bool,
+}
+
+impl Remembered {
+    /// Remembers what is safe and worth it in this folder.
+    pub fn new(folder: impl Into<PathBuf>) -> Self {
+        Remembered {
+            folder: folder.into(),
+            least_bytes: LEAST_BYTES,
+            least_age: LEAST_AGE,
+            anew: false,
+        }
+    }
+
+    /// The SHA-256, in hexadecimal, of the file with this stamp.
+    pub(super) fn find(&self, stamp: &Stamp) -> Option<String> {
+        if self.anew || stamp.bytes < self.least_bytes {
+            return None;
+        }
+        let key = key(stamp, &boot()?)?;
+        let text = read_entry(&self.path(&key)?)?;
+        let sha256 = text
+            .strip_prefix(&key)?
+            .strip_prefix("sha256 ")?
+            .get(..64)?;
+        let is_hex = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
+        (sha256.bytes().all(is_hex) && text == entry(&key, sha256)?).then(|| sha256.to_owned())
+    }
+
+    /// Remembers the SHA-256 of a file that had this stamp before and after it was read; the
+    /// reading began after `began`.
+    pub(super) fn record(&self, stamp: &Stamp, began: SystemTime, sha256: &str) {
+        if stamp.bytes >= self.least_bytes && self.is_old(stamp, began) {
+            // Without it the next run reads the file, as this one did.
+            let _ = self.write(stamp, sha256);
+        }
+    }
+
+    fn is_old(&self, stamp: &Stamp, began: SystemTime) -> bool {
+        let nanos =
+            |(seconds, nanos): (i64, i64)| i128::from(seconds) * 1_000_000_000 + i128::from(nanos);
+        let last = nanos(stamp.modified).max(nanos(stamp.changed));
+        let began = began.duration_since(UNIX_EPOCH).unwrap_or_default();
+        let age = i128::try_from(began.as_nanos()).unwrap_or_default() - last;
+        age > i128::try_from(self.least_age.as_nanos()).unwrap_or(i128::MAX)
+    }
+
+    fn write(&self, stamp: &Stamp, sha256: &str) -> Option<()> {
+        let boot = boot()?;
+        let key = key(stamp, &boot)?;
+        let text = entry(&key, sha256)?;
+        let path = self.path(&key)?;
+        fs::create_dir_all(&self.folder).ok()?;
+        // Of two containers that have even the number of the process in common, one may spoil the
+        // entry of the other, and a spoilt entry is passed over.
+        let pid = getpid().as_raw_nonzero();
+        let new = self.folder.join(format!(".{boot}.{pid}"));
+        let _ = fs::remove_file(&new);
+        let written = write_entry(&new, &text).and_then(|()| fs::rename(&new, &path));
+        if written.is_err() {
+            let _ = fs::remove_file(&new);
+        }
+        written.ok()
+    }
+
+    fn path(&self, key: &str) -> Option<PathBuf> {
+        Some(self.folder.join(sha256_of(key)?.get(..DIGITS)?))
+    }
+}
+
+/// The start of an entry: what a file has to agree with. None if it says too little.
+fn key(stamp: &Stamp, boot: &str) -> Option<String> {
+    let Stamp {
+        device,
+        inode,
+        bytes,
+        modified,
+        changed,
+    } = stamp;
+    (changed.1 != 0).then(|| {
+        format!(
+            "esm-embed checksum 1\nboot {boot}\ndevice {device}\ninode {inode}\nbytes {bytes}\n\
+             modified {}.{:09}\nchanged {}.{:09}\n",
+            modified.0, modified.1, changed.0, changed.1
+        )
+    })
+}
+
+/// A whole entry, the last line of which is its own checksum.
+fn entry(key: &str, sha256: &str) -> Option<String> {
+    let text = format!("{key}sha256 {sha256}\n");
+    let check = sha256_of(&text)?;
+    Some(format!("{text}entry {check}\n"))
+}
+
+fn sha256_of(text: &str) -> Option<String> {
+    let (sha256, _) = sha256_read(&mut text.as_bytes()).ok()?;
+    Some(sha256)
+}
+
+/// Which start of which machine this is.
+fn boot() -> Option<String> {
+    let text = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    let id = text.trim_end();
+    let fits = id.len() == 36 && id.bytes().all(|b| b.is_ascii_hexdigit() || b == b'-');
+    fits.then(|| id.to_owned())
+}
+
+/// The text of an entry that only this user, or the machine's administrator, could write.
+fn read_entry(path: &Path) -> Option<String> {
+    // A pipe is not waited for, and a link is not followed.
+    let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
+    let mut options = OpenOptions::new();
+    let file = options.read(true).custom_flags(flags).open(path).ok()?;
+    let metadata = file.metadata().ok()?;
+    let is_ours = [0, geteuid().as_raw()].contains(&metadata.uid()) && metadata.mode() & 0o022 == 0;
+    if !metadata.is_file() || !is_ours {
+        return None;
+    }
+    let mut text = String::new();
+    File::take(file, LONGEST).read_to_string(&mut text).ok()?;
+    Some(text)
+}
+
+fn write_entry(path: &Path, text: &str) -> io::Result<()> {
+    let mut options = OpenOptions::new();
+    let mut file = options
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)?;
+    file.write_all(text.as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SHA256: &str = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+
+    const STAMP: Stamp = Stamp {
+        device: 2049,
+        inode: 12,
+        bytes: 64 << 20,
+        modified: (1_000_000_000, 5),
+        changed: (1_000_000_001, 7),
+    };
+
+    fn at(seconds: u64) -> SystemTime {
+        UNIX_EPOCH + Duration::from_secs(seconds)
+    }
+
+    #[test]
+    fn an_entry_has_these_bytes() {
+        let key = key(&STAMP, "0f0e").unwrap();
+        assert_eq!(
+            key,
+            "esm-embed checksum 1\nboot 0f0e\ndevice 2049\ninode 12\nbytes 67108864\n\
+             modified 1000000000.000000005\nchanged 1000000001.000000007\n"
+        );
+        let text = entry(&key, SHA256).unwrap();
+        let own = text.strip_prefix(&format!("{key}sha256 {SHA256}\nentry "));
+        assert_eq!(
+            own,
+            Some("8fb4d373bbefafc9cc728cb1b47925a8a6922804832b6803cae519523bf8c120\n")
+        );
+        assert_eq!(boot().unwrap().len(), 36);
+    }
+
+    #[test]
+    fn a_checksum_is_that_of_the_very_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let remembered = Remembered::new(folder.path().join("a/b"));
+        assert_eq!(remembered.find(&STAMP), None);
+        remembered.record(&STAMP, at(1_000_000_004), SHA256);
+        assert_eq!(remembered.find(&STAMP).as_deref(), Some(SHA256));
+        let anew = Remembered {
+            anew: true,
+            ..remembered.clone()
+        };
+        assert_eq!(anew.find(&STAMP), None);
+        // Under the name of the other file too, as if the two met there.
+        let path = |stamp: &Stamp| {
+            let key = key(stamp, &boot().unwrap()).unwrap();
+            remembered.path(&key).unwrap()
+        };
+        for other in [
+            Stamp {
+                device: 2050,
+                ..STAMP
+            },
+            Stamp { inode: 13, ..STAMP },
+            Stamp {
+                bytes: (64 << 20) + 1,
+                ..STAMP
+            },
+            Stamp {
+                modified: (1_000_000_000, 6),
+                ..STAMP
+            },
+            Stamp {
+                changed: (1_000_000_001, 8),
+                ..STAMP
+            },
+        ] {
+            assert_eq!(remembered.find(&other), None, "{other:?}");
+            fs::copy(path(&STAMP), path(&other)).unwrap();
+            assert_eq!(remembered.find(&other), None, "{other:?}");
+        }
+        // Another start of this machine, or another machine.
+        let key = key(&STAMP, "00000000-0000-0000-0000-000000000000").unwrap();
+        fs::write(path(&STAMP), entry(&key, SHA256).unwrap()).unwrap();
+        assert_eq!(remembered.find(&STAMP), None);
+    }
+
+    #[test]
+    fn what_may_hide_a_change_is_not_remembered() {
+        let folder = tempfile::tempdir().unwrap();
+        let remembered = Remembered::new(folder.path());
+        let entries = || fs::read_dir(folder.path()).unwrap().count();
+        // Changed two seconds before, or in the future.
+        remembered.record(&STAMP, at(1_000_000_003), SHA256);
+        remembered.record(&STAMP, at(999_999_000), SHA256);
+        // Written less than two seconds before.
+        let written = Stamp {
+            modified: (1_000_000_002, 1),
+            ..STAMP
+        };
+        remembered.record(&written, at(1_000_000_004), SHA256);
+        // On a file system without fractions of a second, and a small file.
+        for stamp in [
+            Stamp {
+                changed: (1_000_000_001, 0),
+                ..STAMP
+            },
+            Stamp {
+                bytes: (64 << 20) - 1,
+                ..STAMP
+            },
+        ] {
+            remembered.record(&stamp, at(1_000_000_100), SHA256);
+            assert_eq!(remembered.find(&stamp), None);
+        }
+        assert_eq!(entries(), 0);
+        remembered.record(&STAMP, at(1_000_000_004), SHA256);
+        assert_eq!(entries(), 1);
+    }
+
+    #[test]
+    fn a_damaged_or_foreign_entry_is_passed_over_and_replaced() {
+        use std::os::unix::fs::{PermissionsExt, symlink};
+        let folder = tempfile::tempdir().unwrap();
+        let remembered = Remembered::new(folder.path().join("r"));
+        let record = || remembered.record(&STAMP, at(1_000_000_004), SHA256);
+        record();
+        let key = key(&STAMP, &boot().unwrap()).unwrap();
+        let path = remembered.path(&key).unwrap();
+        let good = fs::read(&path).unwrap();
+        assert_eq!(good.len(), entry(&key, SHA256).unwrap().len());
+        let check = || {
+            assert_eq!(remembered.find(&STAMP), None);
+            record();
+            assert_eq!(remembered.find(&STAMP).as_deref(), Some(SHA256));
+            assert_eq!(fs::read(&path).unwrap(), good);
+        };
+        for cut in 0..good.len() {
+            fs::write(&path, good.get(..cut).unwrap()).unwrap();
+            assert_eq!(remembered.find(&STAMP), None, "{cut}");
+        }
+        for at in 0..good.len() {
+            let mut bad = good.clone();
+            *bad.get_mut(at).unwrap() ^= 1;
+            fs::write(&path, bad).unwrap();
+            assert_eq!(remembered.find(&STAMP), None, "{at}");
+        }
+        check();
+        for bad in [&[good.as_slice(), b"\n"].concat(), &vec![0xff; 1 << 16]] {
+            fs::write(&path, bad).unwrap();
+            check();
+        }
+        let no_sum = "sha256".repeat(11);
+        fs::write(&path, entry(&key, no_sum.get(..64).unwrap()).unwrap()).unwrap();
+        check();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o620)).unwrap();
+        check();
+        let elsewhere = folder.path().join("elsewhere");
+        fs::rename(&path, &elsewhere).unwrap();
+        symlink(&elsewhere, &path).unwrap();
+        check();
+        assert_eq!(fs::read(&elsewhere).unwrap(), good);
+        assert_eq!(fs::read_dir(folder.path().join("r")).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_folder_that_cannot_be_used_is_no_error() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("file"), "").unwrap();
+        let remembered = Remembered::new(folder.path().join("file/r"));
+        remembered.record(&STAMP, at(1_000_000_004), SHA256);
+        assert_eq!(remembered.find(&STAMP), None);
+        // A folder in the place of the entry.
+        let remembered = Remembered::new(folder.path().join("r"));
+        let key = key(&STAMP, &boot().unwrap()).unwrap();
+        fs::create_dir_all(remembered.path(&key).unwrap()).unwrap();
+        remembered.record(&STAMP, at(1_000_000_004), SHA256);
+        assert_eq!(remembered.find(&STAMP), None);
+        assert_eq!(fs::read_dir(&remembered.folder).unwrap().count(), 1);
+    }
+}
