@@ -54,9 +54,13 @@ template <int HEAD> static void run_exact() {
 static const std::map<std::string, void (*)()> kernels = {
     {"embed", run_embed},
     {"add_norm_f16_1", run_norm<f16, f16, 1>},
+    {"add_norm_bf16_1", run_norm<bf16, bf16, 1>},
+    {"add_norm_f32_1", run_norm<f32, f32, 1>},
     {"add_norm_bf16_3", run_norm<bf16, bf16, 3>},
     {"add_norm_f32_10", run_norm<f32, f32, 10>},
     {"final_norm_f16_1", run_final<f16, 1>},
+    {"final_norm_bf16_1", run_final<bf16, 1>},
+    {"final_norm_f32_1", run_final<f32, 1>},
     {"final_norm_bf16_3", run_final<bf16, 3>},
     {"final_norm_f32_10", run_final<f32, 10>},
     {"bias_rotary_f16", run_rotary<f16>},

@@ -3,6 +3,7 @@
 //! `ESM_EMBED_SEED=…` brings it back. No card is needed, and none is used.
 
 mod attention;
+mod forward;
 mod host;
 mod numbers;
 mod rows;
