@@ -5,15 +5,78 @@ use std::fmt;
 use thiserror::Error;
 
 /// Where to compute, as asked.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum DeviceChoice {
     /// The fastest device of this build and machine.
     #[default]
     Auto,
     /// The CPU.
     Cpu,
-    /// A CUDA card by its number.
-    Cuda(usize),
+    /// CUDA cards.
+    Cuda(Cards),
+}
+
+/// CUDA cards, as asked; they are numbered as `CUDA_VISIBLE_DEVICES` leaves them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Cards {
+    /// All that can be seen.
+    All,
+    /// Those with these numbers, ascending, each once.
+    These(Vec<usize>),
+}
+
+impl fmt::Display for Cards {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Cards::All => f.write_str("all"),
+            Cards::These(numbers) => {
+                let numbers: Vec<String> = numbers.iter().map(usize::to_string).collect();
+                write!(f, "cuda:{}", numbers.join(","))
+            }
+        }
+    }
+}
+
+/// A CUDA card of this machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Card {
+    /// Its number among those that can be seen.
+    pub number: usize,
+    /// What it calls itself.
+    pub name: String,
+    /// Major and minor number of its compute capability.
+    pub capability: (i32, i32),
+    /// Bytes of its memory.
+    pub memory: u64,
+    /// The newest CUDA version that its driver knows: 13000 is 13.0.
+    pub driver: i32,
+}
+
+impl fmt::Display for Card {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{}: {}, compute capability {}.{}, {:.1} GiB, driver for CUDA {}.{}",
+            self.number,
+            self.name,
+            self.capability.0,
+            self.capability.1,
+            self.memory as f64 / (1u64 << 30) as f64,
+            self.driver / 1000,
+            self.driver % 1000 / 10
+        )
+    }
+}
+
+/// The CUDA cards that can be seen, or why there are none.
+///
+/// # Errors
+/// A sentence without an end: what is missing, and what to do.
+pub fn cards() -> Result<Vec<Card>, String> {
+    #[cfg(feature = "cuda")]
+    return crate::cuda::cards().map_err(|error| error.to_string());
+    #[cfg(not(feature = "cuda"))]
+    Err("this build of esm-embed computes on the CPU only".to_owned())
 }
 
 /// Number format of the computation, as asked.
@@ -52,12 +115,27 @@ impl fmt::Display for Dtype {
 /// Why the machine cannot do what was asked.
 #[derive(Debug, Error, PartialEq, Eq)]
 pub enum DeviceError {
-    /// CUDA was asked of a build without it.
+    /// CUDA was asked for and cannot be had.
+    #[error("--device {asked} was asked for, but {why}. Use --device cpu (or auto)")]
+    NoCuda {
+        /// The cards asked for.
+        asked: Cards,
+        /// What is missing.
+        why: String,
+    },
+    /// A card that is not there.
     #[error(
-        "--device cuda:{0} was asked for, but this build of esm-embed computes on the CPU only. \
-         Use --device cpu (or auto)"
+        "--device {asked} was asked for, but there is no card {number}: those that can be seen are \
+         0 to {last}. CUDA_VISIBLE_DEVICES decides which can be"
     )]
-    NoCuda(usize),
+    NoCard {
+        /// The cards asked for.
+        asked: Cards,
+        /// The first that is missing.
+        number: usize,
+        /// The last that is there.
+        last: usize,
+    },
     /// The processor lacks the instructions that were asked for.
     #[error(
         "--cpu-path {asked} was asked for, but this processor has {best} at best. Use --cpu-path {best}"
@@ -78,42 +156,116 @@ pub enum DeviceError {
 }
 
 /// The device that a run computes on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Device {
     /// Instructions of the CPU kernels.
     pub path: CpuPath,
+    /// The CUDA cards; none to compute on the CPU.
+    pub cards: Vec<Card>,
+    /// Why `auto` came to the CPU in a build that could use a card.
+    pub why_cpu: Option<String>,
 }
 
 impl Device {
-    /// Resolves the choice for a number format on this machine. `path` forces a lower CPU path.
+    /// Resolves the choice for a number format on this machine. `path` forces a lower CPU path, and
+    /// keeps `auto` on the CPU.
     ///
     /// # Errors
     /// What was asked for cannot be had; nothing is replaced silently.
     pub fn resolve(
-        choice: DeviceChoice,
+        choice: &DeviceChoice,
         path: Option<CpuPath>,
-        dtype: Dtype,
+        dtype: Option<Dtype>,
     ) -> Result<Device, DeviceError> {
-        if let DeviceChoice::Cuda(card) = choice {
-            return Err(DeviceError::NoCuda(card));
-        }
         let best = match dtype {
-            Dtype::F16 if CpuPath::Avx512Vnni.is_available() => CpuPath::Avx512Vnni,
+            Some(Dtype::F16) if CpuPath::Avx512Vnni.is_available() => CpuPath::Avx512Vnni,
             _ => CpuPath::detect(),
         };
-        match path {
-            Some(CpuPath::Avx512Vnni) if dtype != Dtype::F16 => Err(DeviceError::FixedPath),
-            Some(asked) if asked > best => Err(DeviceError::NoPath { asked, best }),
-            asked => Ok(Device {
-                path: asked.unwrap_or(best),
-            }),
+        let choice = match (choice, path) {
+            (DeviceChoice::Auto, Some(_)) => &DeviceChoice::Cpu,
+            _ => choice,
+        };
+        let path = match path {
+            Some(CpuPath::Avx512Vnni) if dtype != Some(Dtype::F16) => {
+                return Err(DeviceError::FixedPath);
+            }
+            Some(asked) if asked > best => return Err(DeviceError::NoPath { asked, best }),
+            asked => asked.unwrap_or(best),
+        };
+        let (cards, why_cpu) = Device::chosen(choice, cards)?;
+        Ok(Device {
+            path,
+            cards,
+            why_cpu,
+        })
+    }
+
+    /// The cards of a choice, given those that there are.
+    fn chosen(
+        choice: &DeviceChoice,
+        there: impl Fn() -> Result<Vec<Card>, String>,
+    ) -> Result<Chosen, DeviceError> {
+        let asked = match choice {
+            DeviceChoice::Cpu => return Ok((Vec::new(), None)),
+            DeviceChoice::Auto if !cfg!(feature = "cuda") => return Ok((Vec::new(), None)),
+            DeviceChoice::Auto => {
+                return Ok(match there() {
+                    Ok(mut cards) => {
+                        cards.truncate(1);
+                        (cards, None)
+                    }
+                    Err(why) => (Vec::new(), Some(why)),
+                });
+            }
+            DeviceChoice::Cuda(asked) => asked,
+        };
+        let all = there().map_err(|why| DeviceError::NoCuda {
+            asked: asked.clone(),
+            why,
+        })?;
+        let numbers = match asked {
+            Cards::All => return Ok((all, None)),
+            Cards::These(numbers) => numbers,
+        };
+        let card = |number: &usize| {
+            all.get(*number).cloned().ok_or(DeviceError::NoCard {
+                asked: asked.clone(),
+                number: *number,
+                last: all.len().saturating_sub(1),
+            })
+        };
+        let cards = numbers.iter().map(card).collect::<Result<Vec<_>, _>>()?;
+        Ok((cards, None))
+    }
+
+    /// Whether it is a card or more.
+    pub fn is_cuda(&self) -> bool {
+        !self.cards.is_empty()
+    }
+
+    /// The number format when none is asked for: f16 on cards, in which ESM-2 was trained, f32 on
+    /// the CPU.
+    pub fn usual_dtype(&self) -> Dtype {
+        match self.is_cuda() {
+            true => Dtype::F16,
+            false => Dtype::F32,
         }
     }
 }
 
+/// Cards, or why there are none.
+type Chosen = (Vec<Card>, Option<String>);
+
+/// What can change a number: the kind of card, not which one or how many.
 impl fmt::Display for Device {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("cpu")
+        let mut names: Vec<&str> = self.cards.iter().map(|card| card.name.as_str()).collect();
+        names.sort_unstable();
+        names.dedup();
+        match names.is_empty() {
+            true => f.write_str("cpu"),
+            false => write!(f, "cuda ({})", names.join(", ")),
+        }
     }
 }
 
@@ -144,17 +296,68 @@ mod tests {
         assert_eq!(limit(8, None), 8);
     }
 
+    fn card(number: usize) -> Card {
+        Card {
+            number,
+            name: "NVIDIA H200".to_owned(),
+            capability: (9, 0),
+            memory: 150_323_855_360,
+            driver: 13000,
+        }
+    }
+
     #[test]
     fn cuda_is_refused_and_never_replaced() {
+        let asked = Cards::These(vec![1]);
+        let none = || Err("no driver is there".to_owned());
+        let refused = Device::chosen(&DeviceChoice::Cuda(asked.clone()), none);
         assert_eq!(
-            Device::resolve(DeviceChoice::Cuda(1), None, Dtype::F32),
-            Err(DeviceError::NoCuda(1))
+            refused.map_err(|error| error.to_string()),
+            Err(
+                "--device cuda:1 was asked for, but no driver is there. Use --device cpu (or auto)"
+                    .to_owned()
+            )
         );
-        let portable = Device::resolve(DeviceChoice::Auto, Some(CpuPath::Portable), Dtype::F32);
+        let one = || Ok(vec![card(0)]);
+        let missing = Device::chosen(&DeviceChoice::Cuda(asked), one);
         assert_eq!(
-            Device::resolve(DeviceChoice::Cpu, Some(CpuPath::Avx512Vnni), Dtype::Bf16),
+            missing.map_err(|error| error.to_string()),
+            Err(
+                "--device cuda:1 was asked for, but there is no card 1: those that can be seen are \
+                 0 to 0. CUDA_VISIBLE_DEVICES decides which can be"
+                    .to_owned()
+            )
+        );
+    }
+
+    #[test]
+    fn cards_are_those_asked_for() {
+        let three = || Ok(vec![card(0), card(1), card(2)]);
+        let chosen = |cards| Device::chosen(&DeviceChoice::Cuda(cards), three);
+        let some = chosen(Cards::These(vec![0, 2]));
+        assert_eq!(some, Ok((vec![card(0), card(2)], None)));
+        assert_eq!(chosen(Cards::All).map(|(cards, _)| cards.len()), Ok(3));
+        assert_eq!(
+            card(0).to_string(),
+            "0: NVIDIA H200, compute capability 9.0, 140.0 GiB, driver for CUDA 13.0"
+        );
+        let device = Device {
+            path: CpuPath::Portable,
+            cards: vec![card(0), card(2)],
+            why_cpu: None,
+        };
+        assert_eq!(device.to_string(), "cuda (NVIDIA H200)");
+        assert_eq!(device.usual_dtype(), Dtype::F16);
+    }
+
+    #[test]
+    fn paths_of_the_cpu() {
+        let resolve = |path, dtype| Device::resolve(&DeviceChoice::Cpu, Some(path), Some(dtype));
+        assert_eq!(
+            resolve(CpuPath::Avx512Vnni, Dtype::Bf16),
             Err(DeviceError::FixedPath)
         );
+        let portable = resolve(CpuPath::Portable, Dtype::F32);
         assert_eq!(portable.map(|d| d.path), Ok(CpuPath::Portable));
     }
 }

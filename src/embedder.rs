@@ -2,6 +2,9 @@
 
 use crate::batching;
 use crate::checkpoint::{Checkpoint, EsmConfig, InvFreqSource};
+#[cfg(feature = "cuda")]
+use crate::cuda::{self, CudaError, HostRows};
+use crate::device::{Device, Dtype};
 use crate::model::{Esm, LoadError, LoadOptions, Packed};
 use crate::ops::{self, CpuPath, Team, WeightType};
 use crate::pooling;
@@ -52,6 +55,52 @@ pub enum EmbedError {
     /// It was asked to stop: see [`Embedder::heed`].
     #[error("stopped as asked")]
     Stopped,
+    /// A card refused the batch.
+    #[cfg(feature = "cuda")]
+    #[error("{error}")]
+    Cuda {
+        /// Index of the sequence that it concerns, if it is one.
+        sequence: Option<usize>,
+        /// What it said.
+        error: CudaError,
+    },
+    /// A number that is not finite came out.
+    #[cfg(feature = "cuda")]
+    #[error(
+        "the model gives numbers that are not finite; with --dtype f16 that is an overflow: choose \
+         --dtype bf16 or f32"
+    )]
+    NotFinite {
+        /// Index of the sequence.
+        sequence: usize,
+    },
+}
+
+impl EmbedError {
+    /// Index of the sequence that it concerns, if it is known.
+    pub fn sequence(&self) -> Option<usize> {
+        match self {
+            #[cfg(feature = "cuda")]
+            EmbedError::Cuda { sequence, .. } => *sequence,
+            #[cfg(feature = "cuda")]
+            EmbedError::NotFinite { sequence } => Some(*sequence),
+            _ => None,
+        }
+    }
+
+    /// An error of a pass over windows, as one of their sequence.
+    fn of_sequence(self, _index: usize) -> EmbedError {
+        match self {
+            #[cfg(feature = "cuda")]
+            EmbedError::Cuda { error, .. } => EmbedError::Cuda {
+                sequence: Some(_index),
+                error,
+            },
+            #[cfg(feature = "cuda")]
+            EmbedError::NotFinite { .. } => EmbedError::NotFinite { sequence: _index },
+            other => other,
+        }
+    }
 }
 
 /// One sequence to embed.
@@ -73,17 +122,75 @@ pub struct Representation<'a> {
     pub layer: usize,
     /// The `<cls>` row, `[D]`.
     pub bos: &'a [f32],
-    /// One row per residue, `[n, D]`.
+    /// One row per residue, `[n, D]`; empty if they are not wanted: see
+    /// [`Embedder::without_residues`].
     pub residues: &'a [f32],
+    /// Mean over the residue rows, `[D]`, where the device has computed it.
+    pub mean: Option<&'a [f32]>,
+    /// Largest values over the residue rows, `[D]`, where the device has computed them.
+    pub max: Option<&'a [f32]>,
+}
+
+/// One representation of one sequence of a forward pass.
+#[derive(Clone, Copy)]
+struct Rows<'a> {
+    bos: &'a [f32],
+    residues: &'a [f32],
+    mean: Option<&'a [f32]>,
+    max: Option<&'a [f32]>,
+}
+
+impl<'a> Rows<'a> {
+    /// Of hidden states `[n + 2, D]`.
+    fn of_hidden(hidden: &'a [f32], dim: usize) -> Rows<'a> {
+        Rows {
+            bos: pooling::bos(hidden, dim),
+            residues: pooling::residues(hidden, dim),
+            mean: None,
+            max: None,
+        }
+    }
+
+    #[cfg(feature = "cuda")]
+    fn of_card(rows: HostRows<'a>) -> Rows<'a> {
+        Rows {
+            bos: rows.bos,
+            residues: rows.residues,
+            mean: Some(rows.mean),
+            max: Some(rows.max),
+        }
+    }
+
+    fn representation(self, sequence: usize, layer: usize) -> Representation<'a> {
+        Representation {
+            sequence,
+            layer,
+            bos: self.bos,
+            residues: self.residues,
+            mean: self.mean,
+            max: self.max,
+        }
+    }
+}
+
+/// What computes.
+enum Engine {
+    Cpu {
+        model: Box<Esm>,
+        /// Threads for long records; None when there is one thread.
+        team: Option<ThreadPool>,
+    },
+    #[cfg(feature = "cuda")]
+    Cuda(Box<cuda::Esm>),
 }
 
 /// A loaded model with what is wanted of it. Shared by all worker threads.
 pub struct Embedder {
-    model: Esm,
+    engine: Engine,
     layers: Vec<usize>,
     max_tokens: usize,
-    /// Threads for long records; None when there is one thread.
-    team: Option<ThreadPool>,
+    /// Whether residue rows are wanted.
+    residues: bool,
     stop: Arc<AtomicBool>,
 }
 
@@ -122,13 +229,75 @@ impl Embedder {
         };
         let mut model = model(checkpoint, &load)?;
         model.keep_up_to(kept_tokens(options.max_tokens));
-        Ok(Embedder {
-            model,
+        let model = Box::new(model);
+        Ok(Embedder::with(Engine::Cpu { model, team }, options))
+    }
+
+    fn with(engine: Engine, options: EmbedderOptions) -> Embedder {
+        Embedder {
+            engine,
             layers: options.layers,
             max_tokens: options.max_tokens,
-            team,
+            residues: true,
             stop: Arc::default(),
-        })
+        }
+    }
+
+    /// Loads the blocks that the wanted layers need onto a device; `dtype` is that of the
+    /// computation there.
+    ///
+    /// # Errors
+    /// As [`Embedder::load`], and what keeps a card from being used.
+    pub fn load_on(
+        checkpoint: &Checkpoint,
+        options: EmbedderOptions,
+        device: &Device,
+        dtype: Dtype,
+    ) -> Result<Embedder, LoadError> {
+        #[cfg(feature = "cuda")]
+        if device.is_cuda() {
+            let top = options.layers.last().copied().unwrap_or(0);
+            let threads = options.threads;
+            let esm = cuda::Esm::load(checkpoint, &device.cards, dtype, top, threads)?;
+            checkpoint.check_finite(|name| !crate::model::is_loaded(name, top))?;
+            return Ok(Embedder::with(Engine::Cuda(Box::new(esm)), options));
+        }
+        let _ = (device, dtype);
+        Embedder::load(checkpoint, options)
+    }
+
+    /// From now on hands over pooled rows only, if the device pools: residue rows then need not
+    /// leave it. A sequence with windows keeps them, to be blended.
+    pub fn without_residues(&mut self) {
+        self.residues = matches!(self.engine, Engine::Cpu { .. });
+    }
+
+    /// Batches that can be worked on at the same time, if that is not for the threads to say.
+    pub fn lanes(&self) -> Option<usize> {
+        match &self.engine {
+            Engine::Cpu { .. } => None,
+            #[cfg(feature = "cuda")]
+            Engine::Cuda(esm) => Some(esm.lanes()),
+        }
+    }
+
+    /// What computes, where it is more than instructions of a processor: libraries and algorithms.
+    pub fn about(&self) -> Option<serde_json::Value> {
+        match &self.engine {
+            Engine::Cpu { .. } => None,
+            #[cfg(feature = "cuda")]
+            Engine::Cuda(esm) => Some(esm.about()),
+        }
+    }
+
+    /// Whether several sequences share a pass. A device on which bits would depend on that gives
+    /// each its own.
+    pub fn shares_passes(&self) -> bool {
+        match &self.engine {
+            Engine::Cpu { .. } => true,
+            #[cfg(feature = "cuda")]
+            Engine::Cuda(esm) => esm.has_same_bits(),
+        }
     }
 
     /// Gives batches up, between two blocks of the model, once `stop` is true.
@@ -138,12 +307,20 @@ impl Embedder {
 
     /// Shape of the model.
     pub fn config(&self) -> &EsmConfig {
-        self.model.config()
+        match &self.engine {
+            Engine::Cpu { model, .. } => model.config(),
+            #[cfg(feature = "cuda")]
+            Engine::Cuda(esm) => esm.config(),
+        }
     }
 
     /// Where the rotary frequencies came from; None for learned positions.
     pub fn inv_freq(&self) -> Option<InvFreqSource> {
-        self.model.inv_freq()
+        match &self.engine {
+            Engine::Cpu { model, .. } => model.inv_freq(),
+            #[cfg(feature = "cuda")]
+            Engine::Cuda(esm) => esm.inv_freq(),
+        }
     }
 
     /// Embeds a batch in one forward pass and hands over every wanted layer of every sequence,
@@ -162,10 +339,10 @@ impl Embedder {
             .filter(|&i| batch[i].windows.is_empty())
             .collect();
         if !whole.is_empty() {
-            self.run(
-                whole.iter().map(|&i| batch[i].tokens),
-                |i, layer, hidden| each(self.representation(whole[i], layer, hidden)),
-            )?;
+            let tokens: Vec<&[u8]> = whole.iter().map(|&i| batch[i].tokens).collect();
+            self.run(&tokens, self.residues, |i, layer, rows| {
+                each(rows.representation(whole[i], layer))
+            })?;
         }
         for (i, sequence) in batch.iter().enumerate() {
             if !sequence.windows.is_empty() {
@@ -175,60 +352,89 @@ impl Embedder {
         Ok(())
     }
 
-    fn representation<'a>(
+    /// One forward pass; `each(sequence, layer, rows)` gets what becomes of a sequence.
+    fn run<E: From<EmbedError>>(
         &self,
-        sequence: usize,
-        layer: usize,
-        hidden: &'a [f32],
-    ) -> Representation<'a> {
-        let dim = self.config().dim;
-        Representation {
-            sequence,
-            layer,
-            bos: pooling::bos(hidden, dim),
-            residues: pooling::residues(hidden, dim),
-        }
-    }
-
-    /// One forward pass; `each(sequence, layer, hidden)` gets `[tokens of the sequence, D]`.
-    fn run<'a, E: From<EmbedError>>(
-        &self,
-        sequences: impl IntoIterator<Item = &'a [u8]>,
-        mut each: impl FnMut(usize, usize, &[f32]) -> Result<(), E>,
+        sequences: &[&[u8]],
+        residues: bool,
+        each: impl FnMut(usize, usize, Rows<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
-        let packed = Packed::new(sequences);
-        let dim = self.config().dim;
-        let mut layer = 0;
-        // A record that is longer than a batch would keep one thread busy while others wait.
-        let team = match &self.team {
-            Some(pool) if packed.longest() > shared_from(self.max_tokens) => Team::Pool(pool),
-            _ => Team::One,
-        };
         let go_on = || match self.stop.load(Ordering::Acquire) {
             true => Err(Stopped::Asked),
             false => Ok(()),
         };
-        let result = self
-            .model
-            .forward(&packed, &self.layers, team, go_on, |_, hidden| {
-                for (i, rows) in packed.ranges().enumerate() {
-                    let hidden = hidden
-                        .get(rows.start * dim..rows.end * dim)
-                        .unwrap_or_default();
-                    each(i, layer, hidden).map_err(Stopped::Caller)?;
-                }
-                layer += 1;
-                Ok(())
-            });
-        if packed.longest() > TEAM_TOKENS {
-            team.release();
-        }
+        let result = match &self.engine {
+            Engine::Cpu { model, team } => {
+                self.run_on_cpu(model, team.as_ref(), sequences, go_on, each)
+            }
+            #[cfg(feature = "cuda")]
+            Engine::Cuda(esm) => self.run_on_cards(esm, sequences, residues, go_on, each),
+        };
+        let _ = residues;
         match result {
             Ok(()) => Ok(()),
             Err(Stopped::Caller(e)) => Err(e),
             Err(Stopped::Engine(e)) => Err(EmbedError::Engine(e).into()),
             Err(Stopped::Asked) => Err(EmbedError::Stopped.into()),
+            #[cfg(feature = "cuda")]
+            Err(Stopped::Card(e)) => Err(e.into()),
         }
+    }
+
+    #[cfg(feature = "cuda")]
+    fn run_on_cards<E: From<EmbedError>>(
+        &self,
+        esm: &cuda::Esm,
+        sequences: &[&[u8]],
+        residues: bool,
+        go_on: impl Fn() -> Result<(), Stopped<E>>,
+        mut each: impl FnMut(usize, usize, Rows<'_>) -> Result<(), E>,
+    ) -> Result<(), Stopped<E>> {
+        let mut each = |layer: usize, sequence: usize, rows: HostRows<'_>| {
+            each(sequence, layer, Rows::of_card(rows)).map_err(Stopped::Caller)
+        };
+        let done = esm.forward(sequences, &self.layers, residues, &go_on, &mut each);
+        done.map_err(|failure| match failure {
+            cuda::Failure::Caller(stopped) => stopped,
+            cuda::Failure::Cuda { sequence, error } => {
+                Stopped::Card(EmbedError::Cuda { sequence, error })
+            }
+            cuda::Failure::NotFinite { sequence } => {
+                Stopped::Card(EmbedError::NotFinite { sequence })
+            }
+        })
+    }
+
+    fn run_on_cpu<E: From<EmbedError>>(
+        &self,
+        model: &Esm,
+        team: Option<&ThreadPool>,
+        sequences: &[&[u8]],
+        go_on: impl Fn() -> Result<(), Stopped<E>>,
+        mut each: impl FnMut(usize, usize, Rows<'_>) -> Result<(), E>,
+    ) -> Result<(), Stopped<E>> {
+        let packed = Packed::new(sequences.iter().copied());
+        let dim = self.config().dim;
+        let mut layer = 0;
+        // A record that is longer than a batch would keep one thread busy while others wait.
+        let team = match team {
+            Some(pool) if packed.longest() > shared_from(self.max_tokens) => Team::Pool(pool),
+            _ => Team::One,
+        };
+        let result = model.forward(&packed, &self.layers, team, go_on, |_, hidden| {
+            for (i, rows) in packed.ranges().enumerate() {
+                let hidden = hidden
+                    .get(rows.start * dim..rows.end * dim)
+                    .unwrap_or_default();
+                each(i, layer, Rows::of_hidden(hidden, dim)).map_err(Stopped::Caller)?;
+            }
+            layer += 1;
+            Ok(())
+        });
+        if packed.longest() > TEAM_TOKENS {
+            team.release();
+        }
+        result
     }
 
     fn embed_windows<E: From<EmbedError>>(
@@ -257,17 +463,16 @@ impl Embedder {
         // Windows of one sequence have one length: batches keep their order.
         let lengths: Vec<usize> = pieces.iter().map(Vec::len).collect();
         for group in batching::batches(&lengths, self.max_tokens, false) {
-            self.run(
-                group.iter().map(|&w| pieces[w].as_slice()),
-                |i, layer, hidden| -> Result<(), EmbedError> {
-                    if bos[layer].is_empty() {
-                        bos[layer] = pooling::bos(hidden, dim).to_vec();
-                    }
-                    let window = sequence.windows[group[i]].clone();
-                    blends[layer].add(window, pooling::residues(hidden, dim));
-                    Ok(())
-                },
-            )?;
+            let tokens: Vec<&[u8]> = group.iter().map(|&w| pieces[w].as_slice()).collect();
+            self.run(&tokens, true, |i, layer, rows| -> Result<(), EmbedError> {
+                if bos[layer].is_empty() {
+                    bos[layer] = rows.bos.to_vec();
+                }
+                let window = sequence.windows[group[i]].clone();
+                blends[layer].add(window, rows.residues);
+                Ok(())
+            })
+            .map_err(|error| error.of_sequence(index))?;
         }
         for (layer, (blend, bos)) in blends.into_iter().zip(&bos).enumerate() {
             each(Representation {
@@ -275,6 +480,8 @@ impl Embedder {
                 layer,
                 bos,
                 residues: &blend.finish(),
+                mean: None,
+                max: None,
             })?;
         }
         Ok(())
@@ -286,6 +493,8 @@ enum Stopped<E> {
     Engine(candle_core::Error),
     Caller(E),
     Asked,
+    #[cfg(feature = "cuda")]
+    Card(EmbedError),
 }
 
 impl<E> From<candle_core::Error> for Stopped<E> {

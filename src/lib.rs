@@ -102,6 +102,8 @@
 
 pub mod batching;
 pub mod checkpoint;
+#[cfg(feature = "cuda")]
+pub mod cuda;
 pub mod device;
 pub mod embedder;
 pub mod fasta;

@@ -118,7 +118,7 @@ fn help_of_run_says_what_each_flag_does_and_its_default() {
         "--residues <packed|files|none>",
         "--dtype <f32|f16|bf16>",
         "--out-dtype <f32|f16>",
-        "--device <auto|cpu|cuda[:I]>",
+        "--device <auto|cpu|cuda[:I[,I...]]|all>",
         "--threads <N>",
         "--max-tokens <N>",
         "--deterministic",
@@ -183,7 +183,7 @@ fn wrong_usage_ends_with_2_and_a_remedy() {
     assert_usage("run a --out x --out-dtype bf16", "write f32 or f16");
     assert_usage(
         "run a --out x --device gpu",
-        "write auto, cpu, cuda or cuda:0",
+        "write auto, cpu, cuda, cuda:0, cuda:0,1 or all",
     );
     assert_usage("run a --out x --threads 0", "0 is not in 1..=4096");
     assert_usage("run a --out x --threads -1", "'-1'");

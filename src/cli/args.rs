@@ -66,6 +66,9 @@ pub enum Command {
     Verify(VerifyArgs),
     /// Say what this machine and the environment offer
     Doctor,
+    /// List the CUDA cards that this build can use
+    #[command(hide = true)]
+    Cards,
     /// Print a ready script for SLURM, Snakemake or Nextflow
     #[command(after_help = TEMPLATE_EXAMPLES)]
     Template(TemplateArgs),
@@ -345,16 +348,16 @@ pub struct RecordArgs {
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Computation")]
 pub struct ComputeArgs {
-    /// Where to compute: auto, cpu, cuda or cuda:INDEX
+    /// Where to compute: auto, cpu, cuda (the first card), cuda:0,1,… or all (every card)
     #[arg(
         long,
-        value_name = "auto|cpu|cuda[:I]",
+        value_name = "auto|cpu|cuda[:I[,I...]]|all",
         default_value = "auto",
         value_parser = values::device
     )]
     pub device: DeviceChoice,
 
-    /// Number format of the computation [default: f32 on the CPU]
+    /// Number format of the computation [default: f32 on the CPU, f16 on CUDA]
     ///
     /// On the CPU, f16 and bf16 keep the weights in half the memory. Where the processor has
     /// AVX-512 VNNI, products with f16 are in fixed point of 16 bits, about twice as fast;
@@ -466,9 +469,11 @@ impl Args {
             Command::Fetch(args) => args.show,
             Command::Merge(args) => args.show,
             Command::Verify(args) => args.show,
-            Command::Models | Command::Inspect(_) | Command::Doctor | Command::Template(_) => {
-                ShowArgs::default()
-            }
+            Command::Models
+            | Command::Inspect(_)
+            | Command::Doctor
+            | Command::Cards
+            | Command::Template(_) => ShowArgs::default(),
         }
     }
 

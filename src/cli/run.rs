@@ -1,14 +1,15 @@
 //! `run`: arguments → job.
 
-use super::args::{OnInvalidArg, RunArgs, UnknownArg};
+use super::args::{ComputeArgs, OnInvalidArg, RunArgs, UnknownArg};
+use super::companion::Companion;
 use super::progress::Progress;
 use super::values::PoolArg;
 use super::{Exit, print, signals, source};
-use esm_embed::device::{Device, Dtype, available_threads};
+use esm_embed::device::{Device, DeviceChoice, DeviceError, available_threads};
 use esm_embed::fasta::Input;
 use esm_embed::hub::HubSettings;
 use esm_embed::output::{Existing, Pool};
-use esm_embed::pipeline::{self, Job, Model, OnInvalid, Remembered, Stopped};
+use esm_embed::pipeline::{self, Job, Level, Model, OnInvalid, Remembered, Reporter, Stopped};
 use esm_embed::tokenizer::UnknownPolicy;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -16,10 +17,11 @@ use std::sync::Arc;
 /// Embeds, or with `--dry-run` says what would be done.
 pub fn execute(args: &RunArgs) -> anyhow::Result<Exit> {
     let progress = Arc::new(Progress::new(args.show));
+    look_for_cards(&args.compute, progress.as_ref())?;
     let stop = signals::listen(&progress)?;
     // What is sure to fail fails before a model is downloaded.
-    let dtype = args.compute.dtype.unwrap_or(Dtype::F32);
-    Device::resolve(args.compute.device, args.compute.cpu_path, dtype)?;
+    let compute = &args.compute;
+    Device::resolve(&compute.device, compute.cpu_path, compute.dtype)?;
     check_inputs(&args.inputs)?;
     let model = source::resolve(&args.model.model, args.model.revision.as_deref(), &progress)?;
     // Without a cache, nothing is remembered.
@@ -42,6 +44,23 @@ pub fn execute(args: &RunArgs) -> anyhow::Result<Exit> {
     } else {
         Exit::Done
     })
+}
+
+/// Becomes the CUDA build where that is there and can do what is asked.
+fn look_for_cards(compute: &ComputeArgs, progress: &Progress) -> anyhow::Result<()> {
+    let asked = match (&compute.device, compute.cpu_path) {
+        (DeviceChoice::Cpu, _) | (DeviceChoice::Auto, Some(_)) => return Ok(()),
+        (DeviceChoice::Auto, None) => None,
+        (DeviceChoice::Cuda(cards), _) => Some(cards.clone()),
+    };
+    match (Companion::look().become_it()?, asked) {
+        (None, _) => Ok(()),
+        (Some(why), Some(asked)) => Err(DeviceError::NoCuda { asked, why }.into()),
+        (Some(why), None) => {
+            progress.message(Level::Info, &format!("no CUDA card is used: {why}"));
+            Ok(())
+        }
+    }
 }
 
 /// Opens what can be opened twice: files, and paths that lead nowhere.
@@ -76,7 +95,7 @@ fn job(args: &RunArgs, model: Model, remembered: Option<PathBuf>) -> Job {
         residues: output.residues,
         dtype: compute.dtype,
         out_dtype: output.out_dtype,
-        device: compute.device,
+        device: compute.device.clone(),
         cpu_path: compute.cpu_path,
         threads: compute.threads.unwrap_or_else(available_threads),
         max_tokens: compute.max_tokens,
@@ -126,7 +145,7 @@ mod tests {
     use super::super::args::{Args, Command};
     use super::*;
     use clap::Parser;
-    use esm_embed::device::DeviceChoice;
+    use esm_embed::device::Dtype;
     use esm_embed::ops::CpuPath;
     use esm_embed::output::{OutDtype, Residues};
     use esm_embed::pipeline::Long;

@@ -1,6 +1,6 @@
 //! Values of flags: text → what it means, or what is wrong with it and what to write instead.
 
-use esm_embed::device::{DeviceChoice, Dtype};
+use esm_embed::device::{Cards, DeviceChoice, Dtype};
 use esm_embed::hub::ModelRef;
 use esm_embed::ops::CpuPath;
 use esm_embed::output::{OutDtype, Pool, Residues};
@@ -96,12 +96,19 @@ pub fn out_dtype(text: &str) -> Result<OutDtype, String> {
 
 /// `--device`.
 pub fn device(text: &str) -> Result<DeviceChoice, String> {
-    let wrong = || "write auto, cpu, cuda or cuda:0".to_owned();
+    let wrong = || "write auto, cpu, cuda, cuda:0, cuda:0,1 or all".to_owned();
     match (text, text.split_once(':')) {
         ("auto", _) => Ok(DeviceChoice::Auto),
         ("cpu", _) => Ok(DeviceChoice::Cpu),
-        ("cuda", _) => Ok(DeviceChoice::Cuda(0)),
-        (_, Some(("cuda", card))) => count(card).map(DeviceChoice::Cuda).ok_or_else(wrong),
+        ("cuda", _) => Ok(DeviceChoice::Cuda(Cards::These(vec![0]))),
+        ("all", _) => Ok(DeviceChoice::Cuda(Cards::All)),
+        (_, Some(("cuda", numbers))) => {
+            let numbers: Option<Vec<usize>> = numbers.split(',').map(count).collect();
+            let mut numbers = numbers.ok_or_else(wrong)?;
+            numbers.sort_unstable();
+            numbers.dedup();
+            Ok(DeviceChoice::Cuda(Cards::These(numbers)))
+        }
         _ => Err(wrong()),
     }
 }
@@ -227,10 +234,14 @@ mod tests {
     fn devices() {
         assert_eq!(device("auto"), Ok(DeviceChoice::Auto));
         assert_eq!(device("cpu"), Ok(DeviceChoice::Cpu));
-        assert_eq!(device("cuda"), Ok(DeviceChoice::Cuda(0)));
-        assert_eq!(device("cuda:3"), Ok(DeviceChoice::Cuda(3)));
+        let cuda = |numbers: &[usize]| Ok(DeviceChoice::Cuda(Cards::These(numbers.to_vec())));
+        assert_eq!(device("cuda"), cuda(&[0]));
+        assert_eq!(device("cuda:3"), cuda(&[3]));
+        assert_eq!(device("cuda:3,0,3"), cuda(&[0, 3]));
+        assert_eq!(device("all"), Ok(DeviceChoice::Cuda(Cards::All)));
         for text in [
-            "", "gpu", "cpu:0", "cuda:", "cuda:-1", "cuda:x", "CUDA", "cuda:1:2",
+            "", "gpu", "cpu:0", "cuda:", "cuda:-1", "cuda:x", "CUDA", "cuda:1:2", "cuda:0,",
+            "all:1",
         ] {
             assert!(device(text).is_err(), "{text}");
         }

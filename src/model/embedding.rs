@@ -32,7 +32,7 @@ impl Embedding {
         let mut x = Vec::with_capacity(batch.token_ids().len() * dim);
         for range in batch.ranges() {
             let tokens = &batch.token_ids()[range];
-            let scale = self.scale(tokens);
+            let scale = TokenScale::new(tokens, self.token_dropout).factor;
             for (i, &token) in tokens.iter().enumerate() {
                 let Some(row) = self.tokens.chunks_exact(dim).nth(usize::from(token)) else {
                     candle_core::bail!("token {token} is outside the vocabulary");
@@ -63,15 +63,33 @@ impl Embedding {
             None => Ok(x),
         }
     }
+}
 
+/// What the embeddings of a sequence's tokens are multiplied by.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct TokenScale {
+    /// None without token dropout.
+    factor: Option<f32>,
+}
+
+impl TokenScale {
     /// The factor of one sequence, formed in the steps that fair-esm takes in f32:
     /// `x · (1 − 0.12) / (1 − ratio)`.
-    fn scale(&self, tokens: &[u8]) -> Option<f32> {
-        if !self.token_dropout {
-            return None;
-        }
+    pub(crate) fn new(tokens: &[u8], token_dropout: bool) -> TokenScale {
         let masks = tokens.iter().filter(|&&t| t == MASK).count();
         let observed = masks as f32 / tokens.len() as f32;
-        Some((1.0 - 0.15 * 0.8) / (1.0 - observed))
+        TokenScale {
+            factor: token_dropout.then_some((1.0 - 0.15 * 0.8) / (1.0 - observed)),
+        }
+    }
+
+    /// That of one token: zero for `<mask>`, if there is token dropout.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn of(self, token: u8) -> f32 {
+        match self.factor {
+            Some(_) if token == MASK => 0.0,
+            Some(factor) => factor,
+            None => 1.0,
+        }
     }
 }

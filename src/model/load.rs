@@ -34,6 +34,10 @@ pub enum LoadError {
     /// The system gave no threads.
     #[error("threads could not be started: {0}")]
     Team(#[from] candle_core::Error),
+    /// A card cannot take the model.
+    #[cfg(feature = "cuda")]
+    #[error(transparent)]
+    Cuda(#[from] crate::cuda::CudaError),
     /// A loading thread ended without a result.
     #[error("a thread that loads weights stopped early; start again with --threads 1")]
     Thread,
@@ -107,7 +111,7 @@ impl Esm {
 type LayerRotary = Option<Arc<Rotary>>;
 
 /// Whether a weight is read, and so checked, when a model is loaded up to representation `top`.
-fn is_loaded(name: &str, top: usize) -> bool {
+pub(crate) fn is_loaded(name: &str, top: usize) -> bool {
     let layer = name
         .strip_prefix("layers.")
         .and_then(|rest| rest.split('.').next())

@@ -15,6 +15,11 @@ pub use load::{LoadError, LoadOptions};
 pub use memory::PassMemory;
 pub use packed::Packed;
 
+#[cfg(feature = "cuda")]
+pub(crate) use embedding::TokenScale;
+#[cfg(feature = "cuda")]
+pub(crate) use load::is_loaded;
+
 use crate::checkpoint::{EsmConfig, InvFreqSource};
 use crate::ops::{self, CpuPath, LayerNorm, RotaryTable, Team};
 use candle_core::{Storage, Tensor};

@@ -7,6 +7,7 @@ use super::records::Source;
 use super::reporter::{Level, Reporter};
 use super::stop::Stop;
 use crate::checkpoint::{Checkpoint, InvFreqSource, Positions};
+use crate::embedder::Embedder;
 use crate::hub::sha256_read;
 use crate::output::hex;
 use crate::tokenizer::UnknownPolicy;
@@ -47,7 +48,7 @@ pub fn resolved(
     job: &Job,
     plan: &Plan,
     checkpoint: &Checkpoint,
-    inv_freq: Option<InvFreqSource>,
+    embedder: Option<&Embedder>,
     digests: &[FileDigest],
     sources: &[Source],
 ) -> Value {
@@ -56,6 +57,7 @@ pub fn resolved(
         .iter()
         .map(|f| json!({ "name": f.name, "bytes": f.bytes, "sha256": f.sha256 }))
         .collect();
+    let cpu_path = (!plan.device.is_cuda()).then(|| plan.device.path.to_string());
     let inputs: Vec<Value> = sources
         .iter()
         .map(|s| {
@@ -67,7 +69,7 @@ pub fn resolved(
             })
         })
         .collect();
-    json!({
+    let mut all = json!({
         "model": {
             "repo": job.model.repo,
             "revision": job.model.revision,
@@ -81,7 +83,7 @@ pub fn resolved(
                 Positions::Learned { .. } => "learned",
             },
             "token_dropout": config.token_dropout,
-            "inv_freq": match inv_freq {
+            "inv_freq": match embedder.and_then(Embedder::inv_freq) {
                 Some(InvFreqSource::Stored) => Some("checkpoint"),
                 Some(InvFreqSource::Computed) => Some("computed"),
                 None => None,
@@ -90,12 +92,16 @@ pub fn resolved(
         },
         "layers": plan.layout.layers,
         "device": plan.device.to_string(),
-        "cpu_path": plan.device.path.to_string(),
+        "cpu_path": cpu_path,
         "arch": std::env::consts::ARCH,
         "dtype": plan.dtype.to_string(),
         "long": plan.policy.long.to_string(),
         "inputs": inputs,
-    })
+    });
+    if let Some(about) = embedder.and_then(Embedder::about) {
+        all["cuda"] = about;
+    }
+    all
 }
 
 /// A file of the checkpoint.

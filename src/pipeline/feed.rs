@@ -23,6 +23,9 @@ pub struct Batching {
     pub one_each: bool,
     /// Threads that share the work.
     pub threads: usize,
+    /// Tokens of a batch at least, where there are enough: a small input is shared by all threads
+    /// only down to this.
+    pub least: usize,
 }
 
 impl Batching {
@@ -33,9 +36,8 @@ impl Batching {
 
     /// Tokens of one batch when `waiting` are to be shared: small inputs use every thread.
     fn budget(&self, waiting: usize) -> usize {
-        const LEAST: usize = 256;
         let share = waiting.div_ceil(2 * self.threads.max(1));
-        self.max_tokens.min(share.max(LEAST))
+        self.max_tokens.min(share.max(self.least))
     }
 }
 

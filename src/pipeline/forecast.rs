@@ -144,6 +144,11 @@ fn disk(plan: &Plan, scan: &Scan, is_shard: bool) -> u64 {
 
 /// The largest amount of memory that is in use at any time.
 pub(super) fn memory(job: &Job, plan: &Plan, scan: &Scan) -> u64 {
+    if plan.device.is_cuda() {
+        // Rows on their way from the card.
+        let row = plan.layout.dim as u64 * 4;
+        return plan.fixed + 3 * row * plan.max_tokens.max(scan.longest) as u64;
+    }
     let tokens = usize::try_from(scan.tokens).unwrap_or(usize::MAX);
     let batch = plan.max_tokens.min(tokens).max(scan.longest);
     let busy = (job.threads as u64).min(scan.passes.max(1));

@@ -59,6 +59,9 @@ use std::thread::ScopedJoinHandle;
 use std::time::Instant;
 use work::Workers;
 
+/// Tokens of a batch on the CPU at least, where an input is small.
+const LEAST_TOKENS: usize = 256;
+
 /// How a finished run went.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Outcome {
@@ -112,19 +115,35 @@ pub fn run(job: &Job, reporter: &dyn Reporter, stop: &Stop) -> Result<Outcome> {
     reporter.message(
         Level::Info,
         &format!(
-            "loaded {} ({} layers of {}, {}) in {:.2} s; computing on {} ({}), {} thread{}, {}",
+            "loaded {} ({} layers of {}, {}) in {:.2} s; computing on {}, {} thread{}, {}",
             job.model.asked,
             embedder.config().layers,
             embedder.config().dim,
             checkpoint.layout(),
             started.elapsed().as_secs_f64(),
-            plan.device,
-            plan.device.path,
-            job.threads,
-            if job.threads == 1 { "" } else { "s" },
+            match plan.device.is_cuda() {
+                true => plan.device.to_string(),
+                false => format!("{} ({})", plan.device, plan.device.path),
+            },
+            workers(job, &embedder),
+            if workers(job, &embedder) == 1 {
+                ""
+            } else {
+                "s"
+            },
             plan.dtype,
         ),
     );
+    if let Some(why) = &plan.device.why_cpu {
+        reporter.message(Level::Info, &format!("no CUDA card is used: {why}"));
+    }
+    if !embedder.shares_passes() {
+        reporter.message(
+            Level::Warning,
+            "a self-test on this card found that the bits of a sequence depend on its batch: each \
+             sequence gets a pass of its own, as with --deterministic",
+        );
+    }
     if embedder.inv_freq() == Some(InvFreqSource::Computed) {
         reporter.message(
             Level::Warning,
@@ -203,14 +222,7 @@ pub fn run(job: &Job, reporter: &dyn Reporter, stop: &Stop) -> Result<Outcome> {
     }
     let manifest = folder.finish(
         describe::asked(job),
-        describe::resolved(
-            job,
-            &plan,
-            &checkpoint,
-            embedder.inv_freq(),
-            &digests,
-            &sources,
-        ),
+        describe::resolved(job, &plan, &checkpoint, Some(&embedder), &digests, &sources),
     )?;
     if is_begun {
         reporter.message(
@@ -373,7 +385,16 @@ fn load(job: &Job, plan: &Plan, checkpoint: &Checkpoint) -> Result<Embedder> {
             plan.max_tokens
         },
     };
-    Ok(Embedder::load(checkpoint, options)?)
+    let mut embedder = Embedder::load_on(checkpoint, options, &plan.device, plan.dtype)?;
+    if plan.layout.residues == Residues::None {
+        embedder.without_residues();
+    }
+    Ok(embedder)
+}
+
+/// Threads that embed and write.
+fn workers(job: &Job, embedder: &Embedder) -> usize {
+    embedder.lanes().unwrap_or(job.threads).max(1)
 }
 
 /// What embedding came to.
@@ -416,7 +437,8 @@ fn embed_all(ready: Ready<'_>, folder: &mut OutputFolder) -> Result<Option<Embed
         journal,
         begun,
     } = folder.parts();
-    let (send, receive) = sync_channel(job.threads.max(1));
+    let count = workers(job, embedder);
+    let (send, receive) = sync_channel(count);
     // Owned by the workers alone: when the last of them stops, sending fails instead of waiting.
     let receive = Arc::new(Mutex::new(receive));
     let failed = AtomicBool::new(false);
@@ -433,7 +455,7 @@ fn embed_all(ready: Ready<'_>, folder: &mut OutputFolder) -> Result<Option<Embed
         cost: plan.cost,
     };
     std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..job.threads.max(1))
+        let threads: Vec<_> = (0..count)
             .map(|_| {
                 let (workers, receive) = (&workers, Arc::clone(&receive));
                 scope.spawn(move || workers.run(&receive))
@@ -469,7 +491,11 @@ fn embed_all(ready: Ready<'_>, folder: &mut OutputFolder) -> Result<Option<Embed
                 batching: Batching {
                     max_tokens: plan.max_tokens,
                     one_each: job.deterministic,
-                    threads: job.threads,
+                    threads: count,
+                    least: match plan.device.is_cuda() {
+                        true => plan.max_tokens,
+                        false => LEAST_TOKENS,
+                    },
                 },
                 send,
                 go_on: &|| !failed.load(Ordering::Relaxed) && !stop.is_asked(),

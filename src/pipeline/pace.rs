@@ -36,7 +36,10 @@ pub(super) fn forecast(
         max_tokens: plan.max_tokens,
     };
     let begin = Instant::now();
-    let block = Embedder::probe(checkpoint, options)?;
+    let block = match plan.device.is_cuda() {
+        true => Embedder::load_on(checkpoint, options, &plan.device, plan.dtype)?,
+        false => Embedder::probe(checkpoint, options)?,
+    };
     let load = begin.elapsed().as_secs_f64() * top as f64 / job.threads.min(top) as f64;
 
     let tokens = scan.tokens as f64;

@@ -12,6 +12,8 @@ use anyhow::{Context, Result, bail};
 /// Tokens of a batch on the CPU when nothing is asked: enough rows to use every weight well,
 /// few enough that activations stay small.
 const CPU_TOKENS: usize = 1024;
+/// The same on a card, whose products always have so many rows.
+const CUDA_TOKENS: usize = 16_384;
 
 /// What a job comes to.
 #[derive(Clone, Debug)]
@@ -38,17 +40,28 @@ impl Plan {
     /// cannot be had, or nothing to write.
     pub fn new(job: &Job, checkpoint: &Checkpoint) -> Result<Plan> {
         let config = checkpoint.config();
-        let device = Device::resolve(job.device, job.cpu_path, job.dtype.unwrap_or(Dtype::F32))?;
+        let device = Device::resolve(&job.device, job.cpu_path, job.dtype)?;
         if job.pools.is_empty() && job.residues == Residues::None {
             bail!("nothing would be written: choose a --pool, or --residues packed or files");
         }
         let layers = layers(&job.layers, config)?;
-        let dtype = job.dtype.unwrap_or(Dtype::F32);
-        let max_tokens = job.max_tokens.unwrap_or(CPU_TOKENS);
-        let fixed = room::fixed(job, layers.last().copied().unwrap_or(0), dtype, config);
+        let dtype = job.dtype.unwrap_or(device.usual_dtype());
+        let max_tokens = job.max_tokens.unwrap_or(match device.is_cuda() {
+            true => CUDA_TOKENS,
+            false => CPU_TOKENS,
+        });
+        // On a card the weights and passes are its own: it says so itself when it has no memory.
+        let top = match device.is_cuda() {
+            true => 0,
+            false => layers.last().copied().unwrap_or(0),
+        };
+        let fixed = room::fixed(job, top, dtype, config);
         let memory = PassMemory::new(config, device.path, dtype.weight_type());
         let cost = PassCost::new(job, config, memory, layers.len(), max_tokens);
-        let room = Room::new(job, fixed, cost)?;
+        let room = match device.is_cuda() {
+            true => None,
+            false => Room::new(job, fixed, cost)?,
+        };
         let cost = room.map_or(cost, |room| room.cost);
         Ok(Plan {
             layout: Layout {

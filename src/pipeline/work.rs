@@ -102,9 +102,15 @@ impl Workers<'_> {
                 };
                 for &pool in self.pools {
                     let row = match pool {
-                        Pool::Mean => &pooling::mean(r.residues, dim),
+                        Pool::Mean => match r.mean {
+                            Some(mean) => mean,
+                            None => &pooling::mean(r.residues, dim),
+                        },
                         Pool::Bos => r.bos,
-                        Pool::Max => &pooling::max(r.residues, dim),
+                        Pool::Max => match r.max {
+                            Some(max) => max,
+                            None => &pooling::max(r.residues, dim),
+                        },
                     };
                     proof.add(self.rows.write_pooled(r.layer, pool, item.place.row, row)?);
                 }
@@ -120,10 +126,15 @@ impl Workers<'_> {
                 Ok(true)
             }
             Err(WorkError::Embed(EmbedError::Stopped)) => Ok(false),
-            Err(error) => Err(error).with_context(|| match batch.get(at) {
-                Some(item) => format!("record {} (row {})", shown(&item.id), item.place.row),
-                None => "a batch".into(),
-            }),
+            Err(error) => {
+                if let WorkError::Embed(error) = &error {
+                    at = error.sequence().unwrap_or(at);
+                }
+                Err(error).with_context(|| match batch.get(at) {
+                    Some(item) => format!("record {} (row {})", shown(&item.id), item.place.row),
+                    None => "a batch".into(),
+                })
+            }
         }
     }
 

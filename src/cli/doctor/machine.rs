@@ -1,19 +1,17 @@
 //! Devices, CPU, threads and memory.
 
+use super::super::companion::Companion;
 use super::super::text;
 use super::Line;
-use esm_embed::device::available_threads;
+use esm_embed::device::{self, available_threads};
 use esm_embed::memory::{self, cgroup_folders};
 use esm_embed::ops::CpuPath;
 use std::fs::read_to_string;
 
 /// What there is to compute with.
 pub fn lines() -> Vec<Line> {
-    vec![
-        (
-            "devices",
-            "cpu (this build computes on the CPU only)".to_owned(),
-        ),
+    let mut lines = cards();
+    lines.extend([
         ("processor", processor()),
         ("instructions", instructions().join(" ")),
         ("CPU path", format!("{} (--cpu-path)", CpuPath::detect())),
@@ -23,7 +21,31 @@ pub fn lines() -> Vec<Line> {
         ("threads", format!("{} (--threads)", available_threads())),
         ("memory", memory()),
         ("memory by cgroup", memory_limit()),
-    ]
+    ]);
+    lines
+}
+
+/// The CUDA cards, or why there are none.
+fn cards() -> Vec<Line> {
+    let mut lines = match device::cards() {
+        Ok(cards) => cards
+            .iter()
+            .map(|card| ("CUDA card", card.to_string()))
+            .collect(),
+        Err(why) => vec![("devices", format!("cpu ({why})"))],
+    };
+    match Companion::look() {
+        Companion::None => {}
+        Companion::Usable(path) => lines.push((
+            "CUDA build",
+            format!("{}, which run starts by itself", path.display()),
+        )),
+        Companion::Unusable(why) => lines.push(("CUDA build", format!("cannot be used: {why}"))),
+    }
+    if std::env::var_os("CUDA_VISIBLE_DEVICES").is_some() {
+        lines.push(("CUDA_VISIBLE_DEVICES", variable("CUDA_VISIBLE_DEVICES")));
+    }
+    lines
 }
 
 fn variable(name: &str) -> String {

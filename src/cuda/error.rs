@@ -1,0 +1,141 @@
+//! What can go wrong with a card.
+
+use crate::checkpoint::CheckpointError;
+use candle_core::cuda_backend::cudarc;
+use cudarc::cublaslt::result::CublasError;
+use cudarc::driver::DriverError;
+use cudarc::driver::sys::CUresult;
+use thiserror::Error;
+
+/// Why a card cannot be used, or stopped working.
+#[derive(Debug, Error)]
+pub enum CudaError {
+    /// No card, or none that the driver lets this process use.
+    #[error(
+        "no CUDA card can be seen (the driver says: {0}); `nvidia-smi` shows those of the machine, \
+         and CUDA_VISIBLE_DEVICES decides which of them can be seen"
+    )]
+    NoDevice(String),
+    /// A driver that does not know the CUDA version of this build.
+    #[error(
+        "the driver is too old: it knows CUDA up to {}.{}, and this build needs {}.{}; update the \
+         driver",
+        .driver / 1000, .driver % 1000 / 10, .needed / 1000, .needed % 1000 / 10
+    )]
+    OldDriver {
+        /// The newest version that the driver knows.
+        driver: i32,
+        /// The version that this build was made with.
+        needed: i32,
+    },
+    /// A card that is too old.
+    #[error("{name} has compute capability {}.{}, and 8.0 is needed", .capability.0, .capability.1)]
+    OldCard {
+        /// What the card calls itself.
+        name: String,
+        /// Its compute capability.
+        capability: (i32, i32),
+    },
+    /// The card's memory is used up.
+    #[error(
+        "the card has no memory left for {bytes} bytes of {what}: --dtype f16 takes less, as do \
+         programs that are not running on it"
+    )]
+    Memory {
+        /// What it was for.
+        what: &'static str,
+        /// How much it was.
+        bytes: usize,
+    },
+    /// A shape that the kernels do not have.
+    #[error("the CUDA kernels cannot do {0}: use --device cpu")]
+    Shape(String),
+    /// A batch that the model cannot take.
+    #[error("{0}")]
+    Batch(String),
+    /// No algorithm for a matrix product keeps its bits.
+    #[error(
+        "cuBLASLt has no algorithm for weights of {outputs} × {inputs} whose bits do not depend on \
+         the place of a row: use --device cpu"
+    )]
+    NoAlgorithm {
+        /// Outputs of the layer.
+        outputs: usize,
+        /// Inputs of the layer.
+        inputs: usize,
+    },
+    /// The driver failed.
+    #[error("CUDA failed while {doing}: {source}")]
+    Driver {
+        /// What was asked of it.
+        doing: &'static str,
+        /// What it said.
+        source: DriverError,
+    },
+    /// cuBLASLt failed.
+    #[error("cuBLASLt failed while {doing}: {source}")]
+    Blas {
+        /// What was asked of it.
+        doing: &'static str,
+        /// What it said.
+        source: CublasError,
+    },
+    /// Candle could not open the card.
+    #[error("the card cannot be opened: {0}")]
+    Open(candle_core::Error),
+    /// The checkpoint is damaged.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    /// A thread of this program stopped.
+    #[error("a thread that works with the card stopped: this is a defect")]
+    Thread,
+}
+
+impl CudaError {
+    /// Whether the same with less could succeed.
+    pub fn is_memory(&self) -> bool {
+        match self {
+            CudaError::Memory { .. } => true,
+            CudaError::Driver { source, .. } => is_memory(source),
+            _ => false,
+        }
+    }
+}
+
+fn is_memory(error: &DriverError) -> bool {
+    error.0 == CUresult::CUDA_ERROR_OUT_OF_MEMORY
+}
+
+/// Says what was being done when a call failed.
+pub(super) trait While<T> {
+    fn while_(self, doing: &'static str) -> Result<T, CudaError>;
+
+    /// The same for a request for memory.
+    fn for_memory(self, what: &'static str, bytes: usize) -> Result<T, CudaError>;
+}
+
+impl<T> While<T> for Result<T, DriverError> {
+    fn while_(self, doing: &'static str) -> Result<T, CudaError> {
+        self.map_err(|source| CudaError::Driver { doing, source })
+    }
+
+    fn for_memory(self, what: &'static str, bytes: usize) -> Result<T, CudaError> {
+        self.map_err(|source| match is_memory(&source) {
+            true => CudaError::Memory { what, bytes },
+            false => CudaError::Driver {
+                doing: "reserving memory",
+                source,
+            },
+        })
+    }
+}
+
+impl<T> While<T> for Result<T, CublasError> {
+    fn while_(self, doing: &'static str) -> Result<T, CudaError> {
+        self.map_err(|source| CudaError::Blas { doing, source })
+    }
+
+    fn for_memory(self, what: &'static str, _: usize) -> Result<T, CudaError> {
+        self.while_(what)
+    }
+}

@@ -1,0 +1,166 @@
+//! The kernels, as the build compiled them, and their launch.
+
+use super::error::{CudaError, While};
+use crate::device::Dtype;
+use candle_core::cuda_backend::cudarc;
+use cudarc::driver::sys::CUfunction_attribute_enum::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
+use cudarc::driver::{CudaContext, CudaFunction, CudaModule, LaunchConfig};
+use cudarc::nvrtc::Ptx;
+use std::sync::Arc;
+
+/// Machine code for several kinds of card, and PTX for newer ones.
+const ROWS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/rows.fatbin"));
+const ATTENTION: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/attention.fatbin"));
+
+/// Threads of every block.
+const THREADS: u32 = 128;
+/// Queries of a block of attention.
+pub(super) const QUERIES: usize = 64;
+
+/// The modules of a card.
+pub(super) struct Kernels {
+    rows: Arc<CudaModule>,
+    attention: Arc<CudaModule>,
+}
+
+/// The kernels of one model.
+pub(super) struct ModelKernels {
+    pub(super) embed: CudaFunction,
+    pub(super) add_norm: CudaFunction,
+    pub(super) final_norm: CudaFunction,
+    pub(super) bias_rotary: CudaFunction,
+    pub(super) bias_gelu: CudaFunction,
+    pub(super) attention: CudaFunction,
+    /// Bytes of shared memory of the attention.
+    pub(super) attention_shared: u32,
+    pub(super) pool: CudaFunction,
+    pub(super) take_rows: CudaFunction,
+}
+
+impl Kernels {
+    pub(super) fn load(context: &Arc<CudaContext>) -> Result<Kernels, CudaError> {
+        let load = |image: &[u8]| {
+            context
+                .load_module(Ptx::from_binary(image.to_vec()))
+                .while_("loading the kernels")
+        };
+        Ok(Kernels {
+            rows: load(ROWS)?,
+            attention: load(ATTENTION)?,
+        })
+    }
+
+    /// The kernels for a number format and a shape.
+    pub(super) fn of(
+        &self,
+        dtype: Dtype,
+        dim: usize,
+        head_dim: usize,
+    ) -> Result<ModelKernels, CudaError> {
+        let rows = |name: &str| {
+            let found = self.rows.load_function(name);
+            found.while_("looking for a kernel")
+        };
+        let fours = fours(dim)?;
+        let attention_shared = attention_shared(dtype, head_dim)?;
+        let attention = self
+            .attention
+            .load_function(&format!("attention_{dtype}_{head_dim}"))
+            .while_("looking for a kernel")?;
+        attention
+            .set_attribute(
+                CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES,
+                attention_shared as i32,
+            )
+            .while_("reserving shared memory")?;
+        Ok(ModelKernels {
+            embed: rows("embed")?,
+            add_norm: rows(&format!("add_norm_{dtype}_{fours}"))?,
+            final_norm: rows(&format!("final_norm_{dtype}_{fours}"))?,
+            bias_rotary: rows(&format!("bias_rotary_{dtype}"))?,
+            bias_gelu: rows(&format!("bias_gelu_{dtype}"))?,
+            attention,
+            attention_shared,
+            pool: rows("pool")?,
+            take_rows: rows("take_rows_f32")?,
+        })
+    }
+}
+
+/// How many fours of a row each thread of a LayerNorm holds, of those that are compiled.
+fn fours(dim: usize) -> Result<usize, CudaError> {
+    let fours = [1, 2, 3, 5, 10].into_iter().find(|v| dim <= 512 * v);
+    match fours {
+        Some(fours) if dim.is_multiple_of(8) => Ok(fours),
+        _ => Err(CudaError::Shape(format!(
+            "a width of {dim}, only multiples of 8 up to 5120"
+        ))),
+    }
+}
+
+/// Bytes of shared memory that a block of attention uses: see `attention.cu`.
+fn attention_shared(dtype: Dtype, head_dim: usize) -> Result<u32, CudaError> {
+    let width = match head_dim {
+        16 | 32 | 64 | 128 => head_dim,
+        24 => 32,
+        _ => {
+            return Err(CudaError::Shape(format!(
+                "attention heads of {head_dim}, only of 16, 24, 32, 64 and 128"
+            )));
+        }
+    };
+    let bytes = match dtype {
+        // Queries, 32 keys and values, rows one apart; the weights of 64 queries.
+        Dtype::F32 => 4 * ((64 + 2 * 32) * (head_dim + 1) + 64 * 33),
+        // Two turns of 64 keys and values, rows 8 apart.
+        Dtype::F16 | Dtype::Bf16 => 2 * 4 * 64 * (width + 8),
+    };
+    Ok(bytes as u32)
+}
+
+/// A grid of blocks of 128 threads.
+pub(super) fn grid(x: usize, y: usize, shared: u32) -> LaunchConfig {
+    LaunchConfig {
+        grid_dim: (x as u32, y as u32, 1),
+        block_dim: (THREADS, 1, 1),
+        shared_mem_bytes: shared,
+    }
+}
+
+/// Launches a kernel with its arguments in order.
+///
+/// Inside `unsafe`: the arguments must be what the kernel declares, and addresses those of as much
+/// memory as it touches.
+macro_rules! launch {
+    ($stream:expr, $kernel:expr, $grid:expr, $($argument:expr),+ $(,)?) => {{
+        use candle_core::cuda_backend::cudarc::driver::PushKernelArg;
+        let mut launch = $stream.launch_builder(&$kernel);
+        $(
+            // Each stays alive until the launch, under the name that the next one takes over.
+            let argument = $argument;
+            launch.arg(&argument);
+        )+
+        launch.launch($grid)
+    }};
+}
+pub(super) use launch;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shapes_that_kernels_have() {
+        let found = [320, 480, 640, 1280, 2560, 5120].map(|dim| fours(dim).ok());
+        assert_eq!(
+            found,
+            [Some(1), Some(1), Some(2), Some(3), Some(5), Some(10)]
+        );
+        assert!(fours(5128).is_err() && fours(36).is_err());
+        assert_eq!(attention_shared(Dtype::F16, 64).ok(), Some(36_864));
+        assert_eq!(attention_shared(Dtype::Bf16, 24).ok(), Some(20_480));
+        assert_eq!(attention_shared(Dtype::F16, 128).ok(), Some(69_632));
+        assert_eq!(attention_shared(Dtype::F32, 128).ok(), Some(74_496));
+        assert!(attention_shared(Dtype::F16, 48).is_err());
+    }
+}

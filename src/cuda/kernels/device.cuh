@@ -1,0 +1,187 @@
+// What the kernels ask of a card: indices, barriers, shuffles, tensor-core products, asynchronous
+// copies, and numbers of 16 bits. Under nvcc these are instructions; under any other compiler
+// host.h does the same on the CPU, so that tests can run the very same kernels.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+// Storage of half precision and bfloat16; arithmetic is float.
+struct f16 {
+    uint16_t bits;
+};
+struct bf16 {
+    uint16_t bits;
+};
+
+#ifndef __CUDACC__
+#include "host.h"
+#else
+
+#define DEVICE __device__ __forceinline__
+// A function that is launched by its name, with blocks of so many threads.
+#define KERNEL(threads) extern "C" __global__ void __launch_bounds__(threads)
+// An array that the threads of a block share, of unspecified content.
+#define SHARED(type, name, count) __shared__ __align__(16) type name[count]
+// The shared memory whose size is chosen at launch.
+#define LAUNCH_SHARED(name) extern __shared__ __align__(16) unsigned char name[]
+
+DEVICE int block_x() { return blockIdx.x; }
+DEVICE int block_y() { return blockIdx.y; }
+DEVICE int thread() { return threadIdx.x; }
+
+// Waits for all threads of the block, and makes what they wrote visible.
+DEVICE void block_barrier() { __syncthreads(); }
+
+// The value of the lane whose number differs by the bits of `mask`.
+DEVICE float shuffle_xor(float value, int mask) { return __shfl_xor_sync(0xffffffffu, value, mask); }
+
+DEVICE float to_float(float x) { return x; }
+DEVICE float to_float(f16 x) {
+    float value;
+    asm("cvt.f32.f16 %0, %1;" : "=f"(value) : "h"(x.bits));
+    return value;
+}
+DEVICE float to_float(bf16 x) { return __uint_as_float(static_cast<uint32_t>(x.bits) << 16); }
+
+// Rounds to nearest, ties to even.
+DEVICE void from_float(float value, float& to) { to = value; }
+DEVICE void from_float(float value, f16& to) {
+    asm("cvt.rn.f16.f32 %0, %1;" : "=h"(to.bits) : "f"(value));
+}
+DEVICE void from_float(float value, bf16& to) {
+    asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(to.bits) : "f"(value));
+}
+
+// Two numbers in one register, the first in the lower half.
+template <class T> DEVICE uint32_t pack(float low, float high);
+template <> DEVICE uint32_t pack<f16>(float low, float high) {
+    uint32_t both;
+    asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(both) : "f"(high), "f"(low));
+    return both;
+}
+template <> DEVICE uint32_t pack<bf16>(float low, float high) {
+    uint32_t both;
+    asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(both) : "f"(high), "f"(low));
+    return both;
+}
+
+// 2^x to within 2 units in the last place; results below the normal range are zero.
+DEVICE float exp2_fast(float x) {
+    float value;
+    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(value) : "f"(x));
+    return value;
+}
+
+// Loads four 8 × 8 matrices of 16-bit numbers from shared memory: lane 8 i + r gives the address
+// of row r of matrix i, and lane l gets the two numbers of row l / 4 that stand in columns
+// 2 (l mod 4) and the next.
+DEVICE void load_matrices(uint32_t (&to)[4], const void* row) {
+    uint32_t address = static_cast<uint32_t>(__cvta_generic_to_shared(row));
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
+                 : "=r"(to[0]), "=r"(to[1]), "=r"(to[2]), "=r"(to[3])
+                 : "r"(address)
+                 : "memory");
+}
+
+// The same for their transposes.
+DEVICE void load_matrices_transposed(uint32_t (&to)[4], const void* row) {
+    uint32_t address = static_cast<uint32_t>(__cvta_generic_to_shared(row));
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
+                 : "=r"(to[0]), "=r"(to[1]), "=r"(to[2]), "=r"(to[3])
+                 : "r"(address)
+                 : "memory");
+}
+
+// d += a · b on tensor cores, by a warp: a is [16, 16], b is [16, 8], d is [16, 8] in float. With
+// g = lane / 4 and t = lane mod 4, a lane holds of d rows g and g + 8, columns 2 t and 2 t + 1; of
+// a the same rows, columns 2 t, 2 t + 1 and those 8 further; of b the rows 2 t, 2 t + 1 and those
+// 8 further of column g.
+template <class T>
+DEVICE void multiply(float (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1);
+template <>
+DEVICE void multiply<f16>(float (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
+    asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 "
+                 "{%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+                 : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+}
+template <>
+DEVICE void multiply<bf16>(float (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
+    asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 "
+                 "{%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+                 : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+}
+
+// Begins to copy 16 bytes to shared memory, or zeros if there is nothing to copy; `from` is an
+// address that may be read in either case.
+DEVICE void copy_begin(void* to, const void* from, bool is_there) {
+    uint32_t address = static_cast<uint32_t>(__cvta_generic_to_shared(to));
+    int bytes = is_there ? 16 : 0;
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;"
+                 :
+                 : "r"(address), "l"(from), "r"(bytes)
+                 : "memory");
+}
+
+// Ends a group of copies.
+DEVICE void copy_group() { asm volatile("cp.async.commit_group;" ::: "memory"); }
+
+// Waits for this thread's copies until at most `pending` groups are under way.
+template <int pending> DEVICE void copy_wait() {
+    asm volatile("cp.async.wait_group %0;" : : "n"(pending) : "memory");
+}
+
+#endif
+
+// Four numbers side by side, at an address aligned to all four.
+struct alignas(16) Floats4 {
+    float at[4];
+};
+struct alignas(8) Words2 {
+    uint32_t at[2];
+};
+
+DEVICE void load4(const float* from, float (&to)[4]) {
+    Floats4 all = *reinterpret_cast<const Floats4*>(from);
+    for (int i = 0; i < 4; ++i) to[i] = all.at[i];
+}
+template <class T> DEVICE void load4(const T* from, float (&to)[4]) {
+    Words2 all = *reinterpret_cast<const Words2*>(from);
+    for (int i = 0; i < 4; ++i) {
+        T number;
+        number.bits = static_cast<uint16_t>(all.at[i / 2] >> (16 * (i % 2)));
+        to[i] = to_float(number);
+    }
+}
+DEVICE void store4(float* to, const float (&from)[4]) {
+    *reinterpret_cast<Floats4*>(to) = Floats4{{from[0], from[1], from[2], from[3]}};
+}
+template <class T> DEVICE void store4(T* to, const float (&from)[4]) {
+    *reinterpret_cast<Words2*>(to) = Words2{{pack<T>(from[0], from[1]), pack<T>(from[2], from[3])}};
+}
+
+// Two numbers side by side, at an address aligned to both.
+struct alignas(8) Floats2 {
+    float at[2];
+};
+DEVICE void load2(const float* from, float (&to)[2]) {
+    Floats2 all = *reinterpret_cast<const Floats2*>(from);
+    to[0] = all.at[0];
+    to[1] = all.at[1];
+}
+template <class T> DEVICE void load2(const T* from, float (&to)[2]) {
+    uint32_t both = *reinterpret_cast<const uint32_t*>(from);
+    T low, high;
+    low.bits = static_cast<uint16_t>(both);
+    high.bits = static_cast<uint16_t>(both >> 16);
+    to[0] = to_float(low);
+    to[1] = to_float(high);
+}
+DEVICE void store2(float* to, float first, float second) {
+    *reinterpret_cast<Floats2*>(to) = Floats2{{first, second}};
+}
+template <class T> DEVICE void store2(T* to, float first, float second) {
+    *reinterpret_cast<uint32_t*>(to) = pack<T>(first, second);
+}

@@ -1,0 +1,7 @@
+// Functions of one number.
+#pragma once
+
+#include "device.cuh"
+
+// x · ½ (1 + erf(x / √2)).
+DEVICE float gelu(float x) { return 0.5f * x * (1.0f + erff(x * 0.70710678118654752f)); }

@@ -1,0 +1,235 @@
+//! A stream with the memory of one forward pass.
+
+use super::batch::Batch;
+use super::card::{Card, Memory};
+use super::error::{CudaError, While};
+use crate::checkpoint::EsmConfig;
+use crate::device::Dtype;
+use candle_core::cuda_backend::cudarc;
+use cudarc::driver::{CudaStream, PinnedHostSlice, result};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+
+/// Rows of every matrix product: batches are padded to whole slabs. Enough for all blocks of a large
+/// card to have several tiles; a batch of fewer tokens takes as long as a full one.
+pub const SLAB: usize = 16_384;
+
+/// Memory of results grows in steps of so many floats (16 MiB): pinning it takes time.
+const RESULTS_STEP: usize = 4 << 20;
+
+/// Bytes of a number of the computation.
+pub(super) fn size(dtype: Dtype) -> usize {
+    match dtype {
+        Dtype::F32 => 4,
+        Dtype::F16 | Dtype::Bf16 => 2,
+    }
+}
+
+/// What decides how much memory a pass takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Shape {
+    pub(super) dim: usize,
+    pub(super) intermediate: usize,
+    pub(super) size: usize,
+}
+
+impl Shape {
+    pub(super) fn new(config: &EsmConfig, dtype: Dtype) -> Shape {
+        Shape {
+            dim: config.dim,
+            intermediate: config.intermediate,
+            size: size(dtype),
+        }
+    }
+
+    /// Numbers of a row of q, k and v, or of the feed-forward network, which take turns.
+    fn wide(&self) -> usize {
+        self.intermediate.max(3 * self.dim)
+    }
+
+    /// Bytes of the card's memory for each row: residual stream and result in f32; input and output
+    /// of a layer and what is wide in the number format.
+    pub(super) fn row_bytes(&self) -> usize {
+        8 * self.dim + (2 * self.dim + self.wide()) * self.size
+    }
+}
+
+/// The memory of a pass over so many rows.
+pub(super) struct Rows {
+    rows: usize,
+    /// Residual stream, `[rows, dim]` of f32.
+    pub(super) x: Memory,
+    /// Input of a layer, and result of the attention, `[rows, dim]`.
+    pub(super) h: Memory,
+    /// q, k, v, or inside of the feed-forward network.
+    pub(super) wide: Memory,
+    /// Output of a layer, `[rows, dim]`.
+    pub(super) y: Memory,
+}
+
+/// What a pass over so many sequences and residues gives, on the card and, after a copy, here.
+struct Results {
+    floats: usize,
+    card: Memory,
+    host: PinnedHostSlice<f32>,
+}
+
+/// A stream, and memory that grows with the largest batch.
+pub(super) struct Lane {
+    /// Number of the card in the engine.
+    pub(super) card: usize,
+    pub(super) stream: Arc<CudaStream>,
+    shape: Shape,
+    rows: Option<Rows>,
+    batch: Option<Memory>,
+    results: Option<Results>,
+}
+
+impl Lane {
+    pub(super) fn new(number: usize, card: &Card, shape: Shape) -> Result<Lane, CudaError> {
+        let stream = card.context().new_stream().while_("making a stream")?;
+        Ok(Lane {
+            card: number,
+            stream,
+            shape,
+            rows: None,
+            batch: None,
+            results: None,
+        })
+    }
+
+    /// Gives all memory back, so that another lane can have it.
+    pub(super) fn release(&mut self) {
+        (self.rows, self.batch, self.results) = (None, None, None);
+        // Memory is free once the stream comes to that. What goes wrong here shows in the next call.
+        let _ = self.stream.synchronize();
+    }
+
+    /// Memory for so many rows, a multiple of [`SLAB`]; unspecified but finite content.
+    pub(super) fn rows(&mut self, rows: usize) -> Result<&Rows, CudaError> {
+        if self.rows.as_ref().is_none_or(|held| held.rows < rows) {
+            // The old memory goes before the new one comes.
+            self.rows = None;
+            let Shape { dim, size, .. } = self.shape;
+            let of = |bytes: usize| Memory::zeroed(&self.stream, "a forward pass", rows * bytes);
+            let made = Rows {
+                rows,
+                x: of(4 * dim)?,
+                h: of(dim * size)?,
+                wide: of(self.shape.wide() * size)?,
+                y: of(dim * size)?,
+            };
+            self.rows = Some(made);
+        }
+        self.rows.as_ref().ok_or(CudaError::Thread)
+    }
+
+    /// Begins to upload a batch; its address.
+    pub(super) fn upload(&mut self, batch: &Batch) -> Result<u64, CudaError> {
+        let bytes = batch.bytes.len();
+        if self.batch.as_ref().is_none_or(|held| held.bytes() < bytes) {
+            self.batch = None;
+            let room = bytes.next_power_of_two();
+            self.batch = Some(Memory::zeroed(&self.stream, "a batch", room)?);
+        }
+        let memory = self.batch.as_ref().ok_or(CudaError::Thread)?;
+        // SAFETY: there is room for the bytes, and from ordinary memory they are copied away before
+        // the call returns.
+        unsafe { result::memcpy_htod_async(memory.at(0), &batch.bytes, self.stream.cu_stream()) }
+            .while_("uploading a batch")?;
+        Ok(memory.at(0))
+    }
+
+    /// The address of memory for so many floats of results.
+    pub(super) fn results(&mut self, floats: usize) -> Result<u64, CudaError> {
+        if self
+            .results
+            .as_ref()
+            .is_none_or(|held| held.floats < floats)
+        {
+            self.results = None;
+            let floats = floats.next_multiple_of(RESULTS_STEP);
+            let card = Memory::zeroed(&self.stream, "results", 4 * floats)?;
+            // SAFETY: written below before it is read. Not write-combined, which is slow to read.
+            let mut host = unsafe {
+                let context = self.stream.context();
+                context.alloc_pinned_with_flags::<f32>(floats, 0)
+            }
+            .for_memory("results in pinned memory of the machine", 4 * floats)?;
+            host.as_mut_slice()
+                .while_("reserving pinned memory")?
+                .fill(0.0);
+            self.results = Some(Results { floats, card, host });
+        }
+        Ok(self.results.as_ref().ok_or(CudaError::Thread)?.card.at(0))
+    }
+
+    /// Copies so many floats of results here once all work before is done.
+    pub(super) fn fetch(&mut self, floats: usize) -> Result<&[f32], CudaError> {
+        let doing = "fetching results";
+        let results = self.results.as_mut().ok_or(CudaError::Thread)?;
+        let to = results.host.as_mut_slice().while_(doing)?;
+        let to = to.get_mut(..floats).ok_or(CudaError::Thread)?;
+        // SAFETY: both sides hold so many floats, and nobody looks at them before the stream is
+        // waited for.
+        unsafe { result::memcpy_dtoh_async(to, results.card.at(0), self.stream.cu_stream()) }
+            .while_(doing)?;
+        self.stream.synchronize().while_(doing)?;
+        let all = results.host.as_slice().while_(doing)?;
+        all.get(..floats).ok_or(CudaError::Thread)
+    }
+}
+
+/// The lanes of all cards that nobody uses.
+pub(super) struct Lanes {
+    free: Mutex<Vec<Lane>>,
+    given: Condvar,
+    /// Lanes of each card.
+    each: usize,
+}
+
+impl Lanes {
+    pub(super) fn new(lanes: Vec<Lane>, each: usize) -> Lanes {
+        Lanes {
+            free: Mutex::new(lanes),
+            given: Condvar::new(),
+            each,
+        }
+    }
+
+    /// Waits for a lane. Cards take turns, as the one that has been free longest comes first.
+    pub(super) fn take(&self) -> Lane {
+        let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            if !free.is_empty() {
+                return free.remove(0);
+            }
+            free = self
+                .given
+                .wait(free)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// Waits until nobody uses a card, and takes all its lanes.
+    pub(super) fn take_card(&self, card: usize) -> Vec<Lane> {
+        let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            let is_here = |lane: &Lane| lane.card == card;
+            if free.iter().filter(|lane| is_here(lane)).count() == self.each {
+                let (taken, kept) = free.drain(..).partition(is_here);
+                *free = kept;
+                return taken;
+            }
+            free = self
+                .given
+                .wait(free)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    pub(super) fn give(&self, lanes: impl IntoIterator<Item = Lane>) {
+        let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
+        free.extend(lanes);
+        self.given.notify_all();
+    }
+}

@@ -1,0 +1,278 @@
+//! From a checkpoint to a card: every weight is read once, in the number format of the computation.
+
+use super::card::{Card, Memory};
+use super::error::CudaError;
+use crate::checkpoint::{Checkpoint, InvFreqSource, Positions};
+use crate::device::Dtype;
+use half::{bf16, f16};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Rotary tables are made for this many tokens at load; longer sequences make larger ones.
+const ROTARY_POSITIONS: usize = 2048;
+
+/// Weight and bias of a LayerNorm, f32.
+pub(super) struct Norm {
+    pub(super) weight: Memory,
+    pub(super) bias: Memory,
+}
+
+/// Weights `[outputs, inputs]` in the number format of the computation, and bias in f32.
+pub(super) struct Linear {
+    pub(super) weight: Memory,
+    pub(super) bias: Memory,
+}
+
+/// One block of the model.
+pub(super) struct Block {
+    /// Number of its frequencies in [`Weights::rotary`]; None for learned positions.
+    pub(super) rotary: Option<usize>,
+    pub(super) attention_norm: Norm,
+    /// q, k and v, one after another.
+    pub(super) qkv: Linear,
+    pub(super) out: Linear,
+    pub(super) feed_forward_norm: Norm,
+    pub(super) fc1: Linear,
+    pub(super) fc2: Linear,
+}
+
+/// A model on a card.
+pub(super) struct Weights {
+    /// `[vocab, dim]`, f32.
+    pub(super) tokens: Memory,
+    /// `[rows, dim]`, f32; None for rotary models.
+    pub(super) positions: Option<Memory>,
+    /// `emb_layer_norm_before`.
+    pub(super) norm_before: Option<Norm>,
+    pub(super) blocks: Vec<Block>,
+    /// `emb_layer_norm_after`, if the last representation is wanted.
+    pub(super) norm_after: Option<Norm>,
+    /// Each set of frequencies once.
+    pub(super) rotary: Vec<Rotary>,
+}
+
+/// The rotary frequencies of one or more blocks, and the largest table made of them so far.
+pub(super) struct Rotary {
+    inv_freq: Vec<f32>,
+    table: Mutex<Arc<RotaryTable>>,
+}
+
+/// cos and sin of `position · inv_freq`, `[positions, head_dim / 2]` each: the angle is the f32
+/// product of the reference implementations, its cosine and sine are correctly rounded.
+pub(super) struct RotaryTable {
+    positions: usize,
+    pub(super) cosines: Memory,
+    pub(super) sines: Memory,
+}
+
+impl Rotary {
+    fn new(card: &Card, inv_freq: Vec<f32>) -> Result<Rotary, CudaError> {
+        let table = RotaryTable::new(card, &inv_freq, ROTARY_POSITIONS)?;
+        Ok(Rotary {
+            inv_freq,
+            table: Mutex::new(Arc::new(table)),
+        })
+    }
+
+    /// A table of at least so many positions. Whoever works with it keeps it until the card is done.
+    pub(super) fn table(
+        &self,
+        card: &Card,
+        positions: usize,
+    ) -> Result<Arc<RotaryTable>, CudaError> {
+        let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
+        if table.positions < positions {
+            *table = Arc::new(RotaryTable::new(card, &self.inv_freq, positions)?);
+        }
+        Ok(Arc::clone(&table))
+    }
+}
+
+impl RotaryTable {
+    fn new(card: &Card, inv_freq: &[f32], positions: usize) -> Result<RotaryTable, CudaError> {
+        let (mut cosines, mut sines) = (Vec::new(), Vec::new());
+        for position in 0..positions {
+            for frequency in inv_freq {
+                let angle = f64::from(position as f32 * frequency);
+                cosines.push(angle.cos() as f32);
+                sines.push(angle.sin() as f32);
+            }
+        }
+        Ok(RotaryTable {
+            positions,
+            cosines: card.upload_floats("rotary tables", &cosines)?,
+            sines: card.upload_floats("rotary tables", &sines)?,
+        })
+    }
+}
+
+/// Where weights come from and go to.
+pub(super) struct Loader<'a> {
+    pub(super) checkpoint: &'a Checkpoint,
+    pub(super) card: &'a Card,
+    pub(super) dtype: Dtype,
+    /// The highest representation that will be asked for.
+    pub(super) top: usize,
+    /// Threads that read weights.
+    pub(super) threads: usize,
+}
+
+impl Loader<'_> {
+    /// Loads what representations up to `top` need.
+    pub(super) fn load(&self) -> Result<(Weights, Option<InvFreqSource>), CudaError> {
+        let config = self.checkpoint.config();
+        let (rotary, of_block, source) = self.rotary()?;
+        let positions = match config.positions {
+            Positions::Rotary => None,
+            Positions::Learned { .. } => Some(self.floats("embed_positions.weight")?),
+        };
+        let norm = |name: &str, is_there: bool| match is_there {
+            true => self.norm(name).map(Some),
+            false => Ok(None),
+        };
+        let weights = Weights {
+            tokens: self.floats("embed_tokens.weight")?,
+            positions,
+            norm_before: norm("emb_layer_norm_before", config.emb_layer_norm_before)?,
+            blocks: self.blocks(&of_block)?,
+            norm_after: norm("emb_layer_norm_after", self.top == config.layers)?,
+            rotary,
+        };
+        Ok((weights, source))
+    }
+
+    fn floats(&self, name: &str) -> Result<Memory, CudaError> {
+        let values = self.checkpoint.weight(name)?.to_vec()?;
+        self.card.upload_floats("weights", &values)
+    }
+
+    fn norm(&self, name: &str) -> Result<Norm, CudaError> {
+        Ok(Norm {
+            weight: self.floats(&format!("{name}.weight"))?,
+            bias: self.floats(&format!("{name}.bias"))?,
+        })
+    }
+
+    /// One layer, or several that share their input, their outputs one after another.
+    fn linear(&self, names: &[String]) -> Result<Linear, CudaError> {
+        let (mut bytes, mut bias) = (Vec::new(), Vec::new());
+        for name in names {
+            let weight = self.checkpoint.weight(&format!("{name}.weight"))?;
+            let [rows, columns] = weight.shape();
+            let mut values = vec![0.0; columns];
+            for row in 0..rows {
+                weight.read_row(row, &mut values)?;
+                put(self.dtype, &values, &mut bytes);
+            }
+            weight.release();
+            bias.extend(self.checkpoint.weight(&format!("{name}.bias"))?.to_vec()?);
+        }
+        Ok(Linear {
+            weight: self.card.upload("weights", &bytes)?,
+            bias: self.card.upload_floats("weights", &bias)?,
+        })
+    }
+
+    fn block(&self, i: usize, rotary: Option<usize>) -> Result<Block, CudaError> {
+        let name = |part: &str| format!("layers.{i}.{part}");
+        Ok(Block {
+            rotary,
+            attention_norm: self.norm(&name("self_attn_layer_norm"))?,
+            qkv: self.linear(&[
+                name("self_attn.q_proj"),
+                name("self_attn.k_proj"),
+                name("self_attn.v_proj"),
+            ])?,
+            out: self.linear(&[name("self_attn.out_proj")])?,
+            feed_forward_norm: self.norm(&name("final_layer_norm"))?,
+            fc1: self.linear(&[name("fc1")])?,
+            fc2: self.linear(&[name("fc2")])?,
+        })
+    }
+
+    /// Each thread takes the next block that nobody has.
+    fn blocks(&self, rotary: &[Option<usize>]) -> Result<Vec<Block>, CudaError> {
+        let next = AtomicUsize::new(0);
+        let done = Mutex::new(Vec::new());
+        let work = || loop {
+            let i = next.fetch_add(1, Ordering::Relaxed);
+            let Some(rotary_of) = rotary.get(i) else {
+                break;
+            };
+            let block = self.block(i, *rotary_of);
+            if block.is_err() {
+                next.store(rotary.len(), Ordering::Relaxed);
+            }
+            let mut done = done.lock().unwrap_or_else(PoisonError::into_inner);
+            done.push((i, block));
+        };
+        std::thread::scope(|scope| {
+            for _ in 1..self.threads.min(rotary.len()) {
+                scope.spawn(work);
+            }
+            work();
+        });
+        let mut done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
+        done.sort_by_key(|(i, _)| *i);
+        let blocks = done.into_iter().map(|(_, block)| block);
+        let blocks = blocks.collect::<Result<Vec<_>, _>>()?;
+        match blocks.len() == rotary.len() {
+            true => Ok(blocks),
+            false => Err(CudaError::Thread),
+        }
+    }
+
+    /// The sets of frequencies, which of them each block has, and where they come from.
+    fn rotary(&self) -> Result<RotaryOfBlocks, CudaError> {
+        if matches!(
+            self.checkpoint.config().positions,
+            Positions::Learned { .. }
+        ) {
+            return Ok((Vec::new(), vec![None; self.top], None));
+        }
+        let mut source = InvFreqSource::Stored;
+        let mut all: Vec<Rotary> = Vec::new();
+        let mut of_block = Vec::new();
+        for layer in 0..self.top {
+            let inv_freq = self.checkpoint.inv_freq(layer)?;
+            if inv_freq.source == InvFreqSource::Computed {
+                source = InvFreqSource::Computed;
+            }
+            let known = all.iter().position(|r| r.inv_freq == inv_freq.values);
+            if known.is_none() {
+                all.push(Rotary::new(self.card, inv_freq.values)?);
+            }
+            of_block.push(Some(known.unwrap_or(all.len() - 1)));
+        }
+        Ok((all, of_block, Some(source)))
+    }
+}
+
+type RotaryOfBlocks = (Vec<Rotary>, Vec<Option<usize>>, Option<InvFreqSource>);
+
+/// Appends numbers in a format, rounded to nearest.
+pub(super) fn put(dtype: Dtype, values: &[f32], into: &mut Vec<u8>) {
+    match dtype {
+        Dtype::F32 => into.extend(values.iter().flat_map(|x| x.to_ne_bytes())),
+        Dtype::F16 => into.extend(values.iter().flat_map(|x| f16::from_f32(*x).to_ne_bytes())),
+        Dtype::Bf16 => into.extend(values.iter().flat_map(|x| bf16::from_f32(*x).to_ne_bytes())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::put;
+    use crate::device::Dtype;
+
+    #[test]
+    fn numbers_in_each_format() {
+        let bytes = |dtype| {
+            let mut bytes = Vec::new();
+            put(dtype, &[1.0, -2.5], &mut bytes);
+            bytes
+        };
+        assert_eq!(bytes(Dtype::F16), [0x00, 0x3c, 0x00, 0xc1]);
+        assert_eq!(bytes(Dtype::Bf16), [0x80, 0x3f, 0x20, 0xc0]);
+        assert_eq!(bytes(Dtype::F32), [0, 0, 0x80, 0x3f, 0, 0, 0x20, 0xc0]);
+    }
+}

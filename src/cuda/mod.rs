@@ -1,0 +1,33 @@
+//! ESM on CUDA cards.
+//!
+//! A card is opened through Candle's CUDA backend, which gives context and streams; what runs on it
+//! is the crate's own: kernels in `kernels/*.cu` for everything but matrix products, and cuBLASLt
+//! for those. The path of a batch:
+//!
+//! 1. `batch`: what the kernels need to know of a packed batch, as arrays made on the CPU.
+//! 2. `lane`: a stream with the memory of one forward pass. A card has a few of them; while one
+//!    computes, the rows of another leave through pinned memory and are written. Each worker thread
+//!    takes a lane for a batch, which is all the scheduling there is.
+//! 3. `model`: the forward pass. Weights are uploaded once (`load`), the residual stream and all
+//!    sums are f32, and nothing comes back to the CPU between blocks.
+//! 4. `product`: matrix products of always the same number of rows with one algorithm for each
+//!    shape of weights, chosen by a test of its bits.
+//!
+//! The same sequence has the same bits in any batch because rows never meet outside attention,
+//! attention is cut by the sequence alone, and products are always of [`SLAB`] rows: a batch is
+//! padded to whole slabs. [`Esm::load`] proves it on the card before a run begins.
+
+mod batch;
+mod card;
+mod error;
+mod kernels;
+mod lane;
+mod load;
+mod model;
+mod product;
+mod selftest;
+
+pub use card::cards;
+pub use error::CudaError;
+pub use lane::SLAB;
+pub use model::{Esm, Failure, HostRows};

@@ -1,0 +1,313 @@
+//! Matrix products of a linear layer, y = x Wᵀ, with cuBLASLt: x is `[SLAB, inputs]`, W as the
+//! checkpoint has it, `[outputs, inputs]`, and y `[SLAB, outputs]`.
+//!
+//! Products are always of [`SLAB`] rows, and each shape of weights has one algorithm, so that a row
+//! is always computed in the same way. An algorithm is used only if it takes no workspace, splits no
+//! sum among blocks, and passes a test: [`super::selftest`].
+
+use super::card::Memory;
+use super::error::{CudaError, While};
+use super::lane::SLAB;
+use crate::device::Dtype;
+use candle_core::cuda_backend::cudarc;
+use cudarc::cublaslt::result as lt;
+use cudarc::cublaslt::sys::{
+    self, cublasComputeType_t, cublasLtHandle_t, cublasLtMatmulAlgo_t,
+    cublasLtMatmulAlgoConfigAttributes_t as Config, cublasLtMatmulDesc_t,
+    cublasLtMatmulDescAttributes_t as Desc, cublasLtMatmulHeuristicResult_t,
+    cublasLtMatmulPreferenceAttributes_t as Preference, cublasLtMatrixLayout_t, cudaDataType,
+};
+use cudarc::driver::CudaStream;
+use std::ffi::c_void;
+use std::mem::MaybeUninit;
+use std::sync::Arc;
+
+/// Algorithms that cuBLASLt is asked for.
+const CANDIDATES: usize = 32;
+/// cuBLAS's number for a transposed matrix.
+const TRANSPOSED: i32 = 1;
+
+/// An open cuBLASLt.
+pub(super) struct Blas {
+    handle: cublasLtHandle_t,
+}
+
+// SAFETY: a handle of cuBLASLt may be used by several threads at once (its documentation says so),
+// and this one is not changed after it was made.
+unsafe impl Send for Blas {}
+// SAFETY: as above.
+unsafe impl Sync for Blas {}
+
+impl Blas {
+    pub(super) fn open() -> Result<Blas, CudaError> {
+        let handle = lt::create_handle().while_("starting")?;
+        Ok(Blas { handle })
+    }
+
+    /// Its version: 130100 is 13.1.0.
+    pub(super) fn version() -> usize {
+        // SAFETY: takes and changes nothing.
+        unsafe { sys::cublasLtGetVersion() }
+    }
+}
+
+impl Drop for Blas {
+    fn drop(&mut self) {
+        // SAFETY: the handle is open, and nobody has it any more. That closing fails changes nothing.
+        let _ = unsafe { lt::destroy_handle(self.handle) };
+    }
+}
+
+/// An algorithm that cuBLASLt offers.
+#[derive(Clone, Copy)]
+pub(super) struct Algorithm {
+    algo: cublasLtMatmulAlgo_t,
+    workspace: usize,
+}
+
+impl Algorithm {
+    fn config(&self, attribute: Config) -> Option<i32> {
+        let mut value = 0i32;
+        let mut written = 0;
+        // SAFETY: the buffer has the size that is given.
+        let status = unsafe {
+            sys::cublasLtMatmulAlgoConfigGetAttribute(
+                &self.algo,
+                attribute,
+                (&raw mut value).cast(),
+                size_of::<i32>(),
+                &mut written,
+            )
+        };
+        status.result().is_ok().then_some(value)
+    }
+
+    /// Whether every sum is formed in one place and in one order, as far as its settings tell.
+    fn is_whole(&self) -> bool {
+        let at_most = |attribute, most| self.config(attribute).is_none_or(|value| value <= most);
+        self.workspace == 0
+            && at_most(Config::CUBLASLT_ALGO_CONFIG_SPLITK_NUM, 1)
+            && at_most(Config::CUBLASLT_ALGO_CONFIG_REDUCTION_SCHEME, 0)
+    }
+
+    /// Its settings, for `run.json`.
+    pub(super) fn describe(&self) -> String {
+        let all = [
+            ("id", Config::CUBLASLT_ALGO_CONFIG_ID),
+            ("tile", Config::CUBLASLT_ALGO_CONFIG_TILE_ID),
+            ("stages", Config::CUBLASLT_ALGO_CONFIG_STAGES_ID),
+            ("swizzle", Config::CUBLASLT_ALGO_CONFIG_CTA_SWIZZLING),
+            ("option", Config::CUBLASLT_ALGO_CONFIG_CUSTOM_OPTION),
+            ("cluster", Config::CUBLASLT_ALGO_CONFIG_CLUSTER_SHAPE_ID),
+        ];
+        let known = all.into_iter().filter_map(|(name, attribute)| {
+            let value = self.config(attribute)?;
+            Some(format!("{name} {value}"))
+        });
+        known.collect::<Vec<_>>().join(", ")
+    }
+}
+
+/// A product with weights of one shape.
+pub(super) struct Product {
+    pub(super) inputs: usize,
+    pub(super) outputs: usize,
+    /// Bytes of a number.
+    size: usize,
+    desc: cublasLtMatmulDesc_t,
+    weights: cublasLtMatrixLayout_t,
+    x: cublasLtMatrixLayout_t,
+    y: cublasLtMatrixLayout_t,
+    algorithm: Option<Algorithm>,
+}
+
+// SAFETY: the descriptions are made once and only read afterwards; they belong to no thread.
+unsafe impl Send for Product {}
+// SAFETY: as above.
+unsafe impl Sync for Product {}
+
+impl Product {
+    /// Without an algorithm as yet: see [`Product::pin`].
+    pub(super) fn new(dtype: Dtype, outputs: usize, inputs: usize) -> Result<Product, CudaError> {
+        let doing = "describing a matrix product";
+        let (kind, size) = match dtype {
+            Dtype::F16 => (cudaDataType::CUDA_R_16F, 2),
+            Dtype::Bf16 => (cudaDataType::CUDA_R_16BF, 2),
+            Dtype::F32 => (cudaDataType::CUDA_R_32F, 4),
+        };
+        // CUBLAS_COMPUTE_32F multiplies f32 in f32: TF32 would have to be asked for by name.
+        let compute = cublasComputeType_t::CUBLAS_COMPUTE_32F;
+        // cuBLASLt counts columns first: what is `[rows, columns]` here is its transpose there.
+        let layout = |columns: usize, rows: usize| {
+            lt::create_matrix_layout(kind, columns as u64, rows as u64, columns as i64)
+                .while_(doing)
+        };
+        let null = std::ptr::null_mut();
+        let mut product = Product {
+            inputs,
+            outputs,
+            size,
+            desc: null,
+            weights: std::ptr::null_mut(),
+            x: std::ptr::null_mut(),
+            y: std::ptr::null_mut(),
+            algorithm: None,
+        };
+        // What is made is dropped with the product if what follows fails.
+        product.desc = lt::create_matmul_desc(compute, cudaDataType::CUDA_R_32F).while_(doing)?;
+        product.weights = layout(inputs, outputs)?;
+        product.x = layout(inputs, SLAB)?;
+        product.y = layout(outputs, SLAB)?;
+        let transposed = TRANSPOSED;
+        // SAFETY: the description is alive, and the value has the size that is given.
+        unsafe {
+            lt::set_matmul_desc_attribute(
+                product.desc,
+                Desc::CUBLASLT_MATMUL_DESC_TRANSA,
+                (&raw const transposed).cast(),
+                size_of::<i32>(),
+            )
+        }
+        .while_(doing)?;
+        Ok(product)
+    }
+
+    /// The algorithms that may be used, what cuBLASLt holds for the fastest first.
+    pub(super) fn candidates(&self, blas: &Blas) -> Result<Vec<Algorithm>, CudaError> {
+        let doing = "looking for an algorithm";
+        let preference = lt::create_matmul_pref().while_(doing)?;
+        // A workspace of nothing and no reduction rule out sums that are split among blocks.
+        let workspace = 0u64;
+        let reductions = 0u32;
+        let mut found = [MaybeUninit::<cublasLtMatmulHeuristicResult_t>::uninit(); CANDIDATES];
+        let mut count = 0;
+        // SAFETY: descriptions and preference are alive, values have the sizes that are given, and
+        // there is room for as many results as are asked for.
+        let asked = unsafe {
+            let set = |attribute, value: *const c_void, size| {
+                lt::set_matmul_pref_attribute(preference, attribute, value, size)
+            };
+            let asked = set(
+                Preference::CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES,
+                (&raw const workspace).cast(),
+                size_of::<u64>(),
+            )
+            .and_then(|()| {
+                set(
+                    Preference::CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK,
+                    (&raw const reductions).cast(),
+                    size_of::<u32>(),
+                )
+            })
+            .and_then(|()| {
+                sys::cublasLtMatmulAlgoGetHeuristic(
+                    blas.handle,
+                    self.desc,
+                    self.weights,
+                    self.x,
+                    self.y,
+                    self.y,
+                    preference,
+                    CANDIDATES as i32,
+                    found.as_mut_ptr().cast(),
+                    &mut count,
+                )
+                .result()
+            });
+            let destroyed = lt::destroy_matmul_pref(preference);
+            asked.and(destroyed)
+        };
+        asked.while_(doing)?;
+        let found = found.iter().take(usize::try_from(count).unwrap_or(0));
+        Ok(found
+            // SAFETY: cuBLASLt has written the first `count` of them.
+            .map(|result| unsafe { result.assume_init_ref() })
+            .filter(|result| result.state.result().is_ok())
+            .map(|result| Algorithm {
+                algo: result.algo,
+                workspace: result.workspaceSize,
+            })
+            .filter(Algorithm::is_whole)
+            .collect())
+    }
+
+    /// From now on uses this algorithm.
+    pub(super) fn pin(&mut self, algorithm: Algorithm) {
+        self.algorithm = Some(algorithm);
+    }
+
+    /// The algorithm in use.
+    pub(super) fn algorithm(&self) -> Option<&Algorithm> {
+        self.algorithm.as_ref()
+    }
+
+    /// y = x Wᵀ for `slabs` slabs, on a stream.
+    ///
+    /// # Safety
+    /// `x` and `y` are addresses of `slabs · SLAB` rows of inputs and outputs, and `weights` holds
+    /// the weights, all of the card that the stream belongs to.
+    pub(super) unsafe fn run(
+        &self,
+        blas: &Blas,
+        stream: &Arc<CudaStream>,
+        weights: &Memory,
+        x: u64,
+        y: u64,
+        slabs: usize,
+    ) -> Result<(), CudaError> {
+        debug_assert_eq!(weights.bytes(), self.inputs * self.outputs * self.size);
+        let Some(algorithm) = &self.algorithm else {
+            return Err(CudaError::NoAlgorithm {
+                outputs: self.outputs,
+                inputs: self.inputs,
+            });
+        };
+        let doing = "starting a matrix product";
+        stream.context().bind_to_thread().while_(doing)?;
+        let (one, zero) = (1.0f32, 0.0f32);
+        for slab in 0..slabs {
+            let x = x + (slab * SLAB * self.inputs * self.size) as u64;
+            let y = y + (slab * SLAB * self.outputs * self.size) as u64;
+            // SAFETY: the caller's; factors are read before the call returns.
+            unsafe {
+                lt::matmul(
+                    blas.handle,
+                    self.desc,
+                    (&raw const one).cast(),
+                    (&raw const zero).cast(),
+                    weights.at(0) as *const c_void,
+                    self.weights,
+                    x as *const c_void,
+                    self.x,
+                    y as *const c_void,
+                    self.y,
+                    y as *mut c_void,
+                    self.y,
+                    &algorithm.algo,
+                    std::ptr::null_mut(),
+                    0,
+                    stream.cu_stream().cast(),
+                )
+            }
+            .while_(doing)?;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Product {
+    fn drop(&mut self) {
+        // SAFETY: each was made by its own call, or is null, and nobody has it any more. That
+        // closing fails changes nothing.
+        unsafe {
+            if !self.desc.is_null() {
+                let _ = lt::destroy_matmul_desc(self.desc);
+            }
+            for layout in [self.weights, self.x, self.y] {
+                if !layout.is_null() {
+                    let _ = lt::destroy_matrix_layout(layout);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! Proof, on the card that will compute, that the bits of a row do not depend on its batch. It
+//! takes a moment and is made at every start: what a cache of it would have to be told apart by
+//! (card, driver, library, shape) is more than it saves.
+
+use super::card::{Card, Memory};
+use super::error::{CudaError, While};
+use super::lane::{SLAB, size};
+use super::load::put;
+use super::model::{Esm, Failure, HostRows};
+use super::product::{Algorithm, Product};
+use crate::device::Dtype;
+use crate::tokenizer::{CLS, EOS};
+use candle_core::cuda_backend::cudarc::driver::result;
+use std::convert::Infallible;
+
+/// Different rows of the test of a product: a prime, so that copies of a row stand at every place
+/// of every tile.
+const DIFFERENT: usize = 257;
+
+/// Chooses the first algorithm by which a row has the same bits wherever it stands.
+pub(super) fn pin(
+    card: &Card,
+    dtype: Dtype,
+    product: &mut Product,
+    weights: &Memory,
+) -> Result<(), CudaError> {
+    let (input, output) = (product.inputs * size(dtype), product.outputs * size(dtype));
+    let mut rows = Vec::new();
+    put(dtype, &numbers(DIFFERENT * product.inputs), &mut rows);
+    let rows = card.upload("a self-test", &rows)?;
+    let x = Memory::zeroed(&card.stream, "a self-test", SLAB * input)?;
+    for row in 0..SLAB {
+        let from = rows.at(row_at(row) * input);
+        // SAFETY: both sides are a row within their memory.
+        unsafe {
+            result::memcpy_dtod_async(x.at(row * input), from, input, card.stream.cu_stream())
+        }
+        .while_("preparing a self-test")?;
+    }
+    let y = Memory::zeroed(&card.stream, "a self-test", SLAB * output)?;
+    let mut found = vec![0u8; SLAB * output];
+    let candidates: Vec<Algorithm> = product.candidates(&card.blas)?;
+    for algorithm in candidates {
+        product.pin(algorithm);
+        let doing = "testing an algorithm";
+        // SAFETY: x and y are a slab each, and the weights are those of the product.
+        let ran = unsafe { product.run(&card.blas, &card.stream, weights, x.at(0), y.at(0), 1) };
+        if ran.is_err() {
+            continue;
+        }
+        // SAFETY: both sides have as many bytes, and the stream is waited for before they are read.
+        unsafe { result::memcpy_dtoh_async(&mut found, y.at(0), card.stream.cu_stream()) }
+            .while_(doing)?;
+        card.stream.synchronize().while_(doing)?;
+        if is_same_everywhere(&found, output) {
+            return Ok(());
+        }
+    }
+    Err(CudaError::NoAlgorithm {
+        outputs: product.outputs,
+        inputs: product.inputs,
+    })
+}
+
+/// Which of the different rows stands in a row: neighbours change from one round to the next.
+fn row_at(row: usize) -> usize {
+    (row * 131 + row / DIFFERENT * 17) % DIFFERENT
+}
+
+/// Whether all copies of a row have the same bits.
+fn is_same_everywhere(found: &[u8], bytes: usize) -> bool {
+    let mut first: Vec<Option<&[u8]>> = vec![None; DIFFERENT];
+    found
+        .chunks_exact(bytes)
+        .enumerate()
+        .all(|(row, bits)| match first.get_mut(row_at(row)) {
+            Some(Some(first)) => *first == bits,
+            Some(unseen) => {
+                *unseen = Some(bits);
+                true
+            }
+            None => false,
+        })
+}
+
+/// Numbers between −1 and 1 without a pattern.
+fn numbers(count: usize) -> Vec<f32> {
+    let mut state = 1u32;
+    let next = || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 8) as f32 / (1u32 << 23) as f32 - 1.0
+    };
+    std::iter::repeat_with(next).take(count).collect()
+}
+
+/// Whether sequences have the same bits alone and among others, through the whole model.
+///
+/// # Errors
+/// The card cannot do it at all.
+pub(super) fn sequences(esm: &Esm, top: usize) -> Result<bool, CudaError> {
+    let lengths = [3, 70, 200, 17, 64, 5, 331];
+    let all: Vec<Vec<u8>> = lengths.iter().map(|&n| tokens(n)).collect();
+    let all: Vec<&[u8]> = all.iter().map(Vec::as_slice).collect();
+    let reversed: Vec<&[u8]> = all.iter().rev().copied().collect();
+    let together = embed(esm, &all, top)?;
+    let mut other_way = embed(esm, &reversed, top)?;
+    other_way.reverse();
+    let mut is_same = together == other_way;
+    for (sequence, expected) in all.iter().zip(&together) {
+        is_same &= embed(esm, &[sequence], top)?.first() == Some(expected);
+    }
+    Ok(is_same)
+}
+
+/// The bits of the residue rows of each sequence.
+fn embed(esm: &Esm, sequences: &[&[u8]], top: usize) -> Result<Vec<Vec<u32>>, CudaError> {
+    let mut bits = vec![Vec::new(); sequences.len()];
+    let mut keep = |_: usize, sequence: usize, rows: HostRows<'_>| {
+        if let Some(bits) = bits.get_mut(sequence) {
+            *bits = rows.residues.iter().map(|x| x.to_bits()).collect();
+        }
+        Ok::<(), Infallible>(())
+    };
+    match esm.forward(sequences, &[top], true, &|| Ok(()), &mut keep) {
+        Ok(()) => Ok(bits),
+        Err(Failure::Cuda { error, .. }) => Err(error),
+        // Left to the first batch, which names its record.
+        Err(Failure::NotFinite { .. }) => Ok(bits),
+        Err(Failure::Caller(never)) => match never {},
+    }
+}
+
+/// A sequence of so many tokens, of all amino acids.
+fn tokens(count: usize) -> Vec<u8> {
+    let residues = (0..count.saturating_sub(2)).map(|i| 4 + ((i * 7 + count) % 20) as u8);
+    [CLS].into_iter().chain(residues).chain([EOS]).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_row_stands_at_many_places_of_a_tile() {
+        for tile in [64, 128, 256] {
+            let mut seen = vec![std::collections::HashSet::new(); DIFFERENT];
+            for row in 0..SLAB {
+                seen[row_at(row)].insert(row % tile);
+            }
+            assert!(seen.iter().all(|places| places.len() > 40), "{tile}");
+        }
+    }
+
+    #[test]
+    fn one_bit_is_seen() {
+        let bytes = 8;
+        let row = |row: usize| [row_at(row) as u8; 8];
+        let mut found: Vec<u8> = (0..SLAB).flat_map(row).collect();
+        assert!(is_same_everywhere(&found, bytes));
+        found[9000 * bytes + 3] ^= 1;
+        assert!(!is_same_everywhere(&found, bytes));
+    }
+}

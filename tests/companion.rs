@@ -1,0 +1,112 @@
+//! `esm-embed` and the CUDA build beside it, for which a script stands in: who starts whom, and
+//! what is said when it cannot be used.
+#![cfg(not(feature = "cuda"))]
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::process::{Command, Output};
+use tempfile::TempDir;
+
+/// A folder with the program, and beside it a script as its CUDA build.
+struct Bench {
+    folder: TempDir,
+}
+
+impl Bench {
+    fn new(script: &str) -> Bench {
+        let folder = tempfile::tempdir().unwrap();
+        let program = assert_cmd::cargo::cargo_bin("esm-embed");
+        fs::copy(program, folder.path().join("esm-embed")).unwrap();
+        fs::write(folder.path().join("a.fasta"), ">a\nMKTAY\n").unwrap();
+        let companion = folder.path().join("esm-embed-cuda");
+        fs::write(&companion, format!("#!/bin/sh\n{script}\n")).unwrap();
+        fs::set_permissions(&companion, fs::Permissions::from_mode(0o755)).unwrap();
+        Bench { folder }
+    }
+
+    fn run(&self, more: &str) -> Output {
+        let model = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fixtures/esm2_hd16");
+        Command::new(self.folder.path().join("esm-embed"))
+            .current_dir(self.folder.path())
+            .args(["run", "a.fasta", "--out", "emb", "--model"])
+            .arg(model)
+            .args(more.split_whitespace())
+            .output()
+            .unwrap()
+    }
+
+    fn is_done(&self) -> bool {
+        self.folder.path().join("emb/run.json").exists()
+    }
+}
+
+fn said(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+/// A CUDA build that sees a card, and otherwise says what it was started with.
+const WITH_CARD: &str = concat!(
+    "if [ \"$1\" = cards ]; then echo 'esm-embed ",
+    env!("CARGO_PKG_VERSION"),
+    "'; echo '0: a card'; else echo \"$@\"; exit 3; fi"
+);
+const WITHOUT_DRIVER: &str = "echo \"$0: error while loading shared libraries: libcuda.so.1: cannot \
+                              open shared object file: No such file or directory\" >&2; exit 127";
+
+#[test]
+fn a_card_is_used_by_the_cuda_build() {
+    let bench = Bench::new(WITH_CARD);
+    for device in ["", "--device auto", "--device cuda", "--device all"] {
+        let output = bench.run(device);
+        // The script's exit code and words: it has taken the place of the program.
+        assert_eq!(output.status.code(), Some(3), "{device}: {}", said(&output));
+        let words = String::from_utf8(output.stdout).unwrap();
+        assert!(
+            words.starts_with("run a.fasta --out emb --model "),
+            "{words}"
+        );
+        assert!(words.trim_end().ends_with(device), "{words}");
+    }
+    assert!(!bench.is_done());
+}
+
+#[test]
+fn the_cpu_asks_nobody() {
+    let bench = Bench::new("exit 9");
+    let output = bench.run("--device cpu");
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    assert!(!said(&output).contains("CUDA"), "{}", said(&output));
+    assert!(bench.is_done());
+}
+
+#[test]
+fn without_a_driver_auto_is_the_cpu_and_cuda_an_error() {
+    let bench = Bench::new(WITHOUT_DRIVER);
+    let output = bench.run("--device cuda:0,1");
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(
+        said(&output),
+        "esm-embed: error: --device cuda:0,1 was asked for, but no NVIDIA driver is installed \
+         (libcuda.so.1 is missing). Use --device cpu (or auto)\n"
+    );
+    assert!(!bench.is_done());
+    let output = bench.run("");
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    let text = said(&output);
+    let reason = "no CUDA card is used: no NVIDIA driver is installed (libcuda.so.1 is missing)";
+    assert!(text.contains(reason), "{text}");
+    assert!(bench.is_done());
+}
+
+#[test]
+fn another_version_is_not_started() {
+    let bench = Bench::new("echo esm-embed 0.0.1");
+    let output = bench.run("--device cuda");
+    let text = said(&output);
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert!(
+        text.contains("esm-embed-cuda beside this program is of another version (esm-embed 0.0.1"),
+        "{text}"
+    );
+}
