@@ -17,6 +17,10 @@
 //! - An entry that is not byte for byte what is written here, or that others than this user may
 //!   write, is passed over and replaced.
 //!
+//! What this does not see is what no stamp shows: a program that goes on writing through a mapping
+//! it made before, a network file system that answers from its own memory, a server whose clock is
+//! behind. For such files there is `--check-model`.
+//!
 //! Where entries cannot be kept, files are read; that is never an error.
 
 use crate::checkpoint::Stamp;
