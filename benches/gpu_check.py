@@ -411,11 +411,13 @@ def main():
         "versions": f"{said.stdout.strip()}, torch {torch.__version__}, "
                     f"transformers {transformers.__version__}",
     }
+    doing = "start"
     try:
         for stage in ("numbers", "bits", "speed"):
             for size in args.sizes.split(","):
                 folder = args.work / size
-                if not check.time_for(LONGEST[size], f"{stage} of {size}"):
+                doing = f"{stage} of {size}"
+                if not check.time_for(LONGEST[size], doing):
                     continue
                 if not folder.exists():
                     random_model(size, folder, args.device)
@@ -425,6 +427,9 @@ def main():
                 for dtype in ("f16", "bf16"):
                     if check.time_for(LONGEST[size], f"speed of {size} in {dtype}"):
                         check.speed(size, folder, dtype)
+    except KeyboardInterrupt:
+        check.found["left_out"].append(f"{doing}, interrupted, and what follows")
+        check.failed = True
     finally:
         (args.out / "gpu_check.json").write_text(json.dumps(check.found, indent=2) + "\n")
         text = table(check.found)

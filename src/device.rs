@@ -76,7 +76,7 @@ pub fn cards() -> Result<Vec<Card>, String> {
     #[cfg(feature = "cuda")]
     return crate::cuda::cards().map_err(|error| error.to_string());
     #[cfg(not(feature = "cuda"))]
-    Err("this build of esm-embed computes on the CPU only".to_owned())
+    Err("this build computes on the CPU only".to_owned())
 }
 
 /// Number format of the computation, as asked.
@@ -135,6 +135,18 @@ pub enum DeviceError {
         number: usize,
         /// The last that is there.
         last: usize,
+    },
+    /// Cards that would not give the same bits.
+    #[error(
+        "--device {asked} means cards of different kinds ({kinds}), whose numbers differ in the last \
+         bits, so that a row would depend on which of them computed it: choose cards of one kind \
+         (`esm-embed doctor` lists them)"
+    )]
+    Mixed {
+        /// The cards asked for.
+        asked: Cards,
+        /// What they call themselves.
+        kinds: String,
     },
     /// The processor lacks the instructions that were asked for.
     #[error(
@@ -224,8 +236,8 @@ impl Device {
             why,
         })?;
         let numbers = match asked {
-            Cards::All => return Ok((all, None)),
-            Cards::These(numbers) => numbers,
+            Cards::All => (0..all.len()).collect(),
+            Cards::These(numbers) => numbers.clone(),
         };
         let card = |number: &usize| {
             all.get(*number).cloned().ok_or(DeviceError::NoCard {
@@ -235,7 +247,13 @@ impl Device {
             })
         };
         let cards = numbers.iter().map(card).collect::<Result<Vec<_>, _>>()?;
-        Ok((cards, None))
+        match kinds(&cards).as_slice() {
+            [] | [_] => Ok((cards, None)),
+            kinds => Err(DeviceError::Mixed {
+                asked: asked.clone(),
+                kinds: kinds.join(", "),
+            }),
+        }
     }
 
     /// Whether it is a card or more.
@@ -256,15 +274,21 @@ impl Device {
 /// Cards, or why there are none.
 type Chosen = (Vec<Card>, Option<String>);
 
+/// What cards call themselves, each kind once.
+fn kinds(cards: &[Card]) -> Vec<&str> {
+    let mut names: Vec<&str> = cards.iter().map(|card| card.name.as_str()).collect();
+    names.sort_unstable();
+    names.dedup();
+    names
+}
+
 /// What can change a number: the kind of card, not which one or how many.
 impl fmt::Display for Device {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut names: Vec<&str> = self.cards.iter().map(|card| card.name.as_str()).collect();
-        names.sort_unstable();
-        names.dedup();
-        match names.is_empty() {
+        let kinds = kinds(&self.cards);
+        match kinds.is_empty() {
             true => f.write_str("cpu"),
-            false => write!(f, "cuda ({})", names.join(", ")),
+            false => write!(f, "cuda ({})", kinds.join(", ")),
         }
     }
 }
@@ -341,6 +365,19 @@ mod tests {
             card(0).to_string(),
             "0: NVIDIA H200, compute capability 9.0, 140.0 GiB, driver for CUDA 13.0"
         );
+        let mixed = || {
+            let name = "NVIDIA A100".to_owned();
+            Ok(vec![card(0), Card { name, ..card(1) }])
+        };
+        let choice = DeviceChoice::Cuda;
+        assert_eq!(
+            Device::chosen(&choice(Cards::All), mixed),
+            Err(DeviceError::Mixed {
+                asked: Cards::All,
+                kinds: "NVIDIA A100, NVIDIA H200".to_owned()
+            })
+        );
+        assert!(Device::chosen(&choice(Cards::These(vec![1])), mixed).is_ok());
         let device = Device {
             path: CpuPath::Portable,
             cards: vec![card(0), card(2)],
