@@ -1,6 +1,6 @@
-//! The CUDA build on a card. These tests need one and are left out without `-- --ignored`; where
-//! they run, a machine without a card is a failure.
-#![cfg(feature = "cuda")]
+//! The CUDA build on a card: `cargo test --features cards --test cuda`. A machine without a card is
+//! a failure.
+#![cfg(feature = "cards")]
 
 mod common;
 
@@ -55,7 +55,6 @@ fn embed(embedder: &Embedder, tokens: &[Vec<u8>]) -> Vec<Vec<(Vec<f32>, Vec<f32>
 }
 
 #[test]
-#[ignore = "needs a CUDA card"]
 fn numbers_are_those_of_fair_esm() {
     for model in MODELS {
         let reference = Reference::open(model);
@@ -95,7 +94,6 @@ fn numbers_are_those_of_fair_esm() {
 }
 
 #[test]
-#[ignore = "needs a CUDA card"]
 fn bits_are_the_same_in_any_batch() {
     for model in ["esm2_hd24", "esm2_hd64"] {
         for dtype in [Dtype::F16, Dtype::Bf16, Dtype::F32] {
