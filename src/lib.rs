@@ -23,7 +23,8 @@
 //! 6. **Hidden states.** [`model::Esm`] runs the transformer on the packed tokens, `[T, D]` after
 //!    the embedding and after every block. Its arithmetic is in [`ops`]: linear layers, LayerNorm,
 //!    rotary positions, attention within each sequence. Every output element has a fixed order of
-//!    additions, which is why a sequence has the same bits in any batch.
+//!    additions, which is why a sequence has the same bits in any batch. With the feature `cuda`, the
+//!    module `cuda` has the same model for NVIDIA cards.
 //! 7. **Rows.** [`pooling`] takes the residue rows `[n, D]` out of the `[n + 2, D]` of a sequence,
 //!    and its mean, its largest values or its `<cls>` row. [`embedder::Embedder`] is the name for
 //!    steps 4 to 7: token numbers in, a [`embedder::Representation`] of each sequence and layer out.
@@ -109,6 +110,7 @@ pub mod embedder;
 pub mod fasta;
 pub mod guarantees;
 pub mod hub;
+mod invisible;
 pub mod memory;
 pub mod model;
 pub mod ops;

@@ -1,5 +1,7 @@
 //! Text that a file gives, as a message shows it.
 
+use crate::invisible::is_invisible;
+
 /// Bytes shown of a name; the longest tensor name of a published model has about 70.
 const NAME: usize = 200;
 
@@ -32,15 +34,6 @@ fn start(text: &str, limit: usize) -> String {
         }
     }
     shown
-}
-
-/// Control characters, and the marks that change the direction of text or end a line.
-fn is_invisible(character: char) -> bool {
-    character.is_control()
-        || matches!(
-            character,
-            '\u{200B}'..='\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2060}'..='\u{206F}' | '\u{FEFF}'
-        )
 }
 
 #[cfg(test)]

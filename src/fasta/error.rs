@@ -5,6 +5,7 @@ use std::{fmt, io, sync::Arc};
 use thiserror::Error;
 
 use super::{Damage, Lookalike, MAX_HEADER, MAX_SEQUENCE};
+use crate::invisible::is_invisible;
 
 /// Characters of an identifier that a message shows.
 const SHOWN: usize = 80;
@@ -261,15 +262,6 @@ pub(super) fn printable(bytes: &[u8], limit: usize) -> String {
         }
     }
     text
-}
-
-/// Control characters, and the marks that change the direction of text or end a line.
-fn is_invisible(character: char) -> bool {
-    character.is_control()
-        || matches!(
-            character,
-            '\u{200B}'..='\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2060}'..='\u{206F}' | '\u{FEFF}'
-        )
 }
 
 #[cfg(test)]
