@@ -237,6 +237,10 @@ impl Arithmetic<S> for Fixed {
         unsafe {
             let mut acc = [[_mm512_setzero_si512(); VECTORS]; M];
             for _ in 0..block.chunks {
+                // As in `tile::accumulate_chunks`.
+                for i in 0..M {
+                    S::prefetch_near(a.wrapping_add(block.a_chunk + i * LANES).cast());
+                }
                 for k in 0..LANES {
                     let mut columns = [_mm512_setzero_si512(); VECTORS];
                     for (j, column) in columns.iter_mut().enumerate() {

@@ -186,8 +186,11 @@ pub(crate) trait Simd: Copy {
     unsafe fn load_bf16(at: *const half::bf16) -> Self::V;
     /// Transposes LANES × LANES elements; rows start `from_stride` and `to_stride` apart.
     unsafe fn transpose(from: *const f32, from_stride: usize, to: *mut f32, to_stride: usize);
-    /// Asks for a cache line ahead of its use; the pointer need not be readable.
+    /// Asks for a cache line ahead of its use, into the second level; the pointer need not be
+    /// readable.
     fn prefetch(at: *const u8);
+    /// The same into the first level.
+    fn prefetch_near(at: *const u8);
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -327,6 +330,11 @@ mod x86 {
             // SAFETY: a hint that reads nothing; every x86-64 processor has it.
             unsafe { _mm_prefetch::<_MM_HINT_T1>(at.cast()) }
         }
+        #[inline(always)]
+        fn prefetch_near(at: *const u8) {
+            // SAFETY: as above.
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast()) }
+        }
     }
 
     #[derive(Clone, Copy)]
@@ -455,6 +463,11 @@ mod x86 {
             // SAFETY: a hint that reads nothing; every x86-64 processor has it.
             unsafe { _mm_prefetch::<_MM_HINT_T1>(at.cast()) }
         }
+        #[inline(always)]
+        fn prefetch_near(at: *const u8) {
+            // SAFETY: as above.
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast()) }
+        }
     }
 }
 
@@ -582,5 +595,7 @@ mod portable {
         }
         #[inline(always)]
         fn prefetch(_at: *const u8) {}
+        #[inline(always)]
+        fn prefetch_near(_at: *const u8) {}
     }
 }

@@ -74,6 +74,10 @@ pub(crate) unsafe fn accumulate_chunks<S: Simd, const M: usize, const N: usize>(
 ) {
     let (mut a, mut b) = (a, b);
     for _ in 0..chunks {
+        // The next chunk lies beyond what the processor fetches ahead by itself.
+        for i in 0..M {
+            S::prefetch_near(a.wrapping_add(a_chunk + i * S::LANES).cast());
+        }
         for k in 0..S::LANES {
             // SAFETY: within the chunk's rows and the step's columns by the caller's contract.
             unsafe {
