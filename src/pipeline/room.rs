@@ -13,7 +13,7 @@ use std::ops::Range;
 use std::sync::{Condvar, Mutex, PoisonError};
 
 /// The program itself, its tables and buffers, whatever it runs.
-const PROGRAM: u64 = 20 << 20;
+const PROGRAM: u64 = 10 << 20;
 /// Stack, buffers and the allocator's reserve of one thread.
 const THREAD: u64 = 1 << 20;
 /// Address space of one thread's stack, which only `ulimit -v` counts.
