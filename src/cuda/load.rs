@@ -158,13 +158,13 @@ impl Loader<'_> {
         let (mut bytes, mut bias) = (Vec::new(), Vec::new());
         for name in names {
             let weight = self.checkpoint.weight(&format!("{name}.weight"))?;
-            let [rows, columns] = weight.shape();
+            let [count, columns] = weight.shape();
+            let mut rows = weight.rows();
             let mut values = vec![0.0; columns];
-            for row in 0..rows {
-                weight.read_row(row, &mut values)?;
+            for row in 0..count {
+                rows.read(row, &mut values)?;
                 put(self.dtype, &values, &mut bytes);
             }
-            weight.release();
             bias.extend(self.checkpoint.weight(&format!("{name}.bias"))?.to_vec()?);
         }
         Ok(Linear {
