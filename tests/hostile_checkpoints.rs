@@ -1,5 +1,5 @@
 //! Checkpoints made to take memory or time, or to write to a terminal: each is refused with a short
-//! message that is fit for print, and opening it holds less than 100 MB beside the mapped file.
+//! message that is fit for print, and opening it holds less than 100 MB.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;

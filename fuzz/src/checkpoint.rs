@@ -9,7 +9,7 @@ use esm_embed::tokenizer::{UnknownPolicy, tokenize};
 
 use crate::{memory, message};
 
-/// Memory beyond the mapped files that a checkpoint may take until it is open or refused.
+/// Memory that a checkpoint may take until it is open or refused.
 const MOST_MEMORY: usize = 100_000_000;
 
 const PEPTIDE: &[u8] = b"MKTAYIAKQR";
