@@ -108,15 +108,19 @@ impl LinearSize {
             true => self.outputs,
             false => self.width,
         };
-        let operands = match self.kind {
+        rows * panels + self.operands(rows)
+    }
+
+    /// Those of them that hold operands: a widened block of weights, or rows as integers.
+    fn operands(&self, rows: usize) -> usize {
+        match self.kind {
             Kind::F32 => 0,
             Kind::Widened => DEPTH.min(self.steps) * self.width,
             #[cfg(target_arch = "x86_64")]
             Kind::Fixed => fixed::scratch(self.steps, rows),
             #[cfg(not(target_arch = "x86_64"))]
             Kind::Fixed => 0,
-        };
-        rows * panels + operands
+        }
     }
 }
 
@@ -155,10 +159,13 @@ impl Linear {
         bias: &[f32],
         mut row: impl FnMut(usize, &mut [f32]) -> Result<(), E>,
     ) -> Result<Linear, PackError<E>> {
-        let width = padded(1, path);
-        let depth = padded(inputs, path);
-        let kind = Kind::of(path, weight_type);
-        let steps = kind.steps(depth);
+        let LinearSize {
+            inputs: depth,
+            steps,
+            width,
+            kind,
+            ..
+        } = LinearSize::new(path, weight_type, inputs, outputs);
         let count = outputs.div_ceil(width);
         let len = count.saturating_mul(width).saturating_mul(depth);
         let mut panels = match weight_type {
@@ -300,11 +307,7 @@ impl Linear {
             // SAFETY: the caller's; such panels are packed where the processor has AVX-512 VNNI.
             return unsafe { fixed::apply(self, panels, x, rows, target, scratch) };
         }
-        let widened = match &self.panels {
-            Panels::F32(_) => 0,
-            _ => DEPTH.min(self.depth) * self.width,
-        };
-        let (widened, partial) = scratch.split_at_mut(widened);
+        let (widened, partial) = scratch.split_at_mut(self.size().operands(rows));
         self.path.dispatch(Product {
             linear: self,
             x,
