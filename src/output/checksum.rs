@@ -4,9 +4,11 @@ use super::disk;
 use super::escape::hex;
 use super::layout::is_sub_folder_name;
 use super::name;
+use super::parallel::in_parallel;
 use sha2::{Digest, Sha256};
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 /// Bytes read at a time.
@@ -14,24 +16,97 @@ const BUFFER: usize = 1 << 20;
 /// Longest line of a list: digest, folder, sub-folder and name take less than half.
 const LONGEST_LINE: u64 = 1024;
 
-/// Size and SHA-256, in lower-case hexadecimal, of a file from where it stands.
-pub(super) fn sha256(file: &mut File) -> io::Result<(u64, String)> {
-    let length = usize::try_from(file.metadata()?.len()).unwrap_or(BUFFER);
-    let mut buffer = vec![0; length.clamp(1, BUFFER)];
-    let mut hash = Sha256::new();
-    let mut bytes = 0;
-    loop {
-        let count = match file.read(&mut buffer) {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            result => result?,
-        };
-        if count == 0 {
-            return Ok((bytes, hex(&hash.finalize())));
+/// Bytes of a piece. The checksum of a larger file is the SHA-256 of the SHA-256 of its pieces, 32
+/// bytes each, one after the other: all processors can work on it.
+const PIECE: u64 = 64 << 20;
+
+/// The size of the pieces whose digests make the checksum of a file of so many bytes, or `None` if
+/// it is the plain SHA-256.
+pub(super) fn pieces(bytes: u64) -> Option<u64> {
+    (bytes > PIECE).then_some(PIECE)
+}
+
+/// The checksum of bytes that come one after the other.
+#[derive(Clone)]
+pub(super) struct Running {
+    piece: u64,
+    /// Bytes that the current piece still takes.
+    left: u64,
+    hash: Sha256,
+    /// Of the digests of whole pieces; `None` where there are no pieces.
+    digests: Option<Sha256>,
+}
+
+impl Running {
+    /// For a file of pieces of so many bytes, see [`pieces`].
+    pub(super) fn new(pieces: Option<u64>) -> Self {
+        let piece = pieces.unwrap_or(u64::MAX);
+        Self {
+            piece,
+            left: piece,
+            hash: Sha256::new(),
+            digests: pieces.map(|_| Sha256::new()),
         }
-        let (read, _) = buffer.split_at(count);
-        hash.update(read);
-        bytes += count as u64;
     }
+
+    pub(super) fn update(&mut self, mut bytes: &[u8]) {
+        while !bytes.is_empty() {
+            if self.left == 0 {
+                self.close_piece();
+            }
+            let count = usize::try_from(self.left).unwrap_or(usize::MAX);
+            let (now, later) = bytes.split_at(count.min(bytes.len()));
+            self.hash.update(now);
+            self.left -= now.len() as u64;
+            bytes = later;
+        }
+    }
+
+    /// The checksum, in lower-case hexadecimal.
+    pub(super) fn finish(mut self) -> String {
+        if self.digests.is_some() {
+            self.close_piece();
+        }
+        hex(&self.digests.unwrap_or(self.hash).finalize())
+    }
+
+    fn close_piece(&mut self) {
+        let digest = self.hash.finalize_reset();
+        if let Some(digests) = &mut self.digests {
+            digests.update(digest);
+        }
+        self.left = self.piece;
+    }
+}
+
+/// The checksum of a file of so many bytes; the plain SHA-256 without pieces.
+pub(super) fn sha256(file: &File, bytes: u64, pieces: Option<u64>) -> io::Result<String> {
+    let Some(piece) = pieces else {
+        return Ok(hex(&part(file, 0, bytes)?));
+    };
+    let count = usize::try_from(bytes.div_ceil(piece)).unwrap_or(usize::MAX);
+    let digests = in_parallel(count, |i| {
+        let start = i as u64 * piece;
+        part(file, start, piece.min(bytes - start))
+    })?;
+    let mut all = Sha256::new();
+    digests.iter().for_each(|digest| all.update(digest));
+    Ok(hex(&all.finalize()))
+}
+
+/// SHA-256 of `bytes` bytes from byte `start` on.
+fn part(file: &File, start: u64, bytes: u64) -> io::Result<[u8; 32]> {
+    let mut buffer = vec![0; usize::try_from(bytes).unwrap_or(BUFFER).min(BUFFER)];
+    let mut hash = Sha256::new();
+    let mut done = 0;
+    while done < bytes {
+        let count = usize::try_from(bytes - done).unwrap_or(BUFFER).min(BUFFER);
+        let (read, _) = buffer.split_at_mut(count);
+        file.read_exact_at(read, start + done)?;
+        hash.update(read);
+        done += count as u64;
+    }
+    Ok(hash.finalize().into())
 }
 
 /// One line of a list: the file `FOLDER/sub/name` and its digest.
@@ -122,8 +197,47 @@ mod tests {
         let path = dir.path().join("x");
         std::fs::write(&path, "abc").unwrap();
         assert_eq!(
-            sha256(&mut File::open(&path).unwrap()).unwrap(),
-            (3, DIGEST.into())
+            sha256(&File::open(&path).unwrap(), 3, None).unwrap(),
+            DIGEST
+        );
+    }
+
+    /// Digests by `sha256sum`, of the pieces and then of their digests.
+    #[test]
+    fn a_file_of_pieces() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x");
+        std::fs::write(&path, "abcdefgh").unwrap();
+        let file = File::open(&path).unwrap();
+        for (piece, digest) in [
+            (
+                3,
+                "5ebfd44f2f71f410e6b092d373c6d7e0e97828de1c3cbf63ae475e3d3e09cba2",
+            ),
+            (
+                4,
+                "7d5473712172f9ec1494baa03da3d8734d12d385d1ca6340856771c3d93382e6",
+            ),
+            (
+                8,
+                "b9b12e7125f73fda20b8c4161fb9b4b146c34cf88595a1e0503ca2cf44c86bc4",
+            ),
+        ] {
+            assert_eq!(sha256(&file, 8, Some(piece)).unwrap(), digest);
+            for step in 1..=8 {
+                let mut running = Running::new(Some(piece));
+                for bytes in b"abcdefgh".chunks(step) {
+                    running.update(bytes);
+                }
+                assert_eq!(running.finish(), digest);
+            }
+        }
+        let mut running = Running::new(None);
+        running.update(b"abc");
+        assert_eq!(running.finish(), DIGEST);
+        assert_eq!(
+            (pieces(64 << 20), pieces((64 << 20) + 1)),
+            (None, Some(64 << 20))
         );
     }
 

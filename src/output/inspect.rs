@@ -1,7 +1,7 @@
 //! Compares an output folder with its `run.json`, which is not trusted: only files that a run
 //! writes are opened, only directly in the folder, and never through a link.
 
-use super::checksum::{ListReader, Listed, sha256};
+use super::checksum::{ListReader, Listed, pieces, sha256};
 use super::disk;
 use super::error::OutputError;
 use super::index_scan;
@@ -14,7 +14,7 @@ use super::npy::{HEADER_BYTES, parse_header};
 use super::report::Report;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
-use std::io::{self, BufReader, Read, Seek};
+use std::io::{self, BufReader, Read};
 use std::path::Path;
 
 /// More layers than any model has; a `run.json` that lists more is not of a run.
@@ -205,7 +205,15 @@ impl Inspector<'_> {
                 ));
             }
         }
-        self.checksum(&mut file, &entry.sha256)
+        let known = pieces(entry.bytes);
+        if entry.pieces != known {
+            return Err(format!(
+                "run.json gives pieces of {} bytes, a run of {}",
+                entry.pieces.unwrap_or(entry.bytes),
+                known.unwrap_or(entry.bytes)
+            ));
+        }
+        self.checksum(&file, entry.pieces, &entry.sha256)
     }
 
     /// The shape in the header of a matrix, which has to fit type, columns and size of the file.
@@ -232,12 +240,12 @@ impl Inspector<'_> {
         Ok([rows, dim])
     }
 
-    fn checksum(&self, file: &mut File, expected: &str) -> Result<(), String> {
+    fn checksum(&self, file: &File, pieces: Option<u64>, expected: &str) -> Result<(), String> {
         if !self.check {
             return Ok(());
         }
-        file.rewind().map_err(unreadable)?;
-        let (_, found) = sha256(file).map_err(unreadable)?;
+        let bytes = file.metadata().map_err(unreadable)?.len();
+        let found = sha256(file, bytes, pieces).map_err(unreadable)?;
         if found == expected {
             Ok(())
         } else {
@@ -315,7 +323,7 @@ impl Inspector<'_> {
     fn check_record_file(&self, folder: &Path, listed: &Listed) -> Result<(u64, u64), String> {
         let mut file = open(&folder.join(&listed.sub).join(&listed.name))?;
         let [rows, _] = self.header(&mut file)?;
-        self.checksum(&mut file, &listed.sha256)?;
+        self.checksum(&file, None, &listed.sha256)?;
         Ok((rows, file.metadata().map_err(unreadable)?.len()))
     }
 

@@ -50,8 +50,12 @@ pub struct FileEntry {
     pub name: String,
     /// Its size.
     pub bytes: u64,
-    /// SHA-256 of its bytes, lower-case hexadecimal.
+    /// SHA-256 of its bytes, lower-case hexadecimal; of a large file that of the digests of its
+    /// pieces, 32 bytes each.
     pub sha256: String,
+    /// Bytes of such a piece; the last one may be shorter.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pieces: Option<u64>,
     /// Rows and columns, of a matrix.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shape: Option<[u64; 2]>,
@@ -221,6 +225,7 @@ mod tests {
                 name: "mean.layer6.npy".into(),
                 bytes: 2688,
                 sha256: "00".into(),
+                pieces: None,
                 shape: Some([2, 320]),
                 dtype: Some(OutDtype::F32),
             }],

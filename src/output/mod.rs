@@ -98,6 +98,7 @@ mod matrix;
 mod merge;
 mod name;
 mod npy;
+mod parallel;
 mod place;
 mod proof;
 mod publish;

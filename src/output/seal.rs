@@ -1,18 +1,15 @@
 //! Makes the files of a finished run durable and takes their checksums, reading them back.
 
-use super::checksum::{Listed, sha256};
+use super::checksum::{Listed, pieces, sha256};
 use super::counts::Counts;
 use super::disk;
 use super::error::OutputError;
 use super::layout::Layout;
 use super::log::Log;
 use super::manifest::{FileEntry, FolderEntry};
+use super::parallel::in_parallel;
 use super::place::PlaceReader;
 use std::path::Path;
-use std::sync::atomic::{AtomicUsize, Ordering};
-
-/// Threads that read at the same time, at most.
-const MOST_THREADS: usize = 4;
 
 /// What stands in `run.json` about files.
 #[derive(Debug, Default)]
@@ -39,32 +36,36 @@ pub(super) fn seal(
     })?;
 
     let files = layout.files(counts, is_shard);
-    let files = in_parallel(files.len(), |i| match files.get(i) {
-        Some((name, shape)) => seal_file(partial, name, *shape, layout).map(Some),
-        None => Ok(None),
-    })?;
+    let files = files
+        .into_iter()
+        .map(|(name, shape)| seal_file(partial, name, shape, layout))
+        .collect::<Result<_, _>>()?;
     Ok(Sealed {
-        files: files.into_iter().flatten().collect(),
+        files,
         folders: folders.into_iter().flatten().collect(),
     })
 }
 
 fn seal_file(
     partial: &Path,
-    name: &str,
+    name: String,
     shape: Option<[u64; 2]>,
     layout: &Layout,
 ) -> Result<FileEntry, OutputError> {
-    let path = partial.join(name);
-    let mut file = disk::open_regular(&path).map_err(|e| OutputError::io("opening", &path, e))?;
+    let path = partial.join(&name);
+    let file = disk::open_regular(&path).map_err(|e| OutputError::io("opening", &path, e))?;
     file.sync_all()
         .map_err(|e| OutputError::io("syncing", &path, e))?;
-    let (bytes, sha256) = sha256(&mut file).map_err(|e| OutputError::io("reading", &path, e))?;
+    let reading = |e| OutputError::io("reading", &path, e);
+    let bytes = file.metadata().map_err(reading)?.len();
+    let pieces = pieces(bytes);
+    let sha256 = sha256(&file, bytes, pieces).map_err(reading)?;
     let dtype = shape.map(|_| layout.dtype);
     Ok(FileEntry {
-        name: name.into(),
+        name,
         bytes,
         sha256,
+        pieces,
         shape,
         dtype,
     })
@@ -81,11 +82,11 @@ fn seal_folder(partial: &Path, layer: usize, records: u64) -> Result<FolderEntry
         let name = places.get(row)?.file.unwrap_or_default();
         let sub = Layout::sub_folder(row);
         let path = partial.join(&folder).join(&sub).join(&name);
-        let mut file =
-            disk::open_regular(&path).map_err(|e| OutputError::io("opening", &path, e))?;
+        let file = disk::open_regular(&path).map_err(|e| OutputError::io("opening", &path, e))?;
         disk::sync_small_file(&file).map_err(|e| OutputError::io("syncing", &path, e))?;
-        let (bytes, sha256) =
-            sha256(&mut file).map_err(|e| OutputError::io("reading", &path, e))?;
+        let reading = |e| OutputError::io("reading", &path, e);
+        let bytes = file.metadata().map_err(reading)?.len();
+        let sha256 = sha256(&file, bytes, None).map_err(reading)?;
         list.write(Listed { sha256, sub, name }.line(&folder).as_bytes())?;
         total += bytes;
     }
@@ -96,63 +97,4 @@ fn seal_folder(partial: &Path, layer: usize, records: u64) -> Result<FolderEntry
         bytes: total,
         checksums,
     })
-}
-
-/// The results of `job(0)` … `job(count - 1)`, in that order, or the first error met.
-fn in_parallel<T: Send>(
-    count: usize,
-    job: impl Fn(usize) -> Result<T, OutputError> + Sync,
-) -> Result<Vec<T>, OutputError> {
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let next = AtomicUsize::new(0);
-    let work = || {
-        let mut done = Vec::new();
-        loop {
-            let i = next.fetch_add(1, Ordering::Relaxed);
-            if i >= count {
-                return Ok(done);
-            }
-            match job(i) {
-                Ok(result) => done.push((i, result)),
-                Err(error) => {
-                    next.store(count, Ordering::Relaxed);
-                    return Err(error);
-                }
-            }
-        }
-    };
-    let mut results = std::thread::scope(|scope| {
-        let others: Vec<_> = (1..threads.min(MOST_THREADS).min(count))
-            .map(|_| scope.spawn(work))
-            .collect();
-        let mut results = work()?;
-        for other in others {
-            match other.join() {
-                Ok(done) => results.extend(done?),
-                Err(panic) => std::panic::resume_unwind(panic),
-            }
-        }
-        Ok::<_, OutputError>(results)
-    })?;
-    results.sort_by_key(|(i, _)| *i);
-    Ok(results.into_iter().map(|(_, result)| result).collect())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn results_keep_their_order_and_an_error_is_returned() {
-        assert_eq!(in_parallel(100, Ok).unwrap(), (0..100).collect::<Vec<_>>());
-        assert!(in_parallel(0, Ok).unwrap().is_empty());
-        let failed = in_parallel(100, |i| {
-            if i == 50 {
-                Err(OutputError::NotInLayout { what: "x".into() })
-            } else {
-                Ok(i)
-            }
-        });
-        assert!(matches!(failed, Err(OutputError::NotInLayout { .. })));
-    }
 }

@@ -1,11 +1,10 @@
 //! A file of a shard, read once from its first byte to its last, and then held against its
 //! checksum.
 
+use super::super::checksum::{Running, pieces};
 use super::super::disk;
-use super::super::escape::hex;
 use super::MergeError;
 use super::agree::Part;
-use sha2::{Digest, Sha256};
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 
@@ -20,7 +19,7 @@ pub(super) struct Hashed<'a> {
 /// Sees every byte that is read.
 struct Tap {
     file: File,
-    hash: Sha256,
+    hash: Running,
 }
 
 impl Read for Tap {
@@ -34,28 +33,35 @@ impl Read for Tap {
 impl<'a> Hashed<'a> {
     /// Opens a file that `run.json` of the shard lists.
     pub(super) fn open(part: &'a Part, name: &str, buffer: usize) -> Result<Self, MergeError> {
-        let sha256 = part.entry(name)?.sha256.clone();
-        Self::open_as(part, name, sha256, buffer)
+        let entry = part.entry(name)?;
+        let hash = Running::new(pieces(entry.bytes));
+        Self::with(part, name, entry.sha256.clone(), hash, buffer)
     }
 
-    /// Opens a file of the shard that is to have this checksum.
+    /// Opens the file of a record, which is to have this checksum.
     pub(super) fn open_as(
         part: &'a Part,
         name: &str,
         sha256: String,
         buffer: usize,
     ) -> Result<Self, MergeError> {
+        Self::with(part, name, sha256, Running::new(None), buffer)
+    }
+
+    fn with(
+        part: &'a Part,
+        name: &str,
+        sha256: String,
+        hash: Running,
+        buffer: usize,
+    ) -> Result<Self, MergeError> {
         let file =
             disk::open_regular(&part.dir.join(name)).map_err(|e| part.unreadable(name, e))?;
-        let tap = Tap {
-            file,
-            hash: Sha256::new(),
-        };
         Ok(Self {
             part,
             name: name.into(),
             sha256,
-            reader: BufReader::with_capacity(buffer, tap),
+            reader: BufReader::with_capacity(buffer, Tap { file, hash }),
         })
     }
 
@@ -84,7 +90,7 @@ impl<'a> Hashed<'a> {
         if rest.map_err(|e| self.part.unreadable(&self.name, e))? > 0 {
             return Err(self.damaged("holds more than run.json says"));
         }
-        let found = hex(&self.reader.get_ref().hash.clone().finalize());
+        let found = self.reader.get_ref().hash.clone().finish();
         if found != self.sha256 {
             let what = format!("its SHA-256 is {found}, not {}", self.sha256);
             return Err(self.damaged(what));
