@@ -16,7 +16,9 @@
 #include <vector>
 
 #define DEVICE static inline
+#ifndef KERNEL
 #define KERNEL(threads) static void
+#endif
 #define SHARED(type, name, count) alignas(16) static type name[count]
 #define LAUNCH_SHARED(name) unsigned char* name = host::block.shared.data()
 
@@ -71,10 +73,13 @@ inline void yield() {
 }
 
 inline void enter() {
-    block.body();
-    block.fibers[block.current].done = true;
-    ++block.steps;
-    _longjmp(block.scheduler, 1);
+    // Once for each block: the stack is made once.
+    for (;;) {
+        block.body();
+        block.fibers[block.current].done = true;
+        ++block.steps;
+        yield();
+    }
 }
 
 inline void wait(int& arrived, unsigned& turn, int all) {
@@ -112,7 +117,7 @@ inline void run_block(unsigned seed) {
         order[i] = i;
         ++block.warps[i / WARP].lanes;
         Fiber& fiber = block.fibers[i];
-        fiber.started = fiber.done = false;
+        fiber.done = false;
         fiber.stack.resize(STACK);
     }
     auto shuffle = [&](auto first, int size) {
