@@ -56,7 +56,7 @@ if [ -n "$newest" ] || ! [ -e "$out/complete" ]; then
     done
     # Fibers leave their stacks by longjmp, which the fortified one refuses. An address that a card
     # could not read from, and a number out of range, end the process.
-    c++ "${flags[@]}" -Wno-unknown-pragmas -Wno-unused-function -Wno-unused-parameter -U_FORTIFY_SOURCE \
+    c++ "${flags[@]}" -O3 -Wno-unknown-pragmas -Wno-unused-function -Wno-unused-parameter -U_FORTIFY_SOURCE \
         -fsanitize=alignment,signed-integer-overflow -fsanitize-undefined-trap-on-error \
         -c -o "$out/kernels.o" "$sources/kernels.cpp"
     library libcuda.so.1 cuda "${objects[@]}" "$out/kernels.o"

@@ -17,7 +17,7 @@ fn bits(bench: &Bench, folder: &str) -> BTreeMap<String, Vec<Vec<u32>>> {
             let number = |name: &str| record[column(name)].parse::<usize>().unwrap();
             let range = match name.starts_with("residues") {
                 true => {
-                    let start = number("residue_start");
+                    let start = number("residue_offset");
                     start..start + number("length")
                 }
                 false => number("row")..number("row") + 1,
