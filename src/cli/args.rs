@@ -361,9 +361,18 @@ pub struct ComputeArgs {
     ///
     /// On the CPU, f16 and bf16 keep the weights in half the memory. Where the processor has
     /// AVX-512 VNNI, products with f16 are in fixed point of 16 bits, about twice as fast;
-    /// otherwise arithmetic stays f32 (and with --cpu-path avx512 there too).
-    #[arg(long, value_name = "f32|f16|bf16", value_parser = values::dtype)]
+    /// otherwise arithmetic stays f32 (and with --cpu-path avx512 there too). On CUDA, a record whose
+    /// numbers do not fit f16 is computed in bf16; f32 is exact, and tf32, which CUDA alone has, is
+    /// faster and forms products from 11 bits of each factor.
+    #[arg(long, value_name = "f32|f16|bf16|tf32", value_parser = values::dtype)]
     pub dtype: Option<Dtype>,
+
+    /// Test that the CUDA card gives the same bits in any batch, even if it was seen to
+    ///
+    /// That is tested when a kind of card, driver, cuBLASLt, model shape and number format is met for
+    /// the first time, and remembered in the cache (HF_HOME).
+    #[arg(long)]
+    pub check_device: bool,
 
     /// Threads [default: the CPUs this process may use]
     ///

@@ -5,7 +5,7 @@ use super::companion::Companion;
 use super::progress::Progress;
 use super::values::PoolArg;
 use super::{Exit, print, signals, source};
-use esm_embed::device::{Device, DeviceChoice, DeviceError, available_threads};
+use esm_embed::device::{Device, DeviceChoice, DeviceError, Tested, available_threads};
 use esm_embed::fasta::Input;
 use esm_embed::hub::HubSettings;
 use esm_embed::output::{Existing, Pool};
@@ -115,6 +115,10 @@ fn job(args: &RunArgs, model: Model, remembered: Option<PathBuf>) -> Job {
             (false, true) => Existing::Replace,
             (false, false) => Existing::Refuse,
         },
+        tested: Tested {
+            folder: remembered.clone(),
+            anew: compute.check_device,
+        },
         remembered: remembered.map(|folder| Remembered {
             anew: args.model.check_model,
             ..Remembered::new(folder)
@@ -189,6 +193,10 @@ mod tests {
             shard: None,
             existing: Existing::Refuse,
             remembered: Some(Remembered::new("/c")),
+            tested: Tested {
+                folder: Some(PathBuf::from("/c")),
+                anew: false,
+            },
         };
         assert_eq!(job_of("a.fasta --out emb"), expected);
     }
@@ -199,7 +207,7 @@ mod tests {
             "a.fasta - -o emb -m 8M --layer -1,0,-1 --layer=3 --pool max,mean,max --residues files \
              --dtype bf16 --out-dtype f16 --device cpu --threads 3 --max-tokens 4096 \
              --deterministic --long window:100:10 --unknown error --on-invalid skip --force \
-             --cpu-path portable --check-model --progress none -q",
+             --cpu-path portable --check-model --check-device --progress none -q",
         );
         let expected = Job {
             inputs: vec![PathBuf::from("a.fasta"), PathBuf::from("-")],
@@ -227,6 +235,10 @@ mod tests {
                 anew: true,
                 ..Remembered::new("/c")
             }),
+            tested: Tested {
+                folder: Some(PathBuf::from("/c")),
+                anew: true,
+            },
         };
         assert_eq!(found, expected);
     }

@@ -62,6 +62,7 @@ pub fn cards() -> Result<Vec<device::Card>, CudaError> {
             capability: (major, minor),
             memory: memory as u64,
             driver,
+            driver_version: driver_version(),
         });
     }
     if let Some(best) = all.iter().max_by_key(|card| card.capability)
@@ -73,6 +74,17 @@ pub fn cards() -> Result<Vec<device::Card>, CudaError> {
         });
     }
     Ok(all)
+}
+
+/// What the kernel's part of the driver calls its version; cards of one machine have one driver.
+fn driver_version() -> Option<String> {
+    let text = std::fs::read_to_string("/sys/module/nvidia/version").ok()?;
+    let version = text.trim();
+    let fits = !version.is_empty()
+        && version
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b == b'.');
+    fits.then(|| version.to_owned())
 }
 
 /// A version as the driver counts: 13000 for `13.0`.

@@ -90,6 +90,12 @@ impl Algorithm {
             && at_most(Config::CUBLASLT_ALGO_CONFIG_REDUCTION_SCHEME, 0)
     }
 
+    /// Everything that cuBLASLt keeps of it, in hexadecimal.
+    pub(super) fn numbers(&self) -> String {
+        let words = self.algo.data.iter();
+        words.map(|word| format!("{word:016x}")).collect()
+    }
+
     /// Its settings, for `run.json`.
     pub(super) fn describe(&self) -> String {
         let all = [
@@ -133,10 +139,13 @@ impl Product {
         let (kind, size) = match dtype {
             Dtype::F16 => (cudaDataType::CUDA_R_16F, 2),
             Dtype::Bf16 => (cudaDataType::CUDA_R_16BF, 2),
-            Dtype::F32 => (cudaDataType::CUDA_R_32F, 4),
+            Dtype::F32 | Dtype::Tf32 => (cudaDataType::CUDA_R_32F, 4),
         };
-        // CUBLAS_COMPUTE_32F multiplies f32 in f32: TF32 would have to be asked for by name.
-        let compute = cublasComputeType_t::CUBLAS_COMPUTE_32F;
+        // CUBLAS_COMPUTE_32F multiplies f32 in f32: TF32 has to be asked for by name.
+        let compute = match dtype {
+            Dtype::Tf32 => cublasComputeType_t::CUBLAS_COMPUTE_32F_FAST_TF32,
+            Dtype::F32 | Dtype::F16 | Dtype::Bf16 => cublasComputeType_t::CUBLAS_COMPUTE_32F,
+        };
         // cuBLASLt counts columns first: what is `[rows, columns]` here is its transpose there.
         let layout = |columns: usize, rows: usize| {
             lt::create_matrix_layout(kind, columns as u64, rows as u64, columns as i64)

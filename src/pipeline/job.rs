@@ -2,7 +2,7 @@
 
 use super::remembered::Remembered;
 use super::shard::Shard;
-use crate::device::{DeviceChoice, Dtype};
+use crate::device::{DeviceChoice, Dtype, Tested};
 use crate::ops::CpuPath;
 use crate::output::{Existing, OutDtype, Pool, Residues};
 use crate::tokenizer::UnknownPolicy;
@@ -105,4 +105,6 @@ pub struct Job {
     pub existing: Existing,
     /// Where checksums of the checkpoint's files are remembered; None reads the files every time.
     pub remembered: Option<Remembered>,
+    /// Where it is remembered which cards passed which self-tests.
+    pub tested: Tested,
 }

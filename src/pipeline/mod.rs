@@ -36,10 +36,11 @@ pub use shard::Shard;
 pub use stop::{Stop, Stopped};
 
 use crate::checkpoint::{Checkpoint, InvFreqSource};
+use crate::device::ResidueRows;
 use crate::embedder::{Embedder, EmbedderOptions};
 use crate::memory;
 use crate::output::{
-    Begun, Counts, OutputFolder, Parts, Residues, ShardEntry, State, Target, sync_work,
+    Begun, Counts, OutDtype, OutputFolder, Parts, Residues, ShardEntry, State, Target, sync_work,
 };
 use anyhow::{Result, anyhow, bail};
 use describe::FileDigest;
@@ -77,7 +78,7 @@ pub struct Outcome {
 /// Everything that keeps the output folder from being complete; nothing finished is touched.
 /// [`Stopped`] when the run was asked to stop.
 pub fn run(job: &Job, reporter: &dyn Reporter, stop: &Stop) -> Result<Outcome> {
-    let checkpoint = Checkpoint::open(&job.model.path)?;
+    let checkpoint = Arc::new(Checkpoint::open(&job.model.path)?);
     let mut plan = Plan::new(job, &checkpoint)?;
     let target = Target::examine(&job.out, &plan.layout, job.existing)?;
     if let State::Sealed(_) | State::Complete(_) = target.state() {
@@ -373,7 +374,7 @@ fn warn_of_long(scan: &Scan, reporter: &dyn Reporter) {
     }
 }
 
-fn load(job: &Job, plan: &Plan, checkpoint: &Checkpoint) -> Result<Embedder> {
+fn load(job: &Job, plan: &Plan, checkpoint: &Arc<Checkpoint>) -> Result<Embedder> {
     let options = EmbedderOptions {
         layers: plan.layout.layers.clone(),
         weight_type: plan.dtype.weight_type(),
@@ -386,9 +387,12 @@ fn load(job: &Job, plan: &Plan, checkpoint: &Checkpoint) -> Result<Embedder> {
         },
     };
     let mut embedder = Embedder::load_on(checkpoint, options, &plan.device, plan.dtype)?;
-    if plan.layout.residues == Residues::None {
-        embedder.without_residues();
-    }
+    embedder.want_residues(match (plan.layout.residues, plan.layout.dtype) {
+        (Residues::None, _) => ResidueRows::None,
+        (_, OutDtype::F32) => ResidueRows::F32,
+        (_, OutDtype::F16) => ResidueRows::F16,
+    });
+    embedder.redo_overflows(checkpoint, &plan.device, job.threads);
     Ok(embedder)
 }
 
@@ -591,6 +595,11 @@ fn report(counts: &Counts, job: &Job, reporter: &dyn Reporter) {
         ("sequences truncated", counts.truncated),
         ("sequences embedded in windows", counts.windowed),
         ("records skipped and listed in skipped.tsv", counts.skipped),
+        (
+            "records computed in bf16, as their numbers do not fit f16 (--dtype bf16 does so with \
+             all of them)",
+            counts.in_bf16,
+        ),
     ];
     for (what, count) in told {
         if count > 0 {

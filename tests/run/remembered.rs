@@ -2,7 +2,7 @@
 
 use crate::common::fixture;
 use crate::support::Bench;
-use esm_embed::device::DeviceChoice;
+use esm_embed::device::{DeviceChoice, Tested};
 use esm_embed::output::{Existing, OutDtype, Pool, Residues};
 use esm_embed::pipeline::{
     self, Job, Level, Model, OnInvalid, Outcome, Remembered, Reporter, Silent, Stop, Totals,
@@ -88,6 +88,7 @@ impl Case {
             shard: None,
             existing: Existing::Replace,
             remembered,
+            tested: Tested::default(),
         }
     }
 
