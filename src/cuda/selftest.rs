@@ -6,6 +6,7 @@ use super::error::{CudaError, While};
 use super::lane::{SLAB, size};
 use super::load::put;
 use super::model::{Esm, Failure};
+use super::probe::{floats, probe};
 use super::product::{Algorithm, Product};
 use super::results::HostRows;
 use super::tested::{self, Tests};
@@ -38,6 +39,7 @@ pub(super) fn pin(
     let (input, output) = (product.inputs * size(dtype), product.outputs * size(dtype));
     let mut rows = Vec::new();
     put(dtype, &numbers(DIFFERENT * product.inputs), &mut rows);
+    probes(card, dtype, product, weights, &mut rows)?;
     let rows = card.upload("a self-test", &rows)?;
     let x = Memory::zeroed(&card.stream, "a self-test", SLAB * input)?;
     for row in 0..SLAB {
@@ -71,6 +73,30 @@ pub(super) fn pin(
         outputs: product.outputs,
         inputs: product.inputs,
     })
+}
+
+/// Makes every other row a probe of an output's weights.
+fn probes(
+    card: &Card,
+    dtype: Dtype,
+    product: &Product,
+    weights: &Memory,
+    rows: &mut [u8],
+) -> Result<(), CudaError> {
+    let doing = "preparing a self-test";
+    let bytes = product.inputs * size(dtype);
+    let mut of_output = vec![0u8; bytes];
+    for (number, row) in rows.chunks_exact_mut(bytes).enumerate().skip(1).step_by(2) {
+        let from = weights.at(number * product.outputs / DIFFERENT * bytes);
+        // SAFETY: both sides hold the weights of an output, and the stream is waited for.
+        unsafe { result::memcpy_dtoh_async(&mut of_output, from, card.stream.cu_stream()) }
+            .while_(doing)?;
+        card.stream.synchronize().while_(doing)?;
+        let mut made = Vec::with_capacity(bytes);
+        put(dtype, &probe(&floats(dtype, &of_output)), &mut made);
+        row.copy_from_slice(&made);
+    }
+    Ok(())
 }
 
 /// Which of the different rows stands in a row: neighbours change from one round to the next.

@@ -17,7 +17,11 @@ fn bench() -> Bench {
 #[ignore = "needs algorithms that are no good"]
 fn the_first_good_algorithm_is_taken() {
     let bench = bench();
-    embed(&bench, &[("STAND_IN_ALGORITHMS", "even")], &format!("{OPTIONS} --out good"));
+    embed(
+        &bench,
+        &[("STAND_IN_ALGORITHMS", "even")],
+        &format!("{OPTIONS} --out good"),
+    );
     let offered = [("STAND_IN_ALGORITHMS", "split,greedy,broken,uneven,even")];
     embed(&bench, &offered, &format!("{OPTIONS} --out chosen"));
     assert!(bench.tree("chosen") == bench.tree("good"));
@@ -41,7 +45,9 @@ fn without_a_good_algorithm_it_is_refused() {
         let ended = run(&bench, &variables, &format!("run {OPTIONS} --out emb -q"));
         assert_eq!((ended.code, &*ended.out), (1, ""), "{}", ended.err);
         assert!(
-            ended.err.contains("cuBLASLt has no algorithm for weights of 384 × 128 whose bits"),
+            ended
+                .err
+                .contains("cuBLASLt has no algorithm for weights of 384 × 128 whose bits"),
             "{}",
             ended.err
         );
@@ -57,5 +63,8 @@ fn without_equal_bits_every_record_is_a_batch_of_its_own() {
     let ended = run(&bench, &variables, &format!("run {OPTIONS} --out emb"));
     assert_eq!(ended.code, 0, "{}", ended.err);
     assert!(ended.err.contains("bits"), "{}", ended.err);
-    assert_eq!(bench.recorded("emb", "/resolved/cuda/same_bits_in_any_batch"), false);
+    assert_eq!(
+        bench.recorded("emb", "/resolved/cuda/same_bits_in_any_batch"),
+        false
+    );
 }

@@ -27,7 +27,10 @@ fn two_cards_write_the_bytes_of_one() {
             let line = format!("{OPTIONS} --device {device} --out {out}-{work}");
             let ended = run(&bench, &variables, &line);
             assert_eq!((ended.code, &*ended.err), (0, ""), "{device}");
-            assert!(bench.tree(&format!("{out}-{work}")) == bench.tree("one"), "{device} {work}");
+            assert!(
+                bench.tree(&format!("{out}-{work}")) == bench.tree("one"),
+                "{device} {work}"
+            );
         }
     }
 }
@@ -44,7 +47,11 @@ fn two_cards_of_little_memory() {
     let one = run(&bench, &[], &format!("{line} --device cuda --out one"));
     assert_eq!((one.code, &*one.err), (0, ""));
     let variables = [("STAND_IN_CARDS", "2"), ("STAND_IN_MEMORY_MIB", "72")];
-    let two = run(&bench, &variables, &format!("{line} --device all --out two"));
+    let two = run(
+        &bench,
+        &variables,
+        &format!("{line} --device all --out two"),
+    );
     assert_eq!((two.code, &*two.err), (0, ""));
     assert!(bench.tree("two") == bench.tree("one"));
 }
@@ -55,16 +62,36 @@ fn two_cards_of_little_memory() {
 fn what_cannot_be_had_is_refused() {
     let bench = bench();
     let refused = |variables: &[Variable<'_>], device: &str, why: &str| {
-        let ended = run(&bench, variables, &format!("{OPTIONS} --device {device} --out emb"));
+        let ended = run(
+            &bench,
+            variables,
+            &format!("{OPTIONS} --device {device} --out emb"),
+        );
         assert_eq!((ended.code, &*ended.out), (1, ""), "{}", ended.err);
         assert!(ended.err.contains(why), "{why}: {}", ended.err);
         assert_eq!(ended.err.lines().count(), 1, "{}", ended.err);
         assert!(!bench.path("emb").exists());
     };
-    refused(&[("CUDA_VISIBLE_DEVICES", "")], "cuda", "no CUDA card can be seen");
-    refused(&[("CUDA_VISIBLE_DEVICES", "-1")], "cuda", "CUDA_VISIBLE_DEVICES");
-    refused(&[("STAND_IN_CARDS", "0")], "all", "no CUDA card can be seen");
-    refused(&[], "cuda:1", "there is no card 1: those that can be seen are 0 to 0");
+    refused(
+        &[("CUDA_VISIBLE_DEVICES", "")],
+        "cuda",
+        "no CUDA card can be seen",
+    );
+    refused(
+        &[("CUDA_VISIBLE_DEVICES", "-1")],
+        "cuda",
+        "CUDA_VISIBLE_DEVICES",
+    );
+    refused(
+        &[("STAND_IN_CARDS", "0")],
+        "all",
+        "no CUDA card can be seen",
+    );
+    refused(
+        &[],
+        "cuda:1",
+        "there is no card 1: those that can be seen are 0 to 0",
+    );
     refused(
         &[("STAND_IN_CARDS", "2"), ("CUDA_VISIBLE_DEVICES", "1")],
         "cuda:0,1",
@@ -95,10 +122,17 @@ fn auto_takes_the_card_that_is_there() {
     let line = "run in.fasta --model $MODEL --out";
     let ended = run(&bench, &[], &format!("{line} card"));
     assert_eq!(ended.code, 0, "{}", ended.err);
-    assert_eq!(bench.recorded("card", "/resolved/device"), "cuda (Stand-in)");
+    assert_eq!(
+        bench.recorded("card", "/resolved/device"),
+        "cuda (Stand-in)"
+    );
     let ended = run(&bench, &[("STAND_IN_CARDS", "0")], &format!("{line} none"));
     assert_eq!(ended.code, 0, "{}", ended.err);
-    assert!(ended.err.contains("no CUDA card is used: "), "{}", ended.err);
+    assert!(
+        ended.err.contains("no CUDA card is used: "),
+        "{}",
+        ended.err
+    );
     assert_eq!(bench.recorded("none", "/resolved/device"), "cpu");
 }
 
@@ -118,9 +152,17 @@ fn doctor_lists_the_cards_that_can_be_seen() {
     }
     let some = [variables[0], variables[1], ("CUDA_VISIBLE_DEVICES", "2,0")];
     let said = run(&bench, &some, "doctor");
-    assert!(said.out.contains("0: C, ") && said.out.contains("1: A, "), "{}", said.out);
+    assert!(
+        said.out.contains("0: C, ") && said.out.contains("1: A, "),
+        "{}",
+        said.out
+    );
     assert!(!said.out.contains("B, "), "{}", said.out);
     let said = run(&bench, &[("STAND_IN_CARDS", "0")], "doctor");
     assert_eq!(said.code, 0, "{}", said.err);
-    assert!(said.out.contains("no CUDA card can be seen"), "{}", said.out);
+    assert!(
+        said.out.contains("no CUDA card can be seen"),
+        "{}",
+        said.out
+    );
 }

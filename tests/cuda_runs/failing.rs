@@ -3,7 +3,8 @@
 use crate::card::*;
 use crate::support::Bench;
 
-const OPTIONS: &str = "in.fasta --model $MODEL --layer 2 --device cuda --max-tokens 300 --threads 2";
+const OPTIONS: &str =
+    "in.fasta --model $MODEL --layer 2 --device cuda --max-tokens 300 --threads 2";
 
 /// Whatever fails, and whenever: one sentence, nothing that looks finished, and going on gives the
 /// bytes of a run that never failed.
@@ -46,7 +47,12 @@ fn every_call_can_fail() {
         let line = format!("run {OPTIONS} --out emb --resume -q");
         let ended = run(&bench, &[("STAND_IN_FAIL", failure)], &line);
         if ended.code != 0 {
-            assert_eq!((ended.code, &*ended.out), (1, ""), "{failure}: {}", ended.err);
+            assert_eq!(
+                (ended.code, &*ended.out),
+                (1, ""),
+                "{failure}: {}",
+                ended.err
+            );
             assert_eq!(ended.err.lines().count(), 1, "{failure}: {}", ended.err);
             assert!(!bench.path("emb/index.tsv").exists(), "{failure}");
             embed(&bench, &[], &format!("{OPTIONS} --out emb --resume"));

@@ -24,7 +24,10 @@ fn a_killed_run_goes_on_to_the_same_bytes() {
         let mut child = Command::new(like.get_program())
             .current_dir(bench.path(""))
             .env_clear()
-            .envs(like.get_envs().filter_map(|(name, value)| Some((name, value?))))
+            .envs(
+                like.get_envs()
+                    .filter_map(|(name, value)| Some((name, value?))),
+            )
             .args(line.split_whitespace().map(expand))
             .stderr(Stdio::null())
             .spawn()

@@ -7,7 +7,11 @@ const OPTIONS: &str = "in.fasta --model $esm2_hd64 --device cuda --layer 2 --poo
 
 /// Bytes of the run apart from what differs by the batches: nothing.
 fn files(bench: &Bench, variables: &[Variable<'_>], out: &str) -> Vec<u8> {
-    embed(bench, variables, &format!("{OPTIONS} --max-tokens 60000 --out {out}"));
+    embed(
+        bench,
+        variables,
+        &format!("{OPTIONS} --max-tokens 60000 --out {out}"),
+    );
     let mut all = Vec::new();
     for (name, bytes) in bench.tree(out) {
         all.extend(name.into_bytes());
@@ -34,7 +38,10 @@ fn batches_are_split_until_they_fit() {
     assert!(little == plenty, "pinned");
     // Without stream-ordered memory.
     let variables = [("STAND_IN_POOLS", "0"), ("STAND_IN_MEMORY_MIB", "72")];
-    assert!(files(&bench, &variables, "pools") == plenty, "without pools");
+    assert!(
+        files(&bench, &variables, "pools") == plenty,
+        "without pools"
+    );
 }
 
 #[test]
@@ -54,7 +61,10 @@ fn a_giant_that_fits_alone_is_embedded() {
 fn a_giant_that_does_not_fit_is_named() {
     let bench = Bench::new();
     let giant = sequence(9, 50_000);
-    bench.write("in.fasta", format!(">a\nMKTAY\n>giant\n{giant}\n>b\nMKVVL\n"));
+    bench.write(
+        "in.fasta",
+        format!(">a\nMKTAY\n>giant\n{giant}\n>b\nMKVVL\n"),
+    );
     let ended = run(
         &bench,
         &[("STAND_IN_MEMORY_MIB", "104")],

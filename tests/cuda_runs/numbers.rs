@@ -28,7 +28,13 @@ fn assert_near(model: &str, dtype: &str, limit: f64) {
 
 #[test]
 fn single_precision_is_that_of_the_cpu() {
-    for model in ["esm2_hd16", "esm2_hd24", "esm2_hd32", "esm2_hd64", "esm2_hd128"] {
+    for model in [
+        "esm2_hd16",
+        "esm2_hd24",
+        "esm2_hd32",
+        "esm2_hd64",
+        "esm2_hd128",
+    ] {
         assert_near(model, "f32", 1e-5);
     }
     for model in ["esm1b", "esm1v"] {
@@ -55,9 +61,16 @@ fn half_precision_is_usual_on_a_card() {
     let bench = Bench::new();
     bench.write("in.fasta", ">a\nMKTAYIAK\n");
     embed(&bench, &[], "in.fasta --model $MODEL --out a --device cuda");
-    embed(&bench, &[], "in.fasta --model $MODEL --out b --device cuda --dtype f16");
+    embed(
+        &bench,
+        &[],
+        "in.fasta --model $MODEL --out b --device cuda --dtype f16",
+    );
     assert_eq!(bench.recorded("a", "/resolved/dtype"), "f16");
-    assert_eq!(bench.recorded("a", "/resolved/cuda/same_bits_in_any_batch"), true);
+    assert_eq!(
+        bench.recorded("a", "/resolved/cuda/same_bits_in_any_batch"),
+        true
+    );
     assert!(bench.tree("a") == bench.tree("b"));
 }
 
@@ -68,7 +81,11 @@ fn windows_of_long_records() {
     bench.write("in.fasta", text(&records()));
     let options = "in.fasta --model $MODEL --long window:64:16 --layer 2";
     embed(&bench, &[], &format!("{options} --out cpu --device cpu"));
-    embed(&bench, &[], &format!("{options} --out card --device cuda --dtype f32"));
+    embed(
+        &bench,
+        &[],
+        &format!("{options} --out card --device cuda --dtype f32"),
+    );
     let matrix = |folder: &str| bench.matrix(&format!("{folder}/residues.layer2.npy"));
     let (ours, theirs) = (matrix("card"), matrix("cpu"));
     let (_, off) = differences(ours.as_slice().unwrap(), theirs.as_slice().unwrap());

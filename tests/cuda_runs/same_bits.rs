@@ -23,7 +23,9 @@ fn bits(bench: &Bench, folder: &str) -> BTreeMap<String, Vec<Vec<u32>>> {
                 false => number("row")..number("row") + 1,
             };
             let found = crate::support::bits(&matrix, range);
-            all.entry(record[column("id")].to_owned()).or_default().push(found);
+            all.entry(record[column("id")].to_owned())
+                .or_default()
+                .push(found);
         }
     }
     all

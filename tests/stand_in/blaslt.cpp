@@ -308,8 +308,8 @@ int cublasLtMatmulAlgoConfigGetAttribute(const Algorithm* algorithm, int attribu
     // Inner shape and cluster shape have 16 bits.
     size_t wanted = attribute >= 7 ? 2 : 4;
     if (attribute < 0 || attribute > 8) return INVALID_VALUE;
+    if (size != wanted) return INVALID_VALUE;
     *written = wanted;
-    if (size < wanted) return INVALID_VALUE;
     std::memcpy(value, &all[attribute], wanted);
     return SUCCESS;
 }

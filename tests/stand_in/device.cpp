@@ -135,6 +135,12 @@ CUresult cuCtxGetCurrent(CUcontext* context) {
     return CUDA_SUCCESS;
 }
 
+CUresult cuCtxSetFlags(unsigned flags) {
+    DRIVER_CALL
+    if (current == nullptr) return CUDA_ERROR_INVALID_CONTEXT;
+    return (flags & ~unsigned(CU_CTX_FLAGS_MASK)) == 0 ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;
+}
+
 CUresult cuCtxSynchronize() {
     DRIVER_CALL
     if (current == nullptr) return CUDA_ERROR_INVALID_CONTEXT;
