@@ -33,6 +33,7 @@ mod kernels;
 mod lane;
 mod load;
 mod model;
+mod probe;
 mod product;
 mod replica;
 mod results;

@@ -6,6 +6,7 @@ use super::error::{CudaError, While};
 use super::lane::{SLAB, size};
 use super::load::put;
 use super::model::{Esm, Failure};
+use super::probe::{floats, probe};
 use super::product::{Algorithm, Product};
 use super::results::HostRows;
 use super::tested::{self, Tests};
@@ -40,8 +41,10 @@ pub(super) fn pin(
         return Ok(true);
     }
     let (input, output) = (product.inputs * size(dtype), product.outputs * size(dtype));
-    let x = card.upload("a self-test", &copies(dtype, product.inputs))?;
-    debug_assert_eq!(x.bytes(), SLAB * input);
+    let mut rows = Vec::new();
+    put(dtype, &numbers(DIFFERENT * product.inputs), &mut rows);
+    probes(card, dtype, product, weights, &mut rows)?;
+    let x = card.upload("a self-test", &copies(&rows, input))?;
     let y = Memory::zeroed(&card.stream, "a self-test", SLAB * output)?;
     let mut found = vec![0u8; SLAB * output];
     let mut works = None;
@@ -71,17 +74,38 @@ pub(super) fn pin(
     Ok(false)
 }
 
-/// A slab of rows that are copies of a few different ones.
-fn copies(dtype: Dtype, inputs: usize) -> Vec<u8> {
-    let mut different = Vec::new();
-    put(dtype, &numbers(DIFFERENT * inputs), &mut different);
-    let bytes = inputs * size(dtype);
+/// A slab of copies of the different rows, each of so many bytes.
+fn copies(different: &[u8], bytes: usize) -> Vec<u8> {
     let mut all = Vec::with_capacity(SLAB * bytes);
     for row in 0..SLAB {
         let start = row_at(row) * bytes;
         all.extend_from_slice(different.get(start..start + bytes).unwrap_or_default());
     }
     all
+}
+
+/// Makes every other row a probe of an output's weights.
+fn probes(
+    card: &Card,
+    dtype: Dtype,
+    product: &Product,
+    weights: &Memory,
+    rows: &mut [u8],
+) -> Result<(), CudaError> {
+    let doing = "preparing a self-test";
+    let bytes = product.inputs * size(dtype);
+    let mut of_output = vec![0u8; bytes];
+    for (number, row) in rows.chunks_exact_mut(bytes).enumerate().skip(1).step_by(2) {
+        let from = weights.at(number * product.outputs / DIFFERENT * bytes);
+        // SAFETY: both sides hold the weights of an output, and the stream is waited for.
+        unsafe { result::memcpy_dtoh_async(&mut of_output, from, card.stream.cu_stream()) }
+            .while_(doing)?;
+        card.stream.synchronize().while_(doing)?;
+        let mut made = Vec::with_capacity(bytes);
+        put(dtype, &probe(&floats(dtype, &of_output)), &mut made);
+        row.copy_from_slice(&made);
+    }
+    Ok(())
 }
 
 /// Which of the different rows stands in a row: neighbours change from one round to the next.

@@ -1,0 +1,70 @@
+//! Which of cuBLASLt's algorithms are taken.
+
+use crate::card::*;
+use crate::support::Bench;
+
+const OPTIONS: &str = "in.fasta --model $esm2_hd64 --layer 2 --device cuda";
+
+fn bench() -> Bench {
+    let bench = Bench::new();
+    bench.write("in.fasta", text(&records()));
+    bench
+}
+
+/// One that splits sums, one that wants a workspace, one that cannot be started and one whose bits
+/// depend on the place of a row come before the one that is taken.
+#[test]
+#[ignore = "needs algorithms that are no good"]
+fn the_first_good_algorithm_is_taken() {
+    let bench = bench();
+    embed(
+        &bench,
+        &[("STAND_IN_ALGORITHMS", "even")],
+        &format!("{OPTIONS} --out good"),
+    );
+    let offered = [("STAND_IN_ALGORITHMS", "split,greedy,broken,uneven,even")];
+    embed(&bench, &offered, &format!("{OPTIONS} --out chosen"));
+    assert!(bench.tree("chosen") == bench.tree("good"));
+    let taken = bench.recorded("chosen", "/resolved/cuda/cards/0/algorithms");
+    let taken = taken.as_object().unwrap();
+    assert_eq!(taken.len(), 4);
+    for (shape, algorithm) in taken {
+        assert_eq!(
+            algorithm, "id 0, tile 20, stages 11, swizzle 0, option 0, cluster 2",
+            "{shape}"
+        );
+    }
+}
+
+#[test]
+#[ignore = "needs algorithms that are no good"]
+fn without_a_good_algorithm_it_is_refused() {
+    let bench = bench();
+    for offered in ["uneven", "split,greedy", "broken"] {
+        let variables = [("STAND_IN_ALGORITHMS", offered)];
+        let ended = run(&bench, &variables, &format!("run {OPTIONS} --out emb -q"));
+        assert_eq!((ended.code, &*ended.out), (1, ""), "{}", ended.err);
+        assert!(
+            ended
+                .err
+                .contains("cuBLASLt has no algorithm for weights of 384 × 128 whose bits"),
+            "{}",
+            ended.err
+        );
+    }
+}
+
+/// The bits of a whole model are tried too; if they depend on the batch, each record has its own.
+#[test]
+#[ignore = "needs algorithms that are no good"]
+fn without_equal_bits_every_record_is_a_batch_of_its_own() {
+    let bench = bench();
+    let variables = [("STAND_IN_ALGORITHMS", "restless")];
+    let ended = run(&bench, &variables, &format!("run {OPTIONS} --out emb"));
+    assert_eq!(ended.code, 0, "{}", ended.err);
+    assert!(ended.err.contains("bits"), "{}", ended.err);
+    assert_eq!(
+        bench.recorded("emb", "/resolved/cuda/same_bits_in_any_batch"),
+        false
+    );
+}
