@@ -310,6 +310,13 @@ impl Device {
         !self.cards.is_empty()
     }
 
+    /// Batches that a card works on at the same time, given so many threads and the memory: one
+    /// computes, one brings its rows to the machine, one has them written, and where these take longer
+    /// than that, as of small models, more are on their way.
+    pub fn lanes(&self, threads: usize) -> usize {
+        threads.div_ceil(self.cards.len().max(1)).clamp(3, 6)
+    }
+
     /// The number format when none is asked for: f16 on cards, in which ESM-2 was trained, f32 on
     /// the CPU.
     pub fn usual_dtype(&self) -> Dtype {
@@ -436,6 +443,7 @@ mod tests {
         };
         assert_eq!(device.to_string(), "cuda (NVIDIA H200)");
         assert_eq!(device.usual_dtype(), Dtype::F16);
+        assert_eq!([1, 8, 32].map(|threads| device.lanes(threads)), [3, 4, 6]);
     }
 
     #[test]

@@ -114,6 +114,7 @@ fn help_of_run_says_what_each_flag_does_and_its_default() {
         "--revision <REVISION>",
         "--check-model",
         "--check-device",
+        "--on-varying <alone|fail>",
         "--layer <N[,N...]>",
         "--pool <POOL[,POOL...]>",
         "--residues <packed|files|none>",

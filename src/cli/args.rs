@@ -213,6 +213,15 @@ pub struct VerifyArgs {
     #[arg(long, value_name = "FILE")]
     pub reference: Option<PathBuf>,
 
+    /// Where to compute, in f32: cpu, auto, cuda (the first card), cuda:0,1,… or all (every card)
+    #[arg(
+        long,
+        value_name = "cpu|auto|cuda[:I[,I...]]|all",
+        default_value = "cpu",
+        value_parser = values::device
+    )]
+    pub device: DeviceChoice,
+
     #[command(flatten)]
     pub show: ShowArgs,
 }
@@ -374,6 +383,10 @@ pub struct ComputeArgs {
     #[arg(long)]
     pub check_device: bool,
 
+    /// A CUDA card that gives other bits in other batches: a pass for each sequence, or stop
+    #[arg(long, value_name = "alone|fail", value_enum, default_value = "alone")]
+    pub on_varying: OnVaryingArg,
+
     /// Threads [default: the CPUs this process may use]
     ///
     /// The default heeds CPU affinity, the cgroup's quota and SLURM_CPUS_PER_TASK. The number does
@@ -468,6 +481,15 @@ pub enum OnInvalidArg {
     Fail,
     /// List it in skipped.tsv and go on
     Skip,
+}
+
+/// `--on-varying`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum OnVaryingArg {
+    /// Each sequence has a pass of its own
+    Alone,
+    /// Stop before anything is computed
+    Fail,
 }
 
 impl Args {

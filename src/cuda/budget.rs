@@ -76,13 +76,12 @@ impl Budget {
 mod tests {
     use super::*;
 
+    /// What a pass was over, whose memory it had, and whether that was enough.
+    type Tried = (Range<usize>, Room, bool);
+
     /// The passes of a card whose lanes have memory for so many tokens, and the whole of it for
-    /// twice as many: their ranges, whether they had the card, whether they succeeded.
-    fn passes(
-        budget: &Budget,
-        lengths: &[usize],
-        most: usize,
-    ) -> (Vec<(Range<usize>, Room, bool)>, Result<(), usize>) {
+    /// twice as many.
+    fn passes(budget: &Budget, lengths: &[usize], most: usize) -> (Vec<Tried>, Result<(), usize>) {
         let mut all = Vec::new();
         let done = budget.each_pass(lengths, &mut |range, room| {
             let tokens: usize = lengths[range.clone()].iter().sum();

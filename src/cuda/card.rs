@@ -1,6 +1,6 @@
 //! Cards: which there are, and one that is open.
 
-use super::error::{CudaError, While};
+use super::error::{CudaError, While, said};
 use super::kernels::Kernels;
 use super::product::Blas;
 use crate::device;
@@ -20,7 +20,7 @@ const LEAST_CAPABILITY: (i32, i32) = (8, 0);
 /// # Errors
 /// Why there are none.
 pub fn cards() -> Result<Vec<device::Card>, CudaError> {
-    let no_device = |error: cudarc::driver::DriverError| CudaError::NoDevice(error.to_string());
+    let no_device = |error: cudarc::driver::DriverError| CudaError::NoDevice(said(&error));
     result::init().map_err(no_device)?;
     let mut driver = 0;
     // SAFETY: the call writes one int.
@@ -116,11 +116,19 @@ impl Card {
                 capability: about.capability,
             });
         }
+        if std::env::var_os("NVIDIA_TF32_OVERRIDE").is_some() {
+            return Err(CudaError::Override);
+        }
         let candle = CudaDevice::new_with_stream(about.number).map_err(CudaError::Open)?;
         let stream = candle.cuda_stream();
         // SAFETY: memory of this crate is used on the stream of its lane alone, or, as weights are,
         // written and waited for before any lane is made, and read from then on.
         unsafe { stream.context().disable_event_tracking() };
+        // Who waits for the card leaves the CPU to those who prepare and write.
+        let context = stream.context();
+        context
+            .set_blocking_synchronize()
+            .while_("setting up the card")?;
         Ok(Card {
             about: about.clone(),
             kernels: Kernels::load(stream.context())?,

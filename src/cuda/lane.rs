@@ -191,6 +191,8 @@ struct Free {
     lanes: Vec<Lane>,
     /// Lanes that each card has, used or not.
     of_card: Vec<usize>,
+    /// The card that somebody waits for or has as a whole.
+    kept: Option<usize>,
 }
 
 impl Lanes {
@@ -201,6 +203,7 @@ impl Lanes {
             free: Mutex::new(Free {
                 lanes,
                 of_card: vec![each; cards],
+                kept: None,
             }),
             changed: Condvar::new(),
         }
@@ -208,11 +211,24 @@ impl Lanes {
 
     /// Waits for a lane. Cards take turns, as the one that has been free longest comes first.
     pub(super) fn take(&self) -> Lane {
-        self.wait(|free| (!free.lanes.is_empty()).then(|| free.lanes.remove(0)))
+        self.wait(|free| {
+            let kept = free.kept;
+            let may_be = |lane: &Lane| Some(lane.card) != kept;
+            let first = free.lanes.iter().position(may_be)?;
+            Some(free.lanes.remove(first))
+        })
     }
 
-    /// Waits until nobody uses a card, and takes all its lanes.
+    /// Waits until nobody uses a card, and takes all its lanes; from the first moment on nobody else
+    /// gets one of them. [`Lanes::give_card`] ends that.
     pub(super) fn take_card(&self, card: usize) -> Vec<Lane> {
+        self.wait(|free| match free.kept {
+            Some(_) => None,
+            None => {
+                free.kept = Some(card);
+                Some(())
+            }
+        });
         let is_here = |lane: &Lane| lane.card == card;
         self.wait(|free| {
             let here = free.lanes.iter().filter(|lane| is_here(lane)).count();
@@ -225,8 +241,16 @@ impl Lanes {
         })
     }
 
-    pub(super) fn give(&self, lanes: impl IntoIterator<Item = Lane>) {
-        self.lock().lanes.extend(lanes);
+    pub(super) fn give(&self, lane: Lane) {
+        self.lock().lanes.push(lane);
+        self.changed.notify_all();
+    }
+
+    pub(super) fn give_card(&self, lanes: Vec<Lane>) {
+        let mut free = self.lock();
+        free.lanes.extend(lanes);
+        free.kept = None;
+        drop(free);
         self.changed.notify_all();
     }
 

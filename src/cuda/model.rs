@@ -12,11 +12,8 @@ use super::results::{HostRows, Layout};
 use super::selftest;
 use crate::checkpoint::{Checkpoint, EsmConfig, InvFreqSource, Positions};
 use crate::device::{Device, Dtype, ResidueRows};
-use crate::model::Packed;
+use crate::model::{Packed, make_blocks};
 
-/// Lanes of a card, at most: one computes, one brings its rows to the machine, and one has them
-/// written.
-const LANES: usize = 3;
 /// Of the memory that is free after loading, the part that lanes may take.
 const LANES_SHARE: f64 = 0.9;
 
@@ -110,17 +107,27 @@ impl Esm {
             checkpoint,
             dtype,
             top,
-            threads,
+            threads: threads.div_ceil(device.cards.len().max(1)),
             tested: &device.tested,
         };
-        let mut replicas = Vec::new();
-        let mut inv_freq = None;
-        let mut each = LANES;
-        for about in &device.cards {
-            let (replica, source) = Replica::load(wanted, about)?;
-            inv_freq = source;
+        let count = device.cards.len();
+        let load = |i: usize| match device.cards.get(i) {
+            Some(about) => Replica::load(wanted, about),
+            None => Err(CudaError::Thread),
+        };
+        // Every card reads the checkpoint for itself, all at the same time.
+        let loaded = make_blocks(count, count, load)?.ok_or(CudaError::Thread)?;
+        let (replicas, sources): (Vec<Replica>, Vec<_>) = loaded.into_iter().unzip();
+        let inv_freq = sources.first().copied().flatten();
+        let algorithms = |replica: &Replica| replica.products.numbers();
+        let first = replicas.first().map(algorithms);
+        if let Some(other) = replicas.iter().find(|r| Some(algorithms(r)) != first) {
+            let number = other.card.about.number;
+            return Err(CudaError::Unlike { number });
+        }
+        let mut each = device.lanes(threads);
+        for replica in &replicas {
             each = each.min(lanes(&replica.card, shape)?);
-            replicas.push(replica);
         }
         let mut all = Vec::new();
         // Cards take turns.
@@ -139,7 +146,8 @@ impl Esm {
             budget: Budget::new(),
             same_bits: true,
         };
-        esm.same_bits = selftest::model(&esm, top)?;
+        let is_same = esm.replicas.iter().all(|replica| replica.same_bits);
+        esm.same_bits = is_same && selftest::model(&esm, top)?;
         if !esm.same_bits {
             esm.budget.one_each();
         }
@@ -270,7 +278,7 @@ impl Esm {
             let mut lane = self.lanes.take();
             let done = self.run(&mut lane, pass, sequences, each);
             if !matches!(&done, Err(Failure::Cuda { error, .. }) if error.is_memory()) {
-                self.lanes.give([lane]);
+                self.lanes.give(lane);
                 return done.map(Some);
             }
             lane.release();
@@ -303,7 +311,7 @@ impl Esm {
             }
             None => Err(CudaError::Thread.into()),
         };
-        self.lanes.give(lanes);
+        self.lanes.give_card(lanes);
         done
     }
 
@@ -368,6 +376,6 @@ fn lanes(card: &Card, shape: Shape) -> Result<usize, CudaError> {
             what: "a forward pass",
             bytes: slab,
         }),
-        lanes => Ok(lanes.min(LANES)),
+        lanes => Ok(lanes),
     }
 }

@@ -64,6 +64,8 @@ pub(super) struct Replica {
     pub(super) kernels: ModelKernels,
     /// Self-tests that a card like this one passed before.
     pub(super) tests: Tests,
+    /// Whether every product gives a row the same bits wherever it stands.
+    pub(super) same_bits: bool,
 }
 
 impl Replica {
@@ -97,9 +99,11 @@ impl Replica {
             fc1: Product::new(dtype, inside, dim)?,
             fc2: Product::new(dtype, dim, inside)?,
         };
+        let mut same_bits = true;
         if let Some(block) = weights.blocks.first() {
-            let pin = |product: &mut Product, linear: &Linear| {
-                selftest::pin(&card, dtype, product, &linear.weight, &tests)
+            let mut pin = |product: &mut Product, linear: &Linear| {
+                same_bits &= selftest::pin(&card, dtype, product, &linear.weight, &tests)?;
+                Ok::<(), CudaError>(())
             };
             pin(&mut products.qkv, &block.qkv)?;
             pin(&mut products.out, &block.out)?;
@@ -112,6 +116,7 @@ impl Replica {
             products,
             kernels,
             tests,
+            same_bits,
         };
         Ok((replica, inv_freq))
     }

@@ -20,38 +20,34 @@ use std::convert::Infallible;
 /// of every tile.
 const DIFFERENT: usize = 257;
 
-/// Chooses the first algorithm by which a row has the same bits wherever it stands.
+/// Chooses the first algorithm by which a row has the same bits wherever it stands. If there is none,
+/// the first that works, and false: a sequence alone always begins with the first row.
+///
+/// # Errors
+/// No algorithm works.
 pub(super) fn pin(
     card: &Card,
     dtype: Dtype,
     product: &mut Product,
     weights: &Memory,
     tests: &Tests,
-) -> Result<(), CudaError> {
+) -> Result<bool, CudaError> {
     let candidates: Vec<Algorithm> = product.candidates(&card.blas)?;
     let test = format!("product {} x {}", product.outputs, product.inputs);
     if let Some(numbers) = tests.find(&test)
         && let Some(passed) = candidates.iter().find(|a| a.numbers() == numbers)
     {
         product.pin(*passed);
-        return Ok(());
+        return Ok(true);
     }
     let (input, output) = (product.inputs * size(dtype), product.outputs * size(dtype));
     let mut rows = Vec::new();
     put(dtype, &numbers(DIFFERENT * product.inputs), &mut rows);
     probes(card, dtype, product, weights, &mut rows)?;
-    let rows = card.upload("a self-test", &rows)?;
-    let x = Memory::zeroed(&card.stream, "a self-test", SLAB * input)?;
-    for row in 0..SLAB {
-        let from = rows.at(row_at(row) * input);
-        // SAFETY: both sides are a row within their memory.
-        unsafe {
-            result::memcpy_dtod_async(x.at(row * input), from, input, card.stream.cu_stream())
-        }
-        .while_("preparing a self-test")?;
-    }
+    let x = card.upload("a self-test", &copies(&rows, input))?;
     let y = Memory::zeroed(&card.stream, "a self-test", SLAB * output)?;
     let mut found = vec![0u8; SLAB * output];
+    let mut works = None;
     for algorithm in candidates {
         product.pin(algorithm);
         let doing = "testing an algorithm";
@@ -66,13 +62,26 @@ pub(super) fn pin(
         card.stream.synchronize().while_(doing)?;
         if is_same_everywhere(&found, output) {
             tests.pass(&test, &algorithm.numbers());
-            return Ok(());
+            return Ok(true);
         }
+        works = works.or(Some(algorithm));
     }
-    Err(CudaError::NoAlgorithm {
+    let first = works.ok_or(CudaError::NoAlgorithm {
         outputs: product.outputs,
         inputs: product.inputs,
-    })
+    })?;
+    product.pin(first);
+    Ok(false)
+}
+
+/// A slab of copies of the different rows, each of so many bytes.
+fn copies(different: &[u8], bytes: usize) -> Vec<u8> {
+    let mut all = Vec::with_capacity(SLAB * bytes);
+    for row in 0..SLAB {
+        let start = row_at(row) * bytes;
+        all.extend_from_slice(different.get(start..start + bytes).unwrap_or_default());
+    }
+    all
 }
 
 /// Makes every other row a probe of an output's weights.

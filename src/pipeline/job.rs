@@ -51,6 +51,16 @@ pub enum OnInvalid {
     Skip,
 }
 
+/// What happens on a device that gives a sequence other bits in other batches.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnVarying {
+    /// Each sequence has a pass of its own, where its bits are always the same.
+    #[default]
+    Alone,
+    /// The run stops before it begins.
+    Fail,
+}
+
 /// A model on this machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Model {
@@ -105,6 +115,8 @@ pub struct Job {
     pub existing: Existing,
     /// Where checksums of the checkpoint's files are remembered; None reads the files every time.
     pub remembered: Option<Remembered>,
+    /// A device whose bits depend on the batch.
+    pub on_varying: OnVarying,
     /// Where it is remembered which cards passed which self-tests.
     pub tested: Tested,
 }

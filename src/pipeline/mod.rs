@@ -29,7 +29,7 @@ mod stop;
 mod work;
 
 pub use forecast::Forecast;
-pub use job::{Job, Long, Model, OnInvalid, USUAL_LIMIT};
+pub use job::{Job, Long, Model, OnInvalid, OnVarying, USUAL_LIMIT};
 pub use remembered::Remembered;
 pub use reporter::{Level, Reporter, Silent, Totals};
 pub use shard::Shard;
@@ -97,7 +97,7 @@ pub fn run(job: &Job, reporter: &dyn Reporter, stop: &Stop) -> Result<Outcome> {
     let scan = check_inputs(job, &plan, part.as_ref(), reporter)?;
     let needed = facts::needed(checkpoint.files())?;
     let known = scan.as_ref().map_or(&[][..], |scan| &scan.sources);
-    let facts = resume::facts_now(job, &plan, &checkpoint, known);
+    let facts = resume::facts_now(job, &plan, &checkpoint, None, known);
     let is_begun = match target.state() {
         State::Begun(before) => {
             resume::check_begun(job, &checkpoint, before, &facts, &needed)?;
@@ -113,6 +113,10 @@ pub fn run(job: &Job, reporter: &dyn Reporter, stop: &Stop) -> Result<Outcome> {
     let started = Instant::now();
     let mut embedder = load(job, &plan, &checkpoint)?;
     embedder.heed(stop.flag());
+    let facts = resume::facts_now(job, &plan, &checkpoint, Some(&embedder), known);
+    if let State::Begun(before) = target.state() {
+        resume::check_loaded(job, before, &facts)?;
+    }
     reporter.message(
         Level::Info,
         &format!(
@@ -139,6 +143,13 @@ pub fn run(job: &Job, reporter: &dyn Reporter, stop: &Stop) -> Result<Outcome> {
         reporter.message(Level::Info, &format!("no CUDA card is used: {why}"));
     }
     if !embedder.shares_passes() {
+        if job.on_varying == OnVarying::Fail {
+            bail!(
+                "a self-test on this card found that the bits of a sequence depend on its batch, \
+                 and --on-varying fail was given: leave that out, and each sequence gets a pass of \
+                 its own"
+            );
+        }
         reporter.message(
             Level::Warning,
             "a self-test on this card found that the bits of a sequence depend on its batch: each \
