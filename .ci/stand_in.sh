@@ -75,5 +75,5 @@ if [ "${1:-}" = --env ]; then
     printf 'export LD_LIBRARY_PATH=%q\n' "$libraries"
     exit
 fi
-# Of one thread each: a test that looks at the machine's memory has it to itself.
-LD_LIBRARY_PATH=$libraries .ci/build_cuda.sh test --features cards --test cuda -- --include-ignored "$@"
+# Tests of a card, of runs with cards, and those that need machines which have to be pretended.
+LD_LIBRARY_PATH=$libraries .ci/build_cuda.sh test --features cards --test cuda --test cuda_runs -- --include-ignored "$@"

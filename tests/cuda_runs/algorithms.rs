@@ -3,7 +3,7 @@
 use crate::card::*;
 use crate::support::Bench;
 
-const OPTIONS: &str = "in.fasta --model $esm2_hd64 --layer 2 --device cuda";
+const OPTIONS: &str = "in.fasta --model $MODEL --layer 2 --device cuda";
 
 fn bench() -> Bench {
     let bench = Bench::new();
@@ -33,9 +33,10 @@ fn the_first_good_algorithm_is_taken() {
     let taken = taken.as_object().unwrap();
     assert_eq!(taken.len(), 4);
     for (shape, algorithm) in taken {
-        assert_eq!(
-            algorithm, "id 0, tile 20, stages 11, swizzle 0, option 0, cluster 2",
-            "{shape}"
+        let algorithm = algorithm.as_str().unwrap();
+        assert!(
+            algorithm.starts_with("id 0, tile 20, stages 11"),
+            "{shape}: {algorithm}"
         );
     }
 }
@@ -48,13 +49,26 @@ fn without_an_algorithm_it_is_refused() {
         let variables = [("STAND_IN_ALGORITHMS", offered)];
         let ended = run(&bench, &variables, &format!("run {OPTIONS} --out emb -q"));
         assert_eq!((ended.code, &*ended.out), (1, ""), "{}", ended.err);
-        assert!(
-            ended
-                .err
-                .contains("cuBLASLt has no algorithm for weights of 384 × 128: use --device cpu"),
-            "{}",
-            ended.err
-        );
+        let why = "cuBLASLt has no algorithm for weights of 96 × 32";
+        assert!(ended.err.contains(why), "{}", ended.err);
+    }
+}
+
+/// Where every algorithm depends on the place of a row the run is refused, or says that every record
+/// has a pass of its own.
+#[test]
+#[ignore = "needs algorithms that are no good"]
+fn an_algorithm_that_depends_on_the_place_is_not_trusted() {
+    let bench = bench();
+    let variables = [("STAND_IN_ALGORITHMS", "uneven")];
+    for dtype in ["f16", "bf16", "f32"] {
+        let line = format!("run {OPTIONS} --dtype {dtype} --out {dtype}");
+        let ended = run(&bench, &variables, &line);
+        assert!(ended.err.contains("bits"), "{dtype}: {}", ended.err);
+        if ended.code == 0 {
+            let same = bench.recorded(dtype, "/resolved/cuda/same_bits_in_any_batch");
+            assert_eq!(same, false, "{dtype}");
+        }
     }
 }
 

@@ -135,14 +135,13 @@ template <int pending> DEVICE void copy_wait() {
 
 #endif
 
-// From here on a number of T rounds to infinity.
-template <class T> DEVICE float limit();
-template <> DEVICE float limit<float>() { return INFINITY; }
-template <> DEVICE float limit<f16>() { return 65520.0f; }
-template <> DEVICE float limit<bf16>() { return 3.39617752923046e38f; }
+// From here on a number of the argument's type rounds to infinity.
+DEVICE float limit(float) { return INFINITY; }
+DEVICE float limit(f16) { return 65520.0f; }
+DEVICE float limit(bf16) { return 3.39617752923046e38f; }
 
 // The number, or NaN if T has no room for it: an infinity can vanish from a result, NaN cannot.
-template <class T> DEVICE float fit(float value) { return fabsf(value) < limit<T>() ? value : NAN; }
+template <class T> DEVICE float fit(float value) { return fabsf(value) < limit(T{}) ? value : NAN; }
 
 // Four numbers side by side, at an address aligned to all four.
 struct alignas(16) Floats4 {
