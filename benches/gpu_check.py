@@ -2,20 +2,24 @@
 
     python benches/gpu_check.py --binary esm-embed-cuda --out DIR --work DIR
 
-Stages, each of them for every size of `--sizes`, smallest first:
+Stages, one after another for each size of `--sizes`, in the order given:
 1. numbers: residue rows of 14 sequences in f32, f16 and bf16 against transformers in f32
-   (no TF32): relative L2 and lowest cosine of a residue of the worst sequence.
-2. bits: 3,000 sequences in three orders under three budgets, and alone (for models above 150M
-   the first 200): SHA-256 of each record's rows.
+   (no TF32, attention as plain products): relative L2 and lowest cosine of a residue of the
+   worst sequence.
+2. bits: 3,000 sequences (3B: 600) in three orders under three budgets, and some of them alone:
+   SHA-256 of each record's rows.
 3. speed: whole processes of esm-embed with per-residue f16 rows and means on memory-backed
    storage, in turn with peers in this process, which have model and sequences in memory,
-   write nothing, and leave residue rows on the card.
+   write nothing, and leave residue rows on the card. f16; then bf16 of every size.
 
-A stage that there is no time for is left out, and said to be. Exit status 1 if a number or a
-bit is wrong. `--device cpu` tries the script itself, with the CPU build.
+A step that there is no time for is left out, and one that fails is noted; the others go on.
+JSON and table are written after each. Exit status 1 if a number or a bit is wrong or a step
+failed. `--only numbers,bits` and `--only speed` do it in two commands. `--device cpu` tries the
+script itself, with the CPU build.
 """
 
 import argparse
+import copy
 import datetime
 import hashlib
 import json
@@ -40,20 +44,27 @@ from sequences import tokenize
 
 # layers, dim, heads; tokens of the speed stage for esm-embed and for peers.
 SHAPES = {
-    "8M": (6, 320, 20, 16_000_000, 3_000_000),
-    "35M": (12, 480, 20, 10_000_000, 2_000_000),
-    "150M": (30, 640, 20, 5_000_000, 800_000),
-    "650M": (33, 1280, 20, 3_000_000, 400_000),
-    "3B": (36, 2560, 40, 900_000, 120_000),
+    "8M": (6, 320, 20, 30_000_000, 3_000_000),
+    "35M": (12, 480, 20, 16_000_000, 2_000_000),
+    "150M": (30, 640, 20, 9_000_000, 800_000),
+    "650M": (33, 1280, 20, 5_000_000, 400_000),
+    "3B": (36, 2560, 40, 1_500_000, 120_000),
 }
-# Seconds that a stage may take, at most.
-LONGEST = {"8M": 25, "35M": 30, "150M": 40, "650M": 70, "3B": 120}
+# Sequences of the stage bits at most, and how many of them alone: each takes a pass of 16,384 rows.
+BITS = {"8M": (3000, 3000), "35M": (3000, 1000), "150M": (3000, 300), "650M": (3000, 100),
+        "3B": (600, 60)}
+# Seconds that a step is expected to take; it is begun if there are so many left.
+EXPECTED = {
+    "numbers": {"8M": 15, "35M": 15, "150M": 20, "650M": 30, "3B": 60},
+    "bits": {"8M": 30, "35M": 30, "150M": 40, "650M": 60, "3B": 70},
+    "speed": {"8M": 60, "35M": 60, "150M": 60, "650M": 80, "3B": 90},
+}
 # Relative L2 at most, cosine at least.
 LIMITS = {"f32": (1e-5, 0.99999), "f16": (5e-3, 0.995), "bf16": (3e-2, 0.995)}
 TORCH = {"f32": torch.float32, "f16": torch.float16, "bf16": torch.bfloat16}
 LENGTHS = [1, 2, 15, 62, 63, 64, 126, 127, 128, 200, 333, 511, 800, 1022]
 RESIDUES = "LAGVSERTIDPKQNFYMHWC"
-ROUNDS = 3
+ROUNDS = 2
 
 
 def random_model(size, folder, device):
@@ -87,9 +98,9 @@ def random_model(size, folder, device):
     model.save_pretrained(folder)
 
 
-def load(folder, dtype, device):
+def load(folder, dtype, device, attention="sdpa"):
     model = EsmModel.from_pretrained(
-        folder, add_pooling_layer=False, attn_implementation="sdpa", dtype=dtype
+        folder, add_pooling_layer=False, attn_implementation=attention, dtype=dtype
     )
     return model.eval().to(device)
 
@@ -116,7 +127,8 @@ class Check:
     def __init__(self, args):
         self.args = args
         self.begin = time.monotonic()
-        self.found = {"numbers": [], "bits": [], "speed": [], "left_out": []}
+        self.found = {"numbers": [], "bits": [], "speed": [], "left_out": [], "failed": [],
+                      "seconds": {}}
         self.failed = False
 
     def time_for(self, seconds, what):
@@ -136,11 +148,48 @@ class Check:
             "--device", self.args.device, "--progress", "none", "-q", *more,
         ]
         begin = time.monotonic()
-        subprocess.run([str(word) for word in command], check=True)
-        return out, time.monotonic() - begin
+        done = subprocess.run([str(word) for word in command], stderr=subprocess.PIPE, text=True)
+        seconds = time.monotonic() - begin
+        if done.returncode != 0:
+            said = "\n".join(done.stderr.splitlines()[-20:])
+            raise RuntimeError(f"status {done.returncode} of {' '.join(map(str, more))}: {said}")
+        return out, seconds
 
     def last(self, out, what):
         return np.load(next(out.glob(f"{what}.layer*.npy")), mmap_mode="r")
+
+    def step(self, stage, size, dtype=None):
+        """One step, if there is time for it; what goes wrong is noted."""
+        name = f"{stage} of {size}" + (f" in {dtype}" if dtype else "")
+        if not self.time_for(EXPECTED[stage][size], name):
+            return
+        begin = time.monotonic()
+        folder = self.args.work / size
+        try:
+            if not folder.exists():
+                random_model(size, folder, self.args.device)
+            if stage == "speed":
+                self.speed(size, folder, dtype)
+            else:
+                getattr(self, stage)(size, folder)
+        except KeyboardInterrupt:
+            self.found["left_out"].append(f"{name}, interrupted, and what follows")
+            raise
+        except Exception as error:
+            self.failed = True
+            self.found["failed"].append({"step": name, "error": f"{type(error).__name__}: {error}"})
+            print(f"{name} FAILED: {error}", flush=True)
+        finally:
+            self.found["seconds"][name] = time.monotonic() - begin
+            self.write()
+
+    def write(self):
+        """JSON and table as far as they go."""
+        for name, text in (("gpu_check.json", json.dumps(self.found, indent=2) + "\n"),
+                           ("gpu_check.md", table(self.found))):
+            new = self.args.out / f".{name}"
+            new.write_text(text)
+            new.replace(self.args.out / name)
 
     # ---- numbers ----
 
@@ -149,7 +198,7 @@ class Check:
         records = [(f"n{n}", protein(rng, n)) for n in LENGTHS]
         fasta = self.args.work / "numbers.fasta"
         write_fasta(fasta, records)
-        model = load(folder, torch.float32, self.args.device)
+        model = load(folder, torch.float32, self.args.device, "eager")
         expected = []
         with torch.no_grad():
             for _, sequence in records:
@@ -182,7 +231,7 @@ class Check:
     # ---- bits ----
 
     def bits(self, size, folder):
-        count = self.args.bits
+        count, some = (min(self.args.bits, most) for most in BITS[size])
         records = natural(np.random.default_rng(2), count * 500)[:count]
         fasta = self.args.work / "bits.fasta"
         runs, seen, different = 0, {}, set()
@@ -197,13 +246,13 @@ class Check:
                 if seen.setdefault(name, digest) != digest:
                     different.add(name)
 
-        for seed, budget in enumerate(["2048", "16384", "50000"]):
+        for seed, budget in enumerate(["4096", "16384", "50000"]):
             order = [records[i] for i in np.random.default_rng(seed).permutation(len(records))]
             write_fasta(fasta, order)
             out, _ = self.embed(fasta, folder, "bits", "--max-tokens", budget)
             compare(out, order)
             runs += 1
-        alone = records if SHAPES[size][1] <= 640 else records[:200]
+        alone = records[:some]
         write_fasta(fasta, alone)
         out, _ = self.embed(fasta, folder, "bits", "--deterministic")
         compare(out, alone)
@@ -233,14 +282,15 @@ class Check:
             out, seconds = self.embed(fasta, folder, "speed", *options)
             rounds["esm-embed"].append(residues / seconds)
             shutil.rmtree(out)
-            starts.append(self.embed(one, folder, "speed", *options)[1])
+            if not starts:
+                starts.append(self.embed(one, folder, "speed", *options)[1])
             for name, once in list(peers.ways.items()):
                 try:
                     rounds.setdefault(name, []).append(peers.residues / once())
                 except Exception as error:  # A way that this torch does not have.
                     peers.errors[name] = f"{type(error).__name__}: {error}"
                     del peers.ways[name]
-        start = statistics.median(starts)
+        start = starts[0]
         rates = {name: statistics.median(all) for name, all in rounds.items() if all}
         whole = residues / rates["esm-embed"]
         best = max((rate for name, rate in rates.items() if name != "esm-embed"), default=None)
@@ -263,18 +313,22 @@ class Peers:
         tokens = (tokenize(sequence).astype(np.int64) for _, sequence in records)
         self.tokens = sorted(tokens, key=len, reverse=True)
         self.residues = sum(len(t) - 2 for t in self.tokens)
-        self.errors, self.ways = {}, {}
+        self.errors, self.ways, self.layer = {}, {}, self.packed_layer
         for budget in (16_384, 65_536):
             self.ways[f"transformers sdpa, sorted batches of {budget}"] = self.timed(
                 self.padded(budget), lambda ids, mask: model(input_ids=ids, attention_mask=mask)[0]
             )
         if device != "cpu":
-            compiled = torch.compile(model, dynamic=True)
+            # Layer by layer: they share what is compiled once.
+            compiled = copy.deepcopy(model)
+            for layer in compiled.encoder.layer:
+                layer.compile(dynamic=True)
             self.ways["the same with torch.compile, 16384"] = self.timed(
                 self.padded(16_384),
                 lambda ids, mask: compiled(input_ids=ids, attention_mask=mask)[0],
             )
-            self.ways["packed, flash attention of torch, 32768"] = self.timed(
+            self.layer = torch.compile(self.packed_layer, dynamic=True)
+            self.ways["packed, flash attention of torch, torch.compile, 32768"] = self.timed(
                 self.packed(32_768), self.forward_packed
             )
 
@@ -331,34 +385,37 @@ class Peers:
 
     def forward_packed(self, ids, starts, longest, places):
         """The layers of the transformers model on tokens without padding."""
-        from torch.nn.attention.varlen import varlen_attn
-
         config = self.model.config
         heads, width = config.num_attention_heads, config.hidden_size // config.num_attention_heads
         step = torch.arange(0, width, 2, device=self.device).float() / width
         angle = places[:, None].float() * (10000.0**-step)[None]
         angle = torch.cat([angle, angle], -1)[:, None]
         cos, sin = angle.cos(), angle.sin()
+        x = self.model.embeddings.word_embeddings(ids) * 0.88
+        for layer in self.model.encoder.layer:
+            x = self.layer(layer, x, cos, sin, starts, longest, heads, width)
+        return self.model.encoder.emb_layer_norm_after(x)
+
+    @staticmethod
+    def packed_layer(layer, x, cos, sin, starts, longest, heads, width):
+        from torch.nn.attention.varlen import varlen_attn
 
         def turned(x):
             a, b = x.float().chunk(2, -1)
             return (x.float() * cos + torch.cat([-b, a], -1) * sin).to(x.dtype)
 
-        x = self.model.embeddings.word_embeddings(ids) * 0.88
-        for layer in self.model.encoder.layer:
-            own = layer.attention.self
-            h = layer.attention.LayerNorm(x)
-            q, k, v = (f(h).view(-1, heads, width) for f in (own.query, own.key, own.value))
-            h = varlen_attn(turned(q), turned(k), v, starts, starts, longest, longest)
-            x = x + layer.attention.output.dense(h.reshape(x.shape))
-            h = layer.LayerNorm(x)
-            x = x + layer.output.dense(F.gelu(layer.intermediate.dense(h)))
-        return self.model.encoder.emb_layer_norm_after(x)
+        own = layer.attention.self
+        h = layer.attention.LayerNorm(x)
+        q, k, v = (f(h).view(-1, heads, width) for f in (own.query, own.key, own.value))
+        h = varlen_attn(turned(q), turned(k), v, starts, starts, longest, longest)
+        x = x + layer.attention.output.dense(h.reshape(x.shape))
+        h = layer.LayerNorm(x)
+        return x + layer.output.dense(F.gelu(layer.intermediate.dense(h)))
 
 
 def table(found):
     lines = [
-        f"{found['card']}; {found['date']}; {found['versions']}", "",
+        f"{found['card']}; {found['date']}; {found['versions']}; storage {found['storage']}", "",
         "| ESM-2 | dtype | relative L2 | limit | lowest cosine |", "|---|---|---|---|---|",
     ]
     for n in found["numbers"]:
@@ -381,6 +438,9 @@ def table(found):
                      f"{s['without_start']:,.0f} | |")
         for name, why in s["not_run"].items():
             lines.append(f"{kind} {name} | not run: {why[:80]} | |")
+    lines += ["", "Peers have their sequences in memory, write nothing, and also average padding."]
+    for failed in found["failed"]:
+        lines += ["", f"FAILED: {failed['step']}: {failed['error'][:300]}"]
     if found["left_out"]:
         lines += ["", "Left out for want of time: " + "; ".join(found["left_out"]) + "."]
     return "\n".join(lines) + "\n"
@@ -391,7 +451,9 @@ def main():
     parser.add_argument("--binary", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--work", type=Path, required=True)
-    parser.add_argument("--sizes", default="8M,150M,650M,3B")
+    parser.add_argument("--sizes", default="650M,8M,150M,3B")
+    parser.add_argument("--only", default="numbers,bits,speed", help="stages")
+    parser.add_argument("--storage", default="not said", help="what WORK is on, for the record")
     parser.add_argument("--device", default="cuda", choices=["cuda", "cpu"])
     parser.add_argument("--seconds", type=float, default=530)
     parser.add_argument("--bits", type=int, default=3000, help="sequences of the stage bits")
@@ -411,30 +473,19 @@ def main():
         "versions": f"{said.stdout.strip()}, torch {torch.__version__}, "
                     f"transformers {transformers.__version__}",
     }
-    doing = "start"
+    check.found["storage"] = args.storage
+    stages, sizes = args.only.split(","), args.sizes.split(",")
+    steps = [(stage, size, "f16" if stage == "speed" else None)
+             for size in sizes for stage in ("numbers", "bits", "speed")]
+    steps += [("speed", size, "bf16") for size in sizes]
     try:
-        for stage in ("numbers", "bits", "speed"):
-            for size in args.sizes.split(","):
-                folder = args.work / size
-                doing = f"{stage} of {size}"
-                if not check.time_for(LONGEST[size], doing):
-                    continue
-                if not folder.exists():
-                    random_model(size, folder, args.device)
-                if stage != "speed":
-                    getattr(check, stage)(size, folder)
-                    continue
-                for dtype in ("f16", "bf16"):
-                    if check.time_for(LONGEST[size], f"speed of {size} in {dtype}"):
-                        check.speed(size, folder, dtype)
+        for stage, size, dtype in steps:
+            if stage in stages:
+                check.step(stage, size, dtype)
     except KeyboardInterrupt:
-        check.found["left_out"].append(f"{doing}, interrupted, and what follows")
         check.failed = True
-    finally:
-        (args.out / "gpu_check.json").write_text(json.dumps(check.found, indent=2) + "\n")
-        text = table(check.found)
-        (args.out / "gpu_check.md").write_text(text)
-        print("\n" + text, flush=True)
+    check.write()
+    print("\n" + table(check.found), flush=True)
     return 1 if check.failed else 0
 
 

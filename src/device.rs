@@ -2,6 +2,7 @@
 
 use crate::ops::{CpuPath, WeightType};
 use std::fmt;
+use std::path::PathBuf;
 use thiserror::Error;
 
 /// Where to compute, as asked.
@@ -50,18 +51,24 @@ pub struct Card {
     pub memory: u64,
     /// The newest CUDA version that its driver knows: 13000 is 13.0.
     pub driver: i32,
+    /// What the driver calls its version, such as 580.95.05, if it says so.
+    pub driver_version: Option<String>,
 }
 
 impl fmt::Display for Card {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{}: {}, compute capability {}.{}, {:.1} GiB, driver for CUDA {}.{}",
+            "{}: {}, compute capability {}.{}, {:.1} GiB, driver{} for CUDA {}.{}",
             self.number,
             self.name,
             self.capability.0,
             self.capability.1,
             self.memory as f64 / (1u64 << 30) as f64,
+            match &self.driver_version {
+                Some(version) => format!(" {version}"),
+                None => String::new(),
+            },
             self.driver / 1000,
             self.driver % 1000 / 10
         )
@@ -89,13 +96,15 @@ pub enum Dtype {
     F16,
     /// bfloat16. On the CPU a storage format of the weights: arithmetic stays f32.
     Bf16,
+    /// 32-bit floats whose products are formed from 11 bits of each factor: CUDA cards alone.
+    Tf32,
 }
 
 impl Dtype {
     /// How the CPU engine stores weights for it.
     pub fn weight_type(self) -> WeightType {
         match self {
-            Dtype::F32 => WeightType::F32,
+            Dtype::F32 | Dtype::Tf32 => WeightType::F32,
             Dtype::F16 => WeightType::F16,
             Dtype::Bf16 => WeightType::Bf16,
         }
@@ -108,8 +117,29 @@ impl fmt::Display for Dtype {
             Dtype::F32 => "f32",
             Dtype::F16 => "f16",
             Dtype::Bf16 => "bf16",
+            Dtype::Tf32 => "tf32",
         })
     }
+}
+
+/// Residue rows that leave a card.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ResidueRows {
+    /// None: pooled rows alone.
+    None,
+    /// As 32-bit floats.
+    F32,
+    /// As half precision, rounded on the card.
+    F16,
+}
+
+/// Where it is remembered which kinds of cards passed which self-tests.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tested {
+    /// It is made when the first test is passed. None tests every time.
+    pub folder: Option<PathBuf>,
+    /// Tests again what is remembered, and remembers what it found.
+    pub anew: bool,
 }
 
 /// Why the machine cannot do what was asked.
@@ -165,6 +195,19 @@ pub enum DeviceError {
         CpuPath::Avx512
     )]
     FixedPath,
+    /// A number format of cards was asked for on the CPU.
+    #[error(
+        "--dtype tf32 is a number format of CUDA cards, and the CPU would compute{}: use --dtype \
+         f32, or --device cuda",
+        match .why {
+            Some(why) => format!(", as {why}"),
+            None => String::new(),
+        }
+    )]
+    Tf32OnCpu {
+        /// Why no card computes, if that was not asked for.
+        why: Option<String>,
+    },
 }
 
 /// The device that a run computes on.
@@ -176,6 +219,8 @@ pub struct Device {
     pub cards: Vec<Card>,
     /// Why `auto` came to the CPU in a build that could use a card.
     pub why_cpu: Option<String>,
+    /// Which self-tests need not be made again; none are known of before they are looked up.
+    pub tested: Tested,
 }
 
 impl Device {
@@ -205,10 +250,14 @@ impl Device {
             asked => asked.unwrap_or(best),
         };
         let (cards, why_cpu) = Device::chosen(choice, cards)?;
+        if dtype == Some(Dtype::Tf32) && cards.is_empty() {
+            return Err(DeviceError::Tf32OnCpu { why: why_cpu });
+        }
         Ok(Device {
             path,
             cards,
             why_cpu,
+            tested: Tested::default(),
         })
     }
 
@@ -259,6 +308,13 @@ impl Device {
     /// Whether it is a card or more.
     pub fn is_cuda(&self) -> bool {
         !self.cards.is_empty()
+    }
+
+    /// Batches that a card works on at the same time, given so many threads and the memory: one
+    /// computes, one brings its rows to the machine, one has them written, and where these take longer
+    /// than that, as of small models, more are on their way.
+    pub fn lanes(&self, threads: usize) -> usize {
+        threads.div_ceil(self.cards.len().max(1)).clamp(3, 6)
     }
 
     /// The number format when none is asked for: f16 on cards, in which ESM-2 was trained, f32 on
@@ -327,6 +383,7 @@ mod tests {
             capability: (9, 0),
             memory: 150_323_855_360,
             driver: 13000,
+            driver_version: Some("580.95.05".to_owned()),
         }
     }
 
@@ -363,7 +420,7 @@ mod tests {
         assert_eq!(chosen(Cards::All).map(|(cards, _)| cards.len()), Ok(3));
         assert_eq!(
             card(0).to_string(),
-            "0: NVIDIA H200, compute capability 9.0, 140.0 GiB, driver for CUDA 13.0"
+            "0: NVIDIA H200, compute capability 9.0, 140.0 GiB, driver 580.95.05 for CUDA 13.0"
         );
         let mixed = || {
             let name = "NVIDIA A100".to_owned();
@@ -382,9 +439,31 @@ mod tests {
             path: CpuPath::Portable,
             cards: vec![card(0), card(2)],
             why_cpu: None,
+            tested: Tested::default(),
         };
         assert_eq!(device.to_string(), "cuda (NVIDIA H200)");
         assert_eq!(device.usual_dtype(), Dtype::F16);
+        assert_eq!([1, 8, 32].map(|threads| device.lanes(threads)), [3, 4, 6]);
+    }
+
+    #[test]
+    fn tf32_is_for_cards() {
+        let asked = Device::resolve(&DeviceChoice::Cpu, None, Some(Dtype::Tf32));
+        assert_eq!(
+            asked.map_err(|error| error.to_string()),
+            Err(
+                "--dtype tf32 is a number format of CUDA cards, and the CPU would compute: use \
+                 --dtype f32, or --device cuda"
+                    .to_owned()
+            )
+        );
+        let why = Some("no NVIDIA driver is installed".to_owned());
+        assert_eq!(
+            DeviceError::Tf32OnCpu { why }.to_string(),
+            "--dtype tf32 is a number format of CUDA cards, and the CPU would compute, as no NVIDIA \
+             driver is installed: use --dtype f32, or --device cuda"
+        );
+        assert_eq!(Dtype::Tf32.to_string(), "tf32");
     }
 
     #[test]

@@ -4,12 +4,13 @@ use crate::batching;
 use crate::checkpoint::{Checkpoint, EsmConfig, InvFreqSource};
 #[cfg(feature = "cuda")]
 use crate::cuda::{self, CudaError, HostRows};
-use crate::device::{Device, Dtype};
+use crate::device::{Device, Dtype, ResidueRows};
 use crate::model::{Esm, LoadError, LoadOptions, Packed};
 use crate::ops::{self, CpuPath, Team, WeightType};
 use crate::pooling;
 use crate::tokenizer::{CLS, EOS};
 use crate::windows::Blend;
+use half::f16;
 use rayon::ThreadPool;
 use std::ops::Range;
 use std::sync::Arc;
@@ -66,11 +67,15 @@ pub enum EmbedError {
     },
     /// A number that is not finite came out.
     #[cfg(feature = "cuda")]
-    #[error(
-        "the model gives numbers that are not finite; with --dtype f16 that is an overflow: choose \
-         --dtype bf16 or f32"
-    )]
+    #[error("the model gives numbers that are not finite: choose --dtype f32, which has more room")]
     NotFinite {
+        /// Index of the sequence.
+        sequence: usize,
+    },
+    /// A number does not fit f16.
+    #[cfg(feature = "cuda")]
+    #[error("the model gives numbers that do not fit f16: choose --dtype bf16 or f32")]
+    Overflow {
         /// Index of the sequence.
         sequence: usize,
     },
@@ -83,7 +88,9 @@ impl EmbedError {
             #[cfg(feature = "cuda")]
             EmbedError::Cuda { sequence, .. } => *sequence,
             #[cfg(feature = "cuda")]
-            EmbedError::NotFinite { sequence } => Some(*sequence),
+            EmbedError::NotFinite { sequence } | EmbedError::Overflow { sequence } => {
+                Some(*sequence)
+            }
             _ => None,
         }
     }
@@ -98,6 +105,8 @@ impl EmbedError {
             },
             #[cfg(feature = "cuda")]
             EmbedError::NotFinite { .. } => EmbedError::NotFinite { sequence: _index },
+            #[cfg(feature = "cuda")]
+            EmbedError::Overflow { .. } => EmbedError::Overflow { sequence: _index },
             other => other,
         }
     }
@@ -122,13 +131,17 @@ pub struct Representation<'a> {
     pub layer: usize,
     /// The `<cls>` row, `[D]`.
     pub bos: &'a [f32],
-    /// One row per residue, `[n, D]`; empty if they are not wanted: see
-    /// [`Embedder::without_residues`].
+    /// One row per residue, `[n, D]`; empty if they are not wanted, or wanted as f16: see
+    /// [`Embedder::want_residues`].
     pub residues: &'a [f32],
+    /// The same as f16, where they are wanted so and the device rounds them.
+    pub halves: &'a [f16],
     /// Mean over the residue rows, `[D]`, where the device has computed it.
     pub mean: Option<&'a [f32]>,
     /// Largest values over the residue rows, `[D]`, where the device has computed them.
     pub max: Option<&'a [f32]>,
+    /// Whether it was computed in bf16 because its numbers do not fit f16.
+    pub in_bf16: bool,
 }
 
 /// One representation of one sequence of a forward pass.
@@ -136,8 +149,10 @@ pub struct Representation<'a> {
 struct Rows<'a> {
     bos: &'a [f32],
     residues: &'a [f32],
+    halves: &'a [f16],
     mean: Option<&'a [f32]>,
     max: Option<&'a [f32]>,
+    in_bf16: bool,
 }
 
 impl<'a> Rows<'a> {
@@ -146,18 +161,22 @@ impl<'a> Rows<'a> {
         Rows {
             bos: pooling::bos(hidden, dim),
             residues: pooling::residues(hidden, dim),
+            halves: &[],
             mean: None,
             max: None,
+            in_bf16: false,
         }
     }
 
     #[cfg(feature = "cuda")]
-    fn of_card(rows: HostRows<'a>) -> Rows<'a> {
+    fn of_card(rows: HostRows<'a>, in_bf16: bool) -> Rows<'a> {
         Rows {
             bos: rows.bos,
             residues: rows.residues,
+            halves: rows.halves,
             mean: Some(rows.mean),
             max: Some(rows.max),
+            in_bf16,
         }
     }
 
@@ -167,8 +186,10 @@ impl<'a> Rows<'a> {
             layer,
             bos: self.bos,
             residues: self.residues,
+            halves: self.halves,
             mean: self.mean,
             max: self.max,
+            in_bf16: self.in_bf16,
         }
     }
 }
@@ -181,7 +202,11 @@ enum Engine {
         team: Option<ThreadPool>,
     },
     #[cfg(feature = "cuda")]
-    Cuda(Box<cuda::Esm>),
+    Cuda {
+        esm: Box<cuda::Esm>,
+        /// For sequences whose numbers do not fit f16.
+        spare: Option<cuda::Spare>,
+    },
 }
 
 /// A loaded model with what is wanted of it. Shared by all worker threads.
@@ -189,8 +214,7 @@ pub struct Embedder {
     engine: Engine,
     layers: Vec<usize>,
     max_tokens: usize,
-    /// Whether residue rows are wanted.
-    residues: bool,
+    residues: ResidueRows,
     stop: Arc<AtomicBool>,
 }
 
@@ -238,7 +262,7 @@ impl Embedder {
             engine,
             layers: options.layers,
             max_tokens: options.max_tokens,
-            residues: true,
+            residues: ResidueRows::F32,
             stop: Arc::default(),
         }
     }
@@ -258,18 +282,40 @@ impl Embedder {
         if device.is_cuda() {
             let top = options.layers.last().copied().unwrap_or(0);
             let threads = options.threads;
-            let esm = cuda::Esm::load(checkpoint, &device.cards, dtype, top, threads)?;
+            let esm = Box::new(cuda::Esm::load(checkpoint, device, dtype, top, threads)?);
             checkpoint.check_finite(|name| !crate::model::is_loaded(name, top))?;
-            return Ok(Embedder::with(Engine::Cuda(Box::new(esm)), options));
+            return Ok(Embedder::with(Engine::Cuda { esm, spare: None }, options));
         }
         let _ = (device, dtype);
         Embedder::load(checkpoint, options)
     }
 
-    /// From now on hands over pooled rows only, if the device pools: residue rows then need not
-    /// leave it. A sequence with windows keeps them, to be blended.
-    pub fn without_residues(&mut self) {
-        self.residues = matches!(self.engine, Engine::Cpu { .. });
+    /// From now on hands over residue rows like this, or pooled rows alone, if the device pools and
+    /// rounds: what is not wanted need not leave it. A sequence with windows keeps its rows as f32, to
+    /// be blended.
+    pub fn want_residues(&mut self, residues: ResidueRows) {
+        if !matches!(self.engine, Engine::Cpu { .. }) {
+            self.residues = residues;
+        }
+    }
+
+    /// From now on computes sequences in bf16, from the same checkpoint and on the same device, whose
+    /// numbers do not fit f16. Without it they are an error.
+    pub fn redo_overflows(
+        &mut self,
+        checkpoint: &Arc<Checkpoint>,
+        device: &Device,
+        threads: usize,
+    ) {
+        #[cfg(feature = "cuda")]
+        if let Engine::Cuda { esm, spare } = &mut self.engine
+            && esm.dtype() == Dtype::F16
+        {
+            let top = self.layers.last().copied().unwrap_or(0);
+            let checkpoint = Arc::clone(checkpoint);
+            *spare = Some(cuda::Spare::new(checkpoint, device.clone(), top, threads));
+        }
+        let _ = (checkpoint, device, threads);
     }
 
     /// Batches that can be worked on at the same time, if that is not for the threads to say.
@@ -277,7 +323,7 @@ impl Embedder {
         match &self.engine {
             Engine::Cpu { .. } => None,
             #[cfg(feature = "cuda")]
-            Engine::Cuda(esm) => Some(esm.lanes()),
+            Engine::Cuda { esm, .. } => Some(esm.lanes()),
         }
     }
 
@@ -286,7 +332,7 @@ impl Embedder {
         match &self.engine {
             Engine::Cpu { .. } => None,
             #[cfg(feature = "cuda")]
-            Engine::Cuda(esm) => Some(esm.about()),
+            Engine::Cuda { esm, .. } => Some(esm.about()),
         }
     }
 
@@ -296,7 +342,7 @@ impl Embedder {
         match &self.engine {
             Engine::Cpu { .. } => true,
             #[cfg(feature = "cuda")]
-            Engine::Cuda(esm) => esm.has_same_bits(),
+            Engine::Cuda { esm, .. } => esm.has_same_bits(),
         }
     }
 
@@ -310,7 +356,7 @@ impl Embedder {
         match &self.engine {
             Engine::Cpu { model, .. } => model.config(),
             #[cfg(feature = "cuda")]
-            Engine::Cuda(esm) => esm.config(),
+            Engine::Cuda { esm, .. } => esm.config(),
         }
     }
 
@@ -319,7 +365,7 @@ impl Embedder {
         match &self.engine {
             Engine::Cpu { model, .. } => model.inv_freq(),
             #[cfg(feature = "cuda")]
-            Engine::Cuda(esm) => esm.inv_freq(),
+            Engine::Cuda { esm, .. } => esm.inv_freq(),
         }
     }
 
@@ -340,7 +386,7 @@ impl Embedder {
             .collect();
         if !whole.is_empty() {
             let tokens: Vec<&[u8]> = whole.iter().map(|&i| batch[i].tokens).collect();
-            self.run(&tokens, self.residues, |i, layer, rows| {
+            self.run(&tokens, self.residues, Numbers::Own, |i, layer, rows| {
                 each(rows.representation(whole[i], layer))
             })?;
         }
@@ -356,7 +402,8 @@ impl Embedder {
     fn run<E: From<EmbedError>>(
         &self,
         sequences: &[&[u8]],
-        residues: bool,
+        residues: ResidueRows,
+        numbers: Numbers,
         each: impl FnMut(usize, usize, Rows<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
         let go_on = || match self.stop.load(Ordering::Acquire) {
@@ -368,9 +415,24 @@ impl Embedder {
                 self.run_on_cpu(model, team.as_ref(), sequences, go_on, each)
             }
             #[cfg(feature = "cuda")]
-            Engine::Cuda(esm) => self.run_on_cards(esm, sequences, residues, go_on, each),
+            Engine::Cuda { esm, spare } => {
+                let cards = OnCards {
+                    esm,
+                    spare: spare.as_ref(),
+                    layers: &self.layers,
+                    residues,
+                };
+                match numbers {
+                    Numbers::Own => cards.run(sequences, &go_on, each),
+                    Numbers::Bf16 => {
+                        let all: Vec<usize> = (0..sequences.len()).collect();
+                        let mut each = each;
+                        cards.run_in_bf16(sequences, &all, 0, &go_on, &mut each)
+                    }
+                }
+            }
         };
-        let _ = residues;
+        let _ = (residues, numbers);
         match result {
             Ok(()) => Ok(()),
             Err(Stopped::Caller(e)) => Err(e),
@@ -379,30 +441,6 @@ impl Embedder {
             #[cfg(feature = "cuda")]
             Err(Stopped::Card(e)) => Err(e.into()),
         }
-    }
-
-    #[cfg(feature = "cuda")]
-    fn run_on_cards<E: From<EmbedError>>(
-        &self,
-        esm: &cuda::Esm,
-        sequences: &[&[u8]],
-        residues: bool,
-        go_on: impl Fn() -> Result<(), Stopped<E>>,
-        mut each: impl FnMut(usize, usize, Rows<'_>) -> Result<(), E>,
-    ) -> Result<(), Stopped<E>> {
-        let mut each = |layer: usize, sequence: usize, rows: HostRows<'_>| {
-            each(sequence, layer, Rows::of_card(rows)).map_err(Stopped::Caller)
-        };
-        let done = esm.forward(sequences, &self.layers, residues, &go_on, &mut each);
-        done.map_err(|failure| match failure {
-            cuda::Failure::Caller(stopped) => stopped,
-            cuda::Failure::Cuda { sequence, error } => {
-                Stopped::Card(EmbedError::Cuda { sequence, error })
-            }
-            cuda::Failure::NotFinite { sequence } => {
-                Stopped::Card(EmbedError::NotFinite { sequence })
-            }
-        })
     }
 
     fn run_on_cpu<E: From<EmbedError>>(
@@ -443,12 +481,40 @@ impl Embedder {
         sequence: &Sequence<'_>,
         each: &mut impl FnMut(Representation<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
+        let blended = match self.blend(sequence, Numbers::Own) {
+            // One window in another number format would stand beside others: all of them have it.
+            Ok(blended) if blended.mixed => self.blend(sequence, Numbers::Bf16),
+            other => other,
+        }
+        .map_err(|error| error.of_sequence(index))?;
+        for (layer, (blend, bos)) in blended.layers.into_iter().enumerate() {
+            each(Representation {
+                sequence: index,
+                layer,
+                bos: &bos,
+                residues: &blend.finish(),
+                halves: &[],
+                mean: None,
+                max: None,
+                in_bf16: blended.in_bf16,
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Passes over the windows of a sequence.
+    fn blend(&self, sequence: &Sequence<'_>, numbers: Numbers) -> Result<Blended, EmbedError> {
         let dim = self.config().dim;
         let length = sequence.tokens.len().saturating_sub(2);
-        let mut blends: Vec<Blend> = Vec::new();
-        blends.resize_with(self.layers.len(), || Blend::new(length, dim));
-        let mut bos: Vec<Vec<f32>> = vec![Vec::new(); self.layers.len()];
-
+        let in_bf16 = numbers == Numbers::Bf16;
+        let mut blended = Blended {
+            layers: Vec::new(),
+            in_bf16,
+            mixed: false,
+        };
+        blended
+            .layers
+            .resize_with(self.layers.len(), || (Blend::new(length, dim), Vec::new()));
         let pieces: Vec<Vec<u8>> = sequence
             .windows
             .iter()
@@ -464,26 +530,119 @@ impl Embedder {
         let lengths: Vec<usize> = pieces.iter().map(Vec::len).collect();
         for group in batching::batches(&lengths, self.max_tokens, false) {
             let tokens: Vec<&[u8]> = group.iter().map(|&w| pieces[w].as_slice()).collect();
-            self.run(&tokens, true, |i, layer, rows| -> Result<(), EmbedError> {
-                if bos[layer].is_empty() {
-                    bos[layer] = rows.bos.to_vec();
-                }
-                let window = sequence.windows[group[i]].clone();
-                blends[layer].add(window, rows.residues);
-                Ok(())
+            self.run(
+                &tokens,
+                ResidueRows::F32,
+                numbers,
+                |i, layer, rows| -> Result<(), EmbedError> {
+                    blended.mixed |= rows.in_bf16 && !in_bf16;
+                    let (blend, bos) = &mut blended.layers[layer];
+                    if bos.is_empty() {
+                        *bos = rows.bos.to_vec();
+                    }
+                    let window = sequence.windows[group[i]].clone();
+                    blend.add(window, rows.residues);
+                    Ok(())
+                },
+            )?;
+            if blended.mixed {
+                break;
+            }
+        }
+        Ok(blended)
+    }
+}
+
+/// The windows of a sequence, put together.
+struct Blended {
+    /// For each layer, its residue rows and its `<cls>` row.
+    layers: Vec<(Blend, Vec<f32>)>,
+    /// Whether all of it was computed in bf16.
+    in_bf16: bool,
+    /// Whether some of it was, and the rest was not.
+    mixed: bool,
+}
+
+/// Number format of a forward pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Numbers {
+    /// That which the model was loaded with, and bf16 for what does not fit it.
+    Own,
+    /// bf16, on a device that has it beside f16.
+    Bf16,
+}
+
+/// A model on cards, and what is wanted of a batch.
+#[cfg(feature = "cuda")]
+struct OnCards<'a> {
+    esm: &'a cuda::Esm,
+    spare: Option<&'a cuda::Spare>,
+    layers: &'a [usize],
+    residues: ResidueRows,
+}
+
+#[cfg(feature = "cuda")]
+impl OnCards<'_> {
+    /// One pass, and more in bf16 for sequences whose numbers do not fit f16: of these, the layers
+    /// from the first on that do not fit. So a row depends on its sequence and layer alone.
+    fn run<E>(
+        &self,
+        sequences: &[&[u8]],
+        go_on: &dyn Fn() -> Result<(), Stopped<E>>,
+        mut each: impl FnMut(usize, usize, Rows<'_>) -> Result<(), E>,
+    ) -> Result<(), Stopped<E>> {
+        let mut hand = |layer: usize, sequence: usize, rows: HostRows<'_>| {
+            each(sequence, layer, Rows::of_card(rows, false)).map_err(Stopped::Caller)
+        };
+        let mut overflows =
+            self.esm
+                .forward(sequences, self.layers, self.residues, go_on, &mut hand)?;
+        overflows.sort_by_key(|overflow| (overflow.layer, overflow.sequence));
+        for group in overflows.chunk_by(|a, b| a.layer == b.layer) {
+            let of_batch: Vec<usize> = group.iter().map(|overflow| overflow.sequence).collect();
+            let first = group.first().map_or(0, |overflow| overflow.layer);
+            self.run_in_bf16(sequences, &of_batch, first, go_on, &mut each)?;
+        }
+        Ok(())
+    }
+
+    /// One pass in bf16 over some sequences of a batch, and over the wanted layers from the one at
+    /// position `first` on.
+    fn run_in_bf16<E>(
+        &self,
+        batch: &[&[u8]],
+        of_batch: &[usize],
+        first: usize,
+        go_on: &dyn Fn() -> Result<(), Stopped<E>>,
+        each: &mut impl FnMut(usize, usize, Rows<'_>) -> Result<(), E>,
+    ) -> Result<(), Stopped<E>> {
+        let at = |i: usize| of_batch.get(i).copied().unwrap_or_default();
+        let Some(spare) = self.spare else {
+            return Err(Stopped::Card(EmbedError::Overflow { sequence: at(0) }));
+        };
+        let own = |error| {
+            Stopped::Card(EmbedError::Cuda {
+                sequence: Some(at(0)),
+                error,
             })
-            .map_err(|error| error.of_sequence(index))?;
-        }
-        for (layer, (blend, bos)) in blends.into_iter().zip(&bos).enumerate() {
-            each(Representation {
-                sequence: index,
-                layer,
-                bos,
-                residues: &blend.finish(),
-                mean: None,
-                max: None,
+        };
+        let sequences: Vec<&[u8]> = of_batch
+            .iter()
+            .filter_map(|&i| batch.get(i).copied())
+            .collect();
+        let layers = self.layers.get(first..).unwrap_or_default();
+        let mut hand = |layer: usize, sequence: usize, rows: HostRows<'_>| {
+            each(at(sequence), first + layer, Rows::of_card(rows, true)).map_err(Stopped::Caller)
+        };
+        let esm = spare.get().map_err(own)?;
+        esm.forward(&sequences, layers, self.residues, go_on, &mut hand)
+            .map_err(|failure| match Stopped::from(failure) {
+                Stopped::Card(error) => {
+                    let sequence = at(error.sequence().unwrap_or(0));
+                    Stopped::Card(error.of_sequence(sequence))
+                }
+                other => other,
             })?;
-        }
         Ok(())
     }
 }
@@ -500,5 +659,20 @@ enum Stopped<E> {
 impl<E> From<candle_core::Error> for Stopped<E> {
     fn from(e: candle_core::Error) -> Self {
         Stopped::Engine(e)
+    }
+}
+
+#[cfg(feature = "cuda")]
+impl<E> From<cuda::Failure<Stopped<E>>> for Stopped<E> {
+    fn from(failure: cuda::Failure<Stopped<E>>) -> Self {
+        match failure {
+            cuda::Failure::Caller(stopped) => stopped,
+            cuda::Failure::Cuda { sequence, error } => {
+                Stopped::Card(EmbedError::Cuda { sequence, error })
+            }
+            cuda::Failure::NotFinite { sequence } => {
+                Stopped::Card(EmbedError::NotFinite { sequence })
+            }
+        }
     }
 }

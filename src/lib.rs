@@ -107,6 +107,7 @@ pub mod checkpoint;
 pub mod cuda;
 pub mod device;
 pub mod embedder;
+mod entries;
 pub mod fasta;
 pub mod guarantees;
 pub mod hub;

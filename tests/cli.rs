@@ -113,10 +113,12 @@ fn help_of_run_says_what_each_flag_does_and_its_default() {
         "--model <MODEL>",
         "--revision <REVISION>",
         "--check-model",
+        "--check-device",
+        "--on-varying <alone|fail>",
         "--layer <N[,N...]>",
         "--pool <POOL[,POOL...]>",
         "--residues <packed|files|none>",
-        "--dtype <f32|f16|bf16>",
+        "--dtype <f32|f16|bf16|tf32>",
         "--out-dtype <f32|f16>",
         "--device <auto|cpu|cuda[:I[,I...]]|all>",
         "--threads <N>",
@@ -179,7 +181,7 @@ fn wrong_usage_ends_with_2_and_a_remedy() {
         "run a --out x --residues all",
         "write packed, files or none",
     );
-    assert_usage("run a --out x --dtype f64", "write f32, f16 or bf16");
+    assert_usage("run a --out x --dtype f64", "write f32, f16, bf16 or tf32");
     assert_usage("run a --out x --out-dtype bf16", "write f32 or f16");
     assert_usage(
         "run a --out x --device gpu",

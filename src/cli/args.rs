@@ -213,6 +213,15 @@ pub struct VerifyArgs {
     #[arg(long, value_name = "FILE")]
     pub reference: Option<PathBuf>,
 
+    /// Where to compute, in f32: cpu, auto, cuda (the first card), cuda:0,1,… or all (every card)
+    #[arg(
+        long,
+        value_name = "cpu|auto|cuda[:I[,I...]]|all",
+        default_value = "cpu",
+        value_parser = values::device
+    )]
+    pub device: DeviceChoice,
+
     #[command(flatten)]
     pub show: ShowArgs,
 }
@@ -361,9 +370,22 @@ pub struct ComputeArgs {
     ///
     /// On the CPU, f16 and bf16 keep the weights in half the memory. Where the processor has
     /// AVX-512 VNNI, products with f16 are in fixed point of 16 bits, about twice as fast;
-    /// otherwise arithmetic stays f32 (and with --cpu-path avx512 there too).
-    #[arg(long, value_name = "f32|f16|bf16", value_parser = values::dtype)]
+    /// otherwise arithmetic stays f32 (and with --cpu-path avx512 there too). On CUDA, a record whose
+    /// numbers do not fit f16 is computed in bf16; f32 is exact, and tf32, which CUDA alone has, is
+    /// faster and forms products from 11 bits of each factor.
+    #[arg(long, value_name = "f32|f16|bf16|tf32", value_parser = values::dtype)]
     pub dtype: Option<Dtype>,
+
+    /// Test that the CUDA card gives the same bits in any batch, even if it was seen to
+    ///
+    /// That is tested when a kind of card, driver, cuBLASLt, model shape and number format is met for
+    /// the first time, and remembered in the cache (HF_HOME).
+    #[arg(long)]
+    pub check_device: bool,
+
+    /// A CUDA card that gives other bits in other batches: a pass for each sequence, or stop
+    #[arg(long, value_name = "alone|fail", value_enum, default_value = "alone")]
+    pub on_varying: OnVaryingArg,
 
     /// Threads [default: the CPUs this process may use]
     ///
@@ -459,6 +481,15 @@ pub enum OnInvalidArg {
     Fail,
     /// List it in skipped.tsv and go on
     Skip,
+}
+
+/// `--on-varying`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum OnVaryingArg {
+    /// Each sequence has a pass of its own
+    Alone,
+    /// Stop before anything is computed
+    Fail,
 }
 
 impl Args {

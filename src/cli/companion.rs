@@ -89,6 +89,10 @@ fn reason(said: &str, status: &str) -> String {
     let Some(last) = said.lines().rev().find(|line| !line.trim().is_empty()) else {
         return format!("{NAME} ended with {status}");
     };
+    if let Some((_, symbol)) = last.split_once("undefined symbol: cu") {
+        let symbol = symbol.split([',', ' ']).next().unwrap_or(symbol);
+        return format!("the NVIDIA driver or CUDA's libraries are too old: they lack cu{symbol}");
+    }
     match last.split_once("error while loading shared libraries: ") {
         Some((_, missing)) => {
             let library = missing.split(':').next().unwrap_or(missing);
@@ -125,6 +129,14 @@ mod tests {
             reason(&loader("libcublas.so.13"), "exit status: 127"),
             "libcublas.so.13 is missing: install the libraries of CUDA 13, or put their folder \
              into LD_LIBRARY_PATH"
+        );
+        assert_eq!(
+            reason(
+                "./esm-embed-cuda: symbol lookup error: ./esm-embed-cuda: undefined symbol: \
+                 cuDevSmResourceSplit, version X\n",
+                "exit status: 127"
+            ),
+            "the NVIDIA driver or CUDA's libraries are too old: they lack cuDevSmResourceSplit"
         );
         assert_eq!(
             reason("esm-embed: error: the driver is too old\n\n", ""),

@@ -1,15 +1,18 @@
 //! `run`: arguments → job.
 
-use super::args::{ComputeArgs, OnInvalidArg, RunArgs, UnknownArg};
+use super::args::{OnInvalidArg, OnVaryingArg, RunArgs, UnknownArg};
 use super::companion::Companion;
 use super::progress::Progress;
 use super::values::PoolArg;
 use super::{Exit, print, signals, source};
-use esm_embed::device::{Device, DeviceChoice, DeviceError, available_threads};
+use esm_embed::device::{Device, DeviceChoice, DeviceError, Tested, available_threads};
 use esm_embed::fasta::Input;
 use esm_embed::hub::HubSettings;
+use esm_embed::ops::CpuPath;
 use esm_embed::output::{Existing, Pool};
-use esm_embed::pipeline::{self, Job, Level, Model, OnInvalid, Remembered, Reporter, Stopped};
+use esm_embed::pipeline::{
+    self, Job, Level, Model, OnInvalid, OnVarying, Remembered, Reporter, Stopped,
+};
 use esm_embed::tokenizer::UnknownPolicy;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -17,7 +20,7 @@ use std::sync::Arc;
 /// Embeds, or with `--dry-run` says what would be done.
 pub fn execute(args: &RunArgs) -> anyhow::Result<Exit> {
     let progress = Arc::new(Progress::new(args.show));
-    look_for_cards(&args.compute, progress.as_ref())?;
+    look_for_cards(&args.compute.device, args.compute.cpu_path, &progress)?;
     let stop = signals::listen(&progress)?;
     // What is sure to fail fails before a model is downloaded.
     let compute = &args.compute;
@@ -47,8 +50,12 @@ pub fn execute(args: &RunArgs) -> anyhow::Result<Exit> {
 }
 
 /// Becomes the CUDA build where that is there and can do what is asked.
-fn look_for_cards(compute: &ComputeArgs, progress: &Progress) -> anyhow::Result<()> {
-    let asked = match (&compute.device, compute.cpu_path) {
+pub(super) fn look_for_cards(
+    device: &DeviceChoice,
+    cpu_path: Option<CpuPath>,
+    progress: &Progress,
+) -> anyhow::Result<()> {
+    let asked = match (device, cpu_path) {
         (DeviceChoice::Cpu, _) | (DeviceChoice::Auto, Some(_)) => return Ok(()),
         (DeviceChoice::Auto, None) => None,
         (DeviceChoice::Cuda(cards), _) => Some(cards.clone()),
@@ -115,6 +122,14 @@ fn job(args: &RunArgs, model: Model, remembered: Option<PathBuf>) -> Job {
             (false, true) => Existing::Replace,
             (false, false) => Existing::Refuse,
         },
+        on_varying: match compute.on_varying {
+            OnVaryingArg::Alone => OnVarying::Alone,
+            OnVaryingArg::Fail => OnVarying::Fail,
+        },
+        tested: Tested {
+            folder: remembered.clone(),
+            anew: compute.check_device,
+        },
         remembered: remembered.map(|folder| Remembered {
             anew: args.model.check_model,
             ..Remembered::new(folder)
@@ -146,7 +161,6 @@ mod tests {
     use super::*;
     use clap::Parser;
     use esm_embed::device::Dtype;
-    use esm_embed::ops::CpuPath;
     use esm_embed::output::{OutDtype, Residues};
     use esm_embed::pipeline::Long;
 
@@ -189,6 +203,11 @@ mod tests {
             shard: None,
             existing: Existing::Refuse,
             remembered: Some(Remembered::new("/c")),
+            on_varying: OnVarying::Alone,
+            tested: Tested {
+                folder: Some(PathBuf::from("/c")),
+                anew: false,
+            },
         };
         assert_eq!(job_of("a.fasta --out emb"), expected);
     }
@@ -199,7 +218,7 @@ mod tests {
             "a.fasta - -o emb -m 8M --layer -1,0,-1 --layer=3 --pool max,mean,max --residues files \
              --dtype bf16 --out-dtype f16 --device cpu --threads 3 --max-tokens 4096 \
              --deterministic --long window:100:10 --unknown error --on-invalid skip --force \
-             --cpu-path portable --check-model --progress none -q",
+             --cpu-path portable --check-model --check-device --on-varying fail --progress none -q",
         );
         let expected = Job {
             inputs: vec![PathBuf::from("a.fasta"), PathBuf::from("-")],
@@ -227,6 +246,11 @@ mod tests {
                 anew: true,
                 ..Remembered::new("/c")
             }),
+            on_varying: OnVarying::Fail,
+            tested: Tested {
+                folder: Some(PathBuf::from("/c")),
+                anew: true,
+            },
         };
         assert_eq!(found, expected);
     }

@@ -81,7 +81,8 @@ pub fn dtype(text: &str) -> Result<Dtype, String> {
         "f32" => Ok(Dtype::F32),
         "f16" => Ok(Dtype::F16),
         "bf16" => Ok(Dtype::Bf16),
-        _ => Err("write f32, f16 or bf16".to_owned()),
+        "tf32" => Ok(Dtype::Tf32),
+        _ => Err("write f32, f16, bf16 or tf32".to_owned()),
     }
 }
 

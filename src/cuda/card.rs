@@ -1,6 +1,6 @@
 //! Cards: which there are, and one that is open.
 
-use super::error::{CudaError, While};
+use super::error::{CudaError, While, said};
 use super::kernels::Kernels;
 use super::product::Blas;
 use crate::device;
@@ -20,7 +20,7 @@ const LEAST_CAPABILITY: (i32, i32) = (8, 0);
 /// # Errors
 /// Why there are none.
 pub fn cards() -> Result<Vec<device::Card>, CudaError> {
-    let no_device = |error: cudarc::driver::DriverError| CudaError::NoDevice(error.to_string());
+    let no_device = |error: cudarc::driver::DriverError| CudaError::NoDevice(said(&error));
     result::init().map_err(no_device)?;
     let mut driver = 0;
     // SAFETY: the call writes one int.
@@ -62,6 +62,7 @@ pub fn cards() -> Result<Vec<device::Card>, CudaError> {
             capability: (major, minor),
             memory: memory as u64,
             driver,
+            driver_version: driver_version(),
         });
     }
     if let Some(best) = all.iter().max_by_key(|card| card.capability)
@@ -73,6 +74,17 @@ pub fn cards() -> Result<Vec<device::Card>, CudaError> {
         });
     }
     Ok(all)
+}
+
+/// What the kernel's part of the driver calls its version; cards of one machine have one driver.
+fn driver_version() -> Option<String> {
+    let text = std::fs::read_to_string("/sys/module/nvidia/version").ok()?;
+    let version = text.trim();
+    let fits = !version.is_empty()
+        && version
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b == b'.');
+    fits.then(|| version.to_owned())
 }
 
 /// A version as the driver counts: 13000 for `13.0`.
@@ -104,11 +116,19 @@ impl Card {
                 capability: about.capability,
             });
         }
+        if std::env::var_os("NVIDIA_TF32_OVERRIDE").is_some() {
+            return Err(CudaError::Override);
+        }
         let candle = CudaDevice::new_with_stream(about.number).map_err(CudaError::Open)?;
         let stream = candle.cuda_stream();
         // SAFETY: memory of this crate is used on the stream of its lane alone, or, as weights are,
         // written and waited for before any lane is made, and read from then on.
         unsafe { stream.context().disable_event_tracking() };
+        // Who waits for the card leaves the CPU to those who prepare and write.
+        let context = stream.context();
+        context
+            .set_blocking_synchronize()
+            .while_("setting up the card")?;
         Ok(Card {
             about: about.clone(),
             kernels: Kernels::load(stream.context())?,

@@ -53,19 +53,31 @@ pub enum CudaError {
     /// A batch that the model cannot take.
     #[error("{0}")]
     Batch(String),
-    /// No algorithm for a matrix product keeps its bits.
-    #[error(
-        "cuBLASLt has no algorithm for weights of {outputs} × {inputs} whose bits do not depend on \
-         the place of a row: use --device cpu"
-    )]
+    /// No algorithm for a matrix product.
+    #[error("cuBLASLt has no algorithm for weights of {outputs} × {inputs}: use --device cpu")]
     NoAlgorithm {
         /// Outputs of the layer.
         outputs: usize,
         /// Inputs of the layer.
         inputs: usize,
     },
+    /// Cards that would not compute alike.
+    #[error(
+        "cuBLASLt offers other algorithms on card {number} than on the first, so that a row would \
+         depend on which of them computed it: choose one of them with --device cuda:{number}"
+    )]
+    Unlike {
+        /// The number of the card that differs.
+        number: usize,
+    },
+    /// A variable of the environment that changes numbers.
+    #[error(
+        "NVIDIA_TF32_OVERRIDE is set, which changes the numbers of f32 whatever is asked for: unset \
+         it, and choose --dtype tf32 if that is what is wanted"
+    )]
+    Override,
     /// The driver failed.
-    #[error("CUDA failed while {doing}: {source}")]
+    #[error("CUDA failed while {doing}: {}", said(source))]
     Driver {
         /// What was asked of it.
         doing: &'static str,
@@ -92,13 +104,18 @@ pub enum CudaError {
 }
 
 impl CudaError {
-    /// Whether the same with less could succeed.
+    /// Whether the same with less could succeed. Memory is asked for before a pass begins: an error of
+    /// the driver later on is none of it, whatever it is called.
     pub fn is_memory(&self) -> bool {
-        match self {
-            CudaError::Memory { .. } => true,
-            CudaError::Driver { source, .. } => is_memory(source),
-            _ => false,
-        }
+        matches!(self, CudaError::Memory { .. })
+    }
+}
+
+/// What the driver says of an error: its name, and its own words where it has them.
+pub(super) fn said(error: &DriverError) -> String {
+    match error.error_string() {
+        Ok(words) => format!("{:?}, {}", error.0, words.to_string_lossy()),
+        Err(_) => format!("{:?}", error.0),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::error::{CudaError, While};
 use crate::device::Dtype;
+use crate::hub::sha256_read;
 use candle_core::cuda_backend::cudarc;
 use cudarc::driver::sys::CUfunction_attribute_enum::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
 use cudarc::driver::{CudaContext, CudaFunction, CudaModule, LaunchConfig};
@@ -34,7 +35,16 @@ pub(super) struct ModelKernels {
     /// Bytes of shared memory of the attention.
     pub(super) attention_shared: u32,
     pub(super) pool: CudaFunction,
-    pub(super) take_rows: CudaFunction,
+    pub(super) take_rows_f32: CudaFunction,
+    pub(super) take_rows_f16: CudaFunction,
+}
+
+/// The SHA-256 of the kernels of this build, in hexadecimal.
+pub(super) fn digest() -> String {
+    let digest =
+        |image: &mut &[u8]| sha256_read(image).map_or_else(|_| String::new(), |(sum, _)| sum);
+    // Reading from memory does not fail.
+    digest(&mut [ROWS, ATTENTION].concat().as_slice())
 }
 
 impl Kernels {
@@ -62,10 +72,11 @@ impl Kernels {
             found.while_("looking for a kernel")
         };
         let fours = fours(dim)?;
+        let name = name(dtype);
         let attention_shared = attention_shared(dtype, head_dim)?;
         let attention = self
             .attention
-            .load_function(&format!("attention_{dtype}_{head_dim}"))
+            .load_function(&format!("attention_{name}_{head_dim}"))
             .while_("looking for a kernel")?;
         attention
             .set_attribute(
@@ -75,15 +86,26 @@ impl Kernels {
             .while_("reserving shared memory")?;
         Ok(ModelKernels {
             embed: rows("embed")?,
-            add_norm: rows(&format!("add_norm_{dtype}_{fours}"))?,
-            final_norm: rows(&format!("final_norm_{dtype}_{fours}"))?,
-            bias_rotary: rows(&format!("bias_rotary_{dtype}"))?,
-            bias_gelu: rows(&format!("bias_gelu_{dtype}"))?,
+            add_norm: rows(&format!("add_norm_{name}_{fours}"))?,
+            final_norm: rows(&format!("final_norm_{name}_{fours}"))?,
+            bias_rotary: rows(&format!("bias_rotary_{name}"))?,
+            bias_gelu: rows(&format!("bias_gelu_{name}"))?,
             attention,
             attention_shared,
             pool: rows("pool")?,
-            take_rows: rows("take_rows_f32")?,
+            take_rows_f32: rows("take_rows_f32")?,
+            take_rows_f16: rows("take_rows_f16")?,
         })
+    }
+}
+
+/// What kernels of a number format are called. TF32 concerns matrix products alone, which are not
+/// among them.
+fn name(dtype: Dtype) -> &'static str {
+    match dtype {
+        Dtype::F32 | Dtype::Tf32 => "f32",
+        Dtype::F16 => "f16",
+        Dtype::Bf16 => "bf16",
     }
 }
 
@@ -111,7 +133,7 @@ fn attention_shared(dtype: Dtype, head_dim: usize) -> Result<u32, CudaError> {
     };
     let bytes = match dtype {
         // Queries, 32 keys and values, rows one apart; the weights of 64 queries.
-        Dtype::F32 => 4 * ((64 + 2 * 32) * (head_dim + 1) + 64 * 33),
+        Dtype::F32 | Dtype::Tf32 => 4 * ((64 + 2 * 32) * (head_dim + 1) + 64 * 33),
         // Two turns of 64 keys and values, rows 8 apart.
         Dtype::F16 | Dtype::Bf16 => 2 * 4 * 64 * (width + 8),
     };

@@ -7,7 +7,7 @@ use crate::checkpoint::EsmConfig;
 use crate::device::Dtype;
 use candle_core::cuda_backend::cudarc;
 use cudarc::driver::{CudaStream, PinnedHostSlice, result};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 /// Rows of every matrix product: batches are padded to whole slabs. Enough for all blocks of a large
 /// card to have several tiles; a batch of fewer tokens takes as long as a full one.
@@ -19,7 +19,7 @@ const RESULTS_STEP: usize = 4 << 20;
 /// Bytes of a number of the computation.
 pub(super) fn size(dtype: Dtype) -> usize {
     match dtype {
-        Dtype::F32 => 4,
+        Dtype::F32 | Dtype::Tf32 => 4,
         Dtype::F16 | Dtype::Bf16 => 2,
     }
 }
@@ -46,10 +46,11 @@ impl Shape {
         self.intermediate.max(3 * self.dim)
     }
 
-    /// Bytes of the card's memory for each row: residual stream and result in f32; input and output
-    /// of a layer and what is wide in the number format.
+    /// Bytes of the card's memory for each row: residual stream and result in f32 (which also covers
+    /// pooled rows: there is one for at least three tokens of each kind); input and output of a layer
+    /// and what is wide in the number format.
     pub(super) fn row_bytes(&self) -> usize {
-        8 * self.dim + (2 * self.dim + self.wide()) * self.size
+        12 * self.dim + (2 * self.dim + self.wide()) * self.size
     }
 }
 
@@ -179,57 +180,114 @@ impl Lane {
     }
 }
 
-/// The lanes of all cards that nobody uses.
+/// The lanes of all cards.
 pub(super) struct Lanes {
-    free: Mutex<Vec<Lane>>,
-    given: Condvar,
-    /// Lanes of each card.
-    each: usize,
+    free: Mutex<Free>,
+    changed: Condvar,
+}
+
+/// Those that nobody uses.
+struct Free {
+    lanes: Vec<Lane>,
+    /// Lanes that each card has, used or not.
+    of_card: Vec<usize>,
+    /// The card that somebody waits for or has as a whole.
+    kept: Option<usize>,
 }
 
 impl Lanes {
+    /// `each` lanes of every card.
     pub(super) fn new(lanes: Vec<Lane>, each: usize) -> Lanes {
+        let cards = lanes.iter().map(|lane| lane.card + 1).max().unwrap_or(0);
         Lanes {
-            free: Mutex::new(lanes),
-            given: Condvar::new(),
-            each,
+            free: Mutex::new(Free {
+                lanes,
+                of_card: vec![each; cards],
+                kept: None,
+            }),
+            changed: Condvar::new(),
         }
     }
 
     /// Waits for a lane. Cards take turns, as the one that has been free longest comes first.
     pub(super) fn take(&self) -> Lane {
-        let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
-        loop {
-            if !free.is_empty() {
-                return free.remove(0);
-            }
-            free = self
-                .given
-                .wait(free)
-                .unwrap_or_else(PoisonError::into_inner);
-        }
+        self.wait(|free| {
+            let kept = free.kept;
+            let may_be = |lane: &Lane| Some(lane.card) != kept;
+            let first = free.lanes.iter().position(may_be)?;
+            Some(free.lanes.remove(first))
+        })
     }
 
-    /// Waits until nobody uses a card, and takes all its lanes.
+    /// Waits until nobody uses a card, and takes all its lanes; from the first moment on nobody else
+    /// gets one of them. [`Lanes::give_card`] ends that.
     pub(super) fn take_card(&self, card: usize) -> Vec<Lane> {
-        let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
+        self.wait(|free| match free.kept {
+            Some(_) => None,
+            None => {
+                free.kept = Some(card);
+                Some(())
+            }
+        });
+        let is_here = |lane: &Lane| lane.card == card;
+        self.wait(|free| {
+            let here = free.lanes.iter().filter(|lane| is_here(lane)).count();
+            if here < free.of_card.get(card).copied().unwrap_or(0) {
+                return None;
+            }
+            let (taken, kept) = free.lanes.drain(..).partition(is_here);
+            free.lanes = kept;
+            Some(taken)
+        })
+    }
+
+    pub(super) fn give(&self, lane: Lane) {
+        self.lock().lanes.push(lane);
+        self.changed.notify_all();
+    }
+
+    pub(super) fn give_card(&self, lanes: Vec<Lane>) {
+        let mut free = self.lock();
+        free.lanes.extend(lanes);
+        free.kept = None;
+        drop(free);
+        self.changed.notify_all();
+    }
+
+    /// Does without a lane from now on, so that others have its memory, if `is_spare` and it is not
+    /// the last of its card; else gives it back. Whether it is gone.
+    pub(super) fn retire(&self, lane: Lane, is_spare: bool) -> bool {
+        let mut free = self.lock();
+        let is_gone = match free.of_card.get_mut(lane.card) {
+            Some(count) if is_spare && *count > 1 => {
+                *count -= 1;
+                true
+            }
+            _ => {
+                free.lanes.push(lane);
+                false
+            }
+        };
+        drop(free);
+        self.changed.notify_all();
+        is_gone
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Free> {
+        self.free.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until something can be taken.
+    fn wait<T>(&self, mut take: impl FnMut(&mut Free) -> Option<T>) -> T {
+        let mut free = self.lock();
         loop {
-            let is_here = |lane: &Lane| lane.card == card;
-            if free.iter().filter(|lane| is_here(lane)).count() == self.each {
-                let (taken, kept) = free.drain(..).partition(is_here);
-                *free = kept;
+            if let Some(taken) = take(&mut free) {
                 return taken;
             }
             free = self
-                .given
+                .changed
                 .wait(free)
                 .unwrap_or_else(PoisonError::into_inner);
         }
-    }
-
-    pub(super) fn give(&self, lanes: impl IntoIterator<Item = Lane>) {
-        let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
-        free.extend(lanes);
-        self.given.notify_all();
     }
 }

@@ -4,8 +4,8 @@ use super::card::{Card, Memory};
 use super::error::CudaError;
 use crate::checkpoint::{Checkpoint, InvFreqSource, Positions};
 use crate::device::Dtype;
+use crate::model::{BlockNames, Frequencies, make_blocks};
 use half::{bf16, f16};
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Rotary tables are made for this many tokens at load; longer sequences make larger ones.
@@ -121,7 +121,15 @@ impl Loader<'_> {
     /// Loads what representations up to `top` need.
     pub(super) fn load(&self) -> Result<(Weights, Option<InvFreqSource>), CudaError> {
         let config = self.checkpoint.config();
-        let (rotary, of_block, source) = self.rotary()?;
+        let Frequencies {
+            sets,
+            of_block,
+            source,
+        } = Frequencies::read(self.checkpoint, self.top)?;
+        let rotary = sets.into_iter().map(|set| Rotary::new(self.card, set));
+        let rotary = rotary.collect::<Result<Vec<_>, _>>()?;
+        let block = |i| self.block(i, of_block.get(i).copied().flatten());
+        let blocks = make_blocks(of_block.len(), self.threads, block)?;
         let positions = match config.positions {
             Positions::Rotary => None,
             Positions::Learned { .. } => Some(self.floats("embed_positions.weight")?),
@@ -134,7 +142,7 @@ impl Loader<'_> {
             tokens: self.floats("embed_tokens.weight")?,
             positions,
             norm_before: norm("emb_layer_norm_before", config.emb_layer_norm_before)?,
-            blocks: self.blocks(&of_block)?,
+            blocks: blocks.ok_or(CudaError::Thread)?,
             norm_after: norm("emb_layer_norm_after", self.top == config.layers)?,
             rotary,
         };
@@ -174,86 +182,23 @@ impl Loader<'_> {
     }
 
     fn block(&self, i: usize, rotary: Option<usize>) -> Result<Block, CudaError> {
-        let name = |part: &str| format!("layers.{i}.{part}");
+        let names = BlockNames::new(i);
         Ok(Block {
             rotary,
-            attention_norm: self.norm(&name("self_attn_layer_norm"))?,
-            qkv: self.linear(&[
-                name("self_attn.q_proj"),
-                name("self_attn.k_proj"),
-                name("self_attn.v_proj"),
-            ])?,
-            out: self.linear(&[name("self_attn.out_proj")])?,
-            feed_forward_norm: self.norm(&name("final_layer_norm"))?,
-            fc1: self.linear(&[name("fc1")])?,
-            fc2: self.linear(&[name("fc2")])?,
+            attention_norm: self.norm(&names.attention_norm)?,
+            qkv: self.linear(&names.qkv)?,
+            out: self.linear(&names.out)?,
+            feed_forward_norm: self.norm(&names.feed_forward_norm)?,
+            fc1: self.linear(&names.fc1)?,
+            fc2: self.linear(&names.fc2)?,
         })
     }
-
-    /// Each thread takes the next block that nobody has.
-    fn blocks(&self, rotary: &[Option<usize>]) -> Result<Vec<Block>, CudaError> {
-        let next = AtomicUsize::new(0);
-        let done = Mutex::new(Vec::new());
-        let work = || loop {
-            let i = next.fetch_add(1, Ordering::Relaxed);
-            let Some(rotary_of) = rotary.get(i) else {
-                break;
-            };
-            let block = self.block(i, *rotary_of);
-            if block.is_err() {
-                next.store(rotary.len(), Ordering::Relaxed);
-            }
-            let mut done = done.lock().unwrap_or_else(PoisonError::into_inner);
-            done.push((i, block));
-        };
-        std::thread::scope(|scope| {
-            for _ in 1..self.threads.min(rotary.len()) {
-                scope.spawn(work);
-            }
-            work();
-        });
-        let mut done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
-        done.sort_by_key(|(i, _)| *i);
-        let blocks = done.into_iter().map(|(_, block)| block);
-        let blocks = blocks.collect::<Result<Vec<_>, _>>()?;
-        match blocks.len() == rotary.len() {
-            true => Ok(blocks),
-            false => Err(CudaError::Thread),
-        }
-    }
-
-    /// The sets of frequencies, which of them each block has, and where they come from.
-    fn rotary(&self) -> Result<RotaryOfBlocks, CudaError> {
-        if matches!(
-            self.checkpoint.config().positions,
-            Positions::Learned { .. }
-        ) {
-            return Ok((Vec::new(), vec![None; self.top], None));
-        }
-        let mut source = InvFreqSource::Stored;
-        let mut all: Vec<Rotary> = Vec::new();
-        let mut of_block = Vec::new();
-        for layer in 0..self.top {
-            let inv_freq = self.checkpoint.inv_freq(layer)?;
-            if inv_freq.source == InvFreqSource::Computed {
-                source = InvFreqSource::Computed;
-            }
-            let known = all.iter().position(|r| r.inv_freq == inv_freq.values);
-            if known.is_none() {
-                all.push(Rotary::new(self.card, inv_freq.values)?);
-            }
-            of_block.push(Some(known.unwrap_or(all.len() - 1)));
-        }
-        Ok((all, of_block, Some(source)))
-    }
 }
-
-type RotaryOfBlocks = (Vec<Rotary>, Vec<Option<usize>>, Option<InvFreqSource>);
 
 /// Appends numbers in a format, rounded to nearest.
 pub(super) fn put(dtype: Dtype, values: &[f32], into: &mut Vec<u8>) {
     match dtype {
-        Dtype::F32 => into.extend(values.iter().flat_map(|x| x.to_ne_bytes())),
+        Dtype::F32 | Dtype::Tf32 => into.extend(values.iter().flat_map(|x| x.to_ne_bytes())),
         Dtype::F16 => into.extend(values.iter().flat_map(|x| f16::from_f32(*x).to_ne_bytes())),
         Dtype::Bf16 => into.extend(values.iter().flat_map(|x| bf16::from_f32(*x).to_ne_bytes())),
     }

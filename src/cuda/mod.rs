@@ -8,26 +8,42 @@
 //! 2. `lane`: a stream with the memory of one forward pass. A card has a few of them; while one
 //!    computes, the rows of another leave through pinned memory and are written. Each worker thread
 //!    takes a lane for a batch, which is all the scheduling there is.
-//! 3. `model`: the forward pass. Weights are uploaded once (`load`), the residual stream and all
-//!    sums are f32, and nothing comes back to the CPU between blocks.
+//! 3. `forward`: the blocks of the model. Weights are uploaded once (`load`), the residual stream and
+//!    all sums are f32, and nothing comes back to the CPU between blocks.
 //! 4. `product`: matrix products of always the same number of rows with one algorithm for each
 //!    shape of weights, chosen by a test of its bits.
+//! 5. `results`: pooled rows, and residue rows if they are wanted, in the number format in which they
+//!    are wanted, so that no more than that leaves the card.
+//!
+//! `model` is the whole of it on all cards: which lane does which part of a batch, and what becomes of
+//! a batch for which there is no memory (`budget`). A sequence whose numbers do not fit f16 comes back
+//! to the caller, who has a model in bf16 for it (`spare`).
 //!
 //! The same sequence has the same bits in any batch because rows never meet outside attention,
 //! attention is cut by the sequence alone, and products are always of [`SLAB`] rows: a batch is
-//! padded to whole slabs. [`Esm::load`] proves it on the card before a run begins.
+//! padded to whole slabs. [`Esm::load`] proves it on the card before a run begins (`selftest`), once for
+//! each kind of card, driver and library (`tested`).
 
 mod batch;
+mod budget;
 mod card;
 mod error;
+mod forward;
 mod kernels;
 mod lane;
 mod load;
 mod model;
+mod probe;
 mod product;
+mod replica;
+mod results;
 mod selftest;
+mod spare;
+mod tested;
 
 pub use card::cards;
 pub use error::CudaError;
 pub use lane::SLAB;
-pub use model::{Esm, Failure, HostRows};
+pub use model::{Esm, Failure, Overflow};
+pub use results::HostRows;
+pub use spare::Spare;

@@ -67,19 +67,26 @@ pub(super) struct Algorithm {
 
 impl Algorithm {
     fn config(&self, attribute: Config) -> Option<i32> {
-        let mut value = 0i32;
+        let mut value = [0u8; 4];
+        // cuBLASLt takes no other size than that of the attribute.
+        let size = match attribute {
+            Config::CUBLASLT_ALGO_CONFIG_INNER_SHAPE_ID
+            | Config::CUBLASLT_ALGO_CONFIG_CLUSTER_SHAPE_ID => size_of::<u16>(),
+            _ => size_of::<i32>(),
+        };
         let mut written = 0;
-        // SAFETY: the buffer has the size that is given.
+        // SAFETY: the buffer has the size that is given, or more.
         let status = unsafe {
             sys::cublasLtMatmulAlgoConfigGetAttribute(
                 &self.algo,
                 attribute,
                 (&raw mut value).cast(),
-                size_of::<i32>(),
+                size,
                 &mut written,
             )
         };
-        status.result().is_ok().then_some(value)
+        // Cards are on machines that count from the lowest byte.
+        status.result().is_ok().then_some(i32::from_le_bytes(value))
     }
 
     /// Whether every sum is formed in one place and in one order, as far as its settings tell.
@@ -90,6 +97,12 @@ impl Algorithm {
             && at_most(Config::CUBLASLT_ALGO_CONFIG_REDUCTION_SCHEME, 0)
     }
 
+    /// Everything that cuBLASLt keeps of it, in hexadecimal.
+    pub(super) fn numbers(&self) -> String {
+        let words = self.algo.data.iter();
+        words.map(|word| format!("{word:016x}")).collect()
+    }
+
     /// Its settings, for `run.json`.
     pub(super) fn describe(&self) -> String {
         let all = [
@@ -98,6 +111,7 @@ impl Algorithm {
             ("stages", Config::CUBLASLT_ALGO_CONFIG_STAGES_ID),
             ("swizzle", Config::CUBLASLT_ALGO_CONFIG_CTA_SWIZZLING),
             ("option", Config::CUBLASLT_ALGO_CONFIG_CUSTOM_OPTION),
+            ("inner", Config::CUBLASLT_ALGO_CONFIG_INNER_SHAPE_ID),
             ("cluster", Config::CUBLASLT_ALGO_CONFIG_CLUSTER_SHAPE_ID),
         ];
         let known = all.into_iter().filter_map(|(name, attribute)| {
@@ -133,10 +147,13 @@ impl Product {
         let (kind, size) = match dtype {
             Dtype::F16 => (cudaDataType::CUDA_R_16F, 2),
             Dtype::Bf16 => (cudaDataType::CUDA_R_16BF, 2),
-            Dtype::F32 => (cudaDataType::CUDA_R_32F, 4),
+            Dtype::F32 | Dtype::Tf32 => (cudaDataType::CUDA_R_32F, 4),
         };
-        // CUBLAS_COMPUTE_32F multiplies f32 in f32: TF32 would have to be asked for by name.
-        let compute = cublasComputeType_t::CUBLAS_COMPUTE_32F;
+        // CUBLAS_COMPUTE_32F multiplies f32 in f32: TF32 has to be asked for by name.
+        let compute = match dtype {
+            Dtype::Tf32 => cublasComputeType_t::CUBLAS_COMPUTE_32F_FAST_TF32,
+            Dtype::F32 | Dtype::F16 | Dtype::Bf16 => cublasComputeType_t::CUBLAS_COMPUTE_32F,
+        };
         // cuBLASLt counts columns first: what is `[rows, columns]` here is its transpose there.
         let layout = |columns: usize, rows: usize| {
             lt::create_matrix_layout(kind, columns as u64, rows as u64, columns as i64)
@@ -174,6 +191,15 @@ impl Product {
 
     /// The algorithms that may be used, what cuBLASLt holds for the fastest first.
     pub(super) fn candidates(&self, blas: &Blas) -> Result<Vec<Algorithm>, CudaError> {
+        // What splits a sum is left out either way: it is asked for nothing else first, as then
+        // more of what comes back may be used.
+        match self.offered(blas, true) {
+            Ok(found) if !found.is_empty() => Ok(found),
+            _ => self.offered(blas, false),
+        }
+    }
+
+    fn offered(&self, blas: &Blas, is_masked: bool) -> Result<Vec<Algorithm>, CudaError> {
         let doing = "looking for an algorithm";
         let preference = lt::create_matmul_pref().while_(doing)?;
         // A workspace of nothing and no reduction rule out sums that are split among blocks.
@@ -192,12 +218,13 @@ impl Product {
                 (&raw const workspace).cast(),
                 size_of::<u64>(),
             )
-            .and_then(|()| {
-                set(
+            .and_then(|()| match is_masked {
+                true => set(
                     Preference::CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK,
                     (&raw const reductions).cast(),
                     size_of::<u32>(),
-                )
+                ),
+                false => Ok(()),
             })
             .and_then(|()| {
                 sys::cublasLtMatmulAlgoGetHeuristic(

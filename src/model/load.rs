@@ -1,10 +1,10 @@
 //! From a checkpoint to a model: every weight is read once, row by row, into its packed form.
 
+use super::blocks::{BlockNames, Frequencies, make_blocks};
 use super::{Embedding, Esm, Rotary, TransformerLayer, Workspaces};
 use crate::checkpoint::{Checkpoint, CheckpointError, InvFreqSource, Positions, Rows, Weight};
 use crate::ops::{CpuPath, LayerNorm, Linear, PackError, WeightType, padded};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use thiserror::Error;
 
 /// Why a model could not be loaded.
@@ -186,26 +186,12 @@ impl Loader<'_> {
 
     /// One entry a layer; layers with equal frequencies share one table.
     fn rotary(&self) -> Result<(Vec<LayerRotary>, Option<InvFreqSource>), CheckpointError> {
-        if matches!(
-            self.checkpoint.config().positions,
-            Positions::Learned { .. }
-        ) {
-            return Ok((vec![None; self.options.top], None));
-        }
-        let mut source = InvFreqSource::Stored;
-        let mut tables: Vec<LayerRotary> = Vec::new();
-        for layer in 0..self.options.top {
-            let inv_freq = self.checkpoint.inv_freq(layer)?;
-            if inv_freq.source == InvFreqSource::Computed {
-                source = InvFreqSource::Computed;
-            }
-            let table = match tables.last() {
-                Some(Some(last)) if last.inv_freq == inv_freq.values => last.clone(),
-                _ => Arc::new(Rotary::new(inv_freq.values)),
-            };
-            tables.push(Some(table));
-        }
-        Ok((tables, Some(source)))
+        let frequencies = Frequencies::read(self.checkpoint, self.options.top)?;
+        let sets = frequencies.sets.into_iter();
+        let tables: Vec<Arc<Rotary>> = sets.map(|set| Arc::new(Rotary::new(set))).collect();
+        let of_block = frequencies.of_block.into_iter();
+        let of_block = of_block.map(|set| tables.get(set?).cloned());
+        Ok((of_block.collect(), frequencies.source))
     }
 
     fn embedding(&self) -> Result<Embedding, CheckpointError> {
@@ -228,57 +214,24 @@ impl Loader<'_> {
 
     fn layer(&self, i: usize, rotary: LayerRotary) -> Result<TransformerLayer, LoadError> {
         let config = self.checkpoint.config();
-        let name = |part: &str| format!("layers.{i}.{part}");
+        let names = BlockNames::new(i);
         Ok(TransformerLayer {
             path: self.options.path,
             heads: config.heads,
             head_dim: config.head_dim(),
             rotary,
-            attention_norm: self.layer_norm(&name("self_attn_layer_norm"))?,
-            qkv: self.linear(&[
-                name("self_attn.q_proj"),
-                name("self_attn.k_proj"),
-                name("self_attn.v_proj"),
-            ])?,
-            out: self.linear(&[name("self_attn.out_proj")])?,
-            feed_forward_norm: self.layer_norm(&name("final_layer_norm"))?,
-            fc1: self.linear(&[name("fc1")])?,
-            fc2: self.linear(&[name("fc2")])?,
+            attention_norm: self.layer_norm(&names.attention_norm)?,
+            qkv: self.linear(&names.qkv)?,
+            out: self.linear(&names.out)?,
+            feed_forward_norm: self.layer_norm(&names.feed_forward_norm)?,
+            fc1: self.linear(&names.fc1)?,
+            fc2: self.linear(&names.fc2)?,
         })
     }
 
-    /// Packs the layers on `threads` threads; each takes the next layer that nobody has.
+    /// Packs the layers on `threads` threads.
     fn layers(&self, rotary: &[LayerRotary]) -> Result<Vec<TransformerLayer>, LoadError> {
-        let next = AtomicUsize::new(0);
-        let done = Mutex::new(Vec::new());
-        let work = || loop {
-            let i = next.fetch_add(1, Ordering::Relaxed);
-            let Some(table) = rotary.get(i) else { break };
-            let layer = self.layer(i, table.clone());
-            let failed = layer.is_err();
-            match done.lock() {
-                Ok(mut done) => done.push((i, layer)),
-                Err(_) => break,
-            }
-            if failed {
-                next.store(rotary.len(), Ordering::Relaxed);
-            }
-        };
-        std::thread::scope(|scope| {
-            for _ in 1..self.options.threads.min(rotary.len()) {
-                scope.spawn(work);
-            }
-            work();
-        });
-        let mut done = done.into_inner().map_err(|_| LoadError::Thread)?;
-        done.sort_by_key(|(i, _)| *i);
-        let mut layers = Vec::with_capacity(rotary.len());
-        for (_, layer) in done {
-            layers.push(layer?);
-        }
-        if layers.len() != rotary.len() {
-            return Err(LoadError::Thread);
-        }
-        Ok(layers)
+        let layer = |i| self.layer(i, rotary.get(i).cloned().flatten());
+        make_blocks(rotary.len(), self.options.threads, layer)?.ok_or(LoadError::Thread)
     }
 }

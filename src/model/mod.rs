@@ -4,6 +4,7 @@
 //! starts. Linear layers and norms see `[T, D]` and know nothing of sequences; attention is the
 //! one place where they matter. There is no padding anywhere.
 
+mod blocks;
 mod embedding;
 mod layer;
 mod load;
@@ -15,6 +16,8 @@ pub use load::{LoadError, LoadOptions};
 pub use memory::PassMemory;
 pub use packed::Packed;
 
+#[cfg(feature = "cuda")]
+pub(crate) use blocks::{BlockNames, Frequencies, make_blocks};
 #[cfg(feature = "cuda")]
 pub(crate) use embedding::TokenScale;
 #[cfg(feature = "cuda")]

@@ -28,6 +28,13 @@ pub struct Counts {
     pub windowed: u64,
     /// Records left out, listed in `skipped.tsv`.
     pub skipped: u64,
+    /// Records with rows that were computed in bf16, as their numbers do not fit f16.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub in_bf16: u64,
+}
+
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 impl Counts {
@@ -62,6 +69,7 @@ impl Counts {
             (&mut self.truncated, other.truncated),
             (&mut self.windowed, other.windowed),
             (&mut self.skipped, other.skipped),
+            (&mut self.in_bf16, other.in_bf16),
         ] {
             *to = to.saturating_add(from);
         }

@@ -33,6 +33,8 @@ pub struct OutputFolder {
     pub(super) journal: Journal,
     /// Held as long as this run writes.
     pub(super) lock: Lock,
+    /// Records with rows computed in bf16 that the journal does not know of.
+    pub(super) in_bf16: u64,
     /// Whether an earlier run began it.
     pub(super) resumed: bool,
 }
@@ -110,8 +112,9 @@ impl OutputFolder {
     /// When rows are missing, a file cannot be written or moved, or something stands in the way.
     /// Until `run.json` is in its place the folder does not look complete.
     pub fn finish(self, asked: Value, resolved: Value) -> Result<Manifest, OutputError> {
-        let counts = self.ledger.close()?;
-        copy_duplicates(&self.partial, &self.layout, &self.rows)?;
+        let mut counts = self.ledger.close()?;
+        let copies = copy_duplicates(&self.partial, &self.layout, &self.rows, &self.journal)?;
+        counts.in_bf16 = self.in_bf16 + self.journal.count_in_bf16(counts.records)? + copies;
         self.rows.close(counts.records, counts.residues)?;
         if self.resumed {
             sweep::sweep(&self.partial, &self.layout, counts.records)?;
@@ -162,12 +165,19 @@ pub fn sync_work(rows: &RowWriter, journal: &Journal) -> Result<(), OutputError>
     journal.sync()
 }
 
-/// Copies rows from the first record with a sequence to every later one.
-fn copy_duplicates(partial: &Path, layout: &Layout, rows: &RowWriter) -> Result<(), OutputError> {
+/// Copies rows from the first record with a sequence to every later one. Returns how many of the
+/// later ones have rows computed in bf16.
+fn copy_duplicates(
+    partial: &Path,
+    layout: &Layout,
+    rows: &RowWriter,
+    journal: &Journal,
+) -> Result<u64, OutputError> {
+    let mut in_bf16 = 0;
     let path = partial.join(DUPLICATES);
     let kind = disk::kind(&path).map_err(|e| OutputError::io("reading", &path, e))?;
     if kind.is_none() {
-        return Ok(());
+        return Ok(in_bf16);
     }
     let reading = |e| OutputError::io("reading", &path, e);
     let places = PlaceReader::open(partial, !layout.residues_folders().is_empty())?;
@@ -180,8 +190,10 @@ fn copy_duplicates(partial: &Path, layout: &Layout, rows: &RowWriter) -> Result<
             .read_exact(&mut first)
             .and_then(|()| pairs.read_exact(&mut row))
             .map_err(reading)?;
-        let from = places.get(u64::from_le_bytes(first))?;
+        let first = u64::from_le_bytes(first);
+        let from = places.get(first)?;
         rows.copy_record(&from, &places.get(u64::from_le_bytes(row))?)?;
+        in_bf16 += u64::from(journal.is_in_bf16(first)?);
     }
-    Ok(())
+    Ok(in_bf16)
 }

@@ -1,7 +1,8 @@
 //! Which records are done: one slot for each row, at a place that follows from the row.
 //!
 //! A slot is 24 bytes: the [`Key`] of the input up to its record (16), the CRC-32 of the bytes that
-//! its rows became (4), and the CRC-32 of a tag, the row and these 20 bytes (4). A slot is written
+//! its rows became (4), and the CRC-32 of a tag, the row and these 20 bytes (4). The tag is another
+//! one for rows that were computed in bf16 because f16 has no room for them. A slot is written
 //! once its rows are, and proves itself: one that was torn, never written or lost with the power
 //! does not fit its own checksum; one that outlived its rows does not fit theirs. So nothing has
 //! to be synced in a certain order, and what is not proven is computed again.
@@ -13,6 +14,7 @@ use crc32fast::Hasher;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 /// Name of the journal in the working folder.
@@ -26,6 +28,8 @@ const COVERED: usize = SLOT_BYTES - 4;
 
 /// Keeps a run of zeros, and slots of other formats, from proving anything.
 const TAG: &[u8] = b"esm-embed journal 1";
+/// The same for rows computed in bf16.
+const TAG_BF16: &[u8] = b"esm-embed journal 1 bf16";
 
 /// Slots read at a time when they are counted.
 const BLOCK: usize = 4096;
@@ -37,6 +41,8 @@ pub struct Done {
     pub input: Key,
     /// Checksum of the bytes of its rows.
     pub rows: u32,
+    /// Whether rows of it were computed in bf16, as their numbers do not fit f16.
+    pub in_bf16: bool,
 }
 
 impl Done {
@@ -47,27 +53,27 @@ impl Done {
         let (input, rows) = covered.split_at_mut(self.input.len());
         input.copy_from_slice(&self.input);
         rows.copy_from_slice(&self.rows.to_le_bytes());
-        check.copy_from_slice(&checksum(row, covered).to_le_bytes());
+        check.copy_from_slice(&checksum(self.in_bf16, row, covered).to_le_bytes());
         slot
     }
 
     /// Reads the slot of `row`; `None` unless it is whole and of that row.
     pub fn from_slot(row: u64, slot: &[u8; SLOT_BYTES]) -> Option<Self> {
         let (covered, check) = slot.split_at_checked(COVERED)?;
-        if check != checksum(row, covered).to_le_bytes() {
-            return None;
-        }
+        let is = |in_bf16: &bool| check == checksum(*in_bf16, row, covered).to_le_bytes();
+        let in_bf16 = [false, true].into_iter().find(is)?;
         let (input, rows) = covered.split_first_chunk()?;
         Some(Self {
             input: *input,
             rows: u32::from_le_bytes(*rows.first_chunk()?),
+            in_bf16,
         })
     }
 }
 
-fn checksum(row: u64, covered: &[u8]) -> u32 {
+fn checksum(in_bf16: bool, row: u64, covered: &[u8]) -> u32 {
     let mut hasher = Hasher::new();
-    hasher.update(TAG);
+    hasher.update(if in_bf16 { TAG_BF16 } else { TAG });
     hasher.update(&row.to_le_bytes());
     hasher.update(covered);
     hasher.finalize()
@@ -90,6 +96,8 @@ pub struct Journal {
     /// Slots that were there when the journal was opened, whole or not.
     before: u64,
     trust: Mutex<Trust>,
+    /// Whether this run entered a record with rows in bf16.
+    in_bf16: AtomicBool,
 }
 
 /// Whether the input has been seen to be that of the interrupted run.
@@ -112,6 +120,7 @@ impl Journal {
             file,
             before: 0,
             trust: Mutex::new(Trust::Given),
+            in_bf16: AtomicBool::new(false),
         })
     }
 
@@ -128,6 +137,7 @@ impl Journal {
             file,
             before: bytes / SLOT_BYTES as u64,
             trust: Mutex::new(Trust::Open(Vec::new())),
+            in_bf16: AtomicBool::new(false),
         })
     }
 
@@ -142,8 +152,16 @@ impl Journal {
             Trust::Given => drop(trust),
             Trust::Refused => return Ok(()),
         }
-        let rows = proof.value();
-        self.write(row, &Done { input, rows }.to_slot(row))
+        let (rows, in_bf16) = (proof.value(), proof.is_in_bf16());
+        if in_bf16 {
+            self.in_bf16.store(true, Ordering::Relaxed);
+        }
+        let done = Done {
+            input,
+            rows,
+            in_bf16,
+        };
+        self.write(row, &done.to_slot(row))
     }
 
     /// What the interrupted run says of a row; `None` if nothing, or nothing whole.
@@ -154,11 +172,30 @@ impl Journal {
         if row >= self.before {
             return Ok(None);
         }
+        self.slot(row)
+    }
+
+    /// Whether rows of a record were computed in bf16, by this run or the one that it goes on with.
+    ///
+    /// # Errors
+    /// When the journal cannot be read.
+    pub(super) fn is_in_bf16(&self, row: u64) -> Result<bool, OutputError> {
+        if row >= self.slots_in_bf16()? {
+            return Ok(false);
+        }
+        Ok(self.slot(row)?.is_some_and(|done| done.in_bf16))
+    }
+
+    fn slot(&self, row: u64) -> Result<Option<Done>, OutputError> {
         let mut slot = [0; SLOT_BYTES];
         self.file
             .read_exact_at(&mut slot, row.saturating_mul(SLOT_BYTES as u64))
-            .map_err(|e| OutputError::io("reading", &self.path, e))?;
+            .map_err(|e| self.reading(e))?;
         Ok(Done::from_slot(row, &slot))
+    }
+
+    fn reading(&self, e: std::io::Error) -> OutputError {
+        OutputError::io("reading", &self.path, e)
     }
 
     /// Rows that the interrupted run left no slots for, from this one on.
@@ -171,17 +208,42 @@ impl Journal {
     /// # Errors
     /// When the journal cannot be read.
     pub fn count(&self) -> Result<u64, OutputError> {
+        self.count_if(self.before, |_| true)
+    }
+
+    /// Number of the first so many rows that were computed in bf16: see [`Self::is_in_bf16`].
+    ///
+    /// # Errors
+    /// When the journal cannot be read.
+    pub(super) fn count_in_bf16(&self, rows: u64) -> Result<u64, OutputError> {
+        let slots = self.slots_in_bf16()?.min(rows);
+        self.count_if(slots, |done| done.in_bf16)
+    }
+
+    /// Slots that may be of rows computed in bf16.
+    fn slots_in_bf16(&self) -> Result<u64, OutputError> {
+        // Without such a record in this run, and without an earlier run, there is nothing to read.
+        if self.before == 0 && !self.in_bf16.load(Ordering::Relaxed) {
+            return Ok(0);
+        }
+        let metadata = self.file.metadata().map_err(|e| self.reading(e))?;
+        Ok(metadata.len() / SLOT_BYTES as u64)
+    }
+
+    /// Whole slots of some kind among the first so many.
+    fn count_if(&self, slots: u64, is_meant: impl Fn(&Done) -> bool) -> Result<u64, OutputError> {
         let mut count = 0;
         let mut bytes = vec![0; BLOCK * SLOT_BYTES];
         let mut first = 0;
-        while first < self.before {
-            let slots = (self.before - first).min(BLOCK as u64);
-            let (block, _) = bytes.split_at_mut(slots as usize * SLOT_BYTES);
+        while first < slots {
+            let some = (slots - first).min(BLOCK as u64);
+            let (block, _) = bytes.split_at_mut(some as usize * SLOT_BYTES);
             self.file
                 .read_exact_at(block, first * SLOT_BYTES as u64)
-                .map_err(|e| OutputError::io("reading", &self.path, e))?;
-            count += read_journal(first, block).count() as u64;
-            first += slots;
+                .map_err(|e| self.reading(e))?;
+            let whole = read_journal(first, block);
+            count += whole.filter(|(_, done)| is_meant(done)).count() as u64;
+            first += some;
         }
         Ok(count)
     }
@@ -229,6 +291,7 @@ mod tests {
     const DONE: Done = Done {
         input: *b"0123456789abcdef",
         rows: 0x0403_0201,
+        in_bf16: false,
     };
 
     fn proof(value: u32) -> Proof {
@@ -245,6 +308,36 @@ mod tests {
             *b"0123456789abcdef\x01\x02\x03\x04\x6b\x22\x65\x55"
         );
         assert_eq!(Done::from_slot(5, &DONE.to_slot(5)), Some(DONE));
+        let in_bf16 = Done {
+            in_bf16: true,
+            ..DONE
+        };
+        let slot = in_bf16.to_slot(5);
+        assert_eq!(slot[..20], DONE.to_slot(5)[..20]);
+        assert_ne!(slot[20..], DONE.to_slot(5)[20..]);
+        assert_eq!(Done::from_slot(5, &slot), Some(in_bf16));
+    }
+
+    #[test]
+    fn rows_in_bf16_are_known_to_this_run_and_the_next() {
+        let dir = tempfile::tempdir().unwrap();
+        let journal = Journal::create(dir.path()).unwrap();
+        journal.enter(0, [1; 16], &proof(1)).unwrap();
+        assert!(!journal.is_in_bf16(0).unwrap());
+        let mut in_bf16 = proof(1);
+        in_bf16.note_bf16();
+        journal.enter(2, [1; 16], &in_bf16).unwrap();
+        let rows =
+            |journal: &Journal| [0, 1, 2, 3, u64::MAX].map(|r| journal.is_in_bf16(r).unwrap());
+        assert_eq!(rows(&journal), [false, false, true, false, false]);
+        let count = |journal: &Journal| [2, 3, 9].map(|n| journal.count_in_bf16(n).unwrap());
+        assert_eq!(count(&journal), [0, 1, 1]);
+        let journal = Journal::open(dir.path()).unwrap();
+        assert_eq!(rows(&journal), [false, false, true, false, false]);
+        assert_eq!(count(&journal), [0, 1, 1]);
+        // Done again, and it fits.
+        journal.enter(2, [1; 16], &proof(1)).unwrap();
+        assert!(!journal.is_in_bf16(2).unwrap());
     }
 
     #[test]
@@ -319,14 +412,14 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_slot_is_read_back(row: u64, input: [u8; 16], rows: u32) {
-            let done = Done { input, rows };
+        fn a_slot_is_read_back(row: u64, input: [u8; 16], rows: u32, in_bf16: bool) {
+            let done = Done { input, rows, in_bf16 };
             prop_assert_eq!(Done::from_slot(row, &done.to_slot(row)), Some(done));
         }
 
         #[test]
-        fn a_changed_bit_proves_nothing(row: u64, input: [u8; 16], rows: u32, bit in 0..SLOT_BYTES * 8) {
-            let mut slot = Done { input, rows }.to_slot(row);
+        fn a_changed_bit_proves_nothing(row: u64, input: [u8; 16], rows: u32, in_bf16: bool, bit in 0..SLOT_BYTES * 8) {
+            let mut slot = Done { input, rows, in_bf16 }.to_slot(row);
             slot[bit / 8] ^= 1 << (bit % 8);
             prop_assert_eq!(Done::from_slot(row, &slot), None);
         }

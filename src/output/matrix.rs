@@ -3,7 +3,7 @@
 use super::disk;
 use super::error::OutputError;
 use super::layout::OutDtype;
-use super::npy;
+use super::npy::{self, Values};
 use super::proof::Written;
 use crc32fast::Hasher;
 use std::fs::File;
@@ -37,15 +37,15 @@ impl Matrix {
     pub(super) fn write_at(
         &self,
         start: u64,
-        values: &[f32],
+        values: Values<'_>,
         dtype: OutDtype,
     ) -> Result<Written, OutputError> {
         let mut hasher = Hasher::new();
         let mut at = start;
-        let mut bytes = Vec::with_capacity(values.len().min(CHUNK) * 4);
+        let mut bytes = Vec::with_capacity(values.len().min(CHUNK) * dtype.bytes() as usize);
         for chunk in values.chunks(CHUNK) {
             bytes.clear();
-            npy::encode(chunk, dtype, &mut bytes);
+            chunk.encode(dtype, &mut bytes);
             hasher.update(&bytes);
             self.write_bytes_at(at, &bytes)?;
             at += bytes.len() as u64;

@@ -5,6 +5,8 @@
 //! memory-mapping. Only two-dimensional matrices in C order are written or read.
 
 use super::layout::OutDtype;
+use half::f16;
+use half::slice::HalfFloatSliceExt;
 
 /// Bytes before the first row.
 pub const HEADER_BYTES: usize = 128;
@@ -50,45 +52,109 @@ pub fn parse_header(bytes: &[u8; HEADER_BYTES]) -> Option<(OutDtype, [u64; 2])> 
     (header(dtype, rows, dim) == *bytes).then_some((dtype, [rows, dim]))
 }
 
-/// Place of the first value that cannot be stored: NaN, infinite, or infinite once it is f16.
-pub(super) fn first_unfit(values: &[f32], dtype: OutDtype) -> Option<usize> {
-    let limit = match dtype {
-        OutDtype::F32 => f32::INFINITY,
-        OutDtype::F16 => HALF_LIMIT,
-    };
-    let fits = |value: &f32| value.abs() < limit;
+/// Values to be stored, as they come.
+#[derive(Clone, Copy)]
+pub(super) enum Values<'a> {
+    F32(&'a [f32]),
+    /// Rounded before; they are stored as f16 alone.
+    F16(&'a [f16]),
+}
+
+impl Values<'_> {
+    pub(super) fn len(self) -> usize {
+        match self {
+            Values::F32(values) => values.len(),
+            Values::F16(values) => values.len(),
+        }
+    }
+
+    /// Place of the first value that cannot be stored: NaN, infinite, or infinite once it is f16.
+    pub(super) fn first_unfit(self, dtype: OutDtype) -> Option<usize> {
+        let limit = match dtype {
+            OutDtype::F32 => f32::INFINITY,
+            OutDtype::F16 => HALF_LIMIT,
+        };
+        match self {
+            Values::F32(values) => first(values, |value| value.abs() >= limit || value.is_nan()),
+            Values::F16(values) => first(values, |value| !value.is_finite()),
+        }
+    }
+
+    /// A value as f32.
+    pub(super) fn get(self, at: usize) -> Option<f32> {
+        match self {
+            Values::F32(values) => values.get(at).copied(),
+            Values::F16(values) => values.get(at).map(|value| value.to_f32()),
+        }
+    }
+
+    /// The values piece by piece, so many at a time.
+    pub(super) fn chunks(self, size: usize) -> impl Iterator<Item = Self> {
+        let (floats, halves) = match self {
+            Values::F32(values) => (values, &[][..]),
+            Values::F16(values) => (&[][..], values),
+        };
+        let floats = floats.chunks(size).map(Values::F32);
+        floats.chain(halves.chunks(size).map(Values::F16))
+    }
+
+    /// Appends values as they stand in the file; f16 is rounded to nearest, ties to even.
+    pub(super) fn encode(self, dtype: OutDtype, bytes: &mut Vec<u8>) {
+        match (self, dtype) {
+            (Values::F32(values), OutDtype::F32) => {
+                bytes.extend(values.iter().flat_map(|value| value.to_le_bytes()));
+            }
+            (Values::F32(values), OutDtype::F16) => {
+                let mut halves = [f16::ZERO; BLOCK];
+                for block in values.chunks(BLOCK) {
+                    let (halves, _) = halves.split_at_mut(block.len());
+                    halves.convert_from_f32_slice(block);
+                    append(halves, bytes);
+                }
+            }
+            (Values::F16(values), _) => append(values, bytes),
+        }
+    }
+}
+
+/// Appends halves in little-endian order, all at once: this runs on vectors.
+fn append(values: &[f16], bytes: &mut Vec<u8>) {
+    let start = bytes.len();
+    bytes.resize(start + 2 * values.len(), 0);
+    let (_, to) = bytes.split_at_mut(start);
+    for (to, value) in to.as_chunks_mut::<2>().0.iter_mut().zip(values) {
+        *to = value.to_le_bytes();
+    }
+}
+
+/// Place of the first unfit value.
+fn first<T>(values: &[T], is_unfit: impl Fn(&T) -> bool) -> Option<usize> {
     // A fold without early exit runs on vectors; the search is for the one block that fails.
-    let block = values
-        .chunks(BLOCK)
-        .position(|block| !block.iter().fold(true, |fit, value| fit & fits(value)))?;
+    let block = values.chunks(BLOCK).position(|block| {
+        block
+            .iter()
+            .fold(false, |unfit, value| unfit | is_unfit(value))
+    })?;
     let start = block * BLOCK;
-    let within = values.get(start..)?.iter().position(|value| !fits(value))?;
+    let within = values.get(start..)?.iter().position(is_unfit)?;
     Some(start + within)
 }
 
 const BLOCK: usize = 1024;
-
-/// Appends values as they stand in the file; f16 is rounded to nearest, ties to even.
-pub(super) fn encode(values: &[f32], dtype: OutDtype, bytes: &mut Vec<u8>) {
-    match dtype {
-        OutDtype::F32 => bytes.extend(values.iter().flat_map(|value| value.to_le_bytes())),
-        OutDtype::F16 => {
-            use half::slice::HalfFloatSliceExt;
-            let mut halves = [half::f16::ZERO; BLOCK];
-            for block in values.chunks(BLOCK) {
-                let (halves, _) = halves.split_at_mut(block.len());
-                halves.convert_from_f32_slice(block);
-                bytes.extend(halves.iter().flat_map(|value| value.to_le_bytes()));
-            }
-        }
-    }
-}
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use ndarray_npy::ReadNpyExt;
     use proptest::prelude::*;
+
+    fn first_unfit(values: &[f32], dtype: OutDtype) -> Option<usize> {
+        Values::F32(values).first_unfit(dtype)
+    }
+
+    fn encode(values: &[f32], dtype: OutDtype, bytes: &mut Vec<u8>) {
+        Values::F32(values).encode(dtype, bytes);
+    }
 
     #[test]
     fn literal_bytes() {
@@ -156,7 +222,33 @@ mod tests {
         assert_eq!(first_unfit(&[-65520.0], OutDtype::F16), Some(0));
     }
 
+    #[test]
+    fn halves_are_stored_as_they_come() {
+        let halves = [1.0, -2.0, 65504.0, 5.960_464_5e-8].map(f16::from_f32);
+        let mut bytes = vec![7];
+        Values::F16(&halves).encode(OutDtype::F16, &mut bytes);
+        assert_eq!(bytes, [7, 0x00, 0x3c, 0x00, 0xc0, 0xff, 0x7b, 0x01, 0x00]);
+        let mut all = vec![f16::ONE; 5000];
+        assert_eq!(Values::F16(&all).first_unfit(OutDtype::F16), None);
+        all[4321] = f16::NEG_INFINITY;
+        assert_eq!(Values::F16(&all).first_unfit(OutDtype::F16), Some(4321));
+        all[9] = f16::NAN;
+        assert_eq!(Values::F16(&all).first_unfit(OutDtype::F16), Some(9));
+        let sizes: Vec<usize> = Values::F16(&all).chunks(2048).map(Values::len).collect();
+        assert_eq!(sizes, [2048, 2048, 904]);
+    }
+
     proptest! {
+        #[test]
+        fn halves_give_the_bytes_of_the_floats_that_they_were(bits in proptest::collection::vec(any::<u32>(), 0..3000)) {
+            let floats: Vec<f32> = bits.into_iter().map(f32::from_bits).filter(|x| !x.is_nan()).collect();
+            let halves: Vec<f16> = floats.iter().map(|x| f16::from_f32(*x)).collect();
+            let (mut expected, mut found) = (Vec::new(), Vec::new());
+            Values::F32(&floats).encode(OutDtype::F16, &mut expected);
+            Values::F16(&halves).encode(OutDtype::F16, &mut found);
+            prop_assert_eq!(found, expected);
+        }
+
         #[test]
         fn a_header_is_read_back(rows: u64, dim: u64) {
             prop_assert_eq!(parse_header(&header(OutDtype::F32, rows, dim)), Some((OutDtype::F32, [rows, dim])));

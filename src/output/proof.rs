@@ -9,17 +9,29 @@ pub struct Written(pub(super) u32);
 /// Everything that was written for one record: layers ascending, for each the pools in the order
 /// of the layout, then the residue rows.
 #[derive(Debug, Clone, Default)]
-pub struct Proof(Hasher);
+pub struct Proof {
+    hasher: Hasher,
+    in_bf16: bool,
+}
 
 impl Proof {
     /// Adds what the next call wrote.
     pub fn add(&mut self, written: Written) {
-        self.0.update(&written.0.to_le_bytes());
+        self.hasher.update(&written.0.to_le_bytes());
+    }
+
+    /// Notes that rows of the record were computed in bf16, as their numbers do not fit f16.
+    pub fn note_bf16(&mut self) {
+        self.in_bf16 = true;
+    }
+
+    pub(super) fn is_in_bf16(&self) -> bool {
+        self.in_bf16
     }
 
     /// The checksum of everything added so far.
     pub(super) fn value(&self) -> u32 {
-        self.0.clone().finalize()
+        self.hasher.clone().finalize()
     }
 }
 

@@ -137,6 +137,10 @@ fn write_manifest(f: &mut fmt::Formatter<'_>, manifest: &Manifest) -> fmt::Resul
         (counts.truncated, "records truncated"),
         (counts.windowed, "records embedded in windows"),
         (counts.skipped, "records left out (skipped.tsv)"),
+        (
+            counts.in_bf16,
+            "records computed in bf16, as their numbers do not fit f16",
+        ),
         (counts.unknown, "characters outside the alphabet"),
         (counts.lower, "lower-case letters"),
         (counts.masks, "<mask> tokens"),

@@ -2,11 +2,12 @@
 
 use super::disk;
 use super::error::OutputError;
-use super::layout::{Layout, Pool, Residues};
+use super::layout::{Layout, OutDtype, Pool, Residues};
 use super::matrix::{Matrix, link, make_file};
-use super::npy::{self, HEADER_BYTES};
+use super::npy::{self, HEADER_BYTES, Values};
 use super::place::Place;
 use super::proof::{Proof, Written};
+use half::f16;
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
@@ -98,6 +99,7 @@ impl RowWriter {
         row: u64,
         values: &[f32],
     ) -> Result<Written, OutputError> {
+        let values = Values::F32(values);
         let matrix = self.pooled_matrix(layer, pool)?;
         self.check(
             &Record {
@@ -122,6 +124,33 @@ impl RowWriter {
         layer: usize,
         place: &Place,
         values: &[f32],
+    ) -> Result<Option<Written>, OutputError> {
+        self.write_rows(layer, place, Values::F32(values))
+    }
+
+    /// The same for rows that were rounded to f16 before, into matrices of f16.
+    ///
+    /// # Errors
+    /// As [`Self::write_residues`], and matrices of another number format.
+    pub fn write_halves(
+        &self,
+        layer: usize,
+        place: &Place,
+        values: &[f16],
+    ) -> Result<Option<Written>, OutputError> {
+        if self.layout.dtype != OutDtype::F16 {
+            return Err(OutputError::NotInLayout {
+                what: "residue rows in f16".into(),
+            });
+        }
+        self.write_rows(layer, place, Values::F16(values))
+    }
+
+    fn write_rows(
+        &self,
+        layer: usize,
+        place: &Place,
+        values: Values<'_>,
     ) -> Result<Option<Written>, OutputError> {
         match self.layout.residues {
             Residues::None => Ok(None),
@@ -381,7 +410,7 @@ impl RowWriter {
     }
 
     /// Checks number and fitness of values before any of them is written.
-    fn check(&self, record: &Record, rows: u64, values: &[f32]) -> Result<(), OutputError> {
+    fn check(&self, record: &Record, rows: u64, values: Values<'_>) -> Result<(), OutputError> {
         let dim = self.layout.dim as u64;
         let (file, row) = (record.file.to_owned(), record.row);
         let (expected, found) = (rows.saturating_mul(dim), values.len() as u64);
@@ -393,13 +422,15 @@ impl RowWriter {
                 found,
             });
         }
-        let Some(at) = npy::first_unfit(values, self.layout.dtype) else {
+        let Some(at) = values.first_unfit(self.layout.dtype) else {
             return Ok(());
         };
-        let value = values.get(at).copied().unwrap_or(f32::NAN);
+        let value = values.get(at).unwrap_or(f32::NAN);
         let residue = record.per_residue.then_some(at as u64 / dim.max(1) + 1);
         let column = at as u64 % dim.max(1);
-        Err(if value.is_finite() {
+        // A half is infinite where a number did not fit it.
+        let is_half = matches!(values, Values::F16(_)) && value.is_infinite();
+        Err(if value.is_finite() || is_half {
             OutputError::HalfOverflow {
                 file,
                 row,

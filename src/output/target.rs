@@ -217,6 +217,7 @@ impl Target {
             journal,
             lock,
             resumed,
+            in_bf16: 0,
         })
     }
 

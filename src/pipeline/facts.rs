@@ -16,7 +16,8 @@ use std::path::{Path, PathBuf};
 /// The facts of a run, from what stands or will stand in its `run.json`; the checkpoint's files
 /// aside.
 ///
-/// Inputs that are not known yet, because they are streams, have facts without a value.
+/// Inputs that are not known yet, because they are streams, have facts without a value; so have
+/// algorithms of cards before they are chosen.
 pub fn facts(
     version: &str,
     shard: Option<Shard>,
@@ -61,7 +62,25 @@ pub fn facts(
         Fact::new("--unknown", text(asked, "unknown")),
         Fact::new("--on-invalid", text(asked, "on_invalid")),
     ]);
+    if text(resolved, "device") != "cpu" {
+        facts.push(Fact {
+            what: "CUDA library and its algorithms".into(),
+            value: resolved.get("cuda").map(of_cards),
+        });
+    }
     facts
+}
+
+/// What of the part `cuda` can change a bit: all but the release of the driver.
+fn of_cards(about: &Value) -> String {
+    let mut about = about.clone();
+    let cards = about.get_mut("cards").and_then(Value::as_array_mut);
+    for card in cards.into_iter().flatten() {
+        if let Some(card) = card.as_object_mut() {
+            card.remove("driver_version");
+        }
+    }
+    about.to_string()
 }
 
 /// One fact for each input, in order.

@@ -2,7 +2,7 @@
 
 use super::remembered::Remembered;
 use super::shard::Shard;
-use crate::device::{DeviceChoice, Dtype};
+use crate::device::{DeviceChoice, Dtype, Tested};
 use crate::ops::CpuPath;
 use crate::output::{Existing, OutDtype, Pool, Residues};
 use crate::tokenizer::UnknownPolicy;
@@ -49,6 +49,16 @@ pub enum OnInvalid {
     Fail,
     /// It is listed in `skipped.tsv` and has no row.
     Skip,
+}
+
+/// What happens on a device that gives a sequence other bits in other batches.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnVarying {
+    /// Each sequence has a pass of its own, where its bits are always the same.
+    #[default]
+    Alone,
+    /// The run stops before it begins.
+    Fail,
 }
 
 /// A model on this machine.
@@ -105,4 +115,8 @@ pub struct Job {
     pub existing: Existing,
     /// Where checksums of the checkpoint's files are remembered; None reads the files every time.
     pub remembered: Option<Remembered>,
+    /// A device whose bits depend on the batch.
+    pub on_varying: OnVarying,
+    /// Where it is remembered which cards passed which self-tests.
+    pub tested: Tested,
 }

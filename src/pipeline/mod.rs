@@ -29,17 +29,18 @@ mod stop;
 mod work;
 
 pub use forecast::Forecast;
-pub use job::{Job, Long, Model, OnInvalid, USUAL_LIMIT};
+pub use job::{Job, Long, Model, OnInvalid, OnVarying, USUAL_LIMIT};
 pub use remembered::Remembered;
 pub use reporter::{Level, Reporter, Silent, Totals};
 pub use shard::Shard;
 pub use stop::{Stop, Stopped};
 
 use crate::checkpoint::{Checkpoint, InvFreqSource};
+use crate::device::ResidueRows;
 use crate::embedder::{Embedder, EmbedderOptions};
 use crate::memory;
 use crate::output::{
-    Begun, Counts, OutputFolder, Parts, Residues, ShardEntry, State, Target, sync_work,
+    Begun, Counts, OutDtype, OutputFolder, Parts, Residues, ShardEntry, State, Target, sync_work,
 };
 use anyhow::{Result, anyhow, bail};
 use describe::FileDigest;
@@ -77,7 +78,7 @@ pub struct Outcome {
 /// Everything that keeps the output folder from being complete; nothing finished is touched.
 /// [`Stopped`] when the run was asked to stop.
 pub fn run(job: &Job, reporter: &dyn Reporter, stop: &Stop) -> Result<Outcome> {
-    let checkpoint = Checkpoint::open(&job.model.path)?;
+    let checkpoint = Arc::new(Checkpoint::open(&job.model.path)?);
     let mut plan = Plan::new(job, &checkpoint)?;
     let target = Target::examine(&job.out, &plan.layout, job.existing)?;
     if let State::Sealed(_) | State::Complete(_) = target.state() {
@@ -96,7 +97,7 @@ pub fn run(job: &Job, reporter: &dyn Reporter, stop: &Stop) -> Result<Outcome> {
     let scan = check_inputs(job, &plan, part.as_ref(), reporter)?;
     let needed = facts::needed(checkpoint.files())?;
     let known = scan.as_ref().map_or(&[][..], |scan| &scan.sources);
-    let facts = resume::facts_now(job, &plan, &checkpoint, known);
+    let facts = resume::facts_now(job, &plan, &checkpoint, None, known);
     let is_begun = match target.state() {
         State::Begun(before) => {
             resume::check_begun(job, &checkpoint, before, &facts, &needed)?;
@@ -112,6 +113,10 @@ pub fn run(job: &Job, reporter: &dyn Reporter, stop: &Stop) -> Result<Outcome> {
     let started = Instant::now();
     let mut embedder = load(job, &plan, &checkpoint)?;
     embedder.heed(stop.flag());
+    let facts = resume::facts_now(job, &plan, &checkpoint, Some(&embedder), known);
+    if let State::Begun(before) = target.state() {
+        resume::check_loaded(job, before, &facts)?;
+    }
     reporter.message(
         Level::Info,
         &format!(
@@ -138,6 +143,13 @@ pub fn run(job: &Job, reporter: &dyn Reporter, stop: &Stop) -> Result<Outcome> {
         reporter.message(Level::Info, &format!("no CUDA card is used: {why}"));
     }
     if !embedder.shares_passes() {
+        if job.on_varying == OnVarying::Fail {
+            bail!(
+                "a self-test on this card found that the bits of a sequence depend on its batch, \
+                 and --on-varying fail was given: leave that out, and each sequence gets a pass of \
+                 its own"
+            );
+        }
         reporter.message(
             Level::Warning,
             "a self-test on this card found that the bits of a sequence depend on its batch: each \
@@ -373,7 +385,7 @@ fn warn_of_long(scan: &Scan, reporter: &dyn Reporter) {
     }
 }
 
-fn load(job: &Job, plan: &Plan, checkpoint: &Checkpoint) -> Result<Embedder> {
+fn load(job: &Job, plan: &Plan, checkpoint: &Arc<Checkpoint>) -> Result<Embedder> {
     let options = EmbedderOptions {
         layers: plan.layout.layers.clone(),
         weight_type: plan.dtype.weight_type(),
@@ -386,9 +398,12 @@ fn load(job: &Job, plan: &Plan, checkpoint: &Checkpoint) -> Result<Embedder> {
         },
     };
     let mut embedder = Embedder::load_on(checkpoint, options, &plan.device, plan.dtype)?;
-    if plan.layout.residues == Residues::None {
-        embedder.without_residues();
-    }
+    embedder.want_residues(match (plan.layout.residues, plan.layout.dtype) {
+        (Residues::None, _) => ResidueRows::None,
+        (_, OutDtype::F32) => ResidueRows::F32,
+        (_, OutDtype::F16) => ResidueRows::F16,
+    });
+    embedder.redo_overflows(checkpoint, &plan.device, job.threads);
     Ok(embedder)
 }
 
@@ -438,7 +453,9 @@ fn embed_all(ready: Ready<'_>, folder: &mut OutputFolder) -> Result<Option<Embed
         begun,
     } = folder.parts();
     let count = workers(job, embedder);
-    let (send, receive) = sync_channel(count);
+    // A card that does many small batches a second is not to wait while more are formed.
+    let waiting = embedder.lanes().map_or(count, |lanes| 4 * lanes);
+    let (send, receive) = sync_channel(waiting);
     // Owned by the workers alone: when the last of them stops, sending fails instead of waiting.
     let receive = Arc::new(Mutex::new(receive));
     let failed = AtomicBool::new(false);
@@ -591,6 +608,11 @@ fn report(counts: &Counts, job: &Job, reporter: &dyn Reporter) {
         ("sequences truncated", counts.truncated),
         ("sequences embedded in windows", counts.windowed),
         ("records skipped and listed in skipped.tsv", counts.skipped),
+        (
+            "records computed in bf16, as their numbers do not fit f16 (--dtype bf16 does so with \
+             all of them)",
+            counts.in_bf16,
+        ),
     ];
     for (what, count) in told {
         if count > 0 {

@@ -40,7 +40,10 @@ impl Plan {
     /// cannot be had, or nothing to write.
     pub fn new(job: &Job, checkpoint: &Checkpoint) -> Result<Plan> {
         let config = checkpoint.config();
-        let device = Device::resolve(&job.device, job.cpu_path, job.dtype)?;
+        let device = Device {
+            tested: job.tested.clone(),
+            ..Device::resolve(&job.device, job.cpu_path, job.dtype)?
+        };
         if job.pools.is_empty() && job.residues == Residues::None {
             bail!("nothing would be written: choose a --pool, or --residues packed or files");
         }

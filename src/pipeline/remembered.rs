@@ -14,8 +14,8 @@
 //!   have another one on each. So an entry belongs to one start of one machine (`boot_id`): each
 //!   node of a cluster reads a model once for itself. What a machine is called would let its next
 //!   start, or a copy of it with the same name, take one file system for another.
-//! - An entry that is not byte for byte what is written here, or that others than this user may
-//!   write, is passed over and replaced.
+//! - An entry that is damaged, or that others than this user may write, is passed over and replaced:
+//!   see `entries`.
 //!
 //! What this does not see is what no stamp shows: a program that goes on writing through a mapping
 //! it made before, a network file system that answers from its own memory, a server whose clock is
@@ -24,12 +24,8 @@
 //! Where entries cannot be kept, files are read; that is never an error.
 
 use crate::checkpoint::Stamp;
-use crate::hub::sha256_read;
-use rustix::process::{geteuid, getpid};
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use crate::entries::{Entries, boot};
+use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Smaller files are read in less time than it is worth to think about.
@@ -37,13 +33,6 @@ const LEAST_BYTES: u64 = 64 << 20;
 
 /// What a file's last write and change are older than when it is read.
 const LEAST_AGE: Duration = Duration::from_secs(2);
-
-/// Bytes that no entry has.
-const LONGEST: u64 = 1024;
-
-/// Digits of an entry's name: there are never more than 4096 entries, each less than a block, however
-/// many machines are started how often. Of two that meet, the last one stays.
-const DIGITS: usize = 3;
 
 /// The folder of remembered checksums, and what is remembered.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,14 +63,10 @@ impl Remembered {
         if self.anew || stamp.bytes < self.least_bytes {
             return None;
         }
-        let key = key(stamp, &boot()?)?;
-        let text = read_entry(&self.path(&key)?)?;
-        let sha256 = text
-            .strip_prefix(&key)?
-            .strip_prefix("sha256 ")?
-            .get(..64)?;
+        let value = self.entries().find(&key(stamp, &boot()?)?)?;
+        let sha256 = value.strip_prefix("sha256 ")?.strip_suffix('\n')?;
         let is_hex = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
-        (sha256.bytes().all(is_hex) && text == entry(&key, sha256)?).then(|| sha256.to_owned())
+        (sha256.len() == 64 && sha256.bytes().all(is_hex)).then(|| sha256.to_owned())
     }
 
     /// Remembers the SHA-256 of a file that had this stamp before and after it was read; the
@@ -103,26 +88,17 @@ impl Remembered {
     }
 
     fn write(&self, stamp: &Stamp, sha256: &str) -> Option<()> {
-        let boot = boot()?;
-        let key = key(stamp, &boot)?;
-        let text = entry(&key, sha256)?;
-        let path = self.path(&key)?;
-        fs::create_dir_all(&self.folder).ok()?;
-        // Of two containers that have even the number of the process in common, one may spoil the
-        // entry of the other, and a spoilt entry is passed over.
-        let pid = getpid().as_raw_nonzero();
-        let new = self.folder.join(format!(".{boot}.{pid}"));
-        let _ = fs::remove_file(&new);
-        let written = write_entry(&new, &text).and_then(|()| fs::rename(&new, &path));
-        if written.is_err() {
-            let _ = fs::remove_file(&new);
-        }
-        written.ok()
+        let key = key(stamp, &boot()?)?;
+        self.entries().write(&key, &value(sha256))
     }
 
-    fn path(&self, key: &str) -> Option<PathBuf> {
-        Some(self.folder.join(sha256_of(key)?.get(..DIGITS)?))
+    fn entries(&self) -> Entries<'_> {
+        Entries(&self.folder)
     }
+}
+
+fn value(sha256: &str) -> String {
+    format!("sha256 {sha256}\n")
 }
 
 /// The start of an entry: what a file has to agree with. None if it says too little.
@@ -143,55 +119,20 @@ fn key(stamp: &Stamp, boot: &str) -> Option<String> {
     })
 }
 
-/// A whole entry, the last line of which is its own checksum.
-fn entry(key: &str, sha256: &str) -> Option<String> {
-    let text = format!("{key}sha256 {sha256}\n");
-    let check = sha256_of(&text)?;
-    Some(format!("{text}entry {check}\n"))
-}
-
-fn sha256_of(text: &str) -> Option<String> {
-    let (sha256, _) = sha256_read(&mut text.as_bytes()).ok()?;
-    Some(sha256)
-}
-
-/// Which start of which machine this is.
-fn boot() -> Option<String> {
-    let text = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
-    let id = text.trim_end();
-    let fits = id.len() == 36 && id.bytes().all(|b| b.is_ascii_hexdigit() || b == b'-');
-    fits.then(|| id.to_owned())
-}
-
-/// The text of an entry that only this user, or the machine's administrator, could write.
-fn read_entry(path: &Path) -> Option<String> {
-    // A pipe is not waited for, and a link is not followed.
-    let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
-    let mut options = OpenOptions::new();
-    let file = options.read(true).custom_flags(flags).open(path).ok()?;
-    let metadata = file.metadata().ok()?;
-    let is_ours = [0, geteuid().as_raw()].contains(&metadata.uid()) && metadata.mode() & 0o022 == 0;
-    if !metadata.is_file() || !is_ours {
-        return None;
-    }
-    let mut text = String::new();
-    File::take(file, LONGEST).read_to_string(&mut text).ok()?;
-    Some(text)
-}
-
-fn write_entry(path: &Path, text: &str) -> io::Result<()> {
-    let mut options = OpenOptions::new();
-    let mut file = options
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path)?;
-    file.write_all(text.as_bytes())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::entries;
+    use std::fs;
+
+    /// A whole entry.
+    fn entry(key: &str, sha256: &str) -> Option<String> {
+        entries::entry(key, &value(sha256))
+    }
+
+    fn path_of(remembered: &Remembered, key: &str) -> PathBuf {
+        remembered.entries().path(key).unwrap()
+    }
 
     const SHA256: &str = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
 
@@ -239,7 +180,7 @@ mod tests {
         // Under the name of the other file too, as if the two met there.
         let path = |stamp: &Stamp| {
             let key = key(stamp, &boot().unwrap()).unwrap();
-            remembered.path(&key).unwrap()
+            path_of(&remembered, &key)
         };
         for other in [
             Stamp {
@@ -311,7 +252,7 @@ mod tests {
         let record = || remembered.record(&STAMP, at(1_000_000_004), SHA256);
         record();
         let key = key(&STAMP, &boot().unwrap()).unwrap();
-        let path = remembered.path(&key).unwrap();
+        let path = path_of(&remembered, &key);
         let good = fs::read(&path).unwrap();
         assert_eq!(good.len(), entry(&key, SHA256).unwrap().len());
         let check = || {
@@ -358,7 +299,7 @@ mod tests {
         // A folder in the place of the entry.
         let remembered = Remembered::new(folder.path().join("r"));
         let key = key(&STAMP, &boot().unwrap()).unwrap();
-        fs::create_dir_all(remembered.path(&key).unwrap()).unwrap();
+        fs::create_dir_all(path_of(&remembered, &key)).unwrap();
         remembered.record(&STAMP, at(1_000_000_004), SHA256);
         assert_eq!(remembered.find(&STAMP), None);
         assert_eq!(fs::read_dir(&remembered.folder).unwrap().count(), 1);

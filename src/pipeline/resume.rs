@@ -10,15 +10,22 @@ use super::scan;
 use super::shard::Shard;
 use super::{Outcome, describe};
 use crate::checkpoint::Checkpoint;
+use crate::embedder::Embedder;
 use crate::output::{
     Begun, Fact, Manifest, Needed, OutputError, State, Target, differences, inspect,
 };
 use anyhow::{Result, bail};
 use serde_json::Value;
 
-/// The facts of this run.
-pub fn facts_now(job: &Job, plan: &Plan, checkpoint: &Checkpoint, sources: &[Source]) -> Vec<Fact> {
-    let resolved = describe::resolved(job, plan, checkpoint, None, &[], sources);
+/// The facts of this run, as far as they are known before and after the model is loaded.
+pub fn facts_now(
+    job: &Job,
+    plan: &Plan,
+    checkpoint: &Checkpoint,
+    embedder: Option<&Embedder>,
+    sources: &[Source],
+) -> Vec<Fact> {
+    let resolved = describe::resolved(job, plan, checkpoint, embedder, &[], sources);
     let version = env!("CARGO_PKG_VERSION");
     let asked = describe::asked(job);
     facts(version, job.shard, &plan.layout, &asked, &resolved)
@@ -38,6 +45,15 @@ pub fn check_begun(
     let mut all = differences(&before.facts, now);
     all.extend(checkpoint_differences(job, before, needed, checkpoint)?);
     refuse_differences(job, all, false)
+}
+
+/// Compares the facts of the run that is to be continued with those that are known once the model
+/// is loaded.
+///
+/// # Errors
+/// Every difference.
+pub fn check_loaded(job: &Job, before: &Begun, now: &[Fact]) -> Result<()> {
+    refuse_differences(job, differences(&before.facts, now), false)
 }
 
 /// Leaves a run that has nothing left to embed complete, after comparing it with this one.
@@ -71,7 +87,10 @@ pub fn complete(
         &manifest.asked,
         &manifest.resolved,
     );
-    let mut all = differences(&before, &facts_now(job, plan, checkpoint, &scan.sources));
+    let mut all = differences(
+        &before,
+        &facts_now(job, plan, checkpoint, None, &scan.sources),
+    );
     all.extend(model_differences(
         job,
         &model_files(manifest),

@@ -114,8 +114,14 @@ impl Workers<'_> {
                     };
                     proof.add(self.rows.write_pooled(r.layer, pool, item.place.row, row)?);
                 }
-                let written = self.rows.write_residues(r.layer, &item.place, r.residues)?;
+                let written = match r.halves {
+                    [] => self.rows.write_residues(r.layer, &item.place, r.residues)?,
+                    halves => self.rows.write_halves(r.layer, &item.place, halves)?,
+                };
                 written.into_iter().for_each(|written| proof.add(written));
+                if r.in_bf16 {
+                    proof.note_bf16();
+                }
                 Ok(())
             });
         match done {

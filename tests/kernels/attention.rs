@@ -221,3 +221,21 @@ fn bits_do_not_depend_on_neighbours_or_place() {
         }
     }
 }
+
+#[test]
+fn a_key_that_is_no_number_is_seen_in_every_row_of_its_sequence() {
+    let mut random = Random::fresh();
+    for format in Format::ALL {
+        for head_dim in [16, 64] {
+            let mut batch = Batch::random(&mut random, format, &[5, 130, 70], 1, head_dim);
+            let dim = batch.dim();
+            // In the last of three steps of keys.
+            batch.qkv[(5 + 129) * 3 * dim + dim + 7] = f32::NAN;
+            let found = batch.attend();
+            let (others, its) = (&found[..5 * dim], &found[5 * dim..135 * dim]);
+            assert!(its.iter().all(|x| x.is_nan()), "{format:?}, {head_dim}");
+            assert!(others.iter().all(|x| x.is_finite()));
+            assert!(found[135 * dim..].iter().all(|x| x.is_finite()));
+        }
+    }
+}

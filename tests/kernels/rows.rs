@@ -206,6 +206,49 @@ fn bias_scale_and_rotation_of_q_and_k() {
     }
 }
 
+#[test]
+fn what_does_not_fit_the_format_becomes_nan() {
+    // The largest number of each format, and more than half a step of its last place.
+    let limits = [
+        (Format::F16, 65504.0, 16.0),
+        (Format::Bf16, 3.389_531_4e38, 7e35),
+        (Format::F32, f32::MAX, 2e31),
+    ];
+    for (format, largest, more) in limits {
+        let dim = 16;
+        // Of the first row, q, k and v fit exactly; of the second they are too large or too small.
+        let mut qkv = vec![0.0; 2 * 3 * dim];
+        let columns = [1, dim + 5, 2 * dim + 15];
+        let mut bias = vec![0.0; 3 * dim];
+        for (i, column) in columns.into_iter().enumerate() {
+            let sign = if i == 1 { -1.0 } else { 1.0 };
+            qkv[column] = sign * (largest - 0.5 * largest);
+            qkv[3 * dim + column] = sign * largest;
+            bias[column] = sign * more;
+        }
+        let name = format!("bias_rotary_{}", format.name());
+        let done = run(
+            &name,
+            Launch::rows(2),
+            &[1.0, dim as f64, (dim / 2) as f64],
+            &[
+                format.bytes(&qkv),
+                bytes(&bias),
+                vec![],
+                vec![],
+                ints([0, 1]),
+            ],
+        );
+        let found = format.values(&done[0]);
+        let (fits, does_not) = found.split_at(3 * dim);
+        assert!(fits.iter().all(|x| x.is_finite()), "{name}");
+        for (column, x) in does_not.iter().enumerate() {
+            assert_eq!(x.is_nan(), columns.contains(&column), "{name}, {column}");
+            assert!(!x.is_infinite(), "{name}, {column}");
+        }
+    }
+}
+
 /// erf by its series of positive terms.
 fn erf(x: f64) -> f64 {
     let (mut term, mut sum) = (x, x);

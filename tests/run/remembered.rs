@@ -2,10 +2,11 @@
 
 use crate::common::fixture;
 use crate::support::Bench;
-use esm_embed::device::DeviceChoice;
+use esm_embed::device::{DeviceChoice, Tested};
 use esm_embed::output::{Existing, OutDtype, Pool, Residues};
 use esm_embed::pipeline::{
-    self, Job, Level, Model, OnInvalid, Outcome, Remembered, Reporter, Silent, Stop, Totals,
+    self, Job, Level, Model, OnInvalid, OnVarying, Outcome, Remembered, Reporter, Silent, Stop,
+    Totals,
 };
 use esm_embed::tokenizer::UnknownPolicy;
 use sha2::{Digest, Sha256};
@@ -88,6 +89,8 @@ impl Case {
             shard: None,
             existing: Existing::Replace,
             remembered,
+            on_varying: OnVarying::default(),
+            tested: Tested::default(),
         }
     }
 

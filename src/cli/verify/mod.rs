@@ -5,15 +5,16 @@ mod reference;
 
 use super::args::VerifyArgs;
 use super::progress::Progress;
+use super::run::look_for_cards;
 use super::text::printable;
 use super::{Exit, print, source};
 use anyhow::{Context, bail, ensure};
 use compare::Verdict;
 use esm_embed::checkpoint::{Checkpoint, EsmConfig};
-use esm_embed::device::available_threads;
+use esm_embed::device::{Device, Dtype, available_threads};
 use esm_embed::embedder::{Embedder, EmbedderOptions, Sequence};
 use esm_embed::hub::{ModelRef, published_digest, published_hub_digest, sha256_file};
-use esm_embed::ops::{CpuPath, WeightType};
+use esm_embed::ops::WeightType;
 use esm_embed::pipeline::{Model, USUAL_LIMIT};
 use esm_embed::tokenizer::{UnknownPolicy, tokenize};
 use reference::{Comparison, Reference};
@@ -22,6 +23,8 @@ use std::path::Path;
 /// Compares, prints every comparison, and fails if one of them does.
 pub fn execute(args: &VerifyArgs) -> anyhow::Result<Exit> {
     let progress = Progress::new(args.show);
+    look_for_cards(&args.device, None, &progress)?;
+    let device = Device::resolve(&args.device, None, Some(Dtype::F32))?;
     let reference = Reference::open(args.reference.as_deref())?;
     let comparisons = reference.for_model(&names(&args.model.reference));
     if comparisons.is_empty() {
@@ -35,24 +38,25 @@ pub fn execute(args: &VerifyArgs) -> anyhow::Result<Exit> {
     }
     let model = source::resolve(&args.model, args.revision.as_deref(), &progress)?;
     let checkpoint = Checkpoint::open(&model.path)?;
-    let path = CpuPath::detect();
     print(&format!(
-        "esm-embed {} on {path}: {}\n",
+        "esm-embed {} on {}: {}\n",
         env!("CARGO_PKG_VERSION"),
+        match device.is_cuda() {
+            true => device.to_string(),
+            false => device.path.to_string(),
+        },
         printable(&model.path.display().to_string())
     ))?;
     let (mut compared, mut failed) = digests(&model, &checkpoint)?;
     let layers = layers(&comparisons, checkpoint.config())?;
-    let embedder = Embedder::load(
-        &checkpoint,
-        EmbedderOptions {
-            layers: layers.clone(),
-            weight_type: WeightType::F32,
-            path,
-            threads: available_threads(),
-            max_tokens: USUAL_LIMIT + 2,
-        },
-    )?;
+    let options = EmbedderOptions {
+        layers: layers.clone(),
+        weight_type: WeightType::F32,
+        path: device.path,
+        threads: available_threads(),
+        max_tokens: USUAL_LIMIT + 2,
+    };
+    let embedder = Embedder::load_on(&checkpoint, options, &device, Dtype::F32)?;
     for comparison in comparisons {
         let verdict = compare(&embedder, &layers, comparison)?;
         print(&verdict.to_string())?;

@@ -27,12 +27,17 @@ constexpr int APART = 8;
 // that are not there are zero.
 template <class T, int HEAD, int WIDTH>
 DEVICE void copy_keys(T* to, const T* from, size_t stride, int first, int tokens) {
-    constexpr int CHUNKS = WIDTH / 8;
-    for (int i = thread(); i < KEYS * CHUNKS; i += 128) {
-        int row = i / CHUNKS, column = i % CHUNKS * 8;
-        bool is_there = first + row < tokens && column < HEAD;
-        const T* source = is_there ? from + (first + row) * stride + column : from;
-        copy_begin(to + row * (WIDTH + APART) + column, source, is_there);
+    // Pieces of eight numbers: a thread copies EACH of them, of one column, STEP rows apart.
+    constexpr int CHUNKS = WIDTH / 8, EACH = KEYS * CHUNKS / 128, STEP = 128 / CHUNKS;
+    static_assert(EACH * STEP == KEYS && STEP * CHUNKS == 128, "every piece is copied once");
+    int row = thread() / CHUNKS, column = thread() % CHUNKS * 8;
+    const T* source = from + (first + row) * stride + column;
+    T* target = to + row * (WIDTH + APART) + column;
+#pragma unroll
+    for (int i = 0; i < EACH; ++i) {
+        bool is_there = first + row + i * STEP < tokens && column < HEAD;
+        copy_begin(target + i * STEP * (WIDTH + APART), is_there ? source + i * STEP * stride : from,
+                   is_there);
     }
 }
 
@@ -165,10 +170,12 @@ DEVICE void attention(T* out, const T* qkv, const Tile* tiles, int dim) {
         float all = total[r] + shuffle_xor(total[r], 1);
         all += shuffle_xor(all, 2);
         if (rows[r] >= tile.tokens) continue;
+        // At least 1, the weight of the largest score.
+        float share = 1.0f / all;
         T* row = out + static_cast<size_t>(tile.start + rows[r]) * dim + head * HEAD;
 #pragma unroll
         for (int n = 0; n < HEAD / 8; ++n) {
-            store2(row + n * 8 + pair * 2, sums[n][2 * r] / all, sums[n][2 * r + 1] / all);
+            store2(row + n * 8 + pair * 2, sums[n][2 * r] * share, sums[n][2 * r + 1] * share);
         }
     }
 }

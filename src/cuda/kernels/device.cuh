@@ -135,6 +135,14 @@ template <int pending> DEVICE void copy_wait() {
 
 #endif
 
+// From here on a number of the argument's type rounds to infinity.
+DEVICE float limit(float) { return INFINITY; }
+DEVICE float limit(f16) { return 65520.0f; }
+DEVICE float limit(bf16) { return 3.39617752923046e38f; }
+
+// The number, or NaN if T has no room for it: an infinity can vanish from a result, NaN cannot.
+template <class T> DEVICE float fit(float value) { return fabsf(value) < limit(T{}) ? value : NAN; }
+
 // Four numbers side by side, at an address aligned to all four.
 struct alignas(16) Floats4 {
     float at[4];

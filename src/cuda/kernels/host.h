@@ -14,9 +14,14 @@
 #include <functional>
 #include <ucontext.h>
 #include <vector>
+#ifdef __F16C__
+#include <immintrin.h>
+#endif
 
 #define DEVICE static inline
+#ifndef KERNEL
 #define KERNEL(threads) static void
+#endif
 #define SHARED(type, name, count) alignas(16) static type name[count]
 #define LAUNCH_SHARED(name) unsigned char* name = host::block.shared.data()
 
@@ -41,6 +46,9 @@ struct Warp {
 struct Fiber {
     ucontext_t start;
     jmp_buf at;
+    // The turn that it waits to see the end of; null if it waits for none.
+    const unsigned* turn = nullptr;
+    unsigned waited = 0;
     std::vector<unsigned char> stack;
     bool started = false, done = false;
 };
@@ -71,10 +79,13 @@ inline void yield() {
 }
 
 inline void enter() {
-    block.body();
-    block.fibers[block.current].done = true;
-    ++block.steps;
-    _longjmp(block.scheduler, 1);
+    // Once for each block: the stack is made once.
+    for (;;) {
+        block.body();
+        block.fibers[block.current].done = true;
+        ++block.steps;
+        yield();
+    }
 }
 
 inline void wait(int& arrived, unsigned& turn, int all) {
@@ -84,7 +95,11 @@ inline void wait(int& arrived, unsigned& turn, int all) {
         ++block.steps;
         return;
     }
-    for (unsigned mine = turn; turn == mine;) yield();
+    Fiber& fiber = block.fibers[block.current];
+    fiber.turn = &turn;
+    fiber.waited = turn;
+    yield();
+    fiber.turn = nullptr;
 }
 
 // Lets a fiber run until it waits or is done.
@@ -94,7 +109,9 @@ __attribute__((noinline)) inline void resume(Fiber& fiber) {
     fiber.started = true;
     getcontext(&fiber.start);
     fiber.start.uc_stack.ss_sp = fiber.stack.data();
-    fiber.start.uc_stack.ss_size = fiber.stack.size();
+    // Stacks end at different lines of a page, as their tops would push each other out of the cache.
+    size_t number = static_cast<size_t>(&fiber - block.fibers.data());
+    fiber.start.uc_stack.ss_size = fiber.stack.size() - number * 448 % 4096;
     fiber.start.uc_link = nullptr;
     makecontext(&fiber.start, enter, 0);
     setcontext(&fiber.start);
@@ -112,7 +129,7 @@ inline void run_block(unsigned seed) {
         order[i] = i;
         ++block.warps[i / WARP].lanes;
         Fiber& fiber = block.fibers[i];
-        fiber.started = fiber.done = false;
+        fiber.done = false;
         fiber.stack.resize(STACK);
     }
     auto shuffle = [&](auto first, int size) {
@@ -132,10 +149,12 @@ inline void run_block(unsigned seed) {
             for (unsigned long last = block.steps - 1; last != block.steps;) {
                 last = block.steps;
                 for (int i = warp * WARP; i < std::min(count, (warp + 1) * WARP); ++i) {
-                    if (block.fibers[order[i]].done) continue;
+                    Fiber& fiber = block.fibers[order[i]];
+                    if (fiber.done) continue;
                     is_done = false;
+                    if (fiber.turn != nullptr && *fiber.turn == fiber.waited) continue;
                     block.current = order[i];
-                    resume(block.fibers[order[i]]);
+                    resume(fiber);
                 }
             }
         }
@@ -208,14 +227,21 @@ inline std::vector<float> halves() {
 }
 } // namespace host
 
+#ifdef __F16C__
+DEVICE float to_float(f16 x) { return _cvtsh_ss(x.bits); }
+#else
 DEVICE float to_float(f16 x) {
     static const std::vector<float> all = host::halves();
     return all[x.bits];
 }
+#endif
 DEVICE float to_float(bf16 x) { return host::of_bits(static_cast<uint32_t>(x.bits) << 16); }
 
 DEVICE void from_float(float value, float& to) { to = value; }
 DEVICE void from_float(float value, f16& to) {
+#ifdef __F16C__
+    to.bits = std::isnan(value) ? 0x7fff : _cvtss_sh(value, 0);
+#else
     uint16_t sign = std::signbit(value) ? 0x8000 : 0;
     float size = std::fabs(value);
     if (std::isnan(value)) {
@@ -228,6 +254,7 @@ DEVICE void from_float(float value, f16& to) {
         int steps = static_cast<int>(std::rint(std::ldexp(size, 10 - exponent)));
         to.bits = static_cast<uint16_t>(sign | (((exponent + 14) << 10) + steps));
     }
+#endif
 }
 DEVICE void from_float(float value, bf16& to) {
     uint32_t bits = host::bits_of(value);

@@ -86,7 +86,9 @@ DEVICE void add_norm(float* x, const In* y, const float* y_bias, const float* we
 
 // q, k and v side by side, `[T, 3 dim]`, each `[heads, 2 half]`: adds the bias, scales q, and
 // rotates q and k by the angles of the token's position: (a, b) → (a cos − b sin, b cos + a sin) for
-// numbers `half` apart. `cosines` and `sines` are `[positions, half]`, null without rotation.
+// numbers `half` apart. `cosines` and `sines` are `[positions, half]`, null without rotation. What does
+// not fit T becomes NaN: a key of −∞ would get no weight, and the rows of its sequence would be finite
+// and wrong.
 template <class T>
 DEVICE void bias_rotary(T* qkv, const float* bias, const float* cosines, const float* sines,
                         const int* positions, float scale, int dim, int half) {
@@ -115,14 +117,14 @@ DEVICE void bias_rotary(T* qkv, const float* bias, const float* cosines, const f
                 a[j] = turned;
             }
         }
-        store2(row + first, a[0], a[1]);
-        store2(row + first + half, b[0], b[1]);
+        store2(row + first, fit<T>(a[0]), fit<T>(a[1]));
+        store2(row + first + half, fit<T>(b[0]), fit<T>(b[1]));
     }
     for (int c = thread() * 4; c < dim; c += ROW_THREADS * 4) {
         float values[4], offset[4];
         load4(row + 2 * dim + c, values);
         load4(bias + 2 * dim + c, offset);
-        for (int i = 0; i < 4; ++i) values[i] += offset[i];
+        for (int i = 0; i < 4; ++i) values[i] = fit<T>(values[i] + offset[i]);
         store4(row + 2 * dim + c, values);
     }
 }

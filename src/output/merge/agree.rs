@@ -15,9 +15,13 @@ use std::path::{Path, PathBuf};
 /// Differences and missing shards that are named one by one.
 const TOLD: usize = 20;
 
-/// What may differ between shards of one run: where a node sees input and model. That they are
-/// the same is known from their checksums.
-const PLACES: [&str; 2] = ["asked.inputs", "asked.model"];
+/// What may differ between shards of one run: where a node sees input and model, which are known to
+/// be the same from their checksums, and which release of one driver it has.
+const PLACES: [&str; 3] = [
+    "asked.inputs",
+    "asked.model",
+    "resolved.cuda.cards.0.driver_version",
+];
 
 /// A sound folder of one shard.
 #[derive(Debug)]
@@ -207,6 +211,8 @@ pub(super) fn check_counts(parts: &[Part], met: u64, merged: &Counts) -> Result<
     // A sequence that two shards hold was new to each of them.
     due.unique_sequences = merged.unique_sequences;
     due.duplicates = merged.duplicates;
+    // Tables do not say it.
+    due.in_bf16 = merged.in_bf16;
     if due != *merged {
         let what = format!(
             "the tables of all shards come to {merged:?}, what their run.json say to {due:?}"

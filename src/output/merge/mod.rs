@@ -78,6 +78,7 @@ pub fn merge(
     let Manifest {
         asked, resolved, ..
     } = first.manifest.clone();
+    folder.in_bf16 = parts.iter().map(|part| part.manifest.counts.in_bf16).sum();
     let manifest = folder.finish(asked, resolved)?;
     if shards == Shards::Remove {
         for part in &parts {

@@ -1,0 +1,249 @@
+//! The blocks of the model on one lane, in the order of the data's path.
+
+use super::batch::Batch;
+use super::card::Memory;
+use super::error::{CudaError, While};
+use super::kernels::{grid, launch};
+use super::lane::{Lane, Rows, SLAB};
+use super::load::{Block, Linear, Norm, RotaryTable};
+use super::model::{Failure, Overflow, Pass};
+use super::product::Product;
+use super::replica::Replica;
+use super::results::{HostRows, Layout};
+use crate::checkpoint::EsmConfig;
+use std::sync::Arc;
+
+/// A pass that has all the memory it needs.
+pub(super) struct Running<'a> {
+    pub(super) config: &'a EsmConfig,
+    pub(super) replica: &'a Replica,
+    pub(super) batch: &'a Batch,
+    /// Address of the batch's arrays.
+    pub(super) at: u64,
+    pub(super) tables: &'a [Arc<RotaryTable>],
+    pub(super) layout: Layout,
+    /// Address of the results.
+    pub(super) results: u64,
+}
+
+impl Running<'_> {
+    /// Runs up to the highest wanted representation and hands over each of them. Comes back with the
+    /// sequences that do not fit the number format, if that may happen; they are not handed over from
+    /// there on.
+    pub(super) fn layers<E>(
+        &self,
+        lane: &mut Lane,
+        pass: &Pass<'_, E>,
+        mut each: impl FnMut(usize, usize, HostRows<'_>) -> Result<(), E>,
+    ) -> Result<Vec<Overflow>, Failure<E>> {
+        let mut overflows: Vec<Overflow> = Vec::new();
+        let Some(&top) = pass.wanted.last() else {
+            return Ok(overflows);
+        };
+        let weights = &self.replica.weights;
+        if top > weights.blocks.len() {
+            return Err(Failure::from(CudaError::Batch(format!(
+                "representation {top} was asked of a model loaded up to {}",
+                weights.blocks.len()
+            ))));
+        }
+        self.embed(lane)?;
+        let mut wanted = pass.wanted.iter().enumerate().peekable();
+        for index in 0..=top {
+            if let Some(block) = index.checked_sub(1).and_then(|i| weights.blocks.get(i)) {
+                (pass.go_on)().map_err(Failure::Caller)?;
+                // The norm that follows the block: the next one's, or the last.
+                let next = weights.blocks.get(index).filter(|_| index < top);
+                self.block(lane, block, next, index)?;
+            }
+            let Some((layer, _)) = wanted.next_if(|(_, wanted)| **wanted == index) else {
+                continue;
+            };
+            self.hand_over(lane, |sequence, rows| {
+                if overflows.iter().any(|o| o.sequence == sequence) {
+                    return Ok(());
+                }
+                match rows {
+                    Some(rows) => each(layer, sequence, rows).map_err(Failure::Caller),
+                    None if pass.may_overflow => {
+                        overflows.push(Overflow { sequence, layer });
+                        Ok(())
+                    }
+                    None => Err(Failure::NotFinite { sequence }),
+                }
+            })?;
+        }
+        Ok(overflows)
+    }
+
+    /// Representation 0, and what the first block begins with.
+    fn embed(&self, lane: &mut Lane) -> Result<(), CudaError> {
+        let (batch, weights, kernels) = (self.batch, &self.replica.weights, &self.replica.kernels);
+        let dim = self.config.dim;
+        let stream = Arc::clone(&lane.stream);
+        let rows = lane.rows(0)?;
+        // SAFETY: arguments as the kernel declares them; x has a row for each token, tokens are
+        // within the table and positions within theirs, which `Batch::new` and `Esm::run` see to.
+        unsafe {
+            launch!(
+                stream,
+                kernels.embed,
+                grid(batch.tokens, 1, 0),
+                rows.x.at(0),
+                weights.tokens.at(0),
+                weights.positions.as_ref().map_or(0, |places| places.at(0)),
+                self.at + batch.tokens_at as u64,
+                self.at + batch.scales_at as u64,
+                self.at + batch.positions_at as u64,
+                dim as i32,
+            )
+        }
+        .while_("starting a kernel")?;
+        if let Some(norm) = &weights.norm_before {
+            self.add_norm(lane, None, Some(norm), true)?;
+        }
+        match weights.blocks.first() {
+            Some(block) => self.add_norm(lane, None, Some(&block.attention_norm), false),
+            None => Ok(()),
+        }
+    }
+
+    /// x += y + bias if there is a bias, then h = norm(x), or x = norm(x) if that is what is wanted.
+    fn add_norm(
+        &self,
+        lane: &mut Lane,
+        y_bias: Option<&Memory>,
+        norm: Option<&Norm>,
+        into_x: bool,
+    ) -> Result<(), CudaError> {
+        let kernels = &self.replica.kernels;
+        let config = self.config;
+        let stream = Arc::clone(&lane.stream);
+        let rows = lane.rows(0)?;
+        let (kernel, out) = match into_x {
+            true => (&kernels.final_norm, rows.x.at(0)),
+            false => (&kernels.add_norm, rows.h.at(0)),
+        };
+        // SAFETY: arguments as both kernels declare them; x, y and out have a row for each token,
+        // and weights and biases a number for each column.
+        unsafe {
+            launch!(
+                stream,
+                kernel,
+                grid(self.batch.tokens, 1, 0),
+                rows.x.at(0),
+                y_bias.map_or(0, |_| rows.y.at(0)),
+                y_bias.map_or(0, |bias| bias.at(0)),
+                norm.map_or(0, |norm| norm.weight.at(0)),
+                norm.map_or(0, |norm| norm.bias.at(0)),
+                config.layer_norm_eps,
+                out,
+                config.dim as i32,
+            )
+        }
+        .while_("starting a kernel")?;
+        Ok(())
+    }
+
+    /// h holds the block's input after its first norm; x is the residual stream. Afterwards x is
+    /// representation `index`, and h the input of `next` after its norm.
+    fn block(
+        &self,
+        lane: &mut Lane,
+        block: &Block,
+        next: Option<&Block>,
+        index: usize,
+    ) -> Result<(), CudaError> {
+        let (products, weights) = (&self.replica.products, &self.replica.weights);
+        let part = |rows: &Rows| (rows.h.at(0), rows.wide.at(0), rows.y.at(0));
+        let (h, wide, y) = part(lane.rows(0)?);
+        self.product(lane, &products.qkv, &block.qkv, h, wide)?;
+        self.attend(lane, block, wide, h)?;
+        self.product(lane, &products.out, &block.out, h, y)?;
+        self.add_norm(
+            lane,
+            Some(&block.out.bias),
+            Some(&block.feed_forward_norm),
+            false,
+        )?;
+        self.product(lane, &products.fc1, &block.fc1, h, wide)?;
+        self.gelu(lane, block, wide)?;
+        self.product(lane, &products.fc2, &block.fc2, wide, y)?;
+        let bias = Some(&block.fc2.bias);
+        match (next, &weights.norm_after) {
+            (Some(next), _) => self.add_norm(lane, bias, Some(&next.attention_norm), false),
+            (None, Some(norm)) if index == self.config.layers => {
+                self.add_norm(lane, bias, Some(norm), true)
+            }
+            (None, _) => self.add_norm(lane, bias, None, false),
+        }
+    }
+
+    fn product(
+        &self,
+        lane: &Lane,
+        product: &Product,
+        linear: &Linear,
+        from: u64,
+        to: u64,
+    ) -> Result<(), CudaError> {
+        let slabs = self.batch.tokens.div_ceil(SLAB);
+        let (blas, stream) = (&self.replica.card.blas, &lane.stream);
+        // SAFETY: `from` and `to` are parts of the lane's memory for whole slabs, as wide as the
+        // product's inputs and outputs or wider.
+        unsafe { product.run(blas, stream, &linear.weight, from, to, slabs) }
+    }
+
+    /// Bias and rotation of q, k and v, then attention.
+    fn attend(&self, lane: &Lane, block: &Block, qkv: u64, out: u64) -> Result<(), CudaError> {
+        let (config, kernels, batch) = (self.config, &self.replica.kernels, self.batch);
+        let head_dim = config.head_dim();
+        let table = block.rotary.and_then(|number| self.tables.get(number));
+        let scale = (head_dim as f32).powf(-0.5);
+        // SAFETY: arguments as the kernels declare them; qkv has 3 and out 1 row of `dim` for each
+        // token, the table has a row for each position, and tiles name rows of the batch.
+        unsafe {
+            launch!(
+                lane.stream,
+                kernels.bias_rotary,
+                grid(batch.tokens, 1, 0),
+                qkv,
+                block.qkv.bias.at(0),
+                table.map_or(0, |table| table.cosines.at(0)),
+                table.map_or(0, |table| table.sines.at(0)),
+                self.at + batch.positions_at as u64,
+                scale,
+                config.dim as i32,
+                (head_dim / 2) as i32,
+            )
+            .while_("starting a kernel")?;
+            launch!(
+                lane.stream,
+                kernels.attention,
+                grid(batch.tiles, config.heads, kernels.attention_shared),
+                out,
+                qkv,
+                self.at + batch.tiles_at as u64,
+                config.dim as i32,
+            )
+            .while_("starting a kernel")?;
+        }
+        Ok(())
+    }
+
+    fn gelu(&self, lane: &Lane, block: &Block, inside: u64) -> Result<(), CudaError> {
+        // SAFETY: arguments as the kernel declares them; there is a row for each token.
+        unsafe {
+            launch!(
+                lane.stream,
+                self.replica.kernels.bias_gelu,
+                grid(self.batch.tokens, 1, 0),
+                inside,
+                block.fc1.bias.at(0),
+                self.config.intermediate as i32,
+            )
+        }
+        .while_("starting a kernel")?;
+        Ok(())
+    }
+}

@@ -1,0 +1,123 @@
+//! The model on one card.
+
+use super::card::Card;
+use super::error::CudaError;
+use super::kernels::ModelKernels;
+use super::load::{Linear, Loader, Weights};
+use super::product::Product;
+use super::selftest;
+use super::tested::Tests;
+use crate::checkpoint::{Checkpoint, InvFreqSource};
+use crate::device::{self, Dtype, Tested};
+
+/// The products of a model, one for each shape of weights.
+pub(super) struct Products {
+    pub(super) qkv: Product,
+    pub(super) out: Product,
+    pub(super) fc1: Product,
+    pub(super) fc2: Product,
+}
+
+impl Products {
+    fn all(&self) -> [&Product; 4] {
+        [&self.qkv, &self.out, &self.fc1, &self.fc2]
+    }
+
+    /// The algorithm of each shape of weights, for `run.json`.
+    pub(super) fn describe(&self) -> serde_json::Value {
+        let each = self.all().map(|product| {
+            let algorithm = product.algorithm().map(|a| a.describe());
+            let shape = format!("{} x {}", product.outputs, product.inputs);
+            (shape, serde_json::Value::from(algorithm))
+        });
+        serde_json::Map::from_iter(each).into()
+    }
+
+    /// The same as the numbers by which cuBLASLt knows them.
+    pub(super) fn numbers(&self) -> String {
+        let each = self.all().map(|product| {
+            let numbers = product.algorithm().map(|a| a.numbers());
+            numbers.unwrap_or_default()
+        });
+        each.join(" ")
+    }
+}
+
+/// What of a model goes onto cards, and how it is computed there.
+#[derive(Clone, Copy)]
+pub(super) struct Wanted<'a> {
+    pub(super) checkpoint: &'a Checkpoint,
+    pub(super) dtype: Dtype,
+    /// The highest representation that will be asked for.
+    pub(super) top: usize,
+    /// Threads that read weights.
+    pub(super) threads: usize,
+    /// Which self-tests were passed before.
+    pub(super) tested: &'a Tested,
+}
+
+/// A model on one card.
+pub(super) struct Replica {
+    pub(super) card: Card,
+    pub(super) weights: Weights,
+    pub(super) products: Products,
+    pub(super) kernels: ModelKernels,
+    /// Self-tests that a card like this one passed before.
+    pub(super) tests: Tests,
+    /// Whether every product gives a row the same bits wherever it stands.
+    pub(super) same_bits: bool,
+}
+
+impl Replica {
+    pub(super) fn load(
+        wanted: Wanted<'_>,
+        about: &device::Card,
+    ) -> Result<(Replica, Option<InvFreqSource>), CudaError> {
+        let Wanted {
+            checkpoint,
+            dtype,
+            top,
+            threads,
+            tested,
+        } = wanted;
+        let config = checkpoint.config();
+        let (dim, inside) = (config.dim, config.intermediate);
+        let card = Card::open(about)?;
+        let kernels = card.kernels.of(dtype, dim, config.head_dim())?;
+        let tests = Tests::new(tested, about, dtype);
+        let (weights, inv_freq) = Loader {
+            checkpoint,
+            card: &card,
+            dtype,
+            top,
+            threads,
+        }
+        .load()?;
+        let mut products = Products {
+            qkv: Product::new(dtype, 3 * dim, dim)?,
+            out: Product::new(dtype, dim, dim)?,
+            fc1: Product::new(dtype, inside, dim)?,
+            fc2: Product::new(dtype, dim, inside)?,
+        };
+        let mut same_bits = true;
+        if let Some(block) = weights.blocks.first() {
+            let mut pin = |product: &mut Product, linear: &Linear| {
+                same_bits &= selftest::pin(&card, dtype, product, &linear.weight, &tests)?;
+                Ok::<(), CudaError>(())
+            };
+            pin(&mut products.qkv, &block.qkv)?;
+            pin(&mut products.out, &block.out)?;
+            pin(&mut products.fc1, &block.fc1)?;
+            pin(&mut products.fc2, &block.fc2)?;
+        }
+        let replica = Replica {
+            card,
+            weights,
+            products,
+            kernels,
+            tests,
+            same_bits,
+        };
+        Ok((replica, inv_freq))
+    }
+}

@@ -1,0 +1,200 @@
+//! What a pass brings back for one representation: where its parts stand, and how they are made and
+//! handed over.
+
+use super::batch::Batch;
+use super::error::{CudaError, While};
+use super::forward::Running;
+use super::kernels::{grid, launch};
+use super::lane::Lane;
+use super::model::Failure;
+use crate::device::ResidueRows;
+use candle_core::cuda_backend::cudarc::driver::result;
+use half::f16;
+use std::sync::Arc;
+
+/// What one representation of one sequence of n residues comes to.
+#[derive(Clone, Copy, Debug)]
+pub struct HostRows<'a> {
+    /// The `<cls>` row, `[D]`.
+    pub bos: &'a [f32],
+    /// Mean of the residue rows, `[D]`.
+    pub mean: &'a [f32],
+    /// Largest values of the residue rows, `[D]`.
+    pub max: &'a [f32],
+    /// Residue rows, `[n, D]`; empty unless they are wanted as f32.
+    pub residues: &'a [f32],
+    /// Residue rows, `[n, D]`; empty unless they are wanted as f16. One that does not fit is
+    /// infinite.
+    pub halves: &'a [f16],
+}
+
+/// Where the parts of a result stand, counted in floats: marks of sequences that are not finite,
+/// means, largest values and first rows of all sequences, residue rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Layout {
+    sequences: usize,
+    dim: usize,
+    /// Residue rows, of all sequences.
+    residues: usize,
+    rows: ResidueRows,
+}
+
+impl Layout {
+    pub(super) fn new(batch: &Batch, dim: usize, rows: ResidueRows) -> Layout {
+        Layout {
+            sequences: batch.sequences,
+            dim,
+            residues: batch.residues(),
+            rows,
+        }
+    }
+
+    /// A pooled part of all sequences: 0, 1, 2, and 3 for what follows them.
+    fn pooled(&self, part: usize) -> usize {
+        self.sequences.next_multiple_of(4) + part * self.sequences * self.dim
+    }
+
+    /// Floats that so many residue rows take the place of; widths are even.
+    fn floats_of(&self, rows: usize) -> usize {
+        match self.rows {
+            ResidueRows::None => 0,
+            ResidueRows::F32 => rows * self.dim,
+            ResidueRows::F16 => rows * self.dim / 2,
+        }
+    }
+
+    pub(super) fn floats(&self) -> usize {
+        self.pooled(3) + self.floats_of(self.residues)
+    }
+}
+
+impl Running<'_> {
+    /// Pools x, and hands its rows over sequence by sequence: None for one with a number that is not
+    /// finite.
+    pub(super) fn hand_over<E>(
+        &self,
+        lane: &mut Lane,
+        mut each: impl FnMut(usize, Option<HostRows<'_>>) -> Result<(), Failure<E>>,
+    ) -> Result<(), Failure<E>> {
+        self.pool(lane)?;
+        let layout = self.layout;
+        let all = lane.fetch(layout.floats())?;
+        let part = |start: usize, count: usize| all.get(start..start + count).unwrap_or_default();
+        let mut residue = 0;
+        for (sequence, length) in lengths(self.batch).enumerate() {
+            let pooled = |i| part(layout.pooled(i) + sequence * layout.dim, layout.dim);
+            let start = layout.pooled(3) + layout.floats_of(residue);
+            let rows = part(start, layout.floats_of(length));
+            residue += length;
+            let (residues, halves) = match layout.rows {
+                ResidueRows::F16 => (&[][..], halves(rows)),
+                ResidueRows::F32 | ResidueRows::None => (rows, &[][..]),
+            };
+            let is_finite = all.get(sequence).is_some_and(|mark| mark.to_bits() == 0);
+            let rows = is_finite.then_some(HostRows {
+                mean: pooled(0),
+                max: pooled(1),
+                bos: pooled(2),
+                residues,
+                halves,
+            });
+            each(sequence, rows)?;
+        }
+        Ok(())
+    }
+
+    /// Brings the parts of the result to where `layout` has them.
+    fn pool(&self, lane: &mut Lane) -> Result<(), CudaError> {
+        let (batch, layout, kernels) = (self.batch, self.layout, &self.replica.kernels);
+        let dim = layout.dim;
+        let stream = Arc::clone(&lane.stream);
+        let x = lane.rows(0)?.x.at(0);
+        let part = |i: usize| self.results + 4 * layout.pooled(i) as u64;
+        let take_rows = match layout.rows {
+            ResidueRows::None => None,
+            ResidueRows::F32 => Some(&kernels.take_rows_f32),
+            ResidueRows::F16 => Some(&kernels.take_rows_f16),
+        };
+        // SAFETY: arguments as the kernels declare them, and addresses of parts of the results as
+        // `layout` has them; `places` are rows of the residues, each once.
+        unsafe {
+            let bytes = 4 * layout.sequences;
+            result::memset_d8_async(self.results, 0, bytes, stream.cu_stream())
+                .while_("clearing marks")?;
+            launch!(
+                stream,
+                kernels.pool,
+                grid(layout.sequences, dim.div_ceil(128), 0),
+                part(0),
+                part(1),
+                part(2),
+                self.results,
+                x,
+                self.at + batch.starts_at as u64,
+                dim as i32,
+            )
+            .while_("starting a kernel")?;
+            if let Some(take_rows) = take_rows {
+                launch!(
+                    stream,
+                    take_rows,
+                    grid(batch.tokens, 1, 0),
+                    part(3),
+                    x,
+                    self.at + batch.places_at as u64,
+                    dim as i32,
+                )
+                .while_("starting a kernel")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Floats as the pairs of f16 that a kernel wrote in their place.
+fn halves(floats: &[f32]) -> &[f16] {
+    // SAFETY: the memory is that of the floats, whose alignment is larger, and any two bytes are an
+    // f16.
+    unsafe { std::slice::from_raw_parts(floats.as_ptr().cast(), 2 * floats.len()) }
+}
+
+/// Residues of each sequence of a batch.
+fn lengths(batch: &Batch) -> impl Iterator<Item = usize> + '_ {
+    let end = batch.starts_at + 4 * (batch.sequences + 1);
+    let starts = batch.bytes.get(batch.starts_at..end).unwrap_or_default();
+    let starts = starts.as_chunks::<4>().0;
+    starts.windows(2).map(|pair| match pair {
+        [a, b] => (i32::from_ne_bytes(*b) - i32::from_ne_bytes(*a) - 2).max(0) as usize,
+        _ => 0,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Packed;
+
+    #[test]
+    fn parts_of_a_result_do_not_overlap() {
+        let packed = Packed::new([[0u8, 4, 5, 2].as_slice(), &[0, 4, 2]]);
+        let batch = Batch::new(&packed, 33, true).unwrap();
+        let layout = |rows| Layout::new(&batch, 8, rows);
+        let whole = layout(ResidueRows::F32);
+        assert_eq!([0, 1, 2, 3].map(|i| whole.pooled(i)), [4, 20, 36, 52]);
+        assert_eq!(whole.floats(), 52 + 3 * 8);
+        // Half as much crosses as f16, and without residues the pooled rows alone.
+        assert_eq!(layout(ResidueRows::F16).floats(), 52 + 3 * 4);
+        assert_eq!(layout(ResidueRows::None).floats(), 52);
+        assert_eq!(lengths(&batch).collect::<Vec<_>>(), [2, 1]);
+    }
+
+    #[test]
+    fn two_halves_stand_in_the_place_of_a_float() {
+        let bits = u32::from_ne_bytes([0x00, 0x3c, 0x00, 0xc1]);
+        assert_eq!(
+            halves(&[f32::from_bits(bits)]),
+            [f16::from_f32(1.0), f16::from_f32(-2.5)]
+        );
+        assert!(halves(&[]).is_empty());
+    }
+}

@@ -1,0 +1,185 @@
+//! Self-tests that a card has passed, remembered for later runs.
+//!
+//! A test holds for the same kind of card, driver, cuBLASLt, kernels, program and number format, which
+//! are its key, and for the shape that its name gives. Only what was passed is remembered.
+
+use super::kernels;
+use super::lane::SLAB;
+use super::product::Blas;
+use crate::device::{Card, Dtype, Tested};
+use crate::entries::{Entries, sha256_of};
+
+/// The tests of one kind of card.
+#[derive(Debug)]
+pub(super) struct Tests {
+    tested: Tested,
+    key: String,
+}
+
+impl Tests {
+    pub(super) fn new(tested: &Tested, card: &Card, dtype: Dtype) -> Tests {
+        Tests {
+            tested: tested.clone(),
+            key: key(card, dtype, Blas::version(), &kernels::digest()),
+        }
+    }
+
+    /// What was found when a test was passed; None if it is to be done.
+    pub(super) fn find(&self, test: &str) -> Option<String> {
+        let folder = self.tested.folder.as_ref()?;
+        if self.tested.anew {
+            return None;
+        }
+        let value = Entries(folder).find(&self.key_of(test))?;
+        let found = value.strip_prefix("passed ")?.strip_suffix('\n')?;
+        Some(found.to_owned())
+    }
+
+    /// Remembers that a test was passed, and what it found, on one line.
+    pub(super) fn pass(&self, test: &str, found: &str) {
+        if let Some(folder) = &self.tested.folder {
+            // Without it the next run tests, as this one did.
+            let _ = Entries(folder).write(&self.key_of(test), &format!("passed {found}\n"));
+        }
+    }
+
+    fn key_of(&self, test: &str) -> String {
+        format!("{}test {test}\n", self.key)
+    }
+}
+
+/// Everything that can change a bit of a product or a kernel.
+fn key(card: &Card, dtype: Dtype, cublaslt: usize, kernels: &str) -> String {
+    let Card {
+        name,
+        capability: (major, minor),
+        memory,
+        driver,
+        driver_version,
+        ..
+    } = card;
+    let name = name.escape_debug();
+    let driver_version = driver_version
+        .as_deref()
+        .unwrap_or("unknown")
+        .escape_debug();
+    format!(
+        "esm-embed self-test 1\nprogram {}\nkernels {kernels}\ncard {name}\ncapability \
+         {major}.{minor}\nmemory {memory}\ndriver {driver} {driver_version}\ncublaslt \
+         {cublaslt}\nrows {SLAB}\ndtype {dtype}\n",
+        env!("CARGO_PKG_VERSION")
+    )
+}
+
+/// What stands for a long text.
+pub(super) fn digest(text: &str) -> String {
+    sha256_of(text).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    fn card() -> Card {
+        Card {
+            number: 0,
+            name: "NVIDIA H200".to_owned(),
+            capability: (9, 0),
+            memory: 150_323_855_360,
+            driver: 13000,
+            driver_version: Some("580.95.05".to_owned()),
+        }
+    }
+
+    fn tests(folder: Option<&std::path::Path>, card: &Card, dtype: Dtype) -> Tests {
+        Tests {
+            tested: Tested {
+                folder: folder.map(Into::into),
+                anew: false,
+            },
+            key: key(card, dtype, 130_100, "00ff"),
+        }
+    }
+
+    #[test]
+    fn a_key_names_all_that_bits_can_hang_on() {
+        assert_eq!(
+            key(&card(), Dtype::F16, 130_100, "00ff"),
+            format!(
+                "esm-embed self-test 1\nprogram {}\nkernels 00ff\ncard NVIDIA H200\ncapability \
+                 9.0\nmemory 150323855360\ndriver 13000 580.95.05\ncublaslt 130100\nrows \
+                 16384\ndtype f16\n",
+                env!("CARGO_PKG_VERSION")
+            )
+        );
+    }
+
+    #[test]
+    fn a_test_is_passed_for_the_same_card_driver_and_format_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path().join("not/there/yet");
+        let same = tests(Some(&folder), &card(), Dtype::F16);
+        assert_eq!(same.find("a"), None);
+        same.pass("a", "0123");
+        assert_eq!(same.find("a").as_deref(), Some("0123"));
+        assert_eq!(same.find("b"), None);
+        let others = [
+            Card {
+                name: "NVIDIA H100".to_owned(),
+                ..card()
+            },
+            Card {
+                driver: 12090,
+                ..card()
+            },
+            Card {
+                driver_version: None,
+                ..card()
+            },
+            Card {
+                memory: 1,
+                ..card()
+            },
+        ];
+        for other in others {
+            assert_eq!(tests(Some(&folder), &other, Dtype::F16).find("a"), None);
+        }
+        assert_eq!(tests(Some(&folder), &card(), Dtype::Bf16).find("a"), None);
+        let mut anew = tests(Some(&folder), &card(), Dtype::F16);
+        anew.tested.anew = true;
+        assert_eq!(anew.find("a"), None);
+    }
+
+    #[test]
+    fn a_damaged_entry_means_to_test_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let tests = tests(Some(folder.path()), &card(), Dtype::F32);
+        tests.pass("a", "0123");
+        let path = Entries(folder.path()).path(&tests.key_of("a")).unwrap();
+        let good = fs::read(&path).unwrap();
+        for at in 0..good.len() {
+            let mut bad = good.clone();
+            bad[at] ^= 1;
+            fs::write(&path, bad).unwrap();
+            assert_eq!(tests.find("a"), None, "{at}");
+            fs::write(&path, &good[..at]).unwrap();
+            assert_eq!(tests.find("a"), None, "{at}");
+        }
+        tests.pass("a", "4567");
+        assert_eq!(tests.find("a").as_deref(), Some("4567"));
+    }
+
+    #[test]
+    fn without_a_folder_that_can_be_used_every_run_tests() {
+        let none = tests(None, &card(), Dtype::F16);
+        none.pass("a", "0123");
+        assert_eq!(none.find("a"), None);
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("file");
+        fs::write(&file, "").unwrap();
+        let unusable = tests(Some(&file.join("r")), &card(), Dtype::F16);
+        unusable.pass("a", "0123");
+        assert_eq!(unusable.find("a"), None);
+    }
+}

@@ -1,0 +1,105 @@
+//! What one run finds and later ones use: small entries in a folder, each in a file of its own.
+//!
+//! An entry is a key, which says what has to be the same for the value to hold, the value, and a
+//! checksum of both. One that is not byte for byte what is written here, or that others than this
+//! user may write, is passed over and replaced. Nothing here is ever an error: what cannot be kept
+//! is found anew.
+
+use crate::hub::sha256_read;
+use rustix::process::{geteuid, getpid};
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+/// Bytes that no entry has.
+const LONGEST: u64 = 1024;
+
+/// Digits of an entry's name: there are never more than 4096 entries, each less than a block, however
+/// many machines are started how often. Of two that meet, the last one stays.
+const DIGITS: usize = 3;
+
+/// A folder of entries.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Entries<'a>(pub(crate) &'a Path);
+
+impl Entries<'_> {
+    /// The value that was written under a key, which ends with a line.
+    pub(crate) fn find(self, key: &str) -> Option<String> {
+        let text = read_entry(&self.path(key)?)?;
+        let (value, _) = text.strip_prefix(key)?.rsplit_once("entry ")?;
+        (text == entry(key, value)?).then(|| value.to_owned())
+    }
+
+    /// Writes a value, which ends with a line too; None if that could not be done. The folder is
+    /// made if it is not there.
+    pub(crate) fn write(self, key: &str, value: &str) -> Option<()> {
+        let text = entry(key, value)?;
+        let path = self.path(key)?;
+        fs::create_dir_all(self.0).ok()?;
+        // Of two containers that have even the number of the process in common, one may spoil the
+        // entry of the other, and a spoilt entry is passed over.
+        let pid = getpid().as_raw_nonzero();
+        let new = self.0.join(format!(".{}.{pid}", boot()?));
+        let _ = fs::remove_file(&new);
+        let written = write_entry(&new, &text).and_then(|()| fs::rename(&new, &path));
+        if written.is_err() {
+            let _ = fs::remove_file(&new);
+        }
+        written.ok()
+    }
+
+    /// The file of a key.
+    pub(crate) fn path(self, key: &str) -> Option<PathBuf> {
+        Some(self.0.join(sha256_of(key)?.get(..DIGITS)?))
+    }
+}
+
+/// A whole entry, the last line of which is its own checksum.
+pub(crate) fn entry(key: &str, value: &str) -> Option<String> {
+    let text = format!("{key}{value}");
+    let check = sha256_of(&text)?;
+    let text = format!("{text}entry {check}\n");
+    (text.len() as u64 <= LONGEST).then_some(text)
+}
+
+pub(crate) fn sha256_of(text: &str) -> Option<String> {
+    let (sha256, _) = sha256_read(&mut text.as_bytes()).ok()?;
+    Some(sha256)
+}
+
+/// Which start of which machine this is.
+pub(crate) fn boot() -> Option<String> {
+    let text = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    let id = text.trim_end();
+    let fits = id.len() == 36 && id.bytes().all(|b| b.is_ascii_hexdigit() || b == b'-');
+    fits.then(|| id.to_owned())
+}
+
+/// The text of an entry that only this user, or the machine's administrator, could write.
+fn read_entry(path: &Path) -> Option<String> {
+    // A pipe is not waited for, and a link is not followed.
+    let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
+    let mut options = OpenOptions::new();
+    let file = options.read(true).custom_flags(flags).open(path).ok()?;
+    let metadata = file.metadata().ok()?;
+    let is_ours = [0, geteuid().as_raw()].contains(&metadata.uid()) && metadata.mode() & 0o022 == 0;
+    if !metadata.is_file() || !is_ours {
+        return None;
+    }
+    let mut text = String::new();
+    File::take(file, LONGEST + 1)
+        .read_to_string(&mut text)
+        .ok()?;
+    Some(text)
+}
+
+fn write_entry(path: &Path, text: &str) -> io::Result<()> {
+    let mut options = OpenOptions::new();
+    let mut file = options
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)?;
+    file.write_all(text.as_bytes())
+}

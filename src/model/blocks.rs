@@ -1,0 +1,141 @@
+//! What every engine needs to know to load blocks: what their weights are called, which rotary
+//! frequencies they have, and how threads share them.
+
+use crate::checkpoint::{Checkpoint, CheckpointError, InvFreqSource, Positions};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+/// Names of a block's layers, to which `.weight` and `.bias` are added. Linear layers that share
+/// their input stand together.
+pub(crate) struct BlockNames {
+    pub(crate) attention_norm: String,
+    pub(crate) qkv: [String; 3],
+    pub(crate) out: [String; 1],
+    pub(crate) feed_forward_norm: String,
+    pub(crate) fc1: [String; 1],
+    pub(crate) fc2: [String; 1],
+}
+
+impl BlockNames {
+    /// Those of block `i`, from 0.
+    pub(crate) fn new(i: usize) -> BlockNames {
+        let name = |part: &str| format!("layers.{i}.{part}");
+        BlockNames {
+            attention_norm: name("self_attn_layer_norm"),
+            qkv: ["q_proj", "k_proj", "v_proj"].map(|part| name(&format!("self_attn.{part}"))),
+            out: [name("self_attn.out_proj")],
+            feed_forward_norm: name("final_layer_norm"),
+            fc1: [name("fc1")],
+            fc2: [name("fc2")],
+        }
+    }
+}
+
+/// The rotary frequencies of a model.
+pub(crate) struct Frequencies {
+    /// Those that differ, `[head_dim / 2]` each.
+    pub(crate) sets: Vec<Vec<f32>>,
+    /// For each block, which of them it has; None with learned positions.
+    pub(crate) of_block: Vec<Option<usize>>,
+    /// Where they are from: computed if those of one block are.
+    pub(crate) source: Option<InvFreqSource>,
+}
+
+impl Frequencies {
+    /// Those of the first `count` blocks.
+    ///
+    /// # Errors
+    /// Frequencies that cannot be read.
+    pub(crate) fn read(
+        checkpoint: &Checkpoint,
+        count: usize,
+    ) -> Result<Frequencies, CheckpointError> {
+        let mut all = Frequencies {
+            sets: Vec::new(),
+            of_block: vec![None; count],
+            source: None,
+        };
+        if matches!(checkpoint.config().positions, Positions::Learned { .. }) {
+            return Ok(all);
+        }
+        all.source = Some(InvFreqSource::Stored);
+        for (block, set) in all.of_block.iter_mut().enumerate() {
+            let found = checkpoint.inv_freq(block)?;
+            if found.source == InvFreqSource::Computed {
+                all.source = Some(InvFreqSource::Computed);
+            }
+            let known = all.sets.iter().position(|known| *known == found.values);
+            *set = Some(known.unwrap_or(all.sets.len()));
+            if known.is_none() {
+                all.sets.push(found.values);
+            }
+        }
+        Ok(all)
+    }
+}
+
+/// Makes `count` blocks on so many threads; each takes the next one that nobody has. None if a
+/// thread ended without a result.
+///
+/// # Errors
+/// The first of `make`, by the order of the blocks.
+pub(crate) fn make_blocks<T: Send, E: Send>(
+    count: usize,
+    threads: usize,
+    make: impl Fn(usize) -> Result<T, E> + Sync,
+) -> Result<Option<Vec<T>>, E> {
+    let next = AtomicUsize::new(0);
+    let done = Mutex::new(Vec::new());
+    let work = || loop {
+        let i = next.fetch_add(1, Ordering::Relaxed);
+        if i >= count {
+            break;
+        }
+        let block = make(i);
+        if block.is_err() {
+            next.store(count, Ordering::Relaxed);
+        }
+        let mut done = done.lock().unwrap_or_else(PoisonError::into_inner);
+        done.push((i, block));
+    };
+    std::thread::scope(|scope| {
+        for _ in 1..threads.min(count) {
+            scope.spawn(work);
+        }
+        work();
+    });
+    let mut done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
+    done.sort_by_key(|(i, _)| *i);
+    let blocks = done.into_iter().map(|(_, block)| block);
+    let blocks = blocks.collect::<Result<Vec<_>, _>>()?;
+    Ok((blocks.len() == count).then_some(blocks))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_a_block() {
+        let names = BlockNames::new(7);
+        assert_eq!(names.qkv[1], "layers.7.self_attn.k_proj");
+        assert_eq!(names.out, ["layers.7.self_attn.out_proj"]);
+        assert_eq!(names.attention_norm, "layers.7.self_attn_layer_norm");
+        assert_eq!(names.feed_forward_norm, "layers.7.final_layer_norm");
+        assert_eq!(
+            (&*names.fc1[0], &*names.fc2[0]),
+            ("layers.7.fc1", "layers.7.fc2")
+        );
+    }
+
+    #[test]
+    fn blocks_come_in_order_from_any_number_of_threads() {
+        for threads in [0, 1, 3, 20] {
+            let made = make_blocks(9, threads, |i| Ok::<_, ()>(i * i));
+            assert_eq!(made, Ok(Some(vec![0, 1, 4, 9, 16, 25, 36, 49, 64])));
+            let failed = make_blocks(9, threads, |i| if i == 4 { Err(i) } else { Ok(i) });
+            assert_eq!(failed, Err(4));
+        }
+        assert_eq!(make_blocks(0, 2, |_| Ok::<(), ()>(())), Ok(Some(vec![])));
+    }
+}

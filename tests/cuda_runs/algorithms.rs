@@ -1,0 +1,100 @@
+//! Which of cuBLASLt's algorithms are taken.
+
+use crate::card::*;
+use crate::support::Bench;
+
+const OPTIONS: &str = "in.fasta --model $MODEL --layer 2 --device cuda";
+
+fn bench() -> Bench {
+    let bench = Bench::new();
+    bench.write("in.fasta", text(&records()));
+    bench
+}
+
+/// One that splits sums, one that wants a workspace, one that cannot be started and one whose bits
+/// depend on the place of a row come before the one that is taken.
+#[test]
+#[ignore = "needs algorithms that are no good"]
+fn the_first_good_algorithm_is_taken() {
+    let bench = bench();
+    embed(
+        &bench,
+        &[("STAND_IN_ALGORITHMS", "even")],
+        &format!("{OPTIONS} --out good"),
+    );
+    let offered = [("STAND_IN_ALGORITHMS", "split,greedy,broken,uneven,even")];
+    embed(
+        &bench,
+        &offered,
+        &format!("{OPTIONS} --out chosen --check-device"),
+    );
+    assert!(bench.tree("chosen") == bench.tree("good"));
+    let taken = bench.recorded("chosen", "/resolved/cuda/cards/0/algorithms");
+    let taken = taken.as_object().unwrap();
+    assert_eq!(taken.len(), 4);
+    for (shape, algorithm) in taken {
+        let algorithm = algorithm.as_str().unwrap();
+        assert!(
+            algorithm.starts_with("id 0, tile 20, stages 11"),
+            "{shape}: {algorithm}"
+        );
+    }
+}
+
+#[test]
+#[ignore = "needs algorithms that are no good"]
+fn without_an_algorithm_it_is_refused() {
+    let bench = bench();
+    for offered in ["split,greedy", "broken"] {
+        let variables = [("STAND_IN_ALGORITHMS", offered)];
+        let ended = run(&bench, &variables, &format!("run {OPTIONS} --out emb -q"));
+        assert_eq!((ended.code, &*ended.out), (1, ""), "{}", ended.err);
+        let why = "cuBLASLt has no algorithm for weights of 96 × 32";
+        assert!(ended.err.contains(why), "{}", ended.err);
+    }
+}
+
+/// Where every algorithm depends on the place of a row the run is refused, or says that every record
+/// has a pass of its own.
+#[test]
+#[ignore = "needs algorithms that are no good"]
+fn an_algorithm_that_depends_on_the_place_is_not_trusted() {
+    let bench = bench();
+    let variables = [("STAND_IN_ALGORITHMS", "uneven")];
+    for dtype in ["f16", "bf16", "f32"] {
+        let line = format!("run {OPTIONS} --dtype {dtype} --out {dtype}");
+        let ended = run(&bench, &variables, &line);
+        assert!(ended.err.contains("bits"), "{dtype}: {}", ended.err);
+        if ended.code == 0 {
+            let same = bench.recorded(dtype, "/resolved/cuda/same_bits_in_any_batch");
+            assert_eq!(same, false, "{dtype}");
+        }
+    }
+}
+
+/// The bits of a whole model are tried too. If they, or those of every algorithm, depend on the batch,
+/// each record has its own, or the run is refused if that is what is wanted.
+#[test]
+#[ignore = "needs algorithms that are no good"]
+fn without_equal_bits_every_record_is_a_batch_of_its_own() {
+    let bench = bench();
+    for offered in ["restless", "uneven"] {
+        let variables = [("STAND_IN_ALGORITHMS", offered)];
+        let line = format!("run {OPTIONS} --out {offered}");
+        let ended = run(&bench, &variables, &line);
+        assert_eq!(ended.code, 0, "{}", ended.err);
+        assert!(ended.err.contains("bits"), "{}", ended.err);
+        assert_eq!(
+            bench.recorded(offered, "/resolved/cuda/same_bits_in_any_batch"),
+            false
+        );
+        let ended = run(&bench, &variables, &format!("{line}-2 --on-varying fail"));
+        assert_eq!(ended.code, 1, "{}", ended.err);
+        assert!(
+            ended.err.contains("--on-varying fail was given"),
+            "{}",
+            ended.err
+        );
+        assert!(!bench.path(&format!("{offered}-2/run.json")).exists());
+    }
+}

@@ -1,0 +1,51 @@
+//! The command with the variables that decide what a card is.
+
+use crate::support::{Bench, Ended, ended, expand, fasta, sequence};
+use assert_cmd::Command;
+
+/// A variable of the stand-in, or CUDA_VISIBLE_DEVICES.
+pub type Variable<'a> = (&'a str, &'a str);
+
+/// The command with the words of `line`.
+pub fn command(bench: &Bench, variables: &[Variable<'_>], line: &str) -> Command {
+    let mut command = bench.command();
+    // Where the driver is, and which of its cards can be seen.
+    for name in ["LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES"] {
+        if let Some(value) = std::env::var_os(name) {
+            command.env(name, value);
+        }
+    }
+    command
+        .envs(variables.iter().copied())
+        .args(line.split_whitespace().map(expand));
+    command
+}
+
+/// How it ends.
+pub fn run(bench: &Bench, variables: &[Variable<'_>], line: &str) -> Ended {
+    ended(&mut command(bench, variables, line))
+}
+
+/// Runs and expects success without any message.
+pub fn embed(bench: &Bench, variables: &[Variable<'_>], line: &str) {
+    let ended = run(bench, variables, &format!("run {line} -q"));
+    assert_eq!((ended.code, &*ended.err), (0, ""), "{line}, {variables:?}");
+}
+
+/// Records of many lengths around the tiles of the kernels, some of them alike.
+pub fn records() -> Vec<(String, String)> {
+    let lengths = [
+        1, 2, 3, 5, 14, 29, 30, 31, 62, 63, 64, 65, 126, 127, 190, 254, 300, 511, 700,
+    ];
+    let numbered = (0..).zip(lengths);
+    let mut all: Vec<_> = numbered
+        .map(|(seed, length)| (format!("s{length}"), sequence(seed, length)))
+        .collect();
+    all.push(("again".to_owned(), sequence(17, 511)));
+    all.push(("mask".to_owned(), format!("MK<mask>{}", sequence(7, 40))));
+    all
+}
+
+pub fn text(records: &[(String, String)]) -> String {
+    fasta(records.iter().map(|(id, s)| (id.as_str(), s.as_str())))
+}

@@ -1,0 +1,160 @@
+//! No card, others, and several.
+
+use crate::card::*;
+use crate::support::{Bench, sequence};
+
+const OPTIONS: &str = "run in.fasta --model $MODEL --layer 1,2 --max-tokens 200 -q";
+
+fn bench() -> Bench {
+    let bench = Bench::new();
+    let text: String = (0..60)
+        .map(|i| format!(">r{i}\n{}\n", sequence(i, 3 + i as usize)))
+        .collect();
+    bench.write("in.fasta", text);
+    bench
+}
+
+#[test]
+#[ignore = "needs two cards"]
+fn two_cards_write_the_bytes_of_one() {
+    let bench = bench();
+    let one = run(&bench, &[], &format!("{OPTIONS} --device cuda --out one"));
+    assert_eq!((one.code, &*one.err), (0, ""));
+    let three = [("STAND_IN_CARDS", "3")];
+    for (out, device) in [("both", "cuda:0,2"), ("all", "all")] {
+        for work in ["late", "now"] {
+            let variables = [three[0], ("STAND_IN_WORK", work)];
+            let line = format!("{OPTIONS} --device {device} --out {out}-{work}");
+            let ended = run(&bench, &variables, &line);
+            assert_eq!((ended.code, &*ended.err), (0, ""), "{device}");
+            assert!(
+                bench.tree(&format!("{out}-{work}")) == bench.tree("one"),
+                "{device} {work}"
+            );
+        }
+    }
+}
+
+#[test]
+#[ignore = "needs two cards"]
+fn two_cards_of_little_memory() {
+    let bench = bench();
+    let one = run(&bench, &[], &format!("{OPTIONS} --device cuda --out one"));
+    assert_eq!((one.code, &*one.err), (0, ""));
+    let variables = [("STAND_IN_CARDS", "2"), ("STAND_IN_MEMORY_MIB", "36")];
+    let line = format!("{OPTIONS} --device all --threads 4 --out two");
+    let two = run(&bench, &variables, &line);
+    assert_eq!((two.code, &*two.err), (0, ""));
+    assert!(bench.tree("two") == bench.tree("one"));
+}
+
+/// What is asked for and cannot be had is an error with a reason.
+#[test]
+#[ignore = "needs machines of other kinds"]
+fn what_cannot_be_had_is_refused() {
+    let bench = bench();
+    let refused = |variables: &[Variable<'_>], device: &str, why: &str| {
+        let ended = run(
+            &bench,
+            variables,
+            &format!("{OPTIONS} --device {device} --out emb"),
+        );
+        assert_eq!((ended.code, &*ended.out), (1, ""), "{}", ended.err);
+        assert!(ended.err.contains(why), "{why}: {}", ended.err);
+        assert_eq!(ended.err.lines().count(), 1, "{}", ended.err);
+        assert!(!bench.path("emb").exists());
+    };
+    refused(
+        &[("CUDA_VISIBLE_DEVICES", "")],
+        "cuda",
+        "no CUDA card can be seen",
+    );
+    refused(
+        &[("CUDA_VISIBLE_DEVICES", "-1")],
+        "cuda",
+        "CUDA_VISIBLE_DEVICES",
+    );
+    refused(
+        &[("STAND_IN_CARDS", "0")],
+        "all",
+        "no CUDA card can be seen",
+    );
+    refused(
+        &[],
+        "cuda:1",
+        "there is no card 1: those that can be seen are 0 to 0",
+    );
+    refused(
+        &[("STAND_IN_CARDS", "2"), ("CUDA_VISIBLE_DEVICES", "1")],
+        "cuda:0,1",
+        "there is no card 1",
+    );
+    refused(
+        &[("STAND_IN_DRIVER", "12080")],
+        "cuda",
+        "the driver is too old: it knows CUDA up to 12.8, and this build needs 13.0",
+    );
+    refused(
+        &[("STAND_IN_CAPABILITY", "75")],
+        "cuda",
+        "Stand-in has compute capability 7.5, and 8.0 is needed",
+    );
+    refused(
+        &[("STAND_IN_CARDS", "2"), ("STAND_IN_NAMES", "A,B")],
+        "all",
+        "cards of different kinds (A, B)",
+    );
+}
+
+/// `auto` computes on the CPU where no card can be had, and says why.
+#[test]
+#[ignore = "needs machines of other kinds"]
+fn auto_takes_the_card_that_is_there() {
+    let bench = bench();
+    let line = "run in.fasta --model $MODEL --out";
+    let ended = run(&bench, &[], &format!("{line} card"));
+    assert_eq!(ended.code, 0, "{}", ended.err);
+    assert_eq!(
+        bench.recorded("card", "/resolved/device"),
+        "cuda (Stand-in)"
+    );
+    let ended = run(&bench, &[("STAND_IN_CARDS", "0")], &format!("{line} none"));
+    assert_eq!(ended.code, 0, "{}", ended.err);
+    assert!(
+        ended.err.contains("no CUDA card is used: "),
+        "{}",
+        ended.err
+    );
+    assert_eq!(bench.recorded("none", "/resolved/device"), "cpu");
+}
+
+#[test]
+#[ignore = "needs two cards"]
+fn doctor_lists_the_cards_that_can_be_seen() {
+    let bench = Bench::new();
+    let variables = [("STAND_IN_CARDS", "3"), ("STAND_IN_NAMES", "A,B,C")];
+    let said = run(&bench, &variables, "doctor");
+    assert_eq!(said.code, 0, "{}", said.err);
+    for line in [
+        "0: A, compute capability 9.0, 4.0 GiB, driver for CUDA 13.0",
+        "1: B, compute capability 9.0, 4.0 GiB, driver for CUDA 13.0",
+        "2: C, compute capability 9.0, 4.0 GiB, driver for CUDA 13.0",
+    ] {
+        assert!(said.out.contains(line), "{}", said.out);
+    }
+    let some = [variables[0], variables[1], ("CUDA_VISIBLE_DEVICES", "2,0")];
+    let said = run(&bench, &some, "doctor");
+    assert!(
+        said.out.contains("0: C, ") && said.out.contains("1: A, "),
+        "{}",
+        said.out
+    );
+    assert!(!said.out.contains("B, "), "{}", said.out);
+    let said = run(&bench, &[("STAND_IN_CARDS", "0")], "doctor");
+    assert_eq!(said.code, 0, "{}", said.err);
+    assert!(
+        said.out.contains("no CUDA card can be seen"),
+        "{}",
+        said.out
+    );
+}

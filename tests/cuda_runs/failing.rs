@@ -1,0 +1,63 @@
+//! Calls of the driver that fail.
+
+use crate::card::*;
+use crate::support::Bench;
+
+const OPTIONS: &str =
+    "in.fasta --model $MODEL --layer 2 --device cuda --max-tokens 300 --threads 2";
+
+/// Whatever fails, and whenever: one sentence, nothing that looks finished, and going on gives the
+/// bytes of a run that never failed.
+#[test]
+#[ignore = "needs a driver that fails"]
+fn every_call_can_fail() {
+    let bench = Bench::new();
+    bench.write("in.fasta", text(&records()));
+    embed(&bench, &[], &format!("{OPTIONS} --out whole"));
+    let whole = bench.tree("whole");
+    for failure in [
+        "cuInit:1:999",
+        "cuDeviceGetCount:1:999",
+        "cuDevicePrimaryCtxRetain:1:2",
+        "cuStreamCreate:1:2",
+        "cuStreamCreate:3:2",
+        "cuModuleLoadData:2:2",
+        "cuModuleGetFunction:4:500",
+        "cuFuncSetAttribute:1:1",
+        "cuMemAllocAsync:1:2",
+        "cuMemAllocAsync:30:999",
+        "cuMemHostAlloc:1:2",
+        "cuMemHostAlloc:2:999",
+        "cuMemcpyHtoDAsync_v2:5:999",
+        "cuMemcpyHtoDAsync_v2:60:700",
+        "cuMemcpyDtoDAsync_v2:100:999",
+        "cuMemcpyDtoHAsync_v2:20:700",
+        "cuMemsetD8Async:20:999",
+        "cuLaunchKernel:1:999",
+        "cuLaunchKernel:200:700",
+        "cuStreamSynchronize:3:700",
+        "cuStreamSynchronize:70:700",
+        "cublasLtCreate:1:1",
+        "cublasLtMatmulAlgoGetHeuristic:1:15",
+        "cublasLtMatmul:3:13",
+        "cublasLtMatmul:120:13",
+        "cublasCreate_v2:1:1",
+        "curandCreateGenerator:1:102",
+    ] {
+        let line = format!("run {OPTIONS} --out emb --resume -q");
+        let ended = run(&bench, &[("STAND_IN_FAIL", failure)], &line);
+        if ended.code != 0 {
+            assert_eq!(
+                (ended.code, &*ended.out),
+                (1, ""),
+                "{failure}: {}",
+                ended.err
+            );
+            assert_eq!(ended.err.lines().count(), 1, "{failure}: {}", ended.err);
+            assert!(!bench.path("emb/index.tsv").exists(), "{failure}");
+            embed(&bench, &[], &format!("{OPTIONS} --out emb --resume"));
+        }
+        assert!(bench.tree("emb") == whole, "{failure}");
+        std::fs::remove_dir_all(bench.path("emb")).unwrap();
+    }
+}

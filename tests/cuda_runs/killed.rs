@@ -1,0 +1,42 @@
+//! `kill -9` while a card works, and going on.
+
+use crate::card::*;
+use crate::support::{Bench, expand, sequence};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+#[test]
+fn a_killed_run_goes_on_to_the_same_bytes() {
+    let bench = Bench::new();
+    let text: String = (0..120)
+        .map(|i| format!(">r{i}\n{}\n", sequence(i, 10 + 7 * (i as usize % 20))))
+        .collect();
+    bench.write("in.fasta", text);
+    let options = "in.fasta --model $MODEL --device cuda --max-tokens 400 --layer 1,2";
+    let begin = Instant::now();
+    embed(&bench, &[], &format!("{options} --out whole"));
+    let whole = begin.elapsed();
+    let mut killed = 0;
+    for part in [0.6, 0.8, 0.95] {
+        let line = format!("run {options} --out emb --resume -q");
+        // As `command` has it, but as a child that can be killed.
+        let like = command(&bench, &[], &line);
+        let mut child = Command::new(like.get_program())
+            .current_dir(bench.path(""))
+            .env_clear()
+            .envs(
+                like.get_envs()
+                    .filter_map(|(name, value)| Some((name, value?))),
+            )
+            .args(line.split_whitespace().map(expand))
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        std::thread::sleep(Duration::from_secs_f64(whole.as_secs_f64() * part));
+        child.kill().unwrap();
+        killed += u32::from(!child.wait().unwrap().success());
+    }
+    assert!(killed > 0, "nothing was killed");
+    embed(&bench, &[], &format!("{options} --out emb --resume"));
+    assert!(bench.tree("emb") == bench.tree("whole"));
+}

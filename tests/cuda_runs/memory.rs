@@ -1,0 +1,84 @@
+//! Cards with little memory.
+
+use crate::card::*;
+use crate::support::{Bench, sequence};
+
+const OPTIONS: &str = "in.fasta --model $MODEL --device cuda --layer 2 --pool mean --threads 2";
+
+/// FASTA of so many short records.
+fn short(records: u64) -> String {
+    (0..records)
+        .map(|i| format!(">r{i}\n{}\n", sequence(i, 20 + i as usize % 23)))
+        .collect()
+}
+
+/// What a card says that has not enough.
+const NONE_LEFT: &str = "the card has no memory left for ";
+
+/// Whatever the memory, a run gives the bytes that it gives with plenty, or says that it has none.
+#[test]
+#[ignore = "needs cards of little memory"]
+fn with_any_memory_the_bytes_are_the_same() {
+    let bench = Bench::new();
+    bench.write("in.fasta", short(40));
+    let line = format!("{OPTIONS} --max-tokens 200");
+    embed(&bench, &[], &format!("{line} --out plenty"));
+    let plenty = bench.tree("plenty");
+    let mut done = 0;
+    for memory in ["0", "1", "8", "20", "28", "30", "36", "48", "64", "96"] {
+        let variables = [("STAND_IN_MEMORY_MIB", memory)];
+        let ended = run(
+            &bench,
+            &variables,
+            &format!("run {line} --out m{memory} -q"),
+        );
+        if ended.code == 0 {
+            assert!(bench.tree(&format!("m{memory}")) == plenty, "{memory} MiB");
+            done += 1;
+        } else {
+            assert_eq!((ended.code, &*ended.out), (1, ""), "{}", ended.err);
+            assert!(ended.err.contains(NONE_LEFT), "{memory} MiB: {}", ended.err);
+            assert_eq!(ended.err.lines().count(), 1, "{}", ended.err);
+            assert_eq!(done, 0, "{memory} MiB fail where less was enough");
+        }
+    }
+    assert!(done >= 4, "{done}");
+    // Without stream-ordered memory, and with little that can be pinned.
+    for (number, variables) in [
+        [("STAND_IN_POOLS", "0"), ("STAND_IN_MEMORY_MIB", "48")],
+        [("STAND_IN_PINNED_MIB", "20"), ("STAND_IN_WORK", "now")],
+    ]
+    .iter()
+    .enumerate()
+    {
+        embed(&bench, variables, &format!("{line} --out o{number}"));
+        assert!(bench.tree(&format!("o{number}")) == plenty, "{variables:?}");
+    }
+}
+
+/// A batch of two slabs that does not fit is cut.
+#[test]
+#[ignore = "needs cards of little memory"]
+fn a_batch_that_does_not_fit_is_cut() {
+    let bench = Bench::new();
+    bench.write("in.fasta", short(560));
+    let line = format!("{OPTIONS} --max-tokens 30000");
+    embed(&bench, &[], &format!("{line} --out plenty"));
+    let variables = [("STAND_IN_MEMORY_MIB", "36")];
+    embed(&bench, &variables, &format!("{line} --out little"));
+    assert!(bench.tree("little") == bench.tree("plenty"));
+}
+
+#[test]
+#[ignore = "needs cards of little memory"]
+fn a_giant_that_does_not_fit_is_named() {
+    let bench = Bench::new();
+    let giant = sequence(9, 50_000);
+    let text = format!(">a\nMKTAY\n>giant\n{giant}\n>b\nMKVVL\n");
+    bench.write("in.fasta", text);
+    let variables = [("STAND_IN_MEMORY_MIB", "40")];
+    let ended = run(&bench, &variables, &format!("run {OPTIONS} --out emb -q"));
+    assert_eq!((ended.code, &*ended.out), (1, ""), "{}", ended.err);
+    assert!(ended.err.contains("giant"), "{}", ended.err);
+    assert!(ended.err.contains(NONE_LEFT), "{}", ended.err);
+}

@@ -1,0 +1,93 @@
+//! What a card computes is what the CPU computes.
+
+use crate::card::*;
+use crate::common::differences;
+use crate::support::Bench;
+
+/// Relative L2 of every file of a run on the card against the CPU in f32.
+fn assert_near(model: &str, dtype: &str, limit: f64) {
+    let bench = Bench::new();
+    bench.write("in.fasta", text(&records()));
+    let options = format!("in.fasta --model ${model} --layer 0,1,2 --pool mean,bos,max");
+    embed(&bench, &[], &format!("{options} --out cpu --device cpu"));
+    let line = format!("{options} --out card --device cuda --dtype {dtype}");
+    embed(&bench, &[], &line);
+    let files = bench.names("cpu");
+    assert_eq!(bench.names("card"), files);
+    let mut compared = 0;
+    for file in files.iter().filter(|name| name.ends_with(".npy")) {
+        let ours = bench.matrix(&format!("card/{file}"));
+        let theirs = bench.matrix(&format!("cpu/{file}"));
+        let (ours, theirs) = (ours.as_slice().unwrap(), theirs.as_slice().unwrap());
+        let (_, off) = differences(ours, theirs);
+        assert!(off <= limit, "{model} {dtype}, {file}: relative L2 {off:e}");
+        compared += 1;
+    }
+    assert_eq!(compared, 4 * 3, "{files:?}");
+}
+
+#[test]
+fn single_precision_is_that_of_the_cpu() {
+    for model in [
+        "esm2_hd16",
+        "esm2_hd24",
+        "esm2_hd32",
+        "esm2_hd64",
+        "esm2_hd128",
+    ] {
+        assert_near(model, "f32", 1e-5);
+    }
+    for model in ["esm1b", "esm1v"] {
+        assert_near(model, "f32", 1e-5);
+    }
+}
+
+#[test]
+fn half_precision_is_near() {
+    for model in ["esm2_hd24", "esm2_hd64", "esm2_hd128", "esm1b"] {
+        assert_near(model, "f16", 5e-3);
+    }
+}
+
+#[test]
+fn bfloat16_is_near() {
+    for model in ["esm2_hd16", "esm2_hd32", "esm1v"] {
+        assert_near(model, "bf16", 3e-2);
+    }
+}
+
+#[test]
+fn half_precision_is_usual_on_a_card() {
+    let bench = Bench::new();
+    bench.write("in.fasta", ">a\nMKTAYIAK\n");
+    embed(&bench, &[], "in.fasta --model $MODEL --out a --device cuda");
+    embed(
+        &bench,
+        &[],
+        "in.fasta --model $MODEL --out b --device cuda --dtype f16",
+    );
+    assert_eq!(bench.recorded("a", "/resolved/dtype"), "f16");
+    assert_eq!(
+        bench.recorded("a", "/resolved/cuda/same_bits_in_any_batch"),
+        true
+    );
+    assert!(bench.tree("a") == bench.tree("b"));
+}
+
+/// Windows are blended on the CPU from passes on the card.
+#[test]
+fn windows_of_long_records() {
+    let bench = Bench::new();
+    bench.write("in.fasta", text(&records()));
+    let options = "in.fasta --model $MODEL --long window:64:16 --layer 2";
+    embed(&bench, &[], &format!("{options} --out cpu --device cpu"));
+    embed(
+        &bench,
+        &[],
+        &format!("{options} --out card --device cuda --dtype f32"),
+    );
+    let matrix = |folder: &str| bench.matrix(&format!("{folder}/residues.layer2.npy"));
+    let (ours, theirs) = (matrix("card"), matrix("cpu"));
+    let (_, off) = differences(ours.as_slice().unwrap(), theirs.as_slice().unwrap());
+    assert!(off <= 1e-5, "relative L2 {off:e}");
+}

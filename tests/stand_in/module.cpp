@@ -1,0 +1,96 @@
+// The driver's functions for modules and launches.
+#include "module.h"
+
+#include <cstring>
+
+using stand_in::current_card;
+using stand_in::enqueue;
+using stand_in::fail;
+using stand_in::Kernel;
+using stand_in::settings;
+
+struct CUfunc_st {
+    const Kernel* kernel;
+    CUcontext context;
+    // Dynamic shared memory that it may be launched with.
+    int shared = 48 << 10;
+};
+
+struct CUmod_st {
+    CUcontext context;
+    std::vector<std::unique_ptr<CUfunc_st>> functions;
+};
+
+// Shared memory of a block that a card lets a function have.
+static int most_shared() {
+    switch (settings().capability) {
+    case 80: return 163 << 10;
+    case 86:
+    case 89: return 99 << 10;
+    default: return 227 << 10;
+    }
+}
+
+CUresult cuModuleLoadData(CUmodule* module, const void* image) {
+    DRIVER_CALL
+    CUcontext context;
+    cuCtxGetCurrent(&context);
+    if (context == nullptr) return CUDA_ERROR_INVALID_CONTEXT;
+    // A fat binary.
+    static const unsigned char magic[] = {0x50, 0xed, 0x55, 0xba};
+    if (std::memcmp(image, magic, sizeof magic) != 0) return CUDA_ERROR_INVALID_IMAGE;
+    *module = new CUmod_st{context, {}};
+    return CUDA_SUCCESS;
+}
+
+CUresult cuModuleUnload(CUmodule module) {
+    DRIVER_CALL
+    // Nothing that is queued may use its functions any more.
+    cuCtxSynchronize();
+    delete module;
+    return CUDA_SUCCESS;
+}
+
+CUresult cuModuleGetFunction(CUfunction* function, CUmodule module, const char* name) {
+    DRIVER_CALL
+    for (const Kernel& kernel : stand_in::kernels()) {
+        if (std::strcmp(kernel.name, name) != 0) continue;
+        module->functions.push_back(std::make_unique<CUfunc_st>(CUfunc_st{&kernel, module->context}));
+        *function = module->functions.back().get();
+        return CUDA_SUCCESS;
+    }
+    return CUDA_ERROR_NOT_FOUND;
+}
+
+CUresult cuFuncSetAttribute(CUfunction function, CUfunction_attribute attribute, int value) {
+    DRIVER_CALL
+    if (attribute != CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES) {
+        fail("cuFuncSetAttribute: attribute %d is not provided", attribute);
+    }
+    if (value > most_shared()) return CUDA_ERROR_INVALID_VALUE;
+    function->shared = value;
+    return CUDA_SUCCESS;
+}
+
+CUresult cuLaunchKernel(CUfunction function, unsigned x, unsigned y, unsigned z, unsigned threads,
+                        unsigned threads_y, unsigned threads_z, unsigned shared, CUstream stream,
+                        void** arguments, void** extra) {
+    DRIVER_CALL
+    const Kernel& kernel = *function->kernel;
+    if (x == 0 || y == 0 || z == 0 || x > 0x7fffffff || y > 65535 || z > 65535) return CUDA_ERROR_INVALID_VALUE;
+    if (threads == 0 || threads > kernel.threads) return CUDA_ERROR_INVALID_VALUE;
+    if (static_cast<int>(shared) > function->shared) return CUDA_ERROR_INVALID_VALUE;
+    if (z != 1 || threads_y != 1 || threads_z != 1 || extra != nullptr) {
+        fail("cuLaunchKernel: %s: only grids of two dimensions and blocks of one", kernel.name);
+    }
+    int card = current_card();
+    if (function->context->card != card) {
+        fail("cuLaunchKernel: %s is a function of card %d, and the thread's context of card %d",
+             kernel.name, function->context->card, card);
+    }
+    auto body = kernel.prepare(arguments, card);
+    enqueue(__func__, stream, [=, &kernel] {
+        stand_in::run_grid(kernel.name, x, y, threads, shared, body());
+    });
+    return CUDA_SUCCESS;
+}

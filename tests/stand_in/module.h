@@ -1,0 +1,25 @@
+// What the kernels' library tells the driver's.
+#pragma once
+
+#include "machine.h"
+
+namespace stand_in {
+
+// Takes the arguments of a launch, whose addresses are checked, and gives what is to be done with
+// them for each thread once they can be reached.
+using Prepare = std::function<std::function<Work()>(void** arguments, int card)>;
+
+struct Kernel {
+    const char* name;
+    // Threads of a block, as it was declared.
+    unsigned threads;
+    Prepare prepare;
+};
+
+// All of them.
+const std::vector<Kernel>& kernels();
+
+// Runs a kernel over a grid. Works with the lock held.
+void run_grid(const char* name, unsigned x, unsigned y, unsigned threads, size_t shared, Work body);
+
+} // namespace stand_in
