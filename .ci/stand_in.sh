@@ -67,6 +67,8 @@ if [ -n "$newest" ] || ! [ -e "$out/complete" ]; then
     library libcublas.so.13 cublas "$out/blas.o"
     library libcurand.so.10 curand "$out/rand.o"
     library libnvrtc.so.13 nvrtc
+    c++ "${flags[@]}" -o "$out/check" "$sources/check.cpp" "$out/libcuda.so.1"
+    STAND_IN_CARDS=2 LD_LIBRARY_PATH=$out "$out/check" >&2
     touch "$out/complete"
 fi
 
