@@ -100,6 +100,45 @@ fn without_a_driver_auto_is_the_cpu_and_cuda_an_error() {
 }
 
 #[test]
+fn tf32_is_never_computed_in_another_format() {
+    let bench = Bench::new(WITHOUT_DRIVER);
+    for device in ["--device cpu", "--device auto"] {
+        let output = bench.run(&format!("--dtype tf32 --progress none -q {device}"));
+        assert_eq!(output.status.code(), Some(1), "{}", said(&output));
+        assert_eq!(
+            said(&output),
+            "esm-embed: error: --dtype tf32 is a number format of CUDA cards, and the CPU would \
+             compute: use --dtype f32, or --device cuda\n"
+        );
+        assert!(!bench.is_done());
+    }
+}
+
+#[test]
+fn verify_has_cards_too() {
+    let verify = |script: &str, device: &str| {
+        let bench = Bench::new(script);
+        Command::new(bench.folder.path().join("esm-embed"))
+            .args(["verify", "esm2_t6_8M_UR50D", "--device", device])
+            .env("HF_HUB_OFFLINE", "1")
+            .env("HF_HOME", bench.folder.path())
+            .output()
+            .unwrap()
+    };
+    let output = verify(WITH_CARD, "cuda");
+    assert_eq!(output.status.code(), Some(3), "{}", said(&output));
+    let words = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(words, "verify esm2_t6_8M_UR50D --device cuda\n");
+    let output = verify(WITHOUT_DRIVER, "all");
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(
+        said(&output),
+        "esm-embed: error: --device all was asked for, but no NVIDIA driver is installed \
+         (libcuda.so.1 is missing). Use --device cpu (or auto)\n"
+    );
+}
+
+#[test]
 fn another_version_is_not_started() {
     let bench = Bench::new("echo esm-embed 0.0.1");
     let output = bench.run("--device cuda");

@@ -453,7 +453,9 @@ fn embed_all(ready: Ready<'_>, folder: &mut OutputFolder) -> Result<Option<Embed
         begun,
     } = folder.parts();
     let count = workers(job, embedder);
-    let (send, receive) = sync_channel(count);
+    // A card that does many small batches a second is not to wait while more are formed.
+    let waiting = embedder.lanes().map_or(count, |lanes| 4 * lanes);
+    let (send, receive) = sync_channel(waiting);
     // Owned by the workers alone: when the last of them stops, sending fails instead of waiting.
     let receive = Arc::new(Mutex::new(receive));
     let failed = AtomicBool::new(false);

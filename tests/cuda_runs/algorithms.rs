@@ -23,7 +23,11 @@ fn the_first_good_algorithm_is_taken() {
         &format!("{OPTIONS} --out good"),
     );
     let offered = [("STAND_IN_ALGORITHMS", "split,greedy,broken,uneven,even")];
-    embed(&bench, &offered, &format!("{OPTIONS} --out chosen"));
+    embed(
+        &bench,
+        &offered,
+        &format!("{OPTIONS} --out chosen --check-device"),
+    );
     assert!(bench.tree("chosen") == bench.tree("good"));
     let taken = bench.recorded("chosen", "/resolved/cuda/cards/0/algorithms");
     let taken = taken.as_object().unwrap();
@@ -68,17 +72,29 @@ fn an_algorithm_that_depends_on_the_place_is_not_trusted() {
     }
 }
 
-/// The bits of a whole model are tried too; if they depend on the batch, each record has its own.
+/// The bits of a whole model are tried too. If they, or those of every algorithm, depend on the batch,
+/// each record has its own, or the run is refused if that is what is wanted.
 #[test]
 #[ignore = "needs algorithms that are no good"]
 fn without_equal_bits_every_record_is_a_batch_of_its_own() {
     let bench = bench();
-    let variables = [("STAND_IN_ALGORITHMS", "restless")];
-    let ended = run(&bench, &variables, &format!("run {OPTIONS} --out emb"));
-    assert_eq!(ended.code, 0, "{}", ended.err);
-    assert!(ended.err.contains("bits"), "{}", ended.err);
-    assert_eq!(
-        bench.recorded("emb", "/resolved/cuda/same_bits_in_any_batch"),
-        false
-    );
+    for offered in ["restless", "uneven"] {
+        let variables = [("STAND_IN_ALGORITHMS", offered)];
+        let line = format!("run {OPTIONS} --out {offered}");
+        let ended = run(&bench, &variables, &line);
+        assert_eq!(ended.code, 0, "{}", ended.err);
+        assert!(ended.err.contains("bits"), "{}", ended.err);
+        assert_eq!(
+            bench.recorded(offered, "/resolved/cuda/same_bits_in_any_batch"),
+            false
+        );
+        let ended = run(&bench, &variables, &format!("{line}-2 --on-varying fail"));
+        assert_eq!(ended.code, 1, "{}", ended.err);
+        assert!(
+            ended.err.contains("--on-varying fail was given"),
+            "{}",
+            ended.err
+        );
+        assert!(!bench.path(&format!("{offered}-2/run.json")).exists());
+    }
 }

@@ -16,4 +16,6 @@ mod failing;
 mod killed;
 mod memory;
 mod numbers;
+mod overflow;
+mod residues;
 mod same_bits;

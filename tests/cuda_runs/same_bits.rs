@@ -5,7 +5,7 @@ use crate::support::{Bench, rows};
 use std::collections::BTreeMap;
 
 /// The bits of every row that a run wrote for each record.
-fn bits(bench: &Bench, folder: &str) -> BTreeMap<String, Vec<Vec<u32>>> {
+pub fn bits(bench: &Bench, folder: &str) -> BTreeMap<String, Vec<Vec<u32>>> {
     let index = bench.text(&format!("{folder}/index.tsv"));
     let header: Vec<&str> = index.lines().next().unwrap().split('\t').collect();
     let column = |name: &str| header.iter().position(|found| *found == name).unwrap();

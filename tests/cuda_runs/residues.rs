@@ -1,0 +1,79 @@
+//! Residue rows as they leave the card.
+
+use crate::card::*;
+use crate::support::Bench;
+use half::f16;
+use std::fs;
+
+/// Bytes of a `.npy` before its rows.
+const HEADER: usize = 128;
+
+/// Rounded on the card they are, byte for byte, what rounding on the CPU makes of those in f32.
+#[test]
+fn halves_of_the_card_are_those_of_the_cpu() {
+    let bench = Bench::new();
+    bench.write("in.fasta", text(&records()));
+    let options = "in.fasta --model $esm2_hd64 --layer 0,2 --pool mean,max --device cuda";
+    for kind in ["packed", "files"] {
+        for dtype in ["f32", "f16"] {
+            let out = format!("{kind}-{dtype}");
+            let line = format!("{options} --residues {kind} --out-dtype {dtype} --out {out}");
+            embed(&bench, &[], &line);
+        }
+        let whole = bench.tree(&format!("{kind}-f32"));
+        let halves = bench.tree(&format!("{kind}-f16"));
+        let mut compared = 0;
+        for (name, bytes) in whole.iter().filter(|(name, _)| name.ends_with(".npy")) {
+            let floats = bytes[HEADER..].as_chunks::<4>().0.iter();
+            let expected: Vec<u8> = floats
+                .flat_map(|x| f16::from_f32(f32::from_le_bytes(*x)).to_le_bytes())
+                .collect();
+            assert!(halves[name][HEADER..] == expected, "{name}");
+            compared += 1;
+        }
+        assert!(compared >= 6, "{kind}: {compared}");
+    }
+}
+
+#[test]
+fn what_passed_a_self_test_is_remembered_and_damage_of_that_is_no_error() {
+    let bench = Bench::new();
+    bench.write("in.fasta", text(&records()));
+    let embed = |out: &str, more: &str| {
+        let line = format!("in.fasta --model $MODEL --layer 2 --device cuda --out {out} {more}");
+        embed(&bench, &[], &line);
+        bench.tree(out)
+    };
+    let remembered = bench.path("hf/hub/.locks/esm-embed");
+    let entries = || {
+        let all = fs::read_dir(&remembered).unwrap();
+        let mut all: Vec<_> = all
+            .map(|entry| {
+                let path = entry.unwrap().path();
+                (path.clone(), fs::read_to_string(path).unwrap())
+            })
+            .filter(|(_, text)| text.starts_with("esm-embed self-test 1\n"))
+            .collect();
+        all.sort();
+        all
+    };
+    let first = embed("first", "");
+    // Four shapes of weights, and the model.
+    let before = entries();
+    assert_eq!(before.len(), 5);
+    assert!(embed("second", "") == first);
+    assert_eq!(entries(), before);
+    for (path, _) in &before {
+        fs::write(path, "esm-embed self-test 1\npassed\n").unwrap();
+    }
+    assert!(embed("third", "") == first);
+    assert_eq!(entries(), before);
+    assert!(embed("fourth", "--check-device") == first);
+    // Of other numbers it says nothing.
+    embed("other", "--dtype bf16");
+    assert_eq!(entries().len(), 10);
+    fs::remove_dir_all(&remembered).unwrap();
+    fs::create_dir_all(remembered.parent().unwrap()).unwrap();
+    fs::write(&remembered, "in the way").unwrap();
+    assert!(embed("fifth", "") == first);
+}
