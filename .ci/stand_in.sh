@@ -19,8 +19,8 @@ out=${CARGO_TARGET_DIR:-target}/stand-in
 sources=tests/stand_in
 kernels=src/cuda/kernels
 mkdir -p "$out/generated"
-# What nobody uses any more would be a defect here: warnings count.
-flags=(-std=c++17 -O2 -march=native -fPIC -Wall -Wextra -Werror -I"$CUDA_HOME/include" -I"$out/generated" -I"$sources")
+flags=(-std=c++17 -O2 -march=native -fPIC -Wall -Wextra -Werror)
+flags+=(-I"$CUDA_HOME/include" -I"$out/generated" -I"$sources")
 
 # What cargo links by name at build time and what is loaded by soname at run time have to be told
 # apart: stubs for the one, the stand-in for the other.
@@ -38,7 +38,7 @@ library() { # SONAME NAME-OF-STUB OBJECT…
         "$out/$stub.unknown.o" "${driver[@]}"
 }
 
-newest=$(find "$sources" "$kernels" .ci/stand_in.sh -type f -newer "$out/complete" 2>/dev/null | head -1 || true)
+newest=$(find "$sources" "$kernels" .ci/stand_in.sh -newer "$out/complete" 2>/dev/null || true)
 if [ -n "$newest" ] || ! [ -e "$out/complete" ]; then
     printf '==> stand-in: %s\n' "$out" >&2
     : >"$out/generated/kernels_included.h"
@@ -67,6 +67,8 @@ if [ -n "$newest" ] || ! [ -e "$out/complete" ]; then
     library libcublas.so.13 cublas "$out/blas.o"
     library libcurand.so.10 curand "$out/rand.o"
     library libnvrtc.so.13 nvrtc
+    c++ "${flags[@]}" -o "$out/check" "$sources/check.cpp" "$out/libcuda.so.1"
+    STAND_IN_CARDS=2 LD_LIBRARY_PATH=$out "$out/check" >&2
     touch "$out/complete"
 fi
 
@@ -76,4 +78,5 @@ if [ "${1:-}" = --env ]; then
     exit
 fi
 # Tests of a card, of runs with cards, and those that need machines which have to be pretended.
-LD_LIBRARY_PATH=$libraries .ci/build_cuda.sh test --features cards --test cuda --test cuda_runs -- --include-ignored "$@"
+LD_LIBRARY_PATH=$libraries .ci/build_cuda.sh test --features cards --test cuda --test cuda_runs \
+    -- --include-ignored "$@"

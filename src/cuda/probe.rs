@@ -42,7 +42,7 @@ mod tests {
     #[test]
     fn pairs_cancel_and_orders_differ() {
         let weights: Vec<f32> = (1..=32)
-            .map(|i| bf16::from_f32(0.37 / i as f32).to_f32())
+            .map(|i| f16::from_f32(0.37 / i as f32).to_f32())
             .collect();
         let row = probe(&weights);
         // 0.37 lies between 2⁻² and 2⁻¹: 2¹¹ times as much.

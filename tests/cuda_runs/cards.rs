@@ -149,7 +149,7 @@ fn doctor_lists_the_cards_that_can_be_seen() {
         "{}",
         said.out
     );
-    assert!(!said.out.contains("B, "), "{}", said.out);
+    assert!(!said.out.contains(": B, "), "{}", said.out);
     let said = run(&bench, &[("STAND_IN_CARDS", "0")], "doctor");
     assert_eq!(said.code, 0, "{}", said.err);
     assert!(

@@ -4,7 +4,7 @@
 // STAND_IN_ALGORITHMS chooses what is offered, in this order:
 //   even      sums in one order
 //   uneven    sums in another order in every other hundred rows: the bits depend on the place
-//   restless  sums in another order in every other call: equal rows agree within a call alone
+//   restless  sums in another order in one call or another: equal rows agree within a call alone
 //   split     says that it splits sums among blocks
 //   greedy    wants a workspace
 //   broken    cannot be started
@@ -39,7 +39,8 @@ struct Layout {
     size_t size() const { return type == F32 ? 4 : 2; }
     size_t bytes() const { return ((columns - 1) * apart + rows) * size(); }
     bool operator==(const Layout& other) const {
-        return type == other.type && rows == other.rows && columns == other.columns && apart == other.apart;
+        return type == other.type && rows == other.rows && columns == other.columns &&
+               apart == other.apart;
     }
 };
 
@@ -132,6 +133,9 @@ float tf32(float value) {
     return value;
 }
 
+// One call in two, without a pattern that a model of so many products could keep step with.
+bool is_odd(unsigned long number) { return number * 0x9e3779b97f4a7c15 >> 63; }
+
 struct Product {
     Layout weights, x, y;
     Algorithm algorithm;
@@ -158,7 +162,7 @@ struct Product {
             const unsigned char* source = from + r * x.apart * x_size;
             unsigned char* target = to + r * y.apart * y_size;
             bool is_other = (algorithm.kind == UNEVEN && r / 100 % 2 == 1) ||
-                            (algorithm.kind == RESTLESS && number % 2 == 1);
+                            (algorithm.kind == RESTLESS && is_odd(number));
             std::string_view bytes(reinterpret_cast<const char*>(source), inputs * x_size);
             auto [first, is_new] = known[is_other].emplace(bytes, r);
             if (!is_new) {
@@ -177,21 +181,25 @@ struct Product {
                 float* all = sums.data();
                 for (size_t o = 0; o < outputs; ++o) all[o] += factor * line[o];
             }
-            for (size_t o = 0; o < outputs; ++o) narrow(y.type, alpha * sums[o], target + o * y_size);
+            for (size_t o = 0; o < outputs; ++o)
+                narrow(y.type, alpha * sums[o], target + o * y_size);
         }
     }
 };
 
 // Whether the product is one of those that are provided.
-bool is_known(const Desc& desc, const Layout& w, const Layout& x, const Layout& c, const Layout& y) {
+bool is_known(const Desc& desc, const Layout& w, const Layout& x, const Layout& c,
+              const Layout& y) {
     bool is_compute = desc.compute == COMPUTE_32F || desc.compute == COMPUTE_32F_PEDANTIC ||
                       (desc.compute == COMPUTE_32F_FAST_TF32 && w.type == F32);
-    if (!is_compute || desc.scale != F32) fail("cublasLt: compute type %d is not provided", desc.compute);
+    if (!is_compute || desc.scale != F32)
+        fail("cublasLt: compute type %d is not provided", desc.compute);
     if (desc.of(TRANSA) != 1 || desc.of(TRANSB) != 0 || desc.of(EPILOGUE) > 1) {
         fail("cublasLt: only products of a transposed matrix and another, without an epilogue");
     }
     bool is_type = w.type == F32 || w.type == F16 || w.type == BF16;
-    if (!is_type || w.type != x.type || y.type != x.type) fail("cublasLt: types that are not provided");
+    if (!is_type || w.type != x.type || y.type != x.type)
+        fail("cublasLt: types that are not provided");
     return w.rows == x.rows && w.columns == y.rows && x.columns == y.columns && c == y;
 }
 
@@ -218,7 +226,8 @@ int cublasLtDestroy(Handle* handle) {
     return SUCCESS;
 }
 
-int cublasLtMatrixLayoutCreate(Layout** layout, int type, uint64_t rows, uint64_t columns, int64_t apart) {
+int cublasLtMatrixLayoutCreate(Layout** layout, int type, uint64_t rows, uint64_t columns,
+                               int64_t apart) {
     CALL
     if (rows == 0 || columns == 0 || apart < static_cast<int64_t>(rows)) return INVALID_VALUE;
     *layout = new Layout{type, rows, columns, apart};
@@ -265,22 +274,24 @@ int cublasLtMatmulPreferenceDestroy(Preference* preference) {
     return SUCCESS;
 }
 
-int cublasLtMatmulPreferenceSetAttribute(Preference* preference, int attribute, const void* value, size_t size) {
+int cublasLtMatmulPreferenceSetAttribute(Preference* preference, int attribute, const void* value,
+                                         size_t size) {
     CALL
     if (attribute == 1 && size == 8) {
         std::memcpy(&preference->workspace, value, 8);
     } else if (attribute == 3 && size == 4) {
         std::memcpy(&preference->reductions, value, 4);
     } else {
-        fail("cublasLtMatmulPreferenceSetAttribute: attribute %d of %zu bytes is not provided", attribute, size);
+        fail("cublasLtMatmulPreferenceSetAttribute: attribute %d of %zu bytes is not provided",
+             attribute, size);
     }
     return SUCCESS;
 }
 
 // A list that holds no regard for the preference: the caller has to look.
-int cublasLtMatmulAlgoGetHeuristic(Handle* handle, const Desc* desc, const Layout* w, const Layout* x,
-                                   const Layout* c, const Layout* y, const Preference*, int room,
-                                   Result* results, int* count) {
+int cublasLtMatmulAlgoGetHeuristic(Handle* handle, const Desc* desc, const Layout* w,
+                                   const Layout* x, const Layout* c, const Layout* y,
+                                   const Preference*, int room, Result* results, int* count) {
     CALL
     if (handle == nullptr || room < 1 || !is_known(*desc, *w, *x, *c, *y)) return INVALID_VALUE;
     *count = 0;
@@ -288,16 +299,21 @@ int cublasLtMatmulAlgoGetHeuristic(Handle* handle, const Desc* desc, const Layou
         if (*count == room) break;
         Result& result = results[(*count)++];
         result = {};
-        result.algorithm = {static_cast<uint64_t>(kind_of(name)), static_cast<uint64_t>(desc->compute),
-                            static_cast<uint64_t>(w->type), w->rows, w->columns, x->columns, {}};
+        result.algorithm = {static_cast<uint64_t>(kind_of(name)),
+                            static_cast<uint64_t>(desc->compute),
+                            static_cast<uint64_t>(w->type),
+                            w->rows,
+                            w->columns,
+                            x->columns,
+                            {}};
         result.workspace = name == "greedy" ? 1 << 20 : 0;
         result.waves = 1;
     }
     return *count == 0 ? NOT_SUPPORTED : SUCCESS;
 }
 
-int cublasLtMatmulAlgoConfigGetAttribute(const Algorithm* algorithm, int attribute, void* value, size_t size,
-                                         size_t* written) {
+int cublasLtMatmulAlgoConfigGetAttribute(const Algorithm* algorithm, int attribute, void* value,
+                                         size_t size, size_t* written) {
     CALL
     // ID, tile, parts of a sum, reduction, swizzle, option, stages, inner shape, cluster.
     int all[] = {static_cast<int>(algorithm->kind), 20, 1, 0, 0, 0, 11, 0, 2};
@@ -314,32 +330,35 @@ int cublasLtMatmulAlgoConfigGetAttribute(const Algorithm* algorithm, int attribu
     return SUCCESS;
 }
 
-int cublasLtMatmul(Handle* handle, const Desc* desc, const float* alpha, const void* w, const Layout* w_layout,
-                   const void* x, const Layout* x_layout, const float* beta, const void* c,
-                   const Layout* c_layout, void* y, const Layout* y_layout, const Algorithm* algorithm,
-                   const void*, size_t, CUstream stream) {
+int cublasLtMatmul(Handle* handle, const Desc* desc, const float* alpha, const void* w,
+                   const Layout* w_layout, const void* x, const Layout* x_layout, const float* beta,
+                   const void* c, const Layout* c_layout, void* y, const Layout* y_layout,
+                   const Algorithm* algorithm, const void*, size_t, CUstream stream) {
     CALL
     static unsigned long number = 0;
     if (!is_known(*desc, *w_layout, *x_layout, *c_layout, *y_layout)) return INVALID_VALUE;
     if (algorithm == nullptr) fail("cublasLtMatmul: without an algorithm");
     if (*beta != 0 || c != y) fail("cublasLtMatmul: only y = alpha W x");
     if (handle->card != current_card()) {
-        fail("cublasLtMatmul: the handle is of card %d, and the thread's context of card %d", handle->card,
-             current_card());
+        fail("cublasLtMatmul: the handle is of card %d, and the thread's context of card %d",
+             handle->card, current_card());
     }
     if (algorithm->compute != static_cast<uint64_t>(desc->compute) ||
-        algorithm->type != static_cast<uint64_t>(w_layout->type) || algorithm->inputs != w_layout->rows ||
-        algorithm->outputs != w_layout->columns || algorithm->rows != x_layout->columns) {
+        algorithm->type != static_cast<uint64_t>(w_layout->type) ||
+        algorithm->inputs != w_layout->rows || algorithm->outputs != w_layout->columns ||
+        algorithm->rows != x_layout->columns) {
         return INVALID_VALUE;
     }
     if (algorithm->kind == BROKEN) return EXECUTION_FAILED;
     if (algorithm->kind == GREEDY) return INVALID_VALUE;
-    Product product{*w_layout, *x_layout, *y_layout, *algorithm, *alpha, desc->compute == COMPUTE_32F_FAST_TF32,
+    Product product{*w_layout,  *x_layout, *y_layout,
+                    *algorithm, *alpha,    desc->compute == COMPUTE_32F_FAST_TF32,
                     number++};
     const char* name = "cublasLtMatmul";
     int card = handle->card;
     auto at = [](const void* address) { return reinterpret_cast<Address>(address); };
-    for (auto [address, layout] : {std::pair(at(w), w_layout), std::pair(at(x), x_layout), std::pair(at(y), y_layout)}) {
+    for (auto [address, layout] :
+         {std::pair(at(w), w_layout), std::pair(at(x), x_layout), std::pair(at(y), y_layout)}) {
         if (address % 16 != 0) fail("%s: %#lx is not aligned", name, address);
         stand_in::check(name, address, layout->bytes(), card);
     }

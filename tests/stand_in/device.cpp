@@ -89,17 +89,10 @@ CUresult cuDeviceGetAttribute(int* value, CUdevice_attribute attribute, CUdevice
     case CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR:
         *value = settings().capability % 10;
         return CUDA_SUCCESS;
-    case CU_DEVICE_ATTRIBUTE_MEMORY_POOLS_SUPPORTED:
-        *value = settings().pools;
-        return CUDA_SUCCESS;
-    case CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT:
-        *value = 132;
-        return CUDA_SUCCESS;
-    case CU_DEVICE_ATTRIBUTE_PCI_BUS_ID:
-        *value = settings().seen[card];
-        return CUDA_SUCCESS;
-    default:
-        fail("cuDeviceGetAttribute: attribute %d is not provided", attribute);
+    case CU_DEVICE_ATTRIBUTE_MEMORY_POOLS_SUPPORTED: *value = settings().pools; return CUDA_SUCCESS;
+    case CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT: *value = 132; return CUDA_SUCCESS;
+    case CU_DEVICE_ATTRIBUTE_PCI_BUS_ID: *value = settings().seen[card]; return CUDA_SUCCESS;
+    default: fail("cuDeviceGetAttribute: attribute %d is not provided", attribute);
     }
 }
 

@@ -25,12 +25,11 @@ static Prepare prepare(const char* name, void (*kernel)(A...), std::index_sequen
     return [=](void** arguments, int card) -> std::function<Work()> {
         std::tuple<A...> all(*static_cast<A*>(arguments[I])...);
         auto taken = [=] {
-            return std::apply([=](auto... each) { return std::make_tuple(given(name, each, card)...); }, all);
+            return std::apply(
+                [=](auto... each) { return std::make_tuple(given(name, each, card)...); }, all);
         };
         taken();
-        return [=]() -> Work {
-            return [=, reached = taken()] { std::apply(kernel, reached); };
-        };
+        return [=]() -> Work { return [=, reached = taken()] { std::apply(kernel, reached); }; };
     };
 }
 template <class... A> static Prepare prepare(const char* name, void (*kernel)(A...)) {
@@ -50,22 +49,25 @@ static const char* running = "";
 
 [[noreturn]] static void fault(int signal, siginfo_t* about, void*) {
     // What follows is not made for a signal, but nothing else will run any more.
-    std::string what = std::string("kernel ") + running + ": block " + std::to_string(host::block.x) + "," +
-                       std::to_string(host::block.y) + ", thread " + std::to_string(host::block.current);
+    std::string what = std::string("kernel ") + running + ": block " +
+                       std::to_string(host::block.x) + "," + std::to_string(host::block.y) +
+                       ", thread " + std::to_string(host::block.current);
     if (signal == SIGSEGV) {
         explain(about->si_addr, (what + " reads or writes").c_str());
     }
     fail("%s: an address that is not aligned, or a number out of range", what.c_str());
 }
 
-void run_grid(const char* name, unsigned x, unsigned y, unsigned threads, size_t shared, Work body) {
+void run_grid(const char* name, unsigned x, unsigned y, unsigned threads, size_t shared,
+              Work body) {
     struct sigaction ours = {}, segv, ill;
     ours.sa_sigaction = fault;
     ours.sa_flags = SA_SIGINFO;
     sigaction(SIGSEGV, &ours, &segv);
     sigaction(SIGILL, &ours, &ill);
     running = name;
-    host::launch(static_cast<int>(x), static_cast<int>(y), static_cast<int>(threads), shared, std::move(body));
+    host::launch(static_cast<int>(x), static_cast<int>(y), static_cast<int>(threads), shared,
+                 std::move(body));
     sigaction(SIGSEGV, &segv, nullptr);
     sigaction(SIGILL, &ill, nullptr);
 }

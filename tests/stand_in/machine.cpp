@@ -54,7 +54,8 @@ static Settings read() {
     s.driver = static_cast<int>(number("STAND_IN_DRIVER", 13000));
     s.pools = number("STAND_IN_POOLS", 1) != 0;
     std::string work = text("STAND_IN_WORK", "late");
-    if (work != "late" && work != "now") fail("STAND_IN_WORK=%s is neither late nor now", work.c_str());
+    if (work != "late" && work != "now")
+        fail("STAND_IN_WORK=%s is neither late nor now", work.c_str());
     s.late = work == "late";
     s.algorithms = list(text("STAND_IN_ALGORITHMS", "split,uneven,even"));
     std::string failure = text("STAND_IN_FAIL", "");

@@ -92,8 +92,8 @@ static void release(const char* function, Address at) {
         fail("something was written after an allocation of %zu bytes", memory.bytes);
     }
     // The pages go, their addresses stay taken.
-    if (mmap(memory.pages, memory.paged, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED,
-             -1, 0) == MAP_FAILED) {
+    if (mmap(memory.pages, memory.paged, PROT_NONE,
+             MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) == MAP_FAILED) {
         fail("%s: the host cannot take memory back", function);
     }
     used()[memory.card] -= up(memory.bytes, 512);
@@ -229,7 +229,8 @@ CUresult cuMemFreeHost(void* at) {
     auto found = pinned().find(reinterpret_cast<Address>(at));
     if (found == pinned().end()) return CUDA_ERROR_INVALID_VALUE;
     // Whoever still has a pointer into it meets nothing.
-    mmap(at, up(found->second, PAGE), PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
+    mmap(at, up(found->second, PAGE), PROT_NONE,
+         MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
     pinned_bytes -= found->second;
     pinned().erase(found);
     return CUDA_SUCCESS;
@@ -239,7 +240,8 @@ CUresult cuMemsetD8Async(CUdeviceptr at, unsigned char value, size_t bytes, CUst
     DRIVER_CALL
     int card = current_card();
     check(__func__, at, bytes, card);
-    enqueue(__func__, stream, [=] { std::memset(reach("cuMemsetD8Async", at, bytes, card), value, bytes); });
+    enqueue(__func__, stream,
+            [=] { std::memset(reach("cuMemsetD8Async", at, bytes, card), value, bytes); });
     return CUDA_SUCCESS;
 }
 
@@ -259,7 +261,8 @@ CUresult cuMemcpyHtoDAsync(CUdeviceptr to, const void* from, size_t bytes, CUstr
         // Ordinary memory is read before the call returns.
         auto* first = static_cast<const unsigned char*>(from);
         auto copy = std::make_shared<std::vector<unsigned char>>(first, first + bytes);
-        enqueue(name, stream, [=] { std::memcpy(reach(name, to, bytes, card), copy->data(), bytes); });
+        enqueue(name, stream,
+                [=] { std::memcpy(reach(name, to, bytes, card), copy->data(), bytes); });
     }
     return CUDA_SUCCESS;
 }
@@ -273,7 +276,8 @@ CUresult cuMemcpyDtoHAsync(void* to, CUdeviceptr from, size_t bytes, CUstream st
     Address target = reinterpret_cast<Address>(to);
     bool is_late = is_pinned(target, bytes);
     enqueue(name, stream, [=] {
-        if (is_late && !is_pinned(target, bytes)) fail("%s: pinned memory went before it was written", name);
+        if (is_late && !is_pinned(target, bytes))
+            fail("%s: pinned memory went before it was written", name);
         std::memcpy(to, reach(name, from, bytes, card), bytes);
     });
     // Ordinary memory is written before the call returns.

@@ -55,7 +55,8 @@ CUresult cuModuleGetFunction(CUfunction* function, CUmodule module, const char* 
     DRIVER_CALL
     for (const Kernel& kernel : stand_in::kernels()) {
         if (std::strcmp(kernel.name, name) != 0) continue;
-        module->functions.push_back(std::make_unique<CUfunc_st>(CUfunc_st{&kernel, module->context}));
+        module->functions.push_back(
+            std::make_unique<CUfunc_st>(CUfunc_st{&kernel, module->context}));
         *function = module->functions.back().get();
         return CUDA_SUCCESS;
     }
@@ -77,7 +78,8 @@ CUresult cuLaunchKernel(CUfunction function, unsigned x, unsigned y, unsigned z,
                         void** arguments, void** extra) {
     DRIVER_CALL
     const Kernel& kernel = *function->kernel;
-    if (x == 0 || y == 0 || z == 0 || x > 0x7fffffff || y > 65535 || z > 65535) return CUDA_ERROR_INVALID_VALUE;
+    if (x == 0 || y == 0 || z == 0 || x > 0x7fffffff || y > 65535 || z > 65535)
+        return CUDA_ERROR_INVALID_VALUE;
     if (threads == 0 || threads > kernel.threads) return CUDA_ERROR_INVALID_VALUE;
     if (static_cast<int>(shared) > function->shared) return CUDA_ERROR_INVALID_VALUE;
     if (z != 1 || threads_y != 1 || threads_z != 1 || extra != nullptr) {
@@ -89,8 +91,7 @@ CUresult cuLaunchKernel(CUfunction function, unsigned x, unsigned y, unsigned z,
              kernel.name, function->context->card, card);
     }
     auto body = kernel.prepare(arguments, card);
-    enqueue(__func__, stream, [=, &kernel] {
-        stand_in::run_grid(kernel.name, x, y, threads, shared, body());
-    });
+    enqueue(__func__, stream,
+            [=, &kernel] { stand_in::run_grid(kernel.name, x, y, threads, shared, body()); });
     return CUDA_SUCCESS;
 }

@@ -32,7 +32,8 @@ static std::shared_ptr<Queue> queue_of(const char* function, CUstream stream) {
         fail("%s: the thread has no context", function);
     }
     if (stream == nullptr) return context->queue;
-    if (reinterpret_cast<uintptr_t>(stream) < 4096) fail("%s: streams by number are not provided", function);
+    if (reinterpret_cast<uintptr_t>(stream) < 4096)
+        fail("%s: streams by number are not provided", function);
     if (stream->context != context) {
         fail("%s: the stream is of card %d, and the thread's context of card %d", function,
              stream->context->card, context->card);
@@ -54,8 +55,10 @@ using stand_in::queue_of;
 CUresult cuStreamCreate(CUstream* stream, unsigned flags) {
     DRIVER_CALL
     CUcontext context;
-    if (cuCtxGetCurrent(&context) != CUDA_SUCCESS || context == nullptr) return CUDA_ERROR_INVALID_CONTEXT;
-    if (flags != CU_STREAM_NON_BLOCKING) fail("cuStreamCreate: only streams that do not wait for the default stream");
+    if (cuCtxGetCurrent(&context) != CUDA_SUCCESS || context == nullptr)
+        return CUDA_ERROR_INVALID_CONTEXT;
+    if (flags != CU_STREAM_NON_BLOCKING)
+        fail("cuStreamCreate: only streams that do not wait for the default stream");
     *stream = new CUstream_st;
     (*stream)->context = context;
     context->streams.push_back(*stream);
@@ -83,7 +86,8 @@ CUresult cuStreamWaitEvent(CUstream stream, CUevent event, unsigned flags) {
     DRIVER_CALL
     if (flags != 0) return CUDA_ERROR_INVALID_VALUE;
     if (event->queue == nullptr) return CUDA_SUCCESS;
-    stand_in::enqueue(__func__, stream, [queue = event->queue, end = event->end] { queue->run(end); });
+    stand_in::enqueue(__func__, stream,
+                      [queue = event->queue, end = event->end] { queue->run(end); });
     return CUDA_SUCCESS;
 }
 
@@ -97,7 +101,8 @@ CUresult cuStreamIsCapturing(CUstream stream, CUstreamCaptureStatus* status) {
 CUresult cuEventCreate(CUevent* event, unsigned) {
     DRIVER_CALL
     CUcontext context;
-    if (cuCtxGetCurrent(&context) != CUDA_SUCCESS || context == nullptr) return CUDA_ERROR_INVALID_CONTEXT;
+    if (cuCtxGetCurrent(&context) != CUDA_SUCCESS || context == nullptr)
+        return CUDA_ERROR_INVALID_CONTEXT;
     *event = new CUevent_st;
     (*event)->context = context;
     return CUDA_SUCCESS;
