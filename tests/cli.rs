@@ -1,6 +1,7 @@
 //! The command line without a run: usage, reports, exit codes, streams. No network, no home.
 
 use assert_cmd::Command;
+use esm_embed::ops::CpuPath;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use tempfile::TempDir;
@@ -441,6 +442,7 @@ fn doctor_reports_and_keeps_the_token_to_itself() {
     for text in [
         "\n  devices                cpu (this build computes on the CPU only)\n",
         "\n  CPU path               ",
+        "\n  --cpu-path takes       ",
         "\n  SLURM_CPUS_PER_TASK    1\n",
         "\n  threads                1 (--threads)\n",
         "\n  memory                 ",
@@ -452,6 +454,16 @@ fn doctor_reports_and_keeps_the_token_to_itself() {
         assert!(ended.out.contains(text), "{text}: {}", ended.out);
     }
     assert!(!ended.out.contains("verysecret"));
+
+    // Those that this processor can run, and no others.
+    let (_, rest) = ended.out.split_once("--cpu-path takes").unwrap();
+    let listed = rest.lines().next().unwrap().trim();
+    for path in CpuPath::ALL {
+        let is_listed = listed
+            .split(", ")
+            .any(|one| one.split(' ').next() == Some(&path.to_string()));
+        assert_eq!(is_listed, path.is_available(), "{path}: {listed}");
+    }
 
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let endpoint = format!("http://{}", listener.local_addr().unwrap());

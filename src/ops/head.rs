@@ -178,6 +178,10 @@ impl Head<'_> {
 
 /// Working memory, see [`Sizes`].
 #[derive(Clone, Copy)]
+#[cfg_attr(
+    not(target_arch = "x86_64"),
+    expect(dead_code, reason = "some fields are for fixed point")
+)]
 pub(super) struct Memory {
     pub(super) keys: *mut f32,
     pub(super) queries: *mut f32,
@@ -193,6 +197,10 @@ pub(super) struct Memory {
 ///
 /// Its features lie in the chunks from `chunk` on, the first of them at lane `offset`; working
 /// memory holds those chunks whole.
+#[cfg_attr(
+    not(target_arch = "x86_64"),
+    expect(dead_code, reason = "some fields are for fixed point")
+)]
 pub(super) struct Geometry<'a, S: Simd> {
     pub(super) q: Chunked,
     k: Chunked,

@@ -112,6 +112,7 @@ impl LinearSize {
     }
 
     /// Those of them that hold operands: a widened block of weights, or rows as integers.
+    #[cfg_attr(not(target_arch = "x86_64"), expect(unused_variables))]
     fn operands(&self, rows: usize) -> usize {
         match self.kind {
             Kind::F32 => 0,
@@ -159,6 +160,7 @@ impl Linear {
         bias: &[f32],
         mut row: impl FnMut(usize, &mut [f32]) -> Result<(), E>,
     ) -> Result<Linear, PackError<E>> {
+        #[cfg_attr(not(target_arch = "x86_64"), expect(unused_variables))]
         let LinearSize {
             inputs: depth,
             steps,

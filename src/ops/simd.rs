@@ -1,11 +1,18 @@
-//! One vector vocabulary, three instruction sets.
+//! One vector vocabulary, four instruction sets.
 //!
-//! Every kernel of [`crate::ops`] is written once against [`Simd`] and compiled three times:
-//! for AVX-512, for AVX2 with FMA, and for whatever the target guarantees (NEON on aarch64,
-//! SSE2 on x86-64). [`CpuPath`] picks one at run time. Kernels never reduce across lanes in an
+//! Every kernel of [`crate::ops`] is written once against [`Simd`] and compiled for what the
+//! target guarantees (NEON on aarch64, SSE2 on x86-64), and on x86-64 twice more, for AVX-512 and
+//! for AVX2 with FMA. [`CpuPath`] picks one at run time. Kernels never reduce across lanes in an
 //! order that depends on the shape of a batch, so a path gives the same bits for a row wherever
 //! that row stands.
 
+#[cfg(target_arch = "aarch64")]
+mod neon;
+
+#[cfg(target_arch = "aarch64")]
+use neon::Neon as Baseline;
+#[cfg(not(target_arch = "aarch64"))]
+use portable::Portable as Baseline;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::OnceLock;
@@ -13,7 +20,8 @@ use std::sync::OnceLock;
 /// The instruction set that the CPU kernels run with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum CpuPath {
-    /// What the build target guarantees and nothing more: NEON on aarch64, SSE2 on x86-64.
+    /// What the build target guarantees and nothing more: SSE2 on x86-64; on aarch64 NEON, and it
+    /// is called that there, because its last bits are others.
     Portable,
     /// AVX2 and FMA (x86-64 since 2013).
     Avx2,
@@ -25,7 +33,21 @@ pub enum CpuPath {
     Avx512Vnni,
 }
 
+/// What [`CpuPath::Portable`] is called on this target.
+const BASELINE: &str = match cfg!(target_arch = "aarch64") {
+    true => "neon",
+    false => "portable",
+};
+
 impl CpuPath {
+    /// All of them, the fastest first.
+    pub const ALL: [CpuPath; 4] = [
+        CpuPath::Avx512Vnni,
+        CpuPath::Avx512,
+        CpuPath::Avx2,
+        CpuPath::Portable,
+    ];
+
     /// The fastest path in f32 that this processor can run.
     pub fn detect() -> CpuPath {
         static BEST: OnceLock<CpuPath> = OnceLock::new();
@@ -80,7 +102,7 @@ impl CpuPath {
             #[cfg(target_arch = "x86_64")]
             CpuPath::Avx2 => unsafe { run_avx2(kernel) },
             // SAFETY: the portable path needs nothing beyond the build target.
-            _ => unsafe { kernel.run::<portable::Portable>() },
+            _ => unsafe { kernel.run::<Baseline>() },
         }
     }
 }
@@ -91,7 +113,7 @@ impl fmt::Display for CpuPath {
             CpuPath::Avx512Vnni => "avx512vnni",
             CpuPath::Avx512 => "avx512",
             CpuPath::Avx2 => "avx2",
-            CpuPath::Portable => "portable",
+            CpuPath::Portable => BASELINE,
         })
     }
 }
@@ -105,6 +127,7 @@ impl FromStr for CpuPath {
             "avx512" => Ok(CpuPath::Avx512),
             "avx2" => Ok(CpuPath::Avx2),
             "portable" => Ok(CpuPath::Portable),
+            name if name == BASELINE => Ok(CpuPath::Portable),
             other => Err(format!(
                 "unknown CPU path '{other}': use avx512vnni, avx512, avx2 or portable"
             )),
@@ -186,6 +209,11 @@ pub(crate) trait Simd: Copy {
     unsafe fn load_bf16(at: *const half::bf16) -> Self::V;
     /// Transposes LANES × LANES elements; rows start `from_stride` and `to_stride` apart.
     unsafe fn transpose(from: *const f32, from_stride: usize, to: *mut f32, to_stride: usize);
+    /// LANES, as the bound of a loop whose body is a tile's step.
+    #[inline(always)]
+    fn steps() -> usize {
+        Self::LANES
+    }
     /// Asks for a cache line ahead of its use, into the second level; the pointer need not be
     /// readable.
     fn prefetch(at: *const u8);
@@ -471,6 +499,7 @@ mod x86 {
     }
 }
 
+#[cfg(not(target_arch = "aarch64"))]
 mod portable {
     use super::Simd;
 
@@ -513,12 +542,9 @@ mod portable {
         }
         #[inline(always)]
         unsafe fn fma(a: V, b: V, c: V) -> V {
-            // Without an FMA instruction `mul_add` is a library call: two roundings then.
-            if cfg!(any(target_arch = "aarch64", target_feature = "fma")) {
-                std::array::from_fn(|i| a[i].mul_add(b[i], c[i]))
-            } else {
-                std::array::from_fn(|i| a[i] * b[i] + c[i])
-            }
+            // Without an FMA instruction `mul_add` is a library call; with two roundings whatever
+            // the target has, the path gives the same bits everywhere.
+            std::array::from_fn(|i| a[i] * b[i] + c[i])
         }
         #[inline(always)]
         unsafe fn add(a: V, b: V) -> V {
@@ -597,5 +623,28 @@ mod portable {
         fn prefetch(_at: *const u8) {}
         #[inline(always)]
         fn prefetch_near(_at: *const u8) {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_paths() {
+        let names = CpuPath::ALL.map(|path| path.to_string());
+        let last = match cfg!(target_arch = "aarch64") {
+            true => "neon",
+            false => "portable",
+        };
+        assert_eq!(names, ["avx512vnni", "avx512", "avx2", last]);
+        for (name, path) in names.iter().zip(CpuPath::ALL) {
+            assert_eq!(name.parse(), Ok(path));
+        }
+        assert_eq!("portable".parse(), Ok(CpuPath::Portable));
+        assert_eq!(
+            "sse2".parse::<CpuPath>(),
+            Err("unknown CPU path 'sse2': use avx512vnni, avx512, avx2 or portable".to_owned())
+        );
     }
 }

@@ -78,7 +78,7 @@ pub(crate) unsafe fn accumulate_chunks<S: Simd, const M: usize, const N: usize>(
         for i in 0..M {
             S::prefetch_near(a.wrapping_add(a_chunk + i * S::LANES).cast());
         }
-        for k in 0..S::LANES {
+        for k in 0..S::steps() {
             // SAFETY: within the chunk's rows and the step's columns by the caller's contract.
             unsafe {
                 let mut columns = [S::splat(0.0); N];

@@ -14,7 +14,8 @@ pub fn lines() -> Vec<Line> {
     lines.extend([
         ("processor", processor()),
         ("instructions", instructions().join(" ")),
-        ("CPU path", format!("{} (--cpu-path)", CpuPath::detect())),
+        ("CPU path", CpuPath::detect().to_string()),
+        ("--cpu-path takes", paths(CpuPath::is_available)),
         ("CPUs by affinity", affinity()),
         ("CPUs by cgroup", quota()),
         ("SLURM_CPUS_PER_TASK", variable("SLURM_CPUS_PER_TASK")),
@@ -77,6 +78,7 @@ fn instructions() -> Vec<&'static str> {
             ("avx512bw", is_x86_feature_detected!("avx512bw")),
             ("avx512dq", is_x86_feature_detected!("avx512dq")),
             ("avx512vl", is_x86_feature_detected!("avx512vl")),
+            ("avx512vnni", is_x86_feature_detected!("avx512vnni")),
         ];
         found.extend(
             all.iter()
@@ -91,6 +93,19 @@ fn instructions() -> Vec<&'static str> {
         found.push("none that have a path of their own");
     }
     found
+}
+
+/// The CPU paths that can be run, the fastest first.
+fn paths(can_run: impl Fn(CpuPath) -> bool) -> String {
+    let all: Vec<String> = CpuPath::ALL
+        .into_iter()
+        .filter(|path| can_run(*path))
+        .map(|path| match path {
+            CpuPath::Avx512Vnni => format!("{path} (the default of --dtype f16)"),
+            path => path.to_string(),
+        })
+        .collect();
+    all.join(", ")
 }
 
 fn affinity() -> String {
@@ -147,6 +162,23 @@ fn memory_limit() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn paths_are_those_that_can_be_run() {
+        let baseline = match cfg!(target_arch = "aarch64") {
+            true => "neon",
+            false => "portable",
+        };
+        assert_eq!(
+            paths(|_| true),
+            format!("avx512vnni (the default of --dtype f16), avx512, avx2, {baseline}")
+        );
+        assert_eq!(
+            paths(|path| path <= CpuPath::Avx2),
+            format!("avx2, {baseline}")
+        );
+        assert_eq!(paths(|path| path == CpuPath::Portable), baseline);
+    }
 
     #[test]
     fn quotas() {

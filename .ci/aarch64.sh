@@ -1,0 +1,101 @@
+#!/usr/bin/env bash
+# The program on aarch64, without such a machine: cross-builds it on Debian 12 (x86-64) and, under
+# emulation, runs the tests of the operations, of the numbers (tests/parity.rs) and of the bits
+# (tests/same_bits.rs), then whole runs, whose files are held against fair-esm's values and against
+# those of x86-64. Looks at last at what the compiler has made of the kernels' inner loops.
+# Emulation says nothing of speed.
+#
+#     .ci/aarch64.sh [--install]
+#
+# Needs cargo, Python 3 and these packages, which are installed only with --install, as root:
+#
+#     dpkg --add-architecture arm64 && apt-get update
+#     apt-get install --no-install-recommends rustc-web libstd-rust-web-dev:arm64 \
+#         gcc-aarch64-linux-gnu g++-aarch64-linux-gnu libc6-dev-arm64-cross libc6:arm64 \
+#         libgcc-s1:arm64 qemu-user
+#
+# The emulated program loads its libraries from libc6:arm64, not from /usr/aarch64-linux-gnu: with
+# `-L` it would take the loader from there and the library from here, of two versions, and hang.
+#
+# RUSTC: the compiler (/usr/bin/rustc, Debian's). One of rustup's with
+# `rustup target add aarch64-unknown-linux-gnu` does as well, without the first two packages.
+# HOST_PROGRAM: esm-embed for this machine; it is built if this is not set.
+# CARGO_TARGET_DIR: where to build (target/aarch64).
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+PACKAGES=(
+    rustc-web libstd-rust-web-dev:arm64 gcc-aarch64-linux-gnu g++-aarch64-linux-gnu
+    libc6-dev-arm64-cross libc6:arm64 libgcc-s1:arm64 qemu-user
+)
+TARGET=aarch64-unknown-linux-gnu
+# Nothing here takes a quarter of an hour, unless it hangs.
+EMULATOR=(timeout -s KILL 900 qemu-aarch64)
+
+say() { printf '\n==> [%4d s] %s\n' "$SECONDS" "$*"; }
+
+if [ "${1:-}" = --install ]; then
+    say "Packages: ${PACKAGES[*]}"
+    dpkg --add-architecture arm64
+    apt-get update
+    apt-get install -y --no-install-recommends "${PACKAGES[@]}"
+fi
+
+export RUSTC="${RUSTC:-/usr/bin/rustc}" CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-target/aarch64}"
+export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc
+export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER="${EMULATOR[*]}"
+export CC_aarch64_unknown_linux_gnu=aarch64-linux-gnu-gcc
+export CXX_aarch64_unknown_linux_gnu=aarch64-linux-gnu-g++
+export CARGO_PROFILE_RELEASE_DEBUG=0
+for tool in "$RUSTC" cargo aarch64-linux-gnu-gcc aarch64-linux-gnu-objdump qemu-aarch64 python3; do
+    command -v "$tool" >/dev/null || { echo "$tool is missing: see the head of $0" >&2; exit 1; }
+done
+# The crate as in a release; what it depends on is compiled quickly, but for kernels in assembly
+# that have to be inlined.
+quick=(
+    --config 'profile.release.package."*".opt-level=0'
+    --config 'profile.release.package.gemm.opt-level=3'
+    --config 'profile.release.package.gemm-f16.opt-level=3'
+)
+emulated() { "${EMULATOR[@]}" "$@"; }
+
+say "Build: $("$RUSTC" --version), $TARGET"
+cargo test --release --locked "${quick[@]}" --target $TARGET --no-run --lib \
+    --test parity --test same_bits
+
+say "Tests: operations, parity, same bits, $(qemu-aarch64 --version | head -n 1)"
+cargo test --release --locked "${quick[@]}" --target $TARGET --lib ops::
+cargo test --release --locked "${quick[@]}" --target $TARGET --test parity --test same_bits
+
+program="$CARGO_TARGET_DIR/$TARGET/release/esm-embed"
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
+say "Smoke run: fixtures/demo.fasta"
+emulated "$program" --version
+emulated "$program" run fixtures/demo.fasta --model fixtures/esm2_hd16 --out "$scratch/demo"
+python3 .ci/check_output.py "$scratch/demo"
+
+if [ -z "${HOST_PROGRAM:-}" ]; then
+    say "Build: this machine's program"
+    cargo build --release --locked "${quick[@]}"
+    HOST_PROGRAM="$CARGO_TARGET_DIR/release/esm-embed"
+fi
+for model in esm2_hd16 esm2_hd64; do
+    say "Comparison: fixtures/$model"
+    run=(
+        run fixtures/reference/sequences.fasta --model "fixtures/$model" --layer 0,1,2 --quiet
+        --progress none
+    )
+    emulated "$program" "${run[@]}" --out "$scratch/$model"
+    emulated "$program" "${run[@]}" --out "$scratch/$model.again" --deterministic --threads 3
+    for file in "$scratch/$model"/*.npy; do
+        cmp "$file" "$scratch/$model.again/${file##*/}"
+    done
+    "$HOST_PROGRAM" "${run[@]}" --cpu-path portable --out "$scratch/$model.host"
+    python3 .ci/aarch64_compare.py "$scratch/$model" "$scratch/$model.host" \
+        "fixtures/reference/$model.safetensors"
+done
+
+say "Inner loops of the kernels"
+aarch64-linux-gnu-objdump -d -C --no-show-raw-insn "$program" | python3 .ci/aarch64_loops.py
+say "done"

@@ -1,0 +1,187 @@
+//! NEON, which every aarch64 processor has.
+
+use super::Simd;
+use std::arch::aarch64::*;
+
+/// Eight lanes in two registers: the sums of a tile fill 24 of the 32, its columns four.
+#[derive(Clone, Copy)]
+pub(crate) struct Neon;
+
+type V = [float32x4_t; 2];
+
+// SAFETY (all methods): NEON belongs to the build target; pointers are readable or writable for
+// LANES elements by the trait's contract.
+impl Simd for Neon {
+    const LANES: usize = 8;
+    const ROWS: usize = 6;
+    type V = V;
+
+    #[inline(always)]
+    unsafe fn splat(x: f32) -> V {
+        unsafe { [vdupq_n_f32(x); 2] }
+    }
+    #[inline(always)]
+    unsafe fn load(at: *const f32) -> V {
+        unsafe { [vld1q_f32(at), vld1q_f32(at.add(4))] }
+    }
+    #[inline(always)]
+    unsafe fn store(at: *mut f32, v: V) {
+        unsafe {
+            vst1q_f32(at, v[0]);
+            vst1q_f32(at.add(4), v[1]);
+        }
+    }
+    #[inline(always)]
+    unsafe fn fma(a: V, b: V, c: V) -> V {
+        unsafe { [vfmaq_f32(c[0], a[0], b[0]), vfmaq_f32(c[1], a[1], b[1])] }
+    }
+    #[inline(always)]
+    unsafe fn add(a: V, b: V) -> V {
+        unsafe { [vaddq_f32(a[0], b[0]), vaddq_f32(a[1], b[1])] }
+    }
+    #[inline(always)]
+    unsafe fn sub(a: V, b: V) -> V {
+        unsafe { [vsubq_f32(a[0], b[0]), vsubq_f32(a[1], b[1])] }
+    }
+    #[inline(always)]
+    unsafe fn mul(a: V, b: V) -> V {
+        unsafe { [vmulq_f32(a[0], b[0]), vmulq_f32(a[1], b[1])] }
+    }
+    #[inline(always)]
+    unsafe fn div(a: V, b: V) -> V {
+        unsafe { [vdivq_f32(a[0], b[0]), vdivq_f32(a[1], b[1])] }
+    }
+    // FMAX and FMIN return NaN where x86 returns b.
+    #[inline(always)]
+    unsafe fn max(a: V, b: V) -> V {
+        unsafe { Self::select_lt(b, a, a, b) }
+    }
+    #[inline(always)]
+    unsafe fn min(a: V, b: V) -> V {
+        unsafe { Self::select_lt(a, b, a, b) }
+    }
+    #[inline(always)]
+    unsafe fn round(a: V) -> V {
+        unsafe { [vrndnq_f32(a[0]), vrndnq_f32(a[1])] }
+    }
+    #[inline(always)]
+    unsafe fn exp2i(n: V) -> V {
+        unsafe { [exp2i(n[0]), exp2i(n[1])] }
+    }
+    #[inline(always)]
+    unsafe fn fraction(x: V) -> V {
+        unsafe { Self::sub(x, floor(x)) }
+    }
+    #[inline(always)]
+    unsafe fn scale2(p: V, n: V) -> V {
+        unsafe { Self::mul(p, Self::exp2i(floor(n))) }
+    }
+    #[inline(always)]
+    unsafe fn abs(a: V) -> V {
+        unsafe { [vabsq_f32(a[0]), vabsq_f32(a[1])] }
+    }
+    #[inline(always)]
+    unsafe fn copysign(magnitude: V, sign: V) -> V {
+        unsafe {
+            let mask = vdupq_n_u32(1 << 31);
+            [
+                vbslq_f32(mask, sign[0], magnitude[0]),
+                vbslq_f32(mask, sign[1], magnitude[1]),
+            ]
+        }
+    }
+    #[inline(always)]
+    unsafe fn select_lt(a: V, b: V, yes: V, no: V) -> V {
+        unsafe {
+            [
+                vbslq_f32(vcltq_f32(a[0], b[0]), yes[0], no[0]),
+                vbslq_f32(vcltq_f32(a[1], b[1]), yes[1], no[1]),
+            ]
+        }
+    }
+    #[inline(always)]
+    unsafe fn load_f16(at: *const half::f16) -> V {
+        unsafe {
+            let v = vld1q_u16(at.cast());
+            [
+                vcvt_f32_f16(vreinterpret_f16_u16(vget_low_u16(v))),
+                vcvt_f32_f16(vreinterpret_f16_u16(vget_high_u16(v))),
+            ]
+        }
+    }
+    #[inline(always)]
+    unsafe fn load_bf16(at: *const half::bf16) -> V {
+        unsafe {
+            let v = vld1q_u16(at.cast());
+            [
+                vreinterpretq_f32_u32(vshll_n_u16::<16>(vget_low_u16(v))),
+                vreinterpretq_f32_u32(vshll_high_n_u16::<16>(v)),
+            ]
+        }
+    }
+    #[inline(always)]
+    unsafe fn transpose(from: *const f32, from_stride: usize, to: *mut f32, to_stride: usize) {
+        for i in (0..Self::LANES).step_by(4) {
+            for j in (0..Self::LANES).step_by(4) {
+                unsafe {
+                    let from = from.add(i * from_stride + j);
+                    transpose4(from, from_stride, to.add(j * to_stride + i), to_stride);
+                }
+            }
+        }
+    }
+    // Kept from the compiler, which would unroll the loop and run out of registers for the sums.
+    #[inline(always)]
+    fn steps() -> usize {
+        std::hint::black_box(Self::LANES)
+    }
+    // There is no stable intrinsic for hints.
+    #[inline(always)]
+    fn prefetch(_at: *const u8) {}
+    #[inline(always)]
+    fn prefetch_near(_at: *const u8) {}
+}
+
+#[inline(always)]
+unsafe fn floor(x: V) -> V {
+    // SAFETY: NEON belongs to the build target.
+    unsafe { [vrndmq_f32(x[0]), vrndmq_f32(x[1])] }
+}
+
+#[inline(always)]
+unsafe fn exp2i(n: float32x4_t) -> float32x4_t {
+    // SAFETY: as above.
+    unsafe {
+        let bits = vaddq_s32(vcvtq_s32_f32(n), vdupq_n_s32(127));
+        vreinterpretq_f32_s32(vshlq_n_s32::<23>(bits))
+    }
+}
+
+/// Transposes 4 × 4 elements.
+///
+/// # Safety
+/// Four elements are readable in four rows `from_stride` apart, and writable `to_stride` apart.
+#[inline(always)]
+unsafe fn transpose4(from: *const f32, from_stride: usize, to: *mut f32, to_stride: usize) {
+    // SAFETY: the caller's; NEON belongs to the build target.
+    unsafe {
+        let mut rows = [vdupq_n_f32(0.0); 4];
+        for (i, row) in rows.iter_mut().enumerate() {
+            *row = vld1q_f32(from.add(i * from_stride));
+        }
+        // Elements 0 and 2 of two rows, and elements 1 and 3.
+        let even = vreinterpretq_f64_f32(vtrn1q_f32(rows[0], rows[1]));
+        let odd = vreinterpretq_f64_f32(vtrn2q_f32(rows[0], rows[1]));
+        let even2 = vreinterpretq_f64_f32(vtrn1q_f32(rows[2], rows[3]));
+        let odd2 = vreinterpretq_f64_f32(vtrn2q_f32(rows[2], rows[3]));
+        let columns = [
+            vtrn1q_f64(even, even2),
+            vtrn1q_f64(odd, odd2),
+            vtrn2q_f64(even, even2),
+            vtrn2q_f64(odd, odd2),
+        ];
+        for (j, column) in columns.into_iter().enumerate() {
+            vst1q_f32(to.add(j * to_stride), vreinterpretq_f32_f64(column));
+        }
+    }
+}
