@@ -78,5 +78,5 @@ if [ "${1:-}" = --env ]; then
     exit
 fi
 # Tests of a card, of runs with cards, and those that need machines which have to be pretended.
-LD_LIBRARY_PATH=$libraries .ci/build_cuda.sh test --features cards --test cuda --test cuda_runs \
-    -- --include-ignored "$@"
+LD_LIBRARY_PATH=$libraries .ci/build_cuda.sh test --features stand-in --test cuda --test cuda_runs \
+    -- "$@"

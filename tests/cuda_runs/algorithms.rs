@@ -14,7 +14,6 @@ fn bench() -> Bench {
 /// One that splits sums, one that wants a workspace, one that cannot be started and one whose bits
 /// depend on the place of a row come before the one that is taken.
 #[test]
-#[ignore = "needs algorithms that are no good"]
 fn the_first_good_algorithm_is_taken() {
     let bench = bench();
     embed(
@@ -42,7 +41,6 @@ fn the_first_good_algorithm_is_taken() {
 }
 
 #[test]
-#[ignore = "needs algorithms that are no good"]
 fn without_an_algorithm_it_is_refused() {
     let bench = bench();
     for offered in ["split,greedy", "broken"] {
@@ -57,7 +55,6 @@ fn without_an_algorithm_it_is_refused() {
 /// Where every algorithm depends on the place of a row the run is refused, or says that every record
 /// has a pass of its own.
 #[test]
-#[ignore = "needs algorithms that are no good"]
 fn an_algorithm_that_depends_on_the_place_is_not_trusted() {
     let bench = bench();
     let variables = [("STAND_IN_ALGORITHMS", "uneven")];
@@ -75,7 +72,6 @@ fn an_algorithm_that_depends_on_the_place_is_not_trusted() {
 /// The bits of a whole model are tried too. If they, or those of every algorithm, depend on the batch,
 /// each record has its own, or the run is refused if that is what is wanted.
 #[test]
-#[ignore = "needs algorithms that are no good"]
 fn without_equal_bits_every_record_is_a_batch_of_its_own() {
     let bench = bench();
     for offered in ["restless", "uneven"] {

@@ -15,7 +15,6 @@ fn bench() -> Bench {
 }
 
 #[test]
-#[ignore = "needs two cards"]
 fn two_cards_write_the_bytes_of_one() {
     let bench = bench();
     let one = run(&bench, &[], &format!("{OPTIONS} --device cuda --out one"));
@@ -36,7 +35,6 @@ fn two_cards_write_the_bytes_of_one() {
 }
 
 #[test]
-#[ignore = "needs two cards"]
 fn two_cards_of_little_memory() {
     let bench = bench();
     let one = run(&bench, &[], &format!("{OPTIONS} --device cuda --out one"));
@@ -50,7 +48,6 @@ fn two_cards_of_little_memory() {
 
 /// What is asked for and cannot be had is an error with a reason.
 #[test]
-#[ignore = "needs machines of other kinds"]
 fn what_cannot_be_had_is_refused() {
     let bench = bench();
     let refused = |variables: &[Variable<'_>], device: &str, why: &str| {
@@ -108,7 +105,6 @@ fn what_cannot_be_had_is_refused() {
 
 /// `auto` computes on the CPU where no card can be had, and says why.
 #[test]
-#[ignore = "needs machines of other kinds"]
 fn auto_takes_the_card_that_is_there() {
     let bench = bench();
     let line = "run in.fasta --model $MODEL --out";
@@ -129,7 +125,6 @@ fn auto_takes_the_card_that_is_there() {
 }
 
 #[test]
-#[ignore = "needs two cards"]
 fn doctor_lists_the_cards_that_can_be_seen() {
     let bench = Bench::new();
     let variables = [("STAND_IN_CARDS", "3"), ("STAND_IN_NAMES", "A,B,C")];

@@ -9,7 +9,6 @@ const OPTIONS: &str =
 /// Whatever fails, and whenever: one sentence, nothing that looks finished, and going on gives the
 /// bytes of a run that never failed.
 #[test]
-#[ignore = "needs a driver that fails"]
 fn every_call_can_fail() {
     let bench = Bench::new();
     bench.write("in.fasta", text(&records()));

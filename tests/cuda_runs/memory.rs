@@ -17,7 +17,6 @@ const NONE_LEFT: &str = "the card has no memory left for ";
 
 /// Whatever the memory, a run gives the bytes that it gives with plenty, or says that it has none.
 #[test]
-#[ignore = "needs cards of little memory"]
 fn with_any_memory_the_bytes_are_the_same() {
     let bench = Bench::new();
     bench.write("in.fasta", short(40));
@@ -58,7 +57,6 @@ fn with_any_memory_the_bytes_are_the_same() {
 
 /// A batch of two slabs that does not fit is cut.
 #[test]
-#[ignore = "needs cards of little memory"]
 fn a_batch_that_does_not_fit_is_cut() {
     let bench = Bench::new();
     bench.write("in.fasta", short(560));
@@ -70,7 +68,6 @@ fn a_batch_that_does_not_fit_is_cut() {
 }
 
 #[test]
-#[ignore = "needs cards of little memory"]
 fn a_giant_that_does_not_fit_is_named() {
     let bench = Bench::new();
     let giant = sequence(9, 50_000);
