@@ -79,7 +79,11 @@ fn a_large_file_has_the_checksum_of_its_pieces() {
 
     let run_json = dir.join("run.json");
     let text = fs::read_to_string(&run_json).unwrap();
-    fs::write(&run_json, text.replace("\"pieces\": 67108864", "\"pieces\": 0")).unwrap();
+    fs::write(
+        &run_json,
+        text.replace("\"pieces\": 67108864", "\"pieces\": 0"),
+    )
+    .unwrap();
     assert_eq!(
         problems(),
         ["residues.layer6.npy: run.json gives pieces of 0 bytes, a run of 67108864"]
