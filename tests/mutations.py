@@ -20,24 +20,24 @@ MISTAKES = [
     (
         "no token-dropout scale (x1 instead of x0.88)",
         "src/model/embedding.rs",
-        "Some((1.0 - 0.15 * 0.8) / (1.0 - observed))",
-        "Some(1.0 / (1.0 - observed).max(1.0))",
+        "then_some((1.0 - 0.15 * 0.8) / (1.0 - observed))",
+        "then_some(1.0 / (1.0 - observed).max(1.0))",
         "parity",
     ),
     (
         "<mask> rows not zeroed",
         "src/model/embedding.rs",
-        "Some(_) if token == MASK =>",
-        "Some(_) if token == 255 =>",
+        "Some(_) if token == MASK => x.extend",
+        "Some(_) if token == 255 => x.extend",
         "parity",
     ),
     (
         "inv_freq recomputed instead of read",
-        "src/model/load.rs",
-        "let inv_freq = self.checkpoint.inv_freq(layer)?;",
-        """let mut inv_freq = self.checkpoint.inv_freq(layer)?;
-            let count = inv_freq.values.len() as f32;
-            for (i, value) in inv_freq.values.iter_mut().enumerate() {
+        "src/model/blocks.rs",
+        "let found = checkpoint.inv_freq(block)?;",
+        """let mut found = checkpoint.inv_freq(block)?;
+            let count = found.values.len() as f32;
+            for (i, value) in found.values.iter_mut().enumerate() {
                 *value = 10000f32.powf(-(i as f32) / count);
             }""",
         "parity",
