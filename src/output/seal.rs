@@ -9,6 +9,7 @@ use super::log::Log;
 use super::manifest::{FileEntry, FolderEntry};
 use super::parallel::in_parallel;
 use super::place::PlaceReader;
+use std::fs::File;
 use std::path::Path;
 
 /// What stands in `run.json` about files.
@@ -36,9 +37,16 @@ pub(super) fn seal(
     })?;
 
     let files = layout.files(counts, is_shard);
+    // Syncs wait for the disk together; checksums of large files keep all processors busy by
+    // themselves.
+    let synced = in_parallel(files.len(), |i| match files.get(i) {
+        Some((name, _)) => open_synced(&partial.join(name)).map(Some),
+        None => Ok(None),
+    })?;
     let files = files
         .into_iter()
-        .map(|(name, shape)| seal_file(partial, name, shape, layout))
+        .zip(synced.into_iter().flatten())
+        .map(|((name, shape), file)| seal_file(partial, &file, name, shape, layout))
         .collect::<Result<_, _>>()?;
     Ok(Sealed {
         files,
@@ -46,20 +54,25 @@ pub(super) fn seal(
     })
 }
 
+fn open_synced(path: &Path) -> Result<File, OutputError> {
+    let file = disk::open_regular(path).map_err(|e| OutputError::io("opening", path, e))?;
+    file.sync_all()
+        .map_err(|e| OutputError::io("syncing", path, e))?;
+    Ok(file)
+}
+
 fn seal_file(
     partial: &Path,
+    file: &File,
     name: String,
     shape: Option<[u64; 2]>,
     layout: &Layout,
 ) -> Result<FileEntry, OutputError> {
     let path = partial.join(&name);
-    let file = disk::open_regular(&path).map_err(|e| OutputError::io("opening", &path, e))?;
-    file.sync_all()
-        .map_err(|e| OutputError::io("syncing", &path, e))?;
     let reading = |e| OutputError::io("reading", &path, e);
     let bytes = file.metadata().map_err(reading)?.len();
     let pieces = pieces(bytes);
-    let sha256 = sha256(&file, bytes, pieces).map_err(reading)?;
+    let sha256 = sha256(file, bytes, pieces).map_err(reading)?;
     let dtype = shape.map(|_| layout.dtype);
     Ok(FileEntry {
         name,
