@@ -6,6 +6,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::{Command, Output};
+use std::sync::{PoisonError, RwLock};
 use tempfile::TempDir;
 
 /// A folder with the program, and beside it a script as its CUDA build.
@@ -13,8 +14,13 @@ struct Bench {
     folder: TempDir,
 }
 
+/// Held while programs are written, and shared while they are started: a process that another test
+/// starts in between would keep a program open for writing, which then cannot be run.
+static WRITING: RwLock<()> = RwLock::new(());
+
 impl Bench {
     fn new(script: &str) -> Bench {
+        let _held = WRITING.write().unwrap_or_else(PoisonError::into_inner);
         let folder = tempfile::tempdir().unwrap();
         let program = assert_cmd::cargo::cargo_bin("esm-embed");
         fs::copy(program, folder.path().join("esm-embed")).unwrap();
@@ -26,6 +32,7 @@ impl Bench {
     }
 
     fn run(&self, more: &str) -> Output {
+        let _held = WRITING.read().unwrap_or_else(PoisonError::into_inner);
         let model = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fixtures/esm2_hd16");
         Command::new(self.folder.path().join("esm-embed"))
             .current_dir(self.folder.path())
@@ -118,6 +125,7 @@ fn tf32_is_never_computed_in_another_format() {
 fn verify_has_cards_too() {
     let verify = |script: &str, device: &str| {
         let bench = Bench::new(script);
+        let _held = WRITING.read().unwrap_or_else(PoisonError::into_inner);
         Command::new(bench.folder.path().join("esm-embed"))
             .args(["verify", "esm2_t6_8M_UR50D", "--device", device])
             .env("HF_HUB_OFFLINE", "1")
