@@ -62,7 +62,14 @@ fn files_of_another_user() {
     let case = Case::new("in.fasta", &records(20));
     let bench = &case.bench;
     fs::set_permissions(bench.path("."), Permissions::from_mode(0o755)).unwrap();
-    fs::copy(env!("CARGO_BIN_EXE_esm-embed"), bench.path("esm-embed")).unwrap();
+    // By another process: what other tests start meanwhile would keep a file of this one open for
+    // writing, and a program cannot be run then.
+    let copied = Command::new("cp")
+        .arg(env!("CARGO_BIN_EXE_esm-embed"))
+        .arg(bench.path("esm-embed"))
+        .status()
+        .unwrap();
+    assert!(copied.success());
     let (emb, partial) = (bench.path("emb"), bench.path("emb/.partial"));
 
     // A folder of theirs, and one of ours with a working folder of theirs.
