@@ -151,7 +151,7 @@ MISTAKES = [
     ),
     (
         "a request to stop heeded only between batches",
-        "src/embedder.rs",
+        "src/embedder/mod.rs",
         "true => Err(Stopped::Asked),",
         "true => Ok(()),",
         "faults",

@@ -1,21 +1,27 @@
 //! Token ids in, representations out. Knows no files.
 
-use crate::batching;
+mod blended;
+#[cfg(feature = "cuda")]
+mod cards;
+mod error;
+mod rows;
+
+pub use error::EmbedError;
+pub use rows::Representation;
+
 use crate::checkpoint::{Checkpoint, EsmConfig, InvFreqSource};
 #[cfg(feature = "cuda")]
-use crate::cuda::{self, CudaError, HostRows};
+use crate::cuda;
 use crate::device::{Device, Dtype, ResidueRows};
 use crate::model::{Esm, LoadError, LoadOptions, Packed};
 use crate::ops::{self, CpuPath, Team, WeightType};
-use crate::pooling;
-use crate::tokenizer::{CLS, EOS};
-use crate::windows::Blend;
-use half::f16;
+#[cfg(feature = "cuda")]
+use cards::OnCards;
 use rayon::ThreadPool;
+use rows::Rows;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use thiserror::Error;
 
 /// Tokens of a record above which all threads share it, if it is a batch of its own: half a
 /// minute of one core with the 650M model.
@@ -47,71 +53,6 @@ pub struct EmbedderOptions {
     pub max_tokens: usize,
 }
 
-/// Why a batch could not be embedded.
-#[derive(Debug, Error)]
-pub enum EmbedError {
-    /// The engine refused the batch.
-    #[error("the model could not be run: {0}")]
-    Engine(#[from] candle_core::Error),
-    /// It was asked to stop: see [`Embedder::heed`].
-    #[error("stopped as asked")]
-    Stopped,
-    /// A card refused the batch.
-    #[cfg(feature = "cuda")]
-    #[error("{error}")]
-    Cuda {
-        /// Index of the sequence that it concerns, if it is one.
-        sequence: Option<usize>,
-        /// What it said.
-        error: CudaError,
-    },
-    /// A number that is not finite came out.
-    #[cfg(feature = "cuda")]
-    #[error("the model gives numbers that are not finite: choose --dtype f32, which has more room")]
-    NotFinite {
-        /// Index of the sequence.
-        sequence: usize,
-    },
-    /// A number does not fit f16.
-    #[cfg(feature = "cuda")]
-    #[error("the model gives numbers that do not fit f16: choose --dtype bf16 or f32")]
-    Overflow {
-        /// Index of the sequence.
-        sequence: usize,
-    },
-}
-
-impl EmbedError {
-    /// Index of the sequence that it concerns, if it is known.
-    pub fn sequence(&self) -> Option<usize> {
-        match self {
-            #[cfg(feature = "cuda")]
-            EmbedError::Cuda { sequence, .. } => *sequence,
-            #[cfg(feature = "cuda")]
-            EmbedError::NotFinite { sequence } | EmbedError::Overflow { sequence } => {
-                Some(*sequence)
-            }
-            _ => None,
-        }
-    }
-
-    /// An error of a pass over windows, as one of their sequence.
-    fn of_sequence(self, _index: usize) -> EmbedError {
-        match self {
-            #[cfg(feature = "cuda")]
-            EmbedError::Cuda { error, .. } => EmbedError::Cuda {
-                sequence: Some(_index),
-                error,
-            },
-            #[cfg(feature = "cuda")]
-            EmbedError::NotFinite { .. } => EmbedError::NotFinite { sequence: _index },
-            #[cfg(feature = "cuda")]
-            EmbedError::Overflow { .. } => EmbedError::Overflow { sequence: _index },
-            other => other,
-        }
-    }
-}
-
 /// One sequence to embed.
 #[derive(Clone, Copy, Debug)]
 pub struct Sequence<'a> {
@@ -120,78 +61,6 @@ pub struct Sequence<'a> {
     /// Residue ranges to embed one by one and blend (see [`crate::windows`]); empty to embed
     /// the sequence as a whole.
     pub windows: &'a [Range<usize>],
-}
-
-/// One representation of one sequence of n residues.
-#[derive(Clone, Copy, Debug)]
-pub struct Representation<'a> {
-    /// Index of the sequence in the batch.
-    pub sequence: usize,
-    /// Index of the layer in [`EmbedderOptions::layers`].
-    pub layer: usize,
-    /// The `<cls>` row, `[D]`.
-    pub bos: &'a [f32],
-    /// One row per residue, `[n, D]`; empty if they are not wanted, or wanted as f16: see
-    /// [`Embedder::want_residues`].
-    pub residues: &'a [f32],
-    /// The same as f16, where they are wanted so and the device rounds them.
-    pub halves: &'a [f16],
-    /// Mean over the residue rows, `[D]`, where the device has computed it.
-    pub mean: Option<&'a [f32]>,
-    /// Largest values over the residue rows, `[D]`, where the device has computed them.
-    pub max: Option<&'a [f32]>,
-    /// Whether it was computed in bf16 because its numbers do not fit f16.
-    pub in_bf16: bool,
-}
-
-/// One representation of one sequence of a forward pass.
-#[derive(Clone, Copy)]
-struct Rows<'a> {
-    bos: &'a [f32],
-    residues: &'a [f32],
-    halves: &'a [f16],
-    mean: Option<&'a [f32]>,
-    max: Option<&'a [f32]>,
-    in_bf16: bool,
-}
-
-impl<'a> Rows<'a> {
-    /// Of hidden states `[n + 2, D]`.
-    fn of_hidden(hidden: &'a [f32], dim: usize) -> Rows<'a> {
-        Rows {
-            bos: pooling::bos(hidden, dim),
-            residues: pooling::residues(hidden, dim),
-            halves: &[],
-            mean: None,
-            max: None,
-            in_bf16: false,
-        }
-    }
-
-    #[cfg(feature = "cuda")]
-    fn of_card(rows: HostRows<'a>, in_bf16: bool) -> Rows<'a> {
-        Rows {
-            bos: rows.bos,
-            residues: rows.residues,
-            halves: rows.halves,
-            mean: Some(rows.mean),
-            max: Some(rows.max),
-            in_bf16,
-        }
-    }
-
-    fn representation(self, sequence: usize, layer: usize) -> Representation<'a> {
-        Representation {
-            sequence,
-            layer,
-            bos: self.bos,
-            residues: self.residues,
-            halves: self.halves,
-            mean: self.mean,
-            max: self.max,
-            in_bf16: self.in_bf16,
-        }
-    }
 }
 
 /// What computes.
@@ -474,93 +343,6 @@ impl Embedder {
         }
         result
     }
-
-    fn embed_windows<E: From<EmbedError>>(
-        &self,
-        index: usize,
-        sequence: &Sequence<'_>,
-        each: &mut impl FnMut(Representation<'_>) -> Result<(), E>,
-    ) -> Result<(), E> {
-        let blended = match self.blend(sequence, Numbers::Own) {
-            // One window in another number format would stand beside others: all of them have it.
-            Ok(blended) if blended.mixed => self.blend(sequence, Numbers::Bf16),
-            other => other,
-        }
-        .map_err(|error| error.of_sequence(index))?;
-        for (layer, (blend, bos)) in blended.layers.into_iter().enumerate() {
-            each(Representation {
-                sequence: index,
-                layer,
-                bos: &bos,
-                residues: &blend.finish(),
-                halves: &[],
-                mean: None,
-                max: None,
-                in_bf16: blended.in_bf16,
-            })?;
-        }
-        Ok(())
-    }
-
-    /// Passes over the windows of a sequence.
-    fn blend(&self, sequence: &Sequence<'_>, numbers: Numbers) -> Result<Blended, EmbedError> {
-        let dim = self.config().dim;
-        let length = sequence.tokens.len().saturating_sub(2);
-        let in_bf16 = numbers == Numbers::Bf16;
-        let mut blended = Blended {
-            layers: Vec::new(),
-            in_bf16,
-            mixed: false,
-        };
-        blended
-            .layers
-            .resize_with(self.layers.len(), || (Blend::new(length, dim), Vec::new()));
-        let pieces: Vec<Vec<u8>> = sequence
-            .windows
-            .iter()
-            .map(|w| {
-                let residues = sequence.tokens.get(w.start + 1..w.end + 1);
-                let mut piece = vec![CLS];
-                piece.extend_from_slice(residues.unwrap_or_default());
-                piece.push(EOS);
-                piece
-            })
-            .collect();
-        // Windows of one sequence have one length: batches keep their order.
-        let lengths: Vec<usize> = pieces.iter().map(Vec::len).collect();
-        for group in batching::batches(&lengths, self.max_tokens, false) {
-            let tokens: Vec<&[u8]> = group.iter().map(|&w| pieces[w].as_slice()).collect();
-            self.run(
-                &tokens,
-                ResidueRows::F32,
-                numbers,
-                |i, layer, rows| -> Result<(), EmbedError> {
-                    blended.mixed |= rows.in_bf16 && !in_bf16;
-                    let (blend, bos) = &mut blended.layers[layer];
-                    if bos.is_empty() {
-                        *bos = rows.bos.to_vec();
-                    }
-                    let window = sequence.windows[group[i]].clone();
-                    blend.add(window, rows.residues);
-                    Ok(())
-                },
-            )?;
-            if blended.mixed {
-                break;
-            }
-        }
-        Ok(blended)
-    }
-}
-
-/// The windows of a sequence, put together.
-struct Blended {
-    /// For each layer, its residue rows and its `<cls>` row.
-    layers: Vec<(Blend, Vec<f32>)>,
-    /// Whether all of it was computed in bf16.
-    in_bf16: bool,
-    /// Whether some of it was, and the rest was not.
-    mixed: bool,
 }
 
 /// Number format of a forward pass.
@@ -570,81 +352,6 @@ enum Numbers {
     Own,
     /// bf16, on a device that has it beside f16.
     Bf16,
-}
-
-/// A model on cards, and what is wanted of a batch.
-#[cfg(feature = "cuda")]
-struct OnCards<'a> {
-    esm: &'a cuda::Esm,
-    spare: Option<&'a cuda::Spare>,
-    layers: &'a [usize],
-    residues: ResidueRows,
-}
-
-#[cfg(feature = "cuda")]
-impl OnCards<'_> {
-    /// One pass, and more in bf16 for sequences whose numbers do not fit f16: of these, the layers
-    /// from the first on that do not fit. So a row depends on its sequence and layer alone.
-    fn run<E>(
-        &self,
-        sequences: &[&[u8]],
-        go_on: &dyn Fn() -> Result<(), Stopped<E>>,
-        mut each: impl FnMut(usize, usize, Rows<'_>) -> Result<(), E>,
-    ) -> Result<(), Stopped<E>> {
-        let mut hand = |layer: usize, sequence: usize, rows: HostRows<'_>| {
-            each(sequence, layer, Rows::of_card(rows, false)).map_err(Stopped::Caller)
-        };
-        let mut overflows =
-            self.esm
-                .forward(sequences, self.layers, self.residues, go_on, &mut hand)?;
-        overflows.sort_by_key(|overflow| (overflow.layer, overflow.sequence));
-        for group in overflows.chunk_by(|a, b| a.layer == b.layer) {
-            let of_batch: Vec<usize> = group.iter().map(|overflow| overflow.sequence).collect();
-            let first = group.first().map_or(0, |overflow| overflow.layer);
-            self.run_in_bf16(sequences, &of_batch, first, go_on, &mut each)?;
-        }
-        Ok(())
-    }
-
-    /// One pass in bf16 over some sequences of a batch, and over the wanted layers from the one at
-    /// position `first` on.
-    fn run_in_bf16<E>(
-        &self,
-        batch: &[&[u8]],
-        of_batch: &[usize],
-        first: usize,
-        go_on: &dyn Fn() -> Result<(), Stopped<E>>,
-        each: &mut impl FnMut(usize, usize, Rows<'_>) -> Result<(), E>,
-    ) -> Result<(), Stopped<E>> {
-        let at = |i: usize| of_batch.get(i).copied().unwrap_or_default();
-        let Some(spare) = self.spare else {
-            return Err(Stopped::Card(EmbedError::Overflow { sequence: at(0) }));
-        };
-        let own = |error| {
-            Stopped::Card(EmbedError::Cuda {
-                sequence: Some(at(0)),
-                error,
-            })
-        };
-        let sequences: Vec<&[u8]> = of_batch
-            .iter()
-            .filter_map(|&i| batch.get(i).copied())
-            .collect();
-        let layers = self.layers.get(first..).unwrap_or_default();
-        let mut hand = |layer: usize, sequence: usize, rows: HostRows<'_>| {
-            each(at(sequence), first + layer, Rows::of_card(rows, true)).map_err(Stopped::Caller)
-        };
-        let esm = spare.get().map_err(own)?;
-        esm.forward(&sequences, layers, self.residues, go_on, &mut hand)
-            .map_err(|failure| match Stopped::from(failure) {
-                Stopped::Card(error) => {
-                    let sequence = at(error.sequence().unwrap_or(0));
-                    Stopped::Card(error.of_sequence(sequence))
-                }
-                other => other,
-            })?;
-        Ok(())
-    }
 }
 
 /// Why a forward pass ended early.
@@ -659,20 +366,5 @@ enum Stopped<E> {
 impl<E> From<candle_core::Error> for Stopped<E> {
     fn from(e: candle_core::Error) -> Self {
         Stopped::Engine(e)
-    }
-}
-
-#[cfg(feature = "cuda")]
-impl<E> From<cuda::Failure<Stopped<E>>> for Stopped<E> {
-    fn from(failure: cuda::Failure<Stopped<E>>) -> Self {
-        match failure {
-            cuda::Failure::Caller(stopped) => stopped,
-            cuda::Failure::Cuda { sequence, error } => {
-                Stopped::Card(EmbedError::Cuda { sequence, error })
-            }
-            cuda::Failure::NotFinite { sequence } => {
-                Stopped::Card(EmbedError::NotFinite { sequence })
-            }
-        }
     }
 }
