@@ -122,6 +122,10 @@ impl fmt::Display for Dtype {
     }
 }
 
+/// Bytes of residue rows that each batch on a card keeps in pinned memory of the machine, if its
+/// least number of tokens has not more.
+pub(crate) const PINNED: u64 = 128 << 20;
+
 /// Residue rows that leave a card.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ResidueRows {

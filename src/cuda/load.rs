@@ -51,6 +51,15 @@ pub(super) struct Weights {
     pub(super) rotary: Vec<Rotary>,
 }
 
+impl Weights {
+    /// Weights of the first block by which products are tested, in the order of
+    /// [`super::replica::Products`]; none where there is no block.
+    pub(super) fn of_products(&self) -> impl Iterator<Item = &Memory> {
+        let first = self.blocks.first().into_iter();
+        first.flat_map(|block| [&block.qkv, &block.out, &block.fc1, &block.fc2].map(|l| &l.weight))
+    }
+}
+
 /// The rotary frequencies of one or more blocks, and the largest table made of them so far.
 pub(super) struct Rotary {
     inv_freq: Vec<f32>,

@@ -11,7 +11,7 @@
 //! 3. `forward`: the blocks of the model. Weights are uploaded once (`load`), the residual stream and
 //!    all sums are f32, and nothing comes back to the CPU between blocks.
 //! 4. `product`: matrix products of always the same number of rows with one algorithm for each
-//!    shape of weights, chosen by a test of its bits.
+//!    shape of weights, chosen by tests of its bits (`choice`).
 //! 5. `results`: pooled rows, and residue rows if they are wanted, in the number format in which they
 //!    are wanted, so that no more than that leaves the card.
 //!
@@ -27,6 +27,7 @@
 mod batch;
 mod budget;
 mod card;
+mod choice;
 mod error;
 mod forward;
 mod kernels;

@@ -3,19 +3,22 @@
 use super::batch::Batch;
 use super::budget::{Budget, Room};
 use super::card::Card;
+use super::choice;
 use super::error::{CudaError, While};
 use super::forward::Running;
 use super::lane::{Lane, Lanes, SLAB, Shape};
 use super::product::Blas;
 use super::replica::{Replica, Wanted};
 use super::results::{HostRows, Layout};
-use super::selftest;
 use crate::checkpoint::{Checkpoint, EsmConfig, InvFreqSource, Positions};
-use crate::device::{Device, Dtype, ResidueRows};
+use crate::device::{Device, Dtype, PINNED, ResidueRows};
 use crate::model::{Packed, make_blocks};
 
 /// Of the memory that is free after loading, the part that lanes may take.
 const LANES_SHARE: f64 = 0.9;
+/// Slabs of a batch at most, however much memory there is: of more tokens a smaller part is padding
+/// of the last slab, which is a hundredth at one and a quarter of that at four.
+const MOST_SLABS: usize = 4;
 
 /// Why a pass ended early.
 #[derive(Debug)]
@@ -75,6 +78,8 @@ pub struct Esm {
     replicas: Vec<Replica>,
     lanes: Lanes,
     lane_count: usize,
+    /// Slabs of rows for which every lane has memory.
+    slabs: usize,
     budget: Budget,
     /// Whether the bits of a sequence were seen not to depend on its batch; if not, every sequence
     /// has a pass of its own.
@@ -119,16 +124,15 @@ impl Esm {
         let loaded = make_blocks(count, count, load)?.ok_or(CudaError::Thread)?;
         let (replicas, sources): (Vec<Replica>, Vec<_>) = loaded.into_iter().unzip();
         let inv_freq = sources.first().copied().flatten();
-        let algorithms = |replica: &Replica| replica.products.numbers();
-        let first = replicas.first().map(algorithms);
-        if let Some(other) = replicas.iter().find(|r| Some(algorithms(r)) != first) {
+        if let Some(other) = other_choice(&replicas) {
             let number = other.card.about.number;
             return Err(CudaError::Unlike { number });
         }
-        let mut each = device.lanes(threads);
+        let mut slabs = usize::MAX;
         for replica in &replicas {
-            each = each.min(lanes(&replica.card, shape)?);
+            slabs = slabs.min(room(&replica.card, shape)?);
         }
+        let each = device.lanes(threads).min(slabs);
         let mut all = Vec::new();
         // Cards take turns.
         for _ in 0..each {
@@ -142,12 +146,13 @@ impl Esm {
             inv_freq,
             lane_count: all.len(),
             lanes: Lanes::new(all, each),
+            slabs: slabs / each.max(1),
             replicas,
             budget: Budget::new(),
             same_bits: true,
         };
         let is_same = esm.replicas.iter().all(|replica| replica.same_bits);
-        esm.same_bits = is_same && selftest::model(&esm, top)?;
+        esm.same_bits = is_same && choice::settle(&mut esm, top)?;
         if !esm.same_bits {
             esm.budget.one_each();
         }
@@ -181,6 +186,31 @@ impl Esm {
 
     pub(super) fn replicas(&self) -> &[Replica] {
         &self.replicas
+    }
+
+    pub(super) fn replicas_mut(&mut self) -> &mut [Replica] {
+        &mut self.replicas
+    }
+
+    /// The algorithms of the products, if they are the same on every card.
+    pub(super) fn choice(&self) -> Option<String> {
+        match other_choice(&self.replicas) {
+            Some(_) => None,
+            None => Some(self.replicas.first()?.products.numbers()),
+        }
+    }
+
+    /// Tokens of a batch for which every lane has memory, a whole number of slabs, if it keeps such
+    /// residue rows.
+    pub fn batch_tokens(&self, residues: ResidueRows) -> usize {
+        let row = match residues {
+            ResidueRows::None => 0,
+            ResidueRows::F16 => 2 * self.config.dim,
+            ResidueRows::F32 => 4 * self.config.dim,
+        };
+        let slab = (row * SLAB).max(1) as u64;
+        let pinned = usize::try_from(PINNED / slab).unwrap_or(usize::MAX);
+        SLAB * self.slabs.min(pinned).clamp(1, MOST_SLABS)
     }
 
     /// What computed: libraries and algorithms, as `run.json` records them.
@@ -367,8 +397,15 @@ impl Esm {
     }
 }
 
-/// Lanes for which a card has memory after the weights.
-fn lanes(card: &Card, shape: Shape) -> Result<usize, CudaError> {
+/// The first whose products have other algorithms than those of the first of all.
+fn other_choice(replicas: &[Replica]) -> Option<&Replica> {
+    let algorithms = |replica: &Replica| replica.products.numbers();
+    let first = replicas.first().map(algorithms);
+    replicas.iter().find(|r| Some(algorithms(r)) != first)
+}
+
+/// Slabs of rows for which a card has memory after the weights.
+fn room(card: &Card, shape: Shape) -> Result<usize, CudaError> {
     let slab = shape.row_bytes() * SLAB;
     let free = (card.free_memory()? as f64 * LANES_SHARE) as usize;
     match free / slab {
@@ -376,6 +413,6 @@ fn lanes(card: &Card, shape: Shape) -> Result<usize, CudaError> {
             what: "a forward pass",
             bytes: slab,
         }),
-        lanes => Ok(lanes),
+        slabs => Ok(slabs),
     }
 }

@@ -1,14 +1,17 @@
 //! The model on one card.
 
 use super::card::Card;
+use super::choice;
 use super::error::CudaError;
 use super::kernels::ModelKernels;
-use super::load::{Linear, Loader, Weights};
-use super::product::Product;
-use super::selftest;
+use super::load::{Loader, Weights};
+use super::product::{Algorithm, Product};
 use super::tested::Tests;
 use crate::checkpoint::{Checkpoint, InvFreqSource};
 use crate::device::{self, Dtype, Tested};
+
+/// Shapes of weights in a block.
+pub(super) const PRODUCTS: usize = 4;
 
 /// The products of a model, one for each shape of weights.
 pub(super) struct Products {
@@ -19,8 +22,12 @@ pub(super) struct Products {
 }
 
 impl Products {
-    fn all(&self) -> [&Product; 4] {
+    fn all(&self) -> [&Product; PRODUCTS] {
         [&self.qkv, &self.out, &self.fc1, &self.fc2]
+    }
+
+    fn all_mut(&mut self) -> [&mut Product; PRODUCTS] {
+        [&mut self.qkv, &mut self.out, &mut self.fc1, &mut self.fc2]
     }
 
     /// The algorithm of each shape of weights, for `run.json`.
@@ -100,15 +107,8 @@ impl Replica {
             fc2: Product::new(dtype, dim, inside)?,
         };
         let mut same_bits = true;
-        if let Some(block) = weights.blocks.first() {
-            let mut pin = |product: &mut Product, linear: &Linear| {
-                same_bits &= selftest::pin(&card, dtype, product, &linear.weight, &tests)?;
-                Ok::<(), CudaError>(())
-            };
-            pin(&mut products.qkv, &block.qkv)?;
-            pin(&mut products.out, &block.out)?;
-            pin(&mut products.fc1, &block.fc1)?;
-            pin(&mut products.fc2, &block.fc2)?;
+        for (product, weights) in products.all_mut().into_iter().zip(weights.of_products()) {
+            same_bits &= choice::pin(&card, dtype, product, weights, &tests)?;
         }
         let replica = Replica {
             card,
@@ -119,5 +119,36 @@ impl Replica {
             same_bits,
         };
         Ok((replica, inv_freq))
+    }
+
+    /// The algorithm of each product.
+    pub(super) fn algorithms(&self) -> [Option<Algorithm>; PRODUCTS] {
+        let products = self.products.all();
+        products.map(|product| product.algorithm().copied())
+    }
+
+    /// From now on uses these algorithms; where there is none, the one it has.
+    pub(super) fn pin(&mut self, algorithms: [Option<Algorithm>; PRODUCTS]) {
+        for (product, algorithm) in self.products.all_mut().into_iter().zip(algorithms) {
+            if let Some(algorithm) = algorithm {
+                product.pin(algorithm);
+            }
+        }
+    }
+
+    /// Algorithms that each product could have.
+    pub(super) fn alternatives(&mut self, dtype: Dtype) -> Result<Vec<Vec<Algorithm>>, CudaError> {
+        let products = self.products.all_mut().into_iter();
+        products
+            .zip(self.weights.of_products())
+            .map(|(product, weights)| choice::alternatives(&self.card, dtype, product, weights))
+            .collect()
+    }
+
+    /// Remembers the algorithms for later runs.
+    pub(super) fn remember(&self) {
+        for product in self.products.all() {
+            choice::remember(product, &self.tests);
+        }
     }
 }

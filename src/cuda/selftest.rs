@@ -7,7 +7,7 @@ use super::lane::{SLAB, size};
 use super::load::put;
 use super::model::{Esm, Failure};
 use super::probe::{floats, probe};
-use super::product::{Algorithm, Product};
+use super::product::Product;
 use super::results::HostRows;
 use super::tested::{self, Tests};
 use crate::checkpoint::Positions;
@@ -20,58 +20,55 @@ use std::convert::Infallible;
 /// of every tile.
 const DIFFERENT: usize = 257;
 
-/// Chooses the first algorithm by which a row has the same bits wherever it stands. If there is none,
-/// the first that works, and false: a sequence alone always begins with the first row.
-///
-/// # Errors
-/// No algorithm works.
-pub(super) fn pin(
-    card: &Card,
-    dtype: Dtype,
-    product: &mut Product,
-    weights: &Memory,
-    tests: &Tests,
-) -> Result<bool, CudaError> {
-    let candidates: Vec<Algorithm> = product.candidates(&card.blas)?;
-    let test = format!("product {} x {}", product.outputs, product.inputs);
-    if let Some(numbers) = tests.find(&test)
-        && let Some(passed) = candidates.iter().find(|a| a.numbers() == numbers)
-    {
-        product.pin(*passed);
-        return Ok(true);
+/// A slab of rows by which the algorithms of a product are tried.
+pub(super) struct ProductTest<'a> {
+    card: &'a Card,
+    weights: &'a Memory,
+    x: Memory,
+    y: Memory,
+    found: Vec<u8>,
+    /// Bytes of a row of y.
+    output: usize,
+}
+
+impl<'a> ProductTest<'a> {
+    pub(super) fn new(
+        card: &'a Card,
+        dtype: Dtype,
+        product: &Product,
+        weights: &'a Memory,
+    ) -> Result<ProductTest<'a>, CudaError> {
+        let (input, output) = (product.inputs * size(dtype), product.outputs * size(dtype));
+        let mut rows = Vec::new();
+        put(dtype, &numbers(DIFFERENT * product.inputs), &mut rows);
+        probes(card, dtype, product, weights, &mut rows)?;
+        Ok(ProductTest {
+            card,
+            weights,
+            x: card.upload("a self-test", &copies(&rows, input))?,
+            y: Memory::zeroed(&card.stream, "a self-test", SLAB * output)?,
+            found: vec![0u8; SLAB * output],
+            output,
+        })
     }
-    let (input, output) = (product.inputs * size(dtype), product.outputs * size(dtype));
-    let mut rows = Vec::new();
-    put(dtype, &numbers(DIFFERENT * product.inputs), &mut rows);
-    probes(card, dtype, product, weights, &mut rows)?;
-    let x = card.upload("a self-test", &copies(&rows, input))?;
-    let y = Memory::zeroed(&card.stream, "a self-test", SLAB * output)?;
-    let mut found = vec![0u8; SLAB * output];
-    let mut works = None;
-    for algorithm in candidates {
-        product.pin(algorithm);
+
+    /// Whether a row has the same bits wherever it stands, by the algorithm that the product has;
+    /// None if that cannot be started.
+    pub(super) fn has_same_bits(&mut self, product: &Product) -> Result<Option<bool>, CudaError> {
+        let Card { blas, stream, .. } = self.card;
+        let (x, y) = (self.x.at(0), self.y.at(0));
         let doing = "testing an algorithm";
         // SAFETY: x and y are a slab each, and the weights are those of the product.
-        let ran = unsafe { product.run(&card.blas, &card.stream, weights, x.at(0), y.at(0), 1) };
+        let ran = unsafe { product.run(blas, stream, self.weights, x, y, 1) };
         if ran.is_err() {
-            continue;
+            return Ok(None);
         }
         // SAFETY: both sides have as many bytes, and the stream is waited for before they are read.
-        unsafe { result::memcpy_dtoh_async(&mut found, y.at(0), card.stream.cu_stream()) }
+        unsafe { result::memcpy_dtoh_async(&mut self.found, y, stream.cu_stream()) }
             .while_(doing)?;
-        card.stream.synchronize().while_(doing)?;
-        if is_same_everywhere(&found, output) {
-            tests.pass(&test, &algorithm.numbers());
-            return Ok(true);
-        }
-        works = works.or(Some(algorithm));
+        stream.synchronize().while_(doing)?;
+        Ok(Some(is_same_everywhere(&self.found, self.output)))
     }
-    let first = works.ok_or(CudaError::NoAlgorithm {
-        outputs: product.outputs,
-        inputs: product.inputs,
-    })?;
-    product.pin(first);
-    Ok(false)
 }
 
 /// A slab of copies of the different rows, each of so many bytes.

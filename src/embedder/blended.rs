@@ -94,4 +94,3 @@ struct Blended {
     /// Whether some of it was, and the rest was not.
     mixed: bool,
 }
-

@@ -187,6 +187,21 @@ impl Embedder {
         let _ = (checkpoint, device, threads);
     }
 
+    /// From now on batches, and passes over windows, may have as many tokens as the device has memory
+    /// for beside the weights, if it has memory of its own. After [`Embedder::want_residues`], as rows
+    /// take memory too.
+    pub fn use_memory(&mut self) {
+        #[cfg(feature = "cuda")]
+        if let Engine::Cuda { esm, .. } = &self.engine {
+            self.max_tokens = esm.batch_tokens(self.residues);
+        }
+    }
+
+    /// Tokens of a batch at most.
+    pub fn max_tokens(&self) -> usize {
+        self.max_tokens
+    }
+
     /// Batches that can be worked on at the same time, if that is not for the threads to say.
     pub fn lanes(&self) -> Option<usize> {
         match &self.engine {

@@ -147,8 +147,9 @@ pub(super) fn memory(job: &Job, plan: &Plan, scan: &Scan) -> u64 {
     if plan.device.is_cuda() {
         // Rows on their way from the card.
         let row = plan.layout.dim as u64 * 4;
-        let lanes = plan.device.lanes(job.threads) * plan.device.cards.len();
-        return plan.fixed + lanes as u64 * row * plan.max_tokens.max(scan.longest) as u64;
+        let lanes = (plan.device.lanes(job.threads) * plan.device.cards.len()) as u64;
+        let rows = row * plan.max_tokens.max(scan.longest) as u64;
+        return plan.fixed + lanes * rows.max(crate::device::PINNED);
     }
     let tokens = usize::try_from(scan.tokens).unwrap_or(usize::MAX);
     let batch = plan.max_tokens.min(tokens).max(scan.longest);

@@ -120,7 +120,7 @@ pub fn run(job: &Job, reporter: &dyn Reporter, stop: &Stop) -> Result<Outcome> {
     reporter.message(
         Level::Info,
         &format!(
-            "loaded {} ({} layers of {}, {}) in {:.2} s; computing on {}, {} thread{}, {}",
+            "loaded {} ({} layers of {}, {}) in {:.2} s; computing on {}, {} thread{}, {}{}",
             job.model.asked,
             embedder.config().layers,
             embedder.config().dim,
@@ -137,6 +137,10 @@ pub fn run(job: &Job, reporter: &dyn Reporter, stop: &Stop) -> Result<Outcome> {
                 "s"
             },
             plan.dtype,
+            match (plan.device.is_cuda(), job.deterministic) {
+                (true, false) => format!(", {} tokens to a batch", embedder.max_tokens()),
+                _ => String::new(),
+            },
         ),
     );
     if let Some(why) = &plan.device.why_cpu {
@@ -403,6 +407,9 @@ fn load(job: &Job, plan: &Plan, checkpoint: &Arc<Checkpoint>) -> Result<Embedder
         (_, OutDtype::F32) => ResidueRows::F32,
         (_, OutDtype::F16) => ResidueRows::F16,
     });
+    if job.max_tokens.is_none() && !job.deterministic {
+        embedder.use_memory();
+    }
     embedder.redo_overflows(checkpoint, &plan.device, job.threads);
     Ok(embedder)
 }
@@ -506,7 +513,7 @@ fn embed_all(ready: Ready<'_>, folder: &mut OutputFolder) -> Result<Option<Embed
                 ledger,
                 done: Earlier::new(journal, rows),
                 batching: Batching {
-                    max_tokens: plan.max_tokens,
+                    max_tokens: embedder.max_tokens().max(plan.max_tokens),
                     one_each: job.deterministic,
                     threads: count,
                     least: match plan.device.is_cuda() {

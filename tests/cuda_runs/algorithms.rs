@@ -3,7 +3,7 @@
 use crate::card::*;
 use crate::support::Bench;
 
-const OPTIONS: &str = "in.fasta --model $MODEL --layer 2 --device cuda";
+const OPTIONS: &str = "in.fasta --model $MODEL --layer 2";
 
 fn bench() -> Bench {
     let bench = Bench::new();
@@ -19,13 +19,13 @@ fn the_first_good_algorithm_is_taken() {
     embed(
         &bench,
         &[("STAND_IN_ALGORITHMS", "even")],
-        &format!("{OPTIONS} --out good"),
+        &format!("{OPTIONS} --device cuda --out good"),
     );
     let offered = [("STAND_IN_ALGORITHMS", "split,greedy,broken,uneven,even")];
     embed(
         &bench,
         &offered,
-        &format!("{OPTIONS} --out chosen --check-device"),
+        &format!("{OPTIONS} --device cuda --out chosen --check-device"),
     );
     assert!(bench.tree("chosen") == bench.tree("good"));
     let taken = bench.recorded("chosen", "/resolved/cuda/cards/0/algorithms");
@@ -45,7 +45,11 @@ fn without_an_algorithm_it_is_refused() {
     let bench = bench();
     for offered in ["split,greedy", "broken"] {
         let variables = [("STAND_IN_ALGORITHMS", offered)];
-        let ended = run(&bench, &variables, &format!("run {OPTIONS} --out emb -q"));
+        let ended = run(
+            &bench,
+            &variables,
+            &format!("run {OPTIONS} --device cuda --out emb -q"),
+        );
         assert_eq!((ended.code, &*ended.out), (1, ""), "{}", ended.err);
         let why = "cuBLASLt has no algorithm for weights of 96 × 32";
         assert!(ended.err.contains(why), "{}", ended.err);
@@ -59,12 +63,57 @@ fn an_algorithm_that_depends_on_the_place_is_not_trusted() {
     let bench = bench();
     let variables = [("STAND_IN_ALGORITHMS", "uneven")];
     for dtype in ["f16", "bf16", "f32"] {
-        let line = format!("run {OPTIONS} --dtype {dtype} --out {dtype}");
+        let line = format!("run {OPTIONS} --device cuda --dtype {dtype} --out {dtype}");
         let ended = run(&bench, &variables, &line);
         assert!(ended.err.contains("bits"), "{dtype}: {}", ended.err);
         if ended.code == 0 {
             let same = bench.recorded(dtype, "/resolved/cuda/same_bits_in_any_batch");
             assert_eq!(same, false, "{dtype}");
+        }
+    }
+}
+
+/// An algorithm that passes the test of its product and lets the whole model fail its own gives way to
+/// the next: that of one product alone, or those of all.
+#[test]
+fn an_algorithm_that_the_whole_model_fails_with_is_replaced() {
+    let bench = bench();
+    let good = [("STAND_IN_ALGORITHMS", "even")];
+    embed(
+        &bench,
+        &good,
+        &format!("{OPTIONS} --device cuda --out good"),
+    );
+    for (number, offered) in [
+        "restless@96,even",
+        "restless@32,broken,even",
+        "restless,even",
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let variables = [("STAND_IN_ALGORITHMS", offered), ("STAND_IN_CARDS", "2")];
+        // The second run has it from the first.
+        for (device, anew) in [
+            ("cuda", " --check-device"),
+            ("cuda", ""),
+            ("all", " --check-device"),
+        ] {
+            let out = format!("{number}{device}{}", anew.len());
+            let line = format!("{OPTIONS} --device {device} --out {out}{anew}");
+            embed(&bench, &variables, &line);
+            assert!(
+                bench.tree(&out) == bench.tree("good"),
+                "{offered}, {device}"
+            );
+            let cuda = bench.recorded(&out, "/resolved/cuda");
+            assert_eq!(cuda["same_bits_in_any_batch"], true, "{offered}");
+            let taken = cuda["cards"][0]["algorithms"].as_object().unwrap();
+            assert_eq!(taken.len(), 4);
+            for (shape, algorithm) in taken {
+                let is_even = algorithm.as_str().unwrap().starts_with("id 0,");
+                assert!(is_even, "{offered}: {shape}: {algorithm}");
+            }
         }
     }
 }
@@ -76,7 +125,7 @@ fn without_equal_bits_every_record_is_a_batch_of_its_own() {
     let bench = bench();
     for offered in ["restless", "uneven"] {
         let variables = [("STAND_IN_ALGORITHMS", offered)];
-        let line = format!("run {OPTIONS} --out {offered}");
+        let line = format!("run {OPTIONS} --device cuda --out {offered}");
         let ended = run(&bench, &variables, &line);
         assert_eq!(ended.code, 0, "{}", ended.err);
         assert!(ended.err.contains("bits"), "{}", ended.err);

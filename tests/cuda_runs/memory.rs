@@ -67,6 +67,35 @@ fn a_batch_that_does_not_fit_is_cut() {
     assert!(bench.tree("little") == bench.tree("plenty"));
 }
 
+/// What is not asked for is chosen from the memory of the card, and no bit depends on it.
+#[test]
+fn batches_are_as_large_as_there_is_memory_for() {
+    let bench = Bench::new();
+    bench.write("in.fasta", short(560));
+    embed(
+        &bench,
+        &[],
+        &format!("{OPTIONS} --max-tokens 500 --out small"),
+    );
+    let rows = [("none", "65536"), ("packed", "65536")];
+    let short_of = [("48", "16384"), ("96", "32768"), ("4096", "65536")];
+    for (residues, memory, tokens) in rows
+        .map(|(residues, tokens)| (residues, "8192", tokens))
+        .into_iter()
+        .chain(short_of.map(|(memory, tokens)| ("none", memory, tokens)))
+    {
+        let out = format!("{residues}{memory}");
+        let line = format!("run {OPTIONS} --residues {residues} --out {out}");
+        let ended = run(&bench, &[("STAND_IN_MEMORY_MIB", memory)], &line);
+        assert_eq!(ended.code, 0, "{}", ended.err);
+        let said = format!(", {tokens} tokens to a batch");
+        assert!(ended.err.contains(&said), "{memory} MiB: {}", ended.err);
+        let mean =
+            |out: &str| std::fs::read(bench.path(&format!("{out}/mean.layer2.npy"))).unwrap();
+        assert!(mean(&out) == mean("small"), "{out}");
+    }
+}
+
 #[test]
 fn a_giant_that_does_not_fit_is_named() {
     let bench = Bench::new();

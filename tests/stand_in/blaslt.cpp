@@ -8,6 +8,7 @@
 //   split     says that it splits sums among blocks
 //   greedy    wants a workspace
 //   broken    cannot be started
+// NAME@OUTPUTS is offered for weights of so many outputs alone.
 #include "machine.h"
 
 #include <algorithm>
@@ -295,8 +296,11 @@ int cublasLtMatmulAlgoGetHeuristic(Handle* handle, const Desc* desc, const Layou
     CALL
     if (handle == nullptr || room < 1 || !is_known(*desc, *w, *x, *c, *y)) return INVALID_VALUE;
     *count = 0;
-    for (const std::string& name : stand_in::settings().algorithms) {
+    for (const std::string& entry : stand_in::settings().algorithms) {
         if (*count == room) break;
+        size_t at = entry.find('@');
+        std::string name = entry.substr(0, at);
+        if (at != std::string::npos && entry.substr(at + 1) != std::to_string(w->columns)) continue;
         Result& result = results[(*count)++];
         result = {};
         result.algorithm = {static_cast<uint64_t>(kind_of(name)),
