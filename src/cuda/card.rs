@@ -3,7 +3,7 @@
 use super::error::{CudaError, While, said};
 use super::kernels::Kernels;
 use super::product::Blas;
-use crate::device;
+use crate::device::{self, Dtype, LEAST_CAPABILITY};
 use candle_core::CudaDevice;
 use candle_core::cuda_backend::cudarc;
 use cudarc::driver::sys::CUdevice_attribute_enum as Attribute;
@@ -11,9 +11,7 @@ use cudarc::driver::{CudaContext, CudaSlice, CudaStream, DevicePtr, result, sys}
 use std::sync::Arc;
 
 /// The CUDA version that this build was made with, as nvcc says it: `13.0`.
-const BUILT_WITH: &str = env!("ESM_EMBED_NVCC");
-/// Compute capability that the kernels need: bfloat16 on tensor cores and asynchronous copies.
-const LEAST_CAPABILITY: (i32, i32) = (8, 0);
+pub(super) const BUILT_WITH: &str = env!("ESM_EMBED_NVCC");
 
 /// The cards that this process can see and use, in the driver's order.
 ///
@@ -94,6 +92,17 @@ fn version(text: &str) -> i32 {
     1000 * next() + 10 * next()
 }
 
+/// Refuses an environment in which cuBLASLt multiplies otherwise than it is asked to.
+///
+/// # Errors
+/// The variable is set, and not to what would happen without it.
+pub(super) fn check_environment(dtype: Dtype) -> Result<(), CudaError> {
+    match std::env::var_os("NVIDIA_TF32_OVERRIDE") {
+        Some(value) if value != "0" || dtype == Dtype::Tf32 => Err(CudaError::Override),
+        _ => Ok(()),
+    }
+}
+
 /// An open card with what is loaded into it.
 pub(super) struct Card {
     /// What it is.
@@ -115,9 +124,6 @@ impl Card {
                 name: about.name.clone(),
                 capability: about.capability,
             });
-        }
-        if std::env::var_os("NVIDIA_TF32_OVERRIDE").is_some() {
-            return Err(CudaError::Override);
         }
         let candle = CudaDevice::new_with_stream(about.number).map_err(CudaError::Open)?;
         let stream = candle.cuda_stream();

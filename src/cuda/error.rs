@@ -76,6 +76,13 @@ pub enum CudaError {
          it, and choose --dtype tf32 if that is what is wanted"
     )]
     Override,
+    /// Bits in bf16 that depend on the batch where they may not.
+    #[error(
+        "a self-test on this card found that in bf16, in which records are computed whose numbers do \
+         not fit f16, the bits of a sequence depend on its batch, and --on-varying fail was given: \
+         leave that out, or choose --dtype f32"
+    )]
+    Varies,
     /// The driver failed.
     #[error("CUDA failed while {doing}: {}", said(source))]
     Driver {
@@ -104,6 +111,14 @@ pub enum CudaError {
 }
 
 impl CudaError {
+    /// Whether the card is what is in the way, and the same could be computed without it.
+    pub fn is_of_card(&self) -> bool {
+        !matches!(
+            self,
+            CudaError::Checkpoint(_) | CudaError::Batch(_) | CudaError::Thread
+        )
+    }
+
     /// Whether the same with less could succeed. Memory is asked for before a pass begins: an error of
     /// the driver later on is none of it, whatever it is called.
     pub fn is_memory(&self) -> bool {

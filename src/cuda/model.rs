@@ -2,10 +2,11 @@
 
 use super::batch::Batch;
 use super::budget::{Budget, Room};
-use super::card::Card;
+use super::card::{BUILT_WITH, Card};
 use super::choice;
 use super::error::{CudaError, While};
 use super::forward::Running;
+use super::kernels;
 use super::lane::{Lane, Lanes, SLAB, Shape};
 use super::product::Blas;
 use super::replica::{Replica, Wanted};
@@ -13,6 +14,7 @@ use super::results::{HostRows, Layout};
 use crate::checkpoint::{Checkpoint, EsmConfig, InvFreqSource, Positions};
 use crate::device::{Device, Dtype, PINNED, ResidueRows};
 use crate::model::{Packed, make_blocks};
+use std::sync::Arc;
 
 /// Of the memory that is free after loading, the part that lanes may take.
 const LANES_SHARE: f64 = 0.9;
@@ -76,7 +78,8 @@ pub struct Esm {
     dtype: Dtype,
     inv_freq: Option<InvFreqSource>,
     replicas: Vec<Replica>,
-    lanes: Lanes,
+    /// Shared with a model of the same shape and size on the same cards, if there is one.
+    lanes: Arc<Lanes>,
     lane_count: usize,
     /// Slabs of rows for which every lane has memory.
     slabs: usize,
@@ -89,7 +92,9 @@ pub struct Esm {
 impl Esm {
     /// Loads the blocks up to representation `top` onto every card of the device, chooses the
     /// algorithms of the products, and proves that bits do not depend on the batch, unless that is
-    /// known from before. `threads` read weights.
+    /// known from before. `threads` read weights. It takes turns on the cards with the model
+    /// `beside`, of the same shape and in a number format of the same size, and shares its memory for
+    /// passes.
     ///
     /// # Errors
     /// A damaged checkpoint, a shape without kernels, or a card without memory for it.
@@ -99,6 +104,7 @@ impl Esm {
         dtype: Dtype,
         top: usize,
         threads: usize,
+        beside: Option<&Esm>,
     ) -> Result<Esm, CudaError> {
         let config = checkpoint.config().clone();
         if !config.intermediate.is_multiple_of(8) {
@@ -128,25 +134,32 @@ impl Esm {
             let number = other.card.about.number;
             return Err(CudaError::Unlike { number });
         }
-        let mut slabs = usize::MAX;
-        for replica in &replicas {
-            slabs = slabs.min(room(&replica.card, shape)?);
-        }
-        let each = device.lanes(threads).min(slabs);
-        let mut all = Vec::new();
-        // Cards take turns.
-        for _ in 0..each {
-            for (number, replica) in replicas.iter().enumerate() {
-                all.push(Lane::new(number, &replica.card, shape)?);
+        let (lanes, lane_count, slabs) = match beside {
+            Some(other) => (Arc::clone(&other.lanes), other.lane_count, other.slabs),
+            None => {
+                let mut slabs = usize::MAX;
+                for replica in &replicas {
+                    slabs = slabs.min(room(&replica.card, shape)?);
+                }
+                let each = device.lanes(threads).min(slabs);
+                let mut all = Vec::new();
+                // Cards take turns.
+                for _ in 0..each {
+                    for (number, replica) in replicas.iter().enumerate() {
+                        all.push(Lane::new(number, &replica.card, shape)?);
+                    }
+                }
+                let count = all.len();
+                (Arc::new(Lanes::new(all, each)), count, slabs / each.max(1))
             }
-        }
+        };
         let mut esm = Esm {
             config,
             dtype,
             inv_freq,
-            lane_count: all.len(),
-            lanes: Lanes::new(all, each),
-            slabs: slabs / each.max(1),
+            lane_count,
+            lanes,
+            slabs,
             replicas,
             budget: Budget::new(),
             same_bits: true,
@@ -200,6 +213,15 @@ impl Esm {
         }
     }
 
+    /// Gives the memory for passes back that no pass needs right now, to make room for another model.
+    pub(super) fn release(&self) {
+        for card in 0..self.replicas.len() {
+            let mut lanes = self.lanes.take_card(card);
+            lanes.iter_mut().for_each(Lane::release);
+            self.lanes.give_card(lanes);
+        }
+    }
+
     /// Tokens of a batch for which every lane has memory, a whole number of slabs, if it keeps such
     /// residue rows.
     pub fn batch_tokens(&self, residues: ResidueRows) -> usize {
@@ -232,6 +254,8 @@ impl Esm {
         }
         serde_json::json!({
             "cublaslt": Blas::version(),
+            "toolkit": BUILT_WITH,
+            "kernels": kernels::digest(),
             "rows_of_a_product": SLAB,
             "same_bits_in_any_batch": self.same_bits,
             "cards": cards,
@@ -371,14 +395,15 @@ impl Esm {
         }
         let layout = Layout::new(&batch, self.config.dim, pass.residues);
         let results = lane.results(layout.floats())?;
-        let at = lane.upload(&batch)?;
+        lane.rows(batch.tokens.next_multiple_of(SLAB))?;
         let tables = replica
             .weights
             .rotary
             .iter()
             .map(|rotary| rotary.table(&replica.card, batch.longest))
             .collect::<Result<Vec<_>, _>>()?;
-        lane.rows(batch.tokens.next_multiple_of(SLAB))?;
+        // Last, so that nothing that fails before leaves the card reading what is gone.
+        let at = lane.upload(&batch)?;
         let done = Running {
             config: &self.config,
             replica,

@@ -205,7 +205,8 @@ impl Product {
         // A workspace of nothing and no reduction rule out sums that are split among blocks.
         let workspace = 0u64;
         let reductions = 0u32;
-        let mut found = [MaybeUninit::<cublasLtMatmulHeuristicResult_t>::uninit(); CANDIDATES];
+        // Zero, as all of an algorithm stands for it later, whether cuBLASLt has written it or not.
+        let mut found = [MaybeUninit::<cublasLtMatmulHeuristicResult_t>::zeroed(); CANDIDATES];
         let mut count = 0;
         // SAFETY: descriptions and preference are alive, values have the sizes that are given, and
         // there is room for as many results as are asked for.

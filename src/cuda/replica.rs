@@ -1,8 +1,8 @@
 //! The model on one card.
 
-use super::card::Card;
+use super::card::{Card, check_environment};
 use super::choice;
-use super::error::CudaError;
+use super::error::{CudaError, While};
 use super::kernels::ModelKernels;
 use super::load::{Loader, Weights};
 use super::product::{Algorithm, Product};
@@ -89,6 +89,7 @@ impl Replica {
         } = wanted;
         let config = checkpoint.config();
         let (dim, inside) = (config.dim, config.intermediate);
+        check_environment(dtype)?;
         let card = Card::open(about)?;
         let kernels = card.kernels.of(dtype, dim, config.head_dim())?;
         let tests = Tests::new(tested, about, dtype);
@@ -138,6 +139,9 @@ impl Replica {
 
     /// Algorithms that each product could have.
     pub(super) fn alternatives(&mut self, dtype: Dtype) -> Result<Vec<Vec<Algorithm>>, CudaError> {
+        // From here on this thread's calls are for this card.
+        let context = self.card.context();
+        context.bind_to_thread().while_("choosing a card")?;
         let products = self.products.all_mut().into_iter();
         products
             .zip(self.weights.of_products())

@@ -12,36 +12,54 @@ pub struct Spare {
     device: Device,
     top: usize,
     threads: usize,
+    may_vary: bool,
     loaded: Mutex<Option<Arc<Esm>>>,
 }
 
 impl Spare {
-    /// As for [`Esm::load`].
-    pub fn new(checkpoint: Arc<Checkpoint>, device: Device, top: usize, threads: usize) -> Spare {
+    /// As for [`Esm::load`]; `may_vary` says whether it may be used if the bits of a sequence depend
+    /// on its batch, each of which has a pass of its own then.
+    pub fn new(
+        checkpoint: Arc<Checkpoint>,
+        device: Device,
+        top: usize,
+        threads: usize,
+        may_vary: bool,
+    ) -> Spare {
         Spare {
             checkpoint,
             device,
             top,
             threads,
+            may_vary,
             loaded: Mutex::new(None),
         }
     }
 
-    /// The model; who asks while it is loaded waits.
+    /// What computed, as [`Esm::about`], if it did.
+    pub fn about(&self) -> Option<serde_json::Value> {
+        let loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+        loaded.as_ref().map(|esm| esm.about())
+    }
+
+    /// The model, which takes turns with the one in f16; who asks while it is loaded waits.
     ///
     /// # Errors
-    /// As [`Esm::load`], and a checkpoint that has changed meanwhile.
-    pub fn get(&self) -> Result<Arc<Esm>, CudaError> {
+    /// As [`Esm::load`], a checkpoint that has changed meanwhile, and bits that depend on the batch if
+    /// they may not.
+    pub fn get(&self, main: &Esm) -> Result<Arc<Esm>, CudaError> {
         let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(esm) = &*loaded {
             return Ok(Arc::clone(esm));
         }
+        main.release();
         let esm = Esm::load(
             &self.checkpoint,
             &self.device,
             Dtype::Bf16,
             self.top,
             self.threads,
+            Some(main),
         )
         .map_err(|error| match error {
             CudaError::Memory { bytes, .. } => CudaError::Memory {
@@ -51,6 +69,9 @@ impl Spare {
             other => other,
         })?;
         self.checkpoint.check_unchanged()?;
+        if !esm.has_same_bits() && !self.may_vary {
+            return Err(CudaError::Varies);
+        }
         let esm = Arc::new(esm);
         *loaded = Some(Arc::clone(&esm));
         Ok(esm)

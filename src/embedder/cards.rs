@@ -65,7 +65,7 @@ impl OnCards<'_> {
         let mut hand = |layer: usize, sequence: usize, rows: HostRows<'_>| {
             each(at(sequence), first + layer, Rows::of_card(rows, true)).map_err(Stopped::Caller)
         };
-        let esm = spare.get().map_err(own)?;
+        let esm = spare.get(self.esm).map_err(own)?;
         esm.forward(&sequences, layers, self.residues, go_on, &mut hand)
             .map_err(|failure| match Stopped::from(failure) {
                 Stopped::Card(error) => {

@@ -151,7 +151,9 @@ impl Embedder {
         if device.is_cuda() {
             let top = options.layers.last().copied().unwrap_or(0);
             let threads = options.threads;
-            let esm = Box::new(cuda::Esm::load(checkpoint, device, dtype, top, threads)?);
+            let esm = Box::new(cuda::Esm::load(
+                checkpoint, device, dtype, top, threads, None,
+            )?);
             checkpoint.check_finite(|name| !crate::model::is_loaded(name, top))?;
             return Ok(Embedder::with(Engine::Cuda { esm, spare: None }, options));
         }
@@ -169,12 +171,14 @@ impl Embedder {
     }
 
     /// From now on computes sequences in bf16, from the same checkpoint and on the same device, whose
-    /// numbers do not fit f16. Without it they are an error.
+    /// numbers do not fit f16. Without it they are an error. `may_vary` says whether that may go on if
+    /// their bits depend on the batch, each in a pass of its own.
     pub fn redo_overflows(
         &mut self,
         checkpoint: &Arc<Checkpoint>,
         device: &Device,
         threads: usize,
+        may_vary: bool,
     ) {
         #[cfg(feature = "cuda")]
         if let Engine::Cuda { esm, spare } = &mut self.engine
@@ -182,9 +186,15 @@ impl Embedder {
         {
             let top = self.layers.last().copied().unwrap_or(0);
             let checkpoint = Arc::clone(checkpoint);
-            *spare = Some(cuda::Spare::new(checkpoint, device.clone(), top, threads));
+            *spare = Some(cuda::Spare::new(
+                checkpoint,
+                device.clone(),
+                top,
+                threads,
+                may_vary,
+            ));
         }
-        let _ = (checkpoint, device, threads);
+        let _ = (checkpoint, device, threads, may_vary);
     }
 
     /// From now on batches, and passes over windows, may have as many tokens as the device has memory
@@ -216,7 +226,13 @@ impl Embedder {
         match &self.engine {
             Engine::Cpu { .. } => None,
             #[cfg(feature = "cuda")]
-            Engine::Cuda { esm, .. } => Some(esm.about()),
+            Engine::Cuda { esm, spare } => {
+                let mut about = esm.about();
+                if let Some(in_bf16) = spare.as_ref().and_then(cuda::Spare::about) {
+                    about["in_bf16"] = in_bf16;
+                }
+                Some(about)
+            }
         }
     }
 

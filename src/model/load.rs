@@ -43,6 +43,17 @@ pub enum LoadError {
     Thread,
 }
 
+impl LoadError {
+    /// Whether a card is what is in the way, and the model could be loaded without it.
+    pub fn is_of_card(&self) -> bool {
+        match self {
+            #[cfg(feature = "cuda")]
+            LoadError::Cuda(error) => error.is_of_card(),
+            _ => false,
+        }
+    }
+}
+
 /// How to load a model.
 #[derive(Clone, Copy, Debug)]
 pub struct LoadOptions {

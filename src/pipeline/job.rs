@@ -95,6 +95,8 @@ pub struct Job {
     pub out_dtype: OutDtype,
     /// Where to compute.
     pub device: DeviceChoice,
+    /// Why no card is to be used where that is left open.
+    pub no_card: Option<String>,
     /// Forces a lower CPU path.
     pub cpu_path: Option<CpuPath>,
     /// Worker threads.

@@ -36,9 +36,10 @@ pub use shard::Shard;
 pub use stop::{Stop, Stopped};
 
 use crate::checkpoint::{Checkpoint, InvFreqSource};
-use crate::device::ResidueRows;
+use crate::device::{DeviceChoice, Dtype, ResidueRows};
 use crate::embedder::{Embedder, EmbedderOptions};
 use crate::memory;
+use crate::model::LoadError;
 use crate::output::{
     Begun, Counts, OutDtype, OutputFolder, Parts, Residues, ShardEntry, State, Target, sync_work,
 };
@@ -111,7 +112,18 @@ pub fn run(job: &Job, reporter: &dyn Reporter, stop: &Stop) -> Result<Outcome> {
     }
 
     let started = Instant::now();
-    let mut embedder = load(job, &plan, &checkpoint)?;
+    let mut embedder = match load(job, &plan, &checkpoint) {
+        Ok(embedder) => embedder,
+        // Nothing is written as yet.
+        Err(error) if !is_begun && may_do_without_card(job, &plan, &error) => {
+            let job = Job {
+                no_card: Some(error.to_string()),
+                ..job.clone()
+            };
+            return run(&job, reporter, stop);
+        }
+        Err(error) => return Err(error.into()),
+    };
     embedder.heed(stop.flag());
     let facts = resume::facts_now(job, &plan, &checkpoint, Some(&embedder), known);
     if let State::Begun(before) = target.state() {
@@ -144,7 +156,11 @@ pub fn run(job: &Job, reporter: &dyn Reporter, stop: &Stop) -> Result<Outcome> {
         ),
     );
     if let Some(why) = &plan.device.why_cpu {
-        reporter.message(Level::Info, &format!("no CUDA card is used: {why}"));
+        let level = match job.no_card {
+            Some(_) => Level::Warning,
+            None => Level::Info,
+        };
+        reporter.message(level, &format!("no CUDA card is used: {why}"));
     }
     if !embedder.shares_passes() {
         if job.on_varying == OnVarying::Fail {
@@ -389,7 +405,19 @@ fn warn_of_long(scan: &Scan, reporter: &dyn Reporter) {
     }
 }
 
-fn load(job: &Job, plan: &Plan, checkpoint: &Arc<Checkpoint>) -> Result<Embedder> {
+/// Whether a card that cannot be used was not asked for.
+fn may_do_without_card(job: &Job, plan: &Plan, error: &LoadError) -> bool {
+    job.device == DeviceChoice::Auto
+        && plan.device.is_cuda()
+        && plan.dtype != Dtype::Tf32
+        && error.is_of_card()
+}
+
+fn load(
+    job: &Job,
+    plan: &Plan,
+    checkpoint: &Arc<Checkpoint>,
+) -> std::result::Result<Embedder, LoadError> {
     let options = EmbedderOptions {
         layers: plan.layout.layers.clone(),
         weight_type: plan.dtype.weight_type(),
@@ -410,7 +438,8 @@ fn load(job: &Job, plan: &Plan, checkpoint: &Arc<Checkpoint>) -> Result<Embedder
     if job.max_tokens.is_none() && !job.deterministic {
         embedder.use_memory();
     }
-    embedder.redo_overflows(checkpoint, &plan.device, job.threads);
+    let may_vary = job.on_varying != OnVarying::Fail;
+    embedder.redo_overflows(checkpoint, &plan.device, job.threads, may_vary);
     Ok(embedder)
 }
 

@@ -4,7 +4,7 @@ use super::job::{Job, Long};
 use super::prepare::Policy;
 use super::room::{self, PassCost, Room};
 use crate::checkpoint::{Checkpoint, EsmConfig, Positions};
-use crate::device::{Device, Dtype};
+use crate::device::{Device, DeviceChoice, Dtype};
 use crate::model::PassMemory;
 use crate::output::{Layout, Residues};
 use anyhow::{Context, Result, bail};
@@ -40,9 +40,15 @@ impl Plan {
     /// cannot be had, or nothing to write.
     pub fn new(job: &Job, checkpoint: &Checkpoint) -> Result<Plan> {
         let config = checkpoint.config();
+        let choice = match (&job.device, &job.no_card) {
+            (DeviceChoice::Auto, Some(_)) => &DeviceChoice::Cpu,
+            (choice, _) => choice,
+        };
+        let found = Device::resolve(choice, job.cpu_path, job.dtype)?;
         let device = Device {
             tested: job.tested.clone(),
-            ..Device::resolve(&job.device, job.cpu_path, job.dtype)?
+            why_cpu: found.why_cpu.or_else(|| job.no_card.clone()),
+            ..found
         };
         if job.pools.is_empty() && job.residues == Residues::None {
             bail!("nothing would be written: choose a --pool, or --residues packed or files");

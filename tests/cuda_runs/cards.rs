@@ -124,6 +124,70 @@ fn auto_takes_the_card_that_is_there() {
     assert_eq!(bench.recorded("none", "/resolved/device"), "cpu");
 }
 
+/// A card that is too old is passed over, and one that cannot take the model is as none.
+#[test]
+fn auto_does_without_a_card_that_cannot_be_used() {
+    let bench = bench();
+    let line = "run in.fasta --model $MODEL --out";
+    let two = [("STAND_IN_CARDS", "2"), ("STAND_IN_OLD", "1")];
+    let ended = run(&bench, &two, &format!("{line} newer"));
+    assert_eq!(ended.code, 0, "{}", ended.err);
+    let capability = "/resolved/cuda/cards/0/compute_capability";
+    assert_eq!(bench.recorded("newer", capability), "9.0");
+    embed(&bench, &[], &format!("{} cpu --device cpu", &line[4..]));
+    for (number, (variable, why)) in [
+        (
+            ("STAND_IN_MEMORY_MIB", "1"),
+            "the card has no memory left for ",
+        ),
+        (
+            ("STAND_IN_FAIL", "cuDevicePrimaryCtxRetain:1:46"),
+            "the card cannot be opened",
+        ),
+        (
+            ("STAND_IN_ALGORITHMS", "broken"),
+            "cuBLASLt has no algorithm for ",
+        ),
+        (("NVIDIA_TF32_OVERRIDE", "1"), "NVIDIA_TF32_OVERRIDE is set"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let ended = run(&bench, &[variable], &format!("{line} auto{number} -q"));
+        assert_eq!(ended.code, 0, "{}", ended.err);
+        let said = format!("no CUDA card is used: {why}");
+        assert!(ended.err.contains(&said), "{}", ended.err);
+        let out = format!("auto{number}");
+        assert_eq!(bench.recorded(&out, "/resolved/device"), "cpu");
+        assert_eq!(bench.recorded(&out, "/resolved/dtype"), "f32");
+        assert!(bench.tree(&out) == bench.tree("cpu"), "{why}");
+        for asked in ["--device cuda", "--dtype tf32"] {
+            let ended = run(&bench, &[variable], &format!("{line} no {asked} -q"));
+            assert_eq!((ended.code, &*ended.out), (1, ""), "{}", ended.err);
+            assert!(ended.err.contains(why), "{asked}: {}", ended.err);
+            assert!(!bench.path("no").exists());
+        }
+    }
+    let off = [("NVIDIA_TF32_OVERRIDE", "0")];
+    embed(&bench, &off, &format!("{} off --device cuda", &line[4..]));
+}
+
+/// What a card has begun is not gone on with by the CPU.
+#[test]
+fn a_run_that_a_card_began_is_not_finished_without_it() {
+    let bench = bench();
+    let line = "run in.fasta --model $MODEL --layer 1,2 --max-tokens 60 --out emb -q";
+    let failing = [("STAND_IN_FAIL", "cuLaunchKernel:300:700")];
+    let ended = run(&bench, &failing, line);
+    assert_eq!(ended.code, 1, "{}", ended.err);
+    let none = [("STAND_IN_MEMORY_MIB", "1")];
+    let ended = run(&bench, &none, &format!("{line} --resume"));
+    assert_eq!(ended.code, 1, "{}", ended.err);
+    assert!(ended.err.contains("no memory left for"), "{}", ended.err);
+    let ended = run(&bench, &[], &format!("{line} --resume"));
+    assert_eq!((ended.code, &*ended.err), (0, ""));
+}
+
 #[test]
 fn doctor_lists_the_cards_that_can_be_seen() {
     let bench = Bench::new();

@@ -79,6 +79,7 @@ impl Case {
             dtype: None,
             out_dtype: OutDtype::F32,
             device: DeviceChoice::Cpu,
+            no_card: None,
             cpu_path: None,
             threads: 1,
             max_tokens: None,

@@ -79,15 +79,19 @@ CUresult cuDeviceTotalMem(size_t* bytes, CUdevice card) {
     return CUDA_SUCCESS;
 }
 
+static int capability_of(CUdevice card) {
+    return settings().seen[card] < settings().old ? 75 : settings().capability;
+}
+
 CUresult cuDeviceGetAttribute(int* value, CUdevice_attribute attribute, CUdevice card) {
     DRIVER_CALL
     if (!is_card(card)) return CUDA_ERROR_INVALID_DEVICE;
     switch (attribute) {
     case CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR:
-        *value = settings().capability / 10;
+        *value = capability_of(card) / 10;
         return CUDA_SUCCESS;
     case CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR:
-        *value = settings().capability % 10;
+        *value = capability_of(card) % 10;
         return CUDA_SUCCESS;
     case CU_DEVICE_ATTRIBUTE_MEMORY_POOLS_SUPPORTED: *value = settings().pools; return CUDA_SUCCESS;
     case CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT: *value = 132; return CUDA_SUCCESS;
