@@ -10,12 +10,16 @@
 
 mod describe;
 mod earlier;
+mod embed;
 mod facts;
 mod feed;
 mod forecast;
+mod inputs;
 mod job;
 mod keep;
+mod notices;
 mod pace;
+mod part;
 mod plan;
 mod prepare;
 mod records;
@@ -38,31 +42,16 @@ pub use stop::{Stop, Stopped};
 use crate::checkpoint::{Checkpoint, InvFreqSource};
 use crate::device::{DeviceChoice, Dtype, ResidueRows};
 use crate::embedder::{Embedder, EmbedderOptions};
-use crate::memory;
 use crate::model::LoadError;
-use crate::output::{
-    Begun, Counts, OutDtype, OutputFolder, Parts, Residues, ShardEntry, State, Target, sync_work,
-};
-use anyhow::{Result, anyhow, bail};
-use describe::FileDigest;
-use earlier::Earlier;
-use feed::{Batching, Feed, feed};
-use keep::keep;
+use crate::output::{Begun, OutDtype, Parts, Residues, State, Target, sync_work};
+use anyhow::{Result, bail};
+use embed::{Embedded, Ready, embed_all, workers};
+use inputs::{check_inputs, check_unchanged, no_record, scan_part};
+use notices::{report, warn_of_long, warn_of_memory};
+use part::part;
 use plan::Plan;
-use records::{Records, Source};
-use room::{Bytes, Gate};
-use scan::Scan;
-use shard::Share;
-use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{channel, sync_channel};
-use std::sync::{Arc, Mutex};
-use std::thread::ScopedJoinHandle;
+use std::sync::Arc;
 use std::time::Instant;
-use work::Workers;
-
-/// Tokens of a batch on the CPU at least, where an input is small.
-const LEAST_TOKENS: usize = 256;
 
 /// How a finished run went.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -298,113 +287,6 @@ pub fn dry_run(job: &Job, reporter: &dyn Reporter) -> Result<Forecast> {
     Forecast::new(job, &plan, &checkpoint, &scan)
 }
 
-/// The part of the input that this job embeds.
-struct Part {
-    entry: ShardEntry,
-    share: Share,
-    sources: Vec<Source>,
-}
-
-/// Shares the input out; None if all of it is to be embedded.
-fn part(job: &Job, plan: &Plan, reporter: &dyn Reporter) -> Result<Option<Part>> {
-    let Some(shard) = job.shard else {
-        return Ok(None);
-    };
-    if let Some(stream) = job.inputs.iter().find(|path| !scan::is_repeatable(path)) {
-        bail!(
-            "{}: cannot be read twice, and --shard {shard} reads the input once to share it out \
-             before it embeds: write it to a file first",
-            stream.display()
-        );
-    }
-    let (survey, sources) = scan::survey(&job.inputs, plan.policy, job.on_invalid, reporter)?;
-    Ok(Some(Part {
-        entry: ShardEntry {
-            number: shard.number,
-            of: shard.of,
-            input_records: survey.records(),
-        },
-        share: survey.share(shard),
-        sources,
-    }))
-}
-
-/// Checks and counts the records of the part, or all.
-fn scan_part(job: &Job, plan: &Plan, part: Option<&Part>, reporter: &dyn Reporter) -> Result<Scan> {
-    let share = part.map(|part| part.share.clone());
-    let scan = scan::scan(&job.inputs, plan.policy, job.on_invalid, share, reporter)?;
-    if let Some(part) = part {
-        check_unchanged(&part.sources, &scan.sources)?;
-    }
-    Ok(scan)
-}
-
-/// The first pass over the input, if it can be read twice.
-fn check_inputs(
-    job: &Job,
-    plan: &Plan,
-    part: Option<&Part>,
-    reporter: &dyn Reporter,
-) -> Result<Option<Scan>> {
-    if !scan::repeatable(&job.inputs) {
-        return Ok(None);
-    }
-    let scan = scan_part(job, plan, part, reporter)?;
-    if scan.sources.iter().all(|s| s.records == 0) {
-        bail!(no_record(job));
-    }
-    for empty in scan.sources.iter().filter(|s| s.records == 0) {
-        reporter.message(
-            Level::Warning,
-            &format!("{}: holds no record", empty.path.display()),
-        );
-    }
-    warn_of_long(&scan, reporter);
-    Ok(Some(scan))
-}
-
-fn no_record(job: &Job) -> String {
-    let name = |path: &PathBuf| match path.as_os_str() == "-" {
-        true => "<stdin>".into(),
-        false => path.to_string_lossy().into_owned(),
-    };
-    let names: Vec<String> = job.inputs.iter().map(name).collect();
-    format!(
-        "{}: holds no FASTA record; a record starts with a line `>name`. Check that this is the \
-         right file and that it was written completely",
-        names.join(", ")
-    )
-}
-
-/// A machine that others use too may not have what a job's limit allows.
-fn warn_of_memory(job: &Job, plan: &Plan, scan: &Scan, reporter: &dyn Reporter) {
-    let needed = forecast::memory(job, plan, scan);
-    if let Some(available) = memory::available().filter(|available| *available < needed) {
-        reporter.message(
-            Level::Warning,
-            &format!(
-                "this run takes up to about {} of memory, and this machine has {} available at \
-                 the moment: fewer --threads, --long window or --dtype f16 take less",
-                Bytes(needed),
-                Bytes(available)
-            ),
-        );
-    }
-}
-
-fn warn_of_long(scan: &Scan, reporter: &dyn Reporter) {
-    if scan.long > 0 {
-        reporter.message(
-            Level::Warning,
-            &format!(
-                "{} of {} sequences have more than {USUAL_LIMIT} residues, the most that ESM saw \
-                 in training; they are embedded whole (--long chooses otherwise)",
-                scan.long, scan.records
-            ),
-        );
-    }
-}
-
 /// Whether a card that cannot be used was not asked for.
 fn may_do_without_card(job: &Job, plan: &Plan, error: &LoadError) -> bool {
     job.device == DeviceChoice::Auto
@@ -441,233 +323,4 @@ fn load(
     let may_vary = job.on_varying != OnVarying::Fail;
     embedder.redo_overflows(checkpoint, &plan.device, job.threads, may_vary);
     Ok(embedder)
-}
-
-/// Threads that embed and write.
-fn workers(job: &Job, embedder: &Embedder) -> usize {
-    embedder.lanes().unwrap_or(job.threads).max(1)
-}
-
-/// What embedding came to.
-struct Embedded {
-    sources: Vec<Source>,
-    /// Of the checkpoint.
-    digests: Vec<FileDigest>,
-    /// Records that were done before.
-    kept: u64,
-    /// As [`Records::spared`].
-    spared: u64,
-}
-
-/// A run with everything it needs to embed.
-struct Ready<'a> {
-    job: &'a Job,
-    plan: &'a Plan,
-    checkpoint: &'a Checkpoint,
-    embedder: &'a Embedder,
-    /// The records of a shard; None for all of them.
-    share: Option<Share>,
-    reporter: &'a dyn Reporter,
-    stop: &'a Stop,
-}
-
-/// Streams all records through the workers; nothing comes back when the run was asked to stop.
-fn embed_all(ready: Ready<'_>, folder: &mut OutputFolder) -> Result<Option<Embedded>> {
-    let Ready {
-        job,
-        plan,
-        checkpoint,
-        embedder,
-        share,
-        reporter,
-        stop,
-    } = ready;
-    let Parts {
-        ledger,
-        rows,
-        journal,
-        begun,
-    } = folder.parts();
-    let count = workers(job, embedder);
-    // A card that does many small batches a second is not to wait while more are formed.
-    let waiting = embedder.lanes().map_or(count, |lanes| 4 * lanes);
-    let (send, receive) = sync_channel(waiting);
-    // Owned by the workers alone: when the last of them stops, sending fails instead of waiting.
-    let receive = Arc::new(Mutex::new(receive));
-    let failed = AtomicBool::new(false);
-    let fail = || failed.store(true, Ordering::Relaxed);
-    let workers = Workers {
-        embedder,
-        pools: &plan.layout.pools,
-        rows,
-        journal,
-        reporter,
-        failed: &failed,
-        stop,
-        gate: &Gate::new(plan.policy.room),
-        cost: plan.cost,
-    };
-    std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..count)
-            .map(|_| {
-                let (workers, receive) = (&workers, Arc::clone(&receive));
-                scope.spawn(move || workers.run(&receive))
-            })
-            .collect();
-        drop(receive);
-        let digests = scope.spawn(|| -> Result<Vec<FileDigest>> {
-            let known = describe::digests(job, checkpoint, stop).and_then(|digests| {
-                begun.know(facts::with_digests(&begun.begun().needed, &digests)?)?;
-                Ok(digests)
-            });
-            match &known {
-                Ok(digests) => describe::tell(digests, reporter),
-                Err(_) => fail(),
-            }
-            known
-        });
-        let (over, listen) = channel();
-        let keeper = scope.spawn(move || {
-            let kept = keep(rows, journal, stop, &listen);
-            if kept.is_err() {
-                fail();
-            }
-            kept
-        });
-        let mut records =
-            Records::new(&job.inputs, plan.policy, job.on_invalid, share).until(stop.flag());
-        let fed = feed(
-            &mut records,
-            Feed {
-                ledger,
-                done: Earlier::new(journal, rows),
-                batching: Batching {
-                    max_tokens: embedder.max_tokens().max(plan.max_tokens),
-                    one_each: job.deterministic,
-                    threads: count,
-                    least: match plan.device.is_cuda() {
-                        true => plan.max_tokens,
-                        false => LEAST_TOKENS,
-                    },
-                },
-                send,
-                go_on: &|| !failed.load(Ordering::Relaxed) && !stop.is_asked(),
-                advance: &|r, n| reporter.advance(r, n),
-            },
-        );
-        if fed.is_err() {
-            fail();
-        }
-        let mut error = None;
-        for thread in threads {
-            error = error.or(joined(thread, "a worker").err());
-        }
-        drop(over);
-        match joined(keeper, "the syncing") {
-            Ok(syncs) => reporter.message(
-                Level::Detail,
-                &format!(
-                    "work was synced {} times while it went on, in {:.3} s",
-                    syncs.count,
-                    syncs.time.as_secs_f64()
-                ),
-            ),
-            Err(failed) => error = error.or(Some(failed)),
-        }
-        let digests = joined(digests, "the checksum");
-        // A worker's failure is the cause when both sides stopped.
-        if let Some(error) = error {
-            return Err(error);
-        }
-        if stop.is_asked() {
-            return Ok(None);
-        }
-        // A checkpoint that has changed is the cause when the reading ended early.
-        let digests = digests?;
-        let kept = fed?;
-        Ok(Some(Embedded {
-            kept,
-            spared: records.spared(),
-            sources: records.into_sources(),
-            digests,
-        }))
-    })
-    .map_err(|cause| {
-        anyhow!(
-            "{cause:#}. Nothing in {} looks finished, and what is done is kept; run again with \
-             --resume once the cause is gone",
-            job.out.display()
-        )
-    })
-}
-
-/// The result of a thread.
-fn joined<T, E: Into<anyhow::Error>>(
-    thread: ScopedJoinHandle<'_, Result<T, E>>,
-    what: &str,
-) -> Result<T> {
-    match thread.join() {
-        Ok(result) => result.map_err(Into::into),
-        Err(_) => bail!("{what} thread stopped: this is a defect"),
-    }
-}
-
-/// Files that were scanned must still be what they were.
-fn check_unchanged(before: &[Source], after: &[Source]) -> Result<()> {
-    for (before, after) in before.iter().zip(after) {
-        if before != after {
-            bail!(
-                "{}: changed while it was read ({} bytes at first, {} later{}); wait until nothing \
-                 writes to it, then run again with --force",
-                after.path.display(),
-                before.digest.bytes,
-                after.digest.bytes,
-                match before.digest.bytes == after.digest.bytes {
-                    true => ", of other content",
-                    false => "",
-                }
-            );
-        }
-    }
-    Ok(())
-}
-
-/// What the user has to know of the input, in counts.
-fn report(counts: &Counts, job: &Job, reporter: &dyn Reporter) {
-    let told = [
-        (
-            "characters outside the alphabet, each read as <unk> with a row of its own",
-            counts.unknown,
-        ),
-        ("lower-case letters, read as upper case", counts.lower),
-        ("final *, dropped", counts.stops),
-        ("sequences truncated", counts.truncated),
-        ("sequences embedded in windows", counts.windowed),
-        ("records skipped and listed in skipped.tsv", counts.skipped),
-        (
-            "records computed in bf16, as their numbers do not fit f16 (--dtype bf16 does so with \
-             all of them)",
-            counts.in_bf16,
-        ),
-    ];
-    for (what, count) in told {
-        if count > 0 {
-            reporter.message(Level::Warning, &format!("{what}: {count}"));
-        }
-    }
-    let residues = match job.residues {
-        Residues::None => "not written",
-        Residues::Packed => "packed",
-        Residues::Files => "one file each",
-    };
-    reporter.message(
-        Level::Info,
-        &format!(
-            "{}: {} records ({} distinct sequences), {} residues ({residues})",
-            job.out.display(),
-            counts.records,
-            counts.unique_sequences,
-            counts.residues
-        ),
-    );
 }

@@ -1,0 +1,114 @@
+//! The arguments as they are typed.
+
+mod compute;
+mod fetch;
+mod inspect;
+mod merge;
+mod model;
+mod output;
+mod records;
+mod run;
+mod show;
+mod template;
+mod verify;
+
+pub use compute::{ComputeArgs, OnVaryingArg};
+pub use fetch::FetchArgs;
+pub use inspect::InspectArgs;
+pub use merge::MergeArgs;
+pub use model::ModelArgs;
+pub use output::OutputArgs;
+pub use records::{OnInvalidArg, RecordArgs, UnknownArg};
+pub use run::RunArgs;
+pub use show::{ProgressArg, ShowArgs};
+pub use template::{Scheduler, TemplateArgs};
+pub use verify::VerifyArgs;
+
+use clap::{Parser, Subcommand};
+
+const EXAMPLES: &str = "\
+Example:
+  esm-embed run proteins.fasta --out emb/
+
+In Python:
+  numpy.load(\"emb/mean.layer33.npy\")      one row per record, in the order of the FASTA
+
+Exit status: 0 done, 1 failed, 2 wrong usage, 3 done but records were skipped, 128 and the number
+of a signal (129 SIGHUP, 130 SIGINT, 138 SIGUSR1, 143 SIGTERM) stopped, to go on with --resume.";
+
+const RUN_EXAMPLES: &str = "\
+Examples:
+  esm-embed run proteins.fasta --out emb/
+  esm-embed run a.fasta b.fasta.gz --model 3B --layer 0,-1 --pool mean,bos --out emb/
+  zcat proteins.fasta.gz | esm-embed run - --model ./my_checkpoint --residues none --out emb/";
+
+const TEMPLATE_EXAMPLES: &str = "\
+Example:
+  esm-embed template slurm > embed.sh
+  SHARDS=16 bash embed.sh emb proteins.fasta --model 650M";
+
+const MERGE_EXAMPLES: &str = "\
+Example:
+  for i in 1 2 3; do esm-embed run proteins.fasta --shard $i/3 --out shard-$i/; done
+  esm-embed merge shard-1/ shard-2/ shard-3/ --out emb/";
+
+/// FASTA in, exact ESM protein embeddings out as .npy
+#[derive(Debug, Parser)]
+#[command(name = "esm-embed", version, after_help = EXAMPLES, arg_required_else_help = true)]
+pub struct Args {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Embed the records of FASTA files
+    #[command(after_help = RUN_EXAMPLES)]
+    Run(Box<RunArgs>),
+    /// Download a model and check its files, for machines without network
+    Fetch(FetchArgs),
+    /// List the published ESM models and what the cache holds of them
+    Models,
+    /// Say what an output folder holds, and whether it is sound
+    Inspect(InspectArgs),
+    /// Join the folders of all shards to that of the whole input
+    #[command(after_help = MERGE_EXAMPLES)]
+    Merge(MergeArgs),
+    /// Run published reference inputs through a model and compare
+    Verify(VerifyArgs),
+    /// Say what this machine and the environment offer
+    Doctor,
+    /// List the CUDA cards that this build can use
+    #[command(hide = true)]
+    Cards,
+    /// Print a ready script for SLURM, Snakemake or Nextflow
+    #[command(after_help = TEMPLATE_EXAMPLES)]
+    Template(TemplateArgs),
+}
+
+impl Args {
+    /// What is to be shown on standard error.
+    pub fn show(&self) -> ShowArgs {
+        match &self.command {
+            Command::Run(args) => args.show,
+            Command::Fetch(args) => args.show,
+            Command::Merge(args) => args.show,
+            Command::Verify(args) => args.show,
+            Command::Models
+            | Command::Inspect(_)
+            | Command::Doctor
+            | Command::Cards
+            | Command::Template(_) => ShowArgs::default(),
+        }
+    }
+
+    /// The subcommand and what contradicts itself in its arguments.
+    pub fn contradiction(&self) -> Option<(&'static str, String)> {
+        match &self.command {
+            Command::Run(args) => args.contradiction().map(|what| ("run", what)),
+            _ => None,
+        }
+    }
+}

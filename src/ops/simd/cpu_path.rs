@@ -1,0 +1,167 @@
+//! Which instruction set the kernels run with.
+
+use super::Kernel;
+#[cfg(target_arch = "aarch64")]
+use super::neon::Neon as Baseline;
+#[cfg(not(target_arch = "aarch64"))]
+use super::portable::Portable as Baseline;
+#[cfg(target_arch = "x86_64")]
+use super::x86;
+use std::fmt;
+use std::str::FromStr;
+use std::sync::OnceLock;
+
+/// The instruction set that the CPU kernels run with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum CpuPath {
+    /// What the build target guarantees and nothing more: SSE2 on x86-64; on aarch64 NEON, and it
+    /// is called that there, because its last bits are others.
+    Portable,
+    /// AVX2 and FMA (x86-64 since 2013).
+    Avx2,
+    /// AVX-512 F, BW, DQ and VL (x86-64 servers since 2017).
+    Avx512,
+    /// The same with products of attention and of linear layers with f16 weights in fixed point,
+    /// by VNNI (Intel servers since 2019, AMD since 2022). Asked for and never found by
+    /// [`CpuPath::detect`], because its results are less exact.
+    Avx512Vnni,
+}
+
+/// What [`CpuPath::Portable`] is called on this target.
+const BASELINE: &str = match cfg!(target_arch = "aarch64") {
+    true => "neon",
+    false => "portable",
+};
+
+impl CpuPath {
+    /// All of them, the fastest first.
+    pub const ALL: [CpuPath; 4] = [
+        CpuPath::Avx512Vnni,
+        CpuPath::Avx512,
+        CpuPath::Avx2,
+        CpuPath::Portable,
+    ];
+
+    /// The fastest path in f32 that this processor can run.
+    pub fn detect() -> CpuPath {
+        static BEST: OnceLock<CpuPath> = OnceLock::new();
+        *BEST.get_or_init(|| {
+            #[cfg(target_arch = "x86_64")]
+            {
+                let avx2 = is_x86_feature_detected!("avx2")
+                    && is_x86_feature_detected!("fma")
+                    && is_x86_feature_detected!("f16c");
+                let avx512 = is_x86_feature_detected!("avx512f")
+                    && is_x86_feature_detected!("avx512bw")
+                    && is_x86_feature_detected!("avx512dq")
+                    && is_x86_feature_detected!("avx512vl");
+                if avx2 && avx512 {
+                    return CpuPath::Avx512;
+                }
+                if avx2 {
+                    return CpuPath::Avx2;
+                }
+            }
+            CpuPath::Portable
+        })
+    }
+
+    /// True when this processor can run the path.
+    pub fn is_available(self) -> bool {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            CpuPath::Avx512Vnni => {
+                CpuPath::detect() == CpuPath::Avx512 && is_x86_feature_detected!("avx512vnni")
+            }
+            other => other <= CpuPath::detect(),
+        }
+    }
+
+    /// True when the path computes in fixed point on this processor.
+    pub(crate) fn in_fixed_point(self) -> bool {
+        self == CpuPath::Avx512Vnni && self.is_available()
+    }
+
+    /// Runs a kernel with this path's instructions.
+    ///
+    /// A path that the processor lacks is replaced by the best one it has, so that no illegal
+    /// instruction can be reached from here.
+    #[inline]
+    pub(crate) fn dispatch<K: Kernel>(self, kernel: K) -> K::Output {
+        match self.min(CpuPath::detect()) {
+            // SAFETY: `detect` saw every feature that the function is compiled with.
+            #[cfg(target_arch = "x86_64")]
+            CpuPath::Avx512 => unsafe { run_avx512(kernel) },
+            // SAFETY: as above.
+            #[cfg(target_arch = "x86_64")]
+            CpuPath::Avx2 => unsafe { run_avx2(kernel) },
+            // SAFETY: the portable path needs nothing beyond the build target.
+            _ => unsafe { kernel.run::<Baseline>() },
+        }
+    }
+}
+
+impl fmt::Display for CpuPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            CpuPath::Avx512Vnni => "avx512vnni",
+            CpuPath::Avx512 => "avx512",
+            CpuPath::Avx2 => "avx2",
+            CpuPath::Portable => BASELINE,
+        })
+    }
+}
+
+impl FromStr for CpuPath {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        match name {
+            "avx512vnni" => Ok(CpuPath::Avx512Vnni),
+            "avx512" => Ok(CpuPath::Avx512),
+            "avx2" => Ok(CpuPath::Avx2),
+            "portable" => Ok(CpuPath::Portable),
+            name if name == BASELINE => Ok(CpuPath::Portable),
+            other => Err(format!(
+                "unknown CPU path '{other}': use avx512vnni, avx512, avx2 or portable"
+            )),
+        }
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c")]
+unsafe fn run_avx512<K: Kernel>(kernel: K) -> K::Output {
+    // SAFETY: the caller has checked the features of this function.
+    unsafe { kernel.run::<x86::Avx512>() }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma,f16c")]
+unsafe fn run_avx2<K: Kernel>(kernel: K) -> K::Output {
+    // SAFETY: the caller has checked the features of this function.
+    unsafe { kernel.run::<x86::Avx2>() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_paths() {
+        let names = CpuPath::ALL.map(|path| path.to_string());
+        let last = match cfg!(target_arch = "aarch64") {
+            true => "neon",
+            false => "portable",
+        };
+        assert_eq!(names, ["avx512vnni", "avx512", "avx2", last]);
+        for (name, path) in names.iter().zip(CpuPath::ALL) {
+            assert_eq!(name.parse(), Ok(path));
+        }
+        assert_eq!("portable".parse(), Ok(CpuPath::Portable));
+        assert_eq!(
+            "sse2".parse::<CpuPath>(),
+            Err("unknown CPU path 'sse2': use avx512vnni, avx512, avx2 or portable".to_owned())
+        );
+    }
+}

@@ -1,0 +1,91 @@
+//! One vector vocabulary, four instruction sets.
+//!
+//! Every kernel of [`crate::ops`] is written once against [`Simd`] and compiled for what the
+//! target guarantees (NEON on aarch64, SSE2 on x86-64), and on x86-64 twice more, for AVX-512 and
+//! for AVX2 with FMA. [`CpuPath`] picks one at run time. Kernels never reduce across lanes in an
+//! order that depends on the shape of a batch, so a path gives the same bits for a row wherever
+//! that row stands.
+
+mod cpu_path;
+#[cfg(target_arch = "aarch64")]
+mod neon;
+#[cfg(not(target_arch = "aarch64"))]
+mod portable;
+#[cfg(target_arch = "x86_64")]
+mod x86;
+
+pub use cpu_path::CpuPath;
+#[cfg(target_arch = "x86_64")]
+pub(super) use x86::Avx512;
+
+/// A computation that [`CpuPath::dispatch`] compiles for every instruction set.
+pub(crate) trait Kernel {
+    /// What the computation returns.
+    type Output;
+
+    /// Runs with the vectors of `S`. Implementations are `#[inline(always)]`, so that the body
+    /// is compiled with the instructions of the caller. Vector code does not stand in closures:
+    /// those are compiled without the caller's instructions.
+    ///
+    /// # Safety
+    /// The processor has the instructions of `S`.
+    unsafe fn run<S: Simd>(self) -> Self::Output;
+}
+
+/// Vectors of `f32` and what the kernels do with them.
+///
+/// # Safety
+/// Every method needs a processor with the instructions of the implementing type; the memory
+/// methods read or write [`Simd::LANES`] elements at the pointer, which need not be aligned.
+/// `max(a, b)` and `min(a, b)` return `b` when either is NaN, as the x86 instructions do.
+#[allow(clippy::missing_safety_doc)]
+pub(crate) trait Simd: Copy {
+    /// Elements of one vector.
+    const LANES: usize;
+    /// Rows of a register tile (see `tile`): as many as the register file holds at two vectors
+    /// a row.
+    const ROWS: usize;
+    /// One vector.
+    type V: Copy;
+
+    unsafe fn splat(x: f32) -> Self::V;
+    unsafe fn load(at: *const f32) -> Self::V;
+    unsafe fn store(at: *mut f32, v: Self::V);
+    /// a·b + c, rounded once where the instruction set has it.
+    unsafe fn fma(a: Self::V, b: Self::V, c: Self::V) -> Self::V;
+    unsafe fn add(a: Self::V, b: Self::V) -> Self::V;
+    unsafe fn sub(a: Self::V, b: Self::V) -> Self::V;
+    unsafe fn mul(a: Self::V, b: Self::V) -> Self::V;
+    unsafe fn div(a: Self::V, b: Self::V) -> Self::V;
+    unsafe fn max(a: Self::V, b: Self::V) -> Self::V;
+    unsafe fn min(a: Self::V, b: Self::V) -> Self::V;
+    /// Nearest integer, ties to even.
+    unsafe fn round(a: Self::V) -> Self::V;
+    /// 2^n for integral n in −126 ..= 127.
+    unsafe fn exp2i(n: Self::V) -> Self::V;
+    /// x − ⌊x⌋, for |x| < 2²².
+    unsafe fn fraction(x: Self::V) -> Self::V;
+    /// p·2^⌊n⌋ for ⌊n⌋ in −126 ..= 127; the fraction of n is p's affair.
+    unsafe fn scale2(p: Self::V, n: Self::V) -> Self::V;
+    unsafe fn abs(a: Self::V) -> Self::V;
+    /// |magnitude| with the sign of `sign`.
+    unsafe fn copysign(magnitude: Self::V, sign: Self::V) -> Self::V;
+    /// Lane by lane: `a < b ? yes : no`.
+    unsafe fn select_lt(a: Self::V, b: Self::V, yes: Self::V, no: Self::V) -> Self::V;
+    /// Reads LANES half-precision numbers.
+    unsafe fn load_f16(at: *const half::f16) -> Self::V;
+    /// Reads LANES bfloat16 numbers.
+    unsafe fn load_bf16(at: *const half::bf16) -> Self::V;
+    /// Transposes LANES × LANES elements; rows start `from_stride` and `to_stride` apart.
+    unsafe fn transpose(from: *const f32, from_stride: usize, to: *mut f32, to_stride: usize);
+    /// LANES, as the bound of a loop whose body is a tile's step.
+    #[inline(always)]
+    fn steps() -> usize {
+        Self::LANES
+    }
+    /// Asks for a cache line ahead of its use, into the second level; the pointer need not be
+    /// readable.
+    fn prefetch(at: *const u8);
+    /// The same into the first level.
+    fn prefetch_near(at: *const u8);
+}

@@ -1,0 +1,58 @@
+//! Every kernel against a plain f64 reference, on every path that this processor has.
+
+mod attention;
+mod block;
+mod chunks;
+mod feed_forward;
+mod fixed;
+mod layer_norm;
+mod linear;
+mod math;
+mod project;
+mod reference;
+mod shapes;
+mod widen;
+
+use super::{CpuPath, Linear, WeightType};
+use candle_core::{Device, Tensor};
+use std::convert::Infallible;
+
+fn paths() -> Vec<CpuPath> {
+    [CpuPath::Portable, CpuPath::Avx2, CpuPath::Avx512]
+        .into_iter()
+        .filter(|p| p.is_available())
+        .collect()
+}
+
+/// Reproducible numbers in −1 .. 1.
+fn numbers(seed: u64, len: usize) -> Vec<f32> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    (0..len)
+        .map(|_| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            (state >> 40) as f32 / (1u64 << 23) as f32 - 1.0
+        })
+        .collect()
+}
+
+fn tensor(values: &[f32], shape: &[usize]) -> Tensor {
+    Tensor::from_slice(values, shape, &Device::Cpu).unwrap()
+}
+
+fn values(t: &Tensor) -> Vec<f32> {
+    t.flatten_all().unwrap().to_vec1().unwrap()
+}
+
+fn pack(path: CpuPath, kind: WeightType, w: &[f32], b: &[f32], k: usize) -> Linear {
+    Linear::pack(path, kind, k, b.len(), b, |n, row: &mut [f32]| {
+        row.copy_from_slice(&w[n * k..(n + 1) * k]);
+        Ok::<_, Infallible>(())
+    })
+    .unwrap()
+}
+
+fn wide(x: &[f32]) -> Vec<f64> {
+    x.iter().map(|x| f64::from(*x)).collect()
+}

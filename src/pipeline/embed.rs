@@ -1,0 +1,195 @@
+//! Streams the records of a run through its workers.
+
+use super::describe::{self, FileDigest};
+use super::earlier::Earlier;
+use super::facts;
+use super::feed::{Batching, Feed, feed};
+use super::job::Job;
+use super::keep::keep;
+use super::plan::Plan;
+use super::records::{Records, Source};
+use super::reporter::{Level, Reporter};
+use super::room::Gate;
+use super::shard::Share;
+use super::stop::Stop;
+use super::work::Workers;
+use crate::checkpoint::Checkpoint;
+use crate::embedder::Embedder;
+use crate::output::{OutputFolder, Parts};
+use anyhow::{Result, anyhow, bail};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{channel, sync_channel};
+use std::sync::{Arc, Mutex};
+use std::thread::ScopedJoinHandle;
+
+/// Tokens of a batch on the CPU at least, where an input is small.
+const LEAST_TOKENS: usize = 256;
+
+/// Threads that embed and write.
+pub fn workers(job: &Job, embedder: &Embedder) -> usize {
+    embedder.lanes().unwrap_or(job.threads).max(1)
+}
+
+/// What embedding came to.
+pub struct Embedded {
+    pub sources: Vec<Source>,
+    /// Of the checkpoint.
+    pub digests: Vec<FileDigest>,
+    /// Records that were done before.
+    pub kept: u64,
+    /// As [`Records::spared`].
+    pub spared: u64,
+}
+
+/// A run with everything it needs to embed.
+pub struct Ready<'a> {
+    pub job: &'a Job,
+    pub plan: &'a Plan,
+    pub checkpoint: &'a Checkpoint,
+    pub embedder: &'a Embedder,
+    /// The records of a shard; None for all of them.
+    pub share: Option<Share>,
+    pub reporter: &'a dyn Reporter,
+    pub stop: &'a Stop,
+}
+
+/// Streams all records through the workers; nothing comes back when the run was asked to stop.
+pub fn embed_all(ready: Ready<'_>, folder: &mut OutputFolder) -> Result<Option<Embedded>> {
+    let Ready {
+        job,
+        plan,
+        checkpoint,
+        embedder,
+        share,
+        reporter,
+        stop,
+    } = ready;
+    let Parts {
+        ledger,
+        rows,
+        journal,
+        begun,
+    } = folder.parts();
+    let count = workers(job, embedder);
+    // A card that does many small batches a second is not to wait while more are formed.
+    let waiting = embedder.lanes().map_or(count, |lanes| 4 * lanes);
+    let (send, receive) = sync_channel(waiting);
+    // Owned by the workers alone: when the last of them stops, sending fails instead of waiting.
+    let receive = Arc::new(Mutex::new(receive));
+    let failed = AtomicBool::new(false);
+    let fail = || failed.store(true, Ordering::Relaxed);
+    let workers = Workers {
+        embedder,
+        pools: &plan.layout.pools,
+        rows,
+        journal,
+        reporter,
+        failed: &failed,
+        stop,
+        gate: &Gate::new(plan.policy.room),
+        cost: plan.cost,
+    };
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..count)
+            .map(|_| {
+                let (workers, receive) = (&workers, Arc::clone(&receive));
+                scope.spawn(move || workers.run(&receive))
+            })
+            .collect();
+        drop(receive);
+        let digests = scope.spawn(|| -> Result<Vec<FileDigest>> {
+            let known = describe::digests(job, checkpoint, stop).and_then(|digests| {
+                begun.know(facts::with_digests(&begun.begun().needed, &digests)?)?;
+                Ok(digests)
+            });
+            match &known {
+                Ok(digests) => describe::tell(digests, reporter),
+                Err(_) => fail(),
+            }
+            known
+        });
+        let (over, listen) = channel();
+        let keeper = scope.spawn(move || {
+            let kept = keep(rows, journal, stop, &listen);
+            if kept.is_err() {
+                fail();
+            }
+            kept
+        });
+        let mut records =
+            Records::new(&job.inputs, plan.policy, job.on_invalid, share).until(stop.flag());
+        let fed = feed(
+            &mut records,
+            Feed {
+                ledger,
+                done: Earlier::new(journal, rows),
+                batching: Batching {
+                    max_tokens: embedder.max_tokens().max(plan.max_tokens),
+                    one_each: job.deterministic,
+                    threads: count,
+                    least: match plan.device.is_cuda() {
+                        true => plan.max_tokens,
+                        false => LEAST_TOKENS,
+                    },
+                },
+                send,
+                go_on: &|| !failed.load(Ordering::Relaxed) && !stop.is_asked(),
+                advance: &|r, n| reporter.advance(r, n),
+            },
+        );
+        if fed.is_err() {
+            fail();
+        }
+        let mut error = None;
+        for thread in threads {
+            error = error.or(joined(thread, "a worker").err());
+        }
+        drop(over);
+        match joined(keeper, "the syncing") {
+            Ok(syncs) => reporter.message(
+                Level::Detail,
+                &format!(
+                    "work was synced {} times while it went on, in {:.3} s",
+                    syncs.count,
+                    syncs.time.as_secs_f64()
+                ),
+            ),
+            Err(failed) => error = error.or(Some(failed)),
+        }
+        let digests = joined(digests, "the checksum");
+        // A worker's failure is the cause when both sides stopped.
+        if let Some(error) = error {
+            return Err(error);
+        }
+        if stop.is_asked() {
+            return Ok(None);
+        }
+        // A checkpoint that has changed is the cause when the reading ended early.
+        let digests = digests?;
+        let kept = fed?;
+        Ok(Some(Embedded {
+            kept,
+            spared: records.spared(),
+            sources: records.into_sources(),
+            digests,
+        }))
+    })
+    .map_err(|cause| {
+        anyhow!(
+            "{cause:#}. Nothing in {} looks finished, and what is done is kept; run again with \
+             --resume once the cause is gone",
+            job.out.display()
+        )
+    })
+}
+
+/// The result of a thread.
+fn joined<T, E: Into<anyhow::Error>>(
+    thread: ScopedJoinHandle<'_, Result<T, E>>,
+    what: &str,
+) -> Result<T> {
+    match thread.join() {
+        Ok(result) => result.map_err(Into::into),
+        Err(_) => bail!("{what} thread stopped: this is a defect"),
+    }
+}

@@ -1,0 +1,83 @@
+//! The first pass over the input: what it holds, and that it is the same afterwards.
+
+use super::job::Job;
+use super::notices::warn_of_long;
+use super::part::Part;
+use super::plan::Plan;
+use super::records::Source;
+use super::reporter::{Level, Reporter};
+use super::scan::{self, Scan};
+use anyhow::{Result, bail};
+use std::path::PathBuf;
+
+/// Checks and counts the records of the part, or all.
+pub fn scan_part(
+    job: &Job,
+    plan: &Plan,
+    part: Option<&Part>,
+    reporter: &dyn Reporter,
+) -> Result<Scan> {
+    let share = part.map(|part| part.share.clone());
+    let scan = scan::scan(&job.inputs, plan.policy, job.on_invalid, share, reporter)?;
+    if let Some(part) = part {
+        check_unchanged(&part.sources, &scan.sources)?;
+    }
+    Ok(scan)
+}
+
+/// The first pass over the input, if it can be read twice.
+pub fn check_inputs(
+    job: &Job,
+    plan: &Plan,
+    part: Option<&Part>,
+    reporter: &dyn Reporter,
+) -> Result<Option<Scan>> {
+    if !scan::repeatable(&job.inputs) {
+        return Ok(None);
+    }
+    let scan = scan_part(job, plan, part, reporter)?;
+    if scan.sources.iter().all(|s| s.records == 0) {
+        bail!(no_record(job));
+    }
+    for empty in scan.sources.iter().filter(|s| s.records == 0) {
+        reporter.message(
+            Level::Warning,
+            &format!("{}: holds no record", empty.path.display()),
+        );
+    }
+    warn_of_long(&scan, reporter);
+    Ok(Some(scan))
+}
+
+pub fn no_record(job: &Job) -> String {
+    let name = |path: &PathBuf| match path.as_os_str() == "-" {
+        true => "<stdin>".into(),
+        false => path.to_string_lossy().into_owned(),
+    };
+    let names: Vec<String> = job.inputs.iter().map(name).collect();
+    format!(
+        "{}: holds no FASTA record; a record starts with a line `>name`. Check that this is the \
+         right file and that it was written completely",
+        names.join(", ")
+    )
+}
+
+/// Files that were scanned must still be what they were.
+pub fn check_unchanged(before: &[Source], after: &[Source]) -> Result<()> {
+    for (before, after) in before.iter().zip(after) {
+        if before != after {
+            bail!(
+                "{}: changed while it was read ({} bytes at first, {} later{}); wait until nothing \
+                 writes to it, then run again with --force",
+                after.path.display(),
+                before.digest.bytes,
+                after.digest.bytes,
+                match before.digest.bytes == after.digest.bytes {
+                    true => ", of other content",
+                    false => "",
+                }
+            );
+        }
+    }
+    Ok(())
+}
