@@ -111,6 +111,33 @@ class Peer:
         return ", ".join(filter(None, chosen))
 
 
+class Script(Peer):
+    """A peer that starts, loads, embeds and ends in every pass."""
+
+    def start_at_best(self, args, folder, shape, fasta):
+        self.threads, self.budget = args.threads, self.budgets[0]
+        self.command = [
+            sys.executable, str(WORKER), self.tool, "--folder", str(folder), "--shape", shape,
+            "--fasta", str(fasta), "--threads", str(args.threads),
+        ]
+
+    def run(self, save=None):
+        return measured([*self.command, *(["--save", str(save)] if save else [])])
+
+
+def measured(command):
+    """What a process took, once it has ended well."""
+    ran = subprocess.run(
+        [sys.executable, "-S", "-c", MEASURE, *command],
+        stdout=subprocess.PIPE, text=True,
+    )
+    lines = ran.stdout.splitlines()
+    found = json.loads(lines[-1]) if lines else {"code": ran.returncode}
+    if found["code"] != 0:
+        raise NotRun(f"ended with {found['code']}: {shlex.join(command)}")
+    return found
+
+
 class Ours:
     """`esm-embed run`, a process per pass."""
 
@@ -126,14 +153,9 @@ class Ours:
 
     def run(self, save=None):
         shutil.rmtree(self.out, ignore_errors=True)
-        ran = subprocess.run(
-            [sys.executable, "-S", "-c", MEASURE, *self.command],
-            stdout=subprocess.PIPE, text=True,
-        )
-        lines = ran.stdout.splitlines()
-        found = json.loads(lines[-1]) if lines else {"code": ran.returncode}
-        if found["code"] != 0 or not (self.out / "run.json").is_file():
-            raise NotRun(f"ended with {found['code']}: {shlex.join(self.command)}")
+        found = measured(self.command)
+        if not (self.out / "run.json").is_file():
+            raise NotRun(f"wrote nothing: {shlex.join(self.command)}")
         if save:
             means, = (np.load(f) for f in self.out.glob("mean.layer*.npy"))
             rows, = (np.load(f) for f in self.out.glob("residues.layer*.npy"))

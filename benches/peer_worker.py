@@ -4,8 +4,9 @@
 
 Reads one JSON object per line from standard input and answers each with one line:
 `{"budget": B}` embeds every sequence once, timed; with `"save": PATH` the mean and residue
-rows are kept and saved there, untimed. TOOL `prepare` makes the model and its ONNX graphs
-in the folder instead and ends.
+rows are kept and saved there, untimed. TOOL `prepare` makes the model, its ONNX graphs and
+fair-esm's checkpoint in the folder instead and ends; TOOL `fair-esm-script` is fair-esm from
+its start to its end, and reads nothing.
 
 All tools get the same token ids. transformers and ONNX Runtime find them in memory, padded,
 and write nothing; fair-esm does what its `extract.py` does: it reads the FASTA and writes
@@ -31,6 +32,7 @@ import numpy as np
 from sequences import PAD, VOCABULARY, tokenize
 
 FAIR_BUDGET = 4096  # extract.py's default --toks_per_batch
+FAIR_CHECKPOINT = Path("fair-esm") / "esm2.pt"  # in the model's folder
 RESIDUES = {token for token in VOCABULARY if token.isalpha() and len(token) == 1}
 
 
@@ -205,6 +207,21 @@ class FairEsm:
         return once, kept
 
 
+class FairEsmScript(FairEsm):
+    """The same with the model as the script loads it, from fair-esm's own checkpoint."""
+
+    def __init__(self, args):
+        import esm
+        import torch
+
+        torch.set_num_threads(args.threads)
+        torch.serialization.add_safe_globals([argparse.Namespace])
+        checkpoint = str(args.folder / FAIR_CHECKPOINT)
+        self.model = esm.pretrained.load_model_and_alphabet(checkpoint)[0].eval()
+        self.torch, self.fasta, self.layer = torch, args.fasta, self.model.num_layers
+        self.out = tempfile.TemporaryDirectory(prefix="fair-esm.", dir=args.folder)
+
+
 def graph(masked):
     """An exported graph's path in the model's folder; its weights may lie beside it."""
     return Path("onnx") / ("batches" if masked else "alone") / "model.onnx"
@@ -224,6 +241,18 @@ def prepare(args):
     if not (stored / "config.json").exists():
         strong_model(args.shape).save_pretrained(stored)
         (stored / "vocab.txt").write_text("\n".join(VOCABULARY))
+
+    if not (args.folder / FAIR_CHECKPOINT).exists():
+        from full_size import SHAPES, fair_model
+        from layouts import write_fair_esm2
+
+        layers, dim, heads = SHAPES[args.shape]
+        model = transformers.EsmForMaskedLM.from_pretrained(stored, dtype=torch.float32)
+        write_fair_esm2(
+            args.folder / FAIR_CHECKPOINT,
+            argparse.Namespace(layers=layers, dim=dim, heads=heads),
+            fair_model(model, args.shape).state_dict(),
+        )
 
     class LastHidden(torch.nn.Module):
         def __init__(self, model):
@@ -269,6 +298,15 @@ def peak_memory():
     return None
 
 
+def run_script(args):
+    """fair-esm's script, once."""
+    once, kept = FairEsmScript(args).passing(FAIR_BUDGET, keep=args.save is not None)
+    once()
+    if args.save:
+        rows, means = kept()
+        np.savez(args.save, rows=np.concatenate(rows), means=np.stack(means))
+
+
 def serve(args, answer):
     """Load, then one answer per line of standard input. What loading took is not counted in
     the peak memory."""
@@ -296,6 +334,7 @@ def main():
     parser.add_argument("--shape", required=True)
     parser.add_argument("--fasta", type=Path)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--save", type=Path)
     args = parser.parse_args()
 
     channel = os.fdopen(os.dup(1), "w")
@@ -308,6 +347,8 @@ def main():
         if args.tool == "prepare":
             prepare(args)
             answer()
+        elif args.tool == "fair-esm-script":
+            run_script(args)
         else:
             serve(args, answer)
     except Exception as error:  # the reason stands in the table
