@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # Builds the crate with `--features cuda` on a machine with neither card nor toolkit: nvcc and the
 # headers come from PyPI, and the CUDA libraries, which are only linked by name, from stubs that
-# are made here. With a toolkit of your own none of this is needed: `cargo build --release
-# --features cuda` does it.
+# are made here. With a toolkit of your own none of this is needed: see the README, "On GPUs".
 #
 #     .ci/build_cuda.sh                              cargo build --features cuda
+#     .ci/build_cuda.sh build --release --target-dir target/cuda
+#                                                    what a release has, beside the CPU build
 #     .ci/build_cuda.sh clippy --all-targets         cargo clippy --features cuda --all-targets
 #     .ci/build_cuda.sh --env                        only prints the variables, for eval
 #     .ci/build_cuda.sh --kernels                    only compiles the kernels of this crate

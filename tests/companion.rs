@@ -43,6 +43,19 @@ impl Bench {
             .unwrap()
     }
 
+    /// Runs a command that looks at the model cache, without a network.
+    fn offline(&self, line: &str, variables: &[(&str, &str)]) -> Output {
+        let _held = WRITING.read().unwrap_or_else(PoisonError::into_inner);
+        Command::new(self.folder.path().join("esm-embed"))
+            .args(line.split_whitespace())
+            .env_remove("CUDA_VISIBLE_DEVICES")
+            .env("HF_HUB_OFFLINE", "1")
+            .env("HF_HOME", self.folder.path())
+            .envs(variables.iter().copied())
+            .output()
+            .unwrap()
+    }
+
     fn is_done(&self) -> bool {
         self.folder.path().join("emb/run.json").exists()
     }
@@ -124,14 +137,8 @@ fn tf32_is_never_computed_in_another_format() {
 #[test]
 fn verify_has_cards_too() {
     let verify = |script: &str, device: &str| {
-        let bench = Bench::new(script);
-        let _held = WRITING.read().unwrap_or_else(PoisonError::into_inner);
-        Command::new(bench.folder.path().join("esm-embed"))
-            .args(["verify", "esm2_t6_8M_UR50D", "--device", device])
-            .env("HF_HUB_OFFLINE", "1")
-            .env("HF_HOME", bench.folder.path())
-            .output()
-            .unwrap()
+        let line = format!("verify esm2_t6_8M_UR50D --device {device}");
+        Bench::new(script).offline(&line, &[])
     };
     let output = verify(WITH_CARD, "cuda");
     assert_eq!(output.status.code(), Some(3), "{}", said(&output));
@@ -144,6 +151,62 @@ fn verify_has_cards_too() {
         "esm-embed: error: --device all was asked for, but no NVIDIA driver is installed \
          (libcuda.so.1 is missing). Use --device cpu (or auto)\n"
     );
+}
+
+#[test]
+fn doctor_lists_the_cards_of_the_cuda_build() {
+    let script = concat!(
+        "[ \"$*\" = cards ] || exit 9; echo 'esm-embed ",
+        env!("CARGO_PKG_VERSION"),
+        "'; echo \"0: card ${CUDA_VISIBLE_DEVICES-0}, 4.0 GiB\"; echo '1: another card'"
+    );
+    let bench = Bench::new(script);
+    let path = bench.folder.path().canonicalize().unwrap();
+    for (variables, first, last) in [
+        (&[][..], "0", ""),
+        (
+            &[("CUDA_VISIBLE_DEVICES", "7,5")][..],
+            "7,5",
+            "  CUDA_VISIBLE_DEVICES   7,5\n",
+        ),
+    ] {
+        let output = bench.offline("doctor", variables);
+        assert_eq!(
+            (output.status.code(), said(&output).as_str()),
+            (Some(0), "")
+        );
+        let start = format!(
+            "esm-embed {}\n\nComputation\n\
+             \x20 CUDA card              0: card {first}, 4.0 GiB\n\
+             \x20 CUDA card              1: another card\n\
+             \x20 CUDA build             {}/esm-embed-cuda, which run starts by itself\n\
+             {last}  processor ",
+            env!("CARGO_PKG_VERSION"),
+            path.display()
+        );
+        let report = String::from_utf8(output.stdout).unwrap();
+        assert!(report.starts_with(&start), "{report}");
+    }
+}
+
+#[test]
+fn doctor_says_why_the_cuda_build_cannot_be_used() {
+    let output = Bench::new(WITHOUT_DRIVER).offline("doctor", &[]);
+    assert_eq!(
+        (output.status.code(), said(&output).as_str()),
+        (Some(0), "")
+    );
+    let report = String::from_utf8(output.stdout).unwrap();
+    let start = concat!(
+        "esm-embed ",
+        env!("CARGO_PKG_VERSION"),
+        "\n\nComputation\n",
+        "  devices                cpu (this build computes on the CPU only)\n",
+        "  CUDA build             cannot be used: no NVIDIA driver is installed ",
+        "(libcuda.so.1 is missing)\n",
+        "  processor ",
+    );
+    assert!(report.starts_with(start), "{report}");
 }
 
 #[test]

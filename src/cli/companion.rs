@@ -18,7 +18,12 @@ pub enum Companion {
     /// It cannot use a card, for this reason.
     Unusable(String),
     /// It can.
-    Usable(PathBuf),
+    Usable {
+        /// Where it is.
+        path: PathBuf,
+        /// The cards, each as it describes it.
+        cards: Vec<String>,
+    },
 }
 
 impl Companion {
@@ -32,7 +37,7 @@ impl Companion {
             .and_then(|here| Some(here.parent()?.join(NAME)));
         match path {
             Some(path) if path.is_file() => match ask(&path) {
-                Ok(()) => Companion::Usable(path),
+                Ok(cards) => Companion::Usable { path, cards },
                 Err(why) => Companion::Unusable(why),
             },
             _ => Companion::None,
@@ -47,7 +52,7 @@ impl Companion {
         match self {
             Companion::None => Ok(None),
             Companion::Unusable(why) => Ok(Some(why)),
-            Companion::Usable(path) => Err(start(&path)),
+            Companion::Usable { path, .. } => Err(start(&path)),
         }
     }
 }
@@ -60,8 +65,8 @@ fn start(path: &Path) -> anyhow::Error {
     anyhow::Error::from(error).context(format!("cannot start {}", path.display()))
 }
 
-/// Whether it starts, is of this version, and sees a card; if not, why.
-fn ask(path: &Path) -> Result<(), String> {
+/// The cards that it sees if it starts and is of this version; if not, why.
+fn ask(path: &Path) -> Result<Vec<String>, String> {
     let mut command = std::process::Command::new(path);
     let asked = command.arg("cards").stdin(std::process::Stdio::null());
     let answer = asked
@@ -72,10 +77,11 @@ fn ask(path: &Path) -> Result<(), String> {
         let text = String::from_utf8_lossy(&answer.stderr);
         return Err(reason(&text, &answer.status.to_string()));
     }
-    let version = said.lines().next().unwrap_or_default();
+    let mut lines = said.lines();
+    let version = lines.next().unwrap_or_default();
     let ours = concat!("esm-embed ", env!("CARGO_PKG_VERSION"));
     match version == ours {
-        true => Ok(()),
+        true => Ok(lines.map(str::to_owned).collect()),
         false => Err(format!(
             "{} beside this program is of another version ({version}, not {ours}): install both \
              from one release",
