@@ -36,12 +36,6 @@ impl Spare {
         }
     }
 
-    /// What computed, as [`Esm::about`], if it did.
-    pub fn about(&self) -> Option<serde_json::Value> {
-        let loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
-        loaded.as_ref().map(|esm| esm.about())
-    }
-
     /// The model, which takes turns with the one in f16; who asks while it is loaded waits.
     ///
     /// # Errors

@@ -226,13 +226,7 @@ impl Embedder {
         match &self.engine {
             Engine::Cpu { .. } => None,
             #[cfg(feature = "cuda")]
-            Engine::Cuda { esm, spare } => {
-                let mut about = esm.about();
-                if let Some(in_bf16) = spare.as_ref().and_then(cuda::Spare::about) {
-                    about["in_bf16"] = in_bf16;
-                }
-                Some(about)
-            }
+            Engine::Cuda { esm, .. } => Some(esm.about()),
         }
     }
 

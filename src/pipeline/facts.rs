@@ -71,14 +71,9 @@ pub fn facts(
     facts
 }
 
-/// What of the part `cuda` can change a bit: all but the release of the
-/// driver, and what comes after.
+/// What of the part `cuda` can change a bit: all but the release of the driver.
 fn of_cards(about: &Value) -> String {
     let mut about = about.clone();
-    // Known only when a record needs it; the same library chooses the same algorithms.
-    if let Some(about) = about.as_object_mut() {
-        about.remove("in_bf16");
-    }
     let cards = about.get_mut("cards").and_then(Value::as_array_mut);
     for card in cards.into_iter().flatten() {
         if let Some(card) = card.as_object_mut() {

@@ -98,8 +98,6 @@ fn they_are_computed_in_bf16_and_the_others_are_not() {
     assert!(bits(&bench, "fits-bf16") != fits);
     assert_eq!(bench.recorded("all", "/counts/in_bf16"), 3);
     assert_eq!(bench.recorded("all", "/resolved/dtype"), "f16");
-    let about = bench.recorded("all", "/resolved/cuda/in_bf16");
-    assert_eq!(about["same_bits_in_any_batch"], true);
     assert!(!bench.text("fits-f16/run.json").contains("in_bf16"));
     // Neither the batch nor what is asked for besides changes anything of it.
     for (number, more) in [
@@ -128,7 +126,7 @@ fn both_models_share_the_card() {
     let [small, large] = both(4, 40);
     let records = [("s", small), ("l", large)];
     bench.write("in.fasta", text(&records.map(|(id, s)| (id.into(), s))));
-    for (out, memory) in [("plenty", "4096"), ("little", "20")] {
+    for (out, memory) in [("plenty", "4096"), ("little", "32")] {
         let variables = [("STAND_IN_MEMORY_MIB", memory)];
         let line = format!("run in.fasta {OPTIONS} --residues none --out {out}");
         let ended = run(&bench, &variables, &line);

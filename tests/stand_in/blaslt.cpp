@@ -134,8 +134,13 @@ float tf32(float value) {
     return value;
 }
 
-// One call in two, without a pattern that a model of so many products could keep step with.
-bool is_odd(unsigned long number) { return number * 0x9e3779b97f4a7c15 >> 63; }
+// One call in two, without a pattern that a model of so many products could keep step with: the last
+// steps of the hash MurmurHash3.
+bool is_odd(uint64_t number) {
+    number = (number ^ number >> 33) * 0xff51afd7ed558ccd;
+    number = (number ^ number >> 33) * 0xc4ceb9fe1a85ec53;
+    return (number ^ number >> 33) & 1;
+}
 
 struct Product {
     Layout weights, x, y;
