@@ -19,7 +19,6 @@ script itself, with the CPU build.
 """
 
 import argparse
-import copy
 import datetime
 import hashlib
 import json
@@ -36,20 +35,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "fixtures"))
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 import transformers
-from transformers import EsmConfig, EsmModel
 
+from gpu_inputs import SHAPES, load, natural, protein, random_model, write_fasta
+from gpu_peers import Peers
+from gpu_report import table
 from sequences import tokenize
 
-# layers, dim, heads; tokens of the speed stage for esm-embed and for peers.
-SHAPES = {
-    "8M": (6, 320, 20, 30_000_000, 3_000_000),
-    "35M": (12, 480, 20, 16_000_000, 2_000_000),
-    "150M": (30, 640, 20, 9_000_000, 800_000),
-    "650M": (33, 1280, 20, 5_000_000, 400_000),
-    "3B": (36, 2560, 40, 1_500_000, 120_000),
-}
 # Sequences of the stage bits at most, and how many of them alone: each takes a pass of 16,384 rows.
 BITS = {"8M": (3000, 3000), "35M": (3000, 1000), "150M": (3000, 300), "650M": (3000, 100),
         "3B": (600, 60)}
@@ -63,64 +55,7 @@ EXPECTED = {
 LIMITS = {"f32": (1e-5, 0.99999), "f16": (5e-3, 0.995), "bf16": (3e-2, 0.995)}
 TORCH = {"f32": torch.float32, "f16": torch.float16, "bf16": torch.bfloat16}
 LENGTHS = [1, 2, 15, 62, 63, 64, 126, 127, 128, 200, 333, 511, 800, 1022]
-RESIDUES = "LAGVSERTIDPKQNFYMHWC"
 ROUNDS = 2
-
-
-def random_model(size, folder, device):
-    """A transformers ESM-2 with peaked attention and a residual stream of O(1) to O(10)."""
-    layers, dim, heads, _, _ = SHAPES[size]
-    config = EsmConfig(
-        vocab_size=33, hidden_size=dim, num_hidden_layers=layers, num_attention_heads=heads,
-        intermediate_size=4 * dim, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0,
-        layer_norm_eps=1e-5, position_embedding_type="rotary", token_dropout=True,
-        emb_layer_norm_before=False, mask_token_id=32, pad_token_id=1,
-        max_position_embeddings=1026,
-    )
-    torch.manual_seed(650)
-    with torch.device(device):
-        model = EsmModel(config, add_pooling_layer=False).eval()
-    branch = 3.0 / np.sqrt(2 * layers)
-    with torch.no_grad():
-        for name, p in model.named_parameters():
-            if name.endswith("bias"):
-                p.uniform_(-0.2, 0.2)
-            elif "layernorm" in name.lower() or "layer_norm" in name.lower():
-                p.uniform_(0.7, 1.3)
-            elif "word_embeddings" in name:
-                p.normal_(0.0, 1.0)
-                p[1] = 0.0
-            else:
-                peaked = ".self.query." in name or ".self.key." in name
-                adds = ".output.dense." in name
-                gain = 1.75 if peaked else branch if adds else 1.0
-                p.normal_(0.0, gain / np.sqrt(p.shape[-1]))
-    model.save_pretrained(folder)
-
-
-def load(folder, dtype, device, attention="sdpa"):
-    model = EsmModel.from_pretrained(
-        folder, add_pooling_layer=False, attn_implementation=attention, dtype=dtype
-    )
-    return model.eval().to(device)
-
-
-def protein(rng, length):
-    return "".join(RESIDUES[i] for i in rng.integers(0, 20, length))
-
-
-def natural(rng, tokens):
-    """Sequences with a median of about 300 residues, 30 to 1,022."""
-    made, records = 0, []
-    while made < tokens:
-        length = int(np.clip(np.exp(rng.normal(np.log(300), 0.6)), 30, 1022))
-        records.append((f"s{len(records)}", protein(rng, length)))
-        made += length + 2
-    return records
-
-
-def write_fasta(path, records):
-    path.write_text("".join(f">{name}\n{sequence}\n" for name, sequence in records))
 
 
 class Check:
@@ -303,147 +238,6 @@ class Check:
         })
         print(f"speed {size} {dtype}: " + ", ".join(f"{n} {r:,.0f}/s" for n, r in rates.items()),
               flush=True)
-
-
-class Peers:
-    """Other ways to embed the same sequences, each a function that returns its seconds."""
-
-    def __init__(self, model, records, device):
-        self.model, self.device = model, device
-        tokens = (tokenize(sequence).astype(np.int64) for _, sequence in records)
-        self.tokens = sorted(tokens, key=len, reverse=True)
-        self.residues = sum(len(t) - 2 for t in self.tokens)
-        self.errors, self.ways, self.layer = {}, {}, self.packed_layer
-        for budget in (16_384, 65_536):
-            self.ways[f"transformers sdpa, sorted batches of {budget}"] = self.timed(
-                self.padded(budget), lambda ids, mask: model(input_ids=ids, attention_mask=mask)[0]
-            )
-        if device != "cpu":
-            # Layer by layer: they share what is compiled once.
-            compiled = copy.deepcopy(model)
-            for layer in compiled.encoder.layer:
-                layer.compile(dynamic=True)
-            self.ways["the same with torch.compile, 16384"] = self.timed(
-                self.padded(16_384),
-                lambda ids, mask: compiled(input_ids=ids, attention_mask=mask)[0],
-            )
-            self.layer = torch.compile(self.packed_layer, dynamic=True)
-            self.ways["packed, flash attention of torch, torch.compile, 32768"] = self.timed(
-                self.packed(32_768), self.forward_packed
-            )
-
-    def wait(self):
-        if self.device != "cpu":
-            torch.cuda.synchronize()
-
-    def timed(self, batches, forward):
-        """Every batch once, after a first time that is not counted."""
-        warm = []
-
-        def once():
-            with torch.inference_mode():
-                for _ in range(1 if warm else 2):
-                    self.wait()
-                    begin = time.monotonic()
-                    means = [forward(*batch).float().mean(-2) for batch in batches]
-                    means = [mean.cpu() for mean in means]
-                    seconds = time.monotonic() - begin
-                    warm.append(len(means))
-            return seconds
-
-        return once
-
-    def batches(self, budget, cost):
-        """The sequences, longest first, as many to a batch as `cost` keeps within the budget."""
-        batches, batch = [], []
-        for tokens in self.tokens:
-            if batch and cost([*batch, tokens]) > budget:
-                batches.append(batch)
-                batch = []
-            batch.append(tokens)
-        return [*batches, batch]
-
-    def padded(self, budget):
-        batches = []
-        for batch in self.batches(budget, lambda batch: len(batch[0]) * len(batch)):
-            ids = np.full((len(batch), len(batch[0])), 1, dtype=np.int64)
-            for row, tokens in enumerate(batch):
-                ids[row, : len(tokens)] = tokens
-            ids = torch.from_numpy(ids).to(self.device)
-            batches.append((ids, (ids != 1).long()))
-        return batches
-
-    def packed(self, budget):
-        batches = []
-        for batch in self.batches(budget, lambda batch: sum(map(len, batch))):
-            lengths = [len(tokens) for tokens in batch]
-            starts = torch.tensor(np.cumsum([0, *lengths]), dtype=torch.int32, device=self.device)
-            places = torch.from_numpy(np.concatenate([np.arange(n) for n in lengths]))
-            ids = torch.from_numpy(np.concatenate(batch)).to(self.device)
-            batches.append((ids, starts, max(lengths), places.to(self.device)))
-        return batches
-
-    def forward_packed(self, ids, starts, longest, places):
-        """The layers of the transformers model on tokens without padding."""
-        config = self.model.config
-        heads, width = config.num_attention_heads, config.hidden_size // config.num_attention_heads
-        step = torch.arange(0, width, 2, device=self.device).float() / width
-        angle = places[:, None].float() * (10000.0**-step)[None]
-        angle = torch.cat([angle, angle], -1)[:, None]
-        cos, sin = angle.cos(), angle.sin()
-        x = self.model.embeddings.word_embeddings(ids) * 0.88
-        for layer in self.model.encoder.layer:
-            x = self.layer(layer, x, cos, sin, starts, longest, heads, width)
-        return self.model.encoder.emb_layer_norm_after(x)
-
-    @staticmethod
-    def packed_layer(layer, x, cos, sin, starts, longest, heads, width):
-        from torch.nn.attention.varlen import varlen_attn
-
-        def turned(x):
-            a, b = x.float().chunk(2, -1)
-            return (x.float() * cos + torch.cat([-b, a], -1) * sin).to(x.dtype)
-
-        own = layer.attention.self
-        h = layer.attention.LayerNorm(x)
-        q, k, v = (f(h).view(-1, heads, width) for f in (own.query, own.key, own.value))
-        h = varlen_attn(turned(q), turned(k), v, starts, starts, longest, longest)
-        x = x + layer.attention.output.dense(h.reshape(x.shape))
-        h = layer.LayerNorm(x)
-        return x + layer.output.dense(F.gelu(layer.intermediate.dense(h)))
-
-
-def table(found):
-    lines = [
-        f"{found['card']}; {found['date']}; {found['versions']}; storage {found['storage']}", "",
-        "| ESM-2 | dtype | relative L2 | limit | lowest cosine |", "|---|---|---|---|---|",
-    ]
-    for n in found["numbers"]:
-        lines.append(f"| {n['size']} | {n['dtype']} | {n['relative_l2']:.1e} | {n['limit']:.0e} | "
-                     f"{n['lowest_cosine']:.6f} |")
-    lines += ["", "| ESM-2 | sequences | orders and budgets | alone | with other bits |",
-              "|---|---|---|---|---|"]
-    for b in found["bits"]:
-        lines.append(f"| {b['size']} | {b['sequences']} | {b['orders_and_budgets']} | {b['alone']} | "
-                     f"{b['different']} |")
-    lines += ["", "| ESM-2 | dtype | tool | residues/s | esm-embed is × as fast |",
-              "|---|---|---|---|---|"]
-    for s in found["speed"]:
-        kind = f"| {s['size']} | {s['dtype']} |"
-        ours = s["residues_per_second"]["esm-embed"]
-        for name, rate in s["residues_per_second"].items():
-            ratio = "" if name == "esm-embed" else f"{ours / rate:.2f}"
-            lines.append(f"{kind} {name} | {rate:,.0f} | {ratio} |")
-        lines.append(f"{kind} esm-embed less {s['start_seconds']:.1f} s for start and loading | "
-                     f"{s['without_start']:,.0f} | |")
-        for name, why in s["not_run"].items():
-            lines.append(f"{kind} {name} | not run: {why[:80]} | |")
-    lines += ["", "Peers have their sequences in memory, write nothing, and also average padding."]
-    for failed in found["failed"]:
-        lines += ["", f"FAILED: {failed['step']}: {failed['error'][:300]}"]
-    if found["left_out"]:
-        lines += ["", "Left out for want of time: " + "; ".join(found["left_out"]) + "."]
-    return "\n".join(lines) + "\n"
 
 
 def main():
