@@ -5,6 +5,7 @@ import time
 
 import numpy as np
 import torch
+import torch._dynamo
 import torch.nn.functional as F
 
 from sequences import tokenize
@@ -14,6 +15,11 @@ class Peers:
     """Other ways to embed the same sequences, each a function that returns its seconds."""
 
     def __init__(self, model, records, device):
+        # What is compiled belongs to one model. Past its limit, torch.compile would go on without
+        # being compiled, and say nothing.
+        torch._dynamo.reset()
+        torch._dynamo.config.recompile_limit = 64
+        torch._dynamo.config.fail_on_recompile_limit_hit = True
         self.model, self.device = model, device
         tokens = (tokenize(sequence).astype(np.int64) for _, sequence in records)
         self.tokens = sorted(tokens, key=len, reverse=True)
@@ -90,19 +96,18 @@ class Peers:
 
     def forward_packed(self, ids, starts, longest, places):
         """The layers of the transformers model on tokens without padding."""
-        config = self.model.config
-        heads, width = config.num_attention_heads, config.hidden_size // config.num_attention_heads
+        width = self.model.config.hidden_size // self.model.config.num_attention_heads
         step = torch.arange(0, width, 2, device=self.device).float() / width
         angle = places[:, None].float() * (10000.0**-step)[None]
         angle = torch.cat([angle, angle], -1)[:, None]
         cos, sin = angle.cos(), angle.sin()
         x = self.model.embeddings.word_embeddings(ids) * 0.88
         for layer in self.model.encoder.layer:
-            x = self.layer(layer, x, cos, sin, starts, longest, heads, width)
+            x = self.layer(layer, x, cos, sin, starts, longest)
         return self.model.encoder.emb_layer_norm_after(x)
 
     @staticmethod
-    def packed_layer(layer, x, cos, sin, starts, longest, heads, width):
+    def packed_layer(layer, x, cos, sin, starts, longest):
         from torch.nn.attention.varlen import varlen_attn
 
         def turned(x):
@@ -110,6 +115,7 @@ class Peers:
             return (x.float() * cos + torch.cat([-b, a], -1) * sin).to(x.dtype)
 
         own = layer.attention.self
+        heads, width = own.num_attention_heads, own.attention_head_size
         h = layer.attention.LayerNorm(x)
         q, k, v = (f(h).view(-1, heads, width) for f in (own.query, own.key, own.value))
         h = varlen_attn(turned(q), turned(k), v, starts, starts, longest, longest)
