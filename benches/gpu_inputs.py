@@ -4,20 +4,15 @@ import numpy as np
 import torch
 from transformers import EsmConfig, EsmModel
 
-# layers, dim, heads; tokens of the speed stage for esm-embed and for peers.
-SHAPES = {
-    "8M": (6, 320, 20, 30_000_000, 3_000_000),
-    "35M": (12, 480, 20, 16_000_000, 2_000_000),
-    "150M": (30, 640, 20, 9_000_000, 800_000),
-    "650M": (33, 1280, 20, 5_000_000, 400_000),
-    "3B": (36, 2560, 40, 1_500_000, 120_000),
-}
-RESIDUES = "LAGVSERTIDPKQNFYMHWC"
+# layers, dim, heads
+SHAPES = {"8M": (6, 320, 20), "35M": (12, 480, 20), "150M": (30, 640, 20), "650M": (33, 1280, 20),
+          "3B": (36, 2560, 40)}
+RESIDUES = np.frombuffer(b"LAGVSERTIDPKQNFYMHWC", dtype=np.uint8)
 
 
 def random_model(size, folder, device):
     """A transformers ESM-2 with peaked attention and a residual stream of O(1) to O(10)."""
-    layers, dim, heads, _, _ = SHAPES[size]
+    layers, dim, heads = SHAPES[size]
     config = EsmConfig(
         vocab_size=33, hidden_size=dim, num_hidden_layers=layers, num_attention_heads=heads,
         intermediate_size=4 * dim, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0,
@@ -43,7 +38,10 @@ def random_model(size, folder, device):
                 adds = ".output.dense." in name
                 gain = 1.75 if peaked else branch if adds else 1.0
                 p.normal_(0.0, gain / np.sqrt(p.shape[-1]))
-    model.save_pretrained(folder)
+    # A folder of this name is whole.
+    new = folder.with_name(f".{folder.name}")
+    model.save_pretrained(new)
+    new.rename(folder)
 
 
 def load(folder, dtype, device, attention="sdpa"):
@@ -54,7 +52,7 @@ def load(folder, dtype, device, attention="sdpa"):
 
 
 def protein(rng, length):
-    return "".join(RESIDUES[i] for i in rng.integers(0, 20, length))
+    return RESIDUES[rng.integers(0, 20, length)].tobytes().decode()
 
 
 def natural(rng, tokens):
