@@ -2,33 +2,42 @@
 
     python benches/gpu_check.py --binary esm-embed-cuda --out DIR --work DIR
 
-Stages, one after another for each size of `--sizes`, in the order given:
+First come checks: the machine, `doctor`, what happens where no card can be seen, and a record of
+68,700 residues. They are recorded and end nothing. Then, for each size of `--sizes`, the stages
+
 1. numbers: residue rows of 14 sequences in f32, f16 and bf16 against transformers in f32
    (no TF32, attention as plain products): relative L2 and lowest cosine of a residue of the
-   worst sequence.
-2. bits: 3,000 sequences (3B: 600) in three orders under three budgets, and some of them alone:
-   SHA-256 of each record's rows.
+   worst sequence. No record in f16 may have been computed in bf16.
+2. bits: 3,000 sequences in three orders under three budgets, and some of them alone: SHA-256 of
+   each record's rows. They must be equal, and esm-embed must not have had to give up passes that
+   sequences share. 8M in bf16 and f32 too.
 3. speed: whole processes of esm-embed with per-residue f16 rows and means on memory-backed
    storage, in turn with peers in this process, which have model and sequences in memory,
    write nothing, and leave residue rows on the card. f16; then bf16 of every size.
 
+The first two sizes are done whole; then the stages take their turns with the others. Of 35M, for
+its heads of 24, only the numbers.
+
 A step that there is no time for is left out, and one that fails is noted; the others go on.
-JSON and table are written after each. Exit status 1 if a number or a bit is wrong or a step
-failed. `--only numbers,bits` and `--only speed` do it in two commands. `--device cpu` tries the
-script itself, with the CPU build.
+JSON and table are written after each. What an earlier command found in the same OUT, with the same
+card and program, is kept beside it. Exit status 1 if a number or a bit is wrong or a step failed.
+`--device cpu` tries the script itself, with the CPU build.
 """
 
+import time
+
+BEGIN = time.monotonic()
+
 import argparse
-import copy
 import datetime
+import gc
 import hashlib
-import json
 import os
-import shutil
+import signal
 import statistics
 import subprocess
 import sys
-import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -36,180 +45,111 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "fixtures"))
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 import transformers
-from transformers import EsmConfig, EsmModel
 
+from gpu_inputs import SHAPES, load, natural, protein, random_model, write_fasta
+from gpu_machine import checks
+from gpu_peers import Peers
+from gpu_program import Program, in_bf16
+from gpu_report import Report
 from sequences import tokenize
 
-# layers, dim, heads; tokens of the speed stage for esm-embed and for peers.
-SHAPES = {
-    "8M": (6, 320, 20, 30_000_000, 3_000_000),
-    "35M": (12, 480, 20, 16_000_000, 2_000_000),
-    "150M": (30, 640, 20, 9_000_000, 800_000),
-    "650M": (33, 1280, 20, 5_000_000, 400_000),
-    "3B": (36, 2560, 40, 1_500_000, 120_000),
-}
-# Sequences of the stage bits at most, and how many of them alone: each takes a pass of 16,384 rows.
-BITS = {"8M": (3000, 3000), "35M": (3000, 1000), "150M": (3000, 300), "650M": (3000, 100),
-        "3B": (600, 60)}
-# Seconds that a step is expected to take; it is begun if there are so many left.
+# Seconds that a step is expected to take; it is begun if there are so many left. A size that a
+# stage does not name has no such step.
 EXPECTED = {
+    "checks": {"8M": 30},
     "numbers": {"8M": 15, "35M": 15, "150M": 20, "650M": 30, "3B": 60},
-    "bits": {"8M": 30, "35M": 30, "150M": 40, "650M": 60, "3B": 70},
-    "speed": {"8M": 60, "35M": 60, "150M": 60, "650M": 80, "3B": 90},
+    "bits": {"8M": 40, "150M": 50, "650M": 60, "3B": 120},
+    "speed": {"8M": 110, "150M": 110, "650M": 130, "3B": 130},
 }
+# Residues of a long record: twice titin.
+LONGEST = 68_700
 # Relative L2 at most, cosine at least.
 LIMITS = {"f32": (1e-5, 0.99999), "f16": (5e-3, 0.995), "bf16": (3e-2, 0.995)}
 TORCH = {"f32": torch.float32, "f16": torch.float16, "bf16": torch.bfloat16}
 LENGTHS = [1, 2, 15, 62, 63, 64, 126, 127, 128, 200, 333, 511, 800, 1022]
-RESIDUES = "LAGVSERTIDPKQNFYMHWC"
+BUDGETS = ["4096", "16384", "50000"]
+# Sequences of the stage bits that are also embedded alone, which takes a pass each.
+ALONE = {"8M": 3000, "150M": 1000, "650M": 300, "3B": 60}
+# Sizes of which the stage bits also writes f16, to be f32 rounded.
+HALVES = ("650M", "3B")
+# Tokens of the stage speed for esm-embed and for peers.
+TOKENS = {"8M": (30e6, 3e6), "150M": (9e6, 8e5), "650M": (5e6, 4e5), "3B": (1.5e6, 1.2e5)}
 ROUNDS = 2
 
 
-def random_model(size, folder, device):
-    """A transformers ESM-2 with peaked attention and a residual stream of O(1) to O(10)."""
-    layers, dim, heads, _, _ = SHAPES[size]
-    config = EsmConfig(
-        vocab_size=33, hidden_size=dim, num_hidden_layers=layers, num_attention_heads=heads,
-        intermediate_size=4 * dim, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0,
-        layer_norm_eps=1e-5, position_embedding_type="rotary", token_dropout=True,
-        emb_layer_norm_before=False, mask_token_id=32, pad_token_id=1,
-        max_position_embeddings=1026,
-    )
-    torch.manual_seed(650)
-    with torch.device(device):
-        model = EsmModel(config, add_pooling_layer=False).eval()
-    branch = 3.0 / np.sqrt(2 * layers)
-    with torch.no_grad():
-        for name, p in model.named_parameters():
-            if name.endswith("bias"):
-                p.uniform_(-0.2, 0.2)
-            elif "layernorm" in name.lower() or "layer_norm" in name.lower():
-                p.uniform_(0.7, 1.3)
-            elif "word_embeddings" in name:
-                p.normal_(0.0, 1.0)
-                p[1] = 0.0
-            else:
-                peaked = ".self.query." in name or ".self.key." in name
-                adds = ".output.dense." in name
-                gain = 1.75 if peaked else branch if adds else 1.0
-                p.normal_(0.0, gain / np.sqrt(p.shape[-1]))
-    model.save_pretrained(folder)
-
-
-def load(folder, dtype, device, attention="sdpa"):
-    model = EsmModel.from_pretrained(
-        folder, add_pooling_layer=False, attn_implementation=attention, dtype=dtype
-    )
-    return model.eval().to(device)
-
-
-def protein(rng, length):
-    return "".join(RESIDUES[i] for i in rng.integers(0, 20, length))
-
-
-def natural(rng, tokens):
-    """Sequences with a median of about 300 residues, 30 to 1,022."""
-    made, records = 0, []
-    while made < tokens:
-        length = int(np.clip(np.exp(rng.normal(np.log(300), 0.6)), 30, 1022))
-        records.append((f"s{len(records)}", protein(rng, length)))
-        made += length + 2
-    return records
-
-
-def write_fasta(path, records):
-    path.write_text("".join(f">{name}\n{sequence}\n" for name, sequence in records))
+def empty_cache():
+    """Gives the card's memory of models that are gone to esm-embed."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
 
 
 class Check:
-    def __init__(self, args):
-        self.args = args
-        self.begin = time.monotonic()
-        self.found = {"numbers": [], "bits": [], "speed": [], "left_out": [], "failed": [],
-                      "seconds": {}}
-        self.failed = False
+    def __init__(self, args, report):
+        self.args, self.report, self.name = args, report, None
+        self.program = Program(args.binary, args.device, args.work / "run",
+                               lambda said: report.warn(self.name, said))
 
-    def time_for(self, seconds, what):
-        """Whether so many seconds are left; what there is no time for is noted."""
-        is_time = time.monotonic() - self.begin + seconds < self.args.seconds
-        if not is_time:
-            self.found["left_out"].append(what)
-            print(f"left out for want of time: {what}", flush=True)
-        return is_time
-
-    def embed(self, fasta, model, name, *more):
-        """Runs esm-embed; its folder and seconds."""
-        out = self.args.work / name
-        shutil.rmtree(out, ignore_errors=True)
-        command = [
-            self.args.binary, "run", fasta, "--model", model, "--out", out,
-            "--device", self.args.device, "--progress", "none", "-q", *more,
-        ]
-        begin = time.monotonic()
-        done = subprocess.run([str(word) for word in command], stderr=subprocess.PIPE, text=True)
-        seconds = time.monotonic() - begin
-        if done.returncode != 0:
-            said = "\n".join(done.stderr.splitlines()[-20:])
-            raise RuntimeError(f"status {done.returncode} of {' '.join(map(str, more))}: {said}")
-        return out, seconds
-
-    def last(self, out, what):
-        return np.load(next(out.glob(f"{what}.layer*.npy")), mmap_mode="r")
-
-    def step(self, stage, size, dtype=None):
+    def step(self, stage, size, dtype):
         """One step, if there is time for it; what goes wrong is noted."""
-        name = f"{stage} of {size}" + (f" in {dtype}" if dtype else "")
-        if not self.time_for(EXPECTED[stage][size], name):
+        self.name = name_of(stage, size, dtype)
+        if time.monotonic() - BEGIN + EXPECTED[stage][size] > self.args.seconds:
+            self.report.leave_out(self.name)
             return
+        self.report.begin(self.name)
         begin = time.monotonic()
-        folder = self.args.work / size
+        model = self.args.work / size
         try:
-            if not folder.exists():
-                random_model(size, folder, self.args.device)
-            if stage == "speed":
-                self.speed(size, folder, dtype)
-            else:
-                getattr(self, stage)(size, folder)
+            if not model.exists():
+                random_model(size, model, self.args.device)
+                empty_cache()
+            getattr(self, stage)(size, model, dtype)
         except KeyboardInterrupt:
-            self.found["left_out"].append(f"{name}, interrupted, and what follows")
+            self.report.cut(self.name)
             raise
         except Exception as error:
-            self.failed = True
-            self.found["failed"].append({"step": name, "error": f"{type(error).__name__}: {error}"})
-            print(f"{name} FAILED: {error}", flush=True)
+            self.report.fail(self.name, error)
         finally:
-            self.found["seconds"][name] = time.monotonic() - begin
-            self.write()
+            self.program.clear()
+            empty_cache()
+            self.report.found["seconds"][self.name] = time.monotonic() - begin
+            self.report.write()
 
-    def write(self):
-        """JSON and table as far as they go."""
-        for name, text in (("gpu_check.json", json.dumps(self.found, indent=2) + "\n"),
-                           ("gpu_check.md", table(self.found))):
-            new = self.args.out / f".{name}"
-            new.write_text(text)
-            new.replace(self.args.out / name)
+    def add(self, stage, entry):
+        """An entry of this step, which may be filled in as it goes on."""
+        entry = {"step": self.name, **entry}
+        self.report.found[stage].append(entry)
+        return entry
+
+    # ---- checks ----
+
+    def checks(self, size, model, _):
+        longest = int(LONGEST * min(self.args.scale, 1))
+        for what, good, said in checks(self.program, model, self.args.work, longest):
+            self.add("checks", {"what": what, "good": good, "said": said})
+            print(f"{what}: {'NOT GOOD' if good is False else 'good'}\n{said}", flush=True)
 
     # ---- numbers ----
 
-    def numbers(self, size, folder):
+    def numbers(self, size, model, _):
         rng = np.random.default_rng(1)
         records = [(f"n{n}", protein(rng, n)) for n in LENGTHS]
         fasta = self.args.work / "numbers.fasta"
         write_fasta(fasta, records)
-        model = load(folder, torch.float32, self.args.device, "eager")
+        reference = load(model, torch.float32, self.args.device, "eager")
         expected = []
         with torch.no_grad():
             for _, sequence in records:
                 ids = torch.tensor(tokenize(sequence).astype(np.int64), device=self.args.device)
                 # A mask of ones: transformers scales by 0.88 only where it sees which are tokens.
-                hidden = model(input_ids=ids[None], attention_mask=torch.ones_like(ids[None]))
+                hidden = reference(input_ids=ids[None], attention_mask=torch.ones_like(ids[None]))
                 expected.append(hidden.last_hidden_state[0, 1:-1].double().cpu().numpy())
-        del model
+        del reference, hidden
+        empty_cache()
         for dtype, (most, least) in LIMITS.items():
-            out, _ = self.embed(fasta, folder, "numbers", "--dtype", dtype)
-            rows, means = self.last(out, "residues"), self.last(out, "mean")
+            manifest, _ = self.program.embed(fasta, model, "--dtype", dtype)
+            rows, means = self.program.matrix("residues"), self.program.matrix("mean")
             start, worst, lowest, of_mean = 0, 0.0, 1.0, 0.0
             for theirs, mean in zip(expected, means):
                 ours = rows[start : start + len(theirs)].astype(np.float64)
@@ -219,231 +159,189 @@ class Check:
                 lowest = min(lowest, (cosine / np.linalg.norm(theirs, axis=1)).min())
                 off = np.linalg.norm(mean - theirs.mean(0)) / np.linalg.norm(theirs.mean(0))
                 of_mean = max(of_mean, off)
-            is_good = bool(worst <= most and lowest >= least and start == len(rows))
-            self.failed |= not is_good
-            self.found["numbers"].append({
+            redone = in_bf16(manifest)
+            good = bool(worst <= most and lowest >= least and start == len(rows) and redone == 0)
+            self.add("numbers", {
                 "size": size, "dtype": dtype, "relative_l2": float(worst), "limit": most,
-                "lowest_cosine": float(lowest), "mean_relative_l2": float(of_mean),
-                "good": is_good,
+                "lowest_cosine": float(lowest), "least_cosine": least,
+                "mean_relative_l2": float(of_mean), "in_bf16": redone, "good": good,
             })
-            print(f"numbers {size} {dtype}: {worst:.2e}, {lowest:.6f}, good: {is_good}", flush=True)
+            print(f"numbers {size} {dtype}: {worst:.2e}, {lowest:.6f}, good: {good}", flush=True)
 
     # ---- bits ----
 
-    def bits(self, size, folder):
-        count, some = (min(self.args.bits, most) for most in BITS[size])
+    def bits(self, size, model, _):
+        count = self.args.bits
         records = natural(np.random.default_rng(2), count * 500)[:count]
+        self.bits_of(size, model, "f16", records, BUDGETS, ALONE[size], size in HALVES)
+        if size == "8M":
+            for dtype in ("bf16", "f32"):
+                self.bits_of(size, model, dtype, records, BUDGETS[-1:], 300, False)
+
+    def bits_of(self, size, model, dtype, records, budgets, some, has_halves):
         fasta = self.args.work / "bits.fasta"
-        runs, seen, different = 0, {}, set()
-
-        def compare(out, order):
-            rows, means = self.last(out, "residues"), self.last(out, "mean")
-            start = 0
-            for row, (name, sequence) in enumerate(order):
-                part = rows[start : start + len(sequence)]
-                start += len(sequence)
-                digest = hashlib.sha256(part.tobytes() + means[row].tobytes()).digest()
-                if seen.setdefault(name, digest) != digest:
-                    different.add(name)
-
-        for seed, budget in enumerate(["4096", "16384", "50000"]):
-            order = [records[i] for i in np.random.default_rng(seed).permutation(len(records))]
-            write_fasta(fasta, order)
-            out, _ = self.embed(fasta, folder, "bits", "--max-tokens", budget)
-            compare(out, order)
-            runs += 1
-        alone = records[:some]
-        write_fasta(fasta, alone)
-        out, _ = self.embed(fasta, folder, "bits", "--deterministic")
-        compare(out, alone)
-        manifest = json.loads((out / "run.json").read_text())
-        self.failed |= bool(different)
-        self.found["bits"].append({
-            "size": size, "sequences": len(records), "orders_and_budgets": runs,
-            "alone": len(alone), "different": len(different),
-            "cuda": manifest["resolved"].get("cuda"),
+        seen, halves, different = {}, {}, set()
+        entry = self.add("bits", {
+            "size": size, "dtype": dtype, "sequences": len(records), "orders_and_budgets": 0,
+            "alone": 0, "different": 0, "half_different": None, "same_bits_in_any_batch": True,
+            "in_bf16": 0, "cuda": None, "good": False,
         })
-        print(f"bits {size}: {len(different)} of {len(records)} sequences differ", flush=True)
+
+        def run(order, *options):
+            write_fasta(fasta, order)
+            manifest, _ = self.program.embed(fasta, model, "--dtype", dtype, *options)
+            entry["same_bits_in_any_batch"] &= self.program.shares_passes(manifest)
+            entry["in_bf16"] = max(entry["in_bf16"], in_bf16(manifest))
+            entry["cuda"] = manifest["resolved"].get("cuda")
+
+        def compare(order, seen, as_type=None):
+            """Names of the records whose rows are not as they were seen before."""
+            named = zip(order, self.digests(order, as_type))
+            return {name for (name, _), found in named if seen.setdefault(name, found) != found}
+
+        for seed, budget in enumerate(budgets):
+            order = [records[i] for i in np.random.default_rng(seed).permutation(len(records))]
+            run(order, "--max-tokens", budget)
+            different |= compare(order, seen)
+            entry.update(orders_and_budgets=seed + 1, different=len(different))
+        if has_halves:
+            compare(order, halves, np.float16)
+            # With the budget that follows from the card's memory.
+            run(order, "--out-dtype", "f16")
+            entry["half_different"] = len(compare(order, halves))
+        alone = records[:some]
+        run(alone, "--deterministic")
+        different |= compare(alone, seen)
+        entry.update(alone=len(alone), different=len(different))
+        is_same = not different and not entry["half_different"]
+        entry["good"] = is_same and entry["same_bits_in_any_batch"]
+        print(f"bits {size} {dtype}: {len(different)} of {len(records)} sequences differ, "
+              f"good: {entry['good']}", flush=True)
+
+    def digests(self, order, as_type=None):
+        """SHA-256 of the rows of each record and their mean, rounded to a type if one is given."""
+        rows, means = self.program.matrix("residues"), self.program.matrix("mean")
+        ends = np.cumsum([len(sequence) for _, sequence in order])
+        if ends[-1] != len(rows) or len(order) != len(means):
+            raise RuntimeError(f"{len(rows)} rows of residues and {len(means)} means of "
+                               f"{len(order)} records with {ends[-1]} residues")
+
+        def digest(record):
+            first = ends[record] - len(order[record][1])
+            parts = rows[first : ends[record]], means[record]
+            digest = hashlib.sha256()
+            for part in parts:
+                digest.update(part.astype(as_type or part.dtype, copy=False))
+            return digest.digest()
+
+        with ThreadPoolExecutor() as pool:
+            return list(pool.map(digest, range(len(order))))
 
     # ---- speed ----
 
-    def speed(self, size, folder, dtype):
-        ours, theirs = SHAPES[size][3:]
-        records = natural(np.random.default_rng(3), int(ours * self.args.scale))
+    def speed(self, size, model, dtype):
+        ours, theirs = (int(tokens * self.args.scale) for tokens in TOKENS[size])
+        records = natural(np.random.default_rng(3), ours)
         fasta, one = self.args.work / "speed.fasta", self.args.work / "one.fasta"
         write_fasta(fasta, records)
         write_fasta(one, records[:1])
-        residues = sum(len(sequence) for _, sequence in records)
-        few = natural(np.random.default_rng(4), int(theirs * self.args.scale))
         options = ["--dtype", dtype, "--out-dtype", "f16"]
-        peers = Peers(load(folder, TORCH[dtype], self.args.device), few, self.args.device)
-        rounds, starts = {"esm-embed": []}, []
-        for _ in range(ROUNDS):
-            out, seconds = self.embed(fasta, folder, "speed", *options)
-            rounds["esm-embed"].append(residues / seconds)
-            shutil.rmtree(out)
-            if not starts:
-                starts.append(self.embed(one, folder, "speed", *options)[1])
-            for name, once in list(peers.ways.items()):
-                try:
-                    rounds.setdefault(name, []).append(peers.residues / once())
-                except Exception as error:  # A way that this torch does not have.
-                    peers.errors[name] = f"{type(error).__name__}: {error}"
-                    del peers.ways[name]
-        start = starts[0]
-        rates = {name: statistics.median(all) for name, all in rounds.items() if all}
-        whole = residues / rates["esm-embed"]
-        best = max((rate for name, rate in rates.items() if name != "esm-embed"), default=None)
-        self.found["speed"].append({
-            "size": size, "dtype": dtype, "residues": residues, "peer_residues": peers.residues,
-            "residues_per_second": rates, "rounds": rounds, "start_seconds": start,
-            "without_start": residues / max(whole - start, 1e-9),
-            "best_peer": best, "ratio": best and rates["esm-embed"] / best,
-            "not_run": peers.errors,
+        entry = self.add("speed", {
+            "size": size, "dtype": dtype, "residues": sum(len(s) for _, s in records),
+            "storage": self.args.storage, "rounds": {"esm-embed": []}, "residues_per_second": {},
+            "start_seconds": None, "without_start": None, "best_peer": None, "ratio": None,
+            "in_bf16": 0, "same_bits_in_any_batch": True, "not_run": {}, "good": False,
         })
+        # What is done once, as the self-test is, is behind the first.
+        self.program.embed(one, model, *options)
+        _, entry["start_seconds"] = self.program.embed(one, model, *options)
+        try:
+            few = natural(np.random.default_rng(4), theirs)
+            peers = Peers(load(model, TORCH[dtype], self.args.device), few, self.args.device)
+            ways, peer_residues = peers.ways, peers.residues
+        except Exception as error:
+            ways, peer_residues = {}, 0
+            entry["not_run"]["peers"] = f"{type(error).__name__}: {error}"
+        entry["peer_residues"] = peer_residues
+        for _ in range(ROUNDS):
+            manifest, seconds = self.program.embed(fasta, model, *options)
+            self.program.clear()
+            entry["rounds"]["esm-embed"].append(entry["residues"] / seconds)
+            entry["in_bf16"] = max(entry["in_bf16"], in_bf16(manifest))
+            entry["same_bits_in_any_batch"] &= self.program.shares_passes(manifest)
+            self.keep(entry)
+            for name, once in list(ways.items()):
+                try:
+                    rate = peer_residues / once()
+                    entry["rounds"].setdefault(name, []).append(rate)
+                except Exception as error:  # A way that this torch does not have.
+                    entry["not_run"][name] = f"{type(error).__name__}: {error}"
+                    del ways[name]
+                self.keep(entry)
+        rates = entry["residues_per_second"]
         print(f"speed {size} {dtype}: " + ", ".join(f"{n} {r:,.0f}/s" for n, r in rates.items()),
               flush=True)
 
-
-class Peers:
-    """Other ways to embed the same sequences, each a function that returns its seconds."""
-
-    def __init__(self, model, records, device):
-        self.model, self.device = model, device
-        tokens = (tokenize(sequence).astype(np.int64) for _, sequence in records)
-        self.tokens = sorted(tokens, key=len, reverse=True)
-        self.residues = sum(len(t) - 2 for t in self.tokens)
-        self.errors, self.ways, self.layer = {}, {}, self.packed_layer
-        for budget in (16_384, 65_536):
-            self.ways[f"transformers sdpa, sorted batches of {budget}"] = self.timed(
-                self.padded(budget), lambda ids, mask: model(input_ids=ids, attention_mask=mask)[0]
-            )
-        if device != "cpu":
-            # Layer by layer: they share what is compiled once.
-            compiled = copy.deepcopy(model)
-            for layer in compiled.encoder.layer:
-                layer.compile(dynamic=True)
-            self.ways["the same with torch.compile, 16384"] = self.timed(
-                self.padded(16_384),
-                lambda ids, mask: compiled(input_ids=ids, attention_mask=mask)[0],
-            )
-            self.layer = torch.compile(self.packed_layer, dynamic=True)
-            self.ways["packed, flash attention of torch, torch.compile, 32768"] = self.timed(
-                self.packed(32_768), self.forward_packed
-            )
-
-    def wait(self):
-        if self.device != "cpu":
-            torch.cuda.synchronize()
-
-    def timed(self, batches, forward):
-        """Every batch once, after a first time that is not counted."""
-        warm = []
-
-        def once():
-            with torch.inference_mode():
-                for _ in range(1 if warm else 2):
-                    self.wait()
-                    begin = time.monotonic()
-                    means = [forward(*batch).float().mean(-2) for batch in batches]
-                    means = [mean.cpu() for mean in means]
-                    seconds = time.monotonic() - begin
-                    warm.append(len(means))
-            return seconds
-
-        return once
-
-    def batches(self, budget, cost):
-        """The sequences, longest first, as many to a batch as `cost` keeps within the budget."""
-        batches, batch = [], []
-        for tokens in self.tokens:
-            if batch and cost([*batch, tokens]) > budget:
-                batches.append(batch)
-                batch = []
-            batch.append(tokens)
-        return [*batches, batch]
-
-    def padded(self, budget):
-        batches = []
-        for batch in self.batches(budget, lambda batch: len(batch[0]) * len(batch)):
-            ids = np.full((len(batch), len(batch[0])), 1, dtype=np.int64)
-            for row, tokens in enumerate(batch):
-                ids[row, : len(tokens)] = tokens
-            ids = torch.from_numpy(ids).to(self.device)
-            batches.append((ids, (ids != 1).long()))
-        return batches
-
-    def packed(self, budget):
-        batches = []
-        for batch in self.batches(budget, lambda batch: sum(map(len, batch))):
-            lengths = [len(tokens) for tokens in batch]
-            starts = torch.tensor(np.cumsum([0, *lengths]), dtype=torch.int32, device=self.device)
-            places = torch.from_numpy(np.concatenate([np.arange(n) for n in lengths]))
-            ids = torch.from_numpy(np.concatenate(batch)).to(self.device)
-            batches.append((ids, starts, max(lengths), places.to(self.device)))
-        return batches
-
-    def forward_packed(self, ids, starts, longest, places):
-        """The layers of the transformers model on tokens without padding."""
-        config = self.model.config
-        heads, width = config.num_attention_heads, config.hidden_size // config.num_attention_heads
-        step = torch.arange(0, width, 2, device=self.device).float() / width
-        angle = places[:, None].float() * (10000.0**-step)[None]
-        angle = torch.cat([angle, angle], -1)[:, None]
-        cos, sin = angle.cos(), angle.sin()
-        x = self.model.embeddings.word_embeddings(ids) * 0.88
-        for layer in self.model.encoder.layer:
-            x = self.layer(layer, x, cos, sin, starts, longest, heads, width)
-        return self.model.encoder.emb_layer_norm_after(x)
-
-    @staticmethod
-    def packed_layer(layer, x, cos, sin, starts, longest, heads, width):
-        from torch.nn.attention.varlen import varlen_attn
-
-        def turned(x):
-            a, b = x.float().chunk(2, -1)
-            return (x.float() * cos + torch.cat([-b, a], -1) * sin).to(x.dtype)
-
-        own = layer.attention.self
-        h = layer.attention.LayerNorm(x)
-        q, k, v = (f(h).view(-1, heads, width) for f in (own.query, own.key, own.value))
-        h = varlen_attn(turned(q), turned(k), v, starts, starts, longest, longest)
-        x = x + layer.attention.output.dense(h.reshape(x.shape))
-        h = layer.LayerNorm(x)
-        return x + layer.output.dense(F.gelu(layer.intermediate.dense(h)))
+    def keep(self, entry):
+        """Works out rates and ratios of the rounds so far, and writes them."""
+        rates = {name: statistics.median(all) for name, all in entry["rounds"].items() if all}
+        peers = [rate for name, rate in rates.items() if name != "esm-embed"]
+        best = max(peers, default=None)
+        is_f16 = entry["in_bf16"] == 0 or entry["dtype"] != "f16"
+        without = entry["residues"] / rates["esm-embed"] - entry["start_seconds"]
+        entry.update(
+            residues_per_second=rates, best_peer=best, ratio=best and rates["esm-embed"] / best,
+            without_start=entry["residues"] / max(without, 1e-9),
+            good=entry["same_bits_in_any_batch"] and is_f16,
+        )
+        self.report.write()
 
 
-def table(found):
-    lines = [
-        f"{found['card']}; {found['date']}; {found['versions']}; storage {found['storage']}", "",
-        "| ESM-2 | dtype | relative L2 | limit | lowest cosine |", "|---|---|---|---|---|",
-    ]
-    for n in found["numbers"]:
-        lines.append(f"| {n['size']} | {n['dtype']} | {n['relative_l2']:.1e} | {n['limit']:.0e} | "
-                     f"{n['lowest_cosine']:.6f} |")
-    lines += ["", "| ESM-2 | sequences | orders and budgets | alone | with other bits |",
-              "|---|---|---|---|---|"]
-    for b in found["bits"]:
-        lines.append(f"| {b['size']} | {b['sequences']} | {b['orders_and_budgets']} | {b['alone']} | "
-                     f"{b['different']} |")
-    lines += ["", "| ESM-2 | dtype | tool | residues/s | esm-embed is × as fast |",
-              "|---|---|---|---|---|"]
-    for s in found["speed"]:
-        kind = f"| {s['size']} | {s['dtype']} |"
-        ours = s["residues_per_second"]["esm-embed"]
-        for name, rate in s["residues_per_second"].items():
-            ratio = "" if name == "esm-embed" else f"{ours / rate:.2f}"
-            lines.append(f"{kind} {name} | {rate:,.0f} | {ratio} |")
-        lines.append(f"{kind} esm-embed less {s['start_seconds']:.1f} s for start and loading | "
-                     f"{s['without_start']:,.0f} | |")
-        for name, why in s["not_run"].items():
-            lines.append(f"{kind} {name} | not run: {why[:80]} | |")
-    lines += ["", "Peers have their sequences in memory, write nothing, and also average padding."]
-    for failed in found["failed"]:
-        lines += ["", f"FAILED: {failed['step']}: {failed['error'][:300]}"]
-    if found["left_out"]:
-        lines += ["", "Left out for want of time: " + "; ".join(found["left_out"]) + "."]
-    return "\n".join(lines) + "\n"
+def name_of(stage, size, dtype):
+    return f"{stage} of {size}" + (f" in {dtype}" if dtype else "")
+
+
+def steps(sizes, stages):
+    """Stage, size and dtype of every step, the most valuable first."""
+    first, others = sizes[:2], sizes[2:]
+    found = [("checks", "8M", None)]
+    for group in ([(size, stage) for size in first for stage in stages],
+                  [(size, stage) for stage in stages for size in others]):
+        found += [(stage, size, "f16" if stage == "speed" else None) for size, stage in group]
+    found += [("speed", size, "bf16") for size in sizes if "speed" in stages]
+    return [step for step in found if step[1] in EXPECTED[step[0]]]
+
+
+def listed(known):
+    """An argument: some of what is known, separated by commas, in the order given."""
+    def parse(text):
+        words = text.split(",")
+        if unknown := [word for word in words if word not in known]:
+            raise argparse.ArgumentTypeError(f"{unknown[0]}: not one of {', '.join(known)}")
+        return words
+
+    return parse
+
+
+def interrupt(*_):
+    """Ends the step once: a second signal must not keep the findings from being written."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    raise KeyboardInterrupt
+
+
+def about(args):
+    """What ran on what."""
+    said = subprocess.run([args.binary, "--version"], capture_output=True, text=True, check=True)
+    # `esm-embed` becomes the CUDA build beside it.
+    programs = [args.binary, args.binary.with_name("esm-embed-cuda")]
+    digest = hashlib.sha256(b"".join(p.read_bytes() for p in programs if p.is_file()))
+    return {
+        "card": torch.cuda.get_device_name() if args.device == "cuda" else "CPU",
+        "date": datetime.date.today().isoformat(),
+        "versions": f"{said.stdout.strip()}, torch {torch.__version__}, "
+                    f"transformers {transformers.__version__}",
+        "binary_sha256": digest.hexdigest(),
+    }
 
 
 def main():
@@ -451,42 +349,38 @@ def main():
     parser.add_argument("--binary", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--work", type=Path, required=True)
-    parser.add_argument("--sizes", default="650M,8M,150M,3B")
-    parser.add_argument("--only", default="numbers,bits,speed", help="stages")
+    parser.add_argument("--sizes", type=listed(list(SHAPES)), default="650M,8M,35M,150M,3B")
+    parser.add_argument("--only", type=listed(["numbers", "bits", "speed"]),
+                        default="numbers,bits,speed", help="stages")
     parser.add_argument("--storage", default="not said", help="what WORK is on, for the record")
     parser.add_argument("--device", default="cuda", choices=["cuda", "cpu"])
     parser.add_argument("--seconds", type=float, default=530)
     parser.add_argument("--bits", type=int, default=3000, help="sequences of the stage bits")
-    parser.add_argument("--scale", type=float, default=1.0, help="of the tokens of the stage speed")
+    parser.add_argument("--scale", type=float, default=1.0,
+                        help="of the tokens of the stage speed and of the longest record")
     args = parser.parse_args()
+    signal.signal(signal.SIGINT, interrupt)
+    args.binary, args.out, args.work = (p.resolve() for p in (args.binary, args.out, args.work))
     args.out.mkdir(parents=True, exist_ok=True)
     args.work.mkdir(parents=True, exist_ok=True)
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.allow_tf32 = False
-    check = Check(args)
-    said = subprocess.run([args.binary, "--version"], capture_output=True, text=True, check=True)
-    check.found |= {
-        "card": torch.cuda.get_device_name() if args.device == "cuda" else "CPU",
-        "date": datetime.date.today().isoformat(),
-        "versions": f"{said.stdout.strip()}, torch {torch.__version__}, "
-                    f"transformers {transformers.__version__}",
-    }
-    check.found["storage"] = args.storage
-    stages, sizes = args.only.split(","), args.sizes.split(",")
-    steps = [(stage, size, "f16" if stage == "speed" else None)
-             for size in sizes for stage in ("numbers", "bits", "speed")]
-    steps += [("speed", size, "bf16") for size in sizes]
+    report = Report(args.out, about(args))
+    check = Check(args, report)
+    left = steps(args.sizes, args.only)
+    is_whole = True
     try:
-        for stage, size, dtype in steps:
-            if stage in stages:
-                check.step(stage, size, dtype)
+        while left:
+            check.step(*left.pop(0))
     except KeyboardInterrupt:
-        check.failed = True
-    check.write()
-    print("\n" + table(check.found), flush=True)
-    return 1 if check.failed else 0
+        is_whole = False
+        for step in left:
+            report.leave_out(name_of(*step))
+    report.write()
+    print("\n" + (args.out / "gpu_check.md").read_text(), flush=True)
+    return 0 if is_whole and report.is_good() else 1
 
 
 if __name__ == "__main__":

@@ -4,19 +4,28 @@
 #
 #     benches/gpu_check.sh BINARY [OUT] [option of gpu_check.py]...
 #
-# BINARY is the CUDA build (`esm-embed-cuda`, or an `esm-embed` beside it). Needs Python 3.10 with
-# torch, transformers, safetensors and NumPy, a card, 32 GB of memory-backed storage in /dev/shm
-# (WORK names another folder, in which one of its own is made; where there is less, it is disk, and
-# the output says so), and no network: the models are random, of the real shapes, and made here.
-# CUDA's libraries are taken from those of torch where the system has none.
+# There is more to do than fits: what is left out is named. Three commands with the same OUT, each
+# as long, do all of it and make one table:
+#
+#     benches/gpu_check.sh BINARY OUT --only numbers,bits
+#     benches/gpu_check.sh BINARY OUT --only speed --sizes 650M,8M
+#     benches/gpu_check.sh BINARY OUT --only speed --sizes 150M,3B
+#
+# BINARY is the CUDA build (`esm-embed-cuda`, or an `esm-embed` beside it), or the former packed as
+# `esm-embed-cuda.xz`. Needs Python 3.10 with torch, transformers, safetensors and NumPy, a card,
+# and 40 GB of memory-backed storage in /dev/shm (WORK names another folder, in which one of its own
+# is made; where there is less, it is disk, and the output says so). Needs no network: the models
+# are random, of the real shapes, and made here. CUDA's libraries are taken from those of torch
+# where the system has none. SECONDS_AT_MOST, 530, is for all of it, and 20 more until what hangs is
+# killed.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 if [ $# -eq 0 ]; then
     sed -n '2,/^set/{/^set/d;s/^# \{0,1\}//;p}' "$0" >&2
     exit 2
 fi
-binary=$(realpath "$1")
-out=${2:-gpu-check}
+binary=$(realpath -e "$1")
+out=$(realpath -m "${2:-gpu-check}")
 shift $(($# < 2 ? $# : 2))
 python=${PYTHON:-python3}
 seconds=${SECONDS_AT_MOST:-530}
@@ -28,8 +37,8 @@ site = sysconfig.get_paths()["purelib"]
 print(":".join(sorted(glob.glob(os.path.join(site, "nvidia", "*", "lib")))))')
 export LD_LIBRARY_PATH="${LD_LIBRARY_PATH:+$LD_LIBRARY_PATH:}$libraries"
 
-# What the speed stage writes at most, in GB.
-needed=32
+# What is there at most at a time, in GB: the models, and the rows of the speed of 8M.
+needed=40
 room() { df --output=avail -BG "$1" | tail -n 1 | tr -dc 0-9; }
 base=${WORK:-/dev/shm}
 if [ -z "${WORK:-}" ] && [ "$(room /dev/shm)" -lt "$needed" ]; then
@@ -38,10 +47,24 @@ if [ -z "${WORK:-}" ] && [ "$(room /dev/shm)" -lt "$needed" ]; then
 fi
 mkdir -p "$out" "$base"
 work=$(mktemp -d "$base/esm-embed-gpu-check.XXXXXX")
-trap 'rm -rf "$work"' EXIT
+# Programs, and what torch compiles: often nothing may be executed in /dev/shm.
+programs=$(mktemp -d "${TMPDIR:-/tmp}/esm-embed-gpu-check.XXXXXX")
+trap 'rm -rf "$work" "$programs"' EXIT
 storage="$(df --output=fstype "$work" | tail -n 1)"
-export HF_HUB_OFFLINE=1
-"$binary" doctor | tee "$out/doctor.txt"
-timeout --signal INT --kill-after 20 "$seconds" \
+if [ "${binary%.xz}" != "$binary" ]; then
+    packed=$binary
+    binary=$programs/$(basename "$packed" .xz)
+    "$python" -c '
+import lzma, shutil, sys
+with lzma.open(sys.argv[1]) as packed, open(sys.argv[2], "wb") as binary:
+    shutil.copyfileobj(packed, binary)' "$packed" "$binary"
+    chmod +x "$binary"
+fi
+# No cache of the home folder: what is measured and tested is the same wherever it runs.
+unset HF_HUB_CACHE HUGGINGFACE_HUB_CACHE
+export HF_HOME="$work/cache" HF_HUB_OFFLINE=1
+export TORCHINDUCTOR_CACHE_DIR="$programs/inductor" TRITON_CACHE_DIR="$programs/triton"
+left=$((seconds - SECONDS))
+timeout --signal INT --kill-after 20 "$left" \
     "$python" "$here/gpu_check.py" --binary "$binary" --out "$out" --work "$work" \
-    --seconds "$seconds" --storage "$storage" "$@"
+    --seconds "$left" --storage "$storage" "$@"

@@ -1,0 +1,60 @@
+"""What gpu_check.py looks at before it measures: the machine, and what lies off the usual way."""
+
+import subprocess
+
+import numpy as np
+
+from gpu_inputs import protein, write_fasta
+from gpu_program import in_bf16
+
+
+def checks(program, model, work, longest):
+    """What was looked at, whether it is as it should be (None where it may be anything), and what
+    was said. None ends the others."""
+    for command in ("df -h", "nproc", "free -g", "nvidia-smi"):
+        try:
+            done = subprocess.run(command.split(), capture_output=True, text=True, timeout=60)
+            said = done.stdout + done.stderr
+        except (OSError, subprocess.SubprocessError) as error:
+            said = str(error)
+        yield command, None, said
+    short, long = work / "short.fasta", work / "long.fasta"
+    write_fasta(short, [("short", protein(np.random.default_rng(5), 40))])
+    write_fasta(long, [("long", protein(np.random.default_rng(6), longest))])
+    for what, check, fasta in (
+        ("`doctor`", doctor, None),
+        ("`--device cuda` fails where no card can be seen", cuda_without_card, short),
+        ("`--device auto` takes the CPU there and says why", auto_without_card, short),
+        (f"a record of {longest:,} residues", long_record, long),
+    ):
+        try:
+            good, said = check(program, model, fasta)
+        except Exception as error:
+            good, said = False, f"{type(error).__name__}: {error}"
+        yield what, bool(good), said
+
+
+def doctor(program, _model, _fasta):
+    done = program.start("doctor")
+    return done.returncode == 0, done.stdout + done.stderr
+
+
+def cuda_without_card(program, model, fasta):
+    done = program.run(fasta, model, "cuda", CUDA_VISIBLE_DEVICES="")
+    good = done.returncode == 1 and "--device cuda" in done.stderr
+    return good, f"status {done.returncode}: {done.stderr}"
+
+
+def auto_without_card(program, model, fasta):
+    done = program.run(fasta, model, "auto", CUDA_VISIBLE_DEVICES="")
+    good = done.returncode == 0 and program.manifest()["resolved"]["device"] == "cpu"
+    # A build without cards has nothing to say of them.
+    good &= program.device == "cpu" or "no CUDA card is used: " in done.stderr
+    return good, f"status {done.returncode}: {done.stderr}"
+
+
+def long_record(program, model, fasta):
+    manifest, seconds = program.embed(fasta, model)
+    rows = program.matrix("residues")
+    good = len(rows) == manifest["counts"]["residues"] and np.isfinite(rows).all()
+    return good, f"{len(rows):,} residues in {seconds:.1f} s, in bf16: {in_bf16(manifest)}"

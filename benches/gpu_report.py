@@ -1,0 +1,156 @@
+"""What gpu_check.py found: gpu_check.json, its table, and what earlier commands found."""
+
+import json
+import os
+
+# residues/s to reach, and times as fast as the best peer.
+TARGETS = {"650M": (330e3, 1.5), "3B": (85e3, 1.2), "150M": (900e3, 2), "8M": (4e6, 3)}
+STAGES = ("checks", "numbers", "bits", "speed")
+# Findings that differ in one of these do not belong together.
+SAME = ("card", "versions", "binary_sha256")
+NAME = "gpu_check.json"
+
+
+class Report:
+    """The findings of this command and, of the same card and program, of those before it."""
+
+    def __init__(self, out, about):
+        self.out = out
+        empty = {stage: [] for stage in STAGES} | {"left_out": [], "failed": []}
+        empty |= {"warnings": {}, "seconds": {}}
+        self.found = {**about, **empty, **before(out / NAME, about), "date": about["date"]}
+
+    def begin(self, step):
+        """Forgets what was found of a step before."""
+        for stage in (*STAGES, "failed"):
+            self.found[stage] = [entry for entry in self.found[stage] if entry["step"] != step]
+        self.found["left_out"] = [left for left in self.found["left_out"] if left != step]
+
+    def leave_out(self, step):
+        """Notes that there is no time for a step, unless an earlier command did it."""
+        entries = (entry for stage in STAGES for entry in self.found[stage])
+        if all(entry["step"] != step for entry in entries):
+            self.cut(step)
+
+    def cut(self, step):
+        """Notes that there is no time for the rest of a step."""
+        if step not in self.found["left_out"]:
+            self.found["left_out"].append(step)
+        print(f"left out for want of time: {step}", flush=True)
+
+    def fail(self, step, error):
+        said = f"{type(error).__name__}: {error}"
+        self.found["failed"].append({"step": step, "error": said})
+        print(f"{step} FAILED: {said}", flush=True)
+
+    def warn(self, step, said):
+        """Keeps what a run that succeeded had to say, each text once."""
+        if said.strip():
+            steps = self.found["warnings"].setdefault(said.strip(), [])
+            steps += [step] if step not in steps else []
+
+    def is_good(self):
+        entries = [entry for stage in STAGES for entry in self.found[stage]]
+        return not self.found["failed"] and all(entry["good"] is not False for entry in entries)
+
+    def write(self):
+        """JSON and table as far as they go."""
+        for name, text in ((NAME, json.dumps(self.found, indent=2) + "\n"),
+                           ("gpu_check.md", table(self.found))):
+            new = self.out / f".{name}"
+            new.write_text(text)
+            os.replace(new, self.out / name)
+
+
+def before(path, about):
+    """What earlier commands found; of another card or program it is put aside."""
+    try:
+        found = json.loads(path.read_text())
+    except FileNotFoundError:
+        return {}
+    except ValueError:
+        found = {}
+    if all(found.get(key) == about[key] for key in SAME):
+        return found
+    os.replace(path, path.with_suffix(".before.json"))
+    return {}
+
+
+def table(found):
+    lines = [f"{found['card']}; {found['date']}; {found['versions']}", ""]
+    for part in (checks, numbers, bits, speed):
+        rows = part(found)
+        lines += [*rows, ""] if len(rows) > 2 else []
+    for failed in found["failed"]:
+        lines += [f"FAILED: {failed['step']}: {failed['error'][:300]}", ""]
+    if found["left_out"]:
+        lines += ["Left out, or cut, for want of time: " + "; ".join(found["left_out"]) + ".", ""]
+    return "\n".join(lines)
+
+
+def mark(good):
+    return "yes" if good else "**no**"
+
+
+def checks(found):
+    lines = ["| check | as it should be |", "|---|---|"]
+    judged = [check for check in found["checks"] if check["good"] is not None]
+    return lines + [f"| {check['what']} | {mark(check['good'])} |" for check in judged]
+
+
+def numbers(found):
+    lines = ["| ESM-2 | dtype | relative L2 | limit | lowest cosine | limit | in bf16 | good |",
+             "|---|---|---|---|---|---|---|---|"]
+    for n in found["numbers"]:
+        lines.append(
+            f"| {n['size']} | {n['dtype']} | {n['relative_l2']:.1e} | {n['limit']:.0e} | "
+            f"{n['lowest_cosine']:.6f} | {n['least_cosine']} | {n['in_bf16']} | {mark(n['good'])} |"
+        )
+    return lines
+
+
+def bits(found):
+    lines = ["| ESM-2 | dtype | sequences | orders and budgets | of these alone | "
+             "with other bits | passes shared | good |", "|---|---|---|---|---|---|---|---|"]
+    for b in found["bits"]:
+        lines.append(
+            f"| {b['size']} | {b['dtype']} | {b['sequences']:,} | {b['orders_and_budgets']} | "
+            f"{b['alone']:,} | {b['different']} | {mark(b['same_bits_in_any_batch'])} | "
+            f"{mark(b['good'])} |"
+        )
+    halves = [b for b in found["bits"] if b.get("half_different") is not None]
+    if halves:
+        said = (f"{b['half_different']} of {b['sequences']:,} ({b['size']})" for b in halves)
+        lines += ["", "Rows of `--out-dtype f16` that are not those of f32 rounded: "
+                  + ", ".join(said) + "."]
+    return lines
+
+
+def speed(found):
+    lines = ["| ESM-2 | dtype | tool | rounds | residues/s | target | esm-embed is × as fast | "
+             "target |", "|---|---|---|---|---|---|---|---|"]
+    for s in found["speed"]:
+        kind, rates = f"| {s['size']} | {s['dtype']} |", s["residues_per_second"]
+        ours = rates.get("esm-embed")
+        rate, ratio = TARGETS[s["size"]]
+        for name, found_rate in rates.items():
+            row = f"{kind} {name} | {len(s['rounds'][name])} | {found_rate:,.0f} |"
+            if name == "esm-embed":
+                best = f"{s['ratio']:.2f}, best peer" if s["ratio"] else ""
+                lines.append(f"{row} {rate:,.0f} | {best} | {ratio} |")
+            else:
+                lines.append(f"{row} | {f'{ours / found_rate:.2f}' if ours else ''} | |")
+        if s["without_start"]:
+            less = f"esm-embed less {s['start_seconds']:.1f} s for start and loading"
+            lines.append(f"{kind} {less} | | {s['without_start']:,.0f} | | | |")
+        if s["in_bf16"] or not s["same_bits_in_any_batch"]:
+            shared = mark(s["same_bits_in_any_batch"])
+            lines.append(f"{kind} esm-embed: records in bf16 {s['in_bf16']:,}, passes shared "
+                         f"{shared} | | | | | |")
+        for name, why in s["not_run"].items():
+            said = " ".join(why.split()).replace("|", "/")[:80]
+            lines.append(f"{kind} {name} | not run: {said} | | | | |")
+    storages = ", ".join(sorted({s["storage"] for s in found["speed"]}))
+    lines += ["", f"esm-embed: whole processes that write to {storages}. Peers have model and "
+              "sequences in memory, write nothing, and also average padding."]
+    return lines if found["speed"] else []
