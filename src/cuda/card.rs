@@ -125,7 +125,7 @@ impl Card {
                 capability: about.capability,
             });
         }
-        let candle = CudaDevice::new_with_stream(about.number).map_err(CudaError::Open)?;
+        let candle = CudaDevice::new_with_stream(about.number).map_err(CudaError::open)?;
         let stream = candle.cuda_stream();
         // SAFETY: memory of this crate is used on the stream of its lane alone, or, as weights are,
         // written and waited for before any lane is made, and read from then on.

@@ -47,6 +47,15 @@ pub enum CudaError {
         /// How much it was.
         bytes: usize,
     },
+    /// The machine's memory that a card can write to is used up.
+    #[error(
+        "the machine has no memory left that a card can write to, for {bytes} bytes of results: \
+         fewer --threads or a smaller --max-tokens take less"
+    )]
+    Pinned {
+        /// How much it was.
+        bytes: usize,
+    },
     /// A shape that the kernels do not have.
     #[error("the CUDA kernels cannot do {0}: use --device cpu")]
     Shape(String),
@@ -99,9 +108,9 @@ pub enum CudaError {
         /// What it said.
         source: CublasError,
     },
-    /// Candle could not open the card.
+    /// Candle could not open the card; what it said.
     #[error("the card cannot be opened: {0}")]
-    Open(candle_core::Error),
+    Open(String),
     /// The checkpoint is damaged.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
@@ -111,6 +120,12 @@ pub enum CudaError {
 }
 
 impl CudaError {
+    /// What Candle says of a card that cannot be opened, without the backtrace that may follow.
+    pub(super) fn open(error: candle_core::Error) -> CudaError {
+        let said = error.to_string();
+        CudaError::Open(said.lines().next().unwrap_or_default().to_owned())
+    }
+
     /// Whether the card is what is in the way, and the same could be computed without it.
     pub fn is_of_card(&self) -> bool {
         !matches!(
@@ -122,7 +137,7 @@ impl CudaError {
     /// Whether the same with less could succeed. Memory is asked for before a pass begins: an error of
     /// the driver later on is none of it, whatever it is called.
     pub fn is_memory(&self) -> bool {
-        matches!(self, CudaError::Memory { .. })
+        matches!(self, CudaError::Memory { .. } | CudaError::Pinned { .. })
     }
 }
 
@@ -134,7 +149,7 @@ pub(super) fn said(error: &DriverError) -> String {
     }
 }
 
-fn is_memory(error: &DriverError) -> bool {
+pub(super) fn is_memory(error: &DriverError) -> bool {
     error.0 == CUresult::CUDA_ERROR_OUT_OF_MEMORY
 }
 

@@ -2,7 +2,7 @@
 
 use super::batch::Batch;
 use super::card::{Card, Memory};
-use super::error::{CudaError, While};
+use super::error::{CudaError, While, is_memory};
 use crate::checkpoint::EsmConfig;
 use crate::device::Dtype;
 use candle_core::cuda_backend::cudarc;
@@ -155,7 +155,13 @@ impl Lane {
                 let context = self.stream.context();
                 context.alloc_pinned_with_flags::<f32>(floats, 0)
             }
-            .for_memory("results in pinned memory of the machine", 4 * floats)?;
+            .map_err(|source| match is_memory(&source) {
+                true => CudaError::Pinned { bytes: 4 * floats },
+                false => CudaError::Driver {
+                    doing: "reserving pinned memory",
+                    source,
+                },
+            })?;
             host.as_mut_slice()
                 .while_("reserving pinned memory")?
                 .fill(0.0);

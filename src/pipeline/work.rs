@@ -133,12 +133,24 @@ impl Workers<'_> {
             }
             Err(WorkError::Embed(EmbedError::Stopped)) => Ok(false),
             Err(error) => {
-                if let WorkError::Embed(error) = &error {
-                    at = error.sequence().unwrap_or(at);
-                }
-                Err(error).with_context(|| match batch.get(at) {
-                    Some(item) => format!("record {} (row {})", shown(&item.id), item.place.row),
-                    None => "a batch".into(),
+                // What fails for all of a batch is not the fault of the record that was the last.
+                let (at, others) = match &error {
+                    WorkError::Embed(error) => match error.sequence() {
+                        Some(sequence) => (sequence, 0),
+                        None => (0, batch.len().saturating_sub(1)),
+                    },
+                    _ => (at, 0),
+                };
+                Err(error).with_context(|| match (batch.get(at), others) {
+                    (Some(item), 0) => {
+                        format!("record {} (row {})", shown(&item.id), item.place.row)
+                    }
+                    (Some(item), _) => format!(
+                        "a batch of record {} (row {}) and {others} more",
+                        shown(&item.id),
+                        item.place.row
+                    ),
+                    (None, _) => "a batch".into(),
                 })
             }
         }

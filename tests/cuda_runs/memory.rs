@@ -97,6 +97,17 @@ fn batches_are_as_large_as_there_is_memory_for() {
 }
 
 #[test]
+fn memory_of_the_machine_is_not_called_that_of_the_card() {
+    let bench = Bench::new();
+    bench.write("in.fasta", short(3));
+    let variables = [("STAND_IN_PINNED_MIB", "2")];
+    let ended = run(&bench, &variables, &format!("run {OPTIONS} --out emb -q"));
+    assert_eq!((ended.code, &*ended.out), (1, ""), "{}", ended.err);
+    let why = "the machine has no memory left that a card can write to, for 16777216 bytes";
+    assert!(ended.err.contains(why), "{}", ended.err);
+}
+
+#[test]
 fn a_giant_that_does_not_fit_is_named() {
     let bench = Bench::new();
     let giant = sequence(9, 50_000);
