@@ -36,6 +36,12 @@ impl Spare {
         }
     }
 
+    /// Whether it was used and each sequence had a pass of its own, as bits depend on the batch.
+    pub fn gave_each_its_own(&self) -> bool {
+        let loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+        loaded.as_ref().is_some_and(|esm| !esm.has_same_bits())
+    }
+
     /// The model, which takes turns with the one in f16; who asks while it is loaded waits.
     ///
     /// # Errors

@@ -240,6 +240,18 @@ impl Embedder {
         }
     }
 
+    /// Whether sequences that were computed in bf16 had a pass each because their bits were seen to
+    /// depend on the batch, unlike those of the others.
+    pub fn redone_alone(&self) -> bool {
+        match &self.engine {
+            Engine::Cpu { .. } => false,
+            #[cfg(feature = "cuda")]
+            Engine::Cuda { esm, spare } => {
+                esm.has_same_bits() && spare.as_ref().is_some_and(cuda::Spare::gave_each_its_own)
+            }
+        }
+    }
+
     /// Gives batches up, between two blocks of the model, once `stop` is true.
     pub fn heed(&mut self, stop: Arc<AtomicBool>) {
         self.stop = stop;

@@ -254,6 +254,13 @@ pub fn run(job: &Job, reporter: &dyn Reporter, stop: &Stop) -> Result<Outcome> {
             ),
         );
     }
+    if embedder.redone_alone() {
+        reporter.message(
+            Level::Warning,
+            "a self-test on this card found that in bf16 the bits of a sequence depend on its batch: \
+             each record that was computed so had a pass of its own",
+        );
+    }
     if spared > 0 {
         reporter.message(
             Level::Warning,

@@ -136,6 +136,35 @@ fn both_models_share_the_card() {
     assert!(bench.tree("little") == bench.tree("plenty"));
 }
 
+/// Where only products in bf16 depend on the batch, the records that are redone in it alone have a pass
+/// each, and the run says so or is refused.
+#[test]
+fn bits_in_bf16_that_depend_on_the_batch_are_not_trusted() {
+    let bench = Bench::new();
+    make_model(&bench);
+    let records: Vec<(String, String)> = both(6, 40)
+        .into_iter()
+        .enumerate()
+        .map(|(i, s)| (format!("r{i}"), s))
+        .collect();
+    bench.write("in.fasta", text(&records));
+    let variables = [("STAND_IN_ALGORITHMS", "restless@bf16,even@f16")];
+    let line = format!("run in.fasta {OPTIONS} -q --out");
+    let ended = run(&bench, &variables, &format!("{line} alone"));
+    assert_eq!(ended.code, 0, "{}", ended.err);
+    let said = "in bf16 the bits of a sequence depend on its batch: each record";
+    assert!(ended.err.contains(said), "{}", ended.err);
+    assert_eq!(bench.recorded("alone", "/counts/in_bf16"), 1);
+    let same = "/resolved/cuda/same_bits_in_any_batch";
+    assert_eq!(bench.recorded("alone", same), true);
+    let ended = run(&bench, &variables, &format!("{line} no --on-varying fail"));
+    assert_eq!((ended.code, &*ended.out), (1, ""), "{}", ended.err);
+    let why = "in bf16, in which records are computed";
+    assert!(ended.err.contains(why), "{}", ended.err);
+    assert!(ended.err.contains("r1"), "{}", ended.err);
+    assert!(!bench.path("no/run.json").exists());
+}
+
 #[test]
 fn a_record_in_windows_has_all_of_them_in_one_format() {
     let bench = Bench::new();

@@ -8,7 +8,8 @@
 //   split     says that it splits sums among blocks
 //   greedy    wants a workspace
 //   broken    cannot be started
-// NAME@OUTPUTS is offered for weights of so many outputs alone.
+// NAME@OUTPUTS is offered for weights of so many outputs alone, NAME@bf16 for those of bf16, and
+// NAME@f16 for those of f16.
 #include "machine.h"
 
 #include <algorithm>
@@ -305,7 +306,11 @@ int cublasLtMatmulAlgoGetHeuristic(Handle* handle, const Desc* desc, const Layou
         if (*count == room) break;
         size_t at = entry.find('@');
         std::string name = entry.substr(0, at);
-        if (at != std::string::npos && entry.substr(at + 1) != std::to_string(w->columns)) continue;
+        if (at != std::string::npos) {
+            std::string only = entry.substr(at + 1);
+            bool is_type = (only == "bf16" && w->type == BF16) || (only == "f16" && w->type == F16);
+            if (!is_type && only != std::to_string(w->columns)) continue;
+        }
         Result& result = results[(*count)++];
         result = {};
         result.algorithm = {static_cast<uint64_t>(kind_of(name)),
