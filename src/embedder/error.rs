@@ -10,7 +10,7 @@ pub enum EmbedError {
     /// The engine refused the batch.
     #[error("the model could not be run: {0}")]
     Engine(#[from] candle_core::Error),
-    /// It was asked to stop: see [`Embedder::heed`].
+    /// It was asked to stop: see [`super::Embedder::heed`].
     #[error("stopped as asked")]
     Stopped,
     /// A card refused the batch.

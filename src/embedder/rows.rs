@@ -10,7 +10,7 @@ use half::f16;
 pub struct Representation<'a> {
     /// Index of the sequence in the batch.
     pub sequence: usize,
-    /// Index of the layer in [`EmbedderOptions::layers`].
+    /// Index of the layer in [`super::EmbedderOptions::layers`].
     pub layer: usize,
     /// The `<cls>` row, `[D]`.
     pub bos: &'a [f32],
