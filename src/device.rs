@@ -39,7 +39,6 @@ impl fmt::Display for Cards {
 }
 
 /// Compute capability that the kernels need: bfloat16 on tensor cores and asynchronous copies.
-#[cfg(feature = "cuda")]
 pub(crate) const LEAST_CAPABILITY: (i32, i32) = (8, 0);
 
 /// A CUDA card of this machine.
@@ -281,7 +280,6 @@ impl Device {
                 return Ok(match there() {
                     Ok(mut cards) => {
                         // The driver may name an older card first.
-                        #[cfg(feature = "cuda")]
                         cards.retain(|card| card.capability >= LEAST_CAPABILITY);
                         cards.truncate(1);
                         (cards, None)

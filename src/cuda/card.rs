@@ -1,6 +1,6 @@
 //! Cards: which there are, and one that is open.
 
-use super::error::{CudaError, While, said};
+use super::error::{CudaError, While, no_memory, said};
 use super::kernels::Kernels;
 use super::product::Blas;
 use crate::device::{self, Dtype, LEAST_CAPABILITY};
@@ -188,9 +188,13 @@ impl Memory {
         what: &'static str,
         bytes: usize,
     ) -> Result<Memory, CudaError> {
-        let slice = stream
-            .alloc_zeros::<u8>(bytes.max(1))
-            .for_memory(what, bytes)?;
+        let slice = stream.alloc_zeros::<u8>(bytes.max(1)).map_err(|source| {
+            no_memory(
+                "reserving memory",
+                source,
+                CudaError::Memory { what, bytes },
+            )
+        })?;
         let start = slice.device_ptr(stream).0;
         Ok(Memory { slice, start })
     }

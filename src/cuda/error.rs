@@ -149,40 +149,27 @@ pub(super) fn said(error: &DriverError) -> String {
     }
 }
 
-pub(super) fn is_memory(error: &DriverError) -> bool {
-    error.0 == CUresult::CUDA_ERROR_OUT_OF_MEMORY
+/// Why a request for memory failed: `used_up`, if that is what the driver says.
+pub(super) fn no_memory(doing: &'static str, source: DriverError, used_up: CudaError) -> CudaError {
+    match source.0 {
+        CUresult::CUDA_ERROR_OUT_OF_MEMORY => used_up,
+        _ => CudaError::Driver { doing, source },
+    }
 }
 
 /// Says what was being done when a call failed.
 pub(super) trait While<T> {
     fn while_(self, doing: &'static str) -> Result<T, CudaError>;
-
-    /// The same for a request for memory.
-    fn for_memory(self, what: &'static str, bytes: usize) -> Result<T, CudaError>;
 }
 
 impl<T> While<T> for Result<T, DriverError> {
     fn while_(self, doing: &'static str) -> Result<T, CudaError> {
         self.map_err(|source| CudaError::Driver { doing, source })
     }
-
-    fn for_memory(self, what: &'static str, bytes: usize) -> Result<T, CudaError> {
-        self.map_err(|source| match is_memory(&source) {
-            true => CudaError::Memory { what, bytes },
-            false => CudaError::Driver {
-                doing: "reserving memory",
-                source,
-            },
-        })
-    }
 }
 
 impl<T> While<T> for Result<T, CublasError> {
     fn while_(self, doing: &'static str) -> Result<T, CudaError> {
         self.map_err(|source| CudaError::Blas { doing, source })
-    }
-
-    fn for_memory(self, what: &'static str, _: usize) -> Result<T, CudaError> {
-        self.while_(what)
     }
 }

@@ -7,7 +7,7 @@ use candle_core::cuda_backend::cudarc;
 use cudarc::driver::sys::CUfunction_attribute_enum::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
 use cudarc::driver::{CudaContext, CudaFunction, CudaModule, LaunchConfig};
 use cudarc::nvrtc::Ptx;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// Machine code for several kinds of card, and PTX for newer ones.
 const ROWS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/rows.fatbin"));
@@ -40,11 +40,13 @@ pub(super) struct ModelKernels {
 }
 
 /// The SHA-256 of the kernels of this build, in hexadecimal.
-pub(super) fn digest() -> String {
-    let digest =
-        |image: &mut &[u8]| sha256_read(image).map_or_else(|_| String::new(), |(sum, _)| sum);
-    // Reading from memory does not fail.
-    digest(&mut [ROWS, ATTENTION].concat().as_slice())
+pub(super) fn digest() -> &'static str {
+    static DIGEST: OnceLock<String> = OnceLock::new();
+    DIGEST.get_or_init(|| {
+        // Reading from memory does not fail.
+        sha256_read(&mut [ROWS, ATTENTION].concat().as_slice())
+            .map_or_else(|_| String::new(), |(sum, _)| sum)
+    })
 }
 
 impl Kernels {

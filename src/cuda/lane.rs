@@ -2,7 +2,7 @@
 
 use super::batch::Batch;
 use super::card::{Card, Memory};
-use super::error::{CudaError, While, is_memory};
+use super::error::{CudaError, While, no_memory};
 use crate::checkpoint::EsmConfig;
 use crate::device::Dtype;
 use candle_core::cuda_backend::cudarc;
@@ -155,12 +155,9 @@ impl Lane {
                 let context = self.stream.context();
                 context.alloc_pinned_with_flags::<f32>(floats, 0)
             }
-            .map_err(|source| match is_memory(&source) {
-                true => CudaError::Pinned { bytes: 4 * floats },
-                false => CudaError::Driver {
-                    doing: "reserving pinned memory",
-                    source,
-                },
+            .map_err(|source| {
+                let used_up = CudaError::Pinned { bytes: 4 * floats };
+                no_memory("reserving pinned memory", source, used_up)
             })?;
             host.as_mut_slice()
                 .while_("reserving pinned memory")?

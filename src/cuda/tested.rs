@@ -20,7 +20,7 @@ impl Tests {
     pub(super) fn new(tested: &Tested, card: &Card, dtype: Dtype) -> Tests {
         Tests {
             tested: tested.clone(),
-            key: key(card, dtype, Blas::version(), &kernels::digest()),
+            key: key(card, dtype, Blas::version(), kernels::digest()),
         }
     }
 

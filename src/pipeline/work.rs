@@ -141,16 +141,15 @@ impl Workers<'_> {
                     },
                     _ => (at, 0),
                 };
-                Err(error).with_context(|| match (batch.get(at), others) {
-                    (Some(item), 0) => {
-                        format!("record {} (row {})", shown(&item.id), item.place.row)
+                Err(error).with_context(|| {
+                    let Some(item) = batch.get(at) else {
+                        return "a batch".into();
+                    };
+                    let record = format!("record {} (row {})", shown(&item.id), item.place.row);
+                    match others {
+                        0 => record,
+                        _ => format!("a batch of {record} and {others} more"),
                     }
-                    (Some(item), _) => format!(
-                        "a batch of record {} (row {}) and {others} more",
-                        shown(&item.id),
-                        item.place.row
-                    ),
-                    (None, _) => "a batch".into(),
                 })
             }
         }
