@@ -158,17 +158,14 @@ class FairEsm:
     wheel does not hold the script, so its steps are taken here on the package's classes."""
 
     def __init__(self, args):
+        import esm
         import torch
-        from transformers import EsmForMaskedLM, logging
 
-        from full_size import SHAPES, fair_model
-
-        logging.set_verbosity_error()
-        logging.disable_progress_bar()
         torch.set_num_threads(args.threads)
-        stored = EsmForMaskedLM.from_pretrained(args.folder / "safetensors", dtype=torch.float32)
-        self.torch, self.fasta, self.layer = torch, args.fasta, SHAPES[args.shape][0]
-        self.model = fair_model(stored, args.shape)
+        torch.serialization.add_safe_globals([argparse.Namespace])
+        checkpoint = str(args.folder / FAIR_CHECKPOINT)
+        self.model = esm.pretrained.load_model_and_alphabet(checkpoint)[0].eval()
+        self.torch, self.fasta, self.layer = torch, args.fasta, self.model.num_layers
         self.out = tempfile.TemporaryDirectory(prefix="fair-esm.", dir=args.folder)
         self.versions = {name: version(name) for name in ("fair-esm", "torch")}
 
@@ -205,21 +202,6 @@ class FairEsm:
             )
 
         return once, kept
-
-
-class FairEsmScript(FairEsm):
-    """The same with the model as the script loads it, from fair-esm's own checkpoint."""
-
-    def __init__(self, args):
-        import esm
-        import torch
-
-        torch.set_num_threads(args.threads)
-        torch.serialization.add_safe_globals([argparse.Namespace])
-        checkpoint = str(args.folder / FAIR_CHECKPOINT)
-        self.model = esm.pretrained.load_model_and_alphabet(checkpoint)[0].eval()
-        self.torch, self.fasta, self.layer = torch, args.fasta, self.model.num_layers
-        self.out = tempfile.TemporaryDirectory(prefix="fair-esm.", dir=args.folder)
 
 
 def graph(masked):
@@ -298,13 +280,16 @@ def peak_memory():
     return None
 
 
+def save(path, rows, means):
+    np.savez(path, rows=np.concatenate(rows), means=np.stack(means))
+
+
 def run_script(args):
     """fair-esm's script, once."""
-    once, kept = FairEsmScript(args).passing(FAIR_BUDGET, keep=args.save is not None)
+    once, kept = FairEsm(args).passing(FAIR_BUDGET, keep=args.save is not None)
     once()
     if args.save:
-        rows, means = kept()
-        np.savez(args.save, rows=np.concatenate(rows), means=np.stack(means))
+        save(args.save, *kept())
 
 
 def serve(args, answer):
@@ -322,8 +307,7 @@ def serve(args, answer):
         wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
         peak = peak_memory()
         if "save" in asked:
-            rows, means = kept()
-            np.savez(asked["save"], rows=np.concatenate(rows), means=np.stack(means))
+            save(asked["save"], *kept())
         answer(wall=wall, cpu=cpu, peak=peak)
 
 
