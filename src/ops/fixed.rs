@@ -228,6 +228,7 @@ impl Arithmetic<S> for Fixed {
     #[inline(always)]
     unsafe fn sums<const M: usize>(self, block: &Block) -> [[__m512; VECTORS]; M] {
         let (mut a, mut b) = (block.a.cast::<i32>(), block.b.cast::<i32>());
+        let mut ahead = block.ahead;
         let scales = self
             .scales
             .wrapping_add(block.index * self.rows + block.row);
@@ -236,11 +237,10 @@ impl Arithmetic<S> for Fixed {
         // SAFETY: the caller's; both scales are there for the block's rows and columns.
         unsafe {
             let mut acc = [[_mm512_setzero_si512(); VECTORS]; M];
-            for _ in 0..block.chunks {
+            for chunk in 1..=block.chunks {
                 // As in `tile::accumulate_chunks`.
-                for i in 0..M {
-                    S::prefetch_near(a.wrapping_add(block.a_chunk + i * LANES).cast());
-                }
+                let next = a.wrapping_add(block.a_chunk).cast();
+                ahead.ask::<S, M>((chunk < block.chunks).then_some(next));
                 for k in 0..LANES {
                     let mut columns = [_mm512_setzero_si512(); VECTORS];
                     for (j, column) in columns.iter_mut().enumerate() {

@@ -3,7 +3,8 @@
 //! Weights are packed once, in panels of one tile's width, `[panel, inputs, width]`. A row's bits
 //! depend on the row alone: see `product`.
 
-use super::buffer::{Buffer, scratch};
+use super::buffer::{Buffer, Number, scratch};
+use super::coming::Coming;
 #[cfg(target_arch = "x86_64")]
 use super::fixed::{self, FixedPanels};
 use super::product::{DEPTH, Product, SPAN, Target, row_block};
@@ -285,6 +286,26 @@ impl Linear {
         }
     }
 
+    /// The weights of a panel's block from step k on; none beyond the last panel.
+    pub(super) fn coming(&self, panel: usize, k: usize) -> Coming {
+        fn of<T: Number>(panels: &Buffer<T>, at: usize, width: usize, steps: usize) -> Coming {
+            let from = panels.as_slice().as_ptr().wrapping_add(at);
+            Coming::new(from, width, width / tile::VECTORS, steps)
+        }
+        let at = (panel * self.steps + k) * self.width;
+        let steps = match (panel + 1) * self.width <= self.bias.len() {
+            true => self.steps.saturating_sub(k).min(DEPTH),
+            false => 0,
+        };
+        match &self.panels {
+            Panels::F32(p) => of(p, at, self.width, steps),
+            Panels::F16(p) => of(p, at, self.width, steps),
+            Panels::Bf16(p) => of(p, at, self.width, steps),
+            #[cfg(target_arch = "x86_64")]
+            Panels::Fixed(p) => of(&p.steps, at, self.width, steps),
+        }
+    }
+
     /// Floats of working memory that a product of `rows` rows needs.
     pub(super) fn scratch(&self, rows: usize) -> usize {
         self.size().scratch(rows)
@@ -329,7 +350,7 @@ fn padded_bias(bias: &[f32], outputs: usize, path: CpuPath) -> Vec<f32> {
     all
 }
 
-fn zeroed<T: super::buffer::Number, E>(len: usize) -> Result<Buffer<T>, PackError<E>> {
+fn zeroed<T: Number, E>(len: usize) -> Result<Buffer<T>, PackError<E>> {
     Buffer::zeroed(len).map_err(no_memory(len.saturating_mul(size_of::<T>())))
 }
 

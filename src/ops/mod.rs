@@ -8,6 +8,7 @@
 
 mod attention;
 mod buffer;
+mod coming;
 mod feed_forward;
 #[cfg(target_arch = "x86_64")]
 mod fixed;

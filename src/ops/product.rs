@@ -4,6 +4,7 @@
 //! that depend on the layer alone, each summed in one accumulator per element in ascending order.
 //! What follows a product (bias, GELU, residual) is done while a tile's sums are at hand.
 
+use super::coming::{Ahead, Coming};
 use super::linear::{Linear, Panels};
 use super::math;
 use super::rows::{Chunked, RowMajor};
@@ -68,6 +69,8 @@ pub(super) struct Block {
     pub(super) a_chunk: usize,
     /// Its weights, `[step, width]`.
     pub(super) b: *const f32,
+    /// What comes after it.
+    pub(super) ahead: Ahead,
 }
 
 /// Products and sums in f32.
@@ -82,52 +85,17 @@ impl<S: Simd> Arithmetic<S> for Float {
             a,
             a_chunk,
             b,
+            ahead,
             ..
         } = *block;
         // SAFETY: the caller's.
         unsafe {
             let mut acc = [[S::splat(0.0); tile::VECTORS]; M];
-            tile::accumulate_chunks::<S, M, { tile::VECTORS }>(chunks, a, a_chunk, b, &mut acc);
+            tile::accumulate_chunks::<S, M, { tile::VECTORS }>(
+                chunks, a, a_chunk, b, ahead, &mut acc,
+            );
             acc
         }
-    }
-}
-
-/// Weights that the next block of a product needs: the processor fetches ahead within a page at
-/// best, and waiting for memory at the start of every block would cost a tenth.
-struct Coming {
-    at: *const u8,
-    bytes: usize,
-    portion: usize,
-}
-
-impl Coming {
-    /// The weights of a panel from step k on, to be asked for in portions of `steps` steps.
-    fn of(linear: &Linear, panel: usize, k: usize, steps: usize) -> Coming {
-        let (data, size) = match &linear.panels {
-            Panels::F32(p) => (p.as_slice().as_ptr().cast::<u8>(), 4),
-            Panels::F16(p) => (p.as_slice().as_ptr().cast::<u8>(), 2),
-            Panels::Bf16(p) => (p.as_slice().as_ptr().cast::<u8>(), 2),
-            #[cfg(target_arch = "x86_64")]
-            Panels::Fixed(p) => (p.steps.as_slice().as_ptr().cast::<u8>(), 4),
-        };
-        let left = linear.steps.saturating_sub(k).min(DEPTH);
-        Coming {
-            at: data.wrapping_add((panel * linear.steps + k) * linear.width * size),
-            bytes: left * linear.width * size,
-            portion: steps * linear.width * size,
-        }
-    }
-
-    /// Asks for the next portion.
-    #[inline(always)]
-    fn ask<S: Simd>(&mut self) {
-        let now = self.portion.min(self.bytes);
-        for byte in (0..now).step_by(64) {
-            S::prefetch(self.at.wrapping_add(byte));
-        }
-        self.at = self.at.wrapping_add(now);
-        self.bytes -= now;
     }
 }
 
@@ -183,35 +151,52 @@ impl Product<'_> {
                     // SAFETY: the panel holds `steps` steps, `depth` of which start at k;
                     // `widened` holds DEPTH.
                     let b = unsafe { panel_block::<S>(&linear.panels, at, depth * width, widened) };
-                    let coming = match () {
-                        () if k + depth < end => (panel, k + depth),
-                        () if (panel + 1) * width < linear.bias.len() => (panel + 1, start),
-                        () => (0, end),
+                    // The block that comes next, of this panel or of the next one.
+                    let (next_panel, next) = match k + depth < end {
+                        true => (panel, k + depth),
+                        false => (panel + 1, start),
                     };
-                    let tiles = rows.div_ceil(S::ROWS);
-                    let mut coming = Coming::of(linear, coming.0, coming.1, DEPTH.div_ceil(tiles));
+                    let mut coming = linear.coming(next_panel, next);
+                    let mut tiles = rows.div_ceil(S::ROWS);
                     for (row, height) in tile::heights(rows, S::ROWS) {
-                        coming.ask::<S>();
+                        let chunks = depth / S::LANES;
+                        let partial = partial.wrapping_add(row * width);
+                        let finish = Finish {
+                            bias: linear.bias[panel * width..].as_ptr(),
+                            target,
+                            row,
+                            column: panel * width,
+                            columns: width.min(linear.outputs - panel * width),
+                        };
+                        let (first, last) = (k == 0, k + depth == steps);
+                        let ahead = Ahead {
+                            rows: match row + height < rows {
+                                true => x.at.wrapping_add(k * x.stride + (row + height) * S::LANES),
+                                false => x.at.wrapping_add(next * x.stride),
+                            },
+                            weights: coming.split(tiles).over(chunks),
+                            sums: match (last, k == start && steps > SPAN) {
+                                (true, _) => finish.coming::<S>(height),
+                                (_, true) => Coming::new(partial, width, S::LANES, height),
+                                _ => Coming::nothing(b),
+                            },
+                        };
+                        tiles -= 1;
                         let job = Tile {
                             block: Block {
                                 index: k / DEPTH,
                                 row,
                                 panel,
-                                chunks: depth / S::LANES,
+                                chunks,
                                 a: x.at.wrapping_add(k * x.stride + row * S::LANES),
                                 a_chunk: x.stride * S::LANES,
                                 b,
+                                ahead,
                             },
-                            partial: partial.wrapping_add(row * width),
-                            first: k == 0,
-                            last: k + depth == steps,
-                            finish: Finish {
-                                bias: linear.bias[panel * width..].as_ptr(),
-                                target,
-                                row,
-                                column: panel * width,
-                                columns: width.min(linear.outputs - panel * width),
-                            },
+                            partial,
+                            first,
+                            last,
+                            finish,
                         };
                         // SAFETY: the tile's rows and columns lie inside x, the panel, the sums
                         // and the target; sums are written before they are read.
@@ -344,6 +329,21 @@ impl Finish {
                         Target::Add(to) => self.add::<S>(to, i, j, y),
                     }
                 }
+            }
+        }
+    }
+
+    /// What it will write.
+    #[inline(always)]
+    fn coming<S: Simd>(&self, rows: usize) -> Coming {
+        match self.target {
+            Target::Chunks(to) | Target::Gelu(to) => {
+                let at = self.chunk::<S>(to, 0, 0);
+                Coming::new(at, S::LANES, to.stride * S::LANES, rows)
+            }
+            Target::Add(to) => {
+                let at = to.skip(self.row).at.wrapping_add(self.column);
+                Coming::new(at, to.width, S::LANES, rows)
             }
         }
     }

@@ -3,6 +3,7 @@
 //! One accumulator per output element and k in ascending order: an element's bits depend on its
 //! row of `a` and its column of `b` alone, not on the height of the tile or on its neighbours.
 
+use super::coming::Ahead;
 use super::simd::Simd;
 
 /// Vectors of one tile row: a tile is `ROWS × (2 · LANES)` at most.
@@ -59,25 +60,23 @@ pub(crate) unsafe fn accumulate<S: Simd, const M: usize, const N: usize>(
 /// Accumulates `chunks · LANES` steps of rows in chunks (see `rows`) into `acc`.
 ///
 /// Row i of step k is `a[k / LANES · a_chunk + i · LANES + k % LANES]`; column j is
-/// `b[k · N · LANES + j]`.
+/// `b[k · N · LANES + j]`. What comes after is asked for meanwhile.
 ///
 /// # Safety
 /// `a` is readable for `M` rows of every chunk and `b` for `N · LANES` elements at every step,
 /// and the processor has the instructions of `S`.
 #[inline(always)]
-pub(crate) unsafe fn accumulate_chunks<S: Simd, const M: usize, const N: usize>(
+pub(super) unsafe fn accumulate_chunks<S: Simd, const M: usize, const N: usize>(
     chunks: usize,
     a: *const f32,
     a_chunk: usize,
     b: *const f32,
+    mut ahead: Ahead,
     acc: &mut [[S::V; N]; M],
 ) {
     let (mut a, mut b) = (a, b);
-    for _ in 0..chunks {
-        // The next chunk lies beyond what the processor fetches ahead by itself.
-        for i in 0..M {
-            S::prefetch_near(a.wrapping_add(a_chunk + i * S::LANES).cast());
-        }
+    for chunk in 1..=chunks {
+        ahead.ask::<S, M>((chunk < chunks).then_some(a.wrapping_add(a_chunk)));
         for k in 0..S::steps() {
             // SAFETY: within the chunk's rows and the step's columns by the caller's contract.
             unsafe {
