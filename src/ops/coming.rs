@@ -1,9 +1,9 @@
 //! What a product will need soon, asked of memory while a tile is computed.
 //!
 //! By itself the processor fetches ahead within a page at best. Waiting for the weights, sums and
-//! rows of the next tile costs a twentieth of a product, and asking for them all at once as much:
-//! a burst of requests fills the buffers that the tile's own loads need. So each chunk of a tile's
-//! steps asks for a little.
+//! rows of the next tile costs up to a tenth of a product, and so does asking for all of them at
+//! once: a burst of requests fills the buffers that the tile's own loads need. So each chunk of a
+//! tile's steps asks for a little.
 
 use super::simd::Simd;
 
@@ -32,8 +32,8 @@ impl Coming {
         }
     }
 
-    /// Nothing but what stands at `at`, which is at hand: to ask for that costs nothing, where a
-    /// choice for every chunk would.
+    /// Only what stands at `at`, which is at hand: cheaper than to choose, for every chunk,
+    /// whether to ask.
     pub(super) fn nothing<T>(at: *const T) -> Coming {
         Coming::new(at, 0, 0, 0)
     }

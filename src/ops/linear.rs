@@ -286,17 +286,14 @@ impl Linear {
         }
     }
 
-    /// The weights of a panel's block from step k on; none beyond the last panel.
+    /// The weights of a panel's block from step k on; none beyond the last step.
     pub(super) fn coming(&self, panel: usize, k: usize) -> Coming {
         fn of<T: Number>(panels: &Buffer<T>, at: usize, width: usize, steps: usize) -> Coming {
             let from = panels.as_slice().as_ptr().wrapping_add(at);
             Coming::new(from, width, width / tile::VECTORS, steps)
         }
         let at = (panel * self.steps + k) * self.width;
-        let steps = match (panel + 1) * self.width <= self.bias.len() {
-            true => self.steps.saturating_sub(k).min(DEPTH),
-            false => 0,
-        };
+        let steps = self.steps.saturating_sub(k).min(DEPTH);
         match &self.panels {
             Panels::F32(p) => of(p, at, self.width, steps),
             Panels::F16(p) => of(p, at, self.width, steps),

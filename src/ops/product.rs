@@ -151,10 +151,10 @@ impl Product<'_> {
                     // SAFETY: the panel holds `steps` steps, `depth` of which start at k;
                     // `widened` holds DEPTH.
                     let b = unsafe { panel_block::<S>(&linear.panels, at, depth * width, widened) };
-                    // The block that comes next, of this panel or of the next one.
-                    let (next_panel, next) = match k + depth < end {
-                        true => (panel, k + depth),
-                        false => (panel + 1, start),
+                    let (next_panel, next) = match () {
+                        () if k + depth < end => (panel, k + depth),
+                        () if (panel + 1) * width < linear.bias.len() => (panel + 1, start),
+                        () => (0, end),
                     };
                     let mut coming = linear.coming(next_panel, next);
                     let mut tiles = rows.div_ceil(S::ROWS);
