@@ -13,6 +13,8 @@ import numpy as np
 from peer_worker import padded_share, sorted_batches
 
 WORKER = Path(__file__).with_name("peer_worker.py")
+# In the folder of a size: its subset of the sequences, and a single residue.
+SUBSET, TINY = "subset.fasta", "tiny.fasta"
 
 # Linux counts what a process held before exec into its ru_maxrss, so the run is started
 # from a small interpreter.
@@ -123,7 +125,7 @@ class Script(Peer):
         self.command, self.tiny = ([
             sys.executable, str(WORKER), self.tool, "--folder", str(folder), "--shape", shape,
             "--fasta", str(file), "--threads", str(args.threads),
-        ] for file in (fasta, folder / "tiny.fasta"))
+        ] for file in (fasta, folder / TINY))
 
     def warm_up(self):
         return measured(self.tiny)
@@ -148,25 +150,28 @@ def measured(command):
 class Ours:
     """`esm-embed run`, a process per pass."""
 
-    def __init__(self, binary, options, args, folder, fasta, tiny):
+    def __init__(self, binary, options, args, folder):
         self.name = "esm-embed" + (f" {options}" if options else "")
         self.out = folder / "out"
         self.command, self.tiny = ([
             str(binary), "run", str(file), "--model", str(folder / "safetensors"),
             "--out", str(self.out), "--device", "cpu", "--pool", "mean", "--residues", "packed",
             "--threads", str(args.threads), "--progress", "none", "-q", *shlex.split(options),
-        ] for file in (fasta, tiny))
+        ] for file in (folder / SUBSET, folder / TINY))
         self.rough = any(o.startswith("--dtype") for o in shlex.split(options))
 
-    def warm_up(self):
+    def process(self, command):
         shutil.rmtree(self.out, ignore_errors=True)
-        return measured(self.tiny)
+        found = measured(command)
+        if not (self.out / "run.json").is_file():
+            raise NotRun(f"wrote nothing: {shlex.join(command)}")
+        return found
+
+    def warm_up(self):
+        return self.process(self.tiny)
 
     def run(self, save=None):
-        shutil.rmtree(self.out, ignore_errors=True)
-        found = measured(self.command)
-        if not (self.out / "run.json").is_file():
-            raise NotRun(f"wrote nothing: {shlex.join(self.command)}")
+        found = self.process(self.command)
         if save:
             means, = (np.load(f) for f in self.out.glob("mean.layer*.npy"))
             rows, = (np.load(f) for f in self.out.glob("residues.layer*.npy"))

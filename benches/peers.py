@@ -35,7 +35,7 @@ from pathlib import Path
 
 import numpy as np
 
-from peer_tools import WORKER, NotRun, Ours, Peer, Script
+from peer_tools import SUBSET, TINY, WORKER, NotRun, Ours, Peer, Script
 from peer_worker import FAIR_BUDGET, RESIDUES, read_fasta
 
 # Tokens of a subset: one pass takes roughly 10 to 30 s on one core of 2023.
@@ -129,12 +129,11 @@ def race(shape, records, args):
     subset = draw(records, TOKENS[shape] * args.scale, args.seed)
     lengths = [len(text) + 2 for _, text in subset]
     everywhere = [len(text) + 2 for _, text in records if 0 < len(text) <= LONGEST]
-    fasta = folder / "subset.fasta"
+    fasta = folder / SUBSET
     fasta.write_text("".join(f">{name}\n{text}\n" for name, text in subset))
-    tiny = folder / "tiny.fasta"
-    tiny.write_text(">tiny\nM\n")
+    (folder / TINY).write_text(">tiny\nM\n")
 
-    ours = [Ours(args.binary, options, args, folder, fasta, tiny) for options in ["", *args.also]]
+    ours = [Ours(args.binary, options, args, folder) for options in ["", *args.also]]
     skipped = set(args.skip.split(",")) if args.skip else set()
     tools, failed, tried = list(ours), {}, {}
     try:
@@ -168,6 +167,8 @@ def race(shape, records, args):
                 except NotRun as reason:
                     failed[tool.name] = str(reason)
                     tools.remove(tool)
+            if ours[0] not in tools:
+                sys.exit(failed[ours[0].name])
             note(f"{shape}: round {number + 1} of {args.rounds}: " + ", ".join(
                 f"{t.name} {sum(lengths) / runs[t.name][-1][args.clock]:.0f}" for t in tools))
         start_up = [ours[0].warm_up() for _ in range(3)]
