@@ -15,8 +15,6 @@ pub(super) struct Coming {
     row: usize,
     vector: usize,
     rows: usize,
-    /// Rows that are asked for at a time.
-    each: usize,
 }
 
 impl Coming {
@@ -28,7 +26,6 @@ impl Coming {
             row: row * size_of::<T>(),
             vector: vector * size_of::<T>(),
             rows,
-            each: rows,
         }
     }
 
@@ -49,26 +46,15 @@ impl Coming {
         first
     }
 
-    /// To be asked for in so many portions.
-    pub(super) fn over(self, portions: usize) -> Coming {
-        Coming {
-            each: self.rows.div_ceil(portions.max(1)),
-            ..self
-        }
+    /// Rows to ask for at a time, that so many times suffice.
+    pub(super) fn portion(&self, times: usize) -> usize {
+        self.rows.div_ceil(times.max(1))
     }
 
-    /// Asks for the next portion, into the first level of the cache if it is needed at once
-    /// (`NEAR`) or into the second. When all is asked for, the last row is, again.
+    /// Asks for the next row, into the first level of the cache if it is needed at once (`NEAR`)
+    /// or into the second. When all are asked for, the last one is, again.
     #[inline(always)]
-    pub(super) fn ask<S: Simd, const NEAR: bool>(&mut self) {
-        self.ask_row::<S, NEAR>();
-        for _ in 1..self.each {
-            self.ask_row::<S, NEAR>();
-        }
-    }
-
-    #[inline(always)]
-    fn ask_row<S: Simd, const NEAR: bool>(&mut self) {
+    fn ask<S: Simd, const NEAR: bool>(&mut self) {
         for at in [self.at, self.at.wrapping_add(self.vector)] {
             match NEAR {
                 true => S::prefetch_near(at),
@@ -86,8 +72,9 @@ impl Coming {
 pub(super) struct Ahead {
     /// The first chunk of the next tile's rows.
     pub(super) rows: *const f32,
-    /// Its part of the next block's weights.
+    /// Its part of the next block's weights, and how many rows of it each chunk asks for.
     pub(super) weights: Coming,
+    pub(super) portion: usize,
     /// Where its sums go, if that is not at hand.
     pub(super) sums: Coming,
 }
@@ -102,7 +89,10 @@ impl Ahead {
             S::prefetch_near(rows.wrapping_add(i * S::LANES).cast());
         }
         self.weights.ask::<S, false>();
-        self.sums.ask_row::<S, true>();
+        for _ in 1..self.portion {
+            self.weights.ask::<S, false>();
+        }
+        self.sums.ask::<S, true>();
     }
 }
 
@@ -117,9 +107,9 @@ mod tests {
                 let mut all = Coming::new::<f32>(std::ptr::null(), 32, 16, rows);
                 let (mut next, mut at) = (0, 0);
                 for left in (1..=parts).rev() {
-                    let part = all.split(left).over(16);
+                    let part = all.split(left);
                     assert_eq!(part.at as usize, at);
-                    assert!(part.each * 16 >= part.rows);
+                    assert!(part.portion(16) * 16 >= part.rows);
                     next += part.rows;
                     at += part.rows * 128;
                 }

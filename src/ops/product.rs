@@ -158,8 +158,9 @@ impl Product<'_> {
                     };
                     let mut coming = linear.coming(next_panel, next);
                     let mut tiles = rows.div_ceil(S::ROWS);
+                    let chunks = depth / S::LANES;
+                    let (first, last) = (k == 0, k + depth == steps);
                     for (row, height) in tile::heights(rows, S::ROWS) {
-                        let chunks = depth / S::LANES;
                         let partial = partial.wrapping_add(row * width);
                         let finish = Finish {
                             bias: linear.bias[panel * width..].as_ptr(),
@@ -168,20 +169,21 @@ impl Product<'_> {
                             column: panel * width,
                             columns: width.min(linear.outputs - panel * width),
                         };
-                        let (first, last) = (k == 0, k + depth == steps);
+                        let weights = coming.split(tiles);
+                        tiles -= 1;
                         let ahead = Ahead {
                             rows: match row + height < rows {
                                 true => x.at.wrapping_add(k * x.stride + (row + height) * S::LANES),
                                 false => x.at.wrapping_add(next * x.stride),
                             },
-                            weights: coming.split(tiles).over(chunks),
+                            weights,
+                            portion: weights.portion(chunks),
                             sums: match (last, k == start && steps > SPAN) {
                                 (true, _) => finish.coming::<S>(height),
                                 (_, true) => Coming::new(partial, width, S::LANES, height),
                                 _ => Coming::nothing(b),
                             },
                         };
-                        tiles -= 1;
                         let job = Tile {
                             block: Block {
                                 index: k / DEPTH,
