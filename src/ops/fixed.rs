@@ -8,7 +8,7 @@
 
 use super::buffer::Buffer;
 use super::linear::Linear;
-use super::product::{Arithmetic, Block, DEPTH, Product, Target};
+use super::product::{Arithmetic, Block, Product, Target, block_depth};
 use super::rows::Chunked;
 use super::simd::{Avx512 as S, Simd};
 use super::tile::VECTORS;
@@ -22,10 +22,11 @@ const LANES: usize = S::LANES;
 /// Columns of a panel.
 const WIDTH: usize = VECTORS * LANES;
 
-/// Features that share a scale.
-const BLOCK: usize = DEPTH * PAIR;
+/// A row's chunks lie pages apart, too far for the processor to fetch them ahead by itself: those
+/// of the row so many on are asked for.
+const ROWS_AHEAD: usize = 4;
 
-/// The length of a block as integers, before they are rounded. Rounding adds √BLOCK / 2 at most:
+/// The length of a block as integers, before they are rounded. Rounding adds √512 / 2 at most:
 /// (46 000 + 12)² < 2³¹.
 pub(super) const LENGTH: f32 = 46_000.0;
 
@@ -45,7 +46,7 @@ pub(super) struct FixedPanels {
 
 /// Blocks of so many steps.
 fn blocks(steps: usize) -> usize {
-    steps.div_ceil(DEPTH)
+    steps.div_ceil(block_depth(steps))
 }
 
 /// Floats of working memory that turning `rows` rows into integers needs.
@@ -74,6 +75,7 @@ impl FixedPanels {
     /// Rows `[WIDTH, 2 · steps]` as the pairs of a panel, `[WIDTH, steps]`; keeps their scales.
     pub(super) fn round(&mut self, panel: usize, rows: &[f32], pairs: &mut [f32]) {
         let steps = pairs.len() / WIDTH;
+        let depth = block_depth(steps);
         assert!(rows.len() == PAIR * pairs.len() && steps.is_multiple_of(LANES));
         let scales = &mut self.scales[panel * blocks(steps) * WIDTH..][..blocks(steps) * WIDTH];
         for (j, (row, pairs)) in rows
@@ -81,7 +83,11 @@ impl FixedPanels {
             .zip(pairs.chunks_exact_mut(steps))
             .enumerate()
         {
-            for (i, (from, to)) in row.chunks(BLOCK).zip(pairs.chunks_mut(DEPTH)).enumerate() {
+            for (i, (from, to)) in row
+                .chunks(PAIR * depth)
+                .zip(pairs.chunks_mut(depth))
+                .enumerate()
+            {
                 // SAFETY: both hold the block, whose features are whole pairs of chunks; fixed
                 // point is chosen only where the processor has its instructions.
                 scales[i * WIDTH + j] =
@@ -106,11 +112,12 @@ pub(super) unsafe fn apply(
     buffer: &mut [f32],
 ) {
     let steps = linear.steps;
+    let depth = block_depth(steps);
     let (own, partial) = buffer.split_at_mut(scratch(steps, rows));
     let (pairs, scales) = own.split_at_mut(rows * steps);
     for (i, scales) in scales.chunks_exact_mut(rows).enumerate() {
-        let first = i * DEPTH;
-        let features = (steps - first).min(DEPTH) * PAIR;
+        let first = i * depth;
+        let features = (steps - first).min(depth) * PAIR;
         for (row, scale) in scales.iter_mut().enumerate() {
             let from = x.at.wrapping_add(first * PAIR * x.stride + row * LANES);
             let to = pairs.as_mut_ptr().wrapping_add(first * rows + row * LANES);
@@ -164,7 +171,9 @@ unsafe fn round(
         let mut most = [_mm512_setzero_ps(); 2];
         for c in (0..chunks).step_by(2) {
             for (i, most) in most.iter_mut().enumerate() {
-                let v = _mm512_loadu_ps(from.add((c + i) * from_stride));
+                let at = from.add((c + i) * from_stride);
+                S::prefetch_near(at.wrapping_add(ROWS_AHEAD * LANES).cast());
+                let v = _mm512_loadu_ps(at);
                 *most = _mm512_max_ps(_mm512_abs_ps(v), *most);
             }
         }

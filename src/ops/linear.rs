@@ -7,7 +7,7 @@ use super::buffer::{Buffer, Number, scratch};
 use super::coming::Coming;
 #[cfg(target_arch = "x86_64")]
 use super::fixed::{self, FixedPanels};
-use super::product::{DEPTH, Product, SPAN, Target, row_block};
+use super::product::{Product, Target, block_depth, row_block, span};
 use super::rows::{Chunked, RowMajor, padded};
 use super::simd::{CpuPath, Kernel, Simd};
 use super::tile;
@@ -59,7 +59,7 @@ pub struct Linear {
     pub(super) outputs: usize,
     /// Inputs with their padding.
     pub(super) depth: usize,
-    /// Of the inner dimension: see `product::DEPTH`.
+    /// Of the inner dimension: see `product::block_depth`.
     pub(super) steps: usize,
     pub(super) width: usize,
     pub(super) panels: Panels,
@@ -105,7 +105,7 @@ impl LinearSize {
 
     /// Floats of working memory that a product of `rows` rows needs.
     pub(super) fn scratch(&self, rows: usize) -> usize {
-        let panels = match self.steps > SPAN {
+        let panels = match self.steps > span(self.steps) {
             true => self.outputs,
             false => self.width,
         };
@@ -117,7 +117,7 @@ impl LinearSize {
     fn operands(&self, rows: usize) -> usize {
         match self.kind {
             Kind::F32 => 0,
-            Kind::Widened => DEPTH.min(self.steps) * self.width,
+            Kind::Widened => block_depth(self.steps) * self.width,
             #[cfg(target_arch = "x86_64")]
             Kind::Fixed => fixed::scratch(self.steps, rows),
             #[cfg(not(target_arch = "x86_64"))]
@@ -293,7 +293,7 @@ impl Linear {
             Coming::new(from, width, width / tile::VECTORS, steps)
         }
         let at = (panel * self.steps + k) * self.width;
-        let steps = self.steps.saturating_sub(k).min(DEPTH);
+        let steps = self.steps.saturating_sub(k).min(block_depth(self.steps));
         match &self.panels {
             Panels::F32(p) => of(p, at, self.width, steps),
             Panels::F16(p) => of(p, at, self.width, steps),

@@ -9,17 +9,29 @@ use super::linear::{Linear, Panels};
 use super::math;
 use super::rows::{Chunked, RowMajor};
 use super::simd::{Kernel, Simd};
-use super::tile::{self, MAX_ROWS, MAX_WIDTH, with_rows};
+use super::tile::{self, MAX_LANES, MAX_ROWS, MAX_WIDTH, with_rows};
 use std::mem::MaybeUninit;
 
-/// Steps of the inner dimension that are summed in registers: one panel's block of them, 32 KiB
-/// at 32 columns, stays in the first-level cache for all rows. Short sums also round less.
+/// The most steps of the inner dimension that are summed in registers: one panel's block of them,
+/// 32 KiB at 32 columns, stays in the first-level cache for all rows. Short sums also round less.
 /// A step is 32 bits of a row: one feature, or two in fixed point.
-pub(super) const DEPTH: usize = 256;
+const MOST: usize = 256;
 
-/// Steps of the inner dimension that all panels see before the next: [`row_block`] rows of them
-/// stay in the second-level cache.
-pub(super) const SPAN: usize = 3 * DEPTH;
+/// Blocks that all panels see before the next ones: [`row_block`] rows of them stay in the
+/// second-level cache.
+const SPAN: usize = 3;
+
+/// Steps of a block of an inner dimension of so many steps; the last block may have fewer. Blocks
+/// of nearly equal size are few enough and no larger than they need be.
+pub(super) fn block_depth(steps: usize) -> usize {
+    let blocks = steps.div_ceil(MOST).max(1);
+    steps.div_ceil(blocks).next_multiple_of(MAX_LANES)
+}
+
+/// Steps that all panels see before the next ones.
+pub(super) fn span(steps: usize) -> usize {
+    SPAN * block_depth(steps)
+}
 
 /// Rows that a block of so many features works together: many, to read each weight seldom; few,
 /// so that the inner layer of a small model stays in the second-level cache.
@@ -136,17 +148,18 @@ impl Product<'_> {
             widened,
         } = self;
         let (steps, width) = (linear.steps, linear.width);
+        let (most, span) = (block_depth(steps), span(steps));
         let mut start = 0;
         while start < steps {
-            let end = steps.min(start + SPAN);
+            let end = steps.min(start + span);
             for panel in 0..linear.bias.len() / width {
-                let partial = match steps > SPAN {
+                let partial = match steps > span {
                     true => partial.wrapping_add(panel * rows * width),
                     false => partial,
                 };
                 let mut k = start;
                 while k < end {
-                    let depth = DEPTH.min(end - k);
+                    let depth = most.min(end - k);
                     let at = panel * steps * width + k * width;
                     // SAFETY: the panel holds `steps` steps, `depth` of which start at k;
                     // `widened` holds DEPTH.
@@ -178,7 +191,7 @@ impl Product<'_> {
                             },
                             weights,
                             portion: weights.portion(chunks),
-                            sums: match (last, k == start && steps > SPAN) {
+                            sums: match (last, k == start && steps > span) {
                                 (true, _) => finish.coming::<S>(height),
                                 (_, true) => Coming::new(partial, width, S::LANES, height),
                                 _ => Coming::nothing(b),
@@ -186,7 +199,7 @@ impl Product<'_> {
                         };
                         let job = Tile {
                             block: Block {
-                                index: k / DEPTH,
+                                index: k / most,
                                 row,
                                 panel,
                                 chunks,
@@ -381,3 +394,24 @@ impl Finish {
 /// The sums of a tile, `[M, width]`.
 #[repr(align(64))]
 struct Sums(#[allow(dead_code)] [f32; MAX_ROWS * MAX_WIDTH]);
+
+#[cfg(test)]
+mod tests {
+    use super::{MOST, block_depth};
+    use crate::ops::tile::MAX_LANES;
+
+    #[test]
+    fn blocks_are_few_and_nearly_equal() {
+        for steps in (8..6000).step_by(8) {
+            let depth = block_depth(steps);
+            let blocks = steps.div_ceil(MOST);
+            assert_eq!(steps.div_ceil(depth), blocks);
+            assert!(depth <= MOST && depth % MAX_LANES == 0);
+            let last = steps - (blocks - 1) * depth;
+            assert!(
+                depth - last < blocks * MAX_LANES,
+                "{steps}: {depth}, {last}"
+            );
+        }
+    }
+}

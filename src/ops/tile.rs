@@ -17,6 +17,8 @@ pub(crate) const fn width<S: Simd>() -> usize {
 
 /// The most columns of any path, for buffers on the stack.
 pub(crate) const MAX_WIDTH: usize = 32;
+/// The most lanes of any path.
+pub(crate) const MAX_LANES: usize = MAX_WIDTH / VECTORS;
 /// The most rows of any path.
 pub(crate) const MAX_ROWS: usize = 14;
 

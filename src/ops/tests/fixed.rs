@@ -4,7 +4,7 @@ use super::reference::{linear_f64, relative};
 use super::{numbers, pack, tensor, values};
 use crate::ops::{CpuPath, WeightType};
 
-/// Operands are rounded to within 2e-4 of the length of each block of 512, sums are exact.
+/// Operands are rounded to within 2e-4 of the length of each block, sums are exact.
 #[test]
 fn fixed_point_products_keep_their_stated_error_and_their_rows_bits() {
     let path = CpuPath::Avx512Vnni;
@@ -46,7 +46,7 @@ fn fixed_point_products_keep_their_stated_error_and_their_rows_bits() {
     }
 }
 
-/// The most that 16 bits and a block of 512 can sum up to: every product has the same sign and
+/// The most that 16 bits and a block can sum up to: every product has the same sign and
 /// size, or one product is all there is.
 #[test]
 fn fixed_point_sums_do_not_overflow() {
