@@ -406,7 +406,7 @@ mod tests {
             let depth = block_depth(steps);
             let blocks = steps.div_ceil(MOST);
             assert_eq!(steps.div_ceil(depth), blocks);
-            assert!(depth <= MOST && depth % MAX_LANES == 0);
+            assert!(depth <= MOST && depth.is_multiple_of(MAX_LANES));
             let last = steps - (blocks - 1) * depth;
             assert!(
                 depth - last < blocks * MAX_LANES,
