@@ -8,7 +8,7 @@
 
 use super::buffer::Buffer;
 use super::linear::Linear;
-use super::product::{Arithmetic, Block, Product, Target, block_depth};
+use super::product::{Arithmetic, Block, Product, Target, block_depth, blocks};
 use super::rows::Chunked;
 use super::simd::{Avx512 as S, Simd};
 use super::tile::VECTORS;
@@ -26,7 +26,8 @@ const WIDTH: usize = VECTORS * LANES;
 /// of the row so many on are asked for.
 const ROWS_AHEAD: usize = 4;
 
-/// The length of a block as integers, before they are rounded. Rounding adds √512 / 2 at most:
+/// The length of a block as integers, before they are rounded. Rounding adds half the root of its
+/// features at most, and there are no more than 512 (`PAIR` · `product::MOST`):
 /// (46 000 + 12)² < 2³¹.
 pub(super) const LENGTH: f32 = 46_000.0;
 
@@ -42,11 +43,6 @@ pub(super) struct FixedPanels {
     pub(super) steps: Buffer<f32>,
     /// What the sums with a block are to be multiplied by, `[panel, block, WIDTH]`.
     scales: Vec<f32>,
-}
-
-/// Blocks of so many steps.
-fn blocks(steps: usize) -> usize {
-    steps.div_ceil(block_depth(steps))
 }
 
 /// Floats of working memory that turning `rows` rows into integers needs.

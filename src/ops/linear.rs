@@ -7,7 +7,7 @@ use super::buffer::{Buffer, Number, scratch};
 use super::coming::Coming;
 #[cfg(target_arch = "x86_64")]
 use super::fixed::{self, FixedPanels};
-use super::product::{Product, Target, block_depth, row_block, span};
+use super::product::{Product, Target, block_depth, keeps_sums, row_block};
 use super::rows::{Chunked, RowMajor, padded};
 use super::simd::{CpuPath, Kernel, Simd};
 use super::tile;
@@ -105,7 +105,7 @@ impl LinearSize {
 
     /// Floats of working memory that a product of `rows` rows needs.
     pub(super) fn scratch(&self, rows: usize) -> usize {
-        let panels = match self.steps > span(self.steps) {
+        let panels = match keeps_sums(self.steps) {
             true => self.outputs,
             false => self.width,
         };

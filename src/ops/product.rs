@@ -1,7 +1,7 @@
 //! The product of rows with packed weights.
 //!
-//! Panels are streamed through in order; the inner dimension is worked in blocks of fixed depth
-//! that depend on the layer alone, each summed in one accumulator per element in ascending order.
+//! Panels are streamed through in order; the inner dimension is worked in blocks whose
+//! depth depends on the layer alone, each summed in one accumulator per element in ascending order.
 //! What follows a product (bias, GELU, residual) is done while a tile's sums are at hand.
 
 use super::coming::{Ahead, Coming};
@@ -21,16 +21,20 @@ const MOST: usize = 256;
 /// second-level cache.
 const SPAN: usize = 3;
 
-/// Steps of a block of an inner dimension of so many steps; the last block may have fewer. Blocks
-/// of nearly equal size are few enough and no larger than they need be.
-pub(super) fn block_depth(steps: usize) -> usize {
-    let blocks = steps.div_ceil(MOST).max(1);
-    steps.div_ceil(blocks).next_multiple_of(MAX_LANES)
+/// Blocks of an inner dimension of so many steps.
+pub(super) fn blocks(steps: usize) -> usize {
+    steps.div_ceil(MOST)
 }
 
-/// Steps that all panels see before the next ones.
-pub(super) fn span(steps: usize) -> usize {
-    SPAN * block_depth(steps)
+/// Steps of each of these blocks, which are of nearly equal size; the last one may have fewer.
+pub(super) fn block_depth(steps: usize) -> usize {
+    let each = steps.max(1).div_ceil(blocks(steps).max(1));
+    each.next_multiple_of(MAX_LANES)
+}
+
+/// Whether a panel is left before its sums are complete, so that those of all panels are kept.
+pub(super) fn keeps_sums(steps: usize) -> bool {
+    blocks(steps) > SPAN
 }
 
 /// Rows that a block of so many features works together: many, to read each weight seldom; few,
@@ -148,21 +152,21 @@ impl Product<'_> {
             widened,
         } = self;
         let (steps, width) = (linear.steps, linear.width);
-        let (most, span) = (block_depth(steps), span(steps));
+        let (full, keeps_sums) = (block_depth(steps), keeps_sums(steps));
         let mut start = 0;
         while start < steps {
-            let end = steps.min(start + span);
+            let end = steps.min(start + SPAN * full);
             for panel in 0..linear.bias.len() / width {
-                let partial = match steps > span {
+                let partial = match keeps_sums {
                     true => partial.wrapping_add(panel * rows * width),
                     false => partial,
                 };
                 let mut k = start;
                 while k < end {
-                    let depth = most.min(end - k);
+                    let depth = full.min(end - k);
                     let at = panel * steps * width + k * width;
                     // SAFETY: the panel holds `steps` steps, `depth` of which start at k;
-                    // `widened` holds DEPTH.
+                    // `widened` holds as many.
                     let b = unsafe { panel_block::<S>(&linear.panels, at, depth * width, widened) };
                     let (next_panel, next) = match () {
                         () if k + depth < end => (panel, k + depth),
@@ -191,7 +195,7 @@ impl Product<'_> {
                             },
                             weights,
                             portion: weights.portion(chunks),
-                            sums: match (last, k == start && steps > span) {
+                            sums: match (last, k == start && keeps_sums) {
                                 (true, _) => finish.coming::<S>(height),
                                 (_, true) => Coming::new(partial, width, S::LANES, height),
                                 _ => Coming::nothing(b),
@@ -199,7 +203,7 @@ impl Product<'_> {
                         };
                         let job = Tile {
                             block: Block {
-                                index: k / most,
+                                index: k / full,
                                 row,
                                 panel,
                                 chunks,
@@ -397,15 +401,16 @@ struct Sums(#[allow(dead_code)] [f32; MAX_ROWS * MAX_WIDTH]);
 
 #[cfg(test)]
 mod tests {
-    use super::{MOST, block_depth};
+    use super::{MOST, block_depth, blocks};
     use crate::ops::tile::MAX_LANES;
 
     #[test]
     fn blocks_are_few_and_nearly_equal() {
         for steps in (8..6000).step_by(8) {
             let depth = block_depth(steps);
-            let blocks = steps.div_ceil(MOST);
+            let blocks = blocks(steps);
             assert_eq!(steps.div_ceil(depth), blocks);
+            assert_eq!(steps.div_ceil(MOST), blocks);
             assert!(depth <= MOST && depth.is_multiple_of(MAX_LANES));
             let last = steps - (blocks - 1) * depth;
             assert!(
