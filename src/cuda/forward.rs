@@ -194,7 +194,7 @@ impl Running<'_> {
         unsafe { product.run(blas, stream, &linear.weight, from, to, slabs) }
     }
 
-    /// Bias and rotation of q, k and v, then attention.
+    /// Bias and rotation of q and k, then attention, which adds the bias of v.
     fn attend(&self, lane: &Lane, block: &Block, qkv: u64, out: u64) -> Result<(), CudaError> {
         let (config, kernels, batch) = (self.config, &self.replica.kernels, self.batch);
         let head_dim = config.head_dim();
@@ -223,6 +223,7 @@ impl Running<'_> {
                 grid(batch.tiles, config.heads, kernels.attention_shared),
                 out,
                 qkv,
+                block.qkv.bias.at(0),
                 self.at + batch.tiles_at as u64,
                 config.dim as i32,
             )

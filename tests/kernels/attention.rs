@@ -9,13 +9,15 @@ const QUERIES: usize = 64;
 /// A head's width and what it is made up to.
 const HEADS: [(usize, usize); 5] = [(16, 16), (24, 32), (32, 32), (64, 64), (128, 128)];
 
-/// A batch with q, k and v as the format holds them, `[T, 3 dim]`.
+/// A batch with q, k and v as the format holds them, `[T, 3 dim]`, and their bias.
 struct Batch {
     format: Format,
     lengths: Vec<usize>,
     heads: usize,
     head_dim: usize,
     qkv: Vec<f32>,
+    /// Of q, k and v; only that of v is added here.
+    bias: Vec<f32>,
 }
 
 impl Batch {
@@ -40,6 +42,7 @@ impl Batch {
             heads,
             head_dim,
             qkv: format.rounded(&qkv),
+            bias: random.normals(3 * dim, 0.5),
         }
     }
 
@@ -87,6 +90,7 @@ impl Batch {
             &[
                 poison(self.format, (tokens + 1) * dim),
                 self.format.bytes(&self.qkv),
+                Format::F32.bytes(&self.bias),
                 ints(
                     tiles
                         .iter()
@@ -118,6 +122,7 @@ impl Batch {
                     let weights: Vec<f64> = scores.iter().map(|s| (s - most).exp()).collect();
                     let total: f64 = weights.iter().sum();
                     for c in columns.clone() {
+                        out[t * dim + c] = f64::from(self.bias[2 * dim + c]);
                         for (s, w) in (start..).zip(&weights) {
                             out[t * dim + c] += w / total * at(s, 2, c);
                             sizes[t * dim + c] += w / total * at(s, 2, c).abs();
@@ -191,9 +196,14 @@ fn scores_far_apart_do_not_overflow() {
         }
         // The last key has all the weight, for every query.
         let last = &batch.qkv[(149 * 3 + 2) * dim..];
-        let expected: Vec<f64> = last.iter().map(|v| f64::from(*v)).collect();
+        let with_bias = last.iter().zip(&batch.bias[2 * dim..]);
+        let expected: Vec<f64> = with_bias.map(|(v, b)| f64::from(v + b)).collect();
+        let rounding = format.rounding();
         for row in batch.attend().chunks_exact(dim) {
-            assert_close("the last value", row, &expected, |_| 1e-5);
+            // The weight, nearly 1, is rounded, and so is the result.
+            assert_close("the last value", row, &expected, |i| {
+                (expected[i].abs() + f64::from(last[i].abs())) * rounding + 1e-5
+            });
         }
     }
 }
@@ -214,6 +224,7 @@ fn bits_do_not_depend_on_neighbours_or_place() {
                 heads: 2,
                 head_dim: 24,
                 qkv: batch.qkv[3 * rows.start..3 * rows.end].to_vec(),
+                bias: batch.bias.clone(),
             };
             let alone = Format::F32.bytes(&alone.attend());
             let is_same = alone == Format::F32.bytes(&together[rows]);

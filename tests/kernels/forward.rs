@@ -138,7 +138,7 @@ impl Model {
                 ],
                 &[
                     self.product(&h, &qkv),
-                    bias,
+                    bias.clone(),
                     Format::F32.bytes(&cosines),
                     Format::F32.bytes(&sines),
                     ints(positions.clone()),
@@ -154,6 +154,7 @@ impl Model {
                 &[
                     poison(format, count * dim),
                     rotated[0].clone(),
+                    bias,
                     ints(tiles.clone()),
                 ],
             );

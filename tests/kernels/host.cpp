@@ -45,10 +45,10 @@ template <class Out> static void run_take() {
     take_rows<Out>(buffer<Out>(0), buffer<float>(1), buffer<int>(2), whole(0));
 }
 template <class T, int HEAD, int WIDTH> static void run_attention() {
-    attention<T, HEAD, WIDTH>(buffer<T>(0), buffer<T>(1), buffer<Tile>(2), whole(0));
+    attention<T, HEAD, WIDTH>(buffer<T>(0), buffer<T>(1), buffer<float>(2), buffer<Tile>(3), whole(0));
 }
 template <int HEAD> static void run_exact() {
-    attention_exact<HEAD>(buffer<float>(0), buffer<float>(1), buffer<Tile>(2), whole(0));
+    attention_exact<HEAD>(buffer<float>(0), buffer<float>(1), buffer<float>(2), buffer<Tile>(3), whole(0));
 }
 
 static const std::map<std::string, void (*)()> kernels = {

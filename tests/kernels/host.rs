@@ -1,4 +1,5 @@
-//! Kernels on the CPU: `host.cpp` runs one of them over buffers.
+//! Kernels on the CPU: `host.cpp` runs one of them over buffers. `card.cu` does the same on a GPU; the
+//! tests use it where `ESM_EMBED_KERNEL_LAUNCHER` names its program.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -9,6 +10,9 @@ use std::sync::OnceLock;
 fn program() -> &'static Path {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
     PROGRAM.get_or_init(|| {
+        if let Some(launcher) = std::env::var_os("ESM_EMBED_KERNEL_LAUNCHER") {
+            return launcher.into();
+        }
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
         let out = Path::new(env!("CARGO_TARGET_TMPDIR")).join("kernels-on-the-host");
         let compiler = std::env::var("CXX").unwrap_or_else(|_| "c++".to_owned());

@@ -4,8 +4,9 @@
 // weighted sum of the values. Where the walk begins and how it is cut follows from the sequence
 // alone, so that its bits do not depend on the batch.
 //
-// `qkv` is `[T, 3 dim]` with rows q, k, v of `[heads, head_dim]` each; q is scaled and all have
-// their bias and rotation. `out` is `[T, dim]`. A tile is first row of the sequence, its tokens,
+// `qkv` is `[T, 3 dim]` with rows q, k, v of `[heads, head_dim]` each; q is scaled, and q and k have
+// their bias and rotation. The bias of v, the last third of `bias` `[3 dim]`, is added to the result,
+// since the weights of a query add up to 1. `out` is `[T, dim]`. A tile is first row of the sequence, its tokens,
 // first query of the tile (counted in the sequence), and 0. Grid: tiles, heads.
 #include "device.cuh"
 
@@ -43,7 +44,7 @@ DEVICE void copy_keys(T* to, const T* from, size_t stride, int first, int tokens
 
 // HEAD: numbers of a head; WIDTH: the same made up to whole products of 16.
 template <class T, int HEAD, int WIDTH>
-DEVICE void attention(T* out, const T* qkv, const Tile* tiles, int dim) {
+DEVICE void attention(T* out, const T* qkv, const float* bias, const Tile* tiles, int dim) {
     LAUNCH_SHARED(memory);
     constexpr int ROW = WIDTH + APART;
     constexpr int STEPS = WIDTH / 16;
@@ -173,9 +174,12 @@ DEVICE void attention(T* out, const T* qkv, const Tile* tiles, int dim) {
         // At least 1, the weight of the largest score.
         float share = 1.0f / all;
         T* row = out + static_cast<size_t>(tile.start + rows[r]) * dim + head * HEAD;
+        const float* offset = bias + 2 * dim + head * HEAD;
 #pragma unroll
         for (int n = 0; n < HEAD / 8; ++n) {
-            store2(row + n * 8 + pair * 2, sums[n][2 * r] * share, sums[n][2 * r + 1] * share);
+            int c = n * 8 + pair * 2;
+            store2(row + c, fmaf(sums[n][2 * r], share, offset[c]),
+                   fmaf(sums[n][2 * r + 1], share, offset[c + 1]));
         }
     }
 }
@@ -187,7 +191,9 @@ constexpr int KEYS_F32 = 32;
 
 // A thread has 8 queries by 2 keys of the scores, and 8 queries by HEAD / 16 numbers (of 24, every
 // thread 2 and some of them nothing) of the sums. Shared: queries, keys, values, weights.
-template <int HEAD> DEVICE void attention_exact(float* out, const float* qkv, const Tile* tiles, int dim) {
+template <int HEAD>
+DEVICE void attention_exact(float* out, const float* qkv, const float* bias, const Tile* tiles,
+                            int dim) {
     LAUNCH_SHARED(memory);
     constexpr int ROW = HEAD + 1;
     constexpr int WEIGHTS = KEYS_F32 + 1;
@@ -276,19 +282,21 @@ template <int HEAD> DEVICE void attention_exact(float* out, const float* qkv, co
 #pragma unroll
         for (int part = 0; part < PARTS; ++part) {
             int d = part * 16 + column;
-            if (d < HEAD) to[d] = sums[r][part] / all;
+            if (d < HEAD) to[d] = sums[r][part] / all + bias[2 * dim + head * HEAD + d];
         }
     }
 }
 
 // The names by which kernels are launched.
-#define ATTENTION(type, head, width)                                                               \
-    KERNEL(128) attention_##type##_##head(type* out, const type* qkv, const Tile* tiles, int dim) { \
-        attention<type, head, width>(out, qkv, tiles, dim);                                        \
+#define ATTENTION(type, head, width)                                                         \
+    KERNEL(128) attention_##type##_##head(type* out, const type* qkv, const float* bias,     \
+                                          const Tile* tiles, int dim) {                      \
+        attention<type, head, width>(out, qkv, bias, tiles, dim);                            \
     }
-#define ATTENTION_EXACT(head)                                                                      \
-    KERNEL(128) attention_f32_##head(float* out, const float* qkv, const Tile* tiles, int dim) {   \
-        attention_exact<head>(out, qkv, tiles, dim);                                               \
+#define ATTENTION_EXACT(head)                                                                \
+    KERNEL(128) attention_f32_##head(float* out, const float* qkv, const float* bias,        \
+                                     const Tile* tiles, int dim) {                           \
+        attention_exact<head>(out, qkv, bias, tiles, dim);                                   \
     }
 
 ATTENTION(f16, 16, 16)

@@ -143,50 +143,68 @@ DEVICE float limit(bf16) { return 3.39617752923046e38f; }
 // The number, or NaN if T has no room for it: an infinity can vanish from a result, NaN cannot.
 template <class T> DEVICE float fit(float value) { return fabsf(value) < limit(T{}) ? value : NAN; }
 
-// Four numbers side by side, at an address aligned to all four.
+// The first type or the second.
+template <bool IS_FIRST, class First, class Second> struct Choose {
+    using Type = First;
+};
+template <class First, class Second> struct Choose<false, First, Second> {
+    using Type = Second;
+};
+
+// Numbers side by side, at an address aligned to all of them or to 16 bytes.
 struct alignas(16) Floats4 {
     float at[4];
+};
+struct alignas(16) Words4 {
+    uint32_t at[4];
 };
 struct alignas(8) Words2 {
     uint32_t at[2];
 };
 
-DEVICE void load4(const float* from, float (&to)[4]) {
+DEVICE void load(const float* from, float (&to)[4]) {
     Floats4 all = *reinterpret_cast<const Floats4*>(from);
     for (int i = 0; i < 4; ++i) to[i] = all.at[i];
 }
-template <class T> DEVICE void load4(const T* from, float (&to)[4]) {
-    Words2 all = *reinterpret_cast<const Words2*>(from);
+DEVICE void load(const float* from, float (&to)[8]) {
+    float low[4], high[4];
+    load(from, low);
+    load(from + 4, high);
     for (int i = 0; i < 4; ++i) {
+        to[i] = low[i];
+        to[i + 4] = high[i];
+    }
+}
+template <class T, int N> DEVICE void load(const T* from, float (&to)[N]) {
+    static_assert(N == 4 || N == 8, "8 or 16 bytes");
+    using Words = typename Choose<N == 4, Words2, Words4>::Type;
+    Words all = *reinterpret_cast<const Words*>(from);
+#pragma unroll
+    for (int i = 0; i < N; ++i) {
         T number;
         number.bits = static_cast<uint16_t>(all.at[i / 2] >> (16 * (i % 2)));
         to[i] = to_float(number);
     }
 }
-DEVICE void store4(float* to, const float (&from)[4]) {
+DEVICE void store(float* to, const float (&from)[4]) {
     *reinterpret_cast<Floats4*>(to) = Floats4{{from[0], from[1], from[2], from[3]}};
 }
-template <class T> DEVICE void store4(T* to, const float (&from)[4]) {
-    *reinterpret_cast<Words2*>(to) = Words2{{pack<T>(from[0], from[1]), pack<T>(from[2], from[3])}};
+DEVICE void store(float* to, const float (&from)[8]) {
+    *reinterpret_cast<Floats4*>(to) = Floats4{{from[0], from[1], from[2], from[3]}};
+    *reinterpret_cast<Floats4*>(to + 4) = Floats4{{from[4], from[5], from[6], from[7]}};
+}
+template <class T, int N> DEVICE void store(T* to, const float (&from)[N]) {
+    using Words = typename Choose<N == 4, Words2, Words4>::Type;
+    Words all;
+#pragma unroll
+    for (int i = 0; i < N / 2; ++i) all.at[i] = pack<T>(from[2 * i], from[2 * i + 1]);
+    *reinterpret_cast<Words*>(to) = all;
 }
 
 // Two numbers side by side, at an address aligned to both.
 struct alignas(8) Floats2 {
     float at[2];
 };
-DEVICE void load2(const float* from, float (&to)[2]) {
-    Floats2 all = *reinterpret_cast<const Floats2*>(from);
-    to[0] = all.at[0];
-    to[1] = all.at[1];
-}
-template <class T> DEVICE void load2(const T* from, float (&to)[2]) {
-    uint32_t both = *reinterpret_cast<const uint32_t*>(from);
-    T low, high;
-    low.bits = static_cast<uint16_t>(both);
-    high.bits = static_cast<uint16_t>(both >> 16);
-    to[0] = to_float(low);
-    to[1] = to_float(high);
-}
 DEVICE void store2(float* to, float first, float second) {
     *reinterpret_cast<Floats2*>(to) = Floats2{{first, second}};
 }

@@ -26,13 +26,14 @@ KERNEL(128) embed(float* x, const float* table, const float* places, const unsig
     float scale = scales[token];
     for (int c = thread() * 4; c < dim; c += ROW_THREADS * 4) {
         float values[4], at[4];
-        load4(row + c, values);
-        for (float& value : values) value *= scale;
-        if (place != nullptr) {
-            load4(place + c, at);
-            for (int i = 0; i < 4; ++i) values[i] += at[i];
+        load(row + c, values);
+        if (place == nullptr) {
+            for (float& value : values) value *= scale;
+        } else {
+            load(place + c, at);
+            for (int i = 0; i < 4; ++i) values[i] = fmaf(values[i], scale, at[i]);
         }
-        store4(x + token * dim + c, values);
+        store(x + token * dim + c, values);
     }
 }
 
@@ -49,13 +50,13 @@ DEVICE void add_norm(float* x, const In* y, const float* y_bias, const float* we
     for (int v = 0; v < V; ++v) {
         int c = (v * ROW_THREADS + thread()) * 4;
         if (c >= dim) continue;
-        load4(x + start + c, values[v]);
+        load(x + start + c, values[v]);
         if (y != nullptr) {
             float more[4], offset[4];
-            load4(y + start + c, more);
-            load4(y_bias + c, offset);
+            load(y + start + c, more);
+            load(y_bias + c, offset);
             for (int i = 0; i < 4; ++i) values[v][i] += more[i] + offset[i];
-            store4(x + start + c, values[v]);
+            store(x + start + c, values[v]);
         }
         sum += (values[v][0] + values[v][1]) + (values[v][2] + values[v][3]);
     }
@@ -77,67 +78,84 @@ DEVICE void add_norm(float* x, const In* y, const float* y_bias, const float* we
         int c = (v * ROW_THREADS + thread()) * 4;
         if (c >= dim) continue;
         float factor[4], offset[4];
-        load4(weight + c, factor);
-        load4(bias + c, offset);
+        load(weight + c, factor);
+        load(bias + c, offset);
         for (int i = 0; i < 4; ++i) values[v][i] = values[v][i] * scale * factor[i] + offset[i];
-        store4(out + start + c, values[v]);
+        store(out + start + c, values[v]);
     }
 }
 
-// q, k and v side by side, `[T, 3 dim]`, each `[heads, 2 half]`: adds the bias, scales q, and
-// rotates q and k by the angles of the token's position: (a, b) → (a cos − b sin, b cos + a sin) for
-// numbers `half` apart. `cosines` and `sines` are `[positions, half]`, null without rotation. What does
-// not fit T becomes NaN: a key of −∞ would get no weight, and the rows of its sequence would be finite
-// and wrong.
-template <class T>
-DEVICE void bias_rotary(T* qkv, const float* bias, const float* cosines, const float* sines,
-                        const int* positions, float scale, int dim, int half) {
+// The first two thirds of rows q, k, v of `[heads, 2 half]` each, `[T, 3 dim]`: adds the bias, scales q,
+// and rotates q and k by the angles of the token's position: (a, b) → (a cos − b sin, b cos + a sin)
+// for numbers `half` apart. `cosines` and `sines` are `[positions, half]`, null without rotation. What
+// does not fit T becomes NaN: a key of −∞ would get no weight, and the rows of its sequence would be
+// finite and wrong. The bias of v is added by the attention. N: numbers of a step, a divisor of `half`.
+template <class T, int N>
+DEVICE void rotate(T* qkv, const float* bias, const float* cosines, const float* sines,
+                   const int* positions, float scale, int dim, int half) {
     size_t token = block_x();
     T* row = qkv + token * 3 * dim;
     size_t angle = cosines == nullptr ? 0 : static_cast<size_t>(positions[token]) * half;
-    // Two numbers of the first half of a head and the two that they are rotated with.
-    int each = half / 2;
-    for (int u = thread(); u < 2 * (dim / 4); u += ROW_THREADS) {
-        bool is_query = u < dim / 4;
-        int at = is_query ? u : u - dim / 4;
-        int i = at % each * 2;
-        int first = (is_query ? 0 : dim) + at / each * 2 * half + i;
-        float a[2], b[2], a_bias[2], b_bias[2];
-        load2(row + first, a);
-        load2(row + first + half, b);
-        load2(bias + first, a_bias);
-        load2(bias + first + half, b_bias);
-        for (int j = 0; j < 2; ++j) {
-            a[j] = (a[j] + a_bias[j]) * (is_query ? scale : 1.0f);
-            b[j] = (b[j] + b_bias[j]) * (is_query ? scale : 1.0f);
-            if (cosines != nullptr) {
-                float c = cosines[angle + i + j], s = sines[angle + i + j];
-                float turned = a[j] * c - b[j] * s;
-                b[j] = b[j] * c + a[j] * s;
+    // N numbers of the first half of a head and the N that they are rotated with.
+    int steps = dim / (2 * N), of_head = half / N;
+    for (int u = thread(); u < 2 * steps; u += ROW_THREADS) {
+        bool is_query = u < steps;
+        int at = is_query ? u : u - steps;
+        int i = at % of_head * N;
+        int first = (is_query ? 0 : dim) + at / of_head * 2 * half + i;
+        float a[N], b[N], a_bias[N], b_bias[N];
+        load(row + first, a);
+        load(row + first + half, b);
+        load(bias + first, a_bias);
+        load(bias + first + half, b_bias);
+        float factor = is_query ? scale : 1.0f;
+#pragma unroll
+        for (int j = 0; j < N; ++j) {
+            a[j] = (a[j] + a_bias[j]) * factor;
+            b[j] = (b[j] + b_bias[j]) * factor;
+        }
+        if (cosines != nullptr) {
+            float c[N], s[N];
+            load(cosines + angle + i, c);
+            load(sines + angle + i, s);
+#pragma unroll
+            for (int j = 0; j < N; ++j) {
+                float turned = a[j] * c[j] - b[j] * s[j];
+                b[j] = b[j] * c[j] + a[j] * s[j];
                 a[j] = turned;
             }
         }
-        store2(row + first, fit<T>(a[0]), fit<T>(a[1]));
-        store2(row + first + half, fit<T>(b[0]), fit<T>(b[1]));
+#pragma unroll
+        for (int j = 0; j < N; ++j) {
+            a[j] = fit<T>(a[j]);
+            b[j] = fit<T>(b[j]);
+        }
+        store(row + first, a);
+        store(row + first + half, b);
     }
-    for (int c = thread() * 4; c < dim; c += ROW_THREADS * 4) {
-        float values[4], offset[4];
-        load4(row + 2 * dim + c, values);
-        load4(bias + 2 * dim + c, offset);
-        for (int i = 0; i < 4; ++i) values[i] = fit<T>(values[i] + offset[i]);
-        store4(row + 2 * dim + c, values);
+}
+
+// Heads are a multiple of 8 wide, so that half of one is a multiple of 4, and of 8 but for heads of 24.
+template <class T>
+DEVICE void bias_rotary(T* qkv, const float* bias, const float* cosines, const float* sines,
+                        const int* positions, float scale, int dim, int half) {
+    if (half % 8 == 0) {
+        rotate<T, 8>(qkv, bias, cosines, sines, positions, scale, dim, half);
+    } else {
+        rotate<T, 4>(qkv, bias, cosines, sines, positions, scale, dim, half);
     }
 }
 
 // u = gelu(u + bias), `[T, width]`.
 template <class T> DEVICE void bias_gelu(T* u, const float* bias, int width) {
     T* row = u + static_cast<size_t>(block_x()) * width;
-    for (int c = thread() * 4; c < width; c += ROW_THREADS * 4) {
-        float values[4], offset[4];
-        load4(row + c, values);
-        load4(bias + c, offset);
-        for (int i = 0; i < 4; ++i) values[i] = gelu(values[i] + offset[i]);
-        store4(row + c, values);
+    for (int c = thread() * 8; c < width; c += ROW_THREADS * 8) {
+        float values[8], offset[8];
+        load(row + c, values);
+        load(bias + c, offset);
+#pragma unroll
+        for (int i = 0; i < 8; ++i) values[i] = gelu(values[i] + offset[i]);
+        store(row + c, values);
     }
 }
 
@@ -148,8 +166,8 @@ template <class Out> DEVICE void take_rows(Out* out, const float* x, const int* 
     if (place < 0) return;
     for (int c = thread() * 4; c < dim; c += ROW_THREADS * 4) {
         float values[4];
-        load4(x + token * dim + c, values);
-        store4(out + static_cast<size_t>(place) * dim + c, values);
+        load(x + token * dim + c, values);
+        store(out + static_cast<size_t>(place) * dim + c, values);
     }
 }
 
