@@ -315,7 +315,7 @@ constexpr int MOST = 16896;
 
 static void products(cublasLtHandle_t lt) {
     printf("\n## Products, f16 in and out, f32 sums: algorithms offered for %d rows, and the same ones at other row counts\n", MOST);
-    printf("bits: rows that are the same for every place of a row (p) and as with %d rows (n)\n", MOST);
+    printf("p+: a row has the same bits at every place; f+: the bits of the first algorithm; n-: other bits than with %d rows\n", MOST);
     for (const Model& model : MODELS) {
         int dim = model.dim;
         const int shapes[4][2] = {{dim, 3 * dim}, {dim, dim}, {dim, 4 * dim}, {4 * dim, dim}};
@@ -329,7 +329,7 @@ static void products(cublasLtHandle_t lt) {
                 int count = std::min(257, MOST - r);
                 CHECK(cudaMemcpyAsync(x + size_t(r) * in, x, size_t(count) * in * 2, cudaMemcpyDeviceToDevice));
             }
-            std::vector<uint16_t> all(size_t(MOST) * out), few(size_t(MOST) * out);
+            std::vector<uint16_t> all(size_t(MOST) * out), few(size_t(MOST) * out), first;
             Gemm full(MOST, in, out);
             auto offered = full.offered(lt);
             printf("%s [%d, %d]: %zu offered without workspace\n", model.name, out, in, offered.size());
@@ -340,7 +340,9 @@ static void products(cublasLtHandle_t lt) {
                 CHECK(cudaMemcpy(all.data(), y, all.size() * 2, cudaMemcpyDeviceToHost));
                 bool same = true;
                 for (int r = 257; r < MOST && same; ++r) same = !memcmp(&all[size_t(r) * out], &all[size_t(r % 257) * out], out * 2);
-                printf("  %-62s %s", about(algo).c_str(), same ? "p+" : "p-");
+                if (first.empty()) first.assign(all.begin(), all.begin() + size_t(257) * out);
+                bool as_first = !memcmp(first.data(), all.data(), size_t(257) * out * 2);
+                printf("  %-62s %s %s", about(algo).c_str(), same ? "p+" : "p-", as_first ? "f+" : "f-");
                 for (int count : ROW_COUNTS) {
                     Gemm part(count, in, out);
                     CHECK(cudaMemset(y, 0xff, size_t(count) * out * 2));

@@ -1,5 +1,6 @@
-//! Which of cuBLASLt's algorithms each product has: the first that passes the test of its product,
-//! and, should the whole model fail its own, the first of the next ones with which it does not.
+//! Which of cuBLASLt's algorithms each product uses: the fastest of those that pass the test of the
+//! product with the bits of the first that passes, so that time decides about speed only, never about
+//! numbers. If the whole model then fails its own test, the next algorithms that pass are tried.
 
 use super::card::{Card, Memory};
 use super::error::CudaError;
@@ -12,9 +13,14 @@ use crate::device::Dtype;
 
 /// Algorithms that each product may be given when the whole model fails its test.
 const ALTERNATIVES: usize = 3;
+/// Algorithms of a product that are timed.
+const TIMED: usize = 8;
+/// Share of the time by which a later algorithm has to be faster than an earlier one: less is noise.
+const FASTER_BY: f32 = 0.02;
 
-/// Chooses the first algorithm by which a row has the same bits wherever it stands. If there is none,
-/// the first that works, and false: a sequence alone always begins with the first row.
+/// Chooses an algorithm by which a row has the same bits wherever it is: the fastest of the first that
+/// passes and those that give its bits. If none passes, the first that works, and false: a sequence
+/// alone always begins with the first row.
 ///
 /// # Errors
 /// No algorithm works.
@@ -34,16 +40,24 @@ pub(super) fn pin(
     }
     let mut test = ProductTest::new(card, dtype, product, weights)?;
     let mut works = None;
+    let mut passed: Vec<(Algorithm, f32)> = Vec::new();
     for algorithm in candidates {
         product.pin(algorithm);
         match test.has_same_bits(product)? {
-            Some(true) => {
-                remember(product, tests);
-                return Ok(true);
-            }
+            Some(true) if test.has_first_bits() => passed.push((algorithm, test.time(product)?)),
+            Some(true) => {}
             Some(false) => works = works.or(Some(algorithm)),
             None => {}
         }
+        if passed.len() == TIMED {
+            break;
+        }
+    }
+    let times: Vec<f32> = passed.iter().map(|(_, time)| *time).collect();
+    if let Some((algorithm, _)) = fastest(&times).and_then(|i| passed.get(i)) {
+        product.pin(*algorithm);
+        remember(product, tests);
+        return Ok(true);
     }
     let first = works.ok_or(CudaError::NoAlgorithm {
         outputs: product.outputs,
@@ -51,6 +65,14 @@ pub(super) fn pin(
     })?;
     product.pin(first);
     Ok(false)
+}
+
+/// The index of the least time; of times that hardly differ, the first.
+fn fastest(times: &[f32]) -> Option<usize> {
+    let least = times.iter().copied().min_by(f32::total_cmp)?;
+    times
+        .iter()
+        .position(|time| *time <= least * (1.0 + FASTER_BY))
 }
 
 /// Remembers that the algorithm of a product has passed.
@@ -157,6 +179,15 @@ fn choices(counts: [usize; PRODUCTS]) -> Vec<[usize; PRODUCTS]> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_fastest_or_one_that_is_nearly_as_fast() {
+        assert_eq!(fastest(&[]), None);
+        assert_eq!(fastest(&[0.3]), Some(0));
+        assert_eq!(fastest(&[0.30, 0.20, 0.25]), Some(1));
+        assert_eq!(fastest(&[0.203, 0.30, 0.20]), Some(0));
+        assert_eq!(fastest(&[0.205, 0.30, 0.20]), Some(2));
+    }
 
     #[test]
     fn one_product_at_a_time_and_then_all() {

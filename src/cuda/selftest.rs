@@ -14,11 +14,14 @@ use crate::checkpoint::Positions;
 use crate::device::{Dtype, ResidueRows};
 use crate::tokenizer::{CLS, EOS};
 use candle_core::cuda_backend::cudarc::driver::result;
+use candle_core::cuda_backend::cudarc::driver::sys::CUevent_flags;
 use std::convert::Infallible;
 
 /// Different rows of the test of a product: a prime, so that copies of a row stand at every place
 /// of every tile.
 const DIFFERENT: usize = 257;
+/// How often a product is timed.
+const TIMES: usize = 7;
 
 /// A slab of rows by which the algorithms of a product are tried.
 pub(super) struct ProductTest<'a> {
@@ -29,6 +32,8 @@ pub(super) struct ProductTest<'a> {
     found: Vec<u8>,
     /// Bytes of a row of y.
     output: usize,
+    /// The different rows by the first algorithm that passed.
+    first: Option<Vec<u8>>,
 }
 
 impl<'a> ProductTest<'a> {
@@ -49,6 +54,7 @@ impl<'a> ProductTest<'a> {
             y: Memory::zeroed(&card.stream, "a self-test", SLAB * output)?,
             found: vec![0u8; SLAB * output],
             output,
+            first: None,
         })
     }
 
@@ -68,6 +74,41 @@ impl<'a> ProductTest<'a> {
             .while_(doing)?;
         stream.synchronize().while_(doing)?;
         Ok(Some(is_same_everywhere(&self.found, self.output)))
+    }
+
+    /// Whether the rows found last have the bits of the first that were asked about.
+    pub(super) fn has_first_bits(&mut self) -> bool {
+        let rows = self.found.get(..DIFFERENT * self.output);
+        let rows = rows.unwrap_or_default();
+        match &self.first {
+            Some(first) => first == rows,
+            None => {
+                self.first = Some(rows.to_vec());
+                true
+            }
+        }
+    }
+
+    /// Milliseconds that the product takes by the algorithm that it has: the median of several.
+    pub(super) fn time(&mut self, product: &Product) -> Result<f32, CudaError> {
+        let Card { blas, stream, .. } = self.card;
+        let (x, y) = (self.x.at(0), self.y.at(0));
+        let doing = "timing an algorithm";
+        let event = || {
+            let flags = Some(CUevent_flags::CU_EVENT_DEFAULT);
+            stream.record_event(flags).while_(doing)
+        };
+        let mut times = Vec::new();
+        for _ in 0..TIMES {
+            let begin = event()?;
+            // SAFETY: as in `has_same_bits`.
+            unsafe { product.run(blas, stream, self.weights, x, y, 1) }?;
+            let end = event()?;
+            stream.synchronize().while_(doing)?;
+            times.push(begin.elapsed_ms(&end).while_(doing)?);
+        }
+        times.sort_by(f32::total_cmp);
+        Ok(times.get(TIMES / 2).copied().unwrap_or(f32::INFINITY))
     }
 }
 

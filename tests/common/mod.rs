@@ -9,11 +9,16 @@ use esm_embed::pooling;
 use safetensors::SafeTensors;
 use std::path::PathBuf;
 
+/// The folder of this package: where it was compiled, or where the environment says it is now, as
+/// for a test program that was carried to another machine.
+pub fn package() -> PathBuf {
+    std::env::var_os("CARGO_MANIFEST_DIR")
+        .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from)
+}
+
 /// Path of a fixture.
 pub fn fixture(name: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
-        .join("fixtures")
-        .join(name)
+    package().join("fixtures").join(name)
 }
 
 /// Loads a checkpoint with all its layers wanted.

@@ -1,11 +1,11 @@
 //! The kernels in the order of the forward pass, with matrix products of the test's own between
 //! them, against fair-esm's numbers for a small checkpoint.
 
+use crate::common::fixture;
 use crate::host::{Launch, run};
 use crate::numbers::{Format, ints, poison};
 use esm_embed::checkpoint::{Checkpoint, Positions};
 use safetensors::SafeTensors;
-use std::path::Path;
 
 /// The kernels that are compiled for widths up to 512.
 const NORM: &str = "add_norm_f16_1";
@@ -222,8 +222,8 @@ fn difference(found: &[f32], expected: &[f32]) -> f64 {
 /// The whole of fair-esm's last representation of the shortest sequences that have one, `<cls>` and
 /// `<eos>` rows included, with their tokens and means.
 fn references(name: &str, layer: usize, count: usize) -> Vec<(Vec<u8>, Vec<f32>, Vec<f32>)> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/reference");
-    let bytes = std::fs::read(folder.join(format!("{name}.safetensors"))).unwrap();
+    let file = fixture("reference").join(format!("{name}.safetensors"));
+    let bytes = std::fs::read(file).unwrap();
     let tensors = SafeTensors::deserialize(&bytes).unwrap();
     let values = |name: &str| Some(Format::F32.values(tensors.tensor(name).ok()?.data()));
     let mut all: Vec<_> = (0..200)
@@ -251,8 +251,7 @@ fn a_whole_pass_gives_the_numbers_of_fair_esm() {
         (Format::Bf16, 3e-2),
     ];
     for model in ["esm2_hd16", "esm2_hd24", "esm1b"] {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures");
-        let checkpoint = Checkpoint::open(&folder.join(model)).unwrap();
+        let checkpoint = Checkpoint::open(&fixture(model)).unwrap();
         let (layers, dim) = (checkpoint.config().layers, checkpoint.config().dim);
         let references = references(model, layers, 3);
         let sequences: Vec<Vec<u8>> = references.iter().map(|(t, _, _)| t.clone()).collect();

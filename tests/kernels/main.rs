@@ -3,6 +3,8 @@
 //! `ESM_EMBED_SEED=…` brings it back. No card is needed, and none is used.
 
 mod attention;
+#[path = "../common/mod.rs"]
+mod common;
 mod forward;
 mod host;
 mod numbers;
