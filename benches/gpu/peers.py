@@ -1,4 +1,4 @@
-"""Other ways to embed on a card, for gpu_check.py."""
+"""Other ways to embed on a card, for check.py."""
 
 import copy
 import time

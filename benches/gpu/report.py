@@ -1,4 +1,4 @@
-"""What gpu_check.py found: gpu_check.json, its table, and what earlier commands found."""
+"""What check.py found: gpu_check.json, its table, and what earlier commands found."""
 
 import json
 import os

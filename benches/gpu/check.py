@@ -1,6 +1,6 @@
-"""esm-embed on a card: numbers, bits, speed. Started by gpu_check.sh, which see.
+"""esm-embed on a GPU: numbers, bits, speed. Started by check.sh.
 
-    python benches/gpu_check.py --binary esm-embed-cuda --out DIR --work DIR
+    python benches/gpu/check.py --binary esm-embed --out DIR --work DIR
 
 First come checks: the machine, `doctor`, what happens where no card can be seen, and a record of
 68,700 residues. They are recorded and end nothing. Then, for each size of `--sizes`, the stages
@@ -13,7 +13,7 @@ First come checks: the machine, `doctor`, what happens where no card can be seen
    sequences share. 8M in bf16 and f32 too.
 3. speed: whole processes of esm-embed with per-residue f16 rows and means on memory-backed
    storage, in turn with peers in this process, which have model and sequences in memory,
-   write nothing, and leave residue rows on the card. f16; then bf16 of every size.
+   write nothing, and leave residue rows on the GPU. f16; then bf16 of every size (`--dtypes`).
 
 The first two sizes are done whole; then the stages take their turns with the others. Of 35M, for
 its heads of 24, only the numbers.
@@ -41,17 +41,17 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "fixtures"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "fixtures"))
 
 import numpy as np
 import torch
 import transformers
 
-from gpu_inputs import SHAPES, load, natural, protein, random_model, write_fasta
-from gpu_machine import checks
-from gpu_peers import Peers
-from gpu_program import Program, in_bf16
-from gpu_report import Report
+from inputs import SHAPES, load, natural, protein, random_model, write_fasta
+from machine import checks
+from peers import Peers
+from program import Program, in_bf16
+from report import Report
 from sequences import tokenize
 
 # Seconds that a step is expected to take; it is begun if there are so many left. A size that a
@@ -301,14 +301,14 @@ def name_of(stage, size, dtype):
     return f"{stage} of {size}" + (f" in {dtype}" if dtype else "")
 
 
-def steps(sizes, stages):
+def steps(sizes, stages, dtypes):
     """Stage, size and dtype of every step, the most valuable first."""
     first, others = sizes[:2], sizes[2:]
-    found = [("checks", "8M", None)]
+    found = [("checks", "8M", None)] if set(stages) != {"speed"} else []
     for group in ([(size, stage) for size in first for stage in stages],
                   [(size, stage) for stage in stages for size in others]):
-        found += [(stage, size, "f16" if stage == "speed" else None) for size, stage in group]
-    found += [("speed", size, "bf16") for size in sizes if "speed" in stages]
+        found += [(stage, size, dtypes[0] if stage == "speed" else None) for size, stage in group]
+    found += [("speed", size, dtype) for dtype in dtypes[1:] for size in sizes if "speed" in stages]
     return [step for step in found if step[1] in EXPECTED[step[0]]]
 
 
@@ -352,6 +352,8 @@ def main():
     parser.add_argument("--sizes", type=listed(list(SHAPES)), default="650M,8M,35M,150M,3B")
     parser.add_argument("--only", type=listed(["numbers", "bits", "speed"]),
                         default="numbers,bits,speed", help="stages")
+    parser.add_argument("--dtypes", type=listed(["f16", "bf16"]), default="f16,bf16",
+                        help="of the stage speed")
     parser.add_argument("--storage", default="not said", help="what WORK is on, for the record")
     parser.add_argument("--device", default="cuda", choices=["cuda", "cpu"])
     parser.add_argument("--seconds", type=float, default=530)
@@ -369,7 +371,7 @@ def main():
     torch.backends.cudnn.allow_tf32 = False
     report = Report(args.out, about(args))
     check = Check(args, report)
-    left = steps(args.sizes, args.only)
+    left = steps(args.sizes, args.only, args.dtypes)
     is_whole = True
     try:
         while left:

@@ -1,4 +1,4 @@
-"""esm-embed as gpu_check.py runs it."""
+"""esm-embed as check.py runs it."""
 
 import json
 import os

@@ -1,4 +1,12 @@
-"""Models of ESM-2's shapes with random weights, and random sequences: what gpu_check.py runs on."""
+"""Models of ESM-2's shapes with random weights, and random sequences: what check.py runs on.
+
+    python benches/gpu/inputs.py FOLDER/650M FASTA TOKENS
+
+makes the model, named by its size, if the folder is not there, and sequences of so many tokens.
+"""
+
+import sys
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -67,3 +75,11 @@ def natural(rng, tokens):
 
 def write_fasta(path, records):
     path.write_text("".join(f">{name}\n{sequence}\n" for name, sequence in records))
+
+
+if __name__ == "__main__":
+    model, fasta, tokens = Path(sys.argv[1]), Path(sys.argv[2]), float(sys.argv[3])
+    if not model.exists():
+        model.parent.mkdir(parents=True, exist_ok=True)
+        random_model(model.name, model, "cuda" if torch.cuda.is_available() else "cpu")
+    write_fasta(fasta, natural(np.random.default_rng(3), tokens))

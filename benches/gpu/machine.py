@@ -1,11 +1,11 @@
-"""What gpu_check.py looks at before it measures: the machine, and what lies off the usual way."""
+"""What check.py looks at before it measures: the machine, and what lies off the usual way."""
 
 import subprocess
 
 import numpy as np
 
-from gpu_inputs import protein, write_fasta
-from gpu_program import in_bf16
+from inputs import protein, write_fasta
+from program import in_bf16
 
 
 def checks(program, model, work, longest):
