@@ -5,9 +5,10 @@
 First come checks: the machine, `doctor`, what happens where no card can be seen, and a record of
 68,700 residues. They are recorded and end nothing. Then, for each size of `--sizes`, the stages
 
-1. numbers: residue rows of 14 sequences in f32, f16 and bf16 against transformers in f32
-   (no TF32, attention as plain products): relative L2 and lowest cosine of a residue of the
-   worst sequence. No record in f16 may have been computed in bf16.
+1. numbers: residue rows of 14 sequences in f32, f16 and bf16 against transformers in f64 (attention
+   as plain products): relative L2 and lowest cosine of a residue of the worst sequence. In f32 the
+   error may be twice that of transformers in f32 (no TF32). No record in f16 may have been computed
+   in bf16.
 2. bits: 3,000 sequences in three orders under three budgets, and some of them alone: SHA-256 of
    each record's rows. They must be equal, and esm-embed must not have had to give up passes that
    sequences share. 8M in bf16 and f32 too.
@@ -64,8 +65,8 @@ EXPECTED = {
 }
 # Residues of a long record: twice titin.
 LONGEST = 68_700
-# Relative L2 at most, cosine at least.
-LIMITS = {"f32": (1e-5, 0.99999), "f16": (5e-3, 0.995), "bf16": (3e-2, 0.995)}
+# Relative L2 at most (None: twice what transformers in f32 is off), cosine at least.
+LIMITS = {"f32": (None, 0.99999), "f16": (5e-3, 0.995), "bf16": (3e-2, 0.995)}
 TORCH = {"f32": torch.float32, "f16": torch.float16, "bf16": torch.bfloat16}
 LENGTHS = [1, 2, 15, 62, 63, 64, 126, 127, 128, 200, 333, 511, 800, 1022]
 BUDGETS = ["4096", "16384", "50000"]
@@ -76,6 +77,10 @@ HALVES = ("650M", "3B")
 # Tokens of the stage speed for esm-embed and for peers.
 TOKENS = {"8M": (30e6, 3e6), "150M": (9e6, 8e5), "650M": (5e6, 4e5), "3B": (1.5e6, 1.2e5)}
 ROUNDS = 2
+
+
+def relative_l2(found, right):
+    return np.linalg.norm(found - right) / np.linalg.norm(right)
 
 
 def empty_cache():
@@ -138,35 +143,45 @@ class Check:
         fasta = self.args.work / "numbers.fasta"
         write_fasta(fasta, records)
         reference = load(model, torch.float32, self.args.device, "eager")
-        expected = []
+        in_f32 = self.hidden_states(reference, records)
+        expected = self.hidden_states(reference.double(), records)
+        del reference
+        empty_cache()
+        theirs = max(map(relative_l2, in_f32, expected))
+        for dtype, (most, least) in LIMITS.items():
+            # In f32, what transformers itself is off decides.
+            most = most or 2 * theirs
+            manifest, _ = self.program.embed(fasta, model, "--dtype", dtype)
+            rows, means = self.program.matrix("residues"), self.program.matrix("mean")
+            start, worst, lowest, of_mean = 0, 0.0, 1.0, 0.0
+            for right, mean in zip(expected, means):
+                ours = rows[start : start + len(right)].astype(np.float64)
+                start += len(right)
+                worst = max(worst, relative_l2(ours, right))
+                cosine = (ours * right).sum(1) / np.linalg.norm(ours, axis=1)
+                lowest = min(lowest, (cosine / np.linalg.norm(right, axis=1)).min())
+                of_mean = max(of_mean, relative_l2(mean, right.mean(0)))
+            redone = in_bf16(manifest)
+            good = bool(worst <= most and lowest >= least and start == len(rows) and redone == 0)
+            self.add("numbers", {
+                "size": size, "dtype": dtype, "relative_l2": float(worst), "limit": float(most),
+                "transformers_f32": float(theirs), "lowest_cosine": float(lowest),
+                "least_cosine": least, "mean_relative_l2": float(of_mean), "in_bf16": redone,
+                "good": good,
+            })
+            print(f"numbers {size} {dtype}: {worst:.2e} of {most:.2e}, {lowest:.6f}, good: {good}",
+                  flush=True)
+
+    def hidden_states(self, model, records):
+        """Rows of the last layer without `<cls>` and `<eos>`, in f64, one sequence at a time."""
+        found = []
         with torch.no_grad():
             for _, sequence in records:
                 ids = torch.tensor(tokenize(sequence).astype(np.int64), device=self.args.device)
                 # A mask of ones: transformers scales by 0.88 only where it sees which are tokens.
-                hidden = reference(input_ids=ids[None], attention_mask=torch.ones_like(ids[None]))
-                expected.append(hidden.last_hidden_state[0, 1:-1].double().cpu().numpy())
-        del reference, hidden
-        empty_cache()
-        for dtype, (most, least) in LIMITS.items():
-            manifest, _ = self.program.embed(fasta, model, "--dtype", dtype)
-            rows, means = self.program.matrix("residues"), self.program.matrix("mean")
-            start, worst, lowest, of_mean = 0, 0.0, 1.0, 0.0
-            for theirs, mean in zip(expected, means):
-                ours = rows[start : start + len(theirs)].astype(np.float64)
-                start += len(theirs)
-                worst = max(worst, np.linalg.norm(ours - theirs) / np.linalg.norm(theirs))
-                cosine = (ours * theirs).sum(1) / np.linalg.norm(ours, axis=1)
-                lowest = min(lowest, (cosine / np.linalg.norm(theirs, axis=1)).min())
-                off = np.linalg.norm(mean - theirs.mean(0)) / np.linalg.norm(theirs.mean(0))
-                of_mean = max(of_mean, off)
-            redone = in_bf16(manifest)
-            good = bool(worst <= most and lowest >= least and start == len(rows) and redone == 0)
-            self.add("numbers", {
-                "size": size, "dtype": dtype, "relative_l2": float(worst), "limit": most,
-                "lowest_cosine": float(lowest), "least_cosine": least,
-                "mean_relative_l2": float(of_mean), "in_bf16": redone, "good": good,
-            })
-            print(f"numbers {size} {dtype}: {worst:.2e}, {lowest:.6f}, good: {good}", flush=True)
+                hidden = model(input_ids=ids[None], attention_mask=torch.ones_like(ids[None]))
+                found.append(hidden.last_hidden_state[0, 1:-1].double().cpu().numpy())
+        return found
 
     # ---- bits ----
 
