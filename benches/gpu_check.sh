@@ -1,6 +1,5 @@
 #!/usr/bin/env bash
-# What the CUDA build does on a card, in one command and under nine minutes: numbers and bits first,
-# then speed beside other tools, interleaved. Writes OUT/gpu_check.json and OUT/gpu_check.md.
+# What esm-embed does on a GPU, in one command and under nine minutes: numbers and bits first, then speed beside other tools, interleaved. Writes OUT/gpu_check.json and OUT/gpu_check.md.
 #
 #     benches/gpu_check.sh BINARY [OUT] [option of gpu_check.py]...
 #
@@ -11,12 +10,12 @@
 #     benches/gpu_check.sh BINARY OUT --only speed --sizes 650M,8M
 #     benches/gpu_check.sh BINARY OUT --only speed --sizes 150M,3B
 #
-# BINARY is the CUDA build (`esm-embed-cuda`, or an `esm-embed` beside it), or the former packed as
-# `esm-embed-cuda.xz`. Needs Python 3.10 with torch, transformers, safetensors and NumPy, a card,
+# BINARY is `esm-embed` as `cargo build --release` makes it, or the same packed as `esm-embed.xz`. Needs
+# Python 3.10 with torch, transformers, safetensors and NumPy, a card,
 # and 40 GB of memory-backed storage in /dev/shm (WORK names another folder, in which one of its own
 # is made; where there is less, it is disk, and the output says so). Needs no network: the models
-# are random, of the real shapes, and made here. CUDA's libraries are taken from those of torch
-# where the system has none. SECONDS_AT_MOST, 530, is for all of it, and 20 more until what hangs is
+# are random, of the real shapes, and made here. cuBLASLt is that of torch where LD_LIBRARY_PATH has
+# none. SECONDS_AT_MOST, 530, is for all of it, and 20 more until what hangs is
 # killed.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
