@@ -83,10 +83,7 @@ impl fmt::Display for Card {
 /// # Errors
 /// A sentence without an end: what is missing, and what to do.
 pub fn cards() -> Result<Vec<Card>, String> {
-    #[cfg(feature = "cuda")]
-    return crate::cuda::cards().map_err(|error| error.to_string());
-    #[cfg(not(feature = "cuda"))]
-    Err("this build computes on the CPU only".to_owned())
+    crate::cuda::cards().map_err(|error| error.to_string())
 }
 
 /// Number format of the computation, as asked.
@@ -224,7 +221,7 @@ pub struct Device {
     pub path: CpuPath,
     /// The CUDA cards; none to compute on the CPU.
     pub cards: Vec<Card>,
-    /// Why `auto` came to the CPU in a build that could use a card.
+    /// Why `auto` came to the CPU.
     pub why_cpu: Option<String>,
     /// Which self-tests need not be made again; none are known of before they are looked up.
     pub tested: Tested,
@@ -275,7 +272,6 @@ impl Device {
     ) -> Result<Chosen, DeviceError> {
         let asked = match choice {
             DeviceChoice::Cpu => return Ok((Vec::new(), None)),
-            DeviceChoice::Auto if !cfg!(feature = "cuda") => return Ok((Vec::new(), None)),
             DeviceChoice::Auto => {
                 return Ok(match there() {
                     Ok(mut cards) => {

@@ -103,7 +103,7 @@
 
 pub mod batching;
 pub mod checkpoint;
-#[cfg(feature = "cuda")]
+#[cfg_attr(not(target_os = "linux"), path = "cuda/absent.rs")]
 pub mod cuda;
 pub mod device;
 pub mod embedder;

@@ -22,7 +22,7 @@ its heads of 24, only the numbers.
 A step that there is no time for is left out, and one that fails is noted; the others go on.
 JSON and table are written after each. What an earlier command found in the same OUT, with the same
 card and program, is kept beside it. Exit status 1 if a number or a bit is wrong or a step failed.
-`--device cpu` tries the script itself, with the CPU build.
+`--device cpu` tries the script itself, without a GPU.
 """
 
 import time
@@ -347,9 +347,7 @@ def interrupt(*_):
 def about(args):
     """What ran on what."""
     said = subprocess.run([args.binary, "--version"], capture_output=True, text=True, check=True)
-    # `esm-embed` becomes the CUDA build beside it.
-    programs = [args.binary, args.binary.with_name("esm-embed-cuda")]
-    digest = hashlib.sha256(b"".join(p.read_bytes() for p in programs if p.is_file()))
+    digest = hashlib.sha256(args.binary.read_bytes())
     return {
         "card": torch.cuda.get_device_name() if args.device == "cuda" else "CPU",
         "date": datetime.date.today().isoformat(),

@@ -3,8 +3,6 @@
 //! Standard output carries data and reports, standard error messages and progress.
 
 mod args;
-mod cards;
-mod companion;
 mod doctor;
 mod fetch;
 mod inspect;
@@ -93,7 +91,6 @@ pub fn execute(args: &Args) -> anyhow::Result<Exit> {
         Command::Merge(args) => merge::execute(args),
         Command::Verify(args) => verify::execute(args),
         Command::Doctor => doctor::execute(),
-        Command::Cards => cards::execute(),
         Command::Template(args) => template::execute(args),
     }
 }

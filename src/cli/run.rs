@@ -1,18 +1,14 @@
 //! `run`: arguments → job.
 
 use super::args::{OnInvalidArg, OnVaryingArg, RunArgs, UnknownArg};
-use super::companion::Companion;
 use super::progress::Progress;
 use super::values::PoolArg;
 use super::{Exit, print, signals, source};
-use esm_embed::device::{Device, DeviceChoice, DeviceError, Tested, available_threads};
+use esm_embed::device::{Device, Tested, available_threads};
 use esm_embed::fasta::Input;
 use esm_embed::hub::HubSettings;
-use esm_embed::ops::CpuPath;
 use esm_embed::output::{Existing, Pool};
-use esm_embed::pipeline::{
-    self, Job, Level, Model, OnInvalid, OnVarying, Remembered, Reporter, Stopped,
-};
+use esm_embed::pipeline::{self, Job, Model, OnInvalid, OnVarying, Remembered, Stopped};
 use esm_embed::tokenizer::UnknownPolicy;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -20,7 +16,6 @@ use std::sync::Arc;
 /// Embeds, or with `--dry-run` says what would be done.
 pub fn execute(args: &RunArgs) -> anyhow::Result<Exit> {
     let progress = Arc::new(Progress::new(args.show));
-    look_for_cards(&args.compute.device, args.compute.cpu_path, &progress)?;
     let stop = signals::listen(&progress)?;
     // What is sure to fail fails before a model is downloaded.
     let compute = &args.compute;
@@ -47,27 +42,6 @@ pub fn execute(args: &RunArgs) -> anyhow::Result<Exit> {
     } else {
         Exit::Done
     })
-}
-
-/// Becomes the CUDA build where that is there and can do what is asked.
-pub(super) fn look_for_cards(
-    device: &DeviceChoice,
-    cpu_path: Option<CpuPath>,
-    progress: &Progress,
-) -> anyhow::Result<()> {
-    let asked = match (device, cpu_path) {
-        (DeviceChoice::Cpu, _) | (DeviceChoice::Auto, Some(_)) => return Ok(()),
-        (DeviceChoice::Auto, None) => None,
-        (DeviceChoice::Cuda(cards), _) => Some(cards.clone()),
-    };
-    match (Companion::look().become_it()?, asked) {
-        (None, _) => Ok(()),
-        (Some(why), Some(asked)) => Err(DeviceError::NoCuda { asked, why }.into()),
-        (Some(why), None) => {
-            progress.message(Level::Info, &format!("no CUDA card is used: {why}"));
-            Ok(())
-        }
-    }
 }
 
 /// Opens what can be opened twice: files, and paths that lead nowhere.

@@ -1,36 +1,22 @@
 //! Cards: which there are, and one that is open.
 
-use super::error::{CudaError, While, no_memory, said};
+use super::error::{CudaError, While, no_memory};
 use super::kernels::Kernels;
 use super::product::Blas;
+use super::{blaslt, driver};
 use crate::device::{self, Dtype, LEAST_CAPABILITY};
-use candle_core::CudaDevice;
-use candle_core::cuda_backend::cudarc;
 use cudarc::driver::sys::CUdevice_attribute_enum as Attribute;
-use cudarc::driver::{CudaContext, CudaSlice, CudaStream, DevicePtr, result, sys};
+use cudarc::driver::{CudaContext, CudaSlice, CudaStream, DevicePtr, result};
+use std::ffi::OsString;
 use std::sync::Arc;
-
-/// The CUDA version that this build was made with, as nvcc says it: `13.0`.
-pub(super) const BUILT_WITH: &str = env!("ESM_EMBED_NVCC");
 
 /// The cards that this process can see and use, in the driver's order.
 ///
 /// # Errors
 /// Why there are none.
 pub fn cards() -> Result<Vec<device::Card>, CudaError> {
-    let no_device = |error: cudarc::driver::DriverError| CudaError::NoDevice(said(&error));
-    result::init().map_err(no_device)?;
-    let mut driver = 0;
-    // SAFETY: the call writes one int.
-    unsafe { sys::cuDriverGetVersion(&mut driver) }
-        .result()
-        .while_("asking for the driver's version")?;
-    // Within one major version a newer build runs on an older driver.
-    let needed = version(BUILT_WITH);
-    if driver / 1000 < needed / 1000 {
-        return Err(CudaError::OldDriver { driver, needed });
-    }
-    let count = result::device::get_count().map_err(no_device)?;
+    let driver = driver::start()?;
+    let count = result::device::get_count().map_err(CudaError::no_device)?;
     if count == 0 {
         return Err(CudaError::NoDevice("there are 0 of them".to_owned()));
     }
@@ -71,6 +57,8 @@ pub fn cards() -> Result<Vec<device::Card>, CudaError> {
             capability: best.capability,
         });
     }
+    // Without it none of them can be used.
+    blaslt::library()?;
     Ok(all)
 }
 
@@ -85,22 +73,39 @@ fn driver_version() -> Option<String> {
     fits.then(|| version.to_owned())
 }
 
-/// A version as the driver counts: 13000 for `13.0`.
-fn version(text: &str) -> i32 {
-    let mut numbers = text.split('.').map(|number| number.parse().unwrap_or(0));
-    let mut next = || numbers.next().unwrap_or(0);
-    1000 * next() + 10 * next()
-}
-
 /// Refuses an environment in which cuBLASLt multiplies otherwise than it is asked to.
 ///
 /// # Errors
-/// The variable is set, and not to what would happen without it.
+/// A variable is set, and not to what would happen without it.
 pub(super) fn check_environment(dtype: Dtype) -> Result<(), CudaError> {
-    match std::env::var_os("NVIDIA_TF32_OVERRIDE") {
-        Some(value) if value != "0" || dtype == Dtype::Tf32 => Err(CudaError::Override),
-        _ => Ok(()),
+    match overridden(dtype, |name| std::env::var_os(name)) {
+        Some(variable) => Err(CudaError::Override { variable }),
+        None => Ok(()),
     }
+}
+
+/// The variable that changes the numbers of this format, if there is one.
+fn overridden(
+    dtype: Dtype,
+    variable: impl Fn(&'static str) -> Option<OsString>,
+) -> Option<&'static str> {
+    let is_set = |name, harmless: &[&str]| {
+        variable(name).is_some_and(|value| !harmless.iter().any(|known| value == *known))
+    };
+    let tf32: &[&str] = match dtype {
+        Dtype::Tf32 => &[""],
+        _ => &["", "0"],
+    };
+    let all: [(&str, &[&str]); 3] = [
+        ("NVIDIA_TF32_OVERRIDE", tf32),
+        // f32 by several products of bfloat16.
+        ("CUBLAS_EMULATE_SINGLE_PRECISION", &["", "0"]),
+        ("CUBLAS_EMULATION_STRATEGY", &["", "default"]),
+    ];
+    let mut found = all
+        .into_iter()
+        .filter(|(name, harmless)| is_set(name, harmless));
+    found.next().map(|(name, _)| name)
 }
 
 /// An open card with what is loaded into it.
@@ -113,8 +118,6 @@ pub(super) struct Card {
     pub(super) blas: Blas,
     /// The stream that weights are uploaded on.
     pub(super) stream: Arc<CudaStream>,
-    /// Candle's device, which owns the context.
-    _candle: CudaDevice,
 }
 
 impl Card {
@@ -125,22 +128,20 @@ impl Card {
                 capability: about.capability,
             });
         }
-        let candle = CudaDevice::new_with_stream(about.number).map_err(CudaError::open)?;
-        let stream = candle.cuda_stream();
+        let doing = "opening the GPU";
+        driver::start()?;
+        let device = i32::try_from(about.number).ok();
+        let device = result::device::get(device.unwrap_or(i32::MAX)).while_(doing)?;
+        driver::sleep_while_waiting(device)?;
+        let context = CudaContext::new(about.number).while_(doing)?;
         // SAFETY: memory of this crate is used on the stream of its lane alone, or, as weights are,
         // written and waited for before any lane is made, and read from then on.
-        unsafe { stream.context().disable_event_tracking() };
-        // Who waits for the card leaves the CPU to those who prepare and write.
-        let context = stream.context();
-        context
-            .set_blocking_synchronize()
-            .while_("setting up the card")?;
+        unsafe { context.disable_event_tracking() };
         Ok(Card {
             about: about.clone(),
-            kernels: Kernels::load(stream.context())?,
+            kernels: Kernels::load(&context, about.capability)?,
             blas: Blas::open()?,
-            stream,
-            _candle: candle,
+            stream: context.new_stream().while_(doing)?,
         })
     }
 
@@ -212,13 +213,26 @@ impl Memory {
 
 #[cfg(test)]
 mod tests {
-    use super::version;
+    use super::overridden;
+    use crate::device::Dtype;
+    use std::ffi::OsString;
 
     #[test]
-    fn versions_as_the_driver_counts() {
-        assert_eq!(
-            [version("13.0"), version("12.9"), version("")],
-            [13000, 12090, 0]
-        );
+    fn variables_that_change_numbers() {
+        let found = |dtype, name: &str, value: &str| {
+            let value = OsString::from(value);
+            overridden(dtype, |asked| (asked == name).then(|| value.clone()))
+        };
+        let tf32 = "NVIDIA_TF32_OVERRIDE";
+        assert_eq!(found(Dtype::F32, tf32, "1"), Some(tf32));
+        assert_eq!(found(Dtype::F16, tf32, "0"), None);
+        assert_eq!(found(Dtype::Tf32, tf32, "0"), Some(tf32));
+        let emulate = "CUBLAS_EMULATE_SINGLE_PRECISION";
+        assert_eq!(found(Dtype::F32, emulate, "1"), Some(emulate));
+        assert_eq!(found(Dtype::F32, emulate, "0"), None);
+        let strategy = "CUBLAS_EMULATION_STRATEGY";
+        assert_eq!(found(Dtype::F32, strategy, "eager"), Some(strategy));
+        assert_eq!(found(Dtype::F32, strategy, ""), None);
+        assert_eq!(found(Dtype::Tf32, "HOME", "1"), None);
     }
 }

@@ -1,7 +1,6 @@
 //! What can go wrong with a card.
 
 use crate::checkpoint::CheckpointError;
-use candle_core::cuda_backend::cudarc;
 use cudarc::cublaslt::result::CublasError;
 use cudarc::driver::DriverError;
 use cudarc::driver::sys::CUresult;
@@ -10,6 +9,34 @@ use thiserror::Error;
 /// Why a card cannot be used, or stopped working.
 #[derive(Debug, Error)]
 pub enum CudaError {
+    /// No driver, or none that can be loaded.
+    #[error("{0}")]
+    NoDriver(String),
+    /// The driver's library is not the one that is found under its other name.
+    #[error(
+        "a folder of LD_LIBRARY_PATH holds a libcuda.so that is not the driver's, such as the \
+         toolkit's folder `stubs`: take that folder out of LD_LIBRARY_PATH"
+    )]
+    OtherDriver,
+    /// A library that lacks a function.
+    #[error(
+        "{library} has no function {symbol}: it is damaged or not NVIDIA's; install it again, or take \
+         its folder out of LD_LIBRARY_PATH"
+    )]
+    NoSymbol {
+        /// What it is called, or where it is.
+        library: String,
+        /// What it lacks.
+        symbol: &'static str,
+    },
+    /// No cuBLASLt that fits the driver.
+    #[error("cuBLASLt is missing: {0}")]
+    NoBlas(String),
+    /// The kernels of the program are damaged, or there are none for a card.
+    #[error(
+        "this program holds no CUDA kernels that fit the GPU: this is a defect, please report it"
+    )]
+    Images,
     /// No card, or none that the driver lets this process use.
     #[error(
         "no CUDA card can be seen (the driver says: {0}); `nvidia-smi` shows those of the machine, \
@@ -18,14 +45,14 @@ pub enum CudaError {
     NoDevice(String),
     /// A driver that does not know the CUDA version of this build.
     #[error(
-        "the driver is too old: it knows CUDA up to {}.{}, and this build needs {}.{}; update the \
-         driver",
+        "the NVIDIA driver is too old: it supports CUDA up to {}.{}, and CUDA {}.{} is needed (driver \
+         525 or newer); update the driver",
         .driver / 1000, .driver % 1000 / 10, .needed / 1000, .needed % 1000 / 10
     )]
     OldDriver {
         /// The newest version that the driver knows.
         driver: i32,
-        /// The version that this build was made with.
+        /// The version that is needed.
         needed: i32,
     },
     /// A card that is too old.
@@ -81,10 +108,13 @@ pub enum CudaError {
     },
     /// A variable of the environment that changes numbers.
     #[error(
-        "NVIDIA_TF32_OVERRIDE is set, which changes the numbers of f32 whatever is asked for: unset \
-         it, and choose --dtype tf32 if that is what is wanted"
+        "{variable} is set, which changes the numbers of f32 whatever is asked for: unset it, and \
+         choose --dtype tf32 if speed matters more than exact numbers"
     )]
-    Override,
+    Override {
+        /// Its name.
+        variable: &'static str,
+    },
     /// Bits in bf16 that depend on the batch where they may not.
     #[error(
         "a self-test on this card found that in bf16, in which records are computed whose numbers do \
@@ -108,9 +138,6 @@ pub enum CudaError {
         /// What it said.
         source: CublasError,
     },
-    /// Candle could not open the card; what it said.
-    #[error("the card cannot be opened: {0}")]
-    Open(String),
     /// The checkpoint is damaged.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
@@ -120,10 +147,22 @@ pub enum CudaError {
 }
 
 impl CudaError {
-    /// What Candle says of a card that cannot be opened, without the backtrace that may follow.
-    pub(super) fn open(error: candle_core::Error) -> CudaError {
-        let said = error.to_string();
-        CudaError::Open(said.lines().next().unwrap_or_default().to_owned())
+    /// The driver's library cannot be opened; what the system says.
+    pub(super) fn no_driver(said: String) -> CudaError {
+        CudaError::NoDriver(match said.contains("No such file or directory") {
+            true => "no NVIDIA driver is installed (libcuda.so.1 is missing); a container needs \
+                     `--gpus all` (Docker) or `--nv` (Apptainer)"
+                .to_owned(),
+            false => format!(
+                "the NVIDIA driver cannot be loaded ({said}): install the driver for this machine \
+                 again"
+            ),
+        })
+    }
+
+    /// The driver gives this process no GPU; what it says.
+    pub(super) fn no_device(error: DriverError) -> CudaError {
+        CudaError::NoDevice(said(&error))
     }
 
     /// Whether the card is what is in the way, and the same could be computed without it.

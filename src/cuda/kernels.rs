@@ -1,27 +1,23 @@
-//! The kernels, as the build compiled them, and their launch.
+//! The kernels of a card, and their launch.
 
 use super::error::{CudaError, While};
+use super::images;
 use crate::device::Dtype;
-use crate::hub::sha256_read;
-use candle_core::cuda_backend::cudarc;
 use cudarc::driver::sys::CUfunction_attribute_enum::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
 use cudarc::driver::{CudaContext, CudaFunction, CudaModule, LaunchConfig};
 use cudarc::nvrtc::Ptx;
-use std::sync::{Arc, OnceLock};
-
-/// Machine code for several kinds of card, and PTX for newer ones.
-const ROWS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/rows.fatbin"));
-const ATTENTION: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/attention.fatbin"));
+use std::sync::Arc;
 
 /// Threads of every block.
 const THREADS: u32 = 128;
 /// Queries of a block of attention.
 pub(super) const QUERIES: usize = 64;
 
-/// The modules of a card.
+/// All kernels, on a card.
 pub(super) struct Kernels {
-    rows: Arc<CudaModule>,
-    attention: Arc<CudaModule>,
+    module: Arc<CudaModule>,
+    /// What the image is called that they came from.
+    pub(super) image: String,
 }
 
 /// The kernels of one model.
@@ -39,26 +35,18 @@ pub(super) struct ModelKernels {
     pub(super) take_rows_f16: CudaFunction,
 }
 
-/// The SHA-256 of the kernels of this build, in hexadecimal.
-pub(super) fn digest() -> &'static str {
-    static DIGEST: OnceLock<String> = OnceLock::new();
-    DIGEST.get_or_init(|| {
-        // Reading from memory does not fail.
-        sha256_read(&mut [ROWS, ATTENTION].concat().as_slice())
-            .map_or_else(|_| String::new(), |(sum, _)| sum)
-    })
-}
-
 impl Kernels {
-    pub(super) fn load(context: &Arc<CudaContext>) -> Result<Kernels, CudaError> {
-        let load = |image: &[u8]| {
-            context
-                .load_module(Ptx::from_binary(image.to_vec()))
-                .while_("loading the kernels")
-        };
+    pub(super) fn load(
+        context: &Arc<CudaContext>,
+        capability: (i32, i32),
+    ) -> Result<Kernels, CudaError> {
+        let image = images::image(capability)?;
+        let module = context
+            .load_module(Ptx::from_binary(image.bytes))
+            .while_("loading the kernels")?;
         Ok(Kernels {
-            rows: load(ROWS)?,
-            attention: load(ATTENTION)?,
+            module,
+            image: image.name,
         })
     }
 
@@ -69,17 +57,14 @@ impl Kernels {
         dim: usize,
         head_dim: usize,
     ) -> Result<ModelKernels, CudaError> {
-        let rows = |name: &str| {
-            let found = self.rows.load_function(name);
+        let kernel = |name: &str| {
+            let found = self.module.load_function(name);
             found.while_("looking for a kernel")
         };
         let fours = fours(dim)?;
         let name = name(dtype);
         let attention_shared = attention_shared(dtype, head_dim)?;
-        let attention = self
-            .attention
-            .load_function(&format!("attention_{name}_{head_dim}"))
-            .while_("looking for a kernel")?;
+        let attention = kernel(&format!("attention_{name}_{head_dim}"))?;
         attention
             .set_attribute(
                 CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES,
@@ -87,16 +72,16 @@ impl Kernels {
             )
             .while_("reserving shared memory")?;
         Ok(ModelKernels {
-            embed: rows("embed")?,
-            add_norm: rows(&format!("add_norm_{name}_{fours}"))?,
-            final_norm: rows(&format!("final_norm_{name}_{fours}"))?,
-            bias_rotary: rows(&format!("bias_rotary_{name}"))?,
-            bias_gelu: rows(&format!("bias_gelu_{name}"))?,
+            embed: kernel("embed")?,
+            add_norm: kernel(&format!("add_norm_{name}_{fours}"))?,
+            final_norm: kernel(&format!("final_norm_{name}_{fours}"))?,
+            bias_rotary: kernel(&format!("bias_rotary_{name}"))?,
+            bias_gelu: kernel(&format!("bias_gelu_{name}"))?,
             attention,
             attention_shared,
-            pool: rows("pool")?,
-            take_rows_f32: rows("take_rows_f32")?,
-            take_rows_f16: rows("take_rows_f16")?,
+            pool: kernel("pool")?,
+            take_rows_f32: kernel("take_rows_f32")?,
+            take_rows_f16: kernel("take_rows_f16")?,
         })
     }
 }
@@ -157,7 +142,7 @@ pub(super) fn grid(x: usize, y: usize, shared: u32) -> LaunchConfig {
 /// memory as it touches.
 macro_rules! launch {
     ($stream:expr, $kernel:expr, $grid:expr, $($argument:expr),+ $(,)?) => {{
-        use candle_core::cuda_backend::cudarc::driver::PushKernelArg;
+        use cudarc::driver::PushKernelArg;
         let mut launch = $stream.launch_builder(&$kernel);
         $(
             // Each stays alive until the launch, under the name that the next one takes over.

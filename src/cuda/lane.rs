@@ -5,7 +5,6 @@ use super::card::{Card, Memory};
 use super::error::{CudaError, While, no_memory};
 use crate::checkpoint::EsmConfig;
 use crate::device::Dtype;
-use candle_core::cuda_backend::cudarc;
 use cudarc::driver::{CudaStream, PinnedHostSlice, result};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 

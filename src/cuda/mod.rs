@@ -1,8 +1,9 @@
 //! ESM on CUDA cards.
 //!
-//! A card is opened through Candle's CUDA backend, which gives context and streams; what runs on it
-//! is the crate's own: kernels in `kernels/*.cu` for everything but matrix products, and cuBLASLt
-//! for those. The path of a batch:
+//! Nothing of CUDA is linked. The driver (`driver`) and cuBLASLt (`blaslt`, looked for as `search`
+//! says) are opened when a card is asked for, and what is missing of them is an error with a remedy.
+//! What runs on a card is the crate's own: kernels in `kernels/*.cu` for everything but matrix
+//! products, which are built into the program (`images`), and cuBLASLt for those. The path of a batch:
 //!
 //! 1. `batch`: what the kernels need to know of a packed batch, as arrays made on the CPU.
 //! 2. `lane`: a stream with the memory of one forward pass. A card has a few of them; while one
@@ -25,19 +26,24 @@
 //! each kind of card, driver and library (`tested`).
 
 mod batch;
+mod blaslt;
 mod budget;
 mod card;
 mod choice;
+mod driver;
 mod error;
 mod forward;
+mod images;
 mod kernels;
 mod lane;
+mod library;
 mod load;
 mod model;
 mod probe;
 mod product;
 mod replica;
 mod results;
+mod search;
 mod selftest;
 mod spare;
 mod tested;

@@ -2,11 +2,11 @@
 
 use super::batch::Batch;
 use super::budget::{Budget, Room};
-use super::card::{BUILT_WITH, Card};
+use super::card::Card;
 use super::choice;
 use super::error::{CudaError, While};
 use super::forward::Running;
-use super::kernels;
+use super::images;
 use super::lane::{Lane, Lanes, SLAB, Shape};
 use super::product::Blas;
 use super::replica::{Replica, Wanted};
@@ -246,16 +246,18 @@ impl Esm {
                 "compute_capability": format!("{}.{}", about.capability.0, about.capability.1),
                 "driver": about.driver,
                 "driver_version": about.driver_version,
+                "image": replica.card.kernels.image,
                 "algorithms": replica.products.describe(),
             });
             if !cards.contains(&card) {
                 cards.push(card);
             }
         }
+        let blas = self.replicas.first().map(|replica| &replica.card.blas);
         serde_json::json!({
-            "cublaslt": Blas::version(),
-            "toolkit": BUILT_WITH,
-            "kernels": kernels::digest(),
+            "cublaslt": blas.map(Blas::version),
+            "cublaslt_path": blas.map(Blas::path),
+            "kernels": images::digest(),
             "rows_of_a_product": SLAB,
             "same_bits_in_any_batch": self.same_bits,
             "cards": cards,

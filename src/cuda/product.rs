@@ -5,21 +5,23 @@
 //! is always computed in the same way. An algorithm is used only if it takes no workspace, splits no
 //! sum among blocks, and passes a test: [`super::selftest`].
 
+use super::blaslt::{self, BlasLt, checked};
 use super::card::Memory;
 use super::error::{CudaError, While};
 use super::lane::SLAB;
 use crate::device::Dtype;
-use candle_core::cuda_backend::cudarc;
-use cudarc::cublaslt::result as lt;
+use cudarc::cublaslt::result::CublasError;
 use cudarc::cublaslt::sys::{
-    self, cublasComputeType_t, cublasLtHandle_t, cublasLtMatmulAlgo_t,
+    cublasComputeType_t, cublasLtHandle_t, cublasLtMatmulAlgo_t,
     cublasLtMatmulAlgoConfigAttributes_t as Config, cublasLtMatmulDesc_t,
     cublasLtMatmulDescAttributes_t as Desc, cublasLtMatmulHeuristicResult_t,
-    cublasLtMatmulPreferenceAttributes_t as Preference, cublasLtMatrixLayout_t, cudaDataType,
+    cublasLtMatmulPreferenceAttributes_t as Preference, cublasLtMatrixLayout_t, cublasStatus_t,
+    cudaDataType,
 };
 use cudarc::driver::CudaStream;
 use std::ffi::c_void;
 use std::mem::MaybeUninit;
+use std::path::Path;
 use std::sync::Arc;
 
 /// Algorithms that cuBLASLt is asked for.
@@ -29,6 +31,7 @@ const TRANSPOSED: i32 = 1;
 
 /// An open cuBLASLt.
 pub(super) struct Blas {
+    library: &'static BlasLt,
     handle: cublasLtHandle_t,
 }
 
@@ -40,27 +43,41 @@ unsafe impl Sync for Blas {}
 
 impl Blas {
     pub(super) fn open() -> Result<Blas, CudaError> {
-        let handle = lt::create_handle().while_("starting")?;
-        Ok(Blas { handle })
+        let library = blaslt::library()?;
+        // SAFETY: the call writes a handle.
+        let handle = made(|handle| unsafe { (library.create)(handle) }).while_("starting")?;
+        Ok(Blas { library, handle })
     }
 
     /// Its version: 130100 is 13.1.0.
-    pub(super) fn version() -> usize {
-        // SAFETY: takes and changes nothing.
-        unsafe { sys::cublasLtGetVersion() }
+    pub(super) fn version(&self) -> usize {
+        self.library.version()
+    }
+
+    /// The file of the library.
+    pub(super) fn path(&self) -> &Path {
+        &self.library.path
     }
 }
 
 impl Drop for Blas {
     fn drop(&mut self) {
         // SAFETY: the handle is open, and nobody has it any more. That closing fails changes nothing.
-        let _ = unsafe { lt::destroy_handle(self.handle) };
+        let _ = unsafe { (self.library.destroy)(self.handle) };
     }
+}
+
+/// What a function makes, which writes a pointer to it.
+fn made<T>(make: impl FnOnce(*mut *mut T) -> cublasStatus_t) -> Result<*mut T, CublasError> {
+    let mut made = std::ptr::null_mut();
+    checked(make(&mut made))?;
+    Ok(made)
 }
 
 /// An algorithm that cuBLASLt offers.
 #[derive(Clone, Copy)]
 pub(super) struct Algorithm {
+    library: &'static BlasLt,
     algo: cublasLtMatmulAlgo_t,
     workspace: usize,
 }
@@ -77,7 +94,7 @@ impl Algorithm {
         let mut written = 0;
         // SAFETY: the buffer has the size that is given, or more.
         let status = unsafe {
-            sys::cublasLtMatmulAlgoConfigGetAttribute(
+            (self.library.algorithm_get)(
                 &self.algo,
                 attribute,
                 (&raw mut value).cast(),
@@ -86,7 +103,7 @@ impl Algorithm {
             )
         };
         // Cards are on machines that count from the lowest byte.
-        status.result().is_ok().then_some(i32::from_le_bytes(value))
+        checked(status).is_ok().then_some(i32::from_le_bytes(value))
     }
 
     /// Whether every sum is formed in one place and in one order, as far as its settings tell.
@@ -124,6 +141,7 @@ impl Algorithm {
 
 /// A product with weights of one shape.
 pub(super) struct Product {
+    library: &'static BlasLt,
     pub(super) inputs: usize,
     pub(super) outputs: usize,
     /// Bytes of a number.
@@ -142,7 +160,13 @@ unsafe impl Sync for Product {}
 
 impl Product {
     /// Without an algorithm as yet: see [`Product::pin`].
-    pub(super) fn new(dtype: Dtype, outputs: usize, inputs: usize) -> Result<Product, CudaError> {
+    pub(super) fn new(
+        blas: &Blas,
+        dtype: Dtype,
+        outputs: usize,
+        inputs: usize,
+    ) -> Result<Product, CudaError> {
+        let library = blas.library;
         let doing = "describing a matrix product";
         let (kind, size) = match dtype {
             Dtype::F16 => (cudaDataType::CUDA_R_16F, 2),
@@ -156,11 +180,14 @@ impl Product {
         };
         // cuBLASLt counts columns first: what is `[rows, columns]` here is its transpose there.
         let layout = |columns: usize, rows: usize| {
-            lt::create_matrix_layout(kind, columns as u64, rows as u64, columns as i64)
+            let (wide, high) = (columns as u64, rows as u64);
+            // SAFETY: the call writes a layout.
+            made(|made| unsafe { (library.layout_create)(made, kind, wide, high, columns as i64) })
                 .while_(doing)
         };
         let null = std::ptr::null_mut();
         let mut product = Product {
+            library,
             inputs,
             outputs,
             size,
@@ -171,20 +198,23 @@ impl Product {
             algorithm: None,
         };
         // What is made is dropped with the product if what follows fails.
-        product.desc = lt::create_matmul_desc(compute, cudaDataType::CUDA_R_32F).while_(doing)?;
+        // SAFETY: the call writes a description.
+        product.desc =
+            made(|made| unsafe { (library.desc_create)(made, compute, cudaDataType::CUDA_R_32F) })
+                .while_(doing)?;
         product.weights = layout(inputs, outputs)?;
         product.x = layout(inputs, SLAB)?;
         product.y = layout(outputs, SLAB)?;
         let transposed = TRANSPOSED;
         // SAFETY: the description is alive, and the value has the size that is given.
-        unsafe {
-            lt::set_matmul_desc_attribute(
+        checked(unsafe {
+            (library.desc_set)(
                 product.desc,
                 Desc::CUBLASLT_MATMUL_DESC_TRANSA,
                 (&raw const transposed).cast(),
                 size_of::<i32>(),
             )
-        }
+        })
         .while_(doing)?;
         Ok(product)
     }
@@ -201,7 +231,9 @@ impl Product {
 
     fn offered(&self, blas: &Blas, is_masked: bool) -> Result<Vec<Algorithm>, CudaError> {
         let doing = "looking for an algorithm";
-        let preference = lt::create_matmul_pref().while_(doing)?;
+        let library = self.library;
+        // SAFETY: the call writes a preference.
+        let preference = made(|made| unsafe { (library.preference_create)(made) }).while_(doing)?;
         // A workspace of nothing and no reduction rule out sums that are split among blocks.
         let workspace = 0u64;
         let reductions = 0u32;
@@ -212,7 +244,7 @@ impl Product {
         // there is room for as many results as are asked for.
         let asked = unsafe {
             let set = |attribute, value: *const c_void, size| {
-                lt::set_matmul_pref_attribute(preference, attribute, value, size)
+                checked((library.preference_set)(preference, attribute, value, size))
             };
             let asked = set(
                 Preference::CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES,
@@ -228,7 +260,7 @@ impl Product {
                 false => Ok(()),
             })
             .and_then(|()| {
-                sys::cublasLtMatmulAlgoGetHeuristic(
+                checked((library.heuristic)(
                     blas.handle,
                     self.desc,
                     self.weights,
@@ -239,10 +271,9 @@ impl Product {
                     CANDIDATES as i32,
                     found.as_mut_ptr().cast(),
                     &mut count,
-                )
-                .result()
+                ))
             });
-            let destroyed = lt::destroy_matmul_pref(preference);
+            let destroyed = checked((library.preference_destroy)(preference));
             asked.and(destroyed)
         };
         asked.while_(doing)?;
@@ -252,6 +283,7 @@ impl Product {
             .map(|result| unsafe { result.assume_init_ref() })
             .filter(|result| result.state.result().is_ok())
             .map(|result| Algorithm {
+                library,
                 algo: result.algo,
                 workspace: result.workspaceSize,
             })
@@ -297,16 +329,16 @@ impl Product {
             let x = x + (slab * SLAB * self.inputs * self.size) as u64;
             let y = y + (slab * SLAB * self.outputs * self.size) as u64;
             // SAFETY: the caller's; factors are read before the call returns.
-            unsafe {
-                lt::matmul(
+            checked(unsafe {
+                (self.library.matmul)(
                     blas.handle,
                     self.desc,
                     (&raw const one).cast(),
-                    (&raw const zero).cast(),
                     weights.at(0) as *const c_void,
                     self.weights,
                     x as *const c_void,
                     self.x,
+                    (&raw const zero).cast(),
                     y as *const c_void,
                     self.y,
                     y as *mut c_void,
@@ -316,7 +348,7 @@ impl Product {
                     0,
                     stream.cu_stream().cast(),
                 )
-            }
+            })
             .while_(doing)?;
         }
         Ok(())
@@ -329,11 +361,11 @@ impl Drop for Product {
         // closing fails changes nothing.
         unsafe {
             if !self.desc.is_null() {
-                let _ = lt::destroy_matmul_desc(self.desc);
+                let _ = (self.library.desc_destroy)(self.desc);
             }
             for layout in [self.weights, self.x, self.y] {
                 if !layout.is_null() {
-                    let _ = lt::destroy_matrix_layout(layout);
+                    let _ = (self.library.layout_destroy)(layout);
                 }
             }
         }

@@ -92,7 +92,7 @@ impl Replica {
         check_environment(dtype)?;
         let card = Card::open(about)?;
         let kernels = card.kernels.of(dtype, dim, config.head_dim())?;
-        let tests = Tests::new(tested, about, dtype);
+        let tests = Tests::new(tested, about, dtype, card.blas.version());
         let (weights, inv_freq) = Loader {
             checkpoint,
             card: &card,
@@ -102,10 +102,10 @@ impl Replica {
         }
         .load()?;
         let mut products = Products {
-            qkv: Product::new(dtype, 3 * dim, dim)?,
-            out: Product::new(dtype, dim, dim)?,
-            fc1: Product::new(dtype, inside, dim)?,
-            fc2: Product::new(dtype, dim, inside)?,
+            qkv: Product::new(&card.blas, dtype, 3 * dim, dim)?,
+            out: Product::new(&card.blas, dtype, dim, dim)?,
+            fc1: Product::new(&card.blas, dtype, inside, dim)?,
+            fc2: Product::new(&card.blas, dtype, dim, inside)?,
         };
         let mut same_bits = true;
         for (product, weights) in products.all_mut().into_iter().zip(weights.of_products()) {

@@ -8,7 +8,7 @@ use super::kernels::{grid, launch};
 use super::lane::Lane;
 use super::model::Failure;
 use crate::device::ResidueRows;
-use candle_core::cuda_backend::cudarc::driver::result;
+use cudarc::driver::result;
 use half::f16;
 use std::sync::Arc;
 

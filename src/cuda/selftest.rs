@@ -13,8 +13,8 @@ use super::tested::{self, Tests};
 use crate::checkpoint::Positions;
 use crate::device::{Dtype, ResidueRows};
 use crate::tokenizer::{CLS, EOS};
-use candle_core::cuda_backend::cudarc::driver::result;
-use candle_core::cuda_backend::cudarc::driver::sys::CUevent_flags;
+use cudarc::driver::result;
+use cudarc::driver::sys::CUevent_flags;
 use std::convert::Infallible;
 
 /// Different rows of the test of a product: a prime, so that copies of a row stand at every place

@@ -3,9 +3,8 @@
 //! A test holds for the same kind of card, driver, cuBLASLt, kernels, program and number format, which
 //! are its key, and for the shape that its name gives. Only what was passed is remembered.
 
-use super::kernels;
+use super::images;
 use super::lane::SLAB;
-use super::product::Blas;
 use crate::device::{Card, Dtype, Tested};
 use crate::entries::{Entries, sha256_of};
 
@@ -17,10 +16,10 @@ pub(super) struct Tests {
 }
 
 impl Tests {
-    pub(super) fn new(tested: &Tested, card: &Card, dtype: Dtype) -> Tests {
+    pub(super) fn new(tested: &Tested, card: &Card, dtype: Dtype, cublaslt: usize) -> Tests {
         Tests {
             tested: tested.clone(),
-            key: key(card, dtype, Blas::version(), kernels::digest()),
+            key: key(card, dtype, cublaslt, images::digest()),
         }
     }
 

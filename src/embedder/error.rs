@@ -1,6 +1,5 @@
 //! Why a batch could not be embedded.
 
-#[cfg(feature = "cuda")]
 use crate::cuda::CudaError;
 use thiserror::Error;
 
@@ -14,7 +13,6 @@ pub enum EmbedError {
     #[error("stopped as asked")]
     Stopped,
     /// A card refused the batch.
-    #[cfg(feature = "cuda")]
     #[error("{error}")]
     Cuda {
         /// Index of the sequence that it concerns, if it is one.
@@ -23,14 +21,12 @@ pub enum EmbedError {
         error: CudaError,
     },
     /// A number that is not finite came out.
-    #[cfg(feature = "cuda")]
     #[error("the model gives numbers that are not finite: choose --dtype f32, which has more room")]
     NotFinite {
         /// Index of the sequence.
         sequence: usize,
     },
     /// A number does not fit f16.
-    #[cfg(feature = "cuda")]
     #[error("the model gives numbers that do not fit f16: choose --dtype bf16 or f32")]
     Overflow {
         /// Index of the sequence.
@@ -42,9 +38,7 @@ impl EmbedError {
     /// Index of the sequence that it concerns, if it is known.
     pub fn sequence(&self) -> Option<usize> {
         match self {
-            #[cfg(feature = "cuda")]
             EmbedError::Cuda { sequence, .. } => *sequence,
-            #[cfg(feature = "cuda")]
             EmbedError::NotFinite { sequence } | EmbedError::Overflow { sequence } => {
                 Some(*sequence)
             }
@@ -53,17 +47,14 @@ impl EmbedError {
     }
 
     /// An error of a pass over windows, as one of their sequence.
-    pub(super) fn of_sequence(self, _index: usize) -> EmbedError {
+    pub(super) fn of_sequence(self, index: usize) -> EmbedError {
         match self {
-            #[cfg(feature = "cuda")]
             EmbedError::Cuda { error, .. } => EmbedError::Cuda {
-                sequence: Some(_index),
+                sequence: Some(index),
                 error,
             },
-            #[cfg(feature = "cuda")]
-            EmbedError::NotFinite { .. } => EmbedError::NotFinite { sequence: _index },
-            #[cfg(feature = "cuda")]
-            EmbedError::Overflow { .. } => EmbedError::Overflow { sequence: _index },
+            EmbedError::NotFinite { .. } => EmbedError::NotFinite { sequence: index },
+            EmbedError::Overflow { .. } => EmbedError::Overflow { sequence: index },
             other => other,
         }
     }

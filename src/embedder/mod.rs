@@ -1,7 +1,6 @@
 //! Token ids in, representations out. Knows no files.
 
 mod blended;
-#[cfg(feature = "cuda")]
 mod cards;
 mod error;
 mod rows;
@@ -10,12 +9,10 @@ pub use error::EmbedError;
 pub use rows::Representation;
 
 use crate::checkpoint::{Checkpoint, EsmConfig, InvFreqSource};
-#[cfg(feature = "cuda")]
 use crate::cuda;
 use crate::device::{Device, Dtype, ResidueRows};
 use crate::model::{Esm, LoadError, LoadOptions, Packed};
 use crate::ops::{self, CpuPath, Team, WeightType};
-#[cfg(feature = "cuda")]
 use cards::OnCards;
 use rayon::ThreadPool;
 use rows::Rows;
@@ -70,7 +67,6 @@ enum Engine {
         /// Threads for long records; None when there is one thread.
         team: Option<ThreadPool>,
     },
-    #[cfg(feature = "cuda")]
     Cuda {
         esm: Box<cuda::Esm>,
         /// For sequences whose numbers do not fit f16.
@@ -147,7 +143,6 @@ impl Embedder {
         device: &Device,
         dtype: Dtype,
     ) -> Result<Embedder, LoadError> {
-        #[cfg(feature = "cuda")]
         if device.is_cuda() {
             let top = options.layers.last().copied().unwrap_or(0);
             let threads = options.threads;
@@ -157,7 +152,6 @@ impl Embedder {
             checkpoint.check_finite(|name| !crate::model::is_loaded(name, top))?;
             return Ok(Embedder::with(Engine::Cuda { esm, spare: None }, options));
         }
-        let _ = (device, dtype);
         Embedder::load(checkpoint, options)
     }
 
@@ -180,7 +174,6 @@ impl Embedder {
         threads: usize,
         may_vary: bool,
     ) {
-        #[cfg(feature = "cuda")]
         if let Engine::Cuda { esm, spare } = &mut self.engine
             && esm.dtype() == Dtype::F16
         {
@@ -194,14 +187,12 @@ impl Embedder {
                 may_vary,
             ));
         }
-        let _ = (checkpoint, device, threads, may_vary);
     }
 
     /// From now on batches, and passes over windows, may have as many tokens as the device has memory
     /// for beside the weights, if it has memory of its own. After [`Embedder::want_residues`], as rows
     /// take memory too.
     pub fn use_memory(&mut self) {
-        #[cfg(feature = "cuda")]
         if let Engine::Cuda { esm, .. } = &self.engine {
             self.max_tokens = esm.batch_tokens(self.residues);
         }
@@ -216,7 +207,6 @@ impl Embedder {
     pub fn lanes(&self) -> Option<usize> {
         match &self.engine {
             Engine::Cpu { .. } => None,
-            #[cfg(feature = "cuda")]
             Engine::Cuda { esm, .. } => Some(esm.lanes()),
         }
     }
@@ -225,7 +215,6 @@ impl Embedder {
     pub fn about(&self) -> Option<serde_json::Value> {
         match &self.engine {
             Engine::Cpu { .. } => None,
-            #[cfg(feature = "cuda")]
             Engine::Cuda { esm, .. } => Some(esm.about()),
         }
     }
@@ -235,7 +224,6 @@ impl Embedder {
     pub fn shares_passes(&self) -> bool {
         match &self.engine {
             Engine::Cpu { .. } => true,
-            #[cfg(feature = "cuda")]
             Engine::Cuda { esm, .. } => esm.has_same_bits(),
         }
     }
@@ -245,7 +233,6 @@ impl Embedder {
     pub fn redone_alone(&self) -> bool {
         match &self.engine {
             Engine::Cpu { .. } => false,
-            #[cfg(feature = "cuda")]
             Engine::Cuda { esm, spare } => {
                 esm.has_same_bits() && spare.as_ref().is_some_and(cuda::Spare::gave_each_its_own)
             }
@@ -261,7 +248,6 @@ impl Embedder {
     pub fn config(&self) -> &EsmConfig {
         match &self.engine {
             Engine::Cpu { model, .. } => model.config(),
-            #[cfg(feature = "cuda")]
             Engine::Cuda { esm, .. } => esm.config(),
         }
     }
@@ -270,7 +256,6 @@ impl Embedder {
     pub fn inv_freq(&self) -> Option<InvFreqSource> {
         match &self.engine {
             Engine::Cpu { model, .. } => model.inv_freq(),
-            #[cfg(feature = "cuda")]
             Engine::Cuda { esm, .. } => esm.inv_freq(),
         }
     }
@@ -320,7 +305,6 @@ impl Embedder {
             Engine::Cpu { model, team } => {
                 self.run_on_cpu(model, team.as_ref(), sequences, go_on, each)
             }
-            #[cfg(feature = "cuda")]
             Engine::Cuda { esm, spare } => {
                 let cards = OnCards {
                     esm,
@@ -338,13 +322,11 @@ impl Embedder {
                 }
             }
         };
-        let _ = (residues, numbers);
         match result {
             Ok(()) => Ok(()),
             Err(Stopped::Caller(e)) => Err(e),
             Err(Stopped::Engine(e)) => Err(EmbedError::Engine(e).into()),
             Err(Stopped::Asked) => Err(EmbedError::Stopped.into()),
-            #[cfg(feature = "cuda")]
             Err(Stopped::Card(e)) => Err(e.into()),
         }
     }
@@ -396,7 +378,6 @@ enum Stopped<E> {
     Engine(candle_core::Error),
     Caller(E),
     Asked,
-    #[cfg(feature = "cuda")]
     Card(EmbedError),
 }
 

@@ -1,6 +1,5 @@
 //! What becomes of a sequence: its rows.
 
-#[cfg(feature = "cuda")]
 use crate::cuda::HostRows;
 use crate::pooling;
 use half::f16;
@@ -51,7 +50,6 @@ impl<'a> Rows<'a> {
         }
     }
 
-    #[cfg(feature = "cuda")]
     pub(super) fn of_card(rows: HostRows<'a>, in_bf16: bool) -> Rows<'a> {
         Rows {
             bos: rows.bos,

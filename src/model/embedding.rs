@@ -84,7 +84,6 @@ impl TokenScale {
     }
 
     /// That of one token: zero for `<mask>`, if there is token dropout.
-    #[cfg(feature = "cuda")]
     pub(crate) fn of(self, token: u8) -> f32 {
         match self.factor {
             Some(_) if token == MASK => 0.0,

@@ -35,7 +35,6 @@ pub enum LoadError {
     #[error("threads could not be started: {0}")]
     Team(#[from] candle_core::Error),
     /// A card cannot take the model.
-    #[cfg(feature = "cuda")]
     #[error(transparent)]
     Cuda(#[from] crate::cuda::CudaError),
     /// A loading thread ended without a result.
@@ -47,7 +46,6 @@ impl LoadError {
     /// Whether a card is what is in the way, and the model could be loaded without it.
     pub fn is_of_card(&self) -> bool {
         match self {
-            #[cfg(feature = "cuda")]
             LoadError::Cuda(error) => error.is_of_card(),
             _ => false,
         }

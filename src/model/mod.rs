@@ -16,11 +16,8 @@ pub use load::{LoadError, LoadOptions};
 pub use memory::PassMemory;
 pub use packed::Packed;
 
-#[cfg(feature = "cuda")]
 pub(crate) use blocks::{BlockNames, Frequencies, make_blocks};
-#[cfg(feature = "cuda")]
 pub(crate) use embedding::TokenScale;
-#[cfg(feature = "cuda")]
 pub(crate) use load::is_loaded;
 
 use crate::checkpoint::{EsmConfig, InvFreqSource};

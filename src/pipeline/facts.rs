@@ -71,9 +71,13 @@ pub fn facts(
     facts
 }
 
-/// What of the part `cuda` can change a bit: all but the release of the driver.
+/// What of the part `cuda` can change a bit: all but the release of the driver and the place of the
+/// library.
 fn of_cards(about: &Value) -> String {
     let mut about = about.clone();
+    if let Some(about) = about.as_object_mut() {
+        about.remove("cublaslt_path");
+    }
     let cards = about.get_mut("cards").and_then(Value::as_array_mut);
     for card in cards.into_iter().flatten() {
         if let Some(card) = card.as_object_mut() {

@@ -1,19 +1,29 @@
 //! The command with the variables that decide what a card is.
 
+use crate::stand_in;
 use crate::support::{Bench, Ended, ended, expand, fasta, sequence};
 use assert_cmd::Command;
 
 /// A variable of the stand-in, or CUDA_VISIBLE_DEVICES.
 pub type Variable<'a> = (&'a str, &'a str);
 
-/// The command with the words of `line`.
+/// The command with the words of `line`, and a driver for CUDA 13.
 pub fn command(bench: &Bench, variables: &[Variable<'_>], line: &str) -> Command {
     let mut command = bench.command();
-    // Where the driver is, and which of its cards can be seen.
-    for name in ["LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES"] {
-        if let Some(value) = std::env::var_os(name) {
-            command.env(name, value);
+    command.env_remove("CUDA_VISIBLE_DEVICES");
+    if stand_in::is_real() {
+        for name in [
+            "LD_LIBRARY_PATH",
+            "CUDA_HOME",
+            "PATH",
+            "CUDA_VISIBLE_DEVICES",
+        ] {
+            if let Some(value) = std::env::var_os(name) {
+                command.env(name, value);
+            }
         }
+    } else {
+        command.env("LD_LIBRARY_PATH", stand_in::library_path("13"));
     }
     command
         .envs(variables.iter().copied())

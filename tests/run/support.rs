@@ -46,12 +46,13 @@ impl Bench {
         fs::write(self.path(name), bytes).unwrap();
     }
 
-    /// A command that sees no home, no network and no variables of the caller.
+    /// A command that sees no home, no network, no GPU and no variables of the caller.
     pub fn command(&self) -> Command {
         let mut command = Command::cargo_bin("esm-embed").unwrap();
         command
             .current_dir(self.home.path())
             .env_clear()
+            .env("CUDA_VISIBLE_DEVICES", "")
             .env("HF_HOME", self.path("hf"))
             .env("HF_HUB_OFFLINE", "1");
         command

@@ -10,6 +10,8 @@
 //   broken    cannot be started
 // NAME@OUTPUTS is offered for weights of so many outputs alone, NAME@bf16 for those of bf16, and
 // NAME@f16 for those of f16.
+//
+// VERSION is that of the library, as it counts: 130000 for 13.0.0.
 #include "machine.h"
 
 #include <algorithm>
@@ -218,7 +220,7 @@ bool is_known(const Desc& desc, const Layout& w, const Layout& x, const Layout& 
 
 extern "C" {
 
-size_t cublasLtGetVersion() { return 130000; }
+size_t cublasLtGetVersion() { return VERSION; }
 
 int cublasLtCreate(Handle** handle) {
     CALL

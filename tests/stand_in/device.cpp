@@ -64,14 +64,6 @@ CUresult cuDeviceGetName(char* name, int size, CUdevice card) {
     return CUDA_SUCCESS;
 }
 
-CUresult cuDeviceGetUuid_v2(CUuuid* uuid, CUdevice card) {
-    DRIVER_CALL
-    if (!is_card(card)) return CUDA_ERROR_INVALID_DEVICE;
-    std::memset(uuid, 0, sizeof *uuid);
-    uuid->bytes[0] = static_cast<char>(1 + settings().seen[card]);
-    return CUDA_SUCCESS;
-}
-
 CUresult cuDeviceTotalMem(size_t* bytes, CUdevice card) {
     DRIVER_CALL
     if (!is_card(card)) return CUDA_ERROR_INVALID_DEVICE;
@@ -95,7 +87,6 @@ CUresult cuDeviceGetAttribute(int* value, CUdevice_attribute attribute, CUdevice
         return CUDA_SUCCESS;
     case CU_DEVICE_ATTRIBUTE_MEMORY_POOLS_SUPPORTED: *value = settings().pools; return CUDA_SUCCESS;
     case CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT: *value = 132; return CUDA_SUCCESS;
-    case CU_DEVICE_ATTRIBUTE_PCI_BUS_ID: *value = settings().seen[card]; return CUDA_SUCCESS;
     default: fail("cuDeviceGetAttribute: attribute %d is not provided", attribute);
     }
 }
@@ -108,6 +99,12 @@ CUresult cuDevicePrimaryCtxRetain(CUcontext* context, CUdevice card) {
     (*context)->card = card;
     ++(*context)->retained;
     return CUDA_SUCCESS;
+}
+
+CUresult cuDevicePrimaryCtxSetFlags(CUdevice card, unsigned flags) {
+    DRIVER_CALL
+    if (!is_card(card)) return CUDA_ERROR_INVALID_DEVICE;
+    return (flags & ~CU_CTX_FLAGS_MASK) == 0 ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;
 }
 
 CUresult cuDevicePrimaryCtxRelease(CUdevice card) {
@@ -130,12 +127,6 @@ CUresult cuCtxGetCurrent(CUcontext* context) {
     if (!is_started) return CUDA_ERROR_NOT_INITIALIZED;
     *context = current;
     return CUDA_SUCCESS;
-}
-
-CUresult cuCtxSetFlags(unsigned flags) {
-    DRIVER_CALL
-    if (current == nullptr) return CUDA_ERROR_INVALID_CONTEXT;
-    return (flags & ~unsigned(CU_CTX_FLAGS_MASK)) == 0 ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;
 }
 
 CUresult cuCtxSynchronize() {

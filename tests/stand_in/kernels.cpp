@@ -1,5 +1,5 @@
 // The crate's kernels, compiled for the host. What is included and listed here is made from the
-// sources of the kernels: see .ci/stand_in.sh.
+// sources of the kernels: see tests/common/stand_in.rs.
 #include "kernels_included.h"
 
 #include "module.h"

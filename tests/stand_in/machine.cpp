@@ -96,7 +96,3 @@ int injected(const char* function) {
 }
 
 } // namespace stand_in
-
-extern "C" void stand_in_unknown(const char* function) {
-    stand_in::fail("%s is not provided", function);
-}

@@ -7,7 +7,7 @@
 // shows. What a real driver would answer with an undefined result ends the process with a sentence.
 #pragma once
 
-#include <cuda.h>
+#include "cuda.h"
 
 #include <cstddef>
 #include <cstdint>

@@ -284,15 +284,3 @@ CUresult cuMemcpyDtoHAsync(void* to, CUdeviceptr from, size_t bytes, CUstream st
     if (!is_late) return cuStreamSynchronize(stream);
     return CUDA_SUCCESS;
 }
-
-CUresult cuMemcpyDtoDAsync(CUdeviceptr to, CUdeviceptr from, size_t bytes, CUstream stream) {
-    DRIVER_CALL
-    const char* name = "cuMemcpyDtoDAsync";
-    int card = current_card();
-    check(name, to, bytes, card);
-    check(name, from, bytes, card);
-    enqueue(name, stream, [=] {
-        std::memmove(reach(name, to, bytes, card), reach(name, from, bytes, card), bytes);
-    });
-    return CUDA_SUCCESS;
-}

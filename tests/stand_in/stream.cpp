@@ -91,13 +91,6 @@ CUresult cuStreamWaitEvent(CUstream stream, CUevent event, unsigned flags) {
     return CUDA_SUCCESS;
 }
 
-CUresult cuStreamIsCapturing(CUstream stream, CUstreamCaptureStatus* status) {
-    DRIVER_CALL
-    queue_of(__func__, stream);
-    *status = CU_STREAM_CAPTURE_STATUS_NONE;
-    return CUDA_SUCCESS;
-}
-
 CUresult cuEventCreate(CUevent* event, unsigned) {
     DRIVER_CALL
     CUcontext context;
@@ -127,12 +120,4 @@ CUresult cuEventSynchronize(CUevent event) {
     DRIVER_CALL
     if (event->queue != nullptr) event->queue->run(event->end);
     return CUDA_SUCCESS;
-}
-
-// Whoever asks is told once that it is not done, and asks in vain no longer.
-CUresult cuEventQuery(CUevent event) {
-    DRIVER_CALL
-    if (event->queue == nullptr || event->queue->done >= event->end) return CUDA_SUCCESS;
-    event->queue->run(event->end);
-    return CUDA_ERROR_NOT_READY;
 }

@@ -80,9 +80,6 @@ pub enum Command {
     Verify(VerifyArgs),
     /// Say what this machine and the environment offer
     Doctor,
-    /// List the CUDA cards that this build can use
-    #[command(hide = true)]
-    Cards,
     /// Print a ready script for SLURM, Snakemake or Nextflow
     #[command(after_help = TEMPLATE_EXAMPLES)]
     Template(TemplateArgs),
@@ -96,11 +93,9 @@ impl Args {
             Command::Fetch(args) => args.show,
             Command::Merge(args) => args.show,
             Command::Verify(args) => args.show,
-            Command::Models
-            | Command::Inspect(_)
-            | Command::Doctor
-            | Command::Cards
-            | Command::Template(_) => ShowArgs::default(),
+            Command::Models | Command::Inspect(_) | Command::Doctor | Command::Template(_) => {
+                ShowArgs::default()
+            }
         }
     }
 

@@ -1,6 +1,5 @@
 //! Devices, CPU, threads and memory.
 
-use super::super::companion::Companion;
 use super::super::text;
 use super::Line;
 use esm_embed::device::{self, available_threads};
@@ -26,37 +25,19 @@ pub fn lines() -> Vec<Line> {
     lines
 }
 
-/// The CUDA cards of this program or of the CUDA build beside it, or why there are none.
+/// The CUDA cards of this machine, or why there are none.
 fn cards() -> Vec<Line> {
-    let mut lines = match Companion::look() {
-        Companion::None => own_cards(),
-        Companion::Unusable(why) => {
-            let mut lines = own_cards();
-            lines.push(("CUDA build", format!("cannot be used: {why}")));
-            lines
-        }
-        Companion::Usable { path, cards } => {
-            let mut lines: Vec<Line> = cards.into_iter().map(|card| ("CUDA card", card)).collect();
-            let starts = format!("{}, which run starts by itself", path.display());
-            lines.push(("CUDA build", starts));
-            lines
-        }
-    };
-    if std::env::var_os("CUDA_VISIBLE_DEVICES").is_some() {
-        lines.push(("CUDA_VISIBLE_DEVICES", variable("CUDA_VISIBLE_DEVICES")));
-    }
-    lines
-}
-
-/// The CUDA cards that this program can use, or why there are none.
-fn own_cards() -> Vec<Line> {
-    match device::cards() {
+    let mut lines: Vec<Line> = match device::cards() {
         Ok(cards) => cards
             .iter()
             .map(|card| ("CUDA card", card.to_string()))
             .collect(),
         Err(why) => vec![("devices", format!("cpu ({why})"))],
+    };
+    if std::env::var_os("CUDA_VISIBLE_DEVICES").is_some() {
+        lines.push(("CUDA_VISIBLE_DEVICES", variable("CUDA_VISIBLE_DEVICES")));
     }
+    lines
 }
 
 fn variable(name: &str) -> String {

@@ -5,7 +5,6 @@ mod reference;
 
 use super::args::VerifyArgs;
 use super::progress::Progress;
-use super::run::look_for_cards;
 use super::text::printable;
 use super::{Exit, print, source};
 use anyhow::{Context, bail, ensure};
@@ -15,7 +14,7 @@ use esm_embed::device::{Device, Dtype, available_threads};
 use esm_embed::embedder::{Embedder, EmbedderOptions, Sequence};
 use esm_embed::hub::{ModelRef, published_digest, published_hub_digest, sha256_file};
 use esm_embed::ops::WeightType;
-use esm_embed::pipeline::{Model, USUAL_LIMIT};
+use esm_embed::pipeline::{Level, Model, Reporter, USUAL_LIMIT};
 use esm_embed::tokenizer::{UnknownPolicy, tokenize};
 use reference::{Comparison, Reference};
 use std::path::Path;
@@ -23,8 +22,10 @@ use std::path::Path;
 /// Compares, prints every comparison, and fails if one of them does.
 pub fn execute(args: &VerifyArgs) -> anyhow::Result<Exit> {
     let progress = Progress::new(args.show);
-    look_for_cards(&args.device, None, &progress)?;
     let device = Device::resolve(&args.device, None, Some(Dtype::F32))?;
+    if let Some(why) = &device.why_cpu {
+        progress.message(Level::Info, &format!("no CUDA card is used: {why}"));
+    }
     let reference = Reference::open(args.reference.as_deref())?;
     let comparisons = reference.for_model(&names(&args.model.reference));
     if comparisons.is_empty() {

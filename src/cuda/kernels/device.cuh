@@ -3,8 +3,16 @@
 // host.h does the same on the CPU, so that tests can run the very same kernels.
 #pragma once
 
+#ifdef __CUDACC_RTC__
+// NVRTC, which makes the images that are built into the program, has no headers of the host.
+using uint16_t = unsigned short;
+using uint32_t = unsigned int;
+#define INFINITY __int_as_float(0x7f800000)
+#define NAN __int_as_float(0x7fffffff)
+#else
 #include <cstddef>
 #include <cstdint>
+#endif
 
 // Storage of half precision and bfloat16; arithmetic is float.
 struct f16 {

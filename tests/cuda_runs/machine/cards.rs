@@ -87,9 +87,9 @@ fn what_cannot_be_had_is_refused() {
         "there is no card 1",
     );
     refused(
-        &[("STAND_IN_DRIVER", "12080")],
+        &[("STAND_IN_DRIVER", "11080")],
         "cuda",
-        "the driver is too old: it knows CUDA up to 12.8, and this build needs 13.0",
+        "the NVIDIA driver is too old: it supports CUDA up to 11.8, and CUDA 12.0 is needed",
     );
     refused(
         &[("STAND_IN_CAPABILITY", "75")],
@@ -142,7 +142,7 @@ fn auto_does_without_a_card_that_cannot_be_used() {
         ),
         (
             ("STAND_IN_FAIL", "cuDevicePrimaryCtxRetain:1:46"),
-            "the card cannot be opened",
+            "CUDA failed while opening the GPU",
         ),
         (
             ("STAND_IN_ALGORITHMS", "broken"),

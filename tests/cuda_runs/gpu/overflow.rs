@@ -2,7 +2,7 @@
 
 use crate::card::*;
 use crate::common::fixture;
-use crate::same_bits::bits;
+use crate::gpu::same_bits::bits;
 use crate::support::{Bench, first_byte, sequence};
 use std::fs;
 

@@ -1,0 +1,159 @@
+#!/usr/bin/env python3
+"""Makes src/cuda/images.zst, the CUDA kernels as they are built into the program, from their sources.
+
+    python3 .ci/kernel_images.py            writes it
+    python3 .ci/kernel_images.py --check    fails if it is not, byte for byte, what the sources give
+    python3 .ci/kernel_images.py --fetch    only fetches the compilers
+
+The compilers come from PyPI, in the versions below; the same sources then give the same bytes on
+every x86-64 Linux. No GPU and no CUDA toolkit is needed.
+
+- NVRTC 12.0 makes PTX of version 8.0, which every driver from 525 on takes. GPUs that are newer than
+  all images compile it when the program starts.
+- ptxas 12.6 makes machine code of it, which drivers from 525 on take; what ptxas 12.8 and later make
+  is refused by those of CUDA 12.2. GPUs that 12.6 does not know need 12.8, and so do their drivers.
+
+The file is a zstd stream. Its content begins with a line for each image, `sm_80 12345` (name and bytes),
+then an empty line, and then the images follow one another in the order of the lines.
+
+TOOLS: folder of the compilers (target/kernel-tools).
+"""
+
+import argparse
+import ctypes
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+SOURCES = ROOT / "src/cuda/kernels"
+IMAGES = ROOT / "src/cuda/images.zst"
+TOOLS = Path(os.environ.get("TOOLS", ROOT / "target/kernel-tools"))
+
+# One package, one folder: the versions of ptxas have the same file names.
+NVRTC = "nvidia-cuda-nvrtc-cu12==12.0.140"
+PTXAS = "nvidia-cuda-nvcc-cu12==12.6.85"
+NEWER_PTXAS = "nvidia-cuda-nvcc-cu12==12.8.93"
+ZSTANDARD = "zstandard==0.23.0"
+
+PTX = "compute_80"
+CUBINS = {
+    "sm_80": PTXAS,
+    "sm_86": PTXAS,
+    "sm_89": PTXAS,
+    "sm_90": PTXAS,
+    "sm_100": NEWER_PTXAS,
+    "sm_120": NEWER_PTXAS,
+}
+
+
+def package(spec):
+    """The folder of an installed package."""
+    folder = TOOLS / spec.replace("==", "-")
+    if not (folder / "complete").exists():
+        print(f"==> {spec}", file=sys.stderr)
+        install = ["pip", "install", "--quiet", "--no-deps", "--upgrade", "--target", folder, spec]
+        subprocess.run([sys.executable, "-m", *install], check=True)
+        (folder / "complete").touch()
+    return folder
+
+
+def compile_ptx(sources):
+    """PTX of all kernels as one program."""
+    libraries = package(NVRTC) / "nvidia/cuda_nvrtc/lib"
+    ctypes.CDLL(str(libraries / "libnvrtc-builtins.so.12.0"), mode=ctypes.RTLD_GLOBAL)
+    nvrtc = ctypes.CDLL(str(libraries / "libnvrtc.so.12"))
+    text = "".join(f'#include "{name}"\n' for name in sources if name.endswith(".cu"))
+    names = (ctypes.c_char_p * len(sources))(*(name.encode() for name in sources))
+    headers = (ctypes.c_char_p * len(sources))(*sources.values())
+    program = ctypes.c_void_p()
+
+    def call(name, *arguments):
+        code = getattr(nvrtc, name)(*arguments)
+        if code != 0 and name != "nvrtcCompileProgram":
+            sys.exit(f"{name} failed with code {code}")
+        return code
+
+    call(
+        "nvrtcCreateProgram",
+        ctypes.byref(program),
+        text.encode(),
+        b"kernels.cu",
+        len(sources),
+        headers,
+        names,
+    )
+    options = [b"--std=c++17", b"--gpu-architecture=" + PTX.encode()]
+    options = (ctypes.c_char_p * len(options))(*options)
+    failed = call("nvrtcCompileProgram", program, len(options), options)
+    size = ctypes.c_size_t()
+    if failed:
+        call("nvrtcGetProgramLogSize", program, ctypes.byref(size))
+        log = ctypes.create_string_buffer(size.value)
+        call("nvrtcGetProgramLog", program, log)
+        sys.exit(f"NVRTC failed with code {failed}:\n{log.value.decode()}")
+    call("nvrtcGetPTXSize", program, ctypes.byref(size))
+    ptx = ctypes.create_string_buffer(size.value)
+    call("nvrtcGetPTX", program, ptx)
+    # With the zero at its end, by which the driver knows where it ends.
+    return ptx.raw
+
+
+def assemble(ptx, name, spec, verbose):
+    """Machine code for one kind of GPU."""
+    ptxas = package(spec) / "nvidia/cuda_nvcc/bin/ptxas"
+    ptxas.chmod(0o755)
+    with tempfile.TemporaryDirectory() as folder:
+        # Relative names: the path of a temporary folder has no place in an image.
+        Path(folder, "kernels.ptx").write_bytes(ptx.rstrip(b"\0"))
+        command = [ptxas, "-O3", f"--gpu-name={name}", "kernels.ptx", "--output-file=kernels.cubin"]
+        if verbose:
+            command.append("--verbose")
+        subprocess.run(command, check=True, cwd=folder)
+        return Path(folder, "kernels.cubin").read_bytes()
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
+    parser.add_argument("--check", action="store_true", help="compare instead of writing")
+    parser.add_argument("--fetch", action="store_true", help="only fetch the compilers")
+    parser.add_argument("--verbose", action="store_true", help="registers and spills by kernel")
+    args = parser.parse_args()
+    for spec in (NVRTC, PTXAS, NEWER_PTXAS, ZSTANDARD):
+        package(spec)
+    if args.fetch:
+        return
+    sources = {
+        path.name: path.read_bytes()
+        for path in sorted(SOURCES.iterdir())
+        if path.suffix in (".cu", ".cuh")
+    }
+    ptx = compile_ptx(sources)
+    images = {
+        name: assemble(ptx, name, spec, args.verbose and name == "sm_90")
+        for name, spec in CUBINS.items()
+    }
+    images[PTX] = ptx
+    head = "".join(f"{name} {len(image)}\n" for name, image in images.items())
+    content = head.encode() + b"\n" + b"".join(images.values())
+    sys.path.insert(0, str(package(ZSTANDARD)))
+    import zstandard
+
+    parameters = zstandard.ZstdCompressionParameters.from_level(
+        22, source_size=len(content), window_log=23, enable_ldm=True
+    )
+    packed = zstandard.ZstdCompressor(compression_params=parameters).compress(content)
+    print(head + f"{len(content)} bytes, {len(packed)} compressed", file=sys.stderr)
+    if not args.check:
+        IMAGES.write_bytes(packed)
+    elif not IMAGES.exists() or IMAGES.read_bytes() != packed:
+        sys.exit(
+            f"{IMAGES.relative_to(ROOT)} is not what the sources of the kernels give: "
+            "run python3 .ci/kernel_images.py and commit the file"
+        )
+
+
+if __name__ == "__main__":
+    main()

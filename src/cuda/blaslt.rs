@@ -1,0 +1,216 @@
+//! cuBLASLt: the library that fits the driver, and those of its functions that are used.
+
+use super::error::CudaError;
+use super::{driver, library, search};
+use cudarc::cublaslt::result::CublasError;
+use cudarc::cublaslt::sys::{
+    cublasComputeType_t, cublasLtHandle_t, cublasLtMatmulAlgo_t,
+    cublasLtMatmulAlgoConfigAttributes_t, cublasLtMatmulDesc_t, cublasLtMatmulDescAttributes_t,
+    cublasLtMatmulHeuristicResult_t, cublasLtMatmulPreference_t,
+    cublasLtMatmulPreferenceAttributes_t, cublasLtMatrixLayout_t, cublasStatus_t, cudaDataType,
+};
+use libloading::Library;
+use std::ffi::{OsStr, c_int, c_void};
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+/// Declares the table of functions, and how it is filled.
+macro_rules! functions {
+    ($($field:ident = $name:literal: fn($($argument:ty),* $(,)?) -> $result:ty;)*) => {
+        /// The functions, as cublasLt.h declares them. Those that return a status do so through
+        /// [`checked`].
+        pub(super) struct BlasLt {
+            $(pub(super) $field: unsafe extern "C" fn($($argument),*) -> $result,)*
+            /// Where the library is.
+            pub(super) path: PathBuf,
+        }
+
+        impl BlasLt {
+            fn of(library: &'static Library, path: PathBuf) -> Result<BlasLt, CudaError> {
+                let of = path.display().to_string();
+                Ok(BlasLt {
+                    // SAFETY: the types are those of cublasLt.h.
+                    $($field: unsafe { library::function(library, &of, $name)? },)*
+                    path,
+                })
+            }
+        }
+    };
+}
+
+functions! {
+    get_version = "cublasLtGetVersion": fn() -> usize;
+    create = "cublasLtCreate": fn(*mut cublasLtHandle_t) -> cublasStatus_t;
+    destroy = "cublasLtDestroy": fn(cublasLtHandle_t) -> cublasStatus_t;
+    layout_create = "cublasLtMatrixLayoutCreate":
+        fn(*mut cublasLtMatrixLayout_t, cudaDataType, u64, u64, i64) -> cublasStatus_t;
+    layout_destroy = "cublasLtMatrixLayoutDestroy": fn(cublasLtMatrixLayout_t) -> cublasStatus_t;
+    desc_create = "cublasLtMatmulDescCreate":
+        fn(*mut cublasLtMatmulDesc_t, cublasComputeType_t, cudaDataType) -> cublasStatus_t;
+    desc_destroy = "cublasLtMatmulDescDestroy": fn(cublasLtMatmulDesc_t) -> cublasStatus_t;
+    desc_set = "cublasLtMatmulDescSetAttribute":
+        fn(cublasLtMatmulDesc_t, cublasLtMatmulDescAttributes_t, *const c_void, usize)
+            -> cublasStatus_t;
+    preference_create = "cublasLtMatmulPreferenceCreate":
+        fn(*mut cublasLtMatmulPreference_t) -> cublasStatus_t;
+    preference_destroy = "cublasLtMatmulPreferenceDestroy":
+        fn(cublasLtMatmulPreference_t) -> cublasStatus_t;
+    preference_set = "cublasLtMatmulPreferenceSetAttribute":
+        fn(cublasLtMatmulPreference_t, cublasLtMatmulPreferenceAttributes_t, *const c_void, usize)
+            -> cublasStatus_t;
+    heuristic = "cublasLtMatmulAlgoGetHeuristic":
+        fn(cublasLtHandle_t, cublasLtMatmulDesc_t, cublasLtMatrixLayout_t, cublasLtMatrixLayout_t,
+            cublasLtMatrixLayout_t, cublasLtMatrixLayout_t, cublasLtMatmulPreference_t, c_int,
+            *mut cublasLtMatmulHeuristicResult_t, *mut c_int) -> cublasStatus_t;
+    algorithm_get = "cublasLtMatmulAlgoConfigGetAttribute":
+        fn(*const cublasLtMatmulAlgo_t, cublasLtMatmulAlgoConfigAttributes_t, *mut c_void, usize,
+            *mut usize) -> cublasStatus_t;
+    matmul = "cublasLtMatmul":
+        fn(cublasLtHandle_t, cublasLtMatmulDesc_t, *const c_void, *const c_void,
+            cublasLtMatrixLayout_t, *const c_void, cublasLtMatrixLayout_t, *const c_void,
+            *const c_void, cublasLtMatrixLayout_t, *mut c_void, cublasLtMatrixLayout_t,
+            *const cublasLtMatmulAlgo_t, *mut c_void, usize, *mut c_void) -> cublasStatus_t;
+}
+
+impl BlasLt {
+    /// Its version: 130100 is 13.1.0.
+    pub(super) fn version(&self) -> usize {
+        // SAFETY: takes and changes nothing.
+        unsafe { (self.get_version)() }
+    }
+}
+
+/// What a call returned.
+pub(super) fn checked(status: cublasStatus_t) -> Result<(), CublasError> {
+    status.result()
+}
+
+/// The library that fits the driver, opened once.
+///
+/// # Errors
+/// Neither it nor the driver is there, or a function is missing.
+pub(super) fn library() -> Result<&'static BlasLt, CudaError> {
+    static LIBRARY: OnceLock<BlasLt> = OnceLock::new();
+    if let Some(library) = LIBRARY.get() {
+        return Ok(library);
+    }
+    let found = find(driver::version()?)?;
+    Ok(LIBRARY.get_or_init(|| found))
+}
+
+/// What the library may be called, the best first: of a major version, it needs a driver of that
+/// version or a later one.
+fn names(driver: i32) -> &'static [&'static str] {
+    match driver >= 13000 {
+        true => &["libcublasLt.so.13", "libcublasLt.so.12"],
+        false => &["libcublasLt.so.12"],
+    }
+}
+
+fn find(driver: i32) -> Result<BlasLt, CudaError> {
+    let variable = |name: &str| std::env::var_os(name);
+    let mut folders = search::folders(&variable, Path::new("/"));
+    let mut failed = None;
+    for name in names(driver) {
+        if let Some(found) = in_folders(name, &folders, &mut failed) {
+            return found;
+        }
+    }
+    // Those that only the system's linker knows.
+    for name in names(driver) {
+        if let Ok(library) = library::open(OsStr::new(name)) {
+            return BlasLt::of(library, PathBuf::from(name));
+        }
+    }
+    let more = search::folders_by_python(&variable);
+    for name in names(driver) {
+        if let Some(found) = in_folders(name, &more, &mut failed) {
+            return found;
+        }
+    }
+    folders.extend(more);
+    Err(missing(driver, &folders, failed))
+}
+
+/// The library of the first folder that has one which can be opened. `failed` gets what the system
+/// says of the first that cannot.
+fn in_folders(
+    name: &str,
+    folders: &[PathBuf],
+    failed: &mut Option<String>,
+) -> Option<Result<BlasLt, CudaError>> {
+    for folder in folders {
+        let path = folder.join(name);
+        if !path.is_file() {
+            continue;
+        }
+        match library::open(path.as_os_str()) {
+            Ok(library) => return Some(BlasLt::of(library, path)),
+            Err(said) => *failed = failed.take().or(Some(said)),
+        }
+    }
+    None
+}
+
+/// Says what to do where there is none.
+fn missing(driver: i32, folders: &[PathBuf], failed: Option<String>) -> CudaError {
+    let package = match driver >= 13000 {
+        true => "nvidia-cublas",
+        false => "nvidia-cublas-cu12",
+    };
+    let install = format!(
+        "install it with `pip install {package}` in the Python on PATH, or with `module load cuda` on \
+         a cluster, or add its folder to LD_LIBRARY_PATH"
+    );
+    let names = names(driver).join(" or ");
+    CudaError::NoBlas(match failed {
+        Some(said) => format!("{names} cannot be loaded ({said}); {install}"),
+        None => {
+            let folders: Vec<String> = folders.iter().map(|f| f.display().to_string()).collect();
+            let searched = match folders.is_empty() {
+                true => "no folder to search exists".to_owned(),
+                false => format!("searched: {}", folders.join(", ")),
+            };
+            format!("{names} was not found ({searched}); {install}")
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_library_fits_the_driver() {
+        assert_eq!(names(12020), ["libcublasLt.so.12"]);
+        assert_eq!(names(12090), ["libcublasLt.so.12"]);
+        assert_eq!(names(13000), ["libcublasLt.so.13", "libcublasLt.so.12"]);
+    }
+
+    #[test]
+    fn a_library_that_is_missing_is_named_with_the_folders_and_what_to_do() {
+        let folders = [PathBuf::from("/a"), PathBuf::from("/b")];
+        assert_eq!(
+            missing(12020, &folders, None).to_string(),
+            "cuBLASLt is missing: libcublasLt.so.12 was not found (searched: /a, /b); install it with \
+             `pip install nvidia-cublas-cu12` in the Python on PATH, or with `module load cuda` on a \
+             cluster, or add its folder to LD_LIBRARY_PATH"
+        );
+        assert_eq!(
+            missing(13000, &[], Some("x: file too short".to_owned())).to_string(),
+            "cuBLASLt is missing: libcublasLt.so.13 or libcublasLt.so.12 cannot be loaded (x: file too \
+             short); install it with `pip install nvidia-cublas` in the Python on PATH, or with \
+             `module load cuda` on a cluster, or add its folder to LD_LIBRARY_PATH"
+        );
+    }
+
+    #[test]
+    fn what_cannot_be_opened_is_passed_over_and_remembered() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("libcublasLt.so.12"), "text").unwrap();
+        let mut failed = None;
+        let folders = [folder.path().to_owned()];
+        assert!(in_folders("libcublasLt.so.12", &folders, &mut failed).is_none());
+        assert!(failed.unwrap().contains("libcublasLt.so.12"));
+    }
+}
