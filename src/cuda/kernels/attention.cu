@@ -288,9 +288,9 @@ DEVICE void attention_exact(float* out, const float* qkv, const float* bias, con
 }
 
 // The names by which kernels are launched.
-#define ATTENTION(type, head, width)                                                         \
-    KERNEL(128) attention_##type##_##head(type* out, const type* qkv, const float* bias,     \
-                                          const Tile* tiles, int dim) {                      \
+#define ATTENTION(kernel, type, head, width)                                                 \
+    kernel attention_##type##_##head(type* out, const type* qkv, const float* bias,          \
+                                     const Tile* tiles, int dim) {                           \
         attention<type, head, width>(out, qkv, bias, tiles, dim);                            \
     }
 #define ATTENTION_EXACT(head)                                                                \
@@ -299,16 +299,17 @@ DEVICE void attention_exact(float* out, const float* qkv, const float* bias, con
         attention_exact<head>(out, qkv, bias, tiles, dim);                                   \
     }
 
-ATTENTION(f16, 16, 16)
-ATTENTION(f16, 24, 32)
-ATTENTION(f16, 32, 32)
-ATTENTION(f16, 64, 64)
-ATTENTION(f16, 128, 128)
-ATTENTION(bf16, 16, 16)
-ATTENTION(bf16, 24, 32)
-ATTENTION(bf16, 32, 32)
-ATTENTION(bf16, 64, 64)
-ATTENTION(bf16, 128, 128)
+// Heads of 64 take 133 registers, three blocks of a multiprocessor, where they may; four are faster.
+ATTENTION(KERNEL(128), f16, 16, 16)
+ATTENTION(KERNEL(128), f16, 24, 32)
+ATTENTION(KERNEL(128), f16, 32, 32)
+ATTENTION(CROWDED_KERNEL(128, 4), f16, 64, 64)
+ATTENTION(KERNEL(128), f16, 128, 128)
+ATTENTION(KERNEL(128), bf16, 16, 16)
+ATTENTION(KERNEL(128), bf16, 24, 32)
+ATTENTION(KERNEL(128), bf16, 32, 32)
+ATTENTION(CROWDED_KERNEL(128, 4), bf16, 64, 64)
+ATTENTION(KERNEL(128), bf16, 128, 128)
 ATTENTION_EXACT(16)
 ATTENTION_EXACT(24)
 ATTENTION_EXACT(32)

@@ -29,6 +29,9 @@ struct bf16 {
 #define DEVICE __device__ __forceinline__
 // A function that is launched by its name, with blocks of so many threads.
 #define KERNEL(threads) extern "C" __global__ void __launch_bounds__(threads)
+// The same with so few registers that a multiprocessor holds so many blocks.
+#define CROWDED_KERNEL(threads, blocks) \
+    extern "C" __global__ void __launch_bounds__(threads, blocks)
 // An array that the threads of a block share, of unspecified content.
 #define SHARED(type, name, count) __shared__ __align__(16) type name[count]
 // The shared memory whose size is chosen at launch.

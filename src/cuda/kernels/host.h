@@ -22,6 +22,7 @@
 #ifndef KERNEL
 #define KERNEL(threads) static void
 #endif
+#define CROWDED_KERNEL(threads, blocks) KERNEL(threads)
 #define SHARED(type, name, count) alignas(16) static type name[count]
 #define LAUNCH_SHARED(name) unsigned char* name = host::block.shared.data()
 
