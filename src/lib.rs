@@ -118,5 +118,6 @@ pub mod ops;
 pub mod output;
 pub mod pipeline;
 pub mod pooling;
+pub mod quantity;
 pub mod tokenizer;
 pub mod windows;

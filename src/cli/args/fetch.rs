@@ -18,6 +18,13 @@ pub struct FetchArgs {
     #[arg(long, value_name = "REVISION")]
     pub revision: Option<String>,
 
+    /// Print the result as one JSON document
+    ///
+    /// Fields: path, and for a repository of the Hub repo, revision (the commit) and bytes, which
+    /// are null for a path.
+    #[arg(long)]
+    pub json: bool,
+
     #[command(flatten)]
     pub show: ShowArgs,
 }

@@ -26,6 +26,13 @@ pub struct MergeArgs {
     #[arg(long = "move")]
     pub remove: bool,
 
+    /// Print a report as one JSON document
+    ///
+    /// Fields: out, shards (their number) and run, which is the contents of the run.json of the
+    /// whole.
+    #[arg(long)]
+    pub json: bool,
+
     #[command(flatten)]
     pub show: ShowArgs,
 }

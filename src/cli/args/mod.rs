@@ -1,10 +1,12 @@
 //! The arguments as they are typed.
 
 mod compute;
+mod doctor;
 mod fetch;
 mod inspect;
 mod merge;
 mod model;
+mod models;
 mod output;
 mod records;
 mod run;
@@ -13,10 +15,12 @@ mod template;
 mod verify;
 
 pub use compute::{ComputeArgs, OnVaryingArg};
+pub use doctor::DoctorArgs;
 pub use fetch::FetchArgs;
 pub use inspect::InspectArgs;
 pub use merge::MergeArgs;
 pub use model::ModelArgs;
+pub use models::ModelsArgs;
 pub use output::OutputArgs;
 pub use records::{OnInvalidArg, RecordArgs, UnknownArg};
 pub use run::RunArgs;
@@ -70,7 +74,7 @@ pub enum Command {
     /// Download a model and check its files, for machines without network
     Fetch(FetchArgs),
     /// List the published ESM models and what the cache holds of them
-    Models,
+    Models(ModelsArgs),
     /// Say what an output folder holds, and whether it is sound
     Inspect(InspectArgs),
     /// Join the folders of all shards to that of the whole input
@@ -79,7 +83,7 @@ pub enum Command {
     /// Run published reference inputs through a model and compare
     Verify(VerifyArgs),
     /// Say what this machine and the environment offer
-    Doctor,
+    Doctor(DoctorArgs),
     /// List the CUDA cards that this build can use
     #[command(hide = true)]
     Cards,
@@ -96,9 +100,9 @@ impl Args {
             Command::Fetch(args) => args.show,
             Command::Merge(args) => args.show,
             Command::Verify(args) => args.show,
-            Command::Models
+            Command::Models(_)
             | Command::Inspect(_)
-            | Command::Doctor
+            | Command::Doctor(_)
             | Command::Cards
             | Command::Template(_) => ShowArgs::default(),
         }

@@ -8,6 +8,12 @@ pub struct TemplateArgs {
     /// The scheduler
     #[arg(value_enum)]
     pub scheduler: Scheduler,
+
+    /// Print the script within one JSON document
+    ///
+    /// Fields: scheduler and script.
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// What starts the shards.
