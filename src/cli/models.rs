@@ -133,12 +133,7 @@ fn table(report: &ModelsReport) -> String {
         "WIDTH",
         "IN THE CACHE",
     ]);
-    let number = |number: Option<u32>| {
-        number.map_or_else(
-            || "-".to_owned(),
-            |number| quantity::thousands(number.into()),
-        )
-    };
+    let number = |number: Option<u32>| number.map_or_else(|| "-".to_owned(), |n| n.to_string());
     for model in &report.models {
         let parameters = model.parameters.map(|number| text::scaled(number as f64));
         out += &line([

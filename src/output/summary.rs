@@ -64,7 +64,6 @@ pub(super) fn write(f: &mut Formatter<'_>, manifest: &Manifest) -> Result {
                     OutDtype::F32 => "f32",
                     OutDtype::F16 => "f16",
                 };
-                let (rows, columns) = (thousands(rows), thousands(columns));
                 format!("[{rows}, {columns}] {dtype}, ")
             }
             _ => String::new(),
@@ -256,7 +255,7 @@ impl fmt::Display for Label<'_> {
             "cuda" => "CUDA",
             "dim" => "columns",
             "dtype" => "computed in",
-            "inv_freq" => "rotary frequencies from",
+            "inv_freq" => "rotary frequencies",
             "long" => "long records",
             "repo" => "repository",
             "sha256" => "SHA-256",
@@ -368,7 +367,7 @@ model:
   layers: 6
   columns: 320
   token dropout: yes
-  rotary frequencies from: checkpoint
+  rotary frequencies: checkpoint
   files:
     config.json: 775 bytes, SHA-256 aa
     model.safetensors: 29.9 MiB, SHA-256 bb
@@ -382,7 +381,7 @@ records: 4,391 (1,354,179 residues)
   1 record whose trailing * was dropped
 files:
   index.tsv: 1 byte
-  mean.layer6.npy: [4,391, 320] f32, 5.4 MiB
+  mean.layer6.npy: [4391, 320] f32, 5.4 MiB
   residues.layer6/: 1 file, 1.5 KiB
 "
         );
