@@ -446,3 +446,21 @@ fn where_no_embeddings_are_published_it_says_so() {
         );
     }
 }
+
+#[test]
+fn the_example_in_the_help_is_a_reference() {
+    let home = tempfile::tempdir().unwrap();
+    let (code, help, _) = verify_in(home.path(), &["--help"], None);
+    assert_eq!(code, 0);
+    let words = help.split_whitespace().collect::<Vec<_>>().join(" ");
+    let example = &words[words.find("{\"comparisons\"").unwrap()..];
+    let example = &example[..example.find("]}").unwrap() + 2];
+    let example: Value = serde_json::from_str(example).unwrap();
+    let (code, out, err) = verify(&fixture("esm2_hd16"), Some(&example));
+    assert_eq!((code, err.as_str()), (1, ""), "{out}");
+    assert!(out.contains("\nFAIL  first columns\n"), "{out}");
+    assert!(
+        out.ends_with(&format!("1 of 1 comparison failed\n{MEANING}")),
+        "{out}"
+    );
+}

@@ -6,11 +6,11 @@ use super::ShowArgs;
 /// Arguments of `fetch`.
 #[derive(Debug, clap::Args)]
 pub struct FetchArgs {
-    /// Name, or repository on the Hugging Face Hub
+    /// Name of the model, or its repository on the Hugging Face Hub
     ///
-    /// A name or short form as `esm-embed models` lists them, or organisation/name. The files go
-    /// to the Hugging Face cache (HF_HOME); the path of the model's folder is printed. The files
-    /// of a path, or with HF_HUB_OFFLINE=1 of the cache, are only checked.
+    /// A name or short form that `esm-embed models` lists, or organisation/name. The files go to the
+    /// Hugging Face cache (HF_HOME), and the path of the model's folder is printed. Given a path, or
+    /// with HF_HUB_OFFLINE=1, nothing is downloaded: the files are checked where they are.
     #[arg(value_parser = values::model)]
     pub model: ModelArg,
 
@@ -20,8 +20,7 @@ pub struct FetchArgs {
 
     /// Print the result as one JSON document
     ///
-    /// Fields: path, and for a repository of the Hub repo, revision (the commit) and bytes, which
-    /// are null for a path.
+    /// Fields: path, repo, revision (the commit) and bytes. All but path are null if a path was given.
     #[arg(long)]
     pub json: bool,
 

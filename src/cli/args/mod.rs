@@ -71,18 +71,18 @@ pub enum Command {
     /// Embed the records of FASTA files
     #[command(after_help = RUN_EXAMPLES)]
     Run(Box<RunArgs>),
-    /// Download a model and check its files, for machines without network
+    /// Download a model to the cache and check its files, for use without network
     Fetch(FetchArgs),
     /// List the published ESM models and what the cache holds of them
     Models(ModelsArgs),
-    /// Say what an output folder holds, and whether it is sound
+    /// Report what an output folder holds, and whether it is sound
     Inspect(InspectArgs),
-    /// Join the folders of all shards to that of the whole input
+    /// Join the folders of all shards into one for the whole input
     #[command(after_help = MERGE_EXAMPLES)]
     Merge(MergeArgs),
-    /// Run published reference inputs through a model and compare
+    /// Compare the embeddings of a model with published values
     Verify(VerifyArgs),
-    /// Say what this machine and the environment offer
+    /// Report processor, memory, cards, cache and network as this program sees them
     Doctor(DoctorArgs),
     /// List the CUDA cards that this build can use
     #[command(hide = true)]

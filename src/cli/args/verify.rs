@@ -10,8 +10,8 @@ use std::path::PathBuf;
 pub struct VerifyArgs {
     /// Name, repository on the Hugging Face Hub, folder or file of the model
     ///
-    /// Values are published for 8M, 35M, 150M, 650M and 3B. A folder or file is compared with those
-    /// of the model whose name it has, such as esm2_t33_650M_UR50D.
+    /// Values are published for 8M, 35M, 150M, 650M and 3B. A folder or file must be named after its
+    /// model, such as esm2_t33_650M_UR50D, so that its values can be found.
     #[arg(default_value = "esm2_t33_650M_UR50D", value_parser = values::model)]
     pub model: ModelArg,
 
@@ -21,13 +21,16 @@ pub struct VerifyArgs {
 
     /// Compare with the values of this file instead of the published ones
     ///
-    /// JSON: {"comparisons": [{"name": ..., "checkpoint": ..., "sequence": ..., "layer": ...,
-    /// "what": ..., "expected": ..., "stride": ..., "source": ..., and a tolerance}]}. what is
-    /// hidden_rows (row 0 is <cls>), residue_rows, residue_norms, mean, bos or mean_of_mean. Without
-    /// checkpoint, the values fit every model; layer is -1 (the last) by default. With a stride, the
-    /// values of a row are those of columns 0, stride, 2 times stride and so on. The tolerance is
-    /// atol and rtol (each value: atol + rtol * |expected|), or relative_l2 (all values together,
-    /// column by column; a column smaller than scale counts as that large).
+    /// A JSON file, for example:
+    ///
+    /// {"comparisons": [{"name": "first columns", "sequence": "MKTAYIAK", "what": "mean",
+    /// "expected": [0.12, -0.4], "atol": 1e-4, "rtol": 1e-4, "source": "my notebook"}]}
+    ///
+    /// what: hidden_rows (row 0 is <cls>), residue_rows, residue_norms, mean, bos or mean_of_mean.
+    /// layer: -1 (the last) by default. checkpoint: the model that the values belong to; without it
+    /// they fit any. stride: the values of a row are those of columns 0, stride, 2*stride and so on.
+    /// Tolerance: atol and rtol for each value (atol + rtol*|expected|); or relative_l2 for all values
+    /// together, where the error of a column is relative to its size or to scale, if that is larger.
     #[arg(long, value_name = "FILE")]
     pub reference: Option<PathBuf>,
 

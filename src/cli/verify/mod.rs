@@ -433,6 +433,8 @@ mod tests {
         let digest = Sha256::digest(include_bytes!("published/last_layer.safetensors"));
         let hex: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
         assert_eq!(index["sha256"], hex);
+        let bytes = include_bytes!("published/last_layer.safetensors").len();
+        assert!(bytes < 200_000, "every program carries {bytes} bytes");
         // What `fetch` and `verify` hold the files of the same commits against.
         for model in index["models"].as_object().unwrap().values() {
             let text = |key: &str| model[key].as_str().unwrap();
