@@ -5,9 +5,9 @@ use super::args::MergeArgs;
 use super::json::{self, print_json};
 use super::progress::Progress;
 use anyhow::ensure;
+use esm_embed::numerals::count;
 use esm_embed::output::{self, Manifest, Shards};
 use esm_embed::pipeline::{Level, Reporter};
-use esm_embed::quantity::counted;
 use serde::Serialize;
 
 /// What `merge --json` prints.
@@ -41,21 +41,17 @@ pub fn execute(args: &MergeArgs) -> anyhow::Result<Exit> {
     if counts.skipped > 0 {
         let text = format!(
             "the shards left out {}, listed in skipped.tsv",
-            counted(counts.skipped, "record", "records")
+            count(counts.skipped, "record")
         );
         progress.message(Level::Warning, &text);
     }
     let text = format!(
         "{}: {} ({}), {}, from {}",
         args.out.display(),
-        counted(counts.records, "record", "records"),
-        counted(
-            counts.unique_sequences,
-            "distinct sequence",
-            "distinct sequences"
-        ),
-        counted(counts.residues, "residue", "residues"),
-        counted(args.dirs.len() as u64, "shard", "shards")
+        count(counts.records, "record"),
+        count(counts.unique_sequences, "distinct sequence"),
+        count(counts.residues, "residue"),
+        count(args.dirs.len() as u64, "shard")
     );
     progress.message(Level::Info, &text);
     if args.json {

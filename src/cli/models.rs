@@ -4,7 +4,7 @@ use super::args::ModelsArgs;
 use super::json::{self, print_json};
 use super::{Exit, print, text};
 use esm_embed::hub::{CachedModel, Hub, known_models};
-use esm_embed::quantity;
+use esm_embed::numerals;
 use serde::Serialize;
 
 /// What `models --json` prints.
@@ -160,7 +160,7 @@ fn state(held: &CachedReport) -> String {
     format!(
         "{}{}: {}",
         if held.complete { "" } else { "incomplete, " },
-        quantity::bytes(held.bytes),
+        numerals::bytes(held.bytes),
         text::printable(&held.path)
     )
 }

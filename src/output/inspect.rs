@@ -12,7 +12,7 @@ use super::layout::{
 use super::manifest::{FileEntry, FolderEntry, Manifest};
 use super::npy::{HEADER_BYTES, parse_header};
 use super::report::Report;
-use crate::quantity::{counted, thousands};
+use crate::numerals::{count, grouped};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{self, BufReader, Read};
@@ -239,7 +239,7 @@ impl Inspector<'_> {
             return Err(format!(
                 "its header says shape {}, which does not fit {} and {}",
                 shape_text(Some([rows, dim])),
-                counted(layout.dim as u64, "column", "columns"),
+                count(layout.dim as u64, "column"),
                 exact(found)
             ));
         }
@@ -314,17 +314,17 @@ impl Inspector<'_> {
             return Err(format!(
                 "{} lists {}; run.json says {} for {}",
                 entry.checksums,
-                counted(files, "file", "files"),
-                thousands(entry.files),
-                counted(counts.records, "record", "records")
+                count(files, "file"),
+                grouped(entry.files),
+                count(counts.records, "record")
             ));
         }
         if bytes != entry.bytes || rows != counts.residues {
             return Err(format!(
                 "its files have {} in {}; run.json says {} in {}",
-                counted(rows, "row", "rows"),
+                count(rows, "row"),
                 exact(bytes),
-                thousands(counts.residues),
+                grouped(counts.residues),
                 exact(entry.bytes)
             ));
         }
@@ -354,10 +354,10 @@ impl Inspector<'_> {
             {
                 format!(
                     "has {} with {}; run.json says {} with {}",
-                    counted(records, "record", "records"),
-                    counted(residues, "residue", "residues"),
-                    thousands(counts.records),
-                    thousands(counts.residues)
+                    count(records, "record"),
+                    count(residues, "residue"),
+                    grouped(counts.records),
+                    grouped(counts.residues)
                 )
             }
             Ok(Ok(_)) => return,
@@ -374,10 +374,10 @@ impl Inspector<'_> {
         if records > shard.input_records || !(1..=shard.of).contains(&shard.number) {
             let what = format!(
                 "says shard {} of {} with {} of an input of {}, which is impossible",
-                thousands(shard.number),
-                thousands(shard.of),
-                counted(records, "record", "records"),
-                thousands(shard.input_records)
+                grouped(shard.number),
+                grouped(shard.of),
+                count(records, "record"),
+                grouped(shard.input_records)
             );
             self.report.problem(RUN_JSON, what);
         }
@@ -443,15 +443,15 @@ fn shape_text(shape: Option<[u64; 2]>) -> String {
 
 /// A size to the byte: what differs may be a single one.
 fn exact(bytes: u64) -> String {
-    counted(bytes, "byte", "bytes")
+    count(bytes, "byte")
 }
 
 /// A table that does not have one line for each record and one for the names of its columns.
 fn line_count(lines: u64, records: u64) -> String {
     format!(
         "has {}; run.json says {}, which makes {} with the header",
-        counted(lines, "line", "lines"),
-        counted(records, "record", "records"),
-        counted(records.saturating_add(1), "line", "lines")
+        count(lines, "line"),
+        count(records, "record"),
+        count(records.saturating_add(1), "line")
     )
 }

@@ -4,7 +4,7 @@ use super::escape::shown;
 use super::layout::PARTIAL;
 use super::manifest::Manifest;
 use super::summary;
-use crate::quantity::{counted, thousands};
+use crate::numerals::{count, grouped};
 use serde::Serialize;
 use std::fmt;
 use std::path::PathBuf;
@@ -100,7 +100,7 @@ impl fmt::Display for Report {
         }
         match self.problem_count {
             0 => return writeln!(f, "problems: none"),
-            count => writeln!(f, "problems: {}", thousands(count))?,
+            count => writeln!(f, "problems: {}", grouped(count))?,
         }
         for problem in &self.problems {
             writeln!(f, "  {problem}")?;
@@ -110,11 +110,7 @@ impl fmt::Display for Report {
             .saturating_sub(self.problems.len() as u64)
         {
             0 => Ok(()),
-            more => writeln!(
-                f,
-                "  and {}",
-                counted(more, "other problem", "other problems")
-            ),
+            more => writeln!(f, "  and {}", count(more, "other problem")),
         }
     }
 }

@@ -5,7 +5,7 @@
 use super::escape::shown;
 use super::layout::OutDtype;
 use super::manifest::Manifest;
-use crate::quantity::{bytes, counted, thousands};
+use crate::numerals::{bytes, count, grouped};
 use serde_json::{Map, Value};
 use std::fmt::{self, Formatter, Result};
 
@@ -45,9 +45,9 @@ pub(super) fn write(f: &mut Formatter<'_>, manifest: &Manifest) -> Result {
         writeln!(
             f,
             "shard {} of {} of an input of {} (merge joins them)",
-            thousands(shard.number),
-            thousands(shard.of),
-            counted(shard.input_records, "record", "records")
+            grouped(shard.number),
+            grouped(shard.of),
+            count(shard.input_records, "record")
         )?;
     }
     match &manifest.resolved {
@@ -75,7 +75,7 @@ pub(super) fn write(f: &mut Formatter<'_>, manifest: &Manifest) -> Result {
             f,
             "  {}/: {}, {}",
             shown(&folder.name),
-            counted(folder.files, "file", "files"),
+            count(folder.files, "file"),
             bytes(folder.bytes)
         )?;
     }
@@ -87,52 +87,38 @@ fn write_counts(f: &mut Formatter<'_>, manifest: &Manifest) -> Result {
     writeln!(
         f,
         "records: {} ({})",
-        thousands(counts.records),
-        counted(counts.residues, "residue", "residues")
+        grouped(counts.records),
+        count(counts.residues, "residue")
     )?;
-    for (count, singular, plural, what) in [
+    for (number, thing, what) in [
         (
             counts.duplicates,
             "record",
-            "records",
             " with the sequence of an earlier one",
         ),
-        (counts.truncated, "record", "records", " truncated"),
+        (counts.truncated, "record", " truncated"),
         (
             counts.windowed,
             "record",
-            "records",
             " embedded in overlapping windows",
         ),
         (
             counts.skipped,
             "record",
-            "records",
             " left out (listed in skipped.tsv)",
         ),
         (
             counts.in_bf16,
             "record",
-            "records",
             " computed in bf16, with numbers too large for f16",
         ),
-        (
-            counts.unknown,
-            "character",
-            "characters",
-            " outside the alphabet",
-        ),
-        (counts.lower, "lower-case letter", "lower-case letters", ""),
-        (counts.masks, "<mask> token", "<mask> tokens", ""),
-        (
-            counts.stops,
-            "record",
-            "records",
-            " whose trailing * was dropped",
-        ),
+        (counts.unknown, "character", " outside the alphabet"),
+        (counts.lower, "lower-case letter", ""),
+        (counts.masks, "<mask> token", ""),
+        (counts.stops, "record", " whose trailing * was dropped"),
     ] {
-        if count > 0 {
-            writeln!(f, "  {}{what}", counted(count, singular, plural))?;
+        if number > 0 {
+            writeln!(f, "  {}{what}", count(number, thing))?;
         }
     }
     Ok(())
@@ -221,7 +207,7 @@ fn item(f: &mut Formatter<'_>, indent: usize, i: usize, item: &Value) -> Result 
 /// A fact within a line: with its unit, or after its label.
 fn fact(key: &str, value: &Value) -> String {
     match (key, value.as_u64()) {
-        ("records", Some(records)) => counted(records, "record", "records"),
+        ("records", Some(records)) => count(records, "record"),
         ("bytes", Some(_)) => plain(key, value),
         _ => format!("{} {}", Label(key), plain(key, value)),
     }
@@ -236,7 +222,7 @@ fn plain(key: &str, value: &Value) -> String {
         Value::Number(number) => match number.as_u64() {
             Some(number) if key == "bytes" => bytes(number),
             Some(number) if VERSIONS.contains(&key) => number.to_string(),
-            Some(number) => thousands(number),
+            Some(number) => grouped(number),
             None => number.to_string(),
         },
         other => shown(&other.to_string()).to_string(),

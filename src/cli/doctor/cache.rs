@@ -3,7 +3,7 @@
 use super::Line;
 use super::environment::{self, variable};
 use esm_embed::hub::HubSettings;
-use esm_embed::quantity;
+use esm_embed::numerals;
 use rustix::fs::{Access, access, statvfs};
 use serde::Serialize;
 use std::path::Path;
@@ -60,7 +60,7 @@ impl Cache {
                 (
                     "free space",
                     self.free_bytes
-                        .map_or_else(|| "unknown".to_owned(), quantity::bytes),
+                        .map_or_else(|| "unknown".to_owned(), numerals::bytes),
                 ),
                 ("access token", token.to_owned()),
             ],

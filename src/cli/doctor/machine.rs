@@ -5,8 +5,8 @@ use super::Line;
 use super::environment::variable;
 use esm_embed::device::{self, available_threads};
 use esm_embed::memory::{self, cgroup_folders};
+use esm_embed::numerals::{self, grouped};
 use esm_embed::ops::CpuPath;
-use esm_embed::quantity::{self, thousands};
 use serde::Serialize;
 use std::fs::read_to_string;
 
@@ -102,8 +102,8 @@ impl Computation {
         let memory = match (self.memory_bytes, self.memory_available_bytes) {
             (Some(total), Some(available)) => format!(
                 "{} available of {}",
-                quantity::bytes(available),
-                quantity::bytes(total)
+                numerals::bytes(available),
+                numerals::bytes(total)
             ),
             _ => unknown(),
         };
@@ -114,7 +114,7 @@ impl Computation {
             ("--cpu-path takes", listed(&self.cpu_paths)),
             (
                 "CPUs by affinity",
-                self.cpus_by_affinity.map_or_else(unknown, thousands),
+                self.cpus_by_affinity.map_or_else(unknown, grouped),
             ),
             (
                 "CPUs by cgroup",
@@ -130,7 +130,7 @@ impl Computation {
             (
                 "memory by cgroup",
                 self.memory_by_cgroup_bytes
-                    .map_or_else(no_limit, quantity::bytes),
+                    .map_or_else(no_limit, numerals::bytes),
             ),
         ]);
         lines

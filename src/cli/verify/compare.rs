@@ -2,8 +2,8 @@
 
 use super::reference::{Comparison, Expected, Tolerance};
 use anyhow::ensure;
+use esm_embed::numerals::{count, grouped};
 use esm_embed::pooling;
-use esm_embed::quantity::{counted, thousands};
 use serde::Serialize;
 use std::fmt::{self, Write as _};
 
@@ -98,8 +98,8 @@ impl<'a> Verdict<'a> {
                 found.len() == expected.len(),
                 "comparison `{}` expects more rows or columns than there are: {}, {}",
                 comparison.name,
-                counted((residues.len() / dim) as u64, "residue", "residues"),
-                counted(dim as u64, "column", "columns")
+                count((residues.len() / dim) as u64, "residue"),
+                count(dim as u64, "column")
             );
             let expected = expected.to_vec();
             rows.push(Row { expected, found });
@@ -287,12 +287,12 @@ impl fmt::Display for Verdict<'_> {
         };
         let columns = match comparison.stride {
             1 => String::new(),
-            stride => format!(", one column in {}", thousands(stride as u64)),
+            stride => format!(", one column in {}", grouped(stride as u64)),
         };
         writeln!(
             f,
             "      compared  {what} of {layer}{columns}: {}",
-            counted(self.values() as u64, "value", "values")
+            count(self.values() as u64, "value")
         )?;
         if self.values() <= PRINTED {
             writeln!(f, "      expected  {}", list(self.pairs().map(|(e, _)| e)))?;
@@ -308,7 +308,7 @@ impl fmt::Display for Verdict<'_> {
                     writeln!(
                         f,
                         "      worst     value {}: expected {expected}, found {found}",
-                        thousands(place as u64 + 1)
+                        grouped(place as u64 + 1)
                     )?;
                 }
                 writeln!(

@@ -17,9 +17,9 @@ use esm_embed::checkpoint::{Checkpoint, EsmConfig};
 use esm_embed::device::{Device, Dtype, available_threads};
 use esm_embed::embedder::{Embedder, EmbedderOptions, Sequence};
 use esm_embed::hub::{published_digest, published_hub_digest, sha256_file};
+use esm_embed::numerals::grouped;
 use esm_embed::ops::WeightType;
 use esm_embed::pipeline::{Model, USUAL_LIMIT};
-use esm_embed::quantity::thousands;
 use esm_embed::tokenizer::{UnknownPolicy, tokenize};
 use reference::{Comparison, Reference};
 use serde::Serialize;
@@ -131,7 +131,7 @@ pub fn execute(args: &VerifyArgs) -> anyhow::Result<Exit> {
 
 /// The last lines of the report: the outcome and, if it is bad, what it means.
 fn conclusion(compared: usize, failed: usize, failed_files: usize, model: &str) -> String {
-    let all = thousands(compared as u64);
+    let all = grouped(compared as u64);
     let noun = match compared {
         1 => "comparison",
         _ => "comparisons",
@@ -155,7 +155,7 @@ fn conclusion(compared: usize, failed: usize, failed_files: usize, model: &str) 
     };
     format!(
         "{} of {all} {noun} failed\n{meaning}\n",
-        thousands(failed as u64)
+        grouped(failed as u64)
     )
 }
 

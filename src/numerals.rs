@@ -1,7 +1,7 @@
-//! Numbers as people read them: thousands separated, units, singular and plural.
+//! Numbers in messages: thousands separated, plurals right, sizes with their units.
 
-/// A whole number with a comma between thousands: `1,354,179`.
-pub fn thousands(number: u64) -> String {
+/// A whole number with its thousands separated: `1,354,179`.
+pub fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);
     for (i, digit) in digits.chars().enumerate() {
@@ -13,10 +13,12 @@ pub fn thousands(number: u64) -> String {
     text
 }
 
-/// A number with its noun: `1 record`, `1,354,179 records`.
-pub fn counted(number: u64, singular: &str, plural: &str) -> String {
-    let noun = if number == 1 { singular } else { plural };
-    format!("{} {noun}", thousands(number))
+/// A number of things: `1 record`, `4,391 records`. The plural adds an s.
+pub fn count(number: u64, thing: &str) -> String {
+    match number {
+        1 => format!("1 {thing}"),
+        _ => format!("{} {thing}s", grouped(number)),
+    }
 }
 
 /// A size: `1 byte`, `812 bytes`, `5.4 MiB`.
@@ -31,11 +33,11 @@ pub fn bytes(bytes: u64) -> String {
         unit = Some(larger);
     }
     match unit {
-        None => counted(bytes, "byte", "bytes"),
+        None => count(bytes, "byte"),
         Some(unit) => {
             // Only beyond 1,000 TiB are there thousands to separate.
             let tenths = (number * 10.0).round() as u64;
-            format!("{}.{} {unit}", thousands(tenths / 10), tenths % 10)
+            format!("{}.{} {unit}", grouped(tenths / 10), tenths % 10)
         }
     }
 }
@@ -46,27 +48,30 @@ mod tests {
 
     #[test]
     fn thousands_are_separated() {
-        for (number, text) in [
-            (0, "0"),
-            (999, "999"),
-            (1_000, "1,000"),
-            (12_345, "12,345"),
-            (1_354_179, "1,354,179"),
-            (u64::MAX, "18,446,744,073,709,551,615"),
-        ] {
-            assert_eq!(thousands(number), text);
-        }
+        let all = [0, 7, 999, 1_000, 12_345, 123_456, 1_354_179, u64::MAX];
+        assert_eq!(
+            all.map(grouped),
+            [
+                "0",
+                "7",
+                "999",
+                "1,000",
+                "12,345",
+                "123,456",
+                "1,354,179",
+                "18,446,744,073,709,551,615"
+            ]
+        );
     }
 
     #[test]
-    fn nouns_agree_with_their_number() {
-        assert_eq!(counted(0, "record", "records"), "0 records");
-        assert_eq!(counted(1, "record", "records"), "1 record");
-        assert_eq!(counted(4_391, "entry", "entries"), "4,391 entries");
+    fn one_is_singular() {
+        let all = [0, 1, 2, 1_000].map(|n| count(n, "record"));
+        assert_eq!(all, ["0 records", "1 record", "2 records", "1,000 records"]);
     }
 
     #[test]
-    fn sizes() {
+    fn sizes_have_units() {
         for (number, text) in [
             (0, "0 bytes"),
             (1, "1 byte"),
