@@ -1,6 +1,7 @@
 //! `verify`: does this build, on this machine, reproduce published numbers?
 
 mod compare;
+mod deviation;
 mod names;
 mod published;
 mod reference;

@@ -19,7 +19,7 @@
 //!
 //! Measured on these values: zeros are off by 0.33 to 0.76, rows shifted by one residue by 0.32 to
 //! 0.78, the mean of another sequence by 0.17 to 0.43, and a factor of 0.88 gives norms off by 0.12.
-//! All of that is beyond τ; the tests below hold it there.
+//! All of that is beyond τ, and the tests of `deviation.rs` hold it there.
 
 use super::reference::{Comparison, Expected, Tolerance};
 use anyhow::{Context, bail, ensure};
