@@ -2,14 +2,15 @@
 //!
 //! `published/README.md` names their source. They come from fair-esm with bfloat16 autocast, so they
 //! check a computation in f32 only as far as bfloat16 goes. The source's own test sets that limit:
-//! the relative L2 error over all residue rows, ‖Δ‖ / ‖E‖, is at most τ = 0.03, and 0.07 for 3B. It
-//! holds between two computations in bfloat16, so it leaves room where one of them is in f32.
+//! the relative L2 error of the residue rows, ‖Δ‖ / ‖E‖, is at most τ = 0.03, and 0.07 for 3B. It
+//! holds between two computations in bfloat16, so it leaves room where one of them is in f32. Here it
+//! is taken for each sequence.
 //!
-//! Here only 64 columns of each row are known, and columns differ: in every ESM-2 one column holds
-//! 70 to 94 % of a row's norm. It is among the 64 of the 650M and not among those of the other
-//! sizes, where the 64 columns hold a third to two thirds of their share. Relative to their own norm
-//! alone, a right computation would miss τ at 3B, and a wrong one could meet it at 650M. So the error
-//! of a column is taken relative to the column's size or to a typical value, whichever is larger
+//! Only 64 columns of each row are known, and columns differ: in every ESM-2 one column holds 70 to
+//! 94 % of a row's norm. The 64 of the 650M include it; those of the other sizes do not, and hold a
+//! third to 84 % of their even share of the norm. Relative to the norm of the 64 alone, a right
+//! computation could miss τ at 3B, and at 650M one column would outweigh the other 63. So the error of
+//! a column is taken relative to the column's size or to a typical value, whichever is larger
 //! ([`Tolerance::Together`]). The typical value is σ = ‖E‖ / √(rows · D), known from the norms of the
 //! whole rows. What the limit of the source then implies:
 //!
