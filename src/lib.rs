@@ -98,7 +98,8 @@
 //! Dependencies point one way. [`pipeline`] uses [`fasta`], [`embedder`] and [`output`];
 //! [`embedder`] uses [`batching`], [`checkpoint`], [`model`], [`pooling`] and [`windows`];
 //! [`model`] uses [`ops`]. [`fasta`], [`tokenizer`], [`batching`], [`checkpoint`] and [`output`]
-//! know neither Candle nor each other: bytes, integers and `&[f32]` pass between them. Errors are
+//! know neither Candle nor each other: bytes, integers and `&[f32]` pass between them; [`numerals`]
+//! writes numbers for all of them. Errors are
 //! enums that say where, what was found and what to do; only [`pipeline`] wraps them in `anyhow`.
 
 pub mod batching;
@@ -114,6 +115,7 @@ pub mod hub;
 mod invisible;
 pub mod memory;
 pub mod model;
+pub mod numerals;
 pub mod ops;
 pub mod output;
 pub mod pipeline;

@@ -486,7 +486,7 @@ fn inspect_of_what_is_no_output_folder() {
     assert_eq!((ended.code, ended.err.as_str()), (1, ""));
     assert_eq!(
         ended.out,
-        "empty: not complete\nproblems: 1\n  run.json: is missing: this is no output folder, or its \
+        "empty: not complete\nproblems: 1\n  run.json: is missing: this is not an output folder, or its \
          run did not finish\n"
     );
     let missing = bench.run("inspect nowhere --check");

@@ -163,11 +163,11 @@ fn a_packed_run() {
     assert_eq!(report.manifest, Some(manifest));
     let text = report.to_string();
     assert!(
-        text.contains("\nmodel.name: tiny\nrecords: 5 (15 residues)\n"),
+        text.contains("\nmodel:\n  name: tiny\nrecords: 5 (15 residues)\n"),
         "{text}"
     );
     assert!(
-        text.contains("\nresidues.layer6.npy: [15, 2] f32, 248 bytes\n"),
+        text.contains("\n  residues.layer6.npy: [15, 2] f32, 248 bytes\n"),
         "{text}"
     );
 }
@@ -358,7 +358,9 @@ fn records_left_out_are_listed() {
     .unwrap();
     let report = inspect(home.path(), false).unwrap().to_string();
     assert!(
-        report.contains("skipped.tsv: holds 1 lines, run.json says 1 records and a first line"),
+        report.contains(
+            "skipped.tsv: has 1 line; run.json says 1 record, which makes 2 lines with the header"
+        ),
         "{report}"
     );
 }
@@ -630,7 +632,7 @@ fn inspect_finds_a_wrong_size() {
     });
     assert_eq!(
         quick,
-        ["residues.layer6.npy: holds 200 bytes, run.json says 248"]
+        ["residues.layer6.npy: has 200 bytes; run.json says 248 bytes"]
     );
 }
 
@@ -644,7 +646,7 @@ fn inspect_finds_a_header_that_disagrees() {
     assert_eq!(
         quick,
         [
-            "mean.layer6.npy: its header gives shape [2, 5], which does not fit 2 columns and 168 bytes"
+            "mean.layer6.npy: its header says shape [2, 5], which does not fit 2 columns and 168 bytes"
         ]
     );
     let [quick, _] = damaged(Residues::Packed, |dir| {
@@ -654,7 +656,7 @@ fn inspect_finds_a_header_that_disagrees() {
     });
     assert_eq!(
         quick,
-        ["mean.layer6.npy: its header gives <f2 numbers, run.json <f4"]
+        ["mean.layer6.npy: its header says <f2 numbers; run.json says <f4"]
     );
     let [quick, _] = damaged(Residues::Packed, |dir| {
         edit(dir.join("mean.layer6.npy"), |bytes| bytes[0] = 0)
@@ -698,7 +700,7 @@ fn inspect_finds_a_damaged_index() {
     assert_eq!(quick.len(), 2);
     assert_eq!(
         quick[1],
-        "index.tsv: holds 4 records of 13 residues, run.json says 5 of 15"
+        "index.tsv: has 4 records with 13 residues; run.json says 5 with 15"
     );
 }
 
@@ -712,7 +714,7 @@ fn inspect_finds_damage_in_the_files_of_records() {
         quick,
         [
             "residues.layer6/000000/P1.npy: is missing",
-            "residues.layer6: its files hold 12 rows in 608 bytes, run.json says 15 in 760"
+            "residues.layer6: its files have 12 rows in 608 bytes; run.json says 15 in 760 bytes"
         ]
     );
     let [quick, checked] = damaged(Residues::Files, |dir| {
@@ -723,10 +725,7 @@ fn inspect_finds_damage_in_the_files_of_records() {
     let [quick, _] = damaged(Residues::Files, |dir| {
         fs::remove_dir_all(dir.join("residues.layer6")).unwrap()
     });
-    assert_eq!(
-        quick,
-        ["residues.layer6: is missing, or a sub-folder of it"]
-    );
+    assert_eq!(quick, ["residues.layer6: is missing, or a folder in it is"]);
     let [quick, _] = damaged(Residues::Files, |dir| {
         let folder = dir.join("residues.layer6/000000");
         fs::rename(&folder, dir.join("moved")).unwrap();
@@ -745,7 +744,7 @@ fn inspect_finds_damage_in_the_files_of_records() {
     );
     assert_eq!(
         quick[2],
-        "residues.layer6: residues.layer6.sha256 lists 6 files, run.json says 5 for 5 records"
+        "residues.layer6: residues.layer6.sha256 lists 6 files; run.json says 5 for 5 records"
     );
 }
 
@@ -757,7 +756,7 @@ fn inspect_finds_files_of_another_run() {
     });
     assert_eq!(
         quick,
-        ["mean.layer33.npy: does not stand in run.json: it is not of this run"]
+        ["mean.layer33.npy: is not listed in run.json: it belongs to another run"]
     );
 }
 
@@ -774,17 +773,21 @@ fn a_hostile_manifest_opens_nothing_outside() {
         Residues::Packed,
         change("\"max.layer1.npy\"", "\"../../../etc/passwd\""),
     );
-    assert!(quick.contains(
-        &"../../../etc/passwd: is not a name that a run gives; it was not opened".into()
-    ));
-    assert!(quick.contains(
-        &"max.layer1.npy: is part of this output, but does not stand in run.json".into()
-    ));
+    assert!(
+        quick.contains(
+            &"../../../etc/passwd: is not a name that a run uses; it was not opened".into()
+        )
+    );
+    assert!(
+        quick.contains(
+            &"max.layer1.npy: is part of this output, but is not listed in run.json".into()
+        )
+    );
     let [quick, _] = damaged(
         Residues::Files,
         change("\"name\": \"residues.layer6\"", "\"name\": \"/etc\""),
     );
-    assert!(quick.contains(&"/etc: is not a name that a run gives; it was not opened".into()));
+    assert!(quick.contains(&"/etc: is not a name that a run uses; it was not opened".into()));
     let [quick, _] = damaged(
         Residues::Packed,
         change("\"records\": 5", "\"records\": 18446744073709551615"),
@@ -816,6 +819,6 @@ fn inspect_needs_a_folder_with_a_run() {
     let report = inspect(home.path(), false).unwrap();
     assert_eq!(
         report.problems[0].to_string(),
-        "run.json: is missing: this is no output folder, or its run did not finish"
+        "run.json: is missing: this is not an output folder, or its run did not finish"
     );
 }

@@ -86,6 +86,8 @@ fn a_large_file_has_the_checksum_of_its_pieces() {
     .unwrap();
     assert_eq!(
         problems(),
-        ["residues.layer6.npy: run.json gives pieces of 0 bytes, a run of 67108864"]
+        [
+            "residues.layer6.npy: run.json says pieces of 0 bytes for its checksum; a run uses 67,108,864 bytes"
+        ]
     );
 }

@@ -2,10 +2,24 @@
 
 use super::Exit;
 use super::args::MergeArgs;
+use super::json::{self, print_json};
 use super::progress::Progress;
 use anyhow::ensure;
-use esm_embed::output::{self, Shards};
+use esm_embed::numerals::count;
+use esm_embed::output::{self, Manifest, Shards};
 use esm_embed::pipeline::{Level, Reporter};
+use serde::Serialize;
+
+/// What `merge --json` prints.
+#[derive(Debug, Serialize)]
+struct MergeReport<'a> {
+    /// The folder of the whole.
+    out: String,
+    /// How many shards were joined.
+    shards: usize,
+    /// The contents of its `run.json`.
+    run: &'a Manifest,
+}
 
 /// Joins shards.
 pub fn execute(args: &MergeArgs) -> anyhow::Result<Exit> {
@@ -26,19 +40,26 @@ pub fn execute(args: &MergeArgs) -> anyhow::Result<Exit> {
     let counts = &manifest.counts;
     if counts.skipped > 0 {
         let text = format!(
-            "records that the shards skipped, listed in skipped.tsv: {}",
-            counts.skipped
+            "the shards left out {}, listed in skipped.tsv",
+            count(counts.skipped, "record")
         );
         progress.message(Level::Warning, &text);
     }
     let text = format!(
-        "{}: {} records ({} distinct sequences), {} residues, from {} shards",
+        "{}: {} ({}), {}, from {}",
         args.out.display(),
-        counts.records,
-        counts.unique_sequences,
-        counts.residues,
-        args.dirs.len()
+        count(counts.records, "record"),
+        count(counts.unique_sequences, "distinct sequence"),
+        count(counts.residues, "residue"),
+        count(args.dirs.len() as u64, "shard")
     );
     progress.message(Level::Info, &text);
+    if args.json {
+        print_json(&MergeReport {
+            out: json::path(&args.out),
+            shards: args.dirs.len(),
+            run: &manifest,
+        })?;
+    }
     Ok(Exit::Done)
 }

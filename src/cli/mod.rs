@@ -6,6 +6,7 @@ mod args;
 mod doctor;
 mod fetch;
 mod inspect;
+mod json;
 mod merge;
 mod models;
 mod progress;
@@ -86,11 +87,11 @@ pub fn execute(args: &Args) -> anyhow::Result<Exit> {
     match &args.command {
         Command::Run(args) => run::execute(args),
         Command::Fetch(args) => fetch::execute(args),
-        Command::Models => models::execute(),
+        Command::Models(args) => models::execute(args),
         Command::Inspect(args) => inspect::execute(args),
         Command::Merge(args) => merge::execute(args),
         Command::Verify(args) => verify::execute(args),
-        Command::Doctor => doctor::execute(),
+        Command::Doctor(args) => doctor::execute(args),
         Command::Template(args) => template::execute(args),
     }
 }

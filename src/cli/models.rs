@@ -1,23 +1,130 @@
 //! `models`: the published models, and what the cache holds.
 
+use super::args::ModelsArgs;
+use super::json::{self, print_json};
 use super::{Exit, print, text};
 use esm_embed::hub::{CachedModel, Hub, known_models};
-use std::fmt::Write as _;
+use esm_embed::numerals;
+use serde::Serialize;
 
-/// Prints the table.
-pub fn execute() -> anyhow::Result<Exit> {
-    let hub = Hub::from_env();
-    let report = hub.as_ref().map(Hub::report);
-    let cache = hub
-        .as_ref()
-        .map(|hub| hub.settings().cache.display().to_string());
-    print(&table(report, cache.map_err(|error| error.to_string())))?;
+/// What `models --json` prints.
+#[derive(Debug, Serialize)]
+struct ModelsReport {
+    /// The folder of the Hugging Face cache; null if the settings name none.
+    cache: Option<String>,
+    /// What is wrong with the settings; null if nothing is.
+    cache_error: Option<String>,
+    /// The published models, then the other ESM repositories in the cache.
+    models: Vec<ModelReport>,
+}
+
+/// One model.
+#[derive(Debug, Serialize)]
+struct ModelReport {
+    /// The name by which it is asked for.
+    name: String,
+    /// The short form of that name.
+    short: Option<&'static str>,
+    /// `organisation/name` on the Hub.
+    repo: String,
+    /// Number of weights; null for a model that is not one of the published ones, as what follows.
+    parameters: Option<u64>,
+    /// Transformer layers.
+    layers: Option<u32>,
+    /// Length of a residue's representation.
+    dim: Option<u32>,
+    /// Attention heads of a layer.
+    heads: Option<u32>,
+    /// What the cache holds of it; null if nothing.
+    cached: Option<CachedReport>,
+}
+
+/// A model in the cache.
+#[derive(Debug, Serialize)]
+struct CachedReport {
+    /// Whether it can be used without network.
+    complete: bool,
+    /// The folder to give as a model; of an incomplete one, the folder of its repository.
+    path: String,
+    /// The commit of a complete one.
+    revision: Option<String>,
+    /// Bytes of the files that are used; of an incomplete one, of all that is there.
+    bytes: u64,
+    /// Bytes of unfinished downloads.
+    unfinished_bytes: u64,
+}
+
+/// Prints the list.
+pub fn execute(args: &ModelsArgs) -> anyhow::Result<Exit> {
+    let report = report();
+    if args.json {
+        print_json(&report)?;
+    } else {
+        print(&table(&report))?;
+    }
     Ok(Exit::Done)
 }
 
+fn report() -> ModelsReport {
+    let hub = Hub::from_env();
+    let cached = hub.as_ref().map(Hub::report).unwrap_or_default();
+    let known = known_models().iter().map(|model| ModelReport {
+        name: model.name.to_owned(),
+        short: model.short,
+        repo: model.repo.to_owned(),
+        parameters: Some(model.parameters),
+        layers: Some(model.layers),
+        dim: Some(model.dim),
+        heads: Some(model.heads),
+        cached: cached
+            .iter()
+            .find(|held| held.repo == model.repo)
+            .and_then(held),
+    });
+    let others = cached.iter().filter(|held| held.known.is_none());
+    let others = others.map(|other| ModelReport {
+        name: other.repo.clone(),
+        short: None,
+        repo: other.repo.clone(),
+        parameters: None,
+        layers: None,
+        dim: None,
+        heads: None,
+        cached: held(other),
+    });
+    ModelsReport {
+        models: known.chain(others).collect(),
+        cache: hub
+            .as_ref()
+            .ok()
+            .map(|hub| json::path(&hub.settings().cache)),
+        cache_error: hub.err().map(|error| error.to_string()),
+    }
+}
+
+fn held(model: &CachedModel) -> Option<CachedReport> {
+    let unfinished_bytes = model.unfinished_bytes;
+    match (&model.complete, &model.path) {
+        (Some(local), _) => Some(CachedReport {
+            complete: true,
+            path: json::path(&local.path),
+            revision: local.revision.clone(),
+            bytes: local.bytes,
+            unfinished_bytes,
+        }),
+        (None, Some(path)) => Some(CachedReport {
+            complete: false,
+            path: json::path(path),
+            revision: None,
+            bytes: model.bytes,
+            unfinished_bytes,
+        }),
+        (None, None) => None,
+    }
+}
+
 /// The known models with their shapes, then the other repositories in the cache.
-fn table<E>(cached: Result<Vec<CachedModel>, E>, cache: Result<String, String>) -> String {
-    let cached = cached.unwrap_or_default();
+fn table(report: &ModelsReport) -> String {
     let mut out = line([
         "MODEL",
         "SHORT",
@@ -26,44 +133,34 @@ fn table<E>(cached: Result<Vec<CachedModel>, E>, cache: Result<String, String>) 
         "WIDTH",
         "IN THE CACHE",
     ]);
-    for model in known_models() {
-        let held = cached.iter().find(|held| held.repo == model.repo);
+    let number = |number: Option<u32>| number.map_or_else(|| "-".to_owned(), |n| n.to_string());
+    for model in &report.models {
+        let parameters = model.parameters.map(|number| text::scaled(number as f64));
         out += &line([
-            model.name,
+            &model.name,
             model.short.unwrap_or("-"),
-            &text::scaled(model.parameters as f64),
-            &model.layers.to_string(),
-            &model.dim.to_string(),
-            &held.map_or_else(|| "no".to_owned(), state),
+            parameters.as_deref().unwrap_or("-"),
+            &number(model.layers),
+            &number(model.dim),
+            &model.cached.as_ref().map_or_else(|| "no".to_owned(), state),
         ]);
     }
-    for held in cached.iter().filter(|held| held.known.is_none()) {
-        out += &line([&held.repo, "-", "-", "-", "-", &state(held)]);
-    }
-    // Writing to a String does not fail.
-    let _ = match cache {
-        Ok(cache) => writeln!(out, "\ncache: {}", text::printable(&cache)),
-        Err(why) => writeln!(out, "\ncache: {why}"),
+    let cache = match (&report.cache, &report.cache_error) {
+        (Some(cache), _) => text::printable(cache),
+        (None, why) => why.clone().unwrap_or_default(),
     };
-    out
+    out + &format!("\ncache: {cache}\n")
 }
 
 fn line([name, short, parameters, layers, width, cache]: [&str; 6]) -> String {
     format!("{name:<24} {short:<5} {parameters:>10} {layers:>6} {width:>5}  {cache}\n")
 }
 
-fn state(held: &CachedModel) -> String {
-    match (&held.complete, &held.path) {
-        (Some(local), _) => format!(
-            "{}: {}",
-            text::bytes(local.bytes),
-            text::printable(&local.path.display().to_string())
-        ),
-        (None, Some(path)) => format!(
-            "incomplete, {}: {}",
-            text::bytes(held.bytes),
-            text::printable(&path.display().to_string())
-        ),
-        (None, None) => "no".to_owned(),
-    }
+fn state(held: &CachedReport) -> String {
+    format!(
+        "{}{}: {}",
+        if held.complete { "" } else { "incomplete, " },
+        numerals::bytes(held.bytes),
+        text::printable(&held.path)
+    )
 }

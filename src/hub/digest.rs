@@ -63,7 +63,7 @@ const FAIR_ESM: [(&str, &str, u64); 10] = [
 ];
 
 /// Repository, first digits of the commit, file, sha256, bytes where they are known.
-const HUB: [(&str, &str, &str, &str, Option<u64>); 2] = [
+const HUB: [(&str, &str, &str, &str, Option<u64>); 6] = [
     (
         "facebook/esm2_t6_8M_UR50D",
         "c731040f",
@@ -76,6 +76,34 @@ const HUB: [(&str, &str, &str, &str, Option<u64>); 2] = [
         "6fbf070e",
         "model.safetensors",
         "e35647818e0e064351d4531ed480d225a002567b4b2b93ad3a9246d753150fc0",
+        None,
+    ),
+    (
+        "facebook/esm2_t30_150M_UR50D",
+        "a695f604",
+        "model.safetensors",
+        "c3f1da8aea53bddd32c246c86168c23b9fd72341fb9db9a94436f855f5053566",
+        None,
+    ),
+    (
+        "facebook/esm2_t33_650M_UR50D",
+        "08e4846e",
+        "model.safetensors",
+        "a08adabb949fa67ad3c14b509d04fd60368b35007b0095e3358f81200c4f4db0",
+        None,
+    ),
+    (
+        "facebook/esm2_t36_3B_UR50D",
+        "476b6399",
+        "pytorch_model-00001-of-00002.bin",
+        "0f971f11c449d21422aa982b791619c10351972992c735f4c3cd43fe09790412",
+        None,
+    ),
+    (
+        "facebook/esm2_t36_3B_UR50D",
+        "476b6399",
+        "pytorch_model-00002-of-00002.bin",
+        "7560b46fc383c691fb74b915b7d4bcef40d3df181447f16ba4b298845e308d0c",
         None,
     ),
 ];

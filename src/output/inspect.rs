@@ -12,6 +12,7 @@ use super::layout::{
 use super::manifest::{FileEntry, FolderEntry, Manifest};
 use super::npy::{HEADER_BYTES, parse_header};
 use super::report::Report;
+use crate::numerals::{count, grouped};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{self, BufReader, Read};
@@ -22,7 +23,7 @@ const MOST_LAYERS: usize = 4096;
 
 /// Looks at an output folder: files, sizes, shapes, index; with `check`, checksums too.
 ///
-/// What is wrong with the folder stands in the report.
+/// What is wrong with the folder is in the report.
 ///
 /// # Errors
 /// When `dir` is not a folder or cannot be read at all.
@@ -45,9 +46,9 @@ pub fn inspect(dir: &Path, check: bool) -> Result<Report, OutputError> {
         Ok(Some(manifest)) => manifest,
         Ok(None) => {
             let what = if report.unfinished {
-                "is missing and .partial is there: the run is going on or did not finish"
+                "is missing and .partial is there: the run is still going, or did not finish"
             } else {
-                "is missing: this is no output folder, or its run did not finish"
+                "is missing: this is not an output folder, or its run did not finish"
             };
             report.problem(RUN_JSON, what);
             return Ok(report);
@@ -116,11 +117,11 @@ impl Inspector<'_> {
             match expected.remove(&file.name) {
                 None => self.report.problem(
                     &file.name,
-                    "stands in run.json, but is not part of this output",
+                    "is listed in run.json, but is not part of this output",
                 ),
                 Some(shape) if shape != file.shape => {
                     let what = format!(
-                        "run.json gives its shape as {}, layout and counts as {}",
+                        "run.json lists it with shape {}; its layout and counts make {}",
                         shape_text(file.shape),
                         shape_text(shape)
                     );
@@ -139,14 +140,14 @@ impl Inspector<'_> {
             if !folders.remove(&folder.name) {
                 self.report.problem(
                     &folder.name,
-                    "stands in run.json, but is not part of this output",
+                    "is listed in run.json, but is not part of this output",
                 );
             }
         }
         for name in expected.into_keys().chain(folders) {
             self.report.problem(
                 &name,
-                "is part of this output, but does not stand in run.json",
+                "is part of this output, but is not listed in run.json",
             );
         }
     }
@@ -166,8 +167,10 @@ impl Inspector<'_> {
             let name = entry.map_err(reading)?.file_name();
             let name = name.to_string_lossy();
             if (is_file_name(&name) || is_folder_name(&name)) && !listed(&name) {
-                self.report
-                    .problem(&name, "does not stand in run.json: it is not of this run");
+                self.report.problem(
+                    &name,
+                    "is not listed in run.json: it belongs to another run",
+                );
             }
         }
         Ok(())
@@ -181,7 +184,7 @@ impl Inspector<'_> {
         } else {
             self.report.problem(
                 &entry.name,
-                "is not a name that a run gives; it was not opened",
+                "is not a name that a run uses; it was not opened",
             );
         }
     }
@@ -191,15 +194,16 @@ impl Inspector<'_> {
         let found = file.metadata().map_err(unreadable)?.len();
         if found != entry.bytes {
             return Err(format!(
-                "holds {found} bytes, run.json says {}",
-                entry.bytes
+                "has {}; run.json says {}",
+                exact(found),
+                exact(entry.bytes)
             ));
         }
         if entry.name.ends_with(".npy") {
             let shape = self.header(&mut file)?;
             if Some(shape) != entry.shape || Some(self.manifest.layout.dtype) != entry.dtype {
                 return Err(format!(
-                    "its header gives shape {}, run.json {}",
+                    "its header says shape {}; run.json says {}",
                     shape_text(Some(shape)),
                     shape_text(entry.shape)
                 ));
@@ -208,9 +212,9 @@ impl Inspector<'_> {
         let known = pieces(entry.bytes);
         if entry.pieces != known {
             return Err(format!(
-                "run.json gives pieces of {} bytes, a run of {}",
-                entry.pieces.unwrap_or(entry.bytes),
-                known.unwrap_or(entry.bytes)
+                "run.json says pieces of {} for its checksum; a run uses {}",
+                exact(entry.pieces.unwrap_or(entry.bytes)),
+                exact(known.unwrap_or(entry.bytes))
             ));
         }
         self.checksum(&file, entry.pieces, &entry.sha256)
@@ -225,7 +229,7 @@ impl Inspector<'_> {
             .ok_or("its first 128 bytes are not the header of a matrix that a run writes")?;
         if dtype != layout.dtype {
             return Err(format!(
-                "its header gives {} numbers, run.json {}",
+                "its header says {} numbers; run.json says {}",
                 dtype.descr(),
                 layout.dtype.descr()
             ));
@@ -233,8 +237,10 @@ impl Inspector<'_> {
         let found = file.metadata().map_err(unreadable)?.len();
         if dim != layout.dim as u64 || layout.row_at(rows) != Some(found) {
             return Err(format!(
-                "its header gives shape [{rows}, {dim}], which does not fit {} columns and {found} bytes",
-                layout.dim
+                "its header says shape {}, which does not fit {} and {}",
+                shape_text(Some([rows, dim])),
+                count(layout.dim as u64, "column"),
+                exact(found)
             ));
         }
         Ok([rows, dim])
@@ -249,7 +255,7 @@ impl Inspector<'_> {
         if found == expected {
             Ok(())
         } else {
-            Err(format!("its SHA-256 is {found}, and was {expected}"))
+            Err(format!("its SHA-256 is {found}; run.json says {expected}"))
         }
     }
 
@@ -257,7 +263,7 @@ impl Inspector<'_> {
         if !is_folder_name(&entry.name) || entry.checksums != format!("{}.sha256", entry.name) {
             self.report.problem(
                 &entry.name,
-                "is not a name that a run gives; it was not opened",
+                "is not a name that a run uses; it was not opened",
             );
             return;
         }
@@ -270,7 +276,7 @@ impl Inspector<'_> {
         let path = self.dir.join(&entry.name);
         real_folder(&path)?;
         let lines = match ListReader::open(&self.dir.join(&entry.checksums), &entry.name) {
-            // Told of already, as a file.
+            // Reported already, as a file.
             Err(_) => return Ok(()),
             Ok(lines) => lines,
         };
@@ -306,14 +312,20 @@ impl Inspector<'_> {
         let counts = &self.manifest.counts;
         if files != entry.files || files != counts.records {
             return Err(format!(
-                "{} lists {files} files, run.json says {} for {} records",
-                entry.checksums, entry.files, counts.records
+                "{} lists {}; run.json says {} for {}",
+                entry.checksums,
+                count(files, "file"),
+                grouped(entry.files),
+                count(counts.records, "record")
             ));
         }
         if bytes != entry.bytes || rows != counts.residues {
             return Err(format!(
-                "its files hold {rows} rows in {bytes} bytes, run.json says {} in {}",
-                counts.residues, entry.bytes
+                "its files have {} in {}; run.json says {} in {}",
+                count(rows, "row"),
+                exact(bytes),
+                grouped(counts.residues),
+                exact(entry.bytes)
             ));
         }
         Ok(())
@@ -329,7 +341,7 @@ impl Inspector<'_> {
 
     fn index(&mut self) {
         let Ok(file) = disk::open_regular(&self.dir.join(INDEX_TSV)) else {
-            // Told of already, as a file.
+            // Reported already, as a file.
             return;
         };
         let files = self.manifest.layout.residues == Residues::Files;
@@ -341,8 +353,11 @@ impl Inspector<'_> {
                 if (records, residues) != (counts.records, counts.residues) =>
             {
                 format!(
-                    "holds {records} records of {residues} residues, run.json says {} of {}",
-                    counts.records, counts.residues
+                    "has {} with {}; run.json says {} with {}",
+                    count(records, "record"),
+                    count(residues, "residue"),
+                    grouped(counts.records),
+                    grouped(counts.residues)
                 )
             }
             Ok(Ok(_)) => return,
@@ -358,21 +373,22 @@ impl Inspector<'_> {
         let records = counts.records.saturating_add(counts.skipped);
         if records > shard.input_records || !(1..=shard.of).contains(&shard.number) {
             let what = format!(
-                "it is shard {} of {}, with {records} of {} records, which cannot be",
-                shard.number, shard.of, shard.input_records
+                "says shard {} of {} with {} of an input of {}, which is impossible",
+                grouped(shard.number),
+                grouped(shard.of),
+                count(records, "record"),
+                grouped(shard.input_records)
             );
             self.report.problem(RUN_JSON, what);
         }
         let Ok(file) = disk::open_regular(&self.dir.join(SHARD_TSV)) else {
-            // Told of already, as a file.
+            // Reported already, as a file.
             return;
         };
         match index_scan::count_lines(BufReader::new(file)) {
             Err(error) => self.report.problem(SHARD_TSV, unreadable(error)),
             Ok(lines) if lines != records.saturating_add(1) => {
-                let what = format!(
-                    "holds {lines} lines, run.json says {records} records and a first line"
-                );
+                let what = line_count(lines, records);
                 self.report.problem(SHARD_TSV, what);
             }
             Ok(_) => {}
@@ -387,9 +403,7 @@ impl Inspector<'_> {
         match index_scan::count_lines(BufReader::new(file)) {
             Err(error) => self.report.problem(SKIPPED_TSV, unreadable(error)),
             Ok(lines) if lines != skipped.saturating_add(1) => {
-                let what = format!(
-                    "holds {lines} lines, run.json says {skipped} records and a first line"
-                );
+                let what = line_count(lines, skipped);
                 self.report.problem(SKIPPED_TSV, what);
             }
             Ok(_) => {}
@@ -411,7 +425,7 @@ fn real_folder(path: &Path) -> Result<(), String> {
     match disk::kind(path) {
         Ok(Some(kind)) if kind.is_dir() => Ok(()),
         Ok(Some(_)) => Err("is not a folder".into()),
-        Ok(None) => Err("is missing, or a sub-folder of it".into()),
+        Ok(None) => Err("is missing, or a folder in it is".into()),
         Err(error) => Err(unreadable(error)),
     }
 }
@@ -424,5 +438,20 @@ fn shape_text(shape: Option<[u64; 2]>) -> String {
     shape.map_or_else(
         || "none".into(),
         |[rows, columns]| format!("[{rows}, {columns}]"),
+    )
+}
+
+/// A size to the byte: what differs may be a single one.
+fn exact(bytes: u64) -> String {
+    count(bytes, "byte")
+}
+
+/// A table that does not have one line for each record and one for the names of its columns.
+fn line_count(lines: u64, records: u64) -> String {
+    format!(
+        "has {}; run.json says {}, which makes {} with the header",
+        count(lines, "line"),
+        count(records, "record"),
+        count(records.saturating_add(1), "line")
     )
 }

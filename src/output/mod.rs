@@ -107,6 +107,7 @@ mod rows;
 mod seal;
 mod seen;
 mod shard;
+mod summary;
 mod sweep;
 mod target;
 mod trail;

@@ -1,17 +1,19 @@
 //! What `inspect` found, as a person reads it.
 
 use super::escape::shown;
-use super::layout::{OutDtype, PARTIAL};
+use super::layout::PARTIAL;
 use super::manifest::Manifest;
-use serde_json::Value;
+use super::summary;
+use crate::numerals::{count, grouped};
+use serde::Serialize;
 use std::fmt;
 use std::path::PathBuf;
 
-/// Problems that are told one by one; more are only counted.
-const TOLD: usize = 50;
+/// Problems that are listed; more are only counted.
+const LISTED: usize = 50;
 
 /// Something about an output folder that is not as its `run.json` says.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Problem {
     /// File or folder below the output folder.
     pub file: String,
@@ -34,7 +36,7 @@ pub struct Report {
     pub manifest: Option<Manifest>,
     /// Whether the checksums were recomputed.
     pub checked: bool,
-    /// Whether the working folder of a run stands in it.
+    /// Whether the working folder of a run is in it.
     pub unfinished: bool,
     /// The first 50 problems.
     pub problems: Vec<Problem>,
@@ -62,7 +64,7 @@ impl Report {
     /// Adds a problem.
     pub(super) fn problem(&mut self, file: &str, what: impl Into<String>) {
         self.problem_count += 1;
-        if self.problems.len() < TOLD {
+        if self.problems.len() < LISTED {
             self.problems.push(Problem {
                 file: file.into(),
                 what: what.into(),
@@ -80,12 +82,12 @@ impl fmt::Display for Report {
         };
         writeln!(f, "{}: {state}", shown(&self.dir.to_string_lossy()))?;
         if let Some(manifest) = &self.manifest {
-            write_manifest(f, manifest)?;
+            summary::write(f, manifest)?;
         }
         if self.unfinished {
             writeln!(
                 f,
-                "{PARTIAL} is there: a run is going on in this folder, or did not finish"
+                "{PARTIAL} is there: a run is using this folder, or one did not finish"
             )?;
         }
         if self.manifest.is_some() {
@@ -98,7 +100,7 @@ impl fmt::Display for Report {
         }
         match self.problem_count {
             0 => return writeln!(f, "problems: none"),
-            count => writeln!(f, "problems: {count}")?,
+            count => writeln!(f, "problems: {}", grouped(count))?,
         }
         for problem in &self.problems {
             writeln!(f, "  {problem}")?;
@@ -108,115 +110,14 @@ impl fmt::Display for Report {
             .saturating_sub(self.problems.len() as u64)
         {
             0 => Ok(()),
-            more => writeln!(f, "  and {more} more"),
+            more => writeln!(f, "  and {}", count(more, "other problem")),
         }
-    }
-}
-
-fn write_manifest(f: &mut fmt::Formatter<'_>, manifest: &Manifest) -> fmt::Result {
-    writeln!(f, "written by esm-embed {}", shown(&manifest.esm_embed))?;
-    if let Some(shard) = manifest.shard {
-        writeln!(
-            f,
-            "shard {} of {} of an input of {} records (merge joins them)",
-            shard.number, shard.of, shard.input_records
-        )?;
-    }
-    write_value(f, "", &manifest.resolved)?;
-    let counts = &manifest.counts;
-    writeln!(
-        f,
-        "records: {} ({} residues)",
-        counts.records, counts.residues
-    )?;
-    for (count, what) in [
-        (
-            counts.duplicates,
-            "records with the sequence of an earlier one",
-        ),
-        (counts.truncated, "records truncated"),
-        (counts.windowed, "records embedded in windows"),
-        (counts.skipped, "records left out (skipped.tsv)"),
-        (
-            counts.in_bf16,
-            "records computed in bf16, as their numbers do not fit f16",
-        ),
-        (counts.unknown, "characters outside the alphabet"),
-        (counts.lower, "lower-case letters"),
-        (counts.masks, "<mask> tokens"),
-        (counts.stops, "records of which a trailing * was dropped"),
-    ] {
-        if count > 0 {
-            writeln!(f, "  {count} {what}")?;
-        }
-    }
-    for file in &manifest.files {
-        let form = match (file.shape, file.dtype) {
-            (Some([rows, columns]), Some(dtype)) => {
-                let dtype = match dtype {
-                    OutDtype::F32 => "f32",
-                    OutDtype::F16 => "f16",
-                };
-                format!("[{rows}, {columns}] {dtype}, ")
-            }
-            _ => String::new(),
-        };
-        writeln!(f, "{}: {form}{}", shown(&file.name), size(file.bytes))?;
-    }
-    for folder in &manifest.folders {
-        writeln!(
-            f,
-            "{}/: {} files, {}",
-            shown(&folder.name),
-            folder.files,
-            size(folder.bytes)
-        )?;
-    }
-    Ok(())
-}
-
-/// One line for each value that is not itself an object, its key spelt from the top.
-fn write_value(f: &mut fmt::Formatter<'_>, key: &str, value: &Value) -> fmt::Result {
-    match value {
-        Value::Null => Ok(()),
-        Value::Object(object) => object.iter().try_for_each(|(inner, value)| {
-            let dot = if key.is_empty() { "" } else { "." };
-            write_value(f, &format!("{key}{dot}{inner}"), value)
-        }),
-        Value::String(text) => writeln!(f, "{}: {}", shown(key), shown(text)),
-        other => writeln!(f, "{}: {}", shown(key), shown(&other.to_string())),
-    }
-}
-
-/// A size as people say it.
-fn size(bytes: u64) -> String {
-    let mut number = bytes as f64;
-    let mut unit = "bytes";
-    for larger in ["KiB", "MiB", "GiB", "TiB"] {
-        if number < 1024.0 {
-            break;
-        }
-        number /= 1024.0;
-        unit = larger;
-    }
-    if unit == "bytes" {
-        format!("{bytes} bytes")
-    } else {
-        format!("{number:.1} {unit}")
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn sizes() {
-        assert_eq!(size(1023), "1023 bytes");
-        assert_eq!(size(1536), "1.5 KiB");
-        assert_eq!(size(5 << 40), "5.0 TiB");
-        assert_eq!(size(1 << 60), "1048576.0 TiB");
-    }
 
     #[test]
     fn many_problems_are_counted() {
@@ -230,7 +131,7 @@ mod tests {
             "{text}"
         );
         assert!(
-            text.ends_with("  f49: is \\x1b[31mmissing\n  and 10 more\n"),
+            text.ends_with("  f49: is \\x1b[31mmissing\n  and 10 other problems\n"),
             "{text}"
         );
     }

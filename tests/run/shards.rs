@@ -101,7 +101,7 @@ fn shards_make_the_whole_byte_for_byte() {
             let out = format!("merged{of}");
             let ended = merge(&bench, &format!("{} --out {out} -q", shards.join(" ")));
             let warned =
-                "esm-embed: warning: records that the shards skipped, listed in skipped.tsv: 3\n";
+                "esm-embed: warning: the shards left out 3 records, listed in skipped.tsv\n";
             assert_eq!((ended.code, &*ended.err), (0, warned), "{residues} {of}");
             assert_same(
                 &whole,
@@ -403,7 +403,7 @@ fn damage_is_noticed_and_nothing_looks_finished() {
     assert_refused(
         &bench,
         &shards.join(" "),
-        "s2of2: run.json: is missing: this is no output folder, or its run did not finish. Finish \
+        "s2of2: run.json: is missing: this is not an output folder, or its run did not finish. Finish \
          the run of this shard, or do it again with --force, then merge",
     );
 }
@@ -518,7 +518,7 @@ fn a_shard_that_lists_other_records_is_noticed() {
     change(lines[..lines.len() - 1].join("\n") + "\n");
     let ended = merge(&bench, "s1of2 s2of2 -o merged -q --force");
     assert!(
-        ended.err.contains("s2of2: shard.tsv: holds 8 lines"),
+        ended.err.contains("s2of2: shard.tsv: has 8 lines"),
         "{}",
         ended.err
     );

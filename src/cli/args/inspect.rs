@@ -12,4 +12,11 @@ pub struct InspectArgs {
     /// Recompute the checksum of every file
     #[arg(long)]
     pub check: bool,
+
+    /// Print the report as one JSON document
+    ///
+    /// Fields: dir, complete, sound, unfinished, checked, problem_count, problems (file, what; the
+    /// first 50) and run, which is the contents of run.json, or null if it cannot be read.
+    #[arg(long)]
+    pub json: bool,
 }

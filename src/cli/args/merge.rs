@@ -6,11 +6,11 @@ use std::path::PathBuf;
 /// Arguments of `merge`.
 #[derive(Debug, clap::Args)]
 pub struct MergeArgs {
-    /// Folders that `run --shard I/N` wrote, one for each I, in any order
+    /// Folders that `run --shard I/N` wrote, one for each I from 1 to N, in any order
     #[arg(required = true, value_name = "DIR")]
     pub dirs: Vec<PathBuf>,
 
-    /// Folder to write: byte for byte what one run over the whole input writes
+    /// Folder to write, byte for byte as one run over the whole input writes it
     #[arg(short, long, value_name = "DIR")]
     pub out: PathBuf,
 
@@ -20,11 +20,17 @@ pub struct MergeArgs {
 
     /// Remove the shards once the whole is complete
     ///
-    /// Files of single records (--residues files) are then not copied but renamed, if shards and
-    /// output are on one file system: they get their new name first and lose the old one when
-    /// everything is in its place.
+    /// Files of single records (--residues files) are then renamed instead of copied, where shards and
+    /// output are on one file system. A file keeps its old name too until the whole is complete.
     #[arg(long = "move")]
     pub remove: bool,
+
+    /// Print a report on the whole as one JSON document
+    ///
+    /// Fields: out, shards (their number) and run, which is the contents of the run.json of the
+    /// whole.
+    #[arg(long)]
+    pub json: bool,
 
     #[command(flatten)]
     pub show: ShowArgs,

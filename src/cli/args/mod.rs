@@ -1,10 +1,12 @@
 //! The arguments as they are typed.
 
 mod compute;
+mod doctor;
 mod fetch;
 mod inspect;
 mod merge;
 mod model;
+mod models;
 mod output;
 mod records;
 mod run;
@@ -13,10 +15,12 @@ mod template;
 mod verify;
 
 pub use compute::{ComputeArgs, OnVaryingArg};
+pub use doctor::DoctorArgs;
 pub use fetch::FetchArgs;
 pub use inspect::InspectArgs;
 pub use merge::MergeArgs;
 pub use model::ModelArgs;
+pub use models::ModelsArgs;
 pub use output::OutputArgs;
 pub use records::{OnInvalidArg, RecordArgs, UnknownArg};
 pub use run::RunArgs;
@@ -67,19 +71,19 @@ pub enum Command {
     /// Embed the records of FASTA files
     #[command(after_help = RUN_EXAMPLES)]
     Run(Box<RunArgs>),
-    /// Download a model and check its files, for machines without network
+    /// Download a model to the cache and check its files, for use without network
     Fetch(FetchArgs),
     /// List the published ESM models and what the cache holds of them
-    Models,
-    /// Say what an output folder holds, and whether it is sound
+    Models(ModelsArgs),
+    /// Report what an output folder holds, and whether it is sound
     Inspect(InspectArgs),
-    /// Join the folders of all shards to that of the whole input
+    /// Join the folders of all shards into one for the whole input
     #[command(after_help = MERGE_EXAMPLES)]
     Merge(MergeArgs),
-    /// Run published reference inputs through a model and compare
+    /// Compare the embeddings of a model with published values
     Verify(VerifyArgs),
-    /// Say what this machine and the environment offer
-    Doctor,
+    /// Report processor, memory, cards, cache and network as this program sees them
+    Doctor(DoctorArgs),
     /// Print a ready script for SLURM, Snakemake or Nextflow
     #[command(after_help = TEMPLATE_EXAMPLES)]
     Template(TemplateArgs),
@@ -93,9 +97,10 @@ impl Args {
             Command::Fetch(args) => args.show,
             Command::Merge(args) => args.show,
             Command::Verify(args) => args.show,
-            Command::Models | Command::Inspect(_) | Command::Doctor | Command::Template(_) => {
-                ShowArgs::default()
-            }
+            Command::Models(_)
+            | Command::Inspect(_)
+            | Command::Doctor(_)
+            | Command::Template(_) => ShowArgs::default(),
         }
     }
 

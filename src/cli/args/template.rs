@@ -5,9 +5,15 @@ use clap::ValueEnum;
 /// Arguments of `template`.
 #[derive(Debug, clap::Args)]
 pub struct TemplateArgs {
-    /// The scheduler
+    /// Scheduler that the script is for
     #[arg(value_enum)]
     pub scheduler: Scheduler,
+
+    /// Print the script in one JSON document
+    ///
+    /// Fields: scheduler and script.
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// What starts the shards.
@@ -17,6 +23,6 @@ pub enum Scheduler {
     Slurm,
     /// A Snakefile
     Snakemake,
-    /// A module after nf-core's conventions (not executed by this project's tests)
+    /// A module in the style of nf-core (the tests of this project do not execute it)
     Nextflow,
 }

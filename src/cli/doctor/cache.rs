@@ -1,44 +1,76 @@
 //! The Hugging Face cache and the variables that set it up.
 
-use super::super::text;
 use super::Line;
+use super::environment::{self, variable};
 use esm_embed::hub::HubSettings;
+use esm_embed::numerals;
 use rustix::fs::{Access, access, statvfs};
+use serde::Serialize;
 use std::path::Path;
 
-/// Variables that are shown as they are.
-const VARIABLES: [&str; 4] = [
-    "HF_HOME",
-    "HF_HUB_CACHE",
-    "HF_HUB_OFFLINE",
-    "TRANSFORMERS_OFFLINE",
-];
+/// Where models are kept and how much room there is.
+#[derive(Debug, Default, Serialize)]
+pub struct Cache {
+    /// The folder; null if the settings name none.
+    folder: Option<String>,
+    /// What is wrong with the settings; null if nothing is.
+    error: Option<String>,
+    /// Its state in words.
+    state: Option<&'static str>,
+    /// Whether it is there.
+    exists: bool,
+    /// Whether models can be downloaded into it.
+    writable: bool,
+    /// Free bytes of its disk.
+    free_bytes: Option<u64>,
+    /// Whether there is an access token.
+    access_token: bool,
+}
 
-/// Where models lie and how much room there is.
-pub fn lines(hub: &Result<HubSettings, String>) -> Vec<Line> {
-    let mut lines: Vec<Line> = match hub {
-        Ok(hub) => vec![
-            ("folder", hub.cache.display().to_string()),
-            ("state", state(&hub.cache)),
-            ("free space", free_space(&hub.cache)),
-            (
-                "access token",
-                if hub.token.is_some() {
-                    "set"
-                } else {
-                    "not set"
+impl Cache {
+    /// Looks at the folder that the settings name.
+    pub fn look(hub: &Result<HubSettings, String>) -> Cache {
+        match hub {
+            Ok(hub) => {
+                let (state, writable) = state(&hub.cache);
+                Cache {
+                    folder: Some(hub.cache.to_string_lossy().into_owned()),
+                    error: None,
+                    state: Some(state),
+                    exists: hub.cache.is_dir(),
+                    writable,
+                    free_bytes: free_bytes(&hub.cache),
+                    access_token: hub.token.is_some(),
                 }
-                .to_owned(),
-            ),
-        ],
-        Err(why) => vec![("folder", why.clone())],
-    };
-    for name in VARIABLES {
-        if let Some(value) = std::env::var_os(name) {
-            lines.push((name, value.to_string_lossy().into_owned()));
+            }
+            Err(why) => Cache {
+                error: Some(why.clone()),
+                ..Cache::default()
+            },
         }
     }
-    lines
+
+    /// As text, with the variables that set it up.
+    pub fn lines(self) -> Vec<Line> {
+        let token = if self.access_token { "set" } else { "not set" };
+        let mut lines: Vec<Line> = match (self.folder, self.error) {
+            (Some(folder), _) => vec![
+                ("folder", folder),
+                ("state", self.state.unwrap_or_default().to_owned()),
+                (
+                    "free space",
+                    self.free_bytes
+                        .map_or_else(|| "unknown".to_owned(), numerals::bytes),
+                ),
+                ("access token", token.to_owned()),
+            ],
+            (None, why) => vec![("folder", why.unwrap_or_default())],
+        };
+        for name in environment::CACHE {
+            lines.extend(variable(name).map(|value| (name, value)));
+        }
+        lines
+    }
 }
 
 /// The folder itself, or the nearest one above it that exists.
@@ -56,29 +88,32 @@ fn nearest(folder: &Path) -> Option<&Path> {
         .find(|folder| folder.exists())
 }
 
-fn state(folder: &Path) -> String {
+/// The state of a folder in words, and whether it can be written to or created.
+fn state(folder: &Path) -> (&'static str, bool) {
     let is_writable = |folder: &Path| access(folder, Access::WRITE_OK).is_ok();
-    let words = match (folder.is_dir(), nearest(folder)) {
-        (true, _) if is_writable(folder) => "exists, writable",
-        (true, _) => "exists, cannot be written: complete models in it can be used",
-        (false, Some(above)) if above == folder => {
-            "is not a folder: set HF_HOME to a folder of yours"
-        }
+    match (folder.is_dir(), nearest(folder)) {
+        (true, _) if is_writable(folder) => ("exists, writable", true),
+        (true, _) => (
+            "exists, not writable: complete models in it can be used",
+            false,
+        ),
+        (false, Some(above)) if above == folder => (
+            "is not a folder: set HF_HOME to a folder that you can write to",
+            false,
+        ),
         (false, Some(above)) if is_writable(above) => {
-            "does not exist yet; the first download creates it"
+            ("does not exist yet; the first download creates it", true)
         }
-        (false, _) => "does not exist and cannot be created: set HF_HOME to a folder of yours",
-    };
-    words.to_owned()
+        (false, _) => (
+            "does not exist and cannot be created: set HF_HOME to a folder that you can write to",
+            false,
+        ),
+    }
 }
 
-fn free_space(folder: &Path) -> String {
-    nearest(folder)
-        .and_then(|folder| statvfs(folder).ok())
-        .map_or_else(
-            || "unknown".to_owned(),
-            |disk| text::bytes(disk.f_bavail.saturating_mul(disk.f_frsize)),
-        )
+fn free_bytes(folder: &Path) -> Option<u64> {
+    let disk = statvfs(nearest(folder)?).ok()?;
+    Some(disk.f_bavail.saturating_mul(disk.f_frsize))
 }
 
 #[cfg(test)]
@@ -88,18 +123,21 @@ mod tests {
     #[test]
     fn states_of_a_cache() {
         let home = tempfile::tempdir().unwrap();
-        assert_eq!(state(home.path()), "exists, writable");
+        assert_eq!(state(home.path()), ("exists, writable", true));
         let missing = home.path().join("a/b");
         assert_eq!(
             state(&missing),
-            "does not exist yet; the first download creates it"
+            ("does not exist yet; the first download creates it", true)
         );
         assert_eq!(nearest(&missing), Some(home.path()));
         let file = home.path().join("file");
         std::fs::write(&file, "").unwrap();
         assert_eq!(
             state(&file),
-            "is not a folder: set HF_HOME to a folder of yours"
+            (
+                "is not a folder: set HF_HOME to a folder that you can write to",
+                false
+            )
         );
     }
 }

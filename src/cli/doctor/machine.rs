@@ -1,59 +1,134 @@
 //! Devices, CPU, threads and memory.
 
-use super::super::text;
 use super::Line;
+use super::environment::variable;
 use esm_embed::device::{self, available_threads};
 use esm_embed::memory::{self, cgroup_folders};
+use esm_embed::numerals::{self, grouped};
 use esm_embed::ops::CpuPath;
+use serde::Serialize;
 use std::fs::read_to_string;
 
 /// What there is to compute with.
-pub fn lines() -> Vec<Line> {
-    let mut lines = cards();
-    lines.extend([
-        ("processor", processor()),
-        ("instructions", instructions().join(" ")),
-        ("CPU path", CpuPath::detect().to_string()),
-        ("--cpu-path takes", paths(CpuPath::is_available)),
-        ("CPUs by affinity", affinity()),
-        ("CPUs by cgroup", quota()),
-        ("SLURM_CPUS_PER_TASK", variable("SLURM_CPUS_PER_TASK")),
-        ("threads", format!("{} (--threads)", available_threads())),
-        ("memory", memory()),
-        ("memory by cgroup", memory_limit()),
-    ]);
-    lines
+#[derive(Debug, Serialize)]
+pub struct Computation {
+    /// The CUDA GPUs that this program can use.
+    cards: Vec<String>,
+    /// Why it can use none; null if it can.
+    why_no_cards: Option<String>,
+    /// What the processor calls itself.
+    processor: Option<String>,
+    /// Its architecture.
+    arch: &'static str,
+    /// The instruction sets it has of those that the CPU paths need.
+    instructions: Vec<&'static str>,
+    /// The CPU path that is used if none is asked for.
+    cpu_path: String,
+    /// The CPU paths that `--cpu-path` takes here, the fastest first.
+    cpu_paths: Vec<String>,
+    /// CPUs that the affinity of this process allows.
+    cpus_by_affinity: Option<u64>,
+    /// CPUs that the quota of its cgroup allows; null if there is none.
+    cpus_by_cgroup: Option<f64>,
+    /// Threads that are used if no number is asked for.
+    threads: usize,
+    /// Memory of the machine.
+    memory_bytes: Option<u64>,
+    /// What of it is available.
+    memory_available_bytes: Option<u64>,
+    /// Limit of the cgroup; null if there is none.
+    memory_by_cgroup_bytes: Option<u64>,
 }
 
-/// The CUDA cards of this machine, or why there are none.
-fn cards() -> Vec<Line> {
-    let mut lines: Vec<Line> = match device::cards() {
-        Ok(cards) => cards
-            .iter()
-            .map(|card| ("CUDA card", card.to_string()))
-            .collect(),
-        Err(why) => vec![("devices", format!("cpu ({why})"))],
-    };
-    if std::env::var_os("CUDA_VISIBLE_DEVICES").is_some() {
-        lines.push(("CUDA_VISIBLE_DEVICES", variable("CUDA_VISIBLE_DEVICES")));
+impl Computation {
+    /// Looks at cards, processor, threads and memory.
+    pub fn look() -> Computation {
+        let (cards, why_no_cards) = match device::cards() {
+            Ok(cards) => (cards.iter().map(ToString::to_string).collect(), None),
+            Err(why) => (Vec::new(), Some(why)),
+        };
+        Computation {
+            cards,
+            why_no_cards,
+            processor: processor(),
+            arch: std::env::consts::ARCH,
+            instructions: instructions(),
+            cpu_path: CpuPath::detect().to_string(),
+            cpu_paths: paths(CpuPath::is_available)
+                .iter()
+                .map(ToString::to_string)
+                .collect(),
+            cpus_by_affinity: affinity(),
+            cpus_by_cgroup: quota(),
+            threads: available_threads(),
+            memory_bytes: memory::machine(),
+            memory_available_bytes: memory::available(),
+            memory_by_cgroup_bytes: memory::cgroup(),
+        }
     }
-    lines
+
+    /// As text, with the variables that change it.
+    pub fn lines(self) -> Vec<Line> {
+        let mut lines: Vec<Line> = self
+            .cards
+            .into_iter()
+            .map(|card| ("CUDA card", card))
+            .collect();
+        lines.extend(
+            self.why_no_cards
+                .map(|why| ("devices", format!("cpu ({why})"))),
+        );
+        lines.extend(variable("CUDA_VISIBLE_DEVICES").map(|cards| ("CUDA_VISIBLE_DEVICES", cards)));
+        let processor = self.processor.as_deref().unwrap_or("unknown model");
+        let instructions = match self.instructions.is_empty() {
+            true => "none that have a separate path".to_owned(),
+            false => self.instructions.join(" "),
+        };
+        let unknown = || "unknown".to_owned();
+        let no_limit = || "no limit".to_owned();
+        let memory = match (self.memory_bytes, self.memory_available_bytes) {
+            (Some(total), Some(available)) => format!(
+                "{} available of {}",
+                numerals::bytes(available),
+                numerals::bytes(total)
+            ),
+            _ => unknown(),
+        };
+        lines.extend([
+            ("processor", format!("{processor} ({})", self.arch)),
+            ("instructions", instructions),
+            ("CPU path", self.cpu_path),
+            ("--cpu-path takes", listed(&self.cpu_paths)),
+            (
+                "CPUs by affinity",
+                self.cpus_by_affinity.map_or_else(unknown, grouped),
+            ),
+            (
+                "CPUs by cgroup",
+                self.cpus_by_cgroup
+                    .map_or_else(no_limit, |cpus| format!("{cpus:.1}")),
+            ),
+            (
+                "SLURM_CPUS_PER_TASK",
+                variable("SLURM_CPUS_PER_TASK").unwrap_or_else(|| "not set".to_owned()),
+            ),
+            ("threads", format!("{} (--threads)", self.threads)),
+            ("memory", memory),
+            (
+                "memory by cgroup",
+                self.memory_by_cgroup_bytes
+                    .map_or_else(no_limit, numerals::bytes),
+            ),
+        ]);
+        lines
+    }
 }
 
-fn variable(name: &str) -> String {
-    std::env::var_os(name).map_or_else(
-        || "not set".to_owned(),
-        |value| value.to_string_lossy().into_owned(),
-    )
-}
-
-fn processor() -> String {
-    let info = read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model = info
-        .lines()
+fn processor() -> Option<String> {
+    let info = read_to_string("/proc/cpuinfo").ok()?;
+    info.lines()
         .find_map(|line| line.strip_prefix("model name")?.split_once(": "))
-        .map_or("unknown model", |(_, model)| model);
-    format!("{model} ({})", std::env::consts::ARCH)
+        .map(|(_, model)| model.to_owned())
 }
 
 /// The instruction sets that the CPU paths ask for.
@@ -80,34 +155,37 @@ fn instructions() -> Vec<&'static str> {
     if cfg!(target_arch = "aarch64") {
         found.push("neon");
     }
-    if found.is_empty() {
-        found.push("none that have a path of their own");
-    }
     found
 }
 
 /// The CPU paths that can be run, the fastest first.
-fn paths(can_run: impl Fn(CpuPath) -> bool) -> String {
-    let all: Vec<String> = CpuPath::ALL
-        .into_iter()
-        .filter(|path| can_run(*path))
-        .map(|path| match path {
-            CpuPath::Avx512Vnni => format!("{path} (the default of --dtype f16)"),
-            path => path.to_string(),
+fn paths(can_run: impl Fn(CpuPath) -> bool) -> Vec<CpuPath> {
+    let all = CpuPath::ALL.into_iter();
+    all.filter(|path| can_run(*path)).collect()
+}
+
+/// Names of CPU paths as text.
+fn listed(paths: &[String]) -> String {
+    let vnni = CpuPath::Avx512Vnni.to_string();
+    let all: Vec<String> = paths
+        .iter()
+        .map(|path| match *path == vnni {
+            true => format!("{path} (the default of --dtype f16)"),
+            false => path.clone(),
         })
         .collect();
     all.join(", ")
 }
 
-fn affinity() -> String {
+fn affinity() -> Option<u64> {
     #[cfg(target_os = "linux")]
     if let Ok(set) = rustix::thread::sched_getaffinity(None) {
-        return set.count().to_string();
+        return Some(set.count().into());
     }
-    "unknown".to_owned()
+    None
 }
 
-fn quota() -> String {
+fn quota() -> Option<f64> {
     let quotas = cgroup_folders("cpu").into_iter().filter_map(|folder| {
         let (quota, period) = match read_to_string(folder.join("cpu.max")) {
             Ok(text) => {
@@ -121,9 +199,7 @@ fn quota() -> String {
         };
         cpus(&quota, &period)
     });
-    quotas
-        .reduce(f64::min)
-        .map_or_else(|| "no limit".to_owned(), |cpus| format!("{cpus:.1}"))
+    quotas.reduce(f64::min)
 }
 
 /// CPUs of a quota; None for `max`, -1 and what is not a number.
@@ -131,23 +207,6 @@ fn cpus(quota: &str, period: &str) -> Option<f64> {
     let quota: u64 = quota.trim().parse().ok()?;
     let period: u64 = period.trim().parse().ok()?;
     (period > 0).then(|| quota as f64 / period as f64)
-}
-
-fn memory() -> String {
-    match (memory::machine(), memory::available()) {
-        (Some(total), Some(available)) => {
-            format!(
-                "{} available of {}",
-                text::bytes(available),
-                text::bytes(total)
-            )
-        }
-        _ => "unknown".to_owned(),
-    }
-}
-
-fn memory_limit() -> String {
-    memory::cgroup().map_or_else(|| "no limit".to_owned(), text::bytes)
 }
 
 #[cfg(test)]
@@ -159,6 +218,10 @@ mod tests {
         let baseline = match cfg!(target_arch = "aarch64") {
             true => "neon",
             false => "portable",
+        };
+        let paths = |can_run: fn(CpuPath) -> bool| {
+            let names: Vec<String> = paths(can_run).iter().map(ToString::to_string).collect();
+            listed(&names)
         };
         assert_eq!(
             paths(|_| true),

@@ -1,23 +1,58 @@
 //! `doctor`: what this machine and the environment offer. Never fails over what it finds.
 
 mod cache;
+mod environment;
 mod machine;
 mod network;
 
+use super::args::DoctorArgs;
+use super::json::print_json;
 use super::text::printable;
 use super::{Exit, print};
+use cache::Cache;
 use esm_embed::hub::HubSettings;
+use machine::Computation;
+use network::Network;
+use serde::Serialize;
+use std::collections::BTreeMap;
+
+/// What `doctor --json` prints.
+#[derive(Debug, Serialize)]
+struct DoctorReport {
+    /// Version of the program.
+    esm_embed: &'static str,
+    /// Cards, CPU, threads and memory.
+    computation: Computation,
+    /// The Hugging Face cache.
+    cache: Cache,
+    /// The hub.
+    network: Network,
+    /// The variables that this program heeds and that are set, secrets left out.
+    environment: BTreeMap<&'static str, String>,
+}
 
 /// One line of the report: what, and what was found.
 type Line = (&'static str, String);
 
-/// Prints the report, section by section, so that a slow network holds up its own lines alone.
-pub fn execute() -> anyhow::Result<Exit> {
-    print(&format!("esm-embed {}\n", env!("CARGO_PKG_VERSION")))?;
-    section("Computation", machine::lines())?;
+/// Prints the report. As text it comes section by section, so that a slow network delays only its
+/// own lines.
+pub fn execute(args: &DoctorArgs) -> anyhow::Result<Exit> {
+    let esm_embed = env!("CARGO_PKG_VERSION");
     let hub = HubSettings::from_env().map_err(|error| error.to_string());
-    section("Model cache", cache::lines(&hub))?;
-    section("Network", network::lines(&hub))?;
+    if args.json {
+        print_json(&DoctorReport {
+            esm_embed,
+            computation: Computation::look(),
+            cache: Cache::look(&hub),
+            network: Network::look(&hub),
+            environment: environment::all(),
+        })?;
+        return Ok(Exit::Done);
+    }
+    print(&format!("esm-embed {esm_embed}\n"))?;
+    section("Computation", Computation::look().lines())?;
+    section("Model cache", Cache::look(&hub).lines())?;
+    section("Network", Network::look(&hub).lines())?;
     Ok(Exit::Done)
 }
 

@@ -2,6 +2,7 @@
 
 use super::Line;
 use esm_embed::hub::HubSettings;
+use serde::Serialize;
 use std::net::{TcpStream, ToSocketAddrs};
 use std::sync::mpsc;
 use std::time::Duration;
@@ -19,29 +20,71 @@ const PROXIES: [&str; 6] = [
 ];
 
 /// The hub's address and whether something answers there.
-pub fn lines(hub: &Result<HubSettings, String>) -> Vec<Line> {
-    let Ok(hub) = hub else {
-        return vec![("hub", "not asked: see the model cache".to_owned())];
-    };
-    let proxy = PROXIES
-        .into_iter()
-        .find(|name| std::env::var_os(name).is_some_and(|value| !value.is_empty()));
-    let reachable = match proxy {
-        _ if hub.offline => "not asked: HF_HUB_OFFLINE or TRANSFORMERS_OFFLINE is set".to_owned(),
-        Some(name) => format!("not asked: downloads go through the proxy of {name}"),
-        None => reach(&hub.endpoint),
-    };
-    vec![
-        ("hub", without_password(&hub.endpoint)),
-        ("reachable", reachable),
-    ]
+#[derive(Debug, Serialize)]
+pub struct Network {
+    /// The address, without a password in it; null if the settings are wrong.
+    hub: Option<String>,
+    /// Whether it was asked.
+    asked: bool,
+    /// Whether it answered; null if it was not asked.
+    reachable: Option<bool>,
+    /// The answer, or why none was asked for, in words.
+    answer: String,
 }
 
-/// Opens a connection. Looking up a name knows no time limit, so a thread does it that is left
-/// behind if it takes too long.
-fn reach(endpoint: &str) -> String {
+impl Network {
+    /// Asks the hub, unless the settings forbid it.
+    pub fn look(hub: &Result<HubSettings, String>) -> Network {
+        let not_asked = |hub, why: String| Network {
+            hub,
+            asked: false,
+            reachable: None,
+            answer: format!("not asked: {why}"),
+        };
+        let Ok(hub) = hub else {
+            return not_asked(None, "see the model cache".to_owned());
+        };
+        let proxy = PROXIES
+            .into_iter()
+            .find(|name| std::env::var_os(name).is_some_and(|value| !value.is_empty()));
+        let address = Some(without_password(&hub.endpoint));
+        match proxy {
+            _ if hub.offline => not_asked(
+                address,
+                "HF_HUB_OFFLINE or TRANSFORMERS_OFFLINE is set".to_owned(),
+            ),
+            Some(name) => not_asked(address, format!("downloads go through the proxy in {name}")),
+            None => match reach(&hub.endpoint) {
+                Ok(()) => Network {
+                    hub: address,
+                    asked: true,
+                    reachable: Some(true),
+                    answer: "yes".to_owned(),
+                },
+                Err(why) => Network {
+                    hub: address,
+                    asked: true,
+                    reachable: Some(false),
+                    answer: format!("no: {why}"),
+                },
+            },
+        }
+    }
+
+    /// As text.
+    pub fn lines(self) -> Vec<Line> {
+        match self.hub {
+            Some(hub) => vec![("hub", hub), ("reachable", self.answer)],
+            None => vec![("hub", self.answer)],
+        }
+    }
+}
+
+/// Opens a connection, or says why it cannot. Looking up a name has no time limit, so a thread does
+/// it and is left behind if it takes too long.
+fn reach(endpoint: &str) -> Result<(), String> {
     let Some((host, port)) = host_and_port(endpoint) else {
-        return "no: the address names no host".to_owned();
+        return Err("the address names no host".to_owned());
     };
     let (sender, receiver) = mpsc::channel();
     let asked = (host.clone(), port);
@@ -50,16 +93,19 @@ fn reach(endpoint: &str) -> String {
             let address = addresses.next().ok_or(std::io::ErrorKind::NotFound)?;
             TcpStream::connect_timeout(&address, LIMIT)
         });
-        // Nobody listens any more if the limit has passed.
+        // Nobody receives it if the limit has passed.
         let _ = sender.send(connected.map(drop));
     });
     if let Err(error) = thread {
-        return format!("not asked: {error}");
+        return Err(format!("cannot ask: {error}"));
     }
     match receiver.recv_timeout(LIMIT) {
-        Ok(Ok(())) => "yes".to_owned(),
-        Ok(Err(error)) => format!("no: {host}: {error}"),
-        Err(_) => format!("no: {host} did not answer within {} s", LIMIT.as_secs()),
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(error)) => Err(format!("{host}: {error}")),
+        Err(_) => Err(format!(
+            "{host} did not answer within {} s",
+            LIMIT.as_secs()
+        )),
     }
 }
 
@@ -116,8 +162,9 @@ mod tests {
     fn a_port_that_answers_and_one_that_does_not() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let endpoint = format!("http://{}", listener.local_addr().unwrap());
-        assert_eq!(reach(&endpoint), "yes");
+        assert_eq!(reach(&endpoint), Ok(()));
         drop(listener);
-        assert!(reach(&endpoint).starts_with("no: 127.0.0.1: "));
+        let why = reach(&endpoint).unwrap_err();
+        assert!(why.starts_with("127.0.0.1: "), "{why}");
     }
 }

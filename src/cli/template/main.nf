@@ -1,10 +1,10 @@
-// Embeds a FASTA file in shards and joins them, after nf-core's conventions for modules. Printed by
+// Embeds a FASTA file in shards and joins them, in the style of nf-core's modules. Printed by
 // `esm-embed template nextflow`.
 //
 //   esm-embed template nextflow > modules/local/esmembed/main.nf
 //
-// NOT EXECUTED: Nextflow was not at hand where this was written. The commands in it are those of
-// the templates for SLURM and Snakemake, which are run as tests; the Nextflow around them is not.
+// NOT EXECUTED: no Nextflow was available where this was written. The commands in it are those of the
+// templates for SLURM and Snakemake, which are run as tests; the Nextflow code around them is not.
 // Please report what has to be changed.
 //
 //   include { ESMEMBED } from './modules/local/esmembed/main'
@@ -12,10 +12,9 @@
 //       ESMEMBED(Channel.of([[id: 'proteome'], file('proteins.fasta')]), '/shared/esm2_t33_650M_UR50D', 8)
 //   }
 //
-// A task that is tried again has a new work folder in Nextflow, so a shard that was stopped starts
-// anew: choose shards of an hour or two. Options of `esm-embed run` go to ext.args of
-// ESMEMBED_SHARD. Exit statuses 130 to 145, which nf-core tries again, are those of a run that was
-// stopped by a signal.
+// Nextflow retries a task in a new work folder, so a shard that was stopped starts from the beginning:
+// choose shards of an hour or two. Options of `esm-embed run` go to ext.args of ESMEMBED_SHARD. A run
+// that was stopped by a signal ends with an exit status of 130 to 145, which nf-core retries.
 
 process ESMEMBED_SHARD {
     tag "${meta.id} ${shard}/${shards}"
@@ -36,7 +35,7 @@ process ESMEMBED_SHARD {
     def args = task.ext.args ?: ''
     prefix = task.ext.prefix ?: "${meta.id}"
     """
-    # 3: done, but records were skipped, as was asked for; skipped.tsv lists them.
+    # 3: done; records were skipped, as requested, and skipped.tsv lists them.
     esm-embed run ${fasta} \\
         --model ${model} \\
         --shard ${shard}/${shards} \\
@@ -105,7 +104,7 @@ process ESMEMBED_MERGE {
 workflow ESMEMBED {
     take:
     fasta  // channel: [ val(meta), path(fasta) ]
-    model  // value: a folder that every node sees, or a name
+    model  // value: a folder that every node can read, or a name
     shards // value: number of shards
 
     main:

@@ -1,23 +1,70 @@
 //! `verify`: does this build, on this machine, reproduce published numbers?
 
 mod compare;
+mod deviation;
+mod names;
+mod published;
 mod reference;
 
 use super::args::VerifyArgs;
+use super::json::{self, print_json};
 use super::progress::Progress;
 use super::text::printable;
 use super::{Exit, print, source};
 use anyhow::{Context, bail, ensure};
-use compare::Verdict;
+use compare::{Verdict, VerdictReport};
 use esm_embed::checkpoint::{Checkpoint, EsmConfig};
 use esm_embed::device::{Device, Dtype, available_threads};
 use esm_embed::embedder::{Embedder, EmbedderOptions, Sequence};
-use esm_embed::hub::{ModelRef, published_digest, published_hub_digest, sha256_file};
+use esm_embed::hub::{published_digest, published_hub_digest, sha256_file};
+use esm_embed::numerals::grouped;
 use esm_embed::ops::WeightType;
 use esm_embed::pipeline::{Level, Model, Reporter, USUAL_LIMIT};
 use esm_embed::tokenizer::{UnknownPolicy, tokenize};
 use reference::{Comparison, Reference};
-use std::path::Path;
+use serde::Serialize;
+
+/// What `verify --json` prints.
+#[derive(Debug, Serialize)]
+struct VerifyReport {
+    /// Version of the program.
+    esm_embed: &'static str,
+    /// The model as typed.
+    model: String,
+    /// Its folder or file.
+    path: String,
+    /// Its repository; null for a path.
+    repo: Option<String>,
+    /// The commit; null for a path.
+    revision: Option<String>,
+    /// `cpu` or the cards.
+    device: String,
+    /// CPU path; null on cards.
+    cpu_path: Option<String>,
+    /// Whether everything that was compared is right.
+    passed: bool,
+    /// How many comparisons, those of `files` included.
+    compared: usize,
+    /// How many of them failed.
+    failed: usize,
+    /// Files whose SHA-256 is published.
+    files: Vec<FileReport>,
+    /// Embeddings.
+    comparisons: Vec<VerdictReport>,
+}
+
+/// A file beside its published digest.
+#[derive(Debug, Serialize)]
+struct FileReport {
+    /// Its name without folders.
+    name: String,
+    /// Whether it has the published digest.
+    passed: bool,
+    /// The published SHA-256.
+    expected: String,
+    /// Its own.
+    found: String,
+}
 
 /// Compares, prints every comparison, and fails if one of them does.
 pub fn execute(args: &VerifyArgs) -> anyhow::Result<Exit> {
@@ -27,74 +74,109 @@ pub fn execute(args: &VerifyArgs) -> anyhow::Result<Exit> {
         progress.message(Level::Info, &format!("no CUDA card is used: {why}"));
     }
     let reference = Reference::open(args.reference.as_deref())?;
-    let comparisons = reference.for_model(&names(&args.model.reference));
+    let names = names::names(&args.model.reference);
+    let comparisons = reference.for_model(&names);
     if comparisons.is_empty() {
-        bail!(
-            "there are no values to compare {} with: those at hand are for {}. Give values of your \
-             own with --reference FILE; `esm-embed fetch` checks the files of a model against \
-             their digests",
-            args.model.text,
-            reference.checkpoints().join(", ")
-        );
+        let (model, file) = (&args.model.text, args.reference.as_ref());
+        bail!(names::nothing_to_compare(model, &names, &reference, file));
     }
     let model = source::resolve(&args.model, args.revision.as_deref(), &progress)?;
     let checkpoint = Checkpoint::open(&model.path)?;
-    print(&format!(
+    let show = |text: String| if args.json { Ok(()) } else { print(&text) };
+    let cpu_path = (!device.is_cuda()).then(|| device.path.to_string());
+    show(format!(
         "esm-embed {} on {}: {}\n",
         env!("CARGO_PKG_VERSION"),
-        match device.is_cuda() {
-            true => device.to_string(),
-            false => device.path.to_string(),
-        },
+        cpu_path.clone().unwrap_or_else(|| device.to_string()),
         printable(&model.path.display().to_string())
     ))?;
-    let (mut compared, mut failed) = digests(&model, &checkpoint)?;
-    let layers = layers(&comparisons, checkpoint.config())?;
+    let files = digests(&model, &checkpoint, |file| show(file.to_string()))?;
     let options = EmbedderOptions {
-        layers: layers.clone(),
+        layers: layers(&comparisons, checkpoint.config())?,
         weight_type: WeightType::F32,
         path: device.path,
         threads: available_threads(),
         max_tokens: USUAL_LIMIT + 2,
     };
+    let layers = options.layers.clone();
     let embedder = Embedder::load_on(&checkpoint, options, &device, Dtype::F32)?;
-    for comparison in comparisons {
-        let verdict = compare(&embedder, &layers, comparison)?;
-        print(&verdict.to_string())?;
-        compared += 1;
-        failed += usize::from(!verdict.passed());
+    let mut verdicts = Vec::new();
+    compare(&embedder, &layers, &comparisons, |verdict| {
+        verdicts.push(verdict.report());
+        show(verdict.to_string())
+    })?;
+    let failed_files = files.iter().filter(|file| !file.passed).count();
+    let failed = failed_files + verdicts.iter().filter(|verdict| !verdict.passed()).count();
+    let compared = files.len() + verdicts.len();
+    show(conclusion(compared, failed, failed_files, &args.model.text))?;
+    if args.json {
+        print_json(&VerifyReport {
+            esm_embed: env!("CARGO_PKG_VERSION"),
+            model: args.model.text.clone(),
+            path: json::path(&model.path),
+            repo: model.repo,
+            revision: model.revision,
+            device: device.to_string(),
+            cpu_path,
+            passed: failed == 0,
+            compared,
+            failed,
+            files,
+            comparisons: verdicts,
+        })?;
     }
-    if failed == 0 {
-        print(&format!("all {compared} comparisons passed\n"))?;
-        return Ok(Exit::Done);
-    }
-    print(&format!("{failed} of {compared} comparisons failed\n"))?;
-    Ok(Exit::Failed)
+    Ok(match failed {
+        0 => Exit::Done,
+        _ => Exit::Failed,
+    })
 }
 
-/// The names that values for this model may be kept under: its repository, or what its folder or
-/// file is called.
-fn names(model: &ModelRef) -> Vec<String> {
-    let of_path = |path: &Path| {
-        // Through links and `.`: the name that the folder really has.
-        let path = path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
-        [path.file_name(), path.file_stem()]
-            .into_iter()
-            .flatten()
-            .map(|name| name.to_string_lossy().into_owned())
-            .collect()
+/// The last lines of the report: the outcome and, if it is bad, what it means.
+fn conclusion(compared: usize, failed: usize, failed_files: usize, model: &str) -> String {
+    let all = grouped(compared as u64);
+    let noun = match compared {
+        1 => "comparison",
+        _ => "comparisons",
     };
-    match model {
-        ModelRef::Known(known) => vec![known.repo.to_owned(), known.name.to_owned()],
-        ModelRef::Hub { repo } => vec![repo.clone()],
-        ModelRef::Path(path) => of_path(path),
+    if failed == 0 {
+        return match compared {
+            1 => "the comparison passed\n".to_owned(),
+            _ => format!("all {all} comparisons passed\n"),
+        };
+    }
+    let meaning = match failed_files {
+        0 => "Either these are not the weights that the values belong to, or this build does not \
+             compute them correctly on this machine. If the files are intact (`esm-embed fetch` \
+             checks them), please report this with what `esm-embed doctor` prints."
+            .to_owned(),
+        _ => format!(
+            "A file of {} is not the published one: download it again, or give a changed model a \
+             name of its own.",
+            printable(model)
+        ),
+    };
+    format!(
+        "{} of {all} {noun} failed\n{meaning}\n",
+        grouped(failed as u64)
+    )
+}
+
+impl std::fmt::Display for FileReport {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let word = if self.passed { "pass" } else { "FAIL" };
+        writeln!(f, "{word}  SHA-256 of {}", printable(&self.name))?;
+        writeln!(f, "      expected  {}", self.expected)?;
+        writeln!(f, "      found     {}", self.found)
     }
 }
 
-/// Compares the files with the digests published for them, where there are any. Returns how many
-/// were compared and how many differ.
-fn digests(model: &Model, checkpoint: &Checkpoint) -> anyhow::Result<(usize, usize)> {
-    let (mut compared, mut failed) = (0, 0);
+/// Compares the files with the digests published for them, where there are any.
+fn digests(
+    model: &Model,
+    checkpoint: &Checkpoint,
+    show: impl Fn(&FileReport) -> anyhow::Result<()>,
+) -> anyhow::Result<Vec<FileReport>> {
+    let mut files = Vec::new();
     for file in checkpoint.files() {
         let Some(name) = file.file_name().and_then(|name| name.to_str()) else {
             continue;
@@ -109,16 +191,16 @@ fn digests(model: &Model, checkpoint: &Checkpoint) -> anyhow::Result<(usize, usi
         };
         let (found, _) =
             sha256_file(file).with_context(|| format!("cannot read {}", file.display()))?;
-        let is_same = found == expected;
-        let word = if is_same { "pass" } else { "FAIL" };
-        print(&format!(
-            "{word}  sha256 of {}\n      expected  {expected}\n      found     {found}\n",
-            printable(name)
-        ))?;
-        compared += 1;
-        failed += usize::from(!is_same);
+        let report = FileReport {
+            name: name.to_owned(),
+            passed: found == expected,
+            expected: expected.to_owned(),
+            found,
+        };
+        show(&report)?;
+        files.push(report);
     }
-    Ok((compared, failed))
+    Ok(files)
 }
 
 /// The representations that the comparisons need, ascending, each once.
@@ -146,31 +228,252 @@ fn layer(comparison: &Comparison, config: &EsmConfig) -> anyhow::Result<usize> {
     Ok(usize::try_from(layer)?)
 }
 
-/// Embeds the sequence of a comparison and holds the wanted one of `layers` against it.
+/// The `<cls>` row and the residue rows of a sequence, layer by layer.
+type Hidden = Vec<(Vec<f32>, Vec<f32>)>;
+
+/// Embeds the sequence of each comparison, holds the layer that it asks for against its values, and
+/// passes the verdict on. Neighbours with the same sequence share one pass through the model.
 fn compare<'a>(
     embedder: &Embedder,
     layers: &[usize],
-    comparison: &'a Comparison,
-) -> anyhow::Result<Verdict<'a>> {
-    let name = &comparison.name;
-    let wanted = layer(comparison, embedder.config())?;
-    let tokens = tokenize(comparison.sequence.as_bytes(), UnknownPolicy::Error)
-        .with_context(|| format!("comparison `{name}`"))?;
-    let residues = tokens.residues();
+    comparisons: &[&'a Comparison],
+    mut pass_on: impl FnMut(Verdict<'a>) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    let mut embedded: Option<(&str, Hidden)> = None;
+    for comparison in comparisons {
+        let wanted = layer(comparison, embedder.config())?;
+        let sequence = comparison.sequence.as_str();
+        let hidden = match embedded.take() {
+            Some((of, hidden)) if of == sequence => hidden,
+            _ => embed(embedder, layers, sequence)
+                .with_context(|| format!("comparison `{}`", comparison.name))?,
+        };
+        let of_layer = layers
+            .iter()
+            .position(|layer| *layer == wanted)
+            .and_then(|place| hidden.get(place));
+        let (bos, residues) = of_layer.with_context(|| {
+            format!(
+                "comparison `{}`: the model gave no layer {wanted}",
+                comparison.name
+            )
+        })?;
+        pass_on(Verdict::new(comparison, bos, residues)?)?;
+        embedded = Some((sequence, hidden));
+    }
+    Ok(())
+}
+
+fn embed(embedder: &Embedder, layers: &[usize], sequence: &str) -> anyhow::Result<Hidden> {
+    let tokens = tokenize(sequence.as_bytes(), UnknownPolicy::Error)?;
     ensure!(
-        residues > 0,
-        "comparison `{name}` has an empty sequence. Write its residues"
+        tokens.residues() > 0,
+        "its sequence is empty. Write its residues"
     );
     let sequence = Sequence {
         tokens: &tokens.ids,
         windows: &[],
     };
-    let mut verdict = None;
+    let mut hidden = vec![(Vec::new(), Vec::new()); layers.len()];
     embedder.embed(&[sequence], |found| -> anyhow::Result<()> {
-        if layers.get(found.layer) == Some(&wanted) {
-            verdict = Some(Verdict::new(comparison, found.bos, found.residues)?);
+        if let Some(layer) = hidden.get_mut(found.layer) {
+            *layer = (found.bos.to_vec(), found.residues.to_vec());
         }
         Ok(())
     })?;
-    verdict.with_context(|| format!("comparison `{name}`: the model gave no layer {wanted}"))
+    Ok(hidden)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::reference::Expected;
+    use super::*;
+    use esm_embed::ops::CpuPath;
+    use half::f16;
+    use safetensors::tensor::{Dtype as Stored, TensorView};
+    use std::collections::HashMap;
+    use std::path::Path;
+
+    const SEQUENCES: [&str; 2] = ["MKTAYIAKQRQISFVK", "GLDALQITV"];
+    const STRIDE: usize = 5;
+
+    fn embedder() -> Embedder {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/esm2_hd16");
+        let checkpoint = Checkpoint::open(&path).unwrap();
+        let options = EmbedderOptions {
+            layers: vec![checkpoint.config().layers],
+            weight_type: WeightType::F32,
+            path: CpuPath::detect(),
+            threads: 1,
+            max_tokens: 1024,
+        };
+        Embedder::load(&checkpoint, options).unwrap()
+    }
+
+    /// Files in the form of the published ones, from the stand-in's own outputs, changed by `change`.
+    fn published_of(
+        embedder: &Embedder,
+        change: impl Fn(&str, &mut Vec<f32>),
+    ) -> (String, Vec<u8>) {
+        let (dim, last) = (embedder.config().dim, embedder.config().layers);
+        let (mut rows, mut norms, mut means) = (Vec::new(), Vec::new(), Vec::new());
+        for sequence in SEQUENCES {
+            let (_, residues) = embed(embedder, &[last], sequence).unwrap().remove(0);
+            means.extend(esm_embed::pooling::mean(&residues, dim));
+            for row in residues.chunks(dim) {
+                rows.extend(row.iter().copied().step_by(STRIDE));
+                norms.push(row.iter().map(|v| v * v).sum::<f32>().sqrt());
+            }
+        }
+        change("rows", &mut rows);
+        change("norms", &mut norms);
+        change("mean", &mut means);
+        let halves: Vec<u8> = rows
+            .iter()
+            .flat_map(|v| f16::from_f32(*v).to_le_bytes())
+            .collect();
+        let bytes =
+            |values: &[f32]| -> Vec<u8> { values.iter().flat_map(|v| v.to_le_bytes()).collect() };
+        let (norms, means) = (bytes(&norms), bytes(&means));
+        let count = norms.len() / 4;
+        let columns = dim.div_ceil(STRIDE);
+        let view = |dtype, shape, data| TensorView::new(dtype, shape, data).unwrap();
+        let tensors = HashMap::from([
+            ("m.rows", view(Stored::F16, vec![count, columns], &halves)),
+            ("m.norms", view(Stored::F32, vec![count], &norms)),
+            ("m.mean", view(Stored::F32, vec![2, dim], &means)),
+        ]);
+        let index = serde_json::json!({
+            "source": "s", "licence": "l", "sequences": SEQUENCES,
+            "models": {"m": {
+                "checkpoint": "m", "golden": "g", "dim": dim, "columns": columns, "stride": STRIDE,
+                "relative_l2": 0.03,
+            }},
+        });
+        let bytes = safetensors::serialize(tensors, None).unwrap();
+        (index.to_string(), bytes)
+    }
+
+    /// How many comparisons pass, and the names of those that fail.
+    fn outcome(embedder: &Embedder, index: &str, tensors: &[u8]) -> (usize, Vec<String>) {
+        let comparisons = published::parse(index, tensors).unwrap();
+        let comparisons: Vec<&Comparison> = comparisons.iter().collect();
+        let (mut passed, mut failed) = (0, Vec::new());
+        compare(
+            embedder,
+            &[embedder.config().layers],
+            &comparisons,
+            |verdict| {
+                match verdict.passed() {
+                    true => passed += 1,
+                    false => failed.push(verdict.to_string().lines().next().unwrap().to_owned()),
+                }
+                Ok(())
+            },
+        )
+        .unwrap();
+        (passed, failed)
+    }
+
+    #[test]
+    fn right_values_pass_and_each_wrong_one_fails() {
+        let embedder = embedder();
+        let (index, tensors) = published_of(&embedder, |_, _| {});
+        assert_eq!(outcome(&embedder, &index, &tensors), (6, vec![]));
+        // A deviation of 2 %, as bfloat16 has, passes; one of 10 % does not.
+        for (percent, passing) in [(2, 6), (10, 0)] {
+            let factor = 1.0 + percent as f32 / 100.0;
+            let grow =
+                |_: &str, values: &mut Vec<f32>| values.iter_mut().for_each(|v| *v *= factor);
+            let (index, tensors) = published_of(&embedder, grow);
+            let (passed, failed) = outcome(&embedder, &index, &tensors);
+            assert_eq!(passed, passing, "{percent} %: {failed:?}");
+        }
+        for wrong in ["rows", "norms", "mean"] {
+            let (index, tensors) = published_of(&embedder, |what, values| {
+                if what == wrong {
+                    values[0] += 2.0 * values.iter().fold(0.0, |m: f32, v| m.max(v.abs()));
+                }
+            });
+            let (passed, failed) = outcome(&embedder, &index, &tensors);
+            assert_eq!(passed, 5, "{failed:?}");
+            assert_eq!(failed, [format!("FAIL  FastPLMs m, sequence 1, {wrong}")]);
+        }
+    }
+
+    #[test]
+    fn values_that_are_damaged_are_refused() {
+        let embedder = embedder();
+        let refused = |index: &str, tensors: &[u8]| {
+            crate::cli::text::chain(&published::parse(index, tensors).unwrap_err())
+        };
+        let (index, tensors) = published_of(&embedder, |_, _| {});
+        let cut = refused(&index, &tensors[..tensors.len() - 1]);
+        assert!(cut.starts_with("last_layer.safetensors: "), "{cut}");
+        for wrong in ["rows", "norms", "mean"] {
+            let (index, tensors) = published_of(&embedder, |what, values| {
+                if what == wrong {
+                    values[0] = f32::NAN;
+                }
+            });
+            assert_eq!(
+                refused(&index, &tensors),
+                format!("m.{wrong} holds a value that is not finite")
+            );
+        }
+        let other = index.replace("GLDALQITV", "GLDALQIT");
+        assert!(refused(&other, &tensors).contains("has shape"));
+        let other = index.replace(r#""m":"#, r#""n":"#);
+        assert!(refused(&other, &tensors).contains("n.rows"));
+    }
+
+    #[test]
+    fn the_published_files_have_their_digests() {
+        use sha2::{Digest, Sha256};
+        let index: serde_json::Value =
+            serde_json::from_str(include_str!("published/last_layer.json")).unwrap();
+        let digest = Sha256::digest(include_bytes!("published/last_layer.safetensors"));
+        let hex: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(index["sha256"], hex);
+        let bytes = include_bytes!("published/last_layer.safetensors").len();
+        assert!(bytes < 200_000, "every program carries {bytes} bytes");
+        // What `fetch` and `verify` hold the files of the same commits against.
+        for model in index["models"].as_object().unwrap().values() {
+            let text = |key: &str| model[key].as_str().unwrap();
+            for (file, sha256) in model["weights"].as_object().unwrap() {
+                let known = published_hub_digest(text("checkpoint"), text("revision"), file);
+                assert_eq!(known.map(|k| k.0), sha256.as_str(), "{file}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_published_values_are_of_whole_models() {
+        for comparison in published::comparisons().unwrap() {
+            let residues = comparison.sequence.len();
+            match &comparison.expected {
+                Expected::ResidueRows(rows) => {
+                    assert_eq!(rows.len(), residues);
+                    assert!(rows.iter().all(|row| row.len() == 64));
+                }
+                Expected::ResidueNorms(norms) => assert_eq!(norms.len(), residues),
+                Expected::Mean(mean) => assert!(mean.len() >= 320),
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn the_last_lines() {
+        assert_eq!(conclusion(1, 0, 0, "8M"), "the comparison passed\n");
+        assert_eq!(conclusion(16, 0, 0, "8M"), "all 16 comparisons passed\n");
+        assert_eq!(
+            conclusion(17, 1, 1, "8M"),
+            "1 of 17 comparisons failed\nA file of 8M is not the published one: download it again, \
+             or give a changed model a name of its own.\n"
+        );
+        assert!(
+            conclusion(1, 1, 0, "8M").starts_with("1 of 1 comparison failed\nEither these are")
+        );
+    }
 }
