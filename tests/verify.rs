@@ -47,6 +47,7 @@ fn verify(model: &Path, reference: Option<&Value>) -> (i32, String, String) {
     let mut command = Command::cargo_bin("esm-embed").unwrap();
     command
         .env_clear()
+        .env("CUDA_VISIBLE_DEVICES", "")
         .env("HF_HOME", home.path())
         .env("HF_HUB_OFFLINE", "1")
         .arg("verify")

@@ -6,15 +6,16 @@ use super::error::CudaError;
 use super::model::Esm;
 use super::product::{Algorithm, Product};
 use super::replica::{PRODUCTS, Replica};
-use super::selftest::{self, ProductTest};
+use super::selftest::{self, Found, ProductTest};
 use super::tested::Tests;
 use crate::device::Dtype;
 
 /// Algorithms that each product may be given when the whole model fails its test.
 const ALTERNATIVES: usize = 3;
 
-/// Chooses the first algorithm by which a row has the same bits wherever it stands. If there is none,
-/// the first that works, and false: a sequence alone always begins with the first row.
+/// Chooses the first algorithm by which a row has the same bits wherever it stands in products of all
+/// heights. If there is none, the first that does in slabs; else the first that works, and false: a
+/// sequence alone always begins with the first row.
 ///
 /// # Errors
 /// No algorithm works.
@@ -33,17 +34,23 @@ pub(super) fn pin(
         return Ok(true);
     }
     let mut test = ProductTest::new(card, dtype, product, weights)?;
-    let mut works = None;
+    let (mut in_slabs, mut works) = (None, None);
     for algorithm in candidates {
         product.pin(algorithm);
-        match test.has_same_bits(product)? {
-            Some(true) => {
+        match test.run(product)? {
+            Found::Same => {
                 remember(product, tests);
                 return Ok(true);
             }
-            Some(false) => works = works.or(Some(algorithm)),
-            None => {}
+            Found::SameInSlabs => in_slabs = in_slabs.or(Some(algorithm)),
+            Found::Varies => works = works.or(Some(algorithm)),
+            Found::Nothing => {}
         }
+    }
+    if let Some(algorithm) = in_slabs {
+        product.pin(algorithm);
+        product.in_slabs_only = true;
+        return Ok(true);
     }
     let first = works.ok_or(CudaError::NoAlgorithm {
         outputs: product.outputs,
@@ -80,8 +87,10 @@ pub(super) fn alternatives(
             break;
         }
         product.pin(algorithm);
-        if test.has_same_bits(product)? == Some(true) {
-            passed.push(algorithm);
+        match test.run(product)? {
+            Found::Same => passed.push(algorithm),
+            Found::SameInSlabs if product.in_slabs_only => passed.push(algorithm),
+            _ => {}
         }
     }
     if let Some(kept) = kept {
