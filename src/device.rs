@@ -52,6 +52,8 @@ pub struct Card {
     pub capability: (i32, i32),
     /// Bytes of its memory.
     pub memory: u64,
+    /// Its multiprocessors.
+    pub multiprocessors: usize,
     /// The newest CUDA version that its driver knows: 13000 is 13.0.
     pub driver: i32,
     /// What the driver calls its version, such as 580.95.05, if it says so.
@@ -387,6 +389,7 @@ mod tests {
             name: "NVIDIA H200".to_owned(),
             capability: (9, 0),
             memory: 150_323_855_360,
+            multiprocessors: 132,
             driver: 13000,
             driver_version: Some("580.95.05".to_owned()),
         }

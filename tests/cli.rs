@@ -34,6 +34,7 @@ impl Bench {
         command
             .current_dir(self.path())
             .env_clear()
+            .env("CUDA_VISIBLE_DEVICES", "")
             .env("HF_HOME", self.path().join("hf"))
             .env("HF_HUB_OFFLINE", "1");
         command
@@ -440,7 +441,7 @@ fn doctor_reports_and_keeps_the_token_to_itself() {
     let ended = bench.run_with("doctor", &vars);
     assert_eq!((ended.code, ended.err.as_str()), (0, ""));
     for text in [
-        "\n  devices                cpu (this build computes on the CPU only)\n",
+        "\n  devices                cpu (no ",
         "\n  CPU path               ",
         "\n  --cpu-path takes       ",
         "\n  SLURM_CPUS_PER_TASK    1\n",

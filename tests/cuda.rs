@@ -32,6 +32,7 @@ fn is_on_gpu() -> bool {
     let output = Command::new(std::env::current_exe().unwrap())
         .args([&name, "--exact", "--nocapture"])
         .env("STAND_IN_HERE", "1")
+        .env("STAND_IN_MULTIPROCESSORS", "36")
         .env("LD_LIBRARY_PATH", stand_in::library_path("13"))
         .env_remove("CUDA_VISIBLE_DEVICES")
         .output()

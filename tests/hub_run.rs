@@ -33,6 +33,7 @@ fn ended(home: &Path, vars: &[(&str, &str)], words: &[&str]) -> (i32, String, St
         .unwrap()
         .current_dir(home)
         .env_clear()
+        .env("CUDA_VISIBLE_DEVICES", "")
         .env("HF_HOME", home.join("hf"))
         .envs(vars.iter().copied())
         .args(words)

@@ -52,6 +52,7 @@ fn verify_in(home: &Path, words: &[&str], reference: Option<&Value>) -> (i32, St
     let mut command = Command::cargo_bin("esm-embed").unwrap();
     command
         .env_clear()
+        .env("CUDA_VISIBLE_DEVICES", "")
         .env("HF_HOME", home)
         .env("HF_HUB_OFFLINE", "1")
         .arg("verify")

@@ -3,6 +3,7 @@
 use super::error::{CudaError, While, no_memory};
 use super::kernels::Kernels;
 use super::product::Blas;
+use super::slab::Heights;
 use super::{blaslt, driver};
 use crate::device::{self, Dtype, LEAST_CAPABILITY};
 use cudarc::driver::sys::CUdevice_attribute_enum as Attribute;
@@ -25,7 +26,7 @@ pub fn cards() -> Result<Vec<device::Card>, CudaError> {
         let asking = "asking what cards there are";
         let card = result::device::get(number).while_(asking)?;
         // SAFETY: `card` is a device of the driver, as it has just said.
-        let (major, minor, memory) = unsafe {
+        let (major, minor, multiprocessors, memory) = unsafe {
             (
                 result::device::get_attribute(
                     card,
@@ -37,6 +38,11 @@ pub fn cards() -> Result<Vec<device::Card>, CudaError> {
                     Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR,
                 )
                 .while_(asking)?,
+                result::device::get_attribute(
+                    card,
+                    Attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT,
+                )
+                .while_(asking)?,
                 result::device::total_mem(card).while_(asking)?,
             )
         };
@@ -45,6 +51,7 @@ pub fn cards() -> Result<Vec<device::Card>, CudaError> {
             name: result::device::get_name(card).while_(asking)?,
             capability: (major, minor),
             memory: memory as u64,
+            multiprocessors: usize::try_from(multiprocessors).unwrap_or(0),
             driver,
             driver_version: driver_version(),
         });
@@ -116,6 +123,8 @@ pub(super) struct Card {
     pub(super) kernels: Kernels,
     /// Its matrix products.
     pub(super) blas: Blas,
+    /// Rows of these.
+    pub(super) heights: Heights,
     /// The stream that weights are uploaded on.
     pub(super) stream: Arc<CudaStream>,
 }
@@ -141,6 +150,7 @@ impl Card {
             about: about.clone(),
             kernels: Kernels::load(&context, about.capability)?,
             blas: Blas::open()?,
+            heights: Heights::of(about.multiprocessors),
             stream: context.new_stream().while_(doing)?,
         })
     }

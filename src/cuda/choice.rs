@@ -7,20 +7,21 @@ use super::error::CudaError;
 use super::model::Esm;
 use super::product::{Algorithm, Product};
 use super::replica::{PRODUCTS, Replica};
-use super::selftest::{self, ProductTest};
+use super::selftest::{self, Found, ProductTest};
 use super::tested::Tests;
 use crate::device::Dtype;
+use std::time::Duration;
 
 /// Algorithms that each product may be given when the whole model fails its test.
 const ALTERNATIVES: usize = 3;
 /// Algorithms of a product that are timed.
 const TIMED: usize = 8;
 /// Share of the time by which a later algorithm has to be faster than an earlier one: less is noise.
-const FASTER_BY: f32 = 0.02;
+const FASTER_BY: f64 = 0.02;
 
-/// Chooses an algorithm by which a row has the same bits wherever it is: the fastest of the first that
-/// passes and those that give its bits. If none passes, the first that works, and false: a sequence
-/// alone always begins with the first row.
+/// Chooses an algorithm by which a row has the same bits wherever it is in products of all heights: the
+/// fastest of the first that passes and those that give its bits. If none passes, the first that does
+/// in slabs; else the first that works, and false: a sequence alone always begins with the first row.
 ///
 /// # Errors
 /// No algorithm works.
@@ -39,24 +40,31 @@ pub(super) fn pin(
         return Ok(true);
     }
     let mut test = ProductTest::new(card, dtype, product, weights)?;
-    let mut works = None;
-    let mut passed: Vec<(Algorithm, f32)> = Vec::new();
+    let (mut in_slabs, mut works) = (None, None);
+    let mut passed: Vec<(Algorithm, Duration)> = Vec::new();
     for algorithm in candidates {
         product.pin(algorithm);
-        match test.has_same_bits(product)? {
-            Some(true) if test.has_first_bits() => passed.push((algorithm, test.time(product)?)),
-            Some(true) => {}
-            Some(false) => works = works.or(Some(algorithm)),
-            None => {}
+        match test.run(product)? {
+            Found::Same if test.has_first_bits() => passed.push((algorithm, test.time(product)?)),
+            // As good, but with other bits.
+            Found::Same => {}
+            Found::SameInSlabs => in_slabs = in_slabs.or(Some(algorithm)),
+            Found::Varies => works = works.or(Some(algorithm)),
+            Found::Nothing => {}
         }
         if passed.len() == TIMED {
             break;
         }
     }
-    let times: Vec<f32> = passed.iter().map(|(_, time)| *time).collect();
+    let times: Vec<Duration> = passed.iter().map(|(_, time)| *time).collect();
     if let Some((algorithm, _)) = fastest(&times).and_then(|i| passed.get(i)) {
         product.pin(*algorithm);
         remember(product, tests);
+        return Ok(true);
+    }
+    if let Some(algorithm) = in_slabs {
+        product.pin(algorithm);
+        product.in_slabs_only = true;
         return Ok(true);
     }
     let first = works.ok_or(CudaError::NoAlgorithm {
@@ -68,11 +76,9 @@ pub(super) fn pin(
 }
 
 /// The index of the least time; of times that hardly differ, the first.
-fn fastest(times: &[f32]) -> Option<usize> {
-    let least = times.iter().copied().min_by(f32::total_cmp)?;
-    times
-        .iter()
-        .position(|time| *time <= least * (1.0 + FASTER_BY))
+fn fastest(times: &[Duration]) -> Option<usize> {
+    let least = times.iter().min()?.mul_f64(1.0 + FASTER_BY);
+    times.iter().position(|time| *time <= least)
 }
 
 /// Remembers that the algorithm of a product has passed.
@@ -102,8 +108,10 @@ pub(super) fn alternatives(
             break;
         }
         product.pin(algorithm);
-        if test.has_same_bits(product)? == Some(true) {
-            passed.push(algorithm);
+        match test.run(product)? {
+            Found::Same => passed.push(algorithm),
+            Found::SameInSlabs if product.in_slabs_only => passed.push(algorithm),
+            _ => {}
         }
     }
     if let Some(kept) = kept {
@@ -182,11 +190,15 @@ mod tests {
 
     #[test]
     fn the_fastest_or_one_that_is_nearly_as_fast() {
+        let fastest = |micros: &[u64]| {
+            let times: Vec<Duration> = micros.iter().copied().map(Duration::from_micros).collect();
+            super::fastest(&times)
+        };
         assert_eq!(fastest(&[]), None);
-        assert_eq!(fastest(&[0.3]), Some(0));
-        assert_eq!(fastest(&[0.30, 0.20, 0.25]), Some(1));
-        assert_eq!(fastest(&[0.203, 0.30, 0.20]), Some(0));
-        assert_eq!(fastest(&[0.205, 0.30, 0.20]), Some(2));
+        assert_eq!(fastest(&[300]), Some(0));
+        assert_eq!(fastest(&[300, 200, 250]), Some(1));
+        assert_eq!(fastest(&[203, 300, 200]), Some(0));
+        assert_eq!(fastest(&[205, 300, 200]), Some(2));
     }
 
     #[test]

@@ -4,7 +4,7 @@ use super::batch::Batch;
 use super::card::Memory;
 use super::error::{CudaError, While};
 use super::kernels::{grid, launch};
-use super::lane::{Lane, Rows, SLAB};
+use super::lane::{Lane, Rows};
 use super::load::{Block, Linear, Norm, RotaryTable};
 use super::model::{Failure, Overflow, Pass};
 use super::product::Product;
@@ -18,6 +18,8 @@ pub(super) struct Running<'a> {
     pub(super) config: &'a EsmConfig,
     pub(super) replica: &'a Replica,
     pub(super) batch: &'a Batch,
+    /// Heights of the products that its rows are in.
+    pub(super) pieces: &'a [usize],
     /// Address of the batch's arrays.
     pub(super) at: u64,
     pub(super) tables: &'a [Arc<RotaryTable>],
@@ -187,11 +189,10 @@ impl Running<'_> {
         from: u64,
         to: u64,
     ) -> Result<(), CudaError> {
-        let slabs = self.batch.tokens.div_ceil(SLAB);
         let (blas, stream) = (&self.replica.card.blas, &lane.stream);
-        // SAFETY: `from` and `to` are parts of the lane's memory for whole slabs, as wide as the
-        // product's inputs and outputs or wider.
-        unsafe { product.run(blas, stream, &linear.weight, from, to, slabs) }
+        // SAFETY: `from` and `to` are parts of the lane's memory for the rows of all pieces, as wide as
+        // the product's inputs and outputs or wider.
+        unsafe { product.run(blas, stream, &linear.weight, from, to, self.pieces) }
     }
 
     /// Bias and rotation of q and k, then attention, which adds the bias of v.

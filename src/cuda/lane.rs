@@ -8,10 +8,6 @@ use crate::device::Dtype;
 use cudarc::driver::{CudaStream, PinnedHostSlice, result};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-/// Rows of every matrix product: batches are padded to whole slabs. Enough for all blocks of a large
-/// card to have several tiles; a batch of fewer tokens takes as long as a full one.
-pub const SLAB: usize = 16_384;
-
 /// Memory of results grows in steps of so many floats (16 MiB): pinning it takes time.
 const RESULTS_STEP: usize = 4 << 20;
 
@@ -104,7 +100,7 @@ impl Lane {
         let _ = self.stream.synchronize();
     }
 
-    /// Memory for so many rows, a multiple of [`SLAB`]; unspecified but finite content.
+    /// Memory for so many rows, those of whole pieces; unspecified but finite content.
     pub(super) fn rows(&mut self, rows: usize) -> Result<&Rows, CudaError> {
         if self.rows.as_ref().is_none_or(|held| held.rows < rows) {
             // The old memory goes before the new one comes.

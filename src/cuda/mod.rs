@@ -11,8 +11,8 @@
 //!    takes a lane for a batch, which is all the scheduling there is.
 //! 3. `forward`: the blocks of the model. Weights are uploaded once (`load`), the residual stream and
 //!    all sums are f32, and nothing comes back to the CPU between blocks.
-//! 4. `product`: matrix products of always the same number of rows with one algorithm for each
-//!    shape of weights, chosen by tests of its bits (`choice`).
+//! 4. `product`: matrix products of a few fixed numbers of rows with one algorithm for each shape of
+//!    weights, chosen by tests of its bits (`choice`).
 //! 5. `results`: pooled rows, and residue rows if they are wanted, in the number format in which they
 //!    are wanted, so that no more than that leaves the card.
 //!
@@ -21,8 +21,8 @@
 //! to the caller, who has a model in bf16 for it (`spare`).
 //!
 //! The same sequence has the same bits in any batch because rows never meet outside attention,
-//! attention is cut by the sequence alone, and products are always of [`SLAB`] rows: a batch is
-//! padded to whole slabs. [`Esm::load`] proves it on the card before a run begins (`selftest`), once for
+//! attention is cut by the sequence alone, and products are always of a few heights (`slab`), in which
+//! a row has the same bits. [`Esm::load`] proves it on the card before a run begins (`selftest`), once for
 //! each kind of card, driver and library (`tested`).
 
 mod batch;
@@ -45,12 +45,12 @@ mod replica;
 mod results;
 mod search;
 mod selftest;
+mod slab;
 mod spare;
 mod tested;
 
 pub use card::cards;
 pub use error::CudaError;
-pub use lane::SLAB;
 pub use model::{Esm, Failure, Overflow};
 pub use results::HostRows;
 pub use spare::Spare;

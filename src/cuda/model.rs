@@ -7,7 +7,7 @@ use super::choice;
 use super::error::{CudaError, While};
 use super::forward::Running;
 use super::images;
-use super::lane::{Lane, Lanes, SLAB, Shape};
+use super::lane::{Lane, Lanes, Shape};
 use super::product::Blas;
 use super::replica::{Replica, Wanted};
 use super::results::{HostRows, Layout};
@@ -222,6 +222,12 @@ impl Esm {
         }
     }
 
+    /// Rows of a slab.
+    fn slab(&self) -> usize {
+        let first = self.replicas.first();
+        first.map_or(1, |replica| replica.card.heights.slab())
+    }
+
     /// Tokens of a batch for which every lane has memory, a whole number of slabs, if it keeps such
     /// residue rows.
     pub fn batch_tokens(&self, residues: ResidueRows) -> usize {
@@ -230,9 +236,10 @@ impl Esm {
             ResidueRows::F16 => 2 * self.config.dim,
             ResidueRows::F32 => 4 * self.config.dim,
         };
-        let slab = (row * SLAB).max(1) as u64;
+        let rows = self.slab();
+        let slab = (row * rows).max(1) as u64;
         let pinned = usize::try_from(PINNED / slab).unwrap_or(usize::MAX);
-        SLAB * self.slabs.min(pinned).clamp(1, MOST_SLABS)
+        rows * self.slabs.min(pinned).clamp(1, MOST_SLABS)
     }
 
     /// What computed: libraries and algorithms, as `run.json` records them.
@@ -253,12 +260,14 @@ impl Esm {
                 cards.push(card);
             }
         }
-        let blas = self.replicas.first().map(|replica| &replica.card.blas);
+        let first = self.replicas.first();
+        let blas = first.map(|replica| &replica.card.blas);
         serde_json::json!({
             "cublaslt": blas.map(Blas::version),
             "cublaslt_path": blas.map(Blas::path),
             "kernels": images::digest(),
-            "rows_of_a_product": SLAB,
+            "rows_of_a_product": first.map(|replica| replica.card.heights.all()),
+            "in_slabs_only": first.map(|replica| replica.is_in_slabs_only()),
             "same_bits_in_any_batch": self.same_bits,
             "cards": cards,
         })
@@ -338,9 +347,8 @@ impl Esm {
                 return done.map(Some);
             }
             lane.release();
-            // A pass has memory for whole slabs: where it is one, fewer tokens need as much, and
-            // fewer lanes less.
-            match self.lanes.retire(lane, tokens <= SLAB) {
+            // Where it is one slab, fewer lanes with as many tokens each are faster than more with less.
+            match self.lanes.retire(lane, tokens <= self.slab()) {
                 true => {}
                 false => return Ok(None),
             }
@@ -397,7 +405,8 @@ impl Esm {
         }
         let layout = Layout::new(&batch, self.config.dim, pass.residues);
         let results = lane.results(layout.floats())?;
-        lane.rows(batch.tokens.next_multiple_of(SLAB))?;
+        let pieces = replica.pieces(batch.tokens);
+        lane.rows(pieces.iter().sum())?;
         let tables = replica
             .weights
             .rotary
@@ -410,6 +419,7 @@ impl Esm {
             config: &self.config,
             replica,
             batch: &batch,
+            pieces: &pieces,
             at,
             tables: &tables,
             layout,
@@ -433,7 +443,7 @@ fn other_choice(replicas: &[Replica]) -> Option<&Replica> {
 
 /// Slabs of rows for which a card has memory after the weights.
 fn room(card: &Card, shape: Shape) -> Result<usize, CudaError> {
-    let slab = shape.row_bytes() * SLAB;
+    let slab = shape.row_bytes() * card.heights.slab();
     let free = (card.free_memory()? as f64 * LANES_SHARE) as usize;
     match free / slab {
         0 => Err(CudaError::Memory {

@@ -1,14 +1,14 @@
-//! Matrix products of a linear layer, y = x Wᵀ, with cuBLASLt: x is `[SLAB, inputs]`, W as the
-//! checkpoint has it, `[outputs, inputs]`, and y `[SLAB, outputs]`.
+//! Matrix products of a linear layer, y = x Wᵀ, with cuBLASLt: x is `[rows, inputs]`, W as the
+//! checkpoint has it, `[outputs, inputs]`, and y `[rows, outputs]`.
 //!
-//! Products are always of [`SLAB`] rows, and each shape of weights has one algorithm, so that a row
-//! is always computed in the same way. An algorithm is used only if it takes no workspace, splits no
+//! Products have one of a few numbers of rows ([`super::slab`]), and each shape of weights has one
+//! algorithm for all of them, so that a row is always computed in the same way. An algorithm is used only if it takes no workspace, splits no
 //! sum among blocks, and passes a test: [`super::selftest`].
 
 use super::blaslt::{self, BlasLt, checked};
 use super::card::Memory;
 use super::error::{CudaError, While};
-use super::lane::SLAB;
+use super::slab::Heights;
 use crate::device::Dtype;
 use cudarc::cublaslt::result::CublasError;
 use cudarc::cublaslt::sys::{
@@ -148,9 +148,18 @@ pub(super) struct Product {
     size: usize,
     desc: cublasLtMatmulDesc_t,
     weights: cublasLtMatrixLayout_t,
+    /// Ascending; the last is a slab.
+    heights: Vec<Height>,
+    algorithm: Option<Algorithm>,
+    /// Whether a row has the same bits in slabs alone, and not in smaller products.
+    pub(super) in_slabs_only: bool,
+}
+
+/// Inputs and outputs of so many rows.
+struct Height {
+    rows: usize,
     x: cublasLtMatrixLayout_t,
     y: cublasLtMatrixLayout_t,
-    algorithm: Option<Algorithm>,
 }
 
 // SAFETY: the descriptions are made once and only read afterwards; they belong to no thread.
@@ -162,6 +171,7 @@ impl Product {
     /// Without an algorithm as yet: see [`Product::pin`].
     pub(super) fn new(
         blas: &Blas,
+        heights: &Heights,
         dtype: Dtype,
         outputs: usize,
         inputs: usize,
@@ -193,9 +203,9 @@ impl Product {
             size,
             desc: null,
             weights: std::ptr::null_mut(),
-            x: std::ptr::null_mut(),
-            y: std::ptr::null_mut(),
+            heights: Vec::new(),
             algorithm: None,
+            in_slabs_only: false,
         };
         // What is made is dropped with the product if what follows fails.
         // SAFETY: the call writes a description.
@@ -203,8 +213,15 @@ impl Product {
             made(|made| unsafe { (library.desc_create)(made, compute, cudaDataType::CUDA_R_32F) })
                 .while_(doing)?;
         product.weights = layout(inputs, outputs)?;
-        product.x = layout(inputs, SLAB)?;
-        product.y = layout(outputs, SLAB)?;
+        for &rows in heights.all() {
+            let x = layout(inputs, rows)?;
+            let y = std::ptr::null_mut();
+            product.heights.push(Height { rows, x, y });
+            let y = layout(outputs, rows)?;
+            if let Some(height) = product.heights.last_mut() {
+                height.y = y;
+            }
+        }
         let transposed = TRANSPOSED;
         // SAFETY: the description is alive, and the value has the size that is given.
         checked(unsafe {
@@ -231,6 +248,9 @@ impl Product {
 
     fn offered(&self, blas: &Blas, is_masked: bool) -> Result<Vec<Algorithm>, CudaError> {
         let doing = "looking for an algorithm";
+        let Some(slab) = self.heights.last() else {
+            return Ok(Vec::new());
+        };
         let library = self.library;
         // SAFETY: the call writes a preference.
         let preference = made(|made| unsafe { (library.preference_create)(made) }).while_(doing)?;
@@ -264,9 +284,9 @@ impl Product {
                     blas.handle,
                     self.desc,
                     self.weights,
-                    self.x,
-                    self.y,
-                    self.y,
+                    slab.x,
+                    slab.y,
+                    slab.y,
                     preference,
                     CANDIDATES as i32,
                     found.as_mut_ptr().cast(),
@@ -301,11 +321,11 @@ impl Product {
         self.algorithm.as_ref()
     }
 
-    /// y = x Wᵀ for `slabs` slabs, on a stream.
+    /// y = x Wᵀ for pieces of these heights, one after another, on a stream.
     ///
     /// # Safety
-    /// `x` and `y` are addresses of `slabs · SLAB` rows of inputs and outputs, and `weights` holds
-    /// the weights, all of the card that the stream belongs to.
+    /// `x` and `y` are addresses of as many rows of inputs and outputs as the pieces have together, and
+    /// `weights` holds the weights, all of the card that the stream belongs to.
     pub(super) unsafe fn run(
         &self,
         blas: &Blas,
@@ -313,7 +333,7 @@ impl Product {
         weights: &Memory,
         x: u64,
         y: u64,
-        slabs: usize,
+        pieces: &[usize],
     ) -> Result<(), CudaError> {
         debug_assert_eq!(weights.bytes(), self.inputs * self.outputs * self.size);
         let Some(algorithm) = &self.algorithm else {
@@ -325,9 +345,13 @@ impl Product {
         let doing = "starting a matrix product";
         stream.context().bind_to_thread().while_(doing)?;
         let (one, zero) = (1.0f32, 0.0f32);
-        for slab in 0..slabs {
-            let x = x + (slab * SLAB * self.inputs * self.size) as u64;
-            let y = y + (slab * SLAB * self.outputs * self.size) as u64;
+        let mut before = 0;
+        for &rows in pieces {
+            let height = self.heights.iter().find(|height| height.rows == rows);
+            let height = height.ok_or(CudaError::Thread)?;
+            let x = x + (before * self.inputs * self.size) as u64;
+            let y = y + (before * self.outputs * self.size) as u64;
+            before += rows;
             // SAFETY: the caller's; factors are read before the call returns.
             checked(unsafe {
                 (self.library.matmul)(
@@ -337,12 +361,12 @@ impl Product {
                     weights.at(0) as *const c_void,
                     self.weights,
                     x as *const c_void,
-                    self.x,
+                    height.x,
                     (&raw const zero).cast(),
                     y as *const c_void,
-                    self.y,
+                    height.y,
                     y as *mut c_void,
-                    self.y,
+                    height.y,
                     &algorithm.algo,
                     std::ptr::null_mut(),
                     0,
@@ -363,7 +387,8 @@ impl Drop for Product {
             if !self.desc.is_null() {
                 let _ = (self.library.desc_destroy)(self.desc);
             }
-            for layout in [self.weights, self.x, self.y] {
+            let of_heights = self.heights.iter().flat_map(|height| [height.x, height.y]);
+            for layout in of_heights.chain([self.weights]) {
                 if !layout.is_null() {
                     let _ = (self.library.layout_destroy)(layout);
                 }

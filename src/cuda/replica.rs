@@ -102,10 +102,10 @@ impl Replica {
         }
         .load()?;
         let mut products = Products {
-            qkv: Product::new(&card.blas, dtype, 3 * dim, dim)?,
-            out: Product::new(&card.blas, dtype, dim, dim)?,
-            fc1: Product::new(&card.blas, dtype, inside, dim)?,
-            fc2: Product::new(&card.blas, dtype, dim, inside)?,
+            qkv: Product::new(&card.blas, &card.heights, dtype, 3 * dim, dim)?,
+            out: Product::new(&card.blas, &card.heights, dtype, dim, dim)?,
+            fc1: Product::new(&card.blas, &card.heights, dtype, inside, dim)?,
+            fc2: Product::new(&card.blas, &card.heights, dtype, dim, inside)?,
         };
         let mut same_bits = true;
         for (product, weights) in products.all_mut().into_iter().zip(weights.of_products()) {
@@ -120,6 +120,20 @@ impl Replica {
             same_bits,
         };
         Ok((replica, inv_freq))
+    }
+
+    /// Whether products smaller than a slab were seen to give a row other bits.
+    pub(super) fn is_in_slabs_only(&self) -> bool {
+        let all = self.products.all();
+        all.iter().any(|product| product.in_slabs_only)
+    }
+
+    /// The pieces of a batch of so many tokens.
+    pub(super) fn pieces(&self, tokens: usize) -> Vec<usize> {
+        match self.is_in_slabs_only() {
+            true => self.card.heights.slabs(tokens),
+            false => self.card.heights.pieces(tokens),
+        }
     }
 
     /// The algorithm of each product.
@@ -152,7 +166,9 @@ impl Replica {
     /// Remembers the algorithms for later runs.
     pub(super) fn remember(&self) {
         for product in self.products.all() {
-            choice::remember(product, &self.tests);
+            if !product.in_slabs_only {
+                choice::remember(product, &self.tests);
+            }
         }
     }
 }

@@ -3,7 +3,7 @@
 
 use super::card::{Card, Memory};
 use super::error::{CudaError, While};
-use super::lane::{SLAB, size};
+use super::lane::size;
 use super::load::put;
 use super::model::{Esm, Failure};
 use super::probe::{floats, probe};
@@ -14,14 +14,29 @@ use crate::checkpoint::Positions;
 use crate::device::{Dtype, ResidueRows};
 use crate::tokenizer::{CLS, EOS};
 use cudarc::driver::result;
-use cudarc::driver::sys::CUevent_flags;
 use std::convert::Infallible;
+use std::time::{Duration, Instant};
 
 /// Different rows of the test of a product: a prime, so that copies of a row stand at every place
 /// of every tile.
 const DIFFERENT: usize = 257;
-/// How often a product is timed.
-const TIMES: usize = 7;
+/// Launches of a product that are timed together, so that starting and waiting hardly count, and how
+/// often that is done.
+const LAUNCHES: usize = 32;
+const ROUNDS: usize = 3;
+
+/// What the test of an algorithm found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Found {
+    /// It cannot be started.
+    Nothing,
+    /// The bits of a row depend on its place.
+    Varies,
+    /// A row has the same bits wherever it stands in a slab, but not in smaller products.
+    SameInSlabs,
+    /// A row has the same bits in products of all heights.
+    Same,
+}
 
 /// A slab of rows by which the algorithms of a product are tried.
 pub(super) struct ProductTest<'a> {
@@ -30,7 +45,8 @@ pub(super) struct ProductTest<'a> {
     x: Memory,
     y: Memory,
     found: Vec<u8>,
-    /// Bytes of a row of y.
+    /// Bytes of a row of x and of y.
+    input: usize,
     output: usize,
     /// The different rows by the first algorithm that passed.
     first: Option<Vec<u8>>,
@@ -44,41 +60,77 @@ impl<'a> ProductTest<'a> {
         weights: &'a Memory,
     ) -> Result<ProductTest<'a>, CudaError> {
         let (input, output) = (product.inputs * size(dtype), product.outputs * size(dtype));
+        let slab = card.heights.slab();
         let mut rows = Vec::new();
         put(dtype, &numbers(DIFFERENT * product.inputs), &mut rows);
         probes(card, dtype, product, weights, &mut rows)?;
         Ok(ProductTest {
             card,
             weights,
-            x: card.upload("a self-test", &copies(&rows, input))?,
-            y: Memory::zeroed(&card.stream, "a self-test", SLAB * output)?,
-            found: vec![0u8; SLAB * output],
+            x: card.upload("a self-test", &copies(&rows, input, slab))?,
+            y: Memory::zeroed(&card.stream, "a self-test", slab * output)?,
+            found: vec![0u8; slab * output],
+            input,
             output,
             first: None,
         })
     }
 
-    /// Whether a row has the same bits wherever it stands, by the algorithm that the product has;
-    /// None if that cannot be started.
-    pub(super) fn has_same_bits(&mut self, product: &Product) -> Result<Option<bool>, CudaError> {
+    /// Whether a row has the same bits wherever it stands, by the algorithm that the product has.
+    pub(super) fn run(&mut self, product: &Product) -> Result<Found, CudaError> {
+        let heights = self.card.heights.all();
+        let slab = self.card.heights.slab();
+        let mut found = std::mem::take(&mut self.found);
+        let ran = self.piece(product, 0, slab, &mut found);
+        self.found = found;
+        if !ran? {
+            return Ok(Found::Nothing);
+        }
+        if !is_same_everywhere(&self.found, self.output) {
+            return Ok(Found::Varies);
+        }
+        for &rows in heights.iter().filter(|rows| **rows < slab) {
+            let mut piece = vec![0u8; rows * self.output];
+            // Not from the first row, so that what the slab left in y is never what is due.
+            for first in [(slab - rows).div_ceil(2), slab - rows] {
+                let due = first * self.output..(first + rows) * self.output;
+                let is_same = self.piece(product, first, rows, &mut piece)?
+                    && self.found.get(due) == Some(piece.as_slice());
+                if !is_same {
+                    return Ok(Found::SameInSlabs);
+                }
+            }
+        }
+        Ok(Found::Same)
+    }
+
+    /// The product of so many rows from `first` on; false if it cannot be started.
+    fn piece(
+        &self,
+        product: &Product,
+        first: usize,
+        rows: usize,
+        found: &mut [u8],
+    ) -> Result<bool, CudaError> {
         let Card { blas, stream, .. } = self.card;
-        let (x, y) = (self.x.at(0), self.y.at(0));
+        let (x, y) = (self.x.at(first * self.input), self.y.at(0));
         let doing = "testing an algorithm";
-        // SAFETY: x and y are a slab each, and the weights are those of the product.
-        let ran = unsafe { product.run(blas, stream, self.weights, x, y, 1) };
+        // SAFETY: x and y have a slab each, of which these rows are a part, and the weights are those of
+        // the product.
+        let ran = unsafe { product.run(blas, stream, self.weights, x, y, &[rows]) };
         if ran.is_err() {
-            return Ok(None);
+            return Ok(false);
         }
         // SAFETY: both sides have as many bytes, and the stream is waited for before they are read.
-        unsafe { result::memcpy_dtoh_async(&mut self.found, y, stream.cu_stream()) }
-            .while_(doing)?;
+        unsafe { result::memcpy_dtoh_async(found, y, stream.cu_stream()) }.while_(doing)?;
         stream.synchronize().while_(doing)?;
-        Ok(Some(is_same_everywhere(&self.found, self.output)))
+        Ok(true)
     }
 
     /// Whether the rows found last have the bits of the first that were asked about.
     pub(super) fn has_first_bits(&mut self) -> bool {
-        let rows = self.found.get(..DIFFERENT * self.output);
+        let count = DIFFERENT.min(self.card.heights.slab());
+        let rows = self.found.get(..count * self.output);
         let rows = rows.unwrap_or_default();
         match &self.first {
             Some(first) => first == rows,
@@ -89,33 +141,30 @@ impl<'a> ProductTest<'a> {
         }
     }
 
-    /// Milliseconds that the product takes by the algorithm that it has: the median of several.
-    pub(super) fn time(&mut self, product: &Product) -> Result<f32, CudaError> {
+    /// How long a slab takes by the algorithm that the product has, at best.
+    pub(super) fn time(&mut self, product: &Product) -> Result<Duration, CudaError> {
         let Card { blas, stream, .. } = self.card;
         let (x, y) = (self.x.at(0), self.y.at(0));
+        let slabs = [self.card.heights.slab(); LAUNCHES];
         let doing = "timing an algorithm";
-        let event = || {
-            let flags = Some(CUevent_flags::CU_EVENT_DEFAULT);
-            stream.record_event(flags).while_(doing)
-        };
-        let mut times = Vec::new();
-        for _ in 0..TIMES {
-            let begin = event()?;
-            // SAFETY: as in `has_same_bits`.
-            unsafe { product.run(blas, stream, self.weights, x, y, 1) }?;
-            let end = event()?;
+        let mut best = Duration::MAX;
+        for _ in 0..ROUNDS {
+            let begin = Instant::now();
+            for slab in slabs.chunks(1) {
+                // SAFETY: x and y are a slab each, and the weights are those of the product.
+                unsafe { product.run(blas, stream, self.weights, x, y, slab) }?;
+            }
             stream.synchronize().while_(doing)?;
-            times.push(begin.elapsed_ms(&end).while_(doing)?);
+            best = best.min(begin.elapsed());
         }
-        times.sort_by(f32::total_cmp);
-        Ok(times.get(TIMES / 2).copied().unwrap_or(f32::INFINITY))
+        Ok(best / LAUNCHES as u32)
     }
 }
 
 /// A slab of copies of the different rows, each of so many bytes.
-fn copies(different: &[u8], bytes: usize) -> Vec<u8> {
-    let mut all = Vec::with_capacity(SLAB * bytes);
-    for row in 0..SLAB {
+fn copies(different: &[u8], bytes: usize, slab: usize) -> Vec<u8> {
+    let mut all = Vec::with_capacity(slab * bytes);
+    for row in 0..slab {
         let start = row_at(row) * bytes;
         all.extend_from_slice(different.get(start..start + bytes).unwrap_or_default());
     }
@@ -265,7 +314,7 @@ mod tests {
     fn every_row_stands_at_many_places_of_a_tile() {
         for tile in [64, 128, 256] {
             let mut seen = vec![std::collections::HashSet::new(); DIFFERENT];
-            for row in 0..SLAB {
+            for row in 0..16_896 {
                 seen[row_at(row)].insert(row % tile);
             }
             assert!(seen.iter().all(|places| places.len() > 40), "{tile}");
@@ -276,7 +325,7 @@ mod tests {
     fn one_bit_is_seen() {
         let bytes = 8;
         let row = |row: usize| [row_at(row) as u8; 8];
-        let mut found: Vec<u8> = (0..SLAB).flat_map(row).collect();
+        let mut found: Vec<u8> = (0..16_896).flat_map(row).collect();
         assert!(is_same_everywhere(&found, bytes));
         found[9000 * bytes + 3] ^= 1;
         assert!(!is_same_everywhere(&found, bytes));

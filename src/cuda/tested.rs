@@ -4,7 +4,7 @@
 //! are its key, and for the shape that its name gives. Only what was passed is remembered.
 
 use super::images;
-use super::lane::SLAB;
+use super::slab::Heights;
 use crate::device::{Card, Dtype, Tested};
 use crate::entries::{Entries, sha256_of};
 
@@ -53,11 +53,15 @@ fn key(card: &Card, dtype: Dtype, cublaslt: usize, kernels: &str) -> String {
         name,
         capability: (major, minor),
         memory,
+        multiprocessors,
         driver,
         driver_version,
         ..
     } = card;
     let name = name.escape_debug();
+    let heights = Heights::of(*multiprocessors);
+    let heights: Vec<String> = heights.all().iter().map(usize::to_string).collect();
+    let heights = heights.join(" ");
     let driver_version = driver_version
         .as_deref()
         .unwrap_or("unknown")
@@ -65,7 +69,7 @@ fn key(card: &Card, dtype: Dtype, cublaslt: usize, kernels: &str) -> String {
     format!(
         "esm-embed self-test 1\nprogram {}\nkernels {kernels}\ncard {name}\ncapability \
          {major}.{minor}\nmemory {memory}\ndriver {driver} {driver_version}\ncublaslt \
-         {cublaslt}\nrows {SLAB}\ndtype {dtype}\n",
+         {cublaslt}\nrows {heights}\ndtype {dtype}\n",
         env!("CARGO_PKG_VERSION")
     )
 }
@@ -86,6 +90,7 @@ mod tests {
             name: "NVIDIA H200".to_owned(),
             capability: (9, 0),
             memory: 150_323_855_360,
+            multiprocessors: 132,
             driver: 13000,
             driver_version: Some("580.95.05".to_owned()),
         }
@@ -107,8 +112,8 @@ mod tests {
             key(&card(), Dtype::F16, 130_100, "00ff"),
             format!(
                 "esm-embed self-test 1\nprogram {}\nkernels 00ff\ncard NVIDIA H200\ncapability \
-                 9.0\nmemory 150323855360\ndriver 13000 580.95.05\ncublaslt 130100\nrows \
-                 16384\ndtype f16\n",
+                 9.0\nmemory 150323855360\ndriver 13000 580.95.05\ncublaslt 130100\nrows 256 \
+                 1024 4096 16896\ndtype f16\n",
                 env!("CARGO_PKG_VERSION")
             )
         );
@@ -138,6 +143,10 @@ mod tests {
             },
             Card {
                 memory: 1,
+                ..card()
+            },
+            Card {
+                multiprocessors: 114,
                 ..card()
             },
         ];

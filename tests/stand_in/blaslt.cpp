@@ -5,6 +5,8 @@
 //   even      sums in one order
 //   uneven    sums in another order in every other hundred rows: the bits depend on the place
 //   restless  sums in another order in one call or another: equal rows agree within a call alone
+//   tall      cannot be started with fewer than 8192 rows
+//   other     sums in another order in products of fewer than 8192 rows
 //   split     says that it splits sums among blocks
 //   greedy    wants a workspace
 //   broken    cannot be started
@@ -65,7 +67,7 @@ struct Preference {
 
 // As cublasLtMatmulAlgo_t.
 struct Algorithm {
-    uint64_t kind, compute, type, inputs, outputs, rows, unused[2];
+    uint64_t kind, compute, type, inputs, outputs, unused[3];
 };
 static_assert(sizeof(Algorithm) == 64, "as the library has it");
 
@@ -79,11 +81,12 @@ struct Result {
 };
 static_assert(sizeof(Result) == 96, "as the library has it");
 
-enum Kind { EVEN, UNEVEN, RESTLESS, SPLIT, GREEDY, BROKEN };
+enum Kind { EVEN, UNEVEN, RESTLESS, SPLIT, GREEDY, BROKEN, TALL, OTHER };
 
 int kind_of(const std::string& name) {
-    static const char* const names[] = {"even", "uneven", "restless", "split", "greedy", "broken"};
-    for (int kind = 0; kind < 6; ++kind) {
+    static const char* const names[] = {"even",   "uneven", "restless", "split",
+                                        "greedy", "broken", "tall",     "other"};
+    for (int kind = 0; kind < 8; ++kind) {
         if (name == names[kind]) return kind;
     }
     fail("STAND_IN_ALGORITHMS: there is no %s", name.c_str());
@@ -171,7 +174,8 @@ struct Product {
             const unsigned char* source = from + r * x.apart * x_size;
             unsigned char* target = to + r * y.apart * y_size;
             bool is_other = (algorithm.kind == UNEVEN && r / 100 % 2 == 1) ||
-                            (algorithm.kind == RESTLESS && is_odd(number));
+                            (algorithm.kind == RESTLESS && is_odd(number)) ||
+                            (algorithm.kind == OTHER && x.columns < 8192);
             std::string_view bytes(reinterpret_cast<const char*>(source), inputs * x_size);
             auto [first, is_new] = known[is_other].emplace(bytes, r);
             if (!is_new) {
@@ -320,7 +324,6 @@ int cublasLtMatmulAlgoGetHeuristic(Handle* handle, const Desc* desc, const Layou
                             static_cast<uint64_t>(w->type),
                             w->rows,
                             w->columns,
-                            x->columns,
                             {}};
         result.workspace = name == "greedy" ? 1 << 20 : 0;
         result.waves = 1;
@@ -361,11 +364,11 @@ int cublasLtMatmul(Handle* handle, const Desc* desc, const float* alpha, const v
     }
     if (algorithm->compute != static_cast<uint64_t>(desc->compute) ||
         algorithm->type != static_cast<uint64_t>(w_layout->type) ||
-        algorithm->inputs != w_layout->rows || algorithm->outputs != w_layout->columns ||
-        algorithm->rows != x_layout->columns) {
+        algorithm->inputs != w_layout->rows || algorithm->outputs != w_layout->columns) {
         return INVALID_VALUE;
     }
     if (algorithm->kind == BROKEN) return EXECUTION_FAILED;
+    if (algorithm->kind == TALL && x_layout->columns < 8192) return NOT_SUPPORTED;
     if (algorithm->kind == GREEDY) return INVALID_VALUE;
     Product product{*w_layout,  *x_layout, *y_layout,
                     *algorithm, *alpha,    desc->compute == COMPUTE_32F_FAST_TF32,

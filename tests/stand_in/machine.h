@@ -43,6 +43,8 @@ struct Settings {
     int capability = 90;
     // STAND_IN_OLD: how many of the first cards have 7.5 instead (0).
     int old = 0;
+    // STAND_IN_MULTIPROCESSORS: how many each has (132).
+    int multiprocessors = 132;
     // STAND_IN_DRIVER: the newest CUDA version that the driver knows (13000).
     int driver = 13000;
     // STAND_IN_POOLS: 0 for cards without stream-ordered memory.

@@ -3,7 +3,7 @@
 use crate::card::*;
 use crate::support::{Bench, expand, sequence};
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 #[test]
 fn a_killed_run_goes_on_to_the_same_bytes() {
@@ -13,11 +13,10 @@ fn a_killed_run_goes_on_to_the_same_bytes() {
         .collect();
     bench.write("in.fasta", text);
     let options = "in.fasta --model $MODEL --device cuda --max-tokens 400 --layer 1,2";
-    let begin = Instant::now();
     embed(&bench, &[], &format!("{options} --out whole"));
-    let whole = begin.elapsed();
     let mut killed = 0;
-    for part in [0.6, 0.8, 0.95] {
+    // As soon as it has a journal, and later.
+    for later in [0, 20, 100] {
         let line = format!("run {options} --out emb --resume -q");
         // As `command` has it, but as a child that can be killed.
         let like = command(&bench, &[], &line);
@@ -32,7 +31,11 @@ fn a_killed_run_goes_on_to_the_same_bytes() {
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        std::thread::sleep(Duration::from_secs_f64(whole.as_secs_f64() * part));
+        let journal = bench.path("emb/.partial/journal");
+        while !journal.exists() && child.try_wait().unwrap().is_none() {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        std::thread::sleep(Duration::from_millis(later));
         child.kill().unwrap();
         killed += u32::from(!child.wait().unwrap().success());
     }

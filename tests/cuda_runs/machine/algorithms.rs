@@ -40,6 +40,45 @@ fn the_first_good_algorithm_is_taken() {
     }
 }
 
+/// One that gives other bits in small products, or cannot be started there, gives way to one that does
+/// not; where there is none, all products are slabs.
+#[test]
+fn small_products_have_the_bits_of_slabs() {
+    let bench = bench();
+    let mean = |out: &str| std::fs::read(bench.path(&format!("{out}/mean.layer2.npy"))).unwrap();
+    for (number, (offered, in_slabs_only)) in [
+        ("even", false),
+        ("other,tall,even", false),
+        ("tall", true),
+        ("other,broken", true),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let out = format!("o{number}");
+        let variables = [
+            ("STAND_IN_ALGORITHMS", offered),
+            ("STAND_IN_MULTIPROCESSORS", "132"),
+        ];
+        let line = format!("{OPTIONS} --device cuda --out {out} --check-device");
+        embed(&bench, &variables, &line);
+        let cuda = bench.recorded(&out, "/resolved/cuda");
+        assert_eq!(cuda["in_slabs_only"], in_slabs_only, "{offered}");
+        assert_eq!(cuda["same_bits_in_any_batch"], true, "{offered}");
+        let heights = serde_json::json!([256, 1024, 4096, 16_896]);
+        assert_eq!(cuda["rows_of_a_product"], heights);
+        assert!(mean(&out) == mean("o0"), "{offered}");
+    }
+    // A GPU of other slabs.
+    let variables = [("STAND_IN_MULTIPROCESSORS", "14")];
+    embed(
+        &bench,
+        &variables,
+        &format!("{OPTIONS} --device cuda --out small"),
+    );
+    assert!(mean("small") == mean("o0"));
+}
+
 #[test]
 fn without_an_algorithm_it_is_refused() {
     let bench = bench();

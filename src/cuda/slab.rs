@@ -1,0 +1,124 @@
+//! How many rows a matrix product has. Pure.
+//!
+//! A row has the same bits in products of a few fixed numbers of rows, which the self-test proves. A
+//! batch is cut into pieces of these heights, and the last of them is padded.
+
+/// Rows of the smaller products. What is below 256 takes as long.
+const SMALLER: [usize; 3] = [256, 1024, 4096];
+
+/// Rows of a slab for each multiprocessor: a GPU that is full has some tiles for each.
+const OF_MULTIPROCESSOR: usize = 128;
+
+/// Rows that a product of any height costs besides its own: it is started, and few rows do not fill
+/// the GPU.
+const OVERHEAD: usize = 768;
+
+/// The heights of products on a GPU, ascending. The last is that of a slab.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Heights(Vec<usize>);
+
+impl Heights {
+    /// For a GPU of so many multiprocessors.
+    pub(super) fn of(multiprocessors: usize) -> Heights {
+        let slab = (OF_MULTIPROCESSOR * multiprocessors).max(SMALLER[0]);
+        let smaller = SMALLER.into_iter().filter(|height| *height < slab);
+        Heights(smaller.chain([slab]).collect())
+    }
+
+    /// Rows of a slab.
+    pub(super) fn slab(&self) -> usize {
+        self.0.last().copied().unwrap_or(SMALLER[0])
+    }
+
+    pub(super) fn all(&self) -> &[usize] {
+        &self.0
+    }
+
+    /// The pieces of so many rows, the largest first: whole slabs, and what costs least for the rest.
+    pub(super) fn pieces(&self, rows: usize) -> Vec<usize> {
+        let slabs = rows / self.slab();
+        let mut all = vec![self.slab(); slabs];
+        all.extend(self.rest(rows % self.slab(), self.0.len()));
+        all
+    }
+
+    /// Whole slabs for so many rows.
+    pub(super) fn slabs(&self, rows: usize) -> Vec<usize> {
+        vec![self.slab(); rows.div_ceil(self.slab())]
+    }
+
+    /// The cheapest pieces of the first `count` heights.
+    fn rest(&self, rows: usize, count: usize) -> Vec<usize> {
+        let Some((&height, last)) = self.0.get(..count).and_then(<[usize]>::split_last) else {
+            return Vec::new();
+        };
+        if rows == 0 {
+            return Vec::new();
+        }
+        if last.is_empty() {
+            return vec![height; rows.div_ceil(height)];
+        }
+        let mut cut = vec![height; rows / height];
+        cut.extend(self.rest(rows % height, count - 1));
+        let padded = vec![height; rows.div_ceil(height)];
+        match cost(&padded) <= cost(&cut) {
+            true => padded,
+            false => cut,
+        }
+    }
+}
+
+fn cost(pieces: &[usize]) -> usize {
+    pieces.iter().map(|height| height + OVERHEAD).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn heights_follow_from_the_gpu() {
+        assert_eq!(Heights::of(132).all(), [256, 1024, 4096, 16_896]);
+        assert_eq!(Heights::of(14).all(), [256, 1024, 1792]);
+        assert_eq!(Heights::of(8).all(), [256, 1024]);
+        assert_eq!(Heights::of(0).all(), [256]);
+    }
+
+    #[test]
+    fn pieces_cost_little() {
+        let heights = Heights::of(132);
+        for (rows, pieces) in [
+            (0, vec![]),
+            (1, vec![256]),
+            (256, vec![256]),
+            (257, vec![1024]),
+            (1025, vec![1024, 256]),
+            (1500, vec![1024, 1024]),
+            (3000, vec![4096]),
+            (4096, vec![4096]),
+            (5000, vec![4096, 1024]),
+            (12_000, vec![4096, 4096, 4096]),
+            (16_896, vec![16_896]),
+            (17_000, vec![16_896, 256]),
+            (33_000, vec![16_896, 16_896]),
+        ] {
+            assert_eq!(heights.pieces(rows), pieces, "{rows}");
+        }
+        assert_eq!(heights.slabs(17_000), [16_896, 16_896]);
+    }
+
+    #[test]
+    fn pieces_hold_all_rows_and_only_the_last_is_padded() {
+        for multiprocessors in [1, 8, 14, 46, 132] {
+            let heights = Heights::of(multiprocessors);
+            for rows in (1..3 * heights.slab()).step_by(97) {
+                let pieces = heights.pieces(rows);
+                let all: usize = pieces.iter().sum();
+                assert!(all >= rows, "{rows}");
+                assert!(all - pieces.last().unwrap() < rows, "{rows}: {pieces:?}");
+                assert!(pieces.iter().all(|height| heights.all().contains(height)));
+                assert!(pieces.is_sorted_by(|a, b| a >= b));
+            }
+        }
+    }
+}
