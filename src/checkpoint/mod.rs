@@ -15,10 +15,13 @@
 //! `layers.0.self_attn.q_proj.weight`, `layers.0.fc1.bias`, `emb_layer_norm_after.weight`,
 //! `lm_head.dense.weight`, `contact_head.regression.weight`.
 
+mod adapter;
+mod alphabet;
 mod config;
 mod error;
 mod fair_esm;
 mod file;
+mod foreign;
 mod hf_config;
 mod json;
 mod locate;
@@ -28,16 +31,20 @@ mod resolve;
 mod rotary;
 mod safetensors;
 mod shown;
+mod state_dict;
 mod tensors;
 mod torch;
 mod torch_zip;
-mod vocabulary;
+mod unused;
 mod weight;
 
+use std::collections::HashSet;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+pub use adapter::Adapter;
+pub use alphabet::AlphabetProof;
 pub use config::{EsmConfig, Positions};
 pub use error::CheckpointError;
 pub use file::Stamp;
@@ -46,6 +53,7 @@ pub use rotary::{InvFreq, InvFreqSource};
 pub use tensors::StoredDtype;
 pub use weight::{Rows, Weight};
 
+use alphabet::{Claims, Proven};
 use config::contradiction;
 use fair_esm::{Loader, Settings};
 use file::WeightFile;
@@ -53,7 +61,7 @@ use hf_config::HfConfig;
 use locate::Located;
 use names::Names;
 use resolve::{Fused, Weights};
-use tensors::TensorSet;
+use tensors::{StoredTensor, TensorSet};
 
 const EMBEDDING: &str = "embed_tokens.weight";
 const POSITIONS: &str = "embed_positions.weight";
@@ -92,6 +100,8 @@ pub struct Checkpoint {
     tensors: TensorSet,
     weights: Weights,
     rope_theta: f64,
+    alphabet: AlphabetProof,
+    warnings: Vec<String>,
 }
 
 impl Checkpoint {
@@ -103,35 +113,21 @@ impl Checkpoint {
     /// the weights are found by [`Rows::read`].
     pub fn open(path: &Path) -> Result<Self, CheckpointError> {
         let located = locate::locate(path)?;
-        if let Some(vocabulary) = &located.vocabulary {
-            vocabulary::check(vocabulary)?;
-        }
         let Loaded {
             tensors,
             settings,
             main,
         } = load(&located)?;
-        let other = settings.as_ref().and_then(Settings::unsupported);
-        if let Some(other) = other.or_else(|| names::unsupported(&tensors)) {
-            return Err(CheckpointError::Unsupported {
-                path: main,
-                found: other.into(),
-            });
-        }
-        let names = Names::detect(&tensors).map_err(|found| CheckpointError::NotWeights {
-            path: main.clone(),
-            found,
-            remedy: "Give the weights of an ESM-2, ESM-1b or ESM-1v model",
-        })?;
-        let (config, hf) = match names.layout {
-            Layout::FairEsm => (
-                fair_esm::config(&tensors, &names, settings.as_ref(), &main)?,
-                None,
-            ),
-            Layout::HuggingFace | Layout::TransformerEngine => {
-                let (config, hf) = hf_config(&located, &tensors, &names, &main)?;
-                (config, Some(hf))
-            }
+        let names = detect(&located, &tensors, settings.as_ref(), &main)?;
+        unused::refuse_adapters(&tensors, &names)?;
+        let hf = match names.layout {
+            Layout::FairEsm => None,
+            Layout::HuggingFace | Layout::TransformerEngine => Some(read_config(&located, &main)?),
+        };
+        let alphabet = prove_alphabet(&located, &tensors, &names, hf.as_ref(), &main)?;
+        let config = match (&hf, &located.config) {
+            (Some(hf), Some(path)) => hf_config(hf, path, &tensors, &names, &main)?,
+            _ => fair_esm::config(&tensors, &names, settings.as_ref(), &main)?,
         };
         let interleaved = hf.as_ref().is_none_or(HfConfig::qkv_interleaved);
         let fused = if interleaved {
@@ -140,6 +136,18 @@ impl Checkpoint {
             Fused::Whole
         };
         let mut weights = resolve::resolve(&tensors, &names, &config, fused)?;
+        let unused = unused::check(&tensors, &names, &weights.places, &main)?;
+        let contacts = weights.without_contacts.take();
+        let contacts = contacts.map(|wrong| format!("the contact head is not used: {wrong}"));
+        let taken = match hf {
+            Some(_) => None,
+            None => fair_esm::warning(&config, settings.as_ref(), &main),
+        };
+        let adapter = located.adapter.as_ref().map(|file| {
+            let folder = file.parent().unwrap_or(Path::new("."));
+            Adapter::of_folder(folder).warning(file)
+        });
+        let warnings = [alphabet.warning(), unused, contacts, taken, adapter];
         // fair-esm's loader of ESM-1b and 1v zeroes this row, in embedding and LM head alike.
         if settings.is_some_and(|settings| settings.loader == Loader::Version1)
             && let Some(embedding) = weights.by_name.get_mut(EMBEDDING)
@@ -158,6 +166,8 @@ impl Checkpoint {
             files: files.chain(located.regression).collect(),
             tensors,
             weights,
+            alphabet: alphabet.proof,
+            warnings: warnings.into_iter().flatten().collect(),
             rope_theta: hf.as_ref().map_or(10_000.0, HfConfig::rope_theta),
         })
     }
@@ -170,6 +180,17 @@ impl Checkpoint {
     /// How the checkpoint names and arranges its weights.
     pub fn layout(&self) -> Layout {
         self.layout
+    }
+
+    /// What proves that the alphabet is ESM's 33 tokens.
+    pub fn alphabet(&self) -> AlphabetProof {
+        self.alphabet
+    }
+
+    /// What a user has to know of this checkpoint before its embeddings are used, one sentence each:
+    /// what it holds that is not used, and what was taken for granted.
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
     }
 
     /// How the encoder's weights are stored.
@@ -308,7 +329,7 @@ fn load(located: &Located) -> Result<Loaded, CheckpointError> {
             settings = settings.or(torch.settings);
             torch.tensors
         };
-        tensors.add(file, found)?;
+        tensors.add(file, unwrapped(found))?;
     }
     if let Some(path) = &located.regression {
         let file = WeightFile::open(path)?;
@@ -340,21 +361,98 @@ fn is_safetensors(file: &WeightFile) -> bool {
     safetensors::looks_like(file) || (named && !torch_zip::looks_like(file.start()))
 }
 
-/// The architecture by `config.json`, held against the tensors.
-fn hf_config(
+/// The tensors without the modules that only wrap others, as long as their names then differ.
+fn unwrapped(tensors: Vec<(String, StoredTensor)>) -> Vec<(String, StoredTensor)> {
+    let names: HashSet<_> = tensors
+        .iter()
+        .map(|(name, _)| names::unwrapped(name))
+        .collect();
+    if names.len() < tensors.len() {
+        return tensors;
+    }
+    let tensors = tensors.into_iter();
+    tensors
+        .map(|(name, tensor)| (names::unwrapped(&name).into_owned(), tensor))
+        .collect()
+}
+
+/// Layout and prefix of the encoder, or which other model the file holds.
+fn detect(
     located: &Located,
     tensors: &TensorSet,
-    names: &Names,
+    settings: Option<&Settings>,
     main: &Path,
-) -> Result<(EsmConfig, HfConfig), CheckpointError> {
+) -> Result<Names, CheckpointError> {
+    let unsupported = |path: &Path, found: String| CheckpointError::Unsupported {
+        path: path.to_path_buf(),
+        found,
+    };
+    let other = settings.and_then(Settings::unsupported);
+    if let Some(other) = other.or_else(|| names::unsupported(tensors)) {
+        return Err(unsupported(main, other.into()));
+    }
+    let other = || {
+        let path = located.config.as_ref()?;
+        Some(unsupported(path, foreign::other_model(path)?))
+    };
+    match Names::detect(tensors) {
+        // The configuration beside a fair-esm file is not its own.
+        Ok(names) if names.layout == Layout::FairEsm => Ok(names),
+        Ok(names) => other().map_or(Ok(names), Err),
+        Err(_) if tensors.names().any(adapter::is_adapter_tensor) => {
+            Err(CheckpointError::Adapter {
+                path: main.to_path_buf(),
+                adapter: Box::new(Adapter::unknown(main)),
+            })
+        }
+        Err(found) => Err(other().unwrap_or_else(|| CheckpointError::NotWeights {
+            path: main.to_path_buf(),
+            found,
+            remedy: "Give the weights of an ESM-2, ESM-1b or ESM-1v model".into(),
+        })),
+    }
+}
+
+/// `config.json` beside the weights.
+fn read_config(located: &Located, main: &Path) -> Result<HfConfig, CheckpointError> {
     let Some(path) = &located.config else {
         return Err(CheckpointError::NotWeights {
             path: main.to_path_buf(),
             found: "has no config.json beside it".into(),
-            remedy: "Put the config.json of the same repository beside the weights",
+            remedy: "Put the config.json of the same repository beside the weights".into(),
         });
     };
-    let hf = HfConfig::read(path)?;
+    HfConfig::read(path)
+}
+
+/// Proves the alphabet of the embedding's rows.
+fn prove_alphabet(
+    located: &Located,
+    tensors: &TensorSet,
+    names: &Names,
+    hf: Option<&HfConfig>,
+    main: &Path,
+) -> Result<Proven, CheckpointError> {
+    let embedding = tensors.get(&names.first(EMBEDDING));
+    let rows = embedding.and_then(|tensor| tensor.shape.first().copied());
+    let rows = rows.unwrap_or(0);
+    let claims = Claims {
+        path: main,
+        tokens: hf.map_or(rows, |hf| hf.tokens(rows)),
+        contrary: hf.and_then(HfConfig::contrary),
+        listed: hf.and_then(HfConfig::vocab_list),
+    };
+    alphabet::prove(located, &claims)
+}
+
+/// The architecture by `config.json`, held against the tensors.
+fn hf_config(
+    hf: &HfConfig,
+    path: &Path,
+    tensors: &TensorSet,
+    names: &Names,
+    main: &Path,
+) -> Result<EsmConfig, CheckpointError> {
     let rows = |weight: &str| {
         let tensor = tensors.get(&names.first(weight))?;
         tensor.shape.first().copied()
@@ -384,7 +482,7 @@ fn hf_config(
         let found = "emb_layer_norm_before is not true, but the weights hold that LayerNorm";
         return Err(contradiction(path, found));
     }
-    Ok((config, hf))
+    Ok(config)
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ use esm_embed::device::{Device, Dtype, available_threads};
 use esm_embed::embedder::{Embedder, EmbedderOptions, Sequence};
 use esm_embed::hub::{ModelRef, published_digest, published_hub_digest, sha256_file};
 use esm_embed::ops::WeightType;
-use esm_embed::pipeline::{Model, USUAL_LIMIT};
+use esm_embed::pipeline::{Level, Model, Reporter, USUAL_LIMIT};
 use esm_embed::tokenizer::{UnknownPolicy, tokenize};
 use reference::{Comparison, Reference};
 use std::path::Path;
@@ -38,6 +38,9 @@ pub fn execute(args: &VerifyArgs) -> anyhow::Result<Exit> {
     }
     let model = source::resolve(&args.model, args.revision.as_deref(), &progress)?;
     let checkpoint = Checkpoint::open(&model.path)?;
+    for warning in checkpoint.warnings() {
+        progress.message(Level::Warning, warning);
+    }
     print(&format!(
         "esm-embed {} on {}: {}\n",
         env!("CARGO_PKG_VERSION"),
