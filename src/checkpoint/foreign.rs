@@ -192,14 +192,24 @@ mod tests {
                 "holds Flax weights",
                 "from_flax=True",
             ),
-            ("tf_model.h5", b"x", "holds TensorFlow weights", "from_tf=True"),
+            (
+                "tf_model.h5",
+                b"x",
+                "holds TensorFlow weights",
+                "from_tf=True",
+            ),
             (
                 "weights.bin",
                 b"\x89HDF\r\n\x1a\n",
                 "holds TensorFlow weights",
                 "from_tf=True",
             ),
-            ("model.onnx", b"\x08", "holds an ONNX graph", "exported from"),
+            (
+                "model.onnx",
+                b"\x08",
+                "holds an ONNX graph",
+                "exported from",
+            ),
             ("m.gguf", b"GGUF", "holds GGUF weights", "made from"),
             ("weights", b"GGUF\x03", "holds GGUF weights", "made from"),
         ] {

@@ -1,7 +1,7 @@
 //! Where a torch file keeps the weights: the one dict that holds an ESM embedding matrix, under
 //! whatever keys.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 
 use super::names::is_embedding;
 use super::pickle::{Node, Pickle, Value};
@@ -9,6 +9,9 @@ use super::shown;
 
 /// Copies of weights that are told apart.
 const MOST_CANDIDATES: usize = 16;
+
+/// Keys of the way to a dict that a message shows.
+const MOST_KEYS: usize = 8;
 
 /// The dict of weights, and the one that holds it beside the settings.
 #[derive(Debug, PartialEq)]
@@ -58,10 +61,13 @@ pub(super) fn find(pickle: &Pickle<'_>) -> Result<Found, Wrong> {
         [one] => Ok(visited.found(one)),
         [] => without_embedding(pickle, &visited),
         several => {
-            let names: Vec<String> = several.iter().map(|place| visited.keys(place)).collect();
+            let names: Vec<String> = several
+                .iter()
+                .map(|place| visited.keys(pickle, place))
+                .collect();
             let first = several
                 .first()
-                .map_or(String::new(), |place| visited.python(place));
+                .map_or(String::new(), |place| visited.python(pickle, place));
             Err(Wrong {
                 found: format!(
                     "holds the weights of {} models, under {}",
@@ -117,10 +123,19 @@ fn without_embedding(pickle: &Pickle<'_>, visited: &Visited) -> Result<Found, Wr
 struct Place {
     value: Value,
     /// Number of the place that holds it, and the key there.
-    from: Option<(usize, String)>,
+    from: Option<(usize, Key)>,
 }
 
-/// Every dict, list and object of a pickle once, the outermost first.
+/// What a place is called in the one that holds it.
+#[derive(Clone, Copy)]
+enum Key {
+    Of(Value),
+    At(usize),
+    Unnamed,
+}
+
+/// Every dict, list and object of a pickle once, the outermost first. A pickle may be of any shape,
+/// so each value takes the same little room.
 struct Visited {
     order: Vec<Place>,
 }
@@ -128,21 +143,27 @@ struct Visited {
 impl Visited {
     fn all(pickle: &Pickle<'_>) -> Self {
         let mut order: Vec<Place> = Vec::new();
-        let mut seen: HashMap<u32, ()> = HashMap::new();
-        let mut queue = VecDeque::from([Place {
-            value: pickle.root,
-            from: None,
-        }]);
-        while let Some(place) = queue.pop_front() {
-            let Value::Node(number) = place.value else {
-                continue;
+        let mut seen = vec![false; pickle.nodes.len()];
+        let mut see = |value: Value| {
+            let Value::Node(number) = value else {
+                return false;
             };
-            if seen.insert(number, ()).is_some() {
-                continue;
-            }
+            let seen = usize::try_from(number)
+                .ok()
+                .and_then(|number| seen.get_mut(number));
+            seen.is_some_and(|seen| !std::mem::replace(seen, true))
+        };
+        let mut queue = VecDeque::new();
+        if see(pickle.root) {
+            queue.push_back(Place {
+                value: pickle.root,
+                from: None,
+            });
+        }
+        while let Some(place) = queue.pop_front() {
             let at = order.len();
-            let mut push = |value: Value, key: String| {
-                if matches!(value, Value::Node(_)) {
+            let mut push = |value: Value, key: Key| {
+                if see(value) {
                     let from = Some((at, key));
                     queue.push_back(Place { value, from });
                 }
@@ -150,21 +171,21 @@ impl Visited {
             match pickle.node(place.value) {
                 Some(Node::Dict(entries)) => entries
                     .iter()
-                    .for_each(|(key, value)| push(*value, key_text(pickle, *key))),
+                    .for_each(|(key, value)| push(*value, Key::Of(*key))),
                 Some(Node::List(values)) => values
                     .iter()
                     .enumerate()
-                    .for_each(|(number, value)| push(*value, number.to_string())),
+                    .for_each(|(number, value)| push(*value, Key::At(number))),
                 Some(Node::Object {
                     made_of,
                     state,
                     items,
                 }) => {
-                    push(*made_of, String::new());
-                    push(*state, String::new());
+                    push(*made_of, Key::Unnamed);
+                    push(*state, Key::Unnamed);
                     items
                         .iter()
-                        .for_each(|(key, value)| push(*value, key_text(pickle, *key)));
+                        .for_each(|(key, value)| push(*value, Key::Of(*key)));
                 }
                 _ => continue,
             }
@@ -184,43 +205,41 @@ impl Visited {
         }
     }
 
-    /// The keys on the way to a place, the outermost first.
-    fn path<'a>(&'a self, place: &'a Place) -> Vec<&'a str> {
+    /// The innermost keys on the way to a place, the outermost of them first.
+    fn path(&self, pickle: &Pickle<'_>, place: &Place) -> Vec<String> {
         let mut keys = Vec::new();
-        let mut next = place.from.as_ref();
+        let mut next = place.from;
         while let Some((number, key)) = next {
-            if !key.is_empty() {
-                keys.push(key.as_str());
+            if keys.len() < MOST_KEYS {
+                keys.extend(key_text(pickle, key));
             }
-            next = self
-                .order
-                .get(*number)
-                .and_then(|place| place.from.as_ref());
+            next = self.order.get(number).and_then(|place| place.from);
         }
         keys.reverse();
         keys
     }
 
     /// `a.b`, or what the whole file is.
-    fn keys(&self, place: &Place) -> String {
-        match self.path(place).as_slice() {
+    fn keys(&self, pickle: &Pickle<'_>, place: &Place) -> String {
+        match self.path(pickle, place).as_slice() {
             [] => "the file itself".into(),
             keys => keys.join("."),
         }
     }
 
     /// `["a"]["b"]`.
-    fn python(&self, place: &Place) -> String {
-        let keys = self.path(place).into_iter();
-        keys.map(|key| format!("[\"{}\"]", shown::name(key)))
-            .collect()
+    fn python(&self, pickle: &Pickle<'_>, place: &Place) -> String {
+        let keys = self.path(pickle, place).into_iter();
+        keys.map(|key| format!("[\"{key}\"]")).collect()
     }
 }
 
-fn key_text(pickle: &Pickle<'_>, key: Value) -> String {
+fn key_text(pickle: &Pickle<'_>, key: Key) -> Option<String> {
     match key {
-        Value::Int(number) => number.to_string(),
-        _ => pickle.text(key).unwrap_or("?").to_owned(),
+        Key::Of(Value::Int(number)) => Some(number.to_string()),
+        Key::Of(key) => pickle.text(key).map(shown::name),
+        Key::At(number) => Some(number.to_string()),
+        Key::Unnamed => None,
     }
 }
 

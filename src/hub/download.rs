@@ -22,6 +22,7 @@ use super::snapshot::{
     model_type, shards, vocab_size,
 };
 use super::transfer::{Attempts, Transfer};
+use super::trust::is_of_certificate;
 
 /// Tokens of the ESM alphabet.
 const VOCABULARY_SIZE: u64 = 33;
@@ -377,7 +378,7 @@ impl Download<'_> {
     fn unreachable(&self, cause: String) -> HubError {
         let endpoint = self.settings.endpoint.clone();
         let model = self.wanted.model.clone();
-        if cause.contains("certificate") {
+        if is_of_certificate(&cause) {
             return HubError::Certificate {
                 endpoint,
                 model,

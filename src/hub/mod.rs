@@ -32,6 +32,7 @@ mod report;
 mod settings;
 mod snapshot;
 mod transfer;
+mod trust;
 
 use std::path::{Path, PathBuf};
 
