@@ -64,6 +64,8 @@ pub(super) enum Standing {
 
 const HF_EMBEDDING: &str = "embeddings.word_embeddings.weight";
 const FAIR_EMBEDDING: &str = "embed_tokens.weight";
+/// Bytes of a name in which an embedding is looked for; those of models have about 70.
+const MOST_NAME: usize = 1000;
 
 /// Modules that torch.compile, FSDP and activation checkpointing put around others. They stand
 /// anywhere in a name and mean nothing.
@@ -76,6 +78,10 @@ const WRAPPERS: [&str; 4] = [
 
 /// Whether this is the name of an ESM embedding matrix, under any prefix.
 pub(super) fn is_embedding(name: &str) -> bool {
+    // Any number of entries may share one name, however long.
+    if name.len() > MOST_NAME {
+        return false;
+    }
     let name = unwrapped(name);
     [HF_EMBEDDING, FAIR_EMBEDDING].iter().any(|end| {
         let prefix = name.strip_suffix(end);

@@ -113,9 +113,14 @@ fn without_embedding(pickle: &Pickle<'_>, visited: &Visited) -> Result<Found, Wr
             1 => "holds 1 tensor, but no dict of named weights".into(),
             _ => format!("holds {all} tensors, but no dict of named weights"),
         },
-        remedy: "Give the weights of an ESM-2, ESM-1b or ESM-1v model, saved with \
+        remedy: match all {
+            0 => "Give the weights of an ESM-2, ESM-1b or ESM-1v model",
+            _ => {
+                "Give the weights of an ESM-2, ESM-1b or ESM-1v model, saved with \
                  `torch.save(model.state_dict(), \"weights.pt\")`"
-            .into(),
+            }
+        }
+        .into(),
     })
 }
 
