@@ -47,7 +47,9 @@ pub(super) struct Claims<'a> {
     pub(super) path: &'a Path,
     /// Rows of the embedding that stand for tokens; rows of padding do not.
     pub(super) tokens: usize,
-    /// What `config.json` says against ESM's alphabet, where it is read.
+    /// What `config.json` says against ESM's alphabet, whatever else lists the tokens.
+    pub(super) against: Option<String>,
+    /// What it says against the alphabet where nothing else tells it.
     pub(super) contrary: Option<String>,
     /// Tokens that `config.json` lists.
     pub(super) listed: Option<&'a [String]>,
@@ -92,6 +94,9 @@ pub(super) fn prove(located: &Located, claims: &Claims<'_>) -> Result<Proven, Ch
     if claims.tokens < ALPHABET_SIZE {
         let found = format!("its embedding has {} rows", claims.tokens);
         return Err(refuse(claims.path, claims.tokens, found));
+    }
+    if let Some(found) = &claims.against {
+        return Err(refuse(claims.path, claims.tokens, found.clone()));
     }
     let mut proof = None;
     let mut others = Vec::new();

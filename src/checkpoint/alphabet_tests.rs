@@ -21,6 +21,7 @@ fn proven(tokens: usize, files: &[(&str, &str)]) -> Result<(AlphabetProof, Vec<S
     let claims = Claims {
         path: Path::new("model.safetensors"),
         tokens,
+        against: None,
         contrary: None,
         listed: None,
     };

@@ -109,14 +109,6 @@ impl HfConfig {
         if self.is_decoder == Some(true) {
             return unsupported("a decoder (is_decoder is true)");
         }
-        for (name, found, ours) in [
-            ("mask_token_id", self.mask_token_id, 32),
-            ("pad_token_id", self.pad_token_id, 1),
-        ] {
-            if found.is_some_and(|id| id != ours) {
-                return unsupported(&format!("another alphabet ({name} is not {ours})"));
-            }
-        }
         Ok(())
     }
 
@@ -126,6 +118,18 @@ impl HfConfig {
             Some(vocab) if Some(rows) == self.padded_vocab() => vocab.min(rows),
             _ => rows,
         }
+    }
+
+    /// What speaks against ESM's alphabet, whatever lists its tokens.
+    pub(super) fn against(&self) -> Option<String> {
+        let ids = [
+            ("mask_token_id", self.mask_token_id, 32),
+            ("pad_token_id", self.pad_token_id, 1),
+        ];
+        ids.into_iter().find_map(|(name, found, ours)| {
+            let found = found.filter(|found| *found != ours)?;
+            Some(format!("{name} is {found}, not {ours}"))
+        })
     }
 
     /// What speaks against ESM's alphabet where nothing else tells the alphabet.
@@ -325,6 +329,16 @@ mod tests {
             parse(r#", "eos_token_id": 3"#).contrary().as_deref(),
             Some("eos_token_id is 3, not 2")
         );
+        for (extra, says) in [
+            ("", None),
+            (
+                r#", "mask_token_id": 4"#,
+                Some("mask_token_id is 4, not 32"),
+            ),
+            (r#", "pad_token_id": 0"#, Some("pad_token_id is 0, not 1")),
+        ] {
+            assert_eq!(parse(extra).against().as_deref(), says);
+        }
     }
 
     #[test]
@@ -349,14 +363,6 @@ mod tests {
             ),
             (r#", "is_folding_model": true"#, "ESMFold"),
             (r#", "is_decoder": true"#, "a decoder"),
-            (
-                r#", "mask_token_id": 4"#,
-                "another alphabet (mask_token_id is not 32)",
-            ),
-            (
-                r#", "pad_token_id": 0"#,
-                "another alphabet (pad_token_id is not 1)",
-            ),
             (
                 r#", "position_embedding_type": "relative_key""#,
                 "\"relative_key\" is not supported",

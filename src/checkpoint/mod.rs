@@ -24,6 +24,7 @@ mod file;
 mod foreign;
 mod hf_config;
 mod json;
+mod loaded;
 mod locate;
 mod names;
 mod pickle;
@@ -38,7 +39,6 @@ mod torch_zip;
 mod unused;
 mod weight;
 
-use std::collections::HashSet;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -58,10 +58,11 @@ use config::contradiction;
 use fair_esm::{Loader, Settings};
 use file::WeightFile;
 use hf_config::HfConfig;
+use loaded::Loaded;
 use locate::Located;
 use names::Names;
 use resolve::{Fused, Weights};
-use tensors::{StoredTensor, TensorSet};
+use tensors::TensorSet;
 
 const EMBEDDING: &str = "embed_tokens.weight";
 const POSITIONS: &str = "embed_positions.weight";
@@ -117,7 +118,7 @@ impl Checkpoint {
             tensors,
             settings,
             main,
-        } = load(&located)?;
+        } = loaded::load(&located)?;
         let names = detect(&located, &tensors, settings.as_ref(), &main)?;
         unused::refuse_adapters(&tensors, &names)?;
         let hf = match names.layout {
@@ -309,73 +310,6 @@ impl Checkpoint {
     }
 }
 
-/// All tensors of a checkpoint's files.
-struct Loaded {
-    tensors: TensorSet,
-    settings: Option<Settings>,
-    /// The file that errors about the whole name.
-    main: PathBuf,
-}
-
-fn load(located: &Located) -> Result<Loaded, CheckpointError> {
-    let mut tensors = TensorSet::new(located.listed.clone());
-    let mut settings = None;
-    for path in &located.weights {
-        let file = WeightFile::open(path)?;
-        let found = if is_safetensors(&file) {
-            safetensors::read(&file)?
-        } else {
-            let torch = torch::read(&file)?;
-            settings = settings.or(torch.settings);
-            torch.tensors
-        };
-        tensors.add(file, unwrapped(found))?;
-    }
-    if let Some(path) = &located.regression {
-        let file = WeightFile::open(path)?;
-        let mut found = torch::read(&file)?.tensors;
-        found.retain(|(name, _)| name.starts_with("contact_head."));
-        // Like fair-esm's loader, the separate file wins over what the model may hold.
-        found.iter().for_each(|(name, _)| tensors.remove(name));
-        tensors.add(file, found)?;
-    }
-    let main = located
-        .index
-        .as_ref()
-        .or(located.weights.first())
-        .cloned()
-        .unwrap_or_default();
-    Ok(Loaded {
-        tensors,
-        settings,
-        main,
-    })
-}
-
-/// By content; by name only where a damaged file looks like nothing at all.
-fn is_safetensors(file: &WeightFile) -> bool {
-    let named = file
-        .path()
-        .extension()
-        .is_some_and(|extension| extension == "safetensors");
-    safetensors::looks_like(file) || (named && !torch_zip::looks_like(file.start()))
-}
-
-/// The tensors without the modules that only wrap others, as long as their names then differ.
-fn unwrapped(tensors: Vec<(String, StoredTensor)>) -> Vec<(String, StoredTensor)> {
-    let names: HashSet<_> = tensors
-        .iter()
-        .map(|(name, _)| names::unwrapped(name))
-        .collect();
-    if names.len() < tensors.len() {
-        return tensors;
-    }
-    let tensors = tensors.into_iter();
-    tensors
-        .map(|(name, tensor)| (names::unwrapped(&name).into_owned(), tensor))
-        .collect()
-}
-
 /// Layout and prefix of the encoder, or which other model the file holds.
 fn detect(
     located: &Located,
@@ -439,6 +373,7 @@ fn prove_alphabet(
     let claims = Claims {
         path: main,
         tokens: hf.map_or(rows, |hf| hf.tokens(rows)),
+        against: hf.and_then(HfConfig::against),
         contrary: hf.and_then(HfConfig::contrary),
         listed: hf.and_then(HfConfig::vocab_list),
     };

@@ -73,7 +73,7 @@ fn numbers_of_tokens_in_the_configuration_speak_against_it() {
         (
             r#""mask_token_id": 32"#,
             r#""mask_token_id": 4"#,
-            "mask_token_id is not 32",
+            "mask_token_id is 4, not 32",
         ),
         (
             r#""mask_token_id": 32"#,
