@@ -397,7 +397,7 @@ mod tests {
         let same = r#"{"num_hidden_layers": 6, "hidden_size": 320, "num_attention_heads": 20}"#;
         assert_eq!(found(same), None);
         assert_eq!(
-            found(&same.replace("20", "1")).as_deref(),
+            found(&same.replace(": 20", ": 1")).as_deref(),
             Some("6 layers of 320 with 1 head")
         );
         assert_eq!(
