@@ -1,10 +1,11 @@
 //! Checkpoints: from any layout that people hold to an architecture and named weights.
 //!
 //! [`Checkpoint::open`] takes a Hugging Face folder (safetensors or `.bin`, whole or in shards),
-//! a `.safetensors` or `.bin` beside its `config.json`, a fair-esm `.pt`, a folder with one of
-//! these, or NVIDIA's TransformerEngine export of ESM-2. It checks everything before any model
+//! a `.safetensors` or `.bin` beside its `config.json`, a fair-esm `.pt`, a state dict under any keys
+//! of a torch file, a folder with one of these, or NVIDIA's TransformerEngine export of ESM-2. It checks everything before any model
 //! is built: that each needed tensor is there once and has the shape that the configuration asks
-//! for, that shards are whole, that settings and tensors agree. The kind and size of the model
+//! for, that shards are whole, that settings and tensors agree, that the alphabet is proven to be
+//! ESM's and that no trained tensor of the encoder is left out. The kind and size of the model
 //! come from the configuration and the shapes, never from a file's name.
 //!
 //! Files are read where they are needed and never as a whole. A [`Weight`] is a view that converts
