@@ -214,10 +214,10 @@ fn a_pickle_that_builds_all_it_may() {
 
 #[test]
 fn a_name_of_code_that_is_long_and_moves_the_cursor() {
-    let module = [&b"os\x1b[2J"[..], &[b'\x01'; 30_000_000]].concat();
+    let module = [&b"os.\x1b[2J"[..], &[b'\x01'; 30_000_000]].concat();
     let found = pickled(&[b"c", &module, b"\nsystem\n)R"]);
     // 200 bytes of it, and the character that passes them.
-    let start = format!(r"os\u{{1b}}[2J{}", r"\u{1}".repeat(38));
+    let start = format!(r"os.\u{{1b}}[2J{}", r"\u{1}".repeat(38));
     assert_eq!(
         found,
         format!(

@@ -130,7 +130,9 @@ fn a_digest_the_hub_announces_wrongly_is_an_error() {
 fn a_published_digest_is_checked_at_its_revision() {
     let repo = "facebook/esm2_t6_8M_UR50D";
     let commit = "c731040f00000000000000000000000000000000";
-    let server = HubServer::start(repo, &[("config.json", CONFIG), (WEIGHTS, &weights())]);
+    let config = br#"{"model_type": "esm", "num_hidden_layers": 6, "hidden_size": 320,
+        "num_attention_heads": 20}"#;
+    let server = HubServer::start(repo, &[("config.json", config), (WEIGHTS, &weights())]);
     let cache = TempDir::new().unwrap();
     let mut settings = HubSettings::new(cache.path());
     settings.endpoint.clone_from(&server.endpoint);

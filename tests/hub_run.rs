@@ -116,6 +116,26 @@ fn fetch_prints_the_folder_that_run_then_takes() {
 }
 
 #[test]
+fn fetch_of_a_complete_model_needs_no_network() {
+    let home = tempfile::tempdir().unwrap();
+    let server = hub();
+    let online = [("HF_ENDPOINT", server.endpoint.as_str())];
+    let (code, folder, err) = ended(home.path(), &online, &["fetch", REPO]);
+    assert_eq!(code, 0, "{err}");
+    // A port that nobody listens on: it was free a moment ago.
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let nobody = format!("http://{}", listener.local_addr().unwrap());
+    drop(listener);
+    for vars in [
+        [("HF_ENDPOINT", nobody.as_str())],
+        [("HF_HUB_OFFLINE", "1")],
+    ] {
+        let ended = ended(home.path(), &vars, &["fetch", REPO]);
+        assert_eq!((ended.0, &ended.1), (0, &folder), "{}", ended.2);
+    }
+}
+
+#[test]
 fn without_network_and_cache_the_error_says_what_to_run_where() {
     let home = tempfile::tempdir().unwrap();
     let (code, out, err) = run(home.path(), &[("HF_HUB_OFFLINE", "1")], REPO, "emb");

@@ -162,12 +162,12 @@ for name in $stages; do
         fi
         ;;
     fixtures)
-        test=("$bin/cuda-test" --nocapture --test-threads 1)
+        test=(env ESM_EMBED_TEST_GPU=1 "$bin/cuda-test" --nocapture --test-threads 1)
         stage fixtures 90 "${test[@]}" || diagnose fixtures "${test[@]}"
         ;;
     check)
         stage check 150 bash -c 'gpu_check 150 --sizes 8M,650M --only numbers,bits' ||
-            diagnose check "$bin/cuda-test" --nocapture --test-threads 1
+            diagnose check env ESM_EMBED_TEST_GPU=1 "$bin/cuda-test" --nocapture --test-threads 1
         ;;
     parts) [ -x "$bin/kernels" ] && stage parts 60 bash -c parts ;;
     speed) stage speed 260 bash -c 'gpu_check 250 --sizes 650M,8M --only speed --dtypes f16' ;;

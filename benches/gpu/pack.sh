@@ -13,7 +13,7 @@ nvcc=${NVCC:-nvcc}
 mkdir -p "$pack"
 
 cargo build --locked --release
-built=$(cargo test --locked --release --no-run --message-format json --test cuda --test kernels)
+built=$(cargo test --locked --no-run --message-format json --test cuda --test kernels)
 find_test() {
     python3 -c '
 import json, sys

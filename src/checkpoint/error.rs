@@ -1,7 +1,9 @@
 //! What can be wrong with a checkpoint: where, what was found, what to do.
 
+use std::borrow::Cow;
 use std::path::PathBuf;
 
+use super::adapter::Adapter;
 use super::shown;
 
 /// Why a checkpoint cannot be used. Every message names the file, says what was found there
@@ -34,7 +36,7 @@ pub enum CheckpointError {
         /// What was found there.
         found: String,
         /// What to do.
-        remedy: &'static str,
+        remedy: Cow<'static, str>,
     },
     /// The file contradicts itself or ends too early.
     #[error(
@@ -75,6 +77,53 @@ pub enum CheckpointError {
         path: PathBuf,
         /// Which model or feature it is.
         found: String,
+    },
+    /// Nothing proves that the rows of the embedding stand for ESM's 33 tokens.
+    #[error(
+        "{path}: another alphabet ({}): the model has {tokens} token{}, and nothing proves that they \
+         are ESM's 33 in ESM's order; structure-aware, codon and RNA models share ESM's layout. If \
+         it is an ESM model, put the vocab.txt or tokenizer.json of its repository, which lists \
+         ESM's 33 tokens first, beside the weights",
+        shown::finding(.found),
+        if *.tokens == 1 { "" } else { "s" }
+    )]
+    Alphabet {
+        /// The file that says otherwise, or the weights.
+        path: PathBuf,
+        /// Tokens that it has.
+        tokens: usize,
+        /// What was found there.
+        found: String,
+    },
+    /// An adapter, which is a difference to another model.
+    #[error(
+        "{path}: is {} of {}, not a whole model. {}",
+        .adapter.kind(),
+        shown::name(.adapter.base_or_unknown()),
+        .adapter.remedy()
+    )]
+    Adapter {
+        /// The folder or file.
+        path: PathBuf,
+        /// What its configuration says.
+        adapter: Box<Adapter>,
+    },
+    /// Trained tensors of the encoder that belong to no known layout.
+    #[error(
+        "{path}: {} of the encoder belong{} to no known layout of ESM, and the embeddings would \
+         be those of another model without {}: {}. If they are an adapter, merge it into the \
+         weights in the program that trained it (PEFT: model.merge_and_unload(), then \
+         model.save_pretrained(FOLDER)); otherwise compute these embeddings with that program",
+        if .tensors.len() == 1 { "1 tensor".to_owned() } else { format!("{} tensors", .tensors.len()) },
+        if .tensors.len() == 1 { "s" } else { "" },
+        if .tensors.len() == 1 { "it" } else { "them" },
+        shown::list(.tensors)
+    )]
+    Unexplained {
+        /// The file that holds the first of them.
+        path: PathBuf,
+        /// Their names, sorted.
+        tensors: Vec<String>,
     },
     /// The configuration is impossible or contradicts the weights.
     #[error(

@@ -30,18 +30,50 @@ pub(super) struct Settings {
     token_dropout: Option<bool>,
 }
 
+/// The architectures that fair-esm's loader of ESM-1b and 1v knows.
+const ARCHITECTURES: [&str; 3] = ["roberta_large", "protein_bert_base", "msa_transformer"];
+/// Arguments by which such a file without an architecture is known.
+const OF_VERSION_1: [&str; 2] = ["encoder_attention_heads", "encoder_embed_dim"];
+/// Settings that fair-esm's loader of ESM-2 reads.
+const OF_VERSION_2: [&str; 3] = [
+    "encoder_layers",
+    "encoder_embed_dim",
+    "encoder_attention_heads",
+];
+
+/// Layers and width of the published ESM-1b and 1v, and their attention heads.
+const PUBLISHED_ESM1: (usize, usize) = (33, 1280);
+const PUBLISHED_ESM1_HEADS: usize = 20;
+
+fn has_any(pickle: &Pickle<'_>, holder: Value, names: &[&str]) -> bool {
+    names
+        .iter()
+        .any(|name| pickle.setting(holder, name).is_some())
+}
+
 impl Settings {
-    /// The settings in a pickle's `cfg.model` or `args`.
-    pub(super) fn from_pickle(pickle: &Pickle<'_>) -> Option<Self> {
-        let present = |value: &Value| *value != Value::None;
-        let cfg = pickle
-            .get(pickle.root, "cfg")
-            .and_then(|cfg| pickle.setting(cfg, "model"));
-        let args = || pickle.get(pickle.root, "args").filter(present);
-        let (loader, source) = match cfg.filter(present) {
-            Some(cfg) => (Loader::Version2, cfg),
-            None => (Loader::Version1, args()?),
-        };
+    /// The settings in the `cfg.model` or `args` of one of these dicts. Other programs save
+    /// settings of their own under these names; those count as none.
+    pub(super) fn from_pickle(pickle: &Pickle<'_>, holders: &[Value]) -> Option<Self> {
+        holders.iter().find_map(|holder| {
+            let cfg = pickle
+                .get(*holder, "cfg")
+                .and_then(|cfg| pickle.setting(cfg, "model"))
+                .filter(|cfg| has_any(pickle, *cfg, &OF_VERSION_2));
+            if let Some(cfg) = cfg {
+                return Some(Self::of(pickle, Loader::Version2, cfg));
+            }
+            let args = pickle.get(*holder, "args")?;
+            let arch = pickle.setting(args, "arch");
+            let is_fair_esm = match arch.and_then(|arch| pickle.text(arch)) {
+                Some(arch) => ARCHITECTURES.contains(&arch) || arch.contains("gvp"),
+                None => has_any(pickle, args, &OF_VERSION_1),
+            };
+            is_fair_esm.then(|| Self::of(pickle, Loader::Version1, args))
+        })
+    }
+
+    fn of(pickle: &Pickle<'_>, loader: Loader, source: Value) -> Self {
         // ESM-1b's loader drops `encoder_` from the names, so files may spell either.
         let get = |name: &str| {
             let long = pickle.setting(source, &format!("encoder_{name}"));
@@ -51,7 +83,7 @@ impl Settings {
             Some(Value::Int(value)) => Some(value),
             _ => None,
         };
-        Some(Self {
+        Self {
             loader,
             arch: get("arch")
                 .and_then(|arch| pickle.text(arch))
@@ -66,7 +98,7 @@ impl Settings {
                 Some(Value::Int(value)) => Some(value != 0),
                 _ => None,
             },
-        })
+        }
     }
 
     /// The model's name where it is one of fair-esm's that this program does not run.
@@ -78,6 +110,22 @@ impl Settings {
             _ => None,
         }
     }
+}
+
+/// What is taken for granted of a model with learned positions that came without settings.
+pub(super) fn warning(
+    config: &EsmConfig,
+    settings: Option<&Settings>,
+    path: &Path,
+) -> Option<String> {
+    let is_silent = settings.is_none() && config.positions != Positions::Rotary;
+    is_silent.then(|| {
+        format!(
+            "{}: the file holds weights without their settings; token dropout is taken to be on, \
+             as in every published ESM-1b and ESM-1v",
+            path.display()
+        )
+    })
 }
 
 /// The architecture of the tensors, in which the settings must agree.
@@ -108,7 +156,7 @@ pub(super) fn config(
         vocab,
         positions,
         emb_layer_norm_before: file.has("emb_layer_norm_before.weight"),
-        token_dropout: file.token_dropout(settings)?,
+        token_dropout: file.token_dropout(settings),
         layer_norm_eps: 1e-5,
     };
     config.check(path)?;
@@ -218,6 +266,10 @@ impl File<'_> {
             .into_iter()
             .filter_map(|(source, heads)| Some((source, heads?)));
         let Some((source, heads)) = known.next() else {
+            // ESM-1b and 1v without settings and regression: the published shape has one number.
+            if settings.is_none() && (layers, dim) == PUBLISHED_ESM1 {
+                return Ok(PUBLISHED_ESM1_HEADS);
+            }
             let found = "does not say how many attention heads it has";
             return Err(contradiction(self.path, found));
         };
@@ -229,18 +281,13 @@ impl File<'_> {
     }
 
     /// As fair-esm's loaders do: on for ESM-2 unless switched off, off for ESM-1b's class unless
-    /// switched on. A file without settings is ESM-2 by its rotary frequencies, or undecidable.
-    fn token_dropout(&self, settings: Option<&Settings>) -> Result<bool, CheckpointError> {
-        match settings {
-            Some(settings) => Ok(settings
+    /// switched on. Without settings it is taken to be on, as in every published model.
+    fn token_dropout(&self, settings: Option<&Settings>) -> bool {
+        settings.is_none_or(|settings| {
+            settings
                 .token_dropout
-                .unwrap_or(settings.loader == Loader::Version2)),
-            None if self.has("embed_positions.weight") => Err(contradiction(
-                self.path,
-                "holds no `args`, so that its token dropout cannot be told",
-            )),
-            None => Ok(true),
-        }
+                .unwrap_or(settings.loader == Loader::Version2)
+        })
     }
 }
 
@@ -283,16 +330,32 @@ mod tests {
     use super::super::pickle;
     use super::*;
 
+    fn of(bytes: &[u8]) -> Option<Settings> {
+        let pickle = pickle::read(bytes).unwrap();
+        Settings::from_pickle(&pickle, &[pickle.root])
+    }
+
+    #[test]
+    fn arguments_of_other_programs_are_none_of_fair_esm() {
+        // {"args": Namespace(lr=1)}, {"args": Namespace(arch="mine")} and {"cfg": {"model": {"name": 1}}}
+        let lr = b"\x80\x02}X\x04\0\0\0argscargparse\nNamespace\n)\x81}X\x02\0\0\0lrK\x01sbs.";
+        let arch = b"\x80\x02}X\x04\0\0\0args}X\x04\0\0\0archX\x04\0\0\0miness.";
+        let cfg = b"\x80\x02}X\x03\0\0\0cfg}X\x05\0\0\0model}X\x04\0\0\0nameK\x01sss.";
+        for bytes in [&lr[..], arch, cfg] {
+            assert_eq!(of(bytes), None);
+        }
+    }
+
     #[test]
     fn settings_of_both_loaders() {
         let v1 = b"\x80\x02}X\x04\0\0\0argscargparse\nNamespace\n)\x81}(X\x04\0\0\0archX\x0d\0\0\0roberta_largeX\x17\0\0\0encoder_attention_headsK\x14X\x0d\0\0\0token_dropout\x88ubs.";
-        let settings = Settings::from_pickle(&pickle::read(v1).unwrap()).unwrap();
+        let settings = of(v1).unwrap();
         assert_eq!(settings.loader, Loader::Version1);
         assert_eq!(settings.heads, Some(20));
         assert_eq!(settings.token_dropout, Some(true));
         assert_eq!(settings.unsupported(), None);
         let v2 = b"\x80\x02}X\x03\0\0\0cfg}X\x05\0\0\0modelcargparse\nNamespace\n)\x81}(X\x0e\0\0\0encoder_layersK\x06X\x04\0\0\0archX\x0f\0\0\0msa_transformerubss.";
-        let settings = Settings::from_pickle(&pickle::read(v2).unwrap()).unwrap();
+        let settings = of(v2).unwrap();
         assert_eq!(
             (settings.loader, settings.layers),
             (Loader::Version2, Some(6))

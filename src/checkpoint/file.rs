@@ -76,14 +76,14 @@ impl WeightFile {
             return Err(CheckpointError::NotWeights {
                 path: path.to_path_buf(),
                 found: "is not a regular file".into(),
-                remedy: "Give the file that holds the weights",
+                remedy: "Give the file that holds the weights".into(),
             });
         }
         if kind.len() == 0 {
             return Err(CheckpointError::NotWeights {
                 path: path.to_path_buf(),
                 found: "is empty".into(),
-                remedy: "Fetch it again; the download did not finish",
+                remedy: "Fetch it again; the download did not finish".into(),
             });
         }
         let file = File::open(path).map_err(io)?;
@@ -224,7 +224,7 @@ pub(super) fn refuse_stand_in(path: &Path, bytes: &[u8]) -> Result<(), Checkpoin
     Err(CheckpointError::NotWeights {
         path: path.to_path_buf(),
         found: found.into(),
-        remedy,
+        remedy: remedy.into(),
     })
 }
 

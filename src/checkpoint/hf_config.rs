@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
+use serde_json::Value;
 
 use super::config::{ALPHABET_SIZE, EsmConfig, Positions, contradiction};
 use super::error::CheckpointError;
@@ -11,28 +12,74 @@ use super::{json, shown};
 /// Vocabulary that the TransformerEngine export pads to when its configuration does not say.
 const TE_PADDED_VOCAB: usize = 64;
 
-/// What is read from `config.json`; the names are the file's. Unknown fields are skipped: many
-/// concern training alone.
+/// What is read from `config.json`; the names are the file's, and what the file leaves out has the
+/// default of transformers' `EsmConfig`. Unknown fields are skipped: many concern training alone.
 #[derive(Debug, Deserialize)]
 pub(super) struct HfConfig {
     model_type: Option<String>,
+    #[serde(default = "twelve")]
     num_hidden_layers: usize,
+    #[serde(default = "default_width")]
     hidden_size: usize,
+    #[serde(default = "twelve")]
     num_attention_heads: usize,
+    #[serde(default = "default_intermediate")]
     intermediate_size: usize,
     vocab_size: Option<usize>,
     padded_vocab_size: Option<usize>,
-    max_position_embeddings: Option<usize>,
-    position_embedding_type: Option<String>,
+    #[serde(default = "default_positions")]
+    max_position_embeddings: usize,
+    /// `null` is neither kind of position, and so not the default.
+    #[serde(default = "absolute", deserialize_with = "text_or_null")]
+    position_embedding_type: String,
     emb_layer_norm_before: Option<bool>,
     token_dropout: Option<bool>,
-    layer_norm_eps: Option<f32>,
+    #[serde(default = "default_eps")]
+    layer_norm_eps: f32,
     mask_token_id: Option<i64>,
     pad_token_id: Option<i64>,
+    #[serde(default)]
+    cls_token_id: Value,
+    #[serde(default)]
+    bos_token_id: Value,
+    #[serde(default)]
+    eos_token_id: Value,
+    #[serde(default)]
+    unk_token_id: Value,
+    vocab_list: Option<Vec<String>>,
     is_folding_model: Option<bool>,
     is_decoder: Option<bool>,
     rope_theta: Option<f64>,
     qkv_weight_interleaved: Option<bool>,
+}
+
+fn twelve() -> usize {
+    12
+}
+
+fn default_width() -> usize {
+    768
+}
+
+fn default_intermediate() -> usize {
+    3072
+}
+
+fn default_positions() -> usize {
+    1026
+}
+
+fn default_eps() -> f32 {
+    1e-12
+}
+
+fn absolute() -> String {
+    "absolute".into()
+}
+
+fn text_or_null<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    let text = Option::<String>::deserialize(deserializer)?;
+    Ok(text.unwrap_or_else(|| "null".into()))
 }
 
 impl HfConfig {
@@ -62,15 +109,46 @@ impl HfConfig {
         if self.is_decoder == Some(true) {
             return unsupported("a decoder (is_decoder is true)");
         }
-        for (name, found, ours) in [
+        Ok(())
+    }
+
+    /// Rows of an embedding of `rows` rows that stand for tokens: NVIDIA's export pads them.
+    pub(super) fn tokens(&self, rows: usize) -> usize {
+        match self.vocab_size {
+            Some(vocab) if Some(rows) == self.padded_vocab() => vocab.min(rows),
+            _ => rows,
+        }
+    }
+
+    /// What speaks against ESM's alphabet, whatever lists its tokens.
+    pub(super) fn against(&self) -> Option<String> {
+        let ids = [
             ("mask_token_id", self.mask_token_id, 32),
             ("pad_token_id", self.pad_token_id, 1),
-        ] {
-            if found.is_some_and(|id| id != ours) {
-                return unsupported(&format!("another alphabet ({name} is not {ours})"));
-            }
-        }
-        Ok(())
+        ];
+        ids.into_iter().find_map(|(name, found, ours)| {
+            let found = found.filter(|found| *found != ours)?;
+            Some(format!("{name} is {found}, not {ours}"))
+        })
+    }
+
+    /// What speaks against ESM's alphabet where nothing else tells the alphabet.
+    pub(super) fn contrary(&self) -> Option<String> {
+        let ids = [
+            ("cls_token_id", &self.cls_token_id, 0),
+            ("bos_token_id", &self.bos_token_id, 0),
+            ("eos_token_id", &self.eos_token_id, 2),
+            ("unk_token_id", &self.unk_token_id, 3),
+        ];
+        ids.into_iter().find_map(|(name, value, ours)| {
+            let found = value.as_i64().filter(|found| *found != ours)?;
+            Some(format!("{name} is {found}, not {ours}"))
+        })
+    }
+
+    /// The tokens that it lists.
+    pub(super) fn vocab_list(&self) -> Option<&[String]> {
+        self.vocab_list.as_deref()
     }
 
     /// The architecture, for an embedding matrix of `embedding_rows` rows and the rows of the
@@ -90,9 +168,8 @@ impl HfConfig {
             vocab: embedding_rows,
             positions: self.positions(path, position_rows)?,
             emb_layer_norm_before: self.emb_layer_norm_before.unwrap_or(false),
-            // The library's own default where the file is silent.
             token_dropout: self.token_dropout.unwrap_or(false),
-            layer_norm_eps: self.layer_norm_eps.unwrap_or(1e-5),
+            layer_norm_eps: self.layer_norm_eps,
         };
         config.check(path)?;
         let theta = self.rope_theta();
@@ -106,30 +183,34 @@ impl HfConfig {
     }
 
     fn check_vocabulary(&self, path: &Path, rows: usize) -> Result<(), CheckpointError> {
-        let padded = match self.model_type.as_deref() {
-            Some("nv_esm") => Some(self.padded_vocab_size.unwrap_or(TE_PADDED_VOCAB)),
-            _ => self.padded_vocab_size,
-        };
         let vocab = self.vocab_size.unwrap_or(rows);
         if vocab < ALPHABET_SIZE {
             let found =
                 format!("vocab_size is {vocab}; the ESM alphabet has {ALPHABET_SIZE} tokens");
             return Err(contradiction(path, found));
         }
-        if rows != vocab && Some(rows) != padded {
+        if rows != vocab && Some(rows) != self.padded_vocab() {
             let found = format!("vocab_size is {vocab}, but the embedding matrix has {rows} rows");
             return Err(contradiction(path, found));
         }
         Ok(())
     }
 
+    /// Rows that the embedding is padded to, where it is.
+    fn padded_vocab(&self) -> Option<usize> {
+        match self.model_type.as_deref() {
+            Some("nv_esm") => Some(self.padded_vocab_size.unwrap_or(TE_PADDED_VOCAB)),
+            _ => self.padded_vocab_size,
+        }
+    }
+
     fn positions(&self, path: &Path, rows: Option<usize>) -> Result<Positions, CheckpointError> {
-        match self.position_embedding_type.as_deref() {
+        match self.position_embedding_type.as_str() {
             // Rotary files may still hold a position table; it is never used.
-            Some("rotary") => Ok(Positions::Rotary),
-            Some("absolute") | None => {
+            "rotary" => Ok(Positions::Rotary),
+            "absolute" => {
                 let claimed = self.max_position_embeddings;
-                if let (Some(claimed), Some(rows)) = (claimed, rows)
+                if let Some(rows) = rows
                     && claimed != rows
                 {
                     let found = format!(
@@ -138,10 +219,10 @@ impl HfConfig {
                     return Err(contradiction(path, found));
                 }
                 Ok(Positions::Learned {
-                    rows: rows.or(claimed).unwrap_or(1026),
+                    rows: rows.unwrap_or(claimed),
                 })
             }
-            Some(other) => Err(CheckpointError::Unsupported {
+            other => Err(CheckpointError::Unsupported {
                 path: path.to_path_buf(),
                 found: format!("position_embedding_type \"{}\"", shown::name(other)),
             }),
@@ -212,11 +293,61 @@ mod tests {
     }
 
     #[test]
+    fn what_the_file_leaves_out_has_the_default_of_transformers() {
+        let bare: HfConfig = serde_json::from_str("{}").unwrap();
+        let config = bare.esm_config(Path::new("config.json"), 33, None).unwrap();
+        assert_eq!(
+            config,
+            EsmConfig {
+                layers: 12,
+                dim: 768,
+                heads: 12,
+                intermediate: 3072,
+                vocab: 33,
+                positions: Positions::Learned { rows: 1026 },
+                emb_layer_norm_before: false,
+                token_dropout: false,
+                layer_norm_eps: 1e-12,
+            }
+        );
+        assert_eq!(bare.rope_theta(), 10_000.0);
+        assert!(
+            error(r#", "position_embedding_type": null"#, 33, None)
+                .contains("position_embedding_type \"null\" is not supported")
+        );
+    }
+
+    #[test]
+    fn numbers_of_other_tokens_speak_against_the_alphabet() {
+        for good in [
+            "",
+            r#", "eos_token_id": 2, "bos_token_id": null, "cls_token_id": 0"#,
+        ] {
+            assert_eq!(parse(good).contrary(), None, "{good}");
+        }
+        assert_eq!(
+            parse(r#", "eos_token_id": 3"#).contrary().as_deref(),
+            Some("eos_token_id is 3, not 2")
+        );
+        for (extra, says) in [
+            ("", None),
+            (
+                r#", "mask_token_id": 4"#,
+                Some("mask_token_id is 4, not 32"),
+            ),
+            (r#", "pad_token_id": 0"#, Some("pad_token_id is 0, not 1")),
+        ] {
+            assert_eq!(parse(extra).against().as_deref(), says);
+        }
+    }
+
+    #[test]
     fn a_padded_vocabulary_is_the_export_s() {
         let path = Path::new("config.json");
         let rotary = r#", "position_embedding_type": "rotary", "vocab_size": 33"#;
         let te = parse(&format!(r#"{rotary}, "model_type": "nv_esm""#));
         assert_eq!(te.esm_config(path, 64, None).unwrap().vocab, 64);
+        assert_eq!((te.tokens(64), te.tokens(33), te.tokens(65)), (33, 33, 65));
         assert!(
             error(rotary, 64, None)
                 .contains("vocab_size is 33, but the embedding matrix has 64 rows")
@@ -232,14 +363,6 @@ mod tests {
             ),
             (r#", "is_folding_model": true"#, "ESMFold"),
             (r#", "is_decoder": true"#, "a decoder"),
-            (
-                r#", "mask_token_id": 4"#,
-                "another alphabet (mask_token_id is not 32)",
-            ),
-            (
-                r#", "pad_token_id": 0"#,
-                "another alphabet (pad_token_id is not 1)",
-            ),
             (
                 r#", "position_embedding_type": "relative_key""#,
                 "\"relative_key\" is not supported",

@@ -1,12 +1,15 @@
 //! From the path a user gives to the files of the checkpoint.
 
 use std::collections::{BTreeSet, HashMap};
-use std::io::ErrorKind;
+use std::fs::File;
+use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use super::adapter::{self, Adapter};
 use super::error::CheckpointError;
+use super::foreign;
 use super::json::{self, Unique};
 
 /// The library's own order: one file before shards, safetensors before pickles.
@@ -16,8 +19,19 @@ const WEIGHTS: [&str; 4] = [
     "pytorch_model.bin",
     "pytorch_model.bin.index.json",
 ];
+const CONFIG: &str = "config.json";
+/// What training leaves beside the weights.
+const OF_TRAINING: [&str; 5] = [
+    "optimizer.",
+    "rng_state",
+    "scaler.",
+    "scheduler.",
+    "training_args.",
+];
 const REGRESSION: &str = "-contact-regression.pt";
 const MOST_SHARDS: usize = 1000;
+/// Bytes that are enough to know other formats by.
+const START: u64 = 16;
 
 /// The files of a checkpoint.
 #[derive(Debug, Default)]
@@ -32,6 +46,14 @@ pub(super) struct Located {
     pub(super) config: Option<PathBuf>,
     /// `vocab.txt` beside the weights.
     pub(super) vocabulary: Option<PathBuf>,
+    /// `tokenizer.json` beside the weights.
+    pub(super) tokenizer: Option<PathBuf>,
+    /// `tokenizer_config.json` beside the weights.
+    pub(super) tokenizer_config: Option<PathBuf>,
+    /// `added_tokens.json` beside the weights.
+    pub(super) added_tokens: Option<PathBuf>,
+    /// A file of an adapter beside the weights.
+    pub(super) adapter: Option<PathBuf>,
     /// fair-esm's `NAME-contact-regression.pt` beside `NAME.pt`.
     pub(super) regression: Option<PathBuf>,
 }
@@ -73,39 +95,86 @@ fn folder(path: &Path) -> Result<Located, CheckpointError> {
             return Err(CheckpointError::NotWeights {
                 path: path.to_path_buf(),
                 found: format!("holds weights, but no config.json; {}", listing(path)?),
-                remedy: "Put the config.json of the same repository beside the weights",
+                remedy: "Put the config.json of the same repository beside the weights".into(),
             });
         }
         return Ok(located);
     }
-    let mut alone: Vec<PathBuf> = names(path)?
+    let names = names(path)?;
+    let mut alone: Vec<PathBuf> = names
         .iter()
         .filter(|name| is_model(name))
         .map(|name| path.join(name))
         .collect();
     match (alone.pop(), alone.is_empty()) {
-        (Some(one), true) => file(&one),
-        _ => Err(CheckpointError::NotWeights {
-            path: path.to_path_buf(),
-            found: format!(
-                "is a folder without model.safetensors or pytorch_model.bin (or their \
-                 .index.json) and without exactly one .pt; {}",
-                listing(path)?
-            ),
-            remedy: "Give the folder of a Hugging Face model, or the weights file itself",
-        }),
+        (Some(one), true) => return file(&one),
+        (None, _) if names.iter().any(|name| is_adapter(name)) => {
+            return Err(CheckpointError::Adapter {
+                path: path.to_path_buf(),
+                adapter: Box::new(Adapter::of_folder(path)),
+            });
+        }
+        (None, _) => {
+            let config = path.join(CONFIG);
+            if let Some(found) = foreign::other_model(&config) {
+                return Err(CheckpointError::Unsupported {
+                    path: config,
+                    found,
+                });
+            }
+            if let Some((found, remedy)) = foreign::in_folder(path, &names) {
+                return Err(CheckpointError::NotWeights {
+                    path: path.to_path_buf(),
+                    found,
+                    remedy: remedy.into(),
+                });
+            }
+        }
+        _ => {}
     }
+    Err(CheckpointError::NotWeights {
+        path: path.to_path_buf(),
+        found: format!(
+            "is a folder without model.safetensors or pytorch_model.bin (or their .index.json) \
+             and without exactly one .pt; {}",
+            listing(path)?
+        ),
+        remedy: "Give the folder of a Hugging Face model, or the weights file itself".into(),
+    })
 }
 
 fn is_model(name: &str) -> bool {
     let extension = Path::new(name)
         .extension()
         .and_then(|extension| extension.to_str());
-    matches!(extension, Some("pt" | "pth" | "safetensors")) && !name.ends_with(REGRESSION)
+    matches!(
+        extension,
+        Some("pt" | "pth" | "ckpt" | "bin" | "safetensors")
+    ) && !name.ends_with(REGRESSION)
+        && !is_adapter(name)
+        && !OF_TRAINING.iter().any(|start| name.starts_with(start))
+}
+
+fn is_adapter(name: &str) -> bool {
+    name == adapter::CONFIG || adapter::WEIGHTS.contains(&name)
 }
 
 /// One file; where an index beside it lists it as a shard, all shards.
 fn file(path: &Path) -> Result<Located, CheckpointError> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    if is_adapter(&name) {
+        return Err(CheckpointError::Adapter {
+            path: path.to_path_buf(),
+            adapter: Box::new(Adapter::of_folder(shown_parent(path))),
+        });
+    }
+    if let Some((found, remedy)) = foreign::of_file(path, &start(path)) {
+        return Err(CheckpointError::NotWeights {
+            path: path.to_path_buf(),
+            found,
+            remedy: remedy.into(),
+        });
+    }
     let parent = parent(path);
     for index in WEIGHTS
         .iter()
@@ -132,10 +201,15 @@ fn beside(weights: &Path) -> Located {
     let there = |name: &str| Some(parent.join(name)).filter(|path| is_there(path));
     let stem = weights.file_stem().and_then(|stem| stem.to_str());
     let regression = stem.and_then(|stem| there(&format!("{stem}{REGRESSION}")));
+    let adapters = adapter::WEIGHTS.into_iter().chain([adapter::CONFIG]);
     Located {
         weights: vec![weights.to_path_buf()],
-        config: there("config.json"),
+        config: there(CONFIG),
         vocabulary: there("vocab.txt"),
+        tokenizer: there("tokenizer.json"),
+        tokenizer_config: there("tokenizer_config.json"),
+        added_tokens: there("added_tokens.json"),
+        adapter: adapters.into_iter().find_map(there),
         regression,
         ..Located::default()
     }
@@ -196,6 +270,26 @@ fn sharded(index: &Path) -> Result<Located, CheckpointError> {
 /// The folder of a file; the current one for a bare name.
 fn parent(path: &Path) -> &Path {
     path.parent().unwrap_or(Path::new(""))
+}
+
+/// The folder of a file as a user may give it.
+fn shown_parent(path: &Path) -> &Path {
+    match parent(path) {
+        empty if empty.as_os_str().is_empty() => Path::new("."),
+        parent => parent,
+    }
+}
+
+/// The first bytes of a regular file; none where it cannot be read.
+fn start(path: &Path) -> Vec<u8> {
+    let mut start = Vec::new();
+    // A named pipe would wait for a writer.
+    if path.is_file()
+        && let Ok(file) = File::open(path)
+    {
+        let _ = file.take(START).read_to_end(&mut start);
+    }
+    start
 }
 
 /// Whether anything has this name, be it a link that leads nowhere.
@@ -313,13 +407,56 @@ mod tests {
     }
 
     #[test]
-    fn what_a_folder_holds_is_said() {
-        let folder = make(&[("tf_model.h5", "x"), ("config.json", "{}")]);
-        let error = locate(folder.path()).unwrap_err().to_string();
-        assert!(
-            error.contains("it holds config.json, tf_model.h5"),
-            "{error}"
+    fn an_adapter_is_told_by_its_configuration_or_its_weights() {
+        let config = r#"{"peft_type": "VERA", "base_model_name_or_path": "lab/base"}"#;
+        let leftovers = [
+            ("optimizer.pt", "x"),
+            ("rng_state_0.pth", "x"),
+            ("training_args.bin", "x"),
+        ];
+        for files in [
+            vec![("adapter_config.json", config)],
+            vec![("adapter_config.json", config), ("adapter_model.bin", "x")],
+            [
+                vec![("adapter_config.json", config), ("config.json", "{}")],
+                leftovers.to_vec(),
+            ]
+            .concat(),
+        ] {
+            let error = locate(make(&files).path()).unwrap_err().to_string();
+            assert!(
+                error.contains("is a PEFT adapter (VeRA) of lab/base"),
+                "{error}"
+            );
+        }
+        let folder = make(&[("adapter_model.safetensors", "x")]);
+        for path in [
+            folder.path(),
+            &folder.path().join("adapter_model.safetensors"),
+        ] {
+            let error = locate(path).unwrap_err().to_string();
+            assert!(
+                error.contains("is a PEFT adapter of a model that it does not name"),
+                "{error}"
+            );
+        }
+        let folder = make(&[
+            ("config.json", "{}"),
+            ("model.safetensors", "x"),
+            ("adapter_model.bin", "x"),
+        ]);
+        let located = locate(folder.path()).unwrap();
+        assert_eq!(
+            located.adapter,
+            Some(folder.path().join("adapter_model.bin"))
         );
+    }
+
+    #[test]
+    fn what_a_folder_holds_is_said() {
+        let folder = make(&[("README", "x"), ("config.json", "{}")]);
+        let error = locate(folder.path()).unwrap_err().to_string();
+        assert!(error.contains("it holds README, config.json"), "{error}");
         let error = locate(make(&[]).path()).unwrap_err().to_string();
         assert!(error.contains("it is empty"), "{error}");
         let error = locate(make(&[("model.safetensors", "x")]).path())

@@ -1,10 +1,11 @@
 //! Checkpoints: from any layout that people hold to an architecture and named weights.
 //!
 //! [`Checkpoint::open`] takes a Hugging Face folder (safetensors or `.bin`, whole or in shards),
-//! a `.safetensors` or `.bin` beside its `config.json`, a fair-esm `.pt`, a folder with one of
-//! these, or NVIDIA's TransformerEngine export of ESM-2. It checks everything before any model
+//! a `.safetensors` or `.bin` beside its `config.json`, a fair-esm `.pt`, a state dict under any keys
+//! of a torch file, a folder with one of these, or NVIDIA's TransformerEngine export of ESM-2. It checks everything before any model
 //! is built: that each needed tensor is there once and has the shape that the configuration asks
-//! for, that shards are whole, that settings and tensors agree. The kind and size of the model
+//! for, that shards are whole, that settings and tensors agree, that the alphabet is proven to be
+//! ESM's and that no trained tensor of the encoder is left out. The kind and size of the model
 //! come from the configuration and the shapes, never from a file's name.
 //!
 //! Files are read where they are needed and never as a whole. A [`Weight`] is a view that converts
@@ -15,12 +16,16 @@
 //! `layers.0.self_attn.q_proj.weight`, `layers.0.fc1.bias`, `emb_layer_norm_after.weight`,
 //! `lm_head.dense.weight`, `contact_head.regression.weight`.
 
+mod adapter;
+mod alphabet;
 mod config;
 mod error;
 mod fair_esm;
 mod file;
+mod foreign;
 mod hf_config;
 mod json;
+mod loaded;
 mod locate;
 mod names;
 mod pickle;
@@ -28,16 +33,19 @@ mod resolve;
 mod rotary;
 mod safetensors;
 mod shown;
+mod state_dict;
 mod tensors;
 mod torch;
 mod torch_zip;
-mod vocabulary;
+mod unused;
 mod weight;
 
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+pub use adapter::Adapter;
+pub use alphabet::AlphabetProof;
 pub use config::{EsmConfig, Positions};
 pub use error::CheckpointError;
 pub use file::Stamp;
@@ -46,10 +54,12 @@ pub use rotary::{InvFreq, InvFreqSource};
 pub use tensors::StoredDtype;
 pub use weight::{Rows, Weight};
 
+use alphabet::{Claims, Proven};
 use config::contradiction;
 use fair_esm::{Loader, Settings};
 use file::WeightFile;
 use hf_config::HfConfig;
+use loaded::Loaded;
 use locate::Located;
 use names::Names;
 use resolve::{Fused, Weights};
@@ -92,6 +102,8 @@ pub struct Checkpoint {
     tensors: TensorSet,
     weights: Weights,
     rope_theta: f64,
+    alphabet: AlphabetProof,
+    warnings: Vec<String>,
 }
 
 impl Checkpoint {
@@ -103,35 +115,21 @@ impl Checkpoint {
     /// the weights are found by [`Rows::read`].
     pub fn open(path: &Path) -> Result<Self, CheckpointError> {
         let located = locate::locate(path)?;
-        if let Some(vocabulary) = &located.vocabulary {
-            vocabulary::check(vocabulary)?;
-        }
         let Loaded {
             tensors,
             settings,
             main,
-        } = load(&located)?;
-        let other = settings.as_ref().and_then(Settings::unsupported);
-        if let Some(other) = other.or_else(|| names::unsupported(&tensors)) {
-            return Err(CheckpointError::Unsupported {
-                path: main,
-                found: other.into(),
-            });
-        }
-        let names = Names::detect(&tensors).map_err(|found| CheckpointError::NotWeights {
-            path: main.clone(),
-            found,
-            remedy: "Give the weights of an ESM-2, ESM-1b or ESM-1v model",
-        })?;
-        let (config, hf) = match names.layout {
-            Layout::FairEsm => (
-                fair_esm::config(&tensors, &names, settings.as_ref(), &main)?,
-                None,
-            ),
-            Layout::HuggingFace | Layout::TransformerEngine => {
-                let (config, hf) = hf_config(&located, &tensors, &names, &main)?;
-                (config, Some(hf))
-            }
+        } = loaded::load(&located)?;
+        let names = detect(&located, &tensors, settings.as_ref(), &main)?;
+        unused::refuse_adapters(&tensors, &names)?;
+        let hf = match names.layout {
+            Layout::FairEsm => None,
+            Layout::HuggingFace | Layout::TransformerEngine => Some(read_config(&located, &main)?),
+        };
+        let alphabet = prove_alphabet(&located, &tensors, &names, hf.as_ref(), &main)?;
+        let config = match (&hf, &located.config) {
+            (Some(hf), Some(path)) => hf_config(hf, path, &tensors, &names, &main)?,
+            _ => fair_esm::config(&tensors, &names, settings.as_ref(), &main)?,
         };
         let interleaved = hf.as_ref().is_none_or(HfConfig::qkv_interleaved);
         let fused = if interleaved {
@@ -140,6 +138,18 @@ impl Checkpoint {
             Fused::Whole
         };
         let mut weights = resolve::resolve(&tensors, &names, &config, fused)?;
+        let unused = unused::check(&tensors, &names, &weights.places, &main)?;
+        let contacts = weights.without_contacts.take();
+        let contacts = contacts.map(|wrong| format!("the contact head is not used: {wrong}"));
+        let taken = match hf {
+            Some(_) => None,
+            None => fair_esm::warning(&config, settings.as_ref(), &main),
+        };
+        let adapter = located.adapter.as_ref().map(|file| {
+            let folder = file.parent().unwrap_or(Path::new("."));
+            Adapter::of_folder(folder).warning(file)
+        });
+        let warnings = [alphabet.warning(), unused, contacts, taken, adapter];
         // fair-esm's loader of ESM-1b and 1v zeroes this row, in embedding and LM head alike.
         if settings.is_some_and(|settings| settings.loader == Loader::Version1)
             && let Some(embedding) = weights.by_name.get_mut(EMBEDDING)
@@ -158,6 +168,8 @@ impl Checkpoint {
             files: files.chain(located.regression).collect(),
             tensors,
             weights,
+            alphabet: alphabet.proof,
+            warnings: warnings.into_iter().flatten().collect(),
             rope_theta: hf.as_ref().map_or(10_000.0, HfConfig::rope_theta),
         })
     }
@@ -170,6 +182,17 @@ impl Checkpoint {
     /// How the checkpoint names and arranges its weights.
     pub fn layout(&self) -> Layout {
         self.layout
+    }
+
+    /// What proves that the alphabet is ESM's 33 tokens.
+    pub fn alphabet(&self) -> AlphabetProof {
+        self.alphabet
+    }
+
+    /// What a user has to know of this checkpoint before its embeddings are used, one sentence each:
+    /// what it holds that is not used, and what was taken for granted.
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
     }
 
     /// How the encoder's weights are stored.
@@ -288,73 +311,84 @@ impl Checkpoint {
     }
 }
 
-/// All tensors of a checkpoint's files.
-struct Loaded {
-    tensors: TensorSet,
-    settings: Option<Settings>,
-    /// The file that errors about the whole name.
-    main: PathBuf,
-}
-
-fn load(located: &Located) -> Result<Loaded, CheckpointError> {
-    let mut tensors = TensorSet::new(located.listed.clone());
-    let mut settings = None;
-    for path in &located.weights {
-        let file = WeightFile::open(path)?;
-        let found = if is_safetensors(&file) {
-            safetensors::read(&file)?
-        } else {
-            let torch = torch::read(&file)?;
-            settings = settings.or(torch.settings);
-            torch.tensors
-        };
-        tensors.add(file, found)?;
-    }
-    if let Some(path) = &located.regression {
-        let file = WeightFile::open(path)?;
-        let mut found = torch::read(&file)?.tensors;
-        found.retain(|(name, _)| name.starts_with("contact_head."));
-        // Like fair-esm's loader, the separate file wins over what the model may hold.
-        found.iter().for_each(|(name, _)| tensors.remove(name));
-        tensors.add(file, found)?;
-    }
-    let main = located
-        .index
-        .as_ref()
-        .or(located.weights.first())
-        .cloned()
-        .unwrap_or_default();
-    Ok(Loaded {
-        tensors,
-        settings,
-        main,
-    })
-}
-
-/// By content; by name only where a damaged file looks like nothing at all.
-fn is_safetensors(file: &WeightFile) -> bool {
-    let named = file
-        .path()
-        .extension()
-        .is_some_and(|extension| extension == "safetensors");
-    safetensors::looks_like(file) || (named && !torch_zip::looks_like(file.start()))
-}
-
-/// The architecture by `config.json`, held against the tensors.
-fn hf_config(
+/// Layout and prefix of the encoder, or which other model the file holds.
+fn detect(
     located: &Located,
     tensors: &TensorSet,
-    names: &Names,
+    settings: Option<&Settings>,
     main: &Path,
-) -> Result<(EsmConfig, HfConfig), CheckpointError> {
+) -> Result<Names, CheckpointError> {
+    let unsupported = |path: &Path, found: String| CheckpointError::Unsupported {
+        path: path.to_path_buf(),
+        found,
+    };
+    let other = settings.and_then(Settings::unsupported);
+    if let Some(other) = other.or_else(|| names::unsupported(tensors)) {
+        return Err(unsupported(main, other.into()));
+    }
+    let other = || {
+        let path = located.config.as_ref()?;
+        Some(unsupported(path, foreign::other_model(path)?))
+    };
+    match Names::detect(tensors) {
+        // The configuration beside a fair-esm file is not its own.
+        Ok(names) if names.layout == Layout::FairEsm => Ok(names),
+        Ok(names) => other().map_or(Ok(names), Err),
+        Err(_) if tensors.names().any(adapter::is_adapter_tensor) => {
+            Err(CheckpointError::Adapter {
+                path: main.to_path_buf(),
+                adapter: Box::new(Adapter::unknown(main)),
+            })
+        }
+        Err(found) => Err(other().unwrap_or_else(|| CheckpointError::NotWeights {
+            path: main.to_path_buf(),
+            found,
+            remedy: "Give the weights of an ESM-2, ESM-1b or ESM-1v model".into(),
+        })),
+    }
+}
+
+/// `config.json` beside the weights.
+fn read_config(located: &Located, main: &Path) -> Result<HfConfig, CheckpointError> {
     let Some(path) = &located.config else {
         return Err(CheckpointError::NotWeights {
             path: main.to_path_buf(),
             found: "has no config.json beside it".into(),
-            remedy: "Put the config.json of the same repository beside the weights",
+            remedy: "Put the config.json of the same repository beside the weights".into(),
         });
     };
-    let hf = HfConfig::read(path)?;
+    HfConfig::read(path)
+}
+
+/// Proves the alphabet of the embedding's rows.
+fn prove_alphabet(
+    located: &Located,
+    tensors: &TensorSet,
+    names: &Names,
+    hf: Option<&HfConfig>,
+    main: &Path,
+) -> Result<Proven, CheckpointError> {
+    let embedding = tensors.get(&names.first(EMBEDDING));
+    let rows = embedding.and_then(|tensor| tensor.shape.first().copied());
+    let rows = rows.unwrap_or(0);
+    let claims = Claims {
+        path: main,
+        tokens: hf.map_or(rows, |hf| hf.tokens(rows)),
+        against: hf.and_then(HfConfig::against),
+        contrary: hf.and_then(HfConfig::contrary),
+        listed: hf.and_then(HfConfig::vocab_list),
+    };
+    alphabet::prove(located, &claims)
+}
+
+/// The architecture by `config.json`, held against the tensors.
+fn hf_config(
+    hf: &HfConfig,
+    path: &Path,
+    tensors: &TensorSet,
+    names: &Names,
+    main: &Path,
+) -> Result<EsmConfig, CheckpointError> {
     let rows = |weight: &str| {
         let tensor = tensors.get(&names.first(weight))?;
         tensor.shape.first().copied()
@@ -384,7 +418,7 @@ fn hf_config(
         let found = "emb_layer_norm_before is not true, but the weights hold that LayerNorm";
         return Err(contradiction(path, found));
     }
-    Ok((config, hf))
+    Ok(config)
 }
 
 #[cfg(test)]

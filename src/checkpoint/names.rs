@@ -3,8 +3,10 @@
 //! The names that this program uses are fair-esm's own: `embed_tokens.weight`,
 //! `layers.0.self_attn.q_proj.weight`, `emb_layer_norm_after.bias`, `lm_head.dense.weight`.
 
+use std::borrow::Cow;
 use std::fmt;
 
+use super::shown;
 use super::tensors::TensorSet;
 
 /// The way a checkpoint names and arranges its weights.
@@ -48,8 +50,56 @@ pub(super) struct Names {
     contact: String,
 }
 
+/// Where a tensor stands, seen from the encoder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// Among the embeddings or in a layer.
+    Inside,
+    /// In the same module as the encoder's parts, as a pooler does; anything may stand there where
+    /// names have no prefix.
+    Beside,
+    /// In another module.
+    Outside,
+}
+
 const HF_EMBEDDING: &str = "embeddings.word_embeddings.weight";
 const FAIR_EMBEDDING: &str = "embed_tokens.weight";
+/// Bytes of a name in which an embedding is looked for; those of models have about 70.
+const MOST_NAME: usize = 1000;
+
+/// Modules that torch.compile, FSDP and activation checkpointing put around others. They stand
+/// anywhere in a name and mean nothing.
+const WRAPPERS: [&str; 4] = [
+    "_orig_mod",
+    "_fsdp_wrapped_module",
+    "_checkpoint_wrapped_module",
+    "_forward_module",
+];
+
+/// Whether this is the name of an ESM embedding matrix, under any prefix.
+pub(super) fn is_embedding(name: &str) -> bool {
+    // Any number of entries may share one name, however long.
+    if name.len() > MOST_NAME {
+        return false;
+    }
+    let name = unwrapped(name);
+    [HF_EMBEDDING, FAIR_EMBEDDING].iter().any(|end| {
+        let prefix = name.strip_suffix(end);
+        prefix.is_some_and(|prefix| prefix.is_empty() || prefix.ends_with('.'))
+    })
+}
+
+/// A name without the modules that only wrap others.
+pub(super) fn unwrapped(name: &str) -> Cow<'_, str> {
+    if !WRAPPERS.iter().any(|wrapper| name.contains(wrapper)) {
+        return Cow::Borrowed(name);
+    }
+    let parts: Vec<&str> = name
+        .split('.')
+        .filter(|part| !WRAPPERS.contains(part))
+        .collect();
+    Cow::Owned(parts.join("."))
+}
 
 impl Names {
     /// Finds the embedding matrix, and with it layout and prefix. An error is the end of the
@@ -64,12 +114,31 @@ impl Names {
             })
             .collect();
         embeddings.sort_unstable();
+        if embeddings.len() > 1 {
+            // Of several encoders in one file, ESM's has a LayerNorm after its last layer.
+            let is_esm = |prefix: &str| {
+                ["encoder.", ""].iter().any(|part| {
+                    let norm = format!("{prefix}{part}emb_layer_norm_after.weight");
+                    tensors.get(&norm).is_some()
+                })
+            };
+            let esm: Vec<_> = embeddings
+                .iter()
+                .filter(|(_, prefix)| is_esm(prefix))
+                .collect();
+            if let [one] = esm.as_slice() {
+                embeddings = vec![**one];
+            }
+        }
         let (name, prefix) = match embeddings.as_slice() {
             [one] => *one,
             [] => return Err(nothing_found(tensors)),
-            [(first, _), (second, _), ..] => {
+            several => {
+                let names: Vec<&str> = several.iter().map(|(name, _)| *name).collect();
                 return Err(format!(
-                    "holds two embedding matrices, `{first}` and `{second}`"
+                    "holds {} embedding matrices, {}",
+                    several.len(),
+                    shown::list(&names)
                 ));
             }
         };
@@ -120,6 +189,21 @@ impl Names {
             .filter_map(number)
             .max()
             .map_or(0, |last| last.saturating_add(1))
+    }
+
+    /// Where a tensor of this name stands, seen from the encoder.
+    pub(super) fn standing(&self, name: &str) -> Standing {
+        let Some(rest) = name.strip_prefix(&self.prefix) else {
+            return Standing::Outside;
+        };
+        let inside: &[&str] = match self.layout {
+            Layout::HuggingFace | Layout::TransformerEngine => &["embeddings.", "encoder."],
+            Layout::FairEsm => &["embed_", "emb_layer_norm_", "layers."],
+        };
+        match inside.iter().any(|start| rest.starts_with(start)) {
+            true => Standing::Inside,
+            false => Standing::Beside,
+        }
     }
 
     /// The first of [`Names::places`] as the file spells it.
@@ -262,10 +346,11 @@ pub(super) fn unsupported(tensors: &TensorSet) -> Option<&'static str> {
         Some("ESM-1 (the model before ESM-1b)")
     } else if any(&|name| name.contains("embed_gvp") || name.contains("gvp_encoder")) {
         Some("ESM-IF (inverse folding)")
-    } else if any(&|name| name.starts_with("transformer.blocks.")) {
+    } else if any(&|name| {
+        let name = unwrapped(name);
+        name.starts_with("transformer.blocks.") || name.contains(".transformer.blocks.")
+    }) {
         Some("ESM C or ESM3")
-    } else if any(&|name| name.contains(".lora_A.")) {
-        Some("a LoRA adapter (merge it into its base model first)")
     } else {
         None
     }
@@ -289,93 +374,5 @@ fn nothing_found(tensors: &TensorSet) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn names(layout: Layout, prefix: &str, head: &str) -> Names {
-        Names {
-            layout,
-            prefix: prefix.into(),
-            head: head.into(),
-            contact: format!("{prefix}contact_head."),
-        }
-    }
-
-    #[test]
-    fn every_layout_spells_the_same_weights() {
-        let hf = names(Layout::HuggingFace, "esm.", "lm_head.");
-        let fair = names(
-            Layout::FairEsm,
-            "encoder.sentence_encoder.",
-            "encoder.lm_head.",
-        );
-        let te = names(Layout::TransformerEngine, "model.", "lm_head.");
-        for (weight, [in_hf, in_fair, in_te]) in [
-            (
-                "embed_tokens.weight",
-                [
-                    "esm.embeddings.word_embeddings.weight",
-                    "encoder.sentence_encoder.embed_tokens.weight",
-                    "model.embeddings.word_embeddings.weight",
-                ],
-            ),
-            (
-                "layers.3.self_attn.k_proj.bias",
-                [
-                    "esm.encoder.layer.3.attention.self.key.bias",
-                    "encoder.sentence_encoder.layers.3.self_attn.k_proj.bias",
-                    "model.encoder.layers.3.self_attention.layernorm_qkv.bias",
-                ],
-            ),
-            (
-                "layers.3.self_attn_layer_norm.weight",
-                [
-                    "esm.encoder.layer.3.attention.LayerNorm.weight",
-                    "encoder.sentence_encoder.layers.3.self_attn_layer_norm.weight",
-                    "model.encoder.layers.3.self_attention.layernorm_qkv.layer_norm_weight",
-                ],
-            ),
-            (
-                "layers.3.fc2.weight",
-                [
-                    "esm.encoder.layer.3.output.dense.weight",
-                    "encoder.sentence_encoder.layers.3.fc2.weight",
-                    "model.encoder.layers.3.layernorm_mlp.fc2_weight",
-                ],
-            ),
-            (
-                "emb_layer_norm_after.bias",
-                [
-                    "esm.encoder.emb_layer_norm_after.bias",
-                    "encoder.sentence_encoder.emb_layer_norm_after.bias",
-                    "model.encoder.emb_layer_norm_after.bias",
-                ],
-            ),
-            (
-                "emb_layer_norm_before.bias",
-                [
-                    "esm.embeddings.layer_norm.bias",
-                    "encoder.sentence_encoder.emb_layer_norm_before.bias",
-                    "model.embeddings.layer_norm.bias",
-                ],
-            ),
-            (
-                "lm_head.layer_norm.bias",
-                [
-                    "lm_head.layer_norm.bias",
-                    "encoder.lm_head.layer_norm.bias",
-                    "lm_head.decoder.layer_norm_bias",
-                ],
-            ),
-        ] {
-            assert_eq!(
-                [&hf, &fair, &te].map(|names| names.first(weight)),
-                [in_hf, in_fair, in_te]
-            );
-        }
-        assert_eq!(
-            te.places("layers.0.self_attn.v_proj.weight")[0].third,
-            Some(2)
-        );
-    }
-}
+#[path = "names_tests.rs"]
+mod tests;

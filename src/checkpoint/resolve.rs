@@ -1,6 +1,6 @@
 //! From the weights a model needs to their places in the files, each with its shape checked.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::config::{EsmConfig, Positions};
 use super::error::CheckpointError;
@@ -49,6 +49,10 @@ impl Wanted {
 pub(super) struct Weights {
     pub(super) by_name: HashMap<String, Resolved>,
     pub(super) stored_dtype: StoredDtype,
+    /// Names of all tensors that a weight may come from.
+    pub(super) places: HashSet<String>,
+    /// What was found wrong with the contact head, which then counts as absent.
+    pub(super) without_contacts: Option<String>,
 }
 
 /// How fused query-key-value tensors are laid out.
@@ -60,8 +64,8 @@ pub(super) enum Fused {
     Whole,
 }
 
-/// Finds every weight; a needed one that is missing, misshapen or unreadable is an error, an
-/// optional one (LM head, contact head, rotary frequencies) only if it is there and wrong.
+/// Finds every weight. One that is missing, misshapen or unreadable is an error if embeddings need
+/// it; of a head, it makes the head count as absent. Rotary frequencies may be missing.
 pub(super) fn resolve(
     tensors: &TensorSet,
     names: &Names,
@@ -84,15 +88,38 @@ pub(super) fn resolve(
         by_name.insert(wanted.name, resolved);
     }
     let stored_dtype = common_dtype(by_name.values().map(|weight| weight.dtype));
-    for wanted in optional(config) {
+    for wanted in frequencies(config) {
         if let Some(resolved) = resolver.find(&wanted)? {
             by_name.insert(wanted.name, resolved);
         }
     }
     all_or_none(tensors, names, config, &by_name)?;
+    let mut wrong = [None, None];
+    for (head, wrong) in [lm_head(config), contact_head(config)]
+        .iter()
+        .zip(&mut wrong)
+    {
+        match resolver.head(head) {
+            Ok(found) => by_name.extend(found),
+            Err(error) => *wrong = Some(error.to_string()),
+        }
+    }
+    let [_, without_contacts] = wrong;
+    let all = [
+        needed(config),
+        frequencies(config),
+        lm_head(config),
+        contact_head(config),
+    ];
+    let places = all
+        .iter()
+        .flatten()
+        .flat_map(|wanted| names.places(&wanted.name));
     Ok(Weights {
         by_name,
         stored_dtype,
+        places: places.map(|place| place.tensor).collect(),
+        without_contacts,
     })
 }
 
@@ -154,21 +181,30 @@ fn needed(config: &EsmConfig) -> Vec<Wanted> {
     wanted
 }
 
-fn optional(config: &EsmConfig) -> Vec<Wanted> {
+fn lm_head(config: &EsmConfig) -> Vec<Wanted> {
     let mut wanted = Vec::new();
     wanted.extend(Wanted::linear("lm_head.dense", config.dim, config.dim));
     wanted.extend(Wanted::norm("lm_head.layer_norm", config.dim));
     wanted.push(Wanted::vector("lm_head.bias", config.vocab));
-    wanted.extend(Wanted::linear(
-        "contact_head.regression",
-        1,
-        config.layers * config.heads,
-    ));
-    if config.positions == Positions::Rotary {
-        let length = config.head_dim() / 2;
-        wanted.extend((0..config.layers).map(|i| Wanted::vector(inv_freq_name(i), length)));
-    }
     wanted
+}
+
+fn contact_head(config: &EsmConfig) -> Vec<Wanted> {
+    let width = config.layers * config.heads;
+    Wanted::linear("contact_head.regression", 1, width).into()
+}
+
+fn frequencies(config: &EsmConfig) -> Vec<Wanted> {
+    match config.positions {
+        Positions::Rotary => {
+            let length = config.head_dim() / 2;
+            let layers = 0..config.layers;
+            layers
+                .map(|i| Wanted::vector(inv_freq_name(i), length))
+                .collect()
+        }
+        Positions::Learned { .. } => Vec::new(),
+    }
 }
 
 /// fair-esm's name of the rotary frequencies of a layer.
@@ -201,6 +237,17 @@ impl Resolver<'_> {
             }
         }
         Ok(None)
+    }
+
+    /// The weights of a head, as far as there are any.
+    fn head(&self, wanted: &[Wanted]) -> Result<Vec<(String, Resolved)>, CheckpointError> {
+        let mut found = Vec::new();
+        for wanted in wanted {
+            if let Some(resolved) = self.find(wanted)? {
+                found.push((wanted.name.clone(), resolved));
+            }
+        }
+        Ok(found)
     }
 
     fn check(
@@ -290,12 +337,13 @@ mod tests {
         assert_eq!(shape("layers.1.fc2.bias"), Some([1, 8]));
         assert_eq!(shape("emb_layer_norm_before.bias"), Some([1, 8]));
         assert_eq!(shape("layers.2.fc1.weight"), None);
-        assert_eq!(optional(&config).len(), 7);
+        assert_eq!(lm_head(&config).len() + contact_head(&config).len(), 7);
+        assert_eq!(frequencies(&config).len(), 0);
         let rotary = EsmConfig {
             positions: Positions::Rotary,
             ..config
         };
-        assert_eq!(optional(&rotary).len(), 9);
+        assert_eq!(frequencies(&rotary).len(), 2);
     }
 
     #[test]

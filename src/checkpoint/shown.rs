@@ -18,6 +18,22 @@ pub(super) fn finding(text: &str) -> String {
     start(text, FINDING)
 }
 
+/// Names shown of a list.
+const LISTED: usize = 6;
+
+/// The first names of a list in quotes, and how many follow.
+pub(super) fn list<T: AsRef<str>>(names: &[T]) -> String {
+    let shown: Vec<String> = names
+        .iter()
+        .take(LISTED)
+        .map(|text| format!("`{}`", name(text.as_ref())))
+        .collect();
+    match names.len().saturating_sub(LISTED) {
+        0 => shown.join(", "),
+        more => format!("{} and {more} more", shown.join(", ")),
+    }
+}
+
 /// The start of `text` in about `limit` bytes, with characters escaped that could move the cursor of
 /// a terminal.
 fn start(text: &str, limit: usize) -> String {
@@ -39,6 +55,14 @@ fn start(text: &str, limit: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_list_is_cut_after_six_names() {
+        assert_eq!(list(&["a"]), "`a`");
+        assert_eq!(list(&["a", "b\n"]), "`a`, `b\\n`");
+        let many: Vec<String> = (0..8).map(|i| i.to_string()).collect();
+        assert_eq!(list(&many), "`0`, `1`, `2`, `3`, `4`, `5` and 2 more");
+    }
 
     #[test]
     fn text_of_a_file_is_short_and_moves_no_cursor() {

@@ -7,6 +7,7 @@ use super::fair_esm::Settings;
 use super::file::WeightFile;
 use super::pickle::{self, Node, Pickle, PickleError, Value};
 use super::shown;
+use super::state_dict;
 use super::tensors::{Data, Dtype, MOST_DIMENSIONS, StoredTensor};
 use super::torch_zip::{self, Entries, ZipError};
 
@@ -29,7 +30,11 @@ pub(super) fn read(file: &WeightFile) -> Result<TorchFile, CheckpointError> {
     let root = root(file, &entries)?;
     let bytes = pickle_bytes(file, &entries, root)?;
     let pickle = pickle::read(&bytes).map_err(|error| pickle_error(file, root, error))?;
-    let state = state_dict(&pickle);
+    let found = state_dict::find(&pickle).map_err(|wrong| CheckpointError::NotWeights {
+        path: file.path().to_path_buf(),
+        found: wrong.found,
+        remedy: wrong.remedy.into(),
+    })?;
     let archive = Archive {
         file,
         entries: &entries,
@@ -38,7 +43,7 @@ pub(super) fn read(file: &WeightFile) -> Result<TorchFile, CheckpointError> {
     };
     let mut names = HashSet::new();
     let mut tensors = Vec::new();
-    for (key, value) in pickle.entries(state).unwrap_or_default() {
+    for (key, value) in pickle.entries(found.state).unwrap_or_default() {
         if let (
             Some(name),
             Some(Node::Tensor {
@@ -66,7 +71,7 @@ pub(super) fn read(file: &WeightFile) -> Result<TorchFile, CheckpointError> {
     }
     Ok(TorchFile {
         tensors,
-        settings: Settings::from_pickle(&pickle),
+        settings: Settings::from_pickle(&pickle, &[found.holder, pickle.root]),
     })
 }
 
@@ -83,7 +88,8 @@ fn refuse_legacy(file: &WeightFile) -> Result<(), CheckpointError> {
             path: file.path().to_path_buf(),
             found: "is in the form that torch wrote before version 1.6".into(),
             remedy: "Load it with torch and save it again: torch.save(torch.load(path, \
-                     weights_only=True), path)",
+                     weights_only=True), path)"
+                .into(),
         });
     }
     Err(file.damaged("is not a torch file: it does not start as a zip archive"))
@@ -99,7 +105,8 @@ fn zip_error(file: &WeightFile, error: ZipError) -> CheckpointError {
             path: file.path().to_path_buf(),
             found,
             remedy: "Save it again with torch.save, or unpack the archive and zip it without \
-                     compression (zip -0)",
+                     compression (zip -0)"
+                .into(),
         },
     }
 }
@@ -126,7 +133,7 @@ fn root<'a>(file: &WeightFile, entries: &'a Entries) -> Result<&'a str, Checkpoi
         return Err(CheckpointError::NotWeights {
             path: file.path().to_path_buf(),
             found: "holds big-endian numbers".into(),
-            remedy: "Save it on a little-endian machine",
+            remedy: "Save it on a little-endian machine".into(),
         });
     }
     Ok(root)
@@ -136,7 +143,7 @@ fn torch_script(file: &WeightFile) -> CheckpointError {
     CheckpointError::NotWeights {
         path: file.path().to_path_buf(),
         found: "is a TorchScript program".into(),
-        remedy: "Save the model's state_dict() instead",
+        remedy: "Save the model's state_dict() instead".into(),
     }
 }
 
@@ -168,22 +175,6 @@ fn pickle_error(file: &WeightFile, root: &str, error: PickleError) -> Checkpoint
             global,
         },
     }
-}
-
-/// The dict of tensors: under `model` (fair-esm), under `state_dict`, or the whole pickle.
-fn state_dict(pickle: &Pickle<'_>) -> Value {
-    let holds_tensors = |value: &Value| {
-        let is_tensor =
-            |(_, value): &(Value, Value)| matches!(pickle.node(*value), Some(Node::Tensor { .. }));
-        pickle
-            .entries(*value)
-            .is_some_and(|entries| entries.iter().any(is_tensor))
-    };
-    ["model", "state_dict"]
-        .into_iter()
-        .filter_map(|name| pickle.get(pickle.root, name))
-        .find(holds_tensors)
-        .unwrap_or(pickle.root)
 }
 
 struct Archive<'a> {

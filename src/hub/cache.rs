@@ -10,6 +10,9 @@ use hf_hub::{Cache, CacheRepo, Repo, RepoType};
 
 use super::error::HubError;
 
+/// Digits that a commit is told by at least, as in git.
+const SHORTEST_HASH: usize = 4;
+
 /// One repository in the cache, seen at one revision.
 pub(super) struct CachedRepo {
     cache: CacheRepo,
@@ -36,14 +39,70 @@ impl CachedRepo {
         &self.folder
     }
 
-    /// The commit this revision had when it was last downloaded.
+    /// The commit this revision had when it was last downloaded; also the one commit of the cache
+    /// whose hash begins so.
     pub(super) fn commit(&self) -> Option<String> {
         if is_commit(&self.revision) {
             return Some(self.revision.clone());
         }
-        let commit = std::fs::read_to_string(self.folder.join("refs").join(&self.revision)).ok()?;
-        let commit = commit.trim();
-        is_safe_name(commit).then(|| commit.to_owned())
+        let by_name = std::fs::read_to_string(self.folder.join("refs").join(&self.revision));
+        if let Ok(commit) = by_name {
+            let commit = commit.trim();
+            return is_safe_name(commit).then(|| commit.to_owned());
+        }
+        let mut found = self.begin_so();
+        match (found.pop(), found.is_empty()) {
+            (Some(commit), true) => Some(commit),
+            _ => None,
+        }
+    }
+
+    /// Cached commits whose hash begins with the revision, where that can be the start of a hash.
+    fn begin_so(&self) -> Vec<String> {
+        let is_start = (SHORTEST_HASH..40).contains(&self.revision.len())
+            && self.revision.bytes().all(|b| b.is_ascii_hexdigit());
+        if !is_start {
+            return Vec::new();
+        }
+        let start = self.revision.to_ascii_lowercase();
+        let mut commits = self.commits();
+        commits.retain(|commit| commit.starts_with(&start));
+        commits
+    }
+
+    /// The commits that the cache holds something of, sorted.
+    pub(super) fn commits(&self) -> Vec<String> {
+        let Ok(entries) = std::fs::read_dir(self.folder.join("snapshots")) else {
+            return Vec::new();
+        };
+        let names = entries.flatten().map(|entry| entry.file_name());
+        let mut commits: Vec<String> = names
+            .filter_map(|name| name.into_string().ok())
+            .filter(|name| is_safe_name(name))
+            .collect();
+        commits.sort_unstable();
+        commits
+    }
+
+    /// Why there is no commit for this revision, in words.
+    pub(super) fn without_commit(&self) -> String {
+        let revision = &self.revision;
+        let several = self.begin_so();
+        if several.len() > 1 {
+            return format!(
+                "`{revision}` is the start of several commits there: {}",
+                several.join(", ")
+            );
+        }
+        let held = match self.commits().as_slice() {
+            [] => String::new(),
+            [one] => format!("; the cache holds the commit {one}, for --revision"),
+            several => format!(
+                "; the cache holds the commits {}, one of them for --revision",
+                several.join(", ")
+            ),
+        };
+        format!("revision `{revision}` was never downloaded{held}")
     }
 
     /// The folder of a commit's files.
@@ -188,6 +247,39 @@ mod tests {
         }
         let commit = CachedRepo::new(cache.path(), "o/n", COMMIT);
         assert_eq!(commit.commit().as_deref(), Some(COMMIT));
+    }
+
+    #[test]
+    fn without_refs_the_commits_are_named_and_found_by_their_first_digits() {
+        let cache = tempfile::tempdir().unwrap();
+        let at = |revision| CachedRepo::new(cache.path(), "o/n", revision);
+        let says = "revision `main` was never downloaded";
+        assert_eq!(at("main").without_commit(), says);
+        let other = "0123aaaa89abcdef0123456789abcdef01234567";
+        std::fs::create_dir_all(at("main").snapshot(COMMIT)).unwrap();
+        assert_eq!(
+            at("main").without_commit(),
+            format!("{says}; the cache holds the commit {COMMIT}, for --revision")
+        );
+        std::fs::create_dir_all(at("main").snapshot(other)).unwrap();
+        assert_eq!(at("main").commit(), None);
+        assert_eq!(
+            at("main").without_commit(),
+            format!(
+                "{says}; the cache holds the commits {COMMIT}, {other}, one of them for --revision"
+            )
+        );
+        for short in ["01234", "0123456", "0123456789ABC"] {
+            assert_eq!(at(short).commit().as_deref(), Some(COMMIT), "{short}");
+        }
+        assert_eq!(at("0123a").commit().as_deref(), Some(other));
+        for none in ["0123", "012", "abcdef0", "01234x"] {
+            assert_eq!(at(none).commit(), None, "{none}");
+        }
+        assert_eq!(
+            at("0123").without_commit(),
+            format!("`0123` is the start of several commits there: {COMMIT}, {other}")
+        );
     }
 
     #[test]

@@ -8,11 +8,14 @@ use std::io::Read;
 
 use hf_hub::Cache;
 use hf_hub::api::sync::{Api, ApiBuilder};
+use ureq::Body;
+use ureq::http::Response;
 
 use super::address::{is_loopback, join, origin};
 use super::error::HubError;
 use super::headers::{Headers, Metadata, content_range, number, printable, said};
 use super::settings::{HubSettings, Token};
+use super::trust::Trust;
 
 const MAX_REDIRECTS: usize = 8;
 
@@ -21,6 +24,7 @@ pub(super) struct Client<'a> {
     api: Api,
     settings: &'a HubSettings,
     origin: String,
+    trust: Trust,
     /// An answer has come: the network works, and a later failure may pass.
     was_reached: Cell<bool>,
 }
@@ -116,6 +120,7 @@ impl<'a> Client<'a> {
             api,
             settings,
             origin: origin(&settings.endpoint),
+            trust: Trust::new(settings.certificates.as_ref()),
             was_reached: Cell::new(false),
         })
     }
@@ -162,6 +167,37 @@ impl<'a> Client<'a> {
         Err(not_a_hub(&asked, "redirects without end".to_owned()))
     }
 
+    /// One request, by the authorities that are trusted now.
+    fn send(&self, url: &str, offset: u64) -> Result<Response<Body>, ureq::Error> {
+        // hf-hub hands out its prepared request for this one address alone.
+        let mut request = self.api.model(String::new()).info_request().uri(url);
+        if origin(url) != self.origin
+            && let Some(headers) = request.headers_mut()
+        {
+            headers.remove("authorization");
+        }
+        if offset > 0 {
+            request = request.header("Range", format!("bytes={offset}-"));
+        }
+        let settings = self.settings;
+        let mut config = request.config();
+        if is_loopback(url) {
+            config = config.proxy(None);
+        }
+        config
+            .max_redirects(0)
+            .http_status_as_error(false)
+            // A compressed transfer has another length than the file.
+            .accept_encoding("identity")
+            .tls_config(self.trust.tls())
+            .timeout_resolve(Some(settings.connect_timeout))
+            .timeout_connect(Some(settings.connect_timeout))
+            .timeout_recv_response(Some(settings.stall_timeout))
+            .timeout_per_read(Some(settings.stall_timeout))
+            .build()
+            .call()
+    }
+
     /// The content from byte `offset` on, or from an earlier one if the server wants it so.
     pub(super) fn content(&self, pending: Pending, offset: u64) -> Result<Content, Failure> {
         if let (Some(begun), 0) = (pending.begun, offset) {
@@ -206,39 +242,19 @@ impl<'a> Client<'a> {
     }
 
     fn get(&self, url: &str, offset: u64) -> Result<Reply, Failure> {
-        // hf-hub hands out its prepared request for this one address alone.
-        let mut request = self.api.model(String::new()).info_request().uri(url);
-        if origin(url) != self.origin
-            && let Some(headers) = request.headers_mut()
-        {
-            headers.remove("authorization");
-        }
-        if offset > 0 {
-            request = request.header("Range", format!("bytes={offset}-"));
-        }
-        let settings = self.settings;
-        let mut config = request.config();
-        if is_loopback(url) {
-            config = config.proxy(None);
-        }
-        let response = config
-            .max_redirects(0)
-            .http_status_as_error(false)
-            // A compressed transfer has another length than the file.
-            .accept_encoding("identity")
-            .timeout_resolve(Some(settings.connect_timeout))
-            .timeout_connect(Some(settings.connect_timeout))
-            .timeout_recv_response(Some(settings.stall_timeout))
-            .timeout_per_read(Some(settings.stall_timeout))
-            .build()
-            .call()
-            .map_err(|error| {
-                if self.was_reached.get() {
-                    Failure::Transient(format!("{}: {error}", origin(url)))
-                } else {
-                    Failure::Unreachable(error.to_string())
+        let response = loop {
+            match self.send(url, offset) {
+                Ok(response) => break response,
+                Err(error) if self.trust.try_next(&error) => {}
+                Err(error) => {
+                    let cause = self.trust.explained(&error);
+                    return Err(match self.was_reached.get() {
+                        true => Failure::Transient(format!("{}: {cause}", origin(url))),
+                        false => Failure::Unreachable(cause),
+                    });
                 }
-            })?;
+            }
+        };
         self.was_reached.set(true);
         let header = |name: &str| {
             let value = response.headers().get(name)?;

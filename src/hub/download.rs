@@ -14,11 +14,18 @@ use super::client::{Answer, Client, Failure, Pending};
 use super::digest::{is_sha256, published_hub_digest};
 use super::error::HubError;
 use super::headers::Metadata;
+use super::known::KnownModel;
 use super::lock::{self, BlobLock};
 use super::settings::HubSettings;
-use super::snapshot::{CONFIG, VOCABULARY, WEIGHTS, is_esm, model_type, shards};
+use super::snapshot::{
+    ADAPTER, ADDED, CONFIG, OTHER_WEIGHTS, TOKENIZER, VOCABULARY, WEIGHTS, adapter, is_esm,
+    model_type, shards, vocab_size,
+};
 use super::transfer::{Attempts, Transfer};
+use super::trust::is_of_certificate;
 
+/// Tokens of the ESM alphabet.
+const VOCABULARY_SIZE: u64 = 33;
 /// How often a branch may move while it is downloaded.
 const MAX_MOVES: usize = 3;
 
@@ -93,12 +100,50 @@ impl Download<'_> {
     fn files(&mut self) -> Result<String, Stop> {
         let config = match self.file(CONFIG)? {
             Ok(config) => config,
-            Err(missing) => return Err(self.not_found(missing).into()),
+            Err(missing) => {
+                if matches!(missing.code.as_str(), "EntryNotFound" | "") {
+                    self.refuse_adapter()?;
+                }
+                return Err(self.not_found(missing).into());
+            }
         };
         self.check_model_type(&config)?;
-        let _ = self.file(VOCABULARY)?;
+        self.alphabet(&config)?;
         self.weights()?;
+        // An adapter beside the weights has to be reported; the published models have none.
+        if KnownModel::of_repo(self.wanted.repo).is_none() {
+            let _ = self.file(ADAPTER)?;
+        }
         self.commit.clone().ok_or(Stop::Moved)
+    }
+
+    /// What proves the alphabet, and what may contradict it.
+    fn alphabet(&mut self, config: &Path) -> Result<(), Stop> {
+        let has_vocabulary = self.file(VOCABULARY)?.is_ok();
+        if !has_vocabulary {
+            let _ = self.file(TOKENIZER)?;
+        }
+        if !has_vocabulary || vocab_size(config) != Some(VOCABULARY_SIZE) {
+            for name in ADDED {
+                let _ = self.file(name)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Says so if the repository is that of an adapter.
+    fn refuse_adapter(&mut self) -> Result<(), Stop> {
+        let Ok(path) = self.file(ADAPTER)? else {
+            return Ok(());
+        };
+        match path.parent().and_then(adapter) {
+            Some(adapter) => Err(HubError::Adapter {
+                repo: self.wanted.repo.to_owned(),
+                adapter: Box::new(adapter),
+            }
+            .into()),
+            None => Ok(()),
+        }
     }
 
     fn weights(&mut self) -> Result<(), Stop> {
@@ -125,9 +170,18 @@ impl Download<'_> {
             }
             return Ok(());
         }
+        self.refuse_adapter()?;
+        let mut other = None;
+        for name in OTHER_WEIGHTS {
+            if matches!(self.ask(name), Ok(Ok(_))) {
+                other = Some(name);
+                break;
+            }
+        }
         Err(HubError::NoWeights {
             repo: self.wanted.repo.to_owned(),
             revision: self.wanted.revision.to_owned(),
+            other,
         }
         .into())
     }
@@ -324,7 +378,7 @@ impl Download<'_> {
     fn unreachable(&self, cause: String) -> HubError {
         let endpoint = self.settings.endpoint.clone();
         let model = self.wanted.model.clone();
-        if cause.contains("certificate") {
+        if is_of_certificate(&cause) {
             return HubError::Certificate {
                 endpoint,
                 model,

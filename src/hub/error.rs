@@ -3,7 +3,9 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::known::known_models;
+use super::headers::printable;
+use super::known::{KnownModel, Shape, known_models};
+use crate::checkpoint::Adapter;
 
 /// Why a model could not be had.
 #[derive(Debug, thiserror::Error)]
@@ -71,6 +73,52 @@ pub enum HubError {
         path: PathBuf,
     },
 
+    /// A published name that stands for a model of another shape.
+    #[error(
+        "{} holds a model of {found}, but {} has {}: it is another model under this name. {}",
+        .path.display(),
+        .known.name,
+        .known.shape(),
+        other_shape_remedy(.path, .known, *.is_cached)
+    )]
+    OtherShape {
+        /// The folder that was found.
+        path: PathBuf,
+        /// The model that was asked for.
+        known: &'static KnownModel,
+        /// The shape that its `config.json` gives.
+        found: Shape,
+        /// Whether it came from the cache.
+        is_cached: bool,
+    },
+
+    /// A repository's folder of a cache, without the revision that was asked for.
+    #[error(
+        "{}: {state}. Give the start of a commit's hash with --revision, or the path of its \
+         folder below snapshots/",
+        .path.display()
+    )]
+    NoCommit {
+        /// The folder.
+        path: PathBuf,
+        /// What it holds.
+        state: String,
+    },
+
+    /// The repository holds an adapter.
+    #[error(
+        "{repo} is {} of {}, not a whole model. {}",
+        .adapter.kind(),
+        printable(.adapter.base_or_unknown()),
+        .adapter.remedy()
+    )]
+    Adapter {
+        /// `organisation/name`.
+        repo: String,
+        /// What its configuration says.
+        adapter: Box<Adapter>,
+    },
+
     /// The network is switched off and the cache holds no whole copy.
     #[error(
         "{model} is not complete in the cache {} ({state}), and HF_HUB_OFFLINE forbids \
@@ -108,11 +156,12 @@ pub enum HubError {
         state: String,
     },
 
-    /// The hub's certificate is signed by no public authority.
+    /// The hub's certificate is signed by no authority that this machine trusts.
     #[error(
-        "the certificate of {endpoint} is not trusted ({cause}): it seems that a proxy of this \
-         network answers in its place. Download {model} on another network, or with a tool that \
-         knows the network's own authority (`hf download`), into the same HF_HOME"
+        "the certificate of {endpoint} is not trusted ({cause}), neither by Mozilla's roots nor by \
+         this system's: it seems that a proxy of this network answers in its place. Ask the \
+         network's administrators for the certificate of their authority and name its PEM file in \
+         SSL_CERT_FILE, or download {model} on another network into the same HF_HOME"
     )]
     Certificate {
         /// The hub's address.
@@ -175,14 +224,16 @@ pub enum HubError {
     /// The repository holds a `config.json` and no weights of a kind that can be read.
     #[error(
         "{repo} at revision {revision} holds none of model.safetensors, \
-         model.safetensors.index.json, pytorch_model.bin and pytorch_model.bin.index.json. Choose \
-         another revision, or a repository with PyTorch or safetensors weights"
+         model.safetensors.index.json, pytorch_model.bin and pytorch_model.bin.index.json{}",
+        no_weights_remedy(.other)
     )]
     NoWeights {
         /// `organisation/name`.
         repo: String,
         /// The revision asked for.
         revision: String,
+        /// A file of another framework that it holds.
+        other: Option<&'static str>,
     },
 
     /// The repository is of another architecture.
@@ -313,6 +364,35 @@ impl HubError {
             path,
             source,
         }
+    }
+}
+
+fn other_shape_remedy(path: &Path, known: &KnownModel, is_cached: bool) -> String {
+    let path = path.display();
+    match is_cached {
+        true => format!(
+            "Remove that folder and run `esm-embed fetch {}`, or pass --model {path} to use it as \
+             it is",
+            known.name
+        ),
+        false => format!("Pass --model ./{path} to use it as it is"),
+    }
+}
+
+fn no_weights_remedy(other: &Option<&'static str>) -> String {
+    match other {
+        None => ". Choose another revision, or a repository with PyTorch or safetensors weights"
+            .to_owned(),
+        Some(file) => format!(
+            ", but {}. Convert them to PyTorch weights in Python, or choose a repository that has \
+             some",
+            match file.rsplit('.').next() {
+                Some("msgpack") => format!("Flax weights ({file})"),
+                Some("h5") => format!("TensorFlow weights ({file})"),
+                Some("onnx") => format!("an ONNX graph ({file})"),
+                _ => format!("GGUF weights ({file})"),
+            }
+        ),
     }
 }
 

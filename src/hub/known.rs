@@ -3,6 +3,9 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use serde::Deserialize;
+
+use super::content::open_json;
 use super::error::HubError;
 
 /// A published ESM model: its name in fair-esm and its repository on the Hub.
@@ -23,6 +26,43 @@ pub struct KnownModel {
     /// Weights, the language-model head included and the contact head left out: a count from the
     /// shapes, for estimates of size.
     pub parameters: u64,
+}
+
+/// The shape of a model, as a `config.json` says it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+pub struct Shape {
+    /// Transformer layers.
+    #[serde(rename = "num_hidden_layers", default = "twelve")]
+    layers: u64,
+    /// Length of a residue's representation.
+    #[serde(rename = "hidden_size", default = "default_width")]
+    dim: u64,
+    /// Attention heads per layer.
+    #[serde(rename = "num_attention_heads", default = "twelve")]
+    heads: u64,
+}
+
+fn twelve() -> u64 {
+    12
+}
+
+fn default_width() -> u64 {
+    768
+}
+
+impl fmt::Display for Shape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let plural = |count| if count == 1 { "" } else { "s" };
+        write!(
+            f,
+            "{} layer{} of {} with {} head{}",
+            self.layers,
+            plural(self.layers),
+            self.dim,
+            self.heads,
+            plural(self.heads)
+        )
+    }
 }
 
 /// What distinguishes the families when weights are counted.
@@ -83,7 +123,19 @@ static KNOWN: [KnownModel; 12] = [
 const ESM1V_ENSEMBLE: &str = "esm1v_t33_650M_UR90S";
 
 /// Ends that only the name of a file has.
-const FILE_ENDS: [&str; 4] = [".pt", ".safetensors", ".bin", "/"];
+const FILE_ENDS: [&str; 11] = [
+    ".pt",
+    ".pth",
+    ".ckpt",
+    ".safetensors",
+    ".bin",
+    ".json",
+    ".msgpack",
+    ".h5",
+    ".onnx",
+    ".gguf",
+    "/",
+];
 
 /// Every model that has a name here: the six ESM-2 sizes, ESM-1b and the five ESM-1v.
 pub fn known_models() -> &'static [KnownModel] {
@@ -103,6 +155,27 @@ impl KnownModel {
             model.name.eq_ignore_ascii_case(name)
                 || model.short.is_some_and(|s| s.eq_ignore_ascii_case(name))
         })
+    }
+
+    /// The model that is meant by a name, short form or repository.
+    pub(super) fn of_text(text: &str) -> Option<&'static KnownModel> {
+        KnownModel::find(text).or_else(|| KnownModel::of_repo(text))
+    }
+
+    /// The shape by a `config.json` that is not this model's. What the file leaves out has
+    /// transformers' default; a file that cannot be read says nothing.
+    pub(super) fn other_shape(&self, config: &Path) -> Option<Shape> {
+        let found: Shape = serde_json::from_reader(open_json(config).ok()?).ok()?;
+        (found != self.shape()).then_some(found)
+    }
+
+    /// Layers, width and heads.
+    pub(super) fn shape(&self) -> Shape {
+        Shape {
+            layers: self.layers.into(),
+            dim: self.dim.into(),
+            heads: self.heads.into(),
+        }
     }
 
     /// The model kept in this repository of the Hub.
@@ -128,8 +201,8 @@ pub enum ModelRef {
 impl ModelRef {
     /// Reads a `--model` argument. The first rule that fits decides:
     ///
-    /// 1. it looks like a path (starts with `.`, `/` or `~`, ends in `/`, `.pt`, `.safetensors` or
-    ///    `.bin`): [`ModelRef::Path`], whether it exists or not;
+    /// 1. it looks like a path (starts with `.`, `/` or `~`, ends in `/` or as files of weights do):
+    ///    [`ModelRef::Path`], whether it exists or not;
     /// 2. a known name or short form: [`ModelRef::Known`], unless a folder of that name here holds a
     ///    `config.json`;
     /// 3. it exists here: [`ModelRef::Path`];
@@ -309,6 +382,29 @@ mod tests {
         assert_eq!(nearest(""), None);
         assert_eq!(nearest("a/b/c"), None);
         assert_eq!(nearest("etc--x/é"), None);
+    }
+
+    #[test]
+    fn a_configuration_of_another_shape_is_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("config.json");
+        let known = KnownModel::find("8M").unwrap();
+        assert_eq!(known.shape().to_string(), "6 layers of 320 with 20 heads");
+        let found = |text: &str| {
+            std::fs::write(&path, text).unwrap();
+            known.other_shape(&path).map(|shape| shape.to_string())
+        };
+        let same = r#"{"num_hidden_layers": 6, "hidden_size": 320, "num_attention_heads": 20}"#;
+        assert_eq!(found(same), None);
+        assert_eq!(
+            found(&same.replace(": 20", ": 1")).as_deref(),
+            Some("6 layers of 320 with 1 head")
+        );
+        assert_eq!(
+            found("{}").as_deref(),
+            Some("12 layers of 768 with 12 heads")
+        );
+        assert_eq!(found("no JSON"), None);
     }
 
     #[test]

@@ -32,6 +32,7 @@ mod report;
 mod settings;
 mod snapshot;
 mod transfer;
+mod trust;
 
 use std::path::{Path, PathBuf};
 
@@ -40,7 +41,7 @@ use snapshot::Snapshot;
 
 pub use digest::{published_digest, published_hub_digest, sha256_file, sha256_read, verify_file};
 pub use error::HubError;
-pub use known::{KnownModel, ModelRef, known_models};
+pub use known::{KnownModel, ModelRef, Shape, known_models};
 pub use report::CachedModel;
 pub use settings::{HubSettings, Token};
 
@@ -120,14 +121,18 @@ impl Hub {
         revision: Option<&str>,
         progress: &dyn DownloadProgress,
     ) -> Result<LocalModel, HubError> {
-        match self.look(model, revision)? {
-            Look::Found(local) => Ok(local),
-            Look::Lacking { repo, state } => self.download(model, &repo, revision, state, progress),
-        }
+        let local = match self.look(model, revision)? {
+            Look::Found(local) => local,
+            Look::Lacking { repo, state } => {
+                self.download(model, &repo, revision, state, progress)?
+            }
+        };
+        checked_shape(model, local)
     }
 
     /// Brings the cache up to what the hub has now, checking every file against the hub's digests;
-    /// offline, checks the cached files against the sha256 they are named by.
+    /// offline, or where the hub cannot be reached, checks the cached files against the sha256 they
+    /// are named by.
     ///
     /// A path is only checked to exist, and a fair-esm file of a published name against its
     /// published digest.
@@ -140,30 +145,39 @@ impl Hub {
         revision: Option<&str>,
         progress: &dyn DownloadProgress,
     ) -> Result<LocalModel, HubError> {
-        match (self.look(model, revision)?, model.repo()) {
+        let local = match (self.look(model, revision)?, model.repo()) {
             (Look::Found(local), None) => {
                 let name = local.path.file_name().and_then(|name| name.to_str());
                 if let Some((sha256, bytes)) = name.and_then(published_digest) {
                     verify_file(&local.path, sha256, Some(bytes))?;
                 }
                 report::verify_blobs(&local)?;
-                Ok(local)
+                local
             }
             (Look::Found(local), Some(_)) if self.settings.offline => {
                 report::verify_blobs(&local)?;
-                Ok(local)
+                local
             }
-            (Look::Found(_), Some(repo)) => {
-                let state =
-                    "a refresh was asked for (the cached copy is complete, and `run` uses it \
-                             without network)"
-                        .to_owned();
-                self.download(model, repo, revision, state, progress)
+            (Look::Found(local), Some(repo)) => {
+                let state = "the cached copy is complete".to_owned();
+                match self.download(model, repo, revision, state, progress) {
+                    Err(error) if error.is_of_network() => {
+                        progress.note(&format!(
+                            "{} could not be asked for a newer {model} ({error}); the complete copy \
+                             in the cache is checked instead",
+                            self.settings.endpoint
+                        ));
+                        report::verify_blobs(&local)?;
+                        local
+                    }
+                    other => other?,
+                }
             }
             (Look::Lacking { repo, state }, _) => {
-                self.download(model, &repo, revision, state, progress)
+                self.download(model, &repo, revision, state, progress)?
             }
-        }
+        };
+        checked_shape(model, local)
     }
 
     /// The model if it is on this machine, complete; the network is never touched.
@@ -190,7 +204,7 @@ impl Hub {
             })
         };
         let Some(commit) = cached.commit() else {
-            return lacking(format!("revision `{revision}` was never downloaded"));
+            return lacking(cached.without_commit());
         };
         let path = cached.snapshot(&commit);
         match snapshot::inspect(&path) {
@@ -200,7 +214,13 @@ impl Hub {
                 revision: Some(commit),
                 bytes,
             })),
-            Snapshot::Incomplete(what) => lacking(what),
+            Snapshot::Incomplete(what) => match snapshot::adapter(&path) {
+                Some(adapter) => Err(HubError::Adapter {
+                    repo: repo.to_owned(),
+                    adapter: Box::new(adapter),
+                }),
+                None => lacking(what),
+            },
         }
     }
 
@@ -240,6 +260,17 @@ impl Hub {
             revision: Some(commit),
             bytes,
         })
+    }
+}
+
+impl HubError {
+    /// Whether the hub gave no answer of its own: there is no network, or something in it answers
+    /// in the hub's place.
+    fn is_of_network(&self) -> bool {
+        matches!(
+            self,
+            HubError::Unreachable { .. } | HubError::Certificate { .. } | HubError::NotAHub { .. }
+        )
     }
 }
 
@@ -295,13 +326,40 @@ fn local_path(path: &Path, revision: &str) -> Result<LocalModel, HubError> {
             .map(|n| n.replacen("--", "/", 1))
     {
         let cached = CachedRepo::new(parent, &repo, revision);
-        if let Some(commit) = cached.commit() {
-            local.path = cached.snapshot(&commit);
-            local.repo = Some(repo);
-            local.revision = Some(commit);
-        }
+        let Some(commit) = cached.commit() else {
+            return Err(HubError::NoCommit {
+                path: path.to_path_buf(),
+                state: cached.without_commit(),
+            });
+        };
+        local.path = cached.snapshot(&commit);
+        local.repo = Some(repo);
+        local.revision = Some(commit);
     }
     Ok(local)
+}
+
+/// Refuses a model that was chosen by a published name and has another shape than is published.
+fn checked_shape(model: &ModelRef, local: LocalModel) -> Result<LocalModel, HubError> {
+    let known = match model {
+        ModelRef::Known(known) => Some(*known),
+        ModelRef::Hub { repo } => KnownModel::of_repo(repo),
+        // A folder of that name here.
+        ModelRef::Path(path) => path.to_str().and_then(KnownModel::of_text),
+    };
+    let found = known.and_then(|known| {
+        let found = known.other_shape(&local.path.join(snapshot::CONFIG))?;
+        Some((known, found))
+    });
+    match found {
+        None => Ok(local),
+        Some((known, found)) => Err(HubError::OtherShape {
+            is_cached: local.repo.is_some(),
+            path: local.path,
+            known,
+            found,
+        }),
+    }
 }
 
 #[cfg(test)]

@@ -41,6 +41,8 @@ pub struct HubSettings {
     pub endpoint: String,
     /// Sent to the endpoint alone, never to a host it redirects to.
     pub token: Option<Token>,
+    /// A PEM file of certificate authorities that are trusted beside Mozilla's and the system's.
+    pub certificates: Option<PathBuf>,
     /// Never touch the network.
     pub offline: bool,
     /// How often a request is tried again after a failure that may pass; a transfer that moved
@@ -61,6 +63,7 @@ impl HubSettings {
             cache: cache.into(),
             endpoint: PUBLIC_HUB.to_owned(),
             token: None,
+            certificates: None,
             offline: false,
             retries: 4,
             retry_wait: Duration::from_millis(500),
@@ -82,6 +85,7 @@ impl HubSettings {
     /// | cache | `HF_HUB_CACHE`, `HUGGINGFACE_HUB_CACHE`, `$HF_HOME/hub`, `$XDG_CACHE_HOME/huggingface/hub`, `~/.cache/huggingface/hub` |
     /// | endpoint | `HF_ENDPOINT`, `https://huggingface.co` |
     /// | token | `HF_TOKEN`, `HUGGING_FACE_HUB_TOKEN`, the file `HF_TOKEN_PATH`, the file `token` beside the cache in `HF_HOME`; none with `HF_HUB_DISABLE_IMPLICIT_TOKEN=1` |
+    /// | certificates | `SSL_CERT_FILE`, `REQUESTS_CA_BUNDLE`, `CURL_CA_BUNDLE` |
     /// | offline | `HF_HUB_OFFLINE` or `TRANSFORMERS_OFFLINE` is `1`, `on`, `yes` or `true` |
     ///
     /// # Errors
@@ -124,6 +128,9 @@ impl HubSettings {
         if let Some(endpoint) = text("HF_ENDPOINT") {
             settings.endpoint = checked_endpoint(&endpoint)?;
         }
+        settings.certificates = ["SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"]
+            .into_iter()
+            .find_map(folder);
         settings.offline = switch("HF_HUB_OFFLINE") || switch("TRANSFORMERS_OFFLINE");
         if !switch("HF_HUB_DISABLE_IMPLICIT_TOKEN") {
             let named = ["HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"]
@@ -241,6 +248,23 @@ mod tests {
             assert!(!settings(&[("HF_HUB_OFFLINE", no)]).unwrap().offline);
         }
         assert!(settings(&[("TRANSFORMERS_OFFLINE", "1")]).unwrap().offline);
+    }
+
+    #[test]
+    fn the_file_of_authorities_is_the_first_that_is_set() {
+        let file = |vars: &[(&str, &str)]| settings(vars).unwrap().certificates;
+        let [ssl, requests, curl] = ["SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"];
+        let home = ("HOME", "/h");
+        assert_eq!(file(&[home]), None);
+        assert_eq!(file(&[home, (curl, "/c")]), Some("/c".into()));
+        assert_eq!(
+            file(&[home, (curl, "/c"), (requests, "~/r")]),
+            Some("/h/r".into())
+        );
+        assert_eq!(
+            file(&[home, (requests, "/r"), (ssl, "/s")]),
+            Some("/s".into())
+        );
     }
 
     #[test]

@@ -1,16 +1,32 @@
 //! What a snapshot of a repository must hold, and whether a folder holds it.
 
 use std::collections::{BTreeSet, HashMap};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
 use super::content;
+use crate::checkpoint::Adapter;
 
 /// Describes the architecture; every checkpoint needs it.
 pub(super) const CONFIG: &str = "config.json";
 /// The alphabet; some repositories leave it out.
 pub(super) const VOCABULARY: &str = "vocab.txt";
+/// The alphabet where there is no `vocab.txt`.
+pub(super) const TOKENIZER: &str = "tokenizer.json";
+/// Tokens that were added to the alphabet.
+pub(super) const ADDED: [&str; 2] = ["added_tokens.json", "tokenizer_config.json"];
+/// What makes a repository that of an adapter.
+pub(super) const ADAPTER: &str = "adapter_config.json";
+/// Weights of other frameworks.
+pub(super) const OTHER_WEIGHTS: [&str; 5] = [
+    "flax_model.msgpack",
+    "tf_model.h5",
+    "model.onnx",
+    "onnx/model.onnx",
+    "model.gguf",
+];
 /// The weights in one file, and the index of their shards: the first kind that is there is used.
 pub(super) const WEIGHTS: [(&str, &str); 2] = [
     ("model.safetensors", "model.safetensors.index.json"),
@@ -64,6 +80,25 @@ pub(super) fn model_type(config: &Path) -> Option<String> {
     }
     let json = content::open_json(config).ok()?;
     serde_json::from_reader::<_, Config>(json).ok()?.model_type
+}
+
+/// `vocab_size` of a `config.json`, if it can be read and says one.
+pub(super) fn vocab_size(config: &Path) -> Option<u64> {
+    #[derive(Deserialize)]
+    struct Config {
+        vocab_size: Option<u64>,
+    }
+    let json = content::open_json(config).ok()?;
+    serde_json::from_reader::<_, Config>(json).ok()?.vocab_size
+}
+
+/// The adapter of a snapshot that holds no whole model.
+pub(super) fn adapter(folder: &Path) -> Option<Adapter> {
+    let mut json = Vec::new();
+    content::open_json(&folder.join(ADAPTER))
+        .and_then(|mut file| file.read_to_end(&mut json))
+        .ok()?;
+    Adapter::of_json(&json)
 }
 
 /// Whether a `model_type` is one that this program reads: Hugging Face's or NVIDIA's.

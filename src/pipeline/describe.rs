@@ -10,7 +10,7 @@ use crate::checkpoint::{Checkpoint, InvFreqSource, Positions};
 use crate::embedder::Embedder;
 use crate::hub::sha256_read;
 use crate::output::hex;
-use crate::tokenizer::UnknownPolicy;
+use crate::tokenizer::{UnknownPolicy, VOCABULARY};
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 use std::io::{self, Read};
@@ -78,6 +78,9 @@ pub fn resolved(
             "layers": config.layers,
             "dim": config.dim,
             "heads": config.heads,
+            "alphabet_size": VOCABULARY.len(),
+            "alphabet_proof": checkpoint.alphabet().to_string(),
+            "embedding_rows": config.vocab,
             "positions": match config.positions {
                 Positions::Rotary => "rotary",
                 Positions::Learned { .. } => "learned",

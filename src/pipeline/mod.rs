@@ -18,6 +18,7 @@ mod inputs;
 mod job;
 mod keep;
 mod notices;
+mod open;
 mod pace;
 mod part;
 mod plan;
@@ -68,7 +69,7 @@ pub struct Outcome {
 /// Everything that keeps the output folder from being complete; nothing finished is touched.
 /// [`Stopped`] when the run was asked to stop.
 pub fn run(job: &Job, reporter: &dyn Reporter, stop: &Stop) -> Result<Outcome> {
-    let checkpoint = Arc::new(Checkpoint::open(&job.model.path)?);
+    let checkpoint = Arc::new(open::open(job, reporter)?);
     let mut plan = Plan::new(job, &checkpoint)?;
     let target = Target::examine(&job.out, &plan.layout, job.existing)?;
     if let State::Sealed(_) | State::Complete(_) = target.state() {
@@ -282,7 +283,7 @@ pub fn run(job: &Job, reporter: &dyn Reporter, stop: &Stop) -> Result<Outcome> {
 /// # Errors
 /// What would stop the run before its first batch.
 pub fn dry_run(job: &Job, reporter: &dyn Reporter) -> Result<Forecast> {
-    let checkpoint = Checkpoint::open(&job.model.path)?;
+    let checkpoint = open::open(job, reporter)?;
     let plan = Plan::new(job, &checkpoint)?;
     Target::examine(&job.out, &plan.layout, job.existing)?;
     let part = part(job, &plan, reporter)?;

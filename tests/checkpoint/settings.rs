@@ -40,7 +40,7 @@ fn a_config_that_contradicts_its_weights_is_an_error() {
         (
             r#""num_attention_heads": 2"#,
             r#""num_attention_heads": 4"#,
-            "but [1, 8] is needed",
+            "has shape [8], but [4] is needed",
         ),
         (
             r#""num_attention_heads": 2"#,

@@ -1,10 +1,12 @@
 //! Fixtures, copies of them to damage, and comparisons.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::{Cursor, Read, Write};
 use std::path::{Path, PathBuf};
 
 use esm_embed::checkpoint::{Checkpoint, EsmConfig, Positions};
+use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use tempfile::TempDir;
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipArchive, ZipWriter};
@@ -141,6 +143,36 @@ pub fn written(name: &str, bytes: &[u8]) -> (TempDir, PathBuf) {
     let path = folder.path().join(name);
     fs::write(&path, bytes).unwrap();
     (folder, path)
+}
+
+/// A tensor of float32 by its shape and bytes.
+pub type Floats = (Vec<usize>, Vec<u8>);
+
+/// A tensor of small numbers.
+pub fn floats(shape: &[usize]) -> Floats {
+    let count: usize = shape.iter().product();
+    let numbers = (0..count).map(|i| ((i % 7) as f32 - 3.0) / 10.0);
+    (shape.to_vec(), numbers.flat_map(f32::to_le_bytes).collect())
+}
+
+/// A copy of a fixture of float32 whose tensors, by name, may be changed.
+pub fn changed(name: &str, change: impl Fn(&mut BTreeMap<String, Floats>)) -> TempDir {
+    let folder = copy(name);
+    let path = folder.path().join("model.safetensors");
+    let bytes = fs::read(&path).unwrap();
+    let stored = SafeTensors::deserialize(&bytes).unwrap();
+    let mut tensors: BTreeMap<String, Floats> = stored
+        .tensors()
+        .into_iter()
+        .map(|(name, view)| (name, (view.shape().to_vec(), view.data().to_vec())))
+        .collect();
+    change(&mut tensors);
+    let views = tensors.iter().map(|(name, (shape, data))| {
+        let view = TensorView::new(Dtype::F32, shape.clone(), data).unwrap();
+        (name.clone(), view)
+    });
+    fs::write(&path, safetensors::serialize(views, None).unwrap()).unwrap();
+    folder
 }
 
 /// The length of a safetensors header.

@@ -2,7 +2,7 @@
 //! that rebuild tensors and containers are known by name, and any other leaves an inert object.
 
 use super::super::shown;
-use super::globals::is_data;
+use super::globals::is_code;
 use super::machine::{Machine, PickleError, malformed};
 use super::{Node, Value};
 
@@ -18,7 +18,7 @@ impl<'a> Machine<'a> {
                 _ => return malformed("names something by values that are not text"),
             }
         };
-        if !is_data(module, name) {
+        if is_code(module, name) {
             let global = format!("{}.{}", shown::name(module), shown::name(name));
             return Err(PickleError::Refused(global));
         }
@@ -29,16 +29,20 @@ impl<'a> Machine<'a> {
     pub(super) fn call(&mut self) -> Result<(), PickleError> {
         let arguments = self.pop()?;
         let class = self.pop()?;
+        let made_of = arguments;
         let Some(Node::List(arguments)) = self.get(arguments) else {
             return malformed("calls with arguments that are not a tuple");
         };
         let (module, name) = match self.get(class) {
             Some(Node::Global { module, name }) => (*module, *name),
+            // What another call would have returned.
+            Some(Node::Object { .. }) => ("", ""),
             _ => return malformed("calls something that is not a name"),
         };
         let first = arguments.first().copied();
         let built = match (module, name) {
             ("torch._utils", "_rebuild_tensor_v2" | "_rebuild_tensor") => tensor(arguments),
+            ("torch._tensor", "_rebuild_from_type_v2") => self.tensor_of_type(arguments),
             ("torch._utils", "_rebuild_parameter" | "_rebuild_parameter_with_state")
             | ("torch", "Size") => return self.push(first.unwrap_or(Value::None)),
             ("collections", "OrderedDict") | ("builtins" | "__builtin__", "dict") => {
@@ -47,7 +51,28 @@ impl<'a> Machine<'a> {
             ("collections", "defaultdict") => Some(Node::Dict(Vec::new())),
             _ => None,
         };
-        self.push_node(built.unwrap_or(Node::Object { state: Value::None }))
+        self.push_node(built.unwrap_or(Node::Object {
+            made_of,
+            state: Value::None,
+            items: Vec::new(),
+        }))
+    }
+
+    /// `_rebuild_from_type_v2(rebuild, class, arguments, state)`: a tensor of a subclass.
+    fn tensor_of_type(&self, arguments: &[Value]) -> Option<Node<'a>> {
+        let [rebuild, _, arguments, ..] = arguments else {
+            return None;
+        };
+        match (self.get(*rebuild), self.get(*arguments)) {
+            (
+                Some(Node::Global {
+                    module: "torch._utils",
+                    name: "_rebuild_tensor_v2" | "_rebuild_tensor",
+                }),
+                Some(Node::List(arguments)),
+            ) => tensor(arguments),
+            _ => None,
+        }
     }
 
     /// The pairs that an ordered dict is made from. Each item counts against the bound on held

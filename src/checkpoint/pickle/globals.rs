@@ -1,77 +1,124 @@
-//! Which names a pickle may mention.
+//! Which names a pickle must not mention.
 //!
 //! No name is ever imported or called: the reader knows a handful of them and builds plain data,
-//! and the rest become inert markers. The list decides only whether a file is worth reading at
-//! all. A checkpoint has no use for `os.system`, so a pickle that mentions it, or anything else
-//! that is not listed, is refused.
+//! and the rest become inert objects. A name that is merely unknown, such as the enum of a training
+//! script, does no harm. One that would run something in Python has no place in a checkpoint, and a
+//! file that mentions it is refused.
 
-/// Libraries whose classes occur in training checkpoints beside the weights.
-const LIBRARIES: [&str; 10] = [
-    "accelerate",
-    "esm",
-    "fairscale",
-    "fairseq",
-    "lightning",
-    "lightning_fabric",
-    "lightning_utilities",
-    "omegaconf",
-    "pytorch_lightning",
-    "transformers",
+/// Modules in which everything runs, reads or fetches something, or makes code.
+const MODULES: [&str; 28] = [
+    "_pickle",
+    "asyncio",
+    "cffi",
+    "cloudpickle",
+    "ctypes",
+    "dill",
+    "ftplib",
+    "http",
+    "importlib",
+    "marshal",
+    "nt",
+    "os",
+    "pdb",
+    "pickle",
+    "pkgutil",
+    "posix",
+    "pty",
+    "requests",
+    "runpy",
+    "shelve",
+    "shutil",
+    "smtplib",
+    "socket",
+    "subprocess",
+    "sys",
+    "timeit",
+    "urllib",
+    "webbrowser",
 ];
 
-const BUILTINS: [&str; 14] = [
-    "bool",
-    "bytearray",
-    "bytes",
-    "complex",
-    "dict",
-    "float",
-    "frozenset",
-    "int",
-    "list",
-    "object",
-    "range",
-    "set",
-    "str",
-    "tuple",
+/// The same, without what lies below them: scripts of users have such names too.
+const PLAIN_MODULES: [&str; 6] = ["code", "codeop", "commands", "imp", "pip", "trace"];
+
+/// Names of such modules that are data.
+const DATA: [(&str, &str); 3] = [
+    ("os", "_Environ"),
+    ("os", "stat_result"),
+    ("posix", "stat_result"),
 ];
 
-/// Whether `module.name` names data rather than code.
-pub(super) fn is_data(module: &str, name: &str) -> bool {
+const BUILTINS: [&str; 20] = [
+    "__build_class__",
+    "__import__",
+    "apply",
+    "breakpoint",
+    "compile",
+    "delattr",
+    "eval",
+    "exec",
+    "execfile",
+    "exit",
+    "getattr",
+    "globals",
+    "help",
+    "input",
+    "locals",
+    "open",
+    "quit",
+    "reload",
+    "setattr",
+    "vars",
+];
+
+/// Single names of other modules.
+const FUNCTIONS: [(&str, &str); 16] = [
+    ("_io", "open"),
+    ("bdb", "Bdb"),
+    ("io", "open"),
+    ("joblib", "load"),
+    ("numpy", "load"),
+    ("numpy.testing._private.utils", "runstring"),
+    ("operator", "methodcaller"),
+    ("pandas", "read_pickle"),
+    ("platform", "popen"),
+    ("pydoc", "locate"),
+    ("pydoc", "pipepager"),
+    ("torch", "load"),
+    ("torch.serialization", "load"),
+    ("torch.storage", "_load_from_bytes"),
+    ("types", "CodeType"),
+    ("types", "FunctionType"),
+];
+
+/// Parts of torch that load or build programs.
+const TORCH: [&str; 4] = [
+    "torch._dynamo",
+    "torch.hub",
+    "torch.jit",
+    "torch.utils.cpp_extension",
+];
+
+/// Whether `module.name` runs something, or makes something that runs.
+pub(super) fn is_code(module: &str, name: &str) -> bool {
+    let first = module.split('.').next().unwrap_or_default();
+    let below = |parent: &str| {
+        module
+            .strip_prefix(parent)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+    };
+    // Since protocol 4 a name may itself have parts.
+    let outer = name.split('.').next().unwrap_or_default();
     match module {
-        "collections" => ["Counter", "OrderedDict", "defaultdict", "deque"].contains(&name),
-        "argparse" => name == "Namespace",
-        "builtins" | "__builtin__" => BUILTINS.contains(&name),
-        "copyreg" | "copy_reg" => name == "_reconstructor",
-        "_codecs" => name == "encode",
-        "typing" => name == "Any",
-        "datetime" => ["date", "datetime", "timedelta"].contains(&name),
-        "pathlib" => ["Path", "PosixPath", "PurePosixPath", "WindowsPath"].contains(&name),
-        "torch" => is_torch_data(name),
-        "torch._utils" => name.starts_with("_rebuild_"),
-        "torch.storage" => ["TypedStorage", "UntypedStorage", "_LegacyStorage"].contains(&name),
-        "torch.serialization" => name == "_get_layout",
-        "torch._tensor" => name == "_rebuild_from_type_v2",
-        "torch.nn.parameter" => ["Buffer", "Parameter"].contains(&name),
-        "numpy.core.multiarray" | "numpy._core.multiarray" => {
-            ["_reconstruct", "scalar"].contains(&name)
+        "builtins" | "__builtin__" => BUILTINS.contains(&outer),
+        _ if DATA.contains(&(module, name)) => false,
+        _ => {
+            MODULES.contains(&first)
+                || PLAIN_MODULES.contains(&module)
+                || FUNCTIONS.contains(&(module, outer))
+                || TORCH.iter().any(|parent| below(parent))
+                || (module == "torch" && ["hub", "jit"].contains(&outer))
         }
-        "numpy" => ["dtype", "ndarray"].contains(&name),
-        _ => module
-            .split('.')
-            .next()
-            .is_some_and(|library| LIBRARIES.contains(&library)),
     }
-}
-
-fn is_torch_data(name: &str) -> bool {
-    const DTYPES: [&str; 12] = [
-        "bfloat16", "bool", "double", "float", "float16", "float32", "float64", "half", "int32",
-        "int64", "int8", "uint8",
-    ];
-    name.ends_with("Storage")
-        || ["Size", "Tensor", "device"].contains(&name)
-        || DTYPES.contains(&name)
 }
 
 #[cfg(test)]
@@ -79,30 +126,46 @@ mod tests {
     use super::*;
 
     #[test]
-    fn data_is_let_through_and_code_is_not() {
+    fn code_is_known_by_name_and_the_unknown_is_not_code() {
         for (module, name) in [
             ("torch._utils", "_rebuild_tensor_v2"),
             ("torch", "FloatStorage"),
-            ("torch", "BFloat16Storage"),
             ("argparse", "Namespace"),
             ("collections", "OrderedDict"),
             ("omegaconf.dictconfig", "DictConfig"),
+            ("__main__", "Mode"),
+            ("__builtin__", "slice"),
+            ("builtins", "ValueError"),
+            ("_io", "BytesIO"),
+            ("torch.optim.sgd", "SGD"),
+            ("torch.nn.modules.linear", "Linear"),
+            ("types", "SimpleNamespace"),
+            ("functools", "partial"),
+            ("os", "_Environ"),
+            ("numpy.random._pickle", "__randomstate_ctor"),
+            ("osmosis", "x"),
+            ("code.train", "Config"),
+            ("", ""),
         ] {
-            assert!(is_data(module, name), "{module}.{name}");
+            assert!(!is_code(module, name), "{module}.{name}");
         }
         for (module, name) in [
             ("os", "system"),
             ("posix", "system"),
             ("subprocess", "Popen"),
             ("builtins", "eval"),
+            ("builtins", "eval.__call__"),
             ("__builtin__", "getattr"),
+            ("importlib.util", "find_spec"),
+            ("code", "interact"),
             ("torch", "load"),
+            ("torch", "hub.load"),
             ("torch.hub", "load"),
             ("torch.storage", "_load_from_bytes"),
-            ("esmeralda", "run"),
-            ("", ""),
+            ("urllib.request", "urlopen"),
+            ("types", "CodeType"),
         ] {
-            assert!(!is_data(module, name), "{module}.{name}");
+            assert!(is_code(module, name), "{module}.{name}");
         }
     }
 }

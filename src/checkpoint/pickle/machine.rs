@@ -298,8 +298,9 @@ impl<'a> Machine<'a> {
         let target = self.top()?;
         match self.get_mut(target) {
             Some(Node::List(list)) => list.extend(values),
-            // What an unknown object collects is of no interest.
-            Some(Node::Object { .. }) => {}
+            Some(Node::Object { items, .. }) => {
+                items.extend(values.into_iter().map(|value| (Value::None, value)));
+            }
             _ => return malformed("appends to something that is not a list"),
         }
         Ok(())
@@ -318,8 +319,9 @@ impl<'a> Machine<'a> {
             return malformed("sets a key without a value");
         };
         match self.get_mut(target) {
-            Some(Node::Dict(dict)) => dict.extend(pairs.iter().map(|[key, value]| (*key, *value))),
-            Some(Node::Object { .. }) => {}
+            Some(Node::Dict(dict) | Node::Object { items: dict, .. }) => {
+                dict.extend(pairs.iter().map(|[key, value]| (*key, *value)));
+            }
             _ => return malformed("sets an item of something that is not a dict"),
         }
         Ok(())

@@ -34,9 +34,12 @@ pub(in crate::checkpoint) enum Node<'a> {
         module: &'a str,
         name: &'a str,
     },
-    /// An instance of a class that this reader does not know, with the state it was given.
+    /// An instance of a class that this reader does not know: what it was made of, the state it was
+    /// given, and the items that were set in it or appended to it (without a key).
     Object {
+        made_of: Value,
         state: Value,
+        items: Vec<(Value, Value)>,
     },
     /// A torch storage: the entry of the archive that holds the numbers.
     Storage {
@@ -93,27 +96,27 @@ impl<'a> Pickle<'a> {
             .collect()
     }
 
-    /// The entries of a dict.
+    /// The entries of a dict, also of a kind of dict that this reader does not know.
     pub(in crate::checkpoint) fn entries(&self, value: Value) -> Option<&[(Value, Value)]> {
         match self.node(value) {
-            Some(Node::Dict(entries)) => Some(entries),
+            Some(Node::Dict(entries) | Node::Object { items: entries, .. }) => Some(entries),
             _ => None,
         }
     }
 
     /// `value[name]` of a dict, `value.name` of an object.
     pub(in crate::checkpoint) fn get(&self, value: Value, name: &str) -> Option<Value> {
-        let dict = match self.node(value)? {
-            Node::Object { state } => *state,
-            _ => value,
-        };
-        let entries = self.entries(dict)?;
         // A doubled key keeps its last value, as in Python.
-        entries
-            .iter()
-            .rev()
-            .find(|(key, _)| self.text(*key) == Some(name))
-            .map(|(_, value)| *value)
+        let item = |value: Value| {
+            let entries = self.entries(value)?;
+            let mut entries = entries.iter().rev();
+            let (_, found) = entries.find(|(key, _)| self.text(*key) == Some(name))?;
+            Some(*found)
+        };
+        match self.node(value)? {
+            Node::Object { state, .. } => item(*state).or_else(|| item(value)),
+            _ => item(value),
+        }
     }
 
     /// Like [`Pickle::get`], also through the wrappers of a saved omegaconf configuration, which

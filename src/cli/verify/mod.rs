@@ -82,6 +82,9 @@ pub fn execute(args: &VerifyArgs) -> anyhow::Result<Exit> {
     }
     let model = source::resolve(&args.model, args.revision.as_deref(), &progress)?;
     let checkpoint = Checkpoint::open(&model.path)?;
+    for warning in checkpoint.warnings() {
+        progress.message(Level::Warning, warning);
+    }
     let show = |text: String| if args.json { Ok(()) } else { print(&text) };
     let cpu_path = (!device.is_cuda()).then(|| device.path.to_string());
     show(format!(

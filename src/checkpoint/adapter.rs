@@ -1,0 +1,313 @@
+//! Adapters (LoRA and its kin): small trained differences to a model that lies elsewhere.
+
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::json;
+
+/// PEFT's configuration of an adapter; also that of the adapters library.
+pub(super) const CONFIG: &str = "adapter_config.json";
+
+/// Files that hold an adapter's weights: PEFT's, the adapters library's.
+pub(super) const WEIGHTS: [&str; 5] = [
+    "adapter_model.safetensors",
+    "adapter_model.bin",
+    "adapter_model.pt",
+    "pytorch_adapter.bin",
+    "adapter.safetensors",
+];
+
+/// What PEFT calls a method, and what its authors do.
+const METHODS: [(&str, &str); 24] = [
+    ("LORA", "LoRA"),
+    ("ADALORA", "AdaLoRA"),
+    ("XLORA", "X-LoRA"),
+    ("RANDLORA", "RandLoRA"),
+    ("DELORA", "DeLoRA"),
+    ("IA3", "IA3"),
+    ("LOHA", "LoHa"),
+    ("LOKR", "LoKr"),
+    ("VERA", "VeRA"),
+    ("VBLORA", "VB-LoRA"),
+    ("OFT", "OFT"),
+    ("BOFT", "BOFT"),
+    ("HRA", "HRA"),
+    ("POLY", "Poly"),
+    ("LN_TUNING", "LayerNorm tuning"),
+    ("FOURIERFT", "FourierFT"),
+    ("BONE", "Bone"),
+    ("MISS", "MiSS"),
+    ("SHIRA", "SHiRA"),
+    ("C3A", "C3A"),
+    ("PROMPT_TUNING", "prompt tuning"),
+    ("MULTITASK_PROMPT_TUNING", "multitask prompt tuning"),
+    ("PREFIX_TUNING", "prefix tuning"),
+    ("P_TUNING", "P-tuning"),
+];
+
+/// Parts of a tensor's name that only adapters have.
+const PARTS: [&str; 9] = [
+    "base_layer",
+    "ia3_l",
+    "lora_a",
+    "lora_b",
+    "lora_e",
+    "lora_magnitude_vector",
+    "prompt_encoder",
+    "prompt_embeddings",
+    "soft_prompt",
+];
+/// Beginnings of such parts.
+const STARTS: [&str; 17] = [
+    "lora_embedding_",
+    "lora_down",
+    "lora_up",
+    "hada_w",
+    "lokr_w",
+    "lokr_t",
+    "vera_lambda",
+    "vera_a",
+    "vera_b",
+    "oft_",
+    "boft_",
+    "hra_u",
+    "vblora_",
+    "fourierft_",
+    "randlora_",
+    "shira_",
+    "trainable_tokens_",
+];
+
+/// What is known of an adapter.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Adapter {
+    /// Its method, such as `LoRA`; nothing where its configuration does not say.
+    pub method: Option<String>,
+    /// The model that it changes, as its configuration names it.
+    pub base: Option<String>,
+    /// Its folder.
+    pub folder: PathBuf,
+    /// PEFT's name of the task that it was trained for.
+    task: Option<String>,
+    /// Whether PEFT can multiply it into the weights; prompts cannot be.
+    can_be_merged: bool,
+    /// Whether it belongs to PEFT.
+    is_peft: bool,
+}
+
+#[derive(Deserialize)]
+struct Config {
+    peft_type: Option<Value>,
+    base_model_name_or_path: Option<Value>,
+    model_name: Option<Value>,
+    task_type: Option<Value>,
+    #[serde(default)]
+    config: Value,
+}
+
+impl Adapter {
+    /// The adapter of a folder, as far as its configuration says.
+    pub(super) fn of_folder(folder: &Path) -> Self {
+        let unknown = || Self::unknown(folder);
+        json::read::<Config>(&folder.join(CONFIG))
+            .map_or_else(|_| unknown(), |config| Self::new(config, folder))
+    }
+
+    /// The adapter that a JSON text describes; None if it describes something else.
+    pub(crate) fn of_json(bytes: &[u8]) -> Option<Self> {
+        let config: Config = serde_json::from_slice(bytes).ok()?;
+        Some(Self::new(config, Path::new("ADAPTER")))
+    }
+
+    /// An adapter without a configuration.
+    pub(super) fn unknown(folder: &Path) -> Self {
+        Self {
+            folder: folder.to_path_buf(),
+            can_be_merged: true,
+            is_peft: true,
+            ..Self::default()
+        }
+    }
+
+    fn new(config: Config, folder: &Path) -> Self {
+        let text = |value: &Option<Value>| {
+            let text = value.as_ref()?.as_str()?;
+            (!text.is_empty()).then(|| text.to_owned())
+        };
+        let peft = text(&config.peft_type);
+        let method = peft.as_ref().map(|name| {
+            let known = METHODS
+                .iter()
+                .find(|(peft, _)| peft.eq_ignore_ascii_case(name));
+            known.map_or_else(|| name.clone(), |(_, method)| (*method).to_owned())
+        });
+        let named = config.config.get("architecture").and_then(Value::as_str);
+        let is_prompt = peft.as_ref().is_some_and(|name| {
+            let name = name.to_ascii_uppercase();
+            name.contains("PROMPT") || name.contains("PREFIX") || name == "P_TUNING"
+        });
+        Self {
+            is_peft: peft.is_some() || config.config.is_null(),
+            method: method.or_else(|| named.map(str::to_owned)),
+            base: text(&config.base_model_name_or_path).or_else(|| text(&config.model_name)),
+            folder: folder.to_path_buf(),
+            task: text(&config.task_type),
+            can_be_merged: !is_prompt,
+        }
+    }
+
+    /// `a PEFT adapter (LoRA)`.
+    pub fn kind(&self) -> String {
+        let library = if self.is_peft { "PEFT " } else { "" };
+        let article = if self.is_peft { "a" } else { "an" };
+        match &self.method {
+            Some(method) => format!(
+                "{article} {library}adapter ({})",
+                super::shown::name(method)
+            ),
+            None => format!("{article} {library}adapter"),
+        }
+    }
+
+    /// The model that it changes, in words if its name is not known.
+    pub fn base_or_unknown(&self) -> &str {
+        self.base
+            .as_deref()
+            .unwrap_or("a model that it does not name")
+    }
+
+    /// What to do: Python that makes a whole model of it.
+    pub fn remedy(&self) -> String {
+        let base = self.base.as_deref().unwrap_or("BASE_MODEL");
+        let base = super::shown::name(base);
+        let folder = self.folder.display();
+        if !self.is_peft {
+            return format!(
+                "Merge it into its base model with the adapters library, in Python: \
+                 `model.load_adapter(\"{folder}\", set_active=True); model.merge_adapter(...)`, then \
+                 `model.save_pretrained(\"merged\")`, and give the folder `merged`"
+            );
+        }
+        let class = match self.task.as_deref() {
+            Some("SEQ_CLS") => "AutoModelForSequenceClassification",
+            Some("TOKEN_CLS") => "AutoModelForTokenClassification",
+            Some("FEATURE_EXTRACTION") => "AutoModel",
+            _ => "AutoModelForMaskedLM",
+        };
+        let load =
+            format!("PeftModel.from_pretrained({class}.from_pretrained(\"{base}\"), \"{folder}\")");
+        if !self.can_be_merged {
+            return format!(
+                "A prompt cannot be merged into the weights (merge_and_unload() has nothing to add \
+                 it to): compute these embeddings in Python, with `model = {load}`, or give the \
+                 base model to embed without the adapter"
+            );
+        }
+        format!(
+            "Merge it into its base model in Python: `model = {load}.merge_and_unload()`, then \
+             `model.save_pretrained(\"merged\")`, and give the folder `merged`"
+        )
+    }
+
+    /// One sentence for an adapter that lies beside whole weights.
+    pub(super) fn warning(&self, file: &Path) -> String {
+        format!(
+            "{}: {} lies beside whole weights and is not applied; the embeddings are those of the \
+             weights without it. {}",
+            file.display(),
+            self.kind(),
+            self.remedy()
+        )
+    }
+}
+
+/// Whether a tensor's name is one that only adapters have.
+pub(super) fn is_adapter_tensor(name: &str) -> bool {
+    name.split('.').any(|part| {
+        let part = part.to_ascii_lowercase();
+        PARTS.contains(&part.as_str()) || STARTS.iter().any(|start| part.starts_with(start))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn adapter(json: &str) -> Adapter {
+        Adapter::of_json(json.as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn every_method_of_peft_has_a_name_and_two_lines_of_python() {
+        for (peft, name) in METHODS {
+            let adapter = adapter(&format!(
+                r#"{{"peft_type": "{peft}", "base_model_name_or_path": "facebook/esm2_t6_8M_UR50D"}}"#
+            ));
+            assert_eq!(adapter.kind(), format!("a PEFT adapter ({name})"));
+            assert_eq!(adapter.base_or_unknown(), "facebook/esm2_t6_8M_UR50D");
+            let remedy = adapter.remedy();
+            assert!(remedy.contains("merge_and_unload()"), "{remedy}");
+            assert_eq!(
+                remedy.contains("save_pretrained"),
+                !name.contains("prompt") && !name.contains("prefix") && name != "P-tuning",
+                "{remedy}"
+            );
+        }
+        assert_eq!(
+            adapter(r#"{"peft_type": "NEW"}"#).kind(),
+            "a PEFT adapter (NEW)"
+        );
+        assert_eq!(adapter("{}").kind(), "a PEFT adapter");
+        assert_eq!(Adapter::of_json(b"[]"), None);
+    }
+
+    #[test]
+    fn the_task_tells_the_class_of_the_base_model() {
+        let adapter = adapter(r#"{"peft_type": "LORA", "task_type": "SEQ_CLS"}"#);
+        let remedy = adapter.remedy();
+        assert!(
+            remedy.contains(
+                "`model = PeftModel.from_pretrained(AutoModelForSequenceClassification\
+                 .from_pretrained(\"BASE_MODEL\"), \"ADAPTER\").merge_and_unload()`"
+            ),
+            "{remedy}"
+        );
+    }
+
+    #[test]
+    fn the_adapters_library_is_another_one() {
+        let adapter = adapter(
+            r#"{"config": {"architecture": "union"}, "model_name": "facebook/esm2_t6_8M_UR50D"}"#,
+        );
+        assert_eq!(adapter.kind(), "an adapter (union)");
+        assert!(adapter.remedy().contains("adapters library"));
+    }
+
+    #[test]
+    fn tensors_of_adapters_are_told_by_their_names() {
+        for name in [
+            "base_model.model.esm.encoder.layer.0.attention.self.key.lora_A.weight",
+            "esm.encoder.layer.0.attention.self.value.lora_B",
+            "esm.encoder.layer.0.attention.self.query.base_layer.weight",
+            "esm.encoder.layer.0.attention.self.query.lora_magnitude_vector.default.weight",
+            "layers.0.fc1.ia3_l.default",
+            "x.hada_w1_a.default",
+            "x.lokr_w2",
+            "x.vera_lambda_b",
+            "base_model.vera_A.default",
+            "prompt_encoder.default.embedding.weight",
+            "esm.embeddings.word_embeddings.lora_embedding_A.default",
+        ] {
+            assert!(is_adapter_tensor(name), "{name}");
+        }
+        for name in [
+            "esm.encoder.layer.0.attention.self.key.weight",
+            "classifier.dense.weight",
+            "layers.0.self_attn.rot_emb.inv_freq",
+        ] {
+            assert!(!is_adapter_tensor(name), "{name}");
+        }
+    }
+}

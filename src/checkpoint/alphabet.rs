@@ -1,0 +1,295 @@
+//! The alphabet that the embedding's rows stand for, and what proves it.
+//!
+//! Structure-aware, codon and RNA models share ESM's layout, but token 4 of theirs is not leucine.
+//! The proof is `vocab.txt`, else `tokenizer.json`, else an embedding of exactly 33 rows; nothing
+//! beside the weights may contradict it.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::config::ALPHABET_SIZE;
+use super::error::CheckpointError;
+use super::locate::Located;
+use super::{json, shown};
+use crate::tokenizer::VOCABULARY;
+
+/// A token that no sequence holds and some tokenizers leave out.
+const NULL: &str = "<null_1>";
+
+/// What proves that the rows of the embedding stand for ESM's 33 tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AlphabetProof {
+    /// `vocab.txt` lists them.
+    VocabTxt,
+    /// `tokenizer.json` lists them.
+    TokenizerJson,
+    /// There are 33 rows, and nothing beside the weights says otherwise.
+    Rows,
+}
+
+impl fmt::Display for AlphabetProof {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::VocabTxt => "vocab.txt",
+            Self::TokenizerJson => "tokenizer.json",
+            Self::Rows => "33 rows",
+        })
+    }
+}
+
+/// What the weights and the configuration say about the alphabet.
+pub(super) struct Claims<'a> {
+    /// The file of weights, for errors.
+    pub(super) path: &'a Path,
+    /// Rows of the embedding that stand for tokens; rows of padding do not.
+    pub(super) tokens: usize,
+    /// What `config.json` says against ESM's alphabet, whatever else lists the tokens.
+    pub(super) against: Option<String>,
+    /// What it says against the alphabet where nothing else tells it.
+    pub(super) contrary: Option<String>,
+    /// Tokens that `config.json` lists.
+    pub(super) listed: Option<&'a [String]>,
+}
+
+/// A proven alphabet.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Proven {
+    pub(super) proof: AlphabetProof,
+    /// Tokens that the model has beside ESM's 33, each with the file that lists it. They are never
+    /// produced.
+    pub(super) others: Vec<(String, PathBuf)>,
+}
+
+impl Proven {
+    /// One sentence about the tokens that are not used.
+    pub(super) fn warning(&self) -> Option<String> {
+        let (_, path) = self.others.first()?;
+        let count = self.others.len();
+        let (tokens, rows, them) = match count {
+            1 => ("a token", "a row", "it"),
+            _ => ("tokens", "rows", "them"),
+        };
+        let tokens_shown: Vec<&String> = self.others.iter().map(|(token, _)| token).collect();
+        Some(format!(
+            "{}: the model has {tokens} beside ESM's {ALPHABET_SIZE}, with {rows} that this program \
+             does not use: {}. A residue written so is read as <unk>; to embed {them}, use \
+             transformers",
+            path.display(),
+            shown::list(&tokens_shown)
+        ))
+    }
+}
+
+/// Proves the alphabet, or says what is in the way.
+pub(super) fn prove(located: &Located, claims: &Claims<'_>) -> Result<Proven, CheckpointError> {
+    let refuse = |path: &Path, tokens: usize, found: String| CheckpointError::Alphabet {
+        path: path.to_path_buf(),
+        tokens,
+        found,
+    };
+    if claims.tokens < ALPHABET_SIZE {
+        let found = format!("its embedding has {} rows", claims.tokens);
+        return Err(refuse(claims.path, claims.tokens, found));
+    }
+    if let Some(found) = &claims.against {
+        return Err(refuse(claims.path, claims.tokens, found.clone()));
+    }
+    let mut proof = None;
+    let mut others = Vec::new();
+    if let Some(path) = &located.tokenizer {
+        match from_tokenizer(path) {
+            Ok(numbers) => {
+                let count = numbers.len();
+                let found = lacking(&numbers).or_else(|| moved(&numbers));
+                if let Some(found) = found {
+                    return Err(refuse(path, count, found));
+                }
+                keep_others(&mut others, numbers, path);
+                proof = Some(AlphabetProof::TokenizerJson);
+            }
+            // vocab.txt is the proof; without it, nobody knows what this file would say.
+            Err(_) if located.vocabulary.is_some() => {}
+            Err(error) => return Err(error),
+        }
+    }
+    if let Some(path) = &located.vocabulary {
+        let lines = lines(path)?;
+        if let Some(found) = out_of_order(&lines) {
+            return Err(refuse(path, lines.len(), found));
+        }
+        let extra = lines.into_iter().enumerate().skip(ALPHABET_SIZE);
+        let extra = extra.map(|(number, token)| (token, number)).collect();
+        keep_others(&mut others, extra, path);
+        proof = Some(AlphabetProof::VocabTxt);
+    }
+    for (path, numbers) in added(located)? {
+        if let Some(found) = moved(&numbers) {
+            return Err(refuse(&path, claims.tokens, found));
+        }
+        keep_others(&mut others, numbers, &path);
+    }
+    if let Some(tokens) = claims.listed
+        && let Some(found) = out_of_order(tokens)
+    {
+        return Err(refuse(claims.path, tokens.len(), found));
+    }
+    let proof = match proof {
+        Some(proof) => proof,
+        None if claims.tokens != ALPHABET_SIZE => {
+            let found = format!("its embedding has {} rows", claims.tokens);
+            return Err(refuse(claims.path, claims.tokens, found));
+        }
+        None => match (&claims.contrary, foreign_class(located)) {
+            (Some(found), _) => return Err(refuse(claims.path, claims.tokens, found.clone())),
+            (None, Some((path, found))) => return Err(refuse(&path, claims.tokens, found)),
+            (None, None) => AlphabetProof::Rows,
+        },
+    };
+    others.retain(|(_, number, _)| *number < claims.tokens);
+    others.sort_by_key(|(_, number, _)| *number);
+    others.dedup_by(|(a, ..), (b, ..)| a == b);
+    Ok(Proven {
+        proof,
+        others: others
+            .into_iter()
+            .map(|(token, _, path)| (token, path))
+            .collect(),
+    })
+}
+
+/// Tokens by name with their numbers.
+type Numbers = BTreeMap<String, usize>;
+
+/// The number of one of ESM's tokens.
+fn number_of(token: &str) -> Option<usize> {
+    VOCABULARY.iter().position(|ours| *ours == token)
+}
+
+fn keep_others(others: &mut Vec<(String, usize, PathBuf)>, numbers: Numbers, path: &Path) {
+    let foreign = numbers
+        .into_iter()
+        .filter(|(token, number)| number_of(token).is_none() && *number >= ALPHABET_SIZE);
+    others.extend(foreign.map(|(token, number)| (token, number, path.to_path_buf())));
+}
+
+/// A list that does not begin with ESM's tokens in order, or that gives one of them a second number.
+fn out_of_order(tokens: &[String]) -> Option<String> {
+    for (number, ours) in VOCABULARY.iter().enumerate() {
+        let token = tokens.get(number).map_or("nothing", String::as_str);
+        if token != *ours {
+            let token = shown::name(token);
+            return Some(format!("token {number} is `{token}`, not `{ours}`"));
+        }
+    }
+    let mut extra = tokens.iter().enumerate().skip(ALPHABET_SIZE);
+    extra.find_map(|(number, token)| {
+        let ours = number_of(token)?;
+        Some(format!("`{token}` is token {ours} and token {number}"))
+    })
+}
+
+/// One of ESM's tokens that has no number.
+fn lacking(numbers: &Numbers) -> Option<String> {
+    let ours = VOCABULARY.iter().filter(|token| **token != NULL);
+    let mut lacking = ours.filter(|token| !numbers.contains_key(**token));
+    let first = lacking.next()?;
+    Some(format!("it has no token `{first}`"))
+}
+
+/// One of ESM's tokens with another number, or another token with the number of one of ESM's.
+fn moved(numbers: &Numbers) -> Option<String> {
+    let ours = VOCABULARY.iter().enumerate().find_map(|(number, token)| {
+        let found = *numbers.get(*token)?;
+        (found != number).then(|| format!("`{token}` is token {found}, not token {number}"))
+    });
+    ours.or_else(|| {
+        numbers.iter().find_map(|(token, number)| {
+            let ours = VOCABULARY.get(*number)?;
+            let is_other = number_of(token).is_none() && !token.eq_ignore_ascii_case(ours);
+            let token = shown::name(token);
+            is_other.then(|| format!("token {number} is `{token}`, not `{ours}`"))
+        })
+    })
+}
+
+/// The tokens of `vocab.txt`, one a line; as in transformers, the line's number is the token's.
+fn lines(path: &Path) -> Result<Vec<String>, CheckpointError> {
+    let bytes = json::bytes(path)?;
+    super::file::refuse_stand_in(path, &bytes)?;
+    let text = String::from_utf8_lossy(&bytes);
+    let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
+    let mut lines: Vec<String> = text.lines().map(|line| line.trim().to_owned()).collect();
+    while lines.last().is_some_and(String::is_empty) {
+        lines.pop();
+    }
+    Ok(lines)
+}
+
+/// The tokens of `tokenizer.json`, added ones included.
+fn from_tokenizer(path: &Path) -> Result<Numbers, CheckpointError> {
+    let bytes = json::bytes(path)?;
+    super::file::refuse_stand_in(path, &bytes)?;
+    let tokenizer =
+        tokenizers::Tokenizer::from_bytes(&bytes).map_err(|error| CheckpointError::Config {
+            path: path.to_path_buf(),
+            found: format!("is not a tokenizer that can be read: {error}"),
+        })?;
+    let numbers = tokenizer.get_vocab(true).into_iter();
+    let numbers = numbers.map(|(token, number)| {
+        let number = usize::try_from(number).unwrap_or(usize::MAX);
+        (token, number)
+    });
+    Ok(numbers.collect())
+}
+
+/// What is read of `tokenizer_config.json`.
+#[derive(Deserialize, Default)]
+struct TokenizerConfig {
+    #[serde(default)]
+    added_tokens_decoder: BTreeMap<String, Value>,
+    tokenizer_class: Option<Value>,
+}
+
+fn tokenizer_config(located: &Located) -> Result<TokenizerConfig, CheckpointError> {
+    match &located.tokenizer_config {
+        Some(path) => json::read(path),
+        None => Ok(TokenizerConfig::default()),
+    }
+}
+
+/// Tokens that were added to a tokenizer, by the files that say so.
+fn added(located: &Located) -> Result<Vec<(PathBuf, Numbers)>, CheckpointError> {
+    let mut all = Vec::new();
+    if let Some(path) = &located.added_tokens {
+        let json::Unique(numbers) = json::read::<json::Unique<usize>>(path)?;
+        all.push((path.clone(), numbers.into_iter().collect()));
+    }
+    if let Some(path) = &located.tokenizer_config {
+        let config = tokenizer_config(located)?;
+        let numbers = config.added_tokens_decoder.iter();
+        let numbers = numbers.filter_map(|(number, token)| {
+            let content = token.get("content").unwrap_or(token).as_str()?;
+            Some((content.to_owned(), number.parse().ok()?))
+        });
+        all.push((path.clone(), numbers.collect()));
+    }
+    Ok(all)
+}
+
+/// A tokenizer of another program, where nothing else tells what its tokens are.
+fn foreign_class(located: &Located) -> Option<(PathBuf, String)> {
+    let path = located.tokenizer_config.as_ref()?;
+    let class = tokenizer_config(located).ok()?.tokenizer_class?;
+    let class = class.as_str()?;
+    let is_ours = class.to_ascii_lowercase().starts_with("esm");
+    let found = format!("its tokenizer is `{}`", shown::name(class));
+    (!is_ours).then(|| (path.clone(), found))
+}
+
+#[cfg(test)]
+#[path = "alphabet_tests.rs"]
+mod tests;

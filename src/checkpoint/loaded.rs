@@ -1,0 +1,79 @@
+//! The headers of a checkpoint's files, read into one set of tensors.
+
+use std::collections::HashSet;
+use std::path::PathBuf;
+
+use super::error::CheckpointError;
+use super::fair_esm::Settings;
+use super::file::WeightFile;
+use super::locate::Located;
+use super::tensors::{StoredTensor, TensorSet};
+use super::{names, safetensors, torch, torch_zip};
+
+/// All tensors of a checkpoint's files.
+pub(super) struct Loaded {
+    pub(super) tensors: TensorSet,
+    pub(super) settings: Option<Settings>,
+    /// The file that errors about the whole name.
+    pub(super) main: PathBuf,
+}
+
+/// Reads the headers of all files that were located.
+pub(super) fn load(located: &Located) -> Result<Loaded, CheckpointError> {
+    let mut tensors = TensorSet::new(located.listed.clone());
+    let mut settings = None;
+    for path in &located.weights {
+        let file = WeightFile::open(path)?;
+        let found = if is_safetensors(&file) {
+            safetensors::read(&file)?
+        } else {
+            let torch = torch::read(&file)?;
+            settings = settings.or(torch.settings);
+            torch.tensors
+        };
+        tensors.add(file, unwrapped(found))?;
+    }
+    if let Some(path) = &located.regression {
+        let file = WeightFile::open(path)?;
+        let mut found = torch::read(&file)?.tensors;
+        found.retain(|(name, _)| name.starts_with("contact_head."));
+        // Like fair-esm's loader, the separate file wins over what the model may hold.
+        found.iter().for_each(|(name, _)| tensors.remove(name));
+        tensors.add(file, found)?;
+    }
+    let main = located
+        .index
+        .as_ref()
+        .or(located.weights.first())
+        .cloned()
+        .unwrap_or_default();
+    Ok(Loaded {
+        tensors,
+        settings,
+        main,
+    })
+}
+
+/// By content; by name only where a damaged file looks like nothing at all.
+fn is_safetensors(file: &WeightFile) -> bool {
+    let named = file
+        .path()
+        .extension()
+        .is_some_and(|extension| extension == "safetensors");
+    safetensors::looks_like(file) || (named && !torch_zip::looks_like(file.start()))
+}
+
+/// The tensors without the modules that only wrap others, as long as their names then differ.
+fn unwrapped(tensors: Vec<(String, StoredTensor)>) -> Vec<(String, StoredTensor)> {
+    let names: HashSet<_> = tensors
+        .iter()
+        .map(|(name, _)| names::unwrapped(name))
+        .collect();
+    if names.len() < tensors.len() {
+        return tensors;
+    }
+    let tensors = tensors.into_iter();
+    tensors
+        .map(|(name, tensor)| (names::unwrapped(&name).into_owned(), tensor))
+        .collect()
+}

@@ -1,0 +1,275 @@
+//! Where a torch file keeps the weights: the one dict that holds an ESM embedding matrix, under
+//! whatever keys.
+
+use std::collections::VecDeque;
+
+use super::names::is_embedding;
+use super::pickle::{Node, Pickle, Value};
+use super::shown;
+
+/// Copies of weights that are told apart.
+const MOST_CANDIDATES: usize = 16;
+
+/// Keys of the way to a dict that a message shows.
+const MOST_KEYS: usize = 8;
+
+/// The dict of weights, and the one that holds it beside the settings.
+#[derive(Debug, PartialEq)]
+pub(super) struct Found {
+    pub(super) state: Value,
+    pub(super) holder: Value,
+}
+
+/// Why there is none to take; `found` is the end of the sentence "the file …".
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Wrong {
+    pub(super) found: String,
+    pub(super) remedy: String,
+}
+
+/// Finds the dict of weights.
+///
+/// A file without an ESM embedding matrix may still be a shard of one that has some: then it is the
+/// dict with the most tensors.
+pub(super) fn find(pickle: &Pickle<'_>) -> Result<Found, Wrong> {
+    let visited = Visited::all(pickle);
+    let mut candidates: Vec<&Place> = Vec::new();
+    for place in &visited.order {
+        if candidates.len() < MOST_CANDIDATES
+            && named(pickle, place.value).any(is_embedding)
+            // The same tensors under the same names are the same state dict, saved twice.
+            && candidates
+                .iter()
+                .all(|other| pickle.entries(other.value) != pickle.entries(place.value))
+        {
+            candidates.push(place);
+        }
+    }
+    // Of several encoders, ESM's has a LayerNorm after its last layer.
+    let is_esm = |place: &&&Place| {
+        named(pickle, place.value).any(|name| name.ends_with("emb_layer_norm_after.weight"))
+    };
+    if let [one] = candidates
+        .iter()
+        .filter(is_esm)
+        .collect::<Vec<_>>()
+        .as_slice()
+    {
+        candidates = vec![**one];
+    }
+    match candidates.as_slice() {
+        [one] => Ok(visited.found(one)),
+        [] => without_embedding(pickle, &visited),
+        several => {
+            let names: Vec<String> = several
+                .iter()
+                .map(|place| visited.keys(pickle, place))
+                .collect();
+            let first = several
+                .first()
+                .map_or(String::new(), |place| visited.python(pickle, place));
+            Err(Wrong {
+                found: format!(
+                    "holds the weights of {} models, under {}",
+                    names.len(),
+                    shown::list(&names)
+                ),
+                remedy: format!(
+                    "Save the one that you want in Python: `torch.save(torch.load(PATH, \
+                     weights_only=False){first}, \"weights.pt\")`"
+                ),
+            })
+        }
+    }
+}
+
+fn without_embedding(pickle: &Pickle<'_>, visited: &Visited) -> Result<Found, Wrong> {
+    let count = |place: &Place| tensors(pickle, place.value);
+    // The first of equals: the outermost.
+    let most = visited.order.iter().rev().max_by_key(|place| count(place));
+    if visited
+        .order
+        .iter()
+        .any(|place| is_module(pickle, place.value))
+    {
+        return Err(Wrong {
+            found: "is a whole pickled module (torch.save(model)), not a state dict".into(),
+            remedy: "Save its weights alone in Python, where its classes can be imported: \
+                     `torch.save(torch.load(PATH, weights_only=False).state_dict(), \
+                     \"weights.pt\")`"
+                .into(),
+        });
+    }
+    if let Some(most) = most.filter(|place| count(place) > 0) {
+        return Ok(visited.found(most));
+    }
+    let all = pickle.nodes.iter();
+    let all = all
+        .filter(|node| matches!(node, Node::Tensor { .. }))
+        .count();
+    Err(Wrong {
+        found: match all {
+            0 => "holds no tensors".into(),
+            1 => "holds 1 tensor, but no dict of named weights".into(),
+            _ => format!("holds {all} tensors, but no dict of named weights"),
+        },
+        remedy: match all {
+            0 => "Give the weights of an ESM-2, ESM-1b or ESM-1v model",
+            _ => {
+                "Give the weights of an ESM-2, ESM-1b or ESM-1v model, saved with \
+                 `torch.save(model.state_dict(), \"weights.pt\")`"
+            }
+        }
+        .into(),
+    })
+}
+
+/// A value with the way that leads to it.
+struct Place {
+    value: Value,
+    /// Number of the place that holds it, and the key there.
+    from: Option<(usize, Key)>,
+}
+
+/// What a place is called in the one that holds it.
+#[derive(Clone, Copy)]
+enum Key {
+    Of(Value),
+    At(usize),
+    Unnamed,
+}
+
+/// Every dict, list and object of a pickle once, the outermost first. A pickle may be of any shape,
+/// so each value takes the same little room.
+struct Visited {
+    order: Vec<Place>,
+}
+
+impl Visited {
+    fn all(pickle: &Pickle<'_>) -> Self {
+        let mut order: Vec<Place> = Vec::new();
+        let mut seen = vec![false; pickle.nodes.len()];
+        let mut see = |value: Value| {
+            let Value::Node(number) = value else {
+                return false;
+            };
+            let seen = usize::try_from(number)
+                .ok()
+                .and_then(|number| seen.get_mut(number));
+            seen.is_some_and(|seen| !std::mem::replace(seen, true))
+        };
+        let mut queue = VecDeque::new();
+        if see(pickle.root) {
+            queue.push_back(Place {
+                value: pickle.root,
+                from: None,
+            });
+        }
+        while let Some(place) = queue.pop_front() {
+            let at = order.len();
+            let mut push = |value: Value, key: Key| {
+                if see(value) {
+                    let from = Some((at, key));
+                    queue.push_back(Place { value, from });
+                }
+            };
+            match pickle.node(place.value) {
+                Some(Node::Dict(entries)) => entries
+                    .iter()
+                    .for_each(|(key, value)| push(*value, Key::Of(*key))),
+                Some(Node::List(values)) => values
+                    .iter()
+                    .enumerate()
+                    .for_each(|(number, value)| push(*value, Key::At(number))),
+                Some(Node::Object {
+                    made_of,
+                    state,
+                    items,
+                }) => {
+                    push(*made_of, Key::Unnamed);
+                    push(*state, Key::Unnamed);
+                    items
+                        .iter()
+                        .for_each(|(key, value)| push(*value, Key::Of(*key)));
+                }
+                _ => continue,
+            }
+            order.push(place);
+        }
+        Self { order }
+    }
+
+    fn found(&self, place: &Place) -> Found {
+        let holder = place
+            .from
+            .as_ref()
+            .and_then(|(number, _)| self.order.get(*number));
+        Found {
+            state: place.value,
+            holder: holder.map_or(place.value, |holder| holder.value),
+        }
+    }
+
+    /// The innermost keys on the way to a place, the outermost of them first.
+    fn path(&self, pickle: &Pickle<'_>, place: &Place) -> Vec<String> {
+        let mut keys = Vec::new();
+        let mut next = place.from;
+        while let Some((number, key)) = next {
+            if keys.len() < MOST_KEYS {
+                keys.extend(key_text(pickle, key));
+            }
+            next = self.order.get(number).and_then(|place| place.from);
+        }
+        keys.reverse();
+        keys
+    }
+
+    /// `a.b`, or what the whole file is.
+    fn keys(&self, pickle: &Pickle<'_>, place: &Place) -> String {
+        match self.path(pickle, place).as_slice() {
+            [] => "the file itself".into(),
+            keys => keys.join("."),
+        }
+    }
+
+    /// `["a"]["b"]`.
+    fn python(&self, pickle: &Pickle<'_>, place: &Place) -> String {
+        let keys = self.path(pickle, place).into_iter();
+        keys.map(|key| format!("[\"{key}\"]")).collect()
+    }
+}
+
+fn key_text(pickle: &Pickle<'_>, key: Key) -> Option<String> {
+    match key {
+        Key::Of(Value::Int(number)) => Some(number.to_string()),
+        Key::Of(key) => pickle.text(key).map(shown::name),
+        Key::At(number) => Some(number.to_string()),
+        Key::Unnamed => None,
+    }
+}
+
+/// The tensors of a dict with their names.
+fn named<'a, 'b: 'a>(pickle: &'a Pickle<'b>, value: Value) -> impl Iterator<Item = &'b str> + 'a {
+    let entries = pickle.entries(value).unwrap_or_default().iter();
+    entries.filter_map(|(key, value)| {
+        let is_tensor = matches!(pickle.node(*value), Some(Node::Tensor { .. }));
+        pickle.text(*key).filter(|_| is_tensor)
+    })
+}
+
+fn tensors(pickle: &Pickle<'_>, value: Value) -> usize {
+    named(pickle, value).count()
+}
+
+/// Whether the value is an instance of torch's `Module`.
+fn is_module(pickle: &Pickle<'_>, value: Value) -> bool {
+    let is_object = matches!(pickle.node(value), Some(Node::Object { .. }));
+    is_object
+        && ["_parameters", "_modules"]
+            .iter()
+            .all(|name| pickle.get(value, name).is_some())
+}
+
+#[cfg(test)]
+#[path = "state_dict_tests.rs"]
+mod tests;

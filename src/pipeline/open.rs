@@ -1,0 +1,17 @@
+//! Opening a job's checkpoint, with what has to be said about it.
+
+use super::job::Job;
+use super::reporter::{Level, Reporter};
+use crate::checkpoint::{Checkpoint, CheckpointError};
+
+/// Opens the checkpoint and reports its warnings.
+///
+/// # Errors
+/// Whatever makes the checkpoint unusable.
+pub fn open(job: &Job, reporter: &dyn Reporter) -> Result<Checkpoint, CheckpointError> {
+    let checkpoint = Checkpoint::open(&job.model.path)?;
+    for warning in checkpoint.warnings() {
+        reporter.message(Level::Warning, warning);
+    }
+    Ok(checkpoint)
+}

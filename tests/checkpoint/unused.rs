@@ -1,0 +1,268 @@
+//! Tensors beside those of a known layout: heads, buffers, adapters, prefixes.
+
+use std::collections::BTreeMap;
+use std::fs;
+
+use tempfile::TempDir;
+
+use crate::support::{Floats, changed, copy, edit, encoder, error, fixture, floats, open, weights};
+
+/// The fixture with these tensors beside its own.
+fn with(names: &[&str]) -> TempDir {
+    changed("esm2_hd16", |tensors| {
+        for name in names {
+            tensors.insert((*name).to_owned(), floats(&[4, 32]));
+        }
+    })
+}
+
+/// The fixture with every name changed.
+fn renamed(rename: impl Fn(&str) -> String) -> TempDir {
+    changed("esm2_hd16", |tensors| {
+        *tensors = std::mem::take(tensors)
+            .into_iter()
+            .map(|(name, floats)| (rename(&name), floats))
+            .collect::<BTreeMap<String, Floats>>();
+    })
+}
+
+/// Sound, with the weights of the fixture and no warning.
+fn same_as_fixture(folder: &TempDir, what: &str) {
+    let base = open(&fixture("esm2_hd16"));
+    let found = open(folder.path());
+    assert_eq!(found.config(), base.config(), "{what}");
+    assert_eq!(found.warnings(), [""; 0], "{what}");
+    assert!(found.has_lm_head() && found.has_contact_head(), "{what}");
+    for name in encoder(base.config()) {
+        assert!(
+            weights(&found, &name) == weights(&base, &name),
+            "{what}: {name}"
+        );
+    }
+}
+
+#[test]
+fn a_tensor_in_the_encoder_that_no_layout_explains_is_refused_by_name() {
+    let layer = "esm.encoder.layer.1";
+    for name in [
+        &format!("{layer}.attention.output.houlsby.adapter_down.0.weight"),
+        &format!("{layer}.attention.self.value.lora_A"),
+        &format!("{layer}.attention.self.value.lora_B.default.weight"),
+        &format!("{layer}.attention.self.query.lora_magnitude_vector.default.weight"),
+        &format!("{layer}.attention.self.key.hada_w1_a.default"),
+        &format!("{layer}.attention.self.key.lokr_w2.default"),
+        &format!("{layer}.attention.self.key.ia3_l.default"),
+        &format!("{layer}.parallel_mlp.down.weight"),
+        &format!("{layer}.attention.self.bias_k"),
+        &format!("{layer}.gate"),
+        "esm.embeddings.structure_embeddings.weight",
+        "esm.encoder.prompt.weight",
+    ] {
+        let found = error(with(&[name]).path());
+        assert!(
+            found.contains("model.safetensors: 1 tensor of the encoder belongs to no known layout"),
+            "{found}"
+        );
+        assert!(
+            found.contains(&format!("without it: `{name}`. ")),
+            "{found}"
+        );
+    }
+}
+
+#[test]
+fn an_adapter_that_is_not_merged_is_named_before_what_it_wraps() {
+    let folder = changed("esm2_hd16", |tensors| {
+        for layer in 0..2 {
+            let key = format!("esm.encoder.layer.{layer}.attention.self.key");
+            for part in ["weight", "bias"] {
+                let whole = tensors.remove(&format!("{key}.{part}")).unwrap();
+                tensors.insert(format!("{key}.base_layer.{part}"), whole);
+            }
+            for half in ["A", "B"] {
+                tensors.insert(
+                    format!("{key}.lora_{half}.default.weight"),
+                    floats(&[4, 32]),
+                );
+            }
+        }
+    });
+    let found = error(folder.path());
+    assert!(
+        found.contains("8 tensors of the encoder belong to no known layout"),
+        "{found}"
+    );
+    assert!(
+        found.contains("`esm.encoder.layer.0.attention.self.key.base_layer.bias`"),
+        "{found}"
+    );
+    assert!(found.contains("and 2 more"), "{found}");
+    assert!(found.contains("model.merge_and_unload()"), "{found}");
+}
+
+#[test]
+fn tensors_of_adapters_without_an_encoder_are_an_adapter() {
+    let folder = changed("esm2_hd16", |tensors| {
+        tensors.clear();
+        let name = "base_model.model.esm.encoder.layer.0.attention.self.key.lora_A.weight";
+        tensors.insert(name.into(), floats(&[4, 32]));
+    });
+    let found = error(folder.path());
+    assert!(
+        found.contains("is a PEFT adapter of a model that it does not name"),
+        "{found}"
+    );
+}
+
+#[test]
+fn heads_and_buffers_are_harmless() {
+    let folder = with(&[
+        "classifier.dense.weight",
+        "classifier.lora_A.default.weight",
+        "esm.pooler.dense.weight",
+        "esm.embeddings.position_ids",
+        "esm.embeddings.position_embeddings.weight",
+        "esm.encoder.layer.0._extra_state",
+        "lm_head.decoder.weight",
+        "my_own_module.gate",
+        "regression.weight",
+    ]);
+    same_as_fixture(&folder, "heads");
+}
+
+#[test]
+fn what_may_change_the_encoder_from_outside_is_warned_of() {
+    for name in [
+        "soft_prompt",
+        "adapters.0.down.weight",
+        "esm.gate.weight",
+        "prefix_tokens",
+    ] {
+        let folder = with(&[name]);
+        if name == "soft_prompt" {
+            assert!(error(folder.path()).contains("`soft_prompt`"));
+            continue;
+        }
+        let checkpoint = open(folder.path());
+        let [warning] = checkpoint.warnings() else {
+            panic!("{name}: {:?}", checkpoint.warnings());
+        };
+        assert!(
+            warning.ends_with(&format!(
+                "model.safetensors: 1 tensor beside the encoder is not used: `{name}`. If it is \
+                 part of the encoder, these are the embeddings of another model"
+            )),
+            "{warning}"
+        );
+    }
+    let found = error(with(&["prompt_encoder.default.embedding.weight"]).path());
+    assert!(
+        found.contains("`prompt_encoder.default.embedding.weight`"),
+        "{found}"
+    );
+}
+
+#[test]
+fn prefixes_and_wrappers_do_not_matter() {
+    for prefix in [
+        "module.",
+        "model.",
+        "net.",
+        "_orig_mod.",
+        "_forward_module.",
+        "base_model.model.",
+        "model.backbone.",
+        "_fsdp_wrapped_module.module.",
+    ] {
+        same_as_fixture(&renamed(|name| format!("{prefix}{name}")), prefix);
+    }
+    let inside = renamed(|name| {
+        let name = name.replace("encoder.layer.0.", "encoder.layer.0._fsdp_wrapped_module.");
+        name.replace(
+            "layer.1.attention",
+            "layer.1._checkpoint_wrapped_module.attention._orig_mod",
+        )
+    });
+    same_as_fixture(&inside, "inside");
+}
+
+#[test]
+fn of_two_encoders_esm_s_is_taken_and_two_of_esm_are_named() {
+    let folder = with(&[
+        "text.embeddings.word_embeddings.weight",
+        "text.encoder.layer.0.x",
+    ]);
+    same_as_fixture(&folder, "another encoder");
+    let folder = changed("esm2_hd16", |tensors| {
+        let copies: Vec<_> = tensors
+            .iter()
+            .map(|(name, floats)| (format!("ema.{name}"), floats.clone()))
+            .collect();
+        tensors.extend(copies);
+    });
+    let found = error(folder.path());
+    assert!(
+        found.contains(
+            "holds 2 embedding matrices, `ema.esm.embeddings.word_embeddings.weight`, \
+             `esm.embeddings.word_embeddings.weight`"
+        ),
+        "{found}"
+    );
+}
+
+#[test]
+fn a_head_of_another_size_counts_as_absent() {
+    // As transformers leaves it after resize_token_embeddings(64).
+    let folder = changed("esm2_hd16", |tensors| {
+        let (shape, data) = tensors
+            .get_mut("esm.embeddings.word_embeddings.weight")
+            .unwrap();
+        shape[0] = 64;
+        data.resize(64 * 32 * 4, 0);
+    });
+    edit(
+        &folder,
+        "config.json",
+        r#""vocab_size": 33"#,
+        r#""vocab_size": 64"#,
+    );
+    let checkpoint = open(folder.path());
+    assert_eq!(checkpoint.config().vocab, 64);
+    assert!(!checkpoint.has_lm_head() && checkpoint.has_contact_head());
+    assert_eq!(checkpoint.warnings(), [""; 0]);
+    // The width of the regression may tell that the configuration is wrong.
+    let folder = changed("esm2_hd16", |tensors| {
+        tensors.insert("esm.contact_head.regression.weight".into(), floats(&[1, 6]));
+    });
+    let checkpoint = open(folder.path());
+    assert!(checkpoint.has_lm_head() && !checkpoint.has_contact_head());
+    let [warning] = checkpoint.warnings() else {
+        panic!("{:?}", checkpoint.warnings());
+    };
+    assert!(
+        warning.starts_with("the contact head is not used: "),
+        "{warning}"
+    );
+    assert!(
+        warning.contains("has shape [1, 6], but [1, 4] is needed"),
+        "{warning}"
+    );
+}
+
+#[test]
+fn an_adapter_beside_whole_weights_is_warned_of() {
+    let folder = copy("esm2_hd16");
+    let config = r#"{"peft_type": "LORA", "base_model_name_or_path": "lab/base"}"#;
+    fs::write(folder.path().join("adapter_config.json"), config).unwrap();
+    let checkpoint = open(folder.path());
+    let [warning] = checkpoint.warnings() else {
+        panic!("{:?}", checkpoint.warnings());
+    };
+    assert!(
+        warning.contains(
+            "adapter_config.json: a PEFT adapter (LoRA) lies beside whole weights and is not applied"
+        ),
+        "{warning}"
+    );
+    assert!(warning.contains("merge_and_unload()"), "{warning}");
+}
