@@ -13,6 +13,8 @@
 //! A character outside it becomes one `<unk>`; Hugging Face's tokenizer makes one `<unk>` of a
 //! whole run of them, after which its rows no longer stand for residues.
 
+use crate::invisible::{is_invisible, is_unseen};
+use std::borrow::Cow;
 use thiserror::Error;
 
 /// Number of `<cls>`, the first token of every sequence.
@@ -23,6 +25,10 @@ pub const PAD: u8 = 1;
 pub const EOS: u8 = 2;
 /// Number of `<unk>`, which stands for a character outside the alphabet.
 pub const UNK: u8 = 3;
+/// Number of `.`, a gap of an alignment.
+pub const DOT: u8 = 29;
+/// Number of `-`, a gap of an alignment.
+pub const DASH: u8 = 30;
 /// Number of `<mask>`.
 pub const MASK: u8 = 32;
 
@@ -54,6 +60,10 @@ pub struct Tokens {
     pub lower: usize,
     /// `<mask>` tokens.
     pub masks: usize,
+    /// Gaps of an alignment, `-` and `.`.
+    pub gaps: usize,
+    /// White space and invisible characters beyond ASCII, which are not residues and were dropped.
+    pub invisible: usize,
     /// A `*` at the end, the mark of a stop codon, was dropped.
     pub stop_dropped: bool,
 }
@@ -63,6 +73,16 @@ impl Tokens {
     pub fn residues(&self) -> usize {
         self.ids.len().saturating_sub(2)
     }
+
+    /// Takes the gaps out; [`gaps`](Self::gaps) still says how many there were.
+    pub fn drop_gaps(&mut self) {
+        self.ids.retain(|&id| !is_gap(id));
+    }
+}
+
+/// Whether a token is a gap of an alignment.
+pub const fn is_gap(id: u8) -> bool {
+    matches!(id, DOT | DASH)
 }
 
 /// A sequence that has no tokens. Positions count residues from 1.
@@ -132,7 +152,8 @@ const TABLE: [u8; 256] = {
 /// - One `*` at the end is dropped; `-` and `.` are tokens of the alphabet.
 /// - Every other character outside the alphabet is one `<unk>`, however many bytes it takes; so
 ///   is each byte that is not UTF-8.
-/// - ASCII white space is no residue and is passed over.
+/// - White space is not a residue and is passed over; so are the invisible characters of Unicode,
+///   such as the zero-width space, the soft hyphen and marks of direction.
 ///
 /// An empty sequence, or one of `*` alone, has no residues, and its tokens are `<cls>` and
 /// `<eos>`.
@@ -143,7 +164,8 @@ const TABLE: [u8; 256] = {
 /// [`TokenizerError::Unknown`] for the first character outside the alphabet if the policy says
 /// so.
 pub fn tokenize(sequence: &[u8], unknown: UnknownPolicy) -> Result<Tokens, TokenizerError> {
-    let sequence = trim_end(sequence);
+    let (sequence, invisible) = without_unseen(sequence);
+    let sequence = trim_end(&sequence);
     let (mut rest, stop_dropped) = match sequence.strip_suffix(b"*") {
         Some(residues) => (residues, true),
         None => (sequence, false),
@@ -153,6 +175,8 @@ pub fn tokenize(sequence: &[u8], unknown: UnknownPolicy) -> Result<Tokens, Token
         unknown: 0,
         lower: 0,
         masks: 0,
+        gaps: 0,
+        invisible,
         stop_dropped,
     };
     tokens.ids.push(CLS);
@@ -172,7 +196,10 @@ pub fn tokenize(sequence: &[u8], unknown: UnknownPolicy) -> Result<Tokens, Token
             continue;
         }
         match class {
-            0..LOWER => tokens.ids.push(class),
+            0..LOWER => {
+                tokens.ids.push(class);
+                tokens.gaps += usize::from(is_gap(class));
+            }
             LOWER..BLANK => {
                 tokens.ids.push(class & !LOWER);
                 tokens.lower += 1;
@@ -199,6 +226,26 @@ pub fn tokenize(sequence: &[u8], unknown: UnknownPolicy) -> Result<Tokens, Token
 
 fn class_of(byte: u8) -> u8 {
     TABLE[usize::from(byte)]
+}
+
+/// The sequence without white space and invisible characters beyond ASCII, and how many those were.
+fn without_unseen(sequence: &[u8]) -> (Cow<'_, [u8]>, usize) {
+    if sequence.is_ascii() {
+        return (Cow::Borrowed(sequence), 0);
+    }
+    let mut kept = Vec::with_capacity(sequence.len());
+    let mut unseen = 0;
+    for chunk in sequence.utf8_chunks() {
+        for character in chunk.valid().chars() {
+            if is_unseen(character) {
+                unseen += 1;
+            } else {
+                kept.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
+            }
+        }
+        kept.extend_from_slice(chunk.invalid());
+    }
+    (Cow::Owned(kept), unseen)
 }
 
 fn trim_end(mut sequence: &[u8]) -> &[u8] {
@@ -250,7 +297,7 @@ fn shown(first: u8, continuation: &[u8]) -> String {
         Ok(text) => text
             .chars()
             .map(|character| {
-                if character.is_control() || ('\u{200B}'..='\u{206F}').contains(&character) {
+                if is_invisible(character) {
                     character.escape_default().to_string()
                 } else {
                     character.to_string()
@@ -363,7 +410,7 @@ mod tests {
             (b"mj", "j", 2),
             (b"*M", "*", 1),
             ("MKé".as_bytes(), "é", 3),
-            ("\u{202e}".as_bytes(), "\\u{202e}", 1),
+            ("M\u{202e}\u{a0}\u{301}".as_bytes(), "\u{301}", 2),
             (b"M\x1b", "\\u{1b}", 2),
             (b"M\xe9", "\\xE9", 2),
             (b"M <K", "<", 2),
@@ -384,11 +431,43 @@ mod tests {
         );
     }
 
+    #[test]
+    fn white_space_and_invisible_characters_of_unicode_are_not_residues() {
+        let unseen = "\u{a0}\u{ad}\u{200b}\u{2007}\u{202f}\u{2060}\u{feff}\u{202e}\u{85}";
+        for text in [
+            format!("MK{unseen}T*"),
+            format!("{unseen}MKT*"),
+            format!("MKT*{unseen} "),
+            format!("M{unseen}k{unseen}T{unseen}*"),
+        ] {
+            let tokens = tokenize(text.as_bytes(), UnknownPolicy::Error).unwrap();
+            assert_eq!(tokens.ids, [0, 20, 15, 11, 2], "{text:?}");
+            assert_eq!(tokens.invisible, text.matches('\u{200b}').count() * 9);
+            assert!(tokens.stop_dropped);
+        }
+        let tokens = tokenize("<ma\u{ad}sk>".as_bytes(), UnknownPolicy::Error).unwrap();
+        assert_eq!((tokens.ids, tokens.masks), (vec![0, 32, 2], 1));
+        // Each byte that is not UTF-8 is still one unknown character.
+        let tokens = tokenize(b"M\xc2\xa0\xe9\xc2", UnknownPolicy::Unk).unwrap();
+        assert_eq!(tokens.ids, [0, 20, 3, 3, 2]);
+        assert_eq!((tokens.unknown, tokens.invisible), (2, 1));
+    }
+
+    #[test]
+    fn gaps_are_tokens_that_are_counted_and_can_be_taken_out() {
+        let mut tokens = tokenize(b"-M.K<mask>--T.", UnknownPolicy::Error).unwrap();
+        assert_eq!(tokens.ids, [0, 30, 20, 29, 15, 32, 30, 30, 11, 29, 2]);
+        assert_eq!((tokens.gaps, tokens.masks), (5, 1));
+        tokens.drop_gaps();
+        assert_eq!(tokens.ids, [0, 20, 15, 32, 11, 2]);
+        assert_eq!((tokens.gaps, tokens.residues()), (5, 4));
+    }
+
     proptest! {
         #[test]
-        fn every_character_has_one_token(text in "[^\\s<*]{0,200}") {
+        fn every_character_that_is_seen_has_one_token(text in "[^\\s<*]{0,200}") {
             let tokens = tokenize(text.as_bytes(), UnknownPolicy::Unk).unwrap();
-            prop_assert_eq!(tokens.residues(), text.chars().count());
+            prop_assert_eq!(tokens.residues() + tokens.invisible, text.chars().count());
             prop_assert_eq!(tokens.ids.first(), Some(&0));
             prop_assert_eq!(tokens.ids.last(), Some(&2));
             let unknown = tokens.ids.iter().filter(|&&id| id == 3).count();

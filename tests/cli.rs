@@ -568,3 +568,59 @@ fn a_closed_standard_error_does_not_panic() {
         .unwrap();
     assert_eq!(status.code(), Some(1));
 }
+
+#[test]
+fn words_of_other_tools_are_answered_with_ours() {
+    for (line, says) in [
+        (
+            "run a.fasta --out emb --batch-size 8",
+            "error: unexpected option --batch-size: batches are formed for you and do not change \
+             the results; --max-tokens N limits the tokens of one batch\n",
+        ),
+        (
+            "run a.fasta --out emb --include mean",
+            "mean is --pool mean, bos is --pool bos, per_tok is --residues packed",
+        ),
+        (
+            "run a.fasta --out emb --format h5",
+            "this version writes .npy files",
+        ),
+        (
+            "embed a.fasta --out emb",
+            "error: there is no command embed; the command is run: esm-embed run a.fasta --out emb\n",
+        ),
+        (
+            "a.fasta",
+            "error: a.fasta is not a command. To embed it: esm-embed run a.fasta --out emb\n",
+        ),
+        (
+            "run a.fasta --out -",
+            "--out - is not a folder: a run writes several files, and none to standard output",
+        ),
+        (
+            "run a.fasta --out emb.npy",
+            "--out emb.npy is the name of a file, and a run writes a folder: give --out emb",
+        ),
+        (
+            "merge a b --out emb.h5",
+            "--out emb.h5 is the name of a file",
+        ),
+    ] {
+        assert_usage(line, says);
+    }
+}
+
+#[test]
+fn force_is_not_proposed_for_other_words() {
+    for typed in ["--format", "--forc", "--foce", "--Force"] {
+        let ended = Bench::new().run(&format!("run a.fasta --out emb {typed}"));
+        assert_eq!(ended.code, 2);
+        let tips = ended.err.lines().filter(|line| line.contains("tip:"));
+        assert!(
+            tips.clone().all(|tip| !tip.contains("--force")),
+            "{}",
+            ended.err
+        );
+        assert!(!ended.err.contains("'--force'"), "{}", ended.err);
+    }
+}

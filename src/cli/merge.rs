@@ -4,8 +4,8 @@ use super::Exit;
 use super::args::MergeArgs;
 use super::progress::Progress;
 use anyhow::ensure;
-use esm_embed::output::{self, Shards};
-use esm_embed::pipeline::{Level, Reporter};
+use esm_embed::output::{self, IDS_NPY, Shards};
+use esm_embed::pipeline::{Level, Reporter, warn_of_notes};
 
 /// Joins shards.
 pub fn execute(args: &MergeArgs) -> anyhow::Result<Exit> {
@@ -28,6 +28,14 @@ pub fn execute(args: &MergeArgs) -> anyhow::Result<Exit> {
         let text = format!(
             "records that the shards skipped, listed in skipped.tsv: {}",
             counts.skipped
+        );
+        progress.message(Level::Warning, &text);
+    }
+    warn_of_notes(&manifest, &progress);
+    if manifest.files.iter().all(|file| file.name != IDS_NPY) {
+        let text = format!(
+            "{IDS_NPY} is not written: an id has more than 1,024 characters, or the file would have \
+             more than 1 GiB; index.tsv has every id"
         );
         progress.message(Level::Warning, &text);
     }

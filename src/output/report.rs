@@ -144,6 +144,13 @@ fn write_manifest(f: &mut fmt::Formatter<'_>, manifest: &Manifest) -> fmt::Resul
         (counts.unknown, "characters outside the alphabet"),
         (counts.lower, "lower-case letters"),
         (counts.masks, "<mask> tokens"),
+        (counts.gaps, "gaps of an alignment (- and .)"),
+        (counts.invisible, "invisible characters, dropped"),
+        (counts.nucleotides, "records that look like nucleotides"),
+        (
+            counts.reused_ids,
+            "records with the id of an earlier record and another sequence",
+        ),
         (counts.stops, "records of which a trailing * was dropped"),
     ] {
         if count > 0 {

@@ -24,6 +24,9 @@ impl Trail {
                 entry.lower,
                 entry.masks,
                 u64::from(entry.stop),
+                entry.gaps,
+                entry.invisible,
+                u64::from(entry.nucleotides),
             ],
             &[&entry.sequence, entry.id, entry.description],
         )
@@ -75,7 +78,7 @@ mod tests {
             length: 3,
             ..Entry::default()
         };
-        let mut changed = vec![plain; 11];
+        let mut changed = vec![plain; 14];
         changed[1].id = b"a";
         changed[2].description = b"d";
         changed[3].length = 4;
@@ -86,6 +89,9 @@ mod tests {
         changed[8].lower = 1;
         changed[9].masks = 1;
         changed[10].stop = true;
+        changed[11].gaps = 1;
+        changed[12].invisible = 1;
+        changed[13].nucleotides = true;
         let mut seen = HashSet::new();
         for entry in &changed {
             assert!(seen.insert(of(&[*entry])), "{entry:?}");

@@ -79,7 +79,7 @@ pub fn complete(
         room: None,
         ..plan.policy
     };
-    let scan = scan::scan(&job.inputs, policy, job.on_invalid, None, reporter)?;
+    let scan = scan::scan(&job.inputs, policy, job.on_invalid, None, None, reporter)?;
     let before = facts(
         &manifest.esm_embed,
         manifest.shard.map(Shard::from),

@@ -5,6 +5,7 @@ mod fetch;
 mod inspect;
 mod merge;
 mod model;
+mod out;
 mod output;
 mod records;
 mod run;
@@ -18,7 +19,7 @@ pub use inspect::InspectArgs;
 pub use merge::MergeArgs;
 pub use model::ModelArgs;
 pub use output::OutputArgs;
-pub use records::{OnInvalidArg, RecordArgs, UnknownArg};
+pub use records::{GapsArg, OnDuplicateIdArg, OnInvalidArg, RecordArgs, UnknownArg};
 pub use run::RunArgs;
 pub use show::{ProgressArg, ShowArgs};
 pub use template::{Scheduler, TemplateArgs};
@@ -108,6 +109,7 @@ impl Args {
     pub fn contradiction(&self) -> Option<(&'static str, String)> {
         match &self.command {
             Command::Run(args) => args.contradiction().map(|what| ("run", what)),
+            Command::Merge(args) => args.contradiction().map(|what| ("merge", what)),
             _ => None,
         }
     }

@@ -211,6 +211,8 @@ pub(super) fn check_counts(parts: &[Part], met: u64, merged: &Counts) -> Result<
     // A sequence that two shards hold was new to each of them.
     due.unique_sequences = merged.unique_sequences;
     due.duplicates = merged.duplicates;
+    // An identifier may be reused in another shard than the one that has it first.
+    due.reused_ids = merged.reused_ids;
     // Tables do not say it.
     due.in_bf16 = merged.in_bf16;
     if due != *merged {
