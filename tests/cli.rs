@@ -116,7 +116,7 @@ fn help_of_run_says_what_each_flag_does_and_its_default() {
         "--check-model",
         "--check-device",
         "--on-varying <alone|fail>",
-        "--layer <N[,N...]>",
+        "--layer <N[,N...]|A-B|all|last>",
         "--pool <POOL[,POOL...]>",
         "--residues <packed|files|none>",
         "--dtype <f32|f16|bf16|tf32>",
@@ -127,6 +127,8 @@ fn help_of_run_says_what_each_flag_does_and_its_default() {
         "--deterministic",
         "--long <full|truncate[:N]|window[:N[:OVERLAP]]|error>",
         "--unknown <unk|error>",
+        "--gaps <keep|drop>",
+        "--on-duplicate-id <warn|fail>",
         "--on-invalid <fail|skip>",
         "--shard <I/N>",
         "--resume",
@@ -155,7 +157,7 @@ fn wrong_usage_ends_with_2_and_a_remedy() {
         bare.err
     );
 
-    assert_usage("embed a.fasta", "unrecognized subcommand 'embed'");
+    assert_usage("nonsense", "unrecognized subcommand 'nonsense'");
     assert_usage("run --out x", "<FASTA>...");
     assert_usage("run a.fasta", "--out <DIR>");
     assert_usage("run a.fasta --out", "a value is required for '--out <DIR>'");
@@ -167,7 +169,7 @@ fn wrong_usage_ends_with_2_and_a_remedy() {
         "run - a.fasta - --out x",
         "standard input (-) is given more than once",
     );
-    assert_usage("run a --out x --layer last", "a layer is a whole number");
+    assert_usage("run a --out x --layer first", "a layer is a whole number");
     assert_usage("run a --out x --layer 1,,2", "a layer is a whole number");
     assert_usage(
         "run a --out x --pool median",
@@ -185,7 +187,7 @@ fn wrong_usage_ends_with_2_and_a_remedy() {
     assert_usage("run a --out x --dtype f64", "write f32, f16, bf16 or tf32");
     assert_usage("run a --out x --out-dtype bf16", "write f32 or f16");
     assert_usage(
-        "run a --out x --device gpu",
+        "run a --out x --device tpu",
         "write auto, cpu, cuda, cuda:0, cuda:0,1 or all",
     );
     assert_usage("run a --out x --threads 0", "0 is not in 1..=4096");

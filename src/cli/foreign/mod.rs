@@ -1,196 +1,15 @@
 //! Words of other tools, and misspelt ones: what is meant here.
 
+mod options;
+mod spelling;
+
 use super::args::Args;
 use clap::CommandFactory;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
+use options::{INCLUDE, OPTIONS};
+use spelling::{distance, quoted};
 use std::ffi::OsString;
 use std::path::Path;
-
-/// Options of fair-esm's script and of other tools, and what to write instead.
-const OPTIONS: &[(&[&str], &str)] = &[
-    (
-        &[
-            "batch-size",
-            "batchsize",
-            "batch",
-            "bs",
-            "toks-per-batch",
-            "tokens-per-batch",
-            "max-tokens-per-batch",
-            "max-batch-tokens",
-            "max-residues",
-            "max-batch",
-        ],
-        "batches are formed for you and do not change the results; --max-tokens N limits the tokens \
-         of one batch",
-    ),
-    (
-        &[
-            "repr-layers",
-            "repr-layer",
-            "layers",
-            "representation-layers",
-            "embedding-layer",
-        ],
-        "the option is --layer, with commas: --layer 0,32,33, or 3-5, all, last",
-    ),
-    (
-        &["fp16", "half", "float16", "half-precision", "use-fp16"],
-        "the option is --dtype f16 (and --out-dtype f16 for the files)",
-    ),
-    (&["bf16", "bfloat16"], "the option is --dtype bf16"),
-    (&["fp32", "float32", "f32"], "the option is --dtype f32"),
-    (&["f16"], "the option is --dtype f16"),
-    (
-        &["precision", "data-type", "torch-dtype"],
-        "the option is --dtype f32, f16 or bf16",
-    ),
-    (
-        &[
-            "format",
-            "output-format",
-            "out-format",
-            "fmt",
-            "save-format",
-            "h5",
-            "hdf5",
-            "npz",
-        ],
-        "this version writes .npy files, which numpy.load reads, and index.tsv; there is nothing to \
-         choose",
-    ),
-    (
-        &[
-            "truncation-seq-length",
-            "truncation-length",
-            "truncate",
-            "truncation",
-            "max-length",
-            "max-len",
-            "max-seq-len",
-            "max-seq-length",
-            "maxlen",
-        ],
-        "the option is --long truncate:N, which keeps the first N residues; if it is left out, ESM-2 \
-         embeds sequences whole",
-    ),
-    (
-        &["nogpu", "no-gpu", "no-cuda", "cpu", "use-cpu", "cpu-only"],
-        "the option is --device cpu",
-    ),
-    (
-        &["gpu", "gpus", "cuda", "use-gpu", "use-cuda", "gpu-id"],
-        "the option is --device cuda, or cuda:0,1 for cards by number",
-    ),
-    (
-        &[
-            "fasta",
-            "input",
-            "in",
-            "i",
-            "fasta-file",
-            "input-file",
-            "fasta-path",
-            "sequences",
-            "seqs",
-            "f",
-        ],
-        "FASTA files are given without an option: esm-embed run proteins.fasta --out emb",
-    ),
-    (
-        &[
-            "output",
-            "output-dir",
-            "out-dir",
-            "outdir",
-            "output-folder",
-            "output-path",
-            "output-file",
-            "save-dir",
-            "save-path",
-        ],
-        "the option is --out, and names a folder",
-    ),
-    (
-        &[
-            "model-name",
-            "model-path",
-            "model-location",
-            "model-name-or-path",
-            "model-id",
-            "checkpoint",
-            "pretrained",
-            "weights",
-            "model-dir",
-        ],
-        "the option is --model, with a name, a repository of the Hub or a path",
-    ),
-    (
-        &[
-            "pooling",
-            "pool-type",
-            "pooling-type",
-            "pooling-mode",
-            "reduce",
-            "aggregate",
-        ],
-        "the option is --pool mean, bos, max or none",
-    ),
-    (
-        &[
-            "mean",
-            "per-protein",
-            "per-sequence",
-            "average",
-            "protein-level",
-        ],
-        "the option is --pool mean, which is the default; --residues none leaves out residue rows",
-    ),
-    (&["bos", "cls"], "the option is --pool bos"),
-    (
-        &[
-            "per-tok",
-            "per-token",
-            "per-residue",
-            "per-res",
-            "residue-level",
-            "token-embeddings",
-        ],
-        "the option is --residues packed, which is the default, or files for one file a record",
-    ),
-    (
-        &[
-            "workers",
-            "num-workers",
-            "num-threads",
-            "nthreads",
-            "n-threads",
-            "jobs",
-            "n-jobs",
-            "cpus",
-            "num-cpus",
-            "ncpu",
-            "cores",
-            "nproc",
-            "j",
-            "nt",
-        ],
-        "the option is --threads N",
-    ),
-    (
-        &["cache-dir", "cache", "hub-cache", "torch-home"],
-        "the cache is that of Hugging Face: set the environment variable HF_HOME",
-    ),
-    (
-        &["offline", "local-files-only"],
-        "set the environment variable HF_HUB_OFFLINE=1; a model given as a path needs no network",
-    ),
-];
-
-/// What fair-esm's script includes.
-const INCLUDE: &str = "there is no such option in this version. For what fair-esm's script includes: \
-                       mean is --pool mean, bos is --pool bos, per_tok is --residues packed; all can \
-                       be combined. Logits, contacts and attentions come in a later version";
 
 /// Names that other tools have for `run`.
 const RUN: [&str; 10] = [
@@ -212,25 +31,30 @@ const FASTA: [&str; 9] = [
 ];
 
 /// Says what is meant where that is known; and never proposes `--force`, which replaces an output.
-pub(super) fn explain(mut error: clap::Error, words: &[OsString]) -> clap::Error {
+pub(super) fn explain(error: clap::Error, words: &[OsString]) -> clap::Error {
     let text = |kind: ContextKind| match error.get(kind) {
         Some(ContextValue::String(text)) => text.clone(),
         _ => String::new(),
     };
     let answer = match error.kind() {
         ErrorKind::UnknownArgument => {
-            option(&text(ContextKind::InvalidArg), &ours(&subcommand(words)))
+            let typed = text(ContextKind::InvalidArg);
+            // In a tip, or in the usage, where clap puts what it proposes.
+            let rendered = error.to_string();
+            let proposes_force = rendered
+                .lines()
+                .skip(1)
+                .any(|line| line.contains("--force"));
+            let bare = proposes_force.then(|| format!("unexpected argument '{typed}' found"));
+            option(&typed, &ours(&subcommand(words))).or(bare)
         }
         ErrorKind::InvalidSubcommand => command(&text(ContextKind::InvalidSubcommand), words),
         _ => None,
     };
-    if let Some(answer) = answer {
-        return super::wrong_usage_of(error.kind(), &subcommand(words), answer);
+    match answer {
+        Some(answer) => super::wrong_usage_of(error.kind(), &subcommand(words), answer),
+        None => error,
     }
-    if text(ContextKind::SuggestedArg).contains("--force") {
-        error.insert(ContextKind::SuggestedArg, ContextValue::None);
-    }
-    error
 }
 
 /// The subcommand among the words, or nothing.
@@ -292,21 +116,38 @@ fn command(typed: &str, words: &[OsString]) -> Option<String> {
             run_line(&given)
         ));
     }
-    let lower = typed.to_ascii_lowercase();
-    let is_meant =
-        |name: &&&str| lower == ***name || (lower.len() > 3 && distance(&lower, name) < 3);
-    RUN.iter().find(is_meant)?;
-    // fair-esm's script has MODEL FASTA FOLDER.
-    let line = match after.as_slice() {
-        [model, fasta, out, ..] if is_fasta(fasta) && !is_fasta(model) && !out.starts_with('-') => {
+    let name = nearest(&typed.to_ascii_lowercase())?;
+    let line = match (name.as_str(), after.as_slice()) {
+        // fair-esm's script has MODEL FASTA FOLDER.
+        ("run", [model, fasta, out, ..])
+            if is_fasta(fasta) && !is_fasta(model) && !out.starts_with('-') =>
+        {
             format!("esm-embed run {fasta} --model {model} --out {out}")
         }
-        [] => "esm-embed run proteins.fasta --out emb".to_owned(),
-        given => run_line(given),
+        ("run", []) => "esm-embed run proteins.fasta --out emb".to_owned(),
+        ("run", given) => run_line(given),
+        (name, given) => [&["esm-embed", name].map(str::to_owned)[..], given]
+            .concat()
+            .join(" "),
     };
     Some(format!(
-        "there is no command {typed}; the command is run: {line}"
+        "there is no command {typed}; the command is {name}: {line}"
     ))
+}
+
+/// The command whose name, or that of another tool for it, is the word or is spelt much like it.
+fn nearest(word: &str) -> Option<String> {
+    let command = Args::command();
+    let own = command
+        .get_subcommands()
+        .filter(|command| !command.is_hide_set());
+    let own = own.map(|command| (command.get_name(), command.get_name()));
+    let most = if word.len() > 4 { 2 } else { 1 };
+    own.chain(RUN.map(|other| (other, "run")))
+        .map(|(typed, meant)| (distance(word, typed), meant))
+        .filter(|(distance, _)| *distance <= most)
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, meant)| meant.to_owned())
 }
 
 fn run_line(given: &[String]) -> String {
@@ -333,31 +174,6 @@ fn is_fasta(word: &str) -> bool {
                 && has_ending(&path.with_extension(""))
         })
         || path.is_file()
-}
-
-/// A word as a shell takes it.
-fn quoted(word: &str) -> String {
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || "_./,:=@%+-".contains(c);
-    match !word.is_empty() && word.chars().all(is_plain) {
-        true => word.to_owned(),
-        false => format!("'{}'", word.replace('\'', r"'\''")),
-    }
-}
-
-/// Letters to put in, take out or replace to make one word of another.
-fn distance(one: &str, other: &str) -> usize {
-    let other: Vec<char> = other.chars().collect();
-    let mut row: Vec<usize> = (0..=other.len()).collect();
-    for (i, a) in one.chars().enumerate() {
-        let mut next = vec![i + 1];
-        for ((b, diagonal), above) in other.iter().zip(&row).zip(row.iter().skip(1)) {
-            let left = next.last().copied().unwrap_or(0);
-            let changed = diagonal + usize::from(a != *b);
-            next.push(changed.min(above + 1).min(left + 1));
-        }
-        row = next;
-    }
-    row.last().copied().unwrap_or(0)
 }
 
 #[cfg(test)]
@@ -442,11 +258,6 @@ mod tests {
             text.contains("a similar argument exists: '--residues'"),
             "{text}"
         );
-        let text = answer("rnu a.fasta --out emb");
-        assert!(
-            text.contains("a similar subcommand exists: 'run'"),
-            "{text}"
-        );
     }
 
     #[test]
@@ -460,6 +271,15 @@ mod tests {
                 "extract esm2_t33_650M_UR50D a.fasta x --include mean",
                 "esm-embed run a.fasta --model esm2_t33_650M_UR50D --out x\n",
             ),
+            ("ebmed a.fasta", "esm-embed run a.fasta --out emb\n"),
+            (
+                "rnu a.fasta -o x",
+                "the command is run: esm-embed run a.fasta -o x\n",
+            ),
+            ("ver 8M", "unrecognized subcommand 'ver'"),
+            ("verfy 8M", "the command is verify: esm-embed verify 8M\n"),
+            ("Doctor", "the command is doctor: esm-embed doctor\n"),
+            ("nonsense a.fasta", "unrecognized subcommand 'nonsense'"),
             ("a.fasta", "esm-embed run a.fasta --out emb\n"),
             ("dir/a.FA.gz --out x", "esm-embed run dir/a.FA.gz --out x\n"),
             ("- --out x", "esm-embed run - --out x\n"),
@@ -468,20 +288,5 @@ mod tests {
             assert!(text.contains(meant), "{line}: {text}");
             assert!(text.contains("--help"), "{line}: {text}");
         }
-    }
-
-    #[test]
-    fn words_are_quoted_for_a_shell() {
-        assert_eq!(quoted("a b'c"), r"'a b'\''c'");
-        assert_eq!(quoted(""), "''");
-        assert_eq!(quoted("x/y-1.fa"), "x/y-1.fa");
-    }
-
-    #[test]
-    fn distances() {
-        assert_eq!(distance("embed", "embed"), 0);
-        assert_eq!(distance("ebmed", "embed"), 2);
-        assert_eq!(distance("", "run"), 3);
-        assert_eq!(distance("extrct", "extract"), 1);
     }
 }
