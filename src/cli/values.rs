@@ -65,7 +65,7 @@ pub struct LayerArg(pub Layers);
 pub fn layer(text: &str) -> Result<LayerArg, String> {
     let wrong = || {
         "a layer is a whole number: 0 for the embedding, 1, 2, … for the blocks, -1 or last for the \
-         last one; several are written 0,12,-1 or 3-5, and all of them all"
+         last one; several are written 0,12,-1 or 3-5, and all stands for every layer"
             .to_owned()
     };
     let number = |text: &str| match text.trim() {

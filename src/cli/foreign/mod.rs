@@ -45,8 +45,10 @@ pub(super) fn explain(error: clap::Error, words: &[OsString]) -> clap::Error {
                 .lines()
                 .skip(1)
                 .any(|line| line.contains("--force"));
+            let proposes = error.get(ContextKind::SuggestedArg).is_some() && !proposes_force;
             let bare = proposes_force.then(|| format!("unexpected argument '{typed}' found"));
-            option(&typed, &ours(&subcommand(words))).or(bare)
+            let most = if proposes { 0 } else { 1 };
+            option(&typed, &ours(&subcommand(words)), most).or(bare)
         }
         ErrorKind::InvalidSubcommand => command(&text(ContextKind::InvalidSubcommand), words),
         _ => None,
@@ -80,8 +82,8 @@ fn ours(subcommand: &str) -> Vec<String> {
     options.unwrap_or_default()
 }
 
-/// What an unknown option means.
-fn option(typed: &str, ours: &[String]) -> Option<String> {
+/// What an unknown option means, spelt with so many mistakes at most.
+fn option(typed: &str, ours: &[String], most: usize) -> Option<String> {
     let typed = typed.split('=').next().unwrap_or(typed);
     let name = typed
         .trim_start_matches('-')
@@ -94,9 +96,17 @@ fn option(typed: &str, ours: &[String]) -> Option<String> {
     if name != "force" && ours.contains(&name) {
         return answer(&format!("the option is --{name}"));
     }
+    // A mistake in a short word makes another word of it.
+    let most = if name.len() > 4 { most } else { 0 };
+    let is_meant = |other: &&&str| distance(&name, other) <= most;
     let known = OPTIONS
         .iter()
-        .find(|(names, _)| names.contains(&name.as_str()));
+        .find(|(names, _)| names.contains(&name.as_str()))
+        .or_else(|| {
+            OPTIONS
+                .iter()
+                .find(|(names, _)| names.iter().any(|n| is_meant(&n)))
+        });
     let (_, what) = known?;
     answer(what)
 }
@@ -215,6 +225,8 @@ mod tests {
             ("--max_tokens 9", "--max-tokens"),
             ("--OUT-DTYPE f16", "--out-dtype"),
             ("--num-workers 4", "--threads N"),
+            ("--forma h5", ".npy files"),
+            ("--batch-sise 8", "--max-tokens N"),
         ] {
             let text = answer(&format!("run a.fasta --out emb {typed}"));
             assert!(text.contains("unexpected option -"), "{typed}: {text}");
