@@ -115,6 +115,7 @@ mod invisible;
 pub mod memory;
 pub mod model;
 mod nucleotides;
+pub mod numerals;
 pub mod ops;
 pub mod output;
 pub mod pipeline;

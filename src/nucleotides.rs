@@ -5,7 +5,7 @@
 //! apart by the letters that they lack: poly-alanine, silk, collagen and antifreeze proteins do not
 //! hold all of A, C, G and T beside so few other letters.
 
-use crate::tokenizer::{DASH, DOT, MASK};
+use crate::tokenizer::{DASH, DOT, MASK, UNK};
 
 /// Bases that a sequence holds at least, N not counted, or of a primer, the codes of two bases
 /// included: primers have as many.
@@ -32,8 +32,8 @@ const X: u8 = 24;
 const Y: u8 = 19;
 const NULL: u8 = 31;
 
-/// Whether a sequence, as `<cls>`, residues, `<eos>`, is made of nucleotides. Gaps, masks and X say
-/// nothing about it.
+/// Whether a sequence, as `<cls>`, residues, `<eos>`, is made of nucleotides. Gaps, masks, X and
+/// characters outside the alphabet, such as numbers of bases, say nothing about it.
 ///
 /// One of these holds, in a sequence of at least 18 bases:
 ///
@@ -55,7 +55,7 @@ pub(crate) fn is_nucleotides(tokens: &[u8]) -> bool {
         let count = |token: &u8| counts.get(usize::from(*token)).copied().unwrap_or(0);
         tokens.iter().map(count).sum()
     };
-    let all = counts.iter().sum::<u64>() - of(&[DOT, DASH, MASK, NULL, X]);
+    let all = counts.iter().sum::<u64>() - of(&[UNK, DOT, DASH, MASK, NULL, X]);
     let bases = [of(&[A]), of(&[C]), of(&[G]), of(&[T, U])];
     let plain = bases.iter().sum::<u64>() + of(&[N]);
     let of_two = of(&[R, Y, S, W, K, M]);
@@ -111,6 +111,8 @@ mod tests {
             "NNNNNNNNNNNNNNNNNNNNNNNNNNNNNNNNNNNNNNNNGGCATTAGCACCACCATTAC",
             "ATGXXXXXXXXXXXXXXXXXXXXXXXAAACGCATTAGCXXXXXXCACC",
             "ATG---AAACG--CATTAGC...ACCACCATTAC",
+            // With numbers, as GenBank has them.
+            "1 atgaaacgca ttagcaccac 21 cattaccacc 31",
             // A primer, one with ambiguous bases, a guide, a microRNA without C.
             "AAACTTAAAGGAATTGACGG",
             "AAACTYAAAKGAATTGRCGG",

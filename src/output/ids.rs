@@ -10,6 +10,7 @@ use super::escape::unescape;
 use super::layout::INDEX_TSV;
 use super::log::Log;
 use super::npy::{self, HEADER_BYTES};
+use crate::numerals::grouped;
 use std::fmt;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::Path;
@@ -50,12 +51,15 @@ impl fmt::Display for NoIds {
         match self {
             NoIds::TooLong(characters) => write!(
                 f,
-                "the longest id has {characters} characters, and at most {MOST_CHARACTERS} are \
-                 written there"
+                "the longest id has {} characters, and at most {} are written there",
+                grouped(*characters),
+                grouped(MOST_CHARACTERS)
             ),
             NoIds::TooLarge(bytes) => write!(
                 f,
-                "it would have {bytes} bytes, and at most {MOST_BYTES} are written"
+                "it would have {} bytes, and at most {} are written",
+                grouped(*bytes),
+                grouped(MOST_BYTES)
             ),
         }
     }
@@ -295,7 +299,7 @@ mod tests {
         assert!(most(u64::MAX).bytes().is_err());
         assert_eq!(
             NoIds::TooLong(2000).to_string(),
-            "the longest id has 2000 characters, and at most 1024 are written there"
+            "the longest id has 2,000 characters, and at most 1,024 are written there"
         );
     }
 

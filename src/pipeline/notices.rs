@@ -1,6 +1,6 @@
 //! What the user has to know of the input and of memory.
 
-use super::figures::{count, size, things};
+use super::figures::size;
 use super::findings::{Findings, Found};
 use super::forecast;
 use super::job::{Gaps, Job, USUAL_LIMIT};
@@ -9,6 +9,7 @@ use super::reporter::{Level, Reporter};
 use super::room::Bytes;
 use super::scan::Scan;
 use crate::memory;
+use crate::numerals::{count, grouped};
 use crate::output::{Counts, IDS_NPY, Ids, Manifest, Remark, Residues};
 
 /// A machine that others use too may not have what a job's limit allows.
@@ -53,7 +54,7 @@ pub fn tell_of_output(job: &Job, plan: &Plan, scan: Option<&Scan>, reporter: &dy
     let text = match scan {
         Some(scan) => {
             let all = size(forecast::disk(plan, scan, job.shard.is_some()));
-            let records = things(scan.records, "record");
+            let records = count(scan.records, "record");
             match layout.residues {
                 Residues::None => format!("{records}; {all}"),
                 Residues::Packed | Residues::Files => format!(
@@ -81,7 +82,7 @@ pub fn tell_of_output(job: &Job, plan: &Plan, scan: Option<&Scan>, reporter: &dy
 
 /// Records whose embedding may not mean what the user thinks.
 pub fn warn_of_findings(findings: &Findings, job: &Job, reporter: &dyn Reporter) {
-    let all = things(findings.records, "record");
+    let all = count(findings.records, "record");
     let warn = |found: &Found, text: &dyn Fn(&str) -> String| {
         if let Some(first) = &found.first {
             reporter.message(Level::Warning, &text(first));
@@ -93,7 +94,7 @@ pub fn warn_of_findings(findings: &Findings, job: &Job, reporter: &dyn Reporter)
             "{} of {all} {} like nucleotides; the first is {first}. ESM reads their letters as \
              amino acids, and the embedding of such a sequence means nothing: translate it to \
              protein first, for example with `seqkit translate`",
-            count(found.records),
+            grouped(found.records),
             if found.records == 1 { "looks" } else { "look" },
         )
     });
@@ -104,9 +105,9 @@ pub fn warn_of_findings(findings: &Findings, job: &Job, reporter: &dyn Reporter)
                 "{} of {all} {} gaps (- or .), {} in total; the first is {first}. ESM-1b, ESM-1v \
                  and ESM-2 never saw aligned sequences, and each gap is embedded as a token with a \
                  row: --gaps drop takes the gaps out",
-                count(found.records),
+                grouped(found.records),
                 if found.records == 1 { "has" } else { "have" },
-                count(findings.gaps),
+                grouped(findings.gaps),
             )
         });
     }
@@ -133,9 +134,9 @@ pub fn warn_of_notes(manifest: &Manifest, reporter: &dyn Reporter) {
                  work){scope}",
                 match note.records {
                     1 => "1 record has".to_owned(),
-                    records => format!("{} records have", count(records)),
+                    records => format!("{} records have", grouped(records)),
                 },
-                count(note.first_row),
+                grouped(note.first_row),
             ),
         );
     }

@@ -48,8 +48,8 @@ fn ids_that_are_too_long_have_no_list() {
         (ended.code, &*ended.err),
         (
             0,
-            "esm-embed: warning: ids.npy is not written: the longest id has 1025 characters, and at \
-             most 1024 are written there; index.tsv has every id\n"
+            "esm-embed: warning: ids.npy is not written: the longest id has 1,025 characters, and at \
+             most 1,024 are written there; index.tsv has every id\n"
         )
     );
     assert_eq!(

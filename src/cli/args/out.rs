@@ -44,7 +44,8 @@ const FILES: [(&[&str], &str); 5] = [
     (&["png", "pdf", "svg", "html"], "It draws nothing"),
 ];
 
-/// Why `--out` cannot be what is meant. A folder that is there already may have any name.
+/// Why `--out` cannot be what is meant. A folder that is there already may have any name, and so may
+/// one whose name ends with a slash.
 pub(super) fn not_a_folder(out: &Path) -> Option<String> {
     if out.as_os_str().is_empty() {
         return Some("--out is empty: give the folder to write, such as --out emb".to_owned());
@@ -56,7 +57,7 @@ pub(super) fn not_a_folder(out: &Path) -> Option<String> {
                 .to_owned(),
         );
     }
-    if out.is_dir() {
+    if out.is_dir() || out.as_os_str().as_encoded_bytes().ends_with(b"/") {
         return None;
     }
     let ending = out.extension()?.to_str()?.to_ascii_lowercase();
@@ -108,6 +109,7 @@ mod tests {
             ".",
             "..",
             "a.b/emb",
+            "emb.npy/",
             ".npy",
         ] {
             assert_eq!(why(out), "", "{out}");
