@@ -140,6 +140,17 @@ fn outputs_without_a_list_are_still_good() {
     whole.remove("run.json");
     merged.remove("run.json");
     assert!(whole == merged);
+    // Beside a shard of today.
+    bench.run(&format!("{line} --out s2 --shard 2/2 --force"));
+    let mixed = ended(
+        bench
+            .command()
+            .args(["merge", "s1", "s2", "--out", "mixed", "-q"]),
+    );
+    assert_eq!(mixed.code, 0, "{}", mixed.err);
+    let mut mixed = bench.tree("mixed");
+    mixed.remove("run.json");
+    assert!(whole == mixed);
     // And a new run replaces one without the list.
     forget_ids(&bench, "whole");
     bench.run(&format!("{line} --out whole --force"));

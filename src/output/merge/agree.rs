@@ -165,6 +165,10 @@ fn facts(part: &Part) -> BTreeMap<String, String> {
     ] {
         flatten(key, value, &mut facts);
     }
+    // A shard from before there was a choice kept gaps.
+    for key in ["asked.gaps", "resolved.gaps"] {
+        facts.entry(key.into()).or_insert_with(|| "keep".into());
+    }
     facts
 }
 
