@@ -15,6 +15,7 @@ mod inputs;
 mod long;
 mod memory;
 mod nasty;
+mod options;
 mod refused;
 mod remembered;
 mod residues;
