@@ -16,6 +16,12 @@
 //! - Nothing is truncated, windowed, replaced or left out unless it was asked for, and then the
 //!   table says so. `tests/run/long.rs::rotary_models_embed_them_whole_with_one_warning`,
 //!   `tests/run/values.rs::learned_positions_with_records_skipped`
+//! - White space and invisible characters are never residues; gaps, masks and nucleotides are told.
+//!   `tests/run/residues.rs::white_space_and_invisible_characters_of_unicode_are_dropped`,
+//!   `tests/run/residues.rs::gaps_are_kept_counted_and_warned_of`,
+//!   `tests/run/residues.rs::nucleotides_are_warned_of_before_the_work_and_noted`
+//! - Records with one identifier and different sequences are reported.
+//!   `tests/run/ids.rs::ids_of_different_sequences_are_warned_of`
 //! - `--dtype f16` on processors with AVX-512 VNNI stays within 1e-3 of f32.
 //!   `tests/parity.rs::fixed_point_arithmetic_stays_near_f32`
 //! - NaN and infinities end a run; they are not written.

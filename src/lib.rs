@@ -115,6 +115,7 @@ pub mod hub;
 mod invisible;
 pub mod memory;
 pub mod model;
+mod nucleotides;
 pub mod numerals;
 pub mod ops;
 pub mod output;

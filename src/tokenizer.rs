@@ -13,6 +13,8 @@
 //! A character outside it becomes one `<unk>`; Hugging Face's tokenizer makes one `<unk>` of a
 //! whole run of them, after which its rows no longer stand for residues.
 
+use crate::invisible::{is_invisible, is_unseen};
+use std::borrow::Cow;
 use thiserror::Error;
 
 /// Number of `<cls>`, the first token of every sequence.
@@ -23,6 +25,10 @@ pub const PAD: u8 = 1;
 pub const EOS: u8 = 2;
 /// Number of `<unk>`, which stands for a character outside the alphabet.
 pub const UNK: u8 = 3;
+/// Number of `.`, a gap of an alignment.
+pub const DOT: u8 = 29;
+/// Number of `-`, a gap of an alignment.
+pub const DASH: u8 = 30;
 /// Number of `<mask>`.
 pub const MASK: u8 = 32;
 
@@ -54,6 +60,10 @@ pub struct Tokens {
     pub lower: usize,
     /// `<mask>` tokens.
     pub masks: usize,
+    /// Gaps of an alignment, `-` and `.`.
+    pub gaps: usize,
+    /// White space and invisible characters beyond ASCII, which are not residues and were dropped.
+    pub invisible: usize,
     /// A `*` at the end, the mark of a stop codon, was dropped.
     pub stop_dropped: bool,
 }
@@ -63,6 +73,16 @@ impl Tokens {
     pub fn residues(&self) -> usize {
         self.ids.len().saturating_sub(2)
     }
+
+    /// Takes the gaps out; [`gaps`](Self::gaps) still says how many there were.
+    pub fn drop_gaps(&mut self) {
+        self.ids.retain(|&id| !is_gap(id));
+    }
+}
+
+/// Whether a token is a gap of an alignment.
+pub const fn is_gap(id: u8) -> bool {
+    matches!(id, DOT | DASH)
 }
 
 /// A sequence that has no tokens. Positions count residues from 1.
@@ -132,7 +152,8 @@ const TABLE: [u8; 256] = {
 /// - One `*` at the end is dropped; `-` and `.` are tokens of the alphabet.
 /// - Every other character outside the alphabet is one `<unk>`, however many bytes it takes; so
 ///   is each byte that is not UTF-8.
-/// - ASCII white space is no residue and is passed over.
+/// - White space is not a residue and is passed over; so are the invisible characters of Unicode,
+///   such as the zero-width space, the soft hyphen and marks of direction.
 ///
 /// An empty sequence, or one of `*` alone, has no residues, and its tokens are `<cls>` and
 /// `<eos>`.
@@ -143,7 +164,8 @@ const TABLE: [u8; 256] = {
 /// [`TokenizerError::Unknown`] for the first character outside the alphabet if the policy says
 /// so.
 pub fn tokenize(sequence: &[u8], unknown: UnknownPolicy) -> Result<Tokens, TokenizerError> {
-    let sequence = trim_end(sequence);
+    let (sequence, invisible) = without_unseen(sequence);
+    let sequence = trim_end(&sequence);
     let (mut rest, stop_dropped) = match sequence.strip_suffix(b"*") {
         Some(residues) => (residues, true),
         None => (sequence, false),
@@ -153,6 +175,8 @@ pub fn tokenize(sequence: &[u8], unknown: UnknownPolicy) -> Result<Tokens, Token
         unknown: 0,
         lower: 0,
         masks: 0,
+        gaps: 0,
+        invisible,
         stop_dropped,
     };
     tokens.ids.push(CLS);
@@ -172,7 +196,10 @@ pub fn tokenize(sequence: &[u8], unknown: UnknownPolicy) -> Result<Tokens, Token
             continue;
         }
         match class {
-            0..LOWER => tokens.ids.push(class),
+            0..LOWER => {
+                tokens.ids.push(class);
+                tokens.gaps += usize::from(is_gap(class));
+            }
             LOWER..BLANK => {
                 tokens.ids.push(class & !LOWER);
                 tokens.lower += 1;
@@ -199,6 +226,26 @@ pub fn tokenize(sequence: &[u8], unknown: UnknownPolicy) -> Result<Tokens, Token
 
 fn class_of(byte: u8) -> u8 {
     TABLE[usize::from(byte)]
+}
+
+/// The sequence without white space and invisible characters beyond ASCII, and how many those were.
+fn without_unseen(sequence: &[u8]) -> (Cow<'_, [u8]>, usize) {
+    if sequence.is_ascii() {
+        return (Cow::Borrowed(sequence), 0);
+    }
+    let mut kept = Vec::with_capacity(sequence.len());
+    let mut unseen = 0;
+    for chunk in sequence.utf8_chunks() {
+        for character in chunk.valid().chars() {
+            if is_unseen(character) {
+                unseen += 1;
+            } else {
+                kept.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
+            }
+        }
+        kept.extend_from_slice(chunk.invalid());
+    }
+    (Cow::Owned(kept), unseen)
 }
 
 fn trim_end(mut sequence: &[u8]) -> &[u8] {
@@ -250,7 +297,7 @@ fn shown(first: u8, continuation: &[u8]) -> String {
         Ok(text) => text
             .chars()
             .map(|character| {
-                if character.is_control() || ('\u{200B}'..='\u{206F}').contains(&character) {
+                if is_invisible(character) {
                     character.escape_default().to_string()
                 } else {
                     character.to_string()
@@ -262,172 +309,5 @@ fn shown(first: u8, continuation: &[u8]) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn ids(sequence: &str) -> Vec<u8> {
-        tokenize(sequence.as_bytes(), UnknownPolicy::Unk)
-            .unwrap()
-            .ids
-    }
-
-    #[test]
-    fn the_alphabet_has_its_numbers() {
-        let residues = "LAGVSERTIDPKQNFYMHWCXBUZO.-";
-        let expected: Vec<u8> = [0].into_iter().chain(4..=30).chain([2]).collect();
-        assert_eq!(ids(residues), expected);
-        assert_eq!(VOCABULARY.len(), 33);
-        assert_eq!(VOCABULARY[usize::from(CLS)], "<cls>");
-        assert_eq!(VOCABULARY[usize::from(PAD)], "<pad>");
-        assert_eq!(VOCABULARY[usize::from(EOS)], "<eos>");
-        assert_eq!(VOCABULARY[usize::from(UNK)], "<unk>");
-        assert_eq!(VOCABULARY[usize::from(MASK)], "<mask>");
-        assert_eq!(VOCABULARY[31], "<null_1>");
-    }
-
-    #[test]
-    fn each_unknown_character_is_one_token() {
-        assert_eq!(ids("MKJJT"), [0, 20, 15, 3, 3, 11, 2]);
-        assert_eq!(ids("M1*K"), [0, 20, 3, 3, 15, 2]);
-        assert_eq!(ids("Mé€𝄞K"), [0, 20, 3, 3, 3, 15, 2]);
-        let latin1 = tokenize(b"M\xe9\xffK", UnknownPolicy::Unk).unwrap();
-        assert_eq!(latin1.ids, [0, 20, 3, 3, 15, 2]);
-        assert_eq!(latin1.unknown, 2);
-    }
-
-    #[test]
-    fn lower_case_is_read_and_counted() {
-        let tokens = tokenize(b"mKtjx", UnknownPolicy::Unk).unwrap();
-        assert_eq!(tokens.ids, [0, 20, 15, 11, 3, 24, 2]);
-        assert_eq!((tokens.lower, tokens.unknown), (3, 1));
-    }
-
-    #[test]
-    fn named_tokens_are_one_residue_each() {
-        let tokens = tokenize(b"KA<mask>ISQ", UnknownPolicy::Unk).unwrap();
-        assert_eq!(tokens.ids, [0, 15, 5, 32, 12, 8, 16, 2]);
-        assert_eq!((tokens.residues(), tokens.masks), (6, 1));
-        let tokens = tokenize(b"<MASK><Unk><null_1><mask>", UnknownPolicy::Error).unwrap();
-        assert_eq!(tokens.ids, [0, 32, 3, 31, 32, 2]);
-        assert_eq!((tokens.masks, tokens.unknown, tokens.lower), (2, 0, 0));
-    }
-
-    #[test]
-    fn a_bracket_that_names_no_token_is_characters() {
-        assert_eq!(ids("M<K"), [0, 20, 3, 15, 2]);
-        assert_eq!(ids("<foo>"), [0, 3, 18, 28, 28, 3, 2]);
-        assert_eq!(ids("<mask"), [0, 3, 20, 5, 8, 15, 2]);
-        assert_eq!(ids("<<mask>"), [0, 3, 32, 2]);
-    }
-
-    #[test]
-    fn reserved_tokens_are_refused() {
-        for (text, token) in [("<cls>", "<cls>"), ("<PAD>", "<pad>"), ("<eos>", "<eos>")] {
-            let sequence = format!("MK<mask>{text}A");
-            assert_eq!(
-                tokenize(sequence.as_bytes(), UnknownPolicy::Unk),
-                Err(TokenizerError::Reserved { token, position: 4 })
-            );
-        }
-    }
-
-    #[test]
-    fn one_stop_at_the_end_is_dropped() {
-        for (sequence, expected, unknown, dropped) in [
-            ("MK*", &[0, 20, 15, 2][..], 0, true),
-            ("MK**", &[0, 20, 15, 3, 2], 1, true),
-            ("M*K", &[0, 20, 3, 15, 2], 1, false),
-            ("*", &[0, 2], 0, true),
-            ("", &[0, 2], 0, false),
-            ("MK* ", &[0, 20, 15, 2], 0, true),
-        ] {
-            let tokens = tokenize(sequence.as_bytes(), UnknownPolicy::Unk).unwrap();
-            assert_eq!(tokens.ids, expected, "{sequence}");
-            assert_eq!((tokens.unknown, tokens.stop_dropped), (unknown, dropped));
-        }
-    }
-
-    #[test]
-    fn white_space_is_no_residue() {
-        assert_eq!(
-            ids("K A <mask>\tI\nS\r\n\x0b\x0cQ"),
-            [0, 15, 5, 32, 12, 8, 16, 2]
-        );
-    }
-
-    #[test]
-    fn unknown_characters_are_named_with_their_position() {
-        for (sequence, character, position) in [
-            (&b"MK<mask>JJ"[..], "J", 4),
-            (b"mj", "j", 2),
-            (b"*M", "*", 1),
-            ("MKé".as_bytes(), "é", 3),
-            ("\u{202e}".as_bytes(), "\\u{202e}", 1),
-            (b"M\x1b", "\\u{1b}", 2),
-            (b"M\xe9", "\\xE9", 2),
-            (b"M <K", "<", 2),
-        ] {
-            assert_eq!(
-                tokenize(sequence, UnknownPolicy::Error),
-                Err(TokenizerError::Unknown {
-                    character: character.to_owned(),
-                    position
-                })
-            );
-        }
-        let error = tokenize(b"MJ", UnknownPolicy::Error).unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "residue 2: `J` is outside the ESM alphabet (LAGVSERTIDPKQNFYMHWCXBUZO.-); correct \
-             it, write X for an unknown residue, or choose `--unknown unk`"
-        );
-    }
-
-    proptest! {
-        #[test]
-        fn every_character_has_one_token(text in "[^\\s<*]{0,200}") {
-            let tokens = tokenize(text.as_bytes(), UnknownPolicy::Unk).unwrap();
-            prop_assert_eq!(tokens.residues(), text.chars().count());
-            prop_assert_eq!(tokens.ids.first(), Some(&0));
-            prop_assert_eq!(tokens.ids.last(), Some(&2));
-            let unknown = tokens.ids.iter().filter(|&&id| id == 3).count();
-            prop_assert_eq!(tokens.unknown, unknown);
-            prop_assert_eq!(
-                tokenize(text.as_bytes(), UnknownPolicy::Error).is_err(),
-                unknown > 0
-            );
-        }
-
-        #[test]
-        fn tokens_read_back_as_their_text(
-            ids in prop::collection::vec(3u8..33, 0..100)
-        ) {
-            let text: String = ids.iter().map(|&id| VOCABULARY[usize::from(id)]).collect();
-            let tokens = tokenize(text.as_bytes(), UnknownPolicy::Error).unwrap();
-            prop_assert_eq!(&tokens.ids[1..=ids.len()], &ids[..]);
-            prop_assert_eq!(tokens.residues(), ids.len());
-        }
-
-        #[test]
-        fn tokens_of_parts_join(
-            left in "[A-Za-z.\\-]{0,50}",
-            right in "[A-Za-z.\\-]{0,50}",
-        ) {
-            let one = tokenize(left.as_bytes(), UnknownPolicy::Unk).unwrap();
-            let two = tokenize(right.as_bytes(), UnknownPolicy::Unk).unwrap();
-            let whole = tokenize(format!("{left}{right}").as_bytes(), UnknownPolicy::Unk).unwrap();
-            let joined = [&one.ids[..=left.len()], &two.ids[1..]].concat();
-            prop_assert_eq!(whole.ids, joined);
-            prop_assert_eq!(whole.lower, one.lower + two.lower);
-        }
-
-        #[test]
-        fn any_bytes_have_an_answer(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-            if let Ok(tokens) = tokenize(&bytes, UnknownPolicy::Unk) {
-                prop_assert!(tokens.residues() <= bytes.len());
-                prop_assert!(tokens.ids[1..=tokens.residues()].iter().all(|&id| (3..33).contains(&id)));
-            }
-        }
-    }
-}
+#[path = "tokenizer_tests.rs"]
+mod tests;

@@ -117,7 +117,7 @@ fn help_of_run_says_what_each_flag_does_and_its_default() {
         "--check-model",
         "--check-device",
         "--on-varying <alone|fail>",
-        "--layer <N[,N...]>",
+        "--layer <N[,N...]|A-B|all|last>",
         "--pool <POOL[,POOL...]>",
         "--residues <packed|files|none>",
         "--dtype <f32|f16|bf16|tf32>",
@@ -128,6 +128,8 @@ fn help_of_run_says_what_each_flag_does_and_its_default() {
         "--deterministic",
         "--long <full|truncate[:N]|window[:N[:OVERLAP]]|error>",
         "--unknown <unk|error>",
+        "--gaps <keep|drop>",
+        "--on-duplicate-id <warn|fail>",
         "--on-invalid <fail|skip>",
         "--shard <I/N>",
         "--resume",
@@ -156,7 +158,7 @@ fn wrong_usage_ends_with_2_and_a_remedy() {
         bare.err
     );
 
-    assert_usage("embed a.fasta", "unrecognized subcommand 'embed'");
+    assert_usage("nonsense", "unrecognized subcommand 'nonsense'");
     assert_usage("run --out x", "<FASTA>...");
     assert_usage("run a.fasta", "--out <DIR>");
     assert_usage("run a.fasta --out", "a value is required for '--out <DIR>'");
@@ -168,7 +170,7 @@ fn wrong_usage_ends_with_2_and_a_remedy() {
         "run - a.fasta - --out x",
         "standard input (-) is given more than once",
     );
-    assert_usage("run a --out x --layer last", "a layer is a whole number");
+    assert_usage("run a --out x --layer first", "a layer is a whole number");
     assert_usage("run a --out x --layer 1,,2", "a layer is a whole number");
     assert_usage(
         "run a --out x --pool median",
@@ -186,7 +188,7 @@ fn wrong_usage_ends_with_2_and_a_remedy() {
     assert_usage("run a --out x --dtype f64", "write f32, f16, bf16 or tf32");
     assert_usage("run a --out x --out-dtype bf16", "write f32 or f16");
     assert_usage(
-        "run a --out x --device gpu",
+        "run a --out x --device tpu",
         "write auto, cpu, cuda, cuda:0, cuda:0,1 or all",
     );
     assert_usage("run a --out x --threads 0", "0 is not in 1..=4096");
@@ -568,4 +570,60 @@ fn a_closed_standard_error_does_not_panic() {
         .status()
         .unwrap();
     assert_eq!(status.code(), Some(1));
+}
+
+#[test]
+fn words_of_other_tools_are_answered_with_ours() {
+    for (line, says) in [
+        (
+            "run a.fasta --out emb --batch-size 8",
+            "error: unexpected option --batch-size: batches are formed for you and do not change \
+             the results; --max-tokens N limits the tokens of one batch\n",
+        ),
+        (
+            "run a.fasta --out emb --include mean",
+            "mean is --pool mean, bos is --pool bos, per_tok is --residues packed",
+        ),
+        (
+            "run a.fasta --out emb --format h5",
+            "this version writes .npy files",
+        ),
+        (
+            "embed a.fasta --out emb",
+            "error: there is no command embed; the command is run: esm-embed run a.fasta --out emb\n",
+        ),
+        (
+            "a.fasta",
+            "error: a.fasta is not a command. To embed it: esm-embed run a.fasta --out emb\n",
+        ),
+        (
+            "run a.fasta --out -",
+            "--out - is not a folder: a run writes several files, and none to standard output",
+        ),
+        (
+            "run a.fasta --out emb.npy",
+            "--out emb.npy is the name of a file, and a run writes a folder: give --out emb",
+        ),
+        (
+            "merge a b --out emb.h5",
+            "--out emb.h5 is the name of a file",
+        ),
+    ] {
+        assert_usage(line, says);
+    }
+}
+
+#[test]
+fn force_is_not_proposed_for_other_words() {
+    for typed in ["--format", "--forc", "--foce", "--Force"] {
+        let ended = Bench::new().run(&format!("run a.fasta --out emb {typed}"));
+        assert_eq!(ended.code, 2);
+        let tips = ended.err.lines().filter(|line| line.contains("tip:"));
+        assert!(
+            tips.clone().all(|tip| !tip.contains("--force")),
+            "{}",
+            ended.err
+        );
+        assert!(!ended.err.contains("'--force'"), "{}", ended.err);
+    }
 }

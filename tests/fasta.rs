@@ -3,6 +3,7 @@
 use std::io::{self, Read, Write};
 
 use esm_embed::fasta::{FastaError, Input, Reader, Record};
+use esm_embed::tokenizer::{UnknownPolicy, tokenize};
 use proptest::prelude::*;
 
 /// Gives at most `step` bytes at a time.
@@ -311,6 +312,24 @@ fn outcome<R: Read>(mut reader: Reader<R>) -> Vec<Result<Record, String>> {
         }
     }
     seen
+}
+
+#[test]
+fn invisible_characters_are_whole_wherever_a_read_ends() {
+    for before in 500..516 {
+        let residues = "M".repeat(before);
+        let text = format!(">a\n{residues}\u{a0}K\u{200b}\u{e0041}T\u{feff}\n\u{ad}A\u{2028}*\n");
+        for step in 1..6 {
+            let short = Short {
+                inner: text.as_bytes(),
+                step,
+            };
+            let records = read_all(Reader::with_capacity("x", short, 0)).unwrap();
+            let tokens = tokenize(&records[0].sequence, UnknownPolicy::Error).unwrap();
+            assert_eq!(tokens.ids[before..], [20, 15, 11, 5, 2], "{before} {step}");
+            assert_eq!(tokens.invisible, 6);
+        }
+    }
 }
 
 #[test]

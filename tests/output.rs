@@ -118,6 +118,7 @@ fn a_packed_run() {
     assert_eq!(
         names(&dir),
         [
+            "ids.npy",
             "index.tsv",
             "max.layer1.npy",
             "max.layer6.npy",
@@ -378,6 +379,7 @@ fn existing_outputs_are_refused_and_other_files_are_not() {
     for name in [
         "run.json",
         "index.tsv",
+        "ids.npy",
         "skipped.tsv",
         "max.layer6.npy",
         "residues.layer1.npy",

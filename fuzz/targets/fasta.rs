@@ -152,7 +152,8 @@ fn check_tokens(sequence: &[u8]) {
     assert_eq!(residues.len(), tokens.residues());
     assert!(residues.iter().all(|id| (UNK..33).contains(id)));
     if !text.contains('<') {
-        let characters = text.chars().count() - usize::from(tokens.stop_dropped);
+        let characters =
+            text.chars().count() - usize::from(tokens.stop_dropped) - tokens.invisible;
         assert_eq!((residues.len(), tokens.masks), (characters, 0));
         let unknown = residues.iter().filter(|id| **id == UNK).count();
         assert_eq!(tokens.unknown, unknown);

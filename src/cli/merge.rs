@@ -6,8 +6,8 @@ use super::json::{self, print_json};
 use super::progress::Progress;
 use anyhow::ensure;
 use esm_embed::numerals::count;
-use esm_embed::output::{self, Manifest, Shards};
-use esm_embed::pipeline::{Level, Reporter};
+use esm_embed::output::{self, IDS_NPY, Manifest, Shards};
+use esm_embed::pipeline::{Level, Reporter, warn_of_notes};
 use serde::Serialize;
 
 /// What `merge --json` prints.
@@ -42,6 +42,14 @@ pub fn execute(args: &MergeArgs) -> anyhow::Result<Exit> {
         let text = format!(
             "the shards left out {}, listed in skipped.tsv",
             count(counts.skipped, "record")
+        );
+        progress.message(Level::Warning, &text);
+    }
+    warn_of_notes(&manifest, &progress);
+    if manifest.files.iter().all(|file| file.name != IDS_NPY) {
+        let text = format!(
+            "{IDS_NPY} is not written: an id has more than 1,024 characters, or the file would have \
+             more than 1 GiB; index.tsv has every id"
         );
         progress.message(Level::Warning, &text);
     }

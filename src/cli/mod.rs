@@ -5,6 +5,7 @@
 mod args;
 mod doctor;
 mod fetch;
+mod foreign;
 mod inspect;
 mod json;
 mod merge;
@@ -26,6 +27,7 @@ use args::Command;
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser};
 use progress::Progress;
+use std::ffi::OsString;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
@@ -58,7 +60,9 @@ impl From<Exit> for ExitCode {
 /// # Errors
 /// The exit code to end with: 0 after help or version, 2 after wrong usage.
 pub fn parse() -> Result<Args, ExitCode> {
-    let args = Args::try_parse().and_then(|args| match args.contradiction() {
+    let words: Vec<OsString> = std::env::args_os().collect();
+    let parsed = Args::try_parse_from(&words).map_err(|error| foreign::explain(error, &words));
+    let args = parsed.and_then(|args| match args.contradiction() {
         None => Ok(args),
         Some((subcommand, what)) => Err(wrong_usage(subcommand, what)),
     });
@@ -71,11 +75,15 @@ pub fn parse() -> Result<Args, ExitCode> {
 
 /// An error in clap's words with the usage of a subcommand.
 fn wrong_usage(subcommand: &str, what: String) -> clap::Error {
+    wrong_usage_of(ErrorKind::ArgumentConflict, subcommand, what)
+}
+
+fn wrong_usage_of(kind: ErrorKind, subcommand: &str, what: String) -> clap::Error {
     let mut command = Args::command();
     command.build();
     match command.find_subcommand_mut(subcommand) {
-        Some(command) => command.error(ErrorKind::ArgumentConflict, what),
-        None => command.error(ErrorKind::ArgumentConflict, what),
+        Some(command) => command.error(kind, what),
+        None => command.error(kind, what),
     }
 }
 

@@ -1,6 +1,6 @@
 //! `run`: arguments → job.
 
-use super::args::{OnInvalidArg, OnVaryingArg, RunArgs, UnknownArg};
+use super::args::{GapsArg, OnDuplicateIdArg, OnInvalidArg, OnVaryingArg, RunArgs, UnknownArg};
 use super::progress::Progress;
 use super::values::PoolArg;
 use super::{Exit, print, signals, source};
@@ -8,7 +8,10 @@ use esm_embed::device::{Device, Tested, available_threads};
 use esm_embed::fasta::Input;
 use esm_embed::hub::HubSettings;
 use esm_embed::output::{Existing, Pool};
-use esm_embed::pipeline::{self, Job, Model, OnInvalid, OnVarying, Remembered, Stopped};
+use esm_embed::pipeline::{
+    self, Gaps, Job, Level, Model, OnDuplicateId, OnInvalid, OnVarying, Remembered, Reporter,
+    Stopped,
+};
 use esm_embed::tokenizer::UnknownPolicy;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -71,7 +74,7 @@ fn job(args: &RunArgs, model: Model, remembered: Option<PathBuf>) -> Job {
         inputs: args.inputs.clone(),
         out: args.out.clone(),
         model,
-        layers: each_once(output.layers.iter().copied()),
+        layers: each_once(output.layers.iter().map(|arg| arg.0)),
         pools: pools(&output.pools),
         residues: output.residues,
         dtype: compute.dtype,
@@ -86,6 +89,14 @@ fn job(args: &RunArgs, model: Model, remembered: Option<PathBuf>) -> Job {
         unknown: match records.unknown {
             UnknownArg::Unk => UnknownPolicy::Unk,
             UnknownArg::Error => UnknownPolicy::Error,
+        },
+        gaps: match records.gaps {
+            GapsArg::Keep => Gaps::Keep,
+            GapsArg::Drop => Gaps::Drop,
+        },
+        on_duplicate_id: match records.on_duplicate_id {
+            OnDuplicateIdArg::Warn => OnDuplicateId::Warn,
+            OnDuplicateIdArg::Fail => OnDuplicateId::Fail,
         },
         on_invalid: match records.on_invalid {
             OnInvalidArg::Fail => OnInvalid::Fail,
@@ -138,7 +149,7 @@ mod tests {
     use esm_embed::device::{DeviceChoice, Dtype};
     use esm_embed::ops::CpuPath;
     use esm_embed::output::{OutDtype, Residues};
-    use esm_embed::pipeline::Long;
+    use esm_embed::pipeline::{Layers, Long};
 
     fn model() -> Model {
         Model {
@@ -176,7 +187,9 @@ mod tests {
             deterministic: false,
             long: None,
             unknown: UnknownPolicy::Unk,
+            gaps: Gaps::Keep,
             on_invalid: OnInvalid::Fail,
+            on_duplicate_id: OnDuplicateId::Warn,
             shard: None,
             existing: Existing::Refuse,
             remembered: Some(Remembered::new("/c")),
@@ -194,14 +207,15 @@ mod tests {
         let found = job_of(
             "a.fasta - -o emb -m 8M --layer -1,0,-1 --layer=3 --pool max,mean,max --residues files \
              --dtype bf16 --out-dtype f16 --device cpu --threads 3 --max-tokens 4096 \
-             --deterministic --long window:100:10 --unknown error --on-invalid skip --force \
+             --deterministic --long window:100:10 --unknown error --gaps drop --on-invalid skip \
+             --on-duplicate-id fail --force \
              --cpu-path portable --check-model --check-device --on-varying fail --progress none -q",
         );
         let expected = Job {
             inputs: vec![PathBuf::from("a.fasta"), PathBuf::from("-")],
             out: PathBuf::from("emb"),
             model: model(),
-            layers: vec![-1, 0, 3],
+            layers: [-1, 0, 3].map(Layers::One).to_vec(),
             pools: vec![Pool::Mean, Pool::Max],
             residues: Residues::Files,
             dtype: Some(Dtype::Bf16),
@@ -217,7 +231,9 @@ mod tests {
                 overlap: 10,
             }),
             unknown: UnknownPolicy::Error,
+            gaps: Gaps::Drop,
             on_invalid: OnInvalid::Skip,
+            on_duplicate_id: OnDuplicateId::Fail,
             shard: None,
             existing: Existing::Replace,
             remembered: Some(Remembered {
@@ -243,8 +259,14 @@ mod tests {
 
     #[test]
     fn a_negative_layer_needs_no_equals_sign() {
-        assert_eq!(job_of("--layer -1 a.fasta -o emb").layers, [-1]);
-        assert_eq!(job_of("--layer=-1,0 a.fasta -o emb").layers, [-1, 0]);
+        let layers = |text: &str| job_of(&format!("--layer{text} a.fasta -o emb")).layers;
+        assert_eq!(layers(" -1"), [Layers::One(-1)]);
+        assert_eq!(layers("=-1,0"), [-1, 0].map(Layers::One));
+        assert_eq!(
+            layers(" 0,3-5,last,-1"),
+            [Layers::One(0), Layers::Span(3, 5), Layers::One(-1)]
+        );
+        assert_eq!(layers(" -2-last,all"), [Layers::Span(-2, -1), Layers::ALL]);
         assert!(job_of("--pool none a.fasta -o emb").pools.is_empty());
     }
 }

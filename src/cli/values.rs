@@ -4,7 +4,7 @@ use esm_embed::device::{Cards, DeviceChoice, Dtype};
 use esm_embed::hub::ModelRef;
 use esm_embed::ops::CpuPath;
 use esm_embed::output::{OutDtype, Pool, Residues};
-use esm_embed::pipeline::{Long, Shard, USUAL_LIMIT};
+use esm_embed::pipeline::{Layers, Long, Shard, USUAL_LIMIT};
 use std::str::FromStr;
 
 /// Residues that neighbouring windows share if nothing else is asked for.
@@ -28,6 +28,7 @@ pub enum PoolArg {
     /// Mean over the residues
     Mean,
     /// The `<cls>` row
+    #[value(alias = "cls")]
     Bos,
     /// Largest value over the residues, column by column
     Max,
@@ -56,13 +57,39 @@ pub fn model(text: &str) -> Result<ModelArg, String> {
     })
 }
 
-/// One number of `--layer`.
-pub fn layer(text: &str) -> Result<i64, String> {
-    text.trim().parse().map_err(|_| {
-        "a layer is a whole number: 0 for the embedding, 1, 2, … for the blocks, -1 for the last; \
-         several are written 0,12,-1"
+/// One part of `--layer`, between commas.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LayerArg(pub Layers);
+
+/// One part of `--layer`: `12`, `-1`, `3-5`, `all`, `last`.
+pub fn layer(text: &str) -> Result<LayerArg, String> {
+    let wrong = || {
+        "a layer is a whole number: 0 for the embedding, 1, 2, … for the blocks, -1 or last for the \
+         last one; several are written 0,12,-1 or 3-5, and all stands for every layer"
             .to_owned()
-    })
+    };
+    let number = |text: &str| match text.trim() {
+        "last" => Ok(-1),
+        text => text.parse::<i64>().map_err(|_| wrong()),
+    };
+    let text = text.trim();
+    // A sign at the start is that of a number.
+    let dash = text.char_indices().skip(1).find(|&(_, c)| c == '-');
+    let layers = match dash {
+        _ if text == "all" => Layers::ALL,
+        None => Layers::One(number(text)?),
+        Some((at, _)) => {
+            let (first, last) = text.split_at(at);
+            let last = last.strip_prefix('-').unwrap_or(last);
+            match (number(first)?, number(last)?) {
+                (first, last) if (0..first).contains(&last) => {
+                    return Err(format!("write the lower layer first: {last}-{first}"));
+                }
+                (first, last) => Layers::Span(first, last),
+            }
+        }
+    };
+    Ok(LayerArg(layers))
 }
 
 /// `--residues`.
@@ -78,9 +105,9 @@ pub fn residues(text: &str) -> Result<Residues, String> {
 /// `--dtype`.
 pub fn dtype(text: &str) -> Result<Dtype, String> {
     match text {
-        "f32" => Ok(Dtype::F32),
-        "f16" => Ok(Dtype::F16),
-        "bf16" => Ok(Dtype::Bf16),
+        "f32" | "fp32" | "float32" => Ok(Dtype::F32),
+        "f16" | "fp16" | "float16" | "half" => Ok(Dtype::F16),
+        "bf16" | "bfloat16" => Ok(Dtype::Bf16),
         "tf32" => Ok(Dtype::Tf32),
         _ => Err("write f32, f16, bf16 or tf32".to_owned()),
     }
@@ -89,8 +116,8 @@ pub fn dtype(text: &str) -> Result<Dtype, String> {
 /// `--out-dtype`.
 pub fn out_dtype(text: &str) -> Result<OutDtype, String> {
     match text {
-        "f32" => Ok(OutDtype::F32),
-        "f16" => Ok(OutDtype::F16),
+        "f32" | "fp32" | "float32" => Ok(OutDtype::F32),
+        "f16" | "fp16" | "float16" | "half" => Ok(OutDtype::F16),
         _ => Err("write f32 or f16".to_owned()),
     }
 }
@@ -101,9 +128,9 @@ pub fn device(text: &str) -> Result<DeviceChoice, String> {
     match (text, text.split_once(':')) {
         ("auto", _) => Ok(DeviceChoice::Auto),
         ("cpu", _) => Ok(DeviceChoice::Cpu),
-        ("cuda", _) => Ok(DeviceChoice::Cuda(Cards::These(vec![0]))),
+        ("cuda" | "gpu", _) => Ok(DeviceChoice::Cuda(Cards::These(vec![0]))),
         ("all", _) => Ok(DeviceChoice::Cuda(Cards::All)),
-        (_, Some(("cuda", numbers))) => {
+        (_, Some(("cuda" | "gpu", numbers))) => {
             let numbers: Option<Vec<usize>> = numbers.split(',').map(count).collect();
             let mut numbers = numbers.ok_or_else(wrong)?;
             numbers.sort_unstable();
@@ -238,11 +265,13 @@ mod tests {
         let cuda = |numbers: &[usize]| Ok(DeviceChoice::Cuda(Cards::These(numbers.to_vec())));
         assert_eq!(device("cuda"), cuda(&[0]));
         assert_eq!(device("cuda:3"), cuda(&[3]));
+        assert_eq!(device("gpu"), cuda(&[0]));
+        assert_eq!(device("gpu:3"), cuda(&[3]));
         assert_eq!(device("cuda:3,0,3"), cuda(&[0, 3]));
         assert_eq!(device("all"), Ok(DeviceChoice::Cuda(Cards::All)));
         for text in [
-            "", "gpu", "cpu:0", "cuda:", "cuda:-1", "cuda:x", "CUDA", "cuda:1:2", "cuda:0,",
-            "all:1",
+            "", "GPU", "gpu:", "cpu:0", "cuda:", "cuda:-1", "cuda:x", "CUDA", "cuda:1:2",
+            "cuda:0,", "all:1",
         ] {
             assert!(device(text).is_err(), "{text}");
         }
@@ -250,11 +279,60 @@ mod tests {
 
     #[test]
     fn layers() {
-        assert_eq!(layer("33"), Ok(33));
-        assert_eq!(layer("-1"), Ok(-1));
-        assert_eq!(layer(" 0"), Ok(0));
-        for text in ["", "last", "1.5", "--pool", "1..3", "99999999999999999999"] {
+        use Layers::{One, Span};
+        for (text, expected) in [
+            ("33", One(33)),
+            ("-1", One(-1)),
+            (" 0", One(0)),
+            ("last", One(-1)),
+            ("all", Span(0, -1)),
+            ("0-last", Span(0, -1)),
+            ("3-5", Span(3, 5)),
+            ("7-7", Span(7, 7)),
+            ("-3--1", Span(-3, -1)),
+            ("2--2", Span(2, -2)),
+            ("-3-last", Span(-3, -1)),
+        ] {
+            assert_eq!(layer(text), Ok(LayerArg(expected)), "{text}");
+        }
+        for text in [
+            "",
+            "1.5",
+            "--pool",
+            "1..3",
+            "99999999999999999999",
+            "5-3",
+            "-",
+            "3-",
+            "all-3",
+            "Last",
+            "3-4-5",
+            "0-9223372036854775808",
+        ] {
             assert!(layer(text).is_err(), "{text}");
+        }
+        assert_eq!(
+            layer("5-3"),
+            Err("write the lower layer first: 3-5".to_owned())
+        );
+    }
+
+    #[test]
+    fn number_formats_have_the_names_of_other_tools() {
+        for text in ["f32", "fp32", "float32"] {
+            assert_eq!(dtype(text), Ok(Dtype::F32), "{text}");
+            assert_eq!(out_dtype(text), Ok(OutDtype::F32), "{text}");
+        }
+        for text in ["f16", "fp16", "float16", "half"] {
+            assert_eq!(dtype(text), Ok(Dtype::F16), "{text}");
+            assert_eq!(out_dtype(text), Ok(OutDtype::F16), "{text}");
+        }
+        for text in ["bf16", "bfloat16"] {
+            assert_eq!(dtype(text), Ok(Dtype::Bf16), "{text}");
+            assert!(out_dtype(text).is_err(), "{text}");
+        }
+        for text in ["", "F32", "16", "float", "double", "int8"] {
+            assert!(dtype(text).is_err(), "{text}");
         }
     }
 }

@@ -20,6 +20,12 @@ pub struct Counts {
     pub lower: u64,
     /// `<mask>` tokens.
     pub masks: u64,
+    /// Gaps of an alignment, `-` and `.`, taken out or not.
+    #[serde(default)]
+    pub gaps: u64,
+    /// White space and invisible characters beyond ASCII, which were dropped.
+    #[serde(default)]
+    pub invisible: u64,
     /// Records of which a trailing `*` was dropped.
     pub stops: u64,
     /// Records that were truncated.
@@ -28,6 +34,12 @@ pub struct Counts {
     pub windowed: u64,
     /// Records left out, listed in `skipped.tsv`.
     pub skipped: u64,
+    /// Records that look like nucleotides.
+    #[serde(default)]
+    pub nucleotides: u64,
+    /// Records with the identifier of an earlier record and another sequence.
+    #[serde(default)]
+    pub reused_ids: u64,
     /// Records with rows that were computed in bf16, as their numbers do not fit f16.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub in_bf16: u64,
@@ -38,8 +50,8 @@ fn is_zero(count: &u64) -> bool {
 }
 
 impl Counts {
-    /// Adds one record.
-    pub(super) fn add(&mut self, entry: &Entry, duplicate: bool) {
+    /// Adds one record; its sequence or its identifier may be that of an earlier one.
+    pub(super) fn add(&mut self, entry: &Entry, duplicate: bool, reused_id: bool) {
         self.records += 1;
         self.residues += entry.length;
         if duplicate {
@@ -50,6 +62,10 @@ impl Counts {
         self.unknown += entry.unknown;
         self.lower += entry.lower;
         self.masks += entry.masks;
+        self.gaps += entry.gaps;
+        self.invisible += entry.invisible;
+        self.nucleotides += u64::from(entry.nucleotides);
+        self.reused_ids += u64::from(reused_id);
         self.stops += u64::from(entry.stop);
         self.truncated += u64::from(entry.truncated_from.is_some());
         self.windowed += u64::from(entry.windows.is_some());
@@ -65,10 +81,14 @@ impl Counts {
             (&mut self.unknown, other.unknown),
             (&mut self.lower, other.lower),
             (&mut self.masks, other.masks),
+            (&mut self.gaps, other.gaps),
+            (&mut self.invisible, other.invisible),
             (&mut self.stops, other.stops),
             (&mut self.truncated, other.truncated),
             (&mut self.windowed, other.windowed),
             (&mut self.skipped, other.skipped),
+            (&mut self.nucleotides, other.nucleotides),
+            (&mut self.reused_ids, other.reused_ids),
             (&mut self.in_bf16, other.in_bf16),
         ] {
             *to = to.saturating_add(from);

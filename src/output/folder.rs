@@ -5,7 +5,7 @@ use super::disk;
 use super::error::OutputError;
 use super::journal::Journal;
 use super::layout::Layout;
-use super::ledger::{DUPLICATES, Ledger};
+use super::ledger::{Closed, DUPLICATES, Ledger};
 use super::lock::Lock;
 use super::manifest::{FORMAT_VERSION, Manifest};
 use super::place::PlaceReader;
@@ -112,14 +112,20 @@ impl OutputFolder {
     /// When rows are missing, a file cannot be written or moved, or something stands in the way.
     /// Until `run.json` is in its place the folder does not look complete.
     pub fn finish(self, asked: Value, resolved: Value) -> Result<Manifest, OutputError> {
-        let mut counts = self.ledger.close()?;
+        let Closed {
+            mut counts,
+            ids,
+            notes,
+        } = self.ledger.close()?;
         let copies = copy_duplicates(&self.partial, &self.layout, &self.rows, &self.journal)?;
         counts.in_bf16 = self.in_bf16 + self.journal.count_in_bf16(counts.records)? + copies;
         self.rows.close(counts.records, counts.residues)?;
         if self.resumed {
             sweep::sweep(&self.partial, &self.layout, counts.records)?;
         }
-        let sealed = seal::seal(&self.partial, &self.layout, &counts, self.shard.is_some())?;
+        let has_ids = ids.write(&self.partial)?;
+        let is_shard = self.shard.is_some();
+        let sealed = seal::seal(&self.partial, &self.layout, &counts, is_shard, has_ids)?;
         let manifest = Manifest {
             format_version: FORMAT_VERSION,
             esm_embed: env!("CARGO_PKG_VERSION").into(),
@@ -128,6 +134,7 @@ impl OutputFolder {
             resolved,
             layout: self.layout.clone(),
             counts,
+            notes,
             files: sealed.files,
             folders: sealed.folders,
         };

@@ -28,6 +28,12 @@ pub struct Entry<'a> {
     pub lower: u64,
     /// `<mask>` tokens.
     pub masks: u64,
+    /// Gaps of an alignment, taken out or not.
+    pub gaps: u64,
+    /// White space and invisible characters beyond ASCII, which were dropped.
+    pub invisible: u64,
+    /// Whether it looks like nucleotides.
+    pub nucleotides: bool,
     /// Whether a trailing `*` was dropped.
     pub stop: bool,
 }
@@ -96,8 +102,8 @@ pub(super) fn skipped_line(skip: &Skip) -> Vec<u8> {
 }
 
 /// What was done to a record, in fixed order and separated by commas: `truncated=` residues
-/// before, `windows=` their number, `unknown=` and `lower=` characters, `stop`, `duplicate_of=`
-/// row. What does not apply is left out.
+/// before, `windows=` their number, `unknown=`, `lower=`, `masks=`, `gaps=` and `invisible=`
+/// characters, `stop`, `nucleotides`, `duplicate_of=` row. What does not apply is left out.
 fn flags(entry: &Entry, duplicate_of: Option<u64>) -> String {
     let some = |number: u64| (number > 0).then_some(number);
     let with_number =
@@ -107,7 +113,11 @@ fn flags(entry: &Entry, duplicate_of: Option<u64>) -> String {
         with_number("windows", entry.windows),
         with_number("unknown", some(entry.unknown)),
         with_number("lower", some(entry.lower)),
+        with_number("masks", some(entry.masks)),
+        with_number("gaps", some(entry.gaps)),
+        with_number("invisible", some(entry.invisible)),
         entry.stop.then(|| "stop".to_owned()),
+        entry.nucleotides.then(|| "nucleotides".to_owned()),
         with_number("duplicate_of", duplicate_of),
     ];
     flags.into_iter().flatten().collect::<Vec<_>>().join(",")
@@ -142,12 +152,16 @@ mod tests {
             unknown: 2,
             lower: 5,
             masks: 1,
+            gaps: 4,
+            invisible: 6,
+            nucleotides: true,
             stop: true,
             ..Entry::default()
         };
         assert_eq!(
             String::from_utf8(line(&entry, 0, 0, Some(9), Some("000000/a_b-00.npy"))).unwrap(),
-            "0\ta\\tb\t1022\t0\ttruncated=2000,windows=3,unknown=2,lower=5,stop,duplicate_of=9\t\
+            "0\ta\\tb\t1022\t0\ttruncated=2000,windows=3,unknown=2,lower=5,masks=1,gaps=4,invisible=6,\
+             stop,nucleotides,duplicate_of=9\t\
              000000/a_b-00.npy\t\\x22x\"\\ny\n"
         );
     }

@@ -4,6 +4,7 @@
 use super::checksum::{ListReader, Listed, pieces, sha256};
 use super::disk;
 use super::error::OutputError;
+use super::ids::{self, IDS_NPY};
 use super::index_scan;
 use super::layout::{
     INDEX_TSV, Layout, PARTIAL, RUN_JSON, Residues, SHARD_TSV, SKIPPED_TSV, is_file_name,
@@ -106,7 +107,9 @@ impl Inspector<'_> {
             shard,
             ..
         } = self.manifest;
-        let files = layout.files(counts, shard.is_some());
+        // A run from before it was written has none, nor has one with too long identifiers.
+        let has_ids = self.manifest.files.iter().any(|file| file.name == IDS_NPY);
+        let files = layout.files(counts, shard.is_some(), has_ids);
         files.into_iter().collect()
     }
 
@@ -199,7 +202,11 @@ impl Inspector<'_> {
                 exact(entry.bytes)
             ));
         }
-        if entry.name.ends_with(".npy") {
+        if entry.name == IDS_NPY {
+            let mut head = [0; HEADER_BYTES];
+            file.read_exact(&mut head).map_err(unreadable)?;
+            ids::check(&head, found, self.manifest.counts.records)?;
+        } else if entry.name.ends_with(".npy") {
             let shape = self.header(&mut file)?;
             if Some(shape) != entry.shape || Some(self.manifest.layout.dtype) != entry.dtype {
                 return Err(format!(

@@ -1,6 +1,7 @@
 //! Which files an output folder holds, and which bytes of them a record owns.
 
 use super::counts::Counts;
+use super::ids::IDS_NPY;
 use super::npy::HEADER_BYTES;
 use serde::{Deserialize, Serialize};
 
@@ -169,7 +170,12 @@ impl Layout {
     }
 
     /// Every file that `run.json` lists for these counts, with the shape of matrices.
-    pub(super) fn files(&self, counts: &Counts, is_shard: bool) -> Vec<(String, Option<[u64; 2]>)> {
+    pub(super) fn files(
+        &self,
+        counts: &Counts,
+        is_shard: bool,
+        has_ids: bool,
+    ) -> Vec<(String, Option<[u64; 2]>)> {
         let dim = self.dim as u64;
         let table = |name: &str| (name.to_owned(), None);
         let matrix = |rows: u64| move |name: String| (name, Some([rows, dim]));
@@ -179,6 +185,9 @@ impl Layout {
         }
         if is_shard {
             files.push(table(SHARD_TSV));
+        }
+        if has_ids {
+            files.push(table(IDS_NPY));
         }
         files.extend(self.pooled_files().into_iter().map(matrix(counts.records)));
         files.extend(
@@ -192,7 +201,7 @@ impl Layout {
 
     /// Everything that a run may put directly into its output folder.
     pub fn names(&self) -> Vec<String> {
-        let mut names = [RUN_JSON, INDEX_TSV, SKIPPED_TSV, SHARD_TSV]
+        let mut names = [RUN_JSON, INDEX_TSV, SKIPPED_TSV, SHARD_TSV, IDS_NPY]
             .map(String::from)
             .to_vec();
         names.extend(self.pooled_files());
@@ -213,7 +222,7 @@ impl Layout {
 /// Whether `name` is that of a file, `run.json` aside, that some layout puts directly into the
 /// output folder. Nothing else is ever read or removed on the word of a `run.json`.
 pub(super) fn is_file_name(name: &str) -> bool {
-    if [INDEX_TSV, SKIPPED_TSV, SHARD_TSV].contains(&name) {
+    if [INDEX_TSV, SKIPPED_TSV, SHARD_TSV, IDS_NPY].contains(&name) {
         return true;
     }
     let Some((what, rest)) = name.split_once(".layer") else {
@@ -268,6 +277,7 @@ mod tests {
                 "index.tsv",
                 "skipped.tsv",
                 "shard.tsv",
+                "ids.npy",
                 "mean.layer6.npy",
                 "max.layer6.npy",
                 "mean.layer33.npy",
@@ -282,7 +292,7 @@ mod tests {
     fn names_of_a_run_with_files() {
         let names = layout(Residues::Files).names();
         assert_eq!(
-            names[8..],
+            names[9..],
             [
                 "residues.layer6",
                 "residues.layer33",
@@ -290,7 +300,7 @@ mod tests {
                 "residues.layer33.sha256"
             ]
         );
-        assert_eq!(layout(Residues::None).names().len(), 8);
+        assert_eq!(layout(Residues::None).names().len(), 9);
     }
 
     #[test]

@@ -2,12 +2,14 @@
 
 use super::counts::Counts;
 use super::error::OutputError;
+use super::ids::Ids;
 use super::index::{self, Entry, Skip};
 use super::layout::{INDEX_TSV, Layout, Residues, SHARD_TSV, SKIPPED_TSV};
 use super::log::Log;
 use super::name::Names;
+use super::note::{Note, Notes, Remark};
 use super::place::{Place, PlaceWriter};
-use super::seen::{Key, Seen};
+use super::seen::{Key, Seen, key};
 use super::shard;
 use super::trail::Trail;
 use std::path::{Path, PathBuf};
@@ -16,6 +18,7 @@ use std::path::{Path, PathBuf};
 pub(super) const DUPLICATES: &str = "duplicates";
 const SEQUENCES: &str = "sequences.seen";
 const NAMES: &str = "names.seen";
+const IDS: &str = "ids.seen";
 
 /// The place of a record, and whether its values are those of an earlier one.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,6 +28,8 @@ pub struct Entered {
     /// Row of the first record with the same sequence. If there is one, nothing is to be computed
     /// or written: the rows are copied when the run is finished.
     pub duplicate_of: Option<u64>,
+    /// Whether an earlier record has its identifier and another sequence.
+    pub reused_id: bool,
     /// Digest of all records of the input up to this one.
     pub input: Key,
 }
@@ -39,11 +44,23 @@ pub struct Ledger {
     places: PlaceWriter,
     duplicates: Option<Log>,
     sequences: Seen,
+    /// For each identifier, the first row with the sequence of its first record.
+    ids: Seen,
     names: Option<Names>,
     /// Of a shard, where its records stand in the whole input.
     shard: Option<Log>,
     counts: Counts,
+    lengths: Ids,
+    notes: Notes,
     trail: Trail,
+}
+
+/// What a ledger knows once all records are entered.
+#[derive(Debug)]
+pub(super) struct Closed {
+    pub(super) counts: Counts,
+    pub(super) ids: Ids,
+    pub(super) notes: Vec<Note>,
 }
 
 impl Ledger {
@@ -53,6 +70,8 @@ impl Ledger {
         index.write(index::columns(files).as_bytes())?;
         let path = partial.join(SEQUENCES);
         let sequences = Seen::create(&path).map_err(|e| OutputError::io("making", &path, e))?;
+        let path = partial.join(IDS);
+        let ids = Seen::create(&path).map_err(|e| OutputError::io("making", &path, e))?;
         let path = partial.join(NAMES);
         let names = files
             .then(|| Names::create(&path))
@@ -65,9 +84,12 @@ impl Ledger {
             places: PlaceWriter::create(partial, files)?,
             duplicates: None,
             sequences,
+            ids,
             names,
             shard: None,
             counts: Counts::default(),
+            lengths: Ids::default(),
+            notes: Notes::default(),
             trail: Trail::default(),
         })
     }
@@ -97,6 +119,13 @@ impl Ledger {
             .sequences
             .get_or_insert(entry.sequence, row)
             .map_err(|e| OutputError::io("updating", &self.partial.join(SEQUENCES), e))?;
+        // Rows of one sequence hold the same values, so the first of them stands for all.
+        let values = duplicate_of.unwrap_or(row);
+        let of_first = self
+            .ids
+            .get_or_insert(key(entry.id), values)
+            .map_err(|e| OutputError::io("updating", &self.partial.join(IDS), e))?;
+        let reused_id = of_first.is_some_and(|first| first != values);
         let file = match &mut self.names {
             Some(names) => Some(
                 names
@@ -130,10 +159,20 @@ impl Ledger {
             pair.extend(row.to_le_bytes());
             self.open_log(DUPLICATES)?.write(&pair)?;
         }
-        self.counts.add(entry, duplicate_of.is_some());
+        self.counts.add(entry, duplicate_of.is_some(), reused_id);
+        self.lengths.add(entry.id);
+        for (about, applies) in [
+            (Remark::Nucleotides, entry.nucleotides),
+            (Remark::ReusedIds, reused_id),
+        ] {
+            if applies {
+                self.notes.add(about, row, entry);
+            }
+        }
         Ok(Entered {
             place,
             duplicate_of,
+            reused_id,
             input: self.trail.enter(entry),
         })
     }
@@ -162,15 +201,24 @@ impl Ledger {
         &self.counts
     }
 
+    /// The identifiers so far.
+    pub fn ids(&self) -> Ids {
+        self.lengths
+    }
+
     /// Writes what is left in buffers.
-    pub(super) fn close(self) -> Result<Counts, OutputError> {
+    pub(super) fn close(self) -> Result<Closed, OutputError> {
         self.index.close()?;
         self.places.close()?;
         let lists = [self.skipped, self.duplicates, self.shard];
         for log in lists.into_iter().flatten() {
             log.close()?;
         }
-        Ok(self.counts)
+        Ok(Closed {
+            counts: self.counts,
+            ids: self.lengths,
+            notes: self.notes.into_inner(),
+        })
     }
 
     /// One of the two lists that are made when first needed.
@@ -255,7 +303,7 @@ mod tests {
             ),
             (2, 8, Some(0))
         );
-        let counts = ledger.close().unwrap();
+        let counts = ledger.close().unwrap().counts;
         let expected = Counts {
             records: 3,
             residues: 11,
@@ -281,6 +329,38 @@ mod tests {
             .flat_map(|row| row.to_le_bytes())
             .collect();
         assert_eq!(std::fs::read(dir.path().join("duplicates")).unwrap(), pair);
+    }
+
+    #[test]
+    fn an_identifier_that_is_used_again_for_another_sequence_is_noted() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut ledger = ledger(dir.path(), Residues::Packed);
+        for (id, sequence) in [
+            ("a", "MKT"),
+            ("b", "MKT"),
+            ("a", "MKT"),
+            ("b", "MKA"),
+            ("a", "MKT"),
+            ("a", "MKA"),
+            ("A", "MKG"),
+            ("", "MKT"),
+            ("", "MKV"),
+        ] {
+            ledger
+                .enter(&entry(id.as_bytes(), sequence.as_bytes()))
+                .unwrap();
+        }
+        let closed = ledger.close().unwrap();
+        assert_eq!(closed.counts.reused_ids, 3);
+        assert_eq!(
+            closed.notes,
+            [Note {
+                about: Remark::ReusedIds,
+                records: 3,
+                first_row: 3,
+                first_id: "b".into(),
+            }]
+        );
     }
 
     #[test]

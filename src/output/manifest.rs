@@ -6,6 +6,7 @@ use super::counts::Counts;
 use super::disk;
 use super::escape::shown;
 use super::layout::{Layout, OutDtype, RUN_JSON};
+use super::note::Note;
 use super::shard::ShardEntry;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -36,6 +37,9 @@ pub struct Manifest {
     pub layout: Layout,
     /// Totals over all records.
     pub counts: Counts,
+    /// What there is to know of some of the records.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<Note>,
     /// Every file directly in the folder, `run.json` aside.
     pub files: Vec<FileEntry>,
     /// Every folder with one file per record.
@@ -221,6 +225,7 @@ mod tests {
                 records: 2,
                 ..Counts::default()
             },
+            notes: Vec::new(),
             files: vec![FileEntry {
                 name: "mean.layer6.npy".into(),
                 bytes: 2688,
@@ -259,10 +264,14 @@ mod tests {
     "unknown": 0,
     "lower": 0,
     "masks": 0,
+    "gaps": 0,
+    "invisible": 0,
     "stops": 0,
     "truncated": 0,
     "windowed": 0,
-    "skipped": 0
+    "skipped": 0,
+    "nucleotides": 0,
+    "reused_ids": 0
   },
   "files": [
     {

@@ -39,6 +39,7 @@
 //! |---|---|
 //! | `run.json` | [`Manifest`]: options, model, counts, checksums |
 //! | `index.tsv` | one line per record, in input order: `row`, `id`, `length`, `residue_offset`, `flags`, (`file`,) `description` |
+//! | `ids.npy` | the identifiers row by row, for NumPy; not there if one has more than 1,024 characters or the file would have more than 1 GiB |
 //! | `mean.layer33.npy` | `[records, dim]`, for each layer and [`Pool`] |
 //! | `residues.layer33.npy` | `[residues, dim]`; a record is rows `residue_offset` … + `length` |
 //! | `residues.layer33/000000/ID.npy` | `[length, dim]`, instead of the packed matrix; the column `file` of the index gives the path below `residues.layer33/` |
@@ -85,6 +86,7 @@ mod disk;
 mod error;
 mod escape;
 mod folder;
+mod ids;
 mod index;
 mod index_scan;
 mod inspect;
@@ -97,6 +99,7 @@ mod manifest;
 mod matrix;
 mod merge;
 mod name;
+mod note;
 mod npy;
 mod parallel;
 mod place;
@@ -119,6 +122,7 @@ pub use error::OutputError;
 pub(crate) use escape::hex;
 pub use escape::{escape, unescape};
 pub use folder::{OutputFolder, Parts, sync_work};
+pub use ids::{IDS_NPY, Ids, NoIds};
 pub use index::{Entry, Skip};
 pub use inspect::inspect;
 pub use journal::{Done, Journal, SLOT_BYTES, read_journal};
@@ -128,6 +132,7 @@ pub use layout::{
 pub use ledger::{Entered, Ledger};
 pub use manifest::{FORMAT_VERSION, FileEntry, FolderEntry, Manifest, ManifestError};
 pub use merge::{MergeError, Shards, merge};
+pub use note::{Note, Remark};
 pub use npy::{HEADER_BYTES, header, parse_header};
 pub use place::Place;
 pub use proof::{Proof, Written};

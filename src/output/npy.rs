@@ -2,7 +2,7 @@
 //!
 //! The header is always 128 bytes, whatever the shape, so that a file can be written before the
 //! number of its rows is known and patched at the end. 128 is a multiple of 64, as NumPy asks for
-//! memory-mapping. Only two-dimensional matrices in C order are written or read.
+//! memory-mapping. Two-dimensional matrices in C order are written and read, and lists of text.
 
 use super::layout::OutDtype;
 use half::f16;
@@ -19,9 +19,16 @@ const HALF_LIMIT: f32 = 65520.0;
 
 /// The header of a matrix `[rows, dim]`.
 pub fn header(dtype: OutDtype, rows: u64, dim: u64) -> [u8; HEADER_BYTES] {
-    let descr = dtype.descr();
-    let text =
-        format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': ({rows}, {dim}), }}");
+    described(dtype.descr(), &format!("({rows}, {dim})"))
+}
+
+/// The header of a list of `rows` texts of at most `characters` characters, in UTF-32.
+pub(super) fn text_header(characters: u64, rows: u64) -> [u8; HEADER_BYTES] {
+    described(&format!("<U{characters}"), &format!("({rows},)"))
+}
+
+fn described(descr: &str, shape: &str) -> [u8; HEADER_BYTES] {
+    let text = format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': {shape}, }}");
     let mut bytes = [b' '; HEADER_BYTES];
     let (prefix, rest) = bytes.split_at_mut(PREFIX.len());
     prefix.copy_from_slice(&PREFIX);
@@ -50,6 +57,17 @@ pub fn parse_header(bytes: &[u8; HEADER_BYTES]) -> Option<(OutDtype, [u64; 2])> 
     };
     let (rows, dim) = (rows.parse().ok()?, dim.parse().ok()?);
     (header(dtype, rows, dim) == *bytes).then_some((dtype, [rows, dim]))
+}
+
+/// Characters and number of the texts of a header, or `None` unless it is, byte for byte, one that
+/// [`text_header`] writes.
+pub(super) fn parse_text_header(bytes: &[u8; HEADER_BYTES]) -> Option<(u64, u64)> {
+    let text = std::str::from_utf8(bytes.get(PREFIX.len()..)?).ok()?;
+    let text = text.strip_prefix("{'descr': '<U")?;
+    let (characters, text) = text.split_once("', 'fortran_order': False, 'shape': (")?;
+    let (rows, _) = text.split_once(",), }")?;
+    let (characters, rows) = (characters.parse().ok()?, rows.parse().ok()?);
+    (text_header(characters, rows) == *bytes).then_some((characters, rows))
 }
 
 /// Values to be stored, as they come.
@@ -252,6 +270,13 @@ mod tests {
         #[test]
         fn a_header_is_read_back(rows: u64, dim: u64) {
             prop_assert_eq!(parse_header(&header(OutDtype::F32, rows, dim)), Some((OutDtype::F32, [rows, dim])));
+        }
+
+        #[test]
+        fn a_header_of_texts_is_read_back(characters: u64, rows: u64) {
+            let bytes = text_header(characters, rows);
+            prop_assert_eq!(parse_text_header(&bytes), Some((characters, rows)));
+            prop_assert_eq!(parse_header(&bytes), None);
         }
 
         #[test]

@@ -25,6 +25,7 @@ pub(super) fn seal(
     layout: &Layout,
     counts: &Counts,
     is_shard: bool,
+    has_ids: bool,
 ) -> Result<Sealed, OutputError> {
     let folders = layout.residues_folders();
     if !folders.is_empty() {
@@ -36,7 +37,7 @@ pub(super) fn seal(
         None => Ok(None),
     })?;
 
-    let files = layout.files(counts, is_shard);
+    let files = layout.files(counts, is_shard, has_ids);
     // Syncs wait for the disk together; checksums of large files keep all processors busy by
     // themselves.
     let synced = in_parallel(files.len(), |i| match files.get(i) {

@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::disk;
 
@@ -36,10 +37,19 @@ const MOVE: u64 = 4096;
 /// Keys and values in a file of fixed slots: open addressing, linear probing, at most half full.
 #[derive(Debug)]
 pub struct Seen {
-    path: PathBuf,
+    home: Home,
     file: File,
     bits: u32,
     len: u64,
+}
+
+/// Where the file of a table is.
+#[derive(Debug)]
+enum Home {
+    /// At this path.
+    Named(PathBuf),
+    /// In this folder, without a name: it is gone when it is closed.
+    Nameless(PathBuf),
 }
 
 enum Found {
@@ -51,6 +61,18 @@ impl Seen {
     /// Makes an empty table in a new file; what exists at `path` is an error.
     pub fn create(path: &Path) -> io::Result<Self> {
         Self::with_bits(path, FIRST_BITS)
+    }
+
+    /// Makes an empty table in a file that nobody sees and that is gone with the table: on the file
+    /// system where `out` is or will be, or else in the system's folder of temporary files.
+    pub fn temporary(out: &Path) -> io::Result<Self> {
+        let absolute = std::path::absolute(out)?;
+        let folder = absolute.ancestors().find(|path| path.is_dir());
+        let near = folder.map(|folder| Self::nameless(folder, FIRST_BITS));
+        match near {
+            Some(Ok(table)) => Ok(table),
+            _ => Self::nameless(&std::env::temp_dir(), FIRST_BITS),
+        }
     }
 
     /// The value stored with `key`, or `None` after storing `value` with it.
@@ -76,9 +98,23 @@ impl Seen {
     }
 
     fn with_bits(path: &Path, bits: u32) -> io::Result<Self> {
-        let file = disk::create_new(path)?;
+        let home = Home::Named(path.to_path_buf());
+        Self::empty(home, disk::create_new(path)?, bits)
+    }
+
+    fn nameless(folder: &Path, bits: u32) -> io::Result<Self> {
+        static MADE: AtomicU64 = AtomicU64::new(0);
+        let number = MADE.fetch_add(1, Ordering::Relaxed);
+        let name = format!(".esm-embed-{}-{number}", std::process::id());
+        let path = folder.join(name);
+        let file = disk::create_new(&path)?;
+        std::fs::remove_file(&path)?;
+        Self::empty(Home::Nameless(folder.to_path_buf()), file, bits)
+    }
+
+    fn empty(home: Home, file: File, bits: u32) -> io::Result<Self> {
         let table = Self {
-            path: path.to_path_buf(),
+            home,
             file,
             bits,
             len: 0,
@@ -115,12 +151,14 @@ impl Seen {
     }
 
     fn grow(&mut self) -> io::Result<()> {
-        let beside = self.path.with_extension("grown");
         let bits = self.bits + GROWTH_BITS;
         if bits > 48 {
             return Err(io::ErrorKind::FileTooLarge.into());
         }
-        let mut grown = Self::with_bits(&beside, bits)?;
+        let mut grown = match &self.home {
+            Home::Named(path) => Self::with_bits(&path.with_extension("grown"), bits)?,
+            Home::Nameless(folder) => Self::nameless(folder, bits)?,
+        };
         let count = MOVE.min(self.slots());
         let mut bytes = vec![0; SLOT * count as usize];
         for first in (0..self.slots()).step_by(count as usize) {
@@ -129,7 +167,9 @@ impl Seen {
                 grown.get_or_insert(key, value)?;
             }
         }
-        std::fs::rename(&beside, &self.path)?;
+        if let (Home::Named(from), Home::Named(to)) = (&grown.home, &self.home) {
+            std::fs::rename(from, to)?;
+        }
         self.file = grown.file;
         self.bits = grown.bits;
         self.len = grown.len;
@@ -179,6 +219,18 @@ mod tests {
         // 2^12 slots hold 2^11 keys, 2^14 hold 2^13, 2^16 hold 2^15.
         assert_eq!(std::fs::metadata(&path).unwrap().len(), 24 << 16);
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_temporary_table_leaves_nothing_behind() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut seen = Seen::temporary(&dir.path().join("not/there/yet")).unwrap();
+        for value in 0..5_000_u64 {
+            let key = key(&value.to_le_bytes());
+            assert_eq!(seen.get_or_insert(key, value).unwrap(), None);
+            assert_eq!(seen.get_or_insert(key, 0).unwrap(), Some(value));
+        }
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
     }
 
     #[test]

@@ -115,6 +115,18 @@ fn write_counts(f: &mut Formatter<'_>, manifest: &Manifest) -> Result {
         (counts.unknown, "character", " outside the alphabet"),
         (counts.lower, "lower-case letter", ""),
         (counts.masks, "<mask> token", ""),
+        (counts.gaps, "gap", " of an alignment (- and .)"),
+        (counts.invisible, "invisible character", " dropped"),
+        (
+            counts.nucleotides,
+            "record",
+            " of nucleotides, by the look of the residues",
+        ),
+        (
+            counts.reused_ids,
+            "record",
+            " with the id of an earlier record and another sequence",
+        ),
         (counts.stops, "record", " whose trailing * was dropped"),
     ] {
         if number > 0 {
@@ -283,6 +295,7 @@ mod tests {
                 dtype: OutDtype::F32,
                 dim: 320,
             },
+            notes: Vec::new(),
             counts: Counts::default(),
             files: Vec::new(),
             folders: Vec::new(),

@@ -11,7 +11,8 @@ pub(super) struct Trail {
 }
 
 impl Trail {
-    /// The digest after one more record.
+    /// The digest after one more record. What was dropped from a sequence is not part of it: no row
+    /// depends on it, and the index is written again from what is read now.
     pub(super) fn enter(&mut self, entry: &Entry) -> Key {
         let optional = |number: Option<u64>| number.map_or(0, |number| number.saturating_add(1));
         self.add(

@@ -1,7 +1,7 @@
 //! What `run.json` says of a run: everything that can change a byte of its files, and nothing
 //! that cannot (threads, batch size, time).
 
-use super::job::{Job, OnInvalid};
+use super::job::{Job, Layers, OnInvalid};
 use super::plan::Plan;
 use super::records::Source;
 use super::reporter::{Level, Reporter};
@@ -22,13 +22,14 @@ pub fn asked(job: &Job) -> Value {
     json!({
         "inputs": job.inputs.iter().map(|p| p.to_string_lossy()).collect::<Vec<_>>(),
         "model": job.model.asked,
-        "layer": job.layers,
+        "layer": Layers::canonical(&job.layers),
         "pool": job.pools,
         "residues": job.residues,
         "dtype": job.dtype.map(|d| d.to_string()),
         "out_dtype": job.out_dtype,
         "long": job.long.map(|l| l.to_string()),
         "unknown": unknown(job.unknown),
+        "gaps": job.gaps.to_string(),
         "on_invalid": match job.on_invalid {
             OnInvalid::Fail => "fail",
             OnInvalid::Skip => "skip",
@@ -99,6 +100,7 @@ pub fn resolved(
         "arch": std::env::consts::ARCH,
         "dtype": plan.dtype.to_string(),
         "long": plan.policy.long.to_string(),
+        "gaps": plan.policy.gaps.to_string(),
         "inputs": inputs,
     });
     if let Some(about) = embedder.and_then(Embedder::about) {

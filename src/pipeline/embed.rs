@@ -4,6 +4,7 @@ use super::describe::{self, FileDigest};
 use super::earlier::Earlier;
 use super::facts;
 use super::feed::{Batching, Feed, feed};
+use super::findings::Findings;
 use super::job::Job;
 use super::keep::keep;
 use super::plan::Plan;
@@ -33,6 +34,8 @@ pub fn workers(job: &Job, embedder: &Embedder) -> usize {
 /// What embedding came to.
 pub struct Embedded {
     pub sources: Vec<Source>,
+    /// Records to warn of.
+    pub findings: Findings,
     /// Of the checkpoint.
     pub digests: Vec<FileDigest>,
     /// Records that were done before.
@@ -132,6 +135,7 @@ pub fn embed_all(ready: Ready<'_>, folder: &mut OutputFolder) -> Result<Option<E
                         false => LEAST_TOKENS,
                     },
                 },
+                on_duplicate_id: job.on_duplicate_id,
                 send,
                 go_on: &|| !failed.load(Ordering::Relaxed) && !stop.is_asked(),
                 advance: &|r, n| reporter.advance(r, n),
@@ -167,11 +171,14 @@ pub fn embed_all(ready: Ready<'_>, folder: &mut OutputFolder) -> Result<Option<E
         // A checkpoint that has changed is the cause when the reading ended early.
         let digests = digests?;
         let kept = fed?;
+        let spared = records.spared();
+        let (sources, findings) = records.into_sources();
         Ok(Some(Embedded {
-            kept,
-            spared: records.spared(),
-            sources: records.into_sources(),
+            sources,
+            findings,
             digests,
+            kept,
+            spared,
         }))
     })
     .map_err(|cause| {

@@ -60,6 +60,14 @@ pub fn facts(
         Fact::new("processor", text(resolved, "arch")),
         Fact::new("--long", text(resolved, "long")),
         Fact::new("--unknown", text(asked, "unknown")),
+        // A run from before there was a choice kept them.
+        Fact::new(
+            "--gaps",
+            resolved
+                .get("gaps")
+                .and_then(Value::as_str)
+                .unwrap_or("keep"),
+        ),
         Fact::new("--on-invalid", text(asked, "on_invalid")),
     ]);
     if text(resolved, "device") != "cpu" {

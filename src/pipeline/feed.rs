@@ -1,11 +1,13 @@
 //! The reading side of a run: gives every record its place and forms batches.
 
 use super::earlier::Earlier;
+use super::job::OnDuplicateId;
 use super::records::{Next, Records};
+use super::same_ids::refusal;
 use super::work::Item;
 use crate::batching;
 use crate::output::{Entry, Ledger, Skip, key};
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use std::sync::mpsc::SyncSender;
 
 /// Records that wait to be batched, at most: sorting by length needs some to choose from.
@@ -49,6 +51,8 @@ pub struct Feed<'a> {
     pub done: Earlier<'a>,
     /// How batches are formed.
     pub batching: Batching,
+    /// Records with the identifier of an earlier one; of files they were found before.
+    pub on_duplicate_id: OnDuplicateId,
     /// Where they go.
     pub send: SyncSender<Vec<Item>>,
     /// Whether to go on.
@@ -70,6 +74,7 @@ pub fn feed(records: &mut Records<'_>, feed: Feed<'_>) -> Result<u64> {
         ledger,
         mut done,
         batching,
+        on_duplicate_id,
         send,
         go_on,
         advance,
@@ -110,8 +115,14 @@ pub fn feed(records: &mut Records<'_>, feed: Feed<'_>) -> Result<u64> {
             unknown: prepared.unknown,
             lower: prepared.lower,
             masks: prepared.masks,
+            gaps: prepared.gaps,
+            invisible: prepared.invisible,
+            nucleotides: prepared.nucleotides,
             stop: prepared.stop,
         })?;
+        if entered.reused_id && on_duplicate_id == OnDuplicateId::Fail {
+            bail!(refusal(&records.shown()));
+        }
         let is_new = entered.duplicate_of.is_none();
         if !is_new || done.has(&entered).with_context(|| records.shown())? {
             advance(1, prepared.residues() as u64);

@@ -117,10 +117,12 @@ fn files(plan: &Plan, scan: &Scan) -> u64 {
         Residues::Packed => layers,
         Residues::Files => layers * (scan.records + 1),
     };
-    layers * plan.layout.pools.len() as u64 + residues + 2 + u64::from(scan.skipped > 0)
+    let ids = u64::from(scan.ids.bytes().is_ok());
+    layers * plan.layout.pools.len() as u64 + residues + 2 + ids + u64::from(scan.skipped > 0)
 }
 
-fn disk(plan: &Plan, scan: &Scan, is_shard: bool) -> u64 {
+/// Bytes of the files of a run.
+pub(super) fn disk(plan: &Plan, scan: &Scan, is_shard: bool) -> u64 {
     let layout = &plan.layout;
     let row = layout.row_bytes();
     let layers = plan.layout.layers.len() as u64;
@@ -138,6 +140,7 @@ fn disk(plan: &Plan, scan: &Scan, is_shard: bool) -> u64 {
     layers * (pooled + residues) * row
         + files(plan, scan) * HEADER_BYTES as u64
         + lines
+        + scan.ids.bytes().unwrap_or(0)
         + lists * named
         + shard
 }

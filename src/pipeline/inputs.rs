@@ -1,11 +1,12 @@
 //! The first pass over the input: what it holds, and that it is the same afterwards.
 
 use super::job::Job;
-use super::notices::warn_of_long;
+use super::notices::{warn_of_findings, warn_of_long};
 use super::part::Part;
 use super::plan::Plan;
 use super::records::Source;
 use super::reporter::{Level, Reporter};
+use super::same_ids::SameIds;
 use super::scan::{self, Scan};
 use anyhow::{Result, bail};
 use std::path::PathBuf;
@@ -18,7 +19,19 @@ pub fn scan_part(
     reporter: &dyn Reporter,
 ) -> Result<Scan> {
     let share = part.map(|part| part.share.clone());
-    let scan = scan::scan(&job.inputs, plan.policy, job.on_invalid, share, reporter)?;
+    // The identifiers of a part were compared with all others when the input was shared out.
+    let ids = match part {
+        Some(_) => None,
+        None => SameIds::of(job)?,
+    };
+    let scan = scan::scan(
+        &job.inputs,
+        plan.policy,
+        job.on_invalid,
+        share,
+        ids,
+        reporter,
+    )?;
     if let Some(part) = part {
         check_unchanged(&part.sources, &scan.sources)?;
     }
@@ -46,6 +59,7 @@ pub fn check_inputs(
         );
     }
     warn_of_long(&scan, reporter);
+    warn_of_findings(&scan.findings, job, reporter);
     Ok(Some(scan))
 }
 

@@ -6,6 +6,7 @@ use crate::device::{DeviceChoice, Dtype, Tested};
 use crate::ops::CpuPath;
 use crate::output::{Existing, OutDtype, Pool, Residues};
 use crate::tokenizer::UnknownPolicy;
+use serde::{Serialize, Serializer};
 use std::fmt;
 use std::path::PathBuf;
 
@@ -37,6 +38,87 @@ impl fmt::Display for Long {
             Long::Truncate(n) => write!(f, "truncate:{n}"),
             Long::Window { size, overlap } => write!(f, "window:{size}:{overlap}"),
             Long::Error => f.write_str("error"),
+        }
+    }
+}
+
+/// What happens to the gaps of an alignment, `-` and `.`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Gaps {
+    /// Each is a token of the alphabet and has a row, as in fair-esm.
+    #[default]
+    Keep,
+    /// They are taken out before the sequence is embedded.
+    Drop,
+}
+
+impl fmt::Display for Gaps {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Gaps::Keep => "keep",
+            Gaps::Drop => "drop",
+        })
+    }
+}
+
+/// What happens to records with the identifier of an earlier one and another sequence.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnDuplicateId {
+    /// A warning counts them.
+    #[default]
+    Warn,
+    /// The run stops before it begins.
+    Fail,
+}
+
+/// Representations that are asked for. Negative numbers count from the end: -1 is the last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Layers {
+    /// One.
+    One(i64),
+    /// All from the first to the second.
+    Span(i64, i64),
+}
+
+impl Layers {
+    /// Every one there is.
+    pub const ALL: Layers = Layers::Span(0, -1);
+
+    /// The same layers, each once: what does not depend on the model as numbers one by one. To be
+    /// called once a model is known to have them.
+    pub(super) fn canonical(asked: &[Layers]) -> Vec<Layers> {
+        let mut all = Vec::new();
+        for &layers in asked {
+            let parts = match layers {
+                Layers::Span(first @ 0.., last @ 0..) => (first..=last).map(Layers::One).collect(),
+                other => vec![other],
+            };
+            for part in parts {
+                if !all.contains(&part) {
+                    all.push(part);
+                }
+            }
+        }
+        all
+    }
+}
+
+impl fmt::Display for Layers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Layers::One(layer) => layer.fmt(f),
+            Layers::ALL => f.write_str("all"),
+            Layers::Span(first, -1) => write!(f, "{first}-last"),
+            Layers::Span(first, last) => write!(f, "{first}-{last}"),
+        }
+    }
+}
+
+impl Serialize for Layers {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Layers::One(layer) => to.serialize_i64(*layer),
+            span => to.collect_str(span),
         }
     }
 }
@@ -83,8 +165,8 @@ pub struct Job {
     pub out: PathBuf,
     /// The checkpoint.
     pub model: Model,
-    /// Representation indices as asked, negative from the end; empty for the last one.
-    pub layers: Vec<i64>,
+    /// Representations as asked; empty for the last one.
+    pub layers: Vec<Layers>,
     /// Pooled outputs, each once.
     pub pools: Vec<Pool>,
     /// Per-residue output.
@@ -109,8 +191,12 @@ pub struct Job {
     pub long: Option<Long>,
     /// Characters outside the alphabet.
     pub unknown: UnknownPolicy,
+    /// Gaps of an alignment.
+    pub gaps: Gaps,
     /// Records that cannot be embedded.
     pub on_invalid: OnInvalid,
+    /// Records with the identifier of an earlier one.
+    pub on_duplicate_id: OnDuplicateId,
     /// The part of the input to embed; None for all of it.
     pub shard: Option<Shard>,
     /// What happens to an output that is there.

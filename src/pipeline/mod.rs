@@ -13,6 +13,8 @@ mod earlier;
 mod embed;
 mod facts;
 mod feed;
+mod figures;
+mod findings;
 mod forecast;
 mod inputs;
 mod job;
@@ -28,13 +30,15 @@ mod remembered;
 mod reporter;
 mod resume;
 mod room;
+mod same_ids;
 mod scan;
 mod shard;
 mod stop;
 mod work;
 
 pub use forecast::Forecast;
-pub use job::{Job, Long, Model, OnInvalid, OnVarying, USUAL_LIMIT};
+pub use job::{Gaps, Job, Layers, Long, Model, OnDuplicateId, OnInvalid, OnVarying, USUAL_LIMIT};
+pub use notices::warn_of_notes;
 pub use remembered::Remembered;
 pub use reporter::{Level, Reporter, Silent, Totals};
 pub use shard::Shard;
@@ -48,7 +52,9 @@ use crate::output::{Begun, OutDtype, Parts, Residues, State, Target, sync_work};
 use anyhow::{Result, bail};
 use embed::{Embedded, Ready, embed_all, workers};
 use inputs::{check_inputs, check_unchanged, no_record, scan_part};
-use notices::{report, warn_of_long, warn_of_memory};
+use notices::{
+    report, tell_of_output, warn_of_findings, warn_of_ids, warn_of_long, warn_of_memory,
+};
 use part::part;
 use plan::Plan;
 use std::sync::Arc;
@@ -100,6 +106,7 @@ pub fn run(job: &Job, reporter: &dyn Reporter, stop: &Stop) -> Result<Outcome> {
         forecast::check_space(job, &plan, scan, target.held_bytes())?;
         warn_of_memory(job, &plan, scan, reporter);
     }
+    tell_of_output(job, &plan, scan.as_ref(), reporter);
 
     let started = Instant::now();
     let mut embedder = match load(job, &plan, &checkpoint) {
@@ -226,6 +233,7 @@ pub fn run(job: &Job, reporter: &dyn Reporter, stop: &Stop) -> Result<Outcome> {
     synced?;
     let Embedded {
         sources,
+        findings,
         digests,
         kept,
         spared,
@@ -242,6 +250,7 @@ pub fn run(job: &Job, reporter: &dyn Reporter, stop: &Stop) -> Result<Outcome> {
     if sources.iter().all(|s| s.records == 0) {
         bail!(no_record(job));
     }
+    let ids = folder.parts().ledger.ids();
     let manifest = folder.finish(
         describe::asked(job),
         describe::resolved(job, &plan, &checkpoint, Some(&embedder), &digests, &sources),
@@ -271,6 +280,12 @@ pub fn run(job: &Job, reporter: &dyn Reporter, stop: &Stop) -> Result<Outcome> {
             ),
         );
     }
+    // Of files they were told before the work.
+    if scan.is_none() {
+        warn_of_findings(&findings, job, reporter);
+    }
+    warn_of_notes(&manifest, reporter);
+    warn_of_ids(ids, reporter);
     report(&manifest.counts, job, reporter);
     Ok(Outcome {
         records: manifest.counts.records,
@@ -292,6 +307,7 @@ pub fn dry_run(job: &Job, reporter: &dyn Reporter) -> Result<Forecast> {
         bail!(no_record(job));
     }
     warn_of_long(&scan, reporter);
+    warn_of_findings(&scan.findings, job, reporter);
     Forecast::new(job, &plan, &checkpoint, &scan)
 }
 

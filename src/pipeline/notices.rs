@@ -1,13 +1,16 @@
 //! What the user has to know of the input and of memory.
 
+use super::figures::size;
+use super::findings::{Findings, Found};
 use super::forecast;
-use super::job::{Job, USUAL_LIMIT};
+use super::job::{Gaps, Job, USUAL_LIMIT};
 use super::plan::Plan;
 use super::reporter::{Level, Reporter};
 use super::room::Bytes;
 use super::scan::Scan;
 use crate::memory;
-use crate::output::{Counts, Residues};
+use crate::numerals::{count, grouped};
+use crate::output::{Counts, IDS_NPY, Ids, Manifest, Remark, Residues};
 
 /// A machine that others use too may not have what a job's limit allows.
 pub fn warn_of_memory(job: &Job, plan: &Plan, scan: &Scan, reporter: &dyn Reporter) {
@@ -38,6 +41,115 @@ pub fn warn_of_long(scan: &Scan, reporter: &dyn Reporter) {
     }
 }
 
+/// What will be written, before any of it is computed.
+pub fn tell_of_output(job: &Job, plan: &Plan, scan: Option<&Scan>, reporter: &dyn Reporter) {
+    let layout = &plan.layout;
+    let layers = layout.layers.len() as u64;
+    let row = layout.row_bytes().saturating_mul(layers);
+    // Without pooled rows, nothing would be left.
+    let without = match layout.pools.is_empty() {
+        true => "",
+        false => " (--residues none leaves them out)",
+    };
+    let text = match scan {
+        Some(scan) => {
+            let all = size(forecast::disk(plan, scan, job.shard.is_some()));
+            let records = count(scan.records, "record");
+            match layout.residues {
+                Residues::None => format!("{records}; {all}"),
+                Residues::Packed | Residues::Files => format!(
+                    "{records}; {all}, of which residue rows {}{without}",
+                    size(row.saturating_mul(scan.residues))
+                ),
+            }
+        }
+        // A stream is read once: nobody knows how much of it there will be.
+        None => {
+            let pooled = size(row.saturating_mul(layout.pools.len() as u64));
+            match (layout.residues, layout.pools.is_empty()) {
+                (Residues::None, _) => format!("a stream of records; {pooled} for each"),
+                (_, true) => format!("a stream of records; {} for each residue", size(row)),
+                (_, false) => format!(
+                    "a stream of records; {pooled} for each, and {} for each residue{without}",
+                    size(row)
+                ),
+            }
+        }
+    };
+    let message = format!("{} will hold {text}", job.out.display());
+    reporter.message(Level::Info, &message);
+}
+
+/// Records whose embedding may not mean what the user thinks.
+pub fn warn_of_findings(findings: &Findings, job: &Job, reporter: &dyn Reporter) {
+    let all = count(findings.records, "record");
+    let warn = |found: &Found, text: &dyn Fn(&str) -> String| {
+        if let Some(first) = &found.first {
+            reporter.message(Level::Warning, &text(first));
+        }
+    };
+    let found = &findings.nucleotides;
+    warn(found, &|first| {
+        format!(
+            "{} of {all} {} like nucleotides; the first is {first}. ESM reads their letters as \
+             amino acids, and the embedding of such a sequence means nothing: translate it to \
+             protein first, for example with `seqkit translate`",
+            grouped(found.records),
+            if found.records == 1 { "looks" } else { "look" },
+        )
+    });
+    let found = &findings.gapped;
+    if job.gaps == Gaps::Keep {
+        warn(found, &|first| {
+            format!(
+                "{} of {all} {} gaps (- or .), {} in total; the first is {first}. ESM-1b, ESM-1v \
+                 and ESM-2 never saw aligned sequences, and each gap is embedded as a token with a \
+                 row: --gaps drop takes the gaps out",
+                grouped(found.records),
+                if found.records == 1 { "has" } else { "have" },
+                grouped(findings.gaps),
+            )
+        });
+    }
+}
+
+/// Records that a lookup by identifier loses.
+pub fn warn_of_notes(manifest: &Manifest, reporter: &dyn Reporter) {
+    let is_reuse = |about| about == Remark::ReusedIds;
+    for note in manifest.notes.iter().filter(|note| is_reuse(note.about)) {
+        let first = match note.first_id.as_str() {
+            "" => "a record without an id".to_owned(),
+            id => format!("`{id}`"),
+        };
+        let scope = match manifest.shard {
+            Some(_) => ". Only the records of this shard were compared; merge compares all",
+            None => "",
+        };
+        reporter.message(
+            Level::Warning,
+            &format!(
+                "{} the id of an earlier record and another sequence; the first is {first} in row \
+                 {}. A dictionary by id keeps only one record of each id: use the row numbers of \
+                 index.tsv, or make the ids unique (--on-duplicate-id fail checks this before the \
+                 work){scope}",
+                match note.records {
+                    1 => "1 record has".to_owned(),
+                    records => format!("{} records have", grouped(records)),
+                },
+                grouped(note.first_row),
+            ),
+        );
+    }
+}
+
+/// Says why there is no list of identifiers.
+pub fn warn_of_ids(ids: Ids, reporter: &dyn Reporter) {
+    if let Err(why) = ids.bytes() {
+        let text = format!("{IDS_NPY} is not written: {why}; index.tsv has every id");
+        reporter.message(Level::Warning, &text);
+    }
+}
+
 /// What the user has to know of the input, in counts.
 pub fn report(counts: &Counts, job: &Job, reporter: &dyn Reporter) {
     let told = [
@@ -46,6 +158,14 @@ pub fn report(counts: &Counts, job: &Job, reporter: &dyn Reporter) {
             counts.unknown,
         ),
         ("lower-case letters, read as upper case", counts.lower),
+        (
+            "<mask> tokens, each embedded as one token with a row",
+            counts.masks,
+        ),
+        (
+            "white space and invisible characters beyond ASCII, dropped",
+            counts.invisible,
+        ),
         ("final *, dropped", counts.stops),
         ("sequences truncated", counts.truncated),
         ("sequences embedded in windows", counts.windowed),
@@ -60,6 +180,10 @@ pub fn report(counts: &Counts, job: &Job, reporter: &dyn Reporter) {
         if count > 0 {
             reporter.message(Level::Warning, &format!("{what}: {count}"));
         }
+    }
+    if job.gaps == Gaps::Drop && counts.gaps > 0 {
+        let text = format!("gaps (- and .), dropped: {}", counts.gaps);
+        reporter.message(Level::Info, &text);
     }
     let residues = match job.residues {
         Residues::None => "not written",

@@ -4,6 +4,7 @@ use super::job::Job;
 use super::plan::Plan;
 use super::records::Source;
 use super::reporter::Reporter;
+use super::same_ids::SameIds;
 use super::scan;
 use super::shard::Share;
 use crate::output::ShardEntry;
@@ -28,7 +29,8 @@ pub fn part(job: &Job, plan: &Plan, reporter: &dyn Reporter) -> Result<Option<Pa
             stream.display()
         );
     }
-    let (survey, sources) = scan::survey(&job.inputs, plan.policy, job.on_invalid, reporter)?;
+    let ids = SameIds::of(job)?;
+    let (survey, sources) = scan::survey(&job.inputs, plan.policy, job.on_invalid, ids, reporter)?;
     Ok(Some(Part {
         entry: ShardEntry {
             number: shard.number,

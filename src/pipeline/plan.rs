@@ -1,6 +1,6 @@
 //! A job held against a checkpoint and a machine: everything that is decided before any work.
 
-use super::job::{Job, Long};
+use super::job::{Job, Layers, Long};
 use super::prepare::Policy;
 use super::room::{self, PassCost, Room};
 use crate::checkpoint::{Checkpoint, EsmConfig, Positions};
@@ -96,31 +96,41 @@ impl Plan {
 }
 
 /// Representation indices, ascending, each once; the last one if none is asked for.
-fn layers(asked: &[i64], config: &EsmConfig) -> Result<Vec<usize>> {
+fn layers(asked: &[Layers], config: &EsmConfig) -> Result<Vec<usize>> {
     let last = config.layers;
     if asked.is_empty() {
         return Ok(vec![last]);
     }
-    let mut layers = asked
-        .iter()
-        .map(|&layer| {
-            let index = if layer < 0 {
-                layer + last as i64 + 1
-            } else {
-                layer
-            };
-            usize::try_from(index)
-                .ok()
-                .filter(|&index| index <= last)
-                .with_context(|| {
-                    format!(
-                        "--layer {layer}: this model has layers 0 to {last} (or -{} to -1, \
-                         counted from the end)",
-                        last + 1
-                    )
-                })
-        })
-        .collect::<Result<Vec<_>>>()?;
+    let index = |layers: &Layers, layer: i64| {
+        let index = match layer {
+            ..0 => layer.saturating_add(last as i64 + 1),
+            0.. => layer,
+        };
+        usize::try_from(index)
+            .ok()
+            .filter(|&index| index <= last)
+            .with_context(|| {
+                format!(
+                    "--layer {layers}: this model has layers 0 to {last} (or -{} to -1, counted \
+                     from the end)",
+                    last + 1
+                )
+            })
+    };
+    let mut layers = Vec::new();
+    for part in asked {
+        let (first, end) = match *part {
+            Layers::One(layer) => (layer, layer),
+            Layers::Span(first, end) => (first, end),
+        };
+        let (first, end) = (index(part, first)?, index(part, end)?);
+        if first > end {
+            bail!(
+                "--layer {part}: layer {first} comes after layer {end}; write the lower one first"
+            );
+        }
+        layers.extend(first..=end);
+    }
     layers.sort_unstable();
     layers.dedup();
     Ok(layers)
@@ -147,6 +157,7 @@ fn policy(job: &Job, config: &EsmConfig, room: Option<Room>) -> Result<Policy> {
     }
     Ok(Policy {
         unknown: job.unknown,
+        gaps: job.gaps,
         long,
         most,
         room,

@@ -1,8 +1,9 @@
 //! One sequence as typed → what is embedded of it. Pure.
 
-use super::job::{Long, USUAL_LIMIT};
+use super::job::{Gaps, Long, USUAL_LIMIT};
 use super::room::{Bytes, Room};
 use crate::fasta::MAX_SEQUENCE;
+use crate::nucleotides::is_nucleotides;
 use crate::tokenizer::{EOS, TokenizerError, UnknownPolicy, tokenize};
 use crate::windows::windows;
 use std::ops::Range;
@@ -13,6 +14,8 @@ use thiserror::Error;
 pub struct Policy {
     /// Characters outside the alphabet.
     pub unknown: UnknownPolicy,
+    /// Gaps of an alignment.
+    pub gaps: Gaps,
     /// Sequences longer than the limit.
     pub long: Long,
     /// Residues that the model can do at most: 1022 with learned positions, None with rotary.
@@ -65,6 +68,12 @@ pub struct Prepared {
     pub lower: u64,
     /// `<mask>` tokens among all residues of the record.
     pub masks: u64,
+    /// Gaps in the whole record, taken out or not.
+    pub gaps: u64,
+    /// White space and invisible characters beyond ASCII that were dropped from the record.
+    pub invisible: u64,
+    /// Whether the whole record is made of nucleotides.
+    pub nucleotides: bool,
     /// Whether a final `*` was dropped.
     pub stop: bool,
     /// Residues before truncation.
@@ -86,6 +95,9 @@ pub enum Unfit {
     /// No residue: a mean over nothing is undefined.
     #[error("the sequence is empty")]
     Empty,
+    /// Gaps of an alignment and no residue.
+    #[error("the sequence holds only gaps")]
+    OnlyGaps,
     /// A character that is refused.
     #[error(transparent)]
     Token(#[from] TokenizerError),
@@ -169,15 +181,25 @@ impl Unfit {
 /// The sequence is empty, holds what is refused, or is too long.
 pub fn prepare(sequence: &[u8], policy: &Policy) -> Result<Prepared, Unfit> {
     let mut tokens = tokenize(sequence, policy.unknown)?;
-    let residues = tokens.residues();
-    if residues == 0 {
+    if tokens.residues() == 0 {
         return Err(Unfit::Empty);
     }
+    if tokens.residues() == tokens.gaps {
+        return Err(Unfit::OnlyGaps);
+    }
+    let nucleotides = is_nucleotides(&tokens.ids);
+    if policy.gaps == Gaps::Drop {
+        tokens.drop_gaps();
+    }
+    let residues = tokens.residues();
     let mut prepared = Prepared {
         tokens: Vec::new(),
         unknown: tokens.unknown as u64,
         lower: tokens.lower as u64,
         masks: tokens.masks as u64,
+        gaps: tokens.gaps as u64,
+        invisible: tokens.invisible as u64,
+        nucleotides,
         stop: tokens.stop_dropped,
         truncated_from: None,
         windows: Vec::new(),
@@ -235,6 +257,7 @@ mod tests {
     fn policy(long: Long, most: Option<usize>) -> Policy {
         Policy {
             unknown: UnknownPolicy::Unk,
+            gaps: Gaps::Keep,
             long,
             most,
             room: None,
@@ -269,10 +292,33 @@ mod tests {
     }
 
     #[test]
+    fn gaps_are_kept_or_taken_out_before_anything_else() {
+        let keep = policy(Long::Truncate(4), None);
+        let drop = Policy {
+            gaps: Gaps::Drop,
+            ..keep
+        };
+        let kept = prepare(b"-M.KT--AY", &keep).unwrap();
+        assert_eq!(kept.tokens, [0, 30, 20, 29, 15, 2]);
+        assert_eq!((kept.gaps, kept.truncated_from), (4, Some(9)));
+        let dropped = prepare(b"-M.KT--AY", &drop).unwrap();
+        assert_eq!(dropped.tokens, [0, 20, 15, 11, 5, 2]);
+        assert_eq!((dropped.gaps, dropped.truncated_from), (4, Some(5)));
+        for policy in [keep, drop] {
+            for text in ["-", "...---", "--.*", "-\u{a0}-"] {
+                let unfit = prepare(text.as_bytes(), &policy);
+                assert_eq!(unfit, Err(Unfit::OnlyGaps), "{text}");
+            }
+            assert!(prepare(b"-<mask>", &policy).is_ok());
+        }
+    }
+
+    #[test]
     fn what_cannot_be_embedded_is_said() {
         let full = policy(Long::Full, None);
         assert_eq!(prepare(b"", &full), Err(Unfit::Empty));
         assert_eq!(prepare(b"*", &full), Err(Unfit::Empty));
+        assert_eq!(prepare("\u{200b}*".as_bytes(), &full), Err(Unfit::Empty));
         let long = vec![b'A'; 1023];
         assert!(prepare(&long, &full).is_ok());
         let learned = prepare(&long, &policy(Long::Full, Some(1022))).unwrap_err();

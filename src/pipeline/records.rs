@@ -1,5 +1,6 @@
 //! All inputs of a run as one stream of records, each either ready to embed or unfit.
 
+use super::findings::Findings;
 use super::job::OnInvalid;
 use super::prepare::{Policy, Prepared, Unfit, prepare};
 use super::shard::{self, Share};
@@ -57,6 +58,7 @@ pub struct Records<'a> {
     open: Option<(&'a Path, Reader<Input>)>,
     record: Record,
     sources: Vec<Source>,
+    findings: Findings,
     spared: u64,
     stop: Arc<AtomicBool>,
 }
@@ -80,6 +82,7 @@ impl<'a> Records<'a> {
             open: None,
             record: Record::default(),
             sources: Vec::new(),
+            findings: Findings::default(),
             spared: 0,
             stop: Arc::default(),
         }
@@ -125,9 +128,10 @@ impl<'a> Records<'a> {
         self.spared
     }
 
-    /// The inputs that have been read to their end.
-    pub fn into_sources(self) -> Vec<Source> {
-        self.sources
+    /// The inputs that have been read to their end, and what was found in the records that are
+    /// ready to embed.
+    pub fn into_sources(self) -> (Vec<Source>, Findings) {
+        (self.sources, self.findings)
     }
 
     /// Reads on.
@@ -173,18 +177,21 @@ impl<'a> Records<'a> {
             if is_other(&mut self.share, self.tokens) {
                 continue;
             }
+            let place = || {
+                format!(
+                    "{}, line {}, record {} ({})",
+                    reader.get_ref().name(),
+                    self.record.line,
+                    self.record.number,
+                    shown(&self.record.id)
+                )
+            };
             match prepared {
-                Ok(prepared) => return Ok(Next::Ready(prepared)),
+                Ok(prepared) => {
+                    self.findings.add(&prepared, &place);
+                    return Ok(Next::Ready(prepared));
+                }
                 Err(unfit) => {
-                    let place = || {
-                        format!(
-                            "{}, line {}, record {} ({})",
-                            reader.get_ref().name(),
-                            self.record.line,
-                            self.record.number,
-                            shown(&self.record.id)
-                        )
-                    };
                     match unfit {
                         Unfit::LessRoom { .. } => bail!("{}: {unfit}", place()),
                         Unfit::LeftOut { fits, .. } => self.spared += u64::from(fits),
@@ -232,7 +239,7 @@ fn residues(prepared: &Result<Prepared, Unfit>) -> usize {
             | Unfit::LeftOut { found, .. }
             | Unfit::LessRoom { found, .. },
         ) => *found,
-        Err(Unfit::Empty | Unfit::Token(_)) => 0,
+        Err(Unfit::Empty | Unfit::OnlyGaps | Unfit::Token(_)) => 0,
     }
 }
 

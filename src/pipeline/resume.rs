@@ -42,7 +42,7 @@ pub fn check_begun(
     now: &[Fact],
     needed: &[Needed],
 ) -> Result<()> {
-    let mut all = differences(&before.facts, now);
+    let mut all = differences(&facts_then(before), now);
     all.extend(checkpoint_differences(job, before, needed, checkpoint)?);
     refuse_differences(job, all, false)
 }
@@ -53,7 +53,16 @@ pub fn check_begun(
 /// # Errors
 /// Every difference.
 pub fn check_loaded(job: &Job, before: &Begun, now: &[Fact]) -> Result<()> {
-    refuse_differences(job, differences(&before.facts, now), false)
+    refuse_differences(job, differences(&facts_then(before), now), false)
+}
+
+/// The facts of an interrupted run. One from before there was a choice kept gaps.
+fn facts_then(before: &Begun) -> Vec<Fact> {
+    let mut facts = before.facts.clone();
+    if facts.iter().all(|fact| fact.what != "--gaps") {
+        facts.push(Fact::new("--gaps", "keep"));
+    }
+    facts
 }
 
 /// Leaves a run that has nothing left to embed complete, after comparing it with this one.
@@ -79,7 +88,7 @@ pub fn complete(
         room: None,
         ..plan.policy
     };
-    let scan = scan::scan(&job.inputs, policy, job.on_invalid, None, reporter)?;
+    let scan = scan::scan(&job.inputs, policy, job.on_invalid, None, None, reporter)?;
     let before = facts(
         &manifest.esm_embed,
         manifest.shard.map(Shard::from),
@@ -142,4 +151,22 @@ fn model_files(manifest: &Manifest) -> Vec<(u64, String)> {
     };
     let files = files.and_then(Value::as_array);
     files.into_iter().flatten().map(file).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_from_before_there_was_a_choice_kept_gaps() {
+        let before = Begun::new(vec![Fact::new("--long", "full")], Vec::new(), None);
+        let now = |gaps| [Fact::new("--long", "full"), Fact::new("--gaps", gaps)];
+        assert!(differences(&facts_then(&before), &now("keep")).is_empty());
+        assert_eq!(
+            differences(&facts_then(&before), &now("drop")),
+            ["--gaps was keep and is drop"]
+        );
+        let dropped = Begun::new(now("drop").to_vec(), Vec::new(), None);
+        assert_eq!(facts_then(&dropped), now("drop"));
+    }
 }

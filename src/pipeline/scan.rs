@@ -1,10 +1,13 @@
 //! A first pass over files, before any model work: every record is checked and counted.
 
+use super::findings::Findings;
 use super::job::OnInvalid;
 use super::prepare::Policy;
 use super::records::{Next, Records, Source};
 use super::reporter::Reporter;
+use super::same_ids::SameIds;
 use super::shard::{Share, Survey};
+use crate::output::Ids;
 use anyhow::Result;
 use std::path::{Path, PathBuf};
 
@@ -21,6 +24,10 @@ pub struct Scan {
     pub long: u64,
     /// Bytes of their headers.
     pub headers: u64,
+    /// Their identifiers.
+    pub ids: Ids,
+    /// What there is to warn of.
+    pub findings: Findings,
     /// Forward passes over one sequence or window.
     pub passes: u64,
     /// Tokens of all forward passes, windows counted each.
@@ -45,7 +52,8 @@ pub fn is_repeatable(path: &Path) -> bool {
     path.as_os_str() != "-" && (is_file() || !path.exists())
 }
 
-/// Counts what every record costs, so that the input can be shared out. The inputs come along.
+/// Counts what every record costs, so that the input can be shared out, and compares identifiers
+/// where that is asked for. The inputs come along.
 ///
 /// # Errors
 /// As [`Records::next`].
@@ -53,18 +61,25 @@ pub fn survey(
     paths: &[PathBuf],
     policy: Policy,
     on_invalid: OnInvalid,
+    mut ids: Option<SameIds>,
     reporter: &dyn Reporter,
 ) -> Result<(Survey, Vec<Source>)> {
     let mut records = Records::new(paths, policy, on_invalid, None);
     let mut survey = Survey::default();
-    while !matches!(records.next()?, Next::End) {
+    loop {
+        match (records.next()?, &mut ids) {
+            (Next::End, _) => break,
+            (Next::Ready(prepared), Some(ids)) => ids.check(&records, &prepared.tokens)?,
+            _ => {}
+        }
         survey.add(records.tokens());
         tell(&records, reporter);
     }
-    Ok((survey, records.into_sources()))
+    Ok((survey, records.into_sources().0))
 }
 
-/// Reads every record and checks and counts those of the share, or all.
+/// Reads every record and checks and counts those of the share, or all; compares their identifiers
+/// where that is asked for.
 ///
 /// # Errors
 /// As [`Records::next`].
@@ -73,6 +88,7 @@ pub fn scan(
     policy: Policy,
     on_invalid: OnInvalid,
     share: Option<Share>,
+    mut ids: Option<SameIds>,
     reporter: &dyn Reporter,
 ) -> Result<Scan> {
     let mut records = Records::new(paths, policy, on_invalid, share);
@@ -84,11 +100,15 @@ pub fn scan(
             Next::End => break,
             Next::Skipped(_) => scan.skipped += 1,
             Next::Ready(prepared) => {
+                if let Some(ids) = &mut ids {
+                    ids.check(&records, &prepared.tokens)?;
+                }
                 let tokens = prepared.tokens.len();
                 scan.records += 1;
                 scan.residues += prepared.residues() as u64;
                 let record = records.record();
                 scan.headers += (record.id.len() + record.description.len()) as u64;
+                scan.ids.add(&record.id);
                 let mut pass = |tokens: usize| {
                     scan.passes += 1;
                     scan.tokens += tokens as u64;
@@ -104,7 +124,7 @@ pub fn scan(
             }
         }
     }
-    scan.sources = records.into_sources();
+    (scan.sources, scan.findings) = records.into_sources();
     Ok(scan)
 }
 

@@ -162,6 +162,7 @@ fn a_file_system_that_is_full_at_any_page() {
                 "residues.layer2.npy",
                 "journal",
                 "sequences.seen",
+                "ids.seen",
                 "index.tsv",
                 "run.json",
             ][..],

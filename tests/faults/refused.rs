@@ -86,6 +86,11 @@ fn every_option_that_changes_a_byte() {
             "portable --unknown error",
             "--unknown was unk and is error",
         ),
+        (
+            "portable",
+            "portable --gaps drop",
+            "--gaps was keep and is drop",
+        ),
         ("skip", "fail", "--on-invalid was skip and is fail"),
         (
             "skip",

@@ -47,6 +47,7 @@ fn force_replaces_the_files_of_the_old_run_and_no_others() {
     assert_eq!(
         bench.names("emb"),
         [
+            "ids.npy",
             "index.tsv",
             "mean.layer2.npy",
             "notes.txt",
@@ -119,6 +120,7 @@ fn a_folder_with_other_things_is_used_and_they_stay() {
         bench.names("."),
         [
             "a.fasta",
+            "ids.npy",
             "index.tsv",
             "mean.layer2.npy",
             "residues.layer2.npy",
@@ -132,10 +134,11 @@ fn a_folder_with_other_things_is_used_and_they_stay() {
 fn what_stands_in_the_way_is_named() {
     let bench = Bench::new();
     bench.write("a.fasta", ">a\nMKTAYI\n");
+    bench.write("thesis", "mine");
     let cases = [
         (
-            "a.fasta",
-            "a.fasta is not a folder: choose another place with --out",
+            "thesis",
+            "thesis is not a folder: choose another place with --out",
         ),
         (
             "a.fasta/emb",
@@ -151,6 +154,7 @@ fn what_stands_in_the_way_is_named() {
                 (1, format!("esm-embed: error: {error}\n"))
             );
             assert_eq!(bench.text("a.fasta"), ">a\nMKTAYI\n");
+            assert_eq!(bench.text("thesis"), "mine");
         }
     }
     std::fs::create_dir_all(bench.path("emb/mean.layer2.npy")).unwrap();

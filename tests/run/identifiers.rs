@@ -62,12 +62,17 @@ fn hostile_identifiers_in_both_layouts() {
     }
     let bench = Bench::new();
     bench.write("in.fasta", fasta);
-    bench.embed("in.fasta --model $MODEL --out packed");
-    bench.embed("in.fasta --model $MODEL --out files --residues files");
+    for options in ["--out packed", "--out files --residues files"] {
+        let ended = bench.run(&format!("in.fasta --model $MODEL -q {options}"));
+        assert_eq!(ended.code, 0, "{}", ended.err);
+        // P1 is there twice.
+        assert_eq!(ended.err.lines().count(), 1, "{}", ended.err);
+    }
     assert_eq!(bench.names("."), ["files", "in.fasta", "packed"]);
     assert_eq!(
         bench.names("packed"),
         [
+            "ids.npy",
             "index.tsv",
             "mean.layer2.npy",
             "residues.layer2.npy",

@@ -95,7 +95,7 @@ fn truncation_at_any_length() {
         index(&bench),
         "0\ta\t3\t0\ttruncated=6\t\n\
          1\tb\t3\t3\tduplicate_of=0\t\n\
-         2\tc\t3\t6\ttruncated=5\t\n"
+         2\tc\t3\t6\ttruncated=5,masks=1\t\n"
     );
 }
 

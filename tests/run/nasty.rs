@@ -151,14 +151,14 @@ fn the_same_identifier_twice_is_two_records() {
 #[test]
 fn letters_that_are_no_residues_have_one_row_each() {
     assert_records(
-        ">p1\nXBZUOJJJ.-\n>p2 digits\n1 MKT 3\n>p3\nMKαT\n>p4\nMK*T*\n>p5\n---\n>p6\nMK<mask>T<mas\n",
+        ">p1\nXBZUOJJJ.-\n>p2 digits\n1 MKT 3\n>p3\nMKαT\n>p4\nMK*T*\n>p5\n--M\n>p6\nMK<mask>T<mas\n",
         &[
-            ["p1", "10", "unknown=3", ""],
+            ["p1", "10", "unknown=3,gaps=2", ""],
             ["p2", "5", "unknown=2", "digits"],
             ["p3", "4", "unknown=1", ""],
             ["p4", "4", "unknown=1,stop,duplicate_of=2", ""],
-            ["p5", "3", "", ""],
-            ["p6", "8", "unknown=1,lower=3", ""],
+            ["p5", "3", "gaps=2", ""],
+            ["p6", "8", "unknown=1,lower=3,masks=1", ""],
         ],
     );
 }

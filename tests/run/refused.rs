@@ -181,7 +181,7 @@ fn characters_outside_the_alphabet_on_request() {
         bench.text("emb/index.tsv"),
         "row\tid\tlength\tresidue_offset\tflags\tdescription\n\
          0\ta\t3\t0\t\t\n\
-         1\tc\t10\t3\tlower=7,stop\t\n"
+         1\tc\t10\t3\tlower=7,masks=1,gaps=2,stop\t\n"
     );
     assert_eq!(
         bench.text("emb/skipped.tsv"),

@@ -5,8 +5,8 @@ use crate::support::Bench;
 use esm_embed::device::{DeviceChoice, Tested};
 use esm_embed::output::{Existing, OutDtype, Pool, Residues};
 use esm_embed::pipeline::{
-    self, Job, Level, Model, OnInvalid, OnVarying, Outcome, Remembered, Reporter, Silent, Stop,
-    Totals,
+    self, Gaps, Job, Level, Model, OnDuplicateId, OnInvalid, OnVarying, Outcome, Remembered,
+    Reporter, Silent, Stop, Totals,
 };
 use esm_embed::tokenizer::UnknownPolicy;
 use sha2::{Digest, Sha256};
@@ -86,7 +86,9 @@ impl Case {
             deterministic: false,
             long: None,
             unknown: UnknownPolicy::Unk,
+            gaps: Gaps::Keep,
             on_invalid: OnInvalid::Fail,
+            on_duplicate_id: OnDuplicateId::Warn,
             shard: None,
             existing: Existing::Replace,
             remembered,

@@ -157,7 +157,7 @@ fn files_and_a_stream_give_the_same_table_and_matrices() {
     assert_eq!(stream.code, 0, "{}", stream.err);
     let mut whole = bench.tree("whole");
     whole.remove("run.json");
-    assert_eq!(whole.len(), 13);
+    assert_eq!(whole.len(), 14);
     for folder in ["parts", "stream"] {
         let mut files = bench.tree(folder);
         files.remove("run.json");

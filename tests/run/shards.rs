@@ -206,6 +206,7 @@ fn a_shard_is_an_output_of_its_own() {
     assert_eq!(
         bench.names("s2"),
         [
+            "ids.npy",
             "index.tsv",
             "mean.layer2.npy",
             "residues.layer2.npy",

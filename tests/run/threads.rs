@@ -22,7 +22,8 @@ fn threads(bench: &Bench, wrapper: &[&str], slurm: Option<&str>) -> String {
     let output = command.output().unwrap();
     let text = String::from_utf8(output.stderr).unwrap();
     assert!(output.status.success(), "{text}");
-    let fields = text.lines().next().unwrap().split(", ");
+    let fields = text.lines().find(|line| line.contains("loaded "));
+    let fields = fields.unwrap().split(", ");
     let field = fields.into_iter().find(|field| field.contains(" thread"));
     field.unwrap().to_owned()
 }

@@ -5,19 +5,19 @@ use half::f16;
 use ndarray::Array2;
 use ndarray_npy::read_npy;
 
-const INPUT: &str = ">a first one\nMKTAYI\n>b\nGAV\n>c again\nmktayi*\n>d\nMK<mask>J\n";
+pub const INPUT: &str = ">a first one\nMKTAYI\n>b\nGAV\n>c again\nmktayi*\n>d\nMK<mask>J\n";
 
-fn bench() -> Bench {
+pub fn bench() -> Bench {
     let bench = Bench::new();
     bench.write("in.fasta", INPUT);
     bench
 }
 
-/// Runs and expects the two warnings that `INPUT` deserves.
-fn embed(bench: &Bench, options: &str) {
+/// Runs and expects the four warnings that `INPUT` deserves.
+pub fn embed(bench: &Bench, options: &str) {
     let ended = bench.run(&format!("in.fasta --model $MODEL -q {options}"));
     assert_eq!((ended.code, &*ended.out), (0, ""), "{}", ended.err);
-    assert_eq!(ended.err.lines().count(), 3, "{}", ended.err);
+    assert_eq!(ended.err.lines().count(), 4, "{}", ended.err);
     for line in ended.err.lines() {
         assert!(line.starts_with("esm-embed: warning: "), "{line}");
     }
@@ -27,7 +27,7 @@ fn embed(bench: &Bench, options: &str) {
 fn a_log_holds_lines_of_text_alone() {
     let bench = bench();
     // One of them says why no GPU computes.
-    for (progress, lines) in [("auto", 8), ("bar", 8), ("plain", 8), ("none", 6)] {
+    for (progress, lines) in [("auto", 10), ("bar", 10), ("plain", 10), ("none", 8)] {
         let ended = bench.run(&format!(
             "in.fasta --model $MODEL --out {progress} --threads 2 --progress {progress}"
         ));
@@ -51,6 +51,7 @@ fn the_default_is_the_mean_and_the_packed_residues_of_the_last_layer() {
     assert_eq!(
         bench.names("emb"),
         [
+            "ids.npy",
             "index.tsv",
             "mean.layer2.npy",
             "residues.layer2.npy",
@@ -63,7 +64,7 @@ fn the_default_is_the_mean_and_the_packed_residues_of_the_last_layer() {
          0\ta\t6\t0\t\tfirst one\n\
          1\tb\t3\t6\t\t\n\
          2\tc\t6\t9\tlower=6,stop,duplicate_of=0\tagain\n\
-         3\td\t4\t15\tunknown=1\t\n"
+         3\td\t4\t15\tunknown=1,masks=1\t\n"
     );
     assert_eq!(bench.matrix("emb/mean.layer2.npy").dim(), (4, 32));
     assert_eq!(bench.matrix("emb/residues.layer2.npy").dim(), (19, 32));
@@ -119,6 +120,7 @@ fn several_layers_and_pools_in_one_pass_equal_one_at_a_time() {
             "bos.layer0.npy",
             "bos.layer1.npy",
             "bos.layer2.npy",
+            "ids.npy",
             "index.tsv",
             "max.layer0.npy",
             "max.layer1.npy",
@@ -149,7 +151,7 @@ fn several_layers_and_pools_in_one_pass_equal_one_at_a_time() {
             );
             let mut files = bench.tree(&out);
             files.remove("run.json");
-            assert_eq!(files.len(), 3, "{out}");
+            assert_eq!(files.len(), 4, "{out}");
             assert!(files.contains_key(&format!("{pool}.layer{number}.npy")));
             assert!(files.contains_key(&format!("residues.layer{number}.npy")));
             for (name, bytes) in files {
@@ -167,6 +169,7 @@ fn residues_in_files_hold_the_rows_of_the_packed_matrix() {
     assert_eq!(
         bench.tree("files").keys().collect::<Vec<_>>(),
         [
+            "ids.npy",
             "index.tsv",
             "mean.layer1.npy",
             "mean.layer2.npy",
@@ -189,7 +192,7 @@ fn residues_in_files_hold_the_rows_of_the_packed_matrix() {
          0\ta\t6\t0\t\t000000/a.npy\tfirst one\n\
          1\tb\t3\t6\t\t000000/b.npy\t\n\
          2\tc\t6\t9\tlower=6,stop,duplicate_of=0\t000000/c.npy\tagain\n\
-         3\td\t4\t15\tunknown=1\t000000/d.npy\t\n"
+         3\td\t4\t15\tunknown=1,masks=1\t000000/d.npy\t\n"
     );
     for layer in [1, 2] {
         let packed = bench.matrix(&format!("packed/residues.layer{layer}.npy"));
@@ -209,12 +212,12 @@ fn pools_or_residues_can_be_left_out() {
     embed(&bench, "--out pooled --residues none");
     assert_eq!(
         bench.names("pooled"),
-        ["index.tsv", "mean.layer2.npy", "run.json"]
+        ["ids.npy", "index.tsv", "mean.layer2.npy", "run.json"]
     );
     embed(&bench, "--out rows --pool none");
     assert_eq!(
         bench.names("rows"),
-        ["index.tsv", "residues.layer2.npy", "run.json"]
+        ["ids.npy", "index.tsv", "residues.layer2.npy", "run.json"]
     );
     embed(&bench, "--out both");
     let both = bench.tree("both");
@@ -306,7 +309,16 @@ fn only_equal_tokens_are_duplicates() {
     assert_eq!(ended.code, 0, "{}", ended.err);
     let index = bench.text("emb/index.tsv");
     let flags: Vec<_> = rows(&index).iter().map(|row| row[4].to_owned()).collect();
-    assert_eq!(flags, ["", "unknown=1", "", "", "unknown=1,duplicate_of=1"]);
+    assert_eq!(
+        flags,
+        [
+            "",
+            "unknown=1",
+            "masks=1",
+            "gaps=1",
+            "unknown=1,duplicate_of=1"
+        ]
+    );
     let mean = "emb/mean.layer2.npy";
     for (one, other) in [(0, 1), (0, 2), (0, 3), (1, 2), (1, 3), (2, 3)] {
         assert_ne!(bench.row(mean, one), bench.row(mean, other));
@@ -321,6 +333,8 @@ fn run_json_tells_what_was_asked_and_what_came_of_it() {
         ("/asked/layer", serde_json::json!([-1])),
         ("/resolved/layers", serde_json::json!([2])),
         ("/resolved/long", serde_json::json!("full")),
+        ("/asked/gaps", serde_json::json!("keep")),
+        ("/resolved/gaps", serde_json::json!("keep")),
         ("/resolved/dtype", serde_json::json!("f32")),
         ("/resolved/model/inv_freq", serde_json::json!("checkpoint")),
         ("/resolved/model/files/1/name", "model.safetensors".into()),
@@ -333,15 +347,17 @@ fn run_json_tells_what_was_asked_and_what_came_of_it() {
             "/counts",
             serde_json::json!({
                 "records": 4, "residues": 19, "unique_sequences": 3, "duplicates": 1,
-                "unknown": 1, "lower": 6, "masks": 1, "stops": 1, "truncated": 0,
-                "windowed": 0, "skipped": 0
+                "unknown": 1, "lower": 6, "masks": 1, "gaps": 0, "invisible": 0, "stops": 1,
+                "truncated": 0, "windowed": 0, "skipped": 0, "nucleotides": 0, "reused_ids": 0
             }),
         ),
         ("/files/0/name", "index.tsv".into()),
-        ("/files/1/name", "mean.layer2.npy".into()),
-        ("/files/1/shape", serde_json::json!([4, 32])),
-        ("/files/2/name", "residues.layer2.npy".into()),
-        ("/files/2/bytes", (128 + 19 * 32 * 4).into()),
+        ("/files/1/name", "ids.npy".into()),
+        ("/files/1/bytes", (128 + 4 * 4).into()),
+        ("/files/2/name", "mean.layer2.npy".into()),
+        ("/files/2/shape", serde_json::json!([4, 32])),
+        ("/files/3/name", "residues.layer2.npy".into()),
+        ("/files/3/bytes", (128 + 19 * 32 * 4).into()),
     ] {
         assert_eq!(bench.recorded("emb", pointer), value, "{pointer}");
     }
@@ -368,7 +384,10 @@ fn identifiers_that_are_no_file_names_get_safe_ones() {
         ("sp|P1|α β", "MKP"),
     ]);
     bench.write("in.fasta", text);
-    bench.embed("in.fasta --model $MODEL --out emb --residues files");
+    // One of them is used again for another sequence, which is told.
+    let ended = bench.run("in.fasta --model $MODEL --out emb --residues files -q");
+    assert_eq!(ended.code, 0, "{}", ended.err);
+    assert_eq!(ended.err.lines().count(), 1, "{}", ended.err);
     assert_eq!(bench.names("."), ["emb", "in.fasta"]);
     let index = bench.text("emb/index.tsv");
     let files: Vec<_> = rows(&index).iter().map(|row| row[5].to_owned()).collect();
@@ -439,7 +458,7 @@ fn a_dry_run_says_what_would_be_done_and_does_nothing() {
     assert_eq!(said("residues"), "19");
     assert_eq!(said("tokens"), "27");
     assert_eq!(said("longest"), "8 tokens");
-    assert!(said("disk").starts_with("6.6 KiB"), "{}", said("disk"));
+    assert!(said("disk").starts_with("6.9 KiB"), "{}", said("disk"));
     for name in ["memory", "time", "padding"] {
         assert!(!said(name).is_empty());
     }

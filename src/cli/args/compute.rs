@@ -14,6 +14,8 @@ const MOST_THREADS: u64 = 4096;
 #[command(next_help_heading = "Computation")]
 pub struct ComputeArgs {
     /// Where to compute: auto, cpu, cuda (the first card), cuda:0,1,… or all (every card)
+    ///
+    /// gpu is another name for cuda.
     #[arg(
         long,
         value_name = "auto|cpu|cuda[:I[,I...]]|all",
@@ -23,6 +25,8 @@ pub struct ComputeArgs {
     pub device: DeviceChoice,
 
     /// Number format of the computation [default: f32 on the CPU, f16 on CUDA]
+    ///
+    /// Other names are fp32 and float32 for f32, fp16, float16 and half for f16, bfloat16 for bf16.
     ///
     /// On the CPU, f16 and bf16 keep the weights in half the memory. Where the processor has
     /// AVX-512 VNNI, products with f16 are in fixed point of 16 bits, about twice as fast;

@@ -1,6 +1,6 @@
 //! What `merge` is given.
 
-use super::ShowArgs;
+use super::{ShowArgs, out};
 use std::path::PathBuf;
 
 /// Arguments of `merge`.
@@ -34,4 +34,11 @@ pub struct MergeArgs {
 
     #[command(flatten)]
     pub show: ShowArgs,
+}
+
+impl MergeArgs {
+    /// What contradicts itself in the arguments.
+    pub(super) fn contradiction(&self) -> Option<String> {
+        out::not_a_folder(&self.out)
+    }
 }

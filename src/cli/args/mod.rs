@@ -7,6 +7,7 @@ mod inspect;
 mod merge;
 mod model;
 mod models;
+mod out;
 mod output;
 mod records;
 mod run;
@@ -22,7 +23,7 @@ pub use merge::MergeArgs;
 pub use model::ModelArgs;
 pub use models::ModelsArgs;
 pub use output::OutputArgs;
-pub use records::{OnInvalidArg, RecordArgs, UnknownArg};
+pub use records::{GapsArg, OnDuplicateIdArg, OnInvalidArg, RecordArgs, UnknownArg};
 pub use run::RunArgs;
 pub use show::{ProgressArg, ShowArgs};
 pub use template::{Scheduler, TemplateArgs};
@@ -108,6 +109,7 @@ impl Args {
     pub fn contradiction(&self) -> Option<(&'static str, String)> {
         match &self.command {
             Command::Run(args) => args.contradiction().map(|what| ("run", what)),
+            Command::Merge(args) => args.contradiction().map(|what| ("merge", what)),
             _ => None,
         }
     }

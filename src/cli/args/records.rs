@@ -26,6 +26,21 @@ pub struct RecordArgs {
     #[arg(long, value_name = "unk|error", value_enum, default_value = "unk")]
     pub unknown: UnknownArg,
 
+    /// Gaps of an alignment, - and .: one row each as in fair-esm, or taken out first
+    ///
+    /// ESM-1b, ESM-1v and ESM-2 never saw aligned sequences. A record of gaps only cannot be embedded
+    /// either way.
+    #[arg(long, value_name = "keep|drop", value_enum, default_value = "keep")]
+    pub gaps: GapsArg,
+
+    /// Records with the id of an earlier record and another sequence: a warning, or stop
+    ///
+    /// A dictionary by id keeps only one of them. With fail, all ids of all files are compared before
+    /// anything is computed or written, with --shard those of the whole input too; a stream stops at
+    /// the first such record. With warn, a shard compares its own records and merge compares all.
+    #[arg(long, value_name = "warn|fail", value_enum, default_value = "warn")]
+    pub on_duplicate_id: OnDuplicateIdArg,
+
     /// Records that cannot be embedded: stop, or skip them and list them in skipped.tsv
     ///
     /// With skip the exit status is 3 if records were skipped.
@@ -40,6 +55,24 @@ pub enum UnknownArg {
     Unk,
     /// The record is invalid
     Error,
+}
+
+/// `--gaps`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum GapsArg {
+    /// Each is a token with a row
+    Keep,
+    /// They are taken out before the sequence is embedded
+    Drop,
+}
+
+/// `--on-duplicate-id`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum OnDuplicateIdArg {
+    /// Count them in a warning
+    Warn,
+    /// Stop before anything is computed
+    Fail,
 }
 
 /// `--on-invalid`.

@@ -1,7 +1,7 @@
 //! What `run` is given, and what contradicts itself in it.
 
 use super::super::values::{self, PoolArg};
-use super::{ComputeArgs, ModelArgs, OutputArgs, RecordArgs, ShowArgs};
+use super::{ComputeArgs, ModelArgs, OutputArgs, RecordArgs, ShowArgs, out};
 use esm_embed::output::Residues;
 use esm_embed::pipeline::Shard;
 use std::path::{Path, PathBuf};
@@ -85,8 +85,8 @@ impl RunArgs {
                     .to_owned(),
             );
         }
-        if self.out.as_os_str().is_empty() {
-            return Some("--out is empty: give the folder to write, such as --out emb".to_owned());
+        if let Some(what) = out::not_a_folder(&self.out) {
+            return Some(what);
         }
         let pools = &self.output.pools;
         if pools.contains(&PoolArg::None) {

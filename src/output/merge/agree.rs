@@ -165,6 +165,10 @@ fn facts(part: &Part) -> BTreeMap<String, String> {
     ] {
         flatten(key, value, &mut facts);
     }
+    // A shard from before there was a choice kept gaps.
+    for key in ["asked.gaps", "resolved.gaps"] {
+        facts.entry(key.into()).or_insert_with(|| "keep".into());
+    }
     facts
 }
 
@@ -211,6 +215,8 @@ pub(super) fn check_counts(parts: &[Part], met: u64, merged: &Counts) -> Result<
     // A sequence that two shards hold was new to each of them.
     due.unique_sequences = merged.unique_sequences;
     due.duplicates = merged.duplicates;
+    // An identifier may be reused in another shard than the one that has it first.
+    due.reused_ids = merged.reused_ids;
     // Tables do not say it.
     due.in_bf16 = merged.in_bf16;
     if due != *merged {

@@ -12,6 +12,11 @@ pub(super) struct IndexLine {
     pub(super) windows: Option<u64>,
     pub(super) unknown: u64,
     pub(super) lower: u64,
+    /// 0 in a table from before it had a flag; `shard.tsv` says it.
+    pub(super) masks: u64,
+    pub(super) gaps: u64,
+    pub(super) invisible: u64,
+    pub(super) nucleotides: bool,
     pub(super) stop: bool,
 }
 
@@ -41,10 +46,15 @@ impl IndexLine {
     }
 
     fn set(&mut self, flag: &str) -> Option<()> {
-        if flag == "stop" {
-            self.stop = true;
-            return Some(());
+        match flag {
+            "stop" => self.stop = true,
+            "nucleotides" => self.nucleotides = true,
+            _ => return self.set_number(flag),
         }
+        Some(())
+    }
+
+    fn set_number(&mut self, flag: &str) -> Option<()> {
         let (name, value) = flag.split_once('=')?;
         let value = number(value.as_bytes())?;
         match name {
@@ -52,6 +62,9 @@ impl IndexLine {
             "windows" => self.windows = Some(value),
             "unknown" => self.unknown = value,
             "lower" => self.lower = value,
+            "masks" => self.masks = value,
+            "gaps" => self.gaps = value,
+            "invisible" => self.invisible = value,
             "duplicate_of" => {}
             _ => return None,
         }
@@ -125,15 +138,16 @@ mod tests {
         fn what_a_run_writes_is_read_back(
             id in prop::collection::vec(any::<u8>(), 0..8),
             description in prop::collection::vec(any::<u8>(), 0..8),
-            numbers: [u32; 3],
+            numbers: [u32; 6],
             truncated in prop::option::of(1u64..9),
             windows in prop::option::of(1u64..9),
             stop: bool,
+            nucleotides: bool,
             duplicate in prop::option::of(0u64..9),
             files: bool,
             reason in "[ -~é]{0,9}",
         ) {
-            let [length, unknown, lower] = numbers.map(u64::from);
+            let [length, unknown, lower, masks, gaps, invisible] = numbers.map(u64::from);
             let entry = Entry {
                 id: &id,
                 description: &description,
@@ -142,6 +156,10 @@ mod tests {
                 windows,
                 unknown,
                 lower,
+                masks,
+                gaps,
+                invisible,
+                nucleotides,
                 stop,
                 ..Entry::default()
             };
@@ -155,6 +173,10 @@ mod tests {
                 windows,
                 unknown,
                 lower,
+                masks,
+                gaps,
+                invisible,
+                nucleotides,
                 stop,
             };
             prop_assert_eq!(parsed, Some(expected));

@@ -186,6 +186,9 @@ fn enter_all(
                     unknown: line.unknown,
                     lower: line.lower,
                     masks,
+                    gaps: line.gaps,
+                    invisible: line.invisible,
+                    nucleotides: line.nucleotides,
                     stop: line.stop,
                 })?;
                 destinations.push(number, &entered.place)?;

@@ -1,0 +1,86 @@
+//! What `run.json` notes of the records, for programs to read.
+
+use super::escape::shown;
+use super::index::Entry;
+use serde::{Deserialize, Serialize};
+
+/// Characters of an identifier that a note holds.
+const SHOWN: usize = 80;
+
+/// What a note is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Remark {
+    /// Records that look like nucleotides, which were embedded as if they were proteins.
+    Nucleotides,
+    /// Records with the identifier of an earlier record and another sequence.
+    ReusedIds,
+}
+
+/// Records with something that their user should know.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Note {
+    /// What it is.
+    pub about: Remark,
+    /// How many records.
+    pub records: u64,
+    /// Row of the first.
+    pub first_row: u64,
+    /// Identifier of the first, as `index.tsv` writes it and at most 80 characters of it.
+    pub first_id: String,
+}
+
+/// The notes of a run, one for each remark that applies, in the order of their first records.
+#[derive(Debug, Default)]
+pub(super) struct Notes(Vec<Note>);
+
+impl Notes {
+    /// Notes a record.
+    pub(super) fn add(&mut self, about: Remark, row: u64, entry: &Entry) {
+        match self.0.iter_mut().find(|note| note.about == about) {
+            Some(note) => note.records += 1,
+            None => {
+                // A character has at most four bytes.
+                let start = entry.id.get(..4 * SHOWN).unwrap_or(entry.id);
+                let id = String::from_utf8_lossy(start);
+                let id: String = id.chars().take(SHOWN).collect();
+                self.0.push(Note {
+                    about,
+                    records: 1,
+                    first_row: row,
+                    first_id: shown(&id),
+                });
+            }
+        }
+    }
+
+    /// All of them.
+    pub(super) fn into_inner(self) -> Vec<Note> {
+        self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn records_are_counted_and_the_first_is_named() {
+        let id = [b"a\tb".to_vec(), vec![b'x'; 500]].concat();
+        let mut notes = Notes::default();
+        for (row, id) in [(3, &id[..]), (5, b"second")] {
+            let entry = Entry {
+                id,
+                ..Entry::default()
+            };
+            notes.add(Remark::ReusedIds, row, &entry);
+        }
+        assert_eq!(
+            serde_json::to_string(&notes.into_inner()).unwrap(),
+            format!(
+                r#"[{{"about":"reused_ids","records":2,"first_row":3,"first_id":"a\\tb{}"}}]"#,
+                "x".repeat(77)
+            )
+        );
+    }
+}
