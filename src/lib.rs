@@ -114,6 +114,7 @@ pub mod hub;
 mod invisible;
 pub mod memory;
 pub mod model;
+pub mod numerals;
 pub mod ops;
 pub mod output;
 pub mod pipeline;

@@ -3,6 +3,7 @@
 use super::args::InspectArgs;
 use super::{Exit, print};
 use anyhow::ensure;
+use esm_embed::device::available_threads;
 use esm_embed::output;
 
 /// Prints the report on a folder.
@@ -12,7 +13,7 @@ pub fn execute(args: &InspectArgs) -> anyhow::Result<Exit> {
         "{} does not exist. Give the folder that a run was told to write (--out)",
         args.dir.display()
     );
-    let report = output::inspect(&args.dir, args.check)?;
+    let report = output::inspect_with_threads(&args.dir, args.check, available_threads())?;
     print(&report.to_string())?;
     Ok(if report.is_sound() {
         Exit::Done

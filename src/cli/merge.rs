@@ -4,6 +4,8 @@ use super::Exit;
 use super::args::MergeArgs;
 use super::progress::Progress;
 use anyhow::ensure;
+use esm_embed::device::available_threads;
+use esm_embed::numerals::{count, grouped};
 use esm_embed::output::{self, Shards};
 use esm_embed::pipeline::{Level, Reporter};
 
@@ -22,22 +24,23 @@ pub fn execute(args: &MergeArgs) -> anyhow::Result<Exit> {
     } else {
         Shards::Keep
     };
-    let manifest = output::merge(&args.dirs, &args.out, shards, args.force)?;
+    let threads = available_threads();
+    let manifest = output::merge(&args.dirs, &args.out, shards, args.force, threads)?;
     let counts = &manifest.counts;
     if counts.skipped > 0 {
         let text = format!(
             "records that the shards skipped, listed in skipped.tsv: {}",
-            counts.skipped
+            grouped(counts.skipped)
         );
         progress.message(Level::Warning, &text);
     }
     let text = format!(
-        "{}: {} records ({} distinct sequences), {} residues, from {} shards",
+        "{}: {} ({}), {}, from {}",
         args.out.display(),
-        counts.records,
-        counts.unique_sequences,
-        counts.residues,
-        args.dirs.len()
+        count(counts.records, "record"),
+        count(counts.unique_sequences, "distinct sequence"),
+        count(counts.residues, "residue"),
+        count(args.dirs.len() as u64, "shard")
     );
     progress.message(Level::Info, &text);
     Ok(Exit::Done)
