@@ -2,6 +2,7 @@
 
 use super::earlier::Earlier;
 use super::records::{Next, Records};
+use super::reporter::{Reporter, Totals};
 use super::work::Item;
 use crate::batching;
 use crate::output::{Entry, Ledger, Skip, key};
@@ -35,7 +36,7 @@ impl Batching {
     }
 
     /// Tokens of one batch when `waiting` are to be shared: small inputs use every thread.
-    fn budget(&self, waiting: usize) -> usize {
+    pub fn budget(&self, waiting: usize) -> usize {
         let share = waiting.div_ceil(2 * self.threads.max(1));
         self.max_tokens.min(share.max(self.least))
     }
@@ -53,8 +54,8 @@ pub struct Feed<'a> {
     pub send: SyncSender<Vec<Item>>,
     /// Whether to go on.
     pub go_on: &'a dyn Fn() -> bool,
-    /// Told of records and residues that need no work.
-    pub advance: &'a dyn Fn(u64, u64),
+    /// Told of records that an earlier process has done, of the first batch, and of what there is.
+    pub reporter: &'a dyn Reporter,
 }
 
 /// Reads every record, enters it into the ledger and sends batches to the workers. The number of
@@ -72,10 +73,11 @@ pub fn feed(records: &mut Records<'_>, feed: Feed<'_>) -> Result<u64> {
         batching,
         send,
         go_on,
-        advance,
+        reporter,
     } = feed;
+
     let mut waiting: Vec<Item> = Vec::new();
-    let mut tokens = 0;
+    let (mut tokens, mut residues) = (0, 0);
     loop {
         if !go_on() {
             return Ok(done.kept());
@@ -112,9 +114,12 @@ pub fn feed(records: &mut Records<'_>, feed: Feed<'_>) -> Result<u64> {
             masks: prepared.masks,
             stop: prepared.stop,
         })?;
-        let is_new = entered.duplicate_of.is_none();
-        if !is_new || done.has(&entered).with_context(|| records.shown())? {
-            advance(1, prepared.residues() as u64);
+        if entered.duplicate_of.is_some() {
+            continue;
+        }
+        residues += prepared.residues() as u64;
+        if done.has(&entered).with_context(|| records.shown())? {
+            reporter.restored(1, prepared.residues() as u64);
             continue;
         }
         tokens += prepared.tokens.len();
@@ -127,6 +132,7 @@ pub fn feed(records: &mut Records<'_>, feed: Feed<'_>) -> Result<u64> {
             input: entered.input,
         });
         if tokens >= batching.waiting_tokens() || waiting.len() >= WAITING {
+            reporter.working();
             if !send_batches(&mut waiting, batching, batching.max_tokens, &send) {
                 return Ok(done.kept());
             }
@@ -134,6 +140,15 @@ pub fn feed(records: &mut Records<'_>, feed: Feed<'_>) -> Result<u64> {
         }
     }
     done.end(ledger.counts().records)?;
+    let counts = ledger.counts();
+    reporter.counted(Totals {
+        records: Some(counts.unique_sequences),
+        residues: Some(residues),
+        duplicates: counts.duplicates,
+    });
+    if !waiting.is_empty() {
+        reporter.working();
+    }
     send_batches(&mut waiting, batching, batching.budget(tokens), &send);
     Ok(done.kept())
 }

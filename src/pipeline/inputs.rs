@@ -5,7 +5,7 @@ use super::notices::warn_of_long;
 use super::part::Part;
 use super::plan::Plan;
 use super::records::Source;
-use super::reporter::{Level, Reporter};
+use super::reporter::{Level, Phase, Reporter};
 use super::scan::{self, Scan};
 use anyhow::{Result, bail};
 use std::path::PathBuf;
@@ -17,6 +17,7 @@ pub fn scan_part(
     part: Option<&Part>,
     reporter: &dyn Reporter,
 ) -> Result<Scan> {
+    reporter.phase(Phase::Reading);
     let share = part.map(|part| part.share.clone());
     let scan = scan::scan(&job.inputs, plan.policy, job.on_invalid, share, reporter)?;
     if let Some(part) = part {

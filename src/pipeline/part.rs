@@ -3,7 +3,7 @@
 use super::job::Job;
 use super::plan::Plan;
 use super::records::Source;
-use super::reporter::Reporter;
+use super::reporter::{Phase, Reporter};
 use super::scan;
 use super::shard::Share;
 use crate::output::ShardEntry;
@@ -28,6 +28,7 @@ pub fn part(job: &Job, plan: &Plan, reporter: &dyn Reporter) -> Result<Option<Pa
             stream.display()
         );
     }
+    reporter.phase(Phase::Reading);
     let (survey, sources) = scan::survey(&job.inputs, plan.policy, job.on_invalid, reporter)?;
     Ok(Some(Part {
         entry: ShardEntry {
