@@ -68,7 +68,16 @@ fn cu_seqlens() -> Vec<usize> {
     bounds
 }
 
+/// Candle's product takes the threads of Rayon's global pool, which would be all that there are.
+fn one_thread() {
+    rayon::ThreadPoolBuilder::new()
+        .num_threads(1)
+        .build_global()
+        .expect("nothing has started the pool yet");
+}
+
 fn blocks(c: &mut Criterion) {
+    one_thread();
     let path = CpuPath::detect();
     let tokens: usize = LENGTHS.iter().sum();
     let bounds = cu_seqlens();

@@ -4,6 +4,7 @@ use super::args::InspectArgs;
 use super::json::{self, print_json};
 use super::{Exit, print};
 use anyhow::ensure;
+use esm_embed::device::available_threads;
 use esm_embed::output::{self, Manifest, Problem, Report};
 use serde::Serialize;
 
@@ -50,7 +51,7 @@ pub fn execute(args: &InspectArgs) -> anyhow::Result<Exit> {
         "{} does not exist. Give the folder that a run was told to write (--out)",
         args.dir.display()
     );
-    let report = output::inspect(&args.dir, args.check)?;
+    let report = output::inspect_with_threads(&args.dir, args.check, available_threads())?;
     if args.json {
         print_json(&InspectReport::of(&report))?;
     } else {

@@ -5,6 +5,7 @@ use super::args::MergeArgs;
 use super::json::{self, print_json};
 use super::progress::Progress;
 use anyhow::ensure;
+use esm_embed::device::available_threads;
 use esm_embed::numerals::count;
 use esm_embed::output::{self, IDS_NPY, Manifest, Shards};
 use esm_embed::pipeline::{Level, Reporter, warn_of_notes};
@@ -36,7 +37,8 @@ pub fn execute(args: &MergeArgs) -> anyhow::Result<Exit> {
     } else {
         Shards::Keep
     };
-    let manifest = output::merge(&args.dirs, &args.out, shards, args.force)?;
+    let threads = available_threads();
+    let manifest = output::merge(&args.dirs, &args.out, shards, args.force, threads)?;
     let counts = &manifest.counts;
     if counts.skipped > 0 {
         let text = format!(

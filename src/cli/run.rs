@@ -9,7 +9,7 @@ use esm_embed::fasta::Input;
 use esm_embed::hub::HubSettings;
 use esm_embed::output::{Existing, Pool};
 use esm_embed::pipeline::{
-    self, Gaps, Job, Level, Model, OnDuplicateId, OnInvalid, OnVarying, Remembered, Reporter,
+    self, Gaps, Job, Model, OnDuplicateId, OnInvalid, OnVarying, Remembered,
     Stopped,
 };
 use esm_embed::tokenizer::UnknownPolicy;
@@ -29,11 +29,18 @@ pub fn execute(args: &RunArgs) -> anyhow::Result<Exit> {
     let cache = HubSettings::from_env().ok();
     let job = job(args, model, cache.map(|cache| cache.remembered()));
     if args.dry_run {
-        let forecast = pipeline::dry_run(&job, progress.as_ref())?;
-        print(&forecast.to_string())?;
+        let forecast = pipeline::dry_run(&job, progress.as_ref());
+        progress.clear();
+        let forecast = forecast?;
+        match progress.is_json() {
+            true => print(&format!("{}\n", forecast.json()))?,
+            false => print(&forecast.to_string())?,
+        }
         return Ok(Exit::Done);
     }
-    let outcome = match pipeline::run(&job, progress.as_ref(), &stop) {
+    let outcome = pipeline::run(&job, progress.as_ref(), &stop);
+    progress.clear();
+    let outcome = match outcome {
         Err(error) if error.is::<Stopped>() => {
             progress.error(&error.to_string());
             return Ok(Exit::Stopped(stop.signal()));

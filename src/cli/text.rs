@@ -1,5 +1,7 @@
 //! Numbers and errors as people read them on a terminal.
 
+use esm_embed::numerals::grouped;
+
 /// An error and its causes in one paragraph. A cause that the text before it already ends with is
 /// not said again.
 pub fn chain(error: &anyhow::Error) -> String {
@@ -52,7 +54,7 @@ pub fn scaled(number: f64) -> String {
         n if n >= 1e9 => format!("{:.1} B", n / 1e9),
         n if n >= 1e6 => format!("{:.1} M", n / 1e6),
         n if n >= 1e4 => format!("{:.1} k", n / 1e3),
-        n if n >= 10.0 => format!("{n:.0}"),
+        n if n >= 10.0 => grouped(n.round() as u64),
         n => format!("{n:.1}"),
     }
 }
@@ -97,7 +99,7 @@ mod tests {
         assert_eq!(bytes(1536), "1.5 KiB");
         assert_eq!(bytes(u64::MAX), "16777216.0 TiB");
         assert_eq!(scaled(7_512_353.0), "7.5 M");
-        assert_eq!(scaled(9_999.0), "9999");
+        assert_eq!(scaled(9_999.0), "9,999");
         assert_eq!(scaled(12_345.0), "12.3 k");
         assert_eq!(scaled(1.25), "1.2");
         assert_eq!(seconds(0.0), "0.0 s");

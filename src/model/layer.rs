@@ -43,28 +43,47 @@ impl TransformerLayer {
         rotary: Option<&RotaryTable>,
         team: Team<'_>,
     ) -> candle_core::Result<()> {
-        let path = self.path;
-        qkv.inplace_op2(
-            x,
-            &Project {
-                path,
-                norm: &self.attention_norm,
-                qkv: &self.qkv,
-                team,
-            },
-        )?;
+        self.project(x, qkv, team)?;
         qkv.inplace_op1(&Attention {
-            path,
+            path: self.path,
             cu_seqlens,
             heads: self.heads,
             head_dim: self.head_dim,
             rotary,
             team,
         })?;
+        self.feed_forward(x, qkv, team)
+    }
+
+    /// The first product: `q, k, v = Linear(LN₁(x))`.
+    pub(super) fn project(
+        &self,
+        x: &Tensor,
+        qkv: &Tensor,
+        team: Team<'_>,
+    ) -> candle_core::Result<()> {
+        qkv.inplace_op2(
+            x,
+            &Project {
+                path: self.path,
+                norm: &self.attention_norm,
+                qkv: &self.qkv,
+                team,
+            },
+        )
+    }
+
+    /// The products that follow attention.
+    pub(super) fn feed_forward(
+        &self,
+        x: &Tensor,
+        qkv: &Tensor,
+        team: Team<'_>,
+    ) -> candle_core::Result<()> {
         x.inplace_op2(
             qkv,
             &FeedForward {
-                path,
+                path: self.path,
                 out: &self.out,
                 norm: &self.feed_forward_norm,
                 fc1: &self.fc1,

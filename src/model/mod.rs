@@ -10,11 +10,13 @@ mod layer;
 mod load;
 mod memory;
 mod packed;
+mod sample;
 mod workspace;
 
 pub use load::{LoadError, LoadOptions};
 pub use memory::PassMemory;
 pub use packed::Packed;
+pub use sample::BlockSample;
 
 pub(crate) use blocks::{BlockNames, Frequencies, make_blocks};
 pub(crate) use embedding::TokenScale;

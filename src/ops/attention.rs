@@ -13,7 +13,7 @@ use super::team::Team;
 use candle_core::{CpuStorage, InplaceOp1, Layout};
 
 /// Queries of one part of the work when a team shares a long sequence.
-const QUERY_SPAN: usize = 512;
+pub const QUERY_SPAN: usize = 512;
 
 /// Attention in place over q, k and v, `[3, features / lanes, rows, lanes]`: the result takes
 /// the place of q.
@@ -42,12 +42,73 @@ pub(super) fn floats(head_dim: usize, len: usize, path: CpuPath) -> usize {
     Sizes::new(head_dim, len, lanes(path), path.in_fixed_point()).total()
 }
 
+/// The same for a few queries only, to see how fast it is.
+pub struct AttentionSample<'a> {
+    /// Of which this is a part.
+    pub attention: Attention<'a>,
+    /// Queries of one head of one sequence that are worked on together, at most.
+    pub queries: usize,
+    /// How many times as many.
+    pub parts: usize,
+}
+
+/// Some queries of a head of a sequence.
+struct Part {
+    start: usize,
+    len: usize,
+    head: usize,
+    queries: std::ops::Range<usize>,
+}
+
 impl InplaceOp1 for Attention<'_> {
     fn name(&self) -> &'static str {
         "attention"
     }
 
     fn cpu_fwd(&self, s: &mut CpuStorage, l: &Layout) -> candle_core::Result<()> {
+        let span = match self.team {
+            Team::One => usize::MAX,
+            Team::Pool(_) => QUERY_SPAN,
+        };
+        self.run(s, l, self.parts(span, usize::MAX))
+    }
+}
+
+impl InplaceOp1 for AttentionSample<'_> {
+    fn name(&self) -> &'static str {
+        "attention of some queries"
+    }
+
+    fn cpu_fwd(&self, s: &mut CpuStorage, l: &Layout) -> candle_core::Result<()> {
+        let parts = self.attention.parts(self.queries, self.parts);
+        self.attention.run(s, l, parts)
+    }
+}
+
+impl Attention<'_> {
+    /// At most `most` parts of at most `span` queries each.
+    fn parts(&self, span: usize, most: usize) -> Vec<Part> {
+        let mut parts = Vec::new();
+        for bounds in self.cu_seqlens.windows(2) {
+            let (start, len) = (bounds[0], bounds[1].saturating_sub(bounds[0]));
+            for head in 0..self.heads {
+                for first in (0..len).step_by(span.min(len).max(1)) {
+                    if parts.len() == most {
+                        return parts;
+                    }
+                    parts.push(Part {
+                        start,
+                        len,
+                        head,
+                        queries: first..len.min(first.saturating_add(span)),
+                    });
+                }
+            }
+        }
+        parts
+    }
+
+    fn run(&self, s: &mut CpuStorage, l: &Layout, work: Vec<Part>) -> candle_core::Result<()> {
         let qkv = super::contiguous_mut(s, l)?;
         let lanes = lanes(self.path);
         let chunks = padded(self.heads * self.head_dim, self.path) / lanes;
@@ -84,22 +145,14 @@ impl InplaceOp1 for Attention<'_> {
             at: at.wrapping_add(i * part),
             stride,
         });
-        let span = match self.team {
-            Team::One => usize::MAX,
-            Team::Pool(_) => QUERY_SPAN,
-        };
         let fixed = self.path.in_fixed_point();
-        let mut work = Vec::new();
-        for bounds in self.cu_seqlens.windows(2) {
-            let (start, len) = (bounds[0], bounds[1] - bounds[0]);
-            for head in 0..self.heads {
-                for first in (0..len).step_by(span.min(len.max(1))) {
-                    work.push((start, len, head, first..len.min(first.saturating_add(span))));
-                }
-            }
-        }
         self.team.each(work.len(), |i| {
-            let (start, len, head, queries) = work[i].clone();
+            let Part {
+                start,
+                len,
+                head,
+                ref queries,
+            } = work[i];
             let sizes = Sizes::new(self.head_dim, len, lanes, fixed);
             scratch(sizes.total(), |buffer| {
                 let head = Head {
@@ -110,7 +163,7 @@ impl InplaceOp1 for Attention<'_> {
                     column: head * self.head_dim,
                     head_dim: self.head_dim,
                     rotary: self.rotary,
-                    queries,
+                    queries: queries.clone(),
                     sizes,
                     buffer,
                 };

@@ -27,7 +27,7 @@ mod simd;
 mod team;
 mod tile;
 
-pub use attention::Attention;
+pub use attention::{Attention, AttentionSample, QUERY_SPAN};
 pub use buffer::tensor;
 pub use feed_forward::FeedForward;
 pub use layer_norm::LayerNorm;

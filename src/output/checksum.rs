@@ -4,7 +4,7 @@ use super::disk;
 use super::escape::hex;
 use super::layout::is_sub_folder_name;
 use super::name;
-use super::parallel::in_parallel;
+use super::parallel::Threads;
 use sha2::{Digest, Sha256};
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
@@ -17,7 +17,7 @@ const BUFFER: usize = 1 << 20;
 const LONGEST_LINE: u64 = 1024;
 
 /// Bytes of a piece. The checksum of a larger file is the SHA-256 of the SHA-256 of its pieces, 32
-/// bytes each, one after the other: all processors can work on it.
+/// bytes each, one after the other: several threads can work on it.
 const PIECE: u64 = 64 << 20;
 
 /// The size of the pieces whose digests make the checksum of a file of so many bytes, or `None` if
@@ -80,12 +80,17 @@ impl Running {
 }
 
 /// The checksum of a file of so many bytes; the plain SHA-256 without pieces.
-pub(super) fn sha256(file: &File, bytes: u64, pieces: Option<u64>) -> io::Result<String> {
+pub(super) fn sha256(
+    file: &File,
+    bytes: u64,
+    pieces: Option<u64>,
+    threads: &Threads,
+) -> io::Result<String> {
     let Some(piece) = pieces else {
         return Ok(hex(&part(file, 0, bytes)?));
     };
     let count = usize::try_from(bytes.div_ceil(piece)).unwrap_or(usize::MAX);
-    let digests = in_parallel(count, |i| {
+    let digests = threads.map(count, |i| {
         let start = i as u64 * piece;
         part(file, start, piece.min(bytes - start))
     })?;
@@ -197,7 +202,7 @@ mod tests {
         let path = dir.path().join("x");
         std::fs::write(&path, "abc").unwrap();
         assert_eq!(
-            sha256(&File::open(&path).unwrap(), 3, None).unwrap(),
+            sha256(&File::open(&path).unwrap(), 3, None, &Threads::new(1)).unwrap(),
             DIGEST
         );
     }
@@ -223,7 +228,10 @@ mod tests {
                 "b9b12e7125f73fda20b8c4161fb9b4b146c34cf88595a1e0503ca2cf44c86bc4",
             ),
         ] {
-            assert_eq!(sha256(&file, 8, Some(piece)).unwrap(), digest);
+            for threads in [1, 2] {
+                let threads = Threads::new(threads);
+                assert_eq!(sha256(&file, 8, Some(piece), &threads).unwrap(), digest);
+            }
             for step in 1..=8 {
                 let mut running = Running::new(Some(piece));
                 for bytes in b"abcdefgh".chunks(step) {

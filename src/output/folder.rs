@@ -8,6 +8,7 @@ use super::layout::Layout;
 use super::ledger::{Closed, DUPLICATES, Ledger};
 use super::lock::Lock;
 use super::manifest::{FORMAT_VERSION, Manifest};
+use super::parallel::Threads;
 use super::place::PlaceReader;
 use super::rows::RowWriter;
 use super::shard::ShardEntry;
@@ -37,6 +38,8 @@ pub struct OutputFolder {
     pub(super) in_bf16: u64,
     /// Whether an earlier run began it.
     pub(super) resumed: bool,
+    /// Threads that sync and take checksums at the end.
+    pub(super) threads: usize,
 }
 
 impl OutputFolder {
@@ -60,6 +63,11 @@ impl OutputFolder {
     pub fn set_shard(&mut self, shard: ShardEntry) -> Result<(), OutputError> {
         self.shard = Some(shard);
         self.ledger.keep_shard()
+    }
+
+    /// Lets so many threads sync files and take their checksums at the end; one, if not said.
+    pub fn set_threads(&mut self, threads: usize) {
+        self.threads = threads;
     }
 
     /// What is written.
@@ -125,7 +133,15 @@ impl OutputFolder {
         }
         let has_ids = ids.write(&self.partial)?;
         let is_shard = self.shard.is_some();
-        let sealed = seal::seal(&self.partial, &self.layout, &counts, is_shard, has_ids)?;
+        let threads = Threads::new(self.threads);
+        let sealed = seal::seal(
+            &self.partial,
+            &self.layout,
+            &counts,
+            is_shard,
+            has_ids,
+            &threads,
+        )?;
         let manifest = Manifest {
             format_version: FORMAT_VERSION,
             esm_embed: env!("CARGO_PKG_VERSION").into(),

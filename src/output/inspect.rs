@@ -12,6 +12,7 @@ use super::layout::{
 };
 use super::manifest::{FileEntry, FolderEntry, Manifest};
 use super::npy::{HEADER_BYTES, parse_header};
+use super::parallel::Threads;
 use super::report::Report;
 use crate::numerals::{count, grouped};
 use std::collections::{BTreeMap, BTreeSet};
@@ -29,6 +30,18 @@ const MOST_LAYERS: usize = 4096;
 /// # Errors
 /// When `dir` is not a folder or cannot be read at all.
 pub fn inspect(dir: &Path, check: bool) -> Result<Report, OutputError> {
+    inspect_with_threads(dir, check, 1)
+}
+
+/// [`inspect`] with this number of threads for the checksums of large files.
+///
+/// # Errors
+/// As [`inspect`].
+pub fn inspect_with_threads(
+    dir: &Path,
+    check: bool,
+    threads: usize,
+) -> Result<Report, OutputError> {
     match std::fs::metadata(dir) {
         Ok(metadata) if metadata.is_dir() => {}
         Ok(_) => {
@@ -72,6 +85,7 @@ pub fn inspect(dir: &Path, check: bool) -> Result<Report, OutputError> {
     let mut inspector = Inspector {
         dir,
         check,
+        threads: Threads::new(threads),
         manifest: &manifest,
         report,
     };
@@ -94,6 +108,7 @@ pub fn inspect(dir: &Path, check: bool) -> Result<Report, OutputError> {
 struct Inspector<'a> {
     dir: &'a Path,
     check: bool,
+    threads: Threads,
     manifest: &'a Manifest,
     report: Report,
 }
@@ -258,7 +273,7 @@ impl Inspector<'_> {
             return Ok(());
         }
         let bytes = file.metadata().map_err(unreadable)?.len();
-        let found = sha256(file, bytes, pieces).map_err(unreadable)?;
+        let found = sha256(file, bytes, pieces, &self.threads).map_err(unreadable)?;
         if found == expected {
             Ok(())
         } else {

@@ -124,7 +124,7 @@ pub use escape::{escape, unescape};
 pub use folder::{OutputFolder, Parts, sync_work};
 pub use ids::{IDS_NPY, Ids, NoIds};
 pub use index::{Entry, Skip};
-pub use inspect::inspect;
+pub use inspect::{inspect, inspect_with_threads};
 pub use journal::{Done, Journal, SLOT_BYTES, read_journal};
 pub use layout::{
     INDEX_TSV, Layout, OutDtype, PARTIAL, Pool, RUN_JSON, Residues, SHARD_TSV, SKIPPED_TSV,

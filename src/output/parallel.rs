@@ -1,48 +1,52 @@
-//! Independent jobs on several threads.
+//! Independent jobs on the threads that a command may use.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use rayon::ThreadPool;
+use rayon::iter::{IntoParallelIterator, ParallelIterator};
+use std::sync::OnceLock;
 
-/// Threads that read at the same time, at most.
-const MOST_THREADS: usize = 16;
-
-/// The results of `job(0)` … `job(count - 1)`, in that order, or the first error met.
-pub(super) fn in_parallel<T: Send, E: Send>(
+/// The threads of a command; they start with the first jobs that need more than one.
+#[derive(Debug)]
+pub(super) struct Threads {
     count: usize,
-    job: impl Fn(usize) -> Result<T, E> + Sync,
-) -> Result<Vec<T>, E> {
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let next = AtomicUsize::new(0);
-    let work = || {
-        let mut done = Vec::new();
-        loop {
-            let i = next.fetch_add(1, Ordering::Relaxed);
-            if i >= count {
-                return Ok(done);
-            }
-            match job(i) {
-                Ok(result) => done.push((i, result)),
-                Err(error) => {
-                    next.store(count, Ordering::Relaxed);
-                    return Err(error);
-                }
-            }
+    pool: OnceLock<Option<ThreadPool>>,
+}
+
+impl Threads {
+    /// At most `count` of them; with one, all work is done by the caller.
+    pub(super) fn new(count: usize) -> Threads {
+        Threads {
+            count,
+            pool: OnceLock::new(),
         }
-    };
-    let mut results = std::thread::scope(|scope| {
-        let others: Vec<_> = (1..threads.min(MOST_THREADS).min(count))
-            .map(|_| scope.spawn(work))
-            .collect();
-        let mut results = work()?;
-        for other in others {
-            match other.join() {
-                Ok(done) => results.extend(done?),
-                Err(panic) => std::panic::resume_unwind(panic),
-            }
+    }
+
+    /// The results of `job(0)` … `job(count - 1)`, in that order, or an error.
+    pub(super) fn map<T: Send, E: Send>(
+        &self,
+        count: usize,
+        job: impl Fn(usize) -> Result<T, E> + Send + Sync,
+    ) -> Result<Vec<T>, E> {
+        match self.pool(count) {
+            Some(pool) => pool.install(|| (0..count).into_par_iter().map(job).collect()),
+            None => (0..count).map(job).collect(),
         }
-        Ok::<_, E>(results)
-    })?;
-    results.sort_by_key(|(i, _)| *i);
-    Ok(results.into_iter().map(|(_, result)| result).collect())
+    }
+
+    /// None if the caller does so many jobs by itself. It also does them where the system starts no
+    /// more threads.
+    fn pool(&self, jobs: usize) -> Option<&ThreadPool> {
+        if jobs < 2 || self.count < 2 {
+            return None;
+        }
+        let make = || {
+            rayon::ThreadPoolBuilder::new()
+                .num_threads(self.count)
+                .thread_name(|i| format!("seal-{i}"))
+                .build()
+                .ok()
+        };
+        self.pool.get_or_init(make).as_ref()
+    }
 }
 
 #[cfg(test)]
@@ -52,18 +56,32 @@ mod tests {
 
     #[test]
     fn results_keep_their_order_and_an_error_is_returned() {
-        assert_eq!(
-            in_parallel(100, Ok::<_, OutputError>).unwrap(),
-            (0..100).collect::<Vec<_>>()
-        );
-        assert!(in_parallel(0, Ok::<_, OutputError>).unwrap().is_empty());
-        let failed = in_parallel(100, |i| {
-            if i == 50 {
-                Err(OutputError::NotInLayout { what: "x".into() })
-            } else {
-                Ok(i)
-            }
-        });
-        assert!(matches!(failed, Err(OutputError::NotInLayout { .. })));
+        for threads in [0, 1, 3] {
+            let threads = Threads::new(threads);
+            assert_eq!(
+                threads.map(100, Ok::<_, OutputError>).unwrap(),
+                (0..100).collect::<Vec<_>>()
+            );
+            assert!(threads.map(0, Ok::<_, OutputError>).unwrap().is_empty());
+            let failed = threads.map(100, |i| {
+                if i == 50 {
+                    Err(OutputError::NotInLayout { what: "x".into() })
+                } else {
+                    Ok(i)
+                }
+            });
+            assert!(matches!(failed, Err(OutputError::NotInLayout { .. })));
+        }
+    }
+
+    #[test]
+    fn one_job_or_one_thread_starts_none() {
+        let main = std::thread::current().id();
+        let here = |threads: usize, jobs: usize| {
+            let ids = Threads::new(threads).map(jobs, |_| Ok::<_, ()>(std::thread::current().id()));
+            ids.unwrap().into_iter().all(|id| id == main)
+        };
+        assert!(here(1, 50) && here(8, 1));
+        assert!(!here(2, 2));
     }
 }

@@ -7,7 +7,7 @@ use super::error::OutputError;
 use super::layout::Layout;
 use super::log::Log;
 use super::manifest::{FileEntry, FolderEntry};
-use super::parallel::in_parallel;
+use super::parallel::Threads;
 use super::place::PlaceReader;
 use std::fs::File;
 use std::path::Path;
@@ -26,28 +26,28 @@ pub(super) fn seal(
     counts: &Counts,
     is_shard: bool,
     has_ids: bool,
+    threads: &Threads,
 ) -> Result<Sealed, OutputError> {
     let folders = layout.residues_folders();
     if !folders.is_empty() {
         disk::sync_tree(partial).map_err(|e| OutputError::io("syncing", partial, e))?;
     }
     let layers = &layout.layers;
-    let folders = in_parallel(folders.len(), |i| match layers.get(i) {
-        Some(&layer) => seal_folder(partial, layer, counts.records).map(Some),
+    let folders = threads.map(folders.len(), |i| match layers.get(i) {
+        Some(&layer) => seal_folder(partial, layer, counts.records, threads).map(Some),
         None => Ok(None),
     })?;
 
     let files = layout.files(counts, is_shard, has_ids);
-    // Syncs wait for the disk together; checksums of large files keep all processors busy by
-    // themselves.
-    let synced = in_parallel(files.len(), |i| match files.get(i) {
+    // Syncs wait for the disk together; the checksum of one large file keeps all threads busy.
+    let synced = threads.map(files.len(), |i| match files.get(i) {
         Some((name, _)) => open_synced(&partial.join(name)).map(Some),
         None => Ok(None),
     })?;
     let files = files
         .into_iter()
         .zip(synced.into_iter().flatten())
-        .map(|((name, shape), file)| seal_file(partial, &file, name, shape, layout))
+        .map(|((name, shape), file)| seal_file(partial, &file, name, shape, layout, threads))
         .collect::<Result<_, _>>()?;
     Ok(Sealed {
         files,
@@ -68,12 +68,13 @@ fn seal_file(
     name: String,
     shape: Option<[u64; 2]>,
     layout: &Layout,
+    threads: &Threads,
 ) -> Result<FileEntry, OutputError> {
     let path = partial.join(&name);
     let reading = |e| OutputError::io("reading", &path, e);
     let bytes = file.metadata().map_err(reading)?.len();
     let pieces = pieces(bytes);
-    let sha256 = sha256(file, bytes, pieces).map_err(reading)?;
+    let sha256 = sha256(file, bytes, pieces, threads).map_err(reading)?;
     let dtype = shape.map(|_| layout.dtype);
     Ok(FileEntry {
         name,
@@ -86,7 +87,12 @@ fn seal_file(
 }
 
 /// Writes the list of checksums of one folder of per-record files, in the order of rows.
-fn seal_folder(partial: &Path, layer: usize, records: u64) -> Result<FolderEntry, OutputError> {
+fn seal_folder(
+    partial: &Path,
+    layer: usize,
+    records: u64,
+    threads: &Threads,
+) -> Result<FolderEntry, OutputError> {
     let folder = Layout::residues_folder(layer);
     let checksums = Layout::checksum_file(layer);
     let places = PlaceReader::open(partial, true)?;
@@ -100,7 +106,7 @@ fn seal_folder(partial: &Path, layer: usize, records: u64) -> Result<FolderEntry
         disk::sync_small_file(&file).map_err(|e| OutputError::io("syncing", &path, e))?;
         let reading = |e| OutputError::io("reading", &path, e);
         let bytes = file.metadata().map_err(reading)?.len();
-        let sha256 = sha256(&file, bytes, None).map_err(reading)?;
+        let sha256 = sha256(&file, bytes, None, threads).map_err(reading)?;
         list.write(Listed { sha256, sub, name }.line(&folder).as_bytes())?;
         total += bytes;
     }

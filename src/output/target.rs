@@ -218,6 +218,7 @@ impl Target {
             lock,
             resumed,
             in_bf16: 0,
+            threads: 1,
         })
     }
 

@@ -16,6 +16,7 @@ use super::stop::Stop;
 use super::work::Workers;
 use crate::checkpoint::Checkpoint;
 use crate::embedder::Embedder;
+use crate::numerals;
 use crate::output::{OutputFolder, Parts};
 use anyhow::{Result, anyhow, bail};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -24,7 +25,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::ScopedJoinHandle;
 
 /// Tokens of a batch on the CPU at least, where an input is small.
-const LEAST_TOKENS: usize = 256;
+pub const LEAST_TOKENS: usize = 256;
 
 /// Threads that embed and write.
 pub fn workers(job: &Job, embedder: &Embedder) -> usize {
@@ -138,7 +139,7 @@ pub fn embed_all(ready: Ready<'_>, folder: &mut OutputFolder) -> Result<Option<E
                 on_duplicate_id: job.on_duplicate_id,
                 send,
                 go_on: &|| !failed.load(Ordering::Relaxed) && !stop.is_asked(),
-                advance: &|r, n| reporter.advance(r, n),
+                reporter,
             },
         );
         if fed.is_err() {
@@ -153,8 +154,8 @@ pub fn embed_all(ready: Ready<'_>, folder: &mut OutputFolder) -> Result<Option<E
             Ok(syncs) => reporter.message(
                 Level::Detail,
                 &format!(
-                    "work was synced {} times while it went on, in {:.3} s",
-                    syncs.count,
+                    "work was synced {} while it went on, in {:.3} s",
+                    numerals::count(syncs.count, "time"),
                     syncs.time.as_secs_f64()
                 ),
             ),

@@ -3,6 +3,7 @@
 use super::earlier::Earlier;
 use super::job::OnDuplicateId;
 use super::records::{Next, Records};
+use super::reporter::{Reporter, Totals};
 use super::same_ids::refusal;
 use super::work::Item;
 use crate::batching;
@@ -37,7 +38,7 @@ impl Batching {
     }
 
     /// Tokens of one batch when `waiting` are to be shared: small inputs use every thread.
-    fn budget(&self, waiting: usize) -> usize {
+    pub fn budget(&self, waiting: usize) -> usize {
         let share = waiting.div_ceil(2 * self.threads.max(1));
         self.max_tokens.min(share.max(self.least))
     }
@@ -57,8 +58,8 @@ pub struct Feed<'a> {
     pub send: SyncSender<Vec<Item>>,
     /// Whether to go on.
     pub go_on: &'a dyn Fn() -> bool,
-    /// Told of records and residues that need no work.
-    pub advance: &'a dyn Fn(u64, u64),
+    /// Told of records that an earlier process has done, of the first batch, and of what there is.
+    pub reporter: &'a dyn Reporter,
 }
 
 /// Reads every record, enters it into the ledger and sends batches to the workers. The number of
@@ -77,10 +78,11 @@ pub fn feed(records: &mut Records<'_>, feed: Feed<'_>) -> Result<u64> {
         on_duplicate_id,
         send,
         go_on,
-        advance,
+        reporter,
     } = feed;
+
     let mut waiting: Vec<Item> = Vec::new();
-    let mut tokens = 0;
+    let (mut tokens, mut residues) = (0, 0);
     loop {
         if !go_on() {
             return Ok(done.kept());
@@ -123,9 +125,12 @@ pub fn feed(records: &mut Records<'_>, feed: Feed<'_>) -> Result<u64> {
         if entered.reused_id && on_duplicate_id == OnDuplicateId::Fail {
             bail!(refusal(&records.shown()));
         }
-        let is_new = entered.duplicate_of.is_none();
-        if !is_new || done.has(&entered).with_context(|| records.shown())? {
-            advance(1, prepared.residues() as u64);
+        if entered.duplicate_of.is_some() {
+            continue;
+        }
+        residues += prepared.residues() as u64;
+        if done.has(&entered).with_context(|| records.shown())? {
+            reporter.restored(1, prepared.residues() as u64);
             continue;
         }
         tokens += prepared.tokens.len();
@@ -138,6 +143,7 @@ pub fn feed(records: &mut Records<'_>, feed: Feed<'_>) -> Result<u64> {
             input: entered.input,
         });
         if tokens >= batching.waiting_tokens() || waiting.len() >= WAITING {
+            reporter.working();
             if !send_batches(&mut waiting, batching, batching.max_tokens, &send) {
                 return Ok(done.kept());
             }
@@ -145,6 +151,15 @@ pub fn feed(records: &mut Records<'_>, feed: Feed<'_>) -> Result<u64> {
         }
     }
     done.end(ledger.counts().records)?;
+    let counts = ledger.counts();
+    reporter.counted(Totals {
+        records: Some(counts.unique_sequences),
+        residues: Some(residues),
+        duplicates: counts.duplicates,
+    });
+    if !waiting.is_empty() {
+        reporter.working();
+    }
     send_batches(&mut waiting, batching, batching.budget(tokens), &send);
     Ok(done.kept())
 }

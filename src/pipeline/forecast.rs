@@ -1,31 +1,48 @@
 //! What a job would do: records, tokens, memory, bytes on disk, time.
 
+use super::embed::LEAST_TOKENS;
 use super::job::Job;
-use super::pace;
+use super::pace::{self, Reading};
 use super::plan::Plan;
-use super::room::Bytes;
+use super::room::{self, Bytes};
 use super::scan::Scan;
-use super::shard::Shard;
 use crate::checkpoint::Checkpoint;
+use crate::embedder::shared_from;
+use crate::numerals::{count, grouped};
 use crate::output::{HEADER_BYTES, Residues, free_bytes};
 use anyhow::{Result, bail};
+use serde::Serialize;
+use serde_json::Value;
 use std::fmt;
-use std::time::Duration;
 
 /// What a run would do.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize)]
 pub struct Forecast {
+    /// As asked for.
     model: String,
     out: String,
+    /// Numbers of the layers that are written.
     layers: Vec<usize>,
-    shard: Option<Shard>,
-    scan: Scan,
     files: u64,
-    disk: u64,
-    free: Option<u64>,
-    memory: u64,
+    /// `I/N`.
+    shard: Option<String>,
+    /// With a row.
+    records: u64,
+    /// With different sequences: only these are computed.
+    distinct_records: u64,
+    skipped: u64,
+    /// Of all records.
+    residues: u64,
+    /// Of all forward passes.
+    tokens: u64,
+    /// Tokens of the longest forward pass over one sequence.
+    longest: usize,
+    memory_bytes: u64,
+    disk_bytes: u64,
+    /// On the file system of the output.
+    free_bytes: Option<u64>,
     threads: usize,
-    time: Duration,
+    seconds: f64,
 }
 
 impl Forecast {
@@ -38,20 +55,38 @@ impl Forecast {
         plan: &Plan,
         checkpoint: &Checkpoint,
         scan: &Scan,
+        reading: Reading,
     ) -> Result<Forecast> {
         Ok(Forecast {
             model: job.model.asked.clone(),
             out: job.out.display().to_string(),
-            shard: job.shard,
             layers: plan.layout.layers.clone(),
             files: files(plan, scan),
-            disk: disk(plan, scan, job.shard.is_some()),
-            free: free_bytes(&job.out),
-            memory: memory(job, plan, scan),
+            shard: job.shard.map(|shard| shard.to_string()),
+            records: scan.records,
+            distinct_records: scan.work.records,
+            skipped: scan.skipped,
+            residues: scan.residues,
+            tokens: scan.work.passes.tokens(),
+            longest: scan.longest,
+            memory_bytes: memory(job, plan, scan),
+            disk_bytes: disk(plan, scan, job.shard.is_some()),
+            free_bytes: free_bytes(&job.out),
             threads: job.threads,
-            time: pace::forecast(job, plan, checkpoint, scan)?,
-            scan: scan.clone(),
+            seconds: pace::forecast(job, plan, checkpoint, scan, reading)?.as_secs_f64(),
         })
+    }
+
+    /// One JSON object in one line.
+    pub fn json(&self) -> String {
+        // Strings and numbers only: there is nothing that JSON could not hold.
+        let mut object = serde_json::json!({ "event": "forecast" });
+        if let (Some(all), Ok(Value::Object(fields))) =
+            (object.as_object_mut(), serde_json::to_value(self))
+        {
+            all.extend(fields);
+        }
+        object.to_string()
     }
 }
 
@@ -60,33 +95,61 @@ impl fmt::Display for Forecast {
         let layers: Vec<String> = self.layers.iter().map(usize::to_string).collect();
         writeln!(f, "model         {}", self.model)?;
         writeln!(f, "layers        {}", layers.join(", "))?;
-        writeln!(f, "output        {} ({} files)", self.out, self.files)?;
-        if let Some(shard) = self.shard {
-            writeln!(f, "shard         {} of {}", shard.number, shard.of)?;
+        writeln!(
+            f,
+            "output        {} ({})",
+            self.out,
+            count(self.files, "file")
+        )?;
+        if let Some(shard) = &self.shard {
+            writeln!(f, "shard         {}", shard.replace('/', " of "))?;
         }
-        writeln!(f, "records       {}", self.scan.records)?;
-        writeln!(f, "skipped       {}", self.scan.skipped)?;
-        writeln!(f, "residues      {}", self.scan.residues)?;
-        writeln!(f, "tokens        {}", self.scan.tokens)?;
+        writeln!(f, "records       {}", grouped(self.records))?;
+        if self.distinct_records < self.records {
+            writeln!(
+                f,
+                "distinct      {} (the other records are copies: not computed again)",
+                grouped(self.distinct_records)
+            )?;
+        }
+        writeln!(f, "skipped       {}", grouped(self.skipped))?;
+        writeln!(f, "residues      {}", grouped(self.residues))?;
+        writeln!(f, "tokens        {}", grouped(self.tokens))?;
         writeln!(f, "padding       0 (batches are packed)")?;
-        writeln!(f, "longest       {} tokens", self.scan.longest)?;
-        writeln!(f, "memory        {} at most, about", Bytes(self.memory))?;
-        write!(f, "disk          {}", Bytes(self.disk))?;
-        match self.free {
+        writeln!(f, "longest       {}", count(self.longest as u64, "token"))?;
+        writeln!(
+            f,
+            "memory        {} at most, about",
+            Bytes(self.memory_bytes)
+        )?;
+        write!(f, "disk          {}", Bytes(self.disk_bytes))?;
+        match self.free_bytes {
             Some(free) => writeln!(f, " ({} free)", Bytes(free))?,
             None => writeln!(f)?,
         }
-        let threads = if self.threads == 1 {
-            "thread"
-        } else {
-            "threads"
-        };
+        let threads = count(self.threads as u64, "thread");
         writeln!(
             f,
-            "time          {:.0} s, about, on {} {threads}",
-            self.time.as_secs_f64().max(1.0),
-            self.threads
+            "time          {}, about, on {threads}",
+            seconds(self.seconds)
         )
+    }
+}
+
+/// A time in seconds, and in words where it is long.
+fn seconds(seconds: f64) -> String {
+    let whole = seconds.round() as u64;
+    let minutes = whole.div_ceil(60);
+    match whole {
+        _ if seconds < 9.95 => format!("{:.1} s", seconds.max(0.1)),
+        0..120 => format!("{whole} s"),
+        120..7_200 => format!("{} s ({minutes} min)", grouped(whole)),
+        _ => format!(
+            "{} s ({} h {} min)",
+            grouped(whole),
+            minutes / 60,
+            minutes % 60
+        ),
     }
 }
 
@@ -154,12 +217,95 @@ pub(super) fn memory(job: &Job, plan: &Plan, scan: &Scan) -> u64 {
         let rows = row * plan.max_tokens.max(scan.longest) as u64;
         return plan.fixed + lanes * rows.max(crate::device::PINNED);
     }
-    let tokens = usize::try_from(scan.tokens).unwrap_or(usize::MAX);
+    let passes = &scan.work.passes;
+    let tokens = usize::try_from(passes.tokens()).unwrap_or(usize::MAX);
     let batch = plan.max_tokens.min(tokens).max(scan.longest);
-    let busy = (job.threads as u64).min(scan.passes.max(1));
+    // A small input does not keep every thread busy, and those that never work take next to nothing.
+    let batches = (tokens as u64)
+        .div_ceil(LEAST_TOKENS as u64)
+        .min(passes.count());
+    let busy = (job.threads as u64).min(batches).max(1);
+    let is_shared = scan.longest > shared_from(plan.max_tokens);
+    let working = if is_shared { job.threads as u64 } else { busy };
     let together = plan.cost.passes(busy, batch, scan.longest);
     let room = plan.policy.room.map_or(u64::MAX, |room| room.bytes);
     plan.fixed
-        .saturating_add(plan.cost.kept(batch))
+        .saturating_sub(room::idle(job, busy, is_shared))
+        .saturating_add(plan.cost.kept_by(working, batch))
         .saturating_add(together.min(room))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn forecast() -> Forecast {
+        Forecast {
+            model: "8M".into(),
+            out: "emb".into(),
+            layers: vec![0, 6],
+            files: 1,
+            shard: Some("2/3".into()),
+            records: 87_820,
+            distinct_records: 4_391,
+            skipped: 0,
+            residues: 27_083_580,
+            tokens: 1_362_961,
+            longest: 2_050,
+            memory_bytes: 3 << 20,
+            disk_bytes: 5 << 30,
+            free_bytes: None,
+            threads: 1,
+            seconds: 51.4,
+        }
+    }
+
+    #[test]
+    fn a_table_for_people() {
+        assert_eq!(
+            forecast().to_string(),
+            "model         8M\n\
+             layers        0, 6\n\
+             output        emb (1 file)\n\
+             shard         2 of 3\n\
+             records       87,820\n\
+             distinct      4,391 (the other records are copies: not computed again)\n\
+             skipped       0\n\
+             residues      27,083,580\n\
+             tokens        1,362,961\n\
+             padding       0 (batches are packed)\n\
+             longest       2,050 tokens\n\
+             memory        3.0 MiB at most, about\n\
+             disk          5.0 GiB\n\
+             time          51 s, about, on 1 thread\n"
+        );
+    }
+
+    #[test]
+    fn an_object_for_programs() {
+        let object: Value = serde_json::from_str(&forecast().json()).unwrap();
+        let expected = serde_json::json!({
+            "event": "forecast", "model": "8M", "out": "emb", "layers": [0, 6], "files": 1,
+            "shard": "2/3", "records": 87_820, "distinct_records": 4_391, "skipped": 0,
+            "residues": 27_083_580, "tokens": 1_362_961, "longest": 2_050,
+            "memory_bytes": 3 << 20, "disk_bytes": 5_u64 << 30, "free_bytes": null, "threads": 1,
+            "seconds": 51.4,
+        });
+        assert_eq!(object, expected);
+        assert!(!forecast().json().contains('\n'));
+    }
+
+    #[test]
+    fn times_are_read_in_seconds() {
+        let all = [0.0, 0.42, 9.96, 119.0, 150.0, 10_000.0];
+        let expected = [
+            "0.1 s",
+            "0.4 s",
+            "10 s",
+            "119 s",
+            "150 s (3 min)",
+            "10,000 s (2 h 47 min)",
+        ];
+        assert_eq!(all.map(seconds), expected);
+    }
 }

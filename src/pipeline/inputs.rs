@@ -5,7 +5,7 @@ use super::notices::{warn_of_findings, warn_of_long};
 use super::part::Part;
 use super::plan::Plan;
 use super::records::Source;
-use super::reporter::{Level, Reporter};
+use super::reporter::{Level, Phase, Reporter};
 use super::same_ids::SameIds;
 use super::scan::{self, Scan};
 use anyhow::{Result, bail};
@@ -18,6 +18,7 @@ pub fn scan_part(
     part: Option<&Part>,
     reporter: &dyn Reporter,
 ) -> Result<Scan> {
+    reporter.phase(Phase::Reading);
     let share = part.map(|part| part.share.clone());
     // The identifiers of a part were compared with all others when the input was shared out.
     let ids = match part {

@@ -8,7 +8,9 @@
 //! A run that died or was asked to [`Stop`] is gone on with by reading the input again: every
 //! record gets its place anew, and those that the journal proves to be done are not embedded again.
 
+mod card_pace;
 mod describe;
+mod distinct;
 mod earlier;
 mod embed;
 mod facts;
@@ -23,8 +25,10 @@ mod notices;
 mod open;
 mod pace;
 mod part;
+mod passes;
 mod plan;
 mod prepare;
+mod probe;
 mod records;
 mod remembered;
 mod reporter;
@@ -33,6 +37,7 @@ mod room;
 mod same_ids;
 mod scan;
 mod shard;
+mod speeds;
 mod stop;
 mod work;
 
@@ -40,7 +45,7 @@ pub use forecast::Forecast;
 pub use job::{Gaps, Job, Layers, Long, Model, OnDuplicateId, OnInvalid, OnVarying, USUAL_LIMIT};
 pub use notices::warn_of_notes;
 pub use remembered::Remembered;
-pub use reporter::{Level, Reporter, Silent, Totals};
+pub use reporter::{Level, Phase, Reporter, Silent, Totals};
 pub use shard::Shard;
 pub use stop::{Stop, Stopped};
 
@@ -48,6 +53,7 @@ use crate::checkpoint::{Checkpoint, InvFreqSource};
 use crate::device::{DeviceChoice, Dtype, ResidueRows};
 use crate::embedder::{Embedder, EmbedderOptions};
 use crate::model::LoadError;
+use crate::numerals::{self, grouped};
 use crate::output::{Begun, OutDtype, Parts, Residues, State, Target, sync_work};
 use anyhow::{Result, bail};
 use embed::{Embedded, Ready, embed_all, workers};
@@ -55,8 +61,10 @@ use inputs::{check_inputs, check_unchanged, no_record, scan_part};
 use notices::{
     report, tell_of_output, warn_of_findings, warn_of_ids, warn_of_long, warn_of_memory,
 };
+use pace::Reading;
 use part::part;
 use plan::Plan;
+use scan::Scan;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -109,6 +117,7 @@ pub fn run(job: &Job, reporter: &dyn Reporter, stop: &Stop) -> Result<Outcome> {
     tell_of_output(job, &plan, scan.as_ref(), reporter);
 
     let started = Instant::now();
+    reporter.phase(Phase::Loading(&job.model.asked));
     let mut embedder = match load(job, &plan, &checkpoint) {
         Ok(embedder) => embedder,
         // Nothing is written as yet.
@@ -129,9 +138,9 @@ pub fn run(job: &Job, reporter: &dyn Reporter, stop: &Stop) -> Result<Outcome> {
     reporter.message(
         Level::Info,
         &format!(
-            "loaded {} ({} layers of {}, {}) in {:.2} s; computing on {}, {} thread{}, {}{}",
+            "loaded {} ({} of {}, {}) in {:.2} s; computing on {}, {}, {}{}",
             job.model.asked,
-            embedder.config().layers,
+            numerals::count(embedder.config().layers as u64, "layer"),
             embedder.config().dim,
             checkpoint.layout(),
             started.elapsed().as_secs_f64(),
@@ -139,15 +148,13 @@ pub fn run(job: &Job, reporter: &dyn Reporter, stop: &Stop) -> Result<Outcome> {
                 true => plan.device.to_string(),
                 false => format!("{} ({})", plan.device, plan.device.path),
             },
-            workers(job, &embedder),
-            if workers(job, &embedder) == 1 {
-                ""
-            } else {
-                "s"
-            },
+            numerals::count(workers(job, &embedder) as u64, "thread"),
             plan.dtype,
             match (plan.device.is_cuda(), job.deterministic) {
-                (true, false) => format!(", {} tokens to a batch", embedder.max_tokens()),
+                (true, false) => format!(
+                    ", {} tokens to a batch",
+                    grouped(embedder.max_tokens() as u64)
+                ),
                 _ => String::new(),
             },
         ),
@@ -191,9 +198,9 @@ pub fn run(job: &Job, reporter: &dyn Reporter, stop: &Stop) -> Result<Outcome> {
         reporter.message(
             Level::Info,
             &format!(
-                "{}: going on with an interrupted run, which says that {count} distinct sequences \
-                 are done",
-                job.out.display()
+                "{}: resuming an interrupted run, whose journal lists {} as done",
+                job.out.display(),
+                numerals::count(count, "distinct sequence")
             ),
         );
     }
@@ -207,10 +214,8 @@ pub fn run(job: &Job, reporter: &dyn Reporter, stop: &Stop) -> Result<Outcome> {
             ),
         );
     }
-    reporter.start(Totals {
-        records: scan.as_ref().map(|s| s.records),
-        residues: scan.as_ref().map(|s| s.residues),
-    });
+    reporter.start(scan.as_ref().map_or_else(Totals::default, Scan::totals));
+    folder.set_threads(job.threads);
     if let Some(part) = &part {
         folder.set_shard(part.entry)?;
     }
@@ -251,6 +256,7 @@ pub fn run(job: &Job, reporter: &dyn Reporter, stop: &Stop) -> Result<Outcome> {
         bail!(no_record(job));
     }
     let ids = folder.parts().ledger.ids();
+    reporter.phase(Phase::Finishing);
     let manifest = folder.finish(
         describe::asked(job),
         describe::resolved(job, &plan, &checkpoint, Some(&embedder), &digests, &sources),
@@ -259,8 +265,10 @@ pub fn run(job: &Job, reporter: &dyn Reporter, stop: &Stop) -> Result<Outcome> {
         reporter.message(
             Level::Info,
             &format!(
-                "{kept} of {} distinct sequences were found done, the others were embedded now",
-                manifest.counts.unique_sequences
+                "{} of {} {} found done, the others were embedded now",
+                grouped(kept),
+                numerals::count(manifest.counts.unique_sequences, "distinct sequence"),
+                if kept == 1 { "was" } else { "were" },
             ),
         );
     }
@@ -276,7 +284,8 @@ pub fn run(job: &Job, reporter: &dyn Reporter, stop: &Stop) -> Result<Outcome> {
             Level::Warning,
             &format!(
                 "records left out because memory was short when the run began, though there is \
-                 enough for them now: {spared} (--force starts anew, with them)"
+                 enough for them now: {} (--force starts anew, with them)",
+                grouped(spared)
             ),
         );
     }
@@ -301,14 +310,21 @@ pub fn dry_run(job: &Job, reporter: &dyn Reporter) -> Result<Forecast> {
     let checkpoint = open::open(job, reporter)?;
     let plan = Plan::new(job, &checkpoint)?;
     Target::examine(&job.out, &plan.layout, job.existing)?;
+    let begin = Instant::now();
     let part = part(job, &plan, reporter)?;
+    let again = Instant::now();
     let scan = scan_part(job, &plan, part.as_ref(), reporter)?;
+    let reading = Reading {
+        before: begin.elapsed(),
+        meanwhile: again.elapsed(),
+    };
     if scan.sources.iter().all(|s| s.records == 0) {
         bail!(no_record(job));
     }
     warn_of_long(&scan, reporter);
     warn_of_findings(&scan.findings, job, reporter);
-    Forecast::new(job, &plan, &checkpoint, &scan)
+    reporter.phase(Phase::Measuring(&job.model.asked));
+    Forecast::new(job, &plan, &checkpoint, &scan, reading)
 }
 
 /// Whether a card that cannot be used was not asked for.

@@ -33,9 +33,13 @@ pub fn warn_of_long(scan: &Scan, reporter: &dyn Reporter) {
         reporter.message(
             Level::Warning,
             &format!(
-                "{} of {} sequences have more than {USUAL_LIMIT} residues, the most that ESM saw \
-                 in training; they are embedded whole (--long chooses otherwise)",
-                scan.long, scan.records
+                "{} of {} {} more than {} residues, ESM's training maximum; {} embedded whole \
+                 (--long chooses otherwise)",
+                grouped(scan.long),
+                count(scan.records, "sequence"),
+                if scan.long == 1 { "has" } else { "have" },
+                grouped(USUAL_LIMIT as u64),
+                if scan.long == 1 { "it is" } else { "they are" },
             ),
         );
     }
@@ -176,9 +180,9 @@ pub fn report(counts: &Counts, job: &Job, reporter: &dyn Reporter) {
             counts.in_bf16,
         ),
     ];
-    for (what, count) in told {
-        if count > 0 {
-            reporter.message(Level::Warning, &format!("{what}: {count}"));
+    for (what, number) in told {
+        if number > 0 {
+            reporter.message(Level::Warning, &format!("{what}: {}", grouped(number)));
         }
     }
     if job.gaps == Gaps::Drop && counts.gaps > 0 {
@@ -193,11 +197,11 @@ pub fn report(counts: &Counts, job: &Job, reporter: &dyn Reporter) {
     reporter.message(
         Level::Info,
         &format!(
-            "{}: {} records ({} distinct sequences), {} residues ({residues})",
+            "{}: {} ({}), {} ({residues})",
             job.out.display(),
-            counts.records,
-            counts.unique_sequences,
-            counts.residues
+            count(counts.records, "record"),
+            count(counts.unique_sequences, "distinct sequence"),
+            count(counts.residues, "residue")
         ),
     );
 }

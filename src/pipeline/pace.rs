@@ -1,163 +1,339 @@
-//! How long a run will take, from one block of the model at work for a moment.
-//!
-//! A pass over sequences of n tokens takes `a·n + b·n²` for each of them and for each block: two
-//! kinds of batches, on as many threads as the run will have, give a and b.
+//! How long a run will take: what its work costs, as samples of it say.
 
+use super::card_pace;
+use super::embed::LEAST_TOKENS;
+use super::feed::Batching;
 use super::job::Job;
+use super::passes::Passes;
 use super::plan::Plan;
+use super::probe::{self, Asked};
 use super::scan::Scan;
+use super::speeds::{Speeds, shared_out};
+use crate::batching;
 use crate::checkpoint::Checkpoint;
-use crate::embedder::{EmbedError, Embedder, EmbedderOptions, Sequence, shared_from};
-use crate::tokenizer::{CLS, EOS};
+use crate::embedder::shared_from;
+use crate::output::Residues;
 use anyhow::Result;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-/// Time for each of the two kinds of batches, unless one batch takes longer.
-const MOMENT: Duration = Duration::from_millis(600);
-/// A sequence that shows what attention costs, at most.
-const LONG: usize = 4096;
+/// Passes that are put into batches one by one; of more, only their sums count.
+const FEW: u64 = 16_384;
+/// Tokens beyond which linear layers are as fast as they get: those that a block works together.
+const FULL: f64 = 504.0;
 
-/// Seconds that loading and embedding will take.
+/// Time that reading and checking a block takes beside loading it.
+const READING_SHARE: f64 = 0.3;
+/// Seconds of any run: its start, and syncing the files that it always writes.
+const ANY: f64 = 0.1;
+/// Seconds for each record besides its computation: index, journal, places.
+const RECORD: f64 = 20e-6;
+/// Seconds for each array of rows that is written of a record.
+const ROWS: f64 = 3e-6;
+/// Seconds for each file of a record: made, written, synced and read again.
+const FILE: f64 = 150e-6;
+/// Bytes per second that one thread hands to the system.
+const WRITING: f64 = 1.5e9;
+
+/// Time that it takes to read the input.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Reading {
+    /// Before the model is loaded.
+    pub before: Duration,
+    /// Once more, while records are embedded.
+    pub meanwhile: Duration,
+}
+
+/// Time that a run will take.
 pub(super) fn forecast(
     job: &Job,
     plan: &Plan,
     checkpoint: &Checkpoint,
     scan: &Scan,
+    reading: Reading,
 ) -> Result<Duration> {
-    let top = plan.top();
-    if top == 0 || scan.passes == 0 {
-        return Ok(Duration::ZERO);
-    }
-    let options = EmbedderOptions {
-        layers: vec![1],
-        weight_type: plan.dtype.weight_type(),
-        path: plan.device.path,
-        threads: job.threads,
-        max_tokens: plan.max_tokens,
+    let computing = match (plan.top(), plan.device.is_cuda()) {
+        _ if scan.work.records == 0 => 0.0,
+        (1.., true) => card_pace::seconds(job, plan, checkpoint, scan)?,
+        _ => {
+            let batches = Batches::new(job, plan, &scan.work.passes);
+            let asked = Asked {
+                workers: workers(job.threads),
+                passes: batches.sizes(),
+                lengths: lengths(&scan.work.passes),
+                is_shared: job.threads > 1,
+            };
+            let speeds = probe::speeds(plan, checkpoint, &asked)?;
+            let hashed = unknown_bytes(job, checkpoint) as f64 / speeds.hashing;
+            loading(job, plan, checkpoint, &speeds) + batches.seconds(plan.top(), &speeds, hashed)
+        }
     };
-    let begin = Instant::now();
-    let block = match plan.device.is_cuda() {
-        true => Embedder::load_on(checkpoint, options, &plan.device, plan.dtype)?,
-        false => Embedder::probe(checkpoint, options)?,
-    };
-    let load = begin.elapsed().as_secs_f64() * top as f64 / job.threads.min(top) as f64;
-
-    let tokens = scan.tokens as f64;
-    let mean = (scan.tokens / scan.passes).max(3) as usize;
-    let usual = match job.deterministic {
-        true => vec![mean],
-        false => vec![mean; (plan.max_tokens / mean).max(1)],
-    };
-    // The typical length of the sequence that a token stands in, which attention depends on.
-    let typical = (scan.squares / tokens) as usize;
-    let long = vec![(4 * typical).clamp(mean, LONG.min(scan.longest).max(mean))];
-    let cost = fit(
-        Batch::time(&block, job.threads, usual)?,
-        Batch::time(&block, job.threads, long)?,
+    let (before, meanwhile) = (
+        reading.before.as_secs_f64(),
+        reading.meanwhile.as_secs_f64(),
     );
-    let work = top as f64 * (cost.0 * tokens + cost.1 * scan.squares);
-    // A few records cannot keep many threads busy, unless they are shared.
-    let threads = match scan.longest > shared_from(plan.max_tokens) {
-        true => job.threads as f64,
-        false => (job.threads as f64).min((scan.passes as f64).max(1.0)),
-    };
-    let seconds = load + work / threads;
+    let work = computing + writing(job, plan, scan) + meanwhile / workers(job.threads) as f64;
+    let seconds = ANY + before + work.max(meanwhile);
     Ok(Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX))
 }
 
-/// One kind of batch and how long it takes.
-struct Batch {
-    tokens: f64,
-    squares: f64,
-    seconds: f64,
+/// Threads that can work at the same time.
+fn workers(threads: usize) -> usize {
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    threads.min(processors).max(1)
 }
 
-impl Batch {
-    /// Mean time of one batch when every thread works at such batches.
-    fn time(block: &Embedder, threads: usize, lengths: Vec<usize>) -> Result<Batch> {
-        let ids: Vec<Vec<u8>> = lengths.iter().map(|&length| tokens(length)).collect();
-        let sequences: Vec<Sequence<'_>> = ids
-            .iter()
-            .map(|tokens| Sequence {
-                tokens,
-                windows: &[],
-            })
-            .collect();
-        let once = || block.embed(&sequences, |_| Ok::<(), EmbedError>(()));
-        let work = || -> Result<(f64, u32), EmbedError> {
-            // The first one fills caches and buffers.
-            once()?;
-            let begin = Instant::now();
-            let mut count = 0;
-            while count == 0 || begin.elapsed() < MOMENT {
-                once()?;
-                count += 1;
-            }
-            Ok((begin.elapsed().as_secs_f64(), count))
+/// Bytes of the model's files whose checksums are not remembered: one thread reads them while the
+/// others embed.
+fn unknown_bytes(job: &Job, checkpoint: &Checkpoint) -> u64 {
+    let files = checkpoint.files().iter();
+    let stamps = files.filter_map(|path| checkpoint.stamp(path));
+    let bytes = stamps.map(|stamp| {
+        let known = job
+            .remembered
+            .as_ref()
+            .and_then(|memory| memory.find(&stamp));
+        if known.is_some() { 0 } else { stamp.bytes }
+    });
+    bytes.sum()
+}
+
+fn loading(job: &Job, plan: &Plan, checkpoint: &Checkpoint, speeds: &Speeds) -> f64 {
+    let (top, all) = (plan.top(), checkpoint.config().layers);
+    let rounds = top.div_ceil(workers(job.threads).min(top.max(1)));
+    // The other blocks are read and checked.
+    let others = all.saturating_sub(top) as f64 * READING_SHARE;
+    speeds.load_fixed + speeds.load_block * (rounds as f64 + others)
+}
+
+/// What is done for rows besides computing them.
+fn writing(job: &Job, plan: &Plan, scan: &Scan) -> f64 {
+    let layout = &plan.layout;
+    let layers = layout.layers.len() as f64;
+    let (arrays, files) = match layout.residues {
+        Residues::None => (layout.pools.len(), 0.0),
+        Residues::Packed => (layout.pools.len() + 1, 0.0),
+        Residues::Files => (layout.pools.len(), layers),
+    };
+    let each = RECORD + ROWS * layers * arrays as f64 + FILE * files;
+    let rows = layout.row_bytes() as f64 * layers * scan.residues as f64;
+    let bytes = match layout.residues {
+        Residues::None => 0.0,
+        Residues::Packed | Residues::Files => rows,
+    };
+    let workers = workers(job.threads) as f64;
+    scan.records as f64 * each / workers + bytes / WRITING
+}
+
+/// The forward passes of a run.
+struct Batches {
+    alone: Alone,
+    /// (Tokens, number) of sequences that all threads share.
+    shared: Vec<(f64, f64)>,
+}
+
+/// Passes that one thread works at, each.
+enum Alone {
+    /// Lengths of the sequences of each pass, in the order in which they are taken.
+    Few(Vec<Vec<usize>>),
+    /// (Tokens, number) of sequences, in passes of so many tokens.
+    Many(Vec<(f64, f64)>, f64),
+    /// The same, each in a pass of its own.
+    OneEach(Vec<(f64, f64)>),
+}
+
+impl Batches {
+    fn new(job: &Job, plan: &Plan, passes: &Passes) -> Batches {
+        let limit = match job.threads {
+            0 | 1 => f64::INFINITY,
+            _ => shared_from(plan.max_tokens) as f64,
         };
-        let times = std::thread::scope(|scope| {
-            let others: Vec<_> = (1..threads).map(|_| scope.spawn(work)).collect();
-            let mut times = vec![work()];
-            times.extend(others.into_iter().filter_map(|thread| thread.join().ok()));
-            times.into_iter().collect::<Result<Vec<_>, _>>()
-        })?;
-        let seconds: f64 = times.iter().map(|(seconds, _)| seconds).sum();
-        let count: u32 = times.iter().map(|(_, count)| count).sum();
-        Ok(Batch {
-            tokens: lengths.iter().sum::<usize>() as f64,
-            squares: lengths.iter().map(|&length| (length as f64).powi(2)).sum(),
-            seconds: seconds / f64::from(count.max(1)),
-        })
+        let (alone, shared): (Vec<_>, Vec<_>) =
+            passes.lengths().partition(|&(tokens, _)| tokens <= limit);
+        let alone = match passes.count() {
+            0..=FEW => {
+                let each = |&(tokens, count): &(f64, f64)| {
+                    std::iter::repeat_n(tokens.round() as usize, count.round() as usize)
+                };
+                let lengths: Vec<usize> = alone.iter().flat_map(each).collect();
+                let budget = Batching {
+                    max_tokens: plan.max_tokens,
+                    one_each: job.deterministic,
+                    threads: job.threads,
+                    least: LEAST_TOKENS,
+                }
+                .budget(passes.tokens() as usize);
+                let batches = batching::batches(&lengths, budget, job.deterministic);
+                let lengths = |batch: Vec<usize>| {
+                    batch
+                        .into_iter()
+                        .filter_map(|i| lengths.get(i).copied())
+                        .collect()
+                };
+                Alone::Few(batches.into_iter().map(lengths).collect())
+            }
+            _ if job.deterministic => Alone::OneEach(alone),
+            _ => Alone::Many(alone, plan.max_tokens as f64),
+        };
+        Batches { alone, shared }
+    }
+
+    /// Sizes of passes whose linear layers are worth a sample: the usual one, and a full one if the
+    /// usual is smaller and there are such.
+    fn sizes(&self) -> Vec<usize> {
+        let mean = |lengths: &[(f64, f64)]| {
+            let tokens: f64 = lengths.iter().map(|(tokens, count)| tokens * count).sum();
+            tokens / lengths.iter().map(|(_, count)| count).sum::<f64>()
+        };
+        let (usual, largest) = match &self.alone {
+            Alone::Few(batches) => {
+                let sizes = batches.iter().map(|batch| batch.iter().sum::<usize>());
+                let tokens: usize = sizes.clone().sum();
+                let usual = tokens as f64 / batches.len() as f64;
+                (usual, sizes.max().unwrap_or(0) as f64)
+            }
+            Alone::Many(_, tokens) => (*tokens, *tokens),
+            Alone::OneEach(lengths) => {
+                let largest = lengths.last().map_or(0.0, |(tokens, _)| *tokens);
+                (mean(lengths), largest)
+            }
+        };
+        let longest = self.shared.last().map_or(0.0, |(tokens, _)| *tokens);
+        let largest = largest.max(longest).min(FULL);
+        let usual = match usual.is_finite() {
+            true => usual.min(2.0 * FULL),
+            false => largest,
+        };
+        let mut sizes = vec![usual.round().max(1.0) as usize];
+        if largest > 1.5 * usual {
+            sizes.push(largest.round() as usize);
+        }
+        sizes
+    }
+
+    /// Seconds for `top` blocks, while checksums of the model take `hashing` of one thread.
+    fn seconds(&self, top: usize, speeds: &Speeds, hashing: f64) -> f64 {
+        let workers = speeds.workers as f64;
+        let sum = |lengths: &[(f64, f64)], cost: &dyn Fn(f64) -> f64| -> f64 {
+            lengths
+                .iter()
+                .map(|&(tokens, count)| count * cost(tokens))
+                .sum()
+        };
+        let whole = |tokens| speeds.linear(tokens) + speeds.attention(tokens);
+        let shared = sum(&self.shared, &whole) / workers;
+        let alone = match &self.alone {
+            Alone::Few(batches) => {
+                let pass = |batch: &Vec<usize>| {
+                    let attention = batch.iter().map(|&n| speeds.attention(n as f64));
+                    speeds.linear(batch.iter().sum::<usize>() as f64) + attention.sum::<f64>()
+                };
+                shared_out(batches.iter().map(pass), speeds.workers)
+            }
+            Alone::OneEach(lengths) => sum(lengths, &whole) / workers,
+            Alone::Many(lengths, each) => {
+                let linear = speeds.linear(*each) / each;
+                sum(lengths, &|n| n * linear + speeds.attention(n)) / workers
+            }
+        };
+        let embedding = top as f64 * (shared + alone);
+        // The thread that takes checksums shares the processors with those that embed.
+        (embedding + hashing / workers).max(hashing)
     }
 }
 
-/// Seconds for a token and for the square of a length, neither below zero.
-fn fit(usual: Batch, long: Batch) -> (f64, f64) {
-    let determinant = usual.tokens * long.squares - long.tokens * usual.squares;
-    let square = (usual.tokens * long.seconds - long.tokens * usual.seconds) / determinant;
-    if !square.is_finite() || square <= 0.0 {
-        return (usual.seconds / usual.tokens, 0.0);
+/// Lengths of sequences that are worth a sample of attention: those between which most of its work
+/// is, and the longest.
+fn lengths(passes: &Passes) -> Vec<usize> {
+    let work = |(tokens, count): (f64, f64)| tokens * tokens * count;
+    let all: f64 = passes.lengths().map(work).sum();
+    let mut lengths: Vec<usize> = Vec::new();
+    let mut done = 0.0;
+    let mut marks = [0.1, 0.4, 0.8, 1.0].iter().peekable();
+    for length in passes.lengths() {
+        done += work(length);
+        let is_last = |mark: &&f64| done >= **mark * all * (1.0 - 1e-9);
+        if marks.next_if(is_last).is_some() {
+            while marks.next_if(is_last).is_some() {}
+            lengths.push(length.0.round() as usize);
+        }
     }
-    let token = (usual.seconds - square * usual.squares) / usual.tokens;
-    (token.max(0.0), square)
-}
-
-/// A sequence of every amino acid in turn.
-fn tokens(length: usize) -> Vec<u8> {
-    let residues = (0..length.saturating_sub(2)).map(|i| 4 + (i % 20) as u8);
-    [CLS].into_iter().chain(residues).chain([EOS]).collect()
+    // Those that are nearly the same cost nearly the same.
+    let mut kept: Vec<usize> = Vec::new();
+    for length in lengths.into_iter().rev() {
+        if kept.last().is_none_or(|&longer| length * 5 < longer * 4) {
+            kept.push(length);
+        }
+    }
+    kept.reverse();
+    kept
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::speeds::{Attention, Linear};
     use super::*;
 
-    fn batch(lengths: &[f64], cost: (f64, f64)) -> Batch {
-        let tokens: f64 = lengths.iter().sum();
-        let squares: f64 = lengths.iter().map(|length| length * length).sum();
-        Batch {
-            tokens,
-            squares,
-            seconds: cost.0 * tokens + cost.1 * squares,
+    fn passes(lengths: impl IntoIterator<Item = (usize, usize)>) -> Passes {
+        let mut passes = Passes::default();
+        for (tokens, count) in lengths {
+            (0..count).for_each(|_| passes.push(tokens));
+        }
+        passes
+    }
+
+    /// One second for a token, and a hundredth for a pair of them.
+    fn speeds(workers: usize) -> Speeds {
+        Speeds {
+            workers,
+            load_fixed: 0.0,
+            load_block: 0.0,
+            linear: vec![Linear {
+                tokens: 100.0,
+                seconds: 100.0,
+            }],
+            attention: vec![Attention {
+                length: 100.0,
+                seconds: 100.0,
+            }],
+            hashing: 1.0,
         }
     }
 
     #[test]
-    fn two_kinds_of_batches_give_both_costs() {
-        let cost = (0.25, 0.125);
-        let found = fit(batch(&[8.0, 8.0], cost), batch(&[32.0], cost));
-        assert_eq!(found, cost);
-        // One kind tells nothing of squares.
-        let found = fit(batch(&[8.0], (0.25, 0.0)), batch(&[8.0], (0.25, 0.0)));
-        assert_eq!(found, (0.25, 0.0));
-        // Nor does noise below zero.
-        let found = fit(batch(&[8.0, 8.0], (1.0, 0.0)), batch(&[32.0], (0.5, 0.0)));
-        assert_eq!(found, (1.0, 0.0));
+    fn lengths_that_hold_most_of_the_work_are_sampled() {
+        assert_eq!(lengths(&passes([(168_002, 1)])), [168_002]);
+        assert_eq!(lengths(&passes([(300, 50)])), [300]);
+        assert_eq!(lengths(&passes([(12, 900), (40_002, 1)])), [40_002]);
+        let usual = passes((50..2000).map(|n| (n, 1)));
+        assert_eq!(lengths(&usual), [928, 1473, 1999]);
+        assert_eq!(lengths(&Passes::default()), Vec::<usize>::new());
     }
 
     #[test]
-    fn a_sequence_of_the_length_asked_for() {
-        assert_eq!(tokens(5), [0, 4, 5, 6, 2]);
-        assert_eq!(tokens(24)[21..], [4, 5, 2]);
+    fn passes_are_shared_out() {
+        let few = Batches {
+            alone: Alone::Few(vec![vec![100], vec![60, 40]]),
+            shared: vec![(1000.0, 2.0)],
+        };
+        assert_eq!(few.sizes(), [100, 504]);
+        // 200 s and 100 + 36 + 16 s of two threads, and 2 · 11,000 s shared by them.
+        assert_eq!(few.seconds(1, &speeds(2), 0.0).round(), 11_200.0);
+        assert_eq!(few.seconds(3, &speeds(2), 100.0).round(), 33_650.0);
+        assert_eq!(few.seconds(1, &speeds(1), 0.0).round(), 22_352.0);
+        assert_eq!(few.seconds(1, &speeds(2), 50_000.0), 50_000.0);
+
+        let many = Batches {
+            alone: Alone::Many(vec![(10.0, 1000.0), (100.0, 10.0)], 1024.0),
+            shared: Vec::new(),
+        };
+        assert_eq!(many.sizes(), [1008]);
+        // 11,000 tokens, and 1,000 and 1,000 s for pairs.
+        assert_eq!(many.seconds(1, &speeds(4), 0.0).round(), 13_000.0 / 4.0);
+        let each = Batches {
+            alone: Alone::OneEach(vec![(10.0, 1000.0), (100.0, 10.0)]),
+            shared: Vec::new(),
+        };
+        assert_eq!(each.sizes(), [11, 100]);
+        assert_eq!(each.seconds(1, &speeds(1), 0.0).round(), 13_000.0);
     }
 }

@@ -3,7 +3,7 @@
 use super::job::Job;
 use super::plan::Plan;
 use super::records::Source;
-use super::reporter::Reporter;
+use super::reporter::{Phase, Reporter};
 use super::same_ids::SameIds;
 use super::scan;
 use super::shard::Share;
@@ -29,6 +29,7 @@ pub fn part(job: &Job, plan: &Plan, reporter: &dyn Reporter) -> Result<Option<Pa
             stream.display()
         );
     }
+    reporter.phase(Phase::Reading);
     let ids = SameIds::of(job)?;
     let (survey, sources) = scan::survey(&job.inputs, plan.policy, job.on_invalid, ids, reporter)?;
     Ok(Some(Part {

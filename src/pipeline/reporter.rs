@@ -1,4 +1,4 @@
-//! How a run tells what it does, without knowing where that is shown.
+//! How a run reports what it does, without knowing where that is shown.
 
 /// How much a message matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -11,25 +11,50 @@ pub enum Level {
     Detail,
 }
 
-/// What is to be done, as far as it is known beforehand.
+/// What has to be computed, as far as it is known.
+///
+/// A sequence that occurs several times is computed once: it counts as one record.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Totals {
-    /// Records that will get a row; None for a stream.
+    /// Records with different sequences; None for a stream.
     pub records: Option<u64>,
     /// Their residues; None for a stream.
     pub residues: Option<u64>,
+    /// Records that repeat the sequence of an earlier one: their rows are copied.
+    pub duplicates: u64,
+}
+
+/// What a run does before and after it embeds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase<'a> {
+    /// It reads and checks the input.
+    Reading,
+    /// It loads this model.
+    Loading(&'a str),
+    /// It measures how fast this model is here, for a forecast.
+    Measuring(&'a str),
+    /// It copies the rows of duplicates, syncs files and takes their checksums.
+    Finishing,
 }
 
 /// Receives messages and progress; called from several threads.
 pub trait Reporter: Sync {
     /// Shows one message, a sentence or a paragraph without a final newline.
     fn message(&self, level: Level, text: &str);
-    /// So many records have been read and checked before embedding begins.
+    /// A phase begins; it ends with the next one or when embedding begins.
+    fn phase(&self, _phase: Phase<'_>) {}
+    /// This number of records has been read and checked before embedding begins.
     fn checked(&self, _records: u64) {}
     /// Embedding begins.
     fn start(&self, totals: Totals);
-    /// This many more records, with this many residues, are written.
+    /// Batches are ready to be computed: from the first time on, time is spent on that.
+    fn working(&self) {}
+    /// This many more records, with this many residues, are computed and written.
     fn advance(&self, records: u64, residues: u64);
+    /// This many more were computed by an earlier process, whose run this one resumes.
+    fn restored(&self, _records: u64, _residues: u64) {}
+    /// The input has been read to its end: these are the exact totals.
+    fn counted(&self, _totals: Totals) {}
     /// Embedding is over, well or not.
     fn finish(&self);
 }

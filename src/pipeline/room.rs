@@ -16,6 +16,8 @@ use std::sync::{Condvar, Mutex, PoisonError};
 const PROGRAM: u64 = 10 << 20;
 /// Stack, buffers and the allocator's reserve of one thread.
 const THREAD: u64 = 1 << 20;
+/// The same of a thread that never works.
+const IDLE_THREAD: u64 = 64 << 10;
 /// Address space of one thread's stack, which only `ulimit -v` counts.
 const THREAD_ADDRESSES: u64 = 2 << 20;
 /// Address space of the program, its libraries and its heap beyond what is in memory.
@@ -62,11 +64,16 @@ impl PassCost {
 
     /// Bytes that are taken once and kept for all passes, if none has more than so many tokens.
     pub(super) fn kept(&self, tokens: usize) -> u64 {
+        self.kept_by(self.threads, tokens)
+    }
+
+    /// The same if only so many threads work.
+    pub(super) fn kept_by(&self, threads: u64, tokens: usize) -> u64 {
         let each = self
             .memory
             .workspace(tokens.min(self.kept_tokens()))
             .saturating_add(self.memory.scratch(tokens.min(TEAM_TOKENS)));
-        each.saturating_mul(self.threads)
+        each.saturating_mul(threads)
     }
 
     /// Bytes that one pass over so many tokens takes beyond those, the longest sequence having
@@ -189,6 +196,18 @@ impl Room {
 fn all_threads(job: &Job) -> u64 {
     let team = if job.threads > 1 { job.threads } else { 0 };
     (job.threads.max(1) + team) as u64 + OTHER_THREADS
+}
+
+/// What is not taken of that by threads that have nothing to do, if `busy` of them embed; whether
+/// the team has is said too.
+pub(super) fn idle(job: &Job, busy: u64, is_shared: bool) -> u64 {
+    let team = if is_shared || job.threads < 2 {
+        0
+    } else {
+        job.threads as u64
+    };
+    let workers = (job.threads as u64).saturating_sub(busy);
+    (team + workers).saturating_mul(THREAD - IDLE_THREAD)
 }
 
 /// Bytes that a run takes whatever its records are: weights, tables, threads.

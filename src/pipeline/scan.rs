@@ -1,13 +1,14 @@
 //! A first pass over files, before any model work: every record is checked and counted.
 
+use super::distinct::{Distinct, Work};
 use super::findings::Findings;
 use super::job::OnInvalid;
 use super::prepare::Policy;
 use super::records::{Next, Records, Source};
-use super::reporter::Reporter;
+use super::reporter::{Reporter, Totals};
 use super::same_ids::SameIds;
 use super::shard::{Share, Survey};
-use crate::output::Ids;
+use crate::output::{Ids, key};
 use anyhow::Result;
 use std::path::{Path, PathBuf};
 
@@ -28,16 +29,23 @@ pub struct Scan {
     pub ids: Ids,
     /// What there is to warn of.
     pub findings: Findings,
-    /// Forward passes over one sequence or window.
-    pub passes: u64,
-    /// Tokens of all forward passes, windows counted each.
-    pub tokens: u64,
-    /// Sum of the squared lengths of all forward passes, in tokens: the work of attention.
-    pub squares: f64,
+    /// What has to be computed for them: each sequence once.
+    pub work: Work,
     /// Tokens of the longest forward pass over one sequence.
     pub longest: usize,
     /// The inputs.
     pub sources: Vec<Source>,
+}
+
+impl Scan {
+    /// What is to be computed, for reports.
+    pub fn totals(&self) -> Totals {
+        Totals {
+            records: Some(self.work.records),
+            residues: Some(self.work.residues),
+            duplicates: self.records.saturating_sub(self.work.records),
+        }
+    }
 }
 
 /// True when every input can be read twice.
@@ -93,6 +101,7 @@ pub fn scan(
 ) -> Result<Scan> {
     let mut records = Records::new(paths, policy, on_invalid, share);
     let mut scan = Scan::default();
+    let mut distinct = Distinct::new();
     loop {
         let next = records.next()?;
         tell(&records, reporter);
@@ -109,21 +118,20 @@ pub fn scan(
                 let record = records.record();
                 scan.headers += (record.id.len() + record.description.len()) as u64;
                 scan.ids.add(&record.id);
-                let mut pass = |tokens: usize| {
-                    scan.passes += 1;
-                    scan.tokens += tokens as u64;
-                    scan.squares += (tokens as f64).powi(2);
-                    scan.longest = scan.longest.max(tokens);
+                let passes: Vec<usize> = match prepared.windows.is_empty() {
+                    true => vec![tokens],
+                    false => prepared.windows.iter().map(|w| w.len() + 2).collect(),
                 };
                 if prepared.windows.is_empty() {
-                    pass(tokens);
                     scan.long += u64::from(prepared.residues() > super::USUAL_LIMIT);
-                } else {
-                    prepared.windows.iter().for_each(|w| pass(w.len() + 2));
                 }
+                scan.longest = passes.iter().copied().fold(scan.longest, usize::max);
+                let residues = prepared.residues() as u64;
+                distinct.add(&key(&prepared.tokens), residues, passes.into_iter());
             }
         }
     }
+    scan.work = distinct.work(scan.records, scan.residues);
     (scan.sources, scan.findings) = records.into_sources();
     Ok(scan)
 }

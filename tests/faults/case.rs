@@ -6,7 +6,6 @@ use esm_embed::output::read_journal;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Write;
-use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::time::Duration;
 
@@ -165,20 +164,6 @@ impl Random {
     pub fn below(&mut self, limit: u64) -> u64 {
         (self.next() >> 11) % limit.max(1)
     }
-}
-
-/// Whether the test may be left out because strace is not there: only if the environment says so,
-/// so that a test that did not run does not pass for one that did.
-pub fn strace() -> bool {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let found =
-        std::env::split_paths(&path).any(|folder| Path::new(&folder).join("strace").exists());
-    assert!(
-        found || std::env::var_os("ESM_EMBED_WITHOUT_STRACE").is_some(),
-        "this test needs strace (apt-get install strace), or ESM_EMBED_WITHOUT_STRACE=1 to be left \
-         out"
-    );
-    found
 }
 
 /// A run of a stream that stalls: everything was sent, nothing was closed.

@@ -6,13 +6,11 @@ use crate::support::*;
 use esm_embed::output::read_journal;
 use std::fs;
 use std::io::Write;
-use std::process::{Child, Command};
+use std::process::Child;
 use std::time::Duration;
 
 fn signal(child: &Child, name: &str) {
-    let id = child.id().to_string();
-    let sent = Command::new("kill").args(["-s", name, &id]).status();
-    assert!(sent.unwrap().success());
+    kill(child, name);
 }
 
 /// Starts a run and halts it in the middle of its input: some records are done, and the end has

@@ -26,7 +26,7 @@ fn mend(case: &Case, damage: impl Fn(&Bench), what: &str) -> u64 {
     let told = ended
         .err
         .lines()
-        .find(|line| line.contains("distinct sequences were found done"));
+        .find(|line| line.contains(" found done, "));
     let told = told.unwrap().strip_prefix("esm-embed: ").unwrap();
     told.split(' ').next().unwrap().parse().unwrap()
 }

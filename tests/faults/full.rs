@@ -2,6 +2,7 @@
 
 use crate::case::*;
 use crate::support::*;
+use crate::tools;
 use std::process::Command;
 
 /// Files may not grow beyond some blocks, wherever that strikes: an error that names the file and
@@ -77,9 +78,10 @@ fn a_file_system_that_is_full() {
         .args(["-rm", "mount", "-t", "tmpfs", "tmpfs", "/mnt"])
         .output();
     if !mounts.is_ok_and(|output| output.status.success()) {
-        // injected.rs gives ENOSPC at every write instead.
-        assert!(strace(), "neither a file system nor strace can be had");
-        eprintln!("no file system can be mounted here: only injected errors are tested");
+        // injected.rs gives ENOSPC at every write instead, with strace.
+        if !tools::can_trace() {
+            tools::skip("a file system to mount, and strace,");
+        }
         return;
     }
     for (options, size) in [
@@ -148,7 +150,9 @@ fn a_file_system_that_is_full_at_any_page() {
         .args(["-rm", "mount", "-t", "tmpfs", "tmpfs", "/mnt"])
         .output();
     if !mounts.is_ok_and(|output| output.status.success()) {
-        assert!(strace(), "neither a file system nor strace can be had");
+        if !tools::can_trace() {
+            tools::skip("a file system to mount, and strace,");
+        }
         return;
     }
     for (options, text, kinds) in [

@@ -1,6 +1,7 @@
 //! Every system call that changes something, killed or failed one after the other (strace).
 
 use crate::case::*;
+use crate::tools;
 use std::os::unix::process::ExitStatusExt;
 use std::process::Output;
 
@@ -84,7 +85,7 @@ const CALLS: [(&str, u32); 10] = [
 
 #[test]
 fn killed_at_each_call_with_packed_residues() {
-    if !strace() {
+    if !tools::has_strace() {
         return;
     }
     let case = Case::new(PACKED, &few_records());
@@ -96,7 +97,7 @@ fn killed_at_each_call_with_packed_residues() {
 
 #[test]
 fn killed_at_each_call_with_files_of_residues() {
-    if !strace() {
+    if !tools::has_strace() {
         return;
     }
     let case = Case::new(FILES, &few_records());
@@ -111,7 +112,7 @@ fn killed_at_each_call_with_files_of_residues() {
 /// Another run is replaced: wherever it is killed, the folder never mixes the two.
 #[test]
 fn killed_at_each_call_while_another_output_is_replaced() {
-    if !strace() {
+    if !tools::has_strace() {
         return;
     }
     let case = Case::new(FILES, &few_records());
@@ -131,7 +132,7 @@ fn killed_at_each_call_while_another_output_is_replaced() {
 /// stays.
 #[test]
 fn discarded_after_each_rename() {
-    if !strace() {
+    if !tools::has_strace() {
         return;
     }
     for (options, other) in [(PACKED, FILES), (FILES, PACKED)] {
@@ -155,7 +156,7 @@ fn discarded_after_each_rename() {
 /// A file system that knows no locks is told of, and used.
 #[test]
 fn a_file_system_without_locks() {
-    if !strace() {
+    if !tools::has_strace() {
         return;
     }
     let case = Case::new(PACKED, &few_records());
@@ -226,7 +227,7 @@ fn fail_at_each(case: &Case, call: &str, error: &str) -> u32 {
 /// The same for the files of single records.
 #[test]
 fn failed_at_each_call_with_files_of_residues() {
-    if !strace() {
+    if !tools::has_strace() {
         return;
     }
     let case = Case::new(FILES, &few_records());
@@ -246,7 +247,7 @@ fn failed_at_each_call_with_files_of_residues() {
 /// error too.
 #[test]
 fn failed_at_each_file_that_is_opened() {
-    if !strace() {
+    if !tools::has_strace() {
         return;
     }
     for (options, error) in [(PACKED, "ENOSPC"), (FILES, "EMFILE")] {
@@ -257,7 +258,7 @@ fn failed_at_each_file_that_is_opened() {
 
 #[test]
 fn failed_at_each_call() {
-    if !strace() {
+    if !tools::has_strace() {
         return;
     }
     let case = Case::new(PACKED, &few_records());

@@ -1,6 +1,7 @@
 //! `kill -9` at any moment.
 
 use crate::case::*;
+use crate::tools;
 use std::time::{Duration, Instant};
 
 const CASES: [&str; 5] = [
@@ -49,7 +50,7 @@ fn at_fifty_moments_and_again_while_going_on() {
 /// With one record in a batch, all that was finished before the kill is kept.
 #[test]
 fn at_most_the_batch_in_hand_is_lost() {
-    if !strace() {
+    if !tools::has_strace() {
         return;
     }
     let options = "in.fasta --deterministic --pool mean --residues packed";
@@ -79,10 +80,46 @@ fn at_most_the_batch_in_hand_is_lost() {
         assert!(!status.success());
         let line = case.line.replace(" -q", "");
         let ended = case.bench.run(&format!("{line} --out emb --resume"));
+        let were = if kept == 1 { "was" } else { "were" };
         let told = format!(
-            "{kept} of 8 distinct sequences were found done, the others were embedded now\n"
+            "{kept} of 8 distinct sequences {were} found done, the others were embedded now\n"
         );
         assert!(ended.err.contains(&told), "{number}: {}", ended.err);
         case.assert_whole(&inject);
     }
+}
+
+#[test]
+fn without_strace_a_test_is_skipped() {
+    let empty = tempfile::tempdir().unwrap();
+    let path = [("PATH", empty.path().to_str().unwrap())];
+    tools::assert_skips("injected::failed_at_each_call", &path, "strace");
+}
+
+/// What an earlier process computed is not the speed of the one that resumes.
+#[test]
+fn a_resumed_run_tells_restored_records_from_computed_ones() {
+    let case = Case::new(
+        "- --pool mean --residues packed --max-tokens 16",
+        &records(40),
+    );
+    case.interrupt(20);
+    let ended = case.run("--out emb --resume --progress json");
+    let mut lines = ended.err.lines();
+    let end = lines
+        .find(|line| line.contains(r#""event":"end""#))
+        .unwrap();
+    let end: serde_json::Value = serde_json::from_str(end).unwrap();
+    let number = |name: &str| end[name].as_f64().unwrap();
+    assert_eq!(number("records"), number("records_total"), "{end}");
+    assert_eq!(number("residues"), number("residues_total"), "{end}");
+    assert!(number("records_restored") >= 20.0, "{end}");
+    // Computing took no longer than the whole, so the speed is at least this.
+    let computed = number("residues") - number("residues_restored");
+    assert!(computed > 0.0 && computed < number("residues"), "{end}");
+    assert!(
+        number("residues_per_second") >= computed / number("seconds"),
+        "{end}"
+    );
+    case.assert_whole("resumed");
 }

@@ -6,6 +6,8 @@ mod common;
 #[path = "../run/support.rs"]
 #[allow(dead_code)]
 mod support;
+#[path = "../common/tools.rs"]
+mod tools;
 
 mod case;
 mod changed;

@@ -3,6 +3,7 @@
 
 use crate::case::*;
 use crate::support::*;
+use crate::tools;
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::os::unix::process::ExitStatusExt;
@@ -86,7 +87,7 @@ fn assert_survived(case: &Case, more: &str, what: &str) {
 
 #[test]
 fn killed_at_each_call() {
-    if !strace() {
+    if !tools::has_strace() {
         return;
     }
     for (options, more, calls) in [
@@ -131,7 +132,7 @@ fn killed_at_each_call() {
 
 #[test]
 fn failed_at_each_call() {
-    if !strace() {
+    if !tools::has_strace() {
         return;
     }
     for (options, more, faults) in [
@@ -186,7 +187,7 @@ fn failed_at_each_call() {
 /// Files that cannot be linked are copied.
 #[test]
 fn without_links() {
-    if !strace() {
+    if !tools::has_strace() {
         return;
     }
     let case = shards("--residues files");

@@ -3,6 +3,7 @@
 
 use crate::case::*;
 use crate::support::*;
+use crate::tools;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::Path;
@@ -59,6 +60,9 @@ fn assert_theirs(path: &Path) {
 
 #[test]
 fn files_of_another_user() {
+    if rustix::process::geteuid().is_root() && !tools::has(&["setpriv"]) {
+        return;
+    }
     let case = Case::new("in.fasta", &records(20));
     let bench = &case.bench;
     fs::set_permissions(bench.path("."), Permissions::from_mode(0o755)).unwrap();

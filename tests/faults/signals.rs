@@ -12,11 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 fn send(child: &Child, signal: &str) {
-    let status = Command::new("kill")
-        .args(["-s", signal, &child.id().to_string()])
-        .status()
-        .unwrap();
-    assert!(status.success());
+    crate::support::kill(child, signal);
 }
 
 /// Waits for the end; only a run that hangs comes near this.
@@ -172,8 +168,7 @@ fn a_named_pipe_that_stalls() {
     let text = records(40);
     let case = Case::bare("pipe --max-tokens 16", &text);
     let pipe = case.bench.path("pipe");
-    let made = Command::new("mkfifo").arg(&pipe).status();
-    assert!(made.unwrap().success());
+    make_pipe(&pipe);
     let told = "esm-embed: error: stopped by SIGTERM; everything finished so far is kept in \
                 emb/.partial: run the same command with --resume to go on\n";
 

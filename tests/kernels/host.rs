@@ -1,10 +1,29 @@
 //! Kernels on the CPU: `host.cpp` runs one of them over buffers. `card.cu` does the same on a GPU; the
 //! tests use it where `ESM_EMBED_KERNEL_LAUNCHER` names its program.
 
+use crate::tools;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
+
+fn compiler() -> String {
+    std::env::var("CXX").unwrap_or_else(|_| "c++".to_owned())
+}
+
+/// Whether there is a C++ compiler; if not, the calling test returns.
+pub fn can_compile() -> bool {
+    tools::is_there(&compiler()) || tools::skip("a C++ compiler (c++, or what CXX names)")
+}
+
+#[test]
+fn without_a_compiler_a_test_is_skipped() {
+    tools::assert_skips(
+        "rows::gelu_is_the_erf_form",
+        &[("CXX", "no-such-compiler")],
+        "a C++ compiler (c++, or what CXX names)",
+    );
+}
 
 /// The compiled program.
 fn program() -> &'static Path {
@@ -15,7 +34,7 @@ fn program() -> &'static Path {
         }
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
         let out = Path::new(env!("CARGO_TARGET_TMPDIR")).join("kernels-on-the-host");
-        let compiler = std::env::var("CXX").unwrap_or_else(|_| "c++".to_owned());
+        let compiler = compiler();
         let compiled = Command::new(&compiler)
             // Fibers leave their stacks by longjmp, which the fortified one refuses.
             .args(["-std=c++17", "-O2", "-w", "-U_FORTIFY_SOURCE"])
@@ -23,7 +42,7 @@ fn program() -> &'static Path {
             .arg("-o")
             .arg(&out)
             .output()
-            .unwrap_or_else(|e| panic!("this test needs a C++ compiler: {compiler}: {e}"));
+            .unwrap_or_else(|e| panic!("{compiler}: {e}"));
         let said = String::from_utf8_lossy(&compiled.stderr);
         assert!(compiled.status.success(), "{compiler}: {said}");
         out

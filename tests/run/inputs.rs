@@ -97,8 +97,7 @@ fn standard_input_alone_and_among_files() {
 fn a_named_pipe_is_a_stream() {
     let bench = bench();
     let pipe = bench.path("pipe");
-    let made = std::process::Command::new("mkfifo").arg(&pipe).status();
-    assert!(made.unwrap().success());
+    make_pipe(&pipe);
     let writer = std::thread::spawn(move || std::fs::write(pipe, format!("{A}{B}")).unwrap());
     bench.embed("pipe --model $MODEL --out piped");
     writer.join().unwrap();

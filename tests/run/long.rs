@@ -41,8 +41,8 @@ fn rotary_models_embed_them_whole_with_one_warning() {
             (
                 0,
                 warning(
-                    "2 of 3 sequences have more than 1022 residues, the most that ESM saw in \
-                     training; they are embedded whole (--long chooses otherwise)"
+                    "2 of 3 sequences have more than 1,022 residues, ESM's training maximum; they \
+                     are embedded whole (--long chooses otherwise)"
                 )
             )
         );

@@ -5,6 +5,8 @@
 mod common;
 #[allow(dead_code)]
 mod support;
+#[path = "../common/tools.rs"]
+mod tools;
 
 mod exist;
 mod failing;

@@ -553,8 +553,7 @@ fn a_stream_cannot_be_shared_out() {
         ended.err
     );
     let fifo = bench.path("fifo");
-    let made = std::process::Command::new("mkfifo").arg(&fifo).status();
-    assert!(made.unwrap().success());
+    make_pipe(&fifo);
     assert_fails(
         &bench,
         "fifo --model $MODEL --shard 1/2",

@@ -219,3 +219,25 @@ pub fn first_byte(bytes: &[u8], tensor: &str) -> usize {
     let offset = json[tensor]["data_offsets"][0].as_u64().unwrap();
     8 + header + offset as usize
 }
+
+/// Makes a named pipe.
+pub fn make_pipe(path: &Path) {
+    use rustix::fs::{CWD, Mode, mkfifoat};
+    mkfifoat(CWD, path, Mode::RUSR | Mode::WUSR).unwrap();
+}
+
+/// Sends a signal.
+pub fn kill(child: &std::process::Child, signal: &str) {
+    use rustix::process::{Pid, Signal, kill_process};
+    let signal = match signal {
+        "HUP" => Signal::HUP,
+        "INT" => Signal::INT,
+        "TERM" => Signal::TERM,
+        "USR1" => Signal::USR1,
+        "STOP" => Signal::STOP,
+        "CONT" => Signal::CONT,
+        "KILL" => Signal::KILL,
+        other => panic!("no signal {other} in these tests"),
+    };
+    kill_process(Pid::from_child(child), signal).unwrap();
+}

@@ -47,7 +47,7 @@ pub struct RunArgs {
     /// Say what would be done, and do nothing
     ///
     /// Prints records, tokens, memory, bytes on disk and an estimate of the time to standard
-    /// output. The model is downloaded if it is not there.
+    /// output (one JSON object with --progress json). The model is downloaded if it is not there.
     #[arg(long)]
     pub dry_run: bool,
 

@@ -1,52 +1,69 @@
 //! The bar on a terminal; it is gone from the screen when it is dropped.
 
 use super::super::text::printable;
-use super::event::Numbers;
+use super::event::{Numbers, phase_text};
+use super::line::line;
 use super::tally::{SoFar, Transfer};
-use esm_embed::pipeline::Totals;
+use esm_embed::numerals::count;
+use esm_embed::pipeline::Phase;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::time::Duration;
 
-const RECORDS: &str = "{spinner} [{bar:24}] {percent}% {wide_msg}";
-const STREAM: &str = "{spinner} {wide_msg}";
+const LINE: &str = "{spinner} {wide_msg}";
+const PHASE: &str = "{spinner} {msg}, {elapsed} elapsed";
 const BYTES: &str =
     "{spinner} [{bar:24}] {bytes} of {total_bytes}, {bytes_per_sec}, {eta} left, {wide_msg}";
 const BYTES_STREAM: &str = "{spinner} {bytes}, {bytes_per_sec}, {wide_msg}";
 
-/// A bar that counts residues or bytes.
+/// Columns of the spinner and the space after it.
+const SPINNER: usize = 2;
+/// Columns of a terminal that does not say how many it has.
+const USUAL_WIDTH: usize = 80;
+
+/// A line that is drawn again and again.
 pub struct Bar(ProgressBar);
 
 impl Bar {
-    /// For a run. Its length is that of the residues: they say more about time than records do.
-    pub fn records(totals: Totals) -> Bar {
-        Bar::new(totals.residues, RECORDS, STREAM)
+    /// For a run.
+    pub fn records() -> Bar {
+        Bar::new(ProgressBar::new_spinner(), LINE, String::new())
+    }
+
+    /// For what a run does before and after it embeds.
+    pub fn phase(phase: Phase<'_>) -> Bar {
+        let text = printable(&phase_text(phase));
+        Bar::new(ProgressBar::new_spinner(), PHASE, text)
     }
 
     /// For the download of a file.
     pub fn bytes(transfer: &Transfer) -> Bar {
-        let bar = Bar::new(transfer.total, BYTES, BYTES_STREAM);
-        bar.0.set_message(printable(&transfer.file));
-        bar
+        let file = printable(&transfer.file);
+        match transfer.total {
+            Some(total) => Bar::new(ProgressBar::new(total), BYTES, file),
+            None => Bar::new(ProgressBar::new_spinner(), BYTES_STREAM, file),
+        }
     }
 
-    fn new(length: Option<u64>, known: &str, unknown: &str) -> Bar {
-        let bar = match length {
-            Some(length) => ProgressBar::new(length),
-            None => ProgressBar::new_spinner(),
-        };
-        let template = if length.is_some() { known } else { unknown };
+    fn new(bar: ProgressBar, template: &str, message: String) -> Bar {
         let style = ProgressStyle::with_template(template)
             .unwrap_or_else(|_| ProgressStyle::default_bar())
             .progress_chars("=> ");
-        let bar = bar.with_style(style);
+        let bar = bar.with_style(style).with_message(message);
         bar.enable_steady_tick(Duration::from_millis(200));
         Bar(bar)
     }
 
-    /// Shows how far the run is.
+    /// Shows how far the run is, in as many columns as the terminal has now.
     pub fn records_are(&self, so_far: &SoFar) {
-        self.0.set_position(so_far.residues);
-        self.0.set_message(Numbers::from(*so_far).going_on());
+        let width = columns().saturating_sub(SPINNER);
+        self.0.set_message(line(&Numbers::from(*so_far), width));
+    }
+
+    /// Shows how much of the input has been read.
+    pub fn checked_are(&self, records: u64) {
+        let text = phase_text(Phase::Reading);
+        self.0
+            .set_message(format!("{text}: {}", count(records, "record")));
     }
 
     /// Shows how far the download is.
@@ -63,5 +80,14 @@ impl Bar {
 impl Drop for Bar {
     fn drop(&mut self) {
         self.0.finish_and_clear();
+    }
+}
+
+/// Columns of the terminal on standard error.
+fn columns() -> usize {
+    let size = rustix::termios::tcgetwinsize(std::io::stderr());
+    match size.map(|size| usize::from(size.ws_col)) {
+        Ok(0) | Err(_) => USUAL_WIDTH,
+        Ok(columns) => columns,
     }
 }

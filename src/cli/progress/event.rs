@@ -2,7 +2,8 @@
 
 use super::super::text;
 use super::tally::{SoFar, Transfer};
-use esm_embed::pipeline::{Level, Totals};
+use esm_embed::numerals::{count, grouped};
+use esm_embed::pipeline::{Level, Phase, Totals};
 use serde::Serialize;
 
 /// One line.
@@ -17,10 +18,16 @@ pub enum Event<'a> {
     },
     /// What ended the command.
     Error { text: &'a str },
+    /// What the run does before and after it embeds.
+    Phase {
+        #[serde(serialize_with = "phase_name")]
+        phase: Phase<'a>,
+    },
     /// Embedding begins.
     Start {
         records_total: Option<u64>,
         residues_total: Option<u64>,
+        duplicates: u64,
     },
     /// Embedding goes on.
     Progress(Numbers),
@@ -35,25 +42,39 @@ pub enum Event<'a> {
     },
 }
 
-/// How far a run is.
+/// How far a run is. Sequences that occur several times count once.
 #[derive(Debug, Serialize)]
 pub struct Numbers {
-    records: u64,
-    residues: u64,
-    records_total: Option<u64>,
-    residues_total: Option<u64>,
-    seconds: f64,
-    residues_per_second: Option<f64>,
-    seconds_left: Option<f64>,
+    /// Done, by this process or an earlier one.
+    pub records: u64,
+    /// Their residues.
+    pub residues: u64,
+    /// To be done in all.
+    pub records_total: Option<u64>,
+    /// Their residues.
+    pub residues_total: Option<u64>,
+    /// Of those done, the ones that an earlier process computed.
+    pub records_restored: u64,
+    /// Their residues.
+    pub residues_restored: u64,
+    /// Since embedding began.
+    pub seconds: f64,
+    /// Computed by this process.
+    pub residues_per_second: Option<f64>,
+    /// At this speed.
+    pub seconds_left: Option<f64>,
 }
 
 impl From<SoFar> for Numbers {
     fn from(so_far: SoFar) -> Numbers {
+        let (done, totals) = (so_far.done(), so_far.totals);
         Numbers {
-            records: so_far.records,
-            residues: so_far.residues,
-            records_total: so_far.totals.records,
-            residues_total: so_far.totals.residues,
+            records: done.records,
+            residues: done.residues,
+            records_total: totals.records.map(|total| total.max(done.records)),
+            residues_total: totals.residues.map(|total| total.max(done.residues)),
+            records_restored: so_far.restored.records,
+            residues_restored: so_far.restored.residues,
             seconds: so_far.seconds,
             residues_per_second: so_far.rate(),
             seconds_left: so_far.seconds_left(),
@@ -67,6 +88,7 @@ impl<'a> Event<'a> {
         Event::Start {
             records_total: totals.records,
             residues_total: totals.residues,
+            duplicates: totals.duplicates,
         }
     }
 
@@ -92,7 +114,7 @@ impl<'a> Event<'a> {
 
     /// One JSON object.
     pub fn json(&self) -> String {
-        // Strings and numbers alone: there is nothing that JSON could not hold.
+        // Strings and numbers only: there is nothing that JSON could not hold.
         serde_json::to_string(self).unwrap_or_default()
     }
 
@@ -105,10 +127,23 @@ impl<'a> Event<'a> {
             } => format!("esm-embed: warning: {text}"),
             Event::Message { text, .. } => format!("esm-embed: {text}"),
             Event::Error { text } => format!("esm-embed: error: {text}"),
+            Event::Phase { phase } => format!("esm-embed: {}", phase_text(*phase)),
             Event::Start {
                 records_total: Some(records),
                 residues_total: Some(residues),
-            } => format!("esm-embed: embedding {records} records, {residues} residues"),
+                duplicates,
+            } => {
+                let copies = match duplicates {
+                    0 => String::new(),
+                    1 => "; 1 more record is a copy of one of these".to_owned(),
+                    more => format!("; {} more records are copies of these", grouped(*more)),
+                };
+                format!(
+                    "esm-embed: embedding {}, {}{copies}",
+                    count(*records, "record"),
+                    count(*residues, "residue")
+                )
+            }
             Event::Start { .. } => "esm-embed: embedding a stream of records".to_owned(),
             Event::Progress(numbers) => format!("esm-embed: {}", numbers.going_on()),
             Event::End(numbers) => format!("esm-embed: {}", numbers.over()),
@@ -134,37 +169,93 @@ impl<'a> Event<'a> {
 }
 
 impl Numbers {
-    /// Records, rate and time left.
-    pub fn going_on(&self) -> String {
-        let mut line = match self.records_total {
-            Some(total) => format!("{} of {total} records", self.records),
-            None => format!("{} records, {} residues", self.records, self.residues),
-        };
-        if let Some(rate) = self.residues_per_second {
-            line += &format!(", {} residues/s", text::scaled(rate));
+    /// Records, and of a stream residues.
+    pub fn done(&self) -> String {
+        match self.records_total {
+            Some(total) => format!("{} of {}", grouped(self.records), count(total, "record")),
+            None => format!(
+                "{}, {}",
+                count(self.records, "record"),
+                count(self.residues, "residue")
+            ),
         }
-        if let Some(left) = self.seconds_left {
-            line += &format!(", {} left", text::seconds(left));
-        }
-        line
+    }
+
+    /// Residues per second.
+    pub fn speed(&self) -> Option<String> {
+        let rate = self.residues_per_second?;
+        Some(format!("{} residues/s", text::scaled(rate)))
+    }
+
+    /// Time so far.
+    pub fn elapsed(&self) -> String {
+        format!("{} elapsed", text::seconds(self.seconds))
+    }
+
+    /// Time left.
+    pub fn left(&self) -> Option<String> {
+        let left = self.seconds_left?;
+        Some(format!("{} left", text::seconds(left)))
+    }
+
+    /// Residues that are done, of all.
+    pub fn share(&self) -> Option<f64> {
+        let total = self.residues_total.filter(|total| *total > 0)?;
+        Some(self.residues as f64 / total as f64)
+    }
+
+    /// Records, rate, time so far and time left.
+    fn going_on(&self) -> String {
+        let parts = [
+            Some(self.done()),
+            self.speed(),
+            Some(self.elapsed()),
+            self.left(),
+        ];
+        parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
     }
 
     fn over(&self) -> String {
-        let of = match self.records_total {
-            Some(total) if total != self.records => format!(" of {total}"),
-            _ => String::new(),
+        let done = match self.records_total {
+            Some(total) if total != self.records => self.done(),
+            _ => count(self.records, "record"),
         };
-        let mut line = format!(
-            "{}{of} records, {} residues in {}",
-            self.records,
-            self.residues,
-            text::seconds(self.seconds)
-        );
-        if let Some(rate) = self.residues_per_second {
-            line += &format!(", {} residues/s", text::scaled(rate));
+        let mut line = format!("{done}, {}", count(self.residues, "residue"));
+        if self.records_restored > 0 {
+            line += &format!(
+                "; computed now: {}, {}",
+                count(self.records.saturating_sub(self.records_restored), "record"),
+                count(
+                    self.residues.saturating_sub(self.residues_restored),
+                    "residue"
+                )
+            );
+        }
+        line += &format!(" in {}", text::seconds(self.seconds));
+        if let Some(speed) = self.speed() {
+            line += &format!(", {speed}");
         }
         line
     }
+}
+
+/// A phase for people.
+pub fn phase_text(phase: Phase<'_>) -> String {
+    match phase {
+        Phase::Reading => "reading the input".to_owned(),
+        Phase::Loading(model) => format!("loading {model}"),
+        Phase::Measuring(model) => format!("measuring the speed of {model}"),
+        Phase::Finishing => "finishing: syncing files and taking checksums".to_owned(),
+    }
+}
+
+fn phase_name<S: serde::Serializer>(phase: &Phase<'_>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(match phase {
+        Phase::Reading => "reading",
+        Phase::Loading(_) => "loading",
+        Phase::Measuring(_) => "measuring",
+        Phase::Finishing => "finishing",
+    })
 }
 
 fn level_name<S: serde::Serializer>(level: &Level, serializer: S) -> Result<S::Ok, S::Error> {
@@ -177,20 +268,26 @@ fn level_name<S: serde::Serializer>(level: &Level, serializer: S) -> Result<S::O
 
 #[cfg(test)]
 mod tests {
+    use super::super::tally::Amount;
     use super::*;
 
     fn so_far(totals: Totals) -> SoFar {
         SoFar {
             totals,
-            records: 3,
-            residues: 250,
-            seconds: 5.0,
+            computed: Amount {
+                records: 3,
+                residues: 250,
+            },
+            restored: Amount::default(),
+            seconds: 6.0,
+            work_seconds: 5.0,
         }
     }
 
     const TOTALS: Totals = Totals {
         records: Some(10),
         residues: Some(1000),
+        duplicates: 0,
     };
 
     #[test]
@@ -198,25 +295,43 @@ mod tests {
         let plain = |event: Event<'_>| event.plain();
         assert_eq!(
             plain(Event::start(TOTALS)),
-            "esm-embed: embedding 10 records, 1000 residues"
+            "esm-embed: embedding 10 records, 1,000 residues"
+        );
+        let one = Totals {
+            records: Some(1),
+            residues: Some(1),
+            duplicates: 1,
+        };
+        assert_eq!(
+            plain(Event::start(one)),
+            "esm-embed: embedding 1 record, 1 residue; 1 more record is a copy of one of these"
         );
         assert_eq!(
             plain(Event::progress(so_far(TOTALS))),
-            "esm-embed: 3 of 10 records, 50 residues/s, 15 s left"
+            "esm-embed: 3 of 10 records, 50 residues/s, 6.0 s elapsed, 15 s left"
         );
         assert_eq!(
             plain(Event::progress(so_far(Totals::default()))),
-            "esm-embed: 3 records, 250 residues, 50 residues/s"
+            "esm-embed: 3 records, 250 residues, 50 residues/s, 6.0 s elapsed"
         );
         assert_eq!(
             plain(Event::end(so_far(TOTALS))),
-            "esm-embed: 3 of 10 records, 250 residues in 5.0 s, 50 residues/s"
+            "esm-embed: 3 of 10 records, 250 residues in 6.0 s, 50 residues/s"
         );
         let warning = Event::Message {
             level: Level::Warning,
             text: "w",
         };
         assert_eq!(plain(warning), "esm-embed: warning: w");
+        let phases = [Phase::Reading, Phase::Loading("8M"), Phase::Finishing];
+        assert_eq!(
+            phases.map(|phase| plain(Event::Phase { phase })),
+            [
+                "esm-embed: reading the input",
+                "esm-embed: loading 8M",
+                "esm-embed: finishing: syncing files and taking checksums"
+            ]
+        );
         let mut transfer = Transfer::new("m.bin", Some(2048));
         assert_eq!(
             plain(Event::download("start", &transfer)),
@@ -229,19 +344,55 @@ mod tests {
         );
     }
 
+    /// "504 k residues/s, 1.7 s left" was said where 27 k/s and 25 s were true.
+    #[test]
+    fn what_was_restored_is_not_computed_now() {
+        let resumed = SoFar {
+            totals: Totals {
+                records: Some(4_391),
+                residues: Some(1_354_179),
+                duplicates: 0,
+            },
+            computed: Amount {
+                records: 100,
+                residues: 27_000,
+            },
+            restored: Amount {
+                records: 2_000,
+                residues: 652_179,
+            },
+            seconds: 1.3,
+            work_seconds: 1.0,
+        };
+        assert_eq!(
+            Event::progress(resumed).plain(),
+            "esm-embed: 2,100 of 4,391 records, 27.0 k residues/s, 1.3 s elapsed, 25 s left"
+        );
+        assert_eq!(
+            Event::end(resumed).plain(),
+            "esm-embed: 2,100 of 4,391 records, 679,179 residues; computed now: 100 records, \
+             27,000 residues in 1.3 s, 27.0 k residues/s"
+        );
+    }
+
     #[test]
     fn lines_for_programs() {
         assert_eq!(
             Event::start(Totals::default()).json(),
-            r#"{"event":"start","records_total":null,"residues_total":null}"#
+            r#"{"event":"start","records_total":null,"residues_total":null,"duplicates":0}"#
         );
         assert_eq!(
             Event::progress(so_far(TOTALS)).json(),
             concat!(
                 r#"{"event":"progress","records":3,"residues":250,"records_total":10,"#,
-                r#""residues_total":1000,"seconds":5.0,"residues_per_second":50.0,"#,
-                r#""seconds_left":15.0}"#
+                r#""residues_total":1000,"records_restored":0,"residues_restored":0,"#,
+                r#""seconds":6.0,"residues_per_second":50.0,"seconds_left":15.0}"#
             )
+        );
+        let phase = Phase::Loading("8M");
+        assert_eq!(
+            Event::Phase { phase }.json(),
+            r#"{"event":"phase","phase":"loading"}"#
         );
         let message = Event::Message {
             level: Level::Detail,

@@ -2,13 +2,15 @@
 
 mod bar;
 mod event;
+mod line;
 mod tally;
 
 use super::args::{ProgressArg, ShowArgs};
 use super::text::printable;
 use bar::Bar;
 use esm_embed::hub::DownloadProgress;
-use esm_embed::pipeline::{Level, Reporter, Totals};
+use esm_embed::numerals::count;
+use esm_embed::pipeline::{Level, Phase, Reporter, Totals};
 use event::Event;
 use std::io::{self, IsTerminal, Write};
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
@@ -104,6 +106,16 @@ impl Progress {
         screen.show(&screen.state(), &Event::Error { text });
     }
 
+    /// Takes what is drawn off the terminal.
+    pub fn clear(&self) {
+        self.screen.state().bar = None;
+    }
+
+    /// Whether JSON was asked for.
+    pub fn is_json(&self) -> bool {
+        self.screen.style == Style::Json
+    }
+
     fn set_ticker(&self, ticker: Option<Ticker>) {
         let mut held = self.ticker.lock().unwrap_or_else(PoisonError::into_inner);
         *held = ticker;
@@ -121,7 +133,7 @@ impl Ticker {
         let (stop, stopped) = channel();
         let thread = std::thread::Builder::new().spawn(move || {
             while stopped.recv_timeout(TICK) == Err(RecvTimeoutError::Timeout) {
-                screen.advance(0, 0);
+                screen.update(|_| {});
             }
         });
         // Without the thread, progress is shown when there is some.
@@ -185,11 +197,31 @@ impl Reporter for Progress {
             return;
         }
         let (now, mut state) = (screen.now(), screen.state());
-        let pace = state.check.get_or_insert_with(|| Pace::new(MINUTE, now));
-        if pace.is_due(now) {
-            let text = &format!("checking the input: {records} records so far");
-            let level = Level::Info;
-            screen.show(&state, &Event::Message { level, text });
+        let period = match screen.style {
+            Style::Bar => screen.style.period(),
+            _ => MINUTE,
+        };
+        let pace = state.check.get_or_insert_with(|| Pace::new(period, now));
+        if !pace.is_due(now) {
+            return;
+        }
+        if let Some(bar) = &state.bar {
+            return bar.checked_are(records);
+        }
+        let text = &format!("reading the input: {} so far", count(records, "record"));
+        let level = Level::Info;
+        screen.show(&state, &Event::Message { level, text });
+    }
+
+    fn phase(&self, phase: Phase<'_>) {
+        let screen = &self.screen;
+        let mut state = screen.state();
+        state.bar = None;
+        if self.shown >= Level::Info || screen.style == Style::Json {
+            screen.show(&state, &Event::Phase { phase });
+        }
+        if screen.style == Style::Bar {
+            state.bar = Some(Bar::phase(phase));
         }
     }
 
@@ -200,7 +232,9 @@ impl Reporter for Progress {
         state.run = Some((Tally::new(totals, now), pace));
         screen.show(&state, &Event::start(totals));
         if screen.style == Style::Bar {
-            state.bar = Some(Bar::records(totals));
+            // The one before goes first: they would be drawn over each other.
+            state.bar = None;
+            state.bar = Some(Bar::records());
         }
         drop(state);
         if screen.style != Style::None {
@@ -208,8 +242,21 @@ impl Reporter for Progress {
         }
     }
 
+    fn working(&self) {
+        let screen = &self.screen;
+        screen.update(|tally| tally.work(screen.now()));
+    }
+
     fn advance(&self, records: u64, residues: u64) {
-        self.screen.advance(records, residues);
+        self.screen.update(|tally| tally.advance(records, residues));
+    }
+
+    fn restored(&self, records: u64, residues: u64) {
+        self.screen.update(|tally| tally.restore(records, residues));
+    }
+
+    fn counted(&self, totals: Totals) {
+        self.screen.update(|tally| tally.set_totals(totals));
     }
 
     fn finish(&self) {
@@ -224,12 +271,13 @@ impl Reporter for Progress {
 }
 
 impl Screen {
-    fn advance(&self, records: u64, residues: u64) {
+    /// Changes what is done, and shows it if that is due.
+    fn update(&self, change: impl FnOnce(&mut Tally)) {
         let (now, mut state) = (self.now(), self.state());
         let Some((tally, pace)) = &mut state.run else {
             return;
         };
-        tally.advance(records, residues);
+        change(tally);
         if pace.is_due(now) {
             let so_far = tally.so_far(now);
             if let Some(bar) = &state.bar {

@@ -25,38 +25,73 @@ impl Pace {
     }
 }
 
-/// Counts records and residues as they are written.
+/// Records and their residues.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Amount {
+    /// Records.
+    pub records: u64,
+    /// Their residues.
+    pub residues: u64,
+}
+
+impl Amount {
+    fn add(&mut self, records: u64, residues: u64) {
+        self.records = self.records.saturating_add(records);
+        self.residues = self.residues.saturating_add(residues);
+    }
+}
+
+/// Counts records and residues as they are done.
 pub struct Tally {
     totals: Totals,
-    records: u64,
-    residues: u64,
+    computed: Amount,
+    restored: Amount,
     begin: Duration,
+    /// When the first batch was ready.
+    work_begin: Option<Duration>,
 }
 
 impl Tally {
-    /// Nothing is written yet.
+    /// Nothing is done yet.
     pub fn new(totals: Totals, now: Duration) -> Tally {
         Tally {
             totals,
-            records: 0,
-            residues: 0,
+            computed: Amount::default(),
+            restored: Amount::default(),
             begin: now,
+            work_begin: None,
         }
     }
 
-    /// So many more are written.
+    /// The totals are these after all.
+    pub fn set_totals(&mut self, totals: Totals) {
+        self.totals = totals;
+    }
+
+    /// There is work from now on, unless there was before.
+    pub fn work(&mut self, now: Duration) {
+        self.work_begin.get_or_insert(now);
+    }
+
+    /// This process has computed so many more.
     pub fn advance(&mut self, records: u64, residues: u64) {
-        self.records = self.records.saturating_add(records);
-        self.residues = self.residues.saturating_add(residues);
+        self.computed.add(records, residues);
+    }
+
+    /// An earlier process had computed so many more.
+    pub fn restore(&mut self, records: u64, residues: u64) {
+        self.restored.add(records, residues);
     }
 
     /// How far the run is.
     pub fn so_far(&self, now: Duration) -> SoFar {
+        let since = |begin| now.saturating_sub(begin).as_secs_f64();
         SoFar {
             totals: self.totals,
-            records: self.records,
-            residues: self.residues,
-            seconds: now.saturating_sub(self.begin).as_secs_f64(),
+            computed: self.computed,
+            restored: self.restored,
+            seconds: since(self.begin),
+            work_seconds: self.work_begin.map_or(0.0, since),
         }
     }
 }
@@ -66,23 +101,32 @@ impl Tally {
 pub struct SoFar {
     /// What is to be done.
     pub totals: Totals,
-    /// Records written.
-    pub records: u64,
-    /// Residues written.
-    pub residues: u64,
+    /// What this process has computed and written.
+    pub computed: Amount,
+    /// What an earlier one had.
+    pub restored: Amount,
     /// Seconds since the start.
     pub seconds: f64,
+    /// Seconds since there is work.
+    pub work_seconds: f64,
 }
 
 impl SoFar {
-    /// Residues per second on average; None before any time has passed.
-    pub fn rate(&self) -> Option<f64> {
-        (self.seconds > 0.0).then(|| self.residues as f64 / self.seconds)
+    /// What is done, whoever did it.
+    pub fn done(&self) -> Amount {
+        let mut done = self.computed;
+        done.add(self.restored.records, self.restored.residues);
+        done
     }
 
-    /// Seconds until the end at this rate; None for a stream and before anything is written.
+    /// Residues per second on average that this process computes; None before any time has passed.
+    pub fn rate(&self) -> Option<f64> {
+        (self.work_seconds > 0.0).then(|| self.computed.residues as f64 / self.work_seconds)
+    }
+
+    /// Seconds until the end at this rate; None for a stream and before anything is computed.
     pub fn seconds_left(&self) -> Option<f64> {
-        let left = self.totals.residues?.saturating_sub(self.residues);
+        let left = self.totals.residues?.saturating_sub(self.done().residues);
         let rate = self.rate().filter(|rate| *rate > 0.0)?;
         Some(left as f64 / rate)
     }
@@ -120,6 +164,11 @@ mod tests {
     use super::*;
 
     const S: fn(u64) -> Duration = Duration::from_secs;
+    const TOTALS: Totals = Totals {
+        records: Some(10),
+        residues: Some(1000),
+        duplicates: 0,
+    };
 
     #[test]
     fn a_sign_a_minute() {
@@ -136,22 +185,41 @@ mod tests {
 
     #[test]
     fn rate_and_time_left() {
-        let totals = Totals {
-            records: Some(10),
-            residues: Some(1000),
-        };
-        let mut tally = Tally::new(totals, S(100));
+        let mut tally = Tally::new(TOTALS, S(98));
+        assert_eq!(tally.so_far(S(99)).rate(), None);
+        tally.work(S(100));
         assert_eq!(tally.so_far(S(100)).rate(), None);
         assert_eq!(tally.so_far(S(101)).seconds_left(), None);
         tally.advance(1, 150);
+        tally.work(S(102));
         tally.advance(2, 100);
         let so_far = tally.so_far(S(105));
-        assert_eq!((so_far.records, so_far.residues), (3, 250));
-        assert_eq!(so_far.rate(), Some(50.0));
+        assert_eq!((so_far.done().records, so_far.done().residues), (3, 250));
+        assert_eq!((so_far.rate(), so_far.seconds), (Some(50.0), 7.0));
         assert_eq!(so_far.seconds_left(), Some(15.0));
         tally.advance(7, 5000);
         assert_eq!(tally.so_far(S(110)).seconds_left(), Some(0.0));
         let stream = Tally::new(Totals::default(), S(0));
         assert_eq!(stream.so_far(S(9)).seconds_left(), None);
+    }
+
+    #[test]
+    fn what_an_earlier_process_did_is_not_this_ones_speed() {
+        let mut tally = Tally::new(TOTALS, S(0));
+        tally.restore(6, 600);
+        // Two seconds of reading until there is work.
+        assert_eq!(tally.so_far(S(2)).rate(), None);
+        assert_eq!(tally.so_far(S(2)).seconds_left(), None);
+        tally.work(S(2));
+        tally.advance(1, 100);
+        let so_far = tally.so_far(S(12));
+        assert_eq!((so_far.done().records, so_far.done().residues), (7, 700));
+        assert_eq!(so_far.rate(), Some(10.0));
+        assert_eq!(so_far.seconds_left(), Some(30.0));
+        tally.set_totals(Totals {
+            residues: Some(800),
+            ..TOTALS
+        });
+        assert_eq!(tally.so_far(S(12)).seconds_left(), Some(10.0));
     }
 }

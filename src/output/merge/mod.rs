@@ -44,7 +44,8 @@ pub enum Shards {
 
 /// Joins the shards in `dirs`, given in any order, in `out`.
 ///
-/// With `force` an existing output in `out` is replaced, as by [`OutputFolder::create`].
+/// With `force` an existing output in `out` is replaced, as by [`OutputFolder::create`]. `threads`
+/// take the checksums at the end.
 ///
 /// # Errors
 /// Shards that do not belong together, are missing, doubled, incomplete or damaged, and whatever
@@ -54,6 +55,7 @@ pub fn merge(
     out: &Path,
     shards: Shards,
     force: bool,
+    threads: usize,
 ) -> Result<Manifest, MergeError> {
     let parts = agree::open(dirs)?;
     let Some(first) = parts.first() else {
@@ -71,6 +73,7 @@ pub fn merge(
     disk::lift_open_files();
 
     let mut folder = target.begin(Begun::new(Vec::new(), Vec::new(), None))?;
+    folder.set_threads(threads);
     let destinations = enter_all(&parts, &mut folder, &layout)?;
     for (number, part) in parts.iter().enumerate() {
         rows::copy(part, destinations.of(number)?, &folder, shards)?;

@@ -1,0 +1,180 @@
+//! What the different sequences of an input cost: one that occurs again is not computed again.
+//!
+//! Exact up to [`MOST`] different sequences. Beyond that, one in 2, 4, 8 … of them is remembered,
+//! chosen by its digest, and stands for the others: memory does not grow with the input, and the
+//! result is right to about one part in a thousand.
+
+use super::passes::Passes;
+use crate::output::Key;
+use std::collections::HashSet;
+
+/// Digests that are remembered at most; they take 9 MiB.
+const MOST: usize = 7 << 17;
+
+/// What different sequences cost.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Work {
+    /// Their number.
+    pub records: u64,
+    /// Their residues.
+    pub residues: u64,
+    /// Forward passes over one sequence or window.
+    pub passes: Passes,
+}
+
+impl Work {
+    fn add(&mut self, other: &Work) {
+        self.records += other.records;
+        self.residues += other.residues;
+        self.passes.add(&other.passes);
+    }
+
+    fn times(mut self, factor: f64) -> Work {
+        self.records = (self.records as f64 * factor).round() as u64;
+        self.residues = (self.residues as f64 * factor).round() as u64;
+        self.passes.scale(factor);
+        self
+    }
+}
+
+/// Counts different sequences.
+#[derive(Clone, Debug)]
+pub struct Distinct {
+    most: usize,
+    seen: HashSet<u64>,
+    /// Digests that end in fewer zero bits are not remembered.
+    level: u32,
+    /// What the sequences cost whose digest ends in exactly so many zero bits.
+    of_zeros: Vec<Work>,
+    /// Whether any sequence occurred again.
+    repeats: bool,
+}
+
+impl Distinct {
+    /// Nothing has been seen yet.
+    pub fn new() -> Distinct {
+        Distinct::with(MOST)
+    }
+
+    fn with(most: usize) -> Distinct {
+        Distinct {
+            most,
+            seen: HashSet::new(),
+            level: 0,
+            of_zeros: Vec::new(),
+            repeats: false,
+        }
+    }
+
+    /// Counts a sequence with this digest that has so many residues and takes passes over so many
+    /// tokens each.
+    pub fn add(&mut self, digest: &Key, residues: u64, passes: impl Iterator<Item = usize>) {
+        let digest = digest
+            .iter()
+            .rev()
+            .fold(0, |all, &byte| all << 8 | u64::from(byte));
+        let zeros = digest.trailing_zeros();
+        if zeros < self.level {
+            return;
+        }
+        if !self.seen.insert(digest) {
+            self.repeats = true;
+            return;
+        }
+        let zeros = zeros as usize;
+        if self.of_zeros.len() <= zeros {
+            self.of_zeros.resize_with(zeros + 1, Work::default);
+        }
+        if let Some(work) = self.of_zeros.get_mut(zeros) {
+            work.records += 1;
+            work.residues += residues;
+            passes.for_each(|tokens| work.passes.push(tokens));
+        }
+        while self.seen.len() > self.most && self.level < u64::BITS {
+            self.level += 1;
+            let level = self.level;
+            self.seen.retain(|digest| digest.trailing_zeros() >= level);
+        }
+    }
+
+    /// What all different sequences cost, of an input with so many records and residues.
+    pub fn work(&self, records: u64, residues: u64) -> Work {
+        let mut work = Work::default();
+        let remembered = self.of_zeros.iter().skip(self.level as usize);
+        remembered.for_each(|part| work.add(part));
+        if self.level == 0 || work.records == 0 {
+            return work;
+        }
+        let estimate = work.times(f64::from(self.level).exp2());
+        let share = estimate.records as f64 / records.max(1) as f64;
+        match !self.repeats && (share - 1.0).abs() < 0.02 {
+            // No sequence occurred again.
+            true => Work {
+                records,
+                residues,
+                ..estimate.times(1.0 / share)
+            },
+            false => Work {
+                records: estimate.records.min(records),
+                residues: estimate.residues.min(residues),
+                ..estimate
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::output::key;
+
+    fn counted(most: usize, sequences: impl Iterator<Item = u64>) -> (Distinct, u64, u64) {
+        let mut distinct = Distinct::with(most);
+        let (mut records, mut residues) = (0, 0);
+        for sequence in sequences {
+            let length = 10 + sequence % 7;
+            let passes = [length as usize + 2].into_iter();
+            distinct.add(&key(&sequence.to_le_bytes()), length, passes);
+            records += 1;
+            residues += length;
+        }
+        (distinct, records, residues)
+    }
+
+    #[test]
+    fn copies_cost_nothing() {
+        let (distinct, records, residues) = counted(1000, (0..20).flat_map(|_| 0..300));
+        assert_eq!((records, residues), (6000, 20 * 3897));
+        let work = distinct.work(records, residues);
+        assert_eq!((work.records, work.residues), (300, 3897));
+        assert_eq!((work.passes.count(), work.passes.tokens()), (300, 4497));
+    }
+
+    #[test]
+    fn many_sequences_are_estimated_in_bounded_memory() {
+        let (distinct, records, residues) = counted(4096, (0..3).flat_map(|_| 0..40_000));
+        assert!(distinct.seen.len() <= 4096);
+        let work = distinct.work(records, residues);
+        for (found, expected) in [
+            (work.records, 40_000.0),
+            (work.residues, 520_000.0),
+            (work.passes.count(), 40_000.0),
+            (work.passes.tokens(), 600_000.0),
+        ] {
+            let off = found as f64 / expected - 1.0;
+            assert!(off.abs() < 0.05, "{found} for {expected}");
+        }
+    }
+
+    #[test]
+    fn many_sequences_without_a_copy_are_counted_exactly() {
+        let (distinct, records, residues) = counted(4096, 0..40_000);
+        let work = distinct.work(records, residues);
+        assert_eq!((work.records, work.residues), (records, residues));
+        // One record in two is a copy of another one, and few of those are seen.
+        let (distinct, records, residues) = counted(4096, (0..40_000).map(|i| i / 2 * (i % 2)));
+        let work = distinct.work(records, residues);
+        let off = work.records as f64 / 20_000.0 - 1.0;
+        assert!(off.abs() < 0.05, "{}", work.records);
+    }
+}

@@ -1,0 +1,297 @@
+//! How fast this machine is: one block of the model and a few heads of attention at work for a
+//! moment, on as many threads as can work at the same time.
+//!
+//! What that takes is bounded, whatever the model and the input: a sample is never larger than what
+//! the run itself holds, and is made smaller until it takes less than a second.
+
+use super::plan::Plan;
+use super::speeds::{Attention, Linear, Speeds};
+use crate::checkpoint::{Checkpoint, EsmConfig, Positions};
+use crate::embedder::TEAM_TOKENS;
+use crate::model::{BlockSample, Esm, LoadOptions, Packed};
+use crate::ops::{self, AttentionSample, CpuPath, RotaryTable, Team};
+use anyhow::Result;
+use candle_core::Tensor;
+use rayon::ThreadPool;
+use sha2::{Digest, Sha256};
+use std::time::{Duration, Instant};
+
+/// Time for one kind of sample, unless its first pass takes longer.
+const MOMENT: Duration = Duration::from_millis(300);
+/// Multiplications for each weight row of the first, small pass through a block of a model: 64
+/// tokens of 650M, which take a tenth of a second.
+const FIRST: usize = 64 * 1280 * 1280;
+/// Queries that are worked on together at least; the kernel takes so many at a time or fewer.
+const QUERIES: usize = 64;
+/// The longest sequence that is sampled: beyond this, nothing fits any cache.
+const LONGEST: usize = 1 << 18;
+/// Tokens of one sequence in a sample of the linear layers: learned positions end at about 1,000.
+const SEQUENCE: usize = 512;
+
+/// What is to be measured.
+pub struct Asked {
+    /// Threads that can work at the same time.
+    pub workers: usize,
+    /// Tokens of passes through the linear layers, shortest first.
+    pub passes: Vec<usize>,
+    /// Lengths of sequences, in tokens, shortest first.
+    pub lengths: Vec<usize>,
+    /// Whether all threads share a long sequence.
+    pub is_shared: bool,
+}
+
+/// Measures.
+///
+/// # Errors
+/// A checkpoint that is damaged where this looks at it, or no memory.
+pub fn speeds(plan: &Plan, checkpoint: &Checkpoint, asked: &Asked) -> Result<Speeds> {
+    let options = |top| LoadOptions {
+        path: plan.device.path,
+        weight_type: plan.dtype.weight_type(),
+        top,
+        threads: 1,
+    };
+    let begin = Instant::now();
+    drop(Esm::probe(checkpoint, &options(0))?);
+    let load_fixed = begin.elapsed().as_secs_f64();
+    let begin = Instant::now();
+    let block = Esm::probe(checkpoint, &options(1))?;
+    let load_block = (begin.elapsed().as_secs_f64() - load_fixed).max(0.0);
+
+    let mut linear = Vec::new();
+    for &tokens in &asked.passes {
+        linear.push(time_linear(&block, asked.workers, tokens)?);
+    }
+    drop(block);
+    let config = checkpoint.config();
+    let pool = match asked.workers {
+        0 | 1 => None,
+        workers => Some(ops::pool(workers)?),
+    };
+    let mut attention = Vec::new();
+    for &length in &asked.lengths {
+        let heads = Heads::new(config, plan.device.path, pool.as_ref());
+        attention.push(heads.time(length.min(LONGEST), asked.is_shared)?);
+    }
+    Ok(Speeds {
+        workers: asked.workers.max(1),
+        load_fixed,
+        load_block,
+        linear,
+        attention,
+        hashing: time_hashing(),
+    })
+}
+
+/// One pass of so many tokens, or fewer, through the linear layers of a block, when all workers are
+/// at such passes.
+fn time_linear(block: &Esm, workers: usize, tokens: usize) -> Result<Linear> {
+    let dim = block.config().dim.max(1);
+    let first = (FIRST / (dim * dim)).clamp(8, 64).min(tokens);
+    let once = |sample: &BlockSample<'_>| {
+        let begin = Instant::now();
+        sample.run_linear()?;
+        Ok::<_, candle_core::Error>(begin.elapsed().as_secs_f64())
+    };
+    let sample = block.block_sample(&batch(first))?;
+    let mut each = once(&sample)?;
+    if each < MOMENT.as_secs_f64() {
+        // The weights came from memory that nobody had touched.
+        each = once(&sample)?;
+    }
+    drop(sample);
+    let fits = 2.0 * MOMENT.as_secs_f64() / each.max(1e-9) * first as f64;
+    let tokens = (fits as usize).clamp(first, tokens);
+
+    let batch = batch(tokens);
+    let samples = (0..workers.max(1)).map(|_| block.block_sample(&batch));
+    let samples = samples.collect::<candle_core::Result<Vec<_>>>()?;
+    let work = |sample: &BlockSample<'_>| -> candle_core::Result<f64> {
+        let begin = Instant::now();
+        // The first one fills caches and buffers: it counts only if there is no time for another.
+        let mut times = vec![once(sample)?];
+        if begin.elapsed() < MOMENT {
+            times.clear();
+        }
+        while times.is_empty() || begin.elapsed() < MOMENT {
+            times.push(once(sample)?);
+        }
+        Team::One.release();
+        Ok(median(&mut times))
+    };
+    let times = std::thread::scope(|scope| {
+        let threads: Vec<_> = samples.iter().map(|s| scope.spawn(|| work(s))).collect();
+        let ended = threads.into_iter().filter_map(|thread| thread.join().ok());
+        ended.collect::<candle_core::Result<Vec<_>>>()
+    })?;
+    Team::One.release();
+    Ok(Linear {
+        tokens: tokens as f64,
+        seconds: times.iter().sum::<f64>() / times.len().max(1) as f64,
+    })
+}
+
+/// Sequences of so many tokens together.
+fn batch(tokens: usize) -> Packed {
+    let residues = (0..tokens).map(|i| 4 + (i % 20) as u8);
+    let ids: Vec<u8> = residues.collect();
+    Packed::new(ids.chunks(SEQUENCE))
+}
+
+/// Some heads of attention, each over one sequence.
+struct Heads<'a> {
+    path: CpuPath,
+    is_rotary: bool,
+    head_dim: usize,
+    /// Of the model.
+    all: usize,
+    /// That start where the first of a chunk does: so many are a pattern that repeats.
+    pattern: usize,
+    pool: Option<&'a ThreadPool>,
+}
+
+impl<'a> Heads<'a> {
+    fn new(config: &EsmConfig, path: CpuPath, pool: Option<&'a ThreadPool>) -> Heads<'a> {
+        let lanes = ops::qkv_shape(path, 1, 1)[3];
+        let head_dim = config.head_dim().max(1);
+        let pattern = (1..=lanes).find(|heads| (heads * head_dim).is_multiple_of(lanes));
+        Heads {
+            path,
+            is_rotary: matches!(config.positions, Positions::Rotary),
+            head_dim,
+            all: config.heads,
+            pattern: pattern.unwrap_or(1).min(config.heads.max(1)),
+            pool,
+        }
+    }
+
+    /// What attention over one sequence of so many tokens takes of one thread, when all are at it.
+    fn time(&self, length: usize, is_shared: bool) -> Result<Attention> {
+        let workers = self.pool.map_or(1, ThreadPool::current_num_threads);
+        let is_long = length > TEAM_TOKENS;
+        let heads = match is_long {
+            true => self.pattern,
+            false => (self.pattern * workers).max(1),
+        };
+        let qkv = self.qkv(heads, length)?;
+        let rotary = self.is_rotary.then(|| {
+            // The angle is always zero: that takes no time, and the rotation as long as any.
+            RotaryTable::new(&vec![0.0; self.head_dim / 2], length)
+        });
+        let run = |queries: usize, parts: usize| -> Result<f64> {
+            let begin = Instant::now();
+            qkv.inplace_op1(&AttentionSample {
+                attention: ops::Attention {
+                    path: self.path,
+                    cu_seqlens: &[0, length],
+                    heads,
+                    head_dim: self.head_dim,
+                    rotary: rotary.as_ref(),
+                    team: self.pool.map_or(Team::One, Team::Pool),
+                },
+                queries,
+                parts,
+            })?;
+            Ok(begin.elapsed().as_secs_f64())
+        };
+        let all = self.all as f64;
+        let length = length as f64;
+        let seconds = match is_long {
+            false => {
+                run(usize::MAX, usize::MAX)?;
+                let begin = Instant::now();
+                let mut times = Vec::new();
+                while times.is_empty() || begin.elapsed() < MOMENT / 4 {
+                    times.push(run(usize::MAX, usize::MAX)?);
+                }
+                median(&mut times) * workers as f64 / heads as f64 * all
+            }
+            true => {
+                let first = run(QUERIES, workers)?;
+                let few = match first < MOMENT.as_secs_f64() {
+                    true => run(QUERIES, workers)?.min(first),
+                    false => first,
+                };
+                let blocks = (MOMENT.as_secs_f64() / few.max(1e-9)) as usize;
+                let blocks = blocks.clamp(1, 8);
+                let (mut ready, mut each) = (0.0, few / QUERIES as f64);
+                if blocks > 1 {
+                    let many = run(QUERIES * blocks, workers)?;
+                    each = (many - few).max(0.0) / (QUERIES * (blocks - 1)) as f64;
+                    ready = (few - each * QUERIES as f64).max(0.0);
+                }
+                // Keys are made ready once for a head, or for each part that a team shares.
+                let spans = match is_shared {
+                    true => length / ops::QUERY_SPAN as f64,
+                    false => 1.0,
+                };
+                (ready * spans + each * length) * all
+            }
+        };
+        self.release();
+        Ok(Attention { length, seconds })
+    }
+
+    /// q, k and v of so many heads over so many tokens, of small numbers.
+    fn qkv(&self, heads: usize, length: usize) -> Result<Tensor> {
+        let [a, b, c, d] = ops::qkv_shape(self.path, heads * self.head_dim, length);
+        let qkv = ops::tensor((a, b, c, d))?;
+        // Any numbers will do, but zeros may take a short cut.
+        let numbers: Vec<f32> = (0..b * c * d)
+            .map(|i| (i % 251) as f32 / 251.0 - 0.5)
+            .collect();
+        let numbers = Tensor::from_vec(numbers, (1, b, c, d), qkv.device())?;
+        for part in 0..a {
+            qkv.slice_set(&numbers, 0, part)?;
+        }
+        Ok(qkv)
+    }
+
+    fn release(&self) {
+        Team::One.release();
+        if let Some(pool) = self.pool {
+            Team::Pool(pool).release();
+        }
+    }
+}
+
+/// Bytes per second of one thread that takes checksums.
+fn time_hashing() -> f64 {
+    let bytes = vec![1_u8; 1 << 20];
+    let begin = Instant::now();
+    let mut hash = Sha256::new();
+    hash.update(&bytes);
+    std::hint::black_box(hash.finalize());
+    bytes.len() as f64 / begin.elapsed().as_secs_f64().max(1e-9)
+}
+
+/// The middle one, or the mean of the middle two.
+fn median(times: &mut [f64]) -> f64 {
+    times.sort_by(f64::total_cmp);
+    let (low, high) = (times.len().saturating_sub(1) / 2, times.len() / 2);
+    match (times.get(low), times.get(high)) {
+        (Some(low), Some(high)) => (low + high) / 2.0,
+        _ => 0.0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_middle_of_some_times() {
+        assert_eq!(median(&mut [3.0, 1.0, 9.0]), 3.0);
+        assert_eq!(median(&mut [4.0, 1.0, 9.0, 2.0]), 3.0);
+        assert_eq!(median(&mut []), 0.0);
+    }
+
+    #[test]
+    fn a_batch_has_the_tokens_asked_for() {
+        for tokens in [1, 64, 512, 1300] {
+            let batch = batch(tokens);
+            assert_eq!(batch.token_ids().len(), tokens);
+            assert!(batch.longest() <= SEQUENCE);
+        }
+    }
+}
