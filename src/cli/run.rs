@@ -135,7 +135,8 @@ mod tests {
     use super::super::args::{Args, Command};
     use super::*;
     use clap::Parser;
-    use esm_embed::device::Dtype;
+    use esm_embed::device::{DeviceChoice, Dtype};
+    use esm_embed::ops::CpuPath;
     use esm_embed::output::{OutDtype, Residues};
     use esm_embed::pipeline::Long;
 
