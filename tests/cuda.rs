@@ -128,9 +128,12 @@ fn gpu_bits_are_the_same_in_any_batch() {
     for model in ["esm2_hd24", "esm2_hd64"] {
         for dtype in [Dtype::F16, Dtype::Bf16, Dtype::F32] {
             let embedder = load(model, dtype);
-            let lengths = [3, 17, 64, 65, 66, 127, 130, 700, 1023, 1024, 2500];
+            let lengths = [3, 17, 64, 65, 66, 127, 130, 300, 700, 1023, 1024, 2500];
+            // Attention takes long where the CPU stands in.
+            let longest = if stand_in::is_real() { 2500 } else { 300 };
             let tokens: Vec<Vec<u8>> = lengths
                 .iter()
+                .filter(|n| **n <= longest)
                 .map(|&n| {
                     let residues = (2..n).map(|i| 4 + ((i * i + n) % 20) as u8);
                     [0].into_iter().chain(residues).chain([2]).collect()

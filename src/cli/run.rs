@@ -9,8 +9,7 @@ use esm_embed::fasta::Input;
 use esm_embed::hub::HubSettings;
 use esm_embed::output::{Existing, Pool};
 use esm_embed::pipeline::{
-    self, Gaps, Job, Model, OnDuplicateId, OnInvalid, OnVarying, Remembered,
-    Stopped,
+    self, Gaps, Job, Model, OnDuplicateId, OnInvalid, OnVarying, Remembered, Stopped,
 };
 use esm_embed::tokenizer::UnknownPolicy;
 use std::path::{Path, PathBuf};

@@ -85,7 +85,7 @@ fn driver_version() -> Option<String> {
 /// # Errors
 /// A variable is set, and not to what would happen without it.
 pub(super) fn check_environment(dtype: Dtype) -> Result<(), CudaError> {
-    match overridden(dtype, |name| std::env::var_os(name)) {
+    match overridden(dtype, std::env::var_os) {
         Some(variable) => Err(CudaError::Override { variable }),
         None => Ok(()),
     }

@@ -106,9 +106,12 @@ pub(super) fn start() -> Result<i32, CudaError> {
 pub(super) fn sleep_while_waiting(card: sys::CUdevice) -> Result<(), CudaError> {
     let flags = sys::CUctx_flags::CU_CTX_SCHED_BLOCKING_SYNC as u32;
     // SAFETY: `card` is a device of the driver.
-    unsafe { sys::cuDevicePrimaryCtxSetFlags_v2(card, flags) }
-        .result()
-        .while_("opening the GPU")
+    let set = unsafe { sys::cuDevicePrimaryCtxSetFlags_v2(card, flags) }.result();
+    match set {
+        // By another model on the same GPU, which has set them.
+        Err(error) if error.0 == sys::CUresult::CUDA_ERROR_PRIMARY_CONTEXT_ACTIVE => Ok(()),
+        set => set.while_("opening the GPU"),
+    }
 }
 
 /// # Errors

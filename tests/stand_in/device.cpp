@@ -106,6 +106,7 @@ CUresult cuDevicePrimaryCtxRetain(CUcontext* context, CUdevice card) {
 CUresult cuDevicePrimaryCtxSetFlags(CUdevice card, unsigned flags) {
     DRIVER_CALL
     if (!is_card(card)) return CUDA_ERROR_INVALID_DEVICE;
+    if (primary(card).retained > 0) return CUDA_ERROR_PRIMARY_CONTEXT_ACTIVE;
     return (flags & ~CU_CTX_FLAGS_MASK) == 0 ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;
 }
 
@@ -150,6 +151,7 @@ static const char* const words[][3] = {
     {"400", "CUDA_ERROR_INVALID_HANDLE", "invalid resource handle"},
     {"500", "CUDA_ERROR_NOT_FOUND", "named symbol not found"},
     {"600", "CUDA_ERROR_NOT_READY", "device not ready"},
+    {"708", "CUDA_ERROR_PRIMARY_CONTEXT_ACTIVE", "primary context is active"},
     {"700", "CUDA_ERROR_ILLEGAL_ADDRESS", "an illegal memory access was encountered"},
     {"999", "CUDA_ERROR_UNKNOWN", "unknown error"},
 };
