@@ -213,7 +213,9 @@ impl<'a> Heads<'a> {
                     false => first,
                 };
                 let blocks = (MOMENT.as_secs_f64() / few.max(1e-9)) as usize;
-                let blocks = blocks.clamp(1, 8);
+                // Every worker has a part, and the parts do not overlap.
+                let most = (length as usize / (QUERIES * workers)).clamp(1, 32);
+                let blocks = blocks.clamp(1, most);
                 let (mut ready, mut each) = (0.0, few / QUERIES as f64);
                 if blocks > 1 {
                     let many = run(QUERIES * blocks, workers)?;
@@ -284,6 +286,28 @@ mod tests {
         assert_eq!(median(&mut [3.0, 1.0, 9.0]), 3.0);
         assert_eq!(median(&mut [4.0, 1.0, 9.0, 2.0]), 3.0);
         assert_eq!(median(&mut []), 0.0);
+    }
+
+    /// One head of a giant, whatever the threads: less than the run holds of all heads.
+    #[test]
+    fn samples_of_long_sequences_are_bounded() {
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/esm2_hd16");
+        let checkpoint = Checkpoint::open(&folder).unwrap();
+        let config = checkpoint.config();
+        let pool = ops::pool(3).unwrap();
+        let heads = Heads::new(config, CpuPath::Portable, Some(&pool));
+        assert!(heads.pattern * heads.head_dim <= config.dim);
+        let length = TEAM_TOKENS + 1;
+        let qkv = heads.qkv(heads.pattern, length).unwrap();
+        let run: usize = ops::qkv_shape(CpuPath::Portable, config.dim, length)
+            .iter()
+            .product();
+        assert!(qkv.elem_count() <= run);
+        for (length, is_shared) in [(1, false), (100, false), (length, true)] {
+            let cost = heads.time(length, is_shared).unwrap();
+            assert_eq!(cost.length, length as f64);
+            assert!(cost.seconds.is_finite() && cost.seconds >= 0.0);
+        }
     }
 
     #[test]

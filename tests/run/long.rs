@@ -205,3 +205,31 @@ fn learned_positions_refuse_them_unless_told_otherwise() {
         assert!(!exists(&bench.path("emb")));
     }
 }
+
+/// The run would take minutes, and a sample of the whole record as long on each thread.
+#[test]
+fn a_dry_run_answers_for_a_record_of_any_length() {
+    let bench = Bench::new();
+    bench.write(
+        "in.fasta",
+        format!(">long\n{}\n>short\nMKT\n", sequence(1, 168_000)),
+    );
+    for option in [
+        "--threads 8",
+        "--threads 1 --dtype f16",
+        "--threads 2 --deterministic",
+    ] {
+        let ended = bench.run(&format!(
+            "in.fasta --model $MODEL --out emb --dry-run --progress json {option}"
+        ));
+        assert_eq!(ended.code, 0, "{}", ended.err);
+        let forecast: serde_json::Value = serde_json::from_str(&ended.out).unwrap();
+        assert_eq!(
+            (&forecast["longest"], &forecast["tokens"]),
+            (&168_002.into(), &168_007.into())
+        );
+        // Four heads over 168,000 residues are more than a second for any processor.
+        assert!(forecast["seconds"].as_f64().unwrap() > 1.0, "{forecast}");
+        assert_eq!(bench.names("."), ["in.fasta"]);
+    }
+}

@@ -3,7 +3,7 @@
 use super::event::Numbers;
 
 /// Inner width of the bar, at least and at most.
-const BAR: std::ops::RangeInclusive<usize> = 8..=24;
+const BAR: std::ops::RangeInclusive<usize> = 6..=24;
 
 /// A line of at most `width` columns. The time left stays in it to the last; before it go the
 /// speed, the records, the bar and the time so far.
@@ -90,7 +90,7 @@ mod tests {
                 58,
                 "[==========>             ]  45% 22 s elapsed, 27 s left",
             ),
-            (38, "[====>    ]  45% 22 s elapsed, 27 s left"),
+            (38, "[===>   ]  45% 22 s elapsed, 27 s left"),
             (30, "45% 22 s elapsed, 27 s left"),
             (20, "45% 27 s left"),
             (3, "45% 27 s left"),
