@@ -37,7 +37,12 @@ fn two_cards_write_the_bytes_of_one() {
 #[test]
 fn two_cards_of_little_memory() {
     let bench = bench();
-    let one = run(&bench, &[], &format!("{OPTIONS} --device cuda --out one"));
+    let plenty = [("STAND_IN_MEMORY_MIB", "4096")];
+    let one = run(
+        &bench,
+        &plenty,
+        &format!("{OPTIONS} --device cuda --out one"),
+    );
     assert_eq!((one.code, &*one.err), (0, ""));
     let variables = [("STAND_IN_CARDS", "2"), ("STAND_IN_MEMORY_MIB", "36")];
     let line = format!("{OPTIONS} --device all --threads 4 --out two");

@@ -12,6 +12,9 @@ fn short(records: u64) -> String {
         .collect()
 }
 
+/// More memory than any of these runs needs.
+const PLENTY: [Variable<'static>; 1] = [("STAND_IN_MEMORY_MIB", "4096")];
+
 /// What a card says that has not enough.
 const NONE_LEFT: &str = "the card has no memory left for ";
 
@@ -21,7 +24,7 @@ fn with_any_memory_the_bytes_are_the_same() {
     let bench = Bench::new();
     bench.write("in.fasta", short(40));
     let line = format!("{OPTIONS} --max-tokens 200");
-    embed(&bench, &[], &format!("{line} --out plenty"));
+    embed(&bench, &PLENTY, &format!("{line} --out plenty"));
     let plenty = bench.tree("plenty");
     let mut done = 0;
     for memory in ["0", "1", "8", "20", "28", "30", "36", "48", "64", "96"] {
@@ -61,7 +64,7 @@ fn a_batch_that_does_not_fit_is_cut() {
     let bench = Bench::new();
     bench.write("in.fasta", short(560));
     let line = format!("{OPTIONS} --max-tokens 30000");
-    embed(&bench, &[], &format!("{line} --out plenty"));
+    embed(&bench, &PLENTY, &format!("{line} --out plenty"));
     let variables = [("STAND_IN_MEMORY_MIB", "36")];
     embed(&bench, &variables, &format!("{line} --out little"));
     assert!(bench.tree("little") == bench.tree("plenty"));
@@ -74,7 +77,7 @@ fn batches_are_as_large_as_there_is_memory_for() {
     bench.write("in.fasta", short(560));
     embed(
         &bench,
-        &[],
+        &PLENTY,
         &format!("{OPTIONS} --max-tokens 500 --out small"),
     );
     // One slab of 128 rows for each of 132 multiprocessors, up to four of them.
