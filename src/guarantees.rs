@@ -27,7 +27,7 @@
 //! - NaN and infinities end a run; they are not written.
 //!   `tests/run/failing.rs::a_value_too_large_for_f16_ends_the_run`
 //! - On a card, a record whose numbers do not fit `--dtype f16` has those of bf16, and `run.json`
-//!   counts it. `tests/cuda_runs/overflow.rs::they_are_computed_in_bf16_and_the_others_are_not`
+//!   counts it. `tests/cuda_runs/gpu/overflow.rs::they_are_computed_in_bf16_and_the_others_are_not`
 //!
 //! # Determinism
 //!

@@ -92,7 +92,7 @@ fn a_damaged_list_is_found() {
     assert!(
         report
             .out
-            .contains("ids.npy: holds 5 bytes, run.json says 136"),
+            .contains("ids.npy: has 5 bytes; run.json says 136 bytes"),
         "{}",
         report.out
     );

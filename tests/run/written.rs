@@ -27,7 +27,7 @@ pub fn embed(bench: &Bench, options: &str) {
 fn a_log_holds_lines_of_text_alone() {
     let bench = bench();
     // One of them says why no GPU computes.
-    for (progress, lines) in [("auto", 10), ("bar", 10), ("plain", 10), ("none", 8)] {
+    for (progress, lines) in [("auto", 13), ("bar", 13), ("plain", 13), ("none", 8)] {
         let ended = bench.run(&format!(
             "in.fasta --model $MODEL --out {progress} --threads 2 --progress {progress}"
         ));

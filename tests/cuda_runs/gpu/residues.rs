@@ -23,7 +23,7 @@ fn halves_of_the_card_are_those_of_the_cpu() {
         let whole = bench.tree(&format!("{kind}-f32"));
         let halves = bench.tree(&format!("{kind}-f16"));
         let mut compared = 0;
-        for (name, bytes) in whole.iter().filter(|(name, _)| name.ends_with(".npy")) {
+        for (name, bytes) in whole.iter().filter(|(name, _)| is_matrix(name)) {
             let floats = bytes[HEADER..].as_chunks::<4>().0.iter();
             let expected: Vec<u8> = floats
                 .flat_map(|x| f16::from_f32(f32::from_le_bytes(*x)).to_le_bytes())

@@ -11,7 +11,7 @@ pub fn bits(bench: &Bench, folder: &str) -> BTreeMap<String, Vec<Vec<u32>>> {
     let column = |name: &str| header.iter().position(|found| *found == name).unwrap();
     let names = bench.names(folder);
     let mut all: BTreeMap<String, Vec<Vec<u32>>> = BTreeMap::new();
-    for name in names.iter().filter(|name| name.ends_with(".npy")) {
+    for name in names.iter().filter(|name| is_matrix(name)) {
         let matrix = bench.matrix(&format!("{folder}/{name}"));
         for record in rows(&index) {
             let number = |name: &str| record[column(name)].parse::<usize>().unwrap();

@@ -81,8 +81,8 @@ fn batches_are_as_large_as_there_is_memory_for() {
         &format!("{OPTIONS} --max-tokens 500 --out small"),
     );
     // One slab of 128 rows for each of 132 multiprocessors, up to four of them.
-    let rows = [("none", "67584"), ("packed", "67584")];
-    let short_of = [("48", "16896"), ("96", "33792"), ("4096", "67584")];
+    let rows = [("none", "67,584"), ("packed", "67,584")];
+    let short_of = [("48", "16,896"), ("96", "33,792"), ("4096", "67,584")];
     for (residues, memory, tokens) in rows
         .map(|(residues, tokens)| (residues, "8192", tokens))
         .into_iter()
