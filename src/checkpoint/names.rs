@@ -362,6 +362,11 @@ pub(super) fn unsupported(tensors: &TensorSet) -> Option<&'static str> {
         name.starts_with("transformer.blocks.") || name.contains(".transformer.blocks.")
     }) {
         Some("ESM C or ESM3")
+    } else if any(&|name| {
+        name.contains(".self_attn.q_norm.") || name.ends_with("self_attn.q_ln.weight")
+    }) {
+        // Its layers are named as those of fair-esm, but have a norm of queries.
+        Some("ESM C")
     } else {
         None
     }

@@ -282,3 +282,124 @@ fn an_adapter_beside_whole_weights_is_warned_of() {
     );
     assert!(warning.contains("merge_and_unload()"), "{warning}");
 }
+
+#[test]
+fn a_weight_in_another_form_is_named_with_what_it_is() {
+    let key = "esm.encoder.layer.0.attention.self.key";
+    for (parts, says, remedy) in [
+        (
+            &["linear.weight", "lora.A"][..],
+            "holds a weight in a form that no known layout",
+            "merge it",
+        ),
+        (
+            &["original_module.weight", "modules_to_save.default.weight"],
+            "holds weights that PEFT wraps",
+            "merge_and_unload()",
+        ),
+        (
+            &["weight_g", "weight_v"],
+            "weight normalization",
+            "remove_weight_norm(module)",
+        ),
+        (
+            &[
+                "parametrizations.weight.original0",
+                "parametrizations.weight.original1",
+            ],
+            "parametrized weights",
+            "remove_parametrizations(module",
+        ),
+        (
+            &["weight_mask", "weight_orig"],
+            "pruned weights",
+            "prune.remove(module",
+        ),
+        (
+            &["qweight", "scales"],
+            "quantized by GPTQ or AWQ",
+            "that they were made from",
+        ),
+    ] {
+        let folder = changed("esm2_hd16", |tensors| {
+            let whole = tensors.remove(&format!("{key}.weight")).unwrap();
+            for part in parts {
+                tensors.insert(format!("{key}.{part}"), whole.clone());
+            }
+        });
+        let found = error(folder.path());
+        assert!(found.contains(says) && found.contains(remedy), "{found}");
+        assert!(
+            found.contains(&format!(
+                "in place of `{key}.weight` stand `{key}.{}`",
+                parts[0]
+            )),
+            "{found}"
+        );
+        assert!(!found.to_lowercase().contains("fetch"), "{found}");
+    }
+    // bitsandbytes keeps the name and changes the shape.
+    let folder = changed("esm2_hd16", |tensors| {
+        tensors.insert(format!("{key}.weight"), floats(&[512, 1]));
+        tensors.insert(format!("{key}.weight.absmax"), floats(&[16, 1]));
+    });
+    let found = error(folder.path());
+    assert!(
+        found.contains("weights quantized by bitsandbytes"),
+        "{found}"
+    );
+}
+
+#[test]
+fn tensors_without_numbers_are_those_of_deepspeed() {
+    let folder = changed("esm2_hd16", |tensors| {
+        for (shape, bytes) in tensors.values_mut() {
+            *shape = vec![0];
+            bytes.clear();
+        }
+    });
+    let found = error(folder.path());
+    assert!(
+        found.contains("DeepSpeed ZeRO-3") && found.contains("zero_to_fp32.py"),
+        "{found}"
+    );
+}
+
+#[test]
+fn a_head_that_holds_no_numbers_counts_as_absent() {
+    let folder = changed("esm2_hd16", |tensors| {
+        let (_, bytes) = tensors.get_mut("lm_head.bias").unwrap();
+        bytes[4..8].copy_from_slice(&f32::NAN.to_le_bytes());
+    });
+    let checkpoint = open(folder.path());
+    assert!(!checkpoint.has_lm_head() && checkpoint.has_contact_head());
+    let [warning] = checkpoint.warnings() else {
+        panic!("{:?}", checkpoint.warnings());
+    };
+    assert!(
+        warning.starts_with("the language-model head is not used: "),
+        "{warning}"
+    );
+    assert!(
+        warning.contains("`lm_head.bias` holds NaN at row 0, column 1"),
+        "{warning}"
+    );
+}
+
+#[test]
+fn esm_c_is_named_whatever_stands_before_its_layers() {
+    for prefix in ["esmc.", "", "model.backbone."] {
+        let folder = changed("esm2_hd16", |tensors| {
+            tensors.clear();
+            for name in [
+                "embed_tokens.weight",
+                "layers.0.self_attn.q_norm.weight",
+                "layers.0.mlp.gate_proj.weight",
+            ] {
+                tensors.insert(format!("{prefix}{name}"), floats(&[64, 32]));
+            }
+        });
+        let found = error(folder.path());
+        assert!(found.contains("ESM C is not supported"), "{found}");
+    }
+}
