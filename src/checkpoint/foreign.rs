@@ -95,6 +95,72 @@ pub(super) fn in_folder(folder: &Path, names: &[String]) -> Option<Described> {
     ))
 }
 
+/// The first file in an archive of torch before 1.6 has one of these names.
+const OF_TORCH: [&str; 4] = ["pickle", "storages", "sys_info", "tensors"];
+
+/// Whether a file starts as a tar archive does.
+pub(super) fn is_tar(start: &[u8]) -> bool {
+    start.get(257..262) == Some(b"ustar")
+}
+
+/// What a file of weights is by its first bytes alone, if it is certainly no PyTorch weights.
+pub(super) fn of_content(path: &Path, start: &[u8]) -> Option<Described> {
+    let shown = path.display();
+    let packed = |what: &str, unpack: &str| {
+        Some((
+            format!("is packed ({what}), not the weights themselves"),
+            format!("Unpack it (`{unpack} {shown}`) and give the weights that it holds"),
+        ))
+    };
+    let folder = path.parent().unwrap_or(Path::new("."));
+    let format = |format: Format| Some((format!("holds {}", format.name()), format.remedy(folder)));
+    let give = "Give the folder of a Hugging Face model, or the weights file itself";
+    let is = |what: &str| {
+        Some((
+            format!("is {what}, not the weights of a model"),
+            give.into(),
+        ))
+    };
+    if is_tar(start) {
+        let name = String::from_utf8_lossy(start.get(..100).unwrap_or_default()).into_owned();
+        let name = name.trim_start_matches("./");
+        return match OF_TORCH.iter().any(|of_torch| name.starts_with(of_torch)) {
+            true => None,
+            false if path.extension().is_some_and(|end| end == "nemo") => {
+                packed("a checkpoint of NeMo, a tar archive", "tar -xf")
+            }
+            false => packed("a tar archive", "tar -xf"),
+        };
+    }
+    match start {
+        [0x1f, 0x8b, ..] if shown.to_string().ends_with("gz") => {
+            let is_tar = [".tar.gz", ".tgz"]
+                .iter()
+                .any(|end| shown.to_string().ends_with(end));
+            packed("gzip", if is_tar { "tar -xzf" } else { "gunzip" })
+        }
+        [0x1f, 0x8b, ..] => packed("gzip", "tar -xzf"),
+        [0x28, 0xb5, 0x2f, 0xfd, ..] => packed("Zstandard", "zstd -d"),
+        [0xfd, b'7', b'z', b'X', b'Z', ..] => packed("xz", "tar -xJf"),
+        [b'B', b'Z', b'h', b'1'..=b'9', ..] => packed("bzip2", "tar -xjf"),
+        [b'G', b'G', b'U', b'F', ..] => format(Format::Gguf),
+        [0x89, b'H', b'D', b'F', ..] => format(Format::TensorFlow),
+        // The version of a graph, then the name of what made it or a string of the graph.
+        [0x08, 1..=0x20, 0x12 | 0x3a, ..] => format(Format::Onnx),
+        // A map with a text as its first key.
+        [0x81..=0x8f, 0xa1..=0xbf | 0xd9 | 0xda, ..] => format(Format::Flax),
+        [0xde | 0xdf, ..] => format(Format::Flax),
+        [0x93, b'N', b'U', b'M', b'P', b'Y', ..] => is("a NumPy file"),
+        [b'>', ..] if start.iter().all(|byte| byte.is_ascii()) => is("a FASTA file"),
+        [
+            b'{' | b'[',
+            b' ' | b'\n' | b'\r' | b'"' | b'{' | b'}' | b']',
+            ..,
+        ] => is("JSON text"),
+        _ => None,
+    }
+}
+
 /// What a file is by its name and its first bytes, if it is certainly no PyTorch weights.
 pub(super) fn of_file(path: &Path, start: &[u8]) -> Option<Described> {
     let name = path.file_name()?.to_string_lossy();
@@ -216,6 +282,63 @@ mod tests {
             let found = file(name, start).unwrap();
             assert!(found.starts_with(says) && found.contains(remedy), "{found}");
         }
+    }
+
+    #[test]
+    fn the_first_bytes_say_what_a_file_is() {
+        let tar = |name: &str| {
+            let mut start = vec![0; 512];
+            start[..name.len()].copy_from_slice(name.as_bytes());
+            start[257..262].copy_from_slice(b"ustar");
+            start
+        };
+        let torch = Path::new("m/weights.bin");
+        assert_eq!(of_content(torch, b"PK\x03\x04"), None);
+        assert_eq!(of_content(torch, b"\x80\x02\x8a\x0a"), None);
+        assert_eq!(of_content(torch, &tar("sys_info")), None);
+        for (name, start, says) in [
+            (
+                "m.nemo",
+                tar("model_config.yaml"),
+                "is packed (a checkpoint of NeMo, a tar archive)",
+            ),
+            ("m.pt", tar("config.json"), "is packed (a tar archive)"),
+            ("m.tar.gz", b"\x1f\x8b\x08\0".to_vec(), "is packed (gzip)"),
+            (
+                "m.bin",
+                b"\x28\xb5\x2f\xfd".to_vec(),
+                "is packed (Zstandard)",
+            ),
+            (
+                "m.bin",
+                b"\x08\x08\x12\x07pytorch".to_vec(),
+                "holds an ONNX graph",
+            ),
+            (
+                "m.bin",
+                b"\x81\xa6params\x80".to_vec(),
+                "holds Flax weights",
+            ),
+            ("m.bin", b"GGUF\x03\0".to_vec(), "holds GGUF weights"),
+            (
+                "p.pt",
+                b">sp|P1\nMKT\n".to_vec(),
+                "is a FASTA file, not the weights of a model",
+            ),
+            (
+                "p.pt",
+                b"{\"a\": 1}".to_vec(),
+                "is JSON text, not the weights of a model",
+            ),
+        ] {
+            let (found, _) = of_content(Path::new(name), &start).unwrap();
+            assert!(found.starts_with(says), "{name}: {found}");
+        }
+        let (_, remedy) = of_content(Path::new("m.nemo"), &tar("x")).unwrap();
+        assert_eq!(
+            remedy,
+            "Unpack it (`tar -xf m.nemo`) and give the weights that it holds"
+        );
     }
 
     #[test]

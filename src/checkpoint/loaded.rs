@@ -8,7 +8,7 @@ use super::fair_esm::Settings;
 use super::file::WeightFile;
 use super::locate::Located;
 use super::tensors::{StoredTensor, TensorSet};
-use super::{names, safetensors, torch, torch_zip};
+use super::{foreign, names, safetensors, torch, torch_zip};
 
 /// All tensors of a checkpoint's files.
 pub(super) struct Loaded {
@@ -24,7 +24,19 @@ pub(super) fn load(located: &Located) -> Result<Loaded, CheckpointError> {
     let mut settings = None;
     for path in &located.weights {
         let file = WeightFile::open(path)?;
-        let found = if is_safetensors(&file) {
+        let is_certain = safetensors::looks_like(&file);
+        let is_damaged = is_safetensors(&file) && safetensors::has_header(&file);
+        if let Some((found, remedy)) = foreign::of_content(path, file.start())
+            && !is_certain
+            && !is_damaged
+        {
+            return Err(CheckpointError::NotWeights {
+                path: path.clone(),
+                found,
+                remedy: remedy.into(),
+            });
+        }
+        let found = if is_certain || is_safetensors(&file) {
             safetensors::read(&file)?
         } else {
             let torch = torch::read(&file)?;
@@ -54,13 +66,13 @@ pub(super) fn load(located: &Located) -> Result<Loaded, CheckpointError> {
     })
 }
 
-/// By content; by name only where a damaged file looks like nothing at all.
+/// By name, where a damaged file looks like nothing at all.
 fn is_safetensors(file: &WeightFile) -> bool {
     let named = file
         .path()
         .extension()
         .is_some_and(|extension| extension == "safetensors");
-    safetensors::looks_like(file) || (named && !torch_zip::looks_like(file.start()))
+    named && !torch_zip::looks_like(file.start())
 }
 
 /// The tensors without the modules that only wrap others, as long as their names then differ.

@@ -29,6 +29,7 @@ mod loaded;
 mod locate;
 mod names;
 mod pickle;
+mod replaced;
 mod resolve;
 mod rotary;
 mod safetensors;
@@ -128,16 +129,18 @@ impl Checkpoint {
         };
         let alphabet = prove_alphabet(&located, &tensors, &names, hf.as_ref(), &main)?;
         let config = match (&hf, &located.config) {
-            (Some(hf), Some(path)) => hf_config(hf, path, &tensors, &names, &main)?,
-            _ => fair_esm::config(&tensors, &names, settings.as_ref(), &main)?,
+            (Some(hf), Some(path)) => hf_config(hf, path, &tensors, &names, &main),
+            _ => fair_esm::config(&tensors, &names, settings.as_ref(), &main),
         };
+        let config = config.map_err(|error| replaced::explained(error, &tensors))?;
         let interleaved = hf.as_ref().is_none_or(HfConfig::qkv_interleaved);
         let fused = if interleaved {
             Fused::ByHead
         } else {
             Fused::Whole
         };
-        let mut weights = resolve::resolve(&tensors, &names, &config, fused)?;
+        let mut weights = resolve::resolve(&tensors, &names, &config, fused)
+            .map_err(|error| replaced::explained(error, &tensors))?;
         let unused = unused::check(&tensors, &names, &weights.places, &main)?;
         let contacts = weights.without_contacts.take();
         let contacts = contacts.map(|wrong| format!("the contact head is not used: {wrong}"));
@@ -156,6 +159,8 @@ impl Checkpoint {
         {
             embedding.zero_row = Some(MASK);
         }
+        let damaged = drop_damaged_heads(&tensors, &mut weights)?;
+        let warnings = warnings.into_iter().flatten().chain(damaged).collect();
         let config_file = located.config.filter(|_| hf.is_some());
         let files = config_file
             .into_iter()
@@ -169,7 +174,7 @@ impl Checkpoint {
             tensors,
             weights,
             alphabet: alphabet.proof,
-            warnings: warnings.into_iter().flatten().collect(),
+            warnings,
             rope_theta: hf.as_ref().map_or(10_000.0, HfConfig::rope_theta),
         })
     }
@@ -238,8 +243,9 @@ impl Checkpoint {
             })
     }
 
-    /// Reads the weights that `unread` picks by name and refuses NaN and infinities among them,
-    /// as [`Rows::read`] does for those that a model is made of.
+    /// Reads the weights of the encoder that `unread` picks by name and refuses NaN and infinities
+    /// among them, as [`Rows::read`] does for those that a model is made of. Heads that hold some
+    /// count as absent since the checkpoint was opened.
     ///
     /// # Errors
     /// [`CheckpointError::NonFinite`].
@@ -247,14 +253,10 @@ impl Checkpoint {
         let mut buffer = Vec::new();
         let mut names: Vec<&String> = self.weights.by_name.keys().collect();
         names.sort_unstable();
-        for name in names.into_iter().filter(|name| unread(name)) {
-            let weight = self.weight(name)?;
-            let [count, columns] = weight.shape();
-            let mut rows = weight.rows();
-            buffer.resize(columns, 0.0);
-            for row in 0..count {
-                rows.read(row, &mut buffer)?;
-            }
+        let heads = [&LM_HEAD[..], &CONTACT_HEAD].concat();
+        let is_wanted = |name: &&String| unread(name) && !heads.contains(&name.as_str());
+        for name in names.into_iter().filter(is_wanted) {
+            read_whole(&self.weight(name)?, &mut buffer)?;
         }
         Ok(())
     }
@@ -309,6 +311,49 @@ impl Checkpoint {
             file: self.tensors.file(resolved.file)?,
         })
     }
+}
+
+/// Reads every row of a weight.
+fn read_whole(weight: &Weight<'_>, buffer: &mut Vec<f32>) -> Result<(), CheckpointError> {
+    let [count, columns] = weight.shape();
+    let mut rows = weight.rows();
+    buffer.resize(columns, 0.0);
+    (0..count).try_for_each(|row| rows.read(row, buffer))
+}
+
+/// A head that holds NaN or infinity counts as absent, because embeddings do not need it; a warning
+/// for each names the tensor.
+fn drop_damaged_heads(
+    tensors: &TensorSet,
+    weights: &mut Weights,
+) -> Result<Vec<String>, CheckpointError> {
+    let mut warnings = Vec::new();
+    let mut buffer = Vec::new();
+    for (head, names) in [
+        ("language-model head", &LM_HEAD[..]),
+        ("contact head", &CONTACT_HEAD),
+    ] {
+        let mut wrong = None;
+        for resolved in names.iter().filter_map(|name| weights.by_name.get(*name)) {
+            let Some(file) = tensors.file(resolved.file) else {
+                continue;
+            };
+            match read_whole(&Weight { resolved, file }, &mut buffer) {
+                Err(error @ CheckpointError::NonFinite { .. }) => {
+                    wrong = Some(error.to_string());
+                    break;
+                }
+                other => other?,
+            }
+        }
+        if let Some(wrong) = wrong {
+            names.iter().for_each(|name| {
+                weights.by_name.remove(*name);
+            });
+            warnings.push(format!("the {head} is not used: {wrong}"));
+        }
+    }
+    Ok(warnings)
 }
 
 /// Layout and prefix of the encoder, or which other model the file holds.
@@ -371,6 +416,9 @@ fn prove_alphabet(
     let embedding = tensors.get(&names.first(EMBEDDING));
     let rows = embedding.and_then(|tensor| tensor.shape.first().copied());
     let rows = rows.unwrap_or(0);
+    if embedding.is_some_and(|tensor| tensor.shape.contains(&0)) {
+        return Err(replaced::emptied(main.to_path_buf()));
+    }
     let claims = Claims {
         path: main,
         tokens: hf.map_or(rows, |hf| hf.tokens(rows)),

@@ -53,11 +53,8 @@ pub(super) struct Names {
 /// Where a tensor stands, seen from the encoder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Standing {
-    /// Among the embeddings or in a layer.
+    /// In the module of the encoder; where names have no prefix, among the embeddings or in a layer.
     Inside,
-    /// In the same module as the encoder's parts, as a pooler does; anything may stand there where
-    /// names have no prefix.
-    Beside,
     /// In another module.
     Outside,
 }
@@ -200,10 +197,24 @@ impl Names {
             Layout::HuggingFace | Layout::TransformerEngine => &["embeddings.", "encoder."],
             Layout::FairEsm => &["embed_", "emb_layer_norm_", "layers."],
         };
-        match inside.iter().any(|start| rest.starts_with(start)) {
+        // Without a prefix, the modules above the encoder stand beside its parts.
+        match !self.prefix.is_empty() || inside.iter().any(|start| rest.starts_with(start)) {
             true => Standing::Inside,
-            false => Standing::Beside,
+            false => Standing::Outside,
         }
+    }
+
+    /// The rest of a name below the modules that hold both it and the encoder.
+    pub(super) fn below_shared<'a>(&self, name: &'a str) -> &'a str {
+        let mut rest = name;
+        for module in self.prefix.split_terminator('.') {
+            let below = rest.strip_prefix(module);
+            match below.and_then(|below| below.strip_prefix('.')) {
+                Some(below) => rest = below,
+                None => break,
+            }
+        }
+        rest
     }
 
     /// The first of [`Names::places`] as the file spells it.
@@ -351,6 +362,11 @@ pub(super) fn unsupported(tensors: &TensorSet) -> Option<&'static str> {
         name.starts_with("transformer.blocks.") || name.contains(".transformer.blocks.")
     }) {
         Some("ESM C or ESM3")
+    } else if any(&|name| {
+        name.contains(".self_attn.q_norm.") || name.ends_with("self_attn.q_ln.weight")
+    }) {
+        // Its layers are named as those of fair-esm, but have a norm of queries.
+        Some("ESM C")
     } else {
         None
     }

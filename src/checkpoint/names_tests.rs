@@ -33,7 +33,7 @@ fn wrappers_mean_nothing() {
 }
 
 #[test]
-fn a_name_is_inside_beside_or_outside_the_encoder() {
+fn a_name_is_inside_or_outside_the_encoder() {
     let hf = names(Layout::HuggingFace, "esm.", "lm_head.");
     let fair = names(Layout::FairEsm, "", "lm_head.");
     for (names, name, standing) in [
@@ -43,11 +43,11 @@ fn a_name_is_inside_beside_or_outside_the_encoder() {
             Standing::Inside,
         ),
         (&hf, "esm.embeddings.structure.weight", Standing::Inside),
-        (&hf, "esm.pooler.dense.weight", Standing::Beside),
+        (&hf, "esm.pooler.dense.weight", Standing::Inside),
         (&hf, "classifier.weight", Standing::Outside),
         (&fair, "layers.0.adapter.down.weight", Standing::Inside),
         (&fair, "embed_structure.weight", Standing::Inside),
-        (&fair, "classifier.weight", Standing::Beside),
+        (&fair, "classifier.weight", Standing::Outside),
     ] {
         assert_eq!(names.standing(name), standing, "{name}");
     }

@@ -39,8 +39,12 @@ pub(super) fn read(file: &WeightFile) -> Result<Vec<(String, StoredTensor)>, Che
 
 /// Whether the file starts as safetensors do: a header length that fits, then a brace.
 pub(super) fn looks_like(file: &WeightFile) -> bool {
+    has_header(file) && header_length(file.start(), file.length()).is_ok()
+}
+
+/// Whether a brace stands where the header of a safetensors file begins.
+pub(super) fn has_header(file: &WeightFile) -> bool {
     file.start().get(LENGTH_BYTES) == Some(&b'{')
-        && header_length(file.start(), file.length()).is_ok()
 }
 
 /// Bytes of the header of a file of `file` bytes that begins with `start`.

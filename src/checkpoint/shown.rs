@@ -34,6 +34,14 @@ pub(super) fn list<T: AsRef<str>>(names: &[T]) -> String {
     }
 }
 
+/// A text as Python spells it.
+pub(super) fn python(text: &str) -> String {
+    format!(
+        "\"{}\"",
+        finding(text).replace('\\', "\\\\").replace('"', "\\\"")
+    )
+}
+
 /// The start of `text` in about `limit` bytes, with characters escaped that could move the cursor of
 /// a terminal.
 fn start(text: &str, limit: usize) -> String {

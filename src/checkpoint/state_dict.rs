@@ -20,6 +20,9 @@ pub(super) struct Found {
     pub(super) holder: Value,
 }
 
+/// What stands for the path of the file, as Python spells it, in what is to be done.
+pub(super) const PATH: &str = "{PATH}";
+
 /// Why there is none to take; `found` is the end of the sentence "the file …".
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Wrong {
@@ -75,8 +78,8 @@ pub(super) fn find(pickle: &Pickle<'_>) -> Result<Found, Wrong> {
                     shown::list(&names)
                 ),
                 remedy: format!(
-                    "Save the one that you want in Python: `torch.save(torch.load(PATH, \
-                     weights_only=False){first}, \"weights.pt\")`"
+                    "Save the one that you want in Python: `import torch; \
+                     torch.save(torch.load({PATH}, weights_only=False){first}, \"weights.pt\")`"
                 ),
             })
         }
@@ -87,18 +90,9 @@ fn without_embedding(pickle: &Pickle<'_>, visited: &Visited) -> Result<Found, Wr
     let count = |place: &Place| tensors(pickle, place.value);
     // The first of equals: the outermost.
     let most = visited.order.iter().rev().max_by_key(|place| count(place));
-    if visited
-        .order
-        .iter()
-        .any(|place| is_module(pickle, place.value))
-    {
-        return Err(Wrong {
-            found: "is a whole pickled module (torch.save(model)), not a state dict".into(),
-            remedy: "Save its weights alone in Python, where its classes can be imported: \
-                     `torch.save(torch.load(PATH, weights_only=False).state_dict(), \
-                     \"weights.pt\")`"
-                .into(),
-        });
+    let mut places = visited.order.iter();
+    if let Some(module) = places.find(|place| is_module(pickle, place.value)) {
+        return Err(whole_module(pickle, &visited, module));
     }
     if let Some(most) = most.filter(|place| count(place) > 0) {
         return Ok(visited.found(most));
@@ -122,6 +116,33 @@ fn without_embedding(pickle: &Pickle<'_>, visited: &Visited) -> Result<Found, Wr
         }
         .into(),
     })
+}
+
+fn whole_module(pickle: &Pickle<'_>, visited: &Visited, module: &Place) -> Wrong {
+    let keys = visited.python(pickle, module);
+    let load = format!("torch.load({PATH}, weights_only=False){keys}");
+    // A model of transformers keeps its configuration, and writes both.
+    let remedy = if pickle.get(module.value, "config").is_some() {
+        format!(
+            "Save it in Python, where its classes can be imported: `import torch; \
+             {load}.save_pretrained(\"converted\")`, and give the folder `converted`"
+        )
+    } else {
+        format!(
+            "Save its weights alone in Python, where its classes can be imported: `import torch; \
+             torch.save({load}.state_dict(), \"weights.pt\")`"
+        )
+    };
+    Wrong {
+        found: match keys.as_str() {
+            "" => "is a whole pickled module (torch.save(model)), not a state dict".into(),
+            _ => format!(
+                "holds a whole pickled module under {}, not a state dict",
+                visited.keys(pickle, module)
+            ),
+        },
+        remedy,
+    }
 }
 
 /// A value with the way that leads to it.
@@ -210,13 +231,14 @@ impl Visited {
         }
     }
 
-    /// The innermost keys on the way to a place, the outermost of them first.
-    fn path(&self, pickle: &Pickle<'_>, place: &Place) -> Vec<String> {
+    /// The innermost keys on the way to a place, the outermost of them first, each as `text`
+    /// spells it.
+    fn path(&self, place: &Place, text: impl Fn(Key) -> Option<String>) -> Vec<String> {
         let mut keys = Vec::new();
         let mut next = place.from;
         while let Some((number, key)) = next {
             if keys.len() < MOST_KEYS {
-                keys.extend(key_text(pickle, key));
+                keys.extend(text(key));
             }
             next = self.order.get(number).and_then(|place| place.from);
         }
@@ -226,16 +248,21 @@ impl Visited {
 
     /// `a.b`, or what the whole file is.
     fn keys(&self, pickle: &Pickle<'_>, place: &Place) -> String {
-        match self.path(pickle, place).as_slice() {
+        match self.path(place, |key| key_text(pickle, key)).as_slice() {
             [] => "the file itself".into(),
             keys => keys.join("."),
         }
     }
 
-    /// `["a"]["b"]`.
+    /// `["a"][0]`.
     fn python(&self, pickle: &Pickle<'_>, place: &Place) -> String {
-        let keys = self.path(pickle, place).into_iter();
-        keys.map(|key| format!("[\"{key}\"]")).collect()
+        let keys = self.path(place, |key| match key {
+            Key::Of(Value::Int(number)) => Some(format!("[{number}]")),
+            Key::Of(key) => Some(format!("[{}]", shown::python(pickle.text(key)?))),
+            Key::At(number) => Some(format!("[{number}]")),
+            Key::Unnamed => None,
+        });
+        keys.concat()
     }
 }
 

@@ -5,9 +5,10 @@ use std::collections::HashSet;
 use super::error::CheckpointError;
 use super::fair_esm::Settings;
 use super::file::WeightFile;
+use super::foreign;
 use super::pickle::{self, Node, Pickle, PickleError, Value};
 use super::shown;
-use super::state_dict;
+use super::state_dict::{self, PATH};
 use super::tensors::{Data, Dtype, MOST_DIMENSIONS, StoredTensor};
 use super::torch_zip::{self, Entries, ZipError};
 
@@ -33,7 +34,7 @@ pub(super) fn read(file: &WeightFile) -> Result<TorchFile, CheckpointError> {
     let found = state_dict::find(&pickle).map_err(|wrong| CheckpointError::NotWeights {
         path: file.path().to_path_buf(),
         found: wrong.found,
-        remedy: wrong.remedy.into(),
+        remedy: with_path(&wrong.remedy, file).into(),
     })?;
     let archive = Archive {
         file,
@@ -81,18 +82,29 @@ fn refuse_legacy(file: &WeightFile) -> Result<(), CheckpointError> {
     if torch_zip::looks_like(bytes) {
         return Ok(());
     }
-    let tar = bytes.get(257..262) == Some(b"ustar");
+    let tar = foreign::is_tar(bytes);
     let pickle = matches!(bytes, [0x80, 0..=5, ..]);
     if tar || pickle {
         return Err(CheckpointError::NotWeights {
             path: file.path().to_path_buf(),
             found: "is in the form that torch wrote before version 1.6".into(),
-            remedy: "Load it with torch and save it again: torch.save(torch.load(path, \
-                     weights_only=True), path)"
-                .into(),
+            remedy: with_path(
+                &format!(
+                    "If you trust its source, load it with torch and save it again, in Python: \
+                     `import torch; torch.save(torch.load({PATH}, weights_only=False), \
+                     \"weights.pt\")`"
+                ),
+                file,
+            )
+            .into(),
         });
     }
     Err(file.damaged("is not a torch file: it does not start as a zip archive"))
+}
+
+/// What is to be done, with the path of the file in its place.
+fn with_path(remedy: &str, file: &WeightFile) -> String {
+    remedy.replace(PATH, &shown::python(&file.path().display().to_string()))
 }
 
 fn zip_error(file: &WeightFile, error: ZipError) -> CheckpointError {

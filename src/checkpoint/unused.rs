@@ -10,84 +10,53 @@ use super::names::{Names, Standing};
 use super::shown;
 use super::tensors::TensorSet;
 
-/// Ends of names that carry nothing trained for the embeddings: buffers, states of libraries, and
-/// the position table that a rotary model may still have.
-const HARMLESS: [&str; 9] = [
+/// Last parts of names that carry nothing trained for the embeddings: buffers and states of libraries.
+const HARMLESS: [&str; 8] = [
     "_extra_state",
     "_float_tensor",
     "cos_cached",
-    "embeddings.position_embeddings.weight",
     "inv_freq",
     "num_batches_tracked",
     "position_ids",
     "sin_cached",
-    "sentence_encoder.version",
+    "version",
 ];
 
-/// Beginnings of words in the names of modules above an encoder.
-const HEADS: [&str; 18] = [
-    "classif",
-    "contact",
-    "criterion",
-    "decoder",
-    "dense",
-    "fc",
+/// The position table that a rotary model may still have.
+const POSITION_TABLE: &str = "embeddings.position_embeddings.weight";
+
+/// Modules that read what an encoder computes. A name is a head's by these alone: whatever else
+/// stands in a file may change the encoder.
+const HEADS: [&str; 16] = [
+    "classification_head",
+    "classification_heads",
+    "classifier",
+    "cls_head",
+    "contact_head",
     "head",
-    "linear",
-    "lm",
-    "logit",
-    "loss",
-    "metric",
-    "mlp",
-    "norm",
-    "pool",
-    "predict",
-    "proj",
-    "regress",
-];
-/// Such words as a whole.
-const HEAD_WORDS: [&str; 8] = [
-    "cls", "ffn", "out", "output", "outputs", "qa", "score", "version",
+    "lm_head",
+    "mlm_head",
+    "pooler",
+    "prediction_head",
+    "qa_outputs",
+    "regression",
+    "regression_head",
+    "regressor",
+    "score",
+    "score_head",
 ];
 
-/// Words in the names of what changes an encoder from outside.
-const TELLING: [&str; 7] = [
-    "adapter",
-    "bottleneck",
-    "delta",
-    "lora",
-    "prefix",
-    "prompt",
-    "virtual",
-];
-
-/// What a name tells of a tensor that is not in the encoder.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Role {
-    /// Of a module above the encoder, which embeddings do not need.
-    Head,
-    /// Of something that changes the encoder.
-    Change,
-    Unknown,
+fn is_harmless(name: &str) -> bool {
+    let last = name.rsplit('.').next().unwrap_or_default();
+    HARMLESS.contains(&last) || name.ends_with(POSITION_TABLE)
 }
 
-/// The outermost module that tells decides.
-fn role(name: &str) -> Role {
-    let name = name.to_ascii_lowercase();
-    let mut parts = name.split('.').peekable();
-    while let Some(part) = parts.next() {
-        let is_module = parts.peek().is_some();
-        let is_head = |word: &str| {
-            HEADS.iter().any(|head| word.starts_with(head)) || HEAD_WORDS.contains(&word)
-        };
-        if TELLING.iter().any(|word| part.contains(word)) {
-            return Role::Change;
-        }
-        if is_module && part.split('_').any(is_head) {
-            return Role::Head;
-        }
-    }
-    Role::Unknown
+/// Whether a tensor is of a known head: the first part of its name below the modules that also hold
+/// the encoder.
+fn is_head(names: &Names, name: &str) -> bool {
+    let module = names.below_shared(name);
+    let module = module.split_once('.').map_or("", |(module, _)| module);
+    HEADS.contains(&module)
 }
 
 /// Refuses tensors of an adapter, whatever they belong to but heads. Comes before any look at single
@@ -95,7 +64,7 @@ fn role(name: &str) -> Role {
 pub(super) fn refuse_adapters(tensors: &TensorSet, names: &Names) -> Result<(), CheckpointError> {
     let found = tensors.names().filter(|name| {
         is_adapter_tensor(name)
-            && (names.standing(name) == Standing::Inside || role(name) != Role::Head)
+            && (names.standing(name) == Standing::Inside || !is_head(names, name))
     });
     refuse(tensors, found)
 }
@@ -109,23 +78,12 @@ pub(super) fn check(
     main: &Path,
 ) -> Result<Option<String>, CheckpointError> {
     let is_unknown =
-        |name: &&str| !used.contains(*name) && !HARMLESS.iter().any(|end| name.ends_with(end));
-    let unknown: Vec<&str> = tensors.names().filter(is_unknown).collect();
-    refuse(
-        tensors,
-        unknown
-            .iter()
-            .copied()
-            .filter(|name| names.standing(name) == Standing::Inside),
-    )?;
-    let mut elsewhere: Vec<&str> = unknown
-        .into_iter()
-        .filter(|name| match names.standing(name) {
-            Standing::Inside => false,
-            Standing::Beside => role(name) != Role::Head,
-            Standing::Outside => role(name) == Role::Change,
-        })
-        .collect();
+        |name: &&str| !used.contains(*name) && !is_harmless(name) && !is_head(names, name);
+    let (inside, mut elsewhere): (Vec<&str>, Vec<&str>) = tensors
+        .names()
+        .filter(is_unknown)
+        .partition(|name| names.standing(name) != Standing::Outside);
+    refuse(tensors, inside.into_iter())?;
     elsewhere.sort_unstable();
     Ok((!elsewhere.is_empty()).then(|| {
         format!(
@@ -158,32 +116,5 @@ fn refuse<'a>(
             path: tensors.home(first).to_path_buf(),
             tensors: found,
         }),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_outermost_module_tells_what_a_tensor_is_for() {
-        for (name, is) in [
-            ("classifier.weight", Role::Head),
-            ("classifier.adapter.weight", Role::Head),
-            ("esm.pooler.dense.bias", Role::Head),
-            ("encoder.lm_head.weight", Role::Head),
-            ("net.fc_out.weight", Role::Head),
-            ("fc1.weight", Role::Head),
-            ("soft_prompt", Role::Change),
-            ("prompt_proj.weight", Role::Change),
-            ("adapter.fc.weight", Role::Change),
-            ("encoder_Adapter.0.weight", Role::Change),
-            ("prefix_tokens", Role::Change),
-            ("router.weight", Role::Unknown),
-            ("gate", Role::Unknown),
-            ("a.head", Role::Unknown),
-        ] {
-            assert_eq!(role(name), is, "{name}");
-        }
     }
 }

@@ -57,6 +57,10 @@ fn a_tensor_in_the_encoder_that_no_layout_explains_is_refused_by_name() {
         &format!("{layer}.gate"),
         "esm.embeddings.structure_embeddings.weight",
         "esm.encoder.prompt.weight",
+        "esm.struct_proj.weight",
+        "esm.pre_norm.weight",
+        "esm.gate.weight",
+        "esm.layer_weights",
     ] {
         let found = error(with(&[name]).path());
         assert!(
@@ -124,7 +128,7 @@ fn heads_and_buffers_are_harmless() {
         "esm.embeddings.position_embeddings.weight",
         "esm.encoder.layer.0._extra_state",
         "lm_head.decoder.weight",
-        "my_own_module.gate",
+        "score.weight",
         "regression.weight",
     ]);
     same_as_fixture(&folder, "heads");
@@ -133,16 +137,19 @@ fn heads_and_buffers_are_harmless() {
 #[test]
 fn what_may_change_the_encoder_from_outside_is_warned_of() {
     for name in [
-        "soft_prompt",
         "adapters.0.down.weight",
-        "esm.gate.weight",
         "prefix_tokens",
+        "struct_embed.weight",
+        "encoder.extra.weight",
+        "embeddings.extra.weight",
+        "ia3.l",
+        "ssf_scale",
+        "layer_weights",
+        "pre_layers.0.norm.weight",
+        "projector.weight",
+        "my_own_module.classifier.weight",
     ] {
         let folder = with(&[name]);
-        if name == "soft_prompt" {
-            assert!(error(folder.path()).contains("`soft_prompt`"));
-            continue;
-        }
         let checkpoint = open(folder.path());
         let [warning] = checkpoint.warnings() else {
             panic!("{name}: {:?}", checkpoint.warnings());
@@ -155,6 +162,7 @@ fn what_may_change_the_encoder_from_outside_is_warned_of() {
             "{warning}"
         );
     }
+    assert!(error(with(&["soft_prompt"]).path()).contains("`soft_prompt`"));
     let found = error(with(&["prompt_encoder.default.embedding.weight"]).path());
     assert!(
         found.contains("`prompt_encoder.default.embedding.weight`"),
@@ -192,7 +200,15 @@ fn of_two_encoders_esm_s_is_taken_and_two_of_esm_are_named() {
         "text.embeddings.word_embeddings.weight",
         "text.encoder.layer.0.x",
     ]);
-    same_as_fixture(&folder, "another encoder");
+    let checkpoint = open(folder.path());
+    assert_eq!(checkpoint.config(), open(&fixture("esm2_hd16")).config());
+    let [warning] = checkpoint.warnings() else {
+        panic!("{:?}", checkpoint.warnings());
+    };
+    assert!(
+        warning.contains("2 tensors beside the encoder are not used: `text.embeddings."),
+        "{warning}"
+    );
     let folder = changed("esm2_hd16", |tensors| {
         let copies: Vec<_> = tensors
             .iter()
@@ -265,4 +281,125 @@ fn an_adapter_beside_whole_weights_is_warned_of() {
         "{warning}"
     );
     assert!(warning.contains("merge_and_unload()"), "{warning}");
+}
+
+#[test]
+fn a_weight_in_another_form_is_named_with_what_it_is() {
+    let key = "esm.encoder.layer.0.attention.self.key";
+    for (parts, says, remedy) in [
+        (
+            &["linear.weight", "lora.A"][..],
+            "holds a weight in a form that no known layout",
+            "merge it",
+        ),
+        (
+            &["original_module.weight", "modules_to_save.default.weight"],
+            "holds weights that PEFT wraps",
+            "merge_and_unload()",
+        ),
+        (
+            &["weight_g", "weight_v"],
+            "weight normalization",
+            "remove_weight_norm(module)",
+        ),
+        (
+            &[
+                "parametrizations.weight.original0",
+                "parametrizations.weight.original1",
+            ],
+            "parametrized weights",
+            "remove_parametrizations(module",
+        ),
+        (
+            &["weight_mask", "weight_orig"],
+            "pruned weights",
+            "prune.remove(module",
+        ),
+        (
+            &["qweight", "scales"],
+            "quantized by GPTQ or AWQ",
+            "that they were made from",
+        ),
+    ] {
+        let folder = changed("esm2_hd16", |tensors| {
+            let whole = tensors.remove(&format!("{key}.weight")).unwrap();
+            for part in parts {
+                tensors.insert(format!("{key}.{part}"), whole.clone());
+            }
+        });
+        let found = error(folder.path());
+        assert!(found.contains(says) && found.contains(remedy), "{found}");
+        assert!(
+            found.contains(&format!(
+                "in place of `{key}.weight` stand `{key}.{}`",
+                parts[0]
+            )),
+            "{found}"
+        );
+        assert!(!found.to_lowercase().contains("fetch"), "{found}");
+    }
+    // bitsandbytes keeps the name and changes the shape.
+    let folder = changed("esm2_hd16", |tensors| {
+        tensors.insert(format!("{key}.weight"), floats(&[512, 1]));
+        tensors.insert(format!("{key}.weight.absmax"), floats(&[16, 1]));
+    });
+    let found = error(folder.path());
+    assert!(
+        found.contains("weights quantized by bitsandbytes"),
+        "{found}"
+    );
+}
+
+#[test]
+fn tensors_without_numbers_are_those_of_deepspeed() {
+    let folder = changed("esm2_hd16", |tensors| {
+        for (shape, bytes) in tensors.values_mut() {
+            *shape = vec![0];
+            bytes.clear();
+        }
+    });
+    let found = error(folder.path());
+    assert!(
+        found.contains("DeepSpeed ZeRO-3") && found.contains("zero_to_fp32.py"),
+        "{found}"
+    );
+}
+
+#[test]
+fn a_head_that_holds_no_numbers_counts_as_absent() {
+    let folder = changed("esm2_hd16", |tensors| {
+        let (_, bytes) = tensors.get_mut("lm_head.bias").unwrap();
+        bytes[4..8].copy_from_slice(&f32::NAN.to_le_bytes());
+    });
+    let checkpoint = open(folder.path());
+    assert!(!checkpoint.has_lm_head() && checkpoint.has_contact_head());
+    let [warning] = checkpoint.warnings() else {
+        panic!("{:?}", checkpoint.warnings());
+    };
+    assert!(
+        warning.starts_with("the language-model head is not used: "),
+        "{warning}"
+    );
+    assert!(
+        warning.contains("`lm_head.bias` holds NaN at row 0, column 1"),
+        "{warning}"
+    );
+}
+
+#[test]
+fn esm_c_is_named_whatever_stands_before_its_layers() {
+    for prefix in ["esmc.", "", "model.backbone."] {
+        let folder = changed("esm2_hd16", |tensors| {
+            tensors.clear();
+            for name in [
+                "embed_tokens.weight",
+                "layers.0.self_attn.q_norm.weight",
+                "layers.0.mlp.gate_proj.weight",
+            ] {
+                tensors.insert(format!("{prefix}{name}"), floats(&[64, 32]));
+            }
+        });
+        let found = error(folder.path());
+        assert!(found.contains("ESM C is not supported"), "{found}");
+    }
 }

@@ -2,7 +2,7 @@
 //! that rebuild tensors and containers are known by name, and any other leaves an inert object.
 
 use super::super::shown;
-use super::globals::is_code;
+use super::globals::{is_code, is_code_attribute};
 use super::machine::{Machine, PickleError, malformed};
 use super::{Node, Value};
 
@@ -40,6 +40,9 @@ impl<'a> Machine<'a> {
             _ => return malformed("calls something that is not a name"),
         };
         let first = arguments.first().copied();
+        if let ("builtins" | "__builtin__", "getattr") = (module, name) {
+            self.refuse_code_attribute(arguments)?;
+        }
         let built = match (module, name) {
             ("torch._utils", "_rebuild_tensor_v2" | "_rebuild_tensor") => tensor(arguments),
             ("torch._tensor", "_rebuild_from_type_v2") => self.tensor_of_type(arguments),
@@ -56,6 +59,22 @@ impl<'a> Machine<'a> {
             state: Value::None,
             items: Vec::new(),
         }))
+    }
+
+    /// `getattr(object, "name")` is how a pickle spells a class in a class or the method of an
+    /// object. It becomes an inert object, unless the name is one that runs something.
+    fn refuse_code_attribute(&self, arguments: &[Value]) -> Result<(), PickleError> {
+        let text = |at: usize| match self.get(*arguments.get(at)?)? {
+            Node::Text(text) => Some(*text),
+            _ => None,
+        };
+        match text(1) {
+            Some(attribute) if !is_code_attribute(attribute) => Ok(()),
+            attribute => {
+                let attribute = shown::name(attribute.unwrap_or("?"));
+                Err(PickleError::Refused(format!("getattr(…, `{attribute}`)")))
+            }
+        }
     }
 
     /// `_rebuild_from_type_v2(rebuild, class, arguments, state)`: a tensor of a subclass.

@@ -6,13 +6,19 @@
 //! file that mentions it is refused.
 
 /// Modules in which everything runs, reads or fetches something, or makes code.
-const MODULES: [&str; 28] = [
+const MODULES: [&str; 41] = [
+    "_imp",
     "_pickle",
+    "_posixsubprocess",
     "asyncio",
+    "bdb",
+    "cProfile",
     "cffi",
     "cloudpickle",
     "ctypes",
     "dill",
+    "doctest",
+    "ensurepip",
     "ftplib",
     "http",
     "importlib",
@@ -23,18 +29,25 @@ const MODULES: [&str; 28] = [
     "pickle",
     "pkgutil",
     "posix",
+    "profile",
     "pty",
+    "pydoc",
     "requests",
     "runpy",
     "shelve",
     "shutil",
     "smtplib",
     "socket",
+    "socketserver",
     "subprocess",
     "sys",
     "timeit",
+    "telnetlib",
     "urllib",
+    "venv",
     "webbrowser",
+    "xmlrpc",
+    "zipimport",
 ];
 
 /// The same, without what lies below them: scripts of users have such names too.
@@ -47,7 +60,7 @@ const DATA: [(&str, &str); 3] = [
     ("posix", "stat_result"),
 ];
 
-const BUILTINS: [&str; 20] = [
+const BUILTINS: [&str; 19] = [
     "__build_class__",
     "__import__",
     "apply",
@@ -58,7 +71,6 @@ const BUILTINS: [&str; 20] = [
     "exec",
     "execfile",
     "exit",
-    "getattr",
     "globals",
     "help",
     "input",
@@ -71,18 +83,19 @@ const BUILTINS: [&str; 20] = [
 ];
 
 /// Single names of other modules.
-const FUNCTIONS: [(&str, &str); 16] = [
+const FUNCTIONS: [(&str, &str); 17] = [
     ("_io", "open"),
-    ("bdb", "Bdb"),
+    ("codecs", "open"),
+    ("distutils.spawn", "spawn"),
     ("io", "open"),
     ("joblib", "load"),
+    ("multiprocessing", "Process"),
     ("numpy", "load"),
     ("numpy.testing._private.utils", "runstring"),
     ("operator", "methodcaller"),
+    ("pandas", "eval"),
     ("pandas", "read_pickle"),
     ("platform", "popen"),
-    ("pydoc", "locate"),
-    ("pydoc", "pipepager"),
     ("torch", "load"),
     ("torch.serialization", "load"),
     ("torch.storage", "_load_from_bytes"),
@@ -97,6 +110,30 @@ const TORCH: [&str; 4] = [
     "torch.jit",
     "torch.utils.cpp_extension",
 ];
+
+/// Attributes that run something, or lead to what does, whatever they are of.
+const ATTRIBUTES: [&str; 14] = [
+    "Popen",
+    "check_call",
+    "check_output",
+    "eval",
+    "exec",
+    "import_module",
+    "open",
+    "popen",
+    "rmtree",
+    "spawn",
+    "system",
+    "unlink",
+    "write_bytes",
+    "write_text",
+];
+
+/// Whether an attribute of this name runs something, or leads to what does.
+pub(super) fn is_code_attribute(name: &str) -> bool {
+    let mut parts = name.split('.');
+    parts.any(|part| ATTRIBUTES.contains(&part) || (part.starts_with("__") && part != "__init__"))
+}
 
 /// Whether `module.name` runs something, or makes something that runs.
 pub(super) fn is_code(module: &str, name: &str) -> bool {
@@ -136,6 +173,7 @@ mod tests {
             ("__main__", "Mode"),
             ("__builtin__", "slice"),
             ("builtins", "ValueError"),
+            ("builtins", "getattr"),
             ("_io", "BytesIO"),
             ("torch.optim.sgd", "SGD"),
             ("torch.nn.modules.linear", "Linear"),
@@ -155,7 +193,8 @@ mod tests {
             ("subprocess", "Popen"),
             ("builtins", "eval"),
             ("builtins", "eval.__call__"),
-            ("__builtin__", "getattr"),
+            ("cProfile", "run"),
+            ("profile", "run"),
             ("importlib.util", "find_spec"),
             ("code", "interact"),
             ("torch", "load"),
@@ -166,6 +205,23 @@ mod tests {
             ("types", "CodeType"),
         ] {
             assert!(is_code(module, name), "{module}.{name}");
+        }
+    }
+
+    #[test]
+    fn attributes_that_run_something_are_known_by_name() {
+        for name in ["system", "__globals__", "a.__class__", "write_text", "eval"] {
+            assert!(is_code_attribute(name), "{name}");
+        }
+        for name in [
+            "forward",
+            "load_hook",
+            "Inner",
+            "Inner.Mode",
+            "__init__",
+            "run",
+        ] {
+            assert!(!is_code_attribute(name), "{name}");
         }
     }
 }
