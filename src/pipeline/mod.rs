@@ -35,6 +35,7 @@ mod reporter;
 mod resume;
 mod room;
 mod same_ids;
+mod samples;
 mod scan;
 mod shard;
 mod speeds;
