@@ -12,6 +12,7 @@ use super::seen::Key;
 use super::{disk, proof::Proof};
 use crc32fast::Hasher;
 use std::fs::File;
+use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -141,6 +142,26 @@ impl Journal {
         })
     }
 
+    /// Opens the journal of an interrupted run only to read it; `None` if it is missing.
+    pub(super) fn open_to_read(partial: &Path) -> Result<Option<Self>, OutputError> {
+        let path = partial.join(JOURNAL);
+        let file = match disk::open_regular(&path) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+            file => file.map_err(|e| OutputError::io("opening", &path, e))?,
+        };
+        let metadata = file.metadata();
+        let bytes = metadata
+            .map_err(|e| OutputError::io("reading", &path, e))?
+            .len();
+        Ok(Some(Self {
+            path,
+            file,
+            before: bytes / SLOT_BYTES as u64,
+            trust: Mutex::new(Trust::Refused),
+            in_bf16: AtomicBool::new(false),
+        }))
+    }
+
     /// Enters a record whose rows are written.
     ///
     /// # Errors
@@ -194,7 +215,7 @@ impl Journal {
         Ok(Done::from_slot(row, &slot))
     }
 
-    fn reading(&self, e: std::io::Error) -> OutputError {
+    fn reading(&self, e: io::Error) -> OutputError {
         OutputError::io("reading", &self.path, e)
     }
 
@@ -360,6 +381,14 @@ mod tests {
             journal.enter(row, [row as u8; 16], &proof(1)).unwrap();
         }
         assert_eq!((journal.before(), journal.count().unwrap()), (0, 0));
+        let read = Journal::open_to_read(dir.path()).unwrap().unwrap();
+        assert_eq!((read.before(), read.count().unwrap()), (10, 3));
+        assert!(read.find(2).unwrap().is_some() && read.find(1).unwrap().is_none());
+        assert!(
+            Journal::open_to_read(&dir.path().join("none"))
+                .unwrap()
+                .is_none()
+        );
         drop(journal);
         let mut bytes = std::fs::read(dir.path().join(JOURNAL)).unwrap();
         assert_eq!(bytes.len(), 10 * SLOT_BYTES);

@@ -114,6 +114,17 @@ impl Target {
         }
     }
 
+    /// Which records the work is done for that was found; nothing is made or changed.
+    ///
+    /// # Errors
+    /// When the journal is there and cannot be read.
+    pub fn journal(&self) -> Result<Option<Journal>, OutputError> {
+        match self.state {
+            State::Begun(_) => Journal::open_to_read(&self.partial),
+            State::Fresh | State::Sealed(_) | State::Complete(_) => Ok(None),
+        }
+    }
+
     /// Makes the folder and its working folder. With [`Existing::Replace`], the work of an
     /// unfinished run is discarded now, and the files of a finished one are replaced in
     /// [`OutputFolder::finish`].

@@ -31,7 +31,7 @@ pub(super) fn seconds(job: &Job, plan: &Plan, checkpoint: &Checkpoint, scan: &Sc
     let block = Embedder::load_on(checkpoint, options, &plan.device, plan.dtype)?;
     let load = begin.elapsed().as_secs_f64() * top as f64 / job.threads.min(top) as f64;
 
-    let passes = &scan.work.passes;
+    let passes = &scan.left.passes;
     let tokens = passes.tokens() as f64;
     let squares: f64 = passes.lengths().map(|(n, count)| n * n * count).sum();
     let mean = ((tokens / passes.count() as f64) as usize).clamp(3, LONG);
@@ -41,7 +41,7 @@ pub(super) fn seconds(job: &Job, plan: &Plan, checkpoint: &Checkpoint, scan: &Sc
     };
     // The typical length of the sequence that a token is in, which attention depends on.
     let typical = (squares / tokens) as usize;
-    let long = vec![(4 * typical).clamp(mean, LONG.min(scan.longest).max(mean))];
+    let long = vec![(4 * typical).clamp(mean, LONG.min(scan.longest_left()).max(mean))];
     let cost = fit(
         Batch::time(&block, job.threads, usual)?,
         Batch::time(&block, job.threads, long)?,

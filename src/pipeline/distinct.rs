@@ -37,6 +37,22 @@ impl Work {
     }
 }
 
+/// Records and their residues.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Amount {
+    /// Records.
+    pub records: u64,
+    /// Their residues.
+    pub residues: u64,
+}
+
+/// What sequences cost, and what of it an interrupted run has done.
+#[derive(Clone, Debug, Default)]
+struct Cost {
+    all: Work,
+    restored: Passes,
+}
+
 /// Counts different sequences.
 #[derive(Clone, Debug)]
 pub struct Distinct {
@@ -45,7 +61,9 @@ pub struct Distinct {
     /// Digests that end in fewer zero bits are not remembered.
     level: u32,
     /// What the sequences cost whose digest ends in exactly so many zero bits.
-    of_zeros: Vec<Work>,
+    of_zeros: Vec<Cost>,
+    /// Sequences that an interrupted run has done, all of them.
+    restored: Amount,
     /// Whether any sequence occurred again.
     repeats: bool,
 }
@@ -62,13 +80,24 @@ impl Distinct {
             seen: HashSet::new(),
             level: 0,
             of_zeros: Vec::new(),
+            restored: Amount::default(),
             repeats: false,
         }
     }
 
     /// Counts a sequence with this digest that has so many residues and takes passes over so many
-    /// tokens each.
-    pub fn add(&mut self, digest: &Key, residues: u64, passes: impl Iterator<Item = usize>) {
+    /// tokens each. One that an interrupted run has done is marked where it occurs first.
+    pub fn add(
+        &mut self,
+        digest: &Key,
+        residues: u64,
+        passes: impl Iterator<Item = usize>,
+        is_restored: bool,
+    ) {
+        if is_restored {
+            self.restored.records += 1;
+            self.restored.residues += residues;
+        }
         let digest = digest
             .iter()
             .rev()
@@ -83,12 +112,17 @@ impl Distinct {
         }
         let zeros = zeros as usize;
         if self.of_zeros.len() <= zeros {
-            self.of_zeros.resize_with(zeros + 1, Work::default);
+            self.of_zeros.resize_with(zeros + 1, Cost::default);
         }
-        if let Some(work) = self.of_zeros.get_mut(zeros) {
-            work.records += 1;
-            work.residues += residues;
-            passes.for_each(|tokens| work.passes.push(tokens));
+        if let Some(Cost { all, restored }) = self.of_zeros.get_mut(zeros) {
+            all.records += 1;
+            all.residues += residues;
+            for tokens in passes {
+                all.passes.push(tokens);
+                if is_restored {
+                    restored.push(tokens);
+                }
+            }
         }
         while self.seen.len() > self.most && self.level < u64::BITS {
             self.level += 1;
@@ -101,7 +135,7 @@ impl Distinct {
     pub fn work(&self, records: u64, residues: u64) -> Work {
         let mut work = Work::default();
         let remembered = self.of_zeros.iter().skip(self.level as usize);
-        remembered.for_each(|part| work.add(part));
+        remembered.for_each(|cost| work.add(&cost.all));
         if self.level == 0 || work.records == 0 {
             return work;
         }
@@ -121,6 +155,26 @@ impl Distinct {
             },
         }
     }
+
+    /// What an interrupted run has done of it.
+    pub fn restored(&self) -> Amount {
+        self.restored
+    }
+
+    /// What is left to be computed of `work`, which is that of all different sequences.
+    pub fn left(&self, work: &Work) -> Work {
+        let mut restored = Passes::default();
+        let remembered = self.of_zeros.iter().skip(self.level as usize);
+        remembered.for_each(|cost| restored.add(&cost.restored));
+        let mut passes = work.passes.clone();
+        restored.scale(f64::from(self.level).exp2());
+        passes.subtract(&restored);
+        Work {
+            records: work.records.saturating_sub(self.restored.records),
+            residues: work.residues.saturating_sub(self.restored.residues),
+            passes,
+        }
+    }
 }
 
 #[cfg(test)]
@@ -129,12 +183,24 @@ mod tests {
     use crate::output::key;
 
     fn counted(most: usize, sequences: impl Iterator<Item = u64>) -> (Distinct, u64, u64) {
+        resumed(most, sequences, 0)
+    }
+
+    /// After a run that has done the first so many.
+    fn resumed(
+        most: usize,
+        sequences: impl Iterator<Item = u64>,
+        restored: u64,
+    ) -> (Distinct, u64, u64) {
         let mut distinct = Distinct::with(most);
         let (mut records, mut residues) = (0, 0);
         for sequence in sequences {
             let length = 10 + sequence % 7;
             let passes = [length as usize + 2].into_iter();
-            distinct.add(&key(&sequence.to_le_bytes()), length, passes);
+            // A copy has no place in a journal.
+            let is_restored = sequence < restored && records < restored;
+            let digest = key(&sequence.to_le_bytes());
+            distinct.add(&digest, length, passes, is_restored);
             records += 1;
             residues += length;
         }
@@ -148,6 +214,36 @@ mod tests {
         let work = distinct.work(records, residues);
         assert_eq!((work.records, work.residues), (300, 3897));
         assert_eq!((work.passes.count(), work.passes.tokens()), (300, 4497));
+    }
+
+    #[test]
+    fn what_an_interrupted_run_has_done_is_not_left() {
+        let (distinct, records, residues) = resumed(1000, (0..20).flat_map(|_| 0..300), 140);
+        let work = distinct.work(records, residues);
+        let left = distinct.left(&work);
+        let restored = distinct.restored();
+        assert_eq!((work.records, work.residues), (300, 3897));
+        // 140 is 20 · 7: lengths of 10 to 16.
+        assert_eq!((restored.records, restored.residues), (140, 1820));
+        assert_eq!((left.records, left.residues), (160, 2077));
+        assert_eq!((left.passes.count(), left.passes.tokens()), (160, 2397));
+
+        let (distinct, records, residues) = resumed(1000, 0..300, 0);
+        let work = distinct.work(records, residues);
+        assert_eq!(distinct.left(&work), work);
+        let (distinct, records, residues) = resumed(1000, 0..300, 300);
+        let left = distinct.left(&distinct.work(records, residues));
+        assert_eq!((left.records, left.passes.count()), (0, 0));
+        assert_eq!(left.passes.lengths().count(), 0);
+    }
+
+    #[test]
+    fn what_is_left_of_many_sequences_is_estimated() {
+        let (distinct, records, residues) = resumed(4096, 0..40_000, 14_000);
+        let left = distinct.left(&distinct.work(records, residues));
+        assert_eq!((left.records, left.residues), (26_000, residues - 182_000));
+        let off = left.passes.count() as f64 / 26_000.0 - 1.0;
+        assert!(off.abs() < 0.05, "{}", left.passes.count());
     }
 
     #[test]

@@ -82,7 +82,7 @@ pub fn feed(records: &mut Records<'_>, feed: Feed<'_>) -> Result<u64> {
     } = feed;
 
     let mut waiting: Vec<Item> = Vec::new();
-    let (mut tokens, mut residues) = (0, 0);
+    let (mut tokens, mut residues, mut restored_residues) = (0, 0, 0);
     loop {
         if !go_on() {
             return Ok(done.kept());
@@ -130,6 +130,7 @@ pub fn feed(records: &mut Records<'_>, feed: Feed<'_>) -> Result<u64> {
         }
         residues += prepared.residues() as u64;
         if done.has(&entered).with_context(|| records.shown())? {
+            restored_residues += prepared.residues() as u64;
             reporter.restored(1, prepared.residues() as u64);
             continue;
         }
@@ -156,6 +157,8 @@ pub fn feed(records: &mut Records<'_>, feed: Feed<'_>) -> Result<u64> {
         records: Some(counts.unique_sequences),
         residues: Some(residues),
         duplicates: counts.duplicates,
+        restored_records: done.kept(),
+        restored_residues,
     });
     if !waiting.is_empty() {
         reporter.working();

@@ -30,10 +30,14 @@ pub struct Forecast {
     records: u64,
     /// With different sequences: only these are computed.
     distinct_records: u64,
+    /// Of the distinct ones, those that an interrupted run has computed.
+    restored_records: u64,
+    /// Their residues.
+    restored_residues: u64,
     skipped: u64,
     /// Of all records.
     residues: u64,
-    /// Of all forward passes.
+    /// Of all forward passes that are to be computed.
     tokens: u64,
     /// Tokens of the longest forward pass over one sequence.
     longest: usize,
@@ -65,9 +69,11 @@ impl Forecast {
             shard: job.shard.map(|shard| shard.to_string()),
             records: scan.records,
             distinct_records: scan.work.records,
+            restored_records: scan.restored.records,
+            restored_residues: scan.restored.residues,
             skipped: scan.skipped,
             residues: scan.residues,
-            tokens: scan.work.passes.tokens(),
+            tokens: scan.left.passes.tokens(),
             longest: scan.longest,
             memory_bytes: memory(job, plan, scan),
             disk_bytes: disk(plan, scan, job.shard.is_some()),
@@ -110,6 +116,14 @@ impl fmt::Display for Forecast {
                 f,
                 "distinct      {} (the other records are copies: not computed again)",
                 grouped(self.distinct_records)
+            )?;
+        }
+        if self.restored_records > 0 {
+            writeln!(
+                f,
+                "restored      {}, {} (an earlier run computed them: not computed again)",
+                count(self.restored_records, "record"),
+                count(self.restored_residues, "residue")
             )?;
         }
         writeln!(f, "skipped       {}", grouped(self.skipped))?;
@@ -210,24 +224,25 @@ pub(super) fn disk(plan: &Plan, scan: &Scan, is_shard: bool) -> u64 {
 
 /// The largest amount of memory that is in use at any time.
 pub(super) fn memory(job: &Job, plan: &Plan, scan: &Scan) -> u64 {
+    let longest = scan.longest_left();
     if plan.device.is_cuda() {
         // Rows on their way from the card.
         let row = plan.layout.dim as u64 * 4;
         let lanes = (plan.device.lanes(job.threads) * plan.device.cards.len()) as u64;
-        let rows = row * plan.max_tokens.max(scan.longest) as u64;
+        let rows = row * plan.max_tokens.max(longest) as u64;
         return plan.fixed + lanes * rows.max(crate::device::PINNED);
     }
-    let passes = &scan.work.passes;
+    let passes = &scan.left.passes;
     let tokens = usize::try_from(passes.tokens()).unwrap_or(usize::MAX);
-    let batch = plan.max_tokens.min(tokens).max(scan.longest);
+    let batch = plan.max_tokens.min(tokens).max(longest);
     // A small input does not keep every thread busy, and those that never work take next to nothing.
     let batches = (tokens as u64)
         .div_ceil(LEAST_TOKENS as u64)
         .min(passes.count());
     let busy = (job.threads as u64).min(batches).max(1);
-    let is_shared = scan.longest > shared_from(plan.max_tokens);
+    let is_shared = longest > shared_from(plan.max_tokens);
     let working = if is_shared { job.threads as u64 } else { busy };
-    let together = plan.cost.passes(busy, batch, scan.longest);
+    let together = plan.cost.passes(busy, batch, longest);
     let room = plan.policy.room.map_or(u64::MAX, |room| room.bytes);
     plan.fixed
         .saturating_sub(room::idle(job, busy, is_shared))
@@ -248,6 +263,8 @@ mod tests {
             shard: Some("2/3".into()),
             records: 87_820,
             distinct_records: 4_391,
+            restored_records: 214,
+            restored_residues: 66_012,
             skipped: 0,
             residues: 27_083_580,
             tokens: 1_362_961,
@@ -270,6 +287,8 @@ mod tests {
              shard         2 of 3\n\
              records       87,820\n\
              distinct      4,391 (the other records are copies: not computed again)\n\
+             restored      214 records, 66,012 residues (an earlier run computed them: not \
+             computed again)\n\
              skipped       0\n\
              residues      27,083,580\n\
              tokens        1,362,961\n\
@@ -286,7 +305,8 @@ mod tests {
         let object: Value = serde_json::from_str(&forecast().json()).unwrap();
         let expected = serde_json::json!({
             "event": "forecast", "model": "8M", "out": "emb", "layers": [0, 6], "files": 1,
-            "shard": "2/3", "records": 87_820, "distinct_records": 4_391, "skipped": 0,
+            "shard": "2/3", "records": 87_820, "distinct_records": 4_391,
+            "restored_records": 214, "restored_residues": 66_012, "skipped": 0,
             "residues": 27_083_580, "tokens": 1_362_961, "longest": 2_050,
             "memory_bytes": 3 << 20, "disk_bytes": 5_u64 << 30, "free_bytes": null, "threads": 1,
             "seconds": 51.4,

@@ -8,14 +8,16 @@ use super::records::Source;
 use super::reporter::{Level, Phase, Reporter};
 use super::same_ids::SameIds;
 use super::scan::{self, Scan};
+use crate::output::Journal;
 use anyhow::{Result, bail};
 use std::path::PathBuf;
 
-/// Checks and counts the records of the part, or all.
+/// Checks and counts the records of the part, or all; those that `journal` lists are done.
 pub fn scan_part(
     job: &Job,
     plan: &Plan,
     part: Option<&Part>,
+    journal: Option<&Journal>,
     reporter: &dyn Reporter,
 ) -> Result<Scan> {
     reporter.phase(Phase::Reading);
@@ -31,6 +33,7 @@ pub fn scan_part(
         job.on_invalid,
         share,
         ids,
+        journal,
         reporter,
     )?;
     if let Some(part) = part {
@@ -44,12 +47,13 @@ pub fn check_inputs(
     job: &Job,
     plan: &Plan,
     part: Option<&Part>,
+    journal: Option<&Journal>,
     reporter: &dyn Reporter,
 ) -> Result<Option<Scan>> {
     if !scan::repeatable(&job.inputs) {
         return Ok(None);
     }
-    let scan = scan_part(job, plan, part, reporter)?;
+    let scan = scan_part(job, plan, part, journal, reporter)?;
     if scan.sources.iter().all(|s| s.records == 0) {
         bail!(no_record(job));
     }

@@ -35,6 +35,7 @@ mod reporter;
 mod resume;
 mod room;
 mod same_ids;
+mod samples;
 mod scan;
 mod shard;
 mod speeds;
@@ -99,7 +100,13 @@ pub fn run(job: &Job, reporter: &dyn Reporter, stop: &Stop) -> Result<Outcome> {
     if let State::Begun(_) = target.state() {
         plan.policy.agreed = longest.and_then(|residues| usize::try_from(residues).ok());
     }
-    let scan = check_inputs(job, &plan, part.as_ref(), reporter)?;
+    let scan = check_inputs(
+        job,
+        &plan,
+        part.as_ref(),
+        target.journal()?.as_ref(),
+        reporter,
+    )?;
     let needed = facts::needed(checkpoint.files())?;
     let known = scan.as_ref().map_or(&[][..], |scan| &scan.sources);
     let facts = resume::facts_now(job, &plan, &checkpoint, None, known);
@@ -308,12 +315,16 @@ pub fn run(job: &Job, reporter: &dyn Reporter, stop: &Stop) -> Result<Outcome> {
 /// What would stop the run before its first batch.
 pub fn dry_run(job: &Job, reporter: &dyn Reporter) -> Result<Forecast> {
     let checkpoint = open::open(job, reporter)?;
-    let plan = Plan::new(job, &checkpoint)?;
-    Target::examine(&job.out, &plan.layout, job.existing)?;
+    let mut plan = Plan::new(job, &checkpoint)?;
+    let target = Target::examine(&job.out, &plan.layout, job.existing)?;
+    if let State::Begun(before) = target.state() {
+        plan.policy.agreed = before.longest.and_then(|n| usize::try_from(n).ok());
+    }
     let begin = Instant::now();
     let part = part(job, &plan, reporter)?;
     let again = Instant::now();
-    let scan = scan_part(job, &plan, part.as_ref(), reporter)?;
+    let journal = target.journal()?;
+    let mut scan = scan_part(job, &plan, part.as_ref(), journal.as_ref(), reporter)?;
     let reading = Reading {
         before: begin.elapsed(),
         meanwhile: again.elapsed(),
@@ -321,6 +332,7 @@ pub fn dry_run(job: &Job, reporter: &dyn Reporter) -> Result<Forecast> {
     if scan.sources.iter().all(|s| s.records == 0) {
         bail!(no_record(job));
     }
+    resume::foresee(job, &plan, &checkpoint, target.state(), &mut scan)?;
     warn_of_long(&scan, reporter);
     warn_of_findings(&scan.findings, job, reporter);
     reporter.phase(Phase::Measuring(&job.model.asked));

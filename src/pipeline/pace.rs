@@ -52,14 +52,14 @@ pub(super) fn forecast(
     reading: Reading,
 ) -> Result<Duration> {
     let computing = match (plan.top(), plan.device.is_cuda()) {
-        _ if scan.work.records == 0 => 0.0,
+        _ if scan.left.records == 0 => 0.0,
         (1.., true) => card_pace::seconds(job, plan, checkpoint, scan)?,
         _ => {
-            let batches = Batches::new(job, plan, &scan.work.passes);
+            let batches = Batches::new(job, plan, &scan.left.passes);
             let asked = Asked {
                 workers: workers(job.threads),
                 passes: batches.sizes(),
-                lengths: lengths(&scan.work.passes),
+                lengths: lengths(&scan.left.passes),
                 is_shared: job.threads > 1,
             };
             let speeds = probe::speeds(plan, checkpoint, &asked)?;
@@ -114,14 +114,16 @@ fn writing(job: &Job, plan: &Plan, scan: &Scan) -> f64 {
         Residues::Packed => (layout.pools.len() + 1, 0.0),
         Residues::Files => (layout.pools.len(), layers),
     };
-    let each = RECORD + ROWS * layers * arrays as f64 + FILE * files;
+    let each = RECORD + ROWS * layers * arrays as f64;
+    // Rows that were written before are read to prove them, which takes about as long.
+    let made = scan.records.saturating_sub(scan.restored.records) as f64 * FILE * files;
     let rows = layout.row_bytes() as f64 * layers * scan.residues as f64;
     let bytes = match layout.residues {
         Residues::None => 0.0,
         Residues::Packed | Residues::Files => rows,
     };
     let workers = workers(job.threads) as f64;
-    scan.records as f64 * each / workers + bytes / WRITING
+    (scan.records as f64 * each + made) / workers + bytes / WRITING
 }
 
 /// The forward passes of a run.

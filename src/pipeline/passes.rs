@@ -43,6 +43,19 @@ impl Passes {
         }
     }
 
+    /// Without those of `other`, as far as there are.
+    pub fn subtract(&mut self, other: &Passes) {
+        for (length, less) in &other.0 {
+            if let Some(class) = self.0.get_mut(length) {
+                class.count = (class.count - less.count).max(0.0);
+                class.tokens = (class.tokens - less.tokens).max(0.0);
+            }
+        }
+        // What rounding leaves of a class is no pass.
+        self.0
+            .retain(|_, class| class.count > 1e-6 && class.tokens > 0.0);
+    }
+
     /// Their number.
     pub fn count(&self) -> u64 {
         self.0
@@ -94,8 +107,13 @@ mod tests {
         );
         let mut twice = passes.clone();
         twice.add(&passes);
+        let once = passes.clone();
         passes.scale(2.0);
         assert_eq!(twice, passes);
+        passes.subtract(&once);
+        assert_eq!(passes, once);
+        passes.subtract(&twice);
+        assert_eq!((passes.count(), passes.lengths().count()), (0, 0));
     }
 
     #[test]

@@ -2,9 +2,10 @@
 //! moment, on as many threads as can work at the same time.
 //!
 //! What that takes is bounded, whatever the model and the input: a sample is never larger than what
-//! the run itself holds, and is made smaller until it takes less than a second.
+//! the run itself holds, and is made smaller until several of them take less than a second.
 
 use super::plan::Plan;
+use super::samples::{Samples, Stopwatch};
 use super::speeds::{Attention, Linear, Speeds};
 use crate::checkpoint::{Checkpoint, EsmConfig, Positions};
 use crate::embedder::TEAM_TOKENS;
@@ -16,8 +17,12 @@ use rayon::ThreadPool;
 use sha2::{Digest, Sha256};
 use std::time::{Duration, Instant};
 
-/// Time for one kind of sample, unless its first pass takes longer.
+/// Time for one kind of sample; twice this where there are few, and more only if one takes longer.
 const MOMENT: Duration = Duration::from_millis(300);
+/// Time of one sample at most, if a smaller one can be made: several are taken.
+const SAMPLE: Duration = Duration::from_millis(400);
+/// The same for a part of attention over a long sequence.
+const PART: Duration = Duration::from_millis(50);
 /// Multiplications for each weight row of the first, small pass through a block of a model: 64
 /// tokens of 650M, which take a tenth of a second.
 const FIRST: usize = 64 * 1280 * 1280;
@@ -51,12 +56,9 @@ pub fn speeds(plan: &Plan, checkpoint: &Checkpoint, asked: &Asked) -> Result<Spe
         top,
         threads: 1,
     };
-    let begin = Instant::now();
-    drop(Esm::probe(checkpoint, &options(0))?);
-    let load_fixed = begin.elapsed().as_secs_f64();
-    let begin = Instant::now();
+    let load_fixed = time_load(checkpoint, &options(0))?;
+    let load_block = (time_load(checkpoint, &options(1))? - load_fixed).max(0.0);
     let block = Esm::probe(checkpoint, &options(1))?;
-    let load_block = (begin.elapsed().as_secs_f64() - load_fixed).max(0.0);
 
     let mut linear = Vec::new();
     for &tokens in &asked.passes {
@@ -83,41 +85,42 @@ pub fn speeds(plan: &Plan, checkpoint: &Checkpoint, asked: &Asked) -> Result<Spe
     })
 }
 
+/// The least time in which so much of the model was loaded: files may have to be read first, and
+/// other programs may be busy.
+fn time_load(checkpoint: &Checkpoint, options: &LoadOptions) -> Result<f64> {
+    let start = Instant::now();
+    let mut least = f64::INFINITY;
+    while least.is_infinite() || start.elapsed() < MOMENT / 3 {
+        let begin = Instant::now();
+        drop(Esm::probe(checkpoint, options)?);
+        least = least.min(begin.elapsed().as_secs_f64());
+    }
+    Ok(least)
+}
+
 /// One pass of so many tokens, or fewer, through the linear layers of a block, when all workers are
 /// at such passes.
 fn time_linear(block: &Esm, workers: usize, tokens: usize) -> Result<Linear> {
     let dim = block.config().dim.max(1);
     let first = (FIRST / (dim * dim)).clamp(8, 64).min(tokens);
     let once = |sample: &BlockSample<'_>| {
-        let begin = Instant::now();
+        let watch = Stopwatch::of_thread();
         sample.run_linear()?;
-        Ok::<_, candle_core::Error>(begin.elapsed().as_secs_f64())
+        Ok::<_, candle_core::Error>(watch.seconds())
     };
     let sample = block.block_sample(&batch(first))?;
-    let mut each = once(&sample)?;
-    if each < MOMENT.as_secs_f64() {
-        // The weights came from memory that nobody had touched.
-        each = once(&sample)?;
-    }
+    let each = Samples::take(MOMENT / 6, || once(&sample))?.seconds();
     drop(sample);
-    let fits = 2.0 * MOMENT.as_secs_f64() / each.max(1e-9) * first as f64;
+    let fits = SAMPLE.as_secs_f64() / each.max(1e-9) * first as f64;
     let tokens = (fits as usize).clamp(first, tokens);
 
     let batch = batch(tokens);
     let samples = (0..workers.max(1)).map(|_| block.block_sample(&batch));
     let samples = samples.collect::<candle_core::Result<Vec<_>>>()?;
     let work = |sample: &BlockSample<'_>| -> candle_core::Result<f64> {
-        let begin = Instant::now();
-        // The first one fills caches and buffers: it counts only if there is no time for another.
-        let mut times = vec![once(sample)?];
-        if begin.elapsed() < MOMENT {
-            times.clear();
-        }
-        while times.is_empty() || begin.elapsed() < MOMENT {
-            times.push(once(sample)?);
-        }
+        let times = Samples::take(MOMENT, || once(sample))?;
         Team::One.release();
-        Ok(median(&mut times))
+        Ok(times.seconds())
     };
     let times = std::thread::scope(|scope| {
         let threads: Vec<_> = samples.iter().map(|s| scope.spawn(|| work(s))).collect();
@@ -178,8 +181,12 @@ impl<'a> Heads<'a> {
             // The angle is always zero: that takes no time, and the rotation as long as any.
             RotaryTable::new(&vec![0.0; self.head_dim / 2], length)
         });
+        // Seconds of all threads together.
         let run = |queries: usize, parts: usize| -> Result<f64> {
-            let begin = Instant::now();
+            let watch = match self.pool {
+                Some(_) => Stopwatch::of_process(workers),
+                None => Stopwatch::of_thread(),
+            };
             qkv.inplace_op1(&AttentionSample {
                 attention: ops::Attention {
                     path: self.path,
@@ -192,44 +199,40 @@ impl<'a> Heads<'a> {
                 queries,
                 parts,
             })?;
-            Ok(begin.elapsed().as_secs_f64())
+            Ok(watch.seconds())
         };
         let all = self.all as f64;
-        let length = length as f64;
         let seconds = match is_long {
             false => {
-                run(usize::MAX, usize::MAX)?;
-                let begin = Instant::now();
-                let mut times = Vec::new();
-                while times.is_empty() || begin.elapsed() < MOMENT / 4 {
-                    times.push(run(usize::MAX, usize::MAX)?);
-                }
-                median(&mut times) * workers as f64 / heads as f64 * all
+                let times = Samples::take(MOMENT / 4, || run(usize::MAX, usize::MAX))?;
+                times.seconds() / heads as f64 * all
             }
             true => {
-                let first = run(QUERIES, workers)?;
-                let few = match first < MOMENT.as_secs_f64() {
-                    true => run(QUERIES, workers)?.min(first),
-                    false => first,
-                };
-                let blocks = (MOMENT.as_secs_f64() / few.max(1e-9)) as usize;
                 // Every worker has a part, and the parts do not overlap.
-                let most = (length as usize / (QUERIES * workers)).clamp(1, 32);
+                let part = |blocks: usize, moment| -> Result<f64> {
+                    let queries = QUERIES * blocks;
+                    let parts = (heads * length.div_ceil(queries)).clamp(1, workers);
+                    let times = Samples::take(moment, || run(queries, parts))?;
+                    Ok(times.seconds() / parts as f64)
+                };
+                let few = part(1, PART)?;
+                let most = (length / (QUERIES * workers)).clamp(1, 32);
+                let blocks = (PART.as_secs_f64() / few.max(1e-9)) as usize;
                 let blocks = blocks.clamp(1, most);
-                let (mut ready, mut each) = (0.0, few / QUERIES as f64);
-                if blocks > 1 {
-                    let many = run(QUERIES * blocks, workers)?;
-                    each = (many - few).max(0.0) / (QUERIES * (blocks - 1)) as f64;
-                    ready = (few - each * QUERIES as f64).max(0.0);
-                }
+                let many = match blocks {
+                    1 => few,
+                    _ => part(blocks, 3 * PART)?,
+                };
+                let (ready, each) = line(few, many, blocks);
                 // Keys are made ready once for a head, or for each part that a team shares.
                 let spans = match is_shared {
-                    true => length / ops::QUERY_SPAN as f64,
+                    true => length as f64 / ops::QUERY_SPAN as f64,
                     false => 1.0,
                 };
-                (ready * spans + each * length) * all
+                (ready * spans + each * length as f64) * all
             }
         };
+        let length = length as f64;
         self.release();
         Ok(Attention { length, seconds })
     }
@@ -257,24 +260,29 @@ impl<'a> Heads<'a> {
     }
 }
 
-/// Bytes per second of one thread that takes checksums.
-fn time_hashing() -> f64 {
-    let bytes = vec![1_u8; 1 << 20];
-    let begin = Instant::now();
-    let mut hash = Sha256::new();
-    hash.update(&bytes);
-    std::hint::black_box(hash.finalize());
-    bytes.len() as f64 / begin.elapsed().as_secs_f64().max(1e-9)
+/// Seconds before the first query and for each one, from one block of queries and from several.
+fn line(few: f64, many: f64, blocks: usize) -> (f64, f64) {
+    let queries = (QUERIES * blocks) as f64;
+    if blocks < 2 || many <= few {
+        // There is no telling them apart.
+        return (0.0, many / queries);
+    }
+    let each = (many - few) / (queries - QUERIES as f64);
+    ((few - each * QUERIES as f64).max(0.0), each)
 }
 
-/// The middle one, or the mean of the middle two.
-fn median(times: &mut [f64]) -> f64 {
-    times.sort_by(f64::total_cmp);
-    let (low, high) = (times.len().saturating_sub(1) / 2, times.len() / 2);
-    match (times.get(low), times.get(high)) {
-        (Some(low), Some(high)) => (low + high) / 2.0,
-        _ => 0.0,
+/// Bytes per second of one thread that takes checksums.
+fn time_hashing() -> f64 {
+    let bytes = vec![1_u8; 1 << 18];
+    let mut times = Samples::default();
+    for _ in 0..8 {
+        let watch = Stopwatch::of_thread();
+        let mut hash = Sha256::new();
+        hash.update(&bytes);
+        std::hint::black_box(hash.finalize());
+        times.push(watch.seconds());
     }
+    bytes.len() as f64 / times.seconds().max(1e-9)
 }
 
 #[cfg(test)]
@@ -282,10 +290,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_middle_of_some_times() {
-        assert_eq!(median(&mut [3.0, 1.0, 9.0]), 3.0);
-        assert_eq!(median(&mut [4.0, 1.0, 9.0, 2.0]), 3.0);
-        assert_eq!(median(&mut []), 0.0);
+    fn what_queries_take_and_what_comes_before_them() {
+        // 3 s, and 0.5 s for each of 64 and of 640.
+        assert_eq!(line(35.0, 323.0, 10), (3.0, 0.5));
+        assert_eq!(line(32.0, 32.0, 1), (0.0, 0.5));
+        // Noise: attention is never free, and nothing takes less than no time.
+        assert_eq!(line(40.0, 32.0, 2), (0.0, 0.25));
+        assert_eq!(line(16.0, 336.0, 6), (0.0, 1.0));
     }
 
     /// One head of a giant, whatever the threads: less than the run holds of all heads.

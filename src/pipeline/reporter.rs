@@ -22,6 +22,10 @@ pub struct Totals {
     pub residues: Option<u64>,
     /// Records that repeat the sequence of an earlier one: their rows are copied.
     pub duplicates: u64,
+    /// Of the records, those that an interrupted run has computed, by its journal.
+    pub restored_records: u64,
+    /// Their residues.
+    pub restored_residues: u64,
 }
 
 /// What a run does before and after it embeds.

@@ -6,7 +6,7 @@ use super::plan::Plan;
 use super::prepare::Policy;
 use super::records::Source;
 use super::reporter::{Level, Reporter};
-use super::scan;
+use super::scan::{self, Scan};
 use super::shard::Shard;
 use super::{Outcome, describe};
 use crate::checkpoint::Checkpoint;
@@ -88,18 +88,17 @@ pub fn complete(
         room: None,
         ..plan.policy
     };
-    let scan = scan::scan(&job.inputs, policy, job.on_invalid, None, None, reporter)?;
-    let before = facts(
-        &manifest.esm_embed,
-        manifest.shard.map(Shard::from),
-        &manifest.layout,
-        &manifest.asked,
-        &manifest.resolved,
-    );
-    let mut all = differences(
-        &before,
-        &facts_now(job, plan, checkpoint, None, &scan.sources),
-    );
+    let scan = scan::scan(
+        &job.inputs,
+        policy,
+        job.on_invalid,
+        None,
+        None,
+        None,
+        reporter,
+    )?;
+    let now = facts_now(job, plan, checkpoint, None, &scan.sources);
+    let mut all = differences(&facts_of(manifest), &now);
     all.extend(model_differences(
         job,
         &model_files(manifest),
@@ -126,6 +125,49 @@ pub fn complete(
         records: manifest.counts.records,
         skipped: manifest.counts.skipped,
     })
+}
+
+/// The facts of a finished run.
+fn facts_of(manifest: &Manifest) -> Vec<Fact> {
+    facts(
+        &manifest.esm_embed,
+        manifest.shard.map(Shard::from),
+        &manifest.layout,
+        &manifest.asked,
+        &manifest.resolved,
+    )
+}
+
+/// For a forecast, compares the run that would be resumed with this one, as far as that needs
+/// neither the model's numbers nor its files. What has been done of it is left out of the scan.
+///
+/// # Errors
+/// Every difference.
+pub fn foresee(
+    job: &Job,
+    plan: &Plan,
+    checkpoint: &Checkpoint,
+    state: &State,
+    scan: &mut Scan,
+) -> Result<()> {
+    // A stream is compared record by record, as it is embedded.
+    let known = match scan::repeatable(&job.inputs) {
+        true => &*scan.sources,
+        false => &[],
+    };
+    let now = || facts_now(job, plan, checkpoint, None, known);
+    match state {
+        State::Fresh => Ok(()),
+        State::Begun(before) => {
+            refuse_differences(job, differences(&facts_then(before), &now()), false)
+        }
+        State::Sealed(manifest) | State::Complete(manifest) => {
+            let finished = matches!(state, State::Complete(_));
+            refuse_differences(job, differences(&facts_of(manifest), &now()), finished)?;
+            scan.restore_all();
+            Ok(())
+        }
+    }
 }
 
 fn refuse_differences(job: &Job, differences: Vec<String>, finished: bool) -> Result<()> {

@@ -1,6 +1,6 @@
 //! A first pass over files, before any model work: every record is checked and counted.
 
-use super::distinct::{Distinct, Work};
+use super::distinct::{Amount, Distinct, Work};
 use super::findings::Findings;
 use super::job::OnInvalid;
 use super::prepare::Policy;
@@ -8,7 +8,7 @@ use super::records::{Next, Records, Source};
 use super::reporter::{Reporter, Totals};
 use super::same_ids::SameIds;
 use super::shard::{Share, Survey};
-use crate::output::{Ids, key};
+use crate::output::{Ids, Journal, key};
 use anyhow::Result;
 use std::path::{Path, PathBuf};
 
@@ -31,6 +31,10 @@ pub struct Scan {
     pub findings: Findings,
     /// What has to be computed for them: each sequence once.
     pub work: Work,
+    /// What of that the interrupted run has done that is resumed.
+    pub restored: Amount,
+    /// What is left of it.
+    pub left: Work,
     /// Tokens of the longest forward pass over one sequence.
     pub longest: usize,
     /// The inputs.
@@ -44,7 +48,28 @@ impl Scan {
             records: Some(self.work.records),
             residues: Some(self.work.residues),
             duplicates: self.records.saturating_sub(self.work.records),
+            restored_records: self.restored.records,
+            restored_residues: self.restored.residues,
         }
+    }
+
+    /// Nothing is left: the run that is resumed had finished.
+    pub fn restore_all(&mut self) {
+        self.restored = Amount {
+            records: self.work.records,
+            residues: self.work.residues,
+        };
+        self.left = Work::default();
+    }
+
+    /// Tokens of the longest forward pass that is left over one sequence.
+    pub fn longest_left(&self) -> usize {
+        if self.left == self.work {
+            return self.longest;
+        }
+        let last = self.left.passes.lengths().next_back();
+        last.map_or(0, |(tokens, _)| tokens.ceil() as usize)
+            .min(self.longest)
     }
 }
 
@@ -87,16 +112,17 @@ pub fn survey(
 }
 
 /// Reads every record and checks and counts those of the share, or all; compares their identifiers
-/// where that is asked for.
+/// where that is asked for. Records that `journal` lists are done.
 ///
 /// # Errors
-/// As [`Records::next`].
+/// As [`Records::next`], or a journal that cannot be read.
 pub fn scan(
     paths: &[PathBuf],
     policy: Policy,
     on_invalid: OnInvalid,
     share: Option<Share>,
     mut ids: Option<SameIds>,
+    journal: Option<&Journal>,
     reporter: &dyn Reporter,
 ) -> Result<Scan> {
     let mut records = Records::new(paths, policy, on_invalid, share);
@@ -113,6 +139,10 @@ pub fn scan(
                     ids.check(&records, &prepared.tokens)?;
                 }
                 let tokens = prepared.tokens.len();
+                let is_restored = match journal {
+                    Some(journal) => journal.find(scan.records)?.is_some(),
+                    None => false,
+                };
                 scan.records += 1;
                 scan.residues += prepared.residues() as u64;
                 let record = records.record();
@@ -127,11 +157,14 @@ pub fn scan(
                 }
                 scan.longest = passes.iter().copied().fold(scan.longest, usize::max);
                 let residues = prepared.residues() as u64;
-                distinct.add(&key(&prepared.tokens), residues, passes.into_iter());
+                let digest = key(&prepared.tokens);
+                distinct.add(&digest, residues, passes.into_iter(), is_restored);
             }
         }
     }
     scan.work = distinct.work(scan.records, scan.residues);
+    scan.left = distinct.left(&scan.work);
+    scan.restored = distinct.restored();
     (scan.sources, scan.findings) = records.into_sources();
     Ok(scan)
 }

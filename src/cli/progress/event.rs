@@ -28,6 +28,8 @@ pub enum Event<'a> {
         records_total: Option<u64>,
         residues_total: Option<u64>,
         duplicates: u64,
+        records_restored: u64,
+        residues_restored: u64,
     },
     /// Embedding goes on.
     Progress(Numbers),
@@ -89,6 +91,8 @@ impl<'a> Event<'a> {
             records_total: totals.records,
             residues_total: totals.residues,
             duplicates: totals.duplicates,
+            records_restored: totals.restored_records,
+            residues_restored: totals.restored_residues,
         }
     }
 
@@ -132,16 +136,26 @@ impl<'a> Event<'a> {
                 records_total: Some(records),
                 residues_total: Some(residues),
                 duplicates,
+                records_restored,
+                residues_restored,
             } => {
                 let copies = match duplicates {
                     0 => String::new(),
                     1 => "; 1 more record is a copy of one of these".to_owned(),
                     more => format!("; {} more records are copies of these", grouped(*more)),
                 };
+                let restored = match records_restored {
+                    0 => String::new(),
+                    _ => format!(
+                        "; restored: {}, {}",
+                        count(*records_restored, "record"),
+                        count(*residues_restored, "residue")
+                    ),
+                };
                 format!(
-                    "esm-embed: embedding {}, {}{copies}",
-                    count(*records, "record"),
-                    count(*residues, "residue")
+                    "esm-embed: embedding {}, {}{restored}{copies}",
+                    count(records.saturating_sub(*records_restored), "record"),
+                    count(residues.saturating_sub(*residues_restored), "residue")
                 )
             }
             Event::Start { .. } => "esm-embed: embedding a stream of records".to_owned(),
@@ -288,6 +302,8 @@ mod tests {
         records: Some(10),
         residues: Some(1000),
         duplicates: 0,
+        restored_records: 0,
+        restored_residues: 0,
     };
 
     #[test]
@@ -301,6 +317,7 @@ mod tests {
             records: Some(1),
             residues: Some(1),
             duplicates: 1,
+            ..Totals::default()
         };
         assert_eq!(
             plain(Event::start(one)),
@@ -352,6 +369,8 @@ mod tests {
                 records: Some(4_391),
                 residues: Some(1_354_179),
                 duplicates: 0,
+                restored_records: 2_000,
+                restored_residues: 652_179,
             },
             computed: Amount {
                 records: 100,
@@ -364,6 +383,11 @@ mod tests {
             seconds: 1.3,
             work_seconds: 1.0,
         };
+        assert_eq!(
+            Event::start(resumed.totals).plain(),
+            "esm-embed: embedding 2,391 records, 702,000 residues; restored: 2,000 records, \
+             652,179 residues"
+        );
         assert_eq!(
             Event::progress(resumed).plain(),
             "esm-embed: 2,100 of 4,391 records, 27.0 k residues/s, 1.3 s elapsed, 25 s left"
@@ -379,7 +403,10 @@ mod tests {
     fn lines_for_programs() {
         assert_eq!(
             Event::start(Totals::default()).json(),
-            r#"{"event":"start","records_total":null,"residues_total":null,"duplicates":0}"#
+            concat!(
+                r#"{"event":"start","records_total":null,"residues_total":null,"duplicates":0,"#,
+                r#""records_restored":0,"residues_restored":0}"#
+            )
         );
         assert_eq!(
             Event::progress(so_far(TOTALS)).json(),

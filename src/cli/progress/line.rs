@@ -61,6 +61,7 @@ mod tests {
                 records: Some(4_391),
                 residues: Some(total),
                 duplicates: 0,
+                ..Totals::default()
             },
             computed: Amount {
                 records: 1_974,

@@ -168,6 +168,8 @@ mod tests {
         records: Some(10),
         residues: Some(1000),
         duplicates: 0,
+        restored_records: 0,
+        restored_residues: 0,
     };
 
     #[test]
