@@ -161,13 +161,16 @@ fn wrong_usage_ends_with_2_and_a_remedy() {
         bare.err
     );
 
-    assert_usage("nonsense", "unrecognized subcommand 'nonsense'");
+    assert_usage(
+        "nonsense",
+        "there is no command nonsense. The commands are run, fetch,",
+    );
     assert_usage("run --out x", "<FASTA>...");
     assert_usage("run a.fasta", "--out <DIR>");
     assert_usage("run a.fasta --out", "a value is required for '--out <DIR>'");
     assert_usage(
         "run a.fasta --out x --frobnicate",
-        "unexpected argument '--frobnicate'",
+        "unexpected option --frobnicate: run has no such option; esm-embed run --help lists its options",
     );
     assert_usage(
         "run - a.fasta - --out x",
@@ -179,7 +182,10 @@ fn wrong_usage_ends_with_2_and_a_remedy() {
         "run a --out x --pool median",
         "[possible values: mean, bos, max, none]",
     );
-    assert_usage("run a --out x --pool mean,none", "--pool none cannot be combined with other pools");
+    assert_usage(
+        "run a --out x --pool mean,none",
+        "--pool none cannot be combined with other pools",
+    );
     assert_usage(
         "run a --out x --pool none --residues none",
         "--pool none and --residues none together leave nothing to write",
@@ -634,6 +640,28 @@ fn words_of_other_tools_are_answered_with_ours() {
         (
             "merge a b --out emb.h5",
             "--out emb.h5 is the name of a file",
+        ),
+        (
+            "run a.fasta --out out.npy/",
+            "--out out.npy/ is the name of a file, and a run writes a folder: give --out out.",
+        ),
+        (
+            "--model 8M x.fasta",
+            "error: unexpected option --model: options come after the command: esm-embed run x.fasta \
+             --model 8M --out emb\n",
+        ),
+        (
+            "--quiet run x.fasta",
+            "options come after the command: esm-embed run x.fasta --quiet --out emb\n",
+        ),
+        (
+            "serve --port 80",
+            "error: this version has no command serve. The commands are run, fetch, models, inspect, \
+             merge, verify, doctor and template\n",
+        ),
+        (
+            "run a.fasta --out emb --layer last-0",
+            "last is the highest layer: write 0-last",
         ),
     ] {
         assert_usage(line, says);
