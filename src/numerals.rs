@@ -21,21 +21,23 @@ pub fn count(number: u64, thing: &str) -> String {
     }
 }
 
-/// A size: `1 byte`, `812 bytes`, `5.4 MiB`.
+/// A size in units of 1,000: `1 byte`, `812 bytes`, `6.9 GB`.
 pub fn bytes(bytes: u64) -> String {
     let mut number = bytes as f64;
     let mut unit = None;
-    for larger in ["KiB", "MiB", "GiB", "TiB"] {
-        if number < 1024.0 {
+    for larger in ["kB", "MB", "GB", "TB"] {
+        // What would be shown as 1,000.0 has the next unit.
+        let least = if unit.is_none() { 1000.0 } else { 999.95 };
+        if number < least {
             break;
         }
-        number /= 1024.0;
+        number /= 1000.0;
         unit = Some(larger);
     }
     match unit {
         None => count(bytes, "byte"),
         Some(unit) => {
-            // Only beyond 1,000 TiB are there thousands to separate.
+            // Only beyond 1,000 TB are there thousands to separate.
             let tenths = (number * 10.0).round() as u64;
             format!("{}.{} {unit}", grouped(tenths / 10), tenths % 10)
         }
@@ -75,12 +77,13 @@ mod tests {
         for (number, text) in [
             (0, "0 bytes"),
             (1, "1 byte"),
-            (1_023, "1,023 bytes"),
-            (1_024, "1.0 KiB"),
-            (1_536, "1.5 KiB"),
-            (5 << 40, "5.0 TiB"),
-            (1 << 60, "1,048,576.0 TiB"),
-            (u64::MAX, "16,777,216.0 TiB"),
+            (999, "999 bytes"),
+            (1_000, "1.0 kB"),
+            (1_536, "1.5 kB"),
+            (999_949, "999.9 kB"),
+            (999_950, "1.0 MB"),
+            (6_933_396_480, "6.9 GB"),
+            (u64::MAX, "18,446,744.1 TB"),
         ] {
             assert_eq!(bytes(number), text);
         }

@@ -73,11 +73,6 @@ impl Tokens {
     pub fn residues(&self) -> usize {
         self.ids.len().saturating_sub(2)
     }
-
-    /// Takes the gaps out; [`gaps`](Self::gaps) still says how many there were.
-    pub fn drop_gaps(&mut self) {
-        self.ids.retain(|&id| !is_gap(id));
-    }
 }
 
 /// Whether a token is a gap of an alignment.
@@ -165,7 +160,34 @@ const TABLE: [u8; 256] = {
 /// so.
 pub fn tokenize(sequence: &[u8], unknown: UnknownPolicy) -> Result<Tokens, TokenizerError> {
     let (sequence, invisible) = without_unseen(sequence);
-    let sequence = trim_end(&sequence);
+    let (sequence, _) = trim_end(&sequence, false);
+    visible_tokens(sequence, invisible, unknown)
+}
+
+/// As [`tokenize`], with the gaps of an alignment (`-` and `.`) taken out before a `*` at the end is
+/// looked for; [`Tokens::gaps`] still says how many there were.
+///
+/// # Errors
+///
+/// As [`tokenize`]; positions count the gaps.
+pub fn tokenize_without_gaps(
+    sequence: &[u8],
+    unknown: UnknownPolicy,
+) -> Result<Tokens, TokenizerError> {
+    let (sequence, invisible) = without_unseen(sequence);
+    let (sequence, gaps) = trim_end(&sequence, true);
+    let mut tokens = visible_tokens(sequence, invisible, unknown)?;
+    tokens.gaps += gaps;
+    tokens.ids.retain(|&id| !is_gap(id));
+    Ok(tokens)
+}
+
+/// The tokens of a sequence that ends with a visible character, of which one `*` is dropped.
+fn visible_tokens(
+    sequence: &[u8],
+    invisible: usize,
+    unknown: UnknownPolicy,
+) -> Result<Tokens, TokenizerError> {
     let (mut rest, stop_dropped) = match sequence.strip_suffix(b"*") {
         Some(residues) => (residues, true),
         None => (sequence, false),
@@ -248,13 +270,20 @@ fn without_unseen(sequence: &[u8]) -> (Cow<'_, [u8]>, usize) {
     (Cow::Owned(kept), unseen)
 }
 
-fn trim_end(mut sequence: &[u8]) -> &[u8] {
-    while let [rest @ .., last] = sequence
-        && class_of(*last) == BLANK
-    {
+/// The sequence without white space at its end, and without gaps there if these are to go too; and
+/// how many gaps those were.
+fn trim_end(mut sequence: &[u8], with_gaps: bool) -> (&[u8], usize) {
+    let mut gaps = 0;
+    while let [rest @ .., last] = sequence {
+        let class = class_of(*last);
+        let is_dropped_gap = with_gaps && is_gap(class);
+        if class != BLANK && !is_dropped_gap {
+            break;
+        }
+        gaps += usize::from(is_dropped_gap);
         sequence = rest;
     }
-    sequence
+    (sequence, gaps)
 }
 
 /// The token of several characters whose text after `<` starts `tail`.

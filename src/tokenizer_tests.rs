@@ -143,10 +143,11 @@ fn white_space_and_invisible_characters_of_unicode_are_not_residues() {
 
 #[test]
 fn gaps_are_tokens_that_are_counted_and_can_be_taken_out() {
-    let mut tokens = tokenize(b"-M.K<mask>--T.", UnknownPolicy::Error).unwrap();
+    let tokens = tokenize(b"-M.K<mask>--T.", UnknownPolicy::Error).unwrap();
     assert_eq!(tokens.ids, [0, 30, 20, 29, 15, 32, 30, 30, 11, 29, 2]);
     assert_eq!((tokens.gaps, tokens.masks), (5, 1));
-    tokens.drop_gaps();
+    let tokens = tokenize_without_gaps(b"-M.K<mask>--T*.", UnknownPolicy::Error).unwrap();
+    assert!(tokens.stop_dropped);
     assert_eq!(tokens.ids, [0, 20, 15, 32, 11, 2]);
     assert_eq!((tokens.gaps, tokens.residues()), (5, 4));
 }

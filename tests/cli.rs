@@ -102,7 +102,7 @@ fn help_shows_the_example_and_every_command() {
         "\n  doctor ",
         "\n  template ",
         "0 done, 1 failed, 2 wrong usage, 3 done but records were skipped, 128 and the number\n\
-         of a signal (129 SIGHUP, 130 SIGINT, 138 SIGUSR1, 143 SIGTERM) stopped, to go on with \
+         of a signal (129 SIGHUP, 130 SIGINT, 138 SIGUSR1, 143 SIGTERM) stopped; resume with \
          --resume",
     ] {
         assert!(ended.out.contains(text), "{text}: {}", ended.out);
@@ -161,13 +161,16 @@ fn wrong_usage_ends_with_2_and_a_remedy() {
         bare.err
     );
 
-    assert_usage("nonsense", "unrecognized subcommand 'nonsense'");
+    assert_usage(
+        "nonsense",
+        "there is no command nonsense. The commands are run, fetch,",
+    );
     assert_usage("run --out x", "<FASTA>...");
     assert_usage("run a.fasta", "--out <DIR>");
     assert_usage("run a.fasta --out", "a value is required for '--out <DIR>'");
     assert_usage(
         "run a.fasta --out x --frobnicate",
-        "unexpected argument '--frobnicate'",
+        "unexpected option --frobnicate: run has no such option; esm-embed run --help lists its options",
     );
     assert_usage(
         "run - a.fasta - --out x",
@@ -179,7 +182,10 @@ fn wrong_usage_ends_with_2_and_a_remedy() {
         "run a --out x --pool median",
         "[possible values: mean, bos, max, none]",
     );
-    assert_usage("run a --out x --pool mean,none", "--pool none stands alone");
+    assert_usage(
+        "run a --out x --pool mean,none",
+        "--pool none cannot be combined with other pools",
+    );
     assert_usage(
         "run a --out x --pool none --residues none",
         "--pool none and --residues none together leave nothing to write",
@@ -415,7 +421,7 @@ fn models_lists_names_sizes_and_what_the_cache_holds() {
         std::fs::copy(fixture("esm2_hd16").join(file), snapshot.join(file)).unwrap();
     }
     assert!(
-        held().ends_with(&format!(" KiB: {}", snapshot.display())),
+        held().ends_with(&format!(" kB: {}", snapshot.display())),
         "{}",
         held()
     );
@@ -502,9 +508,30 @@ fn inspect_of_what_is_no_output_folder() {
     assert_eq!((missing.code, missing.out.as_str()), (1, ""));
     assert_eq!(
         missing.err,
-        "esm-embed: error: nowhere does not exist. Give the folder that a run was told to write \
-         (--out)\n"
+        "esm-embed: error: nowhere does not exist: give the folder that a run wrote\n"
     );
+}
+
+#[test]
+fn a_file_is_not_taken_for_a_folder() {
+    let bench = Bench::new();
+    std::fs::write(bench.path().join("x.fasta"), ">a\nMKT\n").unwrap();
+    for (line, says) in [
+        (
+            "inspect x.fasta",
+            "x.fasta is not a folder: give the folder that a run wrote\n",
+        ),
+        (
+            "merge x.fasta --out q",
+            "x.fasta is not a folder: give the folders that `run --shard` wrote\n",
+        ),
+    ] {
+        let ended = bench.run(line);
+        assert_eq!(
+            (ended.code, ended.err),
+            (1, format!("esm-embed: error: {says}"))
+        );
+    }
 }
 
 #[test]
@@ -613,6 +640,28 @@ fn words_of_other_tools_are_answered_with_ours() {
         (
             "merge a b --out emb.h5",
             "--out emb.h5 is the name of a file",
+        ),
+        (
+            "run a.fasta --out out.npy/",
+            "--out out.npy/ is the name of a file, and a run writes a folder: give --out out.",
+        ),
+        (
+            "--model 8M x.fasta",
+            "error: unexpected option --model: options come after the command: esm-embed run x.fasta \
+             --model 8M --out emb\n",
+        ),
+        (
+            "--quiet run x.fasta",
+            "options come after the command: esm-embed run x.fasta --quiet --out emb\n",
+        ),
+        (
+            "serve --port 80",
+            "error: this version has no command serve. The commands are run, fetch, models, inspect, \
+             merge, verify, doctor and template\n",
+        ),
+        (
+            "run a.fasta --out emb --layer last-0",
+            "last is the highest layer: write 0-last",
         ),
     ] {
         assert_usage(line, says);

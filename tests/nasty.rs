@@ -318,6 +318,46 @@ fn a_header_whose_line_start_was_lost_is_noticed() {
 }
 
 #[test]
+fn an_invisible_character_before_a_header_is_named() {
+    for (text, line, column, character) in [
+        (">a\nMKT\n\u{a0}>b\nVV\n", 3, 1, '\u{a0}'),
+        (">a\nMKT\n \t\u{200b}\u{ad} >b\nVV\n", 3, 3, '\u{200b}'),
+        (">a\r\n\u{2060}>b\r\n", 2, 1, '\u{2060}'),
+    ] {
+        let fault = Fault::UnseenBeforeHeader {
+            line,
+            column,
+            character,
+        };
+        assert_eq!(bad_record(text.as_bytes()).fault, fault, "{text:?}");
+    }
+    assert_eq!(
+        bad_record(">a\nMKT\n\u{a0}>b\nVV\n".as_bytes())
+            .fault
+            .to_string(),
+        "the invisible character U+00A0 at column 1 is in front of a `>`, so the line is not a header: \
+         delete the character, or the `>` if it belongs to the sequence"
+    );
+    // Something that is seen comes before it.
+    let joined = bad_record(">a\nMKT\u{a0}>b\nVV\n".as_bytes()).fault;
+    assert_eq!(joined, Fault::HeaderInLine { line: 2, column: 6 });
+    for (text, place) in [
+        (
+            "\u{200b}>a\nMKT\n",
+            "line 1: the invisible character U+200B at column 1",
+        ),
+        (
+            "\n  \u{a0}\u{2060}>a\nMKT\n",
+            "line 2: the invisible character U+00A0 at column 3",
+        ),
+    ] {
+        let error = first_error(text.as_bytes()).to_string();
+        assert!(error.contains(place), "{error}");
+        assert!(error.ends_with("is in front of `>`, so the line is not a header: delete it"));
+    }
+}
+
+#[test]
 fn a_pir_title_never_becomes_residues() {
     let record = bad_record(b">P1;CRAB_ANAPL\nALPHA CRYSTALLIN B CHAIN\n  MDITIHNPLI*\n");
     assert_eq!(

@@ -387,7 +387,8 @@ fn existing_outputs_are_refused_and_other_files_are_not() {
         fs::write(dir.join(name), "mine").unwrap();
         let error = refused(dir, false);
         assert!(error.contains(&format!("already holds {name}")), "{error}");
-        assert!(error.contains("--force"), "{error}");
+        assert!(error.contains("rename or remove this one"), "{error}");
+        assert!(!error.contains("--force"), "{error}");
         fs::remove_file(dir.join(name)).unwrap();
     }
     make(dir, Residues::Packed, false);
@@ -570,7 +571,7 @@ fn what_appears_while_a_run_goes_on_is_not_overwritten() {
 fn a_second_run_in_the_same_folder_is_refused() {
     let home = tempfile::tempdir().unwrap();
     let _first = OutputFolder::create(home.path(), layout(Residues::Packed), false).unwrap();
-    assert!(refused(home.path(), false).contains("still going"));
+    assert!(refused(home.path(), false).contains("still running"));
 }
 
 #[test]

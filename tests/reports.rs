@@ -146,7 +146,7 @@ fn models() {
     assert_eq!(
         text.lines().nth(2).unwrap(),
         format!(
-            "esm2_t12_35M_UR50D       35M       33.5 M     12   480  incomplete, 1.5 KiB: {}",
+            "esm2_t12_35M_UR50D       35M       33.5 M     12   480  incomplete, 1.5 kB: {}",
             begun.display()
         )
     );
@@ -335,7 +335,7 @@ fn inspect() {
     assert!(
         missing
             .err
-            .starts_with("esm-embed: error: nowhere does not exist."),
+            .starts_with("esm-embed: error: nowhere does not exist: give"),
         "{}",
         missing.err
     );
@@ -365,7 +365,7 @@ model:
   rotary frequencies: checkpoint
   files:
     config.json: 719 bytes, SHA-256 {}
-    model.safetensors: 112.6 KiB, SHA-256 {}
+    model.safetensors: 115.3 kB, SHA-256 {}
 layers: 0, 2
 device: cpu
 CPU path: portable
@@ -380,7 +380,7 @@ records: 3 (22 residues)
   1 record whose trailing * was dropped
 files:
   mean.layer0.npy: [3, 32] f32, 512 bytes
-  residues.layer2.npy: [22, 32] f32, 2.9 KiB
+  residues.layer2.npy: [22, 32] f32, 2.9 kB
 checksums: not recomputed (--check does)
 problems: none
 ",

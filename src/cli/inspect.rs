@@ -48,7 +48,12 @@ impl<'a> InspectReport<'a> {
 pub fn execute(args: &InspectArgs) -> anyhow::Result<Exit> {
     ensure!(
         args.dir.exists(),
-        "{} does not exist. Give the folder that a run was told to write (--out)",
+        "{} does not exist: give the folder that a run wrote",
+        args.dir.display()
+    );
+    ensure!(
+        args.dir.is_dir(),
+        "{} is not a folder: give the folder that a run wrote",
         args.dir.display()
     );
     let report = output::inspect_with_threads(&args.dir, args.check, available_threads())?;

@@ -7,8 +7,8 @@ use super::progress::Progress;
 use anyhow::ensure;
 use esm_embed::device::available_threads;
 use esm_embed::numerals::count;
-use esm_embed::output::{self, IDS_NPY, Manifest, Shards};
-use esm_embed::pipeline::{Level, Reporter, warn_of_notes};
+use esm_embed::output::{self, Manifest, Merged, Shards};
+use esm_embed::pipeline::{Level, Reporter, warn_of_ids, warn_of_notes};
 use serde::Serialize;
 
 /// What `merge --json` prints.
@@ -28,7 +28,12 @@ pub fn execute(args: &MergeArgs) -> anyhow::Result<Exit> {
     for dir in &args.dirs {
         ensure!(
             dir.exists(),
-            "{} does not exist. Give the folder that `run --shard` was told to write (--out)",
+            "{} does not exist: give the folders that `run --shard` wrote",
+            dir.display()
+        );
+        ensure!(
+            dir.is_dir(),
+            "{} is not a folder: give the folders that `run --shard` wrote",
             dir.display()
         );
     }
@@ -38,7 +43,8 @@ pub fn execute(args: &MergeArgs) -> anyhow::Result<Exit> {
         Shards::Keep
     };
     let threads = available_threads();
-    let manifest = output::merge(&args.dirs, &args.out, shards, args.force, threads)?;
+    let Merged { manifest, ids } =
+        output::merge(&args.dirs, &args.out, shards, args.force, threads)?;
     let counts = &manifest.counts;
     if counts.skipped > 0 {
         let text = format!(
@@ -48,13 +54,7 @@ pub fn execute(args: &MergeArgs) -> anyhow::Result<Exit> {
         progress.message(Level::Warning, &text);
     }
     warn_of_notes(&manifest, &progress);
-    if manifest.files.iter().all(|file| file.name != IDS_NPY) {
-        let text = format!(
-            "{IDS_NPY} is not written: an id has more than 1,024 characters, or the file would have \
-             more than 1 GiB; index.tsv has every id"
-        );
-        progress.message(Level::Warning, &text);
-    }
+    warn_of_ids(ids, &progress);
     let text = format!(
         "{}: {} ({}), {}, from {}",
         args.out.display(),

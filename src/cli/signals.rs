@@ -9,13 +9,13 @@ use signal_hook::low_level;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Time that a run has to put its work away. What it is computing by then is lost; what is done is
+/// Time that a run has to save its work. What it is computing by then is lost; what is done is
 /// in the journal all the same.
 const GRACE: Duration = Duration::from_secs(7);
 
-/// Listens, in a thread of its own, for the signals that end a run.
+/// Listens, in a separate thread, for the signals that end a run.
 ///
-/// While the run has nothing to put away, the first one ends the process as the second does: at
+/// While the run has nothing to save, the first one ends the process as the second does: at
 /// once, with 128 and its number.
 pub fn listen(progress: &Arc<Progress>) -> anyhow::Result<Stop> {
     let mut kinds = vec![SIGTERM, SIGINT, SIGUSR1];
@@ -42,7 +42,7 @@ pub fn listen(progress: &Arc<Progress>) -> anyhow::Result<Stop> {
             std::thread::spawn(move || {
                 progress.message(
                     Level::Info,
-                    "stopping: what is done is being put away; another signal ends the run at once",
+                    "stopping: saving finished work (Ctrl-C again to quit now)",
                 );
             });
         }

@@ -1,5 +1,6 @@
 //! Numbers and errors as people read them on a terminal.
 
+pub use esm_embed::numerals::bytes;
 use esm_embed::numerals::grouped;
 
 /// An error and its causes in one paragraph. A cause that the text before it already ends with is
@@ -27,25 +28,6 @@ pub fn printable(text: &str) -> String {
             escaped.into_iter().flatten().chain(plain)
         })
         .collect()
-}
-
-/// A number of bytes.
-pub fn bytes(bytes: u64) -> String {
-    let units = ["KiB", "MiB", "GiB", "TiB"];
-    let mut number = bytes as f64;
-    let mut unit = "bytes";
-    for larger in units {
-        if number < 1024.0 {
-            break;
-        }
-        number /= 1024.0;
-        unit = larger;
-    }
-    if unit == "bytes" {
-        format!("{bytes} bytes")
-    } else {
-        format!("{number:.1} {unit}")
-    }
 }
 
 /// A large number with a unit of thousands, for rates and sizes of models.
@@ -95,9 +77,6 @@ mod tests {
 
     #[test]
     fn numbers() {
-        assert_eq!(bytes(1023), "1023 bytes");
-        assert_eq!(bytes(1536), "1.5 KiB");
-        assert_eq!(bytes(u64::MAX), "16777216.0 TiB");
         assert_eq!(scaled(7_512_353.0), "7.5 M");
         assert_eq!(scaled(9_999.0), "9,999");
         assert_eq!(scaled(12_345.0), "12.3 k");

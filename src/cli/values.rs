@@ -65,7 +65,7 @@ pub struct LayerArg(pub Layers);
 pub fn layer(text: &str) -> Result<LayerArg, String> {
     let wrong = || {
         "a layer is a whole number: 0 for the embedding, 1, 2, … for the blocks, -1 or last for the \
-         last one; several are written 0,12,-1 or 3-5, and all stands for every layer"
+         last one; several are written 0,12,-1 or 3-5, and all means every layer"
             .to_owned()
     };
     let number = |text: &str| match text.trim() {
@@ -81,6 +81,9 @@ pub fn layer(text: &str) -> Result<LayerArg, String> {
         Some((at, _)) => {
             let (first, last) = text.split_at(at);
             let last = last.strip_prefix('-').unwrap_or(last);
+            if first == "last" && !matches!(last, "last" | "-1") {
+                return Err(format!("last is the highest layer: write {last}-last"));
+            }
             match (number(first)?, number(last)?) {
                 (first, last) if (0..first).contains(&last) => {
                     return Err(format!("write the lower layer first: {last}-{first}"));
@@ -310,6 +313,10 @@ mod tests {
             "0-9223372036854775808",
         ] {
             assert!(layer(text).is_err(), "{text}");
+        }
+        for (text, meant) in [("last-0", "0-last"), ("last--2", "-2-last")] {
+            let answer = format!("last is the highest layer: write {meant}");
+            assert_eq!(layer(text), Err(answer));
         }
         assert_eq!(
             layer("5-3"),

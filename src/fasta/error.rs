@@ -75,6 +75,22 @@ pub enum FastaError {
         /// `UTF-16` or `UTF-32`, with the byte order where no mark gives it.
         encoding: &'static str,
     },
+    /// The first line that is not blank has an invisible character before its `>`.
+    #[error(
+        "{file}, line {line}: the invisible character {} at column {column} is in front of `>`, so the \
+         line is not a header: delete it",
+        code_point(*character)
+    )]
+    UnseenAtStart {
+        /// Name of the input.
+        file: String,
+        /// The line, from 1.
+        line: u64,
+        /// Column of the character, in characters, from 1.
+        column: u64,
+        /// The character.
+        character: char,
+    },
     /// The first line that is not blank does not start with `>`.
     #[error(
         "{file}, line {line}: not FASTA, which starts with `>`: the line starts with `{start}`, \
@@ -123,7 +139,8 @@ pub struct BadRecord {
     pub fault: Fault,
 }
 
-/// What is wrong with one record. Lines and columns count from 1, columns in bytes.
+/// What is wrong with one record. Lines and columns count from 1, columns in bytes
+/// unless they say otherwise.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum Fault {
     /// The header is longer than [`MAX_HEADER`].
@@ -164,6 +181,20 @@ pub enum Fault {
         line: u64,
         /// Its column.
         column: u64,
+    },
+    /// An invisible character before the `>` that would start a header.
+    #[error(
+        "the invisible character {} at column {column} is in front of a `>`, so the line is not a \
+         header: delete the character, or the `>` if it belongs to the sequence",
+        code_point(*character)
+    )]
+    UnseenBeforeHeader {
+        /// Its line.
+        line: u64,
+        /// Its column, in characters.
+        column: u64,
+        /// The character.
+        character: char,
     },
     /// A control character in the sequence.
     #[error(
@@ -210,6 +241,7 @@ impl Fault {
             Self::SequenceTooLong { line }
             | Self::Comment { line, .. }
             | Self::HeaderInLine { line, .. }
+            | Self::UnseenBeforeHeader { line, .. }
             | Self::Control { line, .. }
             | Self::NotUtf8 { line, .. } => Some(line),
         }
@@ -219,6 +251,11 @@ impl Fault {
 /// The line that a message names: that of the fault, or else of the header.
 fn place(header: &u64, fault: &Fault) -> u64 {
     fault.line().unwrap_or(*header)
+}
+
+/// A character by its number in Unicode: `U+00A0`.
+fn code_point(character: char) -> String {
+    format!("U+{:04X}", u32::from(character))
 }
 
 /// An identifier as messages show it.

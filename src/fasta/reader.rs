@@ -10,6 +10,7 @@ use super::{
     is_blank,
     lookalike::lookalike,
 };
+use crate::invisible::is_unseen;
 
 /// Bytes read at a time.
 const CAPACITY: usize = 256 << 10;
@@ -161,11 +162,20 @@ impl<R: Read> Reader<R> {
 
     fn not_fasta(&mut self) -> FastaError {
         let line = self.lines.line();
+        let column = self.lines.column();
         let preview = match self.peek_at_least(PREVIEW) {
             Ok(preview) => preview,
             Err(error) => return error,
         };
         let start = preview.get(..line_length(preview)).unwrap_or_default();
+        if let Some((before, character)) = unseen_before_header(start) {
+            return FastaError::UnseenAtStart {
+                file: self.name.clone(),
+                line,
+                column: column + before,
+                character,
+            };
+        }
         let start = printable(start, SHOWN);
         let lookalike = lookalike(preview);
         FastaError::NotFasta {
@@ -236,10 +246,14 @@ impl<R: Read> Reader<R> {
     /// Reads sequence lines up to the next header or the end.
     fn read_sequence(&mut self, record: &mut Record) -> Result<(), FastaError> {
         record.sequence.clear();
+        let mut lead = Lead::default();
         loop {
             let line = self.lines.line();
             let column = self.lines.column();
             let at_line_start = self.lines.at_line_start();
+            if at_line_start {
+                lead = Lead::default();
+            }
             let bytes = self.peek()?;
             let Some(&first) = bytes.first() else {
                 return Ok(());
@@ -252,11 +266,20 @@ impl<R: Read> Reader<R> {
                 }
                 b'\n' | b'\r' => self.lines.end_line(first),
                 b'>' if !closes_token(&record.sequence) => {
-                    return Err(self.bad(record, Fault::HeaderInLine { line, column }));
+                    let fault = match lead.unseen {
+                        Some((column, character)) if lead.holds => Fault::UnseenBeforeHeader {
+                            line,
+                            column,
+                            character,
+                        },
+                        _ => Fault::HeaderInLine { line, column },
+                    };
+                    return Err(self.bad(record, fault));
                 }
                 _ if is_blank(first) => {
                     let count = prefix(bytes, is_blank);
                     self.lines.consume(count);
+                    lead.characters += count as u64;
                 }
                 _ if self.at_mark(first)? => {}
                 _ => {
@@ -276,6 +299,7 @@ impl<R: Read> Reader<R> {
                         };
                         return Err(self.bad(record, fault));
                     };
+                    lead.pass(&record.sequence, count);
                     self.lines.consume(count);
                 }
             }
@@ -357,6 +381,55 @@ impl<R> Reader<R> {
             fault,
         }))
     }
+}
+
+/// What a line starts with, as far as nothing of it can be seen.
+#[derive(Clone, Copy)]
+struct Lead {
+    /// Whether nothing that can be seen has come yet.
+    holds: bool,
+    characters: u64,
+    /// The first invisible character, with its column.
+    unseen: Option<(u64, char)>,
+}
+
+impl Default for Lead {
+    fn default() -> Self {
+        Lead {
+            holds: true,
+            characters: 0,
+            unseen: None,
+        }
+    }
+}
+
+impl Lead {
+    /// Passes the last `count` bytes of a sequence: one character beyond ASCII, or some of ASCII.
+    fn pass(&mut self, sequence: &[u8], count: usize) {
+        if !self.holds {
+            return;
+        }
+        let start = sequence.len().saturating_sub(count);
+        let text = sequence.get(start..).and_then(|s| str::from_utf8(s).ok());
+        match text.and_then(|text| text.chars().next()) {
+            Some(character) if is_unseen(character) => {
+                self.characters += 1;
+                self.unseen.get_or_insert((self.characters, character));
+            }
+            _ => self.holds = false,
+        }
+    }
+}
+
+/// The first invisible character before a `>` that would start a line, and how many characters are
+/// before it.
+fn unseen_before_header(line: &[u8]) -> Option<(u64, char)> {
+    let text = line.utf8_chunks().next()?.valid();
+    let is_passed = |c: char| is_unseen(c) || u8::try_from(c).is_ok_and(is_blank);
+    let rest = text.trim_start_matches(is_passed);
+    let lead = text.strip_suffix(rest)?;
+    let (before, character) = (0..).zip(lead.chars()).find(|&(_, c)| is_unseen(c))?;
+    rest.starts_with('>').then_some((before, character))
 }
 
 /// Whether a `>` after `sequence` closes a `<` shortly before, as in `<mask>`.

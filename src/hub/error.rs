@@ -139,7 +139,7 @@ pub enum HubError {
 
     /// The hub's host cannot be reached.
     #[error(
-        "{endpoint} cannot be reached ({cause}), and {model} is wanted from there: {state}. {} If \
+        "{endpoint} cannot be reached ({cause}), and {model} is needed from there: {state}. {} If \
          this machine has network, check the proxy variables and HF_ENDPOINT",
         elsewhere(.model, .revision)
     )]

@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 pub enum OutputError {
     /// The folder holds a finished run, or a file that this run would write.
     #[error(
-        "{} already holds {found}: an existing output is never touched; choose another folder \
-         with --out, or give --force to replace it once this run is complete",
+        "{} already holds {found}, and an existing output is not touched: choose another folder \
+         with --out, or rename or remove this one",
         dir.display()
     )]
     Exists {
@@ -23,9 +23,8 @@ pub enum OutputError {
 
     /// The folder holds `.partial`, the working folder of an unfinished run.
     #[error(
-        "{} holds .partial, the working folder of a run that did not finish or is still going: \
-         give --resume to continue it, or --force to discard that work and start anew, or choose \
-         another folder with --out",
+        "{} holds .partial, the working folder of a run that did not finish or is still running: \
+         resume it with --resume, or choose another folder with --out",
         dir.display()
     )]
     Unfinished {
@@ -36,11 +35,10 @@ pub enum OutputError {
     /// The folder holds another run than the one that is to be continued.
     #[error(
         "{} holds {}, which --resume does not continue: {}. Give the same input, model and \
-         options again, or --force to {}, or choose another folder with --out",
+         options again, or choose another folder with --out, or rename or remove this one",
         dir.display(),
         if *finished { "the output of another run" } else { "the unfinished work of another run" },
         shown(&differences.join("; ")),
-        if *finished { "replace it" } else { "discard that work and start anew" },
     )]
     OtherRun {
         /// The output folder.
@@ -54,15 +52,14 @@ pub enum OutputError {
     /// The input, read again, is not that of the interrupted run.
     #[error(
         "the input up to this record is not the input of the interrupted run, whose work was not \
-         touched: give the same input again, or --force to discard that work and start anew, or \
-         choose another folder with --out"
+         touched: give the same input again, or choose another folder with --out"
     )]
     OtherInput,
 
     /// The work in a folder is damaged, or was left by another version.
     #[error(
-        "{}: {what}, so that --resume cannot continue it: give --force to start anew, or choose \
-         another folder with --out",
+        "{}: {what}, so that --resume cannot continue it: choose another folder with --out, or \
+         rename or remove this one",
         path.display()
     )]
     NotResumable {
@@ -101,11 +98,10 @@ pub enum OutputError {
         path: PathBuf,
     },
 
-    /// Something that no earlier run wrote stands where a file has to go, and `--force` may not
-    /// remove it.
+    /// Something that no earlier run wrote is where a file has to go, and may not be removed.
     #[error(
-        "{} is in the way and is not of an earlier run, so --force leaves it alone: move it \
-         away or choose another folder with --out",
+        "{} is in the way, and no earlier run wrote it, so it is left alone: move it away or \
+         choose another folder with --out",
         path.display()
     )]
     InTheWay {
@@ -113,9 +109,9 @@ pub enum OutputError {
         path: PathBuf,
     },
 
-    /// An existing `run.json` cannot be trusted to say which files `--force` may remove.
+    /// An existing `run.json` cannot be trusted to say which files may be replaced.
     #[error(
-        "{}: {what}; --force removes only files that an earlier run lists there: remove that \
+        "{}: {what}, and only files that an earlier run lists there may be replaced: remove that \
          file by hand or choose another folder with --out",
         path.display()
     )]
@@ -263,7 +259,9 @@ fn remedy(cause: &io::Error, path: &Path) -> String {
             "the output folder seems to have been moved or removed while the run was going: run \
              again and leave it alone"
         }
-        Kind::NotADirectory => "a part of this path is no folder: choose another place with --out",
+        Kind::NotADirectory => {
+            "a part of this path is not a folder: choose another place with --out"
+        }
         _ if cause.raw_os_error() == Some(Errno::IO.raw_os_error()) => {
             "the disk or the network to it failed: check it or choose another one with --out"
         }
@@ -318,7 +316,7 @@ mod tests {
         let cause = io::Error::from_raw_os_error(rustix::io::Errno::NOTDIR.raw_os_error());
         assert_eq!(
             OutputError::io("reading", Path::new("a.fasta/emb"), cause).to_string(),
-            "reading a.fasta/emb: Not a directory (os error 20); a part of this path is no folder: \
+            "reading a.fasta/emb: Not a directory (os error 20); a part of this path is not a folder: \
              choose another place with --out"
         );
     }

@@ -11,6 +11,7 @@ use super::layout::INDEX_TSV;
 use super::log::Log;
 use super::npy::{self, HEADER_BYTES};
 use crate::numerals::grouped;
+use std::borrow::Cow;
 use std::fmt;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::Path;
@@ -148,7 +149,15 @@ fn size(columns: u64, records: u64) -> u64 {
         .saturating_add(HEADER_BYTES as u64)
 }
 
-/// The text of an identifier.
+/// An identifier as `ids.npy` has it, in UTF-8: two that NumPy cannot tell apart are the same.
+pub fn id_text(id: &[u8]) -> Cow<'_, [u8]> {
+    match std::str::from_utf8(id).is_ok() && !id.contains(&0) {
+        true => Cow::Borrowed(id),
+        false => Cow::Owned(characters(id).collect::<String>().into_bytes()),
+    }
+}
+
+/// The characters of an identifier.
 fn characters(id: &[u8]) -> impl Iterator<Item = char> {
     id.utf8_chunks().flat_map(|chunk| {
         let valid = chunk.valid().chars().flat_map(|character| match character {
@@ -276,6 +285,15 @@ mod tests {
         let bytes = written(&cases.map(|(id, _)| id)).unwrap();
         assert_eq!(strings(&bytes), cases.map(|(_, text)| text));
         assert_eq!(bytes.len(), 128 + 8 * 1024 * 4);
+    }
+
+    #[test]
+    fn ids_with_one_text_are_the_same() {
+        assert_eq!(id_text(b"a\xff"), id_text(b"a\\xff"));
+        assert_eq!(id_text(b"a\0"), id_text(b"a\\x00"));
+        assert_eq!(&*id_text("é".as_bytes()), "é".as_bytes());
+        assert_ne!(id_text(b"a\\xFF"), id_text(b"a\xff"));
+        assert_ne!(id_text(b"a\xfe"), id_text(b"a\xff"));
     }
 
     #[test]

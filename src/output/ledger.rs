@@ -2,7 +2,7 @@
 
 use super::counts::Counts;
 use super::error::OutputError;
-use super::ids::Ids;
+use super::ids::{Ids, id_text};
 use super::index::{self, Entry, Skip};
 use super::layout::{INDEX_TSV, Layout, Residues, SHARD_TSV, SKIPPED_TSV};
 use super::log::Log;
@@ -123,7 +123,7 @@ impl Ledger {
         let values = duplicate_of.unwrap_or(row);
         let of_first = self
             .ids
-            .get_or_insert(key(entry.id), values)
+            .get_or_insert(key(&id_text(entry.id)), values)
             .map_err(|e| OutputError::io("updating", &self.partial.join(IDS), e))?;
         let reused_id = of_first.is_some_and(|first| first != values);
         let file = match &mut self.names {

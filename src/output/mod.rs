@@ -122,7 +122,7 @@ pub use error::OutputError;
 pub(crate) use escape::hex;
 pub use escape::{escape, unescape};
 pub use folder::{OutputFolder, Parts, sync_work};
-pub use ids::{IDS_NPY, Ids, NoIds};
+pub use ids::{IDS_NPY, Ids, NoIds, id_text};
 pub use index::{Entry, Skip};
 pub use inspect::{inspect, inspect_with_threads};
 pub use journal::{Done, Journal, SLOT_BYTES, read_journal};
@@ -131,7 +131,7 @@ pub use layout::{
 };
 pub use ledger::{Entered, Ledger};
 pub use manifest::{FORMAT_VERSION, FileEntry, FolderEntry, Manifest, ManifestError};
-pub use merge::{MergeError, Shards, merge};
+pub use merge::{MergeError, Merged, Shards, merge};
 pub use note::{Note, Remark};
 pub use npy::{HEADER_BYTES, header, parse_header};
 pub use place::Place;

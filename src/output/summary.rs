@@ -369,7 +369,7 @@ model:
   rotary frequencies: checkpoint
   files:
     config.json: 775 bytes, SHA-256 aa
-    model.safetensors: 29.9 MiB, SHA-256 bb
+    model.safetensors: 31.4 MB, SHA-256 bb
 layers: 0, 6
 CPU path: avx2
 inputs:
@@ -380,8 +380,8 @@ records: 4,391 (1,354,179 residues)
   1 record whose trailing * was dropped
 files:
   index.tsv: 1 byte
-  mean.layer6.npy: [4391, 320] f32, 5.4 MiB
-  residues.layer6/: 1 file, 1.5 KiB
+  mean.layer6.npy: [4391, 320] f32, 5.6 MB
+  residues.layer6/: 1 file, 1.5 kB
 "
         );
     }

@@ -184,8 +184,8 @@ pub fn embed_all(ready: Ready<'_>, folder: &mut OutputFolder) -> Result<Option<E
     })
     .map_err(|cause| {
         anyhow!(
-            "{cause:#}. Nothing in {} looks finished, and what is done is kept; run again with \
-             --resume once the cause is gone",
+            "{cause:#}. Finished work is kept in {}/.partial: run again with --resume once the cause \
+             is removed",
             job.out.display()
         )
     })

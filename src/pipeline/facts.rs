@@ -163,8 +163,8 @@ pub fn with_digests(needed: &[Needed], digests: &[FileDigest]) -> Result<Vec<Nee
             .is_some_and(|old| *old != digest.sha256)
         {
             bail!(
-                "{}: the model file has changed since the run began; give --force to start anew, \
-                 or choose another folder with --out",
+                "{}: the model file has changed since the run began; put the old file back, or \
+                 choose another folder with --out",
                 digest.name
             );
         }

@@ -294,8 +294,8 @@ mod tests {
              tokens        1,362,961\n\
              padding       0 (batches are packed)\n\
              longest       2,050 tokens\n\
-             memory        3.0 MiB at most, about\n\
-             disk          5.0 GiB\n\
+             memory        3.1 MB at most, about\n\
+             disk          5.4 GB\n\
              time          51 s, about, on 1 thread\n"
         );
     }

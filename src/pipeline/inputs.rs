@@ -87,7 +87,7 @@ pub fn check_unchanged(before: &[Source], after: &[Source]) -> Result<()> {
         if before != after {
             bail!(
                 "{}: changed while it was read ({} bytes at first, {} later{}); wait until nothing \
-                 writes to it, then run again with --force",
+                 writes to it, then run again with another folder as --out",
                 after.path.display(),
                 before.digest.bytes,
                 after.digest.bytes,

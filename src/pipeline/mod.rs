@@ -15,7 +15,6 @@ mod earlier;
 mod embed;
 mod facts;
 mod feed;
-mod figures;
 mod findings;
 mod forecast;
 mod inputs;
@@ -44,7 +43,7 @@ mod work;
 
 pub use forecast::Forecast;
 pub use job::{Gaps, Job, Layers, Long, Model, OnDuplicateId, OnInvalid, OnVarying, USUAL_LIMIT};
-pub use notices::warn_of_notes;
+pub use notices::{warn_of_ids, warn_of_notes};
 pub use remembered::Remembered;
 pub use reporter::{Level, Phase, Reporter, Silent, Totals};
 pub use shard::Shard;
@@ -59,9 +58,7 @@ use crate::output::{Begun, OutDtype, Parts, Residues, State, Target, sync_work};
 use anyhow::{Result, bail};
 use embed::{Embedded, Ready, embed_all, workers};
 use inputs::{check_inputs, check_unchanged, no_record, scan_part};
-use notices::{
-    report, tell_of_output, warn_of_findings, warn_of_ids, warn_of_long, warn_of_memory,
-};
+use notices::{report, tell_of_output, warn_of_findings, warn_of_long, warn_of_memory};
 use pace::Reading;
 use part::part;
 use plan::Plan;
@@ -290,9 +287,13 @@ pub fn run(job: &Job, reporter: &dyn Reporter, stop: &Stop) -> Result<Outcome> {
         reporter.message(
             Level::Warning,
             &format!(
-                "records left out because memory was short when the run began, though there is \
-                 enough for them now: {} (--force starts anew, with them)",
-                grouped(spared)
+                "{} left out because memory was short when the run began, although there is enough \
+                 now: a run into another folder (--out) embeds {} too",
+                match spared {
+                    1 => "1 record was".to_owned(),
+                    records => format!("{} records were", grouped(records)),
+                },
+                if spared == 1 { "it" } else { "them" },
             ),
         );
     }

@@ -1,6 +1,5 @@
 //! What the user has to know of the input and of memory.
 
-use super::figures::size;
 use super::findings::{Findings, Found};
 use super::forecast;
 use super::job::{Gaps, Job, USUAL_LIMIT};
@@ -9,7 +8,7 @@ use super::reporter::{Level, Reporter};
 use super::room::Bytes;
 use super::scan::Scan;
 use crate::memory;
-use crate::numerals::{count, grouped};
+use crate::numerals::{bytes as size, count, grouped};
 use crate::output::{Counts, IDS_NPY, Ids, Manifest, Remark, Residues};
 
 /// A machine that others use too may not have what a job's limit allows.
@@ -156,43 +155,17 @@ pub fn warn_of_ids(ids: Ids, reporter: &dyn Reporter) {
 
 /// What the user has to know of the input, in counts.
 pub fn report(counts: &Counts, job: &Job, reporter: &dyn Reporter) {
-    let told = [
-        (
-            "characters outside the alphabet, each read as <unk> with a row of its own",
-            counts.unknown,
-        ),
-        ("lower-case letters, read as upper case", counts.lower),
-        (
-            "<mask> tokens, each embedded as one token with a row",
-            counts.masks,
-        ),
-        (
-            "white space and invisible characters beyond ASCII, dropped",
-            counts.invisible,
-        ),
-        ("final *, dropped", counts.stops),
-        ("sequences truncated", counts.truncated),
-        ("sequences embedded in windows", counts.windowed),
-        ("records skipped and listed in skipped.tsv", counts.skipped),
-        (
-            "records computed in bf16, as their numbers do not fit f16 (--dtype bf16 does so with \
-             all of them)",
-            counts.in_bf16,
-        ),
-    ];
-    for (what, number) in told {
-        if number > 0 {
-            reporter.message(Level::Warning, &format!("{what}: {}", grouped(number)));
-        }
+    for text in what_was_met(counts) {
+        reporter.message(Level::Warning, &text);
     }
     if job.gaps == Gaps::Drop && counts.gaps > 0 {
-        let text = format!("gaps (- and .), dropped: {}", counts.gaps);
-        reporter.message(Level::Info, &text);
+        let text = several(counts.gaps, "gap (- or .) was", "gaps (- and .) were");
+        reporter.message(Level::Info, &format!("{text} dropped"));
     }
     let residues = match job.residues {
-        Residues::None => "not written",
+        Residues::None => "no residue rows",
         Residues::Packed => "packed",
-        Residues::Files => "one file each",
+        Residues::Files => "one file per record",
     };
     reporter.message(
         Level::Info,
@@ -204,4 +177,121 @@ pub fn report(counts: &Counts, job: &Job, reporter: &dyn Reporter) {
             count(counts.residues, "residue")
         ),
     );
+}
+
+/// What was out of the ordinary in a finished run, one sentence for each kind.
+fn what_was_met(counts: &Counts) -> Vec<String> {
+    let all = [
+        (
+            counts.unknown,
+            "character is not in the ESM alphabet and was embedded as <unk>",
+            "characters are not in the ESM alphabet and were embedded as <unk>",
+        ),
+        (
+            counts.lower,
+            "lower-case letter was read as upper case",
+            "lower-case letters were read as upper case",
+        ),
+        (
+            counts.masks,
+            "<mask> token was embedded and has a row",
+            "<mask> tokens were embedded and have a row each",
+        ),
+        (
+            counts.invisible,
+            "white-space or invisible character beyond ASCII was dropped",
+            "white-space or invisible characters beyond ASCII were dropped",
+        ),
+        (
+            counts.stops,
+            "record ended in *, which was dropped",
+            "records ended in *, which was dropped",
+        ),
+        (
+            counts.truncated,
+            "sequence was truncated",
+            "sequences were truncated",
+        ),
+        (
+            counts.windowed,
+            "sequence was embedded in windows",
+            "sequences were embedded in windows",
+        ),
+        (
+            counts.skipped,
+            "record was skipped and is listed in skipped.tsv",
+            "records were skipped and are listed in skipped.tsv",
+        ),
+        (
+            counts.in_bf16,
+            "record was computed in bf16 because its numbers do not fit f16 (--dtype bf16 computes \
+             all records in bf16)",
+            "records were computed in bf16 because their numbers do not fit f16 (--dtype bf16 \
+             computes all records in bf16)",
+        ),
+    ];
+    all.into_iter()
+        .filter(|(number, ..)| *number > 0)
+        .map(|(number, one, more)| several(number, one, more))
+        .collect()
+}
+
+/// A number and what there is of it.
+fn several(number: u64, one: &str, more: &str) -> String {
+    match number {
+        1 => format!("1 {one}"),
+        _ => format!("{} {more}", grouped(number)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_met_has_its_plural_right() {
+        let of = |n| Counts {
+            unknown: n,
+            lower: n,
+            masks: n,
+            invisible: n,
+            stops: n,
+            truncated: n,
+            windowed: n,
+            skipped: n,
+            in_bf16: n,
+            ..Counts::default()
+        };
+        assert!(what_was_met(&of(0)).is_empty());
+        assert_eq!(
+            what_was_met(&of(1)),
+            [
+                "1 character is not in the ESM alphabet and was embedded as <unk>",
+                "1 lower-case letter was read as upper case",
+                "1 <mask> token was embedded and has a row",
+                "1 white-space or invisible character beyond ASCII was dropped",
+                "1 record ended in *, which was dropped",
+                "1 sequence was truncated",
+                "1 sequence was embedded in windows",
+                "1 record was skipped and is listed in skipped.tsv",
+                "1 record was computed in bf16 because its numbers do not fit f16 (--dtype bf16 \
+                 computes all records in bf16)",
+            ]
+        );
+        assert_eq!(
+            what_was_met(&of(215_432)),
+            [
+                "215,432 characters are not in the ESM alphabet and were embedded as <unk>",
+                "215,432 lower-case letters were read as upper case",
+                "215,432 <mask> tokens were embedded and have a row each",
+                "215,432 white-space or invisible characters beyond ASCII were dropped",
+                "215,432 records ended in *, which was dropped",
+                "215,432 sequences were truncated",
+                "215,432 sequences were embedded in windows",
+                "215,432 records were skipped and are listed in skipped.tsv",
+                "215,432 records were computed in bf16 because their numbers do not fit f16 \
+                 (--dtype bf16 computes all records in bf16)",
+            ]
+        );
+    }
 }

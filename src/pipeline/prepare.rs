@@ -4,7 +4,9 @@ use super::job::{Gaps, Long, USUAL_LIMIT};
 use super::room::{Bytes, Room};
 use crate::fasta::MAX_SEQUENCE;
 use crate::nucleotides::is_nucleotides;
-use crate::tokenizer::{EOS, TokenizerError, UnknownPolicy, tokenize};
+use crate::tokenizer::{
+    EOS, TokenizerError, Tokens, UnknownPolicy, tokenize, tokenize_without_gaps,
+};
 use crate::windows::windows;
 use std::ops::Range;
 use thiserror::Error;
@@ -144,9 +146,8 @@ pub enum Unfit {
     #[error(
         "the sequence has {found} residues and is part of the interrupted run, which left out only \
          those of more than {agreed}; about {} of memory are needed for it, and {} are left beside \
-         the model ({}): go on where there is as much memory as there was (fewer --threads take \
-         less), or give --force to discard that work and start anew, or choose another folder with \
-         --out",
+         the model ({}): resume where there is as much memory as before (fewer --threads take less), \
+         or choose another folder with --out",
         Bytes(*.needed),
         Bytes(.room.bytes),
         .room.by
@@ -180,17 +181,17 @@ impl Unfit {
 /// # Errors
 /// The sequence is empty, holds what is refused, or is too long.
 pub fn prepare(sequence: &[u8], policy: &Policy) -> Result<Prepared, Unfit> {
-    let mut tokens = tokenize(sequence, policy.unknown)?;
+    let mut tokens = match policy.gaps {
+        Gaps::Keep => tokenize(sequence, policy.unknown)?,
+        Gaps::Drop => tokenize_without_gaps(sequence, policy.unknown)?,
+    };
+    if holds_only_gaps(sequence, &tokens, policy) {
+        return Err(Unfit::OnlyGaps);
+    }
     if tokens.residues() == 0 {
         return Err(Unfit::Empty);
     }
-    if tokens.residues() == tokens.gaps {
-        return Err(Unfit::OnlyGaps);
-    }
     let nucleotides = is_nucleotides(&tokens.ids);
-    if policy.gaps == Gaps::Drop {
-        tokens.drop_gaps();
-    }
     let residues = tokens.residues();
     let mut prepared = Prepared {
         tokens: Vec::new(),
@@ -250,6 +251,21 @@ pub fn prepare(sequence: &[u8], policy: &Policy) -> Result<Prepared, Unfit> {
     }
 }
 
+/// Whether a sequence has gaps and nothing else but the mark of a stop codon.
+fn holds_only_gaps(sequence: &[u8], tokens: &Tokens, policy: &Policy) -> bool {
+    if tokens.gaps == 0 {
+        return false;
+    }
+    match (policy.gaps, tokens.residues().saturating_sub(tokens.gaps)) {
+        (Gaps::Drop, _) => tokens.residues() == 0,
+        (Gaps::Keep, 0) => true,
+        // A stop with gaps behind it is not at the end, where it would have been dropped.
+        (Gaps::Keep, 1) => tokenize_without_gaps(sequence, policy.unknown)
+            .is_ok_and(|without| without.residues() == 0),
+        (Gaps::Keep, _) => false,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -305,12 +321,45 @@ mod tests {
         assert_eq!(dropped.tokens, [0, 20, 15, 11, 5, 2]);
         assert_eq!((dropped.gaps, dropped.truncated_from), (4, Some(5)));
         for policy in [keep, drop] {
-            for text in ["-", "...---", "--.*", "-\u{a0}-"] {
+            for text in [
+                "-",
+                "...---",
+                "--.*",
+                "-\u{a0}-",
+                "--*--",
+                "*.",
+                "- * -\u{a0}",
+            ] {
                 let unfit = prepare(text.as_bytes(), &policy);
                 assert_eq!(unfit, Err(Unfit::OnlyGaps), "{text}");
             }
             assert!(prepare(b"-<mask>", &policy).is_ok());
         }
+    }
+
+    #[test]
+    fn gaps_are_taken_out_before_a_stop_is_looked_for() {
+        let drop = Policy {
+            gaps: Gaps::Drop,
+            ..policy(Long::Full, None)
+        };
+        let plain = prepare(b"MKTAY*", &drop).unwrap();
+        for (text, gaps) in [
+            ("MKTAY*--", 2),
+            ("MKTAY*. -\u{200b}", 2),
+            ("-M-KTAY-*-", 4),
+            ("MKTAY--*", 2),
+        ] {
+            let done = prepare(text.as_bytes(), &drop).unwrap();
+            assert_eq!(done.tokens, plain.tokens, "{text}");
+            assert_eq!((done.stop, done.gaps, done.unknown), (true, gaps, 0));
+        }
+        // Only one stop is dropped, and only at the end.
+        let two = prepare(b"MK*T**--", &drop).unwrap();
+        assert_eq!((two.residues(), two.unknown), (5, 2));
+        // fair-esm reads it as <unk>, and gaps that are kept are read as fair-esm reads them.
+        let kept = prepare(b"MKTAY*--", &policy(Long::Full, None)).unwrap();
+        assert_eq!((kept.residues(), kept.unknown, kept.stop), (8, 1, false));
     }
 
     #[test]

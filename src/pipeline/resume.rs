@@ -111,8 +111,8 @@ pub fn complete(
     let report = inspect(&job.out, false)?;
     if let Some(problem) = report.problems.first() {
         bail!(
-            "{}: run.json says that the run is complete, but {problem}. Give --force to start \
-             anew, or choose another folder with --out",
+            "{}: run.json says that the run is complete, but {problem}. Choose another folder with \
+             --out, or rename or remove this one",
             job.out.display()
         );
     }

@@ -7,6 +7,7 @@ use crate::device::Dtype;
 use crate::embedder::{TEAM_TOKENS, kept_tokens, shared_from};
 use crate::memory::{LimitedBy, MemoryLimit};
 use crate::model::PassMemory;
+use crate::numerals;
 use anyhow::{Result, bail};
 use std::fmt;
 use std::ops::Range;
@@ -280,17 +281,7 @@ pub struct Bytes(pub u64);
 
 impl fmt::Display for Bytes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
-        let mut size = self.0 as f64;
-        let mut unit = 0;
-        while size >= 1024.0 && unit + 1 < UNITS.len() {
-            size /= 1024.0;
-            unit += 1;
-        }
-        match (unit, UNITS.get(unit)) {
-            (0, _) | (_, None) => write!(f, "{} B", self.0),
-            (_, Some(unit)) => write!(f, "{size:.1} {unit}"),
-        }
+        f.write_str(&numerals::bytes(self.0))
     }
 }
 
@@ -301,10 +292,9 @@ mod tests {
 
     #[test]
     fn sizes_for_people() {
-        assert_eq!(Bytes(0).to_string(), "0 B");
-        assert_eq!(Bytes(1023).to_string(), "1023 B");
-        assert_eq!(Bytes(1536).to_string(), "1.5 KiB");
-        assert_eq!(Bytes(5 << 40).to_string(), "5.0 TiB");
+        assert_eq!(Bytes(0).to_string(), "0 bytes");
+        assert_eq!(Bytes(1536).to_string(), "1.5 kB");
+        assert_eq!(Bytes(5 << 40).to_string(), "5.5 TB");
     }
 
     #[test]

@@ -6,7 +6,7 @@
 
 use super::job::{Job, OnDuplicateId};
 use super::records::Records;
-use crate::output::{Key, Seen, key};
+use crate::output::{Key, Seen, id_text, key};
 use anyhow::{Context, Result, bail};
 use std::path::Path;
 
@@ -39,7 +39,7 @@ impl SameIds {
         let sequence = number(key(tokens));
         let met = self
             .0
-            .get_or_insert(key(&records.record().id), sequence)
+            .get_or_insert(key(&id_text(&records.record().id)), sequence)
             .context("the temporary file of --on-duplicate-id fail cannot be used")?;
         match met {
             Some(first) if first != sequence => bail!(refusal(&records.shown())),

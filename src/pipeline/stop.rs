@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 
-/// A request to stop, shared by whoever makes it and everyone who has to heed it.
+/// A request to stop, shared by whoever makes it and everyone who has to respect it.
 #[derive(Clone, Debug, Default)]
 pub struct Stop {
     asked: Arc<AtomicBool>,
@@ -28,7 +28,7 @@ impl Stop {
         self.signal.load(Ordering::Relaxed)
     }
 
-    /// Whether there is work that takes a moment to put away. Otherwise the process may end at
+    /// Whether there is work that takes a moment to save. Otherwise the process may end at
     /// once: nothing has begun, or everything is where it has to be.
     pub fn has_work(&self) -> bool {
         self.has_work.load(Ordering::Acquire)
@@ -44,11 +44,11 @@ impl Stop {
     }
 }
 
-/// A run that was asked to stop and did, with its work put away.
+/// A run that was asked to stop and did, with its work saved.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "stopped by {}; everything finished so far is kept in {out}/.partial: run the same command \
-     with --resume to go on",
+     with --resume to continue",
     name(*.signal)
 )]
 pub struct Stopped {

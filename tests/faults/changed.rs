@@ -110,7 +110,8 @@ fn a_file_that_grows_shrinks_or_is_replaced_while_it_is_read() {
         let size = text.len();
         let change = format!(
             "in.fasta: changed while it was read ({size} bytes at first, {size} later, of other \
-             content); wait until nothing writes to it, then run again with --force\n"
+             content); wait until nothing writes to it, then run again with another \
+             folder as --out\n"
         );
         assert!(said.ends_with(&change), "{said}");
         assert_eq!(case.bench.names("emb"), [".partial"]);

@@ -215,8 +215,8 @@ fn work_that_says_no_more_whose_it_is() {
         assert_eq!(ended.code, 1, "{what}");
         assert!(
             ended.err.contains(
-                "so that --resume cannot continue it: give --force to start anew, or choose \
-                 another folder with --out\n"
+                "so that --resume cannot continue it: choose another folder with --out, or rename \
+                 or remove this one\n"
             ),
             "{what}: {}",
             ended.err

@@ -35,8 +35,8 @@ fn more_memory_changes_nothing() {
     assert_eq!(ended.code, 3, "{}", ended.err);
     assert!(
         ended.err.contains(
-            "esm-embed: warning: records left out because memory was short when the run began, \
-             though there is enough for them now: 1 (--force starts anew, with them)\n"
+            "esm-embed: warning: 1 record was left out because memory was short when the run began, \
+             although there is enough now: a run into another folder (--out) embeds it too\n"
         ),
         "{}",
         ended.err
@@ -70,9 +70,8 @@ fn less_memory_is_refused_only_where_it_is_needed() {
     assert!(ended.err.starts_with(start), "{}", ended.err);
     assert!(
         ended.err.contains(
-            " left beside the model (ulimit -v): go on where there is as much memory as there was \
-             (fewer --threads take less), or give --force to discard that work and start anew, or \
-             choose another folder with --out"
+            " left beside the model (ulimit -v): resume where there is as much memory as before \
+             (fewer --threads take less), or choose another folder with --out"
         ),
         "{}",
         ended.err

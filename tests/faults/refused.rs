@@ -19,8 +19,8 @@ fn interrupted() -> Case {
 
 const BEFORE: &str = "esm-embed: error: emb holds the unfinished work of another run, which \
                       --resume does not continue: ";
-const AFTER: &str = ". Give the same input, model and options again, or --force to discard that \
-                     work and start anew, or choose another folder with --out\n";
+const AFTER: &str = ". Give the same input, model and options again, or choose another folder \
+                     with --out, or rename or remove this one\n";
 
 /// Refused with these differences; nothing is changed.
 fn assert_refused(case: &Case, line: &str, differences: &str) {
@@ -223,8 +223,7 @@ fn another_stream() {
         assert!(
             ended.err.contains(
                 "the input up to this record is not the input of the interrupted run, whose work \
-                 was not touched: give the same input again, or --force to discard that work and \
-                 start anew, or choose another folder with --out"
+                 was not touched: give the same input again, or choose another folder with --out"
             ),
             "{i}: {}",
             ended.err
@@ -287,8 +286,8 @@ fn a_finished_run_has_nothing_left_to_do() {
             1,
             "esm-embed: error: emb holds the output of another run, which --resume does not \
              continue: --layer was 2 and is 1; --on-invalid was skip and is fail. Give the same \
-             input, model and options again, or --force to replace it, or choose another folder \
-             with --out\n"
+             input, model and options again, or choose another folder with --out, or rename or \
+             remove this one\n"
         )
     );
     fs::remove_file(case.bench.path("emb/mean.layer2.npy")).unwrap();
@@ -298,7 +297,7 @@ fn a_finished_run_has_nothing_left_to_do() {
         (
             1,
             "esm-embed: error: emb: run.json says that the run is complete, but mean.layer2.npy: \
-             is missing. Give --force to start anew, or choose another folder with --out\n"
+             is missing. Choose another folder with --out, or rename or remove this one\n"
         )
     );
 }

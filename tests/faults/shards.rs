@@ -54,8 +54,8 @@ fn interrupted_shards_make_the_whole_byte_for_byte() {
 
 const BEFORE: &str = "esm-embed: error: emb holds the unfinished work of another run, which \
                       --resume does not continue: ";
-const AFTER: &str = ". Give the same input, model and options again, or --force to discard that \
-                     work and start anew, or choose another folder with --out\n";
+const AFTER: &str = ". Give the same input, model and options again, or choose another folder \
+                     with --out, or rename or remove this one\n";
 
 #[test]
 fn another_shard_is_not_gone_on_with() {

@@ -1,4 +1,4 @@
-//! Signals: what is done is put away, the exit code says which one it was, and the run goes on.
+//! Signals: finished work is saved, the exit code says which one it was, and the run can be resumed.
 
 use crate::case::*;
 use crate::common::{fixture, load};
@@ -51,7 +51,7 @@ fn each_signal_ends_a_stalled_stream_with_its_code() {
             text,
             format!(
                 "esm-embed: error: stopped by SIG{signal}; everything finished so far is kept in \
-                 emb/.partial: run the same command with --resume to go on\n"
+                 emb/.partial: run the same command with --resume to continue\n"
             )
         );
         assert_eq!(case.bench.names("emb"), [".partial"]);
@@ -88,8 +88,7 @@ fn a_long_record_is_given_up_and_a_second_signal_ends_at_once() {
             send(&child, signal);
             // The first is answered before it is heeded.
             if *signal == signals[0] {
-                let told = "esm-embed: stopping: what is done is being put away; another signal \
-                            ends the run at once";
+                let told = "esm-embed: stopping: saving finished work (Ctrl-C again to quit now)";
                 assert!(lines.any(|line| line.unwrap() == told));
             }
         }
@@ -170,7 +169,7 @@ fn a_named_pipe_that_stalls() {
     let pipe = case.bench.path("pipe");
     make_pipe(&pipe);
     let told = "esm-embed: error: stopped by SIGTERM; everything finished so far is kept in \
-                emb/.partial: run the same command with --resume to go on\n";
+                emb/.partial: run the same command with --resume to continue\n";
 
     let mut child = case.command(&[], "--out emb --resume").spawn().unwrap();
     let journal = case.bench.path("emb/.partial/journal");

@@ -2,9 +2,8 @@
 
 use crate::support::*;
 
-const EXISTS: &str = "esm-embed: error: emb already holds run.json: an existing output is never \
-                      touched; choose another folder with --out, or give --force to replace it \
-                      once this run is complete\n";
+const EXISTS: &str = "esm-embed: error: emb already holds run.json, and an existing output is not \
+                      touched: choose another folder with --out, or rename or remove this one\n";
 
 /// A bench with an output of `a.fasta` in `emb`.
 fn bench() -> Bench {
@@ -101,8 +100,8 @@ fn an_unfinished_run_is_discarded_only_with_force() {
         (
             1,
             "esm-embed: error: emb holds .partial, the working folder of a run that did not \
-             finish or is still going: give --resume to continue it, or --force to discard that \
-             work and start anew, or choose another folder with --out\n"
+             finish or is still running: resume it with --resume, or choose another folder with \
+             --out\n"
         )
     );
     assert_eq!(bench.text("emb/.partial/mean.layer2.npy"), "half of it");
@@ -142,8 +141,8 @@ fn what_stands_in_the_way_is_named() {
         ),
         (
             "a.fasta/emb",
-            "reading a.fasta/emb: Not a directory (os error 20); a part of this path is no \
-             folder: choose another place with --out",
+            "reading a.fasta/emb: Not a directory (os error 20); a part of this path is not \
+             a folder: choose another place with --out",
         ),
     ];
     for (out, error) in cases {
@@ -163,8 +162,8 @@ fn what_stands_in_the_way_is_named() {
         (ended.code, &*ended.err),
         (
             1,
-            "esm-embed: error: emb/mean.layer2.npy is in the way and is not of an earlier run, \
-             so --force leaves it alone: move it away or choose another folder with --out\n"
+            "esm-embed: error: emb/mean.layer2.npy is in the way, and no earlier run wrote it, \
+             so it is left alone: move it away or choose another folder with --out\n"
         )
     );
 }

@@ -47,8 +47,8 @@ fn a_value_too_large_for_f16_ends_the_run() {
         assert!(
             ended.err.ends_with(
                 ", column 5: 1000000000000000000000000000000 does not fit into f16, whose largest \
-                 value is 65504: write with --out-dtype f32. Nothing in emb looks finished, and \
-                 what is done is kept; run again with --resume once the cause is gone\n"
+                 value is 65504: write with --out-dtype f32. Finished work is \
+                 kept in emb/.partial: run again with --resume once the cause is removed\n"
             ),
             "{}",
             ended.err

@@ -52,6 +52,14 @@ fn ids_that_are_too_long_have_no_list() {
              most 1,024 are written there; index.tsv has every id\n"
         )
     );
+    // merge says the same.
+    bench.run("in.fasta --model $MODEL --out s1 --shard 1/1 -q");
+    let merged = crate::support::ended(
+        bench
+            .command()
+            .args(["merge", "s1", "--out", "merged", "-q"]),
+    );
+    assert_eq!((merged.code, merged.err), (0, ended.err));
     assert_eq!(
         bench.names("emb"),
         [
@@ -158,6 +166,30 @@ fn outputs_without_a_list_are_still_good() {
 }
 
 const REUSED: &str = ">x\nMKT\n>y\nMKA\n>x\nMKT\n>x\nMKG\n>y\nMKV\n";
+
+/// NumPy cannot tell them apart.
+#[test]
+fn ids_with_one_text_are_one_id() {
+    let bench = Bench::new();
+    bench.write("in.fasta", b">a\\xff\nMKT\n>a\xff\nMKA\n");
+    let ended = bench.run("in.fasta --model $MODEL --out emb -q");
+    assert_eq!(ended.code, 0, "{}", ended.err);
+    assert_eq!(ids(&bench, "emb"), ["a\\xff", "a\\xff"]);
+    assert!(
+        ended
+            .err
+            .contains("1 record has the id of an earlier record"),
+        "{}",
+        ended.err
+    );
+    let ended = bench.run("in.fasta --model $MODEL --out fail -q --on-duplicate-id fail");
+    assert_eq!(ended.code, 1);
+    assert!(
+        ended.err.contains("an earlier record has the same id"),
+        "{}",
+        ended.err
+    );
+}
 
 #[test]
 fn ids_of_different_sequences_are_warned_of() {

@@ -158,8 +158,8 @@ fn a_stream_that_fails_late_leaves_nothing_that_looks_finished() {
         (
             1,
             "esm-embed: error: emb holds .partial, the working folder of a run that did not \
-             finish or is still going: give --resume to continue it, or --force to discard that \
-             work and start anew, or choose another folder with --out\n"
+             finish or is still running: resume it with --resume, or choose another folder with \
+             --out\n"
         )
     );
     let skipping = "- --model $MODEL --out emb -q --force --on-invalid skip";

@@ -52,7 +52,7 @@ fn a_record_too_large_is_named_before_any_work() {
     );
     assert_eq!(ended.code, 1, "{}", ended.err);
     let start = "esm-embed: error: in.fasta, line 3, record 2 (huge): the sequence has 3000000 \
-                 residues, for which about 3.2 GiB of memory are needed, and ";
+                 residues, for which about 3.5 GB of memory are needed, and ";
     let end = " left beside the model (ulimit -v); raise the limit, or choose --long window or \
                --long truncate. Or pass --on-invalid skip to leave such records out and list \
                them in skipped.tsv\n";
@@ -106,7 +106,7 @@ fn a_model_that_does_not_fit_is_said() {
     assert_eq!(ended.code, 1, "{}", ended.err);
     assert!(
         ended.err.contains(
-            "this process may use 60.0 MiB (ulimit -v). Raise the limit, choose a smaller model, \
+            "this process may use 62.9 MB (ulimit -v). Raise the limit, choose a smaller model, \
              or keep the weights in half the memory with --dtype f16\n"
         ),
         "{}",
@@ -183,7 +183,7 @@ fn the_weights_are_in_the_address_space_once() {
     assert!(
         ended
             .err
-            .contains("this process may use 290.0 MiB (ulimit -v)"),
+            .contains("this process may use 304.1 MB (ulimit -v)"),
         "{}",
         ended.err
     );

@@ -68,7 +68,7 @@ fn layers_by_range_and_by_name() {
             "--layer -9-last: this model has layers 0 to 2 (or -3 to -1, counted from the end)",
         ),
         (
-            "last-0",
+            "-1-0",
             "--layer -1-0: layer 2 comes after layer 0; write the lower one first",
         ),
     ] {

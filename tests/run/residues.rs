@@ -75,6 +75,33 @@ fn dropped_gaps_leave_the_embedding_of_the_residues() {
 }
 
 #[test]
+fn a_stop_before_gaps_is_still_the_end() {
+    let bench = Bench::new();
+    bench.write("in.fasta", ">x\nMKTAY*--\n>y\nMK-TAY-\n*.\n");
+    let ended = bench.run("in.fasta --model $MODEL --gaps drop --residues none --out emb");
+    assert_eq!(ended.code, 0, "{}", ended.err);
+    assert_eq!(
+        bench
+            .text("emb/index.tsv")
+            .lines()
+            .skip(1)
+            .collect::<Vec<_>>(),
+        [
+            "0\tx\t5\t0\tgaps=2,stop\t",
+            "1\ty\t5\t5\tgaps=3,stop,duplicate_of=0\t"
+        ]
+    );
+    for line in [
+        "warning: 2 records ended in *, which was dropped\n",
+        "esm-embed: 5 gaps (- and .) were dropped\n",
+        "esm-embed: emb: 2 records (1 distinct sequence), 10 residues (no residue rows)\n",
+    ] {
+        assert!(ended.err.contains(line), "{line}: {}", ended.err);
+    }
+    assert!(!ended.err.contains("<unk>"), "{}", ended.err);
+}
+
+#[test]
 fn a_run_with_gaps_is_not_resumed_without_them() {
     let bench = Bench::new();
     bench.write("in.fasta", ALIGNED);
@@ -93,7 +120,7 @@ fn a_run_with_gaps_is_not_resumed_without_them() {
 #[test]
 fn a_record_of_gaps_only_is_invalid() {
     let bench = Bench::new();
-    let text = ">a\nMKT\n>row of an alignment\n......\n---*\n>b\n-\n";
+    let text = ">a\nMKT\n>row of an alignment\n......\n---*--\n>b\n-\n";
     bench.write("in.fasta", text);
     for gaps in ["keep", "drop"] {
         assert_fails(
@@ -122,7 +149,7 @@ fn masks_are_in_the_flags_and_told() {
     let ended = bench.run("in.fasta --model $MODEL --out emb -q");
     assert_eq!(
         ended.err,
-        "esm-embed: warning: <mask> tokens, each embedded as one token with a row: 2\n"
+        "esm-embed: warning: 2 <mask> tokens were embedded and have a row each\n"
     );
     assert_eq!(flags(&bench, "emb"), ["masks=2", ""]);
     assert_eq!(bench.recorded("emb", "/counts/masks"), 2);
@@ -159,7 +186,7 @@ fn white_space_and_invisible_characters_of_unicode_are_dropped() {
     let ended = bench.run("in.fasta --model $MODEL --out emb --unknown error -q");
     assert_eq!(
         ended.err,
-        "esm-embed: warning: white space and invisible characters beyond ASCII, dropped: 50\n"
+        "esm-embed: warning: 50 white-space or invisible characters beyond ASCII were dropped\n"
     );
     let count = unseen.len();
     assert_eq!(

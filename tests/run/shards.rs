@@ -316,7 +316,7 @@ fn what_does_not_belong_together_is_named() {
     assert_refused(
         &bench,
         "s1 s2 s3",
-        "s3 does not exist. Give the folder that `run --shard` was told to write (--out)",
+        "s3 does not exist: give the folders that `run --shard` wrote",
     );
     assert_refused(
         &bench,
@@ -339,12 +339,12 @@ fn what_does_not_belong_together_is_named() {
     };
     differ(
         "pools",
-        "asked.pool is [\"mean\"] and [\"mean\",\"max\"]; layout.pools is",
+        "run: pooled rows: mean and mean, max. Write one of them to another folder with --out",
     );
-    differ("model", "resolved.model.files.0.sha256 is ");
-    differ("input", "records of the input is 13 and 6");
-    differ("path", " and portable");
-    differ("of4", "number of shards is 3 and 4");
+    differ("model", "model file 1: SHA-256 ");
+    differ("input", "records of the input: 13 and 6");
+    differ("path", " and portable. Write");
+    differ("of4", "number of shards: 3 and 4");
     // The same shards elsewhere, with an input that has another name there.
     fs::copy(bench.path("a.fasta"), bench.path("c.fasta")).unwrap();
     run(&format!(
@@ -405,7 +405,8 @@ fn damage_is_noticed_and_nothing_looks_finished() {
         &bench,
         &shards.join(" "),
         "s2of2: run.json: is missing: this is not an output folder, or its run did not finish. Finish \
-         the run of this shard, or do it again with --force, then merge",
+         the run of this shard with --resume, or write the shard to another folder with --out, then \
+         merge",
     );
 }
 
@@ -450,8 +451,8 @@ fn a_merge_that_was_broken_off_is_done_again_with_force() {
     assert_eq!(
         ended.err,
         "esm-embed: error: merged holds .partial, the working folder of a run or merge that did \
-         not finish or is still going: give --force to discard that work and merge anew, or \
-         choose another folder with --out\n"
+         not finish or is still running: choose another folder with --out, or rename or remove this \
+         one\n"
     );
     assert_eq!(bench.text("merged/.partial/index.tsv"), "row\n");
     let ended = merge(&bench, &format!("{shards} -o merged -q --force"));

@@ -463,7 +463,7 @@ fn a_dry_run_says_what_would_be_done_and_does_nothing() {
     );
     assert_eq!(said("tokens"), "19");
     assert_eq!(said("longest"), "8 tokens");
-    assert!(said("disk").starts_with("6.9 KiB"), "{}", said("disk"));
+    assert!(said("disk").starts_with("7.0 kB"), "{}", said("disk"));
     for name in ["memory", "time", "padding"] {
         assert!(!said(name).is_empty());
     }

@@ -31,12 +31,12 @@ pub struct ComputeArgs {
     /// On the CPU, f16 and bf16 keep the weights in half the memory. Where the processor has
     /// AVX-512 VNNI, products with f16 are in fixed point of 16 bits, about twice as fast;
     /// otherwise arithmetic stays f32 (and with --cpu-path avx512 there too). On CUDA, a record whose
-    /// numbers do not fit f16 is computed in bf16; f32 is exact, and tf32, which CUDA alone has, is
+    /// numbers do not fit f16 is computed in bf16; f32 is exact, and tf32, which only CUDA has, is
     /// faster and forms products from 11 bits of each factor.
     #[arg(long, value_name = "f32|f16|bf16|tf32", value_parser = values::dtype)]
     pub dtype: Option<Dtype>,
 
-    /// Test that the CUDA card gives the same bits in any batch, even if it was seen to
+    /// Test that the CUDA card gives the same bits in any batch, even if it passed before
     ///
     /// That is tested when a kind of card, driver, cuBLASLt, model shape and number format is met for
     /// the first time, and remembered in the cache (HF_HOME).
@@ -49,7 +49,7 @@ pub struct ComputeArgs {
 
     /// Threads [default: the CPUs this process may use]
     ///
-    /// The default heeds CPU affinity, the cgroup's quota and SLURM_CPUS_PER_TASK. The number does
+    /// The default respects CPU affinity, the cgroup's quota and SLURM_CPUS_PER_TASK. The number does
     /// not change the results.
     #[arg(
         short,
@@ -61,7 +61,7 @@ pub struct ComputeArgs {
 
     /// Tokens of one batch at most [default: chosen from the device]
     ///
-    /// A sequence that is longer is a batch of its own. The number does not change the results.
+    /// A sequence that is longer is a separate batch. The number does not change the results.
     #[arg(
         long,
         value_name = "N",

@@ -39,7 +39,7 @@ In Python:
   numpy.load(\"emb/mean.layer33.npy\")      one row per record, in the order of the FASTA
 
 Exit status: 0 done, 1 failed, 2 wrong usage, 3 done but records were skipped, 128 and the number
-of a signal (129 SIGHUP, 130 SIGINT, 138 SIGUSR1, 143 SIGTERM) stopped, to go on with --resume.";
+of a signal (129 SIGHUP, 130 SIGINT, 138 SIGUSR1, 143 SIGTERM) stopped; resume with --resume.";
 
 const RUN_EXAMPLES: &str = "\
 Examples:

@@ -27,7 +27,7 @@ pub struct ModelArgs {
     ///
     /// run.json names the SHA-256 of every file of the model. That of a file of 64 MiB or more is
     /// remembered in the cache (HF_HOME) and used by later runs on the same machine, until it is
-    /// started anew or anything of the file changes.
+    /// restarted or anything of the file changes.
     #[arg(long, help_heading = "Model")]
     pub check_model: bool,
 }

@@ -4,7 +4,7 @@ use super::super::values;
 use clap::ValueEnum;
 use esm_embed::pipeline::Long;
 
-/// What becomes of records that are out of the ordinary.
+/// What happens to records that are out of the ordinary.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Records")]
 pub struct RecordArgs {
@@ -80,6 +80,6 @@ pub enum OnDuplicateIdArg {
 pub enum OnInvalidArg {
     /// Stop
     Fail,
-    /// List it in skipped.tsv and go on
+    /// List it in skipped.tsv and continue
     Skip,
 }

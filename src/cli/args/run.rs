@@ -23,28 +23,28 @@ pub struct RunArgs {
     #[arg(short, long, value_name = "DIR")]
     pub out: PathBuf,
 
-    /// Go on with a run that was interrupted
+    /// Resume an interrupted run
     ///
     /// Give the same input (a stream from its beginning), model and options again; threads and
-    /// batches may differ. What is done is kept, and the finished folder is the same, byte for
-    /// byte. Starts anew where there is nothing to go on with, and has nothing to do where the run
-    /// is complete.
+    /// batches may differ. Finished work is kept, and the finished folder is the same, byte for
+    /// byte. Starts from the beginning where there is nothing to resume, and does nothing where the
+    /// run is complete.
     #[arg(long, conflicts_with = "force")]
     pub resume: bool,
 
-    /// Replace an existing output, and discard the work of a run that was interrupted
+    /// Replace an existing output, and discard the work of an interrupted run
     #[arg(long)]
     pub force: bool,
 
     /// Embed the I-th of N parts of the input, to be joined by `esm-embed merge`
     ///
-    /// I counts from 1; 0 stands for N, so that arrays of jobs may count from 0 too. Every shard
-    /// reads all of the input and finds the same parts, each with as many tokens, and writes to a
-    /// folder of its own.
+    /// I counts from 1; 0 means N, so that arrays of jobs may count from 0 too. Every shard reads all
+    /// of the input, finds the same parts, each with about the same number of tokens, and writes to a
+    /// separate folder.
     #[arg(long, value_name = "I/N", value_parser = values::shard)]
     pub shard: Option<Shard>,
 
-    /// Say what would be done, and do nothing
+    /// Report what the run would do, without doing it
     ///
     /// Prints records, tokens, memory, bytes on disk and an estimate of the time to standard
     /// output (one JSON object with --progress json). The model is downloaded if it is not there.
@@ -91,7 +91,10 @@ impl RunArgs {
         let pools = &self.output.pools;
         if pools.contains(&PoolArg::None) {
             if pools.iter().any(|pool| *pool != PoolArg::None) {
-                return Some("--pool none stands alone: leave out none or the others".to_owned());
+                return Some(
+                    "--pool none cannot be combined with other pools: leave out none or the others"
+                        .to_owned(),
+                );
             }
             if self.output.residues == Residues::None {
                 return Some(

@@ -9,7 +9,7 @@ pub struct ShowArgs {
     /// Progress on standard error
     ///
     /// auto is a bar on a terminal and else a plain line a minute; json writes one JSON object per
-    /// line, messages included; none shows messages alone.
+    /// line, messages included; none shows messages only.
     #[arg(
         long,
         value_name = "auto|bar|plain|json|none",
@@ -19,7 +19,7 @@ pub struct ShowArgs {
     )]
     pub progress: ProgressArg,
 
-    /// Show warnings and errors alone
+    /// Show only warnings and errors
     #[arg(short, long, overrides_with = "quiet", conflicts_with = "verbose")]
     pub quiet: bool,
 

@@ -1,29 +1,17 @@
 //! Words of other tools, and misspelt ones: what is meant here.
 
+mod command;
+mod line;
 mod options;
 mod spelling;
 
 use super::args::Args;
 use clap::CommandFactory;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use options::{INCLUDE, OPTIONS};
-use spelling::{distance, quoted};
+use options::{ForeignOption, INCLUDE, KEPT, LATER, OPTIONS};
+use spelling::{distance, normal};
 use std::ffi::OsString;
 use std::path::Path;
-
-/// Names that other tools have for `run`.
-const RUN: [&str; 10] = [
-    "embed",
-    "extract",
-    "encode",
-    "embedding",
-    "embeddings",
-    "compute",
-    "infer",
-    "inference",
-    "predict",
-    "represent",
-];
 
 /// Endings of FASTA files.
 const FASTA: [&str; 9] = [
@@ -36,137 +24,210 @@ pub(super) fn explain(error: clap::Error, words: &[OsString]) -> clap::Error {
         Some(ContextValue::String(text)) => text.clone(),
         _ => String::new(),
     };
+    let (at, subcommand) = subcommand(words);
     let answer = match error.kind() {
         ErrorKind::UnknownArgument => {
             let typed = text(ContextKind::InvalidArg);
-            // In a tip, or in the usage, where clap puts what it proposes.
-            let rendered = error.to_string();
-            let proposes_force = rendered
-                .lines()
-                .skip(1)
-                .any(|line| line.contains("--force"));
-            let proposes = error.get(ContextKind::SuggestedArg).is_some() && !proposes_force;
-            let bare = proposes_force.then(|| format!("unexpected argument '{typed}' found"));
-            let most = if proposes { 0 } else { 1 };
-            option(&typed, &ours(&subcommand(words)), most).or(bare)
+            let is_number = typed.parse::<f64>().is_ok();
+            match typed.starts_with('-') {
+                // Without the tip to write `-- -1`, which makes an input of it.
+                true if is_number => Some(format!("unexpected argument '{typed}' found")),
+                true if is_before(&typed, at, words) => Some(before_command(&typed, words)),
+                true => Some(unknown_option(&typed, &subcommand)),
+                false => None,
+            }
         }
-        ErrorKind::InvalidSubcommand => command(&text(ContextKind::InvalidSubcommand), words),
+        ErrorKind::InvalidSubcommand => Some(command::unknown(
+            &text(ContextKind::InvalidSubcommand),
+            words,
+        )),
         _ => None,
     };
     match answer {
-        Some(answer) => super::wrong_usage_of(error.kind(), &subcommand(words), answer),
+        Some(answer) => super::wrong_usage_of(error.kind(), &subcommand, answer),
         None => error,
     }
 }
 
-/// The subcommand among the words, or nothing.
-fn subcommand(words: &[OsString]) -> String {
+/// Where the subcommand is among the words, and its name; or nothing.
+fn subcommand(words: &[OsString]) -> (Option<usize>, String) {
     let command = Args::command();
-    let is_one = |word: &&str| command.find_subcommand(word).is_some();
-    let mut words = words.iter().skip(1).filter_map(|word| word.to_str());
-    words.find(is_one).unwrap_or_default().to_owned()
+    let is_one = |word: &OsString| {
+        word.to_str()
+            .is_some_and(|word| command.find_subcommand(word).is_some())
+    };
+    let at = words.iter().skip(1).position(is_one).map(|at| at + 1);
+    let name = at
+        .and_then(|at| words.get(at)?.to_str())
+        .unwrap_or_default();
+    (at, name.to_owned())
 }
 
-/// The long options of a subcommand; of `run` if there is none.
+/// Whether an option was typed before the subcommand, or without any.
+fn is_before(typed: &str, subcommand: Option<usize>, words: &[OsString]) -> bool {
+    let name = typed.split('=').next().unwrap_or(typed);
+    let is_typed = |word: &OsString| word.to_string_lossy().starts_with(name);
+    match (subcommand, words.iter().position(is_typed)) {
+        (Some(subcommand), Some(option)) => option < subcommand,
+        (subcommand, _) => subcommand.is_none(),
+    }
+}
+
+/// What to write instead of an option before the subcommand.
+fn before_command(typed: &str, words: &[OsString]) -> String {
+    let typed = typed.split('=').next().unwrap_or(typed);
+    let given: Vec<String> = words
+        .iter()
+        .skip(1)
+        .map(|word| word.to_string_lossy().into_owned())
+        .collect();
+    let (_, name) = subcommand(words);
+    let place = "options come after the command";
+    let line = match name.as_str() {
+        "" => given
+            .iter()
+            .any(|word| is_fasta(word))
+            .then(|| line::run(&given)),
+        "run" => Some(line::run(
+            &given
+                .iter()
+                .filter(|word| *word != "run")
+                .cloned()
+                .collect::<Vec<_>>(),
+        )),
+        name => {
+            let rest: Vec<String> = given.iter().filter(|word| *word != name).cloned().collect();
+            line::other(name, &rest)
+        }
+    };
+    let command = if name.is_empty() { "run" } else { &name };
+    let is_ours = takes(command, typed);
+    let meant = match is_ours {
+        true => String::new(),
+        false => format!("; {}", meaning(typed, command)),
+    };
+    match line {
+        Some(line) => format!("unexpected option {typed}: {place}: {line}{meant}"),
+        None if name.is_empty() => format!(
+            "unexpected option {typed}: {place}, and none is given. {}",
+            command::all()
+        ),
+        None => format!("unexpected option {typed}: {place}{meant}"),
+    }
+}
+
+/// Whether a subcommand has an option, long or short.
+fn takes(subcommand: &str, typed: &str) -> bool {
+    let command = Args::command();
+    let Some(command) = command.find_subcommand(subcommand) else {
+        return false;
+    };
+    command
+        .get_arguments()
+        .any(|arg| match typed.strip_prefix("--") {
+            Some(name) => arg.get_long() == Some(name),
+            None => arg
+                .get_short()
+                .is_some_and(|short| typed.chars().nth(1) == Some(short)),
+        })
+}
+
+/// The long options of a subcommand, but for the one that replaces an output.
 fn ours(subcommand: &str) -> Vec<String> {
     let command = Args::command();
-    let name = if subcommand.is_empty() {
-        "run"
-    } else {
-        subcommand
-    };
-    let options = command.find_subcommand(name).map(|command| {
+    let options = command.find_subcommand(subcommand).map(|command| {
         let names = command.get_arguments().filter_map(|arg| arg.get_long());
-        names.map(str::to_owned).collect()
+        names
+            .filter(|name| *name != "force")
+            .map(str::to_owned)
+            .collect()
     });
     options.unwrap_or_default()
 }
 
-/// What an unknown option means, spelt with so many mistakes at most.
-fn option(typed: &str, ours: &[String], most: usize) -> Option<String> {
+fn unknown_option(typed: &str, subcommand: &str) -> String {
     let typed = typed.split('=').next().unwrap_or(typed);
-    let name = typed
-        .trim_start_matches('-')
-        .to_ascii_lowercase()
-        .replace('_', "-");
-    let answer = |what: &str| Some(format!("unexpected option {typed}: {what}"));
-    if name == "include" {
-        return answer(INCLUDE);
-    }
-    if name != "force" && ours.contains(&name) {
-        return answer(&format!("the option is --{name}"));
-    }
-    // A mistake in a short word makes another word of it.
-    let most = if name.len() > 4 { most } else { 0 };
-    let is_meant = |other: &&&str| distance(&name, other) <= most;
-    let known = OPTIONS
-        .iter()
-        .find(|(names, _)| names.contains(&name.as_str()))
-        .or_else(|| {
-            OPTIONS
-                .iter()
-                .find(|(names, _)| names.iter().any(|n| is_meant(&n)))
-        });
-    let (_, what) = known?;
-    answer(what)
+    format!("unexpected option {typed}: {}", meaning(typed, subcommand))
 }
 
-/// What an unknown command means, given all words.
-fn command(typed: &str, words: &[OsString]) -> Option<String> {
-    let at = words.iter().position(|word| word == typed)?;
-    let after: Vec<String> = words
-        .iter()
-        .skip(at + 1)
-        .map(|word| quoted(&word.to_string_lossy()))
-        .collect();
-    if is_fasta(typed) {
-        let given = [vec![quoted(typed)], after].concat();
-        return Some(format!(
-            "{typed} is not a command. To embed it: {}",
-            run_line(&given)
-        ));
+/// What an option means that a subcommand does not have.
+fn meaning(typed: &str, subcommand: &str) -> String {
+    let name = normal(typed);
+    let ours = ours(subcommand);
+    let lacks = format!("{subcommand} has no such option");
+    let listed = format!("{lacks}; esm-embed {subcommand} --help lists its options");
+    if ours.contains(&name) {
+        return format!("the option is --{name}");
     }
-    let name = nearest(&typed.to_ascii_lowercase())?;
-    let line = match (name.as_str(), after.as_slice()) {
-        // fair-esm's script has MODEL FASTA FOLDER.
-        ("run", [model, fasta, out, ..])
-            if is_fasta(fasta) && !is_fasta(model) && !out.starts_with('-') =>
-        {
-            format!("esm-embed run {fasta} --model {model} --out {out}")
-        }
-        ("run", []) => "esm-embed run proteins.fasta --out emb".to_owned(),
-        ("run", given) => run_line(given),
-        (name, given) => [&["esm-embed", name].map(str::to_owned)[..], given]
-            .concat()
-            .join(" "),
+    if KEPT.contains(&name.as_str()) {
+        return match subcommand {
+            "run" => {
+                "an existing output is not touched: choose another folder with --out, or resume \
+                      an interrupted run with --resume"
+                    .to_owned()
+            }
+            "merge" => {
+                "an existing output is not touched: choose another folder with --out".to_owned()
+            }
+            _ => listed,
+        };
+    }
+    if subcommand == "run" && name == "include" {
+        return INCLUDE.to_owned();
+    }
+    if subcommand == "run" && LATER.contains(&name.as_str()) {
+        return format!("this version does not compute {name}");
+    }
+    if let Some(positive) = name
+        .strip_prefix("no-")
+        .filter(|name| ours.iter().any(|o| o == name))
+    {
+        return format!("{lacks}; leave --{positive} out");
+    }
+    let is_of_run = name != "force" && self::ours("run").contains(&name);
+    // What is spelt as one of ours is not a misspelt word of another tool.
+    let foreign = match is_of_run {
+        true => None,
+        false => foreign(&name),
     };
-    Some(format!(
-        "there is no command {typed}; the command is {name}: {line}"
-    ))
-}
-
-/// The command whose name, or that of another tool for it, is the word or is spelt much like it.
-fn nearest(word: &str) -> Option<String> {
-    let command = Args::command();
-    let own = command
-        .get_subcommands()
-        .filter(|command| !command.is_hide_set());
-    let own = own.map(|command| (command.get_name(), command.get_name()));
-    let most = if word.len() > 4 { 2 } else { 1 };
-    own.chain(RUN.map(|other| (other, "run")))
-        .map(|(typed, meant)| (distance(word, typed), meant))
-        .filter(|(distance, _)| *distance <= most)
-        .min_by_key(|(distance, _)| *distance)
-        .map(|(_, meant)| meant.to_owned())
-}
-
-fn run_line(given: &[String]) -> String {
-    let mut line = format!("esm-embed run {}", given.join(" "));
-    let is_out = |word: &String| word.starts_with("--out") || word.starts_with("-o");
-    if !given.iter().any(is_out) {
-        line.push_str(" --out emb");
+    if let Some(option) = foreign {
+        return match option.needs {
+            Some(needs) if !ours.iter().any(|o| o == needs) => listed,
+            None if option.only_run && subcommand != "run" => listed,
+            _ => option.what.to_owned(),
+        };
     }
-    line
+    if is_of_run {
+        return format!("{lacks}; it is one of run");
+    }
+    match ours.iter().find(|own| is_near(&name, own)) {
+        Some(own) => format!("the option is --{own}"),
+        None => listed,
+    }
+}
+
+/// The option of another tool that is spelt so, or with one mistake.
+fn foreign(name: &str) -> Option<&'static ForeignOption> {
+    let spelt = |most: usize| {
+        OPTIONS.iter().find(|option| {
+            option
+                .names
+                .iter()
+                .any(|other| distance(name, other) <= most)
+        })
+    };
+    // A mistake in a short word makes another word of it.
+    spelt(0).or_else(|| spelt(usize::from(name.len() > 4)))
+}
+
+/// Whether a word is another with a mistake, or its beginning.
+fn is_near(word: &str, own: &str) -> bool {
+    let most = match word.len() {
+        0..4 => 0,
+        4..8 => 1,
+        _ => 2,
+    };
+    distance(word, own) <= most || word.len() >= 4 && own.starts_with(word)
 }
 
 /// Whether a word names FASTA input rather than a command.
@@ -225,6 +286,14 @@ mod tests {
             ("--max_tokens 9", "--max-tokens"),
             ("--OUT-DTYPE f16", "--out-dtype"),
             ("--num-workers 4", "--threads N"),
+            ("--residue none", "the option is --residues\n"),
+            ("--overwrite", "choose another folder with --out, or resume"),
+            ("--no-resume", "leave --resume out"),
+            ("--logits", "this version does not compute logits\n"),
+            (
+                "--foo",
+                "run has no such option; esm-embed run --help lists",
+            ),
             ("--forma h5", ".npy files"),
             ("--batch-sise 8", "--max-tokens N"),
         ] {
@@ -264,12 +333,71 @@ mod tests {
     }
 
     #[test]
-    fn our_own_options_are_still_proposed() {
-        let text = answer("run a.fasta --out emb --residue none");
-        assert!(
-            text.contains("a similar argument exists: '--residues'"),
-            "{text}"
-        );
+    fn options_that_a_command_lacks_are_not_advised() {
+        for (line, what) in [
+            (
+                "verify --fp16",
+                "--fp16: verify has no such option; esm-embed verify --help",
+            ),
+            (
+                "inspect e --batch-size 8",
+                "--batch-size: inspect has no such option;",
+            ),
+            ("fetch 8M --output x", "--output: fetch has no such option;"),
+            ("models --gpu", "--gpu: models has no such option;"),
+            (
+                "template slurm --cpu",
+                "--cpu: template has no such option;",
+            ),
+            (
+                "merge a --out b --fp16",
+                "--fp16: merge has no such option;",
+            ),
+            (
+                "inspect e --threads 2",
+                "--threads: inspect has no such option; it is one of run\n",
+            ),
+            (
+                "fetch 8M --force",
+                "--force: fetch has no such option; esm-embed fetch --help",
+            ),
+            ("verify --gpu", "--gpu: the option is --device cuda"),
+            ("merge a --output b", "--output: the option is --out"),
+        ] {
+            let text = answer(line);
+            assert!(text.contains(what), "{line}: {text}");
+            assert!(!text.contains("as a value"), "{line}: {text}");
+        }
+    }
+
+    #[test]
+    fn options_come_after_the_command() {
+        let place = "options come after the command";
+        for (line, what) in [
+            (
+                "--model 8M x.fasta",
+                ": esm-embed run x.fasta --model 8M --out emb\n",
+            ),
+            ("--out o x.fasta", ": esm-embed run x.fasta --out o\n"),
+            (
+                "--layer -1 x.fasta",
+                ": esm-embed run x.fasta --layer -1 --out emb\n",
+            ),
+            ("-q run x.fasta", ": esm-embed run x.fasta -q --out emb\n"),
+            ("--threads 2 merge a -o b", "\n"),
+            ("--check inspect e", ": esm-embed inspect --check e\n"),
+            (
+                "--model 8M",
+                ", and none is given. The commands are run, fetch,",
+            ),
+        ] {
+            let text = answer(line);
+            assert!(
+                text.contains(&format!("{place}{what}")) || what == "\n",
+                "{line}: {text}"
+            );
+            assert!(text.contains(place), "{line}: {text}");
+        }
     }
 
     #[test]
@@ -278,20 +406,54 @@ mod tests {
             ("embed a.fasta --out x", "esm-embed run a.fasta --out x\n"),
             ("embed a.fasta", "esm-embed run a.fasta --out emb\n"),
             ("encode", "esm-embed run proteins.fasta --out emb\n"),
-            ("Embedd a.fasta -o x", "esm-embed run a.fasta -o x\n"),
+            ("Embedd a.fasta -o x", "esm-embed run a.fasta --out x\n"),
             (
                 "extract esm2_t33_650M_UR50D a.fasta x --include mean",
-                "esm-embed run a.fasta --model esm2_t33_650M_UR50D --out x\n",
+                "esm-embed run a.fasta --model esm2_t33_650M_UR50D --out x (without --include, which run \
+                 does not have)\n",
             ),
             ("ebmed a.fasta", "esm-embed run a.fasta --out emb\n"),
             (
                 "rnu a.fasta -o x",
-                "the command is run: esm-embed run a.fasta -o x\n",
+                "the command is run: esm-embed run a.fasta --out x\n",
             ),
-            ("ver 8M", "unrecognized subcommand 'ver'"),
+            (
+                "ver 8M",
+                "there is no command ver. The commands are run, fetch,",
+            ),
+            ("em a", "there is no command em. The commands are"),
+            (
+                "version",
+                "there is no command version: esm-embed --version",
+            ),
+            (
+                "serve --model M",
+                "this version has no command serve. The commands are run, fetch, models",
+            ),
+            ("plan a.fasta", "this version has no command plan."),
             ("verfy 8M", "the command is verify: esm-embed verify 8M\n"),
             ("Doctor", "the command is doctor: esm-embed doctor\n"),
-            ("nonsense a.fasta", "unrecognized subcommand 'nonsense'"),
+            ("nonsense a.fasta", "there is no command nonsense."),
+            (
+                "extract.py 8M a.fasta x",
+                "esm-embed run a.fasta --model 8M --out x\n",
+            ),
+            (
+                "extract.py esm9 a.fasta x",
+                "esm-embed run a.fasta --out x\n",
+            ),
+            ("esm-extract a.fasta", "esm-embed run a.fasta --out emb\n"),
+            ("a.fasta out", "esm-embed run a.fasta --out out\n"),
+            ("a.fasta --out a.npy", "esm-embed run a.fasta --out a\n"),
+            (
+                "embed a.fasta --fp16 --batch-size 8",
+                "esm-embed run a.fasta --out emb (without --fp16, --batch-size, which run does not have)\n",
+            ),
+            (
+                "a.fasta b.fasta -t 2",
+                "esm-embed run a.fasta b.fasta -t 2 --out emb\n",
+            ),
+            ("a.fasta --out", "esm-embed run a.fasta --out emb\n"),
             ("a.fasta", "esm-embed run a.fasta --out emb\n"),
             ("dir/a.FA.gz --out x", "esm-embed run dir/a.FA.gz --out x\n"),
             ("- --out x", "esm-embed run - --out x\n"),

@@ -9,6 +9,14 @@ pub(super) fn quoted(word: &str) -> String {
     }
 }
 
+/// The name of an option as we spell names: without dashes in front, in lower case, with hyphens.
+pub(super) fn normal(typed: &str) -> String {
+    typed
+        .trim_start_matches('-')
+        .to_ascii_lowercase()
+        .replace('_', "-")
+}
+
 /// Letters to put in, take out, replace or swap with the next to make one word of another.
 pub(super) fn distance(one: &str, other: &str) -> usize {
     let (one, other): (Vec<char>, Vec<char>) = (one.chars().collect(), other.chars().collect());

@@ -1,19 +1,19 @@
 //! The bar on a terminal; it is gone from the screen when it is dropped.
 
-use super::super::text::printable;
+use super::super::text::{printable, seconds};
 use super::event::{Numbers, phase_text};
 use super::line::line;
 use super::tally::{SoFar, Transfer};
 use esm_embed::numerals::count;
 use esm_embed::pipeline::Phase;
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{ProgressBar, ProgressState, ProgressStyle};
+use std::fmt::Write;
 use std::time::Duration;
 
 const LINE: &str = "{spinner} {wide_msg}";
-const PHASE: &str = "{spinner} {msg}, {elapsed} elapsed";
-const BYTES: &str =
-    "{spinner} [{bar:24}] {bytes} of {total_bytes}, {bytes_per_sec}, {eta} left, {wide_msg}";
-const BYTES_STREAM: &str = "{spinner} {bytes}, {bytes_per_sec}, {wide_msg}";
+const PHASE: &str = "{spinner} {msg}, {so_far} elapsed";
+const BYTES: &str = "{spinner} [{bar:24}] {decimal_bytes} of {decimal_total_bytes}, {decimal_bytes_per_sec}, {eta} left, {wide_msg}";
+const BYTES_STREAM: &str = "{spinner} {decimal_bytes}, {decimal_bytes_per_sec}, {wide_msg}";
 
 /// Columns of the spinner and the space after it.
 const SPINNER: usize = 2;
@@ -47,7 +47,11 @@ impl Bar {
     fn new(bar: ProgressBar, template: &str, message: String) -> Bar {
         let style = ProgressStyle::with_template(template)
             .unwrap_or_else(|_| ProgressStyle::default_bar())
-            .progress_chars("=> ");
+            .progress_chars("=> ")
+            .with_key("so_far", |state: &ProgressState, out: &mut dyn Write| {
+                // Writing to a line in memory does not fail.
+                let _ = out.write_str(&seconds(state.elapsed().as_secs_f64()));
+            });
         let bar = bar.with_style(style).with_message(message);
         bar.enable_steady_tick(Duration::from_millis(200));
         Bar(bar)

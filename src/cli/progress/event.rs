@@ -352,12 +352,12 @@ mod tests {
         let mut transfer = Transfer::new("m.bin", Some(2048));
         assert_eq!(
             plain(Event::download("start", &transfer)),
-            "esm-embed: downloading m.bin, 2.0 KiB"
+            "esm-embed: downloading m.bin, 2.0 kB"
         );
         transfer.advance(1024);
         assert_eq!(
             plain(Event::download("progress", &transfer)),
-            "esm-embed: m.bin: 1.0 KiB of 2.0 KiB"
+            "esm-embed: m.bin: 1.0 kB of 2.0 kB"
         );
     }
 

@@ -2,12 +2,12 @@
 
 use super::super::counts::Counts;
 use super::super::error::OutputError;
-use super::super::escape::shown;
 use super::super::inspect::inspect;
 use super::super::layout::{INDEX_TSV, SHARD_TSV};
 use super::super::manifest::{FileEntry, Manifest};
 use super::super::shard::ShardEntry;
 use super::MergeError;
+use super::differences::differences;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -123,18 +123,7 @@ fn open_one(dir: &Path) -> Result<Part, MergeError> {
 
 fn agree(one: &Part, other: &Part) -> Result<(), MergeError> {
     let (these, those) = (facts(one), facts(other));
-    let mut differences = Vec::new();
-    let keys: std::collections::BTreeSet<_> = these.keys().chain(those.keys()).collect();
-    for key in keys {
-        let (this, that) = (these.get(key), those.get(key));
-        if this != that && differences.len() < TOLD {
-            let text = |value: Option<&String>| match value {
-                None => "nothing".to_owned(),
-                Some(value) => shown(value),
-            };
-            differences.push(format!("{key} is {} and {}", text(this), text(that)));
-        }
-    }
+    let differences = differences(&these, &those, TOLD);
     if differences.is_empty() {
         return Ok(());
     }

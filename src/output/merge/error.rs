@@ -15,7 +15,8 @@ pub enum MergeError {
 
     /// A folder does not hold a finished and sound output.
     #[error(
-        "{}: {what}. Finish the run of this shard, or do it again with --force, then merge",
+        "{}: {what}. Finish the run of this shard with --resume, or write the shard to another \
+         folder with --out, then merge",
         dir.display()
     )]
     NotSound {
@@ -53,8 +54,8 @@ pub enum MergeError {
 
     /// Two folders are not shards of one input, model and set of options.
     #[error(
-        "{} and {} are not shards of one run: {}. Write one of them again, with --force, with the \
-         input, model and options of the other",
+        "{} and {} are not shards of one run: {}. Write one of them to another folder with --out, \
+         with the input, model and options of the other",
         first.display(),
         second.display(),
         differences.join("; ")
@@ -98,7 +99,7 @@ pub enum MergeError {
 
     /// A file of a shard is not what its `run.json` says.
     #[error(
-        "{}: {what}. The shard is damaged: run it again with --force, then merge",
+        "{}: {what}. The shard is damaged: write it to another folder with --out, then merge",
         path.display()
     )]
     Damaged {
@@ -125,8 +126,7 @@ pub enum MergeError {
     /// The folder to write holds the working folder of a run or a merge.
     #[error(
         "{} holds .partial, the working folder of a run or merge that did not finish or is still \
-         going: give --force to discard that work and merge anew, or choose another folder with \
-         --out",
+         running: choose another folder with --out, or rename or remove this one",
         out.display()
     )]
     Unfinished {

@@ -8,6 +8,7 @@
 //! left as they are until `run.json` of the whole stands in its place.
 
 mod agree;
+mod differences;
 mod error;
 mod hashed;
 mod index_line;
@@ -20,6 +21,7 @@ use super::begun::Begun;
 use super::disk;
 use super::error::OutputError;
 use super::folder::OutputFolder;
+use super::ids::Ids;
 use super::index::{Entry, Skip};
 use super::layout::Layout;
 use super::manifest::{Listed, Manifest};
@@ -42,6 +44,15 @@ pub enum Shards {
     Remove,
 }
 
+/// The whole that was made of shards.
+#[derive(Debug)]
+pub struct Merged {
+    /// The contents of its `run.json`.
+    pub manifest: Manifest,
+    /// Its identifiers, which say whether there is an `ids.npy`, and why not.
+    pub ids: Ids,
+}
+
 /// Joins the shards in `dirs`, given in any order, in `out`.
 ///
 /// With `force` an existing output in `out` is replaced, as by [`OutputFolder::create`]. `threads`
@@ -56,7 +67,7 @@ pub fn merge(
     shards: Shards,
     force: bool,
     threads: usize,
-) -> Result<Manifest, MergeError> {
+) -> Result<Merged, MergeError> {
     let parts = agree::open(dirs)?;
     let Some(first) = parts.first() else {
         return Err(MergeError::NoShard);
@@ -82,6 +93,7 @@ pub fn merge(
         asked, resolved, ..
     } = first.manifest.clone();
     folder.in_bf16 = parts.iter().map(|part| part.manifest.counts.in_bf16).sum();
+    let ids = folder.split().0.ids();
     let manifest = folder.finish(asked, resolved)?;
     if shards == Shards::Remove {
         for part in &parts {
@@ -90,7 +102,7 @@ pub fn merge(
             let _ = std::fs::remove_dir(&part.dir);
         }
     }
-    Ok(manifest)
+    Ok(Merged { manifest, ids })
 }
 
 /// The place of the whole must not be that of a shard: with `force` it would be overwritten.

@@ -83,8 +83,8 @@ fn they_are_computed_in_bf16_and_the_others_are_not() {
     assert_eq!(ended.code, 0, "{}", ended.err);
     assert!(
         ended.err.contains(
-            "records computed in bf16, as their numbers do not fit f16 (--dtype bf16 does so with \
-             all of them): 3"
+            "3 records were computed in bf16 because their numbers do not fit f16 (--dtype bf16 \
+             computes all records in bf16)"
         ),
         "{}",
         ended.err
