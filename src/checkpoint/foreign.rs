@@ -95,6 +95,65 @@ pub(super) fn in_folder(folder: &Path, names: &[String]) -> Option<Described> {
     ))
 }
 
+/// What the folder of a repository holds that has files of another framework and no weights of its
+/// own kind.
+pub(crate) fn other_format(folder: &Path) -> Option<Described> {
+    let entries = folder.read_dir().ok()?.flatten();
+    let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
+    let mut names: Vec<String> = names.collect();
+    names.sort_unstable();
+    in_folder(folder, &names)
+}
+
+/// What a repository holds by the names of its files, where none of them is downloaded as a model.
+pub(crate) fn describe_repository(repo: &str, names: &[String]) -> Described {
+    let mut names = names.to_vec();
+    names.sort_unstable();
+    let ends = |ends: &[&str]| {
+        let is_one = |name: &&String| ends.iter().any(|end| name.ends_with(end));
+        names.iter().find(is_one)
+    };
+    let last = |name: &str| {
+        name.rsplit('/')
+            .next()
+            .unwrap_or_default()
+            .to_ascii_lowercase()
+    };
+    let is_esmc = |name: &&String| last(name).starts_with("esmc_") && name.ends_with(".pth");
+    if let Some(name) = names.iter().find(is_esmc) {
+        return (
+            format!(
+                "holds ESM C (`{}`), which is not supported",
+                shown::name(name)
+            ),
+            "Use an ESM-2, ESM-1b or ESM-1v checkpoint".into(),
+        );
+    }
+    if let Some(described) = in_folder(Path::new(repo), &names) {
+        return described;
+    }
+    if let Some(name) = ends(&[".pt", ".pth", ".ckpt", ".bin", ".safetensors"]) {
+        let name = shown::name(name);
+        return (
+            format!(
+                "holds `{name}`, but not config.json with model.safetensors or pytorch_model.bin"
+            ),
+            format!(
+                "Download that file (`hf download {repo} {name} --local-dir .`) and give it: \
+                 --model ./{name}"
+            ),
+        );
+    }
+    let held = match names.as_slice() {
+        [] => "is empty".into(),
+        names => format!("holds no weights; it holds {}", shown::list(names)),
+    };
+    (
+        held,
+        "Choose another revision, or a repository with PyTorch or safetensors weights".into(),
+    )
+}
+
 /// The first file in an archive of torch before 1.6 has one of these names.
 const OF_TORCH: [&str; 4] = ["pickle", "storages", "sys_info", "tensors"];
 
@@ -281,6 +340,47 @@ mod tests {
         ] {
             let found = file(name, start).unwrap();
             assert!(found.starts_with(says) && found.contains(remedy), "{found}");
+        }
+    }
+
+    #[test]
+    fn a_repository_is_described_by_the_names_of_its_files() {
+        for (names, says, remedy) in [
+            (
+                &["README.md", "m.gguf"][..],
+                "holds GGUF weights (`m.gguf`)",
+                "made from",
+            ),
+            (
+                &["onnx/model.onnx"],
+                "holds an ONNX graph (`onnx/model.onnx`)",
+                "exported from",
+            ),
+            (
+                &["flax_model.msgpack"],
+                "holds Flax weights",
+                "from_pretrained(\"o/n\", from_flax=True)",
+            ),
+            (
+                &["data/weights/esmc_300m_2024_12_v0.pth"],
+                "holds ESM C (`data/weights/esmc_300m_2024_12_v0.pth`), which is not supported",
+                "Use an ESM-2",
+            ),
+            (
+                &["my.pt"],
+                "holds `my.pt`, but not config.json with",
+                "--model ./my.pt",
+            ),
+            (
+                &["README.md"],
+                "holds no weights; it holds `README.md`",
+                "Choose another revision",
+            ),
+        ] {
+            let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+            let (found, todo) = describe_repository("o/n", &names);
+            assert!(found.starts_with(says), "{found}");
+            assert!(todo.contains(remedy), "{todo}");
         }
     }
 

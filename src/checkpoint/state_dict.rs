@@ -92,7 +92,7 @@ fn without_embedding(pickle: &Pickle<'_>, visited: &Visited) -> Result<Found, Wr
     let most = visited.order.iter().rev().max_by_key(|place| count(place));
     let mut places = visited.order.iter();
     if let Some(module) = places.find(|place| is_module(pickle, place.value)) {
-        return Err(whole_module(pickle, &visited, module));
+        return Err(whole_module(pickle, visited, module));
     }
     if let Some(most) = most.filter(|place| count(place) > 0) {
         return Ok(visited.found(most));

@@ -233,6 +233,22 @@ impl Hub {
         progress: &dyn DownloadProgress,
     ) -> Result<LocalModel, HubError> {
         if self.settings.offline {
+            // Of a published model the hub has more than such a copy.
+            let cached = CachedRepo::new(
+                &self.settings.cache,
+                repo,
+                revision.unwrap_or(DEFAULT_REVISION),
+            );
+            let folder = cached.commit().map(|commit| cached.snapshot(&commit));
+            let other = folder.as_deref().and_then(crate::checkpoint::other_format);
+            if let (Some((found, remedy)), None) = (other, KnownModel::of_repo(repo)) {
+                return Err(HubError::OtherFormat {
+                    repo: repo.to_owned(),
+                    revision: revision.unwrap_or(DEFAULT_REVISION).to_owned(),
+                    found: format!("{found} in the cache {}", self.settings.cache.display()),
+                    remedy,
+                });
+            }
             return Err(HubError::Offline {
                 model: model.to_string(),
                 revision: revision.map(str::to_owned),

@@ -17,6 +17,8 @@ pub(super) const VOCABULARY: &str = "vocab.txt";
 pub(super) const TOKENIZER: &str = "tokenizer.json";
 /// Tokens that were added to the alphabet.
 pub(super) const ADDED: [&str; 2] = ["added_tokens.json", "tokenizer_config.json"];
+/// What else may speak against the alphabet.
+pub(super) const SPECIAL: [&str; 2] = ["special_tokens_map.json", "vocab.json"];
 /// What makes a repository that of an adapter.
 pub(super) const ADAPTER: &str = "adapter_config.json";
 /// Weights of other frameworks.
