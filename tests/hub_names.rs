@@ -131,7 +131,7 @@ fn the_repository_of_an_adapter_is_called_that() {
         let mut bench = Bench::with_files(&files);
         let says = [
             "tiny-lab/tiny_esm is a PEFT adapter (LoRA) of facebook/esm2_t6_8M_UR50D",
-            "merge_and_unload()",
+            "\"tiny-lab/tiny_esm\").merge_and_unload()",
             "save_pretrained",
         ];
         contains(&bench.error(), &says);

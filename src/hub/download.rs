@@ -22,6 +22,7 @@ use super::snapshot::{
     is_esm, model_type, shards, vocab_size,
 };
 use super::transfer::{Attempts, Transfer};
+use super::trouble::{Missing, Stop, Trouble};
 use super::trust::is_of_certificate;
 use crate::checkpoint;
 
@@ -73,19 +74,6 @@ pub(super) fn snapshot(
     Err(HubError::Moving {
         repo: wanted.repo.to_owned(),
     })
-}
-
-/// Why a snapshot was left.
-enum Stop {
-    /// The branch is at another commit than it was a file ago: start over.
-    Moved,
-    Error(Box<HubError>),
-}
-
-impl From<HubError> for Stop {
-    fn from(error: HubError) -> Self {
-        Stop::Error(Box::new(error))
-    }
 }
 
 struct Download<'a> {
@@ -155,7 +143,10 @@ impl Download<'_> {
         let Ok(path) = self.file(ADAPTER)? else {
             return Ok(());
         };
-        match path.parent().and_then(adapter) {
+        match path
+            .parent()
+            .and_then(|folder| adapter(folder, self.wanted.repo))
+        {
             Some(adapter) => Err(HubError::Adapter {
                 repo: self.wanted.repo.to_owned(),
                 adapter: Box::new(adapter),
@@ -479,30 +470,5 @@ impl Download<'_> {
                 ),
             },
         }
-    }
-}
-
-/// A file the repository does not hold.
-struct Missing {
-    code: String,
-    said: String,
-}
-
-/// Why an attempt at a file did not end with the file.
-enum Trouble {
-    Stop(Stop),
-    Failure(Failure),
-    Restart(&'static str),
-}
-
-impl From<HubError> for Trouble {
-    fn from(error: HubError) -> Self {
-        Trouble::Stop(error.into())
-    }
-}
-
-impl From<Failure> for Trouble {
-    fn from(failure: Failure) -> Self {
-        Trouble::Failure(failure)
     }
 }

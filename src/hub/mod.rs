@@ -32,6 +32,7 @@ mod report;
 mod settings;
 mod snapshot;
 mod transfer;
+mod trouble;
 mod trust;
 
 use std::path::{Path, PathBuf};
@@ -214,7 +215,7 @@ impl Hub {
                 revision: Some(commit),
                 bytes,
             })),
-            Snapshot::Incomplete(what) => match snapshot::adapter(&path) {
+            Snapshot::Incomplete(what) => match snapshot::adapter(&path, repo) {
                 Some(adapter) => Err(HubError::Adapter {
                     repo: repo.to_owned(),
                     adapter: Box::new(adapter),

@@ -95,12 +95,15 @@ pub(super) fn vocab_size(config: &Path) -> Option<u64> {
 }
 
 /// The adapter of a snapshot that holds no whole model.
-pub(super) fn adapter(folder: &Path) -> Option<Adapter> {
+pub(super) fn adapter(folder: &Path, repo: &str) -> Option<Adapter> {
     let mut json = Vec::new();
     content::open_json(&folder.join(ADAPTER))
         .and_then(|mut file| file.read_to_end(&mut json))
         .ok()?;
-    Adapter::of_json(&json)
+    let mut adapter = Adapter::of_json(&json)?;
+    // PEFT takes the name of a repository where it takes a folder.
+    adapter.folder = repo.into();
+    Some(adapter)
 }
 
 /// Whether a `model_type` is one that this program reads: Hugging Face's or NVIDIA's.
