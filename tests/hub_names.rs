@@ -131,7 +131,7 @@ fn the_repository_of_an_adapter_is_called_that() {
         let mut bench = Bench::with_files(&files);
         let says = [
             "tiny-lab/tiny_esm is a PEFT adapter (LoRA) of facebook/esm2_t6_8M_UR50D",
-            "merge_and_unload()",
+            "\"tiny-lab/tiny_esm\").merge_and_unload()",
             "save_pretrained",
         ];
         contains(&bench.error(), &says);
@@ -160,7 +160,7 @@ fn weights_of_another_framework_are_named() {
 }
 
 #[test]
-fn what_tells_the_alphabet_is_downloaded_where_the_vocabulary_does_not() {
+fn what_tells_the_alphabet_is_downloaded_also_beside_a_vocabulary() {
     let held = |files: &[(&str, &[u8])]| {
         let bench = Bench::with_files(files);
         let local = bench.resolve().unwrap();
@@ -189,10 +189,97 @@ fn what_tells_the_alphabet_is_downloaded_where_the_vocabulary_does_not() {
     let with_vocabulary = [&all[..], &[("vocab.txt", b"<cls>\n")]].concat();
     assert_eq!(
         held(&with_vocabulary),
-        ["adapter_config.json", "config.json", WEIGHTS, "vocab.txt"]
+        [
+            "adapter_config.json",
+            "added_tokens.json",
+            "config.json",
+            WEIGHTS,
+            "tokenizer.json",
+            "tokenizer_config.json",
+            "vocab.txt"
+        ]
     );
-    let mut padded = with_vocabulary;
-    padded[0].1 = br#"{"model_type": "esm", "vocab_size": 34}"#;
-    assert!(held(&padded).contains(&"added_tokens.json".to_owned()));
     assert_eq!(REPO, model().to_string());
+}
+
+#[test]
+fn a_repository_that_exists_is_described_and_not_called_misspelt() {
+    for (files, says) in [
+        (
+            &[("m.gguf", &b"GGUF"[..])][..],
+            "holds GGUF weights (`m.gguf`)",
+        ),
+        (
+            &[("tf_model.h5", b"x")],
+            "holds TensorFlow weights (`tf_model.h5`)",
+        ),
+        (
+            &[("config.json", CONFIG), ("flax_model.msgpack", b"x")],
+            "holds Flax weights",
+        ),
+        (&[("my.pt", b"x")], "holds `my.pt`, but not config.json"),
+        (
+            &[("adapter_model.bin", b"x")],
+            "is a PEFT adapter of a model that it does not name",
+        ),
+        (&[("esmc_300m_2024_12_v0.pth", b"x")], "holds ESM C"),
+        (
+            &[("README.md", b"x")],
+            "holds no weights; it holds `README.md`",
+        ),
+    ] {
+        let bench = Bench::with_files(files);
+        bench.server.list();
+        let error = bench.error();
+        contains(&error, &["tiny-lab/tiny_esm", says]);
+        assert!(!error.contains("Check the spelling"), "{error}");
+    }
+}
+
+#[test]
+fn whatever_speaks_of_the_alphabet_or_an_adapter_is_downloaded_beside_a_vocabulary() {
+    let weights = weights();
+    let bench = Bench::with_files(&[
+        ("config.json", CONFIG),
+        ("vocab.txt", b"<cls>\n"),
+        ("model.safetensors", &weights),
+        ("tokenizer.json", b"{}"),
+        ("tokenizer_config.json", b"{}"),
+        ("special_tokens_map.json", b"{}"),
+        ("adapter_model.bin", b"x"),
+        ("README.md", b"x"),
+    ]);
+    bench.server.list();
+    let mut held = hub_server::bench::names(&bench.resolve().unwrap().path);
+    held.sort_unstable();
+    assert_eq!(
+        held,
+        [
+            "adapter_model.bin",
+            "config.json",
+            "model.safetensors",
+            "special_tokens_map.json",
+            "tokenizer.json",
+            "tokenizer_config.json",
+            "vocab.txt",
+        ]
+    );
+}
+
+#[test]
+fn a_cached_copy_in_another_format_is_not_to_be_fetched_again() {
+    let mut bench = Bench::with_files(&[]);
+    let snapshot = bench.repo().join("snapshots").join(COMMIT);
+    fs::create_dir_all(&snapshot).unwrap();
+    fs::create_dir_all(bench.repo().join("refs")).unwrap();
+    fs::write(bench.repo().join("refs/main"), COMMIT).unwrap();
+    fs::write(snapshot.join("config.json"), CONFIG).unwrap();
+    fs::write(snapshot.join("flax_model.msgpack"), "x").unwrap();
+    bench.settings.offline = true;
+    let error = bench.error();
+    contains(
+        &error,
+        &["holds Flax weights", "in the cache", "from_flax=True"],
+    );
+    assert!(!error.contains("esm-embed fetch"), "{error}");
 }

@@ -122,7 +122,7 @@ impl Adapter {
     }
 
     /// An adapter without a configuration.
-    pub(super) fn unknown(folder: &Path) -> Self {
+    pub(crate) fn unknown(folder: &Path) -> Self {
         Self {
             folder: folder.to_path_buf(),
             can_be_merged: true,

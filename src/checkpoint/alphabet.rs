@@ -29,6 +29,8 @@ pub enum AlphabetProof {
     TokenizerJson,
     /// There are 33 rows, and nothing beside the weights says otherwise.
     Rows,
+    /// There are more rows, of which `vocab_size` counts 33: an export that pads them.
+    PaddedRows,
 }
 
 impl fmt::Display for AlphabetProof {
@@ -37,6 +39,7 @@ impl fmt::Display for AlphabetProof {
             Self::VocabTxt => "vocab.txt",
             Self::TokenizerJson => "tokenizer.json",
             Self::Rows => "33 rows",
+            Self::PaddedRows => "33 rows by vocab_size, the others being padding",
         })
     }
 }
@@ -47,6 +50,8 @@ pub(super) struct Claims<'a> {
     pub(super) path: &'a Path,
     /// Rows of the embedding that stand for tokens; rows of padding do not.
     pub(super) tokens: usize,
+    /// Whether there are rows of padding beside them.
+    pub(super) is_padded: bool,
     /// What `config.json` says against ESM's alphabet, whatever else lists the tokens.
     pub(super) against: Option<String>,
     /// What it says against the alphabet where nothing else tells it.
@@ -143,9 +148,10 @@ pub(super) fn prove(located: &Located, claims: &Claims<'_>) -> Result<Proven, Ch
             let found = format!("its embedding has {} rows", claims.tokens);
             return Err(refuse(claims.path, claims.tokens, found));
         }
-        None => match (&claims.contrary, foreign_class(located)) {
+        None => match (&claims.contrary, foreign_tokenizer(located)) {
             (Some(found), _) => return Err(refuse(claims.path, claims.tokens, found.clone())),
             (None, Some((path, found))) => return Err(refuse(&path, claims.tokens, found)),
+            (None, None) if claims.is_padded => AlphabetProof::PaddedRows,
             (None, None) => AlphabetProof::Rows,
         },
     };
@@ -179,10 +185,19 @@ fn keep_others(others: &mut Vec<(String, usize, PathBuf)>, numbers: Numbers, pat
 /// A list that does not begin with ESM's tokens in order, or that gives one of them a second number.
 fn out_of_order(tokens: &[String]) -> Option<String> {
     for (number, ours) in VOCABULARY.iter().enumerate() {
-        let token = tokens.get(number).map_or("nothing", String::as_str);
-        if token != *ours {
-            let token = shown::name(token);
-            return Some(format!("token {number} is `{token}`, not `{ours}`"));
+        match tokens.get(number) {
+            Some(token) if token == ours => {}
+            Some(token) => {
+                let token = shown::name(token);
+                return Some(format!("token {number} is `{token}`, not `{ours}`"));
+            }
+            None => {
+                return Some(match number {
+                    0 => "it lists no tokens".into(),
+                    1 => "it lists 1 token and ends".into(),
+                    _ => format!("it lists {number} tokens and ends"),
+                });
+            }
         }
     }
     let mut extra = tokens.iter().enumerate().skip(ALPHABET_SIZE);
@@ -214,6 +229,17 @@ fn moved(numbers: &Numbers) -> Option<String> {
             is_other.then(|| format!("token {number} is `{token}`, not `{ours}`"))
         })
     })
+}
+
+/// What a list of tokens that a torch file carries says against ESM's alphabet.
+pub(super) fn against_list(tokens: &[String]) -> Option<String> {
+    out_of_order(tokens)
+}
+
+/// What a table of tokens and their numbers in a torch file says against ESM's alphabet.
+pub(super) fn against_table(table: impl Iterator<Item = (String, usize)>) -> Option<String> {
+    let numbers: Numbers = table.collect();
+    lacking(&numbers).or_else(|| moved(&numbers))
 }
 
 /// The tokens of `vocab.txt`, one a line; as in transformers, the line's number is the token's.
@@ -252,6 +278,41 @@ struct TokenizerConfig {
     #[serde(default)]
     added_tokens_decoder: BTreeMap<String, Value>,
     tokenizer_class: Option<Value>,
+    #[serde(flatten)]
+    special: Special,
+}
+
+/// The special tokens that `special_tokens_map.json` and `tokenizer_config.json` name.
+#[derive(Deserialize, Default)]
+struct Special {
+    #[serde(default)]
+    cls_token: Value,
+    #[serde(default)]
+    pad_token: Value,
+    #[serde(default)]
+    eos_token: Value,
+    #[serde(default)]
+    unk_token: Value,
+    #[serde(default)]
+    mask_token: Value,
+}
+
+impl Special {
+    /// One that is not spelled as ESM's.
+    fn other(&self) -> Option<String> {
+        let all = [
+            ("cls_token", &self.cls_token, "<cls>"),
+            ("pad_token", &self.pad_token, "<pad>"),
+            ("eos_token", &self.eos_token, "<eos>"),
+            ("unk_token", &self.unk_token, "<unk>"),
+            ("mask_token", &self.mask_token, "<mask>"),
+        ];
+        all.into_iter().find_map(|(name, value, ours)| {
+            let found = value.get("content").unwrap_or(value).as_str()?;
+            let found = (found != ours).then(|| shown::name(found))?;
+            Some(format!("its {name} is `{found}`, not `{ours}`"))
+        })
+    }
 }
 
 fn tokenizer_config(located: &Located) -> Result<TokenizerConfig, CheckpointError> {
@@ -268,6 +329,12 @@ fn added(located: &Located) -> Result<Vec<(PathBuf, Numbers)>, CheckpointError> 
         let json::Unique(numbers) = json::read::<json::Unique<usize>>(path)?;
         all.push((path.clone(), numbers.into_iter().collect()));
     }
+    // Tokenizers of other kinds keep their tokens here; those of ESM do without.
+    if let (Some(path), None) = (&located.vocabulary_json, &located.vocabulary)
+        && let Ok(json::Unique(numbers)) = json::read::<json::Unique<usize>>(path)
+    {
+        all.push((path.clone(), numbers.into_iter().collect()));
+    }
     if let Some(path) = &located.tokenizer_config {
         let config = tokenizer_config(located)?;
         let numbers = config.added_tokens_decoder.iter();
@@ -281,9 +348,20 @@ fn added(located: &Located) -> Result<Vec<(PathBuf, Numbers)>, CheckpointError> 
 }
 
 /// A tokenizer of another program, where nothing else tells what its tokens are.
-fn foreign_class(located: &Located) -> Option<(PathBuf, String)> {
+fn foreign_tokenizer(located: &Located) -> Option<(PathBuf, String)> {
+    if let Some(path) = &located.special_tokens
+        && let Some(found) = json::read::<Special>(path)
+            .ok()
+            .and_then(|special| special.other())
+    {
+        return Some((path.clone(), found));
+    }
     let path = located.tokenizer_config.as_ref()?;
-    let class = tokenizer_config(located).ok()?.tokenizer_class?;
+    let config = tokenizer_config(located).ok()?;
+    if let Some(found) = config.special.other() {
+        return Some((path.clone(), found));
+    }
+    let class = config.tokenizer_class?;
     let class = class.as_str()?;
     let is_ours = class.to_ascii_lowercase().starts_with("esm");
     let found = format!("its tokenizer is `{}`", shown::name(class));

@@ -21,6 +21,7 @@ fn proven(tokens: usize, files: &[(&str, &str)]) -> Result<(AlphabetProof, Vec<S
     let claims = Claims {
         path: Path::new("model.safetensors"),
         tokens,
+        is_padded: false,
         against: None,
         contrary: None,
         listed: None,
@@ -94,10 +95,9 @@ fn another_order_is_refused_wherever_it_is_listed() {
     assert!(error.contains("token 4 is `A`, not `L`"), "{error}");
     assert!(error.contains("33 tokens"), "{error}");
     let error = refused(33, &[("vocab.txt", "<cls>\n")]);
-    assert!(
-        error.contains("token 1 is `nothing`, not `<pad>`"),
-        "{error}"
-    );
+    assert!(error.contains("it lists 1 token and ends"), "{error}");
+    let error = refused(33, &[("vocab.txt", "\n")]);
+    assert!(error.contains("(it lists no tokens)"), "{error}");
     let mut tokens = ours();
     tokens.swap(4, 5);
     let json = tokenizer(&tokens);
@@ -172,6 +172,8 @@ fn rows_alone_prove_33_tokens_and_no_other_number() {
 fn added_tokens_that_repeat_esm_s_are_no_contrary_sign() {
     let repeat = r#"{"<cls>": 0, "<eos>": 2, "<mask>": 32, "<pad>": 1, "<unk>": 3}"#;
     assert!(proven(33, &[("added_tokens.json", repeat)]).is_ok());
+    let map = r#"{"mask_token": "<mask>", "cls_token": {"content": "<cls>"}, "pad_token": null}"#;
+    assert!(proven(33, &[("special_tokens_map.json", map)]).is_ok());
     let decoder = r#"{"added_tokens_decoder": {"0": {"content": "<cls>"}, "32": {"content": "<mask>"}},
         "tokenizer_class": "EsmTokenizer"}"#;
     assert!(proven(33, &[("tokenizer_config.json", decoder)]).is_ok());
@@ -196,10 +198,38 @@ fn added_tokens_that_repeat_esm_s_are_no_contrary_sign() {
             r#"{"tokenizer_class": "CodonTokenizer"}"#,
             "its tokenizer is `CodonTokenizer`",
         ),
+        (
+            "special_tokens_map.json",
+            r##"{"mask_token": "#"}"##,
+            "special_tokens_map.json: another alphabet (its mask_token is `#`, not `<mask>`)",
+        ),
+        (
+            "tokenizer_config.json",
+            r#"{"cls_token": {"content": "[CLS]"}}"#,
+            "its cls_token is `[CLS]`, not `<cls>`",
+        ),
+        (
+            "vocab.json",
+            r#"{"A": 4, "<mask>": 32}"#,
+            "`A` is token 4, not token 5",
+        ),
     ] {
         let error = refused(33, &[(file, content)]);
         assert!(error.contains(says), "{error}");
     }
+}
+
+#[test]
+fn lists_and_tables_of_a_torch_file_are_held_against_the_alphabet() {
+    let table = |tokens: Vec<String>| {
+        let numbered = tokens.into_iter().enumerate();
+        against_table(numbered.map(|(number, token)| (token, number)))
+    };
+    assert_eq!((against_list(&ours()), table(ours())), (None, None));
+    let mut tokens = ours();
+    tokens.swap(4, 5);
+    assert_eq!(against_list(&tokens).unwrap(), "token 4 is `A`, not `L`");
+    assert_eq!(table(tokens).unwrap(), "`L` is token 5, not token 4");
 }
 
 #[test]

@@ -20,7 +20,8 @@ pub(super) enum Loader {
 /// The arguments that a fair-esm file carries beside its weights.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Settings {
-    pub(super) loader: Loader,
+    /// None where only the hyper-parameters of a training program say something.
+    pub(super) loader: Option<Loader>,
     arch: Option<String>,
     layers: Option<i64>,
     dim: Option<i64>,
@@ -41,6 +42,9 @@ const OF_VERSION_2: [&str; 3] = [
     "encoder_attention_heads",
 ];
 
+/// Where training programs keep what a model was made with.
+const HYPER_PARAMETERS: [&str; 3] = ["hyper_parameters", "hparams", "hyperparameters"];
+
 /// Layers and width of the published ESM-1b and 1v, and their attention heads.
 const PUBLISHED_ESM1: (usize, usize) = (33, 1280);
 const PUBLISHED_ESM1_HEADS: usize = 20;
@@ -55,7 +59,7 @@ impl Settings {
     /// The settings in the `cfg.model` or `args` of one of these dicts. Other programs save
     /// settings of their own under these names; those count as none.
     pub(super) fn from_pickle(pickle: &Pickle<'_>, holders: &[Value]) -> Option<Self> {
-        holders.iter().find_map(|holder| {
+        let of_fair_esm = holders.iter().find_map(|holder| {
             let cfg = pickle
                 .get(*holder, "cfg")
                 .and_then(|cfg| pickle.setting(cfg, "model"))
@@ -70,6 +74,30 @@ impl Settings {
                 None => has_any(pickle, args, &OF_VERSION_1),
             };
             is_fair_esm.then(|| Self::of(pickle, Loader::Version1, args))
+        });
+        of_fair_esm.or_else(|| Self::of_training(pickle, holders))
+    }
+
+    /// Whether token dropout is on, where the hyper-parameters of a training program say so.
+    fn of_training(pickle: &Pickle<'_>, holders: &[Value]) -> Option<Self> {
+        let said = holders.iter().find_map(|holder| {
+            let parameters = HYPER_PARAMETERS
+                .iter()
+                .find_map(|name| pickle.get(*holder, name))?;
+            pickle.setting(parameters, "token_dropout")
+        });
+        let Some(Value::Bool(token_dropout)) = said else {
+            return None;
+        };
+        Some(Self {
+            loader: None,
+            arch: None,
+            layers: None,
+            dim: None,
+            heads: None,
+            intermediate: None,
+            positions: None,
+            token_dropout: Some(token_dropout),
         })
     }
 
@@ -84,7 +112,7 @@ impl Settings {
             _ => None,
         };
         Self {
-            loader,
+            loader: Some(loader),
             arch: get("arch")
                 .and_then(|arch| pickle.text(arch))
                 .map(str::to_owned),
@@ -207,7 +235,7 @@ impl File<'_> {
         settings: Option<&Settings>,
     ) -> Result<Positions, CheckpointError> {
         const TABLE: &str = "embed_positions.weight";
-        let loader = settings.map(|settings| settings.loader);
+        let loader = settings.and_then(|settings| settings.loader);
         if loader == Some(Loader::Version1) || (self.has(TABLE) && loader.is_none()) {
             if rotary {
                 let found = "holds rotary frequencies, though it is saved as ESM-1b or ESM-1v";
@@ -267,7 +295,9 @@ impl File<'_> {
             .filter_map(|(source, heads)| Some((source, heads?)));
         let Some((source, heads)) = known.next() else {
             // ESM-1b and 1v without settings and regression: the published shape has one number.
-            if settings.is_none() && (layers, dim) == PUBLISHED_ESM1 {
+            if settings.is_none_or(|settings| settings.loader.is_none())
+                && (layers, dim) == PUBLISHED_ESM1
+            {
                 return Ok(PUBLISHED_ESM1_HEADS);
             }
             let found = "does not say how many attention heads it has";
@@ -286,14 +316,14 @@ impl File<'_> {
         settings.is_none_or(|settings| {
             settings
                 .token_dropout
-                .unwrap_or(settings.loader == Loader::Version2)
+                .unwrap_or(settings.loader == Some(Loader::Version2))
         })
     }
 }
 
 /// Settings that contradict the tensors.
 fn agree(settings: &Settings, config: &EsmConfig, path: &Path) -> Result<(), CheckpointError> {
-    let version1 = settings.loader == Loader::Version1;
+    let version1 = settings.loader == Some(Loader::Version1);
     // fair-esm's ESM-2 class takes neither of these from the settings.
     let intermediate = settings.intermediate.filter(|_| version1);
     let rows = match config.positions {
@@ -347,10 +377,21 @@ mod tests {
     }
 
     #[test]
+    fn hyper_parameters_say_whether_token_dropout_is_on() {
+        // {"hyper_parameters": {"token_dropout": False}}
+        let bytes = b"\x80\x02}X\x10\0\0\0hyper_parameters}X\x0d\0\0\0token_dropout\x89ss.";
+        let settings = of(bytes).unwrap();
+        assert_eq!(
+            (settings.loader, settings.token_dropout),
+            (None, Some(false))
+        );
+    }
+
+    #[test]
     fn settings_of_both_loaders() {
         let v1 = b"\x80\x02}X\x04\0\0\0argscargparse\nNamespace\n)\x81}(X\x04\0\0\0archX\x0d\0\0\0roberta_largeX\x17\0\0\0encoder_attention_headsK\x14X\x0d\0\0\0token_dropout\x88ubs.";
         let settings = of(v1).unwrap();
-        assert_eq!(settings.loader, Loader::Version1);
+        assert_eq!(settings.loader, Some(Loader::Version1));
         assert_eq!(settings.heads, Some(20));
         assert_eq!(settings.token_dropout, Some(true));
         assert_eq!(settings.unsupported(), None);
@@ -358,7 +399,7 @@ mod tests {
         let settings = of(v2).unwrap();
         assert_eq!(
             (settings.loader, settings.layers),
-            (Loader::Version2, Some(6))
+            (Some(Loader::Version2), Some(6))
         );
         assert_eq!(settings.unsupported(), Some("MSA Transformer"));
     }

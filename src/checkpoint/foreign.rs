@@ -95,6 +95,65 @@ pub(super) fn in_folder(folder: &Path, names: &[String]) -> Option<Described> {
     ))
 }
 
+/// What the folder of a repository holds that has files of another framework and no weights of its
+/// own kind.
+pub(crate) fn other_format(folder: &Path) -> Option<Described> {
+    let entries = folder.read_dir().ok()?.flatten();
+    let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
+    let mut names: Vec<String> = names.collect();
+    names.sort_unstable();
+    in_folder(folder, &names)
+}
+
+/// What a repository holds by the names of its files, where none of them is downloaded as a model.
+pub(crate) fn describe_repository(repo: &str, names: &[String]) -> Described {
+    let mut names = names.to_vec();
+    names.sort_unstable();
+    let ends = |ends: &[&str]| {
+        let is_one = |name: &&String| ends.iter().any(|end| name.ends_with(end));
+        names.iter().find(is_one)
+    };
+    let last = |name: &str| {
+        name.rsplit('/')
+            .next()
+            .unwrap_or_default()
+            .to_ascii_lowercase()
+    };
+    let is_esmc = |name: &&String| last(name).starts_with("esmc_") && name.ends_with(".pth");
+    if let Some(name) = names.iter().find(is_esmc) {
+        return (
+            format!(
+                "holds ESM C (`{}`), which is not supported",
+                shown::name(name)
+            ),
+            "Use an ESM-2, ESM-1b or ESM-1v checkpoint".into(),
+        );
+    }
+    if let Some(described) = in_folder(Path::new(repo), &names) {
+        return described;
+    }
+    if let Some(name) = ends(&[".pt", ".pth", ".ckpt", ".bin", ".safetensors"]) {
+        let name = shown::name(name);
+        return (
+            format!(
+                "holds `{name}`, but not config.json with model.safetensors or pytorch_model.bin"
+            ),
+            format!(
+                "Download that file (`hf download {repo} {name} --local-dir .`) and give it: \
+                 --model ./{name}"
+            ),
+        );
+    }
+    let held = match names.as_slice() {
+        [] => "is empty".into(),
+        names => format!("holds no weights; it holds {}", shown::list(names)),
+    };
+    (
+        held,
+        "Choose another revision, or a repository with PyTorch or safetensors weights".into(),
+    )
+}
+
 /// The first file in an archive of torch before 1.6 has one of these names.
 const OF_TORCH: [&str; 4] = ["pickle", "storages", "sys_info", "tensors"];
 
@@ -241,181 +300,5 @@ pub(super) fn other_model(config: &Path) -> Option<String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn file(name: &str, start: &[u8]) -> Option<String> {
-        let (found, remedy) = of_file(&Path::new("models/m").join(name), start)?;
-        Some(format!("{found}. {remedy}"))
-    }
-
-    #[test]
-    fn formats_of_other_frameworks_are_named_with_what_to_do() {
-        for (name, start, says, remedy) in [
-            (
-                "flax_model.msgpack",
-                &b"\x81"[..],
-                "holds Flax weights",
-                "from_flax=True",
-            ),
-            (
-                "tf_model.h5",
-                b"x",
-                "holds TensorFlow weights",
-                "from_tf=True",
-            ),
-            (
-                "weights.bin",
-                b"\x89HDF\r\n\x1a\n",
-                "holds TensorFlow weights",
-                "from_tf=True",
-            ),
-            (
-                "model.onnx",
-                b"\x08",
-                "holds an ONNX graph",
-                "exported from",
-            ),
-            ("m.gguf", b"GGUF", "holds GGUF weights", "made from"),
-            ("weights", b"GGUF\x03", "holds GGUF weights", "made from"),
-        ] {
-            let found = file(name, start).unwrap();
-            assert!(found.starts_with(says) && found.contains(remedy), "{found}");
-        }
-    }
-
-    #[test]
-    fn the_first_bytes_say_what_a_file_is() {
-        let tar = |name: &str| {
-            let mut start = vec![0; 512];
-            start[..name.len()].copy_from_slice(name.as_bytes());
-            start[257..262].copy_from_slice(b"ustar");
-            start
-        };
-        let torch = Path::new("m/weights.bin");
-        assert_eq!(of_content(torch, b"PK\x03\x04"), None);
-        assert_eq!(of_content(torch, b"\x80\x02\x8a\x0a"), None);
-        assert_eq!(of_content(torch, &tar("sys_info")), None);
-        for (name, start, says) in [
-            (
-                "m.nemo",
-                tar("model_config.yaml"),
-                "is packed (a checkpoint of NeMo, a tar archive)",
-            ),
-            ("m.pt", tar("config.json"), "is packed (a tar archive)"),
-            ("m.tar.gz", b"\x1f\x8b\x08\0".to_vec(), "is packed (gzip)"),
-            (
-                "m.bin",
-                b"\x28\xb5\x2f\xfd".to_vec(),
-                "is packed (Zstandard)",
-            ),
-            (
-                "m.bin",
-                b"\x08\x08\x12\x07pytorch".to_vec(),
-                "holds an ONNX graph",
-            ),
-            (
-                "m.bin",
-                b"\x81\xa6params\x80".to_vec(),
-                "holds Flax weights",
-            ),
-            ("m.bin", b"GGUF\x03\0".to_vec(), "holds GGUF weights"),
-            (
-                "p.pt",
-                b">sp|P1\nMKT\n".to_vec(),
-                "is a FASTA file, not the weights of a model",
-            ),
-            (
-                "p.pt",
-                b"{\"a\": 1}".to_vec(),
-                "is JSON text, not the weights of a model",
-            ),
-        ] {
-            let (found, _) = of_content(Path::new(name), &start).unwrap();
-            assert!(found.starts_with(says), "{name}: {found}");
-        }
-        let (_, remedy) = of_content(Path::new("m.nemo"), &tar("x")).unwrap();
-        assert_eq!(
-            remedy,
-            "Unpack it (`tar -xf m.nemo`) and give the weights that it holds"
-        );
-    }
-
-    #[test]
-    fn parts_of_a_model_lead_to_its_folder() {
-        for (name, says) in [
-            (
-                "config.json",
-                "is the configuration of a model, not its weights",
-            ),
-            (
-                "model.safetensors.index.json",
-                "is the index of a model in shards",
-            ),
-            (
-                "pytorch_model.bin.index.json",
-                "is the index of a model in shards",
-            ),
-            (
-                "vocab.txt",
-                "is a part of a model's tokenizer, not its weights",
-            ),
-        ] {
-            let found = file(name, b"{").unwrap();
-            assert!(found.starts_with(says), "{found}");
-            assert!(
-                found.ends_with("Give the folder of the model: models/m"),
-                "{found}"
-            );
-        }
-        assert_eq!(file("esm2.pt", b"PK\x03\x04"), None);
-        assert_eq!(file("model.safetensors", b"{"), None);
-    }
-
-    #[test]
-    fn a_folder_of_another_framework_is_named() {
-        let folder = tempfile::tempdir().unwrap();
-        let names = ["config.json", "flax_model.msgpack"].map(str::to_owned);
-        let (found, remedy) = in_folder(folder.path(), &names).unwrap();
-        assert!(
-            found.contains("holds Flax weights (`flax_model.msgpack`)"),
-            "{found}"
-        );
-        assert!(remedy.contains("from_flax=True"), "{remedy}");
-        assert_eq!(in_folder(folder.path(), &["config.json".to_owned()]), None);
-        std::fs::create_dir(folder.path().join("onnx")).unwrap();
-        std::fs::write(folder.path().join("onnx/model.onnx"), "x").unwrap();
-        let (found, _) = in_folder(folder.path(), &["onnx".to_owned()]).unwrap();
-        assert!(
-            found.contains("an ONNX graph (`onnx/model.onnx`)"),
-            "{found}"
-        );
-    }
-
-    #[test]
-    fn other_models_are_told_by_their_configuration() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("config.json");
-        for (json, says) in [
-            (r#"{"model_type": "t5"}"#, Some("the model type \"t5\"")),
-            (
-                r#"{"model_type": "esmc"}"#,
-                Some("ESM C, the model type \"esmc\""),
-            ),
-            (
-                r#"{"model_type": "ESMplusplus"}"#,
-                Some("ESM C, the model type \"ESMplusplus\""),
-            ),
-            (
-                r#"{"model_type": "esm3"}"#,
-                Some("ESM3, the model type \"esm3\""),
-            ),
-            (r#"{"model_type": "esm"}"#, None),
-            (r#"{"model_type": "nv_esm"}"#, None),
-            (r#"{"hidden_size": "x"}"#, None),
-        ] {
-            std::fs::write(&path, json).unwrap();
-            assert_eq!(other_model(&path).as_deref(), says, "{json}");
-        }
-    }
-}
+#[path = "foreign_tests.rs"]
+mod tests;

@@ -120,6 +120,38 @@ impl HfConfig {
         }
     }
 
+    /// What the `config.json` beside a file of fair-esm's form says against ESM's alphabet, if it
+    /// can be read and is of an ESM model.
+    pub(super) fn beside_fair_esm(path: &Path, rows: usize) -> Option<String> {
+        #[derive(Deserialize)]
+        struct Beside {
+            #[serde(default)]
+            model_type: Value,
+            #[serde(default)]
+            mask_token_id: Value,
+            #[serde(default)]
+            vocab_size: Value,
+        }
+        let beside: Beside = json::read(path).ok()?;
+        if beside
+            .model_type
+            .as_str()
+            .is_some_and(|kind| !matches!(kind, "esm" | "nv_esm"))
+        {
+            return None;
+        }
+        let mask = beside.mask_token_id.as_i64().filter(|mask| *mask != 32);
+        let vocab = beside.vocab_size.as_u64().filter(|size| {
+            let known = [ALPHABET_SIZE, TE_PADDED_VOCAB, rows];
+            !usize::try_from(*size).is_ok_and(|size| known.contains(&size))
+        });
+        mask.map(|mask| format!("the config.json beside it has mask_token_id {mask}, not 32"))
+            .or_else(|| {
+                let vocab = vocab?;
+                Some(format!("the config.json beside it has vocab_size {vocab}"))
+            })
+    }
+
     /// What speaks against ESM's alphabet, whatever lists its tokens.
     pub(super) fn against(&self) -> Option<String> {
         let ids = [

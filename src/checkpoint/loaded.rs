@@ -14,6 +14,8 @@ use super::{foreign, names, safetensors, torch, torch_zip};
 pub(super) struct Loaded {
     pub(super) tensors: TensorSet,
     pub(super) settings: Option<Settings>,
+    /// What an alphabet in a torch file says against that of ESM.
+    pub(super) carried: Option<String>,
     /// The file that errors about the whole name.
     pub(super) main: PathBuf,
 }
@@ -22,6 +24,7 @@ pub(super) struct Loaded {
 pub(super) fn load(located: &Located) -> Result<Loaded, CheckpointError> {
     let mut tensors = TensorSet::new(located.listed.clone());
     let mut settings = None;
+    let mut carried = None;
     for path in &located.weights {
         let file = WeightFile::open(path)?;
         let is_certain = safetensors::looks_like(&file);
@@ -41,6 +44,7 @@ pub(super) fn load(located: &Located) -> Result<Loaded, CheckpointError> {
         } else {
             let torch = torch::read(&file)?;
             settings = settings.or(torch.settings);
+            carried = carried.or(torch.against);
             torch.tensors
         };
         tensors.add(file, unwrapped(found))?;
@@ -62,6 +66,7 @@ pub(super) fn load(located: &Located) -> Result<Loaded, CheckpointError> {
     Ok(Loaded {
         tensors,
         settings,
+        carried,
         main,
     })
 }

@@ -52,6 +52,10 @@ pub(super) struct Located {
     pub(super) tokenizer_config: Option<PathBuf>,
     /// `added_tokens.json` beside the weights.
     pub(super) added_tokens: Option<PathBuf>,
+    /// `special_tokens_map.json` beside the weights.
+    pub(super) special_tokens: Option<PathBuf>,
+    /// `vocab.json` beside the weights.
+    pub(super) vocabulary_json: Option<PathBuf>,
     /// A file of an adapter beside the weights.
     pub(super) adapter: Option<PathBuf>,
     /// fair-esm's `NAME-contact-regression.pt` beside `NAME.pt`.
@@ -155,7 +159,8 @@ fn is_model(name: &str) -> bool {
         && !OF_TRAINING.iter().any(|start| name.starts_with(start))
 }
 
-fn is_adapter(name: &str) -> bool {
+/// Whether this is the name of a file that adapters consist of.
+pub(crate) fn is_adapter(name: &str) -> bool {
     name == adapter::CONFIG || adapter::WEIGHTS.contains(&name)
 }
 
@@ -209,6 +214,8 @@ fn beside(weights: &Path) -> Located {
         tokenizer: there("tokenizer.json"),
         tokenizer_config: there("tokenizer_config.json"),
         added_tokens: there("added_tokens.json"),
+        special_tokens: there("special_tokens_map.json"),
+        vocabulary_json: there("vocab.json"),
         adapter: adapters.into_iter().find_map(there),
         regression,
         ..Located::default()

@@ -18,6 +18,7 @@
 
 mod adapter;
 mod alphabet;
+mod carried;
 mod config;
 mod error;
 mod fair_esm;
@@ -50,6 +51,8 @@ pub use alphabet::AlphabetProof;
 pub use config::{EsmConfig, Positions};
 pub use error::CheckpointError;
 pub use file::Stamp;
+pub(crate) use foreign::{describe_repository, other_format};
+pub(crate) use locate::is_adapter;
 pub use names::Layout;
 pub use rotary::{InvFreq, InvFreqSource};
 pub use tensors::StoredDtype;
@@ -119,6 +122,7 @@ impl Checkpoint {
         let Loaded {
             tensors,
             settings,
+            carried,
             main,
         } = loaded::load(&located)?;
         let names = detect(&located, &tensors, settings.as_ref(), &main)?;
@@ -127,7 +131,7 @@ impl Checkpoint {
             Layout::FairEsm => None,
             Layout::HuggingFace | Layout::TransformerEngine => Some(read_config(&located, &main)?),
         };
-        let alphabet = prove_alphabet(&located, &tensors, &names, hf.as_ref(), &main)?;
+        let alphabet = prove_alphabet(&located, &tensors, &names, hf.as_ref(), carried, &main)?;
         let config = match (&hf, &located.config) {
             (Some(hf), Some(path)) => hf_config(hf, path, &tensors, &names, &main),
             _ => fair_esm::config(&tensors, &names, settings.as_ref(), &main),
@@ -154,7 +158,7 @@ impl Checkpoint {
         });
         let warnings = [alphabet.warning(), unused, contacts, taken, adapter];
         // fair-esm's loader of ESM-1b and 1v zeroes this row, in embedding and LM head alike.
-        if settings.is_some_and(|settings| settings.loader == Loader::Version1)
+        if settings.is_some_and(|settings| settings.loader == Some(Loader::Version1))
             && let Some(embedding) = weights.by_name.get_mut(EMBEDDING)
         {
             embedding.zero_row = Some(MASK);
@@ -411,6 +415,7 @@ fn prove_alphabet(
     tensors: &TensorSet,
     names: &Names,
     hf: Option<&HfConfig>,
+    carried: Option<String>,
     main: &Path,
 ) -> Result<Proven, CheckpointError> {
     let embedding = tensors.get(&names.first(EMBEDDING));
@@ -419,10 +424,19 @@ fn prove_alphabet(
     if embedding.is_some_and(|tensor| tensor.shape.contains(&0)) {
         return Err(replaced::emptied(main.to_path_buf()));
     }
+    let tokens = hf.map_or(rows, |hf| hf.tokens(rows));
+    let beside = || match (hf, &located.config) {
+        (None, Some(path)) => HfConfig::beside_fair_esm(path, rows),
+        _ => None,
+    };
     let claims = Claims {
         path: main,
-        tokens: hf.map_or(rows, |hf| hf.tokens(rows)),
-        against: hf.and_then(HfConfig::against),
+        tokens,
+        is_padded: tokens < rows,
+        against: hf
+            .and_then(HfConfig::against)
+            .or_else(beside)
+            .or_else(|| carried.map(|found| format!("in the alphabet that it carries, {found}"))),
         contrary: hf.and_then(HfConfig::contrary),
         listed: hf.and_then(HfConfig::vocab_list),
     };

@@ -87,7 +87,7 @@ pub(super) fn explained(error: CheckpointError, tensors: &TensorSet) -> Checkpoi
     if is_empty(&tensor) {
         return emptied(path);
     }
-    let Some((module, _)) = tensor.rsplit_once('.') else {
+    let Some((module, "weight" | "bias")) = tensor.rsplit_once('.') else {
         return error;
     };
     let is_other = |name: &&str| {
@@ -110,6 +110,14 @@ pub(super) fn explained(error: CheckpointError, tensors: &TensorSet) -> Checkpoi
     let form = FORMS
         .iter()
         .find(|(wanted, ..)| others.iter().any(|name| parts(name, wanted)));
+    // One other name beside may be a damaged one.
+    let is_wrapped = |name: &&str| {
+        name.get(module.len() + 1..)
+            .is_some_and(|rest| rest.contains('.'))
+    };
+    if form.is_none() && !others.iter().any(is_wrapped) {
+        return error;
+    }
     let (what, remedy) = form.map_or(
         (
             "in a form that no known layout of ESM has",

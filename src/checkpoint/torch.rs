@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use super::carried;
 use super::error::CheckpointError;
 use super::fair_esm::Settings;
 use super::file::WeightFile;
@@ -22,6 +23,8 @@ pub(super) struct TorchFile {
     pub(super) tensors: Vec<(String, StoredTensor)>,
     /// The model's arguments, as fair-esm saves them.
     pub(super) settings: Option<Settings>,
+    /// What an alphabet that it carries says against that of ESM.
+    pub(super) against: Option<String>,
 }
 
 /// Reads the archive's directory and its pickle; the numbers stay in the file.
@@ -73,6 +76,7 @@ pub(super) fn read(file: &WeightFile) -> Result<TorchFile, CheckpointError> {
     Ok(TorchFile {
         tensors,
         settings: Settings::from_pickle(&pickle, &[found.holder, pickle.root]),
+        against: carried::against(&pickle),
     })
 }
 

@@ -8,6 +8,7 @@ use std::io::Read;
 
 use hf_hub::Cache;
 use hf_hub::api::sync::{Api, ApiBuilder};
+use serde::Deserialize;
 use ureq::Body;
 use ureq::http::Response;
 
@@ -18,6 +19,8 @@ use super::settings::{HubSettings, Token};
 use super::trust::Trust;
 
 const MAX_REDIRECTS: usize = 8;
+/// Bytes of the list of a repository's files.
+const MOST_LISTING: u64 = 8 << 20;
 
 /// Sends requests to one hub.
 pub(super) struct Client<'a> {
@@ -165,6 +168,25 @@ impl<'a> Client<'a> {
             }
         }
         Err(not_a_hub(&asked, "redirects without end".to_owned()))
+    }
+
+    /// The names of a repository's files at a revision; none where the hub keeps no such list.
+    pub(super) fn list(&self, repo: &str, revision: &str) -> Option<Vec<String>> {
+        #[derive(Deserialize)]
+        struct Listing {
+            siblings: Vec<Sibling>,
+        }
+        #[derive(Deserialize)]
+        struct Sibling {
+            rfilename: String,
+        }
+        let revision = revision.replace('/', "%2F");
+        let endpoint = &self.settings.endpoint;
+        let url = format!("{endpoint}/api/models/{repo}/revision/{revision}");
+        let reply = self.get(&url, 0).ok().filter(|reply| reply.status == 200)?;
+        let listing: Listing = serde_json::from_reader(reply.reader.take(MOST_LISTING)).ok()?;
+        let siblings = listing.siblings.into_iter();
+        Some(siblings.map(|sibling| sibling.rfilename).collect())
     }
 
     /// One request, by the authorities that are trusted now.

@@ -18,11 +18,13 @@ use super::known::KnownModel;
 use super::lock::{self, BlobLock};
 use super::settings::HubSettings;
 use super::snapshot::{
-    ADAPTER, ADDED, CONFIG, OTHER_WEIGHTS, TOKENIZER, VOCABULARY, WEIGHTS, adapter, is_esm,
-    model_type, shards, vocab_size,
+    ADAPTER, ADDED, CONFIG, OTHER_WEIGHTS, SPECIAL, TOKENIZER, VOCABULARY, WEIGHTS, adapter,
+    is_esm, model_type, shards, vocab_size,
 };
 use super::transfer::{Attempts, Transfer};
+use super::trouble::{Missing, Stop, Trouble};
 use super::trust::is_of_certificate;
+use crate::checkpoint;
 
 /// Tokens of the ESM alphabet.
 const VOCABULARY_SIZE: u64 = 33;
@@ -58,6 +60,7 @@ pub(super) fn snapshot(
             cached: &cached,
             progress,
             commit: is_commit(wanted.revision).then(|| wanted.revision.to_owned()),
+            listing: None,
         };
         match download.files() {
             Ok(commit) => {
@@ -73,19 +76,6 @@ pub(super) fn snapshot(
     })
 }
 
-/// Why a snapshot was left.
-enum Stop {
-    /// The branch is at another commit than it was a file ago: start over.
-    Moved,
-    Error(Box<HubError>),
-}
-
-impl From<HubError> for Stop {
-    fn from(error: HubError) -> Self {
-        Stop::Error(Box::new(error))
-    }
-}
-
 struct Download<'a> {
     settings: &'a HubSettings,
     wanted: &'a Wanted<'a>,
@@ -94,6 +84,8 @@ struct Download<'a> {
     progress: &'a dyn DownloadProgress,
     /// The commit of all files, once the first has told it.
     commit: Option<String>,
+    /// The names of the repository's files, once they were asked for, if the hub tells them.
+    listing: Option<Option<Vec<String>>>,
 }
 
 impl Download<'_> {
@@ -103,6 +95,7 @@ impl Download<'_> {
             Err(missing) => {
                 if matches!(missing.code.as_str(), "EntryNotFound" | "") {
                     self.refuse_adapter()?;
+                    self.refuse_other_format()?;
                 }
                 return Err(self.not_found(missing).into());
             }
@@ -111,8 +104,13 @@ impl Download<'_> {
         self.alphabet(&config)?;
         self.weights()?;
         // An adapter beside the weights has to be reported; the published models have none.
-        if KnownModel::of_repo(self.wanted.repo).is_none() {
-            let _ = self.file(ADAPTER)?;
+        if !self.is_published() {
+            let has_config = self.file(ADAPTER)?.is_ok();
+            let weights = self.listing().unwrap_or_default().into_iter();
+            let mut weights = weights.filter(|name| !has_config && checkpoint::is_adapter(name));
+            if let Some(name) = weights.next() {
+                let _ = self.file(&name)?;
+            }
         }
         self.commit.clone().ok_or(Stop::Moved)
     }
@@ -120,6 +118,15 @@ impl Download<'_> {
     /// What proves the alphabet, and what may contradict it.
     fn alphabet(&mut self, config: &Path) -> Result<(), Stop> {
         let has_vocabulary = self.file(VOCABULARY)?.is_ok();
+        if !self.is_published() {
+            for name in [TOKENIZER].into_iter().chain(ADDED).chain(SPECIAL) {
+                let listing = self.listing();
+                if listing.is_none_or(|names| names.iter().any(|there| there == name)) {
+                    let _ = self.file(name)?;
+                }
+            }
+            return Ok(());
+        }
         if !has_vocabulary {
             let _ = self.file(TOKENIZER)?;
         }
@@ -136,7 +143,10 @@ impl Download<'_> {
         let Ok(path) = self.file(ADAPTER)? else {
             return Ok(());
         };
-        match path.parent().and_then(adapter) {
+        match path
+            .parent()
+            .and_then(|folder| adapter(folder, self.wanted.repo))
+        {
             Some(adapter) => Err(HubError::Adapter {
                 repo: self.wanted.repo.to_owned(),
                 adapter: Box::new(adapter),
@@ -144,6 +154,42 @@ impl Download<'_> {
             .into()),
             None => Ok(()),
         }
+    }
+
+    /// Says what a repository holds that has no ESM model in a form that can be downloaded.
+    fn refuse_other_format(&mut self) -> Result<(), Stop> {
+        let Some(names) = self.listing() else {
+            return Ok(());
+        };
+        let repo = self.wanted.repo;
+        if names.iter().any(|name| checkpoint::is_adapter(name)) {
+            return Err(HubError::Adapter {
+                repo: repo.to_owned(),
+                adapter: Box::new(checkpoint::Adapter::unknown(Path::new(repo))),
+            }
+            .into());
+        }
+        let (found, remedy) = checkpoint::describe_repository(repo, &names);
+        Err(HubError::OtherFormat {
+            repo: repo.to_owned(),
+            revision: self.wanted.revision.to_owned(),
+            found,
+            remedy,
+        }
+        .into())
+    }
+
+    fn is_published(&self) -> bool {
+        KnownModel::of_repo(self.wanted.repo).is_some()
+    }
+
+    /// The names of the repository's files, if the hub tells them.
+    fn listing(&mut self) -> Option<Vec<String>> {
+        if self.listing.is_none() {
+            let revision = self.commit.as_deref().unwrap_or(self.wanted.revision);
+            self.listing = Some(self.client.list(self.wanted.repo, revision));
+        }
+        self.listing.clone().flatten()
     }
 
     fn weights(&mut self) -> Result<(), Stop> {
@@ -171,6 +217,7 @@ impl Download<'_> {
             return Ok(());
         }
         self.refuse_adapter()?;
+        self.refuse_other_format()?;
         let mut other = None;
         for name in OTHER_WEIGHTS {
             if matches!(self.ask(name), Ok(Ok(_))) {
@@ -423,30 +470,5 @@ impl Download<'_> {
                 ),
             },
         }
-    }
-}
-
-/// A file the repository does not hold.
-struct Missing {
-    code: String,
-    said: String,
-}
-
-/// Why an attempt at a file did not end with the file.
-enum Trouble {
-    Stop(Stop),
-    Failure(Failure),
-    Restart(&'static str),
-}
-
-impl From<HubError> for Trouble {
-    fn from(error: HubError) -> Self {
-        Trouble::Stop(error.into())
-    }
-}
-
-impl From<Failure> for Trouble {
-    fn from(failure: Failure) -> Self {
-        Trouble::Failure(failure)
     }
 }

@@ -236,6 +236,19 @@ pub enum HubError {
         other: Option<&'static str>,
     },
 
+    /// The repository exists, and holds no ESM model in a form that can be downloaded.
+    #[error("{repo} at revision {revision} {found}. {remedy}")]
+    OtherFormat {
+        /// `organisation/name`.
+        repo: String,
+        /// The revision asked for.
+        revision: String,
+        /// What it holds.
+        found: String,
+        /// What to do.
+        remedy: String,
+    },
+
     /// The repository is of another architecture.
     #[error(
         "{repo} is a model of type `{found}`; this program computes embeddings of ESM-1b, ESM-1v \

@@ -32,6 +32,7 @@ mod report;
 mod settings;
 mod snapshot;
 mod transfer;
+mod trouble;
 mod trust;
 
 use std::path::{Path, PathBuf};
@@ -214,7 +215,7 @@ impl Hub {
                 revision: Some(commit),
                 bytes,
             })),
-            Snapshot::Incomplete(what) => match snapshot::adapter(&path) {
+            Snapshot::Incomplete(what) => match snapshot::adapter(&path, repo) {
                 Some(adapter) => Err(HubError::Adapter {
                     repo: repo.to_owned(),
                     adapter: Box::new(adapter),
@@ -233,6 +234,22 @@ impl Hub {
         progress: &dyn DownloadProgress,
     ) -> Result<LocalModel, HubError> {
         if self.settings.offline {
+            // Of a published model the hub has more than such a copy.
+            let cached = CachedRepo::new(
+                &self.settings.cache,
+                repo,
+                revision.unwrap_or(DEFAULT_REVISION),
+            );
+            let folder = cached.commit().map(|commit| cached.snapshot(&commit));
+            let other = folder.as_deref().and_then(crate::checkpoint::other_format);
+            if let (Some((found, remedy)), None) = (other, KnownModel::of_repo(repo)) {
+                return Err(HubError::OtherFormat {
+                    repo: repo.to_owned(),
+                    revision: revision.unwrap_or(DEFAULT_REVISION).to_owned(),
+                    found: format!("{found} in the cache {}", self.settings.cache.display()),
+                    remedy,
+                });
+            }
             return Err(HubError::Offline {
                 model: model.to_string(),
                 revision: revision.map(str::to_owned),

@@ -17,6 +17,8 @@ pub(super) const VOCABULARY: &str = "vocab.txt";
 pub(super) const TOKENIZER: &str = "tokenizer.json";
 /// Tokens that were added to the alphabet.
 pub(super) const ADDED: [&str; 2] = ["added_tokens.json", "tokenizer_config.json"];
+/// What else may speak against the alphabet.
+pub(super) const SPECIAL: [&str; 2] = ["special_tokens_map.json", "vocab.json"];
 /// What makes a repository that of an adapter.
 pub(super) const ADAPTER: &str = "adapter_config.json";
 /// Weights of other frameworks.
@@ -93,12 +95,15 @@ pub(super) fn vocab_size(config: &Path) -> Option<u64> {
 }
 
 /// The adapter of a snapshot that holds no whole model.
-pub(super) fn adapter(folder: &Path) -> Option<Adapter> {
+pub(super) fn adapter(folder: &Path, repo: &str) -> Option<Adapter> {
     let mut json = Vec::new();
     content::open_json(&folder.join(ADAPTER))
         .and_then(|mut file| file.read_to_end(&mut json))
         .ok()?;
-    Adapter::of_json(&json)
+    let mut adapter = Adapter::of_json(&json)?;
+    // PEFT takes the name of a repository where it takes a folder.
+    adapter.folder = repo.into();
+    Some(adapter)
 }
 
 /// Whether a `model_type` is one that this program reads: Hugging Face's or NVIDIA's.

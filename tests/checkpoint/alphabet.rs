@@ -32,7 +32,7 @@ fn a_folder_without_vocabulary_is_proven_by_33_rows() {
     let checkpoint = open(exported.path());
     assert_eq!(
         (checkpoint.config().vocab, checkpoint.alphabet()),
-        (64, AlphabetProof::Rows)
+        (64, AlphabetProof::PaddedRows)
     );
     let torch = open(&fixture("fair_esm/esm2_hd16.pt"));
     assert_eq!(torch.alphabet(), AlphabetProof::Rows);

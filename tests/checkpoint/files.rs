@@ -37,7 +37,7 @@ fn what_is_not_a_checkpoint_is_said() {
             "{found}"
         );
     }
-    let tar = [&[0; 257][..], b"ustar", &[0; 300]].concat();
+    let tar = [&b"sys_info"[..], &[0; 249], b"ustar", &[0; 300]].concat();
     let (_folder, path) = written("weights.pt", &tar);
     assert!(error(&path).contains("before version 1.6"));
     let (_folder, path) = written("model.safetensors", b"<html></html>");

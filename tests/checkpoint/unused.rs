@@ -293,7 +293,7 @@ fn a_weight_in_another_form_is_named_with_what_it_is() {
             "merge it",
         ),
         (
-            &["original_module.weight", "modules_to_save.default.weight"],
+            &["modules_to_save.default.weight", "original_module.weight"],
             "holds weights that PEFT wraps",
             "merge_and_unload()",
         ),

@@ -56,6 +56,8 @@ struct State {
     /// After the question for the first, the branch is at the second.
     moves: VecDeque<(String, String)>,
     requests: Vec<Request>,
+    /// Whether it tells the names of the repository's files.
+    lists: bool,
 }
 
 /// The hub; it ends with the test process.
@@ -105,6 +107,11 @@ impl HubServer {
         let mut state = self.state();
         commit.clone_into(&mut state.commit);
         state.files.insert(file.to_owned(), content.to_vec());
+    }
+
+    /// From now on it tells the names of the repository's files.
+    pub fn list(&self) {
+        self.state().lists = true;
     }
 
     /// Serves the present commit under this branch or tag too.
@@ -196,6 +203,19 @@ fn answer(mut stream: TcpStream, state: &Mutex<State>, storage: Option<&str>) {
     };
     let mut state = state.lock().unwrap();
     state.requests.push(request.clone());
+    if storage.is_some() && state.lists && request.path.starts_with("/api/models/") {
+        let names = state.files.keys();
+        let siblings: Vec<String> = names
+            .map(|name| format!(r#"{{"rfilename":"{name}"}}"#))
+            .collect();
+        let json = format!(r#"{{"siblings":[{}]}}"#, siblings.join(","));
+        let _ = write!(
+            stream,
+            "HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{json}",
+            json.len()
+        );
+        return;
+    }
     let file = request.path.rsplit('/').next().unwrap().to_owned();
     if let Some(storage) = storage
         && !request.path.starts_with("/api/resolve-cache/")
