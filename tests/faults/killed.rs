@@ -2,6 +2,7 @@
 
 use crate::case::*;
 use crate::tools;
+use esm_embed::output::read_journal;
 use std::time::{Duration, Instant};
 
 const CASES: [&str; 5] = [
@@ -122,4 +123,55 @@ fn a_resumed_run_tells_restored_records_from_computed_ones() {
         "{end}"
     );
     case.assert_whole("resumed");
+}
+
+/// A forecast of the rest, and the line with which the rest begins, know what is done.
+#[test]
+fn what_is_done_is_not_forecast_again() {
+    let options = "in.fasta --pool mean --residues packed --max-tokens 16";
+    let case = Case::bare(options, &records(60));
+    case.starve(200, "--out emb");
+    let journal = std::fs::read(case.bench.path("emb/.partial/journal")).unwrap();
+    let done = read_journal(0, &journal).count() as u64;
+    assert!(done > 0);
+    let before = case.bench.tree("emb");
+    let dry = |more: &str| {
+        let ended = case.run(&format!("{more} --dry-run --progress json"));
+        assert_eq!(ended.code, 0, "{}", ended.err);
+        let said: serde_json::Value = serde_json::from_str(&ended.out).unwrap();
+        let names = [
+            "records",
+            "distinct_records",
+            "restored_records",
+            "restored_residues",
+            "tokens",
+        ];
+        names.map(|name| said[name].as_u64().unwrap())
+    };
+    let [records, distinct, none, no_residues, tokens] = dry("--out other");
+    assert_eq!((records, none, no_residues), (60, 0, 0));
+    let [_, same, restored, residues, left] = dry("--out emb --resume");
+    assert_eq!((same, restored), (distinct, done));
+    // Two tokens of each record are no residues.
+    assert_eq!(left, tokens - residues - 2 * done);
+    let ended = case.run("--out emb --resume --dry-run");
+    let line = format!("\nrestored      {done} records, {residues} residues (");
+    assert!(ended.out.contains(&line), "{}", ended.out);
+    assert_eq!(case.bench.tree("emb"), before);
+
+    // A forecast of another run says what the run would say.
+    let refused = case.run("--out emb --resume --dry-run --layer 0");
+    assert_eq!(refused.code, 1, "{}", refused.out);
+
+    let ended = case.run("--out emb --resume --progress json");
+    for kind in [r#""event":"start""#, r#""event":"end""#] {
+        let line = ended.err.lines().find(|line| line.contains(kind)).unwrap();
+        let event: serde_json::Value = serde_json::from_str(line).unwrap();
+        assert_eq!(event["records_restored"], done, "{event}");
+        assert_eq!(event["residues_restored"], residues, "{event}");
+        assert_eq!(event["records_total"], distinct, "{event}");
+    }
+    // Nothing is left.
+    let [_, _, restored, _, left] = dry("--out emb --resume");
+    assert_eq!((restored, left), (distinct, 0));
 }
