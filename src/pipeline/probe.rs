@@ -170,12 +170,11 @@ impl<'a> Heads<'a> {
 
     /// What attention over one sequence of so many tokens takes of one thread, when all are at it.
     fn time(&self, length: usize, is_shared: bool) -> Result<Attention> {
-        let workers = self.pool.map_or(1, ThreadPool::current_num_threads);
         let is_long = length > TEAM_TOKENS;
-        let heads = match is_long {
-            true => self.pattern,
-            false => (self.pattern * workers).max(1),
-        };
+        // A run gives short sequences to one thread each: waking others would count for more.
+        let pool = self.pool.filter(|_| is_long);
+        let workers = pool.map_or(1, ThreadPool::current_num_threads);
+        let heads = self.pattern.max(1);
         let qkv = self.qkv(heads, length)?;
         let rotary = self.is_rotary.then(|| {
             // The angle is always zero: that takes no time, and the rotation as long as any.
@@ -183,7 +182,7 @@ impl<'a> Heads<'a> {
         });
         // Seconds of all threads together.
         let run = |queries: usize, parts: usize| -> Result<f64> {
-            let watch = match self.pool {
+            let watch = match pool {
                 Some(_) => Stopwatch::of_process(workers),
                 None => Stopwatch::of_thread(),
             };
@@ -194,7 +193,7 @@ impl<'a> Heads<'a> {
                     heads,
                     head_dim: self.head_dim,
                     rotary: rotary.as_ref(),
-                    team: self.pool.map_or(Team::One, Team::Pool),
+                    team: pool.map_or(Team::One, Team::Pool),
                 },
                 queries,
                 parts,
