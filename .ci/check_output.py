@@ -28,7 +28,7 @@ RECORDS = [
     ("copy_of_1", 76, "duplicate_of=0"),
     ("soft_masked_6", 200, "lower=30"),
     ("ambiguous_7", 46, "unknown=1"),
-    ("masked_8", 32, ""),
+    ("masked_8", 32, "masks=1"),
 ]
 # row: the first four features of mean.layer2.npy
 MEANS = {
