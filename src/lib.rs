@@ -103,6 +103,7 @@
 //! enums that say where, what was found and what to do; only [`pipeline`] wraps them in `anyhow`.
 
 pub mod batching;
+pub mod cancel;
 pub mod checkpoint;
 #[cfg_attr(not(target_os = "linux"), path = "cuda/absent.rs")]
 pub mod cuda;
@@ -121,5 +122,6 @@ pub mod ops;
 pub mod output;
 pub mod pipeline;
 pub mod pooling;
+pub mod product;
 pub mod tokenizer;
 pub mod windows;

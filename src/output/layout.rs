@@ -3,6 +3,7 @@
 use super::counts::Counts;
 use super::ids::IDS_NPY;
 use super::npy::HEADER_BYTES;
+pub use crate::product::{OutDtype, Pool};
 use serde::{Deserialize, Serialize};
 
 /// Name of the file whose presence means that a run is complete.
@@ -19,32 +20,6 @@ pub const PARTIAL: &str = ".partial";
 /// Files in one sub-folder of `residues.layerN/`, at most.
 const FILES_PER_FOLDER: u64 = 1000;
 
-/// How the rows of one record become a single row.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Pool {
-    /// Mean over the residues.
-    Mean,
-    /// The `<cls>` row.
-    Bos,
-    /// Largest value over the residues, column by column.
-    Max,
-}
-
-impl Pool {
-    /// Every pool, in the order of their names in `run.json`.
-    pub const ALL: [Self; 3] = [Self::Mean, Self::Bos, Self::Max];
-
-    /// The first part of the file's name.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Mean => "mean",
-            Self::Bos => "bos",
-            Self::Max => "max",
-        }
-    }
-}
-
 /// Where per-residue rows go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -55,34 +30,6 @@ pub enum Residues {
     Files,
     /// Nowhere.
     None,
-}
-
-/// How a number is stored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum OutDtype {
-    /// 32 bits, little-endian.
-    F32,
-    /// 16 bits (IEEE half precision), little-endian.
-    F16,
-}
-
-impl OutDtype {
-    /// Bytes of one number.
-    pub fn bytes(self) -> u64 {
-        match self {
-            Self::F32 => 4,
-            Self::F16 => 2,
-        }
-    }
-
-    /// NumPy's name of the type.
-    pub fn descr(self) -> &'static str {
-        match self {
-            Self::F32 => "<f4",
-            Self::F16 => "<f2",
-        }
-    }
 }
 
 /// What a run writes: enough to name every file and to find every row.

@@ -1,0 +1,335 @@
+//! What a model can produce, and how large each product is. This is the one list of products: the
+//! engines compute what a [`Request`] names, and the output folder stores it by [`Extent`].
+//!
+//! For a sequence of n residues, a model of width D with V tokens in its alphabet:
+//!
+//! | product | shape of one record | file |
+//! |---|---|---|
+//! | [`Product::Pooled`] | `[D]` | `mean.layer33.npy` |
+//! | [`Product::Residues`] | `[n, D]` | `residues.layer33.npy` |
+//! | [`Product::Logits`] | `[n, V]` | `logits.npy` |
+//! | [`Product::Contacts`] | `[n, n]` | `contacts/…/ID.npy` |
+//! | [`Product::Attentions`] | `[layers, heads, n + 2, n + 2]` | `attentions/…/ID.npy` |
+
+use serde::{Deserialize, Serialize};
+
+/// How the residue rows of one record become a single row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Pool {
+    /// Mean over the residues.
+    Mean,
+    /// The `<cls>` row.
+    Bos,
+    /// Largest value over the residues, feature by feature.
+    Max,
+}
+
+impl Pool {
+    /// Every pool, in the order of their names in `run.json`.
+    pub const ALL: [Self; 3] = [Self::Mean, Self::Bos, Self::Max];
+
+    /// The first part of the file's name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Mean => "mean",
+            Self::Bos => "bos",
+            Self::Max => "max",
+        }
+    }
+}
+
+/// How a number is stored in the output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OutDtype {
+    /// 32 bits, little-endian.
+    F32,
+    /// 16 bits (IEEE half precision), little-endian.
+    F16,
+}
+
+impl OutDtype {
+    /// Bytes of one number.
+    pub fn bytes(self) -> u64 {
+        match self {
+            Self::F32 => 4,
+            Self::F16 => 2,
+        }
+    }
+
+    /// NumPy's name of the type.
+    pub fn descr(self) -> &'static str {
+        match self {
+            Self::F32 => "<f4",
+            Self::F16 => "<f2",
+        }
+    }
+}
+
+/// Something a model computes for a sequence.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Product {
+    /// One row for the record.
+    Pooled {
+        /// Layer, counted from the scaled embedding (0).
+        layer: usize,
+        /// How the rows become one.
+        pool: Pool,
+    },
+    /// One row for each residue.
+    Residues {
+        /// Layer, counted from the scaled embedding (0).
+        layer: usize,
+    },
+    /// For each residue, one number for each token of the alphabet.
+    Logits,
+    /// For each pair of residues, the probability of a contact.
+    Contacts,
+    /// Every attention map, `<cls>` and `<eos>` included.
+    Attentions,
+}
+
+/// How the size of a product grows with the sequence.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Extent {
+    /// One element for the record.
+    Record,
+    /// One element for each residue.
+    Residues,
+    /// One element for each ordered pair of residues.
+    Pairs,
+    /// One element for each ordered pair of tokens, `<cls>` and `<eos>` included.
+    TokenPairs,
+}
+
+impl Extent {
+    /// Elements for a record of `residues` residues; None beyond 2^64.
+    pub fn elements(self, residues: u64) -> Option<u64> {
+        match self {
+            Extent::Record => Some(1),
+            Extent::Residues => Some(residues),
+            Extent::Pairs => residues.checked_mul(residues),
+            Extent::TokenPairs => {
+                let tokens = residues.checked_add(2)?;
+                tokens.checked_mul(tokens)
+            }
+        }
+    }
+}
+
+/// The sizes of a model that shapes of products are made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ModelShape {
+    /// Width of a hidden state, D.
+    pub dim: usize,
+    /// Tokens of the alphabet that have a logit, V.
+    pub vocab: usize,
+    /// Transformer blocks.
+    pub layers: usize,
+    /// Attention heads of a block.
+    pub heads: usize,
+}
+
+impl Product {
+    /// How its size grows with the sequence.
+    pub fn extent(self) -> Extent {
+        match self {
+            Product::Pooled { .. } => Extent::Record,
+            Product::Residues { .. } | Product::Logits => Extent::Residues,
+            Product::Contacts => Extent::Pairs,
+            Product::Attentions => Extent::TokenPairs,
+        }
+    }
+
+    /// Numbers for each element of its extent.
+    pub fn width(self, model: &ModelShape) -> usize {
+        match self {
+            Product::Pooled { .. } | Product::Residues { .. } => model.dim,
+            Product::Logits => model.vocab,
+            Product::Contacts => 1,
+            Product::Attentions => model.layers.saturating_mul(model.heads),
+        }
+    }
+
+    /// Shape of one record's array.
+    pub fn shape(self, model: &ModelShape, residues: u64) -> Vec<u64> {
+        let n = residues;
+        match self {
+            Product::Pooled { .. } => vec![model.dim as u64],
+            Product::Residues { .. } => vec![n, model.dim as u64],
+            Product::Logits => vec![n, model.vocab as u64],
+            Product::Contacts => vec![n, n],
+            Product::Attentions => {
+                let tokens = n.saturating_add(2);
+                vec![model.layers as u64, model.heads as u64, tokens, tokens]
+            }
+        }
+    }
+
+    /// Name of its file or folder without an ending.
+    pub fn file_stem(self) -> String {
+        match self {
+            Product::Pooled { layer, pool } => format!("{}.layer{layer}", pool.name()),
+            Product::Residues { layer } => format!("residues.layer{layer}"),
+            Product::Logits => "logits".into(),
+            Product::Contacts => "contacts".into(),
+            Product::Attentions => "attentions".into(),
+        }
+    }
+
+    /// The highest representation it is computed from, in a model of `layers` blocks.
+    pub fn top_layer(self, layers: usize) -> usize {
+        match self {
+            Product::Pooled { layer, .. } | Product::Residues { layer } => layer,
+            Product::Logits | Product::Contacts | Product::Attentions => layers,
+        }
+    }
+}
+
+/// What is asked of a model for every sequence of a batch: products, each once, and how residue
+/// rows are to be rounded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Request {
+    products: Vec<Product>,
+    dtype: OutDtype,
+}
+
+impl Request {
+    /// The products in a fixed order: layer by layer, pooled rows before residue rows, then the
+    /// others. A product that is named twice is computed once.
+    pub fn new(products: impl IntoIterator<Item = Product>, dtype: OutDtype) -> Request {
+        let mut products: Vec<Product> = products.into_iter().collect();
+        products.sort_by_key(|&product| match product {
+            Product::Pooled { layer, pool } => (0, layer, 0, Some(pool)),
+            Product::Residues { layer } => (0, layer, 1, None),
+            Product::Logits => (1, 0, 0, None),
+            Product::Contacts => (1, 1, 0, None),
+            Product::Attentions => (1, 2, 0, None),
+        });
+        products.dedup();
+        Request { products, dtype }
+    }
+
+    /// The products, each once.
+    pub fn products(&self) -> &[Product] {
+        &self.products
+    }
+
+    /// How the numbers are to be stored. An engine may round them itself.
+    pub fn dtype(&self) -> OutDtype {
+        self.dtype
+    }
+
+    /// The layers whose rows are wanted, ascending, each once.
+    pub fn layers(&self) -> Vec<usize> {
+        let mut layers: Vec<usize> = self
+            .products
+            .iter()
+            .filter_map(|product| match product {
+                Product::Pooled { layer, .. } | Product::Residues { layer } => Some(*layer),
+                _ => None,
+            })
+            .collect();
+        layers.dedup();
+        layers
+    }
+
+    /// The pools that are wanted of a layer.
+    pub fn pools(&self, layer: usize) -> impl Iterator<Item = Pool> {
+        self.products
+            .iter()
+            .filter_map(move |product| match product {
+                Product::Pooled { layer: of, pool } if *of == layer => Some(*pool),
+                _ => None,
+            })
+    }
+
+    /// Whether the residue rows of a layer are wanted.
+    pub fn has_residues(&self, layer: usize) -> bool {
+        self.products.contains(&Product::Residues { layer })
+    }
+
+    /// The highest representation that has to be computed, in a model of `layers` blocks.
+    pub fn top_layer(&self, layers: usize) -> usize {
+        let tops = self
+            .products
+            .iter()
+            .map(|product| product.top_layer(layers));
+        tops.max().unwrap_or(0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MODEL: ModelShape = ModelShape {
+        dim: 320,
+        vocab: 33,
+        layers: 6,
+        heads: 20,
+    };
+
+    #[test]
+    fn shapes_names_and_sizes() {
+        let mean = Product::Pooled {
+            layer: 6,
+            pool: Pool::Mean,
+        };
+        let residues = Product::Residues { layer: 6 };
+        for (product, shape, stem) in [
+            (mean, vec![320], "mean.layer6"),
+            (residues, vec![10, 320], "residues.layer6"),
+            (Product::Logits, vec![10, 33], "logits"),
+            (Product::Contacts, vec![10, 10], "contacts"),
+            (Product::Attentions, vec![6, 20, 12, 12], "attentions"),
+        ] {
+            assert_eq!(product.shape(&MODEL, 10), shape);
+            assert_eq!(product.file_stem(), stem);
+            let elements = product.extent().elements(10).unwrap();
+            let values = elements * product.width(&MODEL) as u64;
+            assert_eq!(values, shape.iter().product::<u64>());
+        }
+        assert_eq!(Extent::Pairs.elements(1 << 33), None);
+        assert_eq!(Extent::TokenPairs.elements(u64::MAX), None);
+    }
+
+    #[test]
+    fn a_request_is_ordered_and_names_each_product_once() {
+        let pooled = |layer, pool| Product::Pooled { layer, pool };
+        let residues = |layer| Product::Residues { layer };
+        let request = Request::new(
+            [
+                Product::Contacts,
+                residues(33),
+                pooled(33, Pool::Max),
+                pooled(6, Pool::Mean),
+                Product::Logits,
+                pooled(33, Pool::Mean),
+                residues(33),
+            ],
+            OutDtype::F32,
+        );
+        assert_eq!(
+            request.products(),
+            [
+                pooled(6, Pool::Mean),
+                pooled(33, Pool::Mean),
+                pooled(33, Pool::Max),
+                residues(33),
+                Product::Logits,
+                Product::Contacts,
+            ]
+        );
+        assert_eq!(request.layers(), [6, 33]);
+        assert_eq!(
+            request.pools(33).collect::<Vec<_>>(),
+            [Pool::Mean, Pool::Max]
+        );
+        assert!(request.has_residues(33) && !request.has_residues(6));
+        assert_eq!(request.top_layer(36), 36);
+        let rows = Request::new([pooled(6, Pool::Bos)], OutDtype::F16);
+        assert_eq!((rows.top_layer(36), rows.dtype()), (6, OutDtype::F16));
+    }
+}
