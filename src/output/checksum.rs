@@ -1,10 +1,10 @@
 //! SHA-256 of files, and lists of them as `sha256sum` writes and checks them.
 
-use super::disk;
-use super::escape::hex;
-use super::layout::is_sub_folder_name;
-use super::name;
-use super::parallel::Threads;
+use crate::output::disk;
+use crate::output::escape::hex;
+use crate::output::file_name;
+use crate::output::layout::is_sub_folder_name;
+use crate::output::threads::Threads;
 use sha2::{Digest, Sha256};
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
@@ -141,7 +141,7 @@ impl Listed {
                 .bytes()
                 .all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
             && is_sub_folder_name(sub)
-            && name::is_safe(name);
+            && file_name::is_safe(name);
         fit.then(|| Self {
             sha256: sha256.into(),
             sub: sub.into(),

@@ -1,6 +1,6 @@
 //! What a run met, added up.
 
-use super::index::Entry;
+use crate::output::index::Entry;
 use serde::{Deserialize, Serialize};
 
 /// Totals over all records of a run, as `run.json` states them.

@@ -1,7 +1,7 @@
 //! What can go wrong with an output folder, each with its remedy.
 
-use super::escape::shown;
-use super::layout::PARTIAL;
+use crate::output::escape::shown;
+use crate::output::layout::PARTIAL;
 use std::io;
 use std::path::{Path, PathBuf};
 

@@ -4,13 +4,13 @@
 //! each character, shorter ones filled up with zeros. A byte that is not UTF-8, and a NUL, which
 //! NumPy would cut off, are written as in `index.tsv`: `\x` and two hexadecimal digits.
 
-use super::disk;
-use super::error::OutputError;
-use super::escape::unescape;
-use super::layout::INDEX_TSV;
-use super::log::Log;
-use super::npy::{self, HEADER_BYTES};
 use crate::numerals::grouped;
+use crate::output::append_file::AppendFile;
+use crate::output::disk;
+use crate::output::error::OutputError;
+use crate::output::escape::unescape;
+use crate::output::layout::INDEX_TSV;
+use crate::output::npy::{self, HEADER_BYTES};
 use std::borrow::Cow;
 use std::fmt;
 use std::io::{self, BufRead, BufReader, Read};
@@ -107,7 +107,7 @@ impl Ids {
         let index = partial.join(INDEX_TSV);
         let reading = |e| OutputError::io("reading", &index, e);
         let mut lines = BufReader::new(disk::open_regular(&index).map_err(reading)?);
-        let mut file = Log::create(partial.join(IDS_NPY))?;
+        let mut file = AppendFile::create(partial.join(IDS_NPY))?;
         file.write(&npy::text_header(self.columns(), self.records))?;
         skip_line(&mut lines).map_err(reading)?;
         let mut row = Vec::new();
@@ -212,8 +212,8 @@ fn skip_line(lines: &mut impl BufRead) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::index::{self, Entry};
     use super::*;
+    use crate::output::index::{self, Entry};
 
     fn of(ids: &[&[u8]]) -> Ids {
         let mut all = Ids::default();
@@ -328,7 +328,7 @@ mod tests {
         for (columns, rows, bytes) in [(3, 1, 140), (3, 2, 151), (1025, 2, 8328), (0, 2, 128)] {
             assert!(check(&head(columns, rows), bytes, 2).is_err(), "{columns}");
         }
-        let matrix = npy::header(super::super::layout::OutDtype::F32, 2, 3);
+        let matrix = npy::header(crate::output::layout::OutDtype::F32, 2, 3);
         assert!(check(&matrix, 152, 2).is_err());
     }
 }

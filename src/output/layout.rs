@@ -1,8 +1,8 @@
 //! Which files an output folder holds, and which bytes of them a record owns.
 
-use super::counts::Counts;
-use super::ids::IDS_NPY;
-use super::npy::HEADER_BYTES;
+use crate::output::counts::Counts;
+use crate::output::ids::IDS_NPY;
+use crate::output::npy::HEADER_BYTES;
 pub use crate::product::{OutDtype, Pool};
 use serde::{Deserialize, Serialize};
 

@@ -2,12 +2,12 @@
 //!
 //! Its bytes depend on the run alone: no time stamps, no thread counts, keys in a fixed order.
 
-use super::counts::Counts;
-use super::disk;
-use super::escape::shown;
-use super::layout::{Layout, OutDtype, RUN_JSON};
-use super::note::Note;
-use super::shard::ShardEntry;
+use crate::output::counts::Counts;
+use crate::output::disk;
+use crate::output::escape::shown;
+use crate::output::layout::{Layout, OutDtype, RUN_JSON};
+use crate::output::note::Note;
+use crate::output::shard::ShardEntry;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::io::{self, Read};
@@ -203,8 +203,8 @@ fn read_bytes(path: &Path) -> Result<Option<Vec<u8>>, ManifestError> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::layout::{Pool, Residues};
     use super::*;
+    use crate::output::layout::{Pool, Residues};
 
     #[test]
     fn literal_bytes() {

@@ -1,7 +1,7 @@
 //! What `run.json` notes of the records, for programs to read.
 
-use super::escape::shown;
-use super::index::Entry;
+use crate::output::escape::shown;
+use crate::output::index::Entry;
 use serde::{Deserialize, Serialize};
 
 /// Characters of an identifier that a note holds.

@@ -4,7 +4,7 @@
 //! number of its rows is known and patched at the end. 128 is a multiple of 64, as NumPy asks for
 //! memory-mapping. Two-dimensional matrices in C order are written and read, and lists of text.
 
-use super::layout::OutDtype;
+use crate::output::layout::OutDtype;
 use half::f16;
 use half::slice::HalfFloatSliceExt;
 

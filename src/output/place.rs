@@ -1,9 +1,9 @@
 //! Where the rows of each record belong, kept on disk.
 
-use super::disk;
-use super::error::OutputError;
-use super::log::Log;
-use super::name::MAX_BYTES;
+use crate::output::append_file::AppendFile;
+use crate::output::disk;
+use crate::output::error::OutputError;
+use crate::output::file_name::MAX_BYTES;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -63,14 +63,14 @@ pub(super) fn decode(row: u64, slot: &[u8], files: bool) -> Place {
 /// Writes places in the order of rows.
 #[derive(Debug)]
 pub(super) struct PlaceWriter {
-    log: Log,
+    log: AppendFile,
     files: bool,
 }
 
 impl PlaceWriter {
     pub(super) fn create(partial: &Path, files: bool) -> Result<Self, OutputError> {
         Ok(Self {
-            log: Log::create(partial.join(PLACES))?,
+            log: AppendFile::create(partial.join(PLACES))?,
             files,
         })
     }

@@ -9,9 +9,9 @@
 //! | `sequence` | [`Key`] of the sequence, in hexadecimal; empty if the record was skipped |
 //! | `masks` | `<mask>` tokens; empty if the record was skipped |
 
-use super::escape::hex;
-use super::index::Entry;
-use super::seen::Key;
+use crate::output::disk_map::Key;
+use crate::output::escape::hex;
+use crate::output::index::Entry;
 use serde::{Deserialize, Serialize};
 
 /// First line of `shard.tsv`.
@@ -80,8 +80,8 @@ fn parse_key(text: &str) -> Option<Key> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::seen::key;
     use super::*;
+    use crate::output::disk_map::key;
 
     #[test]
     fn lines_are_read_back() {

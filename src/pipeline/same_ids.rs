@@ -6,12 +6,12 @@
 
 use super::job::{Job, OnDuplicateId};
 use super::records::Records;
-use crate::output::{Key, Seen, id_text, key};
+use crate::output::{DiskMap, Key, id_text, key};
 use anyhow::{Context, Result, bail};
 use std::path::Path;
 
 /// The identifiers met so far, each with its sequence.
-pub struct SameIds(Seen);
+pub struct SameIds(DiskMap);
 
 impl SameIds {
     /// Nothing was met; `None` if the job does not ask for it.
@@ -26,7 +26,7 @@ impl SameIds {
     }
 
     fn near(out: &Path) -> Result<SameIds> {
-        let seen = Seen::temporary(out)
+        let seen = DiskMap::temporary(out)
             .context("--on-duplicate-id fail needs a temporary file, which cannot be made")?;
         Ok(SameIds(seen))
     }

@@ -1,13 +1,13 @@
 //! Which folders are shards of one run, and whether all of them are there.
 
-use super::super::counts::Counts;
-use super::super::error::OutputError;
-use super::super::inspect::inspect;
-use super::super::layout::{INDEX_TSV, SHARD_TSV};
-use super::super::manifest::{FileEntry, Manifest};
-use super::super::shard::ShardEntry;
 use super::MergeError;
 use super::differences::differences;
+use crate::output::counts::Counts;
+use crate::output::error::OutputError;
+use crate::output::layout::{INDEX_TSV, SHARD_TSV};
+use crate::output::manifest::{FileEntry, Manifest};
+use crate::output::read::inspect::inspect;
+use crate::output::shard::ShardEntry;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

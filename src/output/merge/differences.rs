@@ -1,6 +1,6 @@
 //! How two shards differ, in words.
 
-use super::super::escape::shown;
+use crate::output::escape::shown;
 use std::collections::BTreeMap;
 
 /// What differs between the values of two `run.json` files, each thing once. A key spells the place of

@@ -1,8 +1,8 @@
 //! Why shards could not be merged, each with its remedy.
 
-use super::super::escape::shown;
-use super::super::shard::ShardEntry;
 use super::OutputError;
+use crate::output::escape::shown;
+use crate::output::shard::ShardEntry;
 use std::path::PathBuf;
 use thiserror::Error;
 

@@ -1,10 +1,10 @@
 //! A file of a shard, read once from its first byte to its last, and then held against its
 //! checksum.
 
-use super::super::checksum::{Running, pieces};
-use super::super::disk;
 use super::MergeError;
 use super::agree::Part;
+use crate::output::checksum::{Running, pieces};
+use crate::output::disk;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 

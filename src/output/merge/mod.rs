@@ -11,22 +11,21 @@ mod agree;
 mod differences;
 mod error;
 mod hashed;
-mod index_line;
 mod rows;
 mod source;
 
 pub use error::MergeError;
 
-use super::begun::Begun;
-use super::disk;
-use super::error::OutputError;
-use super::folder::OutputFolder;
-use super::ids::Ids;
-use super::index::{Entry, Skip};
-use super::layout::Layout;
-use super::manifest::{Listed, Manifest};
-use super::publish;
-use super::target::{Existing, Target};
+use crate::output::disk;
+use crate::output::error::OutputError;
+use crate::output::ids::Ids;
+use crate::output::index::{Entry, Skip};
+use crate::output::layout::Layout;
+use crate::output::manifest::{Listed, Manifest};
+use crate::output::publish;
+use crate::output::resume::begun::Begun;
+use crate::output::write::folder::OutputFolder;
+use crate::output::write::target::{Existing, Target};
 use agree::Part;
 use rows::Destinations;
 use source::{Record, Source};
@@ -171,7 +170,7 @@ fn enter_all(
         };
         if ordinal != due {
             return Err(part.damaged(
-                super::layout::SHARD_TSV,
+                crate::output::layout::SHARD_TSV,
                 format!("record {ordinal} of the input comes where record {due} is due"),
             ));
         }

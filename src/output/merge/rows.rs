@@ -1,15 +1,15 @@
 //! Copies the rows of one shard to their places in the whole.
 
-use super::super::checksum::ListReader;
-use super::super::disk;
-use super::super::error::OutputError;
-use super::super::folder::OutputFolder;
-use super::super::layout::Layout;
-use super::super::npy::{self, HEADER_BYTES};
-use super::super::place::{Place, decode, encode, slot_bytes};
 use super::agree::Part;
 use super::hashed::Hashed;
 use super::{MergeError, Shards};
+use crate::output::checksum::ListReader;
+use crate::output::disk;
+use crate::output::error::OutputError;
+use crate::output::layout::Layout;
+use crate::output::npy::{self, HEADER_BYTES};
+use crate::output::place::{Place, decode, encode, slot_bytes};
+use crate::output::write::folder::OutputFolder;
 use std::fs::File;
 use std::io::{BufReader, Read, Seek, SeekFrom};
 use std::os::unix::fs::FileExt;

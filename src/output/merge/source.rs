@@ -1,13 +1,13 @@
 //! The records of one shard, in the order of the input.
 
-use super::super::index::{SKIPPED_COLUMNS, columns};
-use super::super::layout::{INDEX_TSV, Residues, SHARD_TSV, SKIPPED_TSV};
-use super::super::seen::Key;
-use super::super::shard::{self, Line};
 use super::MergeError;
 use super::agree::Part;
 use super::hashed::Hashed;
-use super::index_line::{IndexLine, SkippedLine};
+use crate::output::disk_map::Key;
+use crate::output::index::parse::{IndexLine, SkippedLine};
+use crate::output::index::{SKIPPED_COLUMNS, columns};
+use crate::output::layout::{INDEX_TSV, Residues, SHARD_TSV, SKIPPED_TSV};
+use crate::output::shard::{self, Line};
 
 /// Bytes read at a time of each table: there may be thousands of them.
 const BUFFER: usize = 1 << 14;

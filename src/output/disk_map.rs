@@ -1,0 +1,270 @@
+//! A hash table on disk: what has been seen before, in memory that does not grow.
+
+use sha2::{Digest, Sha256};
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::output::disk;
+
+/// The first half of a SHA-256 digest. Two inputs with the same key are taken to be the same: by
+/// chance this needs about 2^64 inputs.
+pub type Key = [u8; 16];
+
+/// The key of some bytes.
+pub fn key(bytes: &[u8]) -> Key {
+    let digest = Sha256::digest(bytes);
+    let mut key = Key::default();
+    for (to, from) in key.iter_mut().zip(digest) {
+        *to = from;
+    }
+    key
+}
+
+/// Bytes of a slot: the key, then the value plus one; all zero when it is free.
+const SLOT: usize = 24;
+/// Slots read at a time; one read nearly always suffices at the load kept here.
+const PROBE: u64 = 8;
+/// A new table has 2^12 slots.
+const FIRST_BITS: u32 = 12;
+/// A full table grows by this power of two.
+const GROWTH_BITS: u32 = 2;
+/// Slots moved at a time while the table grows.
+const MOVE: u64 = 4096;
+
+/// Keys and values in a file of fixed slots: open addressing, linear probing, at most half full.
+#[derive(Debug)]
+pub struct DiskMap {
+    home: Home,
+    file: File,
+    bits: u32,
+    len: u64,
+}
+
+/// Where the file of a table is.
+#[derive(Debug)]
+enum Home {
+    /// At this path.
+    Named(PathBuf),
+    /// In this folder, without a name: it is gone when it is closed.
+    Nameless(PathBuf),
+}
+
+enum Found {
+    Value(u64),
+    Free(u64),
+}
+
+impl DiskMap {
+    /// Makes an empty table in a new file; what exists at `path` is an error.
+    pub fn create(path: &Path) -> io::Result<Self> {
+        Self::with_bits(path, FIRST_BITS)
+    }
+
+    /// Makes an empty table in a file that nobody sees and that is gone with the table: on the file
+    /// system where `out` is or will be, or else in the system's folder of temporary files.
+    pub fn temporary(out: &Path) -> io::Result<Self> {
+        let absolute = std::path::absolute(out)?;
+        let folder = absolute.ancestors().find(|path| path.is_dir());
+        let near = folder.map(|folder| Self::nameless(folder, FIRST_BITS));
+        match near {
+            Some(Ok(table)) => Ok(table),
+            _ => Self::nameless(&std::env::temp_dir(), FIRST_BITS),
+        }
+    }
+
+    /// The value stored with `key`, or `None` after storing `value` with it.
+    ///
+    /// `value` is less than `u64::MAX`.
+    pub fn get_or_insert(&mut self, key: Key, value: u64) -> io::Result<Option<u64>> {
+        if (self.len + 1) * 2 > self.slots() {
+            self.grow()?;
+        }
+        match self.find(key)? {
+            Found::Value(value) => Ok(Some(value)),
+            Found::Free(slot) => {
+                let stored = value.checked_add(1).ok_or(io::ErrorKind::InvalidInput)?;
+                let mut bytes = [0; SLOT];
+                let (to_key, to_value) = bytes.split_at_mut(key.len());
+                to_key.copy_from_slice(&key);
+                to_value.copy_from_slice(&stored.to_le_bytes());
+                self.file.write_all_at(&bytes, slot * SLOT as u64)?;
+                self.len += 1;
+                Ok(None)
+            }
+        }
+    }
+
+    fn with_bits(path: &Path, bits: u32) -> io::Result<Self> {
+        let home = Home::Named(path.to_path_buf());
+        Self::empty(home, disk::create_new(path)?, bits)
+    }
+
+    fn nameless(folder: &Path, bits: u32) -> io::Result<Self> {
+        static MADE: AtomicU64 = AtomicU64::new(0);
+        let number = MADE.fetch_add(1, Ordering::Relaxed);
+        let name = format!(".esm-embed-{}-{number}", std::process::id());
+        let path = folder.join(name);
+        let file = disk::create_new(&path)?;
+        std::fs::remove_file(&path)?;
+        Self::empty(Home::Nameless(folder.to_path_buf()), file, bits)
+    }
+
+    fn empty(home: Home, file: File, bits: u32) -> io::Result<Self> {
+        let table = Self {
+            home,
+            file,
+            bits,
+            len: 0,
+        };
+        table.file.set_len(table.slots() * SLOT as u64)?;
+        Ok(table)
+    }
+
+    fn slots(&self) -> u64 {
+        1 << self.bits
+    }
+
+    fn find(&self, key: Key) -> io::Result<Found> {
+        let [a, b, c, d, e, f, g, h, ..] = key;
+        let mut slot = u64::from_be_bytes([a, b, c, d, e, f, g, h]) >> (64 - self.bits);
+        let mut bytes = [0; SLOT * PROBE as usize];
+        let mut probed = 0;
+        while probed < self.slots() {
+            let count = PROBE.min(self.slots() - slot);
+            let (bytes, _) = bytes.split_at_mut(SLOT * count as usize);
+            self.file.read_exact_at(bytes, slot * SLOT as u64)?;
+            for (i, entry) in bytes.chunks_exact(SLOT).enumerate() {
+                match read_slot(entry) {
+                    None => return Ok(Found::Free(slot + i as u64)),
+                    Some((found, value)) if found == key => return Ok(Found::Value(value)),
+                    Some(_) => {}
+                }
+            }
+            probed += count;
+            slot = (slot + count) % self.slots();
+        }
+        // Half of the slots are free unless something else wrote into the file.
+        Err(io::ErrorKind::InvalidData.into())
+    }
+
+    fn grow(&mut self) -> io::Result<()> {
+        let bits = self.bits + GROWTH_BITS;
+        if bits > 48 {
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
+        let mut grown = match &self.home {
+            Home::Named(path) => Self::with_bits(&path.with_extension("grown"), bits)?,
+            Home::Nameless(folder) => Self::nameless(folder, bits)?,
+        };
+        let count = MOVE.min(self.slots());
+        let mut bytes = vec![0; SLOT * count as usize];
+        for first in (0..self.slots()).step_by(count as usize) {
+            self.file.read_exact_at(&mut bytes, first * SLOT as u64)?;
+            for (key, value) in bytes.chunks_exact(SLOT).filter_map(read_slot) {
+                grown.get_or_insert(key, value)?;
+            }
+        }
+        if let (Home::Named(from), Home::Named(to)) = (&grown.home, &self.home) {
+            std::fs::rename(from, to)?;
+        }
+        self.file = grown.file;
+        self.bits = grown.bits;
+        self.len = grown.len;
+        Ok(())
+    }
+}
+
+/// Key and value of a slot, or `None` if it is free.
+fn read_slot(bytes: &[u8]) -> Option<(Key, u64)> {
+    let (key, value) = bytes.split_first_chunk()?;
+    let value = u64::from_le_bytes(*value.first_chunk()?).checked_sub(1)?;
+    Some((*key, value))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::HashMap;
+
+    #[test]
+    fn the_key_is_half_a_digest() {
+        assert_eq!(
+            crate::output::escape::hex(&key(b"")),
+            "e3b0c44298fc1c149afbf4c8996fb924"
+        );
+    }
+
+    #[test]
+    fn every_key_is_found_again_after_growing() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("table");
+        let mut seen = DiskMap::create(&path).unwrap();
+        for value in 0..20_000_u64 {
+            assert_eq!(
+                seen.get_or_insert(key(&value.to_le_bytes()), value)
+                    .unwrap(),
+                None
+            );
+        }
+        for value in 0..20_000_u64 {
+            assert_eq!(
+                seen.get_or_insert(key(&value.to_le_bytes()), 0).unwrap(),
+                Some(value)
+            );
+        }
+        // 2^12 slots hold 2^11 keys, 2^14 hold 2^13, 2^16 hold 2^15.
+        assert_eq!(std::fs::metadata(&path).unwrap().len(), 24 << 16);
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_temporary_table_leaves_nothing_behind() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut seen = DiskMap::temporary(&dir.path().join("not/there/yet")).unwrap();
+        for value in 0..5_000_u64 {
+            let key = key(&value.to_le_bytes());
+            assert_eq!(seen.get_or_insert(key, value).unwrap(), None);
+            assert_eq!(seen.get_or_insert(key, 0).unwrap(), Some(value));
+        }
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn an_existing_file_is_refused() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        assert_eq!(
+            DiskMap::create(file.path()).unwrap_err().kind(),
+            io::ErrorKind::AlreadyExists
+        );
+    }
+
+    #[test]
+    fn the_largest_value_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut seen = DiskMap::create(&dir.path().join("table")).unwrap();
+        assert!(seen.get_or_insert([0; 16], u64::MAX).is_err());
+        assert_eq!(seen.get_or_insert([0; 16], u64::MAX - 1).unwrap(), None);
+        assert_eq!(seen.get_or_insert([0; 16], 0).unwrap(), Some(u64::MAX - 1));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        /// Keys from a few bytes at the end of the table crowd together and wrap around.
+        #[test]
+        fn it_agrees_with_a_map(keys in prop::collection::vec((0xfe_u8.., any::<u8>(), 0..4_u8), 0..300)) {
+            let dir = tempfile::tempdir().unwrap();
+            let mut seen = DiskMap::with_bits(&dir.path().join("table"), 3).unwrap();
+            let mut map = HashMap::new();
+            for (value, (a, b, c)) in (0_u64..).zip(keys) {
+                let mut key = [0xff; 16];
+                (key[0], key[1], key[15]) = (a, b, c);
+                prop_assert_eq!(seen.get_or_insert(key, value).unwrap(), map.get(&key).copied());
+                map.entry(key).or_insert(value);
+            }
+        }
+    }
+}

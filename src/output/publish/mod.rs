@@ -1,0 +1,285 @@
+//! Moves the files of a finished run from the working folder to their place, `run.json` last.
+//!
+//! Each step can be done again after a run that died in the middle of it, so that what stands in
+//! the two folders tells how far it came:
+//!
+//! | in `.partial` | in the output folder | |
+//! |---|---|---|
+//! | `run.json` | `run.json` | sealed; the run that is to be replaced is still whole |
+//! | `run.json`, `replaced.json` | | files of that run are being removed |
+//! | `run.json` | | files are being moved |
+//! | | `run.json` | complete |
+
+pub(crate) mod seal;
+
+use crate::output::checksum::ListReader;
+use crate::output::disk;
+use crate::output::error::OutputError;
+use crate::output::layout::{RUN_JSON, is_file_name, is_folder_name};
+use crate::output::manifest::{Listed, Manifest};
+use crate::output::resume::begun::BEGUN_JSON;
+use crate::output::write::lock::LOCK;
+use std::io;
+use std::path::Path;
+
+/// Name in the working folder of the `run.json` of the run that is being replaced.
+const REPLACED_JSON: &str = "replaced.json";
+
+/// Seals the run in `partial` with its `run.json`, and carries the move out.
+pub(crate) fn publish(
+    dir: &Path,
+    partial: &Path,
+    manifest: &Manifest,
+    replaces: bool,
+) -> Result<(), OutputError> {
+    let run_json = partial.join(RUN_JSON);
+    let bytes = manifest
+        .to_bytes()
+        .map_err(|e| OutputError::io("encoding", &run_json, e))?;
+    disk::replace(&run_json, &bytes).map_err(|e| OutputError::io("writing", &run_json, e))?;
+    carry_out(dir, partial, manifest, replaces)
+}
+
+/// Moves the files of a sealed run to their place, as far as they are not there.
+///
+/// The order keeps every moment honest: `run.json` of an older run goes first and that of the new
+/// one comes last, so in between the folder does not look complete.
+pub(crate) fn carry_out(
+    dir: &Path,
+    partial: &Path,
+    manifest: &Manifest,
+    replaces: bool,
+) -> Result<(), OutputError> {
+    check_names(partial, manifest)?;
+    if !replaces {
+        check_free(dir, partial, manifest)?;
+    }
+    let (old, replaced) = (dir.join(RUN_JSON), partial.join(REPLACED_JSON));
+    if is_there(&old)? {
+        rename(&old, &replaced)?;
+        sync_folder(partial)?;
+        sync_folder(dir)?;
+    }
+    if is_there(&replaced)? {
+        remove_old(dir, &Listed::read_file(&replaced).unwrap_or_default())?;
+        sync_folder(dir)?;
+        remove(&replaced)?;
+        sync_folder(partial)?;
+    }
+
+    for folder in &manifest.folders {
+        let from = partial.join(&folder.name);
+        if is_real_folder(&from)? {
+            move_folder(&from, &dir.join(&folder.name))?;
+        }
+    }
+    for file in &manifest.files {
+        let from = partial.join(&file.name);
+        let to = dir.join(&file.name);
+        if is_there(&from)? {
+            rename(&from, &to)?;
+        }
+        check_moved(&to, file.bytes)?;
+    }
+    sync_folder(dir)?;
+
+    // Without this file, what is left in the working folder is nobody's work.
+    remove(&partial.join(BEGUN_JSON))?;
+    remove_rest(partial);
+    sync_folder(partial)?;
+    rename(&partial.join(RUN_JSON), &dir.join(RUN_JSON))?;
+    sync_folder(dir)
+}
+
+/// Removes the files of a run that died while it was published, and is to be discarded: those that
+/// it had moved, and those of the run before it that it was about to remove.
+pub(crate) fn take_back(dir: &Path, partial: &Path) -> Result<(), OutputError> {
+    if is_there(&dir.join(RUN_JSON))? {
+        // It had moved nothing: the run before it is whole.
+        return Ok(());
+    }
+    let (sealed, replaced) = (partial.join(RUN_JSON), partial.join(REPLACED_JSON));
+    let sealed = Listed::read_file(&sealed).unwrap_or_default();
+    let replaced = Listed::read_file(&replaced).unwrap_or_default();
+    remove_old(dir, &replaced)?;
+    let is_moved = |name: &str| Ok::<_, OutputError>(!is_there(&partial.join(name))?);
+    for folder in sealed.folders().filter(|name| is_folder_name(name)) {
+        if is_moved(folder)? {
+            // Its list is beside it, or has not been moved yet.
+            let list = format!("{folder}.sha256");
+            if is_there(&partial.join(&list))? {
+                rename(&partial.join(&list), &dir.join(&list))?;
+            }
+            remove_folder(dir, folder)?;
+        }
+    }
+    for file in sealed.files().filter(|name| is_file_name(name)) {
+        if is_moved(file)? {
+            remove(&dir.join(file))?;
+        }
+    }
+    sync_folder(dir)
+}
+
+/// Nothing is moved on the word of a `run.json` that no run wrote.
+fn check_names(partial: &Path, manifest: &Manifest) -> Result<(), OutputError> {
+    let folders = &manifest.folders;
+    if manifest.files.iter().all(|file| is_file_name(&file.name))
+        && folders.iter().all(|folder| is_folder_name(&folder.name))
+    {
+        return Ok(());
+    }
+    Err(OutputError::NotResumable {
+        path: partial.join(RUN_JSON),
+        what: "lists files that no run writes".into(),
+    })
+}
+
+/// Refuses to move a file over one that appeared while the run was going.
+fn check_free(dir: &Path, partial: &Path, manifest: &Manifest) -> Result<(), OutputError> {
+    let files = manifest.files.iter().map(|file| &file.name);
+    let folders = manifest.folders.iter().map(|folder| &folder.name);
+    let run_json = RUN_JSON.to_owned();
+    for name in files.chain(folders).chain([&run_json]) {
+        if is_there(&partial.join(name))? && is_there(&dir.join(name))? {
+            return Err(OutputError::Exists {
+                dir: dir.to_path_buf(),
+                found: name.clone(),
+            });
+        }
+    }
+    Ok(())
+}
+
+/// Removes the files of the run that is replaced.
+fn remove_old(dir: &Path, old: &Listed) -> Result<(), OutputError> {
+    for folder in old.folders().filter(|name| is_folder_name(name)) {
+        remove_folder(dir, folder)?;
+    }
+    for file in old.files().filter(|name| is_file_name(name)) {
+        remove(&dir.join(file))?;
+    }
+    Ok(())
+}
+
+/// A file that is in its place has the size that it was sealed with.
+fn check_moved(path: &Path, bytes: u64) -> Result<(), OutputError> {
+    let metadata =
+        std::fs::symlink_metadata(path).map_err(|e| OutputError::io("reading", path, e))?;
+    if metadata.is_file() && metadata.len() == bytes {
+        return Ok(());
+    }
+    Err(OutputError::Incomplete {
+        file: path.to_string_lossy().into_owned(),
+        expected: bytes,
+        found: metadata.len(),
+    })
+}
+
+/// Removes what the run does not need any more; what stays is in nobody's way.
+fn remove_rest(partial: &Path) {
+    let Ok(entries) = std::fs::read_dir(partial) else {
+        return;
+    };
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        if name == RUN_JSON || name == LOCK {
+            continue;
+        }
+        let _ = match entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            true => std::fs::remove_dir_all(entry.path()),
+            false => std::fs::remove_file(entry.path()),
+        };
+    }
+}
+
+/// Removes a finished run, its `run.json` first: from then on the folder does not look complete.
+pub(crate) fn remove_run(dir: &Path, run: &Listed) -> Result<(), OutputError> {
+    remove(&dir.join(RUN_JSON))?;
+    sync_folder(dir)?;
+    remove_old(dir, run)
+}
+
+/// Removes the files of a folder of per-record files that its list of checksums names, and the
+/// folders that this leaves empty.
+fn remove_folder(dir: &Path, folder: &str) -> Result<(), OutputError> {
+    let path = dir.join(folder);
+    if !is_real_folder(&path)? {
+        return Ok(());
+    }
+    let list = dir.join(format!("{folder}.sha256"));
+    let lines = match ListReader::open(&list, folder) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+        result => result.map_err(|e| OutputError::io("opening", &list, e))?,
+    };
+    let mut last = String::new();
+    for listed in lines {
+        let Some(listed) = listed.map_err(|e| OutputError::io("reading", &list, e))? else {
+            continue;
+        };
+        if listed.sub != last {
+            remove_if_empty(&path.join(&last));
+            last.clone_from(&listed.sub);
+        }
+        // A link in the place of a sub-folder would lead out of the output folder.
+        if is_real_folder(&path.join(&listed.sub))? {
+            remove(&path.join(&listed.sub).join(&listed.name))?;
+        }
+    }
+    remove_if_empty(&path.join(&last));
+    remove_if_empty(&path);
+    Ok(())
+}
+
+/// Moves a folder; where one of that name holds files of somebody else, its files beside those.
+fn move_folder(from: &Path, to: &Path) -> Result<(), OutputError> {
+    if disk::kind(to)
+        .map_err(|e| OutputError::io("reading", to, e))?
+        .is_none()
+    {
+        rename(from, to)?;
+        return Ok(());
+    }
+    if !is_real_folder(to)? {
+        return Err(OutputError::InTheWay {
+            path: to.to_path_buf(),
+        });
+    }
+    let reading = |e| OutputError::io("reading", from, e);
+    for entry in std::fs::read_dir(from).map_err(reading)? {
+        let entry = entry.map_err(reading)?;
+        let target = to.join(entry.file_name());
+        if entry.file_type().map_err(reading)?.is_dir() {
+            move_folder(&entry.path(), &target)?;
+        } else {
+            rename(&entry.path(), &target)?;
+        }
+    }
+    sync_folder(to)
+}
+
+fn rename(from: &Path, to: &Path) -> Result<(), OutputError> {
+    std::fs::rename(from, to).map_err(|e| OutputError::io("moving a finished file to", to, e))
+}
+
+fn remove(path: &Path) -> Result<(), OutputError> {
+    disk::remove_if_there(path).map_err(|e| OutputError::io("removing", path, e))
+}
+
+/// Removes a folder unless something is in it, which then is not of a run and stays.
+fn remove_if_empty(path: &Path) {
+    let _ = std::fs::remove_dir(path);
+}
+
+fn is_real_folder(path: &Path) -> Result<bool, OutputError> {
+    disk::is_real_folder(path).map_err(|e| OutputError::io("reading", path, e))
+}
+
+fn is_there(path: &Path) -> Result<bool, OutputError> {
+    let kind = disk::kind(path).map_err(|e| OutputError::io("reading", path, e))?;
+    Ok(kind.is_some())
+}
+
+fn sync_folder(path: &Path) -> Result<(), OutputError> {
+    disk::sync_folder(path).map_err(|e| OutputError::io("syncing", path, e))
+}

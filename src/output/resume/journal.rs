@@ -1,0 +1,473 @@
+//! Which records are done: one slot for each row, at a place that follows from the row.
+//!
+//! A slot is 24 bytes: the [`Key`] of the input up to its record (16), the CRC-32 of the bytes that
+//! its rows became (4), and the CRC-32 of a tag, the row and these 20 bytes (4). The tag is another
+//! one for rows that were computed in bf16 because f16 has no room for them. A slot is written
+//! once its rows are, and proves itself: one that was torn, never written or lost with the power
+//! does not fit its own checksum; one that outlived its rows does not fit theirs. So nothing has
+//! to be synced in a certain order, and what is not proven is computed again.
+
+use crate::output::disk;
+use crate::output::disk_map::Key;
+use crate::output::error::OutputError;
+use crate::output::write::proof::Proof;
+use crc32fast::Hasher;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+/// Name of the journal in the working folder.
+pub(crate) const JOURNAL: &str = "journal";
+
+/// Bytes of a slot.
+pub const SLOT_BYTES: usize = 24;
+
+/// Bytes of a slot that its own checksum covers.
+const COVERED: usize = SLOT_BYTES - 4;
+
+/// Keeps a run of zeros, and slots of other formats, from proving anything.
+const TAG: &[u8] = b"esm-embed journal 1";
+/// The same for rows computed in bf16.
+const TAG_BF16: &[u8] = b"esm-embed journal 1 bf16";
+
+/// Slots read at a time when they are counted.
+const BLOCK: usize = 4096;
+
+/// What a slot says of its record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Done {
+    /// The input up to the record, as [`Entered::input`](crate::output::Entered::input).
+    pub input: Key,
+    /// Checksum of the bytes of its rows.
+    pub rows: u32,
+    /// Whether rows of it were computed in bf16, as their numbers do not fit f16.
+    pub in_bf16: bool,
+}
+
+impl Done {
+    /// The slot of `row`.
+    pub fn to_slot(&self, row: u64) -> [u8; SLOT_BYTES] {
+        let mut slot = [0; SLOT_BYTES];
+        let (covered, check) = slot.split_at_mut(COVERED);
+        let (input, rows) = covered.split_at_mut(self.input.len());
+        input.copy_from_slice(&self.input);
+        rows.copy_from_slice(&self.rows.to_le_bytes());
+        check.copy_from_slice(&checksum(self.in_bf16, row, covered).to_le_bytes());
+        slot
+    }
+
+    /// Reads the slot of `row`; `None` unless it is whole and of that row.
+    pub fn from_slot(row: u64, slot: &[u8; SLOT_BYTES]) -> Option<Self> {
+        let (covered, check) = slot.split_at_checked(COVERED)?;
+        let is = |in_bf16: &bool| check == checksum(*in_bf16, row, covered).to_le_bytes();
+        let in_bf16 = [false, true].into_iter().find(is)?;
+        let (input, rows) = covered.split_first_chunk()?;
+        Some(Self {
+            input: *input,
+            rows: u32::from_le_bytes(*rows.first_chunk()?),
+            in_bf16,
+        })
+    }
+}
+
+fn checksum(in_bf16: bool, row: u64, covered: &[u8]) -> u32 {
+    let mut hasher = Hasher::new();
+    hasher.update(if in_bf16 { TAG_BF16 } else { TAG });
+    hasher.update(&row.to_le_bytes());
+    hasher.update(covered);
+    hasher.finalize()
+}
+
+/// The whole slots of a journal, or of a piece of one that begins with the slot of `first`.
+pub fn read_journal(first: u64, bytes: &[u8]) -> impl Iterator<Item = (u64, Done)> {
+    let (slots, _) = bytes.as_chunks::<SLOT_BYTES>();
+    slots.iter().enumerate().filter_map(move |(i, slot)| {
+        let row = first.checked_add(i as u64)?;
+        Some((row, Done::from_slot(row, slot)?))
+    })
+}
+
+/// The journal of a run. All methods take `&self`.
+#[derive(Debug)]
+pub struct Journal {
+    path: PathBuf,
+    file: File,
+    /// Slots that were there when the journal was opened, whole or not.
+    before: u64,
+    trust: Mutex<Trust>,
+    /// Whether this run entered a record with rows in bf16.
+    in_bf16: AtomicBool,
+}
+
+/// Whether the input has been seen to be that of the interrupted run.
+#[derive(Debug)]
+enum Trust {
+    /// Not yet: the rows entered since are kept in mind.
+    Open(Vec<u64>),
+    /// It has.
+    Given,
+    /// It is another one: nothing more is entered.
+    Refused,
+}
+
+impl Journal {
+    pub(crate) fn create(partial: &Path) -> Result<Self, OutputError> {
+        let path = partial.join(JOURNAL);
+        let file = disk::create_new(&path).map_err(|e| OutputError::io("making", &path, e))?;
+        Ok(Self {
+            path,
+            file,
+            before: 0,
+            trust: Mutex::new(Trust::Given),
+            in_bf16: AtomicBool::new(false),
+        })
+    }
+
+    /// Opens the journal of an interrupted run; one that is missing proves nothing.
+    pub(crate) fn open(partial: &Path) -> Result<Self, OutputError> {
+        let path = partial.join(JOURNAL);
+        let file = disk::open_or_create(&path).map_err(|e| OutputError::io("opening", &path, e))?;
+        let bytes = file
+            .metadata()
+            .map_err(|e| OutputError::io("reading", &path, e))?
+            .len();
+        Ok(Self {
+            path,
+            file,
+            before: bytes / SLOT_BYTES as u64,
+            trust: Mutex::new(Trust::Open(Vec::new())),
+            in_bf16: AtomicBool::new(false),
+        })
+    }
+
+    /// Opens the journal of an interrupted run only to read it; `None` if it is missing.
+    pub(crate) fn open_to_read(partial: &Path) -> Result<Option<Self>, OutputError> {
+        let path = partial.join(JOURNAL);
+        let file = match disk::open_regular(&path) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+            file => file.map_err(|e| OutputError::io("opening", &path, e))?,
+        };
+        let metadata = file.metadata();
+        let bytes = metadata
+            .map_err(|e| OutputError::io("reading", &path, e))?
+            .len();
+        Ok(Some(Self {
+            path,
+            file,
+            before: bytes / SLOT_BYTES as u64,
+            trust: Mutex::new(Trust::Refused),
+            in_bf16: AtomicBool::new(false),
+        }))
+    }
+
+    /// Enters a record whose rows are written.
+    ///
+    /// # Errors
+    /// When the journal cannot be written.
+    pub fn enter(&self, row: u64, input: Key, proof: &Proof) -> Result<(), OutputError> {
+        let mut trust = self.trust.lock().unwrap_or_else(PoisonError::into_inner);
+        match &mut *trust {
+            Trust::Open(rows) => rows.push(row),
+            Trust::Given => drop(trust),
+            Trust::Refused => return Ok(()),
+        }
+        let (rows, in_bf16) = (proof.value(), proof.is_in_bf16());
+        if in_bf16 {
+            self.in_bf16.store(true, Ordering::Relaxed);
+        }
+        let done = Done {
+            input,
+            rows,
+            in_bf16,
+        };
+        self.write(row, &done.to_slot(row))
+    }
+
+    /// What the interrupted run says of a row; `None` if nothing, or nothing whole.
+    ///
+    /// # Errors
+    /// When the journal cannot be read.
+    pub fn find(&self, row: u64) -> Result<Option<Done>, OutputError> {
+        if row >= self.before {
+            return Ok(None);
+        }
+        self.slot(row)
+    }
+
+    /// Whether rows of a record were computed in bf16, by this run or the one that it goes on with.
+    ///
+    /// # Errors
+    /// When the journal cannot be read.
+    pub(crate) fn is_in_bf16(&self, row: u64) -> Result<bool, OutputError> {
+        if row >= self.slots_in_bf16()? {
+            return Ok(false);
+        }
+        Ok(self.slot(row)?.is_some_and(|done| done.in_bf16))
+    }
+
+    fn slot(&self, row: u64) -> Result<Option<Done>, OutputError> {
+        let mut slot = [0; SLOT_BYTES];
+        self.file
+            .read_exact_at(&mut slot, row.saturating_mul(SLOT_BYTES as u64))
+            .map_err(|e| self.reading(e))?;
+        Ok(Done::from_slot(row, &slot))
+    }
+
+    fn reading(&self, e: io::Error) -> OutputError {
+        OutputError::io("reading", &self.path, e)
+    }
+
+    /// Rows that the interrupted run left no slots for, from this one on.
+    pub fn before(&self) -> u64 {
+        self.before
+    }
+
+    /// Number of whole slots that the interrupted run left.
+    ///
+    /// # Errors
+    /// When the journal cannot be read.
+    pub fn count(&self) -> Result<u64, OutputError> {
+        self.count_if(self.before, |_| true)
+    }
+
+    /// Number of the first so many rows that were computed in bf16: see [`Self::is_in_bf16`].
+    ///
+    /// # Errors
+    /// When the journal cannot be read.
+    pub(crate) fn count_in_bf16(&self, rows: u64) -> Result<u64, OutputError> {
+        let slots = self.slots_in_bf16()?.min(rows);
+        self.count_if(slots, |done| done.in_bf16)
+    }
+
+    /// Slots that may be of rows computed in bf16.
+    fn slots_in_bf16(&self) -> Result<u64, OutputError> {
+        // Without such a record in this run, and without an earlier run, there is nothing to read.
+        if self.before == 0 && !self.in_bf16.load(Ordering::Relaxed) {
+            return Ok(0);
+        }
+        let metadata = self.file.metadata().map_err(|e| self.reading(e))?;
+        Ok(metadata.len() / SLOT_BYTES as u64)
+    }
+
+    /// Whole slots of some kind among the first so many.
+    fn count_if(&self, slots: u64, is_meant: impl Fn(&Done) -> bool) -> Result<u64, OutputError> {
+        let mut count = 0;
+        let mut bytes = vec![0; BLOCK * SLOT_BYTES];
+        let mut first = 0;
+        while first < slots {
+            let some = (slots - first).min(BLOCK as u64);
+            let (block, _) = bytes.split_at_mut(some as usize * SLOT_BYTES);
+            self.file
+                .read_exact_at(block, first * SLOT_BYTES as u64)
+                .map_err(|e| self.reading(e))?;
+            let whole = read_journal(first, block);
+            count += whole.filter(|(_, done)| is_meant(done)).count() as u64;
+            first += some;
+        }
+        Ok(count)
+    }
+
+    /// The input is that of the interrupted run, as far as there are slots.
+    pub fn trust_input(&self) {
+        *self.trust.lock().unwrap_or_else(PoisonError::into_inner) = Trust::Given;
+    }
+
+    /// The input is not that of the interrupted run: takes back what was entered of it, so that
+    /// the run can still be continued with its own input.
+    ///
+    /// # Errors
+    /// When the journal cannot be written.
+    pub fn refuse_input(&self) -> Result<(), OutputError> {
+        let mut trust = self.trust.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Trust::Open(rows) = std::mem::replace(&mut *trust, Trust::Refused) {
+            for row in rows {
+                self.write(row, &[0; SLOT_BYTES])?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes the journal durable.
+    pub(crate) fn sync(&self) -> Result<(), OutputError> {
+        self.file
+            .sync_data()
+            .map_err(|e| OutputError::io("syncing", &self.path, e))
+    }
+
+    fn write(&self, row: u64, slot: &[u8; SLOT_BYTES]) -> Result<(), OutputError> {
+        self.file
+            .write_all_at(slot, row.saturating_mul(SLOT_BYTES as u64))
+            .map_err(|e| OutputError::io("writing 24 bytes to", &self.path, e))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::output::write::proof::Written;
+    use proptest::prelude::*;
+
+    const DONE: Done = Done {
+        input: *b"0123456789abcdef",
+        rows: 0x0403_0201,
+        in_bf16: false,
+    };
+
+    fn proof(value: u32) -> Proof {
+        let mut proof = Proof::default();
+        proof.add(Written(value));
+        proof
+    }
+
+    #[test]
+    fn literal_bytes() {
+        // The last four bytes are zlib's CRC-32 of the tag, eight bytes of row and the other 20.
+        assert_eq!(
+            DONE.to_slot(5),
+            *b"0123456789abcdef\x01\x02\x03\x04\x6b\x22\x65\x55"
+        );
+        assert_eq!(Done::from_slot(5, &DONE.to_slot(5)), Some(DONE));
+        let in_bf16 = Done {
+            in_bf16: true,
+            ..DONE
+        };
+        let slot = in_bf16.to_slot(5);
+        assert_eq!(slot[..20], DONE.to_slot(5)[..20]);
+        assert_ne!(slot[20..], DONE.to_slot(5)[20..]);
+        assert_eq!(Done::from_slot(5, &slot), Some(in_bf16));
+    }
+
+    #[test]
+    fn rows_in_bf16_are_known_to_this_run_and_the_next() {
+        let dir = tempfile::tempdir().unwrap();
+        let journal = Journal::create(dir.path()).unwrap();
+        journal.enter(0, [1; 16], &proof(1)).unwrap();
+        assert!(!journal.is_in_bf16(0).unwrap());
+        let mut in_bf16 = proof(1);
+        in_bf16.note_bf16();
+        journal.enter(2, [1; 16], &in_bf16).unwrap();
+        let rows =
+            |journal: &Journal| [0, 1, 2, 3, u64::MAX].map(|r| journal.is_in_bf16(r).unwrap());
+        assert_eq!(rows(&journal), [false, false, true, false, false]);
+        let count = |journal: &Journal| [2, 3, 9].map(|n| journal.count_in_bf16(n).unwrap());
+        assert_eq!(count(&journal), [0, 1, 1]);
+        let journal = Journal::open(dir.path()).unwrap();
+        assert_eq!(rows(&journal), [false, false, true, false, false]);
+        assert_eq!(count(&journal), [0, 1, 1]);
+        // Done again, and it fits.
+        journal.enter(2, [1; 16], &proof(1)).unwrap();
+        assert!(!journal.is_in_bf16(2).unwrap());
+    }
+
+    #[test]
+    fn nothing_else_proves_anything() {
+        let slot = DONE.to_slot(5);
+        assert_eq!(Done::from_slot(6, &slot), None);
+        assert_eq!(Done::from_slot(0, &[0; SLOT_BYTES]), None);
+        for cut in 0..SLOT_BYTES {
+            let mut torn = slot;
+            torn[cut..].fill(0);
+            assert_eq!(Done::from_slot(5, &torn), None, "{cut}");
+        }
+    }
+
+    #[test]
+    fn a_journal_is_read_back_whole_slots_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let journal = Journal::create(dir.path()).unwrap();
+        for row in [9, 2, 0] {
+            journal.enter(row, [row as u8; 16], &proof(1)).unwrap();
+        }
+        assert_eq!((journal.before(), journal.count().unwrap()), (0, 0));
+        let read = Journal::open_to_read(dir.path()).unwrap().unwrap();
+        assert_eq!((read.before(), read.count().unwrap()), (10, 3));
+        assert!(read.find(2).unwrap().is_some() && read.find(1).unwrap().is_none());
+        assert!(
+            Journal::open_to_read(&dir.path().join("none"))
+                .unwrap()
+                .is_none()
+        );
+        drop(journal);
+        let mut bytes = std::fs::read(dir.path().join(JOURNAL)).unwrap();
+        assert_eq!(bytes.len(), 10 * SLOT_BYTES);
+        // The last slot was torn.
+        bytes.truncate(10 * SLOT_BYTES - 1);
+        std::fs::write(dir.path().join(JOURNAL), bytes).unwrap();
+        let journal = Journal::open(dir.path()).unwrap();
+        assert_eq!((journal.before(), journal.count().unwrap()), (9, 2));
+        let rows: Vec<_> = (0..12)
+            .map(|row| journal.find(row).unwrap().map(|done| done.input[0]))
+            .collect();
+        let mut expected = [None; 12];
+        (expected[0], expected[2]) = (Some(0), Some(2));
+        assert_eq!(rows, expected);
+        assert_eq!(journal.find(u64::MAX).unwrap(), None);
+    }
+
+    #[test]
+    fn slots_are_counted_in_blocks() {
+        let dir = tempfile::tempdir().unwrap();
+        let rows = 2 * BLOCK as u64 + 7;
+        let journal = Journal::create(dir.path()).unwrap();
+        for row in (0..rows).filter(|row| row % 3 != 1) {
+            journal.enter(row, [1; 16], &proof(1)).unwrap();
+        }
+        let journal = Journal::open(dir.path()).unwrap();
+        assert_eq!((journal.before(), journal.count().unwrap()), (rows, 5466));
+    }
+
+    #[test]
+    fn what_another_input_gave_is_taken_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let journal = Journal::create(dir.path()).unwrap();
+        journal.enter(3, [1; 16], &proof(1)).unwrap();
+        let begun = std::fs::read(dir.path().join(JOURNAL)).unwrap();
+        let journal = Journal::open(dir.path()).unwrap();
+        journal.enter(1, [2; 16], &proof(1)).unwrap();
+        assert_ne!(std::fs::read(dir.path().join(JOURNAL)).unwrap(), begun);
+        journal.refuse_input().unwrap();
+        journal.enter(2, [2; 16], &proof(1)).unwrap();
+        assert_eq!(std::fs::read(dir.path().join(JOURNAL)).unwrap(), begun);
+
+        let journal = Journal::open(dir.path()).unwrap();
+        journal.enter(1, [1; 16], &proof(1)).unwrap();
+        journal.trust_input();
+        journal.enter(2, [1; 16], &proof(1)).unwrap();
+        journal.refuse_input().unwrap();
+        assert_eq!(Journal::open(dir.path()).unwrap().count().unwrap(), 3);
+    }
+
+    proptest! {
+        #[test]
+        fn a_slot_is_read_back(row: u64, input: [u8; 16], rows: u32, in_bf16: bool) {
+            let done = Done { input, rows, in_bf16 };
+            prop_assert_eq!(Done::from_slot(row, &done.to_slot(row)), Some(done));
+        }
+
+        #[test]
+        fn a_changed_bit_proves_nothing(row: u64, input: [u8; 16], rows: u32, in_bf16: bool, bit in 0..SLOT_BYTES * 8) {
+            let mut slot = Done { input, rows, in_bf16 }.to_slot(row);
+            slot[bit / 8] ^= 1 << (bit % 8);
+            prop_assert_eq!(Done::from_slot(row, &slot), None);
+        }
+
+        /// Any bytes are read without a panic, and none but whole slots prove anything.
+        #[test]
+        fn any_bytes_are_a_journal(
+            first in prop_oneof![any::<u64>(), Just(u64::MAX), Just(0)],
+            mut bytes in prop::collection::vec(any::<u8>(), 0..200),
+            at in 0..8_usize,
+        ) {
+            prop_assert_eq!(read_journal(first, &bytes).count(), 0);
+            let Some(row) = first.checked_add(at as u64) else { return Ok(()) };
+            if let Some(slot) = bytes.chunks_exact_mut(SLOT_BYTES).nth(at) {
+                slot.copy_from_slice(&DONE.to_slot(row));
+                let found: Vec<_> = read_journal(first, &bytes).collect();
+                prop_assert_eq!(found, [(row, DONE)]);
+            }
+        }
+    }
+}

@@ -1,0 +1,223 @@
+//! The output folder of a run, from its beginning to `run.json`.
+
+use crate::output::disk;
+use crate::output::error::OutputError;
+use crate::output::layout::Layout;
+use crate::output::manifest::{FORMAT_VERSION, Manifest};
+use crate::output::place::PlaceReader;
+use crate::output::publish::{self, seal};
+use crate::output::resume::begun::{Begun, BegunFile};
+use crate::output::resume::journal::Journal;
+use crate::output::resume::sweep;
+use crate::output::shard::ShardEntry;
+use crate::output::threads::Threads;
+use crate::output::write::ledger::{Closed, DUPLICATES, Ledger};
+use crate::output::write::lock::Lock;
+use crate::output::write::rows::RowWriter;
+use crate::output::write::target::{Existing, Target, check_targets, read_listed};
+use serde_json::Value;
+use std::io::{BufReader, Read};
+use std::path::{Path, PathBuf};
+
+/// An output folder that is being written.
+///
+/// Everything is written in `DIR/.partial/`; [`OutputFolder::finish`] moves it to its place. When
+/// this value is dropped before that, only `.partial` is left, and nothing looks complete.
+#[derive(Debug)]
+pub struct OutputFolder {
+    pub(crate) dir: PathBuf,
+    pub(crate) partial: PathBuf,
+    pub(crate) layout: Layout,
+    pub(crate) begun: BegunFile,
+    pub(crate) shard: Option<ShardEntry>,
+    pub(crate) ledger: Ledger,
+    pub(crate) rows: RowWriter,
+    pub(crate) journal: Journal,
+    /// Held as long as this run writes.
+    pub(crate) lock: Lock,
+    /// Records with rows computed in bf16 that the journal does not know of.
+    pub(crate) in_bf16: u64,
+    /// Whether an earlier run began it.
+    pub(crate) resumed: bool,
+    /// Threads that sync and take checksums at the end.
+    pub(crate) threads: usize,
+}
+
+impl OutputFolder {
+    /// [`Target::examine`] and [`Target::begin`] of a run that nobody will have to continue.
+    ///
+    /// # Errors
+    /// As those.
+    pub fn create(dir: &Path, layout: Layout, force: bool) -> Result<Self, OutputError> {
+        let existing = if force {
+            Existing::Replace
+        } else {
+            Existing::Refuse
+        };
+        Target::examine(dir, &layout, existing)?.begin(Begun::new(Vec::new(), Vec::new(), None))
+    }
+
+    /// Makes this the folder of one part of an input. To be called before the first record.
+    ///
+    /// # Errors
+    /// When the list of where the records stand in the input cannot be made.
+    pub fn set_shard(&mut self, shard: ShardEntry) -> Result<(), OutputError> {
+        self.shard = Some(shard);
+        self.ledger.keep_shard()
+    }
+
+    /// Lets so many threads sync files and take their checksums at the end; one, if not said.
+    pub fn set_threads(&mut self, threads: usize) {
+        self.threads = threads;
+    }
+
+    /// What is written.
+    pub fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    /// Where it is written until it is finished.
+    pub(crate) fn partial(&self) -> &Path {
+        &self.partial
+    }
+
+    /// Writes rows.
+    pub(crate) fn rows(&self) -> &RowWriter {
+        &self.rows
+    }
+
+    /// The two sides of the folder: one thread enters records in input order, any number of
+    /// threads write rows.
+    pub fn split(&mut self) -> (&mut Ledger, &RowWriter) {
+        (&mut self.ledger, &self.rows)
+    }
+
+    /// All sides of the folder.
+    pub fn parts(&mut self) -> Parts<'_> {
+        Parts {
+            ledger: &mut self.ledger,
+            rows: &self.rows,
+            journal: &self.journal,
+            begun: &self.begun,
+        }
+    }
+
+    /// Whether this run goes on with the work of an earlier one.
+    pub fn is_resumed(&self) -> bool {
+        self.resumed
+    }
+
+    /// Whether other runs are kept away; false on a file system that knows no locks.
+    pub fn is_locked(&self) -> bool {
+        self.lock.is_held()
+    }
+
+    /// Copies the rows of duplicates, syncs every file, moves them to their place, and writes
+    /// `run.json` last.
+    ///
+    /// `asked` and `resolved` become the parts of that name in `run.json`.
+    ///
+    /// # Errors
+    /// When rows are missing, a file cannot be written or moved, or something stands in the way.
+    /// Until `run.json` is in its place the folder does not look complete.
+    pub fn finish(self, asked: Value, resolved: Value) -> Result<Manifest, OutputError> {
+        let Closed {
+            mut counts,
+            ids,
+            notes,
+        } = self.ledger.close()?;
+        let copies = copy_duplicates(&self.partial, &self.layout, &self.rows, &self.journal)?;
+        counts.in_bf16 = self.in_bf16 + self.journal.count_in_bf16(counts.records)? + copies;
+        self.rows.close(counts.records, counts.residues)?;
+        if self.resumed {
+            sweep::sweep(&self.partial, &self.layout, counts.records)?;
+        }
+        let has_ids = ids.write(&self.partial)?;
+        let is_shard = self.shard.is_some();
+        let threads = Threads::new(self.threads);
+        let sealed = seal::seal(
+            &self.partial,
+            &self.layout,
+            &counts,
+            is_shard,
+            has_ids,
+            &threads,
+        )?;
+        let manifest = Manifest {
+            format_version: FORMAT_VERSION,
+            esm_embed: env!("CARGO_PKG_VERSION").into(),
+            shard: self.shard,
+            asked,
+            resolved,
+            layout: self.layout.clone(),
+            counts,
+            notes,
+            files: sealed.files,
+            folders: sealed.folders,
+        };
+        // Something may have been put into the folder while the run was going.
+        let replaces = self.begun.begun().replaces;
+        check_targets(&self.dir, &self.layout, replaces)?;
+        if replaces {
+            read_listed(&self.dir)?;
+        }
+        publish::publish(&self.dir, &self.partial, &manifest, replaces)?;
+        self.lock.release();
+        Ok(manifest)
+    }
+}
+
+/// What the threads of a run work with.
+#[derive(Debug)]
+pub struct Parts<'a> {
+    /// Where one thread enters records in input order.
+    pub ledger: &'a mut Ledger,
+    /// Where any thread writes rows.
+    pub rows: &'a RowWriter,
+    /// Where any thread enters a record whose rows are written.
+    pub journal: &'a Journal,
+    /// Which run this is.
+    pub begun: &'a BegunFile,
+}
+
+/// Makes the rows and then the journal of a run durable.
+///
+/// # Errors
+/// When the file system cannot keep them.
+pub fn sync_work(rows: &RowWriter, journal: &Journal) -> Result<(), OutputError> {
+    rows.sync()?;
+    journal.sync()
+}
+
+/// Copies rows from the first record with a sequence to every later one. Returns how many of the
+/// later ones have rows computed in bf16.
+fn copy_duplicates(
+    partial: &Path,
+    layout: &Layout,
+    rows: &RowWriter,
+    journal: &Journal,
+) -> Result<u64, OutputError> {
+    let mut in_bf16 = 0;
+    let path = partial.join(DUPLICATES);
+    let kind = disk::kind(&path).map_err(|e| OutputError::io("reading", &path, e))?;
+    if kind.is_none() {
+        return Ok(in_bf16);
+    }
+    let reading = |e| OutputError::io("reading", &path, e);
+    let places = PlaceReader::open(partial, !layout.residues_folders().is_empty())?;
+    let mut pairs = BufReader::new(disk::open_regular(&path).map_err(reading)?);
+    let count = pairs.get_ref().metadata().map_err(reading)?.len() / 16;
+    for _ in 0..count {
+        let mut first = [0; 8];
+        let mut row = [0; 8];
+        pairs
+            .read_exact(&mut first)
+            .and_then(|()| pairs.read_exact(&mut row))
+            .map_err(reading)?;
+        let first = u64::from_le_bytes(first);
+        let from = places.get(first)?;
+        rows.copy_record(&from, &places.get(u64::from_le_bytes(row))?)?;
+        in_bf16 += u64::from(journal.is_in_bf16(first)?);
+    }
+    Ok(in_bf16)
+}

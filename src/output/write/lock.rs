@@ -1,0 +1,149 @@
+//! One run at a time in an output folder.
+//!
+//! The lock is a `flock` on a file, `.partial/lock`, that is open for writing. It dies with its
+//! owner, however that ends. On NFS the kernel turns it into a lock that the server keeps, which
+//! other machines see and which ends with the lease of a machine that is gone; a lock on the folder
+//! itself would stay on one machine. Where a file system knows no locks, the run goes on and
+//! [`Lock::is_held`] is false.
+
+use crate::output::disk;
+use crate::output::error::OutputError;
+use crate::output::layout::PARTIAL;
+use std::fs::{File, TryLockError};
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+/// Name of the file in the working folder.
+pub(crate) const LOCK: &str = "lock";
+
+/// How often the file is opened again when it is replaced at that moment.
+const ATTEMPTS: usize = 8;
+
+/// The right to write into an output folder, until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Lock {
+    path: PathBuf,
+    _file: File,
+    is_held: bool,
+}
+
+impl Lock {
+    /// Takes the folder, making its working folder if there is none.
+    pub(crate) fn take(dir: &Path) -> Result<Self, OutputError> {
+        let partial = dir.join(PARTIAL);
+        let path = partial.join(LOCK);
+        for _ in 0..ATTEMPTS {
+            match std::fs::create_dir(&partial) {
+                Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
+                result => result.map_err(|e| OutputError::io("making", &partial, e))?,
+            }
+            if !disk::is_real_folder(&partial)
+                .map_err(|e| OutputError::io("reading", &partial, e))?
+            {
+                return Err(OutputError::InTheWay { path: partial });
+            }
+            let file = match disk::open_or_create(&path) {
+                // A run that ended has just removed the working folder.
+                Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
+                result => result.map_err(|e| OutputError::io("opening", &path, e))?,
+            };
+            let is_held = match file.try_lock() {
+                Ok(()) => true,
+                Err(TryLockError::WouldBlock) => {
+                    return Err(OutputError::Busy {
+                        dir: dir.to_path_buf(),
+                    });
+                }
+                Err(TryLockError::Error(_)) => false,
+            };
+            if is_same(&file, &path).map_err(|e| OutputError::io("reading", &path, e))? {
+                return Ok(Self {
+                    path,
+                    _file: file,
+                    is_held,
+                });
+            }
+        }
+        Err(OutputError::Busy {
+            dir: dir.to_path_buf(),
+        })
+    }
+
+    /// Whether the file system really keeps others away.
+    pub(crate) fn is_held(&self) -> bool {
+        self.is_held
+    }
+
+    /// Gives the folder back and removes what is left of an empty working folder.
+    pub(crate) fn release(self) {
+        let _ = std::fs::remove_file(&self.path);
+        let partial = self.path.parent().map(Path::to_path_buf);
+        // NFS keeps a file that is open, under another name, until it is closed.
+        drop(self);
+        if let Some(partial) = partial {
+            let _ = std::fs::remove_dir(partial);
+        }
+    }
+}
+
+/// Whether an open file is the one that stands at `path`: its last owner may have removed it
+/// before the lock was taken.
+fn is_same(file: &File, path: &Path) -> io::Result<bool> {
+    let ours = file.metadata()?;
+    match std::fs::symlink_metadata(path) {
+        Ok(there) => Ok((there.dev(), there.ino()) == (ours.dev(), ours.ino())),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(e) => Err(e),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_at_a_time_and_nothing_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let lock = Lock::take(dir.path()).unwrap();
+        assert!(lock.is_held());
+        assert!(matches!(
+            Lock::take(dir.path()),
+            Err(OutputError::Busy { .. })
+        ));
+        lock.release();
+        assert!(!dir.path().join(PARTIAL).exists());
+        drop(Lock::take(dir.path()).unwrap());
+        assert!(dir.path().join(PARTIAL).join(LOCK).exists());
+        Lock::take(dir.path()).unwrap().release();
+        assert!(!dir.path().join(PARTIAL).exists());
+    }
+
+    #[test]
+    fn a_folder_with_work_stays_when_the_lock_is_released() {
+        let dir = tempfile::tempdir().unwrap();
+        let lock = Lock::take(dir.path()).unwrap();
+        std::fs::write(dir.path().join(PARTIAL).join("x"), "work").unwrap();
+        lock.release();
+        assert!(dir.path().join(PARTIAL).join("x").exists());
+    }
+
+    #[test]
+    fn links_are_not_followed() {
+        let dir = tempfile::tempdir().unwrap();
+        let elsewhere = dir.path().join("elsewhere");
+        std::fs::create_dir(&elsewhere).unwrap();
+        let out = dir.path().join("emb");
+        std::fs::create_dir(&out).unwrap();
+        std::os::unix::fs::symlink(&elsewhere, out.join(PARTIAL)).unwrap();
+        assert!(matches!(
+            Lock::take(&out),
+            Err(OutputError::InTheWay { .. })
+        ));
+        std::fs::remove_file(out.join(PARTIAL)).unwrap();
+        std::fs::create_dir(out.join(PARTIAL)).unwrap();
+        std::os::unix::fs::symlink(elsewhere.join("made"), out.join(PARTIAL).join(LOCK)).unwrap();
+        assert!(matches!(Lock::take(&out), Err(OutputError::Io { .. })));
+        assert!(!elsewhere.join("made").exists());
+    }
+}

@@ -1,0 +1,165 @@
+//! A `.npy` file whose rows are written by position.
+
+use crate::output::disk;
+use crate::output::error::OutputError;
+use crate::output::layout::OutDtype;
+use crate::output::npy::{self, Values};
+use crate::output::write::proof::Written;
+use crc32fast::Hasher;
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+/// Values converted and bytes copied at a time.
+pub(crate) const CHUNK: usize = 1 << 18;
+
+/// An open matrix.
+#[derive(Debug)]
+pub(crate) struct Matrix {
+    pub(crate) name: String,
+    pub(crate) path: PathBuf,
+    pub(crate) file: File,
+}
+
+impl Matrix {
+    /// Writes the header of a matrix `[rows, dim]`.
+    pub(crate) fn write_header(
+        &self,
+        dtype: OutDtype,
+        rows: u64,
+        dim: usize,
+    ) -> Result<(), OutputError> {
+        self.write_bytes_at(0, &npy::header(dtype, rows, dim as u64))
+    }
+
+    /// Writes values one after the other from byte `start`; the checksum of their bytes comes back.
+    pub(crate) fn write_at(
+        &self,
+        start: u64,
+        values: Values<'_>,
+        dtype: OutDtype,
+    ) -> Result<Written, OutputError> {
+        let mut hasher = Hasher::new();
+        let mut at = start;
+        let mut bytes = Vec::with_capacity(values.len().min(CHUNK) * dtype.bytes() as usize);
+        for chunk in values.chunks(CHUNK) {
+            bytes.clear();
+            chunk.encode(dtype, &mut bytes);
+            hasher.update(&bytes);
+            self.write_bytes_at(at, &bytes)?;
+            at += bytes.len() as u64;
+        }
+        Ok(Written(hasher.finalize()))
+    }
+
+    /// The checksum of `bytes` bytes from byte `start`, or `None` if the file ends before.
+    pub(crate) fn checksum_at(
+        &self,
+        start: u64,
+        bytes: u64,
+    ) -> Result<Option<Written>, OutputError> {
+        let mut hasher = Hasher::new();
+        let mut buffer = vec![0; usize::try_from(bytes).unwrap_or(CHUNK).min(CHUNK)];
+        let mut done = 0;
+        while done < bytes {
+            let count = usize::try_from(bytes - done).unwrap_or(CHUNK).min(CHUNK);
+            let (part, _) = buffer.split_at_mut(count);
+            match self.file.read_exact_at(part, start.saturating_add(done)) {
+                Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
+                result => result.map_err(|e| OutputError::io("reading", &self.path, e))?,
+            }
+            hasher.update(part);
+            done += count as u64;
+        }
+        Ok(Some(Written(hasher.finalize())))
+    }
+
+    fn write_bytes_at(&self, at: u64, bytes: &[u8]) -> Result<(), OutputError> {
+        self.file.write_all_at(bytes, at).map_err(|e| {
+            OutputError::io(
+                format!("writing {} bytes at byte {at} of", bytes.len()),
+                &self.path,
+                e,
+            )
+        })
+    }
+
+    /// Copies `bytes` bytes from `source` to byte `to`.
+    pub(crate) fn pour(
+        &self,
+        to: u64,
+        bytes: u64,
+        source: &mut impl Read,
+    ) -> Result<(), OutputError> {
+        let mut buffer = vec![0; usize::try_from(bytes).unwrap_or(CHUNK).min(CHUNK)];
+        let mut done = 0;
+        while done < bytes {
+            let count = usize::try_from(bytes - done).unwrap_or(CHUNK).min(CHUNK);
+            let (part, _) = buffer.split_at_mut(count);
+            source
+                .read_exact(part)
+                .map_err(|e| OutputError::io("reading the rows of", &self.path, e))?;
+            self.write_bytes_at(to + done, part)?;
+            done += count as u64;
+        }
+        Ok(())
+    }
+
+    /// Copies `bytes` bytes from one place to another; the two do not overlap.
+    pub(crate) fn copy_within(&self, from: u64, to: u64, bytes: u64) -> Result<(), OutputError> {
+        let mut buffer = vec![0; usize::try_from(bytes).unwrap_or(CHUNK).min(CHUNK)];
+        let mut done = 0;
+        while done < bytes {
+            let count = usize::try_from(bytes - done).unwrap_or(CHUNK).min(CHUNK);
+            let (part, _) = buffer.split_at_mut(count);
+            self.file
+                .read_exact_at(part, from + done)
+                .map_err(|e| OutputError::io(format!("reading {count} bytes of"), &self.path, e))?;
+            self.write_bytes_at(to + done, part)?;
+            done += count as u64;
+        }
+        Ok(())
+    }
+}
+
+/// Makes the file of one record, and its sub-folder when it is the first one there. A file that is
+/// there is of an earlier attempt at the same record and is replaced.
+pub(crate) fn make_file(path: &Path) -> Result<File, OutputError> {
+    let made = match disk::create_new(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            make_parent(path).and_then(|()| disk::create_new(path))
+        }
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            std::fs::remove_file(path).and_then(|()| disk::create_new(path))
+        }
+        result => result,
+    };
+    made.map_err(|e| OutputError::io("making", path, e))
+}
+
+/// Makes `path` another name of the file `source`, and its sub-folder when it is the first one
+/// there; false where that cannot be, as between two file systems.
+pub(crate) fn link(source: &Path, path: &Path) -> Result<bool, OutputError> {
+    let linked = match std::fs::hard_link(source, path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            make_parent(path).and_then(|()| std::fs::hard_link(source, path))
+        }
+        result => result,
+    };
+    match linked {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::StorageFull => {
+            Err(OutputError::io("making", path, error))
+        }
+        Err(_) => Ok(false),
+    }
+}
+
+fn make_parent(path: &Path) -> io::Result<()> {
+    match path.parent().map_or(Ok(()), std::fs::create_dir) {
+        // Another thread was first.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        result => result,
+    }
+}

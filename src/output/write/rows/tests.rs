@@ -1,0 +1,194 @@
+//! Every row at its place, and what keeps one from being written.
+
+use super::*;
+use crate::output::npy;
+use crate::output::write::matrix::CHUNK;
+
+fn writer(dir: &Path, residues: Residues, dtype: OutDtype) -> RowWriter {
+    let layout = Layout {
+        layers: vec![1, 6],
+        pools: vec![Pool::Mean, Pool::Bos],
+        residues,
+        dtype,
+        dim: 2,
+    };
+    RowWriter::create(dir, &layout).unwrap()
+}
+
+fn place(row: u64, residue_offset: u64, length: u64) -> Place {
+    Place {
+        row,
+        residue_offset,
+        length,
+        file: Some(format!("r{row}.npy")),
+    }
+}
+
+#[test]
+fn rows_stand_at_their_place_in_any_order() {
+    let dir = tempfile::tempdir().unwrap();
+    let writer = writer(dir.path(), Residues::Packed, OutDtype::F16);
+    for row in [2, 0, 1] {
+        for layer in 0..2 {
+            let value = (row as f32) + 10.0 * layer as f32;
+            writer
+                .write_pooled(layer, Pool::Mean, row, &[value, 0.5])
+                .unwrap();
+            writer
+                .write_pooled(layer, Pool::Bos, row, &[-value, 0.5])
+                .unwrap();
+        }
+    }
+    for layer in 0..2 {
+        writer
+            .write_residues(layer, &place(1, 1, 2), &[3.0, 4.0, 5.0, 6.0])
+            .unwrap();
+        writer
+            .write_residues(layer, &place(0, 0, 1), &[1.0, 2.0])
+            .unwrap();
+        writer.write_residues(layer, &place(2, 3, 0), &[]).unwrap();
+    }
+    writer.close(3, 3).unwrap();
+    let bytes = std::fs::read(dir.path().join("bos.layer6.npy")).unwrap();
+    assert_eq!(bytes[..128], npy::header(OutDtype::F16, 3, 2));
+    // -10, 0.5, -11, 0.5, -12, 0.5
+    assert_eq!(
+        bytes[128..],
+        [
+            0x00, 0xc9, 0x00, 0x38, 0x80, 0xc9, 0x00, 0x38, 0x00, 0xca, 0x00, 0x38
+        ]
+    );
+    let bytes = std::fs::read(dir.path().join("residues.layer1.npy")).unwrap();
+    assert_eq!(
+        bytes[128..],
+        [
+            0x00, 0x3c, 0x00, 0x40, 0x00, 0x42, 0x00, 0x44, 0x00, 0x45, 0x00, 0x46
+        ]
+    );
+}
+
+#[test]
+fn unfit_values_are_named_and_not_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let writer = writer(dir.path(), Residues::Packed, OutDtype::F16);
+    let error = writer
+        .write_residues(0, &place(4, 0, 2), &[1.0, 2.0, 3.0, 1e6])
+        .unwrap_err();
+    assert!(error.to_string().starts_with(
+        "residues.layer1.npy, record in row 4, residue 2, column 1: 1000000 does not fit into f16"
+    ));
+    let error = writer
+        .write_pooled(1, Pool::Bos, 5, &[f32::NAN, 0.0])
+        .unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .starts_with("bos.layer6.npy, record in row 5, column 0: the value is NaN")
+    );
+    for name in ["residues.layer1.npy", "bos.layer6.npy"] {
+        assert_eq!(std::fs::metadata(dir.path().join(name)).unwrap().len(), 0);
+    }
+}
+
+#[test]
+fn wrong_shapes_layers_and_pools_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let writer = writer(dir.path(), Residues::Packed, OutDtype::F32);
+    let shape = writer.write_residues(0, &place(0, 0, 2), &[1.0; 3]);
+    assert!(matches!(
+        shape,
+        Err(OutputError::Shape {
+            expected: 4,
+            found: 3,
+            ..
+        })
+    ));
+    assert!(matches!(
+        writer.write_pooled(0, Pool::Mean, 0, &[]),
+        Err(OutputError::Shape { .. })
+    ));
+    assert!(matches!(
+        writer.write_pooled(0, Pool::Max, 0, &[1.0; 2]),
+        Err(OutputError::NotInLayout { .. })
+    ));
+    assert!(matches!(
+        writer.write_pooled(2, Pool::Mean, 0, &[1.0; 2]),
+        Err(OutputError::NotInLayout { .. })
+    ));
+    let far = writer.write_pooled(0, Pool::Mean, u64::MAX, &[1.0; 2]);
+    assert!(matches!(far, Err(OutputError::TooLarge { .. })));
+}
+
+#[test]
+fn a_missing_last_row_is_noticed() {
+    let dir = tempfile::tempdir().unwrap();
+    let writer = writer(dir.path(), Residues::None, OutDtype::F32);
+    for layer in 0..2 {
+        writer
+            .write_pooled(layer, Pool::Mean, 1, &[1.0, 2.0])
+            .unwrap();
+        writer
+            .write_pooled(layer, Pool::Bos, layer as u64, &[1.0, 2.0])
+            .unwrap();
+    }
+    let error = writer.close(2, 9).unwrap_err();
+    assert!(
+        matches!(error, OutputError::Incomplete { expected: 144, found: 136, ref file } if file == "bos.layer1.npy")
+    );
+}
+
+#[test]
+fn a_record_is_copied_to_a_later_place() {
+    let dir = tempfile::tempdir().unwrap();
+    let writer = writer(dir.path(), Residues::Packed, OutDtype::F32);
+    // More rows than one buffer of the copy holds.
+    let length = CHUNK as u64 / 8 + 3;
+    let values: Vec<f32> = (0..length * 2).map(|i| i as f32).collect();
+    for layer in 0..2 {
+        writer
+            .write_residues(layer, &place(0, 0, length), &values)
+            .unwrap();
+        writer
+            .write_pooled(layer, Pool::Mean, 0, &[7.0, 8.0])
+            .unwrap();
+        writer
+            .write_pooled(layer, Pool::Bos, 0, &[9.0, 1.0])
+            .unwrap();
+    }
+    writer
+        .copy_record(&place(0, 0, length), &place(1, length, length))
+        .unwrap();
+    writer.close(2, 2 * length).unwrap();
+    for name in [
+        "mean.layer1.npy",
+        "bos.layer6.npy",
+        "residues.layer1.npy",
+        "residues.layer6.npy",
+    ] {
+        let bytes = std::fs::read(dir.path().join(name)).unwrap();
+        let (first, second) = bytes[128..].split_at((bytes.len() - 128) / 2);
+        assert_eq!(first, second);
+    }
+}
+
+#[test]
+fn each_record_has_its_own_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let writer = writer(dir.path(), Residues::Files, OutDtype::F32);
+    for layer in 0..2 {
+        writer
+            .write_residues(layer, &place(1999, 0, 1), &[1.0, 2.0])
+            .unwrap();
+        // Again, as after a batch that had to be redone.
+        writer
+            .write_residues(layer, &place(1999, 0, 1), &[3.0, 4.0])
+            .unwrap();
+    }
+    writer
+        .write_residues(0, &place(0, 0, 1), &[1.0, 2.0])
+        .unwrap();
+    let bytes = std::fs::read(dir.path().join("residues.layer6/000001/r1999.npy")).unwrap();
+    assert_eq!(bytes[..128], npy::header(OutDtype::F32, 1, 2));
+    assert_eq!(bytes[128..], [0, 0, 0x40, 0x40, 0, 0, 0x80, 0x40]);
+    assert!(dir.path().join("residues.layer1/000000/r0.npy").exists());
+}

@@ -1,0 +1,391 @@
+//! What stands at `--out`, and what a run may do about it.
+
+use crate::output::disk;
+use crate::output::error::OutputError;
+use crate::output::layout::{Layout, PARTIAL, RUN_JSON, is_file_name, is_folder_name};
+use crate::output::manifest::{Listed, Manifest, ManifestError};
+use crate::output::publish;
+use crate::output::resume::begun::{BEGUN_JSON, Begun, BegunFile};
+use crate::output::resume::journal::{JOURNAL, Journal};
+use crate::output::write::folder::OutputFolder;
+use crate::output::write::ledger::Ledger;
+use crate::output::write::lock::{LOCK, Lock};
+use crate::output::write::rows::RowWriter;
+use std::fs::FileType;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// What happens to an output that is there.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Existing {
+    /// It is not touched.
+    #[default]
+    Refuse,
+    /// An unfinished run is discarded; a finished one is replaced when the new one is complete.
+    Replace,
+    /// An unfinished run is continued.
+    Resume,
+}
+
+/// What stands in an output folder.
+#[derive(Debug)]
+pub enum State {
+    /// Nothing of a run, or what is to be replaced.
+    Fresh,
+    /// The work of this run, not finished.
+    Begun(Begun),
+    /// A run whose files are finished; some of them may not be in their place.
+    Sealed(Box<Manifest>),
+    /// A finished run.
+    Complete(Box<Manifest>),
+}
+
+/// An output folder that a run may write into.
+#[derive(Debug)]
+pub struct Target {
+    dir: PathBuf,
+    partial: PathBuf,
+    layout: Layout,
+    existing: Existing,
+    state: State,
+    /// Taken early where there is work to continue, else when the run begins.
+    lock: Option<Lock>,
+}
+
+impl Target {
+    /// Looks at `dir`, which may be missing, empty, or hold files that no run writes; those are
+    /// never touched.
+    ///
+    /// Nothing is made or changed, but for the lock of a working folder that is to be continued.
+    ///
+    /// # Errors
+    /// When `dir` is not a folder, holds what `existing` does not allow, or cannot be read; with
+    /// [`Existing::Resume`] also when another run is writing into it, or when its work cannot be
+    /// continued by this version.
+    pub fn examine(dir: &Path, layout: &Layout, existing: Existing) -> Result<Self, OutputError> {
+        let mut target = Self {
+            dir: dir.to_path_buf(),
+            partial: dir.join(PARTIAL),
+            layout: layout.clone(),
+            existing,
+            state: State::Fresh,
+            lock: None,
+        };
+        if !target.is_folder()? {
+            return Ok(target);
+        }
+        let partial = kind(&target.partial)?;
+        if existing != Existing::Resume {
+            check_targets(dir, layout, existing == Existing::Replace)?;
+        }
+        match partial {
+            None => {}
+            Some(kind) if kind.is_symlink() => {
+                return Err(OutputError::Symlink {
+                    path: target.partial,
+                });
+            }
+            Some(kind) if !kind.is_dir() => {
+                return Err(OutputError::InTheWay {
+                    path: target.partial,
+                });
+            }
+            Some(_) if existing == Existing::Resume => target.lock = Some(Lock::take(dir)?),
+            Some(_) => target.check_unused()?,
+        }
+        match existing {
+            Existing::Refuse => {}
+            Existing::Replace => drop(read_listed(dir)?),
+            Existing::Resume => target.state = target.find_work()?,
+        }
+        Ok(target)
+    }
+
+    /// What was found.
+    pub fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// Bytes on the disk that the work takes which was found.
+    pub fn held_bytes(&self) -> u64 {
+        match self.state {
+            State::Begun(_) => disk::bytes_below(&self.partial),
+            _ => 0,
+        }
+    }
+
+    /// Which records the work is done for that was found; nothing is made or changed.
+    ///
+    /// # Errors
+    /// When the journal is there and cannot be read.
+    pub fn journal(&self) -> Result<Option<Journal>, OutputError> {
+        match self.state {
+            State::Begun(_) => Journal::open_to_read(&self.partial),
+            State::Fresh | State::Sealed(_) | State::Complete(_) => Ok(None),
+        }
+    }
+
+    /// Makes the folder and its working folder. With [`Existing::Replace`], the work of an
+    /// unfinished run is discarded now, and the files of a finished one are replaced in
+    /// [`OutputFolder::finish`].
+    ///
+    /// # Errors
+    /// When another run is writing into the folder or has done so since [`Self::examine`], or when
+    /// it cannot be written.
+    pub fn begin(mut self, begun: Begun) -> Result<OutputFolder, OutputError> {
+        let dir = &self.dir;
+        std::fs::create_dir_all(dir).map_err(|e| OutputError::io("making", dir, e))?;
+        let lock = match self.lock.take() {
+            Some(lock) => lock,
+            None => Lock::take(dir)?,
+        };
+        if let Err(error) = self.clear() {
+            lock.release();
+            return Err(error);
+        }
+        let mut begun = begun;
+        begun.replaces = self.existing == Existing::Replace;
+        begun.write(&self.partial)?;
+        let ledger = Ledger::create(&self.partial, &self.layout)?;
+        let rows = RowWriter::create(&self.partial, &self.layout)?;
+        let journal = Journal::create(&self.partial)?;
+        self.open(begun, ledger, rows, journal, lock, false)
+    }
+
+    /// Goes on with the work that was found, whose facts the caller has compared. Everything but
+    /// the rows and the journal is made anew.
+    ///
+    /// # Errors
+    /// When there is no such work, or the folder cannot be read or written.
+    pub fn resume(mut self) -> Result<OutputFolder, OutputError> {
+        let state = std::mem::replace(&mut self.state, State::Fresh);
+        let (State::Begun(begun), Some(lock)) = (state, self.lock.take()) else {
+            return Err(OutputError::NotResumable {
+                path: self.partial,
+                what: "holds no work to go on with".into(),
+            });
+        };
+        let mut kept = vec![LOCK.to_owned(), BEGUN_JSON.into(), JOURNAL.into()];
+        kept.extend(self.layout.pooled_files());
+        kept.extend(self.layout.residues_files());
+        kept.extend(self.layout.residues_folders());
+        remove_others(&self.partial, &kept)?;
+        let ledger = Ledger::create(&self.partial, &self.layout)?;
+        let rows = RowWriter::open(&self.partial, &self.layout)?;
+        let journal = Journal::open(&self.partial)?;
+        self.open(begun, ledger, rows, journal, lock, true)
+    }
+
+    /// Moves the files of a sealed run to their place, as far as they are not there, and writes
+    /// `run.json`; of a complete run removes what is left of the working folder.
+    ///
+    /// # Errors
+    /// When a file is missing, cannot be moved, or is not as `run.json` says.
+    pub fn complete(mut self) -> Result<Manifest, OutputError> {
+        let state = std::mem::replace(&mut self.state, State::Fresh);
+        match (state, self.lock.take()) {
+            (State::Sealed(manifest), Some(lock)) => {
+                let replaces = Begun::read(&self.partial)?.is_some_and(|begun| begun.replaces);
+                publish::carry_out(&self.dir, &self.partial, &manifest, replaces)?;
+                lock.release();
+                Ok(*manifest)
+            }
+            (State::Complete(manifest), lock) => {
+                if let Some(lock) = lock {
+                    remove_others(&self.partial, &[LOCK.to_owned()])?;
+                    lock.release();
+                }
+                Ok(*manifest)
+            }
+            _ => Err(OutputError::NotResumable {
+                path: self.partial,
+                what: "holds no finished run".into(),
+            }),
+        }
+    }
+
+    fn open(
+        self,
+        begun: Begun,
+        ledger: Ledger,
+        rows: RowWriter,
+        journal: Journal,
+        lock: Lock,
+        resumed: bool,
+    ) -> Result<OutputFolder, OutputError> {
+        // What is synced later has to be found again by its name.
+        for folder in [&self.partial, &self.dir] {
+            disk::sync_folder(folder).map_err(|e| OutputError::io("syncing", folder, e))?;
+        }
+        Ok(OutputFolder {
+            dir: self.dir,
+            begun: BegunFile::new(&self.partial, begun),
+            partial: self.partial,
+            layout: self.layout,
+            shard: None,
+            ledger,
+            rows,
+            journal,
+            lock,
+            resumed,
+            in_bf16: 0,
+            threads: 1,
+        })
+    }
+
+    /// Whether `dir` is there.
+    fn is_folder(&self) -> Result<bool, OutputError> {
+        let not_a_folder = || OutputError::NotAFolder {
+            path: self.dir.clone(),
+        };
+        match std::fs::metadata(&self.dir) {
+            Ok(metadata) if metadata.is_dir() => Ok(true),
+            Ok(_) => Err(not_a_folder()),
+            // A link that leads nowhere exists and cannot be made.
+            Err(e) if e.kind() == io::ErrorKind::NotFound => match kind(&self.dir)? {
+                None => Ok(false),
+                Some(_) => Err(not_a_folder()),
+            },
+            Err(e) => Err(OutputError::io("reading", &self.dir, e)),
+        }
+    }
+
+    /// Refuses a working folder with work in it, unless that may be discarded.
+    fn check_unused(&self) -> Result<(), OutputError> {
+        if self.existing == Existing::Replace || is_unused(&self.partial)? {
+            return Ok(());
+        }
+        Err(OutputError::Unfinished {
+            dir: self.dir.clone(),
+        })
+    }
+
+    /// Checks again, now that nobody else writes, and empties the working folder.
+    fn clear(&self) -> Result<(), OutputError> {
+        let replaces = self.existing == Existing::Replace;
+        check_targets(&self.dir, &self.layout, replaces)?;
+        self.check_unused()?;
+        if replaces {
+            read_listed(&self.dir)?;
+            publish::take_back(&self.dir, &self.partial)?;
+        }
+        remove_others(&self.partial, &[LOCK.to_owned()])
+    }
+
+    /// What there is to go on with.
+    fn find_work(&self) -> Result<State, OutputError> {
+        if let Some(manifest) = read_manifest(&self.partial)? {
+            return Ok(State::Sealed(Box::new(manifest)));
+        }
+        if let Some(begun) = Begun::read(&self.partial)? {
+            check_targets(&self.dir, &self.layout, begun.replaces)?;
+            return Ok(State::Begun(begun));
+        }
+        if let Some(manifest) = read_manifest(&self.dir)? {
+            return Ok(State::Complete(Box::new(manifest)));
+        }
+        if !is_unused(&self.partial)? {
+            return Err(OutputError::NotResumable {
+                path: self.partial.clone(),
+                what: "does not say which run its work is of".into(),
+            });
+        }
+        check_targets(&self.dir, &self.layout, false)?;
+        Ok(State::Fresh)
+    }
+}
+
+/// Whether a working folder is missing, or holds nothing but what is made before any work.
+fn is_unused(partial: &Path) -> Result<bool, OutputError> {
+    let reading = |e| OutputError::io("reading", partial, e);
+    let entries = match std::fs::read_dir(partial) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(true),
+        entries => entries.map_err(reading)?,
+    };
+    let begun = format!("{BEGUN_JSON}{}", disk::NEW);
+    for entry in entries {
+        let name = entry.map_err(reading)?.file_name();
+        if name != LOCK && *name != *begun {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Removes everything in a working folder but what is named.
+fn remove_others(partial: &Path, kept: &[String]) -> Result<(), OutputError> {
+    let reading = |e| OutputError::io("reading", partial, e);
+    for entry in std::fs::read_dir(partial).map_err(reading)? {
+        let entry = entry.map_err(reading)?;
+        if kept.iter().any(|name| entry.file_name() == **name) {
+            continue;
+        }
+        let path = entry.path();
+        let removed = if entry.file_type().map_err(reading)?.is_dir() {
+            std::fs::remove_dir_all(&path)
+        } else {
+            std::fs::remove_file(&path)
+        };
+        removed.map_err(|e| OutputError::io("removing", &path, e))?;
+    }
+    Ok(())
+}
+
+fn read_manifest(dir: &Path) -> Result<Option<Manifest>, OutputError> {
+    Manifest::read(dir).map_err(|error| match error {
+        ManifestError::Io(cause) => OutputError::io("reading", &dir.join(RUN_JSON), cause),
+        other => OutputError::NotResumable {
+            path: dir.to_path_buf(),
+            what: other.to_string(),
+        },
+    })
+}
+
+/// Refuses what stands where this run will put its files.
+pub(crate) fn check_targets(
+    dir: &Path,
+    layout: &Layout,
+    replaces: bool,
+) -> Result<(), OutputError> {
+    let folders = layout.residues_folders();
+    for name in layout.names() {
+        let path = dir.join(&name);
+        match kind(&path)? {
+            None => {}
+            Some(_) if !replaces => {
+                return Err(OutputError::Exists {
+                    dir: dir.to_path_buf(),
+                    found: name,
+                });
+            }
+            // A file is replaced by moving the new one over it, and so is a link; a folder cannot
+            // be, and only a real folder takes new files.
+            Some(kind) if kind.is_dir() != folders.contains(&name) => {
+                return Err(OutputError::InTheWay { path });
+            }
+            Some(_) => {}
+        }
+    }
+    Ok(())
+}
+
+/// The files of the finished run in `dir`, all of them names that a run gives.
+pub(crate) fn read_listed(dir: &Path) -> Result<Listed, OutputError> {
+    let foreign = |what: String| OutputError::ForeignManifest {
+        path: dir.join(RUN_JSON),
+        what,
+    };
+    let listed = Listed::read(dir).map_err(|e| foreign(e.to_string()))?;
+    let strange = listed
+        .files()
+        .find(|name| !is_file_name(name))
+        .or_else(|| listed.folders().find(|name| !is_folder_name(name)));
+    match strange {
+        Some(name) => Err(foreign(format!("it lists {name:?}, which no run writes"))),
+        None => Ok(listed),
+    }
+}
+
+fn kind(path: &Path) -> Result<Option<FileType>, OutputError> {
+    disk::kind(path).map_err(|e| OutputError::io("reading", path, e))
+}
