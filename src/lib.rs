@@ -34,7 +34,7 @@
 //!    [`output::OutputFolder::finish`] seals the folder with checksums; `run.json` is written last,
 //!    and a folder that has one is complete.
 //!
-//! [`pipeline::run`] is all of this for one [`pipeline::Job`]: a reading thread, worker threads and
+//! [`pipeline::run()`] is all of this for one [`pipeline::Job`]: a reading thread, worker threads and
 //! a bounded channel between them, so that memory does not grow with the number of records.
 //!
 //! # Parts of an input
@@ -102,6 +102,7 @@
 //! writes numbers for all of them. Errors are
 //! enums that say where, what was found and what to do; only [`pipeline`] wraps them in `anyhow`.
 
+pub mod admission;
 pub mod batching;
 pub mod cancel;
 pub mod checkpoint;

@@ -4,12 +4,13 @@ use super::args::{GapsArg, OnDuplicateIdArg, OnInvalidArg, OnVaryingArg, RunArgs
 use super::progress::Progress;
 use super::values::PoolArg;
 use super::{Exit, print, signals, source};
+use esm_embed::admission::Gaps;
 use esm_embed::device::{Device, Tested, available_threads};
 use esm_embed::fasta::Input;
 use esm_embed::hub::HubSettings;
 use esm_embed::output::{Existing, Pool};
 use esm_embed::pipeline::{
-    self, Gaps, Job, Model, OnDuplicateId, OnInvalid, OnVarying, Remembered, Stopped,
+    self, ChecksumCache, Job, Model, OnDuplicateId, OnInvalid, OnVarying, Stopped,
 };
 use esm_embed::tokenizer::UnknownPolicy;
 use std::path::{Path, PathBuf};
@@ -122,9 +123,9 @@ fn job(args: &RunArgs, model: Model, remembered: Option<PathBuf>) -> Job {
             folder: remembered.clone(),
             anew: compute.check_device,
         },
-        remembered: remembered.map(|folder| Remembered {
+        remembered: remembered.map(|folder| ChecksumCache {
             anew: args.model.check_model,
-            ..Remembered::new(folder)
+            ..ChecksumCache::new(folder)
         }),
     }
 }
@@ -152,10 +153,11 @@ mod tests {
     use super::super::args::{Args, Command};
     use super::*;
     use clap::Parser;
+    use esm_embed::admission::Long;
     use esm_embed::device::{DeviceChoice, Dtype};
     use esm_embed::ops::CpuPath;
     use esm_embed::output::{OutDtype, Residues};
-    use esm_embed::pipeline::{Layers, Long};
+    use esm_embed::pipeline::Layers;
 
     fn model() -> Model {
         Model {
@@ -198,7 +200,7 @@ mod tests {
             on_duplicate_id: OnDuplicateId::Warn,
             shard: None,
             existing: Existing::Refuse,
-            remembered: Some(Remembered::new("/c")),
+            remembered: Some(ChecksumCache::new("/c")),
             on_varying: OnVarying::Alone,
             tested: Tested {
                 folder: Some(PathBuf::from("/c")),
@@ -242,9 +244,9 @@ mod tests {
             on_duplicate_id: OnDuplicateId::Fail,
             shard: None,
             existing: Existing::Replace,
-            remembered: Some(Remembered {
+            remembered: Some(ChecksumCache {
                 anew: true,
-                ..Remembered::new("/c")
+                ..ChecksumCache::new("/c")
             }),
             on_varying: OnVarying::Fail,
             tested: Tested {

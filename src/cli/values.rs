@@ -1,10 +1,11 @@
 //! Values of flags: text → what it means, or what is wrong with it and what to write instead.
 
+use esm_embed::admission::{Long, TRAINING_MAXIMUM};
 use esm_embed::device::{Cards, DeviceChoice, Dtype};
 use esm_embed::hub::ModelRef;
 use esm_embed::ops::CpuPath;
 use esm_embed::output::{OutDtype, Pool, Residues};
-use esm_embed::pipeline::{Layers, Long, Shard, USUAL_LIMIT};
+use esm_embed::pipeline::{Layers, Shard};
 use std::str::FromStr;
 
 /// Residues that neighbouring windows share if nothing else is asked for.
@@ -167,9 +168,9 @@ pub fn long(text: &str) -> Result<Long, String> {
         }
         ("full", []) => Ok(Long::Full),
         ("error", []) => Ok(Long::Error),
-        ("truncate", []) => Ok(Long::Truncate(USUAL_LIMIT)),
+        ("truncate", []) => Ok(Long::Truncate(TRAINING_MAXIMUM)),
         ("truncate", &[size]) => Ok(Long::Truncate(size)),
-        ("window", []) => Ok(window(USUAL_LIMIT)),
+        ("window", []) => Ok(window(TRAINING_MAXIMUM)),
         ("window", &[size]) => Ok(window(size)),
         ("window", &[size, overlap]) if overlap >= size => Err(format!(
             "windows of {size} residues cannot overlap by {overlap}: write an overlap from 0 to {}",

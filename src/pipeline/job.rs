@@ -1,65 +1,15 @@
 //! One run, resolved: what `cli` makes of the arguments and `run` carries out.
 
-use super::remembered::Remembered;
-use super::shard::Shard;
+use crate::admission::{Gaps, Long};
 use crate::device::{DeviceChoice, Dtype, Tested};
 use crate::ops::CpuPath;
 use crate::output::{Existing, OutDtype, Pool, Residues};
+use crate::pipeline::checksum_cache::ChecksumCache;
+use crate::pipeline::input::shard::Shard;
 use crate::tokenizer::UnknownPolicy;
 use serde::{Serialize, Serializer};
 use std::fmt;
 use std::path::PathBuf;
-
-/// Residues that ESM was trained with at most, and that models with learned positions can do.
-pub const USUAL_LIMIT: usize = 1022;
-
-/// What happens to a sequence longer than the limit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Long {
-    /// It is embedded whole.
-    Full,
-    /// Its first residues are embedded; the index says how many there were.
-    Truncate(usize),
-    /// It is embedded in overlapping windows that are blended.
-    Window {
-        /// Residues of a window.
-        size: usize,
-        /// Residues that neighbouring windows share.
-        overlap: usize,
-    },
-    /// It is an invalid record.
-    Error,
-}
-
-impl fmt::Display for Long {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Long::Full => f.write_str("full"),
-            Long::Truncate(n) => write!(f, "truncate:{n}"),
-            Long::Window { size, overlap } => write!(f, "window:{size}:{overlap}"),
-            Long::Error => f.write_str("error"),
-        }
-    }
-}
-
-/// What happens to the gaps of an alignment, `-` and `.`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Gaps {
-    /// Each is a token of the alphabet and has a row, as in fair-esm.
-    #[default]
-    Keep,
-    /// They are taken out before the sequence is embedded.
-    Drop,
-}
-
-impl fmt::Display for Gaps {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Gaps::Keep => "keep",
-            Gaps::Drop => "drop",
-        })
-    }
-}
 
 /// What happens to records with the identifier of an earlier one and another sequence.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -86,7 +36,7 @@ impl Layers {
 
     /// The same layers, each once: what does not depend on the model as numbers one by one. To be
     /// called once a model is known to have them.
-    pub(super) fn canonical(asked: &[Layers]) -> Vec<Layers> {
+    pub(crate) fn canonical(asked: &[Layers]) -> Vec<Layers> {
         let mut all = Vec::new();
         for &layers in asked {
             let parts = match layers {
@@ -202,7 +152,7 @@ pub struct Job {
     /// What happens to an output that is there.
     pub existing: Existing,
     /// Where checksums of the checkpoint's files are remembered; None reads the files every time.
-    pub remembered: Option<Remembered>,
+    pub remembered: Option<ChecksumCache>,
     /// A device whose bits depend on the batch.
     pub on_varying: OnVarying,
     /// Where it is remembered which cards passed which self-tests.

@@ -8,45 +8,20 @@
 //! A run that died or was asked to [`Stop`] is gone on with by reading the input again: every
 //! record gets its place anew, and those that the journal proves to be done are not embedded again.
 
-mod card_pace;
-mod describe;
-mod distinct;
-mod earlier;
-mod embed;
-mod facts;
-mod feed;
-mod findings;
-mod forecast;
-mod inputs;
+mod checksum_cache;
+mod input;
 mod job;
-mod keep;
-mod notices;
-mod open;
-mod pace;
-mod part;
-mod passes;
 mod plan;
-mod prepare;
-mod probe;
-mod records;
-mod remembered;
 mod reporter;
-mod resume;
-mod room;
-mod same_ids;
-mod samples;
-mod scan;
-mod shard;
-mod speeds;
+mod run;
 mod stop;
-mod work;
 
-pub use forecast::Forecast;
-pub use job::{Gaps, Job, Layers, Long, Model, OnDuplicateId, OnInvalid, OnVarying, USUAL_LIMIT};
-pub use notices::{warn_of_ids, warn_of_notes};
-pub use remembered::Remembered;
+pub use checksum_cache::ChecksumCache;
+pub use input::shard::Shard;
+pub use job::{Job, Layers, Model, OnDuplicateId, OnInvalid, OnVarying};
+pub use plan::forecast::Forecast;
 pub use reporter::{Level, Phase, Reporter, Silent, Totals};
-pub use shard::Shard;
+pub use run::notices::{warn_of_ids, warn_of_notes};
 pub use stop::{Stop, Stopped};
 
 use crate::checkpoint::{Checkpoint, InvFreqSource};
@@ -56,13 +31,14 @@ use crate::model::LoadError;
 use crate::numerals::{self, grouped};
 use crate::output::{Begun, OutDtype, Parts, Residues, State, Target, sync_work};
 use anyhow::{Result, bail};
-use embed::{Embedded, Ready, embed_all, workers};
-use inputs::{check_inputs, check_unchanged, no_record, scan_part};
-use notices::{report, tell_of_output, warn_of_findings, warn_of_long, warn_of_memory};
-use pace::Reading;
-use part::part;
-use plan::Plan;
-use scan::Scan;
+use input::inputs::{check_inputs, check_unchanged, no_record, scan_part};
+use input::part::part;
+use input::scan::Scan;
+use plan::throughput::Reading;
+use plan::{Plan, forecast};
+use run::embed::{Embedded, Ready, embed_all, workers};
+use run::notices::{report, tell_of_output, warn_of_findings, warn_of_long, warn_of_memory};
+use run::{describe, facts, open, resume};
 use std::sync::Arc;
 use std::time::Instant;
 

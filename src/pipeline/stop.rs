@@ -39,7 +39,7 @@ impl Stop {
         Arc::clone(&self.asked)
     }
 
-    pub(super) fn set_has_work(&self, has_work: bool) {
+    pub(crate) fn set_has_work(&self, has_work: bool) {
         self.has_work.store(has_work, Ordering::Release);
     }
 }

@@ -2,11 +2,12 @@
 
 use crate::common::fixture;
 use crate::support::Bench;
+use esm_embed::admission::Gaps;
 use esm_embed::device::{DeviceChoice, Tested};
 use esm_embed::output::{Existing, OutDtype, Pool, Residues};
 use esm_embed::pipeline::{
-    self, Gaps, Job, Level, Model, OnDuplicateId, OnInvalid, OnVarying, Outcome, Remembered,
-    Reporter, Silent, Stop, Totals,
+    self, ChecksumCache, Job, Level, Model, OnDuplicateId, OnInvalid, OnVarying, Outcome, Reporter,
+    Silent, Stop, Totals,
 };
 use esm_embed::tokenizer::UnknownPolicy;
 use sha2::{Digest, Sha256};
@@ -55,15 +56,15 @@ impl Case {
         Case { bench }
     }
 
-    fn remembered(&self) -> Remembered {
-        Remembered {
+    fn remembered(&self) -> ChecksumCache {
+        ChecksumCache {
             least_bytes: 10_000,
             least_age: Duration::ZERO,
-            ..Remembered::new(self.bench.path("remembered"))
+            ..ChecksumCache::new(self.bench.path("remembered"))
         }
     }
 
-    fn job(&self, remembered: Option<Remembered>) -> Job {
+    fn job(&self, remembered: Option<ChecksumCache>) -> Job {
         Job {
             inputs: vec![self.bench.path("a.fasta")],
             out: self.bench.path("emb"),
@@ -98,7 +99,7 @@ impl Case {
     }
 
     /// Runs; the SHA-256 of the weights in `run.json`, and whether it is said to be remembered.
-    fn run(&self, remembered: Remembered) -> (String, bool) {
+    fn run(&self, remembered: ChecksumCache) -> (String, bool) {
         let messages = Messages::default();
         let job = self.job(Some(remembered));
         let outcome = pipeline::run(&job, &messages, &Stop::default()).unwrap();
@@ -154,7 +155,7 @@ fn a_checksum_is_used_until_anything_of_the_file_changes() {
     assert_eq!(case.run(case.remembered()), found);
 
     // Read when it is asked for, and remembered anew.
-    let anew = Remembered {
+    let anew = ChecksumCache {
         anew: true,
         ..case.remembered()
     };
@@ -192,11 +193,11 @@ fn a_checksum_is_used_until_anything_of_the_file_changes() {
 fn young_and_small_files_and_none_are_not_remembered() {
     let case = Case::new();
     let read = (SHA256.to_owned(), false);
-    let young = Remembered {
+    let young = ChecksumCache {
         least_age: Duration::from_secs(3600),
         ..case.remembered()
     };
-    let small = Remembered {
+    let small = ChecksumCache {
         least_bytes: 64 << 20,
         ..case.remembered()
     };

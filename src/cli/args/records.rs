@@ -2,7 +2,7 @@
 
 use super::super::values;
 use clap::ValueEnum;
-use esm_embed::pipeline::Long;
+use esm_embed::admission::Long;
 
 /// What happens to records that are out of the ordinary.
 #[derive(Debug, clap::Args)]

@@ -13,13 +13,14 @@ use super::text::printable;
 use super::{Exit, print, source};
 use anyhow::{Context, bail, ensure};
 use compare::{Verdict, VerdictReport};
+use esm_embed::admission::TRAINING_MAXIMUM;
 use esm_embed::checkpoint::{Checkpoint, EsmConfig};
 use esm_embed::device::{Device, Dtype, available_threads};
 use esm_embed::embedder::{Embedder, EmbedderOptions, Sequence};
 use esm_embed::hub::{published_digest, published_hub_digest, sha256_file};
 use esm_embed::numerals::grouped;
 use esm_embed::ops::WeightType;
-use esm_embed::pipeline::{Level, Model, Reporter, USUAL_LIMIT};
+use esm_embed::pipeline::{Level, Model, Reporter};
 use esm_embed::tokenizer::{UnknownPolicy, tokenize};
 use reference::{Comparison, Reference};
 use serde::Serialize;
@@ -99,7 +100,7 @@ pub fn execute(args: &VerifyArgs) -> anyhow::Result<Exit> {
         weight_type: WeightType::F32,
         path: device.path,
         threads: available_threads(),
-        max_tokens: USUAL_LIMIT + 2,
+        max_tokens: TRAINING_MAXIMUM + 2,
     };
     let layers = options.layers.clone();
     let embedder = Embedder::load_on(&checkpoint, options, &device, Dtype::F32)?;

@@ -4,17 +4,17 @@ use crate::output::{Entered, Journal, OutputError, RowWriter};
 
 /// Compares records with the journal of an interrupted run; in a new run there is nothing to
 /// compare with.
-pub struct Earlier<'a> {
+pub struct FinishedRows<'a> {
     journal: &'a Journal,
     rows: &'a RowWriter,
     kept: u64,
     is_trusted: bool,
 }
 
-impl<'a> Earlier<'a> {
+impl<'a> FinishedRows<'a> {
     /// Nothing has been compared yet.
-    pub fn new(journal: &'a Journal, rows: &'a RowWriter) -> Earlier<'a> {
-        Earlier {
+    pub fn new(journal: &'a Journal, rows: &'a RowWriter) -> FinishedRows<'a> {
+        FinishedRows {
             journal,
             rows,
             kept: 0,

@@ -1,14 +1,14 @@
 //! The first pass over the input: what it holds, and that it is the same afterwards.
 
-use super::job::Job;
-use super::notices::{warn_of_findings, warn_of_long};
-use super::part::Part;
-use super::plan::Plan;
-use super::records::Source;
-use super::reporter::{Level, Phase, Reporter};
-use super::same_ids::SameIds;
-use super::scan::{self, Scan};
 use crate::output::Journal;
+use crate::pipeline::input::part::Part;
+use crate::pipeline::input::records::Source;
+use crate::pipeline::input::same_ids::SameIds;
+use crate::pipeline::input::scan::{self, Scan};
+use crate::pipeline::job::Job;
+use crate::pipeline::plan::Plan;
+use crate::pipeline::reporter::{Level, Phase, Reporter};
+use crate::pipeline::run::notices::{warn_of_findings, warn_of_long};
 use anyhow::{Result, bail};
 use std::path::PathBuf;
 

@@ -1,13 +1,13 @@
 //! The reading side of a run: gives every record its place and forms batches.
 
-use super::earlier::Earlier;
-use super::job::OnDuplicateId;
-use super::records::{Next, Records};
-use super::reporter::{Reporter, Totals};
-use super::same_ids::refusal;
-use super::work::Item;
 use crate::batching;
 use crate::output::{Entry, Ledger, Skip, key};
+use crate::pipeline::input::records::{Next, Records};
+use crate::pipeline::input::same_ids::refusal;
+use crate::pipeline::job::OnDuplicateId;
+use crate::pipeline::reporter::{Reporter, Totals};
+use crate::pipeline::run::finished_rows::FinishedRows;
+use crate::pipeline::run::work::Item;
 use anyhow::{Context, Result, bail};
 use std::sync::mpsc::SyncSender;
 
@@ -49,7 +49,7 @@ pub struct Feed<'a> {
     /// Gives each its place.
     pub ledger: &'a mut Ledger,
     /// Says which ones an interrupted run has done, if it is gone on with.
-    pub done: Earlier<'a>,
+    pub done: FinishedRows<'a>,
     /// How batches are formed.
     pub batching: Batching,
     /// Records with the identifier of an earlier one; of files they were found before.

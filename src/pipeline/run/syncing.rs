@@ -1,7 +1,7 @@
 //! Makes the work of a run durable while it goes on, at a cost that is bounded beforehand.
 
-use super::stop::Stop;
 use crate::output::{Journal, OutputError, RowWriter, sync_work};
+use crate::pipeline::stop::Stop;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
@@ -29,7 +29,7 @@ pub struct Syncs {
 ///
 /// # Errors
 /// When the file system cannot keep the work.
-pub fn keep(
+pub fn sync_regularly(
     rows: &RowWriter,
     journal: &Journal,
     stop: &Stop,

@@ -4,13 +4,13 @@
 //! What that takes is bounded, whatever the model and the input: a sample is never larger than what
 //! the run itself holds, and is made smaller until several of them take less than a second.
 
-use super::plan::Plan;
-use super::samples::{Samples, Stopwatch};
-use super::speeds::{Attention, Linear, Speeds};
 use crate::checkpoint::{Checkpoint, EsmConfig, Positions};
 use crate::embedder::TEAM_TOKENS;
 use crate::model::{BlockSample, Esm, LoadOptions, Packed};
 use crate::ops::{self, AttentionSample, CpuPath, RotaryTable, Team};
+use crate::pipeline::plan::Plan;
+use crate::pipeline::plan::samples::{Samples, Stopwatch};
+use crate::pipeline::plan::speeds::{Attention, Linear, Speeds};
 use anyhow::Result;
 use candle_core::Tensor;
 use rayon::ThreadPool;

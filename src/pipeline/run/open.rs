@@ -1,8 +1,8 @@
 //! Opening a job's checkpoint, with what has to be said about it.
 
-use super::job::Job;
-use super::reporter::{Level, Reporter};
 use crate::checkpoint::{Checkpoint, CheckpointError};
+use crate::pipeline::job::Job;
+use crate::pipeline::reporter::{Level, Reporter};
 
 /// Opens the checkpoint and reports its warnings.
 ///

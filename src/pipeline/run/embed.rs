@@ -1,23 +1,23 @@
 //! Streams the records of a run through its workers.
 
-use super::describe::{self, FileDigest};
-use super::earlier::Earlier;
-use super::facts;
-use super::feed::{Batching, Feed, feed};
-use super::findings::Findings;
-use super::job::Job;
-use super::keep::keep;
-use super::plan::Plan;
-use super::records::{Records, Source};
-use super::reporter::{Level, Reporter};
-use super::room::Gate;
-use super::shard::Share;
-use super::stop::Stop;
-use super::work::Workers;
+use crate::admission::memory_budget::Gate;
 use crate::checkpoint::Checkpoint;
 use crate::embedder::Embedder;
 use crate::numerals;
 use crate::output::{OutputFolder, Parts};
+use crate::pipeline::input::findings::Findings;
+use crate::pipeline::input::records::{Records, Source};
+use crate::pipeline::input::shard::Share;
+use crate::pipeline::job::Job;
+use crate::pipeline::plan::Plan;
+use crate::pipeline::reporter::{Level, Reporter};
+use crate::pipeline::run::describe::{self, FileDigest};
+use crate::pipeline::run::facts;
+use crate::pipeline::run::feed::{Batching, Feed, feed};
+use crate::pipeline::run::finished_rows::FinishedRows;
+use crate::pipeline::run::syncing::sync_regularly;
+use crate::pipeline::run::work::Workers;
+use crate::pipeline::stop::Stop;
 use anyhow::{Result, anyhow, bail};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{channel, sync_channel};
@@ -114,7 +114,7 @@ pub fn embed_all(ready: Ready<'_>, folder: &mut OutputFolder) -> Result<Option<E
         });
         let (over, listen) = channel();
         let keeper = scope.spawn(move || {
-            let kept = keep(rows, journal, stop, &listen);
+            let kept = sync_regularly(rows, journal, stop, &listen);
             if kept.is_err() {
                 fail();
             }
@@ -126,7 +126,7 @@ pub fn embed_all(ready: Ready<'_>, folder: &mut OutputFolder) -> Result<Option<E
             &mut records,
             Feed {
                 ledger,
-                done: Earlier::new(journal, rows),
+                done: FinishedRows::new(journal, rows),
                 batching: Batching {
                     max_tokens: embedder.max_tokens().max(plan.max_tokens),
                     one_each: job.deterministic,

@@ -1,15 +1,66 @@
 //! One sequence as typed → what is embedded of it. Pure.
 
-use super::job::{Gaps, Long, USUAL_LIMIT};
-use super::room::{Bytes, Room};
+use crate::admission::memory_budget::{Bytes, MemoryBudget};
 use crate::fasta::MAX_SEQUENCE;
 use crate::nucleotides::is_nucleotides;
 use crate::tokenizer::{
     EOS, TokenizerError, Tokens, UnknownPolicy, tokenize, tokenize_without_gaps,
 };
 use crate::windows::windows;
+use std::fmt;
 use std::ops::Range;
 use thiserror::Error;
+
+/// Residues that ESM was trained with at most, and that models with learned positions can do.
+pub const TRAINING_MAXIMUM: usize = 1022;
+
+/// What happens to a sequence longer than the limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Long {
+    /// It is embedded whole.
+    Full,
+    /// Its first residues are embedded; the index says how many there were.
+    Truncate(usize),
+    /// It is embedded in overlapping windows that are blended.
+    Window {
+        /// Residues of a window.
+        size: usize,
+        /// Residues that neighbouring windows share.
+        overlap: usize,
+    },
+    /// It is an invalid record.
+    Error,
+}
+
+impl fmt::Display for Long {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Long::Full => f.write_str("full"),
+            Long::Truncate(n) => write!(f, "truncate:{n}"),
+            Long::Window { size, overlap } => write!(f, "window:{size}:{overlap}"),
+            Long::Error => f.write_str("error"),
+        }
+    }
+}
+
+/// What happens to the gaps of an alignment, `-` and `.`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Gaps {
+    /// Each is a token of the alphabet and has a row, as in fair-esm.
+    #[default]
+    Keep,
+    /// They are taken out before the sequence is embedded.
+    Drop,
+}
+
+impl fmt::Display for Gaps {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Gaps::Keep => "keep",
+            Gaps::Drop => "drop",
+        })
+    }
+}
 
 /// How sequences are treated, resolved for one model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,7 +74,7 @@ pub struct Policy {
     /// Residues that the model can do at most: 1022 with learned positions, None with rotary.
     pub most: Option<usize>,
     /// Memory for forward passes; None if there is no limit.
-    pub room: Option<Room>,
+    pub room: Option<MemoryBudget>,
     /// Residues beyond which records were left out for want of memory when the run began that is
     /// gone on with; None if that is for the present memory alone to say.
     pub agreed: Option<usize>,
@@ -55,7 +106,7 @@ impl Policy {
 
     /// The longest sequence that `Long::Error` lets pass.
     pub fn limit(&self) -> usize {
-        self.most.unwrap_or(USUAL_LIMIT)
+        self.most.unwrap_or(TRAINING_MAXIMUM)
     }
 }
 
@@ -132,7 +183,7 @@ pub enum Unfit {
         /// Bytes that it takes.
         needed: u64,
         /// Bytes that there are.
-        room: Room,
+        room: MemoryBudget,
     },
     /// Left out when the run began for want of memory, and so for good.
     #[error("{}", self.listed())]
@@ -160,7 +211,7 @@ pub enum Unfit {
         /// Bytes that it takes.
         needed: u64,
         /// Bytes that there are.
-        room: Room,
+        room: MemoryBudget,
     },
 }
 

@@ -1,12 +1,12 @@
 //! What makes a run the same run: the facts that an interrupted or finished run is compared by.
 
-use super::describe::{self, FileDigest};
-use super::job::Job;
-use super::reporter::{Reporter, Silent};
-use super::shard::Shard;
-use super::stop::Stop;
 use crate::checkpoint::Checkpoint;
 use crate::output::{Begun, Fact, Layout, Needed, OutDtype, Residues};
+use crate::pipeline::input::shard::Shard;
+use crate::pipeline::job::Job;
+use crate::pipeline::reporter::{Reporter, Silent};
+use crate::pipeline::run::describe::{self, FileDigest};
+use crate::pipeline::stop::Stop;
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 use std::fmt::Display;

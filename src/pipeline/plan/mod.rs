@@ -1,12 +1,20 @@
 //! A job held against a checkpoint and a machine: everything that is decided before any work.
 
-use super::job::{Job, Layers, Long};
-use super::prepare::Policy;
-use super::room::{self, PassCost, Room};
+pub mod forecast;
+mod gpu_throughput;
+mod probe;
+mod samples;
+mod speeds;
+pub mod throughput;
+
+use crate::admission::Long;
+use crate::admission::memory_budget::{self, MemoryBudget, PassCost};
+use crate::admission::prepare::Policy;
 use crate::checkpoint::{Checkpoint, EsmConfig, Positions};
 use crate::device::{Device, DeviceChoice, Dtype};
 use crate::model::PassMemory;
 use crate::output::{Layout, Residues};
+use crate::pipeline::job::{Job, Layers};
 use anyhow::{Context, Result, bail};
 
 /// Tokens of a batch on the CPU when nothing is asked: enough rows to use every weight well,
@@ -64,12 +72,12 @@ impl Plan {
             true => 0,
             false => layers.last().copied().unwrap_or(0),
         };
-        let fixed = room::fixed(job, top, dtype, config);
+        let fixed = memory_budget::fixed(job, top, dtype, config);
         let memory = PassMemory::new(config, device.path, dtype.weight_type());
         let cost = PassCost::new(job, config, memory, layers.len(), max_tokens);
         let room = match device.is_cuda() {
             true => None,
-            false => Room::new(job, fixed, cost)?,
+            false => MemoryBudget::new(job, fixed, cost)?,
         };
         let cost = room.map_or(cost, |room| room.cost);
         Ok(Plan {
@@ -136,7 +144,7 @@ fn layers(asked: &[Layers], config: &EsmConfig) -> Result<Vec<usize>> {
     Ok(layers)
 }
 
-fn policy(job: &Job, config: &EsmConfig, room: Option<Room>) -> Result<Policy> {
+fn policy(job: &Job, config: &EsmConfig, room: Option<MemoryBudget>) -> Result<Policy> {
     let most = match config.positions {
         Positions::Rotary => None,
         // Rows 0 and 1 are not used, and <cls> and <eos> take a position each.

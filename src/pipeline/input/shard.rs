@@ -5,7 +5,7 @@
 //! Only how many sequences there are of each length has to be known for that, so memory does not
 //! grow with the number of records.
 
-use super::job::Long;
+use crate::admission::Long;
 use crate::output::ShardEntry;
 use crate::windows::windows;
 use std::cmp::Reverse;

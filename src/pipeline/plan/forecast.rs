@@ -1,15 +1,15 @@
 //! What a job would do: records, tokens, memory, bytes on disk, time.
 
-use super::embed::LEAST_TOKENS;
-use super::job::Job;
-use super::pace::{self, Reading};
-use super::plan::Plan;
-use super::room::{self, Bytes};
-use super::scan::Scan;
+use crate::admission::memory_budget::{self, Bytes};
 use crate::checkpoint::Checkpoint;
 use crate::embedder::shared_from;
 use crate::numerals::{count, grouped};
 use crate::output::{HEADER_BYTES, Residues, free_bytes};
+use crate::pipeline::input::scan::Scan;
+use crate::pipeline::job::Job;
+use crate::pipeline::plan::Plan;
+use crate::pipeline::plan::throughput::{self, Reading};
+use crate::pipeline::run::embed::LEAST_TOKENS;
 use anyhow::{Result, bail};
 use serde::Serialize;
 use serde_json::Value;
@@ -54,7 +54,7 @@ impl Forecast {
     ///
     /// # Errors
     /// A checkpoint that is damaged where that is looked at.
-    pub(super) fn new(
+    pub(crate) fn new(
         job: &Job,
         plan: &Plan,
         checkpoint: &Checkpoint,
@@ -79,7 +79,7 @@ impl Forecast {
             disk_bytes: disk(plan, scan, job.shard.is_some()),
             free_bytes: free_bytes(&job.out),
             threads: job.threads,
-            seconds: pace::forecast(job, plan, checkpoint, scan, reading)?.as_secs_f64(),
+            seconds: throughput::forecast(job, plan, checkpoint, scan, reading)?.as_secs_f64(),
         })
     }
 
@@ -171,7 +171,7 @@ fn seconds(seconds: f64) -> String {
 ///
 /// # Errors
 /// Less room than the matrices take.
-pub(super) fn check_space(job: &Job, plan: &Plan, scan: &Scan, held: u64) -> Result<()> {
+pub(crate) fn check_space(job: &Job, plan: &Plan, scan: &Scan, held: u64) -> Result<()> {
     let wanted = disk(plan, scan, job.shard.is_some()).saturating_sub(held);
     if let Some(free) = free_bytes(&job.out)
         && free < wanted
@@ -199,7 +199,7 @@ fn files(plan: &Plan, scan: &Scan) -> u64 {
 }
 
 /// Bytes of the files of a run.
-pub(super) fn disk(plan: &Plan, scan: &Scan, is_shard: bool) -> u64 {
+pub(crate) fn disk(plan: &Plan, scan: &Scan, is_shard: bool) -> u64 {
     let layout = &plan.layout;
     let row = layout.row_bytes();
     let layers = plan.layout.layers.len() as u64;
@@ -223,7 +223,7 @@ pub(super) fn disk(plan: &Plan, scan: &Scan, is_shard: bool) -> u64 {
 }
 
 /// The largest amount of memory that is in use at any time.
-pub(super) fn memory(job: &Job, plan: &Plan, scan: &Scan) -> u64 {
+pub(crate) fn memory(job: &Job, plan: &Plan, scan: &Scan) -> u64 {
     let longest = scan.longest_left();
     if plan.device.is_cuda() {
         // Rows on their way from the card.
@@ -245,7 +245,7 @@ pub(super) fn memory(job: &Job, plan: &Plan, scan: &Scan) -> u64 {
     let together = plan.cost.passes(busy, batch, longest);
     let room = plan.policy.room.map_or(u64::MAX, |room| room.bytes);
     plan.fixed
-        .saturating_sub(room::idle(job, busy, is_shared))
+        .saturating_sub(memory_budget::idle(job, busy, is_shared))
         .saturating_add(plan.cost.kept_by(working, batch))
         .saturating_add(together.min(room))
 }

@@ -4,9 +4,9 @@
 //! What was met is in a file that has no name any more, so that memory does not grow with the
 //! number of records and nothing is left behind.
 
-use super::job::{Job, OnDuplicateId};
-use super::records::Records;
 use crate::output::{DiskMap, Key, id_text, key};
+use crate::pipeline::input::records::Records;
+use crate::pipeline::job::{Job, OnDuplicateId};
 use anyhow::{Context, Result, bail};
 use std::path::Path;
 

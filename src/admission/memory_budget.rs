@@ -1,13 +1,13 @@
 //! The memory that a run takes: what the model needs for good, and what one forward pass needs
 //! while it lasts. A record that does not fit is told before anything is done for it.
 
-use super::job::Job;
 use crate::checkpoint::EsmConfig;
 use crate::device::Dtype;
 use crate::embedder::{TEAM_TOKENS, kept_tokens, shared_from};
 use crate::memory::{LimitedBy, MemoryLimit};
 use crate::model::PassMemory;
 use crate::numerals;
+use crate::pipeline::Job;
 use anyhow::{Result, bail};
 use std::fmt;
 use std::ops::Range;
@@ -41,7 +41,7 @@ pub struct PassCost {
 }
 
 impl PassCost {
-    pub(super) fn new(
+    pub(crate) fn new(
         job: &Job,
         config: &EsmConfig,
         memory: PassMemory,
@@ -59,17 +59,17 @@ impl PassCost {
     }
 
     /// Tokens of one batch at most.
-    pub(super) fn max_tokens(&self) -> usize {
+    pub(crate) fn max_tokens(&self) -> usize {
         self.max_tokens
     }
 
     /// Bytes that are taken once and kept for all passes, if none has more than so many tokens.
-    pub(super) fn kept(&self, tokens: usize) -> u64 {
+    pub(crate) fn kept(&self, tokens: usize) -> u64 {
         self.kept_by(self.threads, tokens)
     }
 
     /// The same if only so many threads work.
-    pub(super) fn kept_by(&self, threads: u64, tokens: usize) -> u64 {
+    pub(crate) fn kept_by(&self, threads: u64, tokens: usize) -> u64 {
         let each = self
             .memory
             .workspace(tokens.min(self.kept_tokens()))
@@ -85,7 +85,7 @@ impl PassCost {
 
     /// The same for so many passes at a time. The threads that share long records have working
     /// memory for one of them each.
-    pub(super) fn passes(&self, count: u64, tokens: usize, longest: usize) -> u64 {
+    pub(crate) fn passes(&self, count: u64, tokens: usize, longest: usize) -> u64 {
         let kept = self.memory.workspace(self.kept_tokens());
         let workspace = self.memory.workspace(tokens).saturating_sub(kept);
         let passing = self.memory.passing(tokens, longest);
@@ -104,7 +104,7 @@ impl PassCost {
     }
 
     /// Bytes that one record takes when it is embedded by itself.
-    pub(super) fn record(&self, tokens: usize, windows: &[Range<usize>]) -> u64 {
+    pub(crate) fn record(&self, tokens: usize, windows: &[Range<usize>]) -> u64 {
         let Some(longest) = windows.iter().map(|w| w.len() + 2).max() else {
             return self.pass(tokens, tokens);
         };
@@ -139,7 +139,7 @@ impl PassCost {
 
 /// What is left of the memory for forward passes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Room {
+pub struct MemoryBudget {
     /// Bytes for all passes that run at the same time.
     pub bytes: u64,
     /// What sets them.
@@ -148,13 +148,13 @@ pub struct Room {
     pub cost: PassCost,
 }
 
-impl Room {
+impl MemoryBudget {
     /// What the limit of this process leaves, for batches of as many tokens as every thread can
     /// have one of at a time, or of as many as are asked for; None where there is no limit.
     ///
     /// # Errors
     /// The model alone takes more.
-    pub(super) fn new(job: &Job, fixed: u64, cost: PassCost) -> Result<Option<Room>> {
+    pub(crate) fn new(job: &Job, fixed: u64, cost: PassCost) -> Result<Option<MemoryBudget>> {
         let Some(limit) = MemoryLimit::here() else {
             return Ok(None);
         };
@@ -180,7 +180,7 @@ impl Room {
                 limit.by
             );
         }
-        Ok(Some(Room {
+        Ok(Some(MemoryBudget {
             bytes: left,
             by: limit.by,
             cost,
@@ -201,7 +201,7 @@ fn all_threads(job: &Job) -> u64 {
 
 /// What is not taken of that by threads that have nothing to do, if `busy` of them embed; whether
 /// the team has is said too.
-pub(super) fn idle(job: &Job, busy: u64, is_shared: bool) -> u64 {
+pub(crate) fn idle(job: &Job, busy: u64, is_shared: bool) -> u64 {
     let team = if is_shared || job.threads < 2 {
         0
     } else {
@@ -212,7 +212,7 @@ pub(super) fn idle(job: &Job, busy: u64, is_shared: bool) -> u64 {
 }
 
 /// Bytes that a run takes whatever its records are: weights, tables, threads.
-pub(super) fn fixed(job: &Job, top: usize, dtype: Dtype, config: &EsmConfig) -> u64 {
+pub(crate) fn fixed(job: &Job, top: usize, dtype: Dtype, config: &EsmConfig) -> u64 {
     let weight = if dtype == Dtype::F32 { 4 } else { 2 };
     let weights = top as u64 * block_weights(config) * weight;
     let table = config.vocab as u64 * config.dim as u64 * 4;
@@ -234,7 +234,7 @@ pub struct Gate {
 }
 
 impl Gate {
-    pub(super) fn new(room: Option<Room>) -> Gate {
+    pub(crate) fn new(room: Option<MemoryBudget>) -> Gate {
         Gate {
             room: room.map_or(u64::MAX, |room| room.bytes),
             used: Mutex::new(0),

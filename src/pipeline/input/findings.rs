@@ -34,7 +34,11 @@ pub struct Findings {
 
 impl Findings {
     /// Counts a record that can be embedded.
-    pub(super) fn add(&mut self, prepared: &super::prepare::Prepared, place: &dyn Fn() -> String) {
+    pub(crate) fn add(
+        &mut self,
+        prepared: &crate::admission::prepare::Prepared,
+        place: &dyn Fn() -> String,
+    ) {
         self.records += 1;
         self.gaps += prepared.gaps;
         self.nucleotides.add(prepared.nucleotides, place);

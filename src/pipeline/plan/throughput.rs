@@ -1,18 +1,18 @@
 //! How long a run will take: what its work costs, as samples of it say.
 
-use super::card_pace;
-use super::embed::LEAST_TOKENS;
-use super::feed::Batching;
-use super::job::Job;
-use super::passes::Passes;
-use super::plan::Plan;
-use super::probe::{self, Asked};
-use super::scan::Scan;
-use super::speeds::{Speeds, shared_out};
 use crate::batching;
 use crate::checkpoint::Checkpoint;
 use crate::embedder::shared_from;
 use crate::output::Residues;
+use crate::pipeline::input::passes::Passes;
+use crate::pipeline::input::scan::Scan;
+use crate::pipeline::job::Job;
+use crate::pipeline::plan::Plan;
+use crate::pipeline::plan::gpu_throughput;
+use crate::pipeline::plan::probe::{self, Asked};
+use crate::pipeline::plan::speeds::{Speeds, shared_out};
+use crate::pipeline::run::embed::LEAST_TOKENS;
+use crate::pipeline::run::feed::Batching;
 use anyhow::Result;
 use std::time::Duration;
 
@@ -36,7 +36,7 @@ const WRITING: f64 = 1.5e9;
 
 /// Time that it takes to read the input.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Reading {
+pub(crate) struct Reading {
     /// Before the model is loaded.
     pub before: Duration,
     /// Once more, while records are embedded.
@@ -44,7 +44,7 @@ pub(super) struct Reading {
 }
 
 /// Time that a run will take.
-pub(super) fn forecast(
+pub(crate) fn forecast(
     job: &Job,
     plan: &Plan,
     checkpoint: &Checkpoint,
@@ -53,7 +53,7 @@ pub(super) fn forecast(
 ) -> Result<Duration> {
     let computing = match (plan.top(), plan.device.is_cuda()) {
         _ if scan.left.records == 0 => 0.0,
-        (1.., true) => card_pace::seconds(job, plan, checkpoint, scan)?,
+        (1.., true) => gpu_throughput::seconds(job, plan, checkpoint, scan)?,
         _ => {
             let batches = Batches::new(job, plan, &scan.left.passes);
             let asked = Asked {
@@ -272,8 +272,8 @@ fn lengths(passes: &Passes) -> Vec<usize> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::speeds::{Attention, Linear};
     use super::*;
+    use crate::pipeline::plan::speeds::{Attention, Linear};
 
     fn passes(lengths: impl IntoIterator<Item = (usize, usize)>) -> Passes {
         let mut passes = Passes::default();

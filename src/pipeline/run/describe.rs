@@ -1,15 +1,15 @@
 //! What `run.json` says of a run: everything that can change a byte of its files, and nothing
 //! that cannot (threads, batch size, time).
 
-use super::job::{Job, Layers, OnInvalid};
-use super::plan::Plan;
-use super::records::Source;
-use super::reporter::{Level, Reporter};
-use super::stop::Stop;
 use crate::checkpoint::{Checkpoint, InvFreqSource, Positions};
 use crate::embedder::Embedder;
 use crate::hub::sha256_read;
 use crate::output::hex;
+use crate::pipeline::input::records::Source;
+use crate::pipeline::job::{Job, Layers, OnInvalid};
+use crate::pipeline::plan::Plan;
+use crate::pipeline::reporter::{Level, Reporter};
+use crate::pipeline::stop::Stop;
 use crate::tokenizer::{UnknownPolicy, VOCABULARY};
 use anyhow::{Context, Result};
 use serde_json::{Value, json};

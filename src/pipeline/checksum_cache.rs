@@ -36,7 +36,7 @@ const LEAST_AGE: Duration = Duration::from_secs(2);
 
 /// The folder of remembered checksums, and what is remembered.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Remembered {
+pub struct ChecksumCache {
     /// It is made when the first checksum is remembered.
     pub folder: PathBuf,
     /// Size of the smallest file whose checksum is remembered: 64 MiB.
@@ -47,10 +47,10 @@ pub struct Remembered {
     pub anew: bool,
 }
 
-impl Remembered {
+impl ChecksumCache {
     /// Remembers what is safe and worth it in this folder.
     pub fn new(folder: impl Into<PathBuf>) -> Self {
-        Remembered {
+        ChecksumCache {
             folder: folder.into(),
             least_bytes: LEAST_BYTES,
             least_age: LEAST_AGE,
@@ -59,7 +59,7 @@ impl Remembered {
     }
 
     /// The SHA-256, in hexadecimal, of the file with this stamp.
-    pub(super) fn find(&self, stamp: &Stamp) -> Option<String> {
+    pub(crate) fn find(&self, stamp: &Stamp) -> Option<String> {
         if self.anew || stamp.bytes < self.least_bytes {
             return None;
         }
@@ -71,7 +71,7 @@ impl Remembered {
 
     /// Remembers the SHA-256 of a file that had this stamp before and after it was read; the
     /// reading began after `began`.
-    pub(super) fn record(&self, stamp: &Stamp, began: SystemTime, sha256: &str) {
+    pub(crate) fn record(&self, stamp: &Stamp, began: SystemTime, sha256: &str) {
         if stamp.bytes >= self.least_bytes && self.is_old(stamp, began) {
             // Without it the next run reads the file, as this one did.
             let _ = self.write(stamp, sha256);
@@ -130,7 +130,7 @@ mod tests {
         entries::entry(key, &value(sha256))
     }
 
-    fn path_of(remembered: &Remembered, key: &str) -> PathBuf {
+    fn path_of(remembered: &ChecksumCache, key: &str) -> PathBuf {
         remembered.entries().path(key).unwrap()
     }
 
@@ -168,11 +168,11 @@ mod tests {
     #[test]
     fn a_checksum_is_that_of_the_very_file() {
         let folder = tempfile::tempdir().unwrap();
-        let remembered = Remembered::new(folder.path().join("a/b"));
+        let remembered = ChecksumCache::new(folder.path().join("a/b"));
         assert_eq!(remembered.find(&STAMP), None);
         remembered.record(&STAMP, at(1_000_000_004), SHA256);
         assert_eq!(remembered.find(&STAMP).as_deref(), Some(SHA256));
-        let anew = Remembered {
+        let anew = ChecksumCache {
             anew: true,
             ..remembered.clone()
         };
@@ -214,7 +214,7 @@ mod tests {
     #[test]
     fn what_may_hide_a_change_is_not_remembered() {
         let folder = tempfile::tempdir().unwrap();
-        let remembered = Remembered::new(folder.path());
+        let remembered = ChecksumCache::new(folder.path());
         let entries = || fs::read_dir(folder.path()).unwrap().count();
         // Changed two seconds before, or in the future.
         remembered.record(&STAMP, at(1_000_000_003), SHA256);
@@ -248,7 +248,7 @@ mod tests {
     fn a_damaged_or_foreign_entry_is_passed_over_and_replaced() {
         use std::os::unix::fs::{PermissionsExt, symlink};
         let folder = tempfile::tempdir().unwrap();
-        let remembered = Remembered::new(folder.path().join("r"));
+        let remembered = ChecksumCache::new(folder.path().join("r"));
         let record = || remembered.record(&STAMP, at(1_000_000_004), SHA256);
         record();
         let key = key(&STAMP, &boot().unwrap()).unwrap();
@@ -293,11 +293,11 @@ mod tests {
     fn a_folder_that_cannot_be_used_is_no_error() {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("file"), "").unwrap();
-        let remembered = Remembered::new(folder.path().join("file/r"));
+        let remembered = ChecksumCache::new(folder.path().join("file/r"));
         remembered.record(&STAMP, at(1_000_000_004), SHA256);
         assert_eq!(remembered.find(&STAMP), None);
         // A folder in the place of the entry.
-        let remembered = Remembered::new(folder.path().join("r"));
+        let remembered = ChecksumCache::new(folder.path().join("r"));
         let key = key(&STAMP, &boot().unwrap()).unwrap();
         fs::create_dir_all(path_of(&remembered, &key)).unwrap();
         remembered.record(&STAMP, at(1_000_000_004), SHA256);

@@ -1,19 +1,20 @@
 //! `--resume`: whether what stands in the output folder is of this very run.
 
-use super::facts::{checkpoint_differences, facts, model_differences};
-use super::job::Job;
-use super::plan::Plan;
-use super::prepare::Policy;
-use super::records::Source;
-use super::reporter::{Level, Reporter};
-use super::scan::{self, Scan};
-use super::shard::Shard;
-use super::{Outcome, describe};
+use super::describe;
+use crate::admission::prepare::Policy;
 use crate::checkpoint::Checkpoint;
 use crate::embedder::Embedder;
 use crate::output::{
     Begun, Fact, Manifest, Needed, OutputError, State, Target, differences, inspect,
 };
+use crate::pipeline::Outcome;
+use crate::pipeline::input::records::Source;
+use crate::pipeline::input::scan::{self, Scan};
+use crate::pipeline::input::shard::Shard;
+use crate::pipeline::job::Job;
+use crate::pipeline::plan::Plan;
+use crate::pipeline::reporter::{Level, Reporter};
+use crate::pipeline::run::facts::{checkpoint_differences, facts, model_differences};
 use anyhow::{Result, bail};
 use serde_json::Value;
 

@@ -3,11 +3,11 @@
 //! A pass over sequences of n tokens takes `a·n + b·n²` for each of them and for each block: two
 //! kinds of batches, on as many threads as the run will have, give a and b.
 
-use super::job::Job;
-use super::plan::Plan;
-use super::scan::Scan;
 use crate::checkpoint::Checkpoint;
 use crate::embedder::{EmbedError, Embedder, EmbedderOptions, Sequence};
+use crate::pipeline::input::scan::Scan;
+use crate::pipeline::job::Job;
+use crate::pipeline::plan::Plan;
 use crate::tokenizer::{CLS, EOS};
 use anyhow::Result;
 use std::time::{Duration, Instant};
@@ -18,7 +18,7 @@ const MOMENT: Duration = Duration::from_millis(600);
 const LONG: usize = 4096;
 
 /// Seconds that loading and computing will take.
-pub(super) fn seconds(job: &Job, plan: &Plan, checkpoint: &Checkpoint, scan: &Scan) -> Result<f64> {
+pub(crate) fn seconds(job: &Job, plan: &Plan, checkpoint: &Checkpoint, scan: &Scan) -> Result<f64> {
     let top = plan.top();
     let options = EmbedderOptions {
         layers: vec![1],

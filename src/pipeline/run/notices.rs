@@ -1,15 +1,16 @@
 //! What the user has to know of the input and of memory.
 
-use super::findings::{Findings, Found};
-use super::forecast;
-use super::job::{Gaps, Job, USUAL_LIMIT};
-use super::plan::Plan;
-use super::reporter::{Level, Reporter};
-use super::room::Bytes;
-use super::scan::Scan;
+use crate::admission::memory_budget::Bytes;
+use crate::admission::{Gaps, TRAINING_MAXIMUM};
 use crate::memory;
 use crate::numerals::{bytes as size, count, grouped};
 use crate::output::{Counts, IDS_NPY, Ids, Manifest, Remark, Residues};
+use crate::pipeline::input::findings::{Findings, Found};
+use crate::pipeline::input::scan::Scan;
+use crate::pipeline::job::Job;
+use crate::pipeline::plan::Plan;
+use crate::pipeline::plan::forecast;
+use crate::pipeline::reporter::{Level, Reporter};
 
 /// A machine that others use too may not have what a job's limit allows.
 pub fn warn_of_memory(job: &Job, plan: &Plan, scan: &Scan, reporter: &dyn Reporter) {
@@ -37,7 +38,7 @@ pub fn warn_of_long(scan: &Scan, reporter: &dyn Reporter) {
                 grouped(scan.long),
                 count(scan.records, "sequence"),
                 if scan.long == 1 { "has" } else { "have" },
-                grouped(USUAL_LIMIT as u64),
+                grouped(TRAINING_MAXIMUM as u64),
                 if scan.long == 1 { "it is" } else { "they are" },
             ),
         );

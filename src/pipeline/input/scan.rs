@@ -1,14 +1,14 @@
 //! A first pass over files, before any model work: every record is checked and counted.
 
-use super::distinct::{Amount, Distinct, Work};
-use super::findings::Findings;
-use super::job::OnInvalid;
-use super::prepare::Policy;
-use super::records::{Next, Records, Source};
-use super::reporter::{Reporter, Totals};
-use super::same_ids::SameIds;
-use super::shard::{Share, Survey};
+use crate::admission::prepare::Policy;
 use crate::output::{Ids, Journal, key};
+use crate::pipeline::input::distinct::{Amount, Distinct, Work};
+use crate::pipeline::input::findings::Findings;
+use crate::pipeline::input::records::{Next, Records, Source};
+use crate::pipeline::input::same_ids::SameIds;
+use crate::pipeline::input::shard::{Share, Survey};
+use crate::pipeline::job::OnInvalid;
+use crate::pipeline::reporter::{Reporter, Totals};
 use anyhow::Result;
 use std::path::{Path, PathBuf};
 
@@ -153,7 +153,8 @@ pub fn scan(
                     false => prepared.windows.iter().map(|w| w.len() + 2).collect(),
                 };
                 if prepared.windows.is_empty() {
-                    scan.long += u64::from(prepared.residues() > super::USUAL_LIMIT);
+                    scan.long +=
+                        u64::from(prepared.residues() > crate::admission::TRAINING_MAXIMUM);
                 }
                 scan.longest = passes.iter().copied().fold(scan.longest, usize::max);
                 let residues = prepared.residues() as u64;

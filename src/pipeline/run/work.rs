@@ -1,12 +1,12 @@
 //! Worker threads: each takes the next batch, embeds it and writes its rows. Nobody waits for
 //! anybody else, and order does not matter: every row has its place.
 
-use super::records::shown;
-use super::reporter::Reporter;
-use super::room::{Gate, PassCost};
-use super::stop::Stop;
+use crate::admission::memory_budget::{Gate, PassCost};
 use crate::embedder::{EmbedError, Embedder, Sequence};
 use crate::output::{Journal, Key, OutputError, Place, Pool, Proof, RowWriter};
+use crate::pipeline::input::records::shown;
+use crate::pipeline::reporter::Reporter;
+use crate::pipeline::stop::Stop;
 use crate::pooling;
 use anyhow::{Context, Result};
 use std::ops::Range;

@@ -4,8 +4,8 @@
 //! chosen by its digest, and stands for the others: memory does not grow with the input, and the
 //! result is right to about one part in a thousand.
 
-use super::passes::Passes;
 use crate::output::Key;
+use crate::pipeline::input::passes::Passes;
 use std::collections::HashSet;
 
 /// Digests that are remembered at most; they take 9 MiB.

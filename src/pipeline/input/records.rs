@@ -1,10 +1,10 @@
 //! All inputs of a run as one stream of records, each either ready to embed or unfit.
 
-use super::findings::Findings;
-use super::job::OnInvalid;
-use super::prepare::{Policy, Prepared, Unfit, prepare};
-use super::shard::{self, Share};
+use crate::admission::prepare::{Policy, Prepared, Unfit, prepare};
 use crate::fasta::{BadRecord, Digest, FastaError, Input, Reader, Record};
+use crate::pipeline::input::findings::Findings;
+use crate::pipeline::input::shard::{self, Share};
+use crate::pipeline::job::OnInvalid;
 use anyhow::{Result, bail};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -1,13 +1,13 @@
 //! The part of the input that a job embeds.
 
-use super::job::Job;
-use super::plan::Plan;
-use super::records::Source;
-use super::reporter::{Phase, Reporter};
-use super::same_ids::SameIds;
-use super::scan;
-use super::shard::Share;
 use crate::output::ShardEntry;
+use crate::pipeline::input::records::Source;
+use crate::pipeline::input::same_ids::SameIds;
+use crate::pipeline::input::scan;
+use crate::pipeline::input::shard::Share;
+use crate::pipeline::job::Job;
+use crate::pipeline::plan::Plan;
+use crate::pipeline::reporter::{Phase, Reporter};
 use anyhow::{Result, bail};
 
 /// The part of the input that this job embeds.
