@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The program on aarch64, without such a machine: cross-builds it on Debian 12 (x86-64) and, under
-# emulation, runs the tests of the operations, of the numbers (tests/parity.rs) and of the bits
-# (tests/same_bits.rs), then whole runs, whose files are held against fair-esm's values and against
+# emulation, runs the tests of the operations, of the numbers (tests/run/parity.rs) and of the bits
+# (tests/run/same_bits.rs), then whole runs, whose files are held against fair-esm's values and against
 # those of x86-64. Looks at last at what the compiler has made of the kernels' inner loops.
 # Emulation says nothing of speed.
 #
@@ -61,11 +61,12 @@ emulated() { "${EMULATOR[@]}" "$@"; }
 
 say "Build: $("$RUSTC" --version), $TARGET"
 cargo test --release --locked "${quick[@]}" --target $TARGET --no-run --lib \
-    --test parity --test same_bits
+    --test run
 
 say "Tests: operations, parity, same bits, $(qemu-aarch64 --version | head -n 1)"
 cargo test --release --locked "${quick[@]}" --target $TARGET --lib ops::
-cargo test --release --locked "${quick[@]}" --target $TARGET --test parity --test same_bits
+cargo test --release --locked "${quick[@]}" --target $TARGET --test run -- \
+    parity:: same_bits::
 
 program="$CARGO_TARGET_DIR/$TARGET/release/esm-embed"
 scratch=$(mktemp -d)

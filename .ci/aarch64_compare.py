@@ -6,7 +6,7 @@ Python's standard library.
 Both folders hold the first records of fixtures/reference/sequences.fasta, or all (means and packed
 residues of all layers), REFERENCE is the model's file in fixtures/reference. Prints the relative L2 and the
 largest difference of every layer; ends with status 1 if a relative L2 exceeds 2e-6, the bound of
-tests/parity.rs.
+tests/run/parity.rs.
 """
 
 import array

@@ -1,15 +1,15 @@
 //! What is promised, and the test that holds each promise.
 //!
-//! A test is named as `file::function`; `tests/guarantees.rs` checks that each of them is there.
+//! A test is named as `file::function`; a unit test checks that each of them is there.
 //! What cannot be tested where this is built is said at the end.
 //!
 //! # Exactness
 //!
 //! - Every layer has fair-esm's numbers: largest difference 2e-5 on values of the order of 1,
 //!   relative L2 2e-6, for every head width, ESM-1b and ESM-1v, on every CPU path.
-//!   `tests/parity.rs::every_model_equals_fair_esm_on_every_path`
+//!   `tests/run/parity.rs::every_model_equals_fair_esm_on_every_path`
 //! - Every layout of a checkpoint gives the numbers of its model.
-//!   `tests/parity.rs::every_layout_gives_the_numbers_of_its_model`
+//!   `tests/run/parity.rs::every_layout_gives_the_numbers_of_its_model`
 //! - One residue is one token is one row, from the first residue to the last; means are the means
 //!   of those rows.
 //!   `tests/run/written.rs::means_are_the_means_of_the_rows_and_bos_is_not_among_them`
@@ -23,18 +23,18 @@
 //! - Records with one identifier and different sequences are reported.
 //!   `tests/run/ids.rs::ids_of_different_sequences_are_warned_of`
 //! - `--dtype f16` on processors with AVX-512 VNNI stays within 1e-3 of f32.
-//!   `tests/parity.rs::fixed_point_arithmetic_stays_near_f32`
+//!   `tests/run/parity.rs::fixed_point_arithmetic_stays_near_f32`
 //! - NaN and infinities end a run; they are not written.
 //!   `tests/run/failing.rs::a_value_too_large_for_f16_ends_the_run`
 //! - On a card, a record whose numbers do not fit `--dtype f16` has those of bf16, and `run.json`
-//!   counts it. `tests/cuda_runs/gpu/overflow.rs::they_are_computed_in_bf16_and_the_others_are_not`
+//!   counts it. `tests/cuda/gpu/overflow.rs::they_are_computed_in_bf16_and_the_others_are_not`
 //!
 //! # Determinism
 //!
 //! - A sequence has the same bits alone, in any batch, at any place, from any number of threads,
-//!   and with `--deterministic`. `tests/same_bits.rs::any_batch_gives_the_bits_of_one_at_a_time`
+//!   and with `--deterministic`. `tests/run/same_bits.rs::any_batch_gives_the_bits_of_one_at_a_time`
 //! - So has a record that is so long that all threads share it.
-//!   `tests/same_bits.rs::a_long_record_has_the_same_bits_from_one_two_and_three_threads`
+//!   `tests/run/same_bits.rs::a_long_record_has_the_same_bits_from_one_two_and_three_threads`
 //! - The same input, model and options give the same files, byte for byte, on the same kind of
 //!   processor. `tests/run/same_bytes.rs::every_file_is_the_same_with_packed_residues`,
 //!   `tests/run/same_bytes.rs::every_file_is_the_same_with_files_of_residues`
@@ -44,7 +44,7 @@
 //! # Atomicity
 //!
 //! - A folder with `run.json` is complete; without it, it is not, whatever else it holds.
-//!   `tests/output.rs::without_finish_nothing_looks_complete`,
+//!   `tests/output/folder.rs::without_finish_nothing_looks_complete`,
 //!   `tests/faults/injected.rs::killed_at_each_call_with_packed_residues`,
 //!   `tests/faults/injected.rs::killed_at_each_call_with_files_of_residues`
 //! - So is what `merge` makes, and until it is complete no shard has lost anything.
@@ -56,7 +56,7 @@
 //! - `--force` removes the files of the old run and no others.
 //!   `tests/run/exist.rs::force_replaces_the_files_of_the_old_run_and_no_others`
 //! - Two runs do not write one folder at the same time.
-//!   `tests/output.rs::a_second_run_in_the_same_folder_is_refused`
+//!   `tests/output/folder.rs::a_second_run_in_the_same_folder_is_refused`
 //!
 //! # Durability
 //!
@@ -70,8 +70,8 @@
 //!   `tests/faults/refused.rs::every_option_that_changes_a_byte`,
 //!   `tests/faults/refused.rs::another_input`
 //! - Nor under less memory than a record of it needs; with more memory it ends with the same bytes.
-//!   `tests/faults/memory.rs::less_memory_is_refused_only_where_it_is_needed`,
-//!   `tests/faults/memory.rs::more_memory_changes_nothing`
+//!   `tests/faults/memory_changed.rs::less_memory_is_refused_only_where_it_is_needed`,
+//!   `tests/faults/memory_changed.rs::more_memory_changes_nothing`
 //! - A full disk, a quota, a failing disk and a folder that vanishes end a run with an error and
 //!   status 1; with room again it goes on.
 //!   `tests/faults/full.rs::a_file_system_that_is_full_at_any_page`,
@@ -90,28 +90,28 @@
 //!   `tests/faults/signals.rs::a_long_record_is_given_up_and_a_second_signal_ends_at_once`,
 //!   `tests/faults/signals.rs::a_hangup_that_is_ignored_stays_ignored`
 //! - Changed, missing and swapped files of an output are found by `inspect`.
-//!   `tests/output.rs::a_changed_value_is_found_by_its_checksum`
+//!   `tests/output/folder.rs::a_changed_value_is_found_by_its_checksum`
 //!
 //! # Resources
 //!
 //! - Memory does not grow with the number of records.
-//!   `tests/fasta.rs::a_million_short_records_are_read_through_one_record`,
+//!   `tests/fasta/readers.rs::a_million_short_records_are_read_through_one_record`,
 //!   `tests/run/giants.rs::records_of_one_residue`
 //! - Nor with the length of a line, a header or an identifier.
 //!   `tests/run/giants.rs::a_line_larger_than_memory`,
 //!   `tests/run/giants.rs::a_header_larger_than_memory`,
 //!   `tests/run/giants.rs::many_identifiers_of_a_megabyte`
 //! - A record for which the memory is not there is named before any work, or left out on request and
-//!   the rest done. `tests/run/memory.rs::a_record_too_large_is_named_before_any_work`,
-//!   `tests/run/memory.rs::a_record_too_large_is_left_out_and_the_rest_is_done`
+//!   the rest done. `tests/run/memory_limit.rs::a_record_too_large_is_named_before_any_work`,
+//!   `tests/run/memory_limit.rs::a_record_too_large_is_left_out_and_the_rest_is_done`
 //! - A run has no more threads than affinity and scheduler allow it.
 //!   `tests/run/threads.rs::affinity_and_the_scheduler_lower_them`
 //! - Weights are in memory once, and in the address space (`ulimit -v`) too.
-//!   `tests/run/memory.rs::the_weights_are_in_the_address_space_once`
+//!   `tests/run/memory_limit.rs::the_weights_are_in_the_address_space_once`
 //! - A damaged checkpoint is an error before its lengths are believed.
 //!   `tests/checkpoint/damaged_safetensors.rs::lengths_are_held_against_the_file`
 //! - Compressed input cannot ask for more than the bound of one record.
-//!   `tests/nasty.rs::a_gzip_bomb_is_one_record_too_long`, `tests/run/giants.rs::a_gzip_bomb`
+//!   `tests/fasta/malformed.rs::a_gzip_bomb_is_one_record_too_long`, `tests/run/giants.rs::a_gzip_bomb`
 //!
 //! # What input can and cannot do
 //!
@@ -120,7 +120,7 @@
 //!   `tests/run/written.rs::identifiers_that_are_no_file_names_get_safe_ones`,
 //!   `tests/run/identifiers.rs::hostile_identifiers_in_both_layouts`
 //! - Links that somebody has put into the folder are not followed.
-//!   `tests/output.rs::links_are_not_followed`,
+//!   `tests/output/folder.rs::links_are_not_followed`,
 //!   `tests/faults/damaged.rs::planted_links_are_not_followed`,
 //!   `tests/faults/merged.rs::planted_links_and_files_of_others`
 //! - Files of another user are neither touched nor followed.
@@ -136,13 +136,13 @@
 //!   long as nothing of that file changes, its permissions and times included.
 //!   `tests/run/remembered.rs::a_checksum_is_used_until_anything_of_the_file_changes`
 //! - Input that is cut, damaged, in another format or encoding is named with file and line.
-//!   `tests/nasty.rs::gzip_cut_anywhere_is_an_error`, `tests/nasty.rs::other_formats_are_named`,
-//!   `tests/nasty.rs::wide_encodings_are_named`
+//!   `tests/fasta/malformed.rs::gzip_cut_anywhere_is_an_error`, `tests/fasta/malformed.rs::other_formats_are_named`,
+//!   `tests/fasta/malformed.rs::wide_encodings_are_named`
 //! - A file that changes while it is read is noticed, and what was done goes on with the file as it
-//!   was. `tests/nasty.rs::a_file_that_changes_while_it_is_read_is_an_error`,
+//!   was. `tests/fasta/malformed.rs::a_file_that_changes_while_it_is_read_is_an_error`,
 //!   `tests/faults/changed.rs::a_file_that_grows_shrinks_or_is_replaced_while_it_is_read`
 //! - Messages carry no control characters of the input.
-//!   `tests/cli.rs::errors_hold_no_control_characters`,
+//!   `tests/run/cli.rs::errors_hold_no_control_characters`,
 //!   `tests/run/written.rs::a_log_holds_lines_of_text_alone`
 //!
 //! # Not tested
@@ -150,3 +150,6 @@
 //! A loss of power, a network file system, the published checkpoints, processors that are not
 //! x86-64. A plain or zstd file that is cut exactly between two records or frames cannot be told
 //! from a shorter file.
+
+#[cfg(test)]
+mod tests;

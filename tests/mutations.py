@@ -15,21 +15,21 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 COPY = ROOT / "target" / "mutations" / "source"
 
-# what, file, text, replacement, test
+# what, file, text, replacement, test binary (and a filter)
 MISTAKES = [
     (
         "no token-dropout scale (x1 instead of x0.88)",
         "src/model/embedding.rs",
         "then_some((1.0 - 0.15 * 0.8) / (1.0 - observed))",
         "then_some(1.0 / (1.0 - observed).max(1.0))",
-        "parity",
+        "run parity::",
     ),
     (
         "<mask> rows not zeroed",
         "src/model/embedding.rs",
         "Some(_) if token == MASK => x.extend",
         "Some(_) if token == 255 => x.extend",
-        "parity",
+        "run parity::",
     ),
     (
         "inv_freq recomputed instead of read",
@@ -40,7 +40,7 @@ MISTAKES = [
             for (i, value) in found.values.iter_mut().enumerate() {
                 *value = 10000f32.powf(-(i as f32) / count);
             }""",
-        "parity",
+        "run parity::",
     ),
     (
         "tanh GELU instead of erf",
@@ -50,21 +50,21 @@ MISTAKES = [
         let u = S::fma(cube, S::splat(0.044_715), a);
         let t = exp::<S>(S::mul(u, S::splat(1.595_769_1)));
         let p = S::div(S::splat(1.0), S::add(t, S::add(S::splat(1.0), S::mul(q, S::splat(0.0)))));""",
-        "parity",
+        "run parity::",
     ),
     (
         "no LayerNorm after the last block",
         "src/model/mod.rs",
         "Some(norm) if index == self.config.layers",
         "Some(norm) if index > self.config.layers",
-        "parity",
+        "run parity::",
     ),
     (
         "residue rows off by one (<cls> kept, last residue lost)",
         "src/pooling.rs",
         "hidden.get(dim..end).unwrap_or_default()",
         "hidden.get(..end.saturating_sub(dim)).unwrap_or_default()",
-        "parity",
+        "run parity::",
     ),
     (
         "rows off by one in the packed file",
@@ -78,14 +78,14 @@ MISTAKES = [
         "src/ops/head.rs",
         "let scale = (self.head_dim as f32).powf(-0.5) * std::f32::consts::LOG2_E;",
         "let scale = std::f32::consts::LOG2_E;",
-        "parity",
+        "run parity::",
     ),
     (
         "learned positions off by one",
         "src/model/embedding.rs",
         "const FIRST_POSITION: usize = 2;",
         "const FIRST_POSITION: usize = 1;",
-        "parity",
+        "run parity::",
     ),
     (
         "a row's sum order depends on its place in the batch",
@@ -96,7 +96,7 @@ MISTAKES = [
         "                        1 => S::fma(y, S::splat(1e-7), y),\n"
         "                        _ => y,\n"
         "                    };",
-        "same_bits",
+        "run same_bits::",
     ),
     (
         "rows of an interrupted run taken without their checksum",
@@ -179,14 +179,14 @@ def main():
             unnoticed += 1
             continue
         path.write_text(source.replace(text, replacement))
-        command = ["cargo", "test", "-q", "--test", test, "--target-dir", COPY.parent / "target"]
+        command = ["cargo", "test", "-q", "--test", *test.split(), "--target-dir", COPY.parent / "target"]
         done = subprocess.run(command, cwd=COPY, capture_output=True, text=True)
         path.write_text(source)
         if done.returncode == 0 or "test result" not in done.stdout:
             print(f"NOT NOTICED      {what}", done.stderr[-500:], flush=True)
             unnoticed += 1
         else:
-            print(f"noticed by {test:10} {what}", flush=True)
+            print(f"noticed by {test:15} {what}", flush=True)
     print(f"{len(MISTAKES) - unnoticed} of {len(MISTAKES)} mistakes noticed")
     sys.exit(1 if unnoticed else 0)
 

@@ -8,8 +8,8 @@
 #
 #     machine    GPU, driver, libraries, processor, `doctor`
 #     first      five records, f16
-#     kernels    each kernel against f64 (tests/kernels)
-#     fixtures   all fixtures and dtypes against fair-esm; the same bits in any batch (tests/cuda)
+#     kernels    each kernel against f64 (tests/cuda/kernels)
+#     fixtures   all fixtures and dtypes against fair-esm; the same bits in any batch (tests/cuda/embedder.rs)
 #     check      numbers and bits at 8M and 650M
 #     parts      GB/s of row kernels, TFLOP/s of attention, algorithms of the products
 #     speed      650M and 8M beside other tools, interleaved
@@ -51,7 +51,7 @@ import lzma, shutil, sys
 with lzma.open(sys.argv[1]) as packed, open(sys.argv[2], "wb") as file:
     shutil.copyfileobj(packed, file)' "$pack/$1.xz" "$bin/$1" && chmod +x "$bin/$1"
 }
-for program in esm-embed cuda-test kernels-test; do unpack "$program" || exit 2; done
+for program in esm-embed cuda-test; do unpack "$program" || exit 2; done
 for program in card kernels; do unpack "$program"; done
 program=$bin/esm-embed
 # The libraries that pip installed beside torch, for the benchmark and what is compiled here.
@@ -153,8 +153,8 @@ for name in $stages; do
     machine) stage machine 40 bash -c machine ;;
     first) stage first 60 bash -c first || diagnose first bash -c first ;;
     kernels)
-        test=(env ESM_EMBED_KERNEL_LAUNCHER="$bin/card" "$bin/kernels-test" --test-threads 8
-            --skip forward)
+        test=(env ESM_EMBED_KERNEL_LAUNCHER="$bin/card" "$bin/cuda-test" kernels:: --test-threads 8
+            --skip kernels::forward)
         if [ -x "$bin/card" ]; then
             stage kernels 60 "${test[@]}" || diagnose kernels "${test[@]}"
         else
@@ -162,12 +162,12 @@ for name in $stages; do
         fi
         ;;
     fixtures)
-        test=(env ESM_EMBED_TEST_GPU=1 "$bin/cuda-test" --nocapture --test-threads 1)
+        test=(env ESM_EMBED_TEST_GPU=1 "$bin/cuda-test" embedder:: --nocapture --test-threads 1)
         stage fixtures 90 "${test[@]}" || diagnose fixtures "${test[@]}"
         ;;
     check)
         stage check 150 bash -c 'gpu_check 150 --sizes 8M,650M --only numbers,bits' ||
-            diagnose check env ESM_EMBED_TEST_GPU=1 "$bin/cuda-test" --nocapture --test-threads 1
+            diagnose check env ESM_EMBED_TEST_GPU=1 "$bin/cuda-test" embedder:: --nocapture --test-threads 1
         ;;
     parts) [ -x "$bin/kernels" ] && stage parts 60 bash -c parts ;;
     speed) stage speed 260 bash -c 'gpu_check 250 --sizes 650M,8M --only speed --dtypes f16' ;;

@@ -10,6 +10,6 @@ cd "$(dirname "$0")/../.."
 nvcc=$1 cublas=$2 folder=$3
 options=(-O3 -std=c++17 -arch="${ARCHITECTURE:-sm_90}" ${LIBRARIES:-})
 library=$(ls "$cublas"/lib/libcublasLt.so.* | head -n 1)
-"$nvcc" "${options[@]}" -o "$folder/card" tests/kernels/card.cu
+"$nvcc" "${options[@]}" -o "$folder/card" tests/cuda/kernels/card.cu
 "$nvcc" "${options[@]}" -Isrc/cuda/kernels -I "$cublas/include" -o "$folder/kernels" \
     benches/gpu/kernels.cu -L "$cublas/lib" "-l:$(basename "$library")"

@@ -13,7 +13,7 @@ nvcc=${NVCC:-nvcc}
 mkdir -p "$pack"
 
 cargo build --locked --release
-built=$(cargo test --locked --no-run --message-format json --test cuda --test kernels)
+built=$(cargo test --locked --no-run --message-format json --test cuda)
 find_test() {
     python3 -c '
 import json, sys
@@ -28,7 +28,6 @@ add() {
 }
 add target/release/esm-embed esm-embed
 add "$(find_test cuda)" cuda-test
-add "$(find_test kernels)" kernels-test
 if command -v "$nvcc" >/dev/null && [ -n "${CUBLAS:-}" ]; then
     benches/gpu/compile.sh "$nvcc" "$CUBLAS" "$pack"
     add "$pack/card" card

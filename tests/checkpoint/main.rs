@@ -5,6 +5,7 @@ mod alphabet;
 mod damaged_safetensors;
 mod damaged_torch;
 mod files;
+mod hostile;
 mod keys;
 mod layouts;
 mod settings;

@@ -1,6 +1,9 @@
 //! What the tests share: fixtures, fair-esm's reference values and comparisons with them.
 #![allow(dead_code)]
 
+pub mod support;
+pub mod tools;
+
 use esm_embed::checkpoint::Checkpoint;
 use esm_embed::embedder::{EmbedError, Embedder, EmbedderOptions, Sequence};
 use esm_embed::fasta::{Input, Reader, Record};

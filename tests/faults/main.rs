@@ -3,22 +3,19 @@
 
 #[path = "../common/mod.rs"]
 mod common;
-#[path = "../run/support.rs"]
-#[allow(dead_code)]
-mod support;
-#[path = "../common/tools.rs"]
-mod tools;
 
 mod case;
 mod changed;
 mod damaged;
 mod full;
 mod injected;
+mod interrupted_shards;
 mod killed;
-mod memory;
+mod memory_changed;
 mod merged;
 mod others;
 mod refused;
-mod shards;
 mod short;
 mod signals;
+
+use common::{support, tools};

@@ -3,11 +3,8 @@
 
 #[path = "../common/mod.rs"]
 mod common;
-#[allow(dead_code)]
-mod support;
-#[path = "../common/tools.rs"]
-mod tools;
 
+mod cli;
 mod exist;
 mod failing;
 mod giants;
@@ -15,14 +12,22 @@ mod identifiers;
 mod ids;
 mod inputs;
 mod long;
-mod memory;
-mod nasty;
+mod memory_limit;
+mod models;
+mod odd_fasta;
 mod options;
+mod parity;
 mod refused;
 mod remembered;
+mod reports;
 mod residues;
+mod same_bits;
 mod same_bytes;
 mod shards;
+mod stand_in_8m;
 mod threads;
 mod values;
+mod verify;
 mod written;
+
+use common::{support, tools};

@@ -1,0 +1,155 @@
+//! The library on a GPU: that of the stand-in, or with `ESM_EMBED_TEST_GPU=1` that of the machine.
+
+use crate::common::{Reference, differences, fixture};
+use crate::stand_in;
+use esm_embed::checkpoint::Checkpoint;
+use esm_embed::device::{Cards, Device, DeviceChoice, Dtype};
+use esm_embed::embedder::{EmbedError, Embedder, EmbedderOptions, Sequence};
+use esm_embed::ops::{CpuPath, WeightType};
+use std::process::Command;
+
+const MODELS: [&str; 7] = [
+    "esm2_hd16",
+    "esm2_hd24",
+    "esm2_hd32",
+    "esm2_hd64",
+    "esm2_hd128",
+    "esm1b",
+    "esm1v",
+];
+
+/// Whether this process sees the GPU that the test is for. Else another has run it, which was started
+/// with the libraries on its path.
+fn is_on_gpu() -> bool {
+    if stand_in::is_real() || std::env::var_os("STAND_IN_HERE").is_some() {
+        return true;
+    }
+    let name = std::thread::current().name().unwrap().to_owned();
+    let output = Command::new(std::env::current_exe().unwrap())
+        .args([&name, "--exact", "--nocapture"])
+        .env("STAND_IN_HERE", "1")
+        .env("STAND_IN_MULTIPROCESSORS", "36")
+        .env("LD_LIBRARY_PATH", stand_in::library_path("13"))
+        .env_remove("CUDA_VISIBLE_DEVICES")
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    let out = String::from_utf8_lossy(&output.stdout);
+    assert!(out.contains("1 passed"), "{out}");
+    false
+}
+
+/// Tokens of the longest sequences: attention takes long where the CPU stands in.
+fn longest() -> usize {
+    match stand_in::is_real() {
+        true => 2500,
+        false => 300,
+    }
+}
+
+fn load(model: &str, dtype: Dtype) -> Embedder {
+    let choice = DeviceChoice::Cuda(Cards::These(vec![0]));
+    let device = Device::resolve(&choice, None, Some(dtype)).unwrap();
+    let checkpoint = Checkpoint::open(&fixture(model)).unwrap();
+    let options = EmbedderOptions {
+        layers: (0..=checkpoint.config().layers).collect(),
+        weight_type: WeightType::F32,
+        path: CpuPath::detect(),
+        threads: 2,
+        max_tokens: 2048,
+    };
+    Embedder::load_on(&checkpoint, options, &device, dtype).unwrap()
+}
+
+/// Residue rows and mean of each layer of each sequence.
+fn embed(embedder: &Embedder, tokens: &[Vec<u8>]) -> Vec<Vec<(Vec<f32>, Vec<f32>)>> {
+    let batch: Vec<Sequence<'_>> = tokens
+        .iter()
+        .map(|tokens| Sequence {
+            tokens,
+            windows: &[],
+        })
+        .collect();
+    let layers = embedder.config().layers + 1;
+    let mut all = vec![vec![(vec![], vec![]); layers]; batch.len()];
+    embedder
+        .embed(&batch, |r| -> Result<(), EmbedError> {
+            all[r.sequence][r.layer] = (r.residues.to_vec(), r.mean.unwrap().to_vec());
+            Ok(())
+        })
+        .unwrap();
+    all
+}
+
+#[test]
+fn gpu_numbers_are_those_of_fair_esm() {
+    if !is_on_gpu() {
+        return;
+    }
+    for model in MODELS {
+        let reference = Reference::open(model);
+        let numbers: Vec<usize> = reference
+            .numbers()
+            .filter(|&k| (3..=longest()).contains(&reference.tokens(k).len()))
+            .collect();
+        let tokens: Vec<Vec<u8>> = numbers.iter().map(|&k| reference.tokens(k)).collect();
+        for (dtype, limit) in [(Dtype::F32, 1e-5), (Dtype::F16, 5e-3), (Dtype::Bf16, 3e-2)] {
+            let embedder = load(model, dtype);
+            assert!(
+                embedder.shares_passes(),
+                "{model} {dtype}: bits depend on the batch"
+            );
+            let found = embed(&embedder, &tokens);
+            for (&k, layers) in numbers.iter().zip(&found) {
+                for (layer, (residues, mean)) in layers.iter().enumerate() {
+                    let what = format!("{model} {dtype}, sequence {k}, layer {layer}");
+                    let (_, off) = differences(mean, &reference.mean(k, layer));
+                    assert!(off <= limit, "{what}: mean, relative L2 {off:e}");
+                    let dim = mean.len();
+                    let last = residues.len() / dim;
+                    let (rows, want) = reference.rows(k, layer, last + 2);
+                    let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+                    for (row, want) in rows.iter().zip(want.chunks_exact(dim)) {
+                        if (1..=last).contains(row) {
+                            ours.extend_from_slice(&residues[(row - 1) * dim..row * dim]);
+                            theirs.extend_from_slice(want);
+                        }
+                    }
+                    let (_, off) = differences(&ours, &theirs);
+                    assert!(off <= limit, "{what}: relative L2 {off:e}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn gpu_bits_are_the_same_in_any_batch() {
+    if !is_on_gpu() {
+        return;
+    }
+    for model in ["esm2_hd24", "esm2_hd64"] {
+        for dtype in [Dtype::F16, Dtype::Bf16, Dtype::F32] {
+            let embedder = load(model, dtype);
+            let lengths = [3, 17, 64, 65, 66, 127, 130, 300, 700, 1023, 1024, 2500];
+            let tokens: Vec<Vec<u8>> = lengths
+                .iter()
+                .filter(|n| **n <= longest())
+                .map(|&n| {
+                    let residues = (2..n).map(|i| 4 + ((i * i + n) % 20) as u8);
+                    [0].into_iter().chain(residues).chain([2]).collect()
+                })
+                .collect();
+            let together = embed(&embedder, &tokens);
+            for (one, expected) in tokens.iter().zip(&together) {
+                let alone = embed(&embedder, std::slice::from_ref(one));
+                assert!(
+                    alone[0] == *expected,
+                    "{model} {dtype}, {} tokens",
+                    one.len()
+                );
+            }
+        }
+    }
+}

@@ -1,0 +1,38 @@
+//! NVIDIA GPUs: the kernels' sources compiled for the CPU, the library and `run` and `doctor` from
+//! end to end on the stand-in for the driver and cuBLASLt.
+//!
+//! `ESM_EMBED_TEST_GPU=1 cargo test --test cuda -- gpu` runs those that a real GPU can run on that of
+//! this machine; the others need a machine that is pretended.
+
+#[cfg(target_os = "linux")]
+mod card;
+#[path = "../common/mod.rs"]
+mod common;
+#[cfg(target_os = "linux")]
+mod embedder;
+/// What a GPU does.
+#[cfg(target_os = "linux")]
+mod gpu {
+    mod killed;
+    mod numbers;
+    mod overflow;
+    mod residues;
+    pub mod same_bits;
+}
+mod kernels;
+/// What a machine can be like.
+#[cfg(target_os = "linux")]
+mod machine {
+    mod algorithms;
+    mod cards;
+    mod failing;
+    mod libraries;
+    mod little_memory;
+    mod stand_in_itself;
+}
+#[cfg(target_os = "linux")]
+mod stand_in;
+
+#[cfg(target_os = "linux")]
+use common::support;
+use common::tools;

@@ -1,0 +1,186 @@
+//! The stand-in for the NVIDIA driver and cuBLASLt, `tests/cuda/stand_in`, compiled with the machine's C++
+//! compiler. Its GPU is the CPU: the kernels are those of the crate, and everything in Rust is what
+//! runs on a real GPU.
+//!
+//! Without a compiler its tests are left out with a line that says so, unless
+//! `ESM_EMBED_REQUIRE_TOOLS=1` demands them. With `ESM_EMBED_TEST_GPU=1` they use the GPU, driver and
+//! cuBLASLt of the machine instead.
+#![allow(dead_code)]
+
+use std::collections::hash_map::DefaultHasher;
+use std::fs;
+use std::hash::{Hash, Hasher};
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::OnceLock;
+
+const FLAGS: [&str; 7] = [
+    "-std=c++17",
+    "-O2",
+    "-march=native",
+    "-fPIC",
+    "-Wall",
+    "-Wextra",
+    "-Werror",
+];
+
+/// The kernels are those of a GPU: alignment that it insists on, and numbers out of range, end the
+/// process. Fibers leave their stacks by longjmp, which the fortified one refuses.
+const FOR_KERNELS: [&str; 7] = [
+    "-O3",
+    "-Wno-unknown-pragmas",
+    "-Wno-unused-function",
+    "-Wno-unused-parameter",
+    "-U_FORTIFY_SOURCE",
+    "-fsanitize=alignment,signed-integer-overflow",
+    "-fsanitize-undefined-trap-on-error",
+];
+
+/// The versions of cuBLASLt, each in a folder of its name beside the driver.
+pub const VERSIONS: [&str; 2] = ["12", "13"];
+
+/// Whether the tests are for the GPU of this machine.
+pub fn is_real() -> bool {
+    std::env::var_os("ESM_EMBED_TEST_GPU").is_some_and(|value| value == "1")
+}
+
+/// The folder with `libcuda.so.1`, and `12/libcublasLt.so.12` and `13/libcublasLt.so.13` in it.
+/// Where there is no compiler the process ends, as nothing in it can be tested.
+pub fn folder() -> &'static Path {
+    static FOLDER: OnceLock<PathBuf> = OnceLock::new();
+    FOLDER.get_or_init(|| {
+        if let Err(why) = Command::new(compiler()).arg("--version").output() {
+            let why = format!("the tests of the CUDA engine need a C++ compiler ({why})");
+            let demanded = std::env::var_os("ESM_EMBED_REQUIRE_TOOLS");
+            assert!(demanded.is_none_or(|value| value != "1"), "{why}");
+            // Past the harness, which keeps what a test prints to itself.
+            let _ = writeln!(std::io::stderr(), "skipped: {why}");
+            std::process::exit(0);
+        }
+        make()
+    })
+}
+
+/// LD_LIBRARY_PATH with the driver and cuBLASLt of this version.
+pub fn library_path(version: &str) -> String {
+    let folder = folder();
+    format!("{}:{}", folder.display(), folder.join(version).display())
+}
+
+fn compiler() -> String {
+    std::env::var("CXX").unwrap_or_else(|_| "c++".to_owned())
+}
+
+/// Compiles, and fails with what the compiler says.
+pub fn compile(build: impl FnOnce(&mut Command) -> &mut Command) -> Output {
+    let mut command = Command::new(compiler());
+    let output = build(&mut command).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{command:?}: {said}");
+    output
+}
+
+/// Files below a folder, sorted.
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let mut all: Vec<PathBuf> = fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    all.sort();
+    all
+}
+
+/// Makes what is not there yet for these sources.
+fn make() -> PathBuf {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let sources = root.join("tests/cuda/stand_in");
+    let kernels = root.join("src/cuda/kernels");
+    let mut hash = DefaultHasher::new();
+    (FLAGS, FOR_KERNELS, env!("CARGO_MANIFEST_DIR")).hash(&mut hash);
+    for file in files(&sources).iter().chain(&files(&kernels)) {
+        fs::read(file).unwrap().hash(&mut hash);
+    }
+    let name = format!("stand-in-{:016x}", hash.finish());
+    let made = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    if made.exists() {
+        return made;
+    }
+    // Several test programs may come here at the same time.
+    let part = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let out = part.path();
+    list_kernels(&kernels, out);
+    let source = |name: &str| sources.join(format!("{name}.cpp"));
+    let object = |name: &str| out.join(format!("{name}.o"));
+    let parts = ["machine", "device", "stream", "memory", "module", "kernels"];
+    for name in parts {
+        let more: &[&str] = match name {
+            "kernels" => &FOR_KERNELS,
+            _ => &[],
+        };
+        compile(|c| {
+            c.args(FLAGS)
+                .args(more)
+                .arg("-I")
+                .arg(out)
+                .arg("-I")
+                .arg(&sources);
+            c.arg("-c").arg(source(name)).arg("-o").arg(object(name))
+        });
+    }
+    let driver = out.join("libcuda.so.1");
+    compile(|c| {
+        c.args(["-shared", "-Wl,-soname,libcuda.so.1", "-Wl,-z,defs"]);
+        c.args(parts.map(object)).arg("-o").arg(&driver)
+    });
+    // Before that of the machine, should it have one.
+    std::os::unix::fs::symlink("libcuda.so.1", out.join("libcuda.so")).unwrap();
+    for version in VERSIONS {
+        fs::create_dir(out.join(version)).unwrap();
+        let name = format!("libcublasLt.so.{version}");
+        compile(|c| {
+            c.args(FLAGS)
+                .args(["-O3", "-shared", "-Wl,-z,defs", "-Wl,-rpath,$ORIGIN/.."]);
+            c.arg(format!("-Wl,-soname,{name}"))
+                .arg(format!("-DVERSION={version}0400"));
+            c.arg("-I").arg(&sources).arg(source("blaslt")).arg(&driver);
+            c.arg("-o").arg(out.join(version).join(name))
+        });
+    }
+    compile(|c| {
+        c.args(FLAGS)
+            .arg("-I")
+            .arg(&sources)
+            .arg(source("check"))
+            .arg(&driver);
+        c.arg("-o").arg(out.join("check"))
+    });
+    let part = part.keep();
+    // Whoever comes second has made the same.
+    if fs::rename(&part, &made).is_err() {
+        assert!(made.exists());
+        fs::remove_dir_all(&part).unwrap();
+    }
+    made
+}
+
+/// Lists the kernels with their threads, as the compiler's preprocessor leaves them.
+fn list_kernels(kernels: &Path, out: &Path) {
+    let (mut included, mut listed) = (String::new(), String::new());
+    let is_source = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "cu");
+    for file in files(kernels).into_iter().filter(is_source) {
+        included += &format!("#include \"{}\"\n", file.display());
+        let text = compile(|c| {
+            c.args(["-std=c++17", "-E", "-P", "-x", "c++"]);
+            c.arg("-DKERNEL(threads)=A_KERNEL threads void").arg(&file)
+        });
+        let text = String::from_utf8(text.stdout).unwrap();
+        for kernel in text.split("A_KERNEL ").skip(1) {
+            let mut words = kernel.split(|c: char| c.is_whitespace() || c == '(');
+            let (threads, name) = (words.next().unwrap(), words.nth(1).unwrap());
+            listed += &format!("ENTRY({name}, {threads})\n");
+        }
+    }
+    fs::write(out.join("kernels_included.h"), included).unwrap();
+    fs::write(out.join("kernels_listed.h"), listed).unwrap();
+}

@@ -1,0 +1,504 @@
+//! Reports for machines (`--json`) and for people: literal values, one document, the same exit codes.
+
+use crate::common::fixture;
+use assert_cmd::Command;
+use esm_embed::ops::CpuPath;
+use serde_json::{Value, json};
+use std::path::Path;
+use tempfile::TempDir;
+
+/// A folder in which commands run; it is the home of their cache too.
+struct Bench {
+    home: TempDir,
+}
+
+/// How a command ended.
+struct Ended {
+    code: i32,
+    out: String,
+    err: String,
+}
+
+impl Bench {
+    fn new() -> Bench {
+        Bench {
+            home: tempfile::tempdir().unwrap(),
+        }
+    }
+
+    fn path(&self) -> &Path {
+        self.home.path()
+    }
+
+    fn with(&self, line: &str, variables: &[(&str, &str)]) -> Ended {
+        let mut command = Command::cargo_bin("esm-embed").unwrap();
+        command
+            .current_dir(self.path())
+            .env_clear()
+            .env("HF_HOME", self.path().join("hf"))
+            .env("HF_HUB_OFFLINE", "1")
+            .envs(variables.iter().copied())
+            .args(line.split_whitespace());
+        let output = command.output().unwrap();
+        Ended {
+            code: output.status.code().unwrap(),
+            out: String::from_utf8(output.stdout).unwrap(),
+            err: String::from_utf8(output.stderr).unwrap(),
+        }
+    }
+
+    fn run(&self, line: &str) -> Ended {
+        self.with(line, &[])
+    }
+
+    /// The document that a command prints, which ends with this code and writes no message.
+    fn json(&self, line: &str, code: i32) -> Value {
+        let ended = self.run(line);
+        assert_eq!((ended.code, ended.err.as_str()), (code, ""), "{line}");
+        document(&ended.out)
+    }
+
+    /// Embeds three records of which the second repeats the first.
+    fn embed(&self, more: &str) {
+        let fasta = ">a one\nMKTAYIAK\n>b\nMKTAYIAK\n>c\nMKXXJT*\n";
+        std::fs::write(self.path().join("x.fasta"), fasta).unwrap();
+        let model = fixture("esm2_hd16").display().to_string();
+        let line = format!("run x.fasta --model {model} --cpu-path portable -q {more}");
+        let ended = self.run(&line);
+        assert_eq!(ended.code, 0, "{}", ended.err);
+    }
+}
+
+/// Standard output that is one JSON document and a line feed.
+fn document(out: &str) -> Value {
+    assert!(out.ends_with("}\n"), "{out}");
+    serde_json::from_str(out).unwrap()
+}
+
+/// The names of an object's members, in order of the alphabet.
+fn fields(value: &Value) -> Vec<&str> {
+    let names = value.as_object().unwrap().keys();
+    names.map(String::as_str).collect()
+}
+
+#[test]
+fn models() {
+    let bench = Bench::new();
+    let report = bench.json("models --json", 0);
+    assert_eq!(fields(&report), ["cache", "cache_error", "models"]);
+    assert_eq!(
+        report["cache"],
+        bench.path().join("hf/hub").to_str().unwrap()
+    );
+    assert_eq!(report["cache_error"], Value::Null);
+    assert_eq!(report["models"].as_array().unwrap().len(), 12);
+    assert_eq!(
+        report["models"][3],
+        json!({
+            "name": "esm2_t33_650M_UR50D", "short": "650M",
+            "repo": "facebook/esm2_t33_650M_UR50D", "parameters": 651_042_593, "layers": 33,
+            "dim": 1280, "heads": 20, "cached": null,
+        })
+    );
+    assert_eq!(report["models"][11]["short"], Value::Null);
+
+    let commit = "0123456789abcdef0123456789abcdef01234567";
+    let add = |repo: &str| {
+        let repo = bench.path().join("hf/hub").join(repo);
+        let snapshot = repo.join("snapshots").join(commit);
+        std::fs::create_dir_all(&snapshot).unwrap();
+        std::fs::create_dir_all(repo.join("refs")).unwrap();
+        std::fs::write(repo.join("refs/main"), commit).unwrap();
+        (repo, snapshot)
+    };
+    let (begun, _) = add("models--facebook--esm2_t12_35M_UR50D");
+    std::fs::create_dir(begun.join("blobs")).unwrap();
+    std::fs::write(begun.join("blobs/ab.incomplete"), [0; 1_500]).unwrap();
+    let (_, snapshot) = add("models--some-lab--my_esm");
+    let mut bytes = 0;
+    for file in ["config.json", "model.safetensors"] {
+        let from = fixture("esm2_hd16").join(file);
+        bytes += std::fs::copy(from, snapshot.join(file)).unwrap();
+    }
+    let report = bench.json("models --json", 0);
+    assert_eq!(report["models"].as_array().unwrap().len(), 13);
+    assert_eq!(
+        report["models"][1]["cached"],
+        json!({
+            "complete": false, "path": begun.to_str().unwrap(), "revision": null, "bytes": 1_500,
+            "unfinished_bytes": 1_500,
+        })
+    );
+    assert_eq!(
+        report["models"][12],
+        json!({
+            "name": "some-lab/my_esm", "short": null, "repo": "some-lab/my_esm",
+            "parameters": null, "layers": null, "dim": null, "heads": null,
+            "cached": {
+                "complete": true, "path": snapshot.to_str().unwrap(), "revision": commit,
+                "bytes": bytes, "unfinished_bytes": 0,
+            },
+        })
+    );
+    let text = bench.run("models").out;
+    assert_eq!(
+        text.lines().nth(2).unwrap(),
+        format!(
+            "esm2_t12_35M_UR50D       35M       33.5 M     12   480  incomplete, 1.5 kB: {}",
+            begun.display()
+        )
+    );
+
+    let wrong = bench.with("models --json", &[("HF_ENDPOINT", "ftp://x")]);
+    assert_eq!((wrong.code, wrong.err.as_str()), (0, ""));
+    let report = document(&wrong.out);
+    assert_eq!(report["cache"], Value::Null);
+    let error = report["cache_error"].as_str().unwrap();
+    assert!(error.starts_with("HF_ENDPOINT is `ftp://x`"), "{error}");
+    assert_eq!(report["models"].as_array().unwrap().len(), 12);
+}
+
+#[test]
+fn doctor() {
+    let bench = Bench::new();
+    let variables = [("HF_TOKEN", "hf_verysecret"), ("SLURM_CPUS_PER_TASK", "1")];
+    let ended = bench.with("doctor --json", &variables);
+    assert_eq!((ended.code, ended.err.as_str()), (0, ""));
+    assert!(!ended.out.contains("verysecret"));
+    let report = document(&ended.out);
+    assert_eq!(
+        fields(&report),
+        [
+            "cache",
+            "computation",
+            "environment",
+            "esm_embed",
+            "network"
+        ]
+    );
+    assert_eq!(report["esm_embed"], env!("CARGO_PKG_VERSION"));
+    let computation = &report["computation"];
+    assert_eq!(
+        fields(computation),
+        [
+            "arch",
+            "cards",
+            "cpu_path",
+            "cpu_paths",
+            "cpus_by_affinity",
+            "cpus_by_cgroup",
+            "instructions",
+            "memory_available_bytes",
+            "memory_by_cgroup_bytes",
+            "memory_bytes",
+            "processor",
+            "threads",
+            "why_no_cards",
+        ]
+    );
+    let paths: Vec<String> = CpuPath::ALL
+        .into_iter()
+        .filter(|path| path.is_available())
+        .map(|path| path.to_string())
+        .collect();
+    assert_eq!(computation["cpu_paths"], json!(paths));
+    assert_eq!(
+        computation["cpu_path"],
+        json!(CpuPath::detect().to_string())
+    );
+    assert_eq!(computation["arch"], std::env::consts::ARCH);
+    assert_eq!(computation["threads"], 1);
+    assert!(computation["memory_bytes"].as_u64().unwrap() > 1 << 28);
+    let cache = bench.path().join("hf/hub");
+    assert_eq!(
+        fields(&report["cache"]),
+        [
+            "access_token",
+            "error",
+            "exists",
+            "folder",
+            "free_bytes",
+            "state",
+            "writable"
+        ]
+    );
+    for (field, expected) in [
+        ("folder", json!(cache.to_str().unwrap())),
+        ("error", Value::Null),
+        (
+            "state",
+            json!("does not exist yet; the first download creates it"),
+        ),
+        ("exists", json!(false)),
+        ("writable", json!(true)),
+        ("access_token", json!(true)),
+    ] {
+        assert_eq!(report["cache"][field], expected, "{field}");
+    }
+    assert_eq!(
+        report["network"],
+        json!({
+            "hub": "https://huggingface.co", "asked": false, "reachable": null,
+            "answer": "not asked: HF_HUB_OFFLINE or TRANSFORMERS_OFFLINE is set",
+        })
+    );
+    assert_eq!(
+        report["environment"],
+        json!({
+            "HF_HOME": bench.path().join("hf").to_str().unwrap(), "HF_HUB_OFFLINE": "1",
+            "SLURM_CPUS_PER_TASK": "1",
+        })
+    );
+
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let endpoint = format!("http://u:secret@{}", listener.local_addr().unwrap());
+    let online = [("HF_HUB_OFFLINE", "0"), ("HF_ENDPOINT", endpoint.as_str())];
+    let ended = bench.with("doctor --json", &online);
+    assert!(!ended.out.contains("secret"), "{}", ended.out);
+    let report = document(&ended.out);
+    assert_eq!(
+        report["network"],
+        json!({
+            "hub": format!("http://{}", listener.local_addr().unwrap()), "asked": true,
+            "reachable": true, "answer": "yes",
+        })
+    );
+    assert_eq!(report["cache"]["access_token"], false);
+
+    let wrong = bench.with("doctor --json", &[("HF_ENDPOINT", "ftp://x")]);
+    assert_eq!(wrong.code, 0);
+    let report = document(&wrong.out);
+    assert_eq!(report["cache"]["folder"], Value::Null);
+    assert!(
+        report["cache"]["error"]
+            .as_str()
+            .unwrap()
+            .starts_with("HF_ENDPOINT is `ftp://x`")
+    );
+    assert_eq!(
+        report["network"],
+        json!({
+            "hub": null, "asked": false, "reachable": null,
+            "answer": "not asked: see the model cache",
+        })
+    );
+}
+
+#[test]
+fn inspect() {
+    let bench = Bench::new();
+    bench.embed("--out emb");
+    let report = bench.json("inspect emb --json --check", 0);
+    let manifest: Value =
+        serde_json::from_str(&std::fs::read_to_string(bench.path().join("emb/run.json")).unwrap())
+            .unwrap();
+    assert_eq!(
+        report,
+        json!({
+            "dir": "emb", "complete": true, "sound": true, "unfinished": false, "checked": true,
+            "problem_count": 0, "problems": [], "run": manifest,
+        })
+    );
+
+    std::fs::write(bench.path().join("emb/max.layer2.npy"), "x").unwrap();
+    let report = bench.json("inspect emb --json", 1);
+    assert_eq!(report["complete"], true);
+    assert_eq!(report["sound"], false);
+    assert_eq!(report["checked"], false);
+    assert_eq!(report["problem_count"], 1);
+    assert_eq!(
+        report["problems"],
+        json!([{
+            "file": "max.layer2.npy", "what": "is not listed in run.json: it belongs to another run",
+        }])
+    );
+
+    std::fs::create_dir_all(bench.path().join("begun/.partial")).unwrap();
+    let report = bench.json("inspect begun --json", 1);
+    assert_eq!(
+        report,
+        json!({
+            "dir": "begun", "complete": false, "sound": false, "unfinished": true,
+            "checked": false, "problem_count": 1,
+            "problems": [{
+                "file": "run.json",
+                "what": "is missing and .partial is there: the run is still going, or did not \
+                         finish",
+            }],
+            "run": null,
+        })
+    );
+    let missing = bench.run("inspect nowhere --json");
+    assert_eq!((missing.code, missing.out.as_str()), (1, ""));
+    assert!(
+        missing
+            .err
+            .starts_with("esm-embed: error: nowhere does not exist: give"),
+        "{}",
+        missing.err
+    );
+}
+
+#[test]
+fn inspect_for_people_holds_no_json() {
+    let bench = Bench::new();
+    bench.embed("--out emb --layer 0,-1 --pool mean,max");
+    let manifest: Value =
+        serde_json::from_str(&std::fs::read_to_string(bench.path().join("emb/run.json")).unwrap())
+            .unwrap();
+    let sha256 = |pointer: &str| manifest.pointer(pointer).unwrap().as_str().unwrap();
+    let ended = bench.run("inspect emb");
+    assert_eq!((ended.code, ended.err.as_str()), (0, ""));
+    let expected = format!(
+        "emb: complete
+written by esm-embed {}
+model:
+  layout: huggingface
+  stored as: f32
+  layers: 2
+  columns: 32
+  heads: 2
+  positions: rotary
+  token dropout: yes
+  rotary frequencies: checkpoint
+  files:
+    config.json: 719 bytes, SHA-256 {}
+    model.safetensors: 115.3 kB, SHA-256 {}
+layers: 0, 2
+device: cpu
+CPU path: portable
+processor: {}
+computed in: f32
+long records: full
+inputs:
+  x.fasta: 3 records, 39 bytes, SHA-256 {}
+records: 3 (22 residues)
+  1 record with the sequence of an earlier one
+  1 character outside the alphabet
+  1 record whose trailing * was dropped
+files:
+  mean.layer0.npy: [3, 32] f32, 512 bytes
+  residues.layer2.npy: [22, 32] f32, 2.9 kB
+checksums: not recomputed (--check does)
+problems: none
+",
+        env!("CARGO_PKG_VERSION"),
+        sha256("/resolved/model/files/0/sha256"),
+        sha256("/resolved/model/files/1/sha256"),
+        std::env::consts::ARCH,
+        sha256("/resolved/inputs/0/sha256"),
+    );
+    // In this order; what other parts of the program record may stand between.
+    let mut lines = ended.out.lines();
+    for line in expected.lines() {
+        assert!(lines.any(|found| found == line), "{line}: {}", ended.out);
+    }
+    assert!(!ended.out.contains(['{', '}', '"']), "{}", ended.out);
+}
+
+#[test]
+fn fetch() {
+    let bench = Bench::new();
+    let model = fixture("esm2_hd16").display().to_string();
+    let report = bench.json(&format!("fetch {model} --json"), 0);
+    assert_eq!(
+        report,
+        json!({"path": model, "repo": null, "revision": null, "bytes": null})
+    );
+    let missing = bench.run("fetch 8M --json");
+    assert_eq!((missing.code, missing.out.as_str()), (1, ""));
+    assert!(
+        missing
+            .err
+            .starts_with("esm-embed: error: esm2_t6_8M_UR50D is not complete in the cache "),
+        "{}",
+        missing.err
+    );
+}
+
+#[test]
+fn merge() {
+    let bench = Bench::new();
+    bench.embed("--out s1 --shard 1/2");
+    bench.embed("--out s2 --shard 2/2");
+    let ended = bench.run("merge s1 s2 --out emb --json");
+    assert_eq!(ended.code, 0, "{}", ended.err);
+    assert_eq!(
+        ended.err,
+        "esm-embed: emb: 3 records (2 distinct sequences), 22 residues, from 2 shards\n"
+    );
+    let report = document(&ended.out);
+    assert_eq!(fields(&report), ["out", "run", "shards"]);
+    assert_eq!(
+        (&report["out"], &report["shards"]),
+        (&json!("emb"), &json!(2))
+    );
+    assert_eq!(report["run"]["counts"]["records"], 3);
+    let written = std::fs::read_to_string(bench.path().join("emb/run.json")).unwrap();
+    assert_eq!(
+        report["run"],
+        serde_json::from_str::<Value>(&written).unwrap()
+    );
+    let again = bench.run("merge s1 s2 --out emb --json");
+    assert_eq!((again.code, again.out.as_str()), (1, ""));
+}
+
+#[test]
+fn template() {
+    let bench = Bench::new();
+    for scheduler in ["slurm", "snakemake", "nextflow"] {
+        let script = bench.run(&format!("template {scheduler}")).out;
+        let report = bench.json(&format!("template {scheduler} --json"), 0);
+        assert_eq!(report, json!({"scheduler": scheduler, "script": script}));
+    }
+}
+
+#[test]
+fn one_of_a_thing_is_one_thing() {
+    let bench = Bench::new();
+    std::fs::write(bench.path().join("one.fasta"), ">a\nM\n").unwrap();
+    let model = fixture("esm2_hd16").display().to_string();
+    for shard in ["", "--shard 1/1"] {
+        let line = format!("run one.fasta --model {model} --residues files --out one {shard} -q");
+        assert_eq!(bench.run(&line).code, 0);
+        let text = bench.run("inspect one").out;
+        for words in [
+            "\n  one.fasta: 1 record, 5 bytes, SHA-256 ",
+            "\nrecords: 1 (1 residue)\n",
+            "\n  residues.layer2/: 1 file, 256 bytes\n",
+        ] {
+            assert!(text.contains(words), "{words}{text}");
+        }
+        if !shard.is_empty() {
+            assert!(
+                text.contains("\nshard 1 of 1 of an input of 1 record (merge joins them)\n"),
+                "{text}"
+            );
+            let ended = bench.run("merge one --out whole");
+            assert_eq!(
+                ended.err,
+                "esm-embed: whole: 1 record (1 distinct sequence), 1 residue, from 1 shard\n"
+            );
+        }
+        std::fs::remove_dir_all(bench.path().join("one")).unwrap();
+    }
+}
+
+#[test]
+fn help_names_the_fields() {
+    let bench = Bench::new();
+    for (command, words) in [
+        ("models", "Fields: cache (the folder, or null)"),
+        ("doctor", "Fields: esm_embed, computation (cards,"),
+        ("inspect", "Fields: dir, complete, sound,"),
+        ("verify", "Fields: esm_embed, model, path,"),
+        ("fetch", "Fields: path, "),
+        ("merge", "Fields: out, shards"),
+        ("template", "Fields: scheduler and script."),
+    ] {
+        let help = bench.run(&format!("{command} --help")).out;
+        let help = help.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(help.contains("--json"), "{command}");
+        assert!(help.contains(words), "{command}: {help}");
+    }
+}
