@@ -9,6 +9,7 @@ mod foreign;
 mod inspect;
 mod json;
 mod merge;
+mod message;
 mod models;
 mod progress;
 mod run;
@@ -26,6 +27,7 @@ use anyhow::Context;
 use args::Command;
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser};
+use message::Message;
 use progress::Progress;
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -104,9 +106,9 @@ pub fn execute(args: &Args) -> anyhow::Result<Exit> {
     }
 }
 
-/// Writes an error to standard error: one paragraph with its causes.
+/// Writes an error to standard error: one paragraph with its causes, then its hints.
 pub fn tell_error(args: &Args, error: &anyhow::Error) {
-    Progress::new(args.show()).error(&text::chain(error));
+    Progress::new(args.show()).error(&Message::of_error(error));
 }
 
 /// Writes a report to standard output. A reader that has gone away ends it quietly.

@@ -1,6 +1,7 @@
 //! `run`: arguments → job.
 
 use super::args::{GapsArg, OnDuplicateIdArg, OnInvalidArg, OnVaryingArg, RunArgs, UnknownArg};
+use super::message::Message;
 use super::progress::Progress;
 use super::values::PoolArg;
 use super::{Exit, print, signals, source};
@@ -42,7 +43,7 @@ pub fn execute(args: &RunArgs) -> anyhow::Result<Exit> {
     progress.clear();
     let outcome = match outcome {
         Err(error) if error.is::<Stopped>() => {
-            progress.error(&error.to_string());
+            progress.error(&Message::of_error(&error));
             return Ok(Exit::Stopped(stop.signal()));
         }
         outcome => outcome?,

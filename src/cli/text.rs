@@ -1,23 +1,7 @@
-//! Numbers and errors as people read them on a terminal.
+//! Numbers as people read them on a terminal.
 
 pub use esm_embed::numerals::bytes;
 use esm_embed::numerals::grouped;
-
-/// An error and its causes in one paragraph. A cause that the text before it already ends with is
-/// not said again.
-pub fn chain(error: &anyhow::Error) -> String {
-    let mut text = String::new();
-    for cause in error.chain() {
-        let cause = cause.to_string();
-        if text.is_empty() {
-            text = cause;
-        } else if !text.contains(&cause) {
-            text.push_str(": ");
-            text.push_str(&cause);
-        }
-    }
-    text
-}
 
 /// The text without control characters: names from files must not steer a terminal.
 pub fn printable(text: &str) -> String {
@@ -57,15 +41,6 @@ pub fn seconds(seconds: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use anyhow::Context;
-
-    #[test]
-    fn causes_are_joined_once() {
-        let error = anyhow::anyhow!("no such file").context("cannot read a.fasta");
-        assert_eq!(chain(&error), "cannot read a.fasta: no such file");
-        let error: anyhow::Result<()> = Err(anyhow::anyhow!("b")).context("a: b");
-        assert_eq!(error.map_err(|e| chain(&e)), Err("a: b".to_owned()));
-    }
 
     #[test]
     fn a_terminal_is_not_steered() {

@@ -200,7 +200,7 @@ pub fn rows(table: &str) -> Vec<Vec<&str>> {
 /// Ends with 1, prints this error and nothing else, and leaves no trace of the output.
 pub fn assert_fails(bench: &Bench, line: &str, error: &str) {
     let ended = bench.run(&format!("{line} --out refused -q"));
-    assert_eq!(ended.err, format!("esm-embed: error: {error}\n"), "{line}");
+    assert_eq!(ended.err, format!("error: {error}\n"), "{line}");
     assert_eq!((ended.code, &*ended.out), (1, ""), "{line}");
     assert!(
         !exists(&bench.path("refused")),

@@ -42,7 +42,7 @@ pub fn run(bench: &Bench, variables: &[Variable<'_>], line: &str) -> Ended {
 }
 
 /// What a run says of the one `<mask>` of [`records`].
-pub const OF_MASK: &str = "esm-embed: warning: 1 <mask> token was embedded and has a row\n";
+pub const OF_MASK: &str = "warning: 1 <mask> token was embedded and has a row\n";
 
 /// Runs and expects success without any message but [`OF_MASK`].
 pub fn embed(bench: &Bench, variables: &[Variable<'_>], line: &str) {

@@ -27,8 +27,7 @@ fn mend(case: &Case, damage: impl Fn(&Bench), what: &str) -> u64 {
         .err
         .lines()
         .find(|line| line.contains(" found done, "));
-    let told = told.unwrap().strip_prefix("esm-embed: ").unwrap();
-    told.split(' ').next().unwrap().parse().unwrap()
+    told.unwrap().split(' ').next().unwrap().parse().unwrap()
 }
 
 fn edit(bench: &Bench, name: &str, change: impl Fn(&mut Vec<u8>)) {
@@ -222,7 +221,7 @@ fn work_that_says_no_more_whose_it_is() {
             ended.err
         );
         assert!(
-            ended.err.starts_with("esm-embed: error: emb/.partial"),
+            ended.err.starts_with("error: emb/.partial"),
             "{}",
             ended.err
         );

@@ -36,7 +36,7 @@ fn a_file_that_may_not_grow() {
         let blocks = if file.contains("seen") { 8 } else { 200 };
         let text = case.starve(blocks, "--out emb");
         assert_eq!(text.lines().count(), 1, "{text}");
-        assert!(text.starts_with("esm-embed: error: "), "{text}");
+        assert!(text.starts_with("error: "), "{text}");
         assert!(text.contains(&format!(" emb/.partial{file}")), "{text}");
         assert!(
             text.contains(
@@ -196,7 +196,7 @@ fn a_file_system_that_is_full_at_any_page() {
             assert!(output.status.success(), "{options}: {said}");
             let errors = case.bench.text("errors");
             for line in errors.lines() {
-                assert!(line.starts_with("esm-embed: error: "), "{line}");
+                assert!(line.starts_with("error: "), "{line}");
                 assert!(
                     line.contains(
                         "No space left on device (os error 28); the file system is full: make room \

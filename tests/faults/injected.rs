@@ -164,7 +164,7 @@ fn a_file_system_without_locks() {
     assert!(output.status.success());
     assert_eq!(
         String::from_utf8(output.stderr).unwrap(),
-        "esm-embed: warning: emb: the file system knows no locks, so nothing keeps another run \
+        "warning: emb: the file system knows no locks, so nothing keeps another run \
          from writing into this folder at the same time: see to it that none does\n"
     );
     case.assert_whole("without locks");
@@ -213,7 +213,7 @@ fn fail_at_each(case: &Case, call: &str, error: &str) -> u32 {
             Some(127) if call == "openat" => {}
             Some(1) => {
                 failed += 1;
-                assert!(text.starts_with("esm-embed: error: "), "{what}: {text}");
+                assert!(text.starts_with("error: "), "{what}: {text}");
                 assert_eq!(text.lines().count(), 1, "{what}: {text}");
                 assert!(text.contains("(os error "), "{what}: {text}");
             }

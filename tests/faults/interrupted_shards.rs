@@ -52,7 +52,7 @@ fn interrupted_shards_make_the_whole_byte_for_byte() {
     }
 }
 
-const BEFORE: &str = "esm-embed: error: emb holds the unfinished work of another run, which \
+const BEFORE: &str = "error: emb holds the unfinished work of another run, which \
                       --resume does not continue: ";
 const AFTER: &str = ". Give the same input, model and options again, or choose another folder \
                      with --out, or rename or remove this one\n";

@@ -35,7 +35,7 @@ fn more_memory_changes_nothing() {
     assert_eq!(ended.code, 3, "{}", ended.err);
     assert!(
         ended.err.contains(
-            "esm-embed: warning: 1 record was left out because memory was short when the run began, \
+            "warning: 1 record was left out because memory was short when the run began, \
              although there is enough now: a run into another folder (--out) embeds it too\n"
         ),
         "{}",
@@ -64,7 +64,7 @@ fn less_memory_is_refused_only_where_it_is_needed() {
     case.bench.write("in.fasta", with_giant());
     let ended = case.ended(&LIMITED, "--out emb --resume");
     assert_eq!(ended.code, 1, "{}", ended.err);
-    let start = "esm-embed: error: <stdin>, line 81, record 41 (giant): the sequence has 3000000 \
+    let start = "error: <stdin>, line 81, record 41 (giant): the sequence has 3000000 \
                  residues and is part of the interrupted run, which left out only those of more \
                  than 16777216; about ";
     assert!(ended.err.starts_with(start), "{}", ended.err);

@@ -168,7 +168,7 @@ fn failed_at_each_call() {
                     Some(127) => continue,
                     Some(1) => {
                         failed += 1;
-                        assert!(text.starts_with("esm-embed: error: "), "{what}: {text}");
+                        assert!(text.starts_with("error: "), "{what}: {text}");
                         assert_eq!(text.lines().count(), 1, "{what}: {text}");
                         assert!(text.contains("(os error "), "{what}: {text}");
                     }

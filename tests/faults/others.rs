@@ -125,7 +125,7 @@ fn files_of_another_user() {
         (ended.code, &*ended.err),
         (
             1,
-            "esm-embed: error: removing emb/.partial/tmp: Permission denied (os error 13); choose \
+            "error: removing emb/.partial/tmp: Permission denied (os error 13); choose \
              a folder you may write to with --out. No file of a finished run was touched; the work \
              so far stays in .partial\n"
         )

@@ -17,7 +17,7 @@ fn interrupted() -> Case {
     case
 }
 
-const BEFORE: &str = "esm-embed: error: emb holds the unfinished work of another run, which \
+const BEFORE: &str = "error: emb holds the unfinished work of another run, which \
                       --resume does not continue: ";
 const AFTER: &str = ". Give the same input, model and options again, or choose another folder \
                      with --out, or rename or remove this one\n";
@@ -230,7 +230,7 @@ fn another_stream() {
         );
         if i == 0 {
             assert!(
-                ended.err.starts_with("esm-embed: error: <stdin>, line "),
+                ended.err.starts_with("error: <stdin>, line "),
                 "{}",
                 ended.err
             );
@@ -266,10 +266,7 @@ fn a_finished_run_has_nothing_left_to_do() {
         let ended = case.bench.run(&line);
         assert_eq!(
             (ended.code, &*ended.err),
-            (
-                0,
-                "esm-embed: emb is complete already: there is nothing to do\n"
-            )
+            (0, "emb is complete already: there is nothing to do\n")
         );
         case.assert_whole("again");
     }
@@ -284,7 +281,7 @@ fn a_finished_run_has_nothing_left_to_do() {
         (ended.code, &*ended.err),
         (
             1,
-            "esm-embed: error: emb holds the output of another run, which --resume does not \
+            "error: emb holds the output of another run, which --resume does not \
              continue: --layer was 2 and is 1; --on-invalid was skip and is fail. Give the same \
              input, model and options again, or choose another folder with --out, or rename or \
              remove this one\n"
@@ -296,7 +293,7 @@ fn a_finished_run_has_nothing_left_to_do() {
         (ended.code, &*ended.err),
         (
             1,
-            "esm-embed: error: emb: run.json says that the run is complete, but mean.layer2.npy: \
+            "error: emb: run.json says that the run is complete, but mean.layer2.npy: \
              is missing. Choose another folder with --out, or rename or remove this one\n"
         )
     );
@@ -325,7 +322,7 @@ fn a_folder_that_is_being_written() {
         (ended.code, &*ended.err),
         (
             1,
-            "esm-embed: error: another run is writing into emb and is left alone: wait until it \
+            "error: another run is writing into emb and is left alone: wait until it \
              has ended, or choose another folder with --out\n"
         )
     );

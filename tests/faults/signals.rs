@@ -50,7 +50,7 @@ fn each_signal_ends_a_stalled_stream_with_its_code() {
         assert_eq!(
             text,
             format!(
-                "esm-embed: error: stopped by SIG{signal}; everything finished so far is kept in \
+                "error: stopped by SIG{signal}; everything finished so far is kept in \
                  emb/.partial: run the same command with --resume to continue\n"
             )
         );
@@ -88,7 +88,7 @@ fn a_long_record_is_given_up_and_a_second_signal_ends_at_once() {
             send(&child, signal);
             // The first is answered before it is heeded.
             if *signal == signals[0] {
-                let told = "esm-embed: stopping: saving finished work (Ctrl-C again to quit now)";
+                let told = "stopping: saving finished work (Ctrl-C again to quit now)";
                 assert!(lines.any(|line| line.unwrap() == told));
             }
         }
@@ -168,7 +168,7 @@ fn a_named_pipe_that_stalls() {
     let case = Case::bare("pipe --max-tokens 16", &text);
     let pipe = case.bench.path("pipe");
     make_pipe(&pipe);
-    let told = "esm-embed: error: stopped by SIGTERM; everything finished so far is kept in \
+    let told = "error: stopped by SIGTERM; everything finished so far is kept in \
                 emb/.partial: run the same command with --resume to continue\n";
 
     let mut child = case.command(&[], "--out emb --resume").spawn().unwrap();

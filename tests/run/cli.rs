@@ -288,7 +288,7 @@ fn what_is_sure_to_fail_fails_before_a_model_is_looked_for() {
     let missing = bench.run("run nothing.fasta --out x");
     assert_eq!(missing.code, 1);
     assert!(
-        missing.err.starts_with("esm-embed: error: nothing.fasta: "),
+        missing.err.starts_with("error: nothing.fasta: "),
         "{}",
         missing.err
     );
@@ -296,8 +296,7 @@ fn what_is_sure_to_fail_fails_before_a_model_is_looked_for() {
     let cuda = bench.run("run a.fasta --out x --device cuda:1");
     assert_eq!(cuda.code, 1);
     assert!(
-        cuda.err
-            .starts_with("esm-embed: error: --device cuda:1 was asked for"),
+        cuda.err.starts_with("error: --device cuda:1 was asked for"),
         "{}",
         cuda.err
     );
@@ -315,7 +314,7 @@ fn without_network_the_error_says_what_to_run_where() {
         assert!(
             ended
                 .err
-                .starts_with("esm-embed: error: esm2_t6_8M_UR50D is not complete in the cache "),
+                .starts_with("error: esm2_t6_8M_UR50D is not complete in the cache "),
             "{line}: {}",
             ended.err
         );
@@ -506,7 +505,7 @@ fn inspect_of_what_is_no_output_folder() {
     assert_eq!((missing.code, missing.out.as_str()), (1, ""));
     assert_eq!(
         missing.err,
-        "esm-embed: error: nowhere does not exist: give the folder that a run wrote\n"
+        "error: nowhere does not exist: give the folder that a run wrote\n"
     );
 }
 
@@ -525,10 +524,7 @@ fn a_file_is_not_taken_for_a_folder() {
         ),
     ] {
         let ended = bench.run(line);
-        assert_eq!(
-            (ended.code, ended.err),
-            (1, format!("esm-embed: error: {says}"))
-        );
+        assert_eq!((ended.code, ended.err), (1, format!("error: {says}")));
     }
 }
 
@@ -543,7 +539,7 @@ fn errors_hold_no_control_characters() {
     assert_eq!(output.status.code(), Some(1));
     let err = String::from_utf8(output.stderr).unwrap();
     assert!(
-        err.starts_with("esm-embed: error: a\\u{1b}[31m\\nb does not exist"),
+        err.starts_with("error: a\\u{1b}[31m\\nb does not exist"),
         "{err}"
     );
 }
@@ -582,7 +578,7 @@ fn a_closed_pipe_is_a_quiet_end_and_a_full_disk_an_error() {
         let err = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(1));
         assert!(
-            err.starts_with("esm-embed: error: cannot write to standard output"),
+            err.starts_with("error: cannot write to standard output"),
             "{err}"
         );
     }

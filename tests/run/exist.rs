@@ -2,7 +2,7 @@
 
 use crate::support::*;
 
-const EXISTS: &str = "esm-embed: error: emb already holds run.json, and an existing output is not \
+const EXISTS: &str = "error: emb already holds run.json, and an existing output is not \
                       touched: choose another folder with --out, or rename or remove this one\n";
 
 /// A bench with an output of `a.fasta` in `emb`.
@@ -74,7 +74,7 @@ fn a_run_that_fails_leaves_the_old_output_whole_even_with_force() {
         (ended.code, &*ended.err),
         (
             1,
-            "esm-embed: error: b.fasta, line 3, record 2 (bad): the sequence is empty. Correct \
+            "error: b.fasta, line 3, record 2 (bad): the sequence is empty. Correct \
              the record, or pass --on-invalid skip to leave such records out and list them in \
              skipped.tsv\n"
         )
@@ -99,7 +99,7 @@ fn an_unfinished_run_is_discarded_only_with_force() {
         (ended.code, &*ended.err),
         (
             1,
-            "esm-embed: error: emb holds .partial, the working folder of a run that did not \
+            "error: emb holds .partial, the working folder of a run that did not \
              finish or is still running: resume it with --resume, or choose another folder with \
              --out\n"
         )
@@ -148,10 +148,7 @@ fn what_stands_in_the_way_is_named() {
     for (out, error) in cases {
         for force in ["", "--force"] {
             let ended = bench.run(&format!("a.fasta --model $MODEL -q --out {out} {force}"));
-            assert_eq!(
-                (ended.code, ended.err),
-                (1, format!("esm-embed: error: {error}\n"))
-            );
+            assert_eq!((ended.code, ended.err), (1, format!("error: {error}\n")));
             assert_eq!(bench.text("a.fasta"), ">a\nMKTAYI\n");
             assert_eq!(bench.text("thesis"), "mine");
         }
@@ -162,7 +159,7 @@ fn what_stands_in_the_way_is_named() {
         (ended.code, &*ended.err),
         (
             1,
-            "esm-embed: error: emb/mean.layer2.npy is in the way, and no earlier run wrote it, \
+            "error: emb/mean.layer2.npy is in the way, and no earlier run wrote it, \
              so it is left alone: move it away or choose another folder with --out\n"
         )
     );
@@ -187,7 +184,7 @@ fn runs_at_once_into_one_folder_do_not_mix() {
                 if ended.code == 1 {
                     assert_eq!(
                         ended.err,
-                        "esm-embed: error: another run is writing into emb and is left alone: \
+                        "error: another run is writing into emb and is left alone: \
                          wait until it has ended, or choose another folder with --out\n"
                     );
                 } else {

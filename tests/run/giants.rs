@@ -107,7 +107,7 @@ fn a_line_larger_than_memory() {
         match code {
             3 => assert_one_skipped(&bench, "giant", TOO_LONG),
             _ => {
-                let place = "esm-embed: error: <stdin>, line 4, record 2 (`giant`): ";
+                let place = "error: <stdin>, line 4, record 2 (`giant`): ";
                 assert!(
                     text.starts_with(&format!("{place}{TOO_LONG}. Or pass")),
                     "{text}"
@@ -131,7 +131,7 @@ fn a_header_larger_than_memory() {
             _ => {
                 let place = format!("<stdin>, line 3, record 2 (`{}…`): ", "h".repeat(80));
                 assert!(
-                    text.starts_with(&format!("esm-embed: error: {place}{HEADER}")),
+                    text.starts_with(&format!("error: {place}{HEADER}")),
                     "{text}"
                 );
             }

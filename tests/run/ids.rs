@@ -48,7 +48,7 @@ fn ids_that_are_too_long_have_no_list() {
         (ended.code, &*ended.err),
         (
             0,
-            "esm-embed: warning: ids.npy is not written: the longest id has 1,025 characters, and at \
+            "warning: ids.npy is not written: the longest id has 1,025 characters, and at \
              most 1,024 are written there; index.tsv has every id\n"
         )
     );
@@ -195,7 +195,7 @@ fn ids_with_one_text_are_one_id() {
 fn ids_of_different_sequences_are_warned_of() {
     let bench = Bench::new();
     bench.write("in.fasta", REUSED);
-    let warning = "esm-embed: warning: 2 records have the id of an earlier record and another \
+    let warning = "warning: 2 records have the id of an earlier record and another \
                    sequence; the first is `x` in row 3. A dictionary by id keeps only one record \
                    of each id: use the row numbers of index.tsv, or make the ids unique \
                    (--on-duplicate-id fail checks this before the work)\n";
@@ -223,7 +223,7 @@ fn ids_of_different_sequences_are_warned_of() {
     ] {
         assert!(
             ended.err.starts_with(
-                "esm-embed: warning: 1 record has the id of an earlier record and another sequence; \
+                "warning: 1 record has the id of an earlier record and another sequence; \
                  the first is `x` in row 1. "
             ),
             "{name}: {}",
@@ -299,7 +299,7 @@ fn shards_compare_their_own_ids_and_the_whole_all_of_them() {
     assert!(
         merged
             .err
-            .starts_with("esm-embed: warning: 2 records have the id of an earlier record"),
+            .starts_with("warning: 2 records have the id of an earlier record"),
         "{}",
         merged.err
     );

@@ -123,7 +123,7 @@ fn a_file_without_records_among_others_is_told() {
     let ended = bench.run("a.fasta none.fasta b.fasta --model $MODEL --out gap -q");
     assert_eq!(
         (ended.code, &*ended.err),
-        (0, "esm-embed: warning: none.fasta: holds no record\n")
+        (0, "warning: none.fasta: holds no record\n")
     );
     assert_same(&bench, "gap");
 }
@@ -140,7 +140,7 @@ fn a_stream_that_fails_late_leaves_nothing_that_looks_finished() {
     text += ">bad\n>good\nMKT\n";
     let ended = bench.pipe("- --model $MODEL --out emb -q", text.as_bytes());
     assert_eq!((ended.code, &*ended.out), (1, ""));
-    assert!(ended.err.starts_with("esm-embed: error: "), "{}", ended.err);
+    assert!(ended.err.starts_with("error: "), "{}", ended.err);
     assert!(
         ended.err.contains(
             "<stdin>, line 6001, record 3001 (bad): the sequence is empty. Correct the record, or \
@@ -157,7 +157,7 @@ fn a_stream_that_fails_late_leaves_nothing_that_looks_finished() {
         (again.code, &*again.err),
         (
             1,
-            "esm-embed: error: emb holds .partial, the working folder of a run that did not \
+            "error: emb holds .partial, the working folder of a run that did not \
              finish or is still running: resume it with --resume, or choose another folder with \
              --out\n"
         )
@@ -185,7 +185,7 @@ fn an_empty_stream_is_an_error() {
             (ended.code, &*ended.err),
             (
                 1,
-                "esm-embed: error: <stdin>: holds no FASTA record; a record starts with a line \
+                "error: <stdin>: holds no FASTA record; a record starts with a line \
                  `>name`. Check that this is the right file and that it was written completely\n"
             )
         );

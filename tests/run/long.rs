@@ -28,7 +28,7 @@ fn index(bench: &Bench) -> String {
 }
 
 fn warning(what: &str) -> String {
-    format!("esm-embed: warning: {what}\n")
+    format!("warning: {what}\n")
 }
 
 #[test]

@@ -51,7 +51,7 @@ fn a_record_too_large_is_named_before_any_work() {
         "in.fasta --out emb --threads 2 -q --cpu-path portable",
     );
     assert_eq!(ended.code, 1, "{}", ended.err);
-    let start = "esm-embed: error: in.fasta, line 3, record 2 (huge): the sequence has 3000000 \
+    let start = "error: in.fasta, line 3, record 2 (huge): the sequence has 3000000 \
                  residues, for which about 3.5 GB of memory are needed, and ";
     let end = " left beside the model (ulimit -v); raise the limit, or choose --long window or \
                --long truncate. Or pass --on-invalid skip to leave such records out and list \

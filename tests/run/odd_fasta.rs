@@ -18,10 +18,7 @@ fn assert_records(text: impl AsRef<[u8]>, due: &[[&str; 4]]) {
     for (ended, folder) in [(file, "file"), (stream, "stream")] {
         assert_eq!(ended.code, 0, "{folder}: {}", ended.err);
         assert!(
-            ended
-                .err
-                .lines()
-                .all(|line| line.starts_with("esm-embed: warning: ")),
+            ended.err.lines().all(|line| line.starts_with("warning: ")),
             "{}",
             ended.err
         );
@@ -305,7 +302,7 @@ fn what_is_not_fasta_is_named() {
             let ended = bench.run(&format!("in.fasta --model $MODEL --out emb -q {option}"));
             assert_eq!(ended.code, 1, "{start}");
             let error = format!(
-                "esm-embed: error: in.fasta, line 1: not FASTA, which starts with `>`: the line \
+                "error: in.fasta, line 1: not FASTA, which starts with `>`: the line \
                  starts with `{start}`, which looks like {what}"
             );
             assert!(ended.err.starts_with(&error), "{}", ended.err);
@@ -335,11 +332,7 @@ fn compressed_data_that_is_cut_or_damaged() {
         for option in ["", "--on-invalid skip"] {
             let ended = bench.run(&format!("in.fasta --model $MODEL --out emb -q {option}"));
             assert_eq!((ended.code, &*ended.out), (1, ""), "{}", ended.err);
-            assert!(
-                ended.err.starts_with("esm-embed: error: in.fasta"),
-                "{}",
-                ended.err
-            );
+            assert!(ended.err.starts_with("error: in.fasta"), "{}", ended.err);
             assert!(!exists(&bench.path("emb")));
         }
     }

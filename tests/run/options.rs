@@ -20,7 +20,7 @@ fn what_will_be_written_is_told_before_the_work() {
         let ended = bench.run(&format!(
             "in.fasta --model $MODEL --out emb --force {options}"
         ));
-        let line = format!("esm-embed: emb will hold {text}\n");
+        let line = format!("emb will hold {text}\n");
         let at = ended.err.find(&line).expect(&ended.err);
         assert!(at < ended.err.find("loaded").unwrap(), "{}", ended.err);
     }
@@ -28,7 +28,7 @@ fn what_will_be_written_is_told_before_the_work() {
         "- --model $MODEL --out stream --layer 0,2",
         INPUT.as_bytes(),
     );
-    let line = "esm-embed: stream will hold a stream of records; 256 bytes for each, and 256 bytes \
+    let line = "stream will hold a stream of records; 256 bytes for each, and 256 bytes \
                 for each residue (--residues none leaves them out)\n";
     assert!(ended.err.contains(line), "{}", ended.err);
 }

@@ -44,7 +44,7 @@ fn a_model_that_is_not_there() {
     assert_eq!(ended.code, 1);
     assert!(
         ended.err.starts_with(
-            "esm-embed: error: ./empty: is a folder without model.safetensors or pytorch_model.bin"
+            "error: ./empty: is a folder without model.safetensors or pytorch_model.bin"
         ),
         "{}",
         ended.err
@@ -82,9 +82,7 @@ fn a_broken_checkpoint() {
         assert_eq!((ended.code, &*ended.out), (1, ""), "{} bytes", bytes.len());
         assert_eq!(ended.err.lines().count(), 1, "{}", ended.err);
         assert!(
-            ended
-                .err
-                .starts_with("esm-embed: error: ./model/model.safetensors"),
+            ended.err.starts_with("error: ./model/model.safetensors"),
             "{}",
             ended.err
         );

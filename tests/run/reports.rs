@@ -333,7 +333,7 @@ fn inspect() {
     assert!(
         missing
             .err
-            .starts_with("esm-embed: error: nowhere does not exist: give"),
+            .starts_with("error: nowhere does not exist: give"),
         "{}",
         missing.err
     );
@@ -410,7 +410,7 @@ fn fetch() {
     assert!(
         missing
             .err
-            .starts_with("esm-embed: error: esm2_t6_8M_UR50D is not complete in the cache "),
+            .starts_with("error: esm2_t6_8M_UR50D is not complete in the cache "),
         "{}",
         missing.err
     );
@@ -425,7 +425,7 @@ fn merge() {
     assert_eq!(ended.code, 0, "{}", ended.err);
     assert_eq!(
         ended.err,
-        "esm-embed: emb: 3 records (2 distinct sequences), 22 residues, from 2 shards\n"
+        "emb: 3 records (2 distinct sequences), 22 residues, from 2 shards\n"
     );
     let report = document(&ended.out);
     assert_eq!(fields(&report), ["out", "run", "shards"]);
@@ -477,7 +477,7 @@ fn one_of_a_thing_is_one_thing() {
             let ended = bench.run("merge one --out whole");
             assert_eq!(
                 ended.err,
-                "esm-embed: whole: 1 record (1 distinct sequence), 1 residue, from 1 shard\n"
+                "whole: 1 record (1 distinct sequence), 1 residue, from 1 shard\n"
             );
         }
         std::fs::remove_dir_all(bench.path().join("one")).unwrap();

@@ -18,7 +18,7 @@ fn gaps_are_kept_counted_and_warned_of() {
     assert_eq!(ended.code, 0, "{}", ended.err);
     assert_eq!(
         ended.err,
-        "esm-embed: warning: 2 of 3 records have gaps (- or .), 5 in total; the first is in.fasta, \
+        "warning: 2 of 3 records have gaps (- or .), 5 in total; the first is in.fasta, \
          line 1, record 1 (s1). ESM-1b, ESM-1v and ESM-2 never saw aligned sequences, and each gap \
          is embedded as a token with a row: --gaps drop takes the gaps out\n"
     );
@@ -30,7 +30,7 @@ fn gaps_are_kept_counted_and_warned_of() {
     let ended = bench.pipe("- --model $MODEL --out stream -q", ALIGNED.as_bytes());
     assert!(
         ended.err.starts_with(
-            "esm-embed: warning: 2 of 3 records have gaps (- or .), 5 in total; the first is \
+            "warning: 2 of 3 records have gaps (- or .), 5 in total; the first is \
              <stdin>, line 1, record 1 (s1). "
         ),
         "{}",
@@ -93,8 +93,8 @@ fn a_stop_before_gaps_is_still_the_end() {
     );
     for line in [
         "warning: 2 records ended in *, which was dropped\n",
-        "esm-embed: 5 gaps (- and .) were dropped\n",
-        "esm-embed: emb: 2 records (1 distinct sequence), 10 residues (no residue rows)\n",
+        "5 gaps (- and .) were dropped\n",
+        "emb: 2 records (1 distinct sequence), 10 residues (no residue rows)\n",
     ] {
         assert!(ended.err.contains(line), "{line}: {}", ended.err);
     }
@@ -149,7 +149,7 @@ fn masks_are_in_the_flags_and_told() {
     let ended = bench.run("in.fasta --model $MODEL --out emb -q");
     assert_eq!(
         ended.err,
-        "esm-embed: warning: 2 <mask> tokens were embedded and have a row each\n"
+        "warning: 2 <mask> tokens were embedded and have a row each\n"
     );
     assert_eq!(flags(&bench, "emb"), ["masks=2", ""]);
     assert_eq!(bench.recorded("emb", "/counts/masks"), 2);
@@ -186,7 +186,7 @@ fn white_space_and_invisible_characters_of_unicode_are_dropped() {
     let ended = bench.run("in.fasta --model $MODEL --out emb --unknown error -q");
     assert_eq!(
         ended.err,
-        "esm-embed: warning: 50 white-space or invisible characters beyond ASCII were dropped\n"
+        "warning: 50 white-space or invisible characters beyond ASCII were dropped\n"
     );
     let count = unseen.len();
     assert_eq!(
@@ -226,7 +226,7 @@ fn nucleotides_are_warned_of_before_the_work_and_noted() {
     );
     let ended = bench.run("a.fasta b.fasta --model $MODEL --out emb");
     assert_eq!(ended.code, 0, "{}", ended.err);
-    let warning = "esm-embed: warning: 2 of 5 records look like nucleotides; the first is b.fasta, \
+    let warning = "warning: 2 of 5 records look like nucleotides; the first is b.fasta, \
                    line 3, record 2 (cds). ESM reads their letters as amino acids, and the \
                    embedding of such a sequence means nothing: translate it to protein first, for \
                    example with `seqkit translate`\n";

@@ -65,7 +65,7 @@ fn merge(bench: &Bench, line: &str) -> Ended {
 
 fn assert_refused(bench: &Bench, line: &str, error: &str) {
     let ended = merge(bench, &format!("{line} --out refused -q"));
-    assert_eq!(ended.err, format!("esm-embed: error: {error}\n"), "{line}");
+    assert_eq!(ended.err, format!("error: {error}\n"), "{line}");
     assert_eq!((ended.code, &*ended.out), (1, ""), "{line}");
     assert!(!exists(&bench.path("refused").join("run.json")), "{line}");
 }
@@ -100,8 +100,7 @@ fn shards_make_the_whole_byte_for_byte() {
             shards.rotate_left(of / 2);
             let out = format!("merged{of}");
             let ended = merge(&bench, &format!("{} --out {out} -q", shards.join(" ")));
-            let warned =
-                "esm-embed: warning: the shards left out 3 records, listed in skipped.tsv\n";
+            let warned = "warning: the shards left out 3 records, listed in skipped.tsv\n";
             assert_eq!((ended.code, &*ended.err), (0, warned), "{residues} {of}");
             assert_same(
                 &whole,
@@ -329,7 +328,7 @@ fn what_does_not_belong_together_is_named() {
         assert_eq!(ended.code, 1);
         assert!(
             ended.err.starts_with(&format!(
-                "esm-embed: error: s1 and {other} are not shards of one run: "
+                "error: s1 and {other} are not shards of one run: "
             )),
             "{}",
             ended.err
@@ -423,7 +422,7 @@ fn a_shard_is_never_overwritten() {
         );
         assert_eq!(
             ended.err,
-            "esm-embed: error: s1of2: holds shard 1/2, which is to be merged: choose another \
+            "error: s1of2: holds shard 1/2, which is to be merged: choose another \
              folder with --out\n"
         );
         assert_eq!(ended.code, 1);
@@ -450,7 +449,7 @@ fn a_merge_that_was_broken_off_is_done_again_with_force() {
     assert_eq!(ended.code, 1);
     assert_eq!(
         ended.err,
-        "esm-embed: error: merged holds .partial, the working folder of a run or merge that did \
+        "error: merged holds .partial, the working folder of a run or merge that did \
          not finish or is still running: choose another folder with --out, or rename or remove this \
          one\n"
     );

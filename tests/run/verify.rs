@@ -116,7 +116,7 @@ fn values_of_another_model_are_not_compared() {
     let (code, out, err) = verify(&fixture("esm2_hd16"), None);
     assert_eq!((code, out.as_str()), (1, ""));
     assert!(
-        err.starts_with("esm-embed: error: no values are known under the name of "),
+        err.starts_with("error: no values are known under the name of "),
         "{err}"
     );
     assert!(
@@ -404,7 +404,7 @@ fn values_that_are_damaged_are_refused() {
         std::fs::write(&file, text).unwrap();
         let (code, out, err) = verify_in(home.path(), &["8M", "--json", "--reference", path], None);
         assert_eq!((code, out.as_str()), (1, ""), "{says}");
-        assert!(err.starts_with("esm-embed: error: "), "{err}");
+        assert!(err.starts_with("error: "), "{err}");
         assert!(err.contains(says), "{says}: {err}");
     }
 }
@@ -416,7 +416,7 @@ fn the_default_model_is_that_of_run() {
         let (code, out, err) = verify_in(home.path(), words, None);
         assert_eq!((code, out.as_str()), (1, ""));
         assert!(
-            err.starts_with("esm-embed: error: esm2_t33_650M_UR50D is not complete in the cache "),
+            err.starts_with("error: esm2_t33_650M_UR50D is not complete in the cache "),
             "{err}"
         );
     }
@@ -437,7 +437,7 @@ fn where_no_embeddings_are_published_it_says_so() {
         assert_eq!(
             err,
             format!(
-                "esm-embed: error: no embeddings of {name} are published, so there is nothing to \
+                "error: no embeddings of {name} are published, so there is nothing to \
                  compare with. `esm-embed fetch {name}` checks its files; `--reference FILE` \
                  compares with values of your own. Values are published for \
                  facebook/esm2_t6_8M_UR50D, facebook/esm2_t12_35M_UR50D, \

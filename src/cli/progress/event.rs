@@ -1,6 +1,7 @@
 //! What there is to say on standard error, as a plain line and as a JSON line.
 
-use super::super::text;
+use super::super::message::{ERROR, Message, WARNING};
+use super::super::text::{self, printable};
 use super::tally::{SoFar, Transfer};
 use esm_embed::numerals::{count, grouped};
 use esm_embed::pipeline::{Level, Phase, Totals};
@@ -14,10 +15,14 @@ pub enum Event<'a> {
     Message {
         #[serde(serialize_with = "level_name")]
         level: Level,
-        text: &'a str,
+        #[serde(flatten)]
+        message: &'a Message,
     },
     /// What ended the command.
-    Error { text: &'a str },
+    Error {
+        #[serde(flatten)]
+        message: &'a Message,
+    },
     /// What the run does before and after it embeds.
     Phase {
         #[serde(serialize_with = "phase_name")]
@@ -122,16 +127,16 @@ impl<'a> Event<'a> {
         serde_json::to_string(self).unwrap_or_default()
     }
 
-    /// One line for people.
+    /// One line for people, and one for each hint; styled for a terminal.
     pub fn plain(&self) -> String {
         match self {
             Event::Message {
                 level: Level::Warning,
-                text,
-            } => format!("esm-embed: warning: {text}"),
-            Event::Message { text, .. } => format!("esm-embed: {text}"),
-            Event::Error { text } => format!("esm-embed: error: {text}"),
-            Event::Phase { phase } => format!("esm-embed: {}", phase_text(*phase)),
+                message,
+            } => message.labelled("warning", WARNING),
+            Event::Message { message, .. } => message.plain(),
+            Event::Error { message } => message.labelled("error", ERROR),
+            Event::Phase { phase } => printable(&phase_text(*phase)),
             Event::Start {
                 records_total: Some(records),
                 residues_total: Some(residues),
@@ -153,31 +158,29 @@ impl<'a> Event<'a> {
                     ),
                 };
                 format!(
-                    "esm-embed: embedding {}, {}{restored}{copies}",
+                    "embedding {}, {}{restored}{copies}",
                     count(records.saturating_sub(*records_restored), "record"),
                     count(residues.saturating_sub(*residues_restored), "residue")
                 )
             }
-            Event::Start { .. } => "esm-embed: embedding a stream of records".to_owned(),
-            Event::Progress(numbers) => format!("esm-embed: {}", numbers.going_on()),
-            Event::End(numbers) => format!("esm-embed: {}", numbers.over()),
+            Event::Start { .. } => "embedding a stream of records".to_owned(),
+            Event::Progress(numbers) => numbers.going_on(),
+            Event::End(numbers) => numbers.over(),
             Event::Download {
                 state,
                 file,
                 bytes,
                 bytes_total,
-            } => match (*state, bytes_total) {
-                ("start", None) => format!("esm-embed: downloading {file}"),
+            } => printable(&match (*state, bytes_total) {
+                ("start", None) => format!("downloading {file}"),
                 ("start", Some(total)) => {
-                    format!("esm-embed: downloading {file}, {}", text::bytes(*total))
+                    format!("downloading {file}, {}", text::bytes(*total))
                 }
-                (_, None) => format!("esm-embed: {file}: {}", text::bytes(*bytes)),
-                (_, Some(total)) => format!(
-                    "esm-embed: {file}: {} of {}",
-                    text::bytes(*bytes),
-                    text::bytes(*total)
-                ),
-            },
+                (_, None) => format!("{file}: {}", text::bytes(*bytes)),
+                (_, Some(total)) => {
+                    format!("{file}: {} of {}", text::bytes(*bytes), text::bytes(*total))
+                }
+            }),
         }
     }
 }
@@ -311,7 +314,7 @@ mod tests {
         let plain = |event: Event<'_>| event.plain();
         assert_eq!(
             plain(Event::start(TOTALS)),
-            "esm-embed: embedding 10 records, 1,000 residues"
+            "embedding 10 records, 1,000 residues"
         );
         let one = Totals {
             records: Some(1),
@@ -321,43 +324,45 @@ mod tests {
         };
         assert_eq!(
             plain(Event::start(one)),
-            "esm-embed: embedding 1 record, 1 residue; 1 more record is a copy of one of these"
+            "embedding 1 record, 1 residue; 1 more record is a copy of one of these"
         );
         assert_eq!(
             plain(Event::progress(so_far(TOTALS))),
-            "esm-embed: 3 of 10 records, 50 residues/s, 6.0 s elapsed, 15 s left"
+            "3 of 10 records, 50 residues/s, 6.0 s elapsed, 15 s left"
         );
         assert_eq!(
             plain(Event::progress(so_far(Totals::default()))),
-            "esm-embed: 3 records, 250 residues, 50 residues/s, 6.0 s elapsed"
+            "3 records, 250 residues, 50 residues/s, 6.0 s elapsed"
         );
         assert_eq!(
             plain(Event::end(so_far(TOTALS))),
-            "esm-embed: 3 of 10 records, 250 residues in 6.0 s, 50 residues/s"
+            "3 of 10 records, 250 residues in 6.0 s, 50 residues/s"
         );
         let warning = Event::Message {
             level: Level::Warning,
-            text: "w",
+            message: &Message::of("w\nhint: use `layer`"),
         };
-        assert_eq!(plain(warning), "esm-embed: warning: w");
+        let warning = plain(warning);
+        let warning = anstream::adapter::strip_str(&warning).to_string();
+        assert_eq!(warning, "warning: w\n  hint: use --layer");
         let phases = [Phase::Reading, Phase::Loading("8M"), Phase::Finishing];
         assert_eq!(
             phases.map(|phase| plain(Event::Phase { phase })),
             [
-                "esm-embed: reading the input",
-                "esm-embed: loading 8M",
-                "esm-embed: finishing: syncing files and taking checksums"
+                "reading the input",
+                "loading 8M",
+                "finishing: syncing files and taking checksums"
             ]
         );
         let mut transfer = Transfer::new("m.bin", Some(2048));
         assert_eq!(
             plain(Event::download("start", &transfer)),
-            "esm-embed: downloading m.bin, 2.0 kB"
+            "downloading m.bin, 2.0 kB"
         );
         transfer.advance(1024);
         assert_eq!(
             plain(Event::download("progress", &transfer)),
-            "esm-embed: m.bin: 1.0 kB of 2.0 kB"
+            "m.bin: 1.0 kB of 2.0 kB"
         );
     }
 
@@ -385,16 +390,16 @@ mod tests {
         };
         assert_eq!(
             Event::start(resumed.totals).plain(),
-            "esm-embed: embedding 2,391 records, 702,000 residues; restored: 2,000 records, \
+            "embedding 2,391 records, 702,000 residues; restored: 2,000 records, \
              652,179 residues"
         );
         assert_eq!(
             Event::progress(resumed).plain(),
-            "esm-embed: 2,100 of 4,391 records, 27.0 k residues/s, 1.3 s elapsed, 25 s left"
+            "2,100 of 4,391 records, 27.0 k residues/s, 1.3 s elapsed, 25 s left"
         );
         assert_eq!(
             Event::end(resumed).plain(),
-            "esm-embed: 2,100 of 4,391 records, 679,179 residues; computed now: 100 records, \
+            "2,100 of 4,391 records, 679,179 residues; computed now: 100 records, \
              27,000 residues in 1.3 s, 27.0 k residues/s"
         );
     }
@@ -423,15 +428,18 @@ mod tests {
         );
         let message = Event::Message {
             level: Level::Detail,
-            text: "a \"b\"\n\u{1b}",
+            message: &Message::of("a \"b\"\n\u{1b}"),
         };
         assert_eq!(
             message.json(),
             r#"{"event":"message","level":"detail","text":"a \"b\"\n\u001b"}"#
         );
         assert_eq!(
-            Event::Error { text: "e" }.json(),
-            r#"{"event":"error","text":"e"}"#
+            Event::Error {
+                message: &Message::of("e\nhint: h\nhint: use `resume`")
+            }
+            .json(),
+            r#"{"event":"error","text":"e","hints":["h","use --resume"]}"#
         );
         assert_eq!(
             Event::download("end", &Transfer::new("f", None)).json(),

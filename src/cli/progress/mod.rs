@@ -6,7 +6,8 @@ mod line;
 mod tally;
 
 use super::args::{ProgressArg, ShowArgs};
-use super::text::printable;
+use super::message::Message;
+use anstream::{AutoStream, ColorChoice};
 use bar::Bar;
 use esm_embed::hub::DownloadProgress;
 use esm_embed::numerals::count;
@@ -101,9 +102,9 @@ impl Progress {
     }
 
     /// Shows what ended the command.
-    pub fn error(&self, text: &str) {
+    pub fn error(&self, message: &Message) {
         let screen = &self.screen;
-        screen.show(&screen.state(), &Event::Error { text });
+        screen.show(&screen.state(), &Event::Error { message });
     }
 
     /// Takes what is drawn off the terminal.
@@ -163,18 +164,20 @@ impl Screen {
         self.begin.elapsed()
     }
 
-    /// Writes one line. Standard error that cannot be written to leaves nowhere to say so.
+    /// Writes one line, and one for each hint, at once. If standard error cannot be written to, there
+    /// is nowhere to report it.
     fn show(&self, state: &State, event: &Event<'_>) {
-        let line = match (self.style, event) {
+        let mut line = match (self.style, event) {
             (Style::Json, event) => event.json(),
             (_, Event::Message { .. } | Event::Error { .. }) | (Style::Plain, _) => {
-                printable(&event.plain())
+                colored(event.plain())
             }
             (Style::Bar, Event::End { .. }) => event.plain(),
             (Style::Bar | Style::None, _) => return,
         };
+        line.push('\n');
         let write = || {
-            let _ = writeln!(io::stderr().lock(), "{line}");
+            let _ = io::stderr().lock().write_all(line.as_bytes());
         };
         match &state.bar {
             Some(bar) => bar.step_aside(write),
@@ -183,11 +186,21 @@ impl Screen {
     }
 }
 
+/// The text as it is on a terminal with colours, else without them: clap's rules, which respect
+/// `NO_COLOR`.
+fn colored(text: String) -> String {
+    match AutoStream::choice(&io::stderr()) {
+        ColorChoice::Never => anstream::adapter::strip_str(&text).to_string(),
+        _ => text,
+    }
+}
+
 impl Reporter for Progress {
     fn message(&self, level: Level, text: &str) {
         if level <= self.shown {
             let screen = &self.screen;
-            screen.show(&screen.state(), &Event::Message { level, text });
+            let message = &Message::of(text);
+            screen.show(&screen.state(), &Event::Message { level, message });
         }
     }
 
@@ -208,9 +221,9 @@ impl Reporter for Progress {
         if let Some(bar) = &state.bar {
             return bar.checked_are(records);
         }
-        let text = &format!("reading the input: {} so far", count(records, "record"));
-        let level = Level::Info;
-        screen.show(&state, &Event::Message { level, text });
+        let text = format!("reading the input: {} so far", count(records, "record"));
+        let (level, message) = (Level::Info, &Message::of(&text));
+        screen.show(&state, &Event::Message { level, message });
     }
 
     fn phase(&self, phase: Phase<'_>) {

@@ -409,7 +409,8 @@ mod tests {
     fn values_that_are_damaged_are_refused() {
         let embedder = embedder();
         let refused = |index: &str, tensors: &[u8]| {
-            crate::cli::text::chain(&published::parse(index, tensors).unwrap_err())
+            crate::cli::message::Message::of_error(&published::parse(index, tensors).unwrap_err())
+                .text
         };
         let (index, tensors) = published_of(&embedder, |_, _| {});
         let cut = refused(&index, &tensors[..tensors.len() - 1]);

@@ -304,7 +304,9 @@ mod tests {
 
     #[test]
     fn what_is_no_reference() {
-        let wrong = |text: &str| crate::cli::text::chain(&Reference::parse(text).unwrap_err());
+        let wrong = |text: &str| {
+            crate::cli::message::Message::of_error(&Reference::parse(text).unwrap_err()).text
+        };
         let comparison = |rest: &str| {
             format!(r#"{{"comparisons":[{{"name":"n","sequence":"M","source":"s",{rest}}}]}}"#)
         };

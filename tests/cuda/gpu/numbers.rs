@@ -92,8 +92,7 @@ fn windows_of_long_records() {
             &[],
             &format!("{options} --out {out} --device {device}"),
         );
-        let warnings =
-            format!("{OF_MASK}esm-embed: warning: 9 sequences were embedded in windows\n");
+        let warnings = format!("{OF_MASK}warning: 9 sequences were embedded in windows\n");
         assert_eq!((ended.code, &*ended.err), (0, &*warnings), "{device}");
     }
     let matrix = |folder: &str| bench.matrix(&format!("{folder}/residues.layer2.npy"));
