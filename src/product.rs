@@ -11,6 +11,7 @@
 //! | [`Product::Contacts`] | `[n, n]` | `contacts/…/ID.npy` |
 //! | [`Product::Attentions`] | `[layers, heads, n + 2, n + 2]` | `attentions/…/ID.npy` |
 
+use half::f16;
 use serde::{Deserialize, Serialize};
 
 /// How the residue rows of one record become a single row.
@@ -65,6 +66,16 @@ impl OutDtype {
             Self::F16 => "<f2",
         }
     }
+}
+
+/// The numbers of a product of one sequence, row by row.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Values<'a> {
+    /// As computed.
+    F32(&'a [f32]),
+    /// Rounded by the engine, for a request with [`OutDtype::F16`]. A number beyond the range of
+    /// f16 is infinite.
+    F16(&'a [f16]),
 }
 
 /// Something a model computes for a sequence.
