@@ -5,7 +5,7 @@
 //! user may write, is passed over and replaced. Nothing here is ever an error: what cannot be kept
 //! is found anew.
 
-use crate::hub::sha256_read;
+use crate::sha256::sha256_of;
 use rustix::process::{geteuid, getpid};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -51,21 +51,16 @@ impl Entries<'_> {
 
     /// The file of a key.
     pub(crate) fn path(self, key: &str) -> Option<PathBuf> {
-        Some(self.0.join(sha256_of(key)?.get(..DIGITS)?))
+        Some(self.0.join(sha256_of(key.as_bytes()).get(..DIGITS)?))
     }
 }
 
 /// A whole entry, the last line of which is its own checksum.
 pub(crate) fn entry(key: &str, value: &str) -> Option<String> {
     let text = format!("{key}{value}");
-    let check = sha256_of(&text)?;
+    let check = sha256_of(text.as_bytes());
     let text = format!("{text}entry {check}\n");
     (text.len() as u64 <= LONGEST).then_some(text)
-}
-
-pub(crate) fn sha256_of(text: &str) -> Option<String> {
-    let (sha256, _) = sha256_read(&mut text.as_bytes()).ok()?;
-    Some(sha256)
 }
 
 /// Which start of which machine this is.

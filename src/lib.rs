@@ -124,5 +124,6 @@ pub mod output;
 pub mod pipeline;
 pub mod pooling;
 pub mod product;
+pub mod sha256;
 pub mod tokenizer;
 pub mod windows;

@@ -2,7 +2,7 @@
 //! driver compiles, for newer ones. `.ci/kernel_images.py` makes the file.
 
 use super::error::CudaError;
-use crate::hub::sha256_read;
+use crate::sha256::sha256_of;
 use std::sync::OnceLock;
 
 /// A zstd stream: a line `NAME BYTES` for each image, an empty line, and the images.
@@ -11,10 +11,7 @@ const IMAGES: &[u8] = include_bytes!("images.zst");
 /// The SHA-256 of the images of this build, in hexadecimal.
 pub(super) fn digest() -> &'static str {
     static DIGEST: OnceLock<String> = OnceLock::new();
-    DIGEST.get_or_init(|| {
-        // Reading from memory does not fail.
-        sha256_read(&mut &*IMAGES).map_or_else(|_| String::new(), |(sum, _)| sum)
-    })
+    DIGEST.get_or_init(|| sha256_of(IMAGES))
 }
 
 /// An image, and what it is called: `sm_90` is machine code for compute capability 9.0, and

@@ -6,7 +6,8 @@
 use super::images;
 use super::slab::Heights;
 use crate::device::{Card, Dtype, Tested};
-use crate::entries::{Entries, sha256_of};
+use crate::entries::Entries;
+use crate::sha256::sha256_of;
 
 /// The tests of one kind of card.
 #[derive(Debug)]
@@ -76,7 +77,7 @@ fn key(card: &Card, dtype: Dtype, cublaslt: usize, kernels: &str) -> String {
 
 /// What stands for a long text.
 pub(super) fn digest(text: &str) -> String {
-    sha256_of(text).unwrap_or_default()
+    sha256_of(text.as_bytes())
 }
 
 #[cfg(test)]

@@ -3,8 +3,9 @@
 use std::path::Path;
 
 use super::content;
-use super::digest::{mismatch, sha256_file};
+use super::digest::mismatch;
 use super::error::HubError;
+use crate::sha256::sha256_file;
 
 const FROM_THE_HUB: &str = "by what the hub says of it";
 const FROM_THE_PUBLICATION: &str = "by the digest published for this revision";

@@ -40,7 +40,7 @@ use std::path::{Path, PathBuf};
 use cache::{CachedRepo, checked_revision};
 use snapshot::Snapshot;
 
-pub use digest::{published_digest, published_hub_digest, sha256_file, sha256_read, verify_file};
+pub use digest::{published_digest, published_hub_digest, verify_file};
 pub use error::HubError;
 pub use known::{KnownModel, ModelRef, Shape, known_models};
 pub use report::CachedModel;

@@ -1,10 +1,10 @@
 //! SHA-256 of files, and lists of them as `sha256sum` writes and checks them.
 
 use crate::output::disk;
-use crate::output::escape::hex;
 use crate::output::file_name;
 use crate::output::layout::is_sub_folder_name;
 use crate::output::threads::Threads;
+use crate::sha256::hex;
 use sha2::{Digest, Sha256};
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};

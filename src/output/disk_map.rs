@@ -193,7 +193,7 @@ mod tests {
     #[test]
     fn the_key_is_half_a_digest() {
         assert_eq!(
-            crate::output::escape::hex(&key(b"")),
+            crate::sha256::hex(&key(b"")),
             "e3b0c44298fc1c149afbf4c8996fb924"
         );
     }

@@ -7,7 +7,7 @@
 //! FileNames depend on identifiers and their order alone.
 
 use crate::output::disk_map::{DiskMap, key};
-use crate::output::escape::hex;
+use crate::sha256::hex;
 use sha2::{Digest, Sha256};
 use std::io;
 use std::path::Path;

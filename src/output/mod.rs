@@ -106,7 +106,6 @@ pub use counts::Counts;
 pub(crate) use disk::free_bytes;
 pub use disk_map::{DiskMap, Key, key};
 pub use error::OutputError;
-pub(crate) use escape::hex;
 pub use escape::{escape, unescape};
 pub use ids::{IDS_NPY, Ids, NoIds, id_text};
 pub use index::{Entry, Skip};

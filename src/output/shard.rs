@@ -10,8 +10,8 @@
 //! | `masks` | `<mask>` tokens; empty if the record was skipped |
 
 use crate::output::disk_map::Key;
-use crate::output::escape::hex;
 use crate::output::index::Entry;
+use crate::sha256::hex;
 use serde::{Deserialize, Serialize};
 
 /// First line of `shard.tsv`.

@@ -3,13 +3,12 @@
 
 use crate::checkpoint::{Checkpoint, InvFreqSource, Positions};
 use crate::embedder::Embedder;
-use crate::hub::sha256_read;
-use crate::output::hex;
 use crate::pipeline::input::records::Source;
 use crate::pipeline::job::{Job, Layers, OnInvalid};
 use crate::pipeline::plan::Plan;
 use crate::pipeline::reporter::{Level, Reporter};
 use crate::pipeline::stop::Stop;
+use crate::sha256::{hex, sha256_read};
 use crate::tokenizer::{UnknownPolicy, VOCABULARY};
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
