@@ -8,8 +8,8 @@ use candle_core::Tensor;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use esm_embed::ops::math::{Function, map};
 use esm_embed::ops::{
-    Attention, CpuPath, FeedForward, LayerNorm, Linear, Project, RotaryTable, Team, WeightType,
-    qkv_shape, tensor,
+    Attention, CpuPath, FeedForward, LayerNorm, Linear, QkvProjection, RotaryTable, Team,
+    WeightType, qkv_shape, tensor,
 };
 use std::convert::Infallible;
 use std::hint::black_box;
@@ -93,7 +93,7 @@ fn blocks(c: &mut Criterion) {
             kinds.push(("f16", CpuPath::Avx512Vnni, WeightType::F16));
         }
         for (kind_name, path, kind) in kinds {
-            let project = Project {
+            let project = QkvProjection {
                 path,
                 norm: &norm(dim),
                 qkv: &linear(path, kind, dim, 3 * apart),

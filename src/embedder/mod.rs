@@ -114,7 +114,7 @@ impl Embedder {
         };
         let team = match options.threads {
             0 | 1 => None,
-            threads => Some(ops::pool(threads)?),
+            threads => Some(ops::thread_pool(threads)?),
         };
         let mut model = model(checkpoint, &load)?;
         model.keep_up_to(kept_tokens(options.max_tokens));

@@ -6,7 +6,9 @@
 //! ```
 
 use super::Rotary;
-use crate::ops::{Attention, CpuPath, FeedForward, LayerNorm, Linear, Project, RotaryTable, Team};
+use crate::ops::{
+    Attention, CpuPath, FeedForward, LayerNorm, Linear, QkvProjection, RotaryTable, Team,
+};
 use candle_core::Tensor;
 use std::sync::Arc;
 
@@ -64,7 +66,7 @@ impl TransformerLayer {
     ) -> candle_core::Result<()> {
         qkv.inplace_op2(
             x,
-            &Project {
+            &QkvProjection {
                 path: self.path,
                 norm: &self.attention_norm,
                 qkv: &self.qkv,

@@ -3,9 +3,9 @@
 use super::buffer::scratch;
 use super::layer_norm::LayerNorm;
 use super::linear::{Linear, LinearSize};
-use super::product::{Target, row_block};
-use super::project::qkv_shape;
-use super::rows::{Chunked, RowMajor};
+use super::linear::{Target, row_block};
+use super::matrix::{Chunked, RowMajor};
+use super::qkv_projection::qkv_shape;
 use super::simd::CpuPath;
 use super::team::Team;
 use candle_core::{CpuStorage, InplaceOp2, Layout};

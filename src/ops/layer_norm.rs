@@ -3,7 +3,7 @@
 //! Two passes over the row (mean, then squared deviations), because E[x²] − mean² cancels on
 //! ESM's outlier channels.
 
-use super::rows::{Chunked, RowMajor};
+use super::matrix::{Chunked, RowMajor};
 use super::simd::{CpuPath, Kernel, Simd};
 use super::tile;
 use candle_core::{CpuStorage, CustomOp1, Layout, Shape};

@@ -7,37 +7,30 @@
 //! order. This is where the promise «the same bits in any batch» is kept.
 
 mod attention;
+mod block_shape;
 mod buffer;
-mod coming;
 mod feed_forward;
 #[cfg(target_arch = "x86_64")]
-mod fixed;
-#[cfg(target_arch = "x86_64")]
-mod fixed_head;
-mod head;
+mod fixed_point;
 mod layer_norm;
 mod linear;
 pub mod math;
-mod product;
-mod project;
-mod rotary;
-mod rows;
-mod shape;
+mod matrix;
+mod qkv_projection;
 mod simd;
 mod team;
 mod tile;
 
-pub use attention::{Attention, AttentionSample, QUERY_SPAN};
+pub use attention::{Attention, AttentionSample, QUERY_SPAN, RotaryTable};
+pub use block_shape::BlockShape;
 pub use buffer::tensor;
 pub use feed_forward::FeedForward;
 pub use layer_norm::LayerNorm;
 pub use linear::{Linear, PackError, WeightType};
-pub use project::{Project, qkv_shape};
-pub use rotary::RotaryTable;
-pub use rows::padded;
-pub use shape::BlockShape;
+pub use matrix::padded;
+pub use qkv_projection::{QkvProjection, qkv_shape};
 pub use simd::CpuPath;
-pub use team::{Team, pool};
+pub use team::{Team, thread_pool};
 
 use candle_core::{CpuStorage, Layout};
 

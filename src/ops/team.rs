@@ -69,7 +69,7 @@ impl Team<'_> {
 ///
 /// # Errors
 /// The system gives no more threads.
-pub fn pool(threads: usize) -> Result<rayon::ThreadPool> {
+pub fn thread_pool(threads: usize) -> Result<rayon::ThreadPool> {
     rayon::ThreadPoolBuilder::new()
         .num_threads(threads)
         .thread_name(|i| format!("team-{i}"))
@@ -79,12 +79,12 @@ pub fn pool(threads: usize) -> Result<rayon::ThreadPool> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Team, pool};
+    use super::{Team, thread_pool};
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     #[test]
     fn every_part_is_done_once() {
-        let pool = pool(2).unwrap();
+        let pool = thread_pool(2).unwrap();
         for team in [Team::One, Team::Pool(&pool)] {
             let done: Vec<AtomicUsize> = (0..100).map(|_| AtomicUsize::new(0)).collect();
             team.each(100, |i| {
@@ -97,7 +97,7 @@ mod tests {
 
     #[test]
     fn a_pool_gets_more_parts_than_threads() {
-        let pool = pool(3).unwrap();
+        let pool = thread_pool(3).unwrap();
         let team = Team::Pool(&pool);
         assert_eq!(Team::One.parts(2500, 504).len(), 5);
         assert_eq!(team.parts(2500, 504).len(), 9);

@@ -3,7 +3,6 @@
 //! One accumulator per output element and k in ascending order: an element's bits depend on its
 //! row of `a` and its column of `b` alone, not on the height of the tile or on its neighbours.
 
-use super::coming::Ahead;
 use super::simd::Simd;
 
 /// Vectors of one tile row: a tile is `ROWS × (2 · LANES)` at most.
@@ -56,46 +55,6 @@ pub(crate) unsafe fn accumulate<S: Simd, const M: usize, const N: usize>(
             a = a.wrapping_add(a_stride);
             b = b.wrapping_add(b_stride);
         }
-    }
-}
-
-/// Accumulates `chunks · LANES` steps of rows in chunks (see `rows`) into `acc`.
-///
-/// Row i of step k is `a[k / LANES · a_chunk + i · LANES + k % LANES]`; column j is
-/// `b[k · N · LANES + j]`. What comes after is asked for meanwhile.
-///
-/// # Safety
-/// `a` is readable for `M` rows of every chunk and `b` for `N · LANES` elements at every step,
-/// and the processor has the instructions of `S`.
-#[inline(always)]
-pub(super) unsafe fn accumulate_chunks<S: Simd, const M: usize, const N: usize>(
-    chunks: usize,
-    a: *const f32,
-    a_chunk: usize,
-    b: *const f32,
-    mut ahead: Ahead,
-    acc: &mut [[S::V; N]; M],
-) {
-    let (mut a, mut b) = (a, b);
-    for chunk in 1..=chunks {
-        ahead.ask::<S, M>((chunk < chunks).then_some(a.wrapping_add(a_chunk)));
-        for k in 0..S::steps() {
-            // SAFETY: within the chunk's rows and the step's columns by the caller's contract.
-            unsafe {
-                let mut columns = [S::splat(0.0); N];
-                for (j, column) in columns.iter_mut().enumerate() {
-                    *column = S::load(b.add(j * S::LANES));
-                }
-                for (i, row) in acc.iter_mut().enumerate() {
-                    let x = S::splat(*a.add(i * S::LANES + k));
-                    for (sum, column) in row.iter_mut().zip(&columns) {
-                        *sum = S::fma(x, *column, *sum);
-                    }
-                }
-            }
-            b = b.wrapping_add(N * S::LANES);
-        }
-        a = a.wrapping_add(a_chunk);
     }
 }
 

@@ -3,7 +3,7 @@
 use super::chunks::{chunked, unchunked};
 use super::reference::{assert_close, relative};
 use super::{numbers, paths};
-use crate::ops::{Attention, CpuPath, RotaryTable, Team, pool};
+use crate::ops::{Attention, CpuPath, RotaryTable, Team, thread_pool};
 use candle_core::InplaceOp1;
 
 struct Case {
@@ -88,7 +88,7 @@ fn attention_equals_the_reference_for_every_head_size_and_ragged_length() {
                 .map(|i| 10000f32.powf(-2.0 * i as f32 / head_dim as f32))
                 .collect();
             let table = RotaryTable::new(&inv_freq, 600);
-            let pool = pool(2).unwrap();
+            let pool = thread_pool(2).unwrap();
             let mut cu_seqlens = vec![0];
             for len in &case.lengths {
                 cu_seqlens.push(cu_seqlens.last().unwrap() + len);

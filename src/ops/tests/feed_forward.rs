@@ -4,11 +4,11 @@ use super::block::Block;
 use super::chunks::chunked;
 use super::reference::{assert_close, erf64, layer_norm_f64};
 use super::{numbers, paths, tensor, values, wide};
-use crate::ops::{FeedForward, Team, pool};
+use crate::ops::{FeedForward, Team, thread_pool};
 
 #[test]
 fn feed_forward_equals_the_reference_alone_and_by_a_team() {
-    let pool = pool(2).unwrap();
+    let pool = thread_pool(2).unwrap();
     for path in paths() {
         for (tokens, dim, inner) in [(1, 8, 32), (17, 48, 192), (300, 24, 100), (760, 40, 800)] {
             let block = Block::new(&[(dim, dim), (dim, inner), (inner, dim)]);

@@ -2,7 +2,7 @@
 
 use super::chunks::chunked;
 use super::{pack, tensor};
-use crate::ops::{Attention, CpuPath, FeedForward, LayerNorm, Project, Team, WeightType};
+use crate::ops::{Attention, CpuPath, FeedForward, LayerNorm, QkvProjection, Team, WeightType};
 
 #[test]
 fn wrong_shapes_are_errors() {
@@ -29,7 +29,7 @@ fn wrong_shapes_are_errors() {
         };
         assert!(qkv.inplace_op1(&op).is_err());
     }
-    let project = Project {
+    let project = QkvProjection {
         path,
         norm: &norm,
         qkv: &layer,

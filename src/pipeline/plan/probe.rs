@@ -68,7 +68,7 @@ pub fn speeds(plan: &Plan, checkpoint: &Checkpoint, asked: &Asked) -> Result<Spe
     let config = checkpoint.config();
     let pool = match asked.workers {
         0 | 1 => None,
-        workers => Some(ops::pool(workers)?),
+        workers => Some(ops::thread_pool(workers)?),
     };
     let mut attention = Vec::new();
     for &length in &asked.lengths {
@@ -304,7 +304,7 @@ mod tests {
         let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/esm2_hd16");
         let checkpoint = Checkpoint::open(&folder).unwrap();
         let config = checkpoint.config();
-        let pool = ops::pool(3).unwrap();
+        let pool = ops::thread_pool(3).unwrap();
         let heads = Heads::new(config, CpuPath::Portable, Some(&pool));
         assert!(heads.pattern * heads.head_dim <= config.dim);
         let length = TEAM_TOKENS + 1;

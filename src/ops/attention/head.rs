@@ -4,11 +4,11 @@
 //! scores to the output: softmax runs down the columns and no reduction crosses lanes. The scores
 //! of a block are `[keys, queries]`; memory is linear in the length of the sequence.
 
-use super::math;
 use super::rotary::RotaryTable;
-use super::rows::Chunked;
-use super::simd::{Kernel, Simd};
-use super::tile::{self, MAX_WIDTH, with_rows};
+use crate::ops::math;
+use crate::ops::matrix::Chunked;
+use crate::ops::simd::{Kernel, Simd};
+use crate::ops::tile::{self, MAX_WIDTH, with_rows};
 
 /// Keys whose probabilities are made and used together: their scores stay in the first-level
 /// cache. Sums are formed block by block, which bounds the rounding error of long sequences.

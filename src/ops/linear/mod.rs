@@ -3,16 +3,26 @@
 //! Weights are packed once, in panels of one tile's width, `[panel, inputs, width]`. A row's bits
 //! depend on the row alone: see `product`.
 
-use super::buffer::{Buffer, Number, scratch};
-use super::coming::Coming;
+mod blocking;
 #[cfg(target_arch = "x86_64")]
-use super::fixed::{self, FixedPanels};
-use super::product::{Product, Target, block_depth, keeps_sums, row_block};
-use super::rows::{Chunked, RowMajor, padded};
-use super::simd::{CpuPath, Kernel, Simd};
-use super::tile;
+mod fixed_point;
+mod matmul;
+mod prefetch;
+
+pub(super) use blocking::row_block;
+pub(super) use matmul::Target;
+
+use crate::ops::buffer::{Buffer, Number, scratch};
+use crate::ops::matrix::{Chunked, RowMajor, padded};
+use crate::ops::simd::{CpuPath, Kernel, Simd};
+use crate::ops::tile;
+use blocking::{block_depth, keeps_sums};
 use candle_core::{CpuStorage, CustomOp1, Layout, Shape};
+#[cfg(target_arch = "x86_64")]
+use fixed_point::{self as fixed, FixedPanels};
 use half::{bf16, f16};
+use matmul::MatMul;
+use prefetch::Coming;
 use thiserror::Error;
 
 /// How the packed weights are stored. Arithmetic is f32 in every case but one: [`WeightType::F16`]
@@ -28,7 +38,7 @@ pub enum WeightType {
     Bf16,
 }
 
-pub(super) enum Panels {
+enum Panels {
     F32(Buffer<f32>),
     F16(Buffer<f16>),
     Bf16(Buffer<bf16>),
@@ -56,15 +66,15 @@ pub enum PackError<E> {
 pub struct Linear {
     path: CpuPath,
     inputs: usize,
-    pub(super) outputs: usize,
+    outputs: usize,
     /// Inputs with their padding.
-    pub(super) depth: usize,
+    depth: usize,
     /// Of the inner dimension: see `product::block_depth`.
-    pub(super) steps: usize,
-    pub(super) width: usize,
-    pub(super) panels: Panels,
+    steps: usize,
+    width: usize,
+    panels: Panels,
     /// Padded with zeros to whole panels.
-    pub(super) bias: Vec<f32>,
+    bias: Vec<f32>,
 }
 
 /// Features of a [`Linear`] with their padding, and how it computes.
@@ -287,7 +297,7 @@ impl Linear {
     }
 
     /// The weights of a panel's block from step k on; none beyond the last step.
-    pub(super) fn coming(&self, panel: usize, k: usize) -> Coming {
+    fn coming(&self, panel: usize, k: usize) -> Coming {
         fn of<T: Number>(panels: &Buffer<T>, at: usize, width: usize, steps: usize) -> Coming {
             let from = panels.as_slice().as_ptr().wrapping_add(at);
             Coming::new(from, width, width / tile::VECTORS, steps)
@@ -328,7 +338,7 @@ impl Linear {
             return unsafe { fixed::apply(self, panels, x, rows, target, scratch) };
         }
         let (widened, partial) = scratch.split_at_mut(self.size().operands(rows));
-        self.path.dispatch(Product {
+        self.path.dispatch(MatMul {
             linear: self,
             x,
             rows,
@@ -362,7 +372,7 @@ impl CustomOp1 for &Linear {
     }
 
     fn cpu_fwd(&self, s: &CpuStorage, l: &Layout) -> candle_core::Result<(CpuStorage, Shape)> {
-        let x = super::contiguous(s, l)?;
+        let x = crate::ops::contiguous(s, l)?;
         let (tokens, inputs) = l.shape().dims2()?;
         if inputs != self.inputs {
             candle_core::bail!(

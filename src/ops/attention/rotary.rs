@@ -1,6 +1,6 @@
 //! Rotary position embedding in the rotate-half form: `x·cos + cat(−x₂, x₁)·sin`.
 
-use super::simd::Simd;
+use crate::ops::simd::Simd;
 
 /// Positions are padded to this many, so that any vector of them can be read whole.
 const PADDING: usize = 32;

@@ -4,11 +4,11 @@
 //! in `fixed`: each query and each key has a scale, and so has each query's probabilities and
 //! each feature's values of every block of keys. Softmax is in f32.
 
-use super::fixed::{LARGEST, LENGTH, SMALLEST, pair};
 use super::head::{Geometry, Head, KEY_BLOCK, Scheme, blocks};
-use super::math;
-use super::simd::{Avx512 as S, Simd};
-use super::tile::{self, with_rows};
+use crate::ops::fixed_point::{LARGEST, LENGTH, SMALLEST, pair};
+use crate::ops::math;
+use crate::ops::simd::{Avx512 as S, Simd};
+use crate::ops::tile::{self, with_rows};
 use std::arch::x86_64::*;
 
 const LANES: usize = S::LANES;

@@ -4,51 +4,18 @@
 //! depth depends on the layer alone, each summed in one accumulator per element in ascending order.
 //! What follows a product (bias, GELU, residual) is done while a tile's sums are at hand.
 
-use super::coming::{Ahead, Coming};
-use super::linear::{Linear, Panels};
-use super::math;
-use super::rows::{Chunked, RowMajor};
-use super::simd::{Kernel, Simd};
-use super::tile::{self, MAX_LANES, MAX_ROWS, MAX_WIDTH, with_rows};
+use super::blocking::{SPAN, block_depth, keeps_sums};
+use super::prefetch::{Ahead, Coming};
+use super::{Linear, Panels};
+use crate::ops::math;
+use crate::ops::matrix::{Chunked, RowMajor};
+use crate::ops::simd::{Kernel, Simd};
+use crate::ops::tile::{self, MAX_ROWS, MAX_WIDTH, with_rows};
 use std::mem::MaybeUninit;
-
-/// The most steps of the inner dimension that are summed in registers: one panel's block of them,
-/// 32 KiB at 32 columns, stays in the first-level cache for all rows. Short sums also round less.
-/// A step is 32 bits of a row: one feature, or two in fixed point.
-const MOST: usize = 256;
-
-/// Blocks that all panels see before the next ones: [`row_block`] rows of them stay in the
-/// second-level cache.
-const SPAN: usize = 3;
-
-/// Blocks of an inner dimension of so many steps.
-pub(super) fn blocks(steps: usize) -> usize {
-    steps.div_ceil(MOST)
-}
-
-/// Steps of each of these blocks, which are of nearly equal size; the last one may have fewer.
-pub(super) fn block_depth(steps: usize) -> usize {
-    let each = steps.max(1).div_ceil(blocks(steps).max(1));
-    each.next_multiple_of(MAX_LANES)
-}
-
-/// Whether a panel is left before its sums are complete, so that those of all panels are kept.
-pub(super) fn keeps_sums(steps: usize) -> bool {
-    blocks(steps) > SPAN
-}
-
-/// Rows that a block of so many features works together: many, to read each weight seldom; few,
-/// so that the inner layer of a small model stays in the second-level cache.
-pub(super) fn row_block(features: usize) -> usize {
-    match features {
-        ..=320 => 252,
-        _ => 504,
-    }
-}
 
 /// Where a product goes, from its first row on.
 #[derive(Clone, Copy)]
-pub(super) enum Target {
+pub(in crate::ops) enum Target {
     /// `x·Wᵀ + b`, padding included.
     Chunks(Chunked),
     /// `gelu(x·Wᵀ + b)`, padding included.
@@ -107,16 +74,54 @@ impl<S: Simd> Arithmetic<S> for Float {
         // SAFETY: the caller's.
         unsafe {
             let mut acc = [[S::splat(0.0); tile::VECTORS]; M];
-            tile::accumulate_chunks::<S, M, { tile::VECTORS }>(
-                chunks, a, a_chunk, b, ahead, &mut acc,
-            );
+            accumulate_chunks::<S, M, { tile::VECTORS }>(chunks, a, a_chunk, b, ahead, &mut acc);
             acc
         }
     }
 }
 
+/// Accumulates `chunks · LANES` steps of rows in chunks (see `rows`) into `acc`.
+///
+/// Row i of step k is `a[k / LANES · a_chunk + i · LANES + k % LANES]`; column j is
+/// `b[k · N · LANES + j]`. What comes after is asked for meanwhile.
+///
+/// # Safety
+/// `a` is readable for `M` rows of every chunk and `b` for `N · LANES` elements at every step,
+/// and the processor has the instructions of `S`.
+#[inline(always)]
+unsafe fn accumulate_chunks<S: Simd, const M: usize, const N: usize>(
+    chunks: usize,
+    a: *const f32,
+    a_chunk: usize,
+    b: *const f32,
+    mut ahead: Ahead,
+    acc: &mut [[S::V; N]; M],
+) {
+    let (mut a, mut b) = (a, b);
+    for chunk in 1..=chunks {
+        ahead.ask::<S, M>((chunk < chunks).then_some(a.wrapping_add(a_chunk)));
+        for k in 0..S::steps() {
+            // SAFETY: within the chunk's rows and the step's columns by the caller's contract.
+            unsafe {
+                let mut columns = [S::splat(0.0); N];
+                for (j, column) in columns.iter_mut().enumerate() {
+                    *column = S::load(b.add(j * S::LANES));
+                }
+                for (i, row) in acc.iter_mut().enumerate() {
+                    let x = S::splat(*a.add(i * S::LANES + k));
+                    for (sum, column) in row.iter_mut().zip(&columns) {
+                        *sum = S::fma(x, *column, *sum);
+                    }
+                }
+            }
+            b = b.wrapping_add(N * S::LANES);
+        }
+        a = a.wrapping_add(a_chunk);
+    }
+}
+
 /// A product, to be run by the linear layer's path.
-pub(super) struct Product<'a> {
+pub(super) struct MatMul<'a> {
     pub(super) linear: &'a Linear,
     /// In steps.
     pub(super) x: Chunked,
@@ -128,7 +133,7 @@ pub(super) struct Product<'a> {
     pub(super) widened: &'a mut [f32],
 }
 
-impl Kernel for Product<'_> {
+impl Kernel for MatMul<'_> {
     type Output = ();
 
     #[inline(always)]
@@ -138,12 +143,12 @@ impl Kernel for Product<'_> {
     }
 }
 
-impl Product<'_> {
+impl MatMul<'_> {
     /// # Safety
     /// As for `Linear::apply`; the processor has the instructions of `S` and of the arithmetic.
     #[inline(always)]
     pub(super) unsafe fn work<S: Simd, A: Arithmetic<S>>(self, arithmetic: A) {
-        let Product {
+        let MatMul {
             linear,
             x,
             rows,
@@ -398,25 +403,3 @@ impl Finish {
 /// The sums of a tile, `[M, width]`.
 #[repr(align(64))]
 struct Sums(#[allow(dead_code)] [f32; MAX_ROWS * MAX_WIDTH]);
-
-#[cfg(test)]
-mod tests {
-    use super::{MOST, block_depth, blocks};
-    use crate::ops::tile::MAX_LANES;
-
-    #[test]
-    fn blocks_are_few_and_nearly_equal() {
-        for steps in (8..6000).step_by(8) {
-            let depth = block_depth(steps);
-            let blocks = blocks(steps);
-            assert_eq!(steps.div_ceil(depth), blocks);
-            assert_eq!(steps.div_ceil(MOST), blocks);
-            assert!(depth <= MOST && depth.is_multiple_of(MAX_LANES));
-            let last = steps - (blocks - 1) * depth;
-            assert!(
-                depth - last < blocks * MAX_LANES,
-                "{steps}: {depth}, {last}"
-            );
-        }
-    }
-}

@@ -1,10 +1,10 @@
 //! The working memory of a transformer block, without the block.
 
+use super::linear::row_block;
 use super::linear::{LinearSize, WeightType};
-use super::product::row_block;
-use super::rows::padded;
+use super::matrix::padded;
 use super::simd::CpuPath;
-use super::{attention, feed_forward, project};
+use super::{attention, feed_forward, qkv_projection};
 
 /// What the working memory of a block depends on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,7 +39,7 @@ impl BlockShape {
             linear(intermediate, dim),
         ];
         let rows = row_block(dim);
-        project::floats(qkv, rows)
+        qkv_projection::floats(qkv, rows)
             .max(feed_forward::floats(rest, rows))
             .max(attention::floats(self.head_dim, longest, path))
     }

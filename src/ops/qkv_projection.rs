@@ -4,15 +4,15 @@ use super::attention;
 use super::buffer::scratch;
 use super::layer_norm::LayerNorm;
 use super::linear::{Linear, LinearSize};
-use super::product::{Target, row_block};
-use super::rows::{Chunked, RowMajor, lanes};
+use super::linear::{Target, row_block};
+use super::matrix::{Chunked, RowMajor, lanes};
 use super::simd::CpuPath;
 use super::team::Team;
 use candle_core::{CpuStorage, InplaceOp2, Layout};
 
 /// Normalises the residual stream `[T, D]` and projects it into q, k and v,
 /// `[3, D / lanes, rows, lanes]`, as [`Attention`](super::Attention) wants them.
-pub struct Project<'a> {
+pub struct QkvProjection<'a> {
     /// Instructions to run with.
     pub path: CpuPath,
     /// Before the product.
@@ -26,7 +26,7 @@ pub struct Project<'a> {
 /// Shape of the tensor for q, k and v of `tokens` tokens.
 pub fn qkv_shape(path: CpuPath, dim: usize, tokens: usize) -> [usize; 4] {
     let lanes = lanes(path);
-    let chunks = super::rows::padded(dim, path) / lanes;
+    let chunks = super::matrix::padded(dim, path) / lanes;
     [3, chunks, attention::rows(tokens, path), lanes]
 }
 
@@ -35,7 +35,7 @@ pub(super) fn floats(qkv: LinearSize, rows: usize) -> usize {
     rows * qkv.inputs + qkv.scratch(rows)
 }
 
-impl InplaceOp2 for Project<'_> {
+impl InplaceOp2 for QkvProjection<'_> {
     fn name(&self) -> &'static str {
         "project"
     }

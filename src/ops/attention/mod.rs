@@ -2,15 +2,19 @@
 //!
 //! Everything depends on the sequence alone, so its bits do not depend on its neighbours.
 
-use super::buffer::scratch;
 #[cfg(target_arch = "x86_64")]
-use super::fixed_head;
-use super::head::{Head, Sizes};
-use super::rotary::RotaryTable;
-use super::rows::{Chunked, lanes, padded};
-use super::simd::CpuPath;
-use super::team::Team;
+mod fixed_point;
+mod head;
+mod rotary;
+
+pub use rotary::RotaryTable;
+
+use crate::ops::buffer::scratch;
+use crate::ops::matrix::{Chunked, lanes, padded};
+use crate::ops::simd::CpuPath;
+use crate::ops::team::Team;
 use candle_core::{CpuStorage, InplaceOp1, Layout};
+use head::{Head, Sizes};
 
 /// Queries of one part of the work when a team shares a long sequence.
 pub const QUERY_SPAN: usize = 512;
@@ -109,7 +113,7 @@ impl Attention<'_> {
     }
 
     fn run(&self, s: &mut CpuStorage, l: &Layout, work: Vec<Part>) -> candle_core::Result<()> {
-        let qkv = super::contiguous_mut(s, l)?;
+        let qkv = crate::ops::contiguous_mut(s, l)?;
         let lanes = lanes(self.path);
         let chunks = padded(self.heads * self.head_dim, self.path) / lanes;
         let tokens = self.cu_seqlens.last().copied().unwrap_or(usize::MAX);
@@ -170,7 +174,7 @@ impl Attention<'_> {
                 #[cfg(target_arch = "x86_64")]
                 if fixed {
                     // SAFETY: the path's instructions are there.
-                    return unsafe { fixed_head::run(head) };
+                    return unsafe { fixed_point::run(head) };
                 }
                 self.path.dispatch(head);
             });

@@ -6,12 +6,14 @@
 //! overflow, because |Σ a·b| ≤ ‖a‖·‖b‖ and the scales keep ‖·‖ below 2^15.5. Blocks are summed
 //! in f32. A row's bits depend on the row alone, as everywhere.
 
-use super::buffer::Buffer;
-use super::linear::Linear;
-use super::product::{Arithmetic, Block, Product, Target, block_depth, blocks};
-use super::rows::Chunked;
-use super::simd::{Avx512 as S, Simd};
-use super::tile::VECTORS;
+use super::Linear;
+use super::blocking::{block_depth, blocks};
+use super::matmul::{Arithmetic, Block, MatMul, Target};
+use crate::ops::buffer::Buffer;
+use crate::ops::fixed_point::{LARGEST, LENGTH, SMALLEST, pair};
+use crate::ops::matrix::Chunked;
+use crate::ops::simd::{Avx512 as S, Simd};
+use crate::ops::tile::VECTORS;
 use std::arch::x86_64::*;
 
 /// Features of a step: two integers of 16 bits.
@@ -25,17 +27,6 @@ const WIDTH: usize = VECTORS * LANES;
 /// A row's chunks lie pages apart, too far for the processor to fetch them ahead by itself: those
 /// of the row so many on are asked for.
 const ROWS_AHEAD: usize = 4;
-
-/// The length of a block as integers, before they are rounded. Rounding adds half the root of its
-/// features at most, and there are no more than 512 (`PAIR` · `product::MOST`):
-/// (46 000 + 12)² < 2³¹.
-pub(super) const LENGTH: f32 = 46_000.0;
-
-/// The largest integer.
-pub(super) const LARGEST: f32 = 32_767.0;
-
-/// Below this a block is nought: its scale would not be a number.
-pub(super) const SMALLEST: f32 = 1e-30;
 
 /// Weights in fixed point.
 pub(super) struct FixedPanels {
@@ -121,7 +112,7 @@ pub(super) unsafe fn apply(
             *scale = unsafe { round(from, x.stride * LANES, features, to, rows * LANES) };
         }
     }
-    let product = Product {
+    let product = MatMul {
         linear,
         x: Chunked {
             at: pairs.as_mut_ptr(),
@@ -200,21 +191,6 @@ unsafe fn round(
             true => 1.0 / scale,
             false => f32::NAN,
         }
-    }
-}
-
-/// Rounds two vectors to integers and stores them side by side, lane by lane.
-///
-/// # Safety
-/// `to` is writable for a vector; the processor has AVX-512.
-#[inline(always)]
-pub(super) unsafe fn pair(first: __m512, second: __m512, to: *mut f32) {
-    // SAFETY: the caller's.
-    unsafe {
-        let second = _mm512_slli_epi32::<16>(_mm512_cvtps_epi32(second));
-        // The low halves of the first.
-        let both = _mm512_mask_blend_epi16(0xaaaa_aaaa, _mm512_cvtps_epi32(first), second);
-        _mm512_storeu_si512(to.cast(), both);
     }
 }
 

@@ -4,11 +4,11 @@ use super::block::Block;
 use super::chunks::unchunked;
 use super::reference::{assert_close, layer_norm_f64};
 use super::{numbers, paths, tensor, wide};
-use crate::ops::{Project, Team, padded, pool, qkv_shape};
+use crate::ops::{QkvProjection, Team, padded, qkv_shape, thread_pool};
 
 #[test]
 fn projection_equals_the_reference_alone_and_by_a_team() {
-    let pool = pool(2).unwrap();
+    let pool = thread_pool(2).unwrap();
     for path in paths() {
         for (tokens, dim) in [(1, 8), (17, 48), (300, 24), (760, 32)] {
             // q, k and v start with a tile each.
@@ -24,7 +24,7 @@ fn projection_equals_the_reference_alone_and_by_a_team() {
                     &vec![7.0; qkv_shape(path, dim, tokens).iter().product()],
                     &qkv_shape(path, dim, tokens),
                 );
-                let project = Project {
+                let project = QkvProjection {
                     path,
                     norm: &block.norm(path),
                     qkv: &block.linear(path, 0),

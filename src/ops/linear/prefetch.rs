@@ -5,7 +5,7 @@
 //! once: a burst of requests fills the buffers that the tile's own loads need. So each chunk of a
 //! tile's steps asks for a little.
 
-use super::simd::Simd;
+use crate::ops::simd::Simd;
 
 /// Rows of a tile's width, whose two vectors may lie apart.
 #[derive(Clone, Copy)]
