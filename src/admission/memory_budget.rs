@@ -53,8 +53,8 @@ impl PassCost {
             row: config.dim as u64 * 4,
             layers: layers as u64,
             max_tokens,
-            threads: job.threads.max(1) as u64,
-            one_each: job.deterministic,
+            threads: job.compute.threads.max(1) as u64,
+            one_each: job.compute.deterministic,
         }
     }
 
@@ -164,7 +164,7 @@ impl MemoryBudget {
                 .saturating_add(PROGRAM_ADDRESSES),
             _ => fixed,
         };
-        let cost = match job.max_tokens {
+        let cost = match job.compute.max_tokens {
             Some(_) => cost,
             None => cost.within(limit.bytes.saturating_sub(fixed)),
         };
@@ -195,19 +195,23 @@ impl MemoryBudget {
 
 /// Threads that work, the team for long records, and the others.
 fn all_threads(job: &Job) -> u64 {
-    let team = if job.threads > 1 { job.threads } else { 0 };
-    (job.threads.max(1) + team) as u64 + OTHER_THREADS
+    let team = if job.compute.threads > 1 {
+        job.compute.threads
+    } else {
+        0
+    };
+    (job.compute.threads.max(1) + team) as u64 + OTHER_THREADS
 }
 
 /// What is not taken of that by threads that have nothing to do, if `busy` of them embed; whether
 /// the team has is said too.
 pub(crate) fn idle(job: &Job, busy: u64, is_shared: bool) -> u64 {
-    let team = if is_shared || job.threads < 2 {
+    let team = if is_shared || job.compute.threads < 2 {
         0
     } else {
-        job.threads as u64
+        job.compute.threads as u64
     };
-    let workers = (job.threads as u64).saturating_sub(busy);
+    let workers = (job.compute.threads as u64).saturating_sub(busy);
     (team + workers).saturating_mul(THREAD - IDLE_THREAD)
 }
 

@@ -11,7 +11,8 @@ use esm_embed::fasta::Input;
 use esm_embed::hub::HubSettings;
 use esm_embed::output::{Existing, Pool};
 use esm_embed::pipeline::{
-    self, ChecksumCache, Job, Model, OnDuplicateId, OnInvalid, OnVarying, Stopped,
+    self, Caches, ChecksumCache, ComputeOptions, Inputs, Job, Model, OnDuplicateId, OnInvalid,
+    OnVarying, OutputOptions, SequenceOptions, Stopped,
 };
 use esm_embed::tokenizer::UnknownPolicy;
 use std::path::{Path, PathBuf};
@@ -26,11 +27,11 @@ pub fn execute(args: &RunArgs) -> anyhow::Result<Exit> {
     Device::resolve(&compute.device, compute.cpu_path, compute.dtype)?;
     check_inputs(&args.inputs)?;
     let model = source::resolve(&args.model.model, args.model.revision.as_deref(), &progress)?;
-    // Without a cache, nothing is remembered.
     let cache = HubSettings::from_env().ok();
-    let job = job(args, model, cache.map(|cache| cache.remembered()));
+    let caches = caches(args, cache.map(|cache| cache.remembered()));
+    let job = job(args, model);
     if args.dry_run {
-        let forecast = pipeline::dry_run(&job, progress.as_ref());
+        let forecast = pipeline::dry_run(&job, &caches, progress.as_ref());
         progress.clear();
         let forecast = forecast?;
         match progress.is_json() {
@@ -39,7 +40,7 @@ pub fn execute(args: &RunArgs) -> anyhow::Result<Exit> {
         }
         return Ok(Exit::Done);
     }
-    let outcome = pipeline::run(&job, progress.as_ref(), &stop);
+    let outcome = pipeline::run(&job, &caches, progress.as_ref(), &stop);
     progress.clear();
     let outcome = match outcome {
         Err(error) if error.is::<Stopped>() => {
@@ -71,7 +72,7 @@ fn check_inputs(inputs: &[PathBuf]) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn job(args: &RunArgs, model: Model, remembered: Option<PathBuf>) -> Job {
+fn job(args: &RunArgs, model: Model) -> Job {
     let RunArgs {
         output,
         records,
@@ -79,52 +80,65 @@ fn job(args: &RunArgs, model: Model, remembered: Option<PathBuf>) -> Job {
         ..
     } = args;
     Job {
-        inputs: args.inputs.clone(),
-        out: args.out.clone(),
+        inputs: Inputs {
+            paths: args.inputs.clone(),
+            shard: args.shard,
+            on_duplicate_id: match records.on_duplicate_id {
+                OnDuplicateIdArg::Warn => OnDuplicateId::Warn,
+                OnDuplicateIdArg::Fail => OnDuplicateId::Fail,
+            },
+        },
         model,
-        layers: each_once(output.layers.iter().map(|arg| arg.0)),
-        pools: pools(&output.pools),
-        residues: output.residues,
-        dtype: compute.dtype,
-        out_dtype: output.out_dtype,
-        device: compute.device.clone(),
-        no_card: None,
-        cpu_path: compute.cpu_path,
-        threads: compute.threads.unwrap_or_else(available_threads),
-        max_tokens: compute.max_tokens,
-        deterministic: compute.deterministic,
-        long: records.long,
-        unknown: match records.unknown {
-            UnknownArg::Unk => UnknownPolicy::Unk,
-            UnknownArg::Error => UnknownPolicy::Error,
+        output: OutputOptions {
+            folder: args.out.clone(),
+            existing: match (args.resume, args.force) {
+                (true, _) => Existing::Resume,
+                (false, true) => Existing::Replace,
+                (false, false) => Existing::Refuse,
+            },
+            layers: each_once(output.layers.iter().map(|arg| arg.0)),
+            pools: pools(&output.pools),
+            residues: output.residues,
+            dtype: output.out_dtype,
         },
-        gaps: match records.gaps {
-            GapsArg::Keep => Gaps::Keep,
-            GapsArg::Drop => Gaps::Drop,
+        sequences: SequenceOptions {
+            long: records.long,
+            unknown: match records.unknown {
+                UnknownArg::Unk => UnknownPolicy::Unk,
+                UnknownArg::Error => UnknownPolicy::Error,
+            },
+            gaps: match records.gaps {
+                GapsArg::Keep => Gaps::Keep,
+                GapsArg::Drop => Gaps::Drop,
+            },
+            on_invalid: match records.on_invalid {
+                OnInvalidArg::Fail => OnInvalid::Fail,
+                OnInvalidArg::Skip => OnInvalid::Skip,
+            },
         },
-        on_duplicate_id: match records.on_duplicate_id {
-            OnDuplicateIdArg::Warn => OnDuplicateId::Warn,
-            OnDuplicateIdArg::Fail => OnDuplicateId::Fail,
+        compute: ComputeOptions {
+            device: compute.device.clone(),
+            dtype: compute.dtype,
+            cpu_path: compute.cpu_path,
+            threads: compute.threads.unwrap_or_else(available_threads),
+            max_tokens: compute.max_tokens,
+            deterministic: compute.deterministic,
+            on_varying: match compute.on_varying {
+                OnVaryingArg::Alone => OnVarying::Alone,
+                OnVaryingArg::Fail => OnVarying::Fail,
+            },
         },
-        on_invalid: match records.on_invalid {
-            OnInvalidArg::Fail => OnInvalid::Fail,
-            OnInvalidArg::Skip => OnInvalid::Skip,
+    }
+}
+
+/// What is remembered in this folder; without a folder, nothing is.
+fn caches(args: &RunArgs, folder: Option<PathBuf>) -> Caches {
+    Caches {
+        self_tests: Tested {
+            folder: folder.clone(),
+            anew: args.compute.check_device,
         },
-        shard: args.shard,
-        existing: match (args.resume, args.force) {
-            (true, _) => Existing::Resume,
-            (false, true) => Existing::Replace,
-            (false, false) => Existing::Refuse,
-        },
-        on_varying: match compute.on_varying {
-            OnVaryingArg::Alone => OnVarying::Alone,
-            OnVaryingArg::Fail => OnVarying::Fail,
-        },
-        tested: Tested {
-            folder: remembered.clone(),
-            anew: compute.check_device,
-        },
-        remembered: remembered.map(|folder| ChecksumCache {
+        checksums: folder.map(|folder| ChecksumCache {
             anew: args.model.check_model,
             ..ChecksumCache::new(folder)
         }),
@@ -169,98 +183,124 @@ mod tests {
         }
     }
 
-    fn job_of(line: &str) -> Job {
+    fn args(line: &str) -> RunArgs {
         let words = ["esm-embed", "run"].into_iter().chain(line.split(' '));
         match Args::try_parse_from(words).map(|args| args.command) {
-            Ok(Command::Run(args)) => job(&args, model(), Some(PathBuf::from("/c"))),
+            Ok(Command::Run(args)) => *args,
             other => panic!("{other:?}"),
         }
+    }
+
+    fn job_of(line: &str) -> Job {
+        job(&args(line), model())
+    }
+
+    fn caches_of(line: &str) -> Caches {
+        caches(&args(line), Some(PathBuf::from("/c")))
     }
 
     #[test]
     fn defaults() {
         let expected = Job {
-            inputs: vec![PathBuf::from("a.fasta")],
-            out: PathBuf::from("emb"),
+            inputs: Inputs {
+                paths: vec![PathBuf::from("a.fasta")],
+                shard: None,
+                on_duplicate_id: OnDuplicateId::Warn,
+            },
             model: model(),
-            layers: vec![],
-            pools: vec![Pool::Mean],
-            residues: Residues::Packed,
-            dtype: None,
-            out_dtype: OutDtype::F32,
-            device: DeviceChoice::Auto,
-            no_card: None,
-            cpu_path: None,
-            threads: available_threads(),
-            max_tokens: None,
-            deterministic: false,
-            long: None,
-            unknown: UnknownPolicy::Unk,
-            gaps: Gaps::Keep,
-            on_invalid: OnInvalid::Fail,
-            on_duplicate_id: OnDuplicateId::Warn,
-            shard: None,
-            existing: Existing::Refuse,
-            remembered: Some(ChecksumCache::new("/c")),
-            on_varying: OnVarying::Alone,
-            tested: Tested {
+            output: OutputOptions {
+                folder: PathBuf::from("emb"),
+                existing: Existing::Refuse,
+                layers: vec![],
+                pools: vec![Pool::Mean],
+                residues: Residues::Packed,
+                dtype: OutDtype::F32,
+            },
+            sequences: SequenceOptions {
+                long: None,
+                unknown: UnknownPolicy::Unk,
+                gaps: Gaps::Keep,
+                on_invalid: OnInvalid::Fail,
+            },
+            compute: ComputeOptions {
+                device: DeviceChoice::Auto,
+                dtype: None,
+                cpu_path: None,
+                threads: available_threads(),
+                max_tokens: None,
+                deterministic: false,
+                on_varying: OnVarying::Alone,
+            },
+        };
+        assert_eq!(job_of("a.fasta --out emb"), expected);
+        let remembered = Caches {
+            checksums: Some(ChecksumCache::new("/c")),
+            self_tests: Tested {
                 folder: Some(PathBuf::from("/c")),
                 anew: false,
             },
         };
-        assert_eq!(job_of("a.fasta --out emb"), expected);
+        assert_eq!(caches_of("a.fasta --out emb"), remembered);
     }
 
     #[test]
     fn every_flag() {
-        let found = job_of(
-            "a.fasta - -o emb -m 8M --layer -1,0,-1 --layer=3 --pool max,mean,max --residues files \
+        let line = "a.fasta - -o emb -m 8M --layer -1,0,-1 --layer=3 --pool max,mean,max --residues files \
              --dtype bf16 --out-dtype f16 --device cpu --threads 3 --max-tokens 4096 \
              --deterministic --long window:100:10 --unknown error --gaps drop --on-invalid skip \
              --on-duplicate-id fail --force \
-             --cpu-path portable --check-model --check-device --on-varying fail --progress none -q",
-        );
+             --cpu-path portable --check-model --check-device --on-varying fail --progress none -q";
         let expected = Job {
-            inputs: vec![PathBuf::from("a.fasta"), PathBuf::from("-")],
-            out: PathBuf::from("emb"),
+            inputs: Inputs {
+                paths: vec![PathBuf::from("a.fasta"), PathBuf::from("-")],
+                shard: None,
+                on_duplicate_id: OnDuplicateId::Fail,
+            },
             model: model(),
-            layers: [-1, 0, 3].map(Layers::One).to_vec(),
-            pools: vec![Pool::Mean, Pool::Max],
-            residues: Residues::Files,
-            dtype: Some(Dtype::Bf16),
-            out_dtype: OutDtype::F16,
-            device: DeviceChoice::Cpu,
-            no_card: None,
-            cpu_path: Some(CpuPath::Portable),
-            threads: 3,
-            max_tokens: Some(4096),
-            deterministic: true,
-            long: Some(Long::Window {
-                size: 100,
-                overlap: 10,
-            }),
-            unknown: UnknownPolicy::Error,
-            gaps: Gaps::Drop,
-            on_invalid: OnInvalid::Skip,
-            on_duplicate_id: OnDuplicateId::Fail,
-            shard: None,
-            existing: Existing::Replace,
-            remembered: Some(ChecksumCache {
+            output: OutputOptions {
+                folder: PathBuf::from("emb"),
+                existing: Existing::Replace,
+                layers: [-1, 0, 3].map(Layers::One).to_vec(),
+                pools: vec![Pool::Mean, Pool::Max],
+                residues: Residues::Files,
+                dtype: OutDtype::F16,
+            },
+            sequences: SequenceOptions {
+                long: Some(Long::Window {
+                    size: 100,
+                    overlap: 10,
+                }),
+                unknown: UnknownPolicy::Error,
+                gaps: Gaps::Drop,
+                on_invalid: OnInvalid::Skip,
+            },
+            compute: ComputeOptions {
+                device: DeviceChoice::Cpu,
+                dtype: Some(Dtype::Bf16),
+                cpu_path: Some(CpuPath::Portable),
+                threads: 3,
+                max_tokens: Some(4096),
+                deterministic: true,
+                on_varying: OnVarying::Fail,
+            },
+        };
+        assert_eq!(job_of(line), expected);
+        let remembered = Caches {
+            checksums: Some(ChecksumCache {
                 anew: true,
                 ..ChecksumCache::new("/c")
             }),
-            on_varying: OnVarying::Fail,
-            tested: Tested {
+            self_tests: Tested {
                 folder: Some(PathBuf::from("/c")),
                 anew: true,
             },
         };
-        assert_eq!(found, expected);
+        assert_eq!(caches_of(line), remembered);
     }
 
     #[test]
     fn what_is_there_is_left_replaced_or_gone_on_with() {
-        let existing = |flag: &str| job_of(&format!("a.fasta -o emb{flag}")).existing;
+        let existing = |flag: &str| job_of(&format!("a.fasta -o emb{flag}")).output.existing;
         assert_eq!(existing(""), Existing::Refuse);
         assert_eq!(existing(" --force"), Existing::Replace);
         assert_eq!(existing(" --resume"), Existing::Resume);
@@ -268,7 +308,11 @@ mod tests {
 
     #[test]
     fn a_negative_layer_needs_no_equals_sign() {
-        let layers = |text: &str| job_of(&format!("--layer{text} a.fasta -o emb")).layers;
+        let layers = |text: &str| {
+            job_of(&format!("--layer{text} a.fasta -o emb"))
+                .output
+                .layers
+        };
         assert_eq!(layers(" -1"), [Layers::One(-1)]);
         assert_eq!(layers("=-1,0"), [-1, 0].map(Layers::One));
         assert_eq!(
@@ -276,6 +320,6 @@ mod tests {
             [Layers::One(0), Layers::Span(3, 5), Layers::One(-1)]
         );
         assert_eq!(layers(" -2-last,all"), [Layers::Span(-2, -1), Layers::ALL]);
-        assert!(job_of("--pool none a.fasta -o emb").pools.is_empty());
+        assert!(job_of("--pool none a.fasta -o emb").output.pools.is_empty());
     }
 }

@@ -1,4 +1,4 @@
-//! One run, resolved: what `cli` makes of the arguments and `run` carries out.
+//! One run as asked: what `cli` makes of the arguments and [`run`](super::run()) carries out.
 
 use crate::admission::{Gaps, Long};
 use crate::device::{DeviceChoice, Dtype, Tested};
@@ -106,38 +106,38 @@ pub struct Model {
     pub revision: Option<String>,
 }
 
-/// One run.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Job {
+/// What is embedded.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Inputs {
     /// FASTA files in order; `-` is standard input.
-    pub inputs: Vec<PathBuf>,
-    /// Output folder.
-    pub out: PathBuf,
-    /// The checkpoint.
-    pub model: Model,
-    /// Representations as asked; empty for the last one.
+    pub paths: Vec<PathBuf>,
+    /// The part of the records to embed; None for all of them.
+    pub shard: Option<Shard>,
+    /// Records with the identifier of an earlier one and another sequence.
+    pub on_duplicate_id: OnDuplicateId,
+}
+
+/// What is written, and where.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OutputOptions {
+    /// The output folder.
+    pub folder: PathBuf,
+    /// What happens to a folder that exists.
+    pub existing: Existing,
+    /// Layers as asked; empty for the last one.
     pub layers: Vec<Layers>,
-    /// Pooled outputs, each once.
+    /// Pooled rows, each pool once.
     pub pools: Vec<Pool>,
-    /// Per-residue output.
+    /// Residue rows.
     pub residues: Residues,
-    /// Number format of the computation; None for the device's own.
-    pub dtype: Option<Dtype>,
     /// Number format of the files.
-    pub out_dtype: OutDtype,
-    /// Where to compute.
-    pub device: DeviceChoice,
-    /// Why no card is to be used where that is left open.
-    pub no_card: Option<String>,
-    /// Forces a lower CPU path.
-    pub cpu_path: Option<CpuPath>,
-    /// Worker threads.
-    pub threads: usize,
-    /// Tokens of one batch; None for the device's own.
-    pub max_tokens: Option<usize>,
-    /// One sequence per forward pass.
-    pub deterministic: bool,
-    /// Long sequences; None for the model's own way.
+    pub dtype: OutDtype,
+}
+
+/// How sequences are treated.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SequenceOptions {
+    /// Long sequences; None for the model's default.
     pub long: Option<Long>,
     /// Characters outside the alphabet.
     pub unknown: UnknownPolicy,
@@ -145,16 +145,47 @@ pub struct Job {
     pub gaps: Gaps,
     /// Records that cannot be embedded.
     pub on_invalid: OnInvalid,
-    /// Records with the identifier of an earlier one.
-    pub on_duplicate_id: OnDuplicateId,
-    /// The part of the input to embed; None for all of it.
-    pub shard: Option<Shard>,
-    /// What happens to an output that is there.
-    pub existing: Existing,
-    /// Where checksums of the checkpoint's files are remembered; None reads the files every time.
-    pub remembered: Option<ChecksumCache>,
-    /// A device whose bits depend on the batch.
+}
+
+/// How it is computed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ComputeOptions {
+    /// The CPU or GPUs.
+    pub device: DeviceChoice,
+    /// Number format of the computation; None for the device's default.
+    pub dtype: Option<Dtype>,
+    /// Forces a lower CPU path.
+    pub cpu_path: Option<CpuPath>,
+    /// Worker threads.
+    pub threads: usize,
+    /// Tokens of one batch; None for the device's default.
+    pub max_tokens: Option<usize>,
+    /// One sequence per forward pass.
+    pub deterministic: bool,
+    /// A GPU on which the bits of a sequence depend on its batch.
     pub on_varying: OnVarying,
-    /// Where it is remembered which cards passed which self-tests.
-    pub tested: Tested,
+}
+
+/// One run, as asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Job {
+    /// What is embedded.
+    pub inputs: Inputs,
+    /// The checkpoint.
+    pub model: Model,
+    /// What is written, and where.
+    pub output: OutputOptions,
+    /// How sequences are treated.
+    pub sequences: SequenceOptions,
+    /// How it is computed.
+    pub compute: ComputeOptions,
+}
+
+/// What the program remembers from earlier runs. It saves time and changes no result.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Caches {
+    /// Checksums of model files; None reads the files every time.
+    pub checksums: Option<ChecksumCache>,
+    /// Self-tests that GPUs have passed.
+    pub self_tests: Tested,
 }

@@ -18,7 +18,10 @@ mod stop;
 
 pub use checksum_cache::ChecksumCache;
 pub use input::shard::Shard;
-pub use job::{Job, Layers, Model, OnDuplicateId, OnInvalid, OnVarying};
+pub use job::{
+    Caches, ComputeOptions, Inputs, Job, Layers, Model, OnDuplicateId, OnInvalid, OnVarying,
+    OutputOptions, SequenceOptions,
+};
 pub use plan::forecast::Forecast;
 pub use reporter::{Level, Phase, Reporter, Silent, Totals};
 pub use run::notices::{warn_of_ids, warn_of_notes};
@@ -56,16 +59,42 @@ pub struct Outcome {
 /// # Errors
 /// Everything that keeps the output folder from being complete; nothing finished is touched.
 /// [`Stopped`] when the run was asked to stop.
-pub fn run(job: &Job, reporter: &dyn Reporter, stop: &Stop) -> Result<Outcome> {
+pub fn run(job: &Job, caches: &Caches, reporter: &dyn Reporter, stop: &Stop) -> Result<Outcome> {
     let checkpoint = Arc::new(open::open(job, reporter)?);
-    let mut plan = Plan::new(job, &checkpoint)?;
-    let target = Target::examine(&job.out, &plan.layout, job.existing)?;
+    let mut no_gpu = None;
+    loop {
+        match attempt(job, caches, &checkpoint, no_gpu.as_deref(), reporter, stop)? {
+            Attempt::Done(outcome) => return Ok(outcome),
+            Attempt::NoGpu(why) => no_gpu = Some(why),
+        }
+    }
+}
+
+/// What came of a run on the planned device.
+enum Attempt {
+    /// It is finished.
+    Done(Outcome),
+    /// The GPU that `auto` chose cannot be used; nothing was written.
+    NoGpu(String),
+}
+
+fn attempt(
+    job: &Job,
+    caches: &Caches,
+    checkpoint: &Arc<Checkpoint>,
+    no_gpu: Option<&str>,
+    reporter: &dyn Reporter,
+    stop: &Stop,
+) -> Result<Attempt> {
+    let mut plan = Plan::new(job, caches, checkpoint, no_gpu)?;
+    let target = Target::examine(&job.output.folder, &plan.layout, job.output.existing)?;
     if let State::Sealed(_) | State::Complete(_) = target.state() {
-        return resume::complete(job, &plan, &checkpoint, target, reporter);
+        return resume::complete(job, caches, &plan, checkpoint, target, reporter)
+            .map(Attempt::Done);
     }
     let part = part(job, &plan, reporter)?;
     // Which records are left out for want of memory is decided when a run begins.
-    let longest = match (target.state(), job.on_invalid) {
+    let longest = match (target.state(), job.sequences.on_invalid) {
         (State::Begun(before), _) => before.longest,
         (_, OnInvalid::Skip) => u64::try_from(plan.policy.longest()).ok(),
         (_, OnInvalid::Fail) => None,
@@ -85,7 +114,7 @@ pub fn run(job: &Job, reporter: &dyn Reporter, stop: &Stop) -> Result<Outcome> {
     let facts = resume::facts_now(job, &plan, &checkpoint, None, known);
     let is_begun = match target.state() {
         State::Begun(before) => {
-            resume::check_begun(job, &checkpoint, before, &facts, &needed)?;
+            resume::check_begun(job, caches, checkpoint, before, &facts, &needed)?;
             true
         }
         _ => false,
@@ -102,11 +131,7 @@ pub fn run(job: &Job, reporter: &dyn Reporter, stop: &Stop) -> Result<Outcome> {
         Ok(embedder) => embedder,
         // Nothing is written as yet.
         Err(error) if !is_begun && may_do_without_card(job, &plan, &error) => {
-            let job = Job {
-                no_card: Some(error.to_string()),
-                ..job.clone()
-            };
-            return run(&job, reporter, stop);
+            return Ok(Attempt::NoGpu(error.to_string()));
         }
         Err(error) => return Err(error.into()),
     };
@@ -130,7 +155,7 @@ pub fn run(job: &Job, reporter: &dyn Reporter, stop: &Stop) -> Result<Outcome> {
             },
             numerals::count(workers(job, &embedder) as u64, "thread"),
             plan.dtype,
-            match (plan.device.is_cuda(), job.deterministic) {
+            match (plan.device.is_cuda(), job.compute.deterministic) {
                 (true, false) => format!(
                     ", {} tokens to a batch",
                     grouped(embedder.max_tokens() as u64)
@@ -140,14 +165,14 @@ pub fn run(job: &Job, reporter: &dyn Reporter, stop: &Stop) -> Result<Outcome> {
         ),
     );
     if let Some(why) = &plan.device.why_cpu {
-        let level = match job.no_card {
+        let level = match no_gpu {
             Some(_) => Level::Warning,
             None => Level::Info,
         };
         reporter.message(level, &format!("no CUDA card is used: {why}"));
     }
     if !embedder.shares_passes() {
-        if job.on_varying == OnVarying::Fail {
+        if job.compute.on_varying == OnVarying::Fail {
             bail!(
                 "a self-test on this card found that the bits of a sequence depend on its batch, \
                  and --on-varying fail was given: leave that out, and each sequence gets a pass of \
@@ -179,7 +204,7 @@ pub fn run(job: &Job, reporter: &dyn Reporter, stop: &Stop) -> Result<Outcome> {
             Level::Info,
             &format!(
                 "{}: resuming an interrupted run, whose journal lists {} as done",
-                job.out.display(),
+                job.output.folder.display(),
                 numerals::count(count, "distinct sequence")
             ),
         );
@@ -190,19 +215,20 @@ pub fn run(job: &Job, reporter: &dyn Reporter, stop: &Stop) -> Result<Outcome> {
             &format!(
                 "{}: the file system knows no locks, so nothing keeps another run from writing \
                  into this folder at the same time: see to it that none does",
-                job.out.display()
+                job.output.folder.display()
             ),
         );
     }
     reporter.start(scan.as_ref().map_or_else(Totals::default, Scan::totals));
-    folder.set_threads(job.threads);
+    folder.set_threads(job.compute.threads);
     if let Some(part) = &part {
         folder.set_shard(part.entry)?;
     }
     let ready = Ready {
         job,
+        caches,
         plan: &plan,
-        checkpoint: &checkpoint,
+        checkpoint,
         embedder: &embedder,
         share: part.map(|part| part.share),
         reporter,
@@ -226,7 +252,7 @@ pub fn run(job: &Job, reporter: &dyn Reporter, stop: &Stop) -> Result<Outcome> {
         Some(embedded) if !stop.is_asked() => embedded,
         _ => bail!(Stopped {
             signal: stop.signal(),
-            out: job.out.display().to_string(),
+            out: job.output.folder.display().to_string(),
         }),
     };
     if let Some(scan) = &scan {
@@ -280,20 +306,20 @@ pub fn run(job: &Job, reporter: &dyn Reporter, stop: &Stop) -> Result<Outcome> {
     warn_of_notes(&manifest, reporter);
     warn_of_ids(ids, reporter);
     report(&manifest.counts, job, reporter);
-    Ok(Outcome {
+    Ok(Attempt::Done(Outcome {
         records: manifest.counts.records,
         skipped: manifest.counts.skipped,
-    })
+    }))
 }
 
 /// Says what a job would do, without doing it.
 ///
 /// # Errors
 /// What would stop the run before its first batch.
-pub fn dry_run(job: &Job, reporter: &dyn Reporter) -> Result<Forecast> {
+pub fn dry_run(job: &Job, caches: &Caches, reporter: &dyn Reporter) -> Result<Forecast> {
     let checkpoint = open::open(job, reporter)?;
-    let mut plan = Plan::new(job, &checkpoint)?;
-    let target = Target::examine(&job.out, &plan.layout, job.existing)?;
+    let mut plan = Plan::new(job, caches, &checkpoint, None)?;
+    let target = Target::examine(&job.output.folder, &plan.layout, job.output.existing)?;
     if let State::Begun(before) = target.state() {
         plan.policy.agreed = before.longest.and_then(|n| usize::try_from(n).ok());
     }
@@ -313,12 +339,12 @@ pub fn dry_run(job: &Job, reporter: &dyn Reporter) -> Result<Forecast> {
     warn_of_long(&scan, reporter);
     warn_of_findings(&scan.findings, job, reporter);
     reporter.phase(Phase::Measuring(&job.model.asked));
-    Forecast::new(job, &plan, &checkpoint, &scan, reading)
+    Forecast::new(job, caches, &plan, &checkpoint, &scan, reading)
 }
 
 /// Whether a card that cannot be used was not asked for.
 fn may_do_without_card(job: &Job, plan: &Plan, error: &LoadError) -> bool {
-    job.device == DeviceChoice::Auto
+    job.compute.device == DeviceChoice::Auto
         && plan.device.is_cuda()
         && plan.dtype != Dtype::Tf32
         && error.is_of_card()
@@ -333,8 +359,8 @@ fn load(
         layers: plan.layout.layers.clone(),
         weight_type: plan.dtype.weight_type(),
         path: plan.device.path,
-        threads: job.threads,
-        max_tokens: if job.deterministic {
+        threads: job.compute.threads,
+        max_tokens: if job.compute.deterministic {
             0
         } else {
             plan.max_tokens
@@ -346,10 +372,10 @@ fn load(
         (_, OutDtype::F32) => ResidueRows::F32,
         (_, OutDtype::F16) => ResidueRows::F16,
     });
-    if job.max_tokens.is_none() && !job.deterministic {
+    if job.compute.max_tokens.is_none() && !job.compute.deterministic {
         embedder.use_memory();
     }
-    let may_vary = job.on_varying != OnVarying::Fail;
-    embedder.redo_overflows(checkpoint, &plan.device, job.threads, may_vary);
+    let may_vary = job.compute.on_varying != OnVarying::Fail;
+    embedder.redo_overflows(checkpoint, &plan.device, job.compute.threads, may_vary);
     Ok(embedder)
 }

@@ -2,14 +2,12 @@
 
 use crate::common::fixture;
 use crate::support::Bench;
-use esm_embed::admission::Gaps;
-use esm_embed::device::{DeviceChoice, Tested};
+use esm_embed::device::DeviceChoice;
 use esm_embed::output::{Existing, OutDtype, Pool, Residues};
 use esm_embed::pipeline::{
-    self, ChecksumCache, Job, Level, Model, OnDuplicateId, OnInvalid, OnVarying, Outcome, Reporter,
-    Silent, Stop, Totals,
+    self, Caches, ChecksumCache, ComputeOptions, Inputs, Job, Level, Model, OnVarying, Outcome,
+    OutputOptions, Reporter, SequenceOptions, Silent, Stop, Totals,
 };
-use esm_embed::tokenizer::UnknownPolicy;
 use sha2::{Digest, Sha256};
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{BufWriter, ErrorKind, Write};
@@ -39,6 +37,13 @@ impl Reporter for Messages {
     fn finish(&self) {}
 }
 
+fn remembering(checksums: ChecksumCache) -> Caches {
+    Caches {
+        checksums: Some(checksums),
+        ..Caches::default()
+    }
+}
+
 /// A bench with a model, a FASTA file, and checksums remembered even of small and young files.
 struct Case {
     bench: Bench,
@@ -64,45 +69,44 @@ impl Case {
         }
     }
 
-    fn job(&self, remembered: Option<ChecksumCache>) -> Job {
+    fn job(&self) -> Job {
         Job {
-            inputs: vec![self.bench.path("a.fasta")],
-            out: self.bench.path("emb"),
+            inputs: Inputs {
+                paths: vec![self.bench.path("a.fasta")],
+                ..Inputs::default()
+            },
             model: Model {
                 asked: "model".into(),
                 path: self.bench.path("model"),
                 repo: None,
                 revision: None,
             },
-            layers: vec![],
-            pools: vec![Pool::Mean],
-            residues: Residues::None,
-            dtype: None,
-            out_dtype: OutDtype::F32,
-            device: DeviceChoice::Cpu,
-            no_card: None,
-            cpu_path: None,
-            threads: 1,
-            max_tokens: None,
-            deterministic: false,
-            long: None,
-            unknown: UnknownPolicy::Unk,
-            gaps: Gaps::Keep,
-            on_invalid: OnInvalid::Fail,
-            on_duplicate_id: OnDuplicateId::Warn,
-            shard: None,
-            existing: Existing::Replace,
-            remembered,
-            on_varying: OnVarying::default(),
-            tested: Tested::default(),
+            output: OutputOptions {
+                folder: self.bench.path("emb"),
+                existing: Existing::Replace,
+                layers: vec![],
+                pools: vec![Pool::Mean],
+                residues: Residues::None,
+                dtype: OutDtype::F32,
+            },
+            sequences: SequenceOptions::default(),
+            compute: ComputeOptions {
+                device: DeviceChoice::Cpu,
+                dtype: None,
+                cpu_path: None,
+                threads: 1,
+                max_tokens: None,
+                deterministic: false,
+                on_varying: OnVarying::default(),
+            },
         }
     }
 
     /// Runs; the SHA-256 of the weights in `run.json`, and whether it is said to be remembered.
     fn run(&self, remembered: ChecksumCache) -> (String, bool) {
         let messages = Messages::default();
-        let job = self.job(Some(remembered));
-        let outcome = pipeline::run(&job, &messages, &Stop::default()).unwrap();
+        let caches = remembering(remembered);
+        let outcome = pipeline::run(&self.job(), &caches, &messages, &Stop::default()).unwrap();
         let one = Outcome {
             records: 1,
             skipped: 0,
@@ -206,7 +210,7 @@ fn young_and_small_files_and_none_are_not_remembered() {
             assert_eq!(case.run(remembered.clone()), read);
         }
     }
-    pipeline::run(&case.job(None), &Silent, &Stop::default()).unwrap();
+    pipeline::run(&case.job(), &Caches::default(), &Silent, &Stop::default()).unwrap();
     assert!(!case.bench.path("remembered").exists());
 }
 
@@ -225,16 +229,15 @@ fn without_a_folder_to_write_files_are_read() {
 fn a_finished_run_is_compared_with_it() {
     let case = Case::new();
     assert_eq!(case.run(case.remembered()).0, SHA256);
-    let job = Job {
-        existing: Existing::Resume,
-        ..case.job(Some(case.remembered()))
-    };
+    let mut job = case.job();
+    job.output.existing = Existing::Resume;
+    let caches = remembering(case.remembered());
     let messages = Messages::default();
-    pipeline::run(&job, &messages, &Stop::default()).unwrap();
+    pipeline::run(&job, &caches, &messages, &Stop::default()).unwrap();
     let told = messages.0.into_inner().unwrap();
     assert!(told.contains(&(Level::Info, NOTE.into())), "{told:?}");
     case.poison();
-    let error = pipeline::run(&job, &Silent, &Stop::default()).unwrap_err();
+    let error = pipeline::run(&job, &caches, &Silent, &Stop::default()).unwrap_err();
     let says = format!("bytes with SHA-256 {SHA256} and is ");
     assert!(error.to_string().contains(&says), "{error}");
     assert!(error.to_string().contains(OTHER), "{error}");
@@ -262,16 +265,15 @@ fn a_model_that_changes_ends_the_run_at_once() {
     let case = Case::new();
     let pipe = case.bench.path("pipe");
     mkfifoat(CWD, &pipe, Mode::RUSR | Mode::WUSR).unwrap();
-    let job = Job {
-        inputs: vec![pipe.clone()],
-        ..case.job(None)
-    };
+    let mut job = case.job();
+    job.inputs.paths = vec![pipe.clone()];
     let weights = case.bench.path("model/model.safetensors");
     let writer = std::thread::spawn(move || {
         let mut pipe = BufWriter::new(File::options().write(true).open(pipe).unwrap());
         (0..5_000_000).try_for_each(|i| writeln!(pipe, ">{i}\nMKTV"))
     });
-    let error = pipeline::run(&job, &Touching(&weights), &Stop::default()).unwrap_err();
+    let touching = Touching(&weights);
+    let error = pipeline::run(&job, &Caches::default(), &touching, &Stop::default()).unwrap_err();
     let says = "model.safetensors: changed while it was read. Wait until nothing writes to it";
     assert!(error.to_string().contains(says), "{error}");
     let end = writer.join().unwrap().unwrap_err();

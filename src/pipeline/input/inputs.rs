@@ -28,9 +28,9 @@ pub fn scan_part(
         None => SameIds::of(job)?,
     };
     let scan = scan::scan(
-        &job.inputs,
+        &job.inputs.paths,
         plan.policy,
-        job.on_invalid,
+        job.sequences.on_invalid,
         share,
         ids,
         journal,
@@ -50,7 +50,7 @@ pub fn check_inputs(
     journal: Option<&Journal>,
     reporter: &dyn Reporter,
 ) -> Result<Option<Scan>> {
-    if !scan::repeatable(&job.inputs) {
+    if !scan::repeatable(&job.inputs.paths) {
         return Ok(None);
     }
     let scan = scan_part(job, plan, part, journal, reporter)?;
@@ -73,7 +73,7 @@ pub fn no_record(job: &Job) -> String {
         true => "<stdin>".into(),
         false => path.to_string_lossy().into_owned(),
     };
-    let names: Vec<String> = job.inputs.iter().map(name).collect();
+    let names: Vec<String> = job.inputs.paths.iter().map(name).collect();
     format!(
         "{}: holds no FASTA record; a record starts with a line `>name`. Check that this is the \
          right file and that it was written completely",

@@ -19,10 +19,15 @@ pub struct Part {
 
 /// Shares the input out; None if all of it is to be embedded.
 pub fn part(job: &Job, plan: &Plan, reporter: &dyn Reporter) -> Result<Option<Part>> {
-    let Some(shard) = job.shard else {
+    let Some(shard) = job.inputs.shard else {
         return Ok(None);
     };
-    if let Some(stream) = job.inputs.iter().find(|path| !scan::is_repeatable(path)) {
+    if let Some(stream) = job
+        .inputs
+        .paths
+        .iter()
+        .find(|path| !scan::is_repeatable(path))
+    {
         bail!(
             "{}: cannot be read twice, and --shard {shard} reads the input once to share it out \
              before it embeds: write it to a file first",
@@ -31,7 +36,13 @@ pub fn part(job: &Job, plan: &Plan, reporter: &dyn Reporter) -> Result<Option<Pa
     }
     reporter.phase(Phase::Reading);
     let ids = SameIds::of(job)?;
-    let (survey, sources) = scan::survey(&job.inputs, plan.policy, job.on_invalid, ids, reporter)?;
+    let (survey, sources) = scan::survey(
+        &job.inputs.paths,
+        plan.policy,
+        job.sequences.on_invalid,
+        ids,
+        reporter,
+    )?;
     Ok(Some(Part {
         entry: ShardEntry {
             number: shard.number,

@@ -19,9 +19,9 @@ impl SameIds {
     /// # Errors
     /// No place for a temporary file.
     pub fn of(job: &Job) -> Result<Option<SameIds>> {
-        match job.on_duplicate_id {
+        match job.inputs.on_duplicate_id {
             OnDuplicateId::Warn => Ok(None),
-            OnDuplicateId::Fail => SameIds::near(&job.out).map(Some),
+            OnDuplicateId::Fail => SameIds::near(&job.output.folder).map(Some),
         }
     }
 

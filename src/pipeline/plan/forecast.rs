@@ -6,7 +6,7 @@ use crate::embedder::shared_from;
 use crate::numerals::{count, grouped};
 use crate::output::{HEADER_BYTES, Residues, free_bytes};
 use crate::pipeline::input::scan::Scan;
-use crate::pipeline::job::Job;
+use crate::pipeline::job::{Caches, Job};
 use crate::pipeline::plan::Plan;
 use crate::pipeline::plan::throughput::{self, Reading};
 use crate::pipeline::run::embed::LEAST_TOKENS;
@@ -56,6 +56,7 @@ impl Forecast {
     /// A checkpoint that is damaged where that is looked at.
     pub(crate) fn new(
         job: &Job,
+        caches: &Caches,
         plan: &Plan,
         checkpoint: &Checkpoint,
         scan: &Scan,
@@ -63,10 +64,10 @@ impl Forecast {
     ) -> Result<Forecast> {
         Ok(Forecast {
             model: job.model.asked.clone(),
-            out: job.out.display().to_string(),
+            out: job.output.folder.display().to_string(),
             layers: plan.layout.layers.clone(),
             files: files(plan, scan),
-            shard: job.shard.map(|shard| shard.to_string()),
+            shard: job.inputs.shard.map(|shard| shard.to_string()),
             records: scan.records,
             distinct_records: scan.work.records,
             restored_records: scan.restored.records,
@@ -76,10 +77,11 @@ impl Forecast {
             tokens: scan.left.passes.tokens(),
             longest: scan.longest,
             memory_bytes: memory(job, plan, scan),
-            disk_bytes: disk(plan, scan, job.shard.is_some()),
-            free_bytes: free_bytes(&job.out),
-            threads: job.threads,
-            seconds: throughput::forecast(job, plan, checkpoint, scan, reading)?.as_secs_f64(),
+            disk_bytes: disk(plan, scan, job.inputs.shard.is_some()),
+            free_bytes: free_bytes(&job.output.folder),
+            threads: job.compute.threads,
+            seconds: throughput::forecast(job, caches, plan, checkpoint, scan, reading)?
+                .as_secs_f64(),
         })
     }
 
@@ -172,14 +174,14 @@ fn seconds(seconds: f64) -> String {
 /// # Errors
 /// Less room than the matrices take.
 pub(crate) fn check_space(job: &Job, plan: &Plan, scan: &Scan, held: u64) -> Result<()> {
-    let wanted = disk(plan, scan, job.shard.is_some()).saturating_sub(held);
-    if let Some(free) = free_bytes(&job.out)
+    let wanted = disk(plan, scan, job.inputs.shard.is_some()).saturating_sub(held);
+    if let Some(free) = free_bytes(&job.output.folder)
         && free < wanted
     {
         bail!(
             "{}: the output takes {}, but only {} are free there; choose another folder with \
              --out, fewer layers, --residues none or --out-dtype f16",
-            job.out.display(),
+            job.output.folder.display(),
             Bytes(wanted),
             Bytes(free)
         );
@@ -228,7 +230,7 @@ pub(crate) fn memory(job: &Job, plan: &Plan, scan: &Scan) -> u64 {
     if plan.device.is_cuda() {
         // Rows on their way from the card.
         let row = plan.layout.dim as u64 * 4;
-        let lanes = (plan.device.lanes(job.threads) * plan.device.cards.len()) as u64;
+        let lanes = (plan.device.lanes(job.compute.threads) * plan.device.cards.len()) as u64;
         let rows = row * plan.max_tokens.max(longest) as u64;
         return plan.fixed + lanes * rows.max(crate::device::PINNED);
     }
@@ -239,9 +241,13 @@ pub(crate) fn memory(job: &Job, plan: &Plan, scan: &Scan) -> u64 {
     let batches = (tokens as u64)
         .div_ceil(LEAST_TOKENS as u64)
         .min(passes.count());
-    let busy = (job.threads as u64).min(batches).max(1);
+    let busy = (job.compute.threads as u64).min(batches).max(1);
     let is_shared = longest > shared_from(plan.max_tokens);
-    let working = if is_shared { job.threads as u64 } else { busy };
+    let working = if is_shared {
+        job.compute.threads as u64
+    } else {
+        busy
+    };
     let together = plan.cost.passes(busy, batch, longest);
     let room = plan.policy.room.map_or(u64::MAX, |room| room.bytes);
     plan.fixed

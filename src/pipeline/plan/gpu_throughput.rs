@@ -24,18 +24,18 @@ pub(crate) fn seconds(job: &Job, plan: &Plan, checkpoint: &Checkpoint, scan: &Sc
         layers: vec![1],
         weight_type: plan.dtype.weight_type(),
         path: plan.device.path,
-        threads: job.threads,
+        threads: job.compute.threads,
         max_tokens: plan.max_tokens,
     };
     let begin = Instant::now();
     let block = Embedder::load_on(checkpoint, options, &plan.device, plan.dtype)?;
-    let load = begin.elapsed().as_secs_f64() * top as f64 / job.threads.min(top) as f64;
+    let load = begin.elapsed().as_secs_f64() * top as f64 / job.compute.threads.min(top) as f64;
 
     let passes = &scan.left.passes;
     let tokens = passes.tokens() as f64;
     let squares: f64 = passes.lengths().map(|(n, count)| n * n * count).sum();
     let mean = ((tokens / passes.count() as f64) as usize).clamp(3, LONG);
-    let usual = match job.deterministic {
+    let usual = match job.compute.deterministic {
         true => vec![mean],
         false => vec![mean; (plan.max_tokens / mean).max(1)],
     };
@@ -43,11 +43,11 @@ pub(crate) fn seconds(job: &Job, plan: &Plan, checkpoint: &Checkpoint, scan: &Sc
     let typical = (squares / tokens) as usize;
     let long = vec![(4 * typical).clamp(mean, LONG.min(scan.longest_left()).max(mean))];
     let cost = fit(
-        Batch::time(&block, job.threads, usual)?,
-        Batch::time(&block, job.threads, long)?,
+        Batch::time(&block, job.compute.threads, usual)?,
+        Batch::time(&block, job.compute.threads, long)?,
     );
     let work = top as f64 * (cost.0 * tokens + cost.1 * squares);
-    let threads = (job.threads as f64).min((passes.count() as f64).max(1.0));
+    let threads = (job.compute.threads as f64).min((passes.count() as f64).max(1.0));
     Ok(load + work / threads)
 }
 

@@ -14,7 +14,7 @@ use crate::checkpoint::{Checkpoint, EsmConfig, Positions};
 use crate::device::{Device, DeviceChoice, Dtype};
 use crate::model::PassMemory;
 use crate::output::{Layout, Residues};
-use crate::pipeline::job::{Job, Layers};
+use crate::pipeline::job::{Caches, Job, Layers};
 use anyhow::{Context, Result, bail};
 
 /// Tokens of a batch on the CPU when nothing is asked: enough rows to use every weight well,
@@ -46,24 +46,29 @@ impl Plan {
     /// # Errors
     /// A layer that the model does not have, a policy that it cannot follow, a device that
     /// cannot be had, or nothing to write.
-    pub fn new(job: &Job, checkpoint: &Checkpoint) -> Result<Plan> {
+    pub fn new(
+        job: &Job,
+        caches: &Caches,
+        checkpoint: &Checkpoint,
+        no_gpu: Option<&str>,
+    ) -> Result<Plan> {
         let config = checkpoint.config();
-        let choice = match (&job.device, &job.no_card) {
+        let choice = match (&job.compute.device, no_gpu) {
             (DeviceChoice::Auto, Some(_)) => &DeviceChoice::Cpu,
             (choice, _) => choice,
         };
-        let found = Device::resolve(choice, job.cpu_path, job.dtype)?;
+        let found = Device::resolve(choice, job.compute.cpu_path, job.compute.dtype)?;
         let device = Device {
-            tested: job.tested.clone(),
-            why_cpu: found.why_cpu.or_else(|| job.no_card.clone()),
+            tested: caches.self_tests.clone(),
+            why_cpu: found.why_cpu.or_else(|| no_gpu.map(str::to_owned)),
             ..found
         };
-        if job.pools.is_empty() && job.residues == Residues::None {
+        if job.output.pools.is_empty() && job.output.residues == Residues::None {
             bail!("nothing would be written: choose a --pool, or --residues packed or files");
         }
-        let layers = layers(&job.layers, config)?;
-        let dtype = job.dtype.unwrap_or(device.usual_dtype());
-        let max_tokens = job.max_tokens.unwrap_or(match device.is_cuda() {
+        let layers = layers(&job.output.layers, config)?;
+        let dtype = job.compute.dtype.unwrap_or(device.usual_dtype());
+        let max_tokens = job.compute.max_tokens.unwrap_or(match device.is_cuda() {
             true => CUDA_TOKENS,
             false => CPU_TOKENS,
         });
@@ -83,9 +88,9 @@ impl Plan {
         Ok(Plan {
             layout: Layout {
                 layers,
-                pools: job.pools.clone(),
-                residues: job.residues,
-                dtype: job.out_dtype,
+                pools: job.output.pools.clone(),
+                residues: job.output.residues,
+                dtype: job.output.dtype,
                 dim: config.dim,
             },
             policy: policy(job, config, room)?,
@@ -150,7 +155,7 @@ fn policy(job: &Job, config: &EsmConfig, room: Option<MemoryBudget>) -> Result<P
         // Rows 0 and 1 are not used, and <cls> and <eos> take a position each.
         Positions::Learned { rows } => Some(rows.saturating_sub(4)),
     };
-    let long = job.long.unwrap_or(match most {
+    let long = job.sequences.long.unwrap_or(match most {
         None => Long::Full,
         Some(_) => Long::Error,
     });
@@ -164,8 +169,8 @@ fn policy(job: &Job, config: &EsmConfig, room: Option<MemoryBudget>) -> Result<P
         bail!("--long {long}: this model's learned positions can do {most} residues at most");
     }
     Ok(Policy {
-        unknown: job.unknown,
-        gaps: job.gaps,
+        unknown: job.sequences.unknown,
+        gaps: job.sequences.gaps,
         long,
         most,
         room,

@@ -4,9 +4,10 @@ use crate::batching;
 use crate::checkpoint::Checkpoint;
 use crate::embedder::shared_from;
 use crate::output::Residues;
+use crate::pipeline::checksum_cache::ChecksumCache;
 use crate::pipeline::input::passes::Passes;
 use crate::pipeline::input::scan::Scan;
-use crate::pipeline::job::Job;
+use crate::pipeline::job::{Caches, Job};
 use crate::pipeline::plan::Plan;
 use crate::pipeline::plan::gpu_throughput;
 use crate::pipeline::plan::probe::{self, Asked};
@@ -46,6 +47,7 @@ pub(crate) struct Reading {
 /// Time that a run will take.
 pub(crate) fn forecast(
     job: &Job,
+    caches: &Caches,
     plan: &Plan,
     checkpoint: &Checkpoint,
     scan: &Scan,
@@ -57,13 +59,14 @@ pub(crate) fn forecast(
         _ => {
             let batches = Batches::new(job, plan, &scan.left.passes);
             let asked = Asked {
-                workers: workers(job.threads),
+                workers: workers(job.compute.threads),
                 passes: batches.sizes(),
                 lengths: lengths(&scan.left.passes),
-                is_shared: job.threads > 1,
+                is_shared: job.compute.threads > 1,
             };
             let speeds = probe::speeds(plan, checkpoint, &asked)?;
-            let hashed = unknown_bytes(job, checkpoint) as f64 / speeds.hashing;
+            let hashed =
+                unknown_bytes(caches.checksums.as_ref(), checkpoint) as f64 / speeds.hashing;
             loading(job, plan, checkpoint, &speeds) + batches.seconds(plan.top(), &speeds, hashed)
         }
     };
@@ -71,7 +74,8 @@ pub(crate) fn forecast(
         reading.before.as_secs_f64(),
         reading.meanwhile.as_secs_f64(),
     );
-    let work = computing + writing(job, plan, scan) + meanwhile / workers(job.threads) as f64;
+    let work =
+        computing + writing(job, plan, scan) + meanwhile / workers(job.compute.threads) as f64;
     let seconds = ANY + before + work.max(meanwhile);
     Ok(Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX))
 }
@@ -84,14 +88,11 @@ fn workers(threads: usize) -> usize {
 
 /// Bytes of the model's files whose checksums are not remembered: one thread reads them while the
 /// others embed.
-fn unknown_bytes(job: &Job, checkpoint: &Checkpoint) -> u64 {
+fn unknown_bytes(checksums: Option<&ChecksumCache>, checkpoint: &Checkpoint) -> u64 {
     let files = checkpoint.files().iter();
     let stamps = files.filter_map(|path| checkpoint.stamp(path));
     let bytes = stamps.map(|stamp| {
-        let known = job
-            .remembered
-            .as_ref()
-            .and_then(|memory| memory.find(&stamp));
+        let known = checksums.and_then(|cache| cache.find(&stamp));
         if known.is_some() { 0 } else { stamp.bytes }
     });
     bytes.sum()
@@ -99,7 +100,7 @@ fn unknown_bytes(job: &Job, checkpoint: &Checkpoint) -> u64 {
 
 fn loading(job: &Job, plan: &Plan, checkpoint: &Checkpoint, speeds: &Speeds) -> f64 {
     let (top, all) = (plan.top(), checkpoint.config().layers);
-    let rounds = top.div_ceil(workers(job.threads).min(top.max(1)));
+    let rounds = top.div_ceil(workers(job.compute.threads).min(top.max(1)));
     // The other blocks are read and checked.
     let others = all.saturating_sub(top) as f64 * READING_SHARE;
     speeds.load_fixed + speeds.load_block * (rounds as f64 + others)
@@ -122,7 +123,7 @@ fn writing(job: &Job, plan: &Plan, scan: &Scan) -> f64 {
         Residues::None => 0.0,
         Residues::Packed | Residues::Files => rows,
     };
-    let workers = workers(job.threads) as f64;
+    let workers = workers(job.compute.threads) as f64;
     (scan.records as f64 * each + made) / workers + bytes / WRITING
 }
 
@@ -145,7 +146,7 @@ enum Alone {
 
 impl Batches {
     fn new(job: &Job, plan: &Plan, passes: &Passes) -> Batches {
-        let limit = match job.threads {
+        let limit = match job.compute.threads {
             0 | 1 => f64::INFINITY,
             _ => shared_from(plan.max_tokens) as f64,
         };
@@ -159,12 +160,12 @@ impl Batches {
                 let lengths: Vec<usize> = alone.iter().flat_map(each).collect();
                 let budget = Batching {
                     max_tokens: plan.max_tokens,
-                    one_each: job.deterministic,
-                    threads: job.threads,
+                    one_each: job.compute.deterministic,
+                    threads: job.compute.threads,
                     least: LEAST_TOKENS,
                 }
                 .budget(passes.tokens() as usize);
-                let batches = batching::batches(&lengths, budget, job.deterministic);
+                let batches = batching::batches(&lengths, budget, job.compute.deterministic);
                 let lengths = |batch: Vec<usize>| {
                     batch
                         .into_iter()
@@ -173,7 +174,7 @@ impl Batches {
                 };
                 Alone::Few(batches.into_iter().map(lengths).collect())
             }
-            _ if job.deterministic => Alone::OneEach(alone),
+            _ if job.compute.deterministic => Alone::OneEach(alone),
             _ => Alone::Many(alone, plan.max_tokens as f64),
         };
         Batches { alone, shared }

@@ -3,6 +3,7 @@
 
 use crate::checkpoint::{Checkpoint, InvFreqSource, Positions};
 use crate::embedder::Embedder;
+use crate::pipeline::checksum_cache::ChecksumCache;
 use crate::pipeline::input::records::Source;
 use crate::pipeline::job::{Job, Layers, OnInvalid};
 use crate::pipeline::plan::Plan;
@@ -19,17 +20,17 @@ use std::time::SystemTime;
 /// The part `asked`.
 pub fn asked(job: &Job) -> Value {
     json!({
-        "inputs": job.inputs.iter().map(|p| p.to_string_lossy()).collect::<Vec<_>>(),
+        "inputs": job.inputs.paths.iter().map(|p| p.to_string_lossy()).collect::<Vec<_>>(),
         "model": job.model.asked,
-        "layer": Layers::canonical(&job.layers),
-        "pool": job.pools,
-        "residues": job.residues,
-        "dtype": job.dtype.map(|d| d.to_string()),
-        "out_dtype": job.out_dtype,
-        "long": job.long.map(|l| l.to_string()),
-        "unknown": unknown(job.unknown),
-        "gaps": job.gaps.to_string(),
-        "on_invalid": match job.on_invalid {
+        "layer": Layers::canonical(&job.output.layers),
+        "pool": job.output.pools,
+        "residues": job.output.residues,
+        "dtype": job.compute.dtype.map(|d| d.to_string()),
+        "out_dtype": job.output.dtype,
+        "long": job.sequences.long.map(|l| l.to_string()),
+        "unknown": unknown(job.sequences.unknown),
+        "gaps": job.sequences.gaps.to_string(),
+        "on_invalid": match job.sequences.on_invalid {
             OnInvalid::Fail => "fail",
             OnInvalid::Skip => "skip",
         },
@@ -128,11 +129,15 @@ pub struct FileDigest {
 /// # Errors
 /// A file that cannot be read or was written to since the checkpoint was opened, or a request to
 /// stop.
-pub fn digests(job: &Job, checkpoint: &Checkpoint, stop: &Stop) -> Result<Vec<FileDigest>> {
+pub fn digests(
+    checksums: Option<&ChecksumCache>,
+    checkpoint: &Checkpoint,
+    stop: &Stop,
+) -> Result<Vec<FileDigest>> {
     let files = checkpoint.files().iter();
     let digests = files
         .map(|path| {
-            digest(job, checkpoint, path, stop)
+            digest(checksums, checkpoint, path, stop)
                 .with_context(|| format!("{}: cannot be read", path.display()))
         })
         .collect();
@@ -140,7 +145,12 @@ pub fn digests(job: &Job, checkpoint: &Checkpoint, stop: &Stop) -> Result<Vec<Fi
     digests
 }
 
-fn digest(job: &Job, checkpoint: &Checkpoint, path: &Path, stop: &Stop) -> io::Result<FileDigest> {
+fn digest(
+    checksums: Option<&ChecksumCache>,
+    checkpoint: &Checkpoint,
+    path: &Path,
+    stop: &Stop,
+) -> io::Result<FileDigest> {
     let name = path.file_name().unwrap_or(Path::new("").as_os_str());
     let digest = |bytes, sha256, remembered| FileDigest {
         name: name.to_string_lossy().into_owned(),
@@ -149,7 +159,7 @@ fn digest(job: &Job, checkpoint: &Checkpoint, path: &Path, stop: &Stop) -> io::R
         remembered,
     };
     let began = SystemTime::now();
-    let memory = job.remembered.as_ref().zip(checkpoint.stamp(path));
+    let memory = checksums.zip(checkpoint.stamp(path));
     if let Some((remembered, stamp)) = &memory
         && let Some(sha256) = remembered.find(stamp)
     {

@@ -8,7 +8,7 @@ use crate::output::{OutputFolder, Parts};
 use crate::pipeline::input::findings::Findings;
 use crate::pipeline::input::records::{Records, Source};
 use crate::pipeline::input::shard::Share;
-use crate::pipeline::job::Job;
+use crate::pipeline::job::{Caches, Job};
 use crate::pipeline::plan::Plan;
 use crate::pipeline::reporter::{Level, Reporter};
 use crate::pipeline::run::describe::{self, FileDigest};
@@ -29,7 +29,7 @@ pub const LEAST_TOKENS: usize = 256;
 
 /// Threads that embed and write.
 pub fn workers(job: &Job, embedder: &Embedder) -> usize {
-    embedder.lanes().unwrap_or(job.threads).max(1)
+    embedder.lanes().unwrap_or(job.compute.threads).max(1)
 }
 
 /// What embedding came to.
@@ -48,6 +48,7 @@ pub struct Embedded {
 /// A run with everything it needs to embed.
 pub struct Ready<'a> {
     pub job: &'a Job,
+    pub caches: &'a Caches,
     pub plan: &'a Plan,
     pub checkpoint: &'a Checkpoint,
     pub embedder: &'a Embedder,
@@ -61,6 +62,7 @@ pub struct Ready<'a> {
 pub fn embed_all(ready: Ready<'_>, folder: &mut OutputFolder) -> Result<Option<Embedded>> {
     let Ready {
         job,
+        caches,
         plan,
         checkpoint,
         embedder,
@@ -102,7 +104,7 @@ pub fn embed_all(ready: Ready<'_>, folder: &mut OutputFolder) -> Result<Option<E
             .collect();
         drop(receive);
         let digests = scope.spawn(|| -> Result<Vec<FileDigest>> {
-            let known = describe::digests(job, checkpoint, stop).and_then(|digests| {
+            let known = describe::digests(caches.checksums.as_ref(), checkpoint, stop).and_then(|digests| {
                 begun.know(facts::with_digests(&begun.begun().needed, &digests)?)?;
                 Ok(digests)
             });
@@ -121,7 +123,7 @@ pub fn embed_all(ready: Ready<'_>, folder: &mut OutputFolder) -> Result<Option<E
             kept
         });
         let mut records =
-            Records::new(&job.inputs, plan.policy, job.on_invalid, share).until(stop.flag());
+            Records::new(&job.inputs.paths, plan.policy, job.sequences.on_invalid, share).until(stop.flag());
         let fed = feed(
             &mut records,
             Feed {
@@ -129,14 +131,14 @@ pub fn embed_all(ready: Ready<'_>, folder: &mut OutputFolder) -> Result<Option<E
                 done: FinishedRows::new(journal, rows),
                 batching: Batching {
                     max_tokens: embedder.max_tokens().max(plan.max_tokens),
-                    one_each: job.deterministic,
+                    one_each: job.compute.deterministic,
                     threads: count,
                     least: match plan.device.is_cuda() {
                         true => plan.max_tokens,
                         false => LEAST_TOKENS,
                     },
                 },
-                on_duplicate_id: job.on_duplicate_id,
+                on_duplicate_id: job.inputs.on_duplicate_id,
                 send,
                 go_on: &|| !failed.load(Ordering::Relaxed) && !stop.is_asked(),
                 reporter,
@@ -186,7 +188,7 @@ pub fn embed_all(ready: Ready<'_>, folder: &mut OutputFolder) -> Result<Option<E
         anyhow!(
             "{cause:#}. Finished work is kept in {}/.partial: run again with --resume once the cause \
              is removed",
-            job.out.display()
+            job.output.folder.display()
         )
     })
 }

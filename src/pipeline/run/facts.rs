@@ -2,8 +2,8 @@
 
 use crate::checkpoint::Checkpoint;
 use crate::output::{Begun, Fact, Layout, Needed, OutDtype, Residues};
+use crate::pipeline::checksum_cache::ChecksumCache;
 use crate::pipeline::input::shard::Shard;
-use crate::pipeline::job::Job;
 use crate::pipeline::reporter::{Reporter, Silent};
 use crate::pipeline::run::describe::{self, FileDigest};
 use crate::pipeline::stop::Stop;
@@ -179,7 +179,7 @@ pub fn with_digests(needed: &[Needed], digests: &[FileDigest]) -> Result<Vec<Nee
 /// # Errors
 /// A file that cannot be read.
 pub fn checkpoint_differences(
-    job: &Job,
+    checksums: Option<&ChecksumCache>,
     begun: &Begun,
     now: &[Needed],
     checkpoint: &Checkpoint,
@@ -198,7 +198,7 @@ pub fn checkpoint_differences(
         .collect();
     match known {
         // The run that goes on says where they are from.
-        Some(known) => model_differences(job, &known, checkpoint, &Silent),
+        Some(known) => model_differences(checksums, &known, checkpoint, &Silent),
         None => Ok(vec![
             "the model's files are not those that the run began with, or have been moved or \
              touched, and it ended before it knew their checksums"
@@ -213,7 +213,7 @@ pub fn checkpoint_differences(
 /// # Errors
 /// A file that cannot be read.
 pub fn model_differences(
-    job: &Job,
+    checksums: Option<&ChecksumCache>,
     known: &[(u64, String)],
     checkpoint: &Checkpoint,
     reporter: &dyn Reporter,
@@ -226,7 +226,7 @@ pub fn model_differences(
             files.len()
         )]);
     }
-    let digests = describe::digests(job, checkpoint, &Stop::default())?;
+    let digests = describe::digests(checksums, checkpoint, &Stop::default())?;
     describe::tell(&digests, reporter);
     let mut all = Vec::new();
     for (((bytes, sha256), path), found) in known.iter().zip(files).zip(&digests) {

@@ -57,7 +57,7 @@ pub fn tell_of_output(job: &Job, plan: &Plan, scan: Option<&Scan>, reporter: &dy
     };
     let text = match scan {
         Some(scan) => {
-            let all = size(forecast::disk(plan, scan, job.shard.is_some()));
+            let all = size(forecast::disk(plan, scan, job.inputs.shard.is_some()));
             let records = count(scan.records, "record");
             match layout.residues {
                 Residues::None => format!("{records}; {all}"),
@@ -80,7 +80,7 @@ pub fn tell_of_output(job: &Job, plan: &Plan, scan: Option<&Scan>, reporter: &dy
             }
         }
     };
-    let message = format!("{} will hold {text}", job.out.display());
+    let message = format!("{} will hold {text}", job.output.folder.display());
     reporter.message(Level::Info, &message);
 }
 
@@ -103,7 +103,7 @@ pub fn warn_of_findings(findings: &Findings, job: &Job, reporter: &dyn Reporter)
         )
     });
     let found = &findings.gapped;
-    if job.gaps == Gaps::Keep {
+    if job.sequences.gaps == Gaps::Keep {
         warn(found, &|first| {
             format!(
                 "{} of {all} {} gaps (- or .), {} in total; the first is {first}. ESM-1b, ESM-1v \
@@ -159,11 +159,11 @@ pub fn report(counts: &Counts, job: &Job, reporter: &dyn Reporter) {
     for text in what_was_met(counts) {
         reporter.message(Level::Warning, &text);
     }
-    if job.gaps == Gaps::Drop && counts.gaps > 0 {
+    if job.sequences.gaps == Gaps::Drop && counts.gaps > 0 {
         let text = several(counts.gaps, "gap (- or .) was", "gaps (- and .) were");
         reporter.message(Level::Info, &format!("{text} dropped"));
     }
-    let residues = match job.residues {
+    let residues = match job.output.residues {
         Residues::None => "no residue rows",
         Residues::Packed => "packed",
         Residues::Files => "one file per record",
@@ -172,7 +172,7 @@ pub fn report(counts: &Counts, job: &Job, reporter: &dyn Reporter) {
         Level::Info,
         &format!(
             "{}: {} ({}), {} ({residues})",
-            job.out.display(),
+            job.output.folder.display(),
             count(counts.records, "record"),
             count(counts.unique_sequences, "distinct sequence"),
             count(counts.residues, "residue")

@@ -11,7 +11,7 @@ use crate::pipeline::Outcome;
 use crate::pipeline::input::records::Source;
 use crate::pipeline::input::scan::{self, Scan};
 use crate::pipeline::input::shard::Shard;
-use crate::pipeline::job::Job;
+use crate::pipeline::job::{Caches, Job};
 use crate::pipeline::plan::Plan;
 use crate::pipeline::reporter::{Level, Reporter};
 use crate::pipeline::run::facts::{checkpoint_differences, facts, model_differences};
@@ -29,7 +29,7 @@ pub fn facts_now(
     let resolved = describe::resolved(job, plan, checkpoint, embedder, &[], sources);
     let version = env!("CARGO_PKG_VERSION");
     let asked = describe::asked(job);
-    facts(version, job.shard, &plan.layout, &asked, &resolved)
+    facts(version, job.inputs.shard, &plan.layout, &asked, &resolved)
 }
 
 /// Compares the run that is to be continued with this one.
@@ -38,13 +38,19 @@ pub fn facts_now(
 /// Every difference, or a model file that cannot be read.
 pub fn check_begun(
     job: &Job,
+    caches: &Caches,
     checkpoint: &Checkpoint,
     before: &Begun,
     now: &[Fact],
     needed: &[Needed],
 ) -> Result<()> {
     let mut all = differences(&facts_then(before), now);
-    all.extend(checkpoint_differences(job, before, needed, checkpoint)?);
+    all.extend(checkpoint_differences(
+        caches.checksums.as_ref(),
+        before,
+        needed,
+        checkpoint,
+    )?);
     refuse_differences(job, all, false)
 }
 
@@ -73,6 +79,7 @@ fn facts_then(before: &Begun) -> Vec<Fact> {
 /// `run.json` says.
 pub fn complete(
     job: &Job,
+    caches: &Caches,
     plan: &Plan,
     checkpoint: &Checkpoint,
     target: Target,
@@ -90,9 +97,9 @@ pub fn complete(
         ..plan.policy
     };
     let scan = scan::scan(
-        &job.inputs,
+        &job.inputs.paths,
         policy,
-        job.on_invalid,
+        job.sequences.on_invalid,
         None,
         None,
         None,
@@ -101,7 +108,7 @@ pub fn complete(
     let now = facts_now(job, plan, checkpoint, None, &scan.sources);
     let mut all = differences(&facts_of(manifest), &now);
     all.extend(model_differences(
-        job,
+        caches.checksums.as_ref(),
         &model_files(manifest),
         checkpoint,
         reporter,
@@ -109,19 +116,22 @@ pub fn complete(
     refuse_differences(job, all, finished)?;
 
     let manifest = target.complete()?;
-    let report = inspect(&job.out, false)?;
+    let report = inspect(&job.output.folder, false)?;
     if let Some(problem) = report.problems.first() {
         bail!(
             "{}: run.json says that the run is complete, but {problem}. Choose another folder with \
              --out, or rename or remove this one",
-            job.out.display()
+            job.output.folder.display()
         );
     }
     let text = match finished {
         true => "is complete already: there is nothing to do",
         false => "is complete now: only its files had to be moved to their place",
     };
-    reporter.message(Level::Info, &format!("{} {text}", job.out.display()));
+    reporter.message(
+        Level::Info,
+        &format!("{} {text}", job.output.folder.display()),
+    );
     Ok(Outcome {
         records: manifest.counts.records,
         skipped: manifest.counts.skipped,
@@ -152,7 +162,7 @@ pub fn foresee(
     scan: &mut Scan,
 ) -> Result<()> {
     // A stream is compared record by record, as it is embedded.
-    let known = match scan::repeatable(&job.inputs) {
+    let known = match scan::repeatable(&job.inputs.paths) {
         true => &*scan.sources,
         false => &[],
     };
@@ -175,7 +185,7 @@ fn refuse_differences(job: &Job, differences: Vec<String>, finished: bool) -> Re
     if differences.is_empty() {
         return Ok(());
     }
-    let dir = job.out.clone();
+    let dir = job.output.folder.clone();
     Err(OutputError::OtherRun {
         dir,
         finished,
