@@ -124,6 +124,7 @@ pub mod output;
 pub mod pipeline;
 pub mod pooling;
 pub mod product;
+pub mod run_record;
 pub mod sha256;
 pub mod tokenizer;
 pub mod windows;

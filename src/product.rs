@@ -41,16 +41,25 @@ impl Pool {
 }
 
 /// How a number is stored in the output.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum OutDtype {
     /// 32 bits, little-endian.
+    #[default]
     F32,
     /// 16 bits (IEEE half precision), little-endian.
     F16,
 }
 
 impl OutDtype {
+    /// Its name in `run.json`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+            Self::F16 => "f16",
+        }
+    }
+
     /// Bytes of one number.
     pub fn bytes(self) -> u64 {
         match self {
@@ -64,6 +73,30 @@ impl OutDtype {
         match self {
             Self::F32 => "<f4",
             Self::F16 => "<f2",
+        }
+    }
+}
+
+/// Where residue rows go.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Residues {
+    /// One matrix per layer, records one after the other.
+    #[default]
+    Packed,
+    /// One file per record and layer.
+    Files,
+    /// Nowhere.
+    None,
+}
+
+impl Residues {
+    /// Its name in `run.json`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Packed => "packed",
+            Self::Files => "files",
+            Self::None => "none",
         }
     }
 }

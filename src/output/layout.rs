@@ -3,7 +3,7 @@
 use crate::output::counts::Counts;
 use crate::output::ids::IDS_NPY;
 use crate::output::npy::HEADER_BYTES;
-pub use crate::product::{OutDtype, Pool};
+pub use crate::product::{OutDtype, Pool, Residues};
 use serde::{Deserialize, Serialize};
 
 /// Name of the file whose presence means that a run is complete.
@@ -19,18 +19,6 @@ pub const PARTIAL: &str = ".partial";
 
 /// Files in one sub-folder of `residues.layerN/`, at most.
 const FILES_PER_FOLDER: u64 = 1000;
-
-/// Where per-residue rows go.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Residues {
-    /// One matrix per layer, records one after the other.
-    Packed,
-    /// One file per record and layer.
-    Files,
-    /// Nowhere.
-    None,
-}
 
 /// What a run writes: enough to name every file and to find every row.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,0 +1,48 @@
+//! The options of a run as they were given.
+
+use super::keep_gaps;
+use crate::product::{OutDtype, Pool, Residues};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::collections::BTreeMap;
+
+/// The part `asked` of `run.json`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Asked {
+    /// Number format of the computation; `None` for the device's default.
+    pub dtype: Option<String>,
+    /// What happens to the gaps of an alignment.
+    #[serde(default = "keep_gaps")]
+    pub gaps: String,
+    /// Paths of the FASTA files; `-` is standard input.
+    pub inputs: Vec<String>,
+    /// Layers; empty for the last one.
+    pub layer: Vec<AskedLayer>,
+    /// What happens to long sequences; `None` for the model's default.
+    pub long: Option<String>,
+    /// The model: a name, a repository or a path.
+    pub model: String,
+    /// What happens to records that cannot be embedded.
+    pub on_invalid: String,
+    /// Number format of the files.
+    pub out_dtype: OutDtype,
+    /// Pooled rows.
+    pub pool: Vec<Pool>,
+    /// Where residue rows go.
+    pub residues: Residues,
+    /// What happens to characters outside the alphabet.
+    pub unknown: String,
+    /// Keys of a newer version.
+    #[serde(flatten)]
+    pub other: BTreeMap<String, Value>,
+}
+
+/// Layers as they were given.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum AskedLayer {
+    /// One; negative numbers count from the end.
+    Index(i64),
+    /// Several: `all`, `2-last`.
+    Span(String),
+}

@@ -1,0 +1,374 @@
+//! How two runs differ in what can change a byte of their output.
+
+use super::{Asked, CudaFacts, GpuFacts, ModelFile, Resolved, RunRecord};
+use crate::numerals::count;
+use serde::Serialize;
+use std::fmt::{self, Display};
+
+/// Versions that give a run the same bytes.
+const SAME_BYTES: [&str; 2] = ["0.1.0", env!("CARGO_PKG_VERSION")];
+
+/// A setting or circumstance in which two runs differ.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Difference {
+    /// What it is; a setting in backticks: `` `dtype` ``.
+    pub what: String,
+    /// What it was in one run.
+    pub before: String,
+    /// What it is in the other.
+    pub now: String,
+}
+
+impl Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} was {} and is {}", self.what, self.before, self.now)
+    }
+}
+
+/// How two runs differ; empty if their outputs have the same bytes.
+///
+/// What is not known of one of them is not compared: inputs of a stream, model files without
+/// checksums, and GPUs before the model is loaded.
+pub fn differences(before: &RunRecord, now: &RunRecord) -> Vec<Difference> {
+    let mut all = Vec::new();
+    if !same_bytes(&before.esm_embed, &now.esm_embed) {
+        all.push(Difference {
+            what: "the version of esm-embed".into(),
+            before: before.esm_embed.clone(),
+            now: now.esm_embed.clone(),
+        });
+    }
+    compare(&mut all, &inputs(before), &inputs(now));
+    compare(&mut all, &before.settings(), &now.settings());
+    let (was, is) = (&before.resolved, &now.resolved);
+    if let (Some(was), Some(is)) = (&was.cuda, &is.cuda) {
+        compare(&mut all, &was.settings(), &is.settings());
+    }
+    if !was.model.files.is_empty() && !is.model.files.is_empty() {
+        compare(&mut all, &files(&was.model.files), &files(&is.model.files));
+    }
+    all
+}
+
+/// Whether outputs of these two versions have the same bytes.
+pub fn same_bytes(one: &str, other: &str) -> bool {
+    one == other || SAME_BYTES.contains(&one) && SAME_BYTES.contains(&other)
+}
+
+/// What it is, and its value; `None` if that is not known yet.
+type Setting = (String, Option<String>);
+
+fn setting(what: &str, value: impl Display) -> Setting {
+    (what.into(), Some(value.to_string()))
+}
+
+/// Compares item by item. A value that only one run knows is no difference.
+fn compare(all: &mut Vec<Difference>, before: &[Setting], now: &[Setting]) {
+    let given = |value: &Option<String>| value.clone().unwrap_or_else(|| "given".into());
+    for i in 0..before.len().max(now.len()) {
+        let (what, before, now) = match (before.get(i), now.get(i)) {
+            (Some((what, Some(was))), Some((_, Some(is)))) if was != is => {
+                (what, was.clone(), is.clone())
+            }
+            (None, Some((what, is))) => (what, "not given".into(), given(is)),
+            (Some((what, was)), None) => (what, given(was), "not given".into()),
+            _ => continue,
+        };
+        let what = what.clone();
+        all.push(Difference { what, before, now });
+    }
+}
+
+impl RunRecord {
+    /// The settings that can change a byte of the output. Inputs, model files and GPUs have lists
+    /// of their own.
+    fn settings(&self) -> Vec<Setting> {
+        let Asked {
+            on_invalid,
+            out_dtype,
+            pool,
+            residues,
+            unknown,
+            other: newer,
+            // What these resolved to is compared instead.
+            dtype: _,
+            gaps: _,
+            layer: _,
+            long: _,
+            // The contents of these files are compared instead.
+            inputs: _,
+            model: _,
+        } = &self.asked;
+        let Resolved {
+            arch,
+            cpu_path,
+            cuda: _,
+            device,
+            dtype,
+            gaps,
+            inputs: _,
+            layers,
+            long,
+            // All else that is recorded of the model follows from its files.
+            model: _,
+            other,
+        } = &self.resolved;
+        let shard = self.shard.map(|shard| shard.to_string());
+        vec![
+            setting("`shard`", shard.as_deref().unwrap_or("none")),
+            setting("`layer`", list(layers)),
+            setting("`pool`", list(pool.iter().map(|pool| pool.name()))),
+            setting("`residues`", residues.name()),
+            setting("`out_dtype`", out_dtype.name()),
+            setting("`dtype`", dtype),
+            setting("`device`", device),
+            setting("`cpu_path`", cpu_path.as_deref().unwrap_or("none")),
+            setting("the processor", arch),
+            setting("`long`", long),
+            setting("`unknown`", unknown),
+            setting("`gaps`", gaps),
+            setting("`on_invalid`", on_invalid),
+            setting("the list of newer settings", json([newer, other])),
+        ]
+    }
+}
+
+impl CudaFacts {
+    /// What can change a bit.
+    fn settings(&self) -> Vec<Setting> {
+        let CudaFacts {
+            cards,
+            cublaslt,
+            cublaslt_path: _,
+            in_slabs_only,
+            kernels,
+            rows_of_a_product,
+            same_bits_in_any_batch,
+            other,
+        } = self;
+        let mut all = vec![
+            setting("cuBLASLt", json(cublaslt)),
+            setting("the kernels' SHA-256", kernels),
+            setting("the heights of matrix products", json(rows_of_a_product)),
+            setting("whether all of them are slabs", json(in_slabs_only)),
+            setting(
+                "whether bits are the same in any batch",
+                same_bits_in_any_batch,
+            ),
+            setting("the list of newer CUDA settings", json(other)),
+        ];
+        all.extend(cards.iter().enumerate().map(|(i, card)| {
+            let GpuFacts {
+                algorithms,
+                card,
+                compute_capability,
+                driver,
+                driver_version: _,
+                image,
+            } = card;
+            let image = image.as_deref().unwrap_or("unknown");
+            setting(
+                &format!("GPU {}", i + 1),
+                format!(
+                    "{card} (compute capability {compute_capability}, driver for CUDA {driver}, \
+                     image {image}, algorithms {})",
+                    json(algorithms)
+                ),
+            )
+        }));
+        all
+    }
+}
+
+/// The contents of each input; those of a stream are not known before it has been read.
+fn inputs(run: &RunRecord) -> Vec<Setting> {
+    (0..run.asked.inputs.len())
+        .map(|i| {
+            let known = run.resolved.inputs.get(i);
+            let value = known.map(|input| content(input.bytes, &input.sha256));
+            (format!("input {}", i + 1), value)
+        })
+        .collect()
+}
+
+fn files(files: &[ModelFile]) -> Vec<Setting> {
+    files
+        .iter()
+        .map(|file| {
+            let what = format!("model file {}", file.name);
+            setting(&what, content(file.bytes, &file.sha256))
+        })
+        .collect()
+}
+
+fn content(bytes: u64, sha256: &str) -> String {
+    format!("{} with SHA-256 {sha256}", count(bytes, "byte"))
+}
+
+fn list<T: Display>(items: impl IntoIterator<Item = T>) -> String {
+    let items: Vec<String> = items.into_iter().map(|item| item.to_string()).collect();
+    match items.is_empty() {
+        true => "none".into(),
+        false => items.join(","),
+    }
+}
+
+/// JSON on one line.
+fn json(value: impl Serialize) -> String {
+    // Values of these types always have a JSON form.
+    serde_json::to_string(&value).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{InputFacts, Shard};
+    use super::*;
+    use crate::product::{OutDtype, Pool, Residues};
+
+    fn words(before: &RunRecord, now: &RunRecord) -> Vec<String> {
+        let differences = differences(before, now);
+        differences.iter().map(ToString::to_string).collect()
+    }
+
+    /// A run of two inputs and a model of one file, changed.
+    fn run(change: impl FnOnce(&mut RunRecord)) -> RunRecord {
+        let input = |sha256: &str| InputFacts {
+            bytes: 1_200,
+            sha256: sha256.into(),
+            ..InputFacts::default()
+        };
+        let mut run = RunRecord {
+            esm_embed: env!("CARGO_PKG_VERSION").into(),
+            ..RunRecord::default()
+        };
+        run.asked.inputs = vec!["a.fasta".into(), "b.fasta".into()];
+        run.resolved.inputs = vec![input("aa"), input("bb")];
+        run.resolved.model.files = vec![ModelFile {
+            bytes: 1,
+            name: "config.json".into(),
+            sha256: "cc".into(),
+        }];
+        change(&mut run);
+        run
+    }
+
+    #[test]
+    fn settings_are_named_with_both_values() {
+        let before = run(|_| {});
+        assert!(words(&before, &before).is_empty());
+        let now = run(|now| {
+            now.esm_embed = "9.9.9".into();
+            now.shard = Some(Shard { number: 1, of: 3 });
+            now.asked.pool = vec![Pool::Mean, Pool::Max];
+            now.asked.residues = Residues::Files;
+            now.asked.out_dtype = OutDtype::F16;
+            now.asked.unknown = "error".into();
+            now.resolved.layers = vec![0, 6];
+            now.resolved.inputs[1].sha256 = "dd".into();
+            now.resolved.model.files[0].bytes = 2;
+        });
+        let before = run(|before| before.asked.unknown = "unk".into());
+        let version = env!("CARGO_PKG_VERSION");
+        assert_eq!(
+            words(&before, &now),
+            [
+                &*format!("the version of esm-embed was {version} and is 9.9.9"),
+                "input 2 was 1,200 bytes with SHA-256 bb and is 1,200 bytes with SHA-256 dd",
+                "`shard` was none and is 1/3",
+                "`layer` was none and is 0,6",
+                "`pool` was none and is mean,max",
+                "`residues` was packed and is files",
+                "`out_dtype` was f32 and is f16",
+                "`unknown` was unk and is error",
+                "model file config.json was 1 byte with SHA-256 cc and is 2 bytes with SHA-256 cc",
+            ]
+        );
+    }
+
+    #[test]
+    fn what_cannot_change_a_byte_is_not_compared() {
+        let now = run(|now| {
+            now.esm_embed = "0.1.0".into();
+            now.asked.model = "elsewhere".into();
+            now.asked.inputs = vec!["c.fasta".into(), "d.fasta".into()];
+            now.asked.dtype = Some("f32".into());
+            now.resolved.inputs[0].path = "c.fasta".into();
+            now.resolved.model.repo = Some("facebook/esm2_t6_8M_UR50D".into());
+            now.resolved.model.alphabet_size = Some(33);
+        });
+        assert!(words(&run(|_| {}), &now).is_empty());
+    }
+
+    #[test]
+    fn what_is_not_known_is_not_compared() {
+        let stream = run(|run| {
+            run.resolved.inputs.clear();
+            run.resolved.model.files.clear();
+        });
+        assert!(words(&run(|_| {}), &stream).is_empty());
+        assert!(words(&stream, &run(|_| {})).is_empty());
+        let more = run(|run| run.asked.inputs.push("c.fasta".into()));
+        assert_eq!(
+            words(&stream, &more),
+            ["input 3 was not given and is given"]
+        );
+        assert_eq!(
+            words(&more, &stream),
+            ["input 3 was given and is not given"]
+        );
+    }
+
+    #[test]
+    fn libraries_and_drivers_that_compute_alike() {
+        let on_gpu = |change: fn(&mut CudaFacts)| {
+            let mut cuda = CudaFacts {
+                cards: vec![GpuFacts {
+                    card: "H100".into(),
+                    ..GpuFacts::default()
+                }],
+                cublaslt: Some(130_400),
+                ..CudaFacts::default()
+            };
+            change(&mut cuda);
+            run(|run| run.resolved.cuda = Some(cuda))
+        };
+        let before = on_gpu(|_| {});
+        let same = on_gpu(|cuda| {
+            cuda.cublaslt_path = Some("/opt/libcublasLt.so.13".into());
+            cuda.cards[0].driver_version = Some("580.65".into());
+        });
+        assert!(words(&before, &same).is_empty());
+        // Before the model is loaded nothing is known of it.
+        assert!(words(&before, &run(|_| {})).is_empty());
+        let other = on_gpu(|cuda| {
+            cuda.cublaslt = Some(130_100);
+            cuda.cards[0].driver = 12_080;
+        });
+        assert_eq!(
+            words(&before, &other),
+            [
+                "cuBLASLt was 130400 and is 130100",
+                "GPU 1 was H100 (compute capability , driver for CUDA 0, image unknown, algorithms \
+                 {}) and is H100 (compute capability , driver for CUDA 12080, image unknown, \
+                 algorithms {})",
+            ]
+        );
+    }
+
+    #[test]
+    fn keys_of_a_newer_version_are_kept_and_compared() {
+        let text = serde_json::to_string(&run(|_| {})).unwrap();
+        let newer = text.replacen(r#""arch""#, r#""adapter":{"sha256":"ee"},"arch""#, 1);
+        assert_ne!(text, newer);
+        let read = |text: &str| serde_json::from_str::<RunRecord>(text).unwrap();
+        assert_eq!(read(&text), run(|_| {}));
+        assert_eq!(
+            words(&read(&text), &read(&newer)),
+            [
+                "the list of newer settings was [{},{}] and is [{},{\"adapter\":{\"sha256\":\"ee\"}}]"
+            ]
+        );
+        let kept = serde_json::to_string(&read(&newer)).unwrap();
+        assert!(kept.contains(r#""adapter":{"sha256":"ee"}"#), "{kept}");
+    }
+}

@@ -1,0 +1,99 @@
+//! What the options of a run resolved to on its machine.
+
+use super::{CudaFacts, keep_gaps};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::collections::BTreeMap;
+
+/// The part `resolved` of `run.json`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Resolved {
+    /// Architecture of the processor: `x86_64`.
+    pub arch: String,
+    /// Instructions of the processor that computed; `None` if a GPU did.
+    pub cpu_path: Option<String>,
+    /// What computed on GPUs; `None` on the CPU, and before the model is loaded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cuda: Option<CudaFacts>,
+    /// `cpu`, or the kinds of GPUs.
+    pub device: String,
+    /// Number format of the computation.
+    pub dtype: String,
+    /// What happened to the gaps of an alignment.
+    #[serde(default = "keep_gaps")]
+    pub gaps: String,
+    /// The inputs in order; empty before they have been read.
+    pub inputs: Vec<InputFacts>,
+    /// Layers, ascending, each once; 0 is the scaled embedding.
+    pub layers: Vec<usize>,
+    /// What happened to long sequences.
+    pub long: String,
+    /// The model.
+    pub model: ModelFacts,
+    /// Keys of a newer version.
+    #[serde(flatten)]
+    pub other: BTreeMap<String, Value>,
+}
+
+/// One input.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InputFacts {
+    /// Bytes, decompressed.
+    pub bytes: u64,
+    /// The path as given; `-` is standard input.
+    pub path: String,
+    /// Records, including those that were left out.
+    pub records: u64,
+    /// SHA-256 of the decompressed bytes.
+    pub sha256: String,
+}
+
+/// The model of a run.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct ModelFacts {
+    /// What proves that the alphabet is ESM's. Version 0.1.0 did not record it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alphabet_proof: Option<String>,
+    /// Tokens of the alphabet. Version 0.1.0 did not record it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alphabet_size: Option<usize>,
+    /// Width of a hidden state.
+    pub dim: usize,
+    /// Rows of the embedding, padding included. Version 0.1.0 did not record it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub embedding_rows: Option<usize>,
+    /// The files of the checkpoint; empty before their checksums are known.
+    pub files: Vec<ModelFile>,
+    /// Attention heads of a block.
+    pub heads: usize,
+    /// Where the rotary frequencies are from: `checkpoint` or `computed`.
+    pub inv_freq: Option<String>,
+    /// Transformer blocks.
+    pub layers: usize,
+    /// How the checkpoint names its weights.
+    pub layout: String,
+    /// `rotary` or `learned`.
+    pub positions: String,
+    /// Repository on the Hub.
+    pub repo: Option<String>,
+    /// Commit of the repository.
+    pub revision: Option<String>,
+    /// Number format of the weights in the checkpoint.
+    pub stored_dtype: String,
+    /// Whether embeddings are scaled for token dropout.
+    pub token_dropout: bool,
+    /// Keys of a newer version.
+    #[serde(flatten)]
+    pub other: BTreeMap<String, Value>,
+}
+
+/// A file of a checkpoint.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ModelFile {
+    /// Its size.
+    pub bytes: u64,
+    /// Its name without folders.
+    pub name: String,
+    /// Its SHA-256.
+    pub sha256: String,
+}
