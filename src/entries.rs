@@ -51,14 +51,14 @@ impl Entries<'_> {
 
     /// The file of a key.
     pub(crate) fn path(self, key: &str) -> Option<PathBuf> {
-        Some(self.0.join(sha256_of(key.as_bytes()).get(..DIGITS)?))
+        Some(self.0.join(sha256_of(key).get(..DIGITS)?))
     }
 }
 
 /// A whole entry, the last line of which is its own checksum.
 pub(crate) fn entry(key: &str, value: &str) -> Option<String> {
     let text = format!("{key}{value}");
-    let check = sha256_of(text.as_bytes());
+    let check = sha256_of(&text);
     let text = format!("{text}entry {check}\n");
     (text.len() as u64 <= LONGEST).then_some(text)
 }

@@ -35,8 +35,13 @@ pub fn sha256_read(source: &mut impl Read) -> io::Result<(String, u64)> {
 }
 
 /// SHA-256 of bytes in memory.
-pub fn sha256_of(bytes: &[u8]) -> String {
+pub fn sha256_of(bytes: impl AsRef<[u8]>) -> String {
     hex(&Sha256::digest(bytes))
+}
+
+/// Whether the text is a SHA-256 in hexadecimal.
+pub fn is_sha256(text: &str) -> bool {
+    text.len() == 64 && text.bytes().all(|b| b.is_ascii_hexdigit())
 }
 
 /// Lower-case hexadecimal digits, two for each byte.
@@ -58,5 +63,6 @@ mod tests {
         std::fs::write(&path, "abc").unwrap();
         assert_eq!(sha256_file(&path).unwrap(), (ABC.to_owned(), 3));
         assert_eq!(sha256_of(b"abc"), ABC);
+        assert!(is_sha256(ABC) && !is_sha256("abc"));
     }
 }

@@ -13,7 +13,8 @@
 //! A character outside it becomes one `<unk>`; Hugging Face's tokenizer makes one `<unk>` of a
 //! whole run of them, after which its rows no longer stand for residues.
 
-use crate::invisible::{is_invisible, is_unseen};
+use crate::invisible::is_unseen;
+use crate::printable;
 use std::borrow::Cow;
 use thiserror::Error;
 
@@ -233,7 +234,7 @@ fn visible_tokens(
                 rest = next;
                 if unknown == UnknownPolicy::Error {
                     return Err(TokenizerError::Unknown {
-                        character: shown(*byte, continuation),
+                        character: printable::start([&[*byte], continuation].concat(), 1),
                         position: tokens.ids.len(),
                     });
                 }
@@ -317,24 +318,6 @@ fn continuation_length(first: u8, tail: &[u8]) -> usize {
             .is_some_and(|character| std::str::from_utf8(character).is_ok())
     });
     if is_character { length } else { 0 }
-}
-
-/// A character as a message shows it.
-fn shown(first: u8, continuation: &[u8]) -> String {
-    let bytes = [&[first], continuation].concat();
-    match std::str::from_utf8(&bytes) {
-        Ok(text) => text
-            .chars()
-            .map(|character| {
-                if is_invisible(character) {
-                    character.escape_default().to_string()
-                } else {
-                    character.to_string()
-                }
-            })
-            .collect(),
-        Err(_) => format!("\\x{first:02X}"),
-    }
 }
 
 #[cfg(test)]

@@ -9,7 +9,6 @@ use crate::model::PassMemory;
 use crate::numerals;
 use crate::pipeline::Job;
 use anyhow::{Result, bail};
-use std::fmt;
 use std::ops::Range;
 use std::sync::{Condvar, Mutex, PoisonError};
 
@@ -175,8 +174,8 @@ impl MemoryBudget {
                 "{}: takes about {} of memory, but this process may use {} ({}). Raise the limit, \
                  choose a smaller model, or keep the weights in half the memory with --dtype f16",
                 job.model.asked,
-                Bytes(taken),
-                Bytes(limit.bytes),
+                numerals::bytes(taken),
+                numerals::bytes(limit.bytes),
                 limit.by
             );
         }
@@ -279,27 +278,10 @@ impl Drop for Entered<'_> {
     }
 }
 
-/// A size for people.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Bytes(pub u64);
-
-impl fmt::Display for Bytes {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&numerals::bytes(self.0))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::sync::atomic::{AtomicU64, Ordering};
-
-    #[test]
-    fn sizes_for_people() {
-        assert_eq!(Bytes(0).to_string(), "0 bytes");
-        assert_eq!(Bytes(1536).to_string(), "1.5 kB");
-        assert_eq!(Bytes(5 << 40).to_string(), "5.5 TB");
-    }
 
     #[test]
     fn passes_that_run_together_fit() {

@@ -1,8 +1,9 @@
 //! One sequence as typed → what is embedded of it. Pure.
 
-use crate::admission::memory_budget::{Bytes, MemoryBudget};
+use crate::admission::memory_budget::MemoryBudget;
 use crate::fasta::MAX_SEQUENCE;
 use crate::nucleotides::is_nucleotides;
+use crate::numerals;
 use crate::tokenizer::{
     EOS, TokenizerError, Tokens, UnknownPolicy, tokenize, tokenize_without_gaps,
 };
@@ -173,8 +174,8 @@ pub enum Unfit {
     #[error(
         "the sequence has {found} residues, for which about {} of memory are needed, and {} are \
          left beside the model ({}); raise the limit, or choose --long window or --long truncate",
-        Bytes(*.needed),
-        Bytes(.room.bytes),
+        numerals::bytes(*.needed),
+        numerals::bytes(.room.bytes),
         .room.by
     )]
     TooLarge {
@@ -199,8 +200,8 @@ pub enum Unfit {
          those of more than {agreed}; about {} of memory are needed for it, and {} are left beside \
          the model ({}): resume where there is as much memory as before (fewer --threads take less), \
          or choose another folder with --out",
-        Bytes(*.needed),
-        Bytes(.room.bytes),
+        numerals::bytes(*.needed),
+        numerals::bytes(.room.bytes),
         .room.by
     )]
     LessRoom {

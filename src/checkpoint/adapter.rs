@@ -6,6 +6,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::json;
+use crate::printable;
 
 /// PEFT's configuration of an adapter; also that of the adapters library.
 pub(super) const CONFIG: &str = "adapter_config.json";
@@ -163,10 +164,7 @@ impl Adapter {
         let library = if self.is_peft { "PEFT " } else { "" };
         let article = if self.is_peft { "a" } else { "an" };
         match &self.method {
-            Some(method) => format!(
-                "{article} {library}adapter ({})",
-                super::shown::name(method)
-            ),
+            Some(method) => format!("{article} {library}adapter ({})", printable::name(method)),
             None => format!("{article} {library}adapter"),
         }
     }
@@ -181,7 +179,7 @@ impl Adapter {
     /// What to do: Python that makes a whole model of it.
     pub fn remedy(&self) -> String {
         let base = self.base.as_deref().unwrap_or("BASE_MODEL");
-        let base = super::shown::name(base);
+        let base = printable::name(base);
         let folder = self.folder.display();
         if !self.is_peft {
             return format!(

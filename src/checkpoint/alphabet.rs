@@ -13,8 +13,9 @@ use serde_json::Value;
 
 use super::config::ALPHABET_SIZE;
 use super::error::CheckpointError;
+use super::json;
 use super::locate::Located;
-use super::{json, shown};
+use crate::printable;
 use crate::tokenizer::VOCABULARY;
 
 /// A token that no sequence holds and some tokenizers leave out.
@@ -84,7 +85,7 @@ impl Proven {
              does not use: {}. A residue written so is read as <unk>; to embed {them}, use \
              transformers",
             path.display(),
-            shown::list(&tokens_shown)
+            printable::list(&tokens_shown)
         ))
     }
 }
@@ -188,7 +189,7 @@ fn out_of_order(tokens: &[String]) -> Option<String> {
         match tokens.get(number) {
             Some(token) if token == ours => {}
             Some(token) => {
-                let token = shown::name(token);
+                let token = printable::name(token);
                 return Some(format!("token {number} is `{token}`, not `{ours}`"));
             }
             None => {
@@ -225,7 +226,7 @@ fn moved(numbers: &Numbers) -> Option<String> {
         numbers.iter().find_map(|(token, number)| {
             let ours = VOCABULARY.get(*number)?;
             let is_other = number_of(token).is_none() && !token.eq_ignore_ascii_case(ours);
-            let token = shown::name(token);
+            let token = printable::name(token);
             is_other.then(|| format!("token {number} is `{token}`, not `{ours}`"))
         })
     })
@@ -309,7 +310,7 @@ impl Special {
         ];
         all.into_iter().find_map(|(name, value, ours)| {
             let found = value.get("content").unwrap_or(value).as_str()?;
-            let found = (found != ours).then(|| shown::name(found))?;
+            let found = (found != ours).then(|| printable::name(found))?;
             Some(format!("its {name} is `{found}`, not `{ours}`"))
         })
     }
@@ -364,7 +365,7 @@ fn foreign_tokenizer(located: &Located) -> Option<(PathBuf, String)> {
     let class = config.tokenizer_class?;
     let class = class.as_str()?;
     let is_ours = class.to_ascii_lowercase().starts_with("esm");
-    let found = format!("its tokenizer is `{}`", shown::name(class));
+    let found = format!("its tokenizer is `{}`", printable::name(class));
     (!is_ours).then(|| (path.clone(), found))
 }
 

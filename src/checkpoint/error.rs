@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::path::PathBuf;
 
 use super::adapter::Adapter;
-use super::shown;
+use crate::printable;
 
 /// Why a checkpoint cannot be used. Every message names the file, says what was found there
 /// and ends with what to do about it. Of what the file itself says, a message shows the start, with
@@ -29,7 +29,7 @@ pub enum CheckpointError {
         source: std::io::Error,
     },
     /// The path holds something, but not weights that can be loaded.
-    #[error("{path}: {}. {remedy}", shown::finding(.found))]
+    #[error("{path}: {}. {remedy}", finding(.found))]
     NotWeights {
         /// The file or folder.
         path: PathBuf,
@@ -41,7 +41,7 @@ pub enum CheckpointError {
     /// The file contradicts itself or ends too early.
     #[error(
         "{path}: {}. The file is damaged or was not copied whole; fetch it again",
-        shown::finding(.found)
+        finding(.found)
     )]
     Damaged {
         /// The file.
@@ -59,7 +59,7 @@ pub enum CheckpointError {
     #[error(
         "{path}: its pickle asks for {}, which no checkpoint needs; nothing was run. Do not load \
          this file with other programs either; if it is your own, save the state dict alone",
-        shown::finding(.global)
+        finding(.global)
     )]
     Refused {
         /// The file.
@@ -70,7 +70,7 @@ pub enum CheckpointError {
     /// A sound checkpoint of a model that is not ESM-2, ESM-1b or ESM-1v.
     #[error(
         "{path}: {} is not supported. Use an ESM-2, ESM-1b or ESM-1v checkpoint",
-        shown::finding(.found)
+        finding(.found)
     )]
     Unsupported {
         /// The file.
@@ -84,7 +84,7 @@ pub enum CheckpointError {
          are ESM's 33 in ESM's order; structure-aware, codon and RNA models share ESM's layout. If \
          it is an ESM model, put the vocab.txt or tokenizer.json of its repository, which lists \
          ESM's 33 tokens first, beside the weights",
-        shown::finding(.found),
+        finding(.found),
         if *.tokens == 1 { "" } else { "s" }
     )]
     Alphabet {
@@ -99,7 +99,7 @@ pub enum CheckpointError {
     #[error(
         "{path}: is {} of {}, not a whole model. {}",
         .adapter.kind(),
-        shown::name(.adapter.base_or_unknown()),
+        printable::name(.adapter.base_or_unknown()),
         .adapter.remedy()
     )]
     Adapter {
@@ -117,7 +117,7 @@ pub enum CheckpointError {
         if .tensors.len() == 1 { "1 tensor".to_owned() } else { format!("{} tensors", .tensors.len()) },
         if .tensors.len() == 1 { "s" } else { "" },
         if .tensors.len() == 1 { "it" } else { "them" },
-        shown::list(.tensors)
+        printable::list(.tensors)
     )]
     Unexplained {
         /// The file that holds the first of them.
@@ -128,7 +128,7 @@ pub enum CheckpointError {
     /// The configuration is impossible or contradicts the weights.
     #[error(
         "{path}: {}. Use the configuration that was published with these weights",
-        shown::finding(.found)
+        finding(.found)
     )]
     Config {
         /// `config.json`, or the `.pt` that carries its own arguments.
@@ -148,7 +148,7 @@ pub enum CheckpointError {
     #[error(
         "{path}: the tensor `{}` is missing. Fetch the checkpoint again, or save all of the \
          model's weights",
-        shown::name(.tensor)
+        printable::name(.tensor)
     )]
     MissingTensor {
         /// The name as this layout spells it.
@@ -160,7 +160,7 @@ pub enum CheckpointError {
     #[error(
         "{path}: the tensor `{}` has shape {found:?}, but {wanted:?} is needed. The configuration \
          belongs to other weights, or the file is damaged; fetch both again",
-        shown::name(.tensor)
+        printable::name(.tensor)
     )]
     Shape {
         /// The name as the file spells it.
@@ -175,8 +175,8 @@ pub enum CheckpointError {
     /// A needed tensor cannot be read as floating point numbers.
     #[error(
         "{path}: the tensor `{}` {}. Save it as float32, float16 or bfloat16",
-        shown::name(.tensor),
-        shown::finding(.found)
+        printable::name(.tensor),
+        finding(.found)
     )]
     Unreadable {
         /// The name as the file spells it.
@@ -189,7 +189,7 @@ pub enum CheckpointError {
     /// The same name stands for two tensors.
     #[error(
         "{path}: the tensor `{}` is already in {first}. Keep one of the two",
-        shown::name(.tensor)
+        printable::name(.tensor)
     )]
     Duplicate {
         /// The name as the files spell it.
@@ -203,7 +203,7 @@ pub enum CheckpointError {
     #[error(
         "{path}: the tensor `{}` holds {value} at row {row}, column {column}. The checkpoint is \
          damaged or its training diverged; use another copy",
-        shown::name(.tensor)
+        printable::name(.tensor)
     )]
     NonFinite {
         /// The name as the file spells it.
@@ -225,4 +225,11 @@ pub enum CheckpointError {
         /// What was asked for.
         asked: String,
     },
+}
+
+/// Characters shown of what was found.
+const FOUND: usize = 2000;
+
+fn finding(text: &str) -> String {
+    printable::start(text, FOUND)
 }

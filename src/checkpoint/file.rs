@@ -4,12 +4,13 @@
 //! are made of it; it costs a fault for each of its pages; and a file that is shortened under it
 //! ends the process, where reading is an error.
 
-use std::fs::{File, Metadata};
+use std::fs::File;
 use std::io::{self, ErrorKind, Read};
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use super::error::CheckpointError;
+use crate::stamp::Stamp;
 
 /// Bytes that are enough to tell what a file is.
 const START: usize = 512;
@@ -23,40 +24,6 @@ pub(super) struct WeightFile {
     length: usize,
     stamp: Stamp,
     start: Vec<u8>,
-}
-
-/// What the system says of a file's identity and of the last change to it. Times are seconds and
-/// nanoseconds since 1970.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Stamp {
-    /// Number of the file system, on this machine and while it is mounted.
-    pub device: u64,
-    /// Number of the file in its file system.
-    pub inode: u64,
-    /// Its size.
-    pub bytes: u64,
-    /// When somebody last wrote into it; programs can set it to any time.
-    pub modified: (i64, i64),
-    /// When the system last changed anything of it; programs cannot set it.
-    pub changed: (i64, i64),
-}
-
-impl Stamp {
-    fn of(metadata: &Metadata) -> Stamp {
-        Stamp {
-            device: metadata.dev(),
-            inode: metadata.ino(),
-            bytes: metadata.len(),
-            modified: (metadata.mtime(), metadata.mtime_nsec()),
-            changed: (metadata.ctime(), metadata.ctime_nsec()),
-        }
-    }
-
-    /// Whether nobody has written into the file between the two. Another name or other permissions
-    /// are no matter.
-    fn is_as_written(&self, other: &Stamp) -> bool {
-        (self.bytes, self.modified) == (other.bytes, other.modified)
-    }
 }
 
 impl WeightFile {

@@ -5,7 +5,8 @@ use std::path::Path;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{json, shown};
+use super::json;
+use crate::printable;
 
 /// What was found, as the end of the sentence "the file …", and what to do.
 pub(super) type Described = (String, String);
@@ -89,7 +90,7 @@ pub(super) fn in_folder(folder: &Path, names: &[String]) -> Option<Described> {
         format!(
             "holds {} (`{}`) and no PyTorch or safetensors weights",
             format.name(),
-            shown::name(name)
+            printable::name(name)
         ),
         format.remedy(folder),
     ))
@@ -124,7 +125,7 @@ pub(crate) fn describe_repository(repo: &str, names: &[String]) -> Described {
         return (
             format!(
                 "holds ESM C (`{}`), which is not supported",
-                shown::name(name)
+                printable::name(name)
             ),
             "Use an ESM-2, ESM-1b or ESM-1v checkpoint".into(),
         );
@@ -133,7 +134,7 @@ pub(crate) fn describe_repository(repo: &str, names: &[String]) -> Described {
         return described;
     }
     if let Some(name) = ends(&[".pt", ".pth", ".ckpt", ".bin", ".safetensors"]) {
-        let name = shown::name(name);
+        let name = printable::name(name);
         return (
             format!(
                 "holds `{name}`, but not config.json with model.safetensors or pytorch_model.bin"
@@ -146,7 +147,7 @@ pub(crate) fn describe_repository(repo: &str, names: &[String]) -> Described {
     }
     let held = match names.as_slice() {
         [] => "is empty".into(),
-        names => format!("holds no weights; it holds {}", shown::list(names)),
+        names => format!("holds no weights; it holds {}", printable::list(names)),
     };
     (
         held,
@@ -295,7 +296,7 @@ pub(super) fn other_model(config: &Path) -> Option<String> {
     };
     Some(format!(
         "{name}the model type \"{}\"",
-        shown::name(model_type)
+        printable::name(model_type)
     ))
 }
 

@@ -7,7 +7,8 @@ use serde_json::Value;
 
 use super::config::{ALPHABET_SIZE, EsmConfig, Positions, contradiction};
 use super::error::CheckpointError;
-use super::{json, shown};
+use super::json;
+use crate::printable;
 
 /// Vocabulary that the TransformerEngine export pads to when its configuration does not say.
 const TE_PADDED_VOCAB: usize = 64;
@@ -100,7 +101,7 @@ impl HfConfig {
         match self.model_type.as_deref() {
             None | Some("esm" | "nv_esm") => {}
             Some(other) => {
-                return unsupported(&format!("the model type \"{}\"", shown::name(other)));
+                return unsupported(&format!("the model type \"{}\"", printable::name(other)));
             }
         }
         if self.is_folding_model == Some(true) {
@@ -256,7 +257,7 @@ impl HfConfig {
             }
             other => Err(CheckpointError::Unsupported {
                 path: path.to_path_buf(),
-                found: format!("position_embedding_type \"{}\"", shown::name(other)),
+                found: format!("position_embedding_type \"{}\"", printable::name(other)),
             }),
         }
     }

@@ -11,6 +11,7 @@ use super::adapter::{self, Adapter};
 use super::error::CheckpointError;
 use super::foreign;
 use super::json::{self, Unique};
+use crate::printable;
 
 /// The library's own order: one file before shards, safetensors before pickles.
 const WEIGHTS: [&str; 4] = [
@@ -249,7 +250,7 @@ fn sharded(index: &Path) -> Result<Located, CheckpointError> {
         let plain = matches!(parts.next(), Some(std::path::Component::Normal(_)));
         let strange = |c: char| c.is_control() || matches!(c, '/' | '\\');
         if !plain || parts.next().is_some() || shard.contains(strange) {
-            let shard: String = shard.escape_debug().take(200).collect();
+            let shard = printable::name(shard);
             return Err(config(format!(
                 "lists the shard `{shard}`, which is not a plain file name"
             )));
@@ -330,7 +331,7 @@ fn listing(folder: &Path) -> Result<String, CheckpointError> {
     let shown: Vec<String> = names
         .iter()
         .take(SHOWN)
-        .map(|name| name.escape_debug().collect())
+        .map(|name| printable::name(name))
         .collect();
     Ok(match names.len() {
         0 => "it is empty".into(),

@@ -6,8 +6,8 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use super::shown;
 use super::tensors::TensorSet;
+use crate::printable;
 
 /// The way a checkpoint names and arranges its weights.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -135,7 +135,7 @@ impl Names {
                 return Err(format!(
                     "holds {} embedding matrices, {}",
                     several.len(),
-                    shown::list(&names)
+                    printable::list(&names)
                 ));
             }
         };
@@ -375,16 +375,11 @@ pub(super) fn unsupported(tensors: &TensorSet) -> Option<&'static str> {
 fn nothing_found(tensors: &TensorSet) -> String {
     let mut names: Vec<&str> = tensors.names().collect();
     names.sort_unstable();
-    let shown: Vec<String> = names
-        .iter()
-        .take(4)
-        .map(|name| name.escape_debug().take(80).collect())
-        .collect();
-    match shown.as_slice() {
+    match names.as_slice() {
         [] => "holds no tensors".into(),
-        _ => format!(
-            "holds no ESM embedding matrix; its tensors are {}, …",
-            shown.join(", ")
+        names => format!(
+            "holds no ESM embedding matrix; its tensors are {}",
+            printable::list(names)
         ),
     }
 }

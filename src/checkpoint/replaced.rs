@@ -2,8 +2,8 @@
 //! taken out by a program that keeps them elsewhere.
 
 use super::error::CheckpointError;
-use super::shown;
 use super::tensors::TensorSet;
+use crate::printable;
 
 /// Parts of names below a module, what they mean, and what to do.
 const FORMS: [(&[&str], &str, &str); 8] = [
@@ -134,9 +134,9 @@ pub(super) fn explained(error: CheckpointError, tensors: &TensorSet) -> Checkpoi
         path,
         found: format!(
             "{what}: in place of `{}` stand{} {}",
-            shown::name(&tensor),
+            printable::name(&tensor),
             if others.len() == 1 { "s" } else { "" },
-            shown::list(&others)
+            printable::list(&others)
         ),
         remedy: remedy.into(),
     }

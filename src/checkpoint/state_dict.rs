@@ -5,7 +5,8 @@ use std::collections::VecDeque;
 
 use super::names::is_embedding;
 use super::pickle::{Node, Pickle, Value};
-use super::shown;
+use super::torch::python_string;
+use crate::printable;
 
 /// Copies of weights that are told apart.
 const MOST_CANDIDATES: usize = 16;
@@ -75,7 +76,7 @@ pub(super) fn find(pickle: &Pickle<'_>) -> Result<Found, Wrong> {
                 found: format!(
                     "holds the weights of {} models, under {}",
                     names.len(),
-                    shown::list(&names)
+                    printable::list(&names)
                 ),
                 remedy: format!(
                     "Save the one that you want in Python: `import torch; \
@@ -258,7 +259,7 @@ impl Visited {
     fn python(&self, pickle: &Pickle<'_>, place: &Place) -> String {
         let keys = self.path(place, |key| match key {
             Key::Of(Value::Int(number)) => Some(format!("[{number}]")),
-            Key::Of(key) => Some(format!("[{}]", shown::python(pickle.text(key)?))),
+            Key::Of(key) => Some(format!("[{}]", python_string(pickle.text(key)?))),
             Key::At(number) => Some(format!("[{number}]")),
             Key::Unnamed => None,
         });
@@ -269,7 +270,7 @@ impl Visited {
 fn key_text(pickle: &Pickle<'_>, key: Key) -> Option<String> {
     match key {
         Key::Of(Value::Int(number)) => Some(number.to_string()),
-        Key::Of(key) => pickle.text(key).map(shown::name),
+        Key::Of(key) => pickle.text(key).map(printable::name),
         Key::At(number) => Some(number.to_string()),
         Key::Unnamed => None,
     }

@@ -8,10 +8,10 @@ use super::fair_esm::Settings;
 use super::file::WeightFile;
 use super::foreign;
 use super::pickle::{self, Node, Pickle, PickleError, Value};
-use super::shown;
 use super::state_dict::{self, PATH};
 use super::tensors::{Data, Dtype, MOST_DIMENSIONS, StoredTensor};
 use super::torch_zip::{self, Entries, ZipError};
+use crate::printable;
 
 /// The largest published checkpoint has about 800 tensors.
 const MOST_TENSORS: usize = 50_000;
@@ -108,7 +108,13 @@ fn refuse_legacy(file: &WeightFile) -> Result<(), CheckpointError> {
 
 /// What is to be done, with the path of the file in its place.
 fn with_path(remedy: &str, file: &WeightFile) -> String {
-    remedy.replace(PATH, &shown::python(&file.path().display().to_string()))
+    remedy.replace(PATH, &python_string(&file.path().display().to_string()))
+}
+
+/// A text as Python spells it.
+pub(super) fn python_string(text: &str) -> String {
+    let text = printable::text(text);
+    format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
 }
 
 fn zip_error(file: &WeightFile, error: ZipError) -> CheckpointError {
@@ -209,7 +215,7 @@ impl Archive<'_> {
         offset: u64,
         [shape, strides]: [Value; 2],
     ) -> Result<StoredTensor, CheckpointError> {
-        let shown = || shown::name(name);
+        let shown = || printable::name(name);
         let damaged = |what: &str| {
             self.file
                 .damaged(format!("the tensor `{}` {what}", shown()))
@@ -228,7 +234,7 @@ impl Archive<'_> {
             "HalfStorage" => Dtype::F16,
             "BFloat16Storage" => Dtype::Bf16,
             other => {
-                let data = Data::Unreadable(format!("is stored as {}", shown::name(other)));
+                let data = Data::Unreadable(format!("is stored as {}", printable::name(other)));
                 return Ok(StoredTensor { shape, data });
             }
         };

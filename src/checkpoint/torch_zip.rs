@@ -11,6 +11,7 @@ use std::ops::Range;
 
 use super::error::CheckpointError;
 use super::file::WeightFile;
+use crate::printable;
 
 /// The largest published checkpoint has about 800 entries.
 const MOST_ENTRIES: u64 = 100_000;
@@ -226,11 +227,7 @@ impl<'a> Header<'a> {
                 self.name.len()
             ));
         }
-        let shown = || {
-            String::from_utf8_lossy(self.name)
-                .escape_debug()
-                .to_string()
-        };
+        let shown = || printable::name(self.name);
         let name = std::str::from_utf8(self.name)
             .map_err(|_| format!("holds a zip entry named `{}`, which is not UTF-8", shown()))?;
         let outside = name.starts_with('/')
@@ -247,9 +244,7 @@ impl<'a> Header<'a> {
 
     /// Where the entry's bytes are; all of them stand before the directory.
     fn entry(&self, file: &WeightFile, directory: usize) -> Result<Entry, ZipError> {
-        let name = String::from_utf8_lossy(self.name)
-            .escape_debug()
-            .to_string();
+        let name = printable::name(self.name);
         if self.flags & 1 != 0 {
             return Err(ZipError::Packed(format!("holds `{name}` encrypted")));
         }

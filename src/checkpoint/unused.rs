@@ -7,8 +7,8 @@ use std::path::Path;
 use super::adapter::is_adapter_tensor;
 use super::error::CheckpointError;
 use super::names::{Names, Standing};
-use super::shown;
 use super::tensors::TensorSet;
+use crate::printable;
 
 /// Last parts of names that carry nothing trained for the embeddings: buffers and states of libraries.
 const HARMLESS: [&str; 8] = [
@@ -94,7 +94,7 @@ pub(super) fn check(
                 1 => "1 tensor beside the encoder is".to_owned(),
                 count => format!("{count} tensors beside the encoder are"),
             },
-            shown::list(&elsewhere),
+            printable::list(&elsewhere),
             if elsewhere.len() == 1 {
                 "it is"
             } else {

@@ -5,9 +5,9 @@
 //! `` `dtype=bf16` ``, and puts each remedy on a line that opens with `hint: `.
 
 use super::args::Args;
-use super::text::printable;
 use clap::CommandFactory;
 use clap::builder::styling::{AnsiColor, Style};
+use esm_embed::printable;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
@@ -60,17 +60,17 @@ impl Message {
 
     /// Lines for a terminal: a label such as `error` in its style, the text, and the hints below.
     pub fn labelled(&self, label: &str, style: Style) -> String {
-        let text = printable(&self.text);
+        let text = printable::text(&self.text);
         format!("{style}{label}:{style:#} {text}{}", self.hint_lines())
     }
 
     /// Lines for a terminal without a label.
     pub fn plain(&self) -> String {
-        format!("{}{}", printable(&self.text), self.hint_lines())
+        format!("{}{}", printable::text(&self.text), self.hint_lines())
     }
 
     fn hint_lines(&self) -> String {
-        let hints = self.hints.iter().map(|hint| printable(hint));
+        let hints = self.hints.iter().map(|hint| printable::text(hint));
         hints
             .map(|hint| format!("\n  {HINTS}hint:{HINTS:#} {hint}"))
             .collect()

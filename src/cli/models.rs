@@ -5,6 +5,7 @@ use super::json::{self, print_json};
 use super::{Exit, print, text};
 use esm_embed::hub::{CachedModel, Hub, known_models};
 use esm_embed::numerals;
+use esm_embed::printable;
 use serde::Serialize;
 
 /// What `models --json` prints.
@@ -146,7 +147,7 @@ fn table(report: &ModelsReport) -> String {
         ]);
     }
     let cache = match (&report.cache, &report.cache_error) {
-        (Some(cache), _) => text::printable(cache),
+        (Some(cache), _) => printable::text(cache),
         (None, why) => why.clone().unwrap_or_default(),
     };
     out + &format!("\ncache: {cache}\n")
@@ -161,6 +162,6 @@ fn state(held: &CachedReport) -> String {
         "{}{}: {}",
         if held.complete { "" } else { "incomplete, " },
         numerals::bytes(held.bytes),
-        text::printable(&held.path)
+        printable::text(&held.path)
     )
 }

@@ -3,17 +3,6 @@
 pub use esm_embed::numerals::bytes;
 use esm_embed::numerals::grouped;
 
-/// The text without control characters: names from files must not steer a terminal.
-pub fn printable(text: &str) -> String {
-    text.chars()
-        .flat_map(|c| {
-            let escaped = c.is_control().then(|| c.escape_default());
-            let plain = if c.is_control() { None } else { Some(c) };
-            escaped.into_iter().flatten().chain(plain)
-        })
-        .collect()
-}
-
 /// A large number with a unit of thousands, for rates and sizes of models.
 pub fn scaled(number: f64) -> String {
     match number {
@@ -41,14 +30,6 @@ pub fn seconds(seconds: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_terminal_is_not_steered() {
-        assert_eq!(
-            printable("a\u{1b}[31mé\n\u{9b}b"),
-            "a\\u{1b}[31mé\\n\\u{9b}b"
-        );
-    }
 
     #[test]
     fn numbers() {

@@ -9,7 +9,7 @@ use super::model::{Esm, Failure};
 use super::probe::{floats, probe};
 use super::product::Product;
 use super::results::HostRows;
-use super::tested::{self, Tests};
+use super::tested::Tests;
 use crate::checkpoint::Positions;
 use crate::device::{Dtype, ResidueRows};
 use crate::tokenizer::{CLS, EOS};
@@ -261,7 +261,7 @@ pub(super) fn model(esm: &Esm, top: usize) -> Result<bool, CudaError> {
     let replicas = esm.replicas().iter();
     let tests: Vec<(&Tests, String)> = replicas
         .map(|replica| {
-            let products = tested::digest(&replica.products.numbers());
+            let products = crate::sha256::sha256_of(replica.products.numbers());
             (&replica.tests, format!("{shape}{products}"))
         })
         .collect();

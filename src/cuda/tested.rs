@@ -7,7 +7,6 @@ use super::images;
 use super::slab::Heights;
 use crate::device::{Card, Dtype, Tested};
 use crate::entries::Entries;
-use crate::sha256::sha256_of;
 
 /// The tests of one kind of card.
 #[derive(Debug)]
@@ -73,11 +72,6 @@ fn key(card: &Card, dtype: Dtype, cublaslt: usize, kernels: &str) -> String {
          {cublaslt}\nrows {heights}\ndtype {dtype}\n",
         env!("CARGO_PKG_VERSION")
     )
-}
-
-/// What stands for a long text.
-pub(super) fn digest(text: &str) -> String {
-    sha256_of(text.as_bytes())
 }
 
 #[cfg(test)]

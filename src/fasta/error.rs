@@ -5,7 +5,7 @@ use std::{fmt, io, sync::Arc};
 use thiserror::Error;
 
 use super::{Damage, Lookalike, MAX_HEADER, MAX_SEQUENCE};
-use crate::invisible::is_invisible;
+use crate::printable;
 
 /// Characters of an identifier that a message shows.
 const SHOWN: usize = 80;
@@ -266,52 +266,7 @@ impl fmt::Display for Id<'_> {
         if self.0.is_empty() {
             f.write_str("no id")
         } else {
-            write!(f, "`{}`", printable(self.0, SHOWN))
+            write!(f, "`{}`", printable::start(self.0, SHOWN))
         }
-    }
-}
-
-/// The first `limit` characters of `bytes`, with everything escaped that is not UTF-8 or could
-/// move the cursor of a terminal.
-pub(super) fn printable(bytes: &[u8], limit: usize) -> String {
-    // A character has at most four bytes, so nothing beyond these can be shown.
-    let head = bytes
-        .get(..limit.saturating_mul(4).saturating_add(4))
-        .unwrap_or(bytes);
-    let mut text = String::new();
-    let mut shown = 0;
-    for chunk in head.utf8_chunks() {
-        let valid = chunk.valid().chars().map(Ok);
-        let invalid = chunk.invalid().iter().copied().map(Err);
-        for character in valid.chain(invalid) {
-            if shown == limit {
-                text.push('…');
-                return text;
-            }
-            shown += 1;
-            match character {
-                Ok(character) if is_invisible(character) => {
-                    text.extend(character.escape_default());
-                }
-                Ok(character) => text.push(character),
-                Err(byte) => text.push_str(&format!("\\x{byte:02X}")),
-            }
-        }
-    }
-    text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn text_from_the_input_is_shown_without_control_characters() {
-        assert_eq!(printable(b"sp|P1|A", 80), "sp|P1|A");
-        assert_eq!(printable(b"\x1b[31m\0\xe9", 80), "\\u{1b}[31m\\u{0}\\xE9");
-        assert_eq!(printable("né\u{202e}".as_bytes(), 80), "né\\u{202e}");
-        assert_eq!(printable(b"abcdef", 3), "abc…");
-        assert_eq!(printable("ééé".as_bytes(), 3), "ééé");
-        assert_eq!(printable(&[0xFF; 1000], 2), "\\xFF\\xFF…");
     }
 }

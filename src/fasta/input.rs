@@ -21,7 +21,8 @@ use rustix::io::Errno;
 
 use sha2::{Digest as _, Sha256};
 
-use super::{Damage, FastaError, compression::Decoder, error::printable};
+use super::{Damage, FastaError, compression::Decoder};
+use crate::printable;
 
 /// Characters of a path that a message shows; no path of the system is longer.
 const SHOWN: usize = 4096;
@@ -67,7 +68,7 @@ impl Input {
         let name = if is_stdin {
             "<stdin>".to_owned()
         } else {
-            printable(path.as_os_str().as_encoded_bytes(), SHOWN)
+            printable::start(path.as_os_str().as_encoded_bytes(), SHOWN)
         };
         let raw = if is_stdin {
             let stdin = io::stdin().as_fd().try_clone_to_owned();

@@ -5,12 +5,12 @@ use std::io::Read;
 use super::{
     BadRecord, FastaError, Fault, Input, MAX_HEADER, MAX_SEQUENCE, Record,
     buffer::{LineBuffer, PREVIEW, line_length, prefix, residue_length},
-    error::printable,
     input::failure,
     is_blank,
     lookalike::lookalike,
 };
 use crate::invisible::is_unseen;
+use crate::printable;
 
 /// Bytes read at a time.
 const CAPACITY: usize = 256 << 10;
@@ -176,7 +176,7 @@ impl<R: Read> Reader<R> {
                 character,
             };
         }
-        let start = printable(start, SHOWN);
+        let start = printable::start(start, SHOWN);
         let lookalike = lookalike(preview);
         FastaError::NotFasta {
             file: self.name.clone(),

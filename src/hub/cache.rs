@@ -203,7 +203,7 @@ pub(super) fn checked_revision(revision: &str) -> Result<(), HubError> {
         return Ok(());
     };
     Err(HubError::Revision {
-        revision: revision.escape_debug().to_string(),
+        revision: crate::printable::name(revision),
         why,
     })
 }

@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use super::content;
-use super::digest::mismatch;
 use super::error::HubError;
+use super::published::mismatch;
 use crate::sha256::sha256_file;
 
 const FROM_THE_HUB: &str = "by what the hub says of it";

@@ -14,7 +14,7 @@ use ureq::http::Response;
 
 use super::address::{is_loopback, join, origin};
 use super::error::HubError;
-use super::headers::{Headers, Metadata, content_range, number, printable, said};
+use super::headers::{Headers, Metadata, content_range, number, said};
 use super::settings::{HubSettings, Token};
 use super::trust::Trust;
 
@@ -240,7 +240,7 @@ impl<'a> Client<'a> {
                         }),
                         _ => Err(Failure::Transient(format!(
                             "the server sent the range `{}` when asked for bytes {offset} on",
-                            printable(range)
+                            crate::printable::name(range)
                         ))),
                     };
                 }

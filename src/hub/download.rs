@@ -11,11 +11,11 @@ use super::DownloadProgress;
 use super::cache::{CachedRepo, is_commit};
 use super::checks::Checks;
 use super::client::{Answer, Client, Failure, Pending};
-use super::digest::{is_sha256, published_hub_digest};
 use super::error::HubError;
 use super::headers::Metadata;
 use super::known::KnownModel;
 use super::lock::{self, BlobLock};
+use super::published::published_hub_digest;
 use super::settings::HubSettings;
 use super::snapshot::{
     ADAPTER, ADDED, CONFIG, OTHER_WEIGHTS, SPECIAL, TOKENIZER, VOCABULARY, WEIGHTS, adapter,
@@ -25,6 +25,7 @@ use super::transfer::{Attempts, Transfer};
 use super::trouble::{Missing, Stop, Trouble};
 use super::trust::is_of_certificate;
 use crate::checkpoint;
+use crate::sha256::is_sha256;
 
 /// Tokens of the ESM alphabet.
 const VOCABULARY_SIZE: u64 = 33;

@@ -3,9 +3,9 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::headers::printable;
 use super::known::{KnownModel, Shape, known_models};
 use crate::checkpoint::Adapter;
+use crate::printable;
 
 /// Why a model could not be had.
 #[derive(Debug, thiserror::Error)]
@@ -109,7 +109,7 @@ pub enum HubError {
     #[error(
         "{repo} is {} of {}, not a whole model. {}",
         .adapter.kind(),
-        printable(.adapter.base_or_unknown()),
+        printable::name(.adapter.base_or_unknown()),
         .adapter.remedy()
     )]
     Adapter {

@@ -2,6 +2,7 @@
 
 use super::cache::is_safe_name;
 use super::client::{Failure, not_a_hub};
+use crate::printable;
 
 /// What the hub knows of a file before any of its bytes have come.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,7 +52,7 @@ impl Headers {
                 url,
                 format!(
                     "its answer ({}) has no X-Repo-Commit header",
-                    printable(kind)
+                    printable::name(kind)
                 ),
             )
         })?;
@@ -59,7 +60,7 @@ impl Headers {
             if is_safe_name(name) {
                 Ok(name.to_owned())
             } else {
-                let what = format!("its {what} is `{}`", printable(name));
+                let what = format!("its {what} is `{}`", printable::name(name));
                 Err(not_a_hub(url, what))
             }
         };
@@ -78,12 +79,7 @@ impl Headers {
 
 /// What the hub said, as a clause to append to an error.
 pub(super) fn said(message: Option<&str>) -> String {
-    message.map_or_else(String::new, |m| format!(": {}", printable(m)))
-}
-
-/// Foreign text without control characters, and not too much of it.
-pub(super) fn printable(text: &str) -> String {
-    text.chars().filter(|c| !c.is_control()).take(200).collect()
+    message.map_or_else(String::new, |m| format!(": {}", printable::name(m)))
 }
 
 pub(super) fn number(text: Option<&str>) -> Option<u64> {
@@ -115,7 +111,6 @@ mod tests {
         assert_eq!(content_range("bytes 10-19/*"), Some((10, None)));
         assert_eq!(content_range("bytes */20"), None);
         assert_eq!(content_range("10-19/20"), None);
-        assert_eq!(printable("a\u{1b}[31m\nb"), "a[31mb");
     }
 
     #[test]

@@ -5,12 +5,10 @@
 
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::Duration;
 
-use rustix::fs::{FlockOperation, flock};
-use rustix::io::Errno;
+use crate::flock::{self, Lock};
 
 /// How often a taken lock is tried again.
 const POLL: Duration = Duration::from_millis(100);
@@ -43,33 +41,23 @@ pub(super) fn acquire(path: &Path, on_wait: impl FnOnce()) -> io::Result<BlobLoc
             .create(true)
             .truncate(false)
             .open(path)?;
-        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) if is_still_at(&file, path) => {
+        match flock::try_lock(&file, path)? {
+            Lock::Held => {
                 return Ok(BlobLock::Held {
                     _file: file,
                     waited: on_wait.is_none(),
                 });
             }
-            // The holder removed the file when it was done: lock the one that is there now.
-            Ok(()) | Err(Errno::INTR) => {}
-            Err(Errno::WOULDBLOCK) => {
+            Lock::Unsupported => return Ok(BlobLock::Unsupported),
+            // The holder removed the file when it was done.
+            Lock::Replaced => {}
+            Lock::Busy => {
                 if let Some(on_wait) = on_wait.take() {
                     on_wait();
                 }
                 std::thread::sleep(POLL);
             }
-            Err(Errno::NOSYS | Errno::NOTSUP | Errno::NOLCK | Errno::INVAL) => {
-                return Ok(BlobLock::Unsupported);
-            }
-            Err(error) => return Err(error.into()),
         }
-    }
-}
-
-fn is_still_at(file: &File, path: &Path) -> bool {
-    match (file.metadata(), std::fs::metadata(path)) {
-        (Ok(held), Ok(named)) => held.ino() == named.ino() && held.dev() == named.dev(),
-        _ => false,
     }
 }
 

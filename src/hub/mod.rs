@@ -22,12 +22,12 @@ mod cache;
 mod checks;
 mod client;
 mod content;
-mod digest;
 mod download;
 mod error;
 mod headers;
 mod known;
 mod lock;
+mod published;
 mod report;
 mod settings;
 mod snapshot;
@@ -40,9 +40,9 @@ use std::path::{Path, PathBuf};
 use cache::{CachedRepo, checked_revision};
 use snapshot::Snapshot;
 
-pub use digest::{published_digest, published_hub_digest, verify_file};
 pub use error::HubError;
 pub use known::{KnownModel, ModelRef, Shape, known_models};
+pub use published::{published_digest, published_hub_digest, verify_file};
 pub use report::CachedModel;
 pub use settings::{HubSettings, Token};
 

@@ -4,11 +4,12 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use super::cache::CachedRepo;
-use super::digest::{is_sha256, verify_file};
 use super::error::HubError;
 use super::known::{KnownModel, ModelRef, known_models};
+use super::published::verify_file;
 use super::snapshot::{self, CONFIG, Snapshot};
 use super::{Hub, LocalModel};
+use crate::sha256::is_sha256;
 
 /// A model and what the cache holds of it.
 #[derive(Debug, Clone, PartialEq, Eq)]

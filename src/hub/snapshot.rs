@@ -8,6 +8,7 @@ use serde::Deserialize;
 
 use super::content;
 use crate::checkpoint::Adapter;
+use crate::printable;
 
 /// Describes the architecture; every checkpoint needs it.
 pub(super) const CONFIG: &str = "config.json";
@@ -69,7 +70,7 @@ pub(super) fn shards(index: &Path) -> Result<Vec<String>, String> {
         return Err(format!("it names {} shards", names.len()));
     }
     match names.iter().find(|name| !is_plain_name(name)) {
-        Some(bad) => Err(format!("it names a shard `{}`", bad.escape_debug())),
+        Some(bad) => Err(format!("it names a shard `{}`", printable::name(bad))),
         None => Ok(names.into_iter().collect()),
     }
 }

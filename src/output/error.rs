@@ -1,7 +1,7 @@
 //! What can go wrong with an output folder, each with its remedy.
 
-use crate::output::escape::shown;
 use crate::output::layout::PARTIAL;
+use crate::printable;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -38,7 +38,7 @@ pub enum OutputError {
          options again, or choose another folder with --out, or rename or remove this one",
         dir.display(),
         if *finished { "the output of another run" } else { "the unfinished work of another run" },
-        shown(&differences.join("; ")),
+        printable::text(&differences.join("; ")),
     )]
     OtherRun {
         /// The output folder.

@@ -58,8 +58,8 @@ pub fn unescape(field: &[u8]) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
-/// `text` as [`escape`] writes it, for messages and reports.
-pub(super) fn shown(text: &str) -> String {
+/// `text` as [`escape`] writes it.
+pub(super) fn escaped(text: &str) -> String {
     let mut bytes = Vec::new();
     escape(text.as_bytes(), &mut bytes);
     String::from_utf8_lossy(&bytes).into_owned()

@@ -4,10 +4,10 @@
 
 use crate::output::counts::Counts;
 use crate::output::disk;
-use crate::output::escape::shown;
 use crate::output::layout::{Layout, OutDtype, RUN_JSON};
 use crate::output::note::Note;
 use crate::output::shard::ShardEntry;
+use crate::printable;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::io::{self, Read};
@@ -91,7 +91,7 @@ pub enum ManifestError {
     #[error("run.json is larger than 64 MiB, which no run writes")]
     TooLarge,
     /// It is not the JSON that a run writes.
-    #[error("run.json is not what a run writes: {}", shown(.0))]
+    #[error("run.json is not what a run writes: {}", printable::text(.0))]
     Malformed(String),
     /// It was written by a later version of this program.
     #[error(

@@ -1,6 +1,6 @@
 //! What `run.json` notes of the records, for programs to read.
 
-use crate::output::escape::shown;
+use crate::output::escape::escaped;
 use crate::output::index::Entry;
 use serde::{Deserialize, Serialize};
 
@@ -48,7 +48,7 @@ impl Notes {
                     about,
                     records: 1,
                     first_row: row,
-                    first_id: shown(&id),
+                    first_id: escaped(&id),
                 });
             }
         }

@@ -23,8 +23,8 @@
 //!
 //! Where entries cannot be kept, files are read; that is never an error.
 
-use crate::checkpoint::Stamp;
 use crate::entries::{Entries, boot};
+use crate::stamp::Stamp;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 

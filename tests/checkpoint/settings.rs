@@ -211,6 +211,6 @@ fn other_models_of_the_family_are_named() {
     assert!(tensor("transformer.blocks.0.ffn.1.weight").contains("ESM C or ESM3 is not supported"));
     assert!(
         tensor("bert.weight")
-            .contains("holds no ESM embedding matrix; its tensors are bert.weight")
+            .contains("holds no ESM embedding matrix; its tensors are `bert.weight`")
     );
 }

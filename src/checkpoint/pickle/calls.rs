@@ -1,10 +1,10 @@
 //! Names in a pickle, and what calling them would build. Nothing is called: the few functions
 //! that rebuild tensors and containers are known by name, and any other leaves an inert object.
 
-use super::super::shown;
 use super::globals::{is_code, is_code_attribute};
 use super::machine::{Machine, PickleError, malformed};
 use super::{Node, Value};
+use crate::printable;
 
 impl<'a> Machine<'a> {
     pub(super) fn global(&mut self, opcode: u8) -> Result<(), PickleError> {
@@ -19,7 +19,7 @@ impl<'a> Machine<'a> {
             }
         };
         if is_code(module, name) {
-            let global = format!("{}.{}", shown::name(module), shown::name(name));
+            let global = format!("{}.{}", printable::name(module), printable::name(name));
             return Err(PickleError::Refused(global));
         }
         self.push_node(Node::Global { module, name })
@@ -71,7 +71,7 @@ impl<'a> Machine<'a> {
         match text(1) {
             Some(attribute) if !is_code_attribute(attribute) => Ok(()),
             attribute => {
-                let attribute = shown::name(attribute.unwrap_or("?"));
+                let attribute = printable::name(attribute.unwrap_or("?"));
                 Err(PickleError::Refused(format!("getattr(…, `{attribute}`)")))
             }
         }

@@ -7,10 +7,10 @@ mod network;
 
 use super::args::DoctorArgs;
 use super::json::print_json;
-use super::text::printable;
 use super::{Exit, print};
 use cache::Cache;
 use esm_embed::hub::HubSettings;
+use esm_embed::printable;
 use machine::Computation;
 use network::Network;
 use serde::Serialize;
@@ -59,7 +59,7 @@ pub fn execute(args: &DoctorArgs) -> anyhow::Result<Exit> {
 fn section(title: &str, lines: Vec<Line>) -> anyhow::Result<()> {
     let mut text = format!("\n{title}\n");
     for (what, found) in lines {
-        text += &format!("  {what:<22} {}\n", printable(&found));
+        text += &format!("  {what:<22} {}\n", printable::text(&found));
     }
     print(&text)
 }

@@ -1,11 +1,12 @@
 //! The bar on a terminal; it is gone from the screen when it is dropped.
 
-use super::super::text::{printable, seconds};
+use super::super::text::seconds;
 use super::event::{Numbers, phase_text};
 use super::line::line;
 use super::tally::{SoFar, Transfer};
 use esm_embed::numerals::count;
 use esm_embed::pipeline::Phase;
+use esm_embed::printable;
 use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 use std::fmt::Write;
 use std::time::Duration;
@@ -31,13 +32,13 @@ impl Bar {
 
     /// For what a run does before and after it embeds.
     pub fn phase(phase: Phase<'_>) -> Bar {
-        let text = printable(&phase_text(phase));
+        let text = printable::text(&phase_text(phase));
         Bar::new(ProgressBar::new_spinner(), PHASE, text)
     }
 
     /// For the download of a file.
     pub fn bytes(transfer: &Transfer) -> Bar {
-        let file = printable(&transfer.file);
+        let file = printable::text(&transfer.file);
         match transfer.total {
             Some(total) => Bar::new(ProgressBar::new(total), BYTES, file),
             None => Bar::new(ProgressBar::new_spinner(), BYTES_STREAM, file),

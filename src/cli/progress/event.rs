@@ -1,10 +1,11 @@
 //! What there is to say on standard error, as a plain line and as a JSON line.
 
 use super::super::message::{ERROR, Message, WARNING};
-use super::super::text::{self, printable};
+use super::super::text;
 use super::tally::{SoFar, Transfer};
 use esm_embed::numerals::{count, grouped};
 use esm_embed::pipeline::{Level, Phase, Totals};
+use esm_embed::printable;
 use serde::Serialize;
 
 /// One line.
@@ -136,7 +137,7 @@ impl<'a> Event<'a> {
             } => message.labelled("warning", WARNING),
             Event::Message { message, .. } => message.plain(),
             Event::Error { message } => message.labelled("error", ERROR),
-            Event::Phase { phase } => printable(&phase_text(*phase)),
+            Event::Phase { phase } => printable::text(&phase_text(*phase)),
             Event::Start {
                 records_total: Some(records),
                 residues_total: Some(residues),
@@ -171,7 +172,7 @@ impl<'a> Event<'a> {
                 file,
                 bytes,
                 bytes_total,
-            } => printable(&match (*state, bytes_total) {
+            } => printable::text(&match (*state, bytes_total) {
                 ("start", None) => format!("downloading {file}"),
                 ("start", Some(total)) => {
                     format!("downloading {file}, {}", text::bytes(*total))

@@ -9,7 +9,6 @@ mod reference;
 use super::args::VerifyArgs;
 use super::json::{self, print_json};
 use super::progress::Progress;
-use super::text::printable;
 use super::{Exit, print, source};
 use anyhow::{Context, bail, ensure};
 use compare::{Verdict, VerdictReport};
@@ -21,6 +20,7 @@ use esm_embed::hub::{published_digest, published_hub_digest};
 use esm_embed::numerals::grouped;
 use esm_embed::ops::WeightType;
 use esm_embed::pipeline::{Level, Model, Reporter};
+use esm_embed::printable;
 use esm_embed::sha256::sha256_file;
 use esm_embed::tokenizer::{UnknownPolicy, tokenize};
 use reference::{Comparison, Reference};
@@ -93,7 +93,7 @@ pub fn execute(args: &VerifyArgs) -> anyhow::Result<Exit> {
         "esm-embed {} on {}: {}\n",
         env!("CARGO_PKG_VERSION"),
         cpu_path.clone().unwrap_or_else(|| device.to_string()),
-        printable(&model.path.display().to_string())
+        printable::text(&model.path.display().to_string())
     ))?;
     let files = digests(&model, &checkpoint, |file| show(file.to_string()))?;
     let options = EmbedderOptions {
@@ -157,7 +157,7 @@ fn conclusion(compared: usize, failed: usize, failed_files: usize, model: &str) 
         _ => format!(
             "A file of {} is not the published one: download it again, or give a changed model a \
              name of its own.",
-            printable(model)
+            printable::text(model)
         ),
     };
     format!(
@@ -169,7 +169,7 @@ fn conclusion(compared: usize, failed: usize, failed_files: usize, model: &str) 
 impl std::fmt::Display for FileReport {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let word = if self.passed { "pass" } else { "FAIL" };
-        writeln!(f, "{word}  SHA-256 of {}", printable(&self.name))?;
+        writeln!(f, "{word}  SHA-256 of {}", printable::text(&self.name))?;
         writeln!(f, "      expected  {}", self.expected)?;
         writeln!(f, "      found     {}", self.found)
     }
@@ -435,12 +435,11 @@ mod tests {
 
     #[test]
     fn the_published_files_have_their_digests() {
-        use sha2::{Digest, Sha256};
         let index: serde_json::Value =
             serde_json::from_str(include_str!("published/last_layer.json")).unwrap();
-        let digest = Sha256::digest(include_bytes!("published/last_layer.safetensors"));
-        let hex: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
-        assert_eq!(index["sha256"], hex);
+        let found =
+            esm_embed::sha256::sha256_of(include_bytes!("published/last_layer.safetensors"));
+        assert_eq!(index["sha256"], found);
         let bytes = include_bytes!("published/last_layer.safetensors").len();
         assert!(bytes < 200_000, "every program carries {bytes} bytes");
         // What `fetch` and `verify` hold the files of the same commits against.

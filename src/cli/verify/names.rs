@@ -1,8 +1,8 @@
 //! Which published values belong to a model, and what to say where there are none.
 
-use super::super::text::printable;
 use super::reference::Reference;
 use esm_embed::hub::{KnownModel, ModelRef, known_models};
+use esm_embed::printable;
 use std::path::{Path, PathBuf};
 
 /// How a repository's folder in the Hugging Face cache begins.
@@ -63,13 +63,13 @@ pub fn nothing_to_compare(
     reference: &Reference,
     file: Option<&PathBuf>,
 ) -> String {
-    let model = printable(model);
+    let model = printable::text(model);
     let at_hand = reference.checkpoints().join(", ");
     if let Some(file) = file {
         return format!(
             "{} has no values for {model}: they are for {at_hand}. Leave out `checkpoint` there to \
              compare them with any model",
-            printable(&file.display().to_string())
+            printable::text(&file.display().to_string())
         );
     }
     let known = known_models()

@@ -1,6 +1,6 @@
 //! How two shards differ, in words.
 
-use crate::output::escape::shown;
+use crate::printable;
 use std::collections::BTreeMap;
 
 /// What differs between the values of two `run.json` files, each thing once. A key spells the place of
@@ -80,10 +80,10 @@ fn plain(value: &str, unit: &str) -> String {
         None => value.to_owned(),
     };
     match unit {
-        "" => shown(&value),
-        "SHA-256" => format!("SHA-256 {}", shown(&value)),
+        "" => printable::text(&value),
+        "SHA-256" => format!("SHA-256 {}", printable::text(&value)),
         "bytes" | "records" if value == "1" => format!("1 {}", unit.trim_end_matches('s')),
-        unit => format!("{} {unit}", shown(&value)),
+        unit => format!("{} {unit}", printable::text(&value)),
     }
 }
 

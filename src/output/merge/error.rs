@@ -1,8 +1,8 @@
 //! Why shards could not be merged, each with its remedy.
 
 use super::OutputError;
-use crate::output::escape::shown;
 use crate::output::shard::ShardEntry;
+use crate::printable;
 use std::path::PathBuf;
 use thiserror::Error;
 
@@ -42,7 +42,7 @@ pub enum MergeError {
         "{}: was written by esm-embed {}, this is {}: merge with the version that wrote the \
          shards",
         dir.display(),
-        shown(found),
+        printable::text(found),
         env!("CARGO_PKG_VERSION")
     )]
     OtherVersion {

@@ -1,10 +1,10 @@
 //! What `inspect` found, as a person reads it.
 
 use crate::numerals::{count, grouped};
-use crate::output::escape::shown;
 use crate::output::layout::PARTIAL;
 use crate::output::manifest::Manifest;
 use crate::output::read::summary;
+use crate::printable;
 use serde::Serialize;
 use std::fmt;
 use std::path::PathBuf;
@@ -23,7 +23,12 @@ pub struct Problem {
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", shown(&self.file), shown(&self.what))
+        write!(
+            f,
+            "{}: {}",
+            printable::text(&self.file),
+            printable::text(&self.what)
+        )
     }
 }
 
@@ -80,7 +85,11 @@ impl fmt::Display for Report {
         } else {
             "not complete"
         };
-        writeln!(f, "{}: {state}", shown(&self.dir.to_string_lossy()))?;
+        writeln!(
+            f,
+            "{}: {state}",
+            printable::text(&self.dir.to_string_lossy())
+        )?;
         if let Some(manifest) = &self.manifest {
             summary::write(f, manifest)?;
         }
@@ -127,11 +136,11 @@ mod tests {
         }
         let text = report.to_string();
         assert!(
-            text.starts_with("emb: not complete\nproblems: 60\n  f0: is \\x1b[31mmissing\n"),
+            text.starts_with("emb: not complete\nproblems: 60\n  f0: is \\u{1b}[31mmissing\n"),
             "{text}"
         );
         assert!(
-            text.ends_with("  f49: is \\x1b[31mmissing\n  and 10 other problems\n"),
+            text.ends_with("  f49: is \\u{1b}[31mmissing\n  and 10 other problems\n"),
             "{text}"
         );
     }

@@ -3,9 +3,9 @@
 //! The part `resolved` is written as it comes, so a key that this version does not know is shown too.
 
 use crate::numerals::{bytes, count, grouped};
-use crate::output::escape::shown;
 use crate::output::layout::OutDtype;
 use crate::output::manifest::Manifest;
+use crate::printable;
 use serde_json::{Map, Value};
 use std::fmt::{self, Formatter, Result};
 
@@ -40,7 +40,11 @@ const ORDER: [&str; 19] = [
 
 /// Writes what a run was, what it met, and the files it made.
 pub(crate) fn write(f: &mut Formatter<'_>, manifest: &Manifest) -> Result {
-    writeln!(f, "written by esm-embed {}", shown(&manifest.esm_embed))?;
+    writeln!(
+        f,
+        "written by esm-embed {}",
+        printable::text(&manifest.esm_embed)
+    )?;
     if let Some(shard) = manifest.shard {
         writeln!(
             f,
@@ -68,13 +72,18 @@ pub(crate) fn write(f: &mut Formatter<'_>, manifest: &Manifest) -> Result {
             }
             _ => String::new(),
         };
-        writeln!(f, "  {}: {form}{}", shown(&file.name), bytes(file.bytes))?;
+        writeln!(
+            f,
+            "  {}: {form}{}",
+            printable::text(&file.name),
+            bytes(file.bytes)
+        )?;
     }
     for folder in &manifest.folders {
         writeln!(
             f,
             "  {}/: {}, {}",
-            shown(&folder.name),
+            printable::text(&folder.name),
             count(folder.files, "file"),
             bytes(folder.bytes)
         )?;
@@ -210,7 +219,7 @@ fn item(f: &mut Formatter<'_>, indent: usize, i: usize, item: &Value) -> Result 
             let facts: Vec<String> = facts.iter().map(|(key, value)| fact(key, value)).collect();
             let colon = if facts.is_empty() { "" } else { ": " };
             let facts = facts.join(", ");
-            writeln!(f, "{:indent$}{}{colon}{facts}", "", shown(name))
+            writeln!(f, "{:indent$}{}{colon}{facts}", "", printable::text(name))
         }
         _ => value(f, indent, &number, item),
     }
@@ -230,14 +239,14 @@ fn plain(key: &str, value: &Value) -> String {
     match value {
         Value::Bool(true) => "yes".to_owned(),
         Value::Bool(false) => "no".to_owned(),
-        Value::String(text) => shown(text).to_string(),
+        Value::String(text) => printable::text(text).to_string(),
         Value::Number(number) => match number.as_u64() {
             Some(number) if key == "bytes" => bytes(number),
             Some(number) if VERSIONS.contains(&key) => number.to_string(),
             Some(number) => grouped(number),
             None => number.to_string(),
         },
-        other => shown(&other.to_string()).to_string(),
+        other => printable::text(&other.to_string()).to_string(),
     }
 }
 
@@ -258,7 +267,7 @@ impl fmt::Display for Label<'_> {
             "repo" => "repository",
             "sha256" => "SHA-256",
             "stored_dtype" => "stored as",
-            other => return write!(f, "{}", shown(&other.replace('_', " "))),
+            other => return write!(f, "{}", printable::text(&other.replace('_', " "))),
         };
         f.write_str(known)
     }
@@ -416,7 +425,7 @@ files:
   cuBLASLt: 130100
 notes:
   one, two
-  a\\x1b[31mb
+  a\\u{1b}[31mb
 nothing: none
 one note: a sentence, of more than thirty-two letters
 pairs:

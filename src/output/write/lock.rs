@@ -6,12 +6,12 @@
 //! itself would stay on one machine. Where a file system knows no locks, the run goes on and
 //! [`Lock::is_held`] is false.
 
+use crate::flock;
 use crate::output::disk;
 use crate::output::error::OutputError;
 use crate::output::layout::PARTIAL;
-use std::fs::{File, TryLockError};
+use std::fs::File;
 use std::io;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// Name of the file in the working folder.
@@ -48,22 +48,18 @@ impl Lock {
                 Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
                 result => result.map_err(|e| OutputError::io("opening", &path, e))?,
             };
-            let is_held = match file.try_lock() {
-                Ok(()) => true,
-                Err(TryLockError::WouldBlock) => {
-                    return Err(OutputError::Busy {
-                        dir: dir.to_path_buf(),
-                    });
-                }
-                Err(TryLockError::Error(_)) => false,
+            let locked = flock::try_lock(&file, &path);
+            let is_held = match locked.map_err(|e| OutputError::io("reading", &path, e))? {
+                flock::Lock::Held => true,
+                flock::Lock::Unsupported => false,
+                flock::Lock::Replaced => continue,
+                flock::Lock::Busy => break,
             };
-            if is_same(&file, &path).map_err(|e| OutputError::io("reading", &path, e))? {
-                return Ok(Self {
-                    path,
-                    _file: file,
-                    is_held,
-                });
-            }
+            return Ok(Self {
+                path,
+                _file: file,
+                is_held,
+            });
         }
         Err(OutputError::Busy {
             dir: dir.to_path_buf(),
@@ -84,17 +80,6 @@ impl Lock {
         if let Some(partial) = partial {
             let _ = std::fs::remove_dir(partial);
         }
-    }
-}
-
-/// Whether an open file is the one that stands at `path`: its last owner may have removed it
-/// before the lock was taken.
-fn is_same(file: &File, path: &Path) -> io::Result<bool> {
-    let ours = file.metadata()?;
-    match std::fs::symlink_metadata(path) {
-        Ok(there) => Ok((there.dev(), there.ino()) == (ours.dev(), ours.ino())),
-        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
-        Err(e) => Err(e),
     }
 }
 

@@ -5,6 +5,7 @@ use crate::fasta::{BadRecord, Digest, FastaError, Input, Reader, Record};
 use crate::pipeline::input::findings::Findings;
 use crate::pipeline::input::shard::{self, Share};
 use crate::pipeline::job::OnInvalid;
+use crate::printable;
 use anyhow::{Result, bail};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -264,10 +265,5 @@ pub fn shown(id: &[u8]) -> String {
     if id.is_empty() {
         return "no identifier".into();
     }
-    let text = String::from_utf8_lossy(id);
-    let mut start: String = text.chars().take(80).flat_map(char::escape_debug).collect();
-    if text.chars().nth(80).is_some() {
-        start.push('…');
-    }
-    start
+    printable::start(id, 80)
 }

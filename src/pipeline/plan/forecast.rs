@@ -1,9 +1,9 @@
 //! What a job would do: records, tokens, memory, bytes on disk, time.
 
-use crate::admission::memory_budget::{self, Bytes};
+use crate::admission::memory_budget;
 use crate::checkpoint::Checkpoint;
 use crate::embedder::shared_from;
-use crate::numerals::{count, grouped};
+use crate::numerals::{self, count, grouped};
 use crate::output::{HEADER_BYTES, Residues, free_bytes};
 use crate::pipeline::input::scan::Scan;
 use crate::pipeline::job::{Caches, Job};
@@ -136,11 +136,11 @@ impl fmt::Display for Forecast {
         writeln!(
             f,
             "memory        {} at most, about",
-            Bytes(self.memory_bytes)
+            numerals::bytes(self.memory_bytes)
         )?;
-        write!(f, "disk          {}", Bytes(self.disk_bytes))?;
+        write!(f, "disk          {}", numerals::bytes(self.disk_bytes))?;
         match self.free_bytes {
-            Some(free) => writeln!(f, " ({} free)", Bytes(free))?,
+            Some(free) => writeln!(f, " ({} free)", numerals::bytes(free))?,
             None => writeln!(f)?,
         }
         let threads = count(self.threads as u64, "thread");
@@ -182,8 +182,8 @@ pub(crate) fn check_space(job: &Job, plan: &Plan, scan: &Scan, held: u64) -> Res
             "{}: the output takes {}, but only {} are free there; choose another folder with \
              --out, fewer layers, --residues none or --out-dtype f16",
             job.output.folder.display(),
-            Bytes(wanted),
-            Bytes(free)
+            numerals::bytes(wanted),
+            numerals::bytes(free)
         );
     }
     Ok(())

@@ -1,6 +1,5 @@
 //! What the user has to know of the input and of memory.
 
-use crate::admission::memory_budget::Bytes;
 use crate::admission::{Gaps, TRAINING_MAXIMUM};
 use crate::memory;
 use crate::numerals::{bytes as size, count, grouped};
@@ -21,8 +20,8 @@ pub fn warn_of_memory(job: &Job, plan: &Plan, scan: &Scan, reporter: &dyn Report
             &format!(
                 "this run takes up to about {} of memory, and this machine has {} available at \
                  the moment: fewer --threads, --long window or --dtype f16 take less",
-                Bytes(needed),
-                Bytes(available)
+                size(needed),
+                size(available)
             ),
         );
     }

@@ -160,14 +160,10 @@ pub(super) fn mismatch(
     }
 }
 
-/// Whether the text is a sha256 in hexadecimal: what the hub uses as ETag of large files.
-pub(super) fn is_sha256(text: &str) -> bool {
-    text.len() == 64 && text.bytes().all(|b| b.is_ascii_hexdigit())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sha256::is_sha256;
 
     #[test]
     fn a_file_is_held_against_a_digest() {
