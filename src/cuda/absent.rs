@@ -2,6 +2,7 @@
 
 use crate::checkpoint::{Checkpoint, EsmConfig, InvFreqSource};
 use crate::device::{Card, Device, Dtype, ResidueRows};
+use crate::run_record::CudaFacts;
 use half::f16;
 use std::sync::Arc;
 use thiserror::Error;
@@ -123,7 +124,7 @@ impl Esm {
     }
 
     /// What computed, as `run.json` records it.
-    pub fn about(&self) -> serde_json::Value {
+    pub fn about(&self) -> CudaFacts {
         match *self {}
     }
 

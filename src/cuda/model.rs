@@ -14,6 +14,7 @@ use super::results::{HostRows, Layout};
 use crate::checkpoint::{Checkpoint, EsmConfig, InvFreqSource, Positions};
 use crate::device::{Device, Dtype, PINNED, ResidueRows};
 use crate::model::{Packed, make_blocks};
+use crate::run_record::{CudaFacts, GpuFacts, ProductRows};
 use std::sync::Arc;
 
 /// Of the memory that is free after loading, the part that lanes may take.
@@ -243,34 +244,36 @@ impl Esm {
     }
 
     /// What computed: libraries and algorithms, as `run.json` records them.
-    pub fn about(&self) -> serde_json::Value {
-        // Cards that compute alike stand here once, however many they are.
-        let mut cards: Vec<serde_json::Value> = Vec::new();
+    pub fn about(&self) -> CudaFacts {
+        // GPUs that compute alike are listed once.
+        let mut cards: Vec<GpuFacts> = Vec::new();
         for replica in &self.replicas {
             let about = &replica.card.about;
-            let card = serde_json::json!({
-                "card": about.name,
-                "compute_capability": format!("{}.{}", about.capability.0, about.capability.1),
-                "driver": about.driver,
-                "driver_version": about.driver_version,
-                "image": replica.card.kernels.image,
-                "algorithms": replica.products.describe(),
-            });
+            let card = GpuFacts {
+                algorithms: replica.products.describe(),
+                card: about.name.clone(),
+                compute_capability: format!("{}.{}", about.capability.0, about.capability.1),
+                driver: about.driver,
+                driver_version: about.driver_version.clone(),
+                image: Some(replica.card.kernels.image.clone()),
+            };
             if !cards.contains(&card) {
                 cards.push(card);
             }
         }
         let first = self.replicas.first();
         let blas = first.map(|replica| &replica.card.blas);
-        serde_json::json!({
-            "cublaslt": blas.map(Blas::version),
-            "cublaslt_path": blas.map(Blas::path),
-            "kernels": images::digest(),
-            "rows_of_a_product": first.map(|replica| replica.card.heights.all()),
-            "in_slabs_only": first.map(|replica| replica.is_in_slabs_only()),
-            "same_bits_in_any_batch": self.same_bits,
-            "cards": cards,
-        })
+        let heights = first.map(|replica| replica.card.heights.all().to_vec());
+        CudaFacts {
+            cards,
+            cublaslt: blas.map(Blas::version),
+            cublaslt_path: blas.map(|blas| blas.path().to_string_lossy().into_owned()),
+            in_slabs_only: first.map(Replica::is_in_slabs_only),
+            kernels: images::digest().to_owned(),
+            rows_of_a_product: heights.map(ProductRows::Heights),
+            same_bits_in_any_batch: self.same_bits,
+            ..CudaFacts::default()
+        }
     }
 
     /// Runs the model on whole sequences and hands over the representations asked for.

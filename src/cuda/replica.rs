@@ -9,6 +9,7 @@ use super::product::{Algorithm, Product};
 use super::tested::Tests;
 use crate::checkpoint::{Checkpoint, InvFreqSource};
 use crate::device::{self, Dtype, Tested};
+use std::collections::BTreeMap;
 
 /// Shapes of weights in a block.
 pub(super) const PRODUCTS: usize = 4;
@@ -31,13 +32,13 @@ impl Products {
     }
 
     /// The algorithm of each shape of weights, for `run.json`.
-    pub(super) fn describe(&self) -> serde_json::Value {
+    pub(super) fn describe(&self) -> BTreeMap<String, Option<String>> {
         let each = self.all().map(|product| {
             let algorithm = product.algorithm().map(|a| a.describe());
             let shape = format!("{} x {}", product.outputs, product.inputs);
-            (shape, serde_json::Value::from(algorithm))
+            (shape, algorithm)
         });
-        serde_json::Map::from_iter(each).into()
+        each.into()
     }
 
     /// The same as the numbers by which cuBLASLt knows them.

@@ -13,6 +13,7 @@ use crate::cuda;
 use crate::device::{Device, Dtype, ResidueRows};
 use crate::model::{Esm, LoadError, LoadOptions, Packed};
 use crate::ops::{self, CpuPath, Team, WeightType};
+use crate::run_record::CudaFacts;
 use cards::OnCards;
 use rayon::ThreadPool;
 use rows::Rows;
@@ -212,7 +213,7 @@ impl Embedder {
     }
 
     /// What computes, where it is more than instructions of a processor: libraries and algorithms.
-    pub fn about(&self) -> Option<serde_json::Value> {
+    pub fn about(&self) -> Option<CudaFacts> {
         match &self.engine {
             Engine::Cpu { .. } => None,
             Engine::Cuda { esm, .. } => Some(esm.about()),

@@ -11,6 +11,7 @@
 
 use crate::output::disk_map::Key;
 use crate::output::index::Entry;
+use crate::run_record::Shard;
 use crate::sha256::hex;
 use serde::{Deserialize, Serialize};
 
@@ -29,6 +30,15 @@ pub struct ShardEntry {
     pub of: u64,
     /// Records of the whole input, skipped ones included.
     pub input_records: u64,
+}
+
+impl From<ShardEntry> for Shard {
+    fn from(entry: ShardEntry) -> Shard {
+        Shard {
+            number: entry.number,
+            of: entry.of,
+        }
+    }
 }
 
 /// The line of a record with rows.

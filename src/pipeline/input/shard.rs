@@ -6,36 +6,11 @@
 //! grow with the number of records.
 
 use crate::admission::Long;
-use crate::output::ShardEntry;
+pub use crate::run_record::Shard;
 use crate::windows::windows;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
-use std::fmt;
 use std::ops::Range;
-
-/// One of N parts of the input.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Shard {
-    /// Its number, from 1.
-    pub number: u64,
-    /// Number of all parts.
-    pub of: u64,
-}
-
-impl From<ShardEntry> for Shard {
-    fn from(entry: ShardEntry) -> Shard {
-        Shard {
-            number: entry.number,
-            of: entry.of,
-        }
-    }
-}
-
-impl fmt::Display for Shard {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.number, self.of)
-    }
-}
 
 /// Tokens that a sequence of so many residues costs: the two ends are two, and a window has its
 /// own.

@@ -104,7 +104,7 @@ pub fn resolved(
         "inputs": inputs,
     });
     if let Some(about) = embedder.and_then(Embedder::about) {
-        all["cuda"] = about;
+        all["cuda"] = json!(about);
     }
     all
 }
