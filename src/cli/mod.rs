@@ -12,6 +12,8 @@ mod merge;
 mod message;
 mod models;
 mod progress;
+#[cfg(test)]
+mod readme_tests;
 mod run;
 mod signals;
 mod source;
