@@ -15,6 +15,9 @@ const MOST_POSITIONS: usize = 1 << 20;
 /// Tokens of the ESM alphabet; embedding matrices may be padded beyond them.
 pub(super) const ALPHABET_SIZE: usize = 33;
 
+/// Residues of the longest sequences that ESM-1b, ESM-1v and ESM-2 were trained on.
+pub const TRAINING_MAXIMUM: usize = 1022;
+
 /// How the model knows a token's place in its sequence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Positions {
@@ -25,6 +28,17 @@ pub enum Positions {
         /// Rows of the table: 1026 for the published models, so at most 1024 tokens.
         rows: usize,
     },
+}
+
+impl Positions {
+    /// Residues that have positions: rows 0 and 1 of a learned table are not used, and `<cls>` and
+    /// `<eos>` take a position each. None if there is no limit.
+    pub fn max_residues(self) -> Option<usize> {
+        match self {
+            Positions::Rotary => None,
+            Positions::Learned { rows } => Some(rows.saturating_sub(4)),
+        }
+    }
 }
 
 /// An ESM-2, ESM-1b or ESM-1v architecture, checked against the weights it came with.

@@ -47,7 +47,7 @@ use std::path::{Path, PathBuf};
 
 pub use adapter::Adapter;
 pub use alphabet::AlphabetProof;
-pub use config::{EsmConfig, Positions};
+pub use config::{EsmConfig, Positions, TRAINING_MAXIMUM};
 pub use error::CheckpointError;
 pub(crate) use foreign::{describe_repository, other_format};
 pub(crate) use locate::is_adapter;

@@ -1,6 +1,7 @@
 //! Values of flags: text → what it means, or what is wrong with it and what to write instead.
 
-use esm_embed::admission::{Long, TRAINING_MAXIMUM};
+use esm_embed::admission::Long;
+use esm_embed::checkpoint::TRAINING_MAXIMUM;
 use esm_embed::device::{Cards, DeviceChoice, Dtype};
 use esm_embed::hub::ModelRef;
 use esm_embed::ops::CpuPath;

@@ -86,25 +86,27 @@ fn attempt(
     reporter: &dyn Reporter,
     stop: &Stop,
 ) -> Result<Attempt> {
-    let mut plan = Plan::new(job, caches, checkpoint, no_gpu)?;
+    let plan = Plan::new(job, caches, checkpoint, no_gpu)?;
     let target = Target::examine(&job.output.folder, &plan.layout, job.output.existing)?;
     if let State::Sealed(_) | State::Complete(_) = target.state() {
         return resume::complete(job, caches, &plan, checkpoint, target, reporter)
             .map(Attempt::Done);
     }
-    let part = part(job, &plan, reporter)?;
+    let part = part(job, plan.rules(job, None), reporter)?;
     // Which records are left out for want of memory is decided when a run begins.
     let longest = match (target.state(), job.sequences.on_invalid) {
         (State::Begun(before), _) => before.longest,
-        (_, OnInvalid::Skip) => u64::try_from(plan.policy.longest()).ok(),
+        (_, OnInvalid::Skip) => u64::try_from(plan.admission.longest()).ok(),
         (_, OnInvalid::Fail) => None,
     };
-    if let State::Begun(_) = target.state() {
-        plan.policy.agreed = longest.and_then(|residues| usize::try_from(residues).ok());
-    }
+    let left_out_beyond = match target.state() {
+        State::Begun(_) => longest.and_then(|residues| usize::try_from(residues).ok()),
+        _ => None,
+    };
+    let rules = plan.rules(job, left_out_beyond);
     let scan = check_inputs(
         job,
-        &plan,
+        rules,
         part.as_ref(),
         target.journal()?.as_ref(),
         reporter,
@@ -226,6 +228,7 @@ fn attempt(
     }
     let ready = Ready {
         job,
+        rules,
         caches,
         plan: &plan,
         checkpoint,
@@ -318,16 +321,18 @@ fn attempt(
 /// What would stop the run before its first batch.
 pub fn dry_run(job: &Job, caches: &Caches, reporter: &dyn Reporter) -> Result<Forecast> {
     let checkpoint = open::open(job, reporter)?;
-    let mut plan = Plan::new(job, caches, &checkpoint, None)?;
+    let plan = Plan::new(job, caches, &checkpoint, None)?;
     let target = Target::examine(&job.output.folder, &plan.layout, job.output.existing)?;
-    if let State::Begun(before) = target.state() {
-        plan.policy.agreed = before.longest.and_then(|n| usize::try_from(n).ok());
-    }
+    let left_out_beyond = match target.state() {
+        State::Begun(before) => before.longest.and_then(|n| usize::try_from(n).ok()),
+        _ => None,
+    };
+    let rules = plan.rules(job, left_out_beyond);
     let begin = Instant::now();
-    let part = part(job, &plan, reporter)?;
+    let part = part(job, plan.rules(job, None), reporter)?;
     let again = Instant::now();
     let journal = target.journal()?;
-    let mut scan = scan_part(job, &plan, part.as_ref(), journal.as_ref(), reporter)?;
+    let mut scan = scan_part(job, rules, part.as_ref(), journal.as_ref(), reporter)?;
     let reading = Reading {
         before: begin.elapsed(),
         meanwhile: again.elapsed(),

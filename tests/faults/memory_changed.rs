@@ -24,8 +24,8 @@ fn more_memory_changes_nothing() {
     assert_eq!(
         skipped.lines().nth(1),
         Some(
-            "-\t81\t41\tgiant\tthe sequence has 3000000 residues, which take more memory than \
-             there was"
+            "-\t81\t41\tgiant\tthe sequence has 3,000,000 residues, too many for the memory \
+             of the run"
         )
     );
     let mut stalled = case.stall_in(&LIMITED, "--out emb", 20);
@@ -64,14 +64,16 @@ fn less_memory_is_refused_only_where_it_is_needed() {
     case.bench.write("in.fasta", with_giant());
     let ended = case.ended(&LIMITED, "--out emb --resume");
     assert_eq!(ended.code, 1, "{}", ended.err);
-    let start = "error: <stdin>, line 81, record 41 (giant): the sequence has 3000000 \
-                 residues and is part of the interrupted run, which left out only those of more \
-                 than 16777216; about ";
+    let start = "error: <stdin>, line 81, record 41 (giant): the sequence has 3,000,000 \
+                 residues and belongs to the interrupted run, which left out only sequences of \
+                 more than 16,777,216; it needs about ";
     assert!(ended.err.starts_with(start), "{}", ended.err);
     assert!(
         ended.err.contains(
-            " left beside the model (ulimit -v): resume where there is as much memory as before \
-             (fewer --threads take less), or choose another folder with --out"
+            " are left beside the model (ulimit -v)\n\
+             \x20 hint: resume where there is as much memory as \
+             before\n  hint: use fewer --threads, which need less memory\n  hint: choose another \
+             folder with --out\n"
         ),
         "{}",
         ended.err

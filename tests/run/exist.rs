@@ -74,9 +74,9 @@ fn a_run_that_fails_leaves_the_old_output_whole_even_with_force() {
         (ended.code, &*ended.err),
         (
             1,
-            "error: b.fasta, line 3, record 2 (bad): the sequence is empty. Correct \
-             the record, or pass --on-invalid skip to leave such records out and list them in \
-             skipped.tsv\n"
+            "error: b.fasta, line 3, record 2 (bad): the sequence is empty\n\
+             \x20 hint: correct the record\n\
+             \x20 hint: use --on-invalid skip to leave such records out and list them in skipped.tsv\n"
         )
     );
     assert_eq!(bench.tree("emb"), before);

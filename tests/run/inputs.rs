@@ -143,13 +143,14 @@ fn a_stream_that_fails_late_leaves_nothing_that_looks_finished() {
     assert!(ended.err.starts_with("error: "), "{}", ended.err);
     assert!(
         ended.err.contains(
-            "<stdin>, line 6001, record 3001 (bad): the sequence is empty. Correct the record, or \
-             pass --on-invalid skip to leave such records out and list them in skipped.tsv"
+            "<stdin>, line 6001, record 3001 (bad): the sequence is empty\n\
+             \x20 hint: correct the record\n\
+             \x20 hint: use --on-invalid skip to leave such records out and list them in skipped.tsv"
         ),
         "{}",
         ended.err
     );
-    assert_eq!(ended.err.lines().count(), 1, "{}", ended.err);
+    assert_eq!(ended.err.lines().count(), 4, "{}", ended.err);
     assert_eq!(bench.names("emb"), [".partial"]);
 
     let again = bench.pipe("- --model $MODEL --out emb -q", b">a\nMKT\n");

@@ -159,9 +159,10 @@ fn they_are_errors_on_request() {
     assert_fails(
         &bench,
         "in.fasta --model $MODEL --long error",
-        "in.fasta, line 1, record 1 (long): the sequence has 1100 residues, more than 1022; \
-         choose --long truncate or --long window or --long full. Correct the record, or pass \
-         --on-invalid skip to leave such records out and list them in skipped.tsv",
+        "in.fasta, line 1, record 1 (long): the sequence has 1,100 residues, more than the limit of \
+         1,022\n\
+         \x20 hint: use --long full, --long window or --long truncate\n\
+         \x20 hint: use --on-invalid skip to leave such records out and list them in skipped.tsv",
     );
     let ended = bench.run("in.fasta --model $MODEL --out emb --long error --on-invalid skip -q");
     assert_eq!(ended.code, 3, "{}", ended.err);
@@ -169,10 +170,8 @@ fn they_are_errors_on_request() {
     assert_eq!(
         bench.text("emb/skipped.tsv"),
         "file\tline\trecord\tid\treason\n\
-         in.fasta\t1\t1\tlong\tthe sequence has 1100 residues, more than 1022; choose --long \
-         truncate or --long window or --long full\n\
-         in.fasta\t40\t3\tover\tthe sequence has 1023 residues, more than 1022; choose --long \
-         truncate or --long window or --long full\n"
+         in.fasta\t1\t1\tlong\tthe sequence has 1,100 residues, more than the limit of 1,022\n\
+         in.fasta\t40\t3\tover\tthe sequence has 1,023 residues, more than the limit of 1,022\n"
     );
 }
 
@@ -183,10 +182,10 @@ fn learned_positions_refuse_them_unless_told_otherwise() {
         assert_fails(
             &bench,
             &format!("in.fasta --model $esm1b {option}"),
-            "in.fasta, line 1, record 1 (long): the sequence has 1100 residues, more than 1022, \
-             the most that this model's learned positions can do; choose --long truncate or \
-             --long window. Correct the record, or pass --on-invalid skip to leave such records \
-             out and list them in skipped.tsv",
+            "in.fasta, line 1, record 1 (long): the sequence has 1,100 residues, and this model's \
+             learned positions end at 1,022\n\
+             \x20 hint: use --long window or --long truncate\n\
+             \x20 hint: use --on-invalid skip to leave such records out and list them in skipped.tsv",
         );
     }
     for option in ["truncate:1023", "window:1023", "window:2000:10"] {
@@ -198,7 +197,7 @@ fn learned_positions_refuse_them_unless_told_otherwise() {
         assert!(
             ended
                 .err
-                .ends_with(": this model's learned positions can do 1022 residues at most\n"),
+                .ends_with("residues than this model's learned positions, which end at 1,022\n"),
             "{}",
             ended.err
         );

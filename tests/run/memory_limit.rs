@@ -51,11 +51,12 @@ fn a_record_too_large_is_named_before_any_work() {
         "in.fasta --out emb --threads 2 -q --cpu-path portable",
     );
     assert_eq!(ended.code, 1, "{}", ended.err);
-    let start = "error: in.fasta, line 3, record 2 (huge): the sequence has 3000000 \
-                 residues, for which about 3.5 GB of memory are needed, and ";
-    let end = " left beside the model (ulimit -v); raise the limit, or choose --long window or \
-               --long truncate. Or pass --on-invalid skip to leave such records out and list \
-               them in skipped.tsv\n";
+    let start = "error: in.fasta, line 3, record 2 (huge): the sequence has 3,000,000 \
+                 residues, which need about 3.5 GB of memory; ";
+    let end = " are left beside the model (ulimit -v)\n\
+     \x20 hint: raise the limit\n\
+     \x20 hint: use --long window or --long truncate\n\
+     \x20 hint: use --on-invalid skip to leave such records out and list them in skipped.tsv\n";
     assert!(ended.err.starts_with(start), "{}", ended.err);
     assert!(ended.err.ends_with(end), "{}", ended.err);
     assert!(!exists(&bench.path("emb")));
@@ -73,8 +74,8 @@ fn a_record_too_large_is_left_out_and_the_rest_is_done() {
     );
     assert_eq!(
         bench.text("emb/skipped.tsv"),
-        "file\tline\trecord\tid\treason\nin.fasta\t3\t2\thuge\tthe sequence has 3000000 residues, \
-         which take more memory than there was\n"
+        "file\tline\trecord\tid\treason\nin.fasta\t3\t2\thuge\tthe sequence has 3,000,000 residues, \
+         too many for the memory of the run\n"
     );
     // In windows it needs no more than others.
     bench.write("short.fasta", ">a\nMKTAYIAKQR\n>b\nMKV\n");

@@ -179,8 +179,8 @@ fn characters_outside_the_alphabet_on_request() {
         "in.fasta --model $MODEL --unknown error",
         "in.fasta, line 3, record 2 (b): residue 3: `J` is outside the ESM alphabet \
          (LAGVSERTIDPKQNFYMHWCXBUZO.-); correct it, write X for an unknown residue, or choose \
-         `--unknown unk`. Correct the record, or pass --on-invalid skip to leave such records out \
-         and list them in skipped.tsv",
+         `--unknown unk`\n\
+         \x20 hint: use --on-invalid skip to leave such records out and list them in skipped.tsv",
     );
     let line = "in.fasta --model $MODEL --unknown error --on-invalid skip --out emb -q";
     let ended = bench.run(line);

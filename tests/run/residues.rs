@@ -126,8 +126,9 @@ fn a_record_of_gaps_only_is_invalid() {
         assert_fails(
             &bench,
             &format!("in.fasta --model $MODEL --gaps {gaps}"),
-            "in.fasta, line 3, record 2 (row): the sequence holds only gaps. Correct the record, or \
-             pass --on-invalid skip to leave such records out and list them in skipped.tsv",
+            "in.fasta, line 3, record 2 (row): the sequence holds only gaps\n\
+             \x20 hint: correct the record\n\
+             \x20 hint: use --on-invalid skip to leave such records out and list them in skipped.tsv",
         );
         let line =
             format!("in.fasta --model $MODEL --gaps {gaps} --out {gaps} --on-invalid skip -q");
@@ -205,8 +206,9 @@ fn white_space_and_invisible_characters_of_unicode_are_dropped() {
     assert_fails(
         &bench,
         "none.fasta --model $MODEL",
-        "none.fasta, line 1, record 1 (a): the sequence is empty. Correct the record, or pass \
-         --on-invalid skip to leave such records out and list them in skipped.tsv",
+        "none.fasta, line 1, record 1 (a): the sequence is empty\n\
+         \x20 hint: correct the record\n\
+         \x20 hint: use --on-invalid skip to leave such records out and list them in skipped.tsv",
     );
 }
 

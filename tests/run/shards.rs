@@ -533,8 +533,9 @@ fn an_invalid_record_stops_every_shard_before_any_work() {
         assert_fails(
             &bench,
             &format!("in.fasta --model $MODEL --shard {i}/3"),
-            "in.fasta, line 3, record 2 (b): the sequence is empty. Correct the record, or pass \
-             --on-invalid skip to leave such records out and list them in skipped.tsv",
+            "in.fasta, line 3, record 2 (b): the sequence is empty\n\
+             \x20 hint: correct the record\n\
+             \x20 hint: use --on-invalid skip to leave such records out and list them in skipped.tsv",
         );
     }
 }

@@ -12,7 +12,7 @@ use super::progress::Progress;
 use super::{Exit, print, source};
 use anyhow::{Context, bail, ensure};
 use compare::{Verdict, VerdictReport};
-use esm_embed::admission::TRAINING_MAXIMUM;
+use esm_embed::checkpoint::TRAINING_MAXIMUM;
 use esm_embed::checkpoint::{Checkpoint, EsmConfig};
 use esm_embed::device::{Device, Dtype, available_threads};
 use esm_embed::embedder::{Embedder, EmbedderOptions, Sequence};

@@ -36,7 +36,7 @@ impl Findings {
     /// Counts a record that can be embedded.
     pub(crate) fn add(
         &mut self,
-        prepared: &crate::admission::prepare::Prepared,
+        prepared: &crate::admission::Prepared,
         place: &dyn Fn() -> String,
     ) {
         self.records += 1;

@@ -3,10 +3,10 @@
 use crate::output::Journal;
 use crate::pipeline::input::part::Part;
 use crate::pipeline::input::records::Source;
+use crate::pipeline::input::rules::Rules;
 use crate::pipeline::input::same_ids::SameIds;
 use crate::pipeline::input::scan::{self, Scan};
 use crate::pipeline::job::Job;
-use crate::pipeline::plan::Plan;
 use crate::pipeline::reporter::{Level, Phase, Reporter};
 use crate::pipeline::run::notices::{warn_of_findings, warn_of_long};
 use anyhow::{Result, bail};
@@ -15,7 +15,7 @@ use std::path::PathBuf;
 /// Checks and counts the records of the part, or all; those that `journal` lists are done.
 pub fn scan_part(
     job: &Job,
-    plan: &Plan,
+    rules: Rules,
     part: Option<&Part>,
     journal: Option<&Journal>,
     reporter: &dyn Reporter,
@@ -27,15 +27,7 @@ pub fn scan_part(
         Some(_) => None,
         None => SameIds::of(job)?,
     };
-    let scan = scan::scan(
-        &job.inputs.paths,
-        plan.policy,
-        job.sequences.on_invalid,
-        share,
-        ids,
-        journal,
-        reporter,
-    )?;
+    let scan = scan::scan(&job.inputs.paths, rules, share, ids, journal, reporter)?;
     if let Some(part) = part {
         check_unchanged(&part.sources, &scan.sources)?;
     }
@@ -45,7 +37,7 @@ pub fn scan_part(
 /// The first pass over the input, if it can be read twice.
 pub fn check_inputs(
     job: &Job,
-    plan: &Plan,
+    rules: Rules,
     part: Option<&Part>,
     journal: Option<&Journal>,
     reporter: &dyn Reporter,
@@ -53,7 +45,7 @@ pub fn check_inputs(
     if !scan::repeatable(&job.inputs.paths) {
         return Ok(None);
     }
-    let scan = scan_part(job, plan, part, journal, reporter)?;
+    let scan = scan_part(job, rules, part, journal, reporter)?;
     if scan.sources.iter().all(|s| s.records == 0) {
         bail!(no_record(job));
     }

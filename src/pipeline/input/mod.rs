@@ -7,6 +7,7 @@ pub mod inputs;
 pub mod part;
 pub mod passes;
 pub mod records;
+pub mod rules;
 pub mod same_ids;
 pub mod scan;
 pub mod shard;

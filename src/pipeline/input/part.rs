@@ -2,11 +2,11 @@
 
 use crate::output::ShardEntry;
 use crate::pipeline::input::records::Source;
+use crate::pipeline::input::rules::Rules;
 use crate::pipeline::input::same_ids::SameIds;
 use crate::pipeline::input::scan;
 use crate::pipeline::input::shard::Share;
 use crate::pipeline::job::Job;
-use crate::pipeline::plan::Plan;
 use crate::pipeline::reporter::{Phase, Reporter};
 use anyhow::{Result, bail};
 
@@ -18,7 +18,7 @@ pub struct Part {
 }
 
 /// Shares the input out; None if all of it is to be embedded.
-pub fn part(job: &Job, plan: &Plan, reporter: &dyn Reporter) -> Result<Option<Part>> {
+pub fn part(job: &Job, rules: Rules, reporter: &dyn Reporter) -> Result<Option<Part>> {
     let Some(shard) = job.inputs.shard else {
         return Ok(None);
     };
@@ -36,13 +36,7 @@ pub fn part(job: &Job, plan: &Plan, reporter: &dyn Reporter) -> Result<Option<Pa
     }
     reporter.phase(Phase::Reading);
     let ids = SameIds::of(job)?;
-    let (survey, sources) = scan::survey(
-        &job.inputs.paths,
-        plan.policy,
-        job.sequences.on_invalid,
-        ids,
-        reporter,
-    )?;
+    let (survey, sources) = scan::survey(&job.inputs.paths, rules, ids, reporter)?;
     Ok(Some(Part {
         entry: ShardEntry {
             number: shard.number,

@@ -1,15 +1,20 @@
 //! All inputs of a run as one stream of records, each either ready to embed or unfit.
 
-use crate::admission::prepare::{Policy, Prepared, Unfit, prepare};
+use crate::admission::{Prepared, Unfit};
 use crate::fasta::{BadRecord, Digest, FastaError, Input, Reader, Record};
 use crate::pipeline::input::findings::Findings;
-use crate::pipeline::input::shard::{self, Share};
+use crate::pipeline::input::rules::{Refusal, Rules};
+use crate::pipeline::input::shard::Share;
 use crate::pipeline::job::OnInvalid;
 use crate::printable;
 use anyhow::{Result, bail};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+
+/// What to do about records that cannot be embedded.
+const SKIP_HINT: &str =
+    "hint: use `on_invalid=skip` to leave such records out and list them in skipped.tsv";
 
 /// What one input was, once it has been read to its end.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,8 +56,7 @@ pub enum Next {
 /// Reads the inputs one after the other.
 pub struct Records<'a> {
     paths: std::slice::Iter<'a, PathBuf>,
-    policy: Policy,
-    on_invalid: OnInvalid,
+    rules: Rules,
     share: Option<Share>,
     met: u64,
     tokens: u64,
@@ -67,16 +71,10 @@ pub struct Records<'a> {
 impl<'a> Records<'a> {
     /// Nothing is opened before the first record is asked for. With a share, all records are read
     /// and those of others passed over.
-    pub fn new(
-        paths: &'a [PathBuf],
-        policy: Policy,
-        on_invalid: OnInvalid,
-        share: Option<Share>,
-    ) -> Records<'a> {
+    pub fn new(paths: &'a [PathBuf], rules: Rules, share: Option<Share>) -> Records<'a> {
         Records {
             paths: paths.iter(),
-            policy,
-            on_invalid,
+            rules,
             share,
             met: 0,
             tokens: 0,
@@ -164,17 +162,21 @@ impl<'a> Records<'a> {
                 }
                 Err(FastaError::Record(bad)) => {
                     self.met += 1;
-                    self.tokens = shard::tokens(0, self.policy.long);
+                    self.tokens = self.rules.admission.policy.long.tokens(0);
                     if is_other(&mut self.share, self.tokens) {
                         continue;
                     }
-                    return unfit_record(self.on_invalid, path, *bad);
+                    return unfit_record(self.rules.on_invalid, path, *bad);
                 }
                 Err(fatal) => return Err(fatal.into()),
             }
-            let prepared = prepare(&self.record.sequence, &self.policy);
+            let judged = self.rules.judge(&self.record.sequence);
             self.met += 1;
-            self.tokens = shard::tokens(residues(&prepared), self.policy.long);
+            let residues = match &judged {
+                Ok(prepared) => prepared.original_residues(),
+                Err(refusal) => refusal.residues(),
+            };
+            self.tokens = self.rules.admission.policy.long.tokens(residues);
             if is_other(&mut self.share, self.tokens) {
                 continue;
             }
@@ -187,34 +189,32 @@ impl<'a> Records<'a> {
                     shown(&self.record.id)
                 )
             };
-            match prepared {
+            match judged {
                 Ok(prepared) => {
                     self.findings.add(&prepared, &place);
                     return Ok(Next::Ready(prepared));
                 }
-                Err(unfit) => {
-                    match unfit {
-                        Unfit::LessRoom { .. } => bail!("{}: {unfit}", place()),
-                        Unfit::LeftOut { fits, .. } => self.spared += u64::from(fits),
-                        _ => {}
+                Err(refusal) => {
+                    match refusal {
+                        Refusal::LessMemory { .. } => bail!("{}: {refusal}", place()),
+                        Refusal::LeftOut { fits, .. } => self.spared += u64::from(fits),
+                        Refusal::Unfit(_) => {}
                     }
-                    if self.on_invalid == OnInvalid::Fail {
-                        bail!(
-                            "{}: {unfit}. {} --on-invalid skip to leave such records out and list \
-                             them in skipped.tsv",
-                            place(),
-                            match unfit {
-                                Unfit::TooLarge { .. } => "Or pass",
-                                _ => "Correct the record, or pass",
+                    if self.rules.on_invalid == OnInvalid::Fail {
+                        let correct = match refusal {
+                            Refusal::Unfit(Unfit::Empty | Unfit::OnlyGaps) => {
+                                "\nhint: correct the record"
                             }
-                        );
+                            _ => "",
+                        };
+                        bail!("{}: {refusal}{correct}\n{SKIP_HINT}", place());
                     }
                     return Ok(Next::Skipped(Skipped {
                         path: path.to_path_buf(),
                         line: self.record.line,
                         number: self.record.number,
                         id: self.record.id.clone(),
-                        reason: unfit.listed(),
+                        reason: refusal.listed(),
                     }));
                 }
             }
@@ -227,29 +227,9 @@ fn is_other(share: &mut Option<Share>, tokens: u64) -> bool {
     share.as_mut().is_some_and(|share| !share.takes(tokens))
 }
 
-/// Residues of the whole sequence, as far as they could be read: the same for every model.
-fn residues(prepared: &Result<Prepared, Unfit>) -> usize {
-    match prepared {
-        Ok(prepared) => prepared
-            .truncated_from
-            .and_then(|residues| usize::try_from(residues).ok())
-            .unwrap_or(prepared.residues()),
-        Err(
-            Unfit::TooLong { found, .. }
-            | Unfit::TooLarge { found, .. }
-            | Unfit::LeftOut { found, .. }
-            | Unfit::LessRoom { found, .. },
-        ) => *found,
-        Err(Unfit::Empty | Unfit::OnlyGaps | Unfit::Token(_)) => 0,
-    }
-}
-
 fn unfit_record(on_invalid: OnInvalid, path: &Path, bad: BadRecord) -> Result<Next> {
     if on_invalid == OnInvalid::Fail {
-        bail!(
-            "{bad}. Or pass --on-invalid skip to leave such records out and list them in \
-             skipped.tsv"
-        );
+        bail!("{bad}\n{SKIP_HINT}");
     }
     Ok(Next::Skipped(Skipped {
         path: path.to_path_buf(),

@@ -1,13 +1,12 @@
 //! A first pass over files, before any model work: every record is checked and counted.
 
-use crate::admission::prepare::Policy;
 use crate::output::{Ids, Journal, key};
 use crate::pipeline::input::distinct::{Amount, Distinct, Work};
 use crate::pipeline::input::findings::Findings;
 use crate::pipeline::input::records::{Next, Records, Source};
+use crate::pipeline::input::rules::Rules;
 use crate::pipeline::input::same_ids::SameIds;
 use crate::pipeline::input::shard::{Share, Survey};
-use crate::pipeline::job::OnInvalid;
 use crate::pipeline::reporter::{Reporter, Totals};
 use anyhow::Result;
 use std::path::{Path, PathBuf};
@@ -92,12 +91,11 @@ pub fn is_repeatable(path: &Path) -> bool {
 /// As [`Records::next`].
 pub fn survey(
     paths: &[PathBuf],
-    policy: Policy,
-    on_invalid: OnInvalid,
+    rules: Rules,
     mut ids: Option<SameIds>,
     reporter: &dyn Reporter,
 ) -> Result<(Survey, Vec<Source>)> {
-    let mut records = Records::new(paths, policy, on_invalid, None);
+    let mut records = Records::new(paths, rules, None);
     let mut survey = Survey::default();
     loop {
         match (records.next()?, &mut ids) {
@@ -118,14 +116,13 @@ pub fn survey(
 /// As [`Records::next`], or a journal that cannot be read.
 pub fn scan(
     paths: &[PathBuf],
-    policy: Policy,
-    on_invalid: OnInvalid,
+    rules: Rules,
     share: Option<Share>,
     mut ids: Option<SameIds>,
     journal: Option<&Journal>,
     reporter: &dyn Reporter,
 ) -> Result<Scan> {
-    let mut records = Records::new(paths, policy, on_invalid, share);
+    let mut records = Records::new(paths, rules, share);
     let mut scan = Scan::default();
     let mut distinct = Distinct::new();
     loop {
@@ -154,7 +151,7 @@ pub fn scan(
                 };
                 if prepared.windows.is_empty() {
                     scan.long +=
-                        u64::from(prepared.residues() > crate::admission::TRAINING_MAXIMUM);
+                        u64::from(prepared.residues() > crate::checkpoint::TRAINING_MAXIMUM);
                 }
                 scan.longest = passes.iter().copied().fold(scan.longest, usize::max);
                 let residues = prepared.residues() as u64;

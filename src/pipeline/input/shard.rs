@@ -5,25 +5,10 @@
 //! Only how many sequences there are of each length has to be known for that, so memory does not
 //! grow with the number of records.
 
-use crate::admission::Long;
 pub use crate::run_record::Shard;
-use crate::windows::windows;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 use std::ops::Range;
-
-/// Tokens that a sequence of so many residues costs: the two ends are two, and a window has its
-/// own.
-pub fn tokens(residues: usize, long: Long) -> u64 {
-    let tokens = match long {
-        Long::Truncate(most) => residues.min(most) + 2,
-        Long::Window { size, overlap } if residues > size => {
-            windows(residues, size, overlap).len() * (size + 2)
-        }
-        Long::Full | Long::Error | Long::Window { .. } => residues + 2,
-    };
-    tokens as u64
-}
 
 /// How many records of the input cost how many tokens.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -117,28 +102,6 @@ mod tests {
     fn shards_without_records() {
         assert_eq!(shares(&[7, 8], 4), [vec![1], vec![0], vec![], vec![]]);
         assert_eq!(shares(&[], 2), [vec![], Vec::<usize>::new()]);
-    }
-
-    #[test]
-    fn what_a_sequence_costs() {
-        let window = Long::Window {
-            size: 100,
-            overlap: 20,
-        };
-        for (residues, long, expected) in [
-            (0, Long::Full, 2),
-            (5000, Long::Full, 5002),
-            (5000, Long::Error, 5002),
-            (5000, Long::Truncate(1022), 1024),
-            (50, Long::Truncate(1022), 52),
-            (100, window, 102),
-            // 0..100 and 1..101.
-            (101, window, 204),
-            // 0..100, 80..180, 100..200.
-            (200, window, 306),
-        ] {
-            assert_eq!(tokens(residues, long), expected, "{residues} {long}");
-        }
     }
 
     proptest! {

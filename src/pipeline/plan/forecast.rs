@@ -1,9 +1,8 @@
 //! What a job would do: records, tokens, memory, bytes on disk, time.
 
-use crate::admission::memory_budget;
 use crate::checkpoint::Checkpoint;
 use crate::embedder::shared_from;
-use crate::numerals::{self, count, grouped};
+use crate::numerals::{bytes, count, grouped};
 use crate::output::{HEADER_BYTES, Residues, free_bytes};
 use crate::pipeline::input::scan::Scan;
 use crate::pipeline::job::{Caches, Job};
@@ -136,11 +135,11 @@ impl fmt::Display for Forecast {
         writeln!(
             f,
             "memory        {} at most, about",
-            numerals::bytes(self.memory_bytes)
+            bytes(self.memory_bytes)
         )?;
-        write!(f, "disk          {}", numerals::bytes(self.disk_bytes))?;
+        write!(f, "disk          {}", bytes(self.disk_bytes))?;
         match self.free_bytes {
-            Some(free) => writeln!(f, " ({} free)", numerals::bytes(free))?,
+            Some(free) => writeln!(f, " ({} free)", bytes(free))?,
             None => writeln!(f)?,
         }
         let threads = count(self.threads as u64, "thread");
@@ -182,8 +181,8 @@ pub(crate) fn check_space(job: &Job, plan: &Plan, scan: &Scan, held: u64) -> Res
             "{}: the output takes {}, but only {} are free there; choose another folder with \
              --out, fewer layers, --residues none or --out-dtype f16",
             job.output.folder.display(),
-            numerals::bytes(wanted),
-            numerals::bytes(free)
+            bytes(wanted),
+            bytes(free)
         );
     }
     Ok(())
@@ -232,7 +231,7 @@ pub(crate) fn memory(job: &Job, plan: &Plan, scan: &Scan) -> u64 {
         let row = plan.layout.dim as u64 * 4;
         let lanes = (plan.device.lanes(job.compute.threads) * plan.device.cards.len()) as u64;
         let rows = row * plan.max_tokens.max(longest) as u64;
-        return plan.fixed + lanes * rows.max(crate::device::PINNED);
+        return plan.model.bytes() + lanes * rows.max(crate::device::PINNED);
     }
     let passes = &scan.left.passes;
     let tokens = usize::try_from(passes.tokens()).unwrap_or(usize::MAX);
@@ -249,11 +248,12 @@ pub(crate) fn memory(job: &Job, plan: &Plan, scan: &Scan) -> u64 {
         busy
     };
     let together = plan.cost.passes(busy, batch, longest);
-    let room = plan.policy.room.map_or(u64::MAX, |room| room.bytes);
-    plan.fixed
-        .saturating_sub(memory_budget::idle(job, busy, is_shared))
-        .saturating_add(plan.cost.kept_by(working, batch))
-        .saturating_add(together.min(room))
+    let budget = plan.admission.memory;
+    let budget = budget.map_or(u64::MAX, |budget| budget.bytes);
+    plan.model
+        .bytes_with(busy, is_shared)
+        .saturating_add(plan.cost.kept(working, batch))
+        .saturating_add(together.min(budget))
 }
 
 #[cfg(test)]

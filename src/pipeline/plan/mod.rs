@@ -7,14 +7,14 @@ mod samples;
 mod speeds;
 pub mod throughput;
 
-use crate::admission::Long;
-use crate::admission::memory_budget::{self, MemoryBudget, PassCost};
-use crate::admission::prepare::Policy;
-use crate::checkpoint::{Checkpoint, EsmConfig, Positions};
+use crate::admission::{Admission, MemoryBudget, ModelMemory, PassCost, PassLimits, Policy};
+use crate::checkpoint::{Checkpoint, EsmConfig};
 use crate::device::{Device, DeviceChoice, Dtype};
+use crate::memory::MemoryLimit;
 use crate::model::PassMemory;
 use crate::output::{Layout, Residues};
-use crate::pipeline::job::{Caches, Job, Layers};
+use crate::pipeline::input::rules::Rules;
+use crate::pipeline::job::{Caches, Job, Layers, SequenceOptions};
 use anyhow::{Context, Result, bail};
 
 /// Tokens of a batch on the CPU when nothing is asked: enough rows to use every weight well,
@@ -28,16 +28,16 @@ const CUDA_TOKENS: usize = 16_384;
 pub struct Plan {
     /// Files and rows; layers resolved, ascending, each once.
     pub layout: Layout,
-    /// How sequences are treated.
-    pub policy: Policy,
+    /// What a sequence has to pass.
+    pub admission: Admission,
     /// Where to compute.
     pub device: Device,
     /// Number format of the computation.
     pub dtype: Dtype,
     /// Tokens of one batch at most.
     pub max_tokens: usize,
-    /// Bytes that the run takes whatever its records are.
-    pub fixed: u64,
+    /// Memory that the run takes whatever its records are.
+    pub model: ModelMemory,
     /// Bytes that its forward passes take.
     pub cost: PassCost,
 }
@@ -77,14 +77,29 @@ impl Plan {
             true => 0,
             false => layers.last().copied().unwrap_or(0),
         };
-        let fixed = memory_budget::fixed(job, top, dtype, config);
+        let model = ModelMemory::new(config, top, dtype.weight_type(), job.compute.threads);
         let memory = PassMemory::new(config, device.path, dtype.weight_type());
-        let cost = PassCost::new(job, config, memory, layers.len(), max_tokens);
-        let room = match device.is_cuda() {
-            true => None,
-            false => MemoryBudget::new(job, fixed, cost)?,
+        let limits = PassLimits {
+            max_tokens,
+            threads: job.compute.threads,
+            one_each: job.compute.deterministic,
         };
-        let cost = room.map_or(cost, |room| room.cost);
+        let cost = PassCost::new(config, memory, layers.len(), limits);
+        let may_shrink = job.compute.max_tokens.is_none();
+        let memory = match MemoryLimit::here() {
+            Some(limit) if !device.is_cuda() => Some(
+                MemoryBudget::new(limit, &model, cost, may_shrink)
+                    .with_context(|| job.model.asked.clone())?,
+            ),
+            _ => None,
+        };
+        let cost = memory.map_or(cost, |budget| budget.cost);
+        let SequenceOptions {
+            long,
+            unknown,
+            gaps,
+            ..
+        } = job.sequences;
         Ok(Plan {
             layout: Layout {
                 layers,
@@ -93,13 +108,25 @@ impl Plan {
                 dtype: job.output.dtype,
                 dim: config.dim,
             },
-            policy: policy(job, config, room)?,
+            admission: Admission {
+                policy: Policy::new(config, unknown, gaps, long)?,
+                memory,
+            },
             device,
             dtype,
             max_tokens: cost.max_tokens(),
-            fixed,
+            model,
             cost,
         })
+    }
+
+    /// How records are judged; `left_out_beyond` comes from the run that is resumed.
+    pub fn rules(&self, job: &Job, left_out_beyond: Option<usize>) -> Rules {
+        Rules {
+            admission: self.admission,
+            on_invalid: job.sequences.on_invalid,
+            left_out_beyond,
+        }
     }
 
     /// The highest representation that is written.
@@ -147,33 +174,4 @@ fn layers(asked: &[Layers], config: &EsmConfig) -> Result<Vec<usize>> {
     layers.sort_unstable();
     layers.dedup();
     Ok(layers)
-}
-
-fn policy(job: &Job, config: &EsmConfig, room: Option<MemoryBudget>) -> Result<Policy> {
-    let most = match config.positions {
-        Positions::Rotary => None,
-        // Rows 0 and 1 are not used, and <cls> and <eos> take a position each.
-        Positions::Learned { rows } => Some(rows.saturating_sub(4)),
-    };
-    let long = job.sequences.long.unwrap_or(match most {
-        None => Long::Full,
-        Some(_) => Long::Error,
-    });
-    let size = match long {
-        Long::Truncate(size) | Long::Window { size, .. } => Some(size),
-        Long::Full | Long::Error => None,
-    };
-    if let (Some(size), Some(most)) = (size, most)
-        && size > most
-    {
-        bail!("--long {long}: this model's learned positions can do {most} residues at most");
-    }
-    Ok(Policy {
-        unknown: job.sequences.unknown,
-        gaps: job.sequences.gaps,
-        long,
-        most,
-        room,
-        agreed: None,
-    })
 }

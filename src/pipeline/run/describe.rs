@@ -99,8 +99,8 @@ pub fn resolved(
         "cpu_path": cpu_path,
         "arch": std::env::consts::ARCH,
         "dtype": plan.dtype.to_string(),
-        "long": plan.policy.long.to_string(),
-        "gaps": plan.policy.gaps.to_string(),
+        "long": plan.admission.policy.long.to_string(),
+        "gaps": plan.admission.policy.gaps.to_string(),
         "inputs": inputs,
     });
     if let Some(about) = embedder.and_then(Embedder::about) {

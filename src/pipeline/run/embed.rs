@@ -1,12 +1,13 @@
 //! Streams the records of a run through its workers.
 
-use crate::admission::memory_budget::Gate;
+use crate::admission::Gate;
 use crate::checkpoint::Checkpoint;
 use crate::embedder::Embedder;
 use crate::numerals;
 use crate::output::{OutputFolder, Parts};
 use crate::pipeline::input::findings::Findings;
 use crate::pipeline::input::records::{Records, Source};
+use crate::pipeline::input::rules::Rules;
 use crate::pipeline::input::shard::Share;
 use crate::pipeline::job::{Caches, Job};
 use crate::pipeline::plan::Plan;
@@ -48,6 +49,7 @@ pub struct Embedded {
 /// A run with everything it needs to embed.
 pub struct Ready<'a> {
     pub job: &'a Job,
+    pub rules: Rules,
     pub caches: &'a Caches,
     pub plan: &'a Plan,
     pub checkpoint: &'a Checkpoint,
@@ -62,6 +64,7 @@ pub struct Ready<'a> {
 pub fn embed_all(ready: Ready<'_>, folder: &mut OutputFolder) -> Result<Option<Embedded>> {
     let Ready {
         job,
+        rules,
         caches,
         plan,
         checkpoint,
@@ -92,7 +95,7 @@ pub fn embed_all(ready: Ready<'_>, folder: &mut OutputFolder) -> Result<Option<E
         reporter,
         failed: &failed,
         stop,
-        gate: &Gate::new(plan.policy.room),
+        gate: &Gate::new(plan.admission.memory.map(|budget| budget.bytes)),
         cost: plan.cost,
     };
     std::thread::scope(|scope| {
@@ -104,10 +107,12 @@ pub fn embed_all(ready: Ready<'_>, folder: &mut OutputFolder) -> Result<Option<E
             .collect();
         drop(receive);
         let digests = scope.spawn(|| -> Result<Vec<FileDigest>> {
-            let known = describe::digests(caches.checksums.as_ref(), checkpoint, stop).and_then(|digests| {
-                begun.know(facts::with_digests(&begun.begun().needed, &digests)?)?;
-                Ok(digests)
-            });
+            let known = describe::digests(caches.checksums.as_ref(), checkpoint, stop).and_then(
+                |digests| {
+                    begun.know(facts::with_digests(&begun.begun().needed, &digests)?)?;
+                    Ok(digests)
+                },
+            );
             match &known {
                 Ok(digests) => describe::tell(digests, reporter),
                 Err(_) => fail(),
@@ -122,8 +127,7 @@ pub fn embed_all(ready: Ready<'_>, folder: &mut OutputFolder) -> Result<Option<E
             }
             kept
         });
-        let mut records =
-            Records::new(&job.inputs.paths, plan.policy, job.sequences.on_invalid, share).until(stop.flag());
+        let mut records = Records::new(&job.inputs.paths, rules, share).until(stop.flag());
         let fed = feed(
             &mut records,
             Feed {
@@ -186,8 +190,8 @@ pub fn embed_all(ready: Ready<'_>, folder: &mut OutputFolder) -> Result<Option<E
     })
     .map_err(|cause| {
         anyhow!(
-            "{cause:#}. Finished work is kept in {}/.partial: run again with --resume once the cause \
-             is removed",
+            "{cause:#}\nhint: finished work is kept in {}/.partial; once the cause is removed, use \
+             `resume` to continue",
             job.output.folder.display()
         )
     })

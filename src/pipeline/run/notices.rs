@@ -1,6 +1,7 @@
 //! What the user has to know of the input and of memory.
 
-use crate::admission::{Gaps, TRAINING_MAXIMUM};
+use crate::admission::Gaps;
+use crate::checkpoint::TRAINING_MAXIMUM;
 use crate::memory;
 use crate::numerals::{bytes as size, count, grouped};
 use crate::output::{Counts, IDS_NPY, Ids, Manifest, Remark, Residues};

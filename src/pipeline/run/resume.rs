@@ -1,7 +1,6 @@
 //! `--resume`: whether what stands in the output folder is of this very run.
 
 use super::describe;
-use crate::admission::prepare::Policy;
 use crate::checkpoint::Checkpoint;
 use crate::embedder::Embedder;
 use crate::output::{
@@ -92,19 +91,9 @@ pub fn complete(
     };
     // The whole input, of a shard too: that is what was compared when it began.
     // Nothing is embedded, so it does not matter how much memory there is.
-    let policy = Policy {
-        room: None,
-        ..plan.policy
-    };
-    let scan = scan::scan(
-        &job.inputs.paths,
-        policy,
-        job.sequences.on_invalid,
-        None,
-        None,
-        None,
-        reporter,
-    )?;
+    let mut rules = plan.rules(job, None);
+    rules.admission.memory = None;
+    let scan = scan::scan(&job.inputs.paths, rules, None, None, None, reporter)?;
     let now = facts_now(job, plan, checkpoint, None, &scan.sources);
     let mut all = differences(&facts_of(manifest), &now);
     all.extend(model_differences(

@@ -1,7 +1,7 @@
 //! Worker threads: each takes the next batch, embeds it and writes its rows. Nobody waits for
 //! anybody else, and order does not matter: every row has its place.
 
-use crate::admission::memory_budget::{Gate, PassCost};
+use crate::admission::{Gate, PassCost};
 use crate::embedder::{EmbedError, Embedder, Sequence};
 use crate::output::{Journal, Key, OutputError, Place, Pool, Proof, RowWriter};
 use crate::pipeline::input::records::shown;
