@@ -12,7 +12,8 @@
 //! | [`Product::Attentions`] | `[layers, heads, n + 2, n + 2]` | `attentions/…/ID.npy` |
 
 use half::f16;
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// How the residue rows of one record become a single row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -111,6 +112,24 @@ pub enum Values<'a> {
     F16(&'a [f16]),
 }
 
+impl<'a> From<&'a [f32]> for Values<'a> {
+    fn from(values: &'a [f32]) -> Self {
+        Values::F32(values)
+    }
+}
+
+impl<'a, const N: usize> From<&'a [f32; N]> for Values<'a> {
+    fn from(values: &'a [f32; N]) -> Self {
+        Values::F32(values)
+    }
+}
+
+impl<'a> From<&'a [f16]> for Values<'a> {
+    fn from(values: &'a [f16]) -> Self {
+        Values::F16(values)
+    }
+}
+
 /// Something a model computes for a sequence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Product {
@@ -132,10 +151,14 @@ pub enum Product {
     Contacts,
     /// Every attention map, `<cls>` and `<eos>` included.
     Attentions,
+    /// A product that no model computes. Tests store it to show that storage needs no code for a
+    /// new product.
+    #[cfg(test)]
+    Invented(Extent),
 }
 
 /// How the size of a product grows with the sequence.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Extent {
     /// One element for the record.
     Record,
@@ -162,8 +185,45 @@ impl Extent {
     }
 }
 
+/// The elements of all records together, for each extent.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Elements {
+    /// Number of records.
+    pub records: u64,
+    /// Residues of all records.
+    pub residues: u64,
+    /// Ordered pairs of residues, each pair within one record.
+    pub pairs: u64,
+    /// Ordered pairs of tokens, each pair within one record.
+    pub token_pairs: u64,
+}
+
+impl Elements {
+    /// Adds a record of `residues` residues.
+    pub fn add(&mut self, residues: u64) {
+        for (total, extent) in [
+            (&mut self.records, Extent::Record),
+            (&mut self.residues, Extent::Residues),
+            (&mut self.pairs, Extent::Pairs),
+            (&mut self.token_pairs, Extent::TokenPairs),
+        ] {
+            *total = total.saturating_add(extent.elements(residues).unwrap_or(u64::MAX));
+        }
+    }
+
+    /// The elements of one extent.
+    pub fn of(&self, extent: Extent) -> u64 {
+        match extent {
+            Extent::Record => self.records,
+            Extent::Residues => self.residues,
+            Extent::Pairs => self.pairs,
+            Extent::TokenPairs => self.token_pairs,
+        }
+    }
+}
+
 /// The sizes of a model that shapes of products are made of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ModelShape {
     /// Width of a hidden state, D.
     pub dim: usize,
@@ -176,6 +236,17 @@ pub struct ModelShape {
 }
 
 impl Product {
+    /// The products that do not belong to one layer.
+    pub const WITHOUT_LAYER: &[Self] = &[
+        Self::Logits,
+        Self::Contacts,
+        Self::Attentions,
+        #[cfg(test)]
+        Self::Invented(Extent::Residues),
+        #[cfg(test)]
+        Self::Invented(Extent::Pairs),
+    ];
+
     /// How its size grows with the sequence.
     pub fn extent(self) -> Extent {
         match self {
@@ -183,6 +254,8 @@ impl Product {
             Product::Residues { .. } | Product::Logits => Extent::Residues,
             Product::Contacts => Extent::Pairs,
             Product::Attentions => Extent::TokenPairs,
+            #[cfg(test)]
+            Product::Invented(extent) => extent,
         }
     }
 
@@ -193,6 +266,8 @@ impl Product {
             Product::Logits => model.vocab,
             Product::Contacts => 1,
             Product::Attentions => model.layers.saturating_mul(model.heads),
+            #[cfg(test)]
+            Product::Invented(_) => 3,
         }
     }
 
@@ -208,6 +283,10 @@ impl Product {
                 let tokens = n.saturating_add(2);
                 vec![model.layers as u64, model.heads as u64, tokens, tokens]
             }
+            #[cfg(test)]
+            Product::Invented(Extent::Pairs) => vec![n, n, 3],
+            #[cfg(test)]
+            Product::Invented(_) => vec![n, 3],
         }
     }
 
@@ -219,15 +298,49 @@ impl Product {
             Product::Logits => "logits".into(),
             Product::Contacts => "contacts".into(),
             Product::Attentions => "attentions".into(),
+            #[cfg(test)]
+            Product::Invented(extent) => format!("invented{}", extent as u8),
         }
+    }
+
+    /// The product with this [`file_stem`](Self::file_stem).
+    pub fn from_file_stem(stem: &str) -> Option<Product> {
+        let product = match stem.split_once(".layer") {
+            None => *Self::WITHOUT_LAYER
+                .iter()
+                .find(|product| product.file_stem() == stem)?,
+            Some((name, layer)) => {
+                let layer = layer.parse().ok()?;
+                match Pool::ALL.into_iter().find(|pool| pool.name() == name) {
+                    Some(pool) => Product::Pooled { layer, pool },
+                    None => Product::Residues { layer },
+                }
+            }
+        };
+        // `mean.layer06` and `+6` are not names that a run gives.
+        (product.file_stem() == stem).then_some(product)
     }
 
     /// The highest representation it is computed from, in a model of `layers` blocks.
     pub fn top_layer(self, layers: usize) -> usize {
         match self {
             Product::Pooled { layer, .. } | Product::Residues { layer } => layer,
-            Product::Logits | Product::Contacts | Product::Attentions => layers,
+            _ => layers,
         }
+    }
+}
+
+impl Serialize for Product {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.file_stem())
+    }
+}
+
+impl<'de> Deserialize<'de> for Product {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let stem = String::deserialize(deserializer)?;
+        Product::from_file_stem(&stem)
+            .ok_or_else(|| D::Error::custom(format!("there is no product {stem:?}")))
     }
 }
 
@@ -250,6 +363,8 @@ impl Request {
             Product::Logits => (1, 0, 0, None),
             Product::Contacts => (1, 1, 0, None),
             Product::Attentions => (1, 2, 0, None),
+            #[cfg(test)]
+            Product::Invented(extent) => (1, 3, extent as usize, None),
         });
         products.dedup();
         Request { products, dtype }
@@ -331,12 +446,49 @@ mod tests {
         ] {
             assert_eq!(product.shape(&MODEL, 10), shape);
             assert_eq!(product.file_stem(), stem);
+            assert_eq!(Product::from_file_stem(stem), Some(product));
+            assert_eq!(serde_json::to_value(product).unwrap(), stem);
             let elements = product.extent().elements(10).unwrap();
             let values = elements * product.width(&MODEL) as u64;
             assert_eq!(values, shape.iter().product::<u64>());
         }
         assert_eq!(Extent::Pairs.elements(1 << 33), None);
         assert_eq!(Extent::TokenPairs.elements(u64::MAX), None);
+    }
+
+    #[test]
+    fn other_stems_name_no_product() {
+        for stem in [
+            "",
+            "mean",
+            "mean.layer",
+            "mean.layer06",
+            "mean.layer+6",
+            "mean.layer-1",
+            "min.layer6",
+            "residues.layer٣",
+            "mean.layer6.npy",
+            "logits.layer6",
+            "Logits",
+        ] {
+            assert_eq!(Product::from_file_stem(stem), None, "{stem}");
+        }
+    }
+
+    #[test]
+    fn elements_add_up() {
+        let mut all = Elements::default();
+        all.add(3);
+        all.add(5);
+        let extents = [
+            Extent::Record,
+            Extent::Residues,
+            Extent::Pairs,
+            Extent::TokenPairs,
+        ];
+        assert_eq!(extents.map(|extent| all.of(extent)), [2, 8, 34, 74]);
+        all.add(u64::MAX);
+        assert_eq!(all.pairs, u64::MAX);
     }
 
     #[test]

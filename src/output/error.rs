@@ -124,39 +124,33 @@ pub enum OutputError {
 
     /// A value to be written is NaN or infinite.
     #[error(
-        "{file}, record in row {row}{}, column {column}: the value is {value}; nothing that is \
+        "{file}, record in row {row}{position}: the value is {value}; nothing that is \
          not finite is written: compute with --dtype f32 (or bf16 instead of f16), or leave \
-         this record out",
-        residue_text(*residue)
+         this record out"
     )]
     NotFinite {
         /// Name of the output file.
         file: String,
         /// Row of the record in `index.tsv`.
         row: u64,
-        /// Residue within the record, from 1; `None` in pooled files.
-        residue: Option<u64>,
-        /// Column of the value, from 0.
-        column: u64,
+        /// Where in the record the value is: `, residue 5, column 3`.
+        position: String,
         /// The value.
         value: f32,
     },
 
     /// A finite value is too large for 16-bit storage.
     #[error(
-        "{file}, record in row {row}{}, column {column}: {value} does not fit into f16, whose \
-         largest value is 65504: write with --out-dtype f32",
-        residue_text(*residue)
+        "{file}, record in row {row}{position}: {value} does not fit into f16, whose \
+         largest value is 65504: write with --out-dtype f32"
     )]
     HalfOverflow {
         /// Name of the output file.
         file: String,
         /// Row of the record in `index.tsv`.
         row: u64,
-        /// Residue within the record, from 1; `None` in pooled files.
-        residue: Option<u64>,
-        /// Column of the value, from 0.
-        column: u64,
+        /// Where in the record the value is: `, residue 5, column 3`.
+        position: String,
         /// The value.
         value: f32,
     },
@@ -177,7 +171,7 @@ pub enum OutputError {
         found: u64,
     },
 
-    /// A file, layer or pool that the layout does not hold was to be written.
+    /// A product or file that the layout does not hold was to be written.
     #[error(
         "this output folder holds no {what}; this is a fault of the program: please report it \
          with the command that was run"
@@ -231,11 +225,6 @@ impl OutputError {
             cause,
         }
     }
-}
-
-/// `, residue 5` or nothing.
-fn residue_text(residue: Option<u64>) -> String {
-    residue.map_or_else(String::new, |residue| format!(", residue {residue}"))
 }
 
 /// What to do about an error of the operating system, and what it left, as an ending to its
@@ -326,8 +315,7 @@ mod tests {
         let error = OutputError::HalfOverflow {
             file: "residues.layer6.npy".into(),
             row: 3,
-            residue: Some(7),
-            column: 12,
+            position: ", residue 7, column 12".into(),
             value: 70000.0,
         };
         assert_eq!(

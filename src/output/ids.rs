@@ -108,7 +108,12 @@ impl Ids {
         let reading = |e| OutputError::io("reading", &index, e);
         let mut lines = BufReader::new(disk::open_regular(&index).map_err(reading)?);
         let mut file = AppendFile::create(partial.join(IDS_NPY))?;
-        file.write(&npy::text_header(self.columns(), self.records))?;
+        let header = npy::text_header(self.columns(), self.records);
+        let header = header.ok_or_else(|| OutputError::TooLarge {
+            file: IDS_NPY.into(),
+            row: self.records,
+        })?;
+        file.write(&header)?;
         skip_line(&mut lines).map_err(reading)?;
         let mut row = Vec::new();
         for _ in 0..self.records {
@@ -323,12 +328,12 @@ mod tests {
 
     #[test]
     fn other_files_are_refused() {
-        let head = |columns, rows| npy::text_header(columns, rows);
+        let head = |columns, rows| npy::text_header(columns, rows).unwrap();
         assert_eq!(check(&head(3, 2), 128 + 24, 2), Ok(()));
         for (columns, rows, bytes) in [(3, 1, 140), (3, 2, 151), (1025, 2, 8328), (0, 2, 128)] {
             assert!(check(&head(columns, rows), bytes, 2).is_err(), "{columns}");
         }
-        let matrix = npy::header(crate::output::layout::OutDtype::F32, 2, 3);
+        let matrix = npy::header(crate::product::OutDtype::F32, &[2, 3]).unwrap();
         assert!(check(&matrix, 152, 2).is_err());
     }
 }

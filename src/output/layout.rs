@@ -1,9 +1,11 @@
-//! Which files an output folder holds, and which bytes of them a record owns.
+//! Which arrays and files an output folder holds.
 
+use crate::output::array::{Array, ArrayEntry, Storage};
 use crate::output::counts::Counts;
 use crate::output::ids::IDS_NPY;
-use crate::output::npy::HEADER_BYTES;
-pub use crate::product::{OutDtype, Pool, Residues};
+use crate::output::manifest::FORMAT_VERSION;
+pub use crate::product::Residues;
+use crate::product::{Elements, Extent, ModelShape, OutDtype, Pool, Product};
 use serde::{Deserialize, Serialize};
 
 /// Name of the file whose presence means that a run is complete.
@@ -17,10 +19,10 @@ pub const SHARD_TSV: &str = "shard.tsv";
 /// Name of the folder in which an unfinished run works.
 pub const PARTIAL: &str = ".partial";
 
-/// Files in one sub-folder of `residues.layerN/`, at most.
+/// Files in one sub-folder of `residues.layerN/` or another folder of one file per record.
 const FILES_PER_FOLDER: u64 = 1000;
 
-/// What a run writes: enough to name every file and to find every row.
+/// What a run writes: enough to name every file and to find every value.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Layout {
@@ -32,32 +34,114 @@ pub struct Layout {
     pub residues: Residues,
     /// How numbers are stored.
     pub dtype: OutDtype,
-    /// Columns of every matrix.
+    /// Width of the rows of a layer.
     pub dim: usize,
+    /// What is written besides the rows of layers.
+    #[serde(default, skip_serializing_if = "Include::is_empty")]
+    pub include: Include,
+}
+
+/// Products that do not belong to one layer, and the sizes of the model that their shapes need.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Include {
+    /// The products.
+    pub products: Vec<Product>,
+    /// Tokens of the alphabet that have a logit.
+    pub vocab: usize,
+    /// Transformer blocks.
+    pub layers: usize,
+    /// Attention heads of a block.
+    pub heads: usize,
+}
+
+impl Include {
+    /// These products of a model.
+    pub fn new(products: Vec<Product>, model: &ModelShape) -> Self {
+        Self {
+            products,
+            vocab: model.vocab,
+            layers: model.layers,
+            heads: model.heads,
+        }
+    }
+
+    /// Whether nothing is included.
+    pub fn is_empty(&self) -> bool {
+        self.products.is_empty()
+    }
 }
 
 impl Layout {
-    /// Name of the matrix `[records, dim]` of one pool.
-    pub fn pooled_file(pool: Pool, layer: usize) -> String {
-        format!("{}.layer{layer}.npy", pool.name())
+    /// The arrays of a run: layer by layer, pooled rows before residue rows, then the others.
+    pub fn arrays(&self) -> Vec<Array> {
+        let per_layer = |&layer: &usize| {
+            let pooled = self.pools.iter();
+            let pooled = pooled.map(move |&pool| Product::Pooled { layer, pool });
+            let has_residues = self.residues != Residues::None;
+            pooled.chain(has_residues.then_some(Product::Residues { layer }))
+        };
+        let products = self.layers.iter().flat_map(per_layer);
+        products
+            .chain(self.include.products.iter().copied())
+            .map(|product| self.array(product))
+            .collect()
     }
 
-    /// Name of the matrix `[residues, dim]` of one layer.
-    pub fn residues_file(layer: usize) -> String {
-        format!("residues.layer{layer}.npy")
+    fn array(&self, product: Product) -> Array {
+        let storage = match product.extent() {
+            Extent::Record => Storage::Packed,
+            Extent::Residues if self.residues != Residues::Files => Storage::Packed,
+            Extent::Residues | Extent::Pairs | Extent::TokenPairs => Storage::Files,
+        };
+        Array {
+            product,
+            storage,
+            dtype: self.dtype,
+            model: ModelShape {
+                dim: self.dim,
+                vocab: self.include.vocab,
+                layers: self.include.layers,
+                heads: self.include.heads,
+            },
+        }
     }
 
-    /// Name of the folder with one file per record.
-    pub fn residues_folder(layer: usize) -> String {
-        format!("residues.layer{layer}")
+    /// The arrays with one file per record.
+    pub fn file_arrays(&self) -> Vec<Array> {
+        let mut arrays = self.arrays();
+        arrays.retain(|array| array.storage == Storage::Files);
+        arrays
     }
 
-    /// Name of the list of checksums of that folder, as `sha256sum -c` reads it.
-    pub fn checksum_file(layer: usize) -> String {
-        format!("residues.layer{layer}.sha256")
+    /// Whether each record has a file name.
+    pub fn has_files(&self) -> bool {
+        !self.file_arrays().is_empty()
     }
 
-    /// The sub-folder of `residues.layerN/` that holds the file of a row: 1,000 rows each.
+    /// Bytes of all arrays, headers included; at most 2^64 - 1.
+    pub fn bytes(&self, elements: &Elements) -> u64 {
+        let arrays = self.arrays();
+        let bytes = arrays.iter().map(|array| array.bytes(elements));
+        bytes.fold(0, u64::saturating_add)
+    }
+
+    /// How `run.json` lists the arrays.
+    pub(super) fn entries(&self, counts: &Counts) -> Vec<ArrayEntry> {
+        let arrays = self.arrays();
+        arrays.iter().map(|array| array.entry(counts)).collect()
+    }
+
+    /// The version of the folder's format: programs that know only the first take a folder with
+    /// other products for a damaged one.
+    pub(super) fn format_version(&self) -> u32 {
+        match self.include.is_empty() {
+            true => 1,
+            false => FORMAT_VERSION,
+        }
+    }
+
+    /// The sub-folder that holds the file of a row: 1,000 rows each.
     pub fn sub_folder(row: u64) -> String {
         format!("{:06}", row / FILES_PER_FOLDER)
     }
@@ -68,125 +152,66 @@ impl Layout {
         Some(first..first.checked_add(FILES_PER_FOLDER)?)
     }
 
-    /// Bytes of one row of any matrix.
-    pub fn row_bytes(&self) -> u64 {
-        (self.dim as u64).saturating_mul(self.dtype.bytes())
-    }
-
-    /// First byte of a row in its file, or `None` beyond 2^64.
-    pub fn row_at(&self, row: u64) -> Option<u64> {
-        row.checked_mul(self.row_bytes())?
-            .checked_add(HEADER_BYTES as u64)
-    }
-
-    /// The matrices with one row per record.
-    pub fn pooled_files(&self) -> Vec<String> {
-        let of_layer = |&layer: &usize| {
-            self.pools
-                .iter()
-                .map(move |&pool| Self::pooled_file(pool, layer))
-        };
-        self.layers.iter().flat_map(of_layer).collect()
-    }
-
-    /// The matrices with one row per residue.
-    pub fn residues_files(&self) -> Vec<String> {
-        self.per_layer(Residues::Packed, Self::residues_file)
-    }
-
-    /// The folders with one file per record.
-    pub fn residues_folders(&self) -> Vec<String> {
-        self.per_layer(Residues::Files, Self::residues_folder)
-    }
-
-    /// The lists of checksums of those folders.
-    pub fn checksum_files(&self) -> Vec<String> {
-        self.per_layer(Residues::Files, Self::checksum_file)
-    }
-
-    /// Every file that `run.json` lists for these counts, with the shape of matrices.
+    /// Every file that `run.json` lists for these counts, with the array that it holds.
     pub(super) fn files(
         &self,
         counts: &Counts,
         is_shard: bool,
         has_ids: bool,
-    ) -> Vec<(String, Option<[u64; 2]>)> {
-        let dim = self.dim as u64;
-        let table = |name: &str| (name.to_owned(), None);
-        let matrix = |rows: u64| move |name: String| (name, Some([rows, dim]));
-        let mut files = vec![table(INDEX_TSV)];
-        if counts.skipped > 0 {
-            files.push(table(SKIPPED_TSV));
-        }
-        if is_shard {
-            files.push(table(SHARD_TSV));
-        }
-        if has_ids {
-            files.push(table(IDS_NPY));
-        }
-        files.extend(self.pooled_files().into_iter().map(matrix(counts.records)));
-        files.extend(
-            self.residues_files()
-                .into_iter()
-                .map(matrix(counts.residues)),
-        );
-        files.extend(self.checksum_files().into_iter().map(|name| (name, None)));
-        files
+    ) -> Vec<(String, Option<Array>)> {
+        let tables = [
+            (INDEX_TSV, true),
+            (SKIPPED_TSV, counts.skipped > 0),
+            (SHARD_TSV, is_shard),
+            (IDS_NPY, has_ids),
+        ];
+        let tables = tables.into_iter().filter(|(_, is_there)| *is_there);
+        let tables = tables.map(|(name, _)| (name.to_owned(), None));
+        let of_array = |array: Array| match array.checksum_list() {
+            Some(list) => (list, None),
+            None => (array.location(), Some(array)),
+        };
+        tables
+            .chain(self.arrays().into_iter().map(of_array))
+            .collect()
     }
 
     /// Everything that a run may put directly into its output folder.
     pub fn names(&self) -> Vec<String> {
-        let mut names = [RUN_JSON, INDEX_TSV, SKIPPED_TSV, SHARD_TSV, IDS_NPY]
+        let tables = [RUN_JSON, INDEX_TSV, SKIPPED_TSV, SHARD_TSV, IDS_NPY];
+        let arrays = self.arrays();
+        let lists = arrays.iter().filter_map(Array::checksum_list);
+        tables
+            .into_iter()
             .map(String::from)
-            .to_vec();
-        names.extend(self.pooled_files());
-        names.extend(self.residues_files());
-        names.extend(self.residues_folders());
-        names.extend(self.checksum_files());
-        names
-    }
-
-    fn per_layer(&self, residues: Residues, name: fn(usize) -> String) -> Vec<String> {
-        if self.residues != residues {
-            return Vec::new();
-        }
-        self.layers.iter().map(|&layer| name(layer)).collect()
+            .chain(arrays.iter().map(Array::location))
+            .chain(lists)
+            .collect()
     }
 }
 
 /// Whether `name` is that of a file, `run.json` aside, that some layout puts directly into the
-/// output folder. Nothing else is ever read or removed on the word of a `run.json`.
+/// output folder. No other file is ever read or removed because a `run.json` names it.
 pub(super) fn is_file_name(name: &str) -> bool {
     if [INDEX_TSV, SKIPPED_TSV, SHARD_TSV, IDS_NPY].contains(&name) {
         return true;
     }
-    let Some((what, rest)) = name.split_once(".layer") else {
-        return false;
-    };
-    match rest.split_once('.') {
-        Some((layer, "npy")) => {
-            is_number(layer)
-                && (what == "residues" || Pool::ALL.iter().any(|pool| pool.name() == what))
-        }
-        Some((layer, "sha256")) => is_number(layer) && what == "residues",
+    let extent = |stem| Product::from_file_stem(stem).map(Product::extent);
+    match (name.strip_suffix(".npy"), name.strip_suffix(".sha256")) {
+        (Some(stem), _) => matches!(extent(stem), Some(Extent::Record | Extent::Residues)),
+        (_, Some(stem)) => is_folder_name(stem),
         _ => false,
     }
 }
 
 /// Whether `name` is that of a folder of per-record files.
 pub(super) fn is_folder_name(name: &str) -> bool {
-    name.strip_prefix("residues.layer").is_some_and(is_number)
+    Product::from_file_stem(name).is_some_and(|product| product.extent() != Extent::Record)
 }
 
 /// Whether `name` is that of a sub-folder of such a folder.
 pub(super) fn is_sub_folder_name(name: &str) -> bool {
     name.len() >= 6 && name.len() <= 20 && name.bytes().all(|byte| byte.is_ascii_digit())
-}
-
-/// A decimal number as `format!` writes a `usize`.
-fn is_number(text: &str) -> bool {
-    text.parse::<u64>()
-        .is_ok_and(|number| number.to_string() == text)
 }
 
 #[cfg(test)]
@@ -200,6 +225,7 @@ mod tests {
             residues,
             dtype: OutDtype::F16,
             dim: 320,
+            include: Include::default(),
         }
     }
 
@@ -215,9 +241,9 @@ mod tests {
                 "ids.npy",
                 "mean.layer6.npy",
                 "max.layer6.npy",
+                "residues.layer6.npy",
                 "mean.layer33.npy",
                 "max.layer33.npy",
-                "residues.layer6.npy",
                 "residues.layer33.npy"
             ]
         );
@@ -227,9 +253,13 @@ mod tests {
     fn names_of_a_run_with_files() {
         let names = layout(Residues::Files).names();
         assert_eq!(
-            names[9..],
+            names[5..],
             [
+                "mean.layer6.npy",
+                "max.layer6.npy",
                 "residues.layer6",
+                "mean.layer33.npy",
+                "max.layer33.npy",
                 "residues.layer33",
                 "residues.layer6.sha256",
                 "residues.layer33.sha256"
@@ -239,12 +269,54 @@ mod tests {
     }
 
     #[test]
-    fn rows_follow_the_header() {
-        let layout = layout(Residues::Packed);
-        assert_eq!(layout.row_bytes(), 640);
-        assert_eq!(layout.row_at(0), Some(128));
-        assert_eq!(layout.row_at(1_000_000), Some(640_000_128));
-        assert_eq!(layout.row_at(u64::MAX / 640 + 1), None);
+    fn included_products_have_their_files() {
+        let names = |residues, products: &[Product]| {
+            let mut layout = layout(residues);
+            (layout.layers, layout.pools) = (Vec::new(), Vec::new());
+            layout.include.products = products.to_vec();
+            layout.names().split_off(5)
+        };
+        let all = [Product::Logits, Product::Contacts, Product::Attentions];
+        for residues in [Residues::None, Residues::Packed] {
+            assert_eq!(
+                names(residues, &all),
+                [
+                    "logits.npy",
+                    "contacts",
+                    "attentions",
+                    "contacts.sha256",
+                    "attentions.sha256"
+                ]
+            );
+        }
+        assert_eq!(
+            names(Residues::Files, &all[..1]),
+            ["logits", "logits.sha256"]
+        );
+    }
+
+    #[test]
+    fn what_is_included_is_read_back_and_unknown_products_are_refused() {
+        let plain = layout(Residues::None);
+        let text = serde_json::to_string(&plain).unwrap();
+        assert!(!text.contains("include"), "{text}");
+        let mut with = plain;
+        with.include = Include {
+            products: vec![Product::Logits, Product::Contacts],
+            vocab: 33,
+            layers: 6,
+            heads: 20,
+        };
+        let text = serde_json::to_string(&with).unwrap();
+        assert!(
+            text.ends_with(
+                r#""include":{"products":["logits","contacts"],"vocab":33,"layers":6,"heads":20}}"#
+            ),
+            "{text}"
+        );
+        assert_eq!(serde_json::from_str::<Layout>(&text).unwrap(), with);
+        let other = text.replace("contacts", "gradients");
+        assert!(serde_json::from_str::<Layout>(&other).is_err());
     }
 
     #[test]
@@ -258,8 +330,9 @@ mod tests {
     #[test]
     fn every_name_of_a_layout_is_known_and_no_other() {
         for residues in [Residues::Packed, Residues::Files, Residues::None] {
-            let layout = layout(residues);
-            let folders = layout.residues_folders();
+            let mut layout = layout(residues);
+            layout.include.products = Product::WITHOUT_LAYER.to_vec();
+            let folders: Vec<String> = layout.file_arrays().iter().map(Array::location).collect();
             for name in layout.names().iter().filter(|name| *name != RUN_JSON) {
                 assert!(
                     is_file_name(name) || folders.contains(name) && is_folder_name(name),
@@ -283,6 +356,9 @@ mod tests {
             "min.layer6.npy",
             "mean.layer6.sha256",
             "residues.layer6",
+            "logits",
+            "contacts.npy",
+            "logits.layer6.npy",
             "/etc/passwd",
             "mean.layer6/../../x.npy",
         ] {
@@ -293,6 +369,8 @@ mod tests {
             "residues.layer6/..",
             "residues.layer6.npy",
             "residues.layer٣",
+            "mean.layer6",
+            "contact",
         ] {
             assert!(!is_folder_name(name), "{name}");
         }

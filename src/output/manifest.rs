@@ -2,19 +2,22 @@
 //!
 //! Its bytes depend on the run alone: no time stamps, no thread counts, keys in a fixed order.
 
+use crate::output::array::ArrayEntry;
 use crate::output::counts::Counts;
 use crate::output::disk;
-use crate::output::layout::{Layout, OutDtype, RUN_JSON};
+use crate::output::layout::{Layout, RUN_JSON};
 use crate::output::note::Note;
 use crate::output::shard::ShardEntry;
 use crate::printable;
+use crate::product::OutDtype;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::io::{self, Read};
 use std::path::Path;
 
-/// Version of the folder's format, raised when an older program would misread it.
-pub const FORMAT_VERSION: u32 = 1;
+/// Newest version of the folder's format that is read. A folder has version 1 unless it holds products that
+/// programs of version 1 would misread.
+pub const FORMAT_VERSION: u32 = 2;
 
 /// Largest `run.json` that is read.
 const MOST_BYTES: u64 = 64 << 20;
@@ -40,6 +43,9 @@ pub struct Manifest {
     /// What there is to know of some of the records.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<Note>,
+    /// The arrays of the run; a run of version 0.1.0 does not list them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub arrays: Vec<ArrayEntry>,
     /// Every file directly in the folder, `run.json` aside.
     pub files: Vec<FileEntry>,
     /// Every folder with one file per record.
@@ -60,10 +66,10 @@ pub struct FileEntry {
     /// Bytes of such a piece; the last one may be shorter.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pieces: Option<u64>,
-    /// Rows and columns, of a matrix.
+    /// Shape, of an array.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub shape: Option<[u64; 2]>,
-    /// How its numbers are stored, of a matrix.
+    pub shape: Option<Vec<u64>>,
+    /// How its numbers are stored, of an array.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dtype: Option<OutDtype>,
 }
@@ -204,12 +210,13 @@ fn read_bytes(path: &Path) -> Result<Option<Vec<u8>>, ManifestError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::output::layout::{Pool, Residues};
+    use crate::output::layout::{Include, Residues};
+    use crate::product::Pool;
 
     #[test]
     fn literal_bytes() {
         let manifest = Manifest {
-            format_version: FORMAT_VERSION,
+            format_version: 1,
             esm_embed: "0.1.0".into(),
             shard: None,
             asked: serde_json::json!({"layer": [-1]}),
@@ -220,18 +227,20 @@ mod tests {
                 residues: Residues::None,
                 dtype: OutDtype::F32,
                 dim: 320,
+                include: Include::default(),
             },
             counts: Counts {
                 records: 2,
                 ..Counts::default()
             },
             notes: Vec::new(),
+            arrays: Vec::new(),
             files: vec![FileEntry {
                 name: "mean.layer6.npy".into(),
                 bytes: 2688,
                 sha256: "00".into(),
                 pieces: None,
-                shape: Some([2, 320]),
+                shape: Some(vec![2, 320]),
                 dtype: Some(OutDtype::F32),
             }],
             folders: Vec::new(),
@@ -305,8 +314,8 @@ mod tests {
             Manifest::read(dir.path()).unwrap_err()
         };
         assert!(matches!(
-            read(r#"{"format_version": 2, "x": 1}"#),
-            ManifestError::Newer(2)
+            read(r#"{"format_version": 3, "x": 1}"#),
+            ManifestError::Newer(3)
         ));
         for text in [
             "",

@@ -58,6 +58,7 @@
 //!
 //! ```
 //! use esm_embed::output::*;
+//! use esm_embed::product::Product;
 //! # let home = tempfile::tempdir()?;
 //! # let dir = home.path().join("emb");
 //! let layout = Layout {
@@ -66,13 +67,16 @@
 //!     residues: Residues::Packed,
 //!     dtype: OutDtype::F32,
 //!     dim: 2,
+//!     include: Include::default(),
 //! };
+//! let mean = Product::Pooled { layer: 6, pool: Pool::Mean };
+//! let residues = Product::Residues { layer: 6 };
 //! let mut folder = OutputFolder::create(&dir, layout, false)?;
 //! let (ledger, rows) = folder.split();
 //! let entry = Entry { id: b"P1", length: 3, sequence: key(b"MKT"), ..Entry::default() };
 //! let place = ledger.enter(&entry)?.place;
-//! rows.write_pooled(0, Pool::Mean, place.row, &[2.0, 0.5])?;
-//! rows.write_residues(0, &place, &[1.0, 0.5, 2.0, 0.5, 3.0, 0.5])?;
+//! rows.write(mean, &place, &[2.0, 0.5])?;
+//! rows.write(residues, &place, &[1.0, 0.5, 2.0, 0.5, 3.0, 0.5])?;
 //! let manifest = folder.finish(serde_json::json!({}), serde_json::json!({}))?;
 //! assert_eq!(manifest.counts.residues, 3);
 //! assert!(inspect(&dir, true)?.is_sound());
@@ -80,6 +84,7 @@
 //! ```
 
 mod append_file;
+mod array;
 mod checksum;
 mod counts;
 mod disk;
@@ -102,6 +107,8 @@ mod shard;
 mod threads;
 mod write;
 
+pub use crate::product::{OutDtype, Pool};
+pub use array::{Array, ArrayEntry, Dimension, Storage};
 pub use counts::Counts;
 pub(crate) use disk::free_bytes;
 pub use disk_map::{DiskMap, Key, key};
@@ -109,9 +116,7 @@ pub use error::OutputError;
 pub use escape::{escape, unescape};
 pub use ids::{IDS_NPY, Ids, NoIds, id_text};
 pub use index::{Entry, Skip};
-pub use layout::{
-    INDEX_TSV, Layout, OutDtype, PARTIAL, Pool, RUN_JSON, Residues, SHARD_TSV, SKIPPED_TSV,
-};
+pub use layout::{INDEX_TSV, Include, Layout, PARTIAL, RUN_JSON, Residues, SHARD_TSV, SKIPPED_TSV};
 pub use manifest::{FORMAT_VERSION, FileEntry, FolderEntry, Manifest, ManifestError};
 pub use merge::{MergeError, Merged, Shards, merge};
 pub use note::{Note, Remark};

@@ -4,7 +4,7 @@
 //! number of its rows is known and patched at the end. 128 is a multiple of 64, as NumPy asks for
 //! memory-mapping. Two-dimensional matrices in C order are written and read, and lists of text.
 
-use crate::output::layout::OutDtype;
+use crate::product::{OutDtype, Values};
 use half::f16;
 use half::slice::HalfFloatSliceExt;
 
@@ -17,46 +17,49 @@ const PREFIX: [u8; 10] = *b"\x93NUMPY\x01\x00\x76\x00";
 /// Smallest magnitude that rounds to infinity in f16: half a step beyond 65504.
 const HALF_LIMIT: f32 = 65520.0;
 
-/// The header of a matrix `[rows, dim]`.
-pub fn header(dtype: OutDtype, rows: u64, dim: u64) -> [u8; HEADER_BYTES] {
-    described(dtype.descr(), &format!("({rows}, {dim})"))
+/// The most dimensions of an array.
+const MOST_DIMENSIONS: usize = 4;
+
+/// The header of an array of this shape, or `None` if it has more than four dimensions or they do
+/// not fit into the header. They do where the array has fewer than 2^64 bytes.
+pub fn header(dtype: OutDtype, shape: &[u64]) -> Option<[u8; HEADER_BYTES]> {
+    let sizes: Vec<String> = shape.iter().map(u64::to_string).collect();
+    let comma = if shape.len() == 1 { "," } else { "" };
+    let shape_text = format!("({}{comma})", sizes.join(", "));
+    let fits = (1..=MOST_DIMENSIONS).contains(&shape.len());
+    described(dtype.descr(), &shape_text).filter(|_| fits)
 }
 
 /// The header of a list of `rows` texts of at most `characters` characters, in UTF-32.
-pub(super) fn text_header(characters: u64, rows: u64) -> [u8; HEADER_BYTES] {
+pub(super) fn text_header(characters: u64, rows: u64) -> Option<[u8; HEADER_BYTES]> {
     described(&format!("<U{characters}"), &format!("({rows},)"))
 }
 
-fn described(descr: &str, shape: &str) -> [u8; HEADER_BYTES] {
+fn described(descr: &str, shape: &str) -> Option<[u8; HEADER_BYTES]> {
     let text = format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': {shape}, }}");
     let mut bytes = [b' '; HEADER_BYTES];
     let (prefix, rest) = bytes.split_at_mut(PREFIX.len());
     prefix.copy_from_slice(&PREFIX);
-    // Two numbers of 20 digits make 97 bytes of text; 117 are there.
-    for (to, from) in rest.iter_mut().zip(text.bytes()) {
-        *to = from;
-    }
-    if let Some(last) = bytes.last_mut() {
-        *last = b'\n';
-    }
-    bytes
+    let (end, rest) = rest.split_last_mut()?;
+    *end = b'\n';
+    rest.get_mut(..text.len())?.copy_from_slice(text.as_bytes());
+    Some(bytes)
 }
 
-/// Type and shape `[rows, dim]` of a header, or `None` unless it is, byte for byte, one that
-/// [`header`] writes.
-pub fn parse_header(bytes: &[u8; HEADER_BYTES]) -> Option<(OutDtype, [u64; 2])> {
+/// Type and shape of a header, or `None` unless it is, byte for byte, one that [`header`] writes.
+pub fn parse_header(bytes: &[u8; HEADER_BYTES]) -> Option<(OutDtype, Vec<u64>)> {
     let text = std::str::from_utf8(bytes.get(PREFIX.len()..)?).ok()?;
     let text = text.strip_prefix("{'descr': '")?;
     let (descr, text) = text.split_once("', 'fortran_order': False, 'shape': (")?;
     let (shape, _) = text.split_once("), }")?;
-    let (rows, dim) = shape.split_once(", ")?;
+    let sizes = shape.trim_end_matches(',').split(", ");
+    let shape: Vec<u64> = sizes.map(str::parse).collect::<Result<_, _>>().ok()?;
     let dtype = match descr {
         "<f4" => OutDtype::F32,
         "<f2" => OutDtype::F16,
         _ => return None,
     };
-    let (rows, dim) = (rows.parse().ok()?, dim.parse().ok()?);
-    (header(dtype, rows, dim) == *bytes).then_some((dtype, [rows, dim]))
+    (header(dtype, &shape)? == *bytes).then_some((dtype, shape))
 }
 
 /// Characters and number of the texts of a header, or `None` unless it is, byte for byte, one that
@@ -67,15 +70,7 @@ pub(super) fn parse_text_header(bytes: &[u8; HEADER_BYTES]) -> Option<(u64, u64)
     let (characters, text) = text.split_once("', 'fortran_order': False, 'shape': (")?;
     let (rows, _) = text.split_once(",), }")?;
     let (characters, rows) = (characters.parse().ok()?, rows.parse().ok()?);
-    (text_header(characters, rows) == *bytes).then_some((characters, rows))
-}
-
-/// Values to be stored, as they come.
-#[derive(Clone, Copy)]
-pub(super) enum Values<'a> {
-    F32(&'a [f32]),
-    /// Rounded before; they are stored as f16 alone.
-    F16(&'a [f16]),
+    (text_header(characters, rows)? == *bytes).then_some((characters, rows))
 }
 
 impl Values<'_> {
@@ -177,25 +172,33 @@ mod tests {
     #[test]
     fn literal_bytes() {
         let expected = b"\x93NUMPY\x01\x00\x76\x00{'descr': '<f4', 'fortran_order': False, 'shape': (4127, 320), }                                                     \n";
-        assert_eq!(header(OutDtype::F32, 4127, 320), *expected);
+        assert_eq!(header(OutDtype::F32, &[4127, 320]), Some(*expected));
+        let start = |shape: &[u64]| header(OutDtype::F16, shape).unwrap()[10..].to_vec();
         assert!(
-            header(OutDtype::F16, 1, 2).starts_with(b"\x93NUMPY\x01\x00v\x00{'descr': '<f2', ")
+            start(&[7])
+                .starts_with(b"{'descr': '<f2', 'fortran_order': False, 'shape': (7,), }   ")
         );
+        assert!(start(&[6, 20, 12, 12]).starts_with(
+            b"{'descr': '<f2', 'fortran_order': False, 'shape': (6, 20, 12, 12), }  "
+        ));
     }
 
     #[test]
-    fn the_largest_shape_fits() {
-        let bytes = header(OutDtype::F16, u64::MAX, u64::MAX);
-        assert_eq!(
-            parse_header(&bytes),
-            Some((OutDtype::F16, [u64::MAX, u64::MAX]))
-        );
+    fn the_largest_shapes_fit() {
+        let n = u64::MAX;
+        let bytes = header(OutDtype::F16, &[n, n]).unwrap();
+        assert_eq!(parse_header(&bytes), Some((OutDtype::F16, vec![n, n])));
         assert_eq!(&bytes[107..], b"                    \n");
+        // The largest attention maps of f16 with less than 2^64 bytes.
+        assert!(header(OutDtype::F16, &[96, 128, 27_396_000, 27_396_000]).is_some());
+        for shape in [&[][..], &[n, n, n], &[1, 1, 1, 1, 1]] {
+            assert_eq!(header(OutDtype::F16, shape), None, "{shape:?}");
+        }
     }
 
     #[test]
     fn another_reader_reads_it() {
-        let mut bytes = header(OutDtype::F32, 2, 3).to_vec();
+        let mut bytes = header(OutDtype::F32, &[2, 3]).unwrap().to_vec();
         encode(
             &[1.0, -2.5, 3.0, 0.0, f32::MIN_POSITIVE, 6.0],
             OutDtype::F32,
@@ -268,23 +271,24 @@ mod tests {
         }
 
         #[test]
-        fn a_header_is_read_back(rows: u64, dim: u64) {
-            prop_assert_eq!(parse_header(&header(OutDtype::F32, rows, dim)), Some((OutDtype::F32, [rows, dim])));
+        fn a_header_is_read_back(shape in proptest::collection::vec(0..1_u64 << 40, 1..=4)) {
+            let bytes = header(OutDtype::F32, &shape).unwrap();
+            prop_assert_eq!(parse_header(&bytes), Some((OutDtype::F32, shape)));
         }
 
         #[test]
         fn a_header_of_texts_is_read_back(characters: u64, rows: u64) {
-            let bytes = text_header(characters, rows);
+            let bytes = text_header(characters, rows).unwrap();
             prop_assert_eq!(parse_text_header(&bytes), Some((characters, rows)));
             prop_assert_eq!(parse_header(&bytes), None);
         }
 
         #[test]
         fn a_changed_header_is_refused_or_differs(rows: u64, dim in 1..10_000_u64, at in 0..128_usize, to: u8) {
-            let mut bytes = header(OutDtype::F32, rows, dim);
+            let mut bytes = header(OutDtype::F32, &[rows, dim]).unwrap();
             prop_assume!(bytes[at] != to);
             bytes[at] = to;
-            prop_assert_ne!(parse_header(&bytes), Some((OutDtype::F32, [rows, dim])));
+            prop_assert_ne!(parse_header(&bytes), Some((OutDtype::F32, vec![rows, dim])));
         }
 
         #[test]

@@ -1,6 +1,7 @@
 //! The output folder from outside: what it refuses, what it leaves behind, and what `inspect` sees.
 
 use esm_embed::output::*;
+use esm_embed::product::Product;
 use ndarray::Array2;
 use ndarray_npy::read_npy;
 use serde_json::json;
@@ -24,6 +25,7 @@ fn layout(residues: Residues) -> Layout {
         residues,
         dtype: OutDtype::F32,
         dim: 2,
+        include: Include::default(),
     }
 }
 
@@ -52,13 +54,17 @@ fn write(folder: &mut OutputFolder, sequences: &[(&str, &str)]) {
         }
     }
     for (place, sequence) in todo.iter().rev() {
-        for layer in 0..layout.layers.len() {
+        for (number, &layer) in layout.layers.iter().enumerate() {
             for &pool in &layout.pools {
-                let values = [sequence.len() as f32, layer as f32];
-                rows.write_pooled(layer, pool, place.row, &values).unwrap();
+                let values = [sequence.len() as f32, number as f32];
+                let product = Product::Pooled { layer, pool };
+                rows.write(product, place, &values).unwrap();
             }
-            rows.write_residues(layer, place, &residue_rows(layer, sequence))
-                .unwrap();
+            let product = Product::Residues { layer };
+            if rows.has(product) {
+                let values = residue_rows(number, sequence);
+                rows.write(product, place, &values[..]).unwrap();
+            }
         }
     }
 }
@@ -249,6 +255,11 @@ fn rows_are_written_from_many_threads() {
         ..layout(Residues::Files)
     };
     let mut folder = OutputFolder::create(home.path(), layout, false).unwrap();
+    let mean = Product::Pooled {
+        layer: 0,
+        pool: Pool::Mean,
+    };
+    let residues = Product::Residues { layer: 0 };
     let (ledger, rows) = folder.split();
     std::thread::scope(|scope| {
         for i in 0..2500_u32 {
@@ -261,9 +272,8 @@ fn rows_are_written_from_many_threads() {
             };
             let place = ledger.enter(&entry).unwrap().place;
             let job = move || {
-                rows.write_pooled(0, Pool::Mean, place.row, &[i as f32, 1.0])
-                    .unwrap();
-                rows.write_residues(0, &place, &[i as f32, 2.0]).unwrap();
+                rows.write(mean, &place, &[i as f32, 1.0]).unwrap();
+                rows.write(residues, &place, &[i as f32, 2.0]).unwrap();
             };
             if i % 100 == 0 {
                 scope.spawn(job);
@@ -643,18 +653,16 @@ fn inspect_finds_a_wrong_size() {
 fn inspect_finds_a_header_that_disagrees() {
     let [quick, _] = damaged(Residues::Packed, |dir| {
         edit(dir.join("mean.layer6.npy"), |bytes| {
-            bytes[..128].copy_from_slice(&header(OutDtype::F32, 2, 5))
+            bytes[..128].copy_from_slice(&header(OutDtype::F32, &[2, 5]).unwrap())
         });
     });
     assert_eq!(
         quick,
-        [
-            "mean.layer6.npy: its header says shape [2, 5], which does not fit 2 columns and 168 bytes"
-        ]
+        ["mean.layer6.npy: its header says shape [2, 5]; run.json says [5, 2]"]
     );
     let [quick, _] = damaged(Residues::Packed, |dir| {
         edit(dir.join("mean.layer6.npy"), |bytes| {
-            bytes[..128].copy_from_slice(&header(OutDtype::F16, 5, 2))
+            bytes[..128].copy_from_slice(&header(OutDtype::F16, &[5, 2]).unwrap())
         });
     });
     assert_eq!(
@@ -666,7 +674,7 @@ fn inspect_finds_a_header_that_disagrees() {
     });
     assert_eq!(
         quick,
-        ["mean.layer6.npy: its first 128 bytes are not the header of a matrix that a run writes"]
+        ["mean.layer6.npy: its first 128 bytes are not the header of an array that a run writes"]
     );
 }
 
@@ -717,7 +725,7 @@ fn inspect_finds_damage_in_the_files_of_records() {
         quick,
         [
             "residues.layer6/000000/P1.npy: is missing",
-            "residues.layer6: its files have 12 rows in 608 bytes; run.json says 15 in 760 bytes"
+            "residues.layer6: its files have 12 residues in 608 bytes; run.json says 15 in 760 bytes"
         ]
     );
     let [quick, checked] = damaged(Residues::Files, |dir| {
@@ -768,8 +776,9 @@ fn a_hostile_manifest_opens_nothing_outside() {
     let change = |from: &'static str, to: &'static str| {
         move |dir: &Path| {
             let text = fs::read_to_string(dir.join("run.json")).unwrap();
-            assert!(text.contains(from));
-            fs::write(dir.join("run.json"), text.replacen(from, to, 1)).unwrap();
+            // The last one: names of arrays are above those of files and folders.
+            let (before, after) = text.rsplit_once(from).unwrap();
+            fs::write(dir.join("run.json"), [before, to, after].concat()).unwrap();
         }
     };
     let [quick, _] = damaged(
@@ -799,10 +808,7 @@ fn a_hostile_manifest_opens_nothing_outside() {
     let [quick, _] = damaged(Residues::Packed, change("\"dim\": 2", "\"dim\": 0"));
     assert!(!quick.is_empty());
     let [quick, _] = damaged(Residues::Packed, change("\"max\"", "\"mean\""));
-    assert_eq!(
-        quick,
-        ["run.json: its layout names more layers or pools than there can be"]
-    );
+    assert_eq!(quick, ["run.json: its layout names an array twice"]);
     let [quick, _] = damaged(Residues::Packed, change("{", "["));
     assert!(quick[0].starts_with("run.json: run.json is not what a run writes"));
     let [quick, _] = damaged(Residues::Packed, |dir| {

@@ -1,6 +1,7 @@
 //! The checksum of a file of more than 64 MiB.
 
 use esm_embed::output::*;
+use esm_embed::product::Product;
 use serde_json::json;
 use sha2::{Digest, Sha256};
 use std::fs;
@@ -19,6 +20,7 @@ fn make(dir: &Path) -> Manifest {
         residues: Residues::Packed,
         dtype: OutDtype::F32,
         dim: SHAPE.1,
+        include: Include::default(),
     };
     let mut folder = OutputFolder::create(dir, layout, false).unwrap();
     let (ledger, rows) = folder.split();
@@ -30,9 +32,13 @@ fn make(dir: &Path) -> Manifest {
     };
     let place = ledger.enter(&entry).unwrap().place;
     let values: Vec<f32> = (0..SHAPE.0 as usize * SHAPE.1).map(|i| i as f32).collect();
-    rows.write_pooled(0, Pool::Mean, 0, &values[..SHAPE.1])
-        .unwrap();
-    rows.write_residues(0, &place, &values).unwrap();
+    let mean = Product::Pooled {
+        layer: 6,
+        pool: Pool::Mean,
+    };
+    rows.write(mean, &place, &values[..SHAPE.1]).unwrap();
+    let residues = Product::Residues { layer: 6 };
+    rows.write(residues, &place, &values[..]).unwrap();
     folder.finish(json!({}), json!({})).unwrap()
 }
 

@@ -70,7 +70,7 @@ pub(crate) fn columns(files: bool) -> &'static str {
     }
 }
 
-/// The line of a record; `file` is its path below `residues.layerN/`.
+/// The line of a record; `file` is its path below each folder of one file per record.
 pub(crate) fn line(
     entry: &Entry,
     row: u64,

@@ -148,7 +148,7 @@ fn enter_all(
     folder: &mut OutputFolder,
     layout: &Layout,
 ) -> Result<Destinations, MergeError> {
-    let files = !layout.residues_folders().is_empty();
+    let files = layout.has_files();
     let mut destinations = Destinations::create(folder.partial(), files, parts)?;
     let (ledger, _) = folder.split();
     let mut sources = parts

@@ -3,10 +3,10 @@
 use super::agree::Part;
 use super::hashed::Hashed;
 use super::{MergeError, Shards};
+use crate::output::array::{Array, Storage, checksum_list};
 use crate::output::checksum::ListReader;
 use crate::output::disk;
 use crate::output::error::OutputError;
-use crate::output::layout::Layout;
 use crate::output::npy::{self, HEADER_BYTES};
 use crate::output::place::{Place, decode, encode, slot_bytes};
 use crate::output::write::folder::OutputFolder;
@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 
 /// Name of the list of places in the working folder.
 const DESTINATIONS: &str = "destinations";
-/// Bytes read at a time of a matrix.
+/// Bytes read at a time of an array.
 const BUFFER: usize = 1 << 20;
 /// Bytes of places collected before they are written.
 const PENDING: usize = 1 << 12;
@@ -83,7 +83,7 @@ impl Destinations {
         (0..self.ends.len()).try_for_each(|shard| self.write(shard))
     }
 
-    /// The places of one shard, to be read as often as there are matrices.
+    /// The places of one shard, to be read once for each array.
     pub(super) fn of(&self, shard: usize) -> Result<Places, MergeError> {
         let reading = |e| OutputError::io("reading", &self.path, e);
         let file = disk::open_regular(&self.path).map_err(reading)?;
@@ -140,51 +140,44 @@ pub(super) fn copy(
     let layout = &part.manifest.layout;
     let counts = &part.manifest.counts;
     let rows = folder.rows();
-    for (i, name) in layout.pooled_files().iter().enumerate() {
-        let mut matrix = open_matrix(part, name, counts.records)?;
+    for array in layout.arrays() {
+        if array.storage == Storage::Files {
+            copy_files(part, &mut places, folder, &array, shards)?;
+            continue;
+        }
+        let mut packed = open_packed(part, &array)?;
         places.each(counts.records, |place| {
-            Ok(rows.pour_pooled(i, place.row, &mut matrix)?)
+            Ok(rows.pour(array.product, place, &mut packed)?)
         })?;
-        matrix.close()?;
-    }
-    for (i, name) in layout.residues_files().iter().enumerate() {
-        let mut matrix = open_matrix(part, name, counts.residues)?;
-        places.each(counts.records, |place| {
-            Ok(rows.pour_residues(i, place, &mut matrix)?)
-        })?;
-        matrix.close()?;
-    }
-    let folders = layout.residues_folders();
-    let lists = layout.checksum_files();
-    for (layer, (name, list)) in folders.iter().zip(&lists).enumerate() {
-        copy_files(part, &mut places, folder, layer, (name, list), shards)?;
+        packed.close()?;
     }
     Ok(())
 }
 
-/// Opens a matrix at its first row.
-fn open_matrix<'a>(part: &'a Part, name: &str, rows: u64) -> Result<Hashed<'a>, MergeError> {
-    let layout: &Layout = &part.manifest.layout;
-    let mut matrix = Hashed::open(part, name, BUFFER)?;
+/// Opens the file of an array at its first row.
+fn open_packed<'a>(part: &'a Part, array: &Array) -> Result<Hashed<'a>, MergeError> {
+    let name = array.location();
+    let mut file = Hashed::open(part, &name, BUFFER)?;
     let mut header = [0; HEADER_BYTES];
-    matrix
-        .read_exact(&mut header)
-        .map_err(|e| part.unreadable(name, e))?;
-    if header != npy::header(layout.dtype, rows, layout.dim as u64) {
-        return Err(matrix.damaged("its header is not the one that run.json calls for"));
+    file.read_exact(&mut header)
+        .map_err(|e| part.unreadable(&name, e))?;
+    let elements = array.elements(&part.manifest.counts);
+    if Some(header) != npy::header(array.dtype, &array.packed_shape(elements)) {
+        return Err(file.damaged("its header is not the one that run.json calls for"));
     }
-    Ok(matrix)
+    Ok(file)
 }
 
-/// Copies or links the files of single records of one layer.
+/// Copies or links the files of single records of one array.
 fn copy_files(
     part: &Part,
     places: &mut Places,
     folder: &OutputFolder,
-    layer: usize,
-    (name, list): (&str, &str),
+    array: &Array,
     shards: Shards,
 ) -> Result<(), MergeError> {
+    let name = &array.location();
+    let list = &checksum_list(name);
     let mut whole = Hashed::open(part, list, BUFFER)?;
     std::io::copy(&mut whole, &mut std::io::sink()).map_err(|e| part.unreadable(list, e))?;
     whole.close()?;
@@ -200,11 +193,13 @@ fn copy_files(
         let path = format!("{name}/{}/{}", file.sub, file.name);
         let mut source = Hashed::open_as(part, &path, file.sha256, 1 << 16)?;
         let rows = folder.rows();
-        if shards == Shards::Remove && rows.link_file(layer, place, &part.dir.join(&path))? {
+        if shards == Shards::Remove
+            && rows.link_file(array.product, place, &part.dir.join(&path))?
+        {
             std::io::copy(&mut source, &mut std::io::sink())
                 .map_err(|e| part.unreadable(&path, e))?;
         } else {
-            rows.pour_file(layer, place, &mut source)?;
+            rows.pour(array.product, place, &mut source)?;
         }
         source.close()
     })

@@ -6,7 +6,7 @@ use super::hashed::Hashed;
 use crate::output::disk_map::Key;
 use crate::output::index::parse::{IndexLine, SkippedLine};
 use crate::output::index::{SKIPPED_COLUMNS, columns};
-use crate::output::layout::{INDEX_TSV, Residues, SHARD_TSV, SKIPPED_TSV};
+use crate::output::layout::{INDEX_TSV, SHARD_TSV, SKIPPED_TSV};
 use crate::output::shard::{self, Line};
 
 /// Bytes read at a time of each table: there may be thousands of them.
@@ -36,7 +36,7 @@ pub(super) enum Record {
 
 impl<'a> Source<'a> {
     pub(super) fn open(part: &'a Part) -> Result<Self, MergeError> {
-        let files = part.manifest.layout.residues == Residues::Files;
+        let files = part.manifest.layout.has_files();
         let mut source = Self {
             files,
             places: Hashed::open(part, SHARD_TSV, BUFFER)?,

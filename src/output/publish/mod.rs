@@ -12,6 +12,7 @@
 
 pub(crate) mod seal;
 
+use crate::output::array::checksum_list;
 use crate::output::checksum::ListReader;
 use crate::output::disk;
 use crate::output::error::OutputError;
@@ -106,7 +107,7 @@ pub(crate) fn take_back(dir: &Path, partial: &Path) -> Result<(), OutputError> {
     for folder in sealed.folders().filter(|name| is_folder_name(name)) {
         if is_moved(folder)? {
             // Its list is beside it, or has not been moved yet.
-            let list = format!("{folder}.sha256");
+            let list = checksum_list(folder);
             if is_there(&partial.join(&list))? {
                 rename(&partial.join(&list), &dir.join(&list))?;
             }
@@ -207,7 +208,7 @@ fn remove_folder(dir: &Path, folder: &str) -> Result<(), OutputError> {
     if !is_real_folder(&path)? {
         return Ok(());
     }
-    let list = dir.join(format!("{folder}.sha256"));
+    let list = dir.join(checksum_list(folder));
     let lines = match ListReader::open(&list, folder) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
         result => result.map_err(|e| OutputError::io("opening", &list, e))?,

@@ -1,6 +1,7 @@
 //! Makes the files of a finished run durable and takes their checksums, reading them back.
 
 use crate::output::append_file::AppendFile;
+use crate::output::array::{Array, checksum_list};
 use crate::output::checksum::{Listed, pieces, sha256};
 use crate::output::counts::Counts;
 use crate::output::disk;
@@ -28,13 +29,12 @@ pub(crate) fn seal(
     has_ids: bool,
     threads: &Threads,
 ) -> Result<Sealed, OutputError> {
-    let folders = layout.residues_folders();
-    if !folders.is_empty() {
+    let arrays = layout.file_arrays();
+    if !arrays.is_empty() {
         disk::sync_tree(partial).map_err(|e| OutputError::io("syncing", partial, e))?;
     }
-    let layers = &layout.layers;
-    let folders = threads.map(folders.len(), |i| match layers.get(i) {
-        Some(&layer) => seal_folder(partial, layer, counts.records, threads).map(Some),
+    let folders = threads.map(arrays.len(), |i| match arrays.get(i) {
+        Some(array) => seal_folder(partial, array, counts.records, threads).map(Some),
         None => Ok(None),
     })?;
 
@@ -47,7 +47,7 @@ pub(crate) fn seal(
     let files = files
         .into_iter()
         .zip(synced.into_iter().flatten())
-        .map(|((name, shape), file)| seal_file(partial, &file, name, shape, layout, threads))
+        .map(|((name, array), file)| seal_file(partial, &file, name, array, counts, threads))
         .collect::<Result<_, _>>()?;
     Ok(Sealed {
         files,
@@ -66,8 +66,8 @@ fn seal_file(
     partial: &Path,
     file: &File,
     name: String,
-    shape: Option<[u64; 2]>,
-    layout: &Layout,
+    array: Option<Array>,
+    counts: &Counts,
     threads: &Threads,
 ) -> Result<FileEntry, OutputError> {
     let path = partial.join(&name);
@@ -75,26 +75,25 @@ fn seal_file(
     let bytes = file.metadata().map_err(reading)?.len();
     let pieces = pieces(bytes);
     let sha256 = sha256(file, bytes, pieces, threads).map_err(reading)?;
-    let dtype = shape.map(|_| layout.dtype);
     Ok(FileEntry {
         name,
         bytes,
         sha256,
         pieces,
-        shape,
-        dtype,
+        shape: array.map(|array| array.packed_shape(array.elements(counts))),
+        dtype: array.map(|array| array.dtype),
     })
 }
 
 /// Writes the list of checksums of one folder of per-record files, in the order of rows.
 fn seal_folder(
     partial: &Path,
-    layer: usize,
+    array: &Array,
     records: u64,
     threads: &Threads,
 ) -> Result<FolderEntry, OutputError> {
-    let folder = Layout::residues_folder(layer);
-    let checksums = Layout::checksum_file(layer);
+    let folder = array.location();
+    let checksums = checksum_list(&folder);
     let places = PlaceReader::open(partial, true)?;
     let mut list = AppendFile::create(partial.join(&checksums))?;
     let mut total = 0;

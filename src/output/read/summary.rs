@@ -3,9 +3,9 @@
 //! The part `resolved` is written as it comes, so a key that this version does not know is shown too.
 
 use crate::numerals::{bytes, count, grouped};
-use crate::output::layout::OutDtype;
 use crate::output::manifest::Manifest;
 use crate::printable;
+use crate::product::OutDtype;
 use serde_json::{Map, Value};
 use std::fmt::{self, Formatter, Result};
 
@@ -62,13 +62,13 @@ pub(crate) fn write(f: &mut Formatter<'_>, manifest: &Manifest) -> Result {
     write_counts(f, manifest)?;
     writeln!(f, "files:")?;
     for file in &manifest.files {
-        let form = match (file.shape, file.dtype) {
-            (Some([rows, columns]), Some(dtype)) => {
+        let form = match (&file.shape, file.dtype) {
+            (Some(shape), Some(dtype)) => {
                 let dtype = match dtype {
                     OutDtype::F32 => "f32",
                     OutDtype::F16 => "f16",
                 };
-                format!("[{rows}, {columns}] {dtype}, ")
+                format!("{shape:?} {dtype}, ")
             }
             _ => String::new(),
         };
@@ -277,9 +277,10 @@ impl fmt::Display for Label<'_> {
 mod tests {
     use super::*;
     use crate::output::counts::Counts;
-    use crate::output::layout::{Layout, Pool, Residues};
+    use crate::output::layout::{Include, Layout, Residues};
     use crate::output::manifest::{FORMAT_VERSION, FileEntry, FolderEntry};
     use crate::output::shard::ShardEntry;
+    use crate::product::Pool;
     use serde_json::json;
 
     struct Text(Manifest);
@@ -303,8 +304,10 @@ mod tests {
                 residues: Residues::None,
                 dtype: OutDtype::F32,
                 dim: 320,
+                include: Include::default(),
             },
             notes: Vec::new(),
+            arrays: Vec::new(),
             counts: Counts::default(),
             files: Vec::new(),
             folders: Vec::new(),
@@ -354,7 +357,7 @@ mod tests {
                 bytes: 5_620_608,
                 sha256: "00".into(),
                 pieces: None,
-                shape: Some([4_391, 320]),
+                shape: Some(vec![4_391, 320]),
                 dtype: Some(OutDtype::F32),
             },
         ];

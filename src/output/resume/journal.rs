@@ -318,7 +318,10 @@ mod tests {
 
     fn proof(value: u32) -> Proof {
         let mut proof = Proof::default();
-        proof.add(Written(value));
+        proof.add(Written {
+            array: 0,
+            checksum: value,
+        });
         proof
     }
 

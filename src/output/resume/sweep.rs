@@ -13,13 +13,13 @@ use std::path::Path;
 
 /// Leaves only the files of `records` records in each folder of per-record files.
 pub(crate) fn sweep(partial: &Path, layout: &Layout, records: u64) -> Result<(), OutputError> {
-    let folders = layout.residues_folders();
-    if folders.is_empty() {
+    let arrays = layout.file_arrays();
+    if arrays.is_empty() {
         return Ok(());
     }
     let places = PlaceReader::open(partial, true)?;
-    for folder in folders {
-        let folder = partial.join(folder);
+    for array in arrays {
+        let folder = partial.join(array.location());
         for (name, path) in entries(&folder)? {
             match rows_of(&name, records) {
                 None => remove(&path)?,

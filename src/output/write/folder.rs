@@ -3,7 +3,7 @@
 use crate::output::disk;
 use crate::output::error::OutputError;
 use crate::output::layout::Layout;
-use crate::output::manifest::{FORMAT_VERSION, Manifest};
+use crate::output::manifest::Manifest;
 use crate::output::place::PlaceReader;
 use crate::output::publish::{self, seal};
 use crate::output::resume::begun::{Begun, BegunFile};
@@ -128,7 +128,7 @@ impl OutputFolder {
         } = self.ledger.close()?;
         let copies = copy_duplicates(&self.partial, &self.layout, &self.rows, &self.journal)?;
         counts.in_bf16 = self.in_bf16 + self.journal.count_in_bf16(counts.records)? + copies;
-        self.rows.close(counts.records, counts.residues)?;
+        self.rows.close(&counts)?;
         if self.resumed {
             sweep::sweep(&self.partial, &self.layout, counts.records)?;
         }
@@ -144,7 +144,7 @@ impl OutputFolder {
             &threads,
         )?;
         let manifest = Manifest {
-            format_version: FORMAT_VERSION,
+            format_version: self.layout.format_version(),
             esm_embed: env!("CARGO_PKG_VERSION").into(),
             shard: self.shard,
             asked,
@@ -152,6 +152,7 @@ impl OutputFolder {
             layout: self.layout.clone(),
             counts,
             notes,
+            arrays: self.layout.entries(&counts),
             files: sealed.files,
             folders: sealed.folders,
         };
@@ -204,7 +205,7 @@ fn copy_duplicates(
         return Ok(in_bf16);
     }
     let reading = |e| OutputError::io("reading", &path, e);
-    let places = PlaceReader::open(partial, !layout.residues_folders().is_empty())?;
+    let places = PlaceReader::open(partial, layout.has_files())?;
     let mut pairs = BufReader::new(disk::open_regular(&path).map_err(reading)?);
     let count = pairs.get_ref().metadata().map_err(reading)?.len() / 16;
     for _ in 0..count {

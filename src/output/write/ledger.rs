@@ -7,7 +7,7 @@ use crate::output::error::OutputError;
 use crate::output::file_name::FileNames;
 use crate::output::ids::{Ids, id_text};
 use crate::output::index::{self, Entry, Skip};
-use crate::output::layout::{INDEX_TSV, Layout, Residues, SHARD_TSV, SKIPPED_TSV};
+use crate::output::layout::{INDEX_TSV, Layout, SHARD_TSV, SKIPPED_TSV};
 use crate::output::note::{Note, Notes, Remark};
 use crate::output::place::{Place, PlaceWriter};
 use crate::output::shard;
@@ -65,7 +65,7 @@ pub(crate) struct Closed {
 
 impl Ledger {
     pub(crate) fn create(partial: &Path, layout: &Layout) -> Result<Self, OutputError> {
-        let files = layout.residues == Residues::Files;
+        let files = layout.has_files();
         let mut index = AppendFile::create(partial.join(INDEX_TSV))?;
         index.write(index::columns(files).as_bytes())?;
         let path = partial.join(SEQUENCES);
@@ -239,7 +239,8 @@ impl Ledger {
 mod tests {
     use super::*;
     use crate::output::disk_map::key;
-    use crate::output::layout::{OutDtype, Pool};
+    use crate::output::layout::{Include, Residues};
+    use crate::product::{OutDtype, Pool};
 
     fn ledger(dir: &Path, residues: Residues) -> Ledger {
         let layout = Layout {
@@ -248,6 +249,7 @@ mod tests {
             residues,
             dtype: OutDtype::F32,
             dim: 4,
+            include: Include::default(),
         };
         Ledger::create(dir, &layout).unwrap()
     }

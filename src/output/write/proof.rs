@@ -1,26 +1,29 @@
-//! Checksums of the bytes that a record's rows became, in the order in which they are written.
+//! Checksums of the bytes that a record's values became.
 
 use crc32fast::Hasher;
 
-/// CRC-32 of what one call wrote.
+/// What one call wrote: the CRC-32 of the values of a record in one array.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Written(pub(crate) u32);
+pub struct Written {
+    /// Number of the array in the layout.
+    pub(crate) array: usize,
+    pub(crate) checksum: u32,
+}
 
-/// Everything that was written for one record: layers ascending, for each the pools in the order
-/// of the layout, then the residue rows.
+/// Everything that was written for one record, in any order.
 #[derive(Debug, Clone, Default)]
 pub struct Proof {
-    hasher: Hasher,
+    written: Vec<Written>,
     in_bf16: bool,
 }
 
 impl Proof {
-    /// Adds what the next call wrote.
+    /// Adds what one call wrote.
     pub fn add(&mut self, written: Written) {
-        self.hasher.update(&written.0.to_le_bytes());
+        self.written.push(written);
     }
 
-    /// Notes that rows of the record were computed in bf16, as their numbers do not fit f16.
+    /// Notes that values of the record were computed in bf16 because they do not fit f16.
     pub fn note_bf16(&mut self) {
         self.in_bf16 = true;
     }
@@ -29,9 +32,15 @@ impl Proof {
         self.in_bf16
     }
 
-    /// The checksum of everything added so far.
+    /// The checksum of everything added so far, in the order of the layout's arrays.
     pub(crate) fn value(&self) -> u32 {
-        self.hasher.clone().finalize()
+        let mut written = self.written.clone();
+        written.sort_by_key(|written| written.array);
+        let mut hasher = Hasher::new();
+        for Written { checksum, .. } in written {
+            hasher.update(&checksum.to_le_bytes());
+        }
+        hasher.finalize()
     }
 }
 
@@ -40,18 +49,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn order_and_number_count() {
-        let proof = |parts: &[u32]| {
+    fn arrays_and_their_number_count_and_the_order_of_calls_does_not() {
+        let proof = |parts: &[(usize, u32)]| {
             let mut proof = Proof::default();
-            for &part in parts {
-                proof.add(Written(part));
+            for &(array, checksum) in parts {
+                proof.add(Written { array, checksum });
             }
             proof.value()
         };
         // CRC-32 of the bytes 01 00 00 00 02 00 00 00, as zlib computes it.
-        assert_eq!(proof(&[1, 2]), 0x0381_177c);
-        assert_ne!(proof(&[2, 1]), proof(&[1, 2]));
-        assert_ne!(proof(&[1, 2, 0]), proof(&[1, 2]));
+        assert_eq!(proof(&[(0, 1), (1, 2)]), 0x0381_177c);
+        assert_eq!(proof(&[(1, 2), (0, 1)]), 0x0381_177c);
+        assert_ne!(proof(&[(0, 2), (1, 1)]), proof(&[(0, 1), (1, 2)]));
+        assert_ne!(proof(&[(0, 1), (1, 2), (2, 0)]), proof(&[(0, 1), (1, 2)]));
         assert_eq!(proof(&[]), 0);
     }
 }

@@ -1,5 +1,6 @@
 //! What stands at `--out`, and what a run may do about it.
 
+use crate::output::array::Array;
 use crate::output::disk;
 use crate::output::error::OutputError;
 use crate::output::layout::{Layout, PARTIAL, RUN_JSON, is_file_name, is_folder_name};
@@ -166,9 +167,7 @@ impl Target {
             });
         };
         let mut kept = vec![LOCK.to_owned(), BEGUN_JSON.into(), JOURNAL.into()];
-        kept.extend(self.layout.pooled_files());
-        kept.extend(self.layout.residues_files());
-        kept.extend(self.layout.residues_folders());
+        kept.extend(self.layout.arrays().iter().map(Array::location));
         remove_others(&self.partial, &kept)?;
         let ledger = Ledger::create(&self.partial, &self.layout)?;
         let rows = RowWriter::open(&self.partial, &self.layout)?;
@@ -347,7 +346,8 @@ pub(crate) fn check_targets(
     layout: &Layout,
     replaces: bool,
 ) -> Result<(), OutputError> {
-    let folders = layout.residues_folders();
+    let arrays = layout.file_arrays();
+    let folders: Vec<String> = arrays.iter().map(Array::location).collect();
     for name in layout.names() {
         let path = dir.join(&name);
         match kind(&path)? {

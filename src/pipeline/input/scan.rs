@@ -8,6 +8,7 @@ use crate::pipeline::input::rules::Rules;
 use crate::pipeline::input::same_ids::SameIds;
 use crate::pipeline::input::shard::{Share, Survey};
 use crate::pipeline::reporter::{Reporter, Totals};
+use crate::product::Elements;
 use anyhow::Result;
 use std::path::{Path, PathBuf};
 
@@ -18,6 +19,8 @@ pub struct Scan {
     pub records: u64,
     /// Their residue rows.
     pub residues: u64,
+    /// What the sizes of arrays are made of.
+    pub elements: Elements,
     /// Records to be skipped.
     pub skipped: u64,
     /// Records over 1022 residues that are embedded whole.
@@ -142,6 +145,7 @@ pub fn scan(
                 };
                 scan.records += 1;
                 scan.residues += prepared.residues() as u64;
+                scan.elements.add(prepared.residues() as u64);
                 let record = records.record();
                 scan.headers += (record.id.len() + record.description.len()) as u64;
                 scan.ids.add(&record.id);

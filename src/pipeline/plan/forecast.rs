@@ -3,7 +3,7 @@
 use crate::checkpoint::Checkpoint;
 use crate::embedder::shared_from;
 use crate::numerals::{bytes, count, grouped};
-use crate::output::{HEADER_BYTES, Residues, free_bytes};
+use crate::output::{HEADER_BYTES, free_bytes};
 use crate::pipeline::input::scan::Scan;
 use crate::pipeline::job::{Caches, Job};
 use crate::pipeline::plan::Plan;
@@ -189,38 +189,31 @@ pub(crate) fn check_space(job: &Job, plan: &Plan, scan: &Scan, held: u64) -> Res
 }
 
 fn files(plan: &Plan, scan: &Scan) -> u64 {
-    let layers = plan.layout.layers.len() as u64;
-    let residues = match plan.layout.residues {
-        Residues::None => 0,
-        Residues::Packed => layers,
-        Residues::Files => layers * (scan.records + 1),
-    };
-    let ids = u64::from(scan.ids.bytes().is_ok());
-    layers * plan.layout.pools.len() as u64 + residues + 2 + ids + u64::from(scan.skipped > 0)
+    let arrays = plan.layout.arrays();
+    let values = arrays.iter().map(|array| array.files(&scan.elements));
+    values.fold(tables(plan, scan), u64::saturating_add)
+}
+
+/// The files besides those of values: `run.json`, `index.tsv`, and those that not every run has.
+fn tables(plan: &Plan, scan: &Scan) -> u64 {
+    let lists = plan.layout.file_arrays().len() as u64;
+    2 + u64::from(scan.ids.bytes().is_ok()) + u64::from(scan.skipped > 0) + lists
 }
 
 /// Bytes of the files of a run.
 pub(crate) fn disk(plan: &Plan, scan: &Scan, is_shard: bool) -> u64 {
-    let layout = &plan.layout;
-    let row = layout.row_bytes();
-    let layers = plan.layout.layers.len() as u64;
-    let pooled = plan.layout.pools.len() as u64 * scan.records;
-    let residues = match plan.layout.residues {
-        Residues::None => 0,
-        Residues::Packed | Residues::Files => scan.residues,
-    };
-    let lists = layers * layout.checksum_files().len().min(1) as u64;
+    let lists = plan.layout.file_arrays().len() as u64;
     // Lines of the index: numbers, tabs and the header. Names of files repeat the identifier, and
     // a checksum has 64 digits.
     let lines = 24 * scan.records + scan.headers;
     let named = scan.records * 120 + scan.headers;
     let shard = u64::from(is_shard) * 44 * (scan.records + scan.skipped);
-    layers * (pooled + residues) * row
-        + files(plan, scan) * HEADER_BYTES as u64
+    let tables = tables(plan, scan) * HEADER_BYTES as u64
         + lines
         + scan.ids.bytes().unwrap_or(0)
         + lists * named
-        + shard
+        + shard;
+    plan.layout.bytes(&scan.elements).saturating_add(tables)
 }
 
 /// The largest amount of memory that is in use at any time.

@@ -12,7 +12,7 @@ use crate::checkpoint::{Checkpoint, EsmConfig};
 use crate::device::{Device, DeviceChoice, Dtype};
 use crate::memory::MemoryLimit;
 use crate::model::PassMemory;
-use crate::output::{Layout, Residues};
+use crate::output::{Include, Layout, Residues};
 use crate::pipeline::input::rules::Rules;
 use crate::pipeline::job::{Caches, Job, Layers, SequenceOptions};
 use anyhow::{Context, Result, bail};
@@ -107,6 +107,7 @@ impl Plan {
                 residues: job.output.residues,
                 dtype: job.output.dtype,
                 dim: config.dim,
+                include: Include::default(),
             },
             admission: Admission {
                 policy: Policy::new(config, unknown, gaps, long)?,

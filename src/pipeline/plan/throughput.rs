@@ -3,7 +3,6 @@
 use crate::batching;
 use crate::checkpoint::Checkpoint;
 use crate::embedder::shared_from;
-use crate::output::Residues;
 use crate::pipeline::checksum_cache::ChecksumCache;
 use crate::pipeline::input::passes::Passes;
 use crate::pipeline::input::scan::Scan;
@@ -14,6 +13,7 @@ use crate::pipeline::plan::probe::{self, Asked};
 use crate::pipeline::plan::speeds::{Speeds, shared_out};
 use crate::pipeline::run::embed::LEAST_TOKENS;
 use crate::pipeline::run::feed::Batching;
+use crate::product::Extent;
 use anyhow::Result;
 use std::time::Duration;
 
@@ -109,20 +109,17 @@ fn loading(job: &Job, plan: &Plan, checkpoint: &Checkpoint, speeds: &Speeds) -> 
 /// What is done for rows besides computing them.
 fn writing(job: &Job, plan: &Plan, scan: &Scan) -> f64 {
     let layout = &plan.layout;
-    let layers = layout.layers.len() as f64;
-    let (arrays, files) = match layout.residues {
-        Residues::None => (layout.pools.len(), 0.0),
-        Residues::Packed => (layout.pools.len() + 1, 0.0),
-        Residues::Files => (layout.pools.len(), layers),
-    };
-    let each = RECORD + ROWS * layers * arrays as f64;
+    let arrays = layout.arrays();
+    let files = layout.file_arrays().len();
+    let each = RECORD + ROWS * (arrays.len() - files) as f64;
     // Rows that were written before are read to prove them, which takes about as long.
-    let made = scan.records.saturating_sub(scan.restored.records) as f64 * FILE * files;
-    let rows = layout.row_bytes() as f64 * layers * scan.residues as f64;
-    let bytes = match layout.residues {
-        Residues::None => 0.0,
-        Residues::Packed | Residues::Files => rows,
-    };
+    let made = scan.records.saturating_sub(scan.restored.records) as f64 * FILE * files as f64;
+    let per_residue = arrays
+        .iter()
+        .filter(|a| a.product.extent() != Extent::Record);
+    let bytes: f64 = per_residue
+        .map(|a| a.value_bytes(&scan.elements) as f64)
+        .sum();
     let workers = workers(job.compute.threads) as f64;
     (scan.records as f64 * each + made) / workers + bytes / WRITING
 }

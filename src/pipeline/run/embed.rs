@@ -89,6 +89,7 @@ pub fn embed_all(ready: Ready<'_>, folder: &mut OutputFolder) -> Result<Option<E
     let fail = || failed.store(true, Ordering::Relaxed);
     let workers = Workers {
         embedder,
+        layers: &plan.layout.layers,
         pools: &plan.layout.pools,
         rows,
         journal,

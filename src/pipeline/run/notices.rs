@@ -4,13 +4,14 @@ use crate::admission::Gaps;
 use crate::checkpoint::TRAINING_MAXIMUM;
 use crate::memory;
 use crate::numerals::{bytes as size, count, grouped};
-use crate::output::{Counts, IDS_NPY, Ids, Manifest, Remark, Residues};
+use crate::output::{Array, Counts, IDS_NPY, Ids, Manifest, Remark, Residues};
 use crate::pipeline::input::findings::{Findings, Found};
 use crate::pipeline::input::scan::Scan;
 use crate::pipeline::job::Job;
 use crate::pipeline::plan::Plan;
 use crate::pipeline::plan::forecast;
 use crate::pipeline::reporter::{Level, Reporter};
+use crate::product::{Elements, Extent, Product};
 
 /// A machine that others use too may not have what a job's limit allows.
 pub fn warn_of_memory(job: &Job, plan: &Plan, scan: &Scan, reporter: &dyn Reporter) {
@@ -48,8 +49,7 @@ pub fn warn_of_long(scan: &Scan, reporter: &dyn Reporter) {
 /// What will be written, before any of it is computed.
 pub fn tell_of_output(job: &Job, plan: &Plan, scan: Option<&Scan>, reporter: &dyn Reporter) {
     let layout = &plan.layout;
-    let layers = layout.layers.len() as u64;
-    let row = layout.row_bytes().saturating_mul(layers);
+    let arrays = layout.arrays();
     // Without pooled rows, nothing would be left.
     let without = match layout.pools.is_empty() {
         true => "",
@@ -59,29 +59,57 @@ pub fn tell_of_output(job: &Job, plan: &Plan, scan: Option<&Scan>, reporter: &dy
         Some(scan) => {
             let all = size(forecast::disk(plan, scan, job.inputs.shard.is_some()));
             let records = count(scan.records, "record");
-            match layout.residues {
-                Residues::None => format!("{records}; {all}"),
-                Residues::Packed | Residues::Files => format!(
-                    "{records}; {all}, of which residue rows {}{without}",
-                    size(row.saturating_mul(scan.residues))
-                ),
+            match large_arrays(&arrays, &scan.elements, without) {
+                parts if parts.is_empty() => format!("{records}; {all}"),
+                parts => format!("{records}; {all}, of which {parts}"),
             }
         }
         // A stream is read once: nobody knows how much of it there will be.
         None => {
-            let pooled = size(row.saturating_mul(layout.pools.len() as u64));
-            match (layout.residues, layout.pools.is_empty()) {
-                (Residues::None, _) => format!("a stream of records; {pooled} for each"),
-                (_, true) => format!("a stream of records; {} for each residue", size(row)),
-                (_, false) => format!(
-                    "a stream of records; {pooled} for each, and {} for each residue{without}",
-                    size(row)
-                ),
-            }
+            let each = [
+                (Extent::Record, "", ""),
+                (Extent::Residues, " residue", without),
+                (Extent::Pairs, " pair of residues", ""),
+                (Extent::TokenPairs, " pair of tokens", ""),
+            ];
+            let each = each.into_iter().filter_map(|(extent, name, note)| {
+                let arrays = arrays
+                    .iter()
+                    .filter(|array| array.product.extent() == extent);
+                let bytes = arrays
+                    .map(Array::element_bytes)
+                    .fold(0, u64::saturating_add);
+                (bytes > 0).then(|| format!("{} for each{name}{note}", size(bytes)))
+            });
+            let each: Vec<String> = each.collect();
+            format!("a stream of records; {}", each.join(", and "))
         }
     };
     let message = format!("{} will hold {text}", job.output.folder.display());
     reporter.message(Level::Info, &message);
+}
+
+/// The arrays that grow with the length of sequences: residue rows of all layers together, then
+/// each of the others.
+fn large_arrays(arrays: &[Array], elements: &Elements, without: &str) -> String {
+    let mut parts: Vec<(String, u64)> = Vec::new();
+    for array in arrays {
+        let name = match array.product {
+            Product::Pooled { .. } => continue,
+            Product::Residues { .. } => "residue rows".into(),
+            _ => array.name(),
+        };
+        let bytes = array.value_bytes(elements);
+        match parts.last_mut() {
+            Some((last, sum)) if *last == name => *sum = sum.saturating_add(bytes),
+            _ => parts.push((name, bytes)),
+        }
+    }
+    let texts = parts.iter().map(|(name, bytes)| {
+        let note = if name == "residue rows" { without } else { "" };
+        format!("{name} {}{note}", size(*bytes))
+    });
+    texts.collect::<Vec<_>>().join(", ")
 }
 
 /// Records whose embedding may not mean what the user thinks.

@@ -8,6 +8,7 @@ use crate::pipeline::input::records::shown;
 use crate::pipeline::reporter::Reporter;
 use crate::pipeline::stop::Stop;
 use crate::pooling;
+use crate::product::{Product, Values};
 use anyhow::{Context, Result};
 use std::ops::Range;
 use std::sync::Mutex;
@@ -33,6 +34,8 @@ pub struct Item {
 pub struct Workers<'a> {
     /// The model.
     pub embedder: &'a Embedder,
+    /// Layers to write.
+    pub layers: &'a [usize],
     /// Pools to write.
     pub pools: &'a [Pool],
     /// Where rows go.
@@ -100,6 +103,9 @@ impl Workers<'_> {
                 let (Some(item), Some(proof)) = (batch.get(at), proofs.get_mut(at)) else {
                     return Ok(());
                 };
+                let Some(&layer) = self.layers.get(r.layer) else {
+                    return Ok(());
+                };
                 for &pool in self.pools {
                     let row = match pool {
                         Pool::Mean => match r.mean {
@@ -112,13 +118,17 @@ impl Workers<'_> {
                             None => &pooling::max(r.residues, dim),
                         },
                     };
-                    proof.add(self.rows.write_pooled(r.layer, pool, item.place.row, row)?);
+                    let product = Product::Pooled { layer, pool };
+                    proof.add(self.rows.write(product, &item.place, row)?);
                 }
-                let written = match r.halves {
-                    [] => self.rows.write_residues(r.layer, &item.place, r.residues)?,
-                    halves => self.rows.write_halves(r.layer, &item.place, halves)?,
-                };
-                written.into_iter().for_each(|written| proof.add(written));
+                let product = Product::Residues { layer };
+                if self.rows.has(product) {
+                    let values = match r.halves {
+                        [] => Values::F32(r.residues),
+                        halves => Values::F16(halves),
+                    };
+                    proof.add(self.rows.write(product, &item.place, values)?);
+                }
                 if r.in_bf16 {
                     proof.note_bf16();
                 }

@@ -5,9 +5,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use esm_embed::output::{
-    Begun, Done, Entered, Entry, Existing, Fact, Layout, OutDtype, OutputError, OutputFolder, Pool,
+    Begun, Done, Entered, Entry, Existing, Fact, Include, Layout, OutDtype, OutputError, OutputFolder, Pool,
     Proof, Residues, SLOT_BYTES, ShardEntry, Target, key,
 };
+use esm_embed::product::Product;
 use serde_json::json;
 
 /// Identifier and sequence of each record.
@@ -36,6 +37,7 @@ pub fn layout(residues: Residues) -> Layout {
         residues,
         dtype: OutDtype::F32,
         dim: 2,
+        include: Include::default(),
     }
 }
 
@@ -136,12 +138,14 @@ fn write(
     let mut proof = Proof::default();
     for pool in [Pool::Mean, Pool::Bos] {
         let values = [sequence.len() as f32, f32::from(sequence.as_bytes()[0])];
-        proof.add(rows.write_pooled(0, pool, entered.place.row, &values)?);
+        let product = Product::Pooled { layer: 1, pool };
+        proof.add(rows.write(product, &entered.place, &values)?);
     }
     let row = |(i, letter): (usize, u8)| [f32::from(letter), i as f32];
     let values: Vec<f32> = sequence.bytes().enumerate().flat_map(row).collect();
-    if let Some(written) = rows.write_residues(0, &entered.place, &values)? {
-        proof.add(written);
+    let product = Product::Residues { layer: 1 };
+    if rows.has(product) {
+        proof.add(rows.write(product, &entered.place, &values[..])?);
     }
     Ok(proof)
 }

@@ -1,59 +1,47 @@
 //! What the files of an interrupted run hold of a record.
 
-use super::{RowWriter, no_layer};
+use super::{OpenArray, RowWriter, record_file, span};
+use crate::output::array::Array;
 use crate::output::disk;
 use crate::output::error::OutputError;
-use crate::output::layout::Residues;
 use crate::output::npy::{self, HEADER_BYTES};
 use crate::output::place::Place;
-use crate::output::write::matrix::Matrix;
+use crate::output::write::array_file::ArrayFile;
 use crate::output::write::proof::{Proof, Written};
 use std::os::unix::fs::FileExt;
 
 impl RowWriter {
-    /// Whether the rows of a record are, byte for byte, those that were written when it was entered
-    /// in the journal with the checksum `rows`.
+    /// Whether the values of a record are, byte for byte, those that were written when it was
+    /// entered in the journal with the checksum `rows`.
     ///
     /// # Errors
     /// When a file cannot be read; one that is missing or short does not hold them.
     pub fn holds(&self, place: &Place, rows: u32) -> Result<bool, OutputError> {
-        let row_bytes = self.layout.row_bytes();
-        let residue_bytes = row_bytes.saturating_mul(place.length);
         let mut proof = Proof::default();
-        for layer in 0..self.layout.layers.len() {
-            for &pool in &self.layout.pools {
-                let matrix = self.pooled_matrix(layer, pool)?;
-                let start = self.row_at(matrix, place.row, place.row)?;
-                match matrix.checksum_at(start, row_bytes)? {
-                    Some(written) => proof.add(written),
-                    None => return Ok(false),
+        for (number, OpenArray { array, packed }) in self.arrays.iter().enumerate() {
+            let checksum = match packed {
+                Some(file) => {
+                    let (start, bytes) = span(array, &file.name, place)?;
+                    file.checksum_at(start, bytes)?
                 }
-            }
-            let written = match self.layout.residues {
-                Residues::None => continue,
-                Residues::Packed => {
-                    let matrix = self.residues.get(layer).ok_or_else(|| no_layer(layer))?;
-                    let start = self.row_at(matrix, place.residue_offset, place.row)?;
-                    matrix.checksum_at(start, residue_bytes)?
-                }
-                Residues::Files => self.file_checksum(layer, place, residue_bytes)?,
+                None => self.file_checksum(array, place)?,
             };
-            match written {
-                Some(written) => proof.add(written),
-                None => return Ok(false),
-            }
+            let Some(checksum) = checksum else {
+                return Ok(false);
+            };
+            proof.add(Written {
+                array: number,
+                checksum,
+            });
         }
         Ok(proof.value() == rows)
     }
 
-    /// The checksum of the rows in a record's own file, or `None` unless it is whole.
-    fn file_checksum(
-        &self,
-        layer: usize,
-        place: &Place,
-        bytes: u64,
-    ) -> Result<Option<Written>, OutputError> {
-        let path = self.partial.join(self.record_file(layer, place)?);
+    /// The checksum of the values in a record's own file, or `None` unless it is whole.
+    fn file_checksum(&self, array: &Array, place: &Place) -> Result<Option<u32>, OutputError> {
+        let name = record_file(array, place)?;
+        let (start, bytes) = span(array, &name.to_string_lossy(), place)?;
+        let path = self.partial.join(name);
         let kind = disk::kind(&path).map_err(|e| OutputError::io("reading", &path, e))?;
         if !kind.is_some_and(|kind| kind.is_file()) {
             return Ok(None);
@@ -61,17 +49,17 @@ impl RowWriter {
         let file = disk::open_regular(&path).map_err(|e| OutputError::io("opening", &path, e))?;
         let reading = |e| OutputError::io("reading", &path, e);
         let length = file.metadata().map_err(reading)?.len();
-        if length != (HEADER_BYTES as u64).saturating_add(bytes) {
+        if length != start.saturating_add(bytes) {
             return Ok(None);
         }
         disk::forget_pages(&file);
         let mut header = [0; HEADER_BYTES];
         file.read_exact_at(&mut header, 0).map_err(reading)?;
-        if header != npy::header(self.layout.dtype, place.length, self.layout.dim as u64) {
+        if Some(header) != npy::header(array.dtype, &array.record_shape(place.length)) {
             return Ok(None);
         }
         let name = String::new();
-        let matrix = Matrix { name, path, file };
-        matrix.checksum_at(HEADER_BYTES as u64, bytes)
+        let file = ArrayFile { name, path, file };
+        file.checksum_at(start, bytes)
     }
 }

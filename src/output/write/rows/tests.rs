@@ -1,18 +1,43 @@
 //! Every row at its place, and what keeps one from being written.
 
 use super::*;
+use crate::output::layout::{Include, Residues};
 use crate::output::npy;
-use crate::output::write::matrix::CHUNK;
+use crate::output::write::array_file::CHUNK;
+use crate::product::{OutDtype, Pool};
+
+/// The last is not in the layout.
+const LAYERS: [usize; 3] = [1, 6, 7];
 
 fn writer(dir: &Path, residues: Residues, dtype: OutDtype) -> RowWriter {
     let layout = Layout {
-        layers: vec![1, 6],
+        layers: LAYERS[..2].to_vec(),
         pools: vec![Pool::Mean, Pool::Bos],
         residues,
         dtype,
         dim: 2,
+        include: Include::default(),
     };
     RowWriter::create(dir, &layout).unwrap()
+}
+
+/// The product of the layer with this number.
+fn pooled(number: usize, pool: Pool) -> Product {
+    let layer = LAYERS[number];
+    Product::Pooled { layer, pool }
+}
+
+fn residues(number: usize) -> Product {
+    let layer = LAYERS[number];
+    Product::Residues { layer }
+}
+
+fn counts(records: u64, residues: u64) -> Counts {
+    Counts {
+        records,
+        residues,
+        ..Counts::default()
+    }
 }
 
 fn place(row: u64, residue_offset: u64, length: u64) -> Place {
@@ -32,25 +57,25 @@ fn rows_stand_at_their_place_in_any_order() {
         for layer in 0..2 {
             let value = (row as f32) + 10.0 * layer as f32;
             writer
-                .write_pooled(layer, Pool::Mean, row, &[value, 0.5])
+                .write(pooled(layer, Pool::Mean), &place(row, 0, 0), &[value, 0.5])
                 .unwrap();
             writer
-                .write_pooled(layer, Pool::Bos, row, &[-value, 0.5])
+                .write(pooled(layer, Pool::Bos), &place(row, 0, 0), &[-value, 0.5])
                 .unwrap();
         }
     }
     for layer in 0..2 {
         writer
-            .write_residues(layer, &place(1, 1, 2), &[3.0, 4.0, 5.0, 6.0])
+            .write(residues(layer), &place(1, 1, 2), &[3.0, 4.0, 5.0, 6.0])
             .unwrap();
         writer
-            .write_residues(layer, &place(0, 0, 1), &[1.0, 2.0])
+            .write(residues(layer), &place(0, 0, 1), &[1.0, 2.0])
             .unwrap();
-        writer.write_residues(layer, &place(2, 3, 0), &[]).unwrap();
+        writer.write(residues(layer), &place(2, 3, 0), &[]).unwrap();
     }
-    writer.close(3, 3).unwrap();
+    writer.close(&counts(3, 3)).unwrap();
     let bytes = std::fs::read(dir.path().join("bos.layer6.npy")).unwrap();
-    assert_eq!(bytes[..128], npy::header(OutDtype::F16, 3, 2));
+    assert_eq!(bytes[..128], npy::header(OutDtype::F16, &[3, 2]).unwrap());
     // -10, 0.5, -11, 0.5, -12, 0.5
     assert_eq!(
         bytes[128..],
@@ -72,13 +97,13 @@ fn unfit_values_are_named_and_not_written() {
     let dir = tempfile::tempdir().unwrap();
     let writer = writer(dir.path(), Residues::Packed, OutDtype::F16);
     let error = writer
-        .write_residues(0, &place(4, 0, 2), &[1.0, 2.0, 3.0, 1e6])
+        .write(residues(0), &place(4, 0, 2), &[1.0, 2.0, 3.0, 1e6])
         .unwrap_err();
     assert!(error.to_string().starts_with(
         "residues.layer1.npy, record in row 4, residue 2, column 1: 1000000 does not fit into f16"
     ));
     let error = writer
-        .write_pooled(1, Pool::Bos, 5, &[f32::NAN, 0.0])
+        .write(pooled(1, Pool::Bos), &place(5, 0, 0), &[f32::NAN, 0.0])
         .unwrap_err();
     assert!(
         error
@@ -94,7 +119,7 @@ fn unfit_values_are_named_and_not_written() {
 fn wrong_shapes_layers_and_pools_are_refused() {
     let dir = tempfile::tempdir().unwrap();
     let writer = writer(dir.path(), Residues::Packed, OutDtype::F32);
-    let shape = writer.write_residues(0, &place(0, 0, 2), &[1.0; 3]);
+    let shape = writer.write(residues(0), &place(0, 0, 2), &[1.0; 3]);
     assert!(matches!(
         shape,
         Err(OutputError::Shape {
@@ -104,18 +129,18 @@ fn wrong_shapes_layers_and_pools_are_refused() {
         })
     ));
     assert!(matches!(
-        writer.write_pooled(0, Pool::Mean, 0, &[]),
+        writer.write(pooled(0, Pool::Mean), &place(0, 0, 0), &[]),
         Err(OutputError::Shape { .. })
     ));
     assert!(matches!(
-        writer.write_pooled(0, Pool::Max, 0, &[1.0; 2]),
+        writer.write(pooled(0, Pool::Max), &place(0, 0, 0), &[1.0; 2]),
         Err(OutputError::NotInLayout { .. })
     ));
     assert!(matches!(
-        writer.write_pooled(2, Pool::Mean, 0, &[1.0; 2]),
+        writer.write(pooled(2, Pool::Mean), &place(0, 0, 0), &[1.0; 2]),
         Err(OutputError::NotInLayout { .. })
     ));
-    let far = writer.write_pooled(0, Pool::Mean, u64::MAX, &[1.0; 2]);
+    let far = writer.write(pooled(0, Pool::Mean), &place(u64::MAX, 0, 0), &[1.0; 2]);
     assert!(matches!(far, Err(OutputError::TooLarge { .. })));
 }
 
@@ -125,13 +150,17 @@ fn a_missing_last_row_is_noticed() {
     let writer = writer(dir.path(), Residues::None, OutDtype::F32);
     for layer in 0..2 {
         writer
-            .write_pooled(layer, Pool::Mean, 1, &[1.0, 2.0])
+            .write(pooled(layer, Pool::Mean), &place(1, 0, 0), &[1.0, 2.0])
             .unwrap();
         writer
-            .write_pooled(layer, Pool::Bos, layer as u64, &[1.0, 2.0])
+            .write(
+                pooled(layer, Pool::Bos),
+                &place(layer as u64, 0, 0),
+                &[1.0, 2.0],
+            )
             .unwrap();
     }
-    let error = writer.close(2, 9).unwrap_err();
+    let error = writer.close(&counts(2, 9)).unwrap_err();
     assert!(
         matches!(error, OutputError::Incomplete { expected: 144, found: 136, ref file } if file == "bos.layer1.npy")
     );
@@ -146,19 +175,19 @@ fn a_record_is_copied_to_a_later_place() {
     let values: Vec<f32> = (0..length * 2).map(|i| i as f32).collect();
     for layer in 0..2 {
         writer
-            .write_residues(layer, &place(0, 0, length), &values)
+            .write(residues(layer), &place(0, 0, length), &values[..])
             .unwrap();
         writer
-            .write_pooled(layer, Pool::Mean, 0, &[7.0, 8.0])
+            .write(pooled(layer, Pool::Mean), &place(0, 0, 0), &[7.0, 8.0])
             .unwrap();
         writer
-            .write_pooled(layer, Pool::Bos, 0, &[9.0, 1.0])
+            .write(pooled(layer, Pool::Bos), &place(0, 0, 0), &[9.0, 1.0])
             .unwrap();
     }
     writer
         .copy_record(&place(0, 0, length), &place(1, length, length))
         .unwrap();
-    writer.close(2, 2 * length).unwrap();
+    writer.close(&counts(2, 2 * length)).unwrap();
     for name in [
         "mean.layer1.npy",
         "bos.layer6.npy",
@@ -177,18 +206,18 @@ fn each_record_has_its_own_file() {
     let writer = writer(dir.path(), Residues::Files, OutDtype::F32);
     for layer in 0..2 {
         writer
-            .write_residues(layer, &place(1999, 0, 1), &[1.0, 2.0])
+            .write(residues(layer), &place(1999, 0, 1), &[1.0, 2.0])
             .unwrap();
         // Again, as after a batch that had to be redone.
         writer
-            .write_residues(layer, &place(1999, 0, 1), &[3.0, 4.0])
+            .write(residues(layer), &place(1999, 0, 1), &[3.0, 4.0])
             .unwrap();
     }
     writer
-        .write_residues(0, &place(0, 0, 1), &[1.0, 2.0])
+        .write(residues(0), &place(0, 0, 1), &[1.0, 2.0])
         .unwrap();
     let bytes = std::fs::read(dir.path().join("residues.layer6/000001/r1999.npy")).unwrap();
-    assert_eq!(bytes[..128], npy::header(OutDtype::F32, 1, 2));
+    assert_eq!(bytes[..128], npy::header(OutDtype::F32, &[1, 2]).unwrap());
     assert_eq!(bytes[128..], [0, 0, 0x40, 0x40, 0, 0, 0x80, 0x40]);
     assert!(dir.path().join("residues.layer1/000000/r0.npy").exists());
 }

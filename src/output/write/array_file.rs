@@ -1,10 +1,9 @@
-//! A `.npy` file whose rows are written by position.
+//! A `.npy` file whose values are written by position.
 
 use crate::output::disk;
 use crate::output::error::OutputError;
-use crate::output::layout::OutDtype;
-use crate::output::npy::{self, Values};
-use crate::output::write::proof::Written;
+use crate::output::npy;
+use crate::product::{OutDtype, Values};
 use crc32fast::Hasher;
 use std::fs::File;
 use std::io::{self, Read};
@@ -14,32 +13,31 @@ use std::path::{Path, PathBuf};
 /// Values converted and bytes copied at a time.
 pub(crate) const CHUNK: usize = 1 << 18;
 
-/// An open matrix.
+/// An open file of an array.
 #[derive(Debug)]
-pub(crate) struct Matrix {
+pub(crate) struct ArrayFile {
     pub(crate) name: String,
     pub(crate) path: PathBuf,
     pub(crate) file: File,
 }
 
-impl Matrix {
-    /// Writes the header of a matrix `[rows, dim]`.
-    pub(crate) fn write_header(
-        &self,
-        dtype: OutDtype,
-        rows: u64,
-        dim: usize,
-    ) -> Result<(), OutputError> {
-        self.write_bytes_at(0, &npy::header(dtype, rows, dim as u64))
+impl ArrayFile {
+    /// Writes the header of an array of this shape.
+    pub(crate) fn write_header(&self, dtype: OutDtype, shape: &[u64]) -> Result<(), OutputError> {
+        let header = npy::header(dtype, shape).ok_or_else(|| {
+            let what = io::Error::other(format!("a shape of {shape:?} does not fit the format"));
+            OutputError::io("writing the header of", &self.path, what)
+        })?;
+        self.write_bytes_at(0, &header)
     }
 
-    /// Writes values one after the other from byte `start`; the checksum of their bytes comes back.
+    /// Writes values one after the other from byte `start`; returns the CRC-32 of their bytes.
     pub(crate) fn write_at(
         &self,
         start: u64,
         values: Values<'_>,
         dtype: OutDtype,
-    ) -> Result<Written, OutputError> {
+    ) -> Result<u32, OutputError> {
         let mut hasher = Hasher::new();
         let mut at = start;
         let mut bytes = Vec::with_capacity(values.len().min(CHUNK) * dtype.bytes() as usize);
@@ -50,15 +48,11 @@ impl Matrix {
             self.write_bytes_at(at, &bytes)?;
             at += bytes.len() as u64;
         }
-        Ok(Written(hasher.finalize()))
+        Ok(hasher.finalize())
     }
 
-    /// The checksum of `bytes` bytes from byte `start`, or `None` if the file ends before.
-    pub(crate) fn checksum_at(
-        &self,
-        start: u64,
-        bytes: u64,
-    ) -> Result<Option<Written>, OutputError> {
+    /// The CRC-32 of `bytes` bytes from byte `start`, or `None` if the file ends before.
+    pub(crate) fn checksum_at(&self, start: u64, bytes: u64) -> Result<Option<u32>, OutputError> {
         let mut hasher = Hasher::new();
         let mut buffer = vec![0; usize::try_from(bytes).unwrap_or(CHUNK).min(CHUNK)];
         let mut done = 0;
@@ -72,7 +66,7 @@ impl Matrix {
             hasher.update(part);
             done += count as u64;
         }
-        Ok(Some(Written(hasher.finalize())))
+        Ok(Some(hasher.finalize()))
     }
 
     fn write_bytes_at(&self, at: u64, bytes: &[u8]) -> Result<(), OutputError> {

@@ -1,27 +1,28 @@
 //! Compares an output folder with its `run.json`, which is not trusted: only files that a run
 //! writes are opened, only directly in the folder, and never through a link.
 
+mod files;
+
 use crate::numerals::{count, grouped};
-use crate::output::checksum::{ListReader, Listed, pieces, sha256};
+use crate::output::array::Array;
 use crate::output::disk;
 use crate::output::error::OutputError;
-use crate::output::ids::{self, IDS_NPY};
+use crate::output::ids::IDS_NPY;
 use crate::output::index::scan;
 use crate::output::layout::{
-    INDEX_TSV, Layout, PARTIAL, RUN_JSON, Residues, SHARD_TSV, SKIPPED_TSV, is_file_name,
-    is_folder_name,
+    INDEX_TSV, PARTIAL, RUN_JSON, SHARD_TSV, SKIPPED_TSV, is_file_name, is_folder_name,
 };
-use crate::output::manifest::{FileEntry, FolderEntry, Manifest};
-use crate::output::npy::{HEADER_BYTES, parse_header};
+use crate::output::manifest::Manifest;
 use crate::output::read::report::Report;
 use crate::output::threads::Threads;
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
-use std::io::{self, BufReader, Read};
+use std::io::{self, BufReader};
 use std::path::Path;
 
 /// More layers than any model has; a `run.json` that lists more is not of a run.
 const MOST_LAYERS: usize = 4096;
+/// More products than there are.
+const MOST_PRODUCTS: usize = 64;
 
 /// Looks at an output folder: files, sizes, shapes, index; with `check`, checksums too.
 ///
@@ -73,13 +74,16 @@ pub fn inspect_with_threads(
         }
     };
     let layout = &manifest.layout;
-    if layout.layers.len() > MOST_LAYERS
-        || layout.pools.len() > layout.pools.iter().collect::<BTreeSet<_>>().len()
-    {
-        report.problem(
-            RUN_JSON,
-            "its layout names more layers or pools than there can be",
-        );
+    let products = layout.pools.len() + layout.include.products.len();
+    if layout.layers.len() > MOST_LAYERS || products > MOST_PRODUCTS {
+        let what = "its layout names more layers or products than there can be";
+        report.problem(RUN_JSON, what);
+        return Ok(report);
+    }
+    let arrays = layout.arrays();
+    let names: BTreeSet<_> = arrays.iter().map(Array::name).collect();
+    if names.len() < arrays.len() {
+        report.problem(RUN_JSON, "its layout names an array twice");
         return Ok(report);
     }
     let mut inspector = Inspector {
@@ -90,6 +94,7 @@ pub fn inspect_with_threads(
         report,
     };
     inspector.listed_names();
+    inspector.listed_arrays();
     inspector.unlisted_names()?;
     for file in &manifest.files {
         inspector.file(file);
@@ -114,8 +119,8 @@ struct Inspector<'a> {
 }
 
 impl Inspector<'_> {
-    /// The files that the layout and the counts call for, with the shape of matrices.
-    fn expected(&self) -> BTreeMap<String, Option<[u64; 2]>> {
+    /// The files that the layout and the counts call for, with the shape of arrays.
+    fn expected(&self) -> BTreeMap<String, Option<Vec<u64>>> {
         let Manifest {
             layout,
             counts,
@@ -125,7 +130,11 @@ impl Inspector<'_> {
         // A run from before it was written has none, nor has one with too long identifiers.
         let has_ids = self.manifest.files.iter().any(|file| file.name == IDS_NPY);
         let files = layout.files(counts, shard.is_some(), has_ids);
-        files.into_iter().collect()
+        let shape = |array: Array| array.packed_shape(array.elements(counts));
+        let files = files.into_iter();
+        files
+            .map(|(name, array)| (name, array.map(shape)))
+            .collect()
     }
 
     /// Compares the names in `run.json` with those of its own layout.
@@ -140,20 +149,16 @@ impl Inspector<'_> {
                 Some(shape) if shape != file.shape => {
                     let what = format!(
                         "run.json lists it with shape {}; its layout and counts make {}",
-                        shape_text(file.shape),
-                        shape_text(shape)
+                        shape_text(&file.shape),
+                        shape_text(&shape)
                     );
                     self.report.problem(&file.name, what);
                 }
                 Some(_) => {}
             }
         }
-        let mut folders: BTreeSet<_> = self
-            .manifest
-            .layout
-            .residues_folders()
-            .into_iter()
-            .collect();
+        let arrays = self.manifest.layout.file_arrays();
+        let mut folders: BTreeSet<_> = arrays.iter().map(Array::location).collect();
         for folder in &self.manifest.folders {
             if !folders.remove(&folder.name) {
                 self.report.problem(
@@ -167,6 +172,21 @@ impl Inspector<'_> {
                 &name,
                 "is part of this output, but is not listed in run.json",
             );
+        }
+    }
+
+    /// Compares the arrays in `run.json` with those of its own layout.
+    fn listed_arrays(&mut self) {
+        let Manifest {
+            layout,
+            counts,
+            arrays,
+            ..
+        } = self.manifest;
+        // Version 0.1.0 does not list them.
+        if !arrays.is_empty() && *arrays != layout.entries(counts) {
+            let what = "its arrays are not those of its layout and counts";
+            self.report.problem(RUN_JSON, what);
         }
     }
 
@@ -194,179 +214,12 @@ impl Inspector<'_> {
         Ok(())
     }
 
-    fn file(&mut self, entry: &FileEntry) {
-        if is_file_name(&entry.name) {
-            if let Err(what) = self.check_file(entry) {
-                self.report.problem(&entry.name, what);
-            }
-        } else {
-            self.report.problem(
-                &entry.name,
-                "is not a name that a run uses; it was not opened",
-            );
-        }
-    }
-
-    fn check_file(&self, entry: &FileEntry) -> Result<(), String> {
-        let mut file = open(&self.dir.join(&entry.name))?;
-        let found = file.metadata().map_err(unreadable)?.len();
-        if found != entry.bytes {
-            return Err(format!(
-                "has {}; run.json says {}",
-                exact(found),
-                exact(entry.bytes)
-            ));
-        }
-        if entry.name == IDS_NPY {
-            let mut head = [0; HEADER_BYTES];
-            file.read_exact(&mut head).map_err(unreadable)?;
-            ids::check(&head, found, self.manifest.counts.records)?;
-        } else if entry.name.ends_with(".npy") {
-            let shape = self.header(&mut file)?;
-            if Some(shape) != entry.shape || Some(self.manifest.layout.dtype) != entry.dtype {
-                return Err(format!(
-                    "its header says shape {}; run.json says {}",
-                    shape_text(Some(shape)),
-                    shape_text(entry.shape)
-                ));
-            }
-        }
-        let known = pieces(entry.bytes);
-        if entry.pieces != known {
-            return Err(format!(
-                "run.json says pieces of {} for its checksum; a run uses {}",
-                exact(entry.pieces.unwrap_or(entry.bytes)),
-                exact(known.unwrap_or(entry.bytes))
-            ));
-        }
-        self.checksum(&file, entry.pieces, &entry.sha256)
-    }
-
-    /// The shape in the header of a matrix, which has to fit type, columns and size of the file.
-    fn header(&self, file: &mut File) -> Result<[u64; 2], String> {
-        let layout = &self.manifest.layout;
-        let mut bytes = [0; HEADER_BYTES];
-        file.read_exact(&mut bytes).map_err(unreadable)?;
-        let (dtype, [rows, dim]) = parse_header(&bytes)
-            .ok_or("its first 128 bytes are not the header of a matrix that a run writes")?;
-        if dtype != layout.dtype {
-            return Err(format!(
-                "its header says {} numbers; run.json says {}",
-                dtype.descr(),
-                layout.dtype.descr()
-            ));
-        }
-        let found = file.metadata().map_err(unreadable)?.len();
-        if dim != layout.dim as u64 || layout.row_at(rows) != Some(found) {
-            return Err(format!(
-                "its header says shape {}, which does not fit {} and {}",
-                shape_text(Some([rows, dim])),
-                count(layout.dim as u64, "column"),
-                exact(found)
-            ));
-        }
-        Ok([rows, dim])
-    }
-
-    fn checksum(&self, file: &File, pieces: Option<u64>, expected: &str) -> Result<(), String> {
-        if !self.check {
-            return Ok(());
-        }
-        let bytes = file.metadata().map_err(unreadable)?.len();
-        let found = sha256(file, bytes, pieces, &self.threads).map_err(unreadable)?;
-        if found == expected {
-            Ok(())
-        } else {
-            Err(format!("its SHA-256 is {found}; run.json says {expected}"))
-        }
-    }
-
-    fn folder(&mut self, entry: &FolderEntry) {
-        if !is_folder_name(&entry.name) || entry.checksums != format!("{}.sha256", entry.name) {
-            self.report.problem(
-                &entry.name,
-                "is not a name that a run uses; it was not opened",
-            );
-            return;
-        }
-        if let Err(what) = self.check_folder(entry) {
-            self.report.problem(&entry.name, what);
-        }
-    }
-
-    fn check_folder(&mut self, entry: &FolderEntry) -> Result<(), String> {
-        let path = self.dir.join(&entry.name);
-        real_folder(&path)?;
-        let lines = match ListReader::open(&self.dir.join(&entry.checksums), &entry.name) {
-            // Reported already, as a file.
-            Err(_) => return Ok(()),
-            Ok(lines) => lines,
-        };
-        let (mut files, mut rows, mut bytes) = (0_u64, 0_u64, 0_u64);
-        let mut sub = String::new();
-        for listed in lines {
-            let row = files;
-            files += 1;
-            match listed.map_err(unreadable)? {
-                Some(listed) if listed.sub == Layout::sub_folder(row) => {
-                    if listed.sub != sub {
-                        real_folder(&path.join(&listed.sub))?;
-                        sub.clone_from(&listed.sub);
-                    }
-                    match self.check_record_file(&path, &listed) {
-                        Ok((file_rows, file_bytes)) => {
-                            rows = rows.saturating_add(file_rows);
-                            bytes = bytes.saturating_add(file_bytes);
-                        }
-                        Err(what) => {
-                            let name = format!("{}/{}/{}", entry.name, listed.sub, listed.name);
-                            self.report.problem(&name, what);
-                        }
-                    }
-                }
-                _ => {
-                    let what =
-                        format!("line {files} does not name the file of the record in row {row}");
-                    self.report.problem(&entry.checksums, what);
-                }
-            }
-        }
-        let counts = &self.manifest.counts;
-        if files != entry.files || files != counts.records {
-            return Err(format!(
-                "{} lists {}; run.json says {} for {}",
-                entry.checksums,
-                count(files, "file"),
-                grouped(entry.files),
-                count(counts.records, "record")
-            ));
-        }
-        if bytes != entry.bytes || rows != counts.residues {
-            return Err(format!(
-                "its files have {} in {}; run.json says {} in {}",
-                count(rows, "row"),
-                exact(bytes),
-                grouped(counts.residues),
-                exact(entry.bytes)
-            ));
-        }
-        Ok(())
-    }
-
-    /// Rows and bytes of the file of one record.
-    fn check_record_file(&self, folder: &Path, listed: &Listed) -> Result<(u64, u64), String> {
-        let mut file = open(&folder.join(&listed.sub).join(&listed.name))?;
-        let [rows, _] = self.header(&mut file)?;
-        self.checksum(&file, None, &listed.sha256)?;
-        Ok((rows, file.metadata().map_err(unreadable)?.len()))
-    }
-
     fn index(&mut self) {
         let Ok(file) = disk::open_regular(&self.dir.join(INDEX_TSV)) else {
             // Reported already, as a file.
             return;
         };
-        let files = self.manifest.layout.residues == Residues::Files;
+        let files = self.manifest.layout.has_files();
         let counts = &self.manifest.counts;
         let what = match scan::scan(BufReader::new(file), files) {
             Err(error) => unreadable(error),
@@ -433,34 +286,13 @@ impl Inspector<'_> {
     }
 }
 
-fn open(path: &Path) -> Result<File, String> {
-    disk::open_regular(path).map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound => "is missing".to_owned(),
-        _ if matches!(disk::kind(path), Ok(Some(kind)) if kind.is_symlink()) => {
-            "is a symbolic link, which no run makes; it was not followed".to_owned()
-        }
-        _ => unreadable(error),
-    })
-}
-
-fn real_folder(path: &Path) -> Result<(), String> {
-    match disk::kind(path) {
-        Ok(Some(kind)) if kind.is_dir() => Ok(()),
-        Ok(Some(_)) => Err("is not a folder".into()),
-        Ok(None) => Err("is missing, or a folder in it is".into()),
-        Err(error) => Err(unreadable(error)),
-    }
-}
-
 fn unreadable(error: io::Error) -> String {
     format!("cannot be read: {error}")
 }
 
-fn shape_text(shape: Option<[u64; 2]>) -> String {
-    shape.map_or_else(
-        || "none".into(),
-        |[rows, columns]| format!("[{rows}, {columns}]"),
-    )
+fn shape_text(shape: &Option<Vec<u64>>) -> String {
+    let text = shape.as_ref().map(|shape| format!("{shape:?}"));
+    text.unwrap_or_else(|| "none".into())
 }
 
 /// A size to the byte: what differs may be a single one.
