@@ -14,7 +14,7 @@ fn main() -> ExitCode {
     match cli::execute(&args) {
         Ok(exit) => exit.into(),
         Err(error) => {
-            cli::tell_error(&args, &error);
+            cli::report_error(&args, &error);
             ExitCode::FAILURE
         }
     }

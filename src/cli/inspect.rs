@@ -1,12 +1,32 @@
 //! `inspect`: what an output folder holds.
 
-use super::args::InspectArgs;
-use super::json::{self, print_json};
-use super::{Exit, print};
+use super::Exit;
+use super::message::with_flags;
+use super::stdout::{self, print, print_json};
 use anyhow::ensure;
 use esm_embed::device::available_threads;
 use esm_embed::output::{self, Manifest, Problem, Report};
 use serde::Serialize;
+use std::path::PathBuf;
+
+/// Arguments of `inspect`.
+#[derive(Debug, clap::Args)]
+pub struct InspectArgs {
+    /// Output folder of a run or of merge
+    #[arg(value_name = "DIR")]
+    pub dir: PathBuf,
+
+    /// Recompute the checksum of every file, and compare it with run.json
+    #[arg(long)]
+    pub check: bool,
+
+    /// Print the report as one JSON document
+    ///
+    /// Fields: dir, complete, sound, unfinished, checked, problem_count, problems (file, what; the
+    /// first 50) and run, the contents of run.json (null if it cannot be read).
+    #[arg(long)]
+    pub json: bool,
+}
 
 /// What `inspect --json` prints.
 #[derive(Debug, Serialize)]
@@ -32,7 +52,7 @@ struct InspectReport<'a> {
 impl<'a> InspectReport<'a> {
     fn of(report: &'a Report) -> Self {
         InspectReport {
-            dir: json::path(&report.dir),
+            dir: stdout::path(&report.dir),
             complete: report.manifest.is_some(),
             sound: report.is_sound(),
             unfinished: report.unfinished,
@@ -48,19 +68,19 @@ impl<'a> InspectReport<'a> {
 pub fn execute(args: &InspectArgs) -> anyhow::Result<Exit> {
     ensure!(
         args.dir.exists(),
-        "{} does not exist: give the folder that a run wrote",
+        "{} does not exist\nhint: give the folder that a run wrote",
         args.dir.display()
     );
     ensure!(
         args.dir.is_dir(),
-        "{} is not a folder: give the folder that a run wrote",
+        "{} is not a folder\nhint: give the folder that a run wrote",
         args.dir.display()
     );
     let report = output::inspect_with_threads(&args.dir, args.check, available_threads())?;
     if args.json {
         print_json(&InspectReport::of(&report))?;
     } else {
-        print(&report.to_string())?;
+        print(&with_flags(&report.to_string()))?;
     }
     Ok(if report.is_sound() {
         Exit::Done

@@ -1,39 +1,86 @@
-//! `merge`: the folders of all shards → that of the whole.
+//! `merge`: the folders of all shards → one folder.
 
 use super::Exit;
-use super::args::MergeArgs;
-use super::json::{self, print_json};
+use super::options::{DisplayArgs, out_folder};
 use super::progress::Progress;
+use super::stdout::{self, print_json};
 use anyhow::ensure;
 use esm_embed::device::available_threads;
 use esm_embed::numerals::count;
 use esm_embed::output::{self, Manifest, Merged, Shards};
 use esm_embed::pipeline::{Level, Reporter, warn_of_ids, warn_of_notes};
 use serde::Serialize;
+use std::path::PathBuf;
+
+/// Examples below the help.
+pub const EXAMPLES: &str = "\
+Example:
+  for i in 1 2 3; do esm-embed run proteins.fasta --shard $i/3 --out shard-$i/; done
+  esm-embed merge shard-1/ shard-2/ shard-3/ --out emb/";
+
+/// Arguments of `merge`.
+#[derive(Debug, clap::Args)]
+pub struct MergeArgs {
+    /// Folders that `run --shard I/N` wrote, one for each I from 1 to N, in any order
+    #[arg(required = true, value_name = "DIR")]
+    pub dirs: Vec<PathBuf>,
+
+    /// Output folder, byte for byte as one run over the whole input would write it
+    #[arg(short, long, value_name = "DIR")]
+    pub out: PathBuf,
+
+    /// Replace an existing output
+    #[arg(long)]
+    pub force: bool,
+
+    /// Remove the shards once the merged output is complete
+    ///
+    /// With --residues files, the files of records are then moved instead of copied if shards and
+    /// output are on the same file system. Until the merged output is complete, each file also keeps
+    /// its old name.
+    #[arg(long = "move")]
+    pub remove: bool,
+
+    /// Print a report as one JSON document
+    ///
+    /// Fields: out, shards (their number) and run, the contents of the merged run.json.
+    #[arg(long)]
+    pub json: bool,
+
+    #[command(flatten)]
+    pub display: DisplayArgs,
+}
+
+impl MergeArgs {
+    /// What is contradictory in the arguments, with hints.
+    pub fn contradiction(&self) -> Option<String> {
+        out_folder::not_a_folder(&self.out)
+    }
+}
 
 /// What `merge --json` prints.
 #[derive(Debug, Serialize)]
 struct MergeReport<'a> {
-    /// The folder of the whole.
+    /// The merged folder.
     out: String,
-    /// How many shards were joined.
+    /// How many shards were merged.
     shards: usize,
     /// The contents of its `run.json`.
     run: &'a Manifest,
 }
 
-/// Joins shards.
+/// Merges shards.
 pub fn execute(args: &MergeArgs) -> anyhow::Result<Exit> {
-    let progress = Progress::new(args.show);
+    let progress = Progress::new(args.display);
     for dir in &args.dirs {
         ensure!(
             dir.exists(),
-            "{} does not exist: give the folders that `run --shard` wrote",
+            "{} does not exist\nhint: give the folders that `run --shard` wrote",
             dir.display()
         );
         ensure!(
             dir.is_dir(),
-            "{} is not a folder: give the folders that `run --shard` wrote",
+            "{} is not a folder\nhint: give the folders that `run --shard` wrote",
             dir.display()
         );
     }
@@ -48,7 +95,7 @@ pub fn execute(args: &MergeArgs) -> anyhow::Result<Exit> {
     let counts = &manifest.counts;
     if counts.skipped > 0 {
         let text = format!(
-            "the shards left out {}, listed in skipped.tsv",
+            "the shards skipped {}, listed in skipped.tsv",
             count(counts.skipped, "record")
         );
         progress.message(Level::Warning, &text);
@@ -66,7 +113,7 @@ pub fn execute(args: &MergeArgs) -> anyhow::Result<Exit> {
     progress.message(Level::Info, &text);
     if args.json {
         print_json(&MergeReport {
-            out: json::path(&args.out),
+            out: stdout::path(&args.out),
             shards: args.dirs.len(),
             run: &manifest,
         })?;

@@ -4,7 +4,7 @@
 //! The library names a setting in backticks and in its Python spelling, `` `out_dtype` `` or
 //! `` `dtype=bf16` ``, and puts each remedy on a line that opens with `hint: `.
 
-use super::args::Args;
+use super::command_line::Cli;
 use clap::CommandFactory;
 use clap::builder::styling::{AnsiColor, Style};
 use esm_embed::printable;
@@ -69,6 +69,12 @@ impl Message {
         format!("{}{}", printable::text(&self.text), self.hint_lines())
     }
 
+    /// The text and its hints as one paragraph, for fields of a report.
+    pub fn one_line(&self) -> String {
+        let parts = [&self.text].into_iter().chain(&self.hints);
+        parts.map(String::as_str).collect::<Vec<_>>().join("; ")
+    }
+
     fn hint_lines(&self) -> String {
         let hints = self.hints.iter().map(|hint| printable::text(hint));
         hints
@@ -128,7 +134,7 @@ fn flag(setting: &str) -> Option<String> {
 fn flags() -> &'static BTreeMap<String, bool> {
     static FLAGS: OnceLock<BTreeMap<String, bool>> = OnceLock::new();
     FLAGS.get_or_init(|| {
-        let command = Args::command();
+        let command = Cli::command();
         let arguments = command.get_subcommands().flat_map(|c| c.get_arguments());
         arguments
             .filter_map(|arg| {

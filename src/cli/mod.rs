@@ -2,49 +2,48 @@
 //!
 //! Standard output carries data and reports, standard error messages and progress.
 
-mod args;
+mod command_line;
 mod doctor;
+mod environment;
 mod fetch;
-mod foreign;
 mod inspect;
-mod json;
 mod merge;
 mod message;
+mod model_files;
 mod models;
+mod options;
 mod progress;
 #[cfg(test)]
 mod readme_tests;
 mod run;
 mod signals;
-mod source;
+mod stdout;
+mod suggest;
 mod template;
 mod text;
-mod values;
 mod verify;
 
-pub use args::Args;
+pub use command_line::Cli;
 pub use signals::fail_on_full_files;
 
-use anyhow::Context;
-use args::Command;
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser};
+use command_line::Command;
 use message::Message;
 use progress::Progress;
 use std::ffi::OsString;
-use std::io::{self, Write};
 use std::process::ExitCode;
 
-/// How a command ended that did what it was asked.
+/// How a command ended that was carried out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
     /// Everything is done and in order.
     Done,
-    /// A check found something wrong, which stands in the report.
+    /// A check found something wrong, which is in the report.
     Failed,
     /// Everything is done, but records were skipped.
     Skipped,
-    /// Stopped by this signal, with the work so far put away.
+    /// Stopped by this signal, with the finished work saved.
     Stopped(i32),
 }
 
@@ -59,31 +58,33 @@ impl From<Exit> for ExitCode {
     }
 }
 
-/// Reads the command line. Help and version are printed here, as is what is wrong with it.
+/// Reads the command line. Prints help, version, or what is wrong with it.
 ///
 /// # Errors
 /// The exit code to end with: 0 after help or version, 2 after wrong usage.
-pub fn parse() -> Result<Args, ExitCode> {
+pub fn parse() -> Result<Cli, ExitCode> {
     let words: Vec<OsString> = std::env::args_os().collect();
-    let parsed = Args::try_parse_from(&words).map_err(|error| foreign::explain(error, &words));
+    let parsed = Cli::try_parse_from(&words).map_err(|error| {
+        let error = environment::name_variable(error, &words);
+        suggest::explain(error, &words)
+    });
     let args = parsed.and_then(|args| match args.contradiction() {
         None => Ok(args),
-        Some((subcommand, what)) => Err(wrong_usage(subcommand, what)),
+        Some((subcommand, what)) => {
+            Err(wrong_usage(ErrorKind::ArgumentConflict, subcommand, &what))
+        }
     });
     args.map_err(|error| {
-        // A closed pipe is the reader's choice, and there is nowhere else to say it.
+        // If this cannot be printed, there is nowhere to report it.
         let _ = error.print();
         ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
     })
 }
 
-/// An error in clap's words with the usage of a subcommand.
-fn wrong_usage(subcommand: &str, what: String) -> clap::Error {
-    wrong_usage_of(ErrorKind::ArgumentConflict, subcommand, what)
-}
-
-fn wrong_usage_of(kind: ErrorKind, subcommand: &str, what: String) -> clap::Error {
-    let mut command = Args::command();
+/// An error in clap's form, with the usage of a subcommand.
+fn wrong_usage(kind: ErrorKind, subcommand: &str, what: &str) -> clap::Error {
+    let what = Message::of(what).plain();
+    let mut command = Cli::command();
     command.build();
     match command.find_subcommand_mut(subcommand) {
         Some(command) => command.error(kind, what),
@@ -94,8 +95,8 @@ fn wrong_usage_of(kind: ErrorKind, subcommand: &str, what: String) -> clap::Erro
 /// Carries out a command.
 ///
 /// # Errors
-/// What kept it from being carried out.
-pub fn execute(args: &Args) -> anyhow::Result<Exit> {
+/// Why it could not be carried out.
+pub fn execute(args: &Cli) -> anyhow::Result<Exit> {
     match &args.command {
         Command::Run(args) => run::execute(args),
         Command::Fetch(args) => fetch::execute(args),
@@ -109,16 +110,6 @@ pub fn execute(args: &Args) -> anyhow::Result<Exit> {
 }
 
 /// Writes an error to standard error: one paragraph with its causes, then its hints.
-pub fn tell_error(args: &Args, error: &anyhow::Error) {
-    Progress::new(args.show()).error(&Message::of_error(error));
-}
-
-/// Writes a report to standard output. A reader that has gone away ends it quietly.
-fn print(report: &str) -> anyhow::Result<()> {
-    let mut out = io::stdout().lock();
-    let written = out.write_all(report.as_bytes()).and_then(|()| out.flush());
-    match written {
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        written => written.context("cannot write to standard output; check where it is sent"),
-    }
+pub fn report_error(args: &Cli, error: &anyhow::Error) {
+    Progress::new(args.display()).error(&Message::of_error(error));
 }

@@ -1,12 +1,24 @@
-//! `models`: the published models, and what the cache holds.
+//! `models`: the published models, and those in the cache.
 
-use super::args::ModelsArgs;
-use super::json::{self, print_json};
-use super::{Exit, print, text};
+use super::message::Message;
+use super::stdout::{self, print, print_json};
+use super::{Exit, text};
 use esm_embed::hub::{CachedModel, Hub, known_models};
 use esm_embed::numerals;
 use esm_embed::printable;
 use serde::Serialize;
+
+/// Arguments of `models`.
+#[derive(Debug, clap::Args)]
+pub struct ModelsArgs {
+    /// Print the list as one JSON document
+    ///
+    /// Fields: cache (the folder, or null), cache_error, and models (name, short, repo, parameters,
+    /// layers, dim, heads, and cached: complete, path, revision, bytes, unfinished_bytes). Unknown
+    /// values are null.
+    #[arg(long)]
+    pub json: bool,
+}
 
 /// What `models --json` prints.
 #[derive(Debug, Serialize)]
@@ -98,8 +110,10 @@ fn report() -> ModelsReport {
         cache: hub
             .as_ref()
             .ok()
-            .map(|hub| json::path(&hub.settings().cache)),
-        cache_error: hub.err().map(|error| error.to_string()),
+            .map(|hub| stdout::path(&hub.settings().cache)),
+        cache_error: hub
+            .err()
+            .map(|error| Message::of(&error.to_string()).one_line()),
     }
 }
 
@@ -108,14 +122,14 @@ fn held(model: &CachedModel) -> Option<CachedReport> {
     match (&model.complete, &model.path) {
         (Some(local), _) => Some(CachedReport {
             complete: true,
-            path: json::path(&local.path),
+            path: stdout::path(&local.path),
             revision: local.revision.clone(),
             bytes: local.bytes,
             unfinished_bytes,
         }),
         (None, Some(path)) => Some(CachedReport {
             complete: false,
-            path: json::path(path),
+            path: stdout::path(path),
             revision: None,
             bytes: model.bytes,
             unfinished_bytes,

@@ -1,6 +1,6 @@
 //! The pages for people: each command parses, each flag, script, test binary and link exists.
 
-use super::Args;
+use super::Cli;
 use clap::error::ErrorKind;
 use clap::{Command, CommandFactory};
 use std::fs;
@@ -103,7 +103,7 @@ fn every_command_of_a_page_parses() {
                 let all = ["esm-embed"]
                     .into_iter()
                     .chain(arguments.iter().map(|word| &**word));
-                let Err(error) = Args::command().try_get_matches_from(all) else {
+                let Err(error) = Cli::command().try_get_matches_from(all) else {
                     continue;
                 };
                 // Prose may name a command without its arguments.
@@ -132,7 +132,7 @@ fn has_flag(command: &Command, flag: &str) -> bool {
 
 #[test]
 fn every_flag_in_the_prose_of_the_readme_exists() {
-    let command = Args::command();
+    let command = Cli::command();
     let mut found = 0;
     for code in code(&page("README.md")) {
         if let Some(flag) = code.text.strip_prefix("--").filter(|_| !code.is_block) {

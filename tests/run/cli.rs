@@ -99,9 +99,9 @@ fn help_shows_the_example_and_every_command() {
         "\n  verify ",
         "\n  doctor ",
         "\n  template ",
-        "0 done, 1 failed, 2 wrong usage, 3 done but records were skipped, 128 and the number\n\
-         of a signal (129 SIGHUP, 130 SIGINT, 138 SIGUSR1, 143 SIGTERM) stopped; resume with \
-         --resume",
+        "Exit status:\n  0        success\n  1        failure\n  2        wrong usage\n  3        success, \
+         but records were skipped (--on-invalid skip)\n  128 + N  stopped by signal N: 129 SIGHUP, \
+         130 SIGINT (Ctrl-C), 138 SIGUSR1,\n           143 SIGTERM; continue with --resume\n",
     ] {
         assert!(ended.out.contains(text), "{text}: {}", ended.out);
     }
@@ -117,29 +117,34 @@ fn help_of_run_says_what_each_flag_does_and_its_default() {
         "--revision <REVISION>",
         "--check-model",
         "--check-device",
-        "--on-varying <alone|fail>",
+        "--on-varying <ACTION>",
         "--layer <N[,N...]|A-B|all|last>",
         "--pool <POOL[,POOL...]>",
-        "--residues <packed|files|none>",
-        "--dtype <f32|f16|bf16|tf32>",
-        "--out-dtype <f32|f16>",
+        "--residues <STORAGE>",
+        "--dtype <FORMAT>",
+        "--out-dtype <FORMAT>",
         "--device <auto|cpu|cuda[:I[,I...]]|all>",
         "--threads <N>",
         "--max-tokens <N>",
         "--deterministic",
         "--long <full|truncate[:N]|window[:N[:OVERLAP]]|error>",
-        "--unknown <unk|error>",
-        "--gaps <keep|drop>",
-        "--on-duplicate-id <warn|fail>",
-        "--on-invalid <fail|skip>",
+        "--unknown <ACTION>",
+        "--gaps <ACTION>",
+        "--on-duplicate-id <ACTION>",
+        "--on-invalid <ACTION>",
         "--shard <I/N>",
         "--resume",
         "--force",
         "--dry-run",
-        "--progress <auto|bar|plain|json|none>",
+        "--progress <STYLE>",
         "--quiet",
         "--verbose",
-        "--cpu-path <avx512vnni|avx512|avx2|portable>",
+        "--cpu-path <PATH>",
+        "- packed: One array per layer",
+        "- bf16: ",
+        "[env: ESM_EMBED_MODEL=]",
+        "[env: ESM_EMBED_DEVICE=]",
+        "[env: ESM_EMBED_THREADS=]",
         "[default: esm2_t33_650M_UR50D]",
         "[default: the last]",
         "[default: mean]",
@@ -161,21 +166,24 @@ fn wrong_usage_ends_with_2_and_a_remedy() {
 
     assert_usage(
         "nonsense",
-        "there is no command nonsense. The commands are run, fetch,",
+        "there is no command nonsense\n  hint: the commands are run, fetch,",
     );
     assert_usage("run --out x", "<FASTA>...");
     assert_usage("run a.fasta", "--out <DIR>");
     assert_usage("run a.fasta --out", "a value is required for '--out <DIR>'");
     assert_usage(
         "run a.fasta --out x --frobnicate",
-        "unexpected option --frobnicate: run has no such option; esm-embed run --help lists its options",
+        "unexpected option --frobnicate\n  hint: esm-embed run --help lists the options of run\n",
     );
     assert_usage(
         "run - a.fasta - --out x",
         "standard input (-) is given more than once",
     );
-    assert_usage("run a --out x --layer first", "a layer is a whole number");
-    assert_usage("run a --out x --layer 1,,2", "a layer is a whole number");
+    assert_usage(
+        "run a --out x --layer first",
+        "a layer is 0 (the embedding)",
+    );
+    assert_usage("run a --out x --layer 1,,2", "a layer is 0 (the embedding)");
     assert_usage(
         "run a --out x --pool median",
         "[possible values: mean, bos, max, none]",
@@ -186,27 +194,39 @@ fn wrong_usage_ends_with_2_and_a_remedy() {
     );
     assert_usage(
         "run a --out x --pool none --residues none",
-        "--pool none and --residues none together leave nothing to write",
+        "with --pool none and --residues none, there is nothing to write",
     );
     assert_usage(
         "run a --out x --residues all",
-        "write packed, files or none",
+        "[possible values: packed, files, none]",
     );
-    assert_usage("run a --out x --dtype f64", "write f32, f16, bf16 or tf32");
-    assert_usage("run a --out x --out-dtype bf16", "write f32 or f16");
+    assert_usage(
+        "run a --out x --dtype f64",
+        "[possible values: f32, f16, bf16, tf32]",
+    );
+    assert_usage(
+        "run a --out x --out-dtype bf16",
+        "[possible values: f32, f16]",
+    );
     assert_usage(
         "run a --out x --device tpu",
-        "write auto, cpu, cuda, cuda:0, cuda:0,1 or all",
+        "expected auto, cpu, cuda, cuda:0, cuda:0,1 or all",
     );
     assert_usage("run a --out x --threads 0", "0 is not in 1..=4096");
     assert_usage("run a --out x --threads -1", "'-1'");
     assert_usage("run a --out x --max-tokens 0", "0 is not in 1..");
     assert_usage(
         "run a --out x --long window:100:100",
-        "write an overlap from 0 to 99",
+        "OVERLAP must be from 0 to 99",
     );
-    assert_usage("run a --out x --long truncate:0", "write a number from 1");
-    assert_usage("run a --out x --long half", "write full, error, truncate");
+    assert_usage(
+        "run a --out x --long truncate:0",
+        "N must be at least 1 residue",
+    );
+    assert_usage(
+        "run a --out x --long half",
+        "expected full, error, truncate",
+    );
     assert_usage(
         "run a --out x --unknown drop",
         "[possible values: unk, error]",
@@ -217,7 +237,7 @@ fn wrong_usage_ends_with_2_and_a_remedy() {
     );
     assert_usage(
         "run a --out x --cpu-path sse",
-        "use avx512vnni, avx512, avx2 or portable",
+        "[possible values: avx512vnni, avx512, avx2, portable]",
     );
     assert_usage("run a --out x --progress loud", "'--progress");
     assert_usage("run a --out x -q -v", "cannot be used with");
@@ -229,6 +249,64 @@ fn wrong_usage_ends_with_2_and_a_remedy() {
         "[possible values: slurm, snakemake, nextflow]",
     );
     assert_usage("fetch", "<MODEL>");
+}
+
+#[test]
+fn variables_set_the_defaults_of_flags() {
+    let bench = Bench::new();
+    for (name, value, line, flag) in [
+        (
+            "ESM_EMBED_THREADS",
+            "none",
+            "run a --out x",
+            "--threads <N>",
+        ),
+        (
+            "ESM_EMBED_MODEL",
+            "nonsense",
+            "run a --out x",
+            "--model <MODEL>",
+        ),
+        (
+            "ESM_EMBED_DEVICE",
+            "tpu",
+            "run a --out x",
+            "--device <auto|cpu|cuda[:I[,I...]]|all>",
+        ),
+        (
+            "ESM_EMBED_DEVICE",
+            "tpu",
+            "verify",
+            "--device <cpu|auto|cuda[:I[,I...]]|all>",
+        ),
+    ] {
+        let ended = bench.run_with(line, &[(name, value)]);
+        let error = format!(
+            "error: invalid value '{value}' for '{flag} (from the environment variable {name})'"
+        );
+        assert_eq!((ended.code, ended.out.as_str()), (2, ""), "{name}");
+        assert!(ended.err.starts_with(&error), "{}", ended.err);
+    }
+    // What is typed wins, and is what an error is about.
+    let vars = [
+        ("ESM_EMBED_THREADS", "none"),
+        ("ESM_EMBED_MODEL", "nonsense"),
+    ];
+    let typed = bench.run_with("run a -o x --threads=0 -m8M", &vars);
+    assert_eq!(typed.code, 2);
+    assert!(
+        typed
+            .err
+            .starts_with("error: invalid value '0' for '--threads <N>': 0 is not in"),
+        "{}",
+        typed.err
+    );
+    let cuda = [("ESM_EMBED_DEVICE", "cuda:7"), ("ESM_EMBED_MODEL", "8M")];
+    std::fs::write(bench.path().join("a"), ">a\nMK\n").unwrap();
+    let ended = bench.run_with("run a --out x", &cuda);
+    assert!(ended.err.contains("cuda:7"), "{}", ended.err);
+    let ended = bench.run_with("run a --out x --device cpu", &cuda);
+    assert!(ended.err.contains("esm2_t6_8M_UR50D"), "{}", ended.err);
 }
 
 #[test]
@@ -505,7 +583,7 @@ fn inspect_of_what_is_no_output_folder() {
     assert_eq!((missing.code, missing.out.as_str()), (1, ""));
     assert_eq!(
         missing.err,
-        "error: nowhere does not exist: give the folder that a run wrote\n"
+        "error: nowhere does not exist\n  hint: give the folder that a run wrote\n"
     );
 }
 
@@ -516,11 +594,11 @@ fn a_file_is_not_taken_for_a_folder() {
     for (line, says) in [
         (
             "inspect x.fasta",
-            "x.fasta is not a folder: give the folder that a run wrote\n",
+            "x.fasta is not a folder\n  hint: give the folder that a run wrote\n",
         ),
         (
             "merge x.fasta --out q",
-            "x.fasta is not a folder: give the folders that `run --shard` wrote\n",
+            "x.fasta is not a folder\n  hint: give the folders that `run --shard` wrote\n",
         ),
     ] {
         let ended = bench.run(line);
@@ -604,32 +682,34 @@ fn words_of_other_tools_are_answered_with_ours() {
     for (line, says) in [
         (
             "run a.fasta --out emb --batch-size 8",
-            "error: unexpected option --batch-size: batches are formed for you and do not change \
-             the results; --max-tokens N limits the tokens of one batch\n",
+            "error: unexpected option --batch-size\n  hint: batches are formed automatically and do not \
+             change the results; --max-tokens N limits the tokens in one\n",
         ),
         (
             "run a.fasta --out emb --include mean",
-            "mean is --pool mean, bos is --pool bos, per_tok is --residues packed",
+            "hint: for --include mean, use --pool mean; for bos, --pool bos; for per_tok, --residues packed",
         ),
         (
             "run a.fasta --out emb --format h5",
-            "this version writes .npy files",
+            "hint: leave it out: this version always writes .npy files",
         ),
         (
             "embed a.fasta --out emb",
-            "error: there is no command embed; the command is run: esm-embed run a.fasta --out emb\n",
+            "error: there is no command embed\n  hint: use run: esm-embed run a.fasta --out emb\n",
         ),
         (
             "a.fasta",
-            "error: a.fasta is not a command. To embed it: esm-embed run a.fasta --out emb\n",
+            "error: a.fasta is not a command\n  hint: to embed it: esm-embed run a.fasta --out emb\n",
         ),
         (
             "run a.fasta --out -",
-            "--out - is not a folder: a run writes several files, and none to standard output",
+            "error: a run writes a folder and nothing to standard output, so --out - is not possible\n  \
+             hint: give the folder to write, such as --out emb\n",
         ),
         (
             "run a.fasta --out emb.npy",
-            "--out emb.npy is the name of a file, and a run writes a folder: give --out emb",
+            "error: a run writes a folder, but --out emb.npy is the name of a file\n  hint: give a folder, \
+             such as --out emb\n  hint: the .npy files",
         ),
         (
             "merge a b --out emb.h5",
@@ -637,25 +717,25 @@ fn words_of_other_tools_are_answered_with_ours() {
         ),
         (
             "run a.fasta --out out.npy/",
-            "--out out.npy/ is the name of a file, and a run writes a folder: give --out out.",
+            "--out out.npy/ is the name of a file\n  hint: give a folder, such as --out out\n",
         ),
         (
             "--model 8M x.fasta",
-            "error: unexpected option --model: options come after the command: esm-embed run x.fasta \
-             --model 8M --out emb\n",
+            "error: unexpected option --model before the command\n  hint: put options after the command: \
+             esm-embed run x.fasta --model 8M --out emb\n",
         ),
         (
             "--quiet run x.fasta",
-            "options come after the command: esm-embed run x.fasta --quiet --out emb\n",
+            "put options after the command: esm-embed run x.fasta --quiet --out emb\n",
         ),
         (
             "serve --port 80",
-            "error: this version has no command serve. The commands are run, fetch, models, inspect, \
+            "error: this version has no command serve\n  hint: the commands are run, fetch, models, inspect, \
              merge, verify, doctor and template\n",
         ),
         (
             "run a.fasta --out emb --layer last-0",
-            "last is the highest layer: write 0-last",
+            "last is the highest layer: give 0-last",
         ),
     ] {
         assert_usage(line, says);
@@ -667,7 +747,8 @@ fn force_is_not_proposed_for_other_words() {
     for typed in ["--format", "--forc", "--foce", "--Force"] {
         let ended = Bench::new().run(&format!("run a.fasta --out emb {typed}"));
         assert_eq!(ended.code, 2);
-        let tips = ended.err.lines().filter(|line| line.contains("tip:"));
+        let is_tip = |line: &&str| line.contains("tip:") || line.contains("hint:");
+        let tips = ended.err.lines().filter(is_tip);
         assert!(
             tips.clone().all(|tip| !tip.contains("--force")),
             "{}",

@@ -333,7 +333,7 @@ fn inspect() {
     assert!(
         missing
             .err
-            .starts_with("error: nowhere does not exist: give"),
+            .starts_with("error: nowhere does not exist\n  hint: give"),
         "{}",
         missing.err
     );

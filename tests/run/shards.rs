@@ -100,7 +100,7 @@ fn shards_make_the_whole_byte_for_byte() {
             shards.rotate_left(of / 2);
             let out = format!("merged{of}");
             let ended = merge(&bench, &format!("{} --out {out} -q", shards.join(" ")));
-            let warned = "warning: the shards left out 3 records, listed in skipped.tsv\n";
+            let warned = "warning: the shards skipped 3 records, listed in skipped.tsv\n";
             assert_eq!((ended.code, &*ended.err), (0, warned), "{residues} {of}");
             assert_same(
                 &whole,
@@ -315,7 +315,7 @@ fn what_does_not_belong_together_is_named() {
     assert_refused(
         &bench,
         "s1 s2 s3",
-        "s3 does not exist: give the folders that `run --shard` wrote",
+        "s3 does not exist\n  hint: give the folders that `run --shard` wrote",
     );
     assert_refused(
         &bench,
@@ -547,8 +547,8 @@ fn a_stream_cannot_be_shared_out() {
     assert_eq!(ended.code, 2);
     assert!(
         ended.err.starts_with(
-            "error: --shard reads the input twice, standard input (-) can be read only once: give \
-             a file\n"
+            "error: standard input (-) can be read only once, but --shard reads the input twice\n  \
+             hint: give a file\n"
         ),
         "{}",
         ended.err
@@ -571,7 +571,7 @@ fn a_stream_cannot_be_shared_out() {
         assert!(
             ended
                 .err
-                .contains("write I/N, such as 2/8 for the second of eight parts"),
+                .contains("expected I/N, such as 2/8 for part 2 of 8: N is 1 to 100,000"),
             "{wrong}: {}",
             ended.err
         );

@@ -1,5 +1,6 @@
-//! The environment variables that this program heeds and that hold no secret.
+//! The environment variables that this program respects and that hold no secret.
 
+use crate::cli::options;
 use std::collections::BTreeMap;
 
 /// Variables that set up the cache.
@@ -23,6 +24,7 @@ pub fn all() -> BTreeMap<&'static str, String> {
     COMPUTATION
         .into_iter()
         .chain(CACHE)
+        .chain(options::ENV)
         .filter_map(|name| Some((name, variable(name)?)))
         .collect()
 }

@@ -1,13 +1,13 @@
-//! `doctor`: what this machine and the environment offer. Never fails over what it finds.
+//! `doctor`: what this machine and the environment offer. It reports problems and does not fail.
 
 mod cache;
 mod environment;
 mod machine;
 mod network;
 
-use super::args::DoctorArgs;
-use super::json::print_json;
-use super::{Exit, print};
+use super::Exit;
+use super::message::Message;
+use super::stdout::{print, print_json};
 use cache::Cache;
 use esm_embed::hub::HubSettings;
 use esm_embed::printable;
@@ -16,29 +16,43 @@ use network::Network;
 use serde::Serialize;
 use std::collections::BTreeMap;
 
+/// Arguments of `doctor`.
+#[derive(Debug, clap::Args)]
+pub struct DoctorArgs {
+    /// Print the report as one JSON document
+    ///
+    /// Fields: esm_embed, computation (cards, why_no_cards, processor, arch, instructions, cpu_path,
+    /// cpu_paths, cpus_by_affinity, cpus_by_cgroup, threads, memory_bytes, memory_available_bytes,
+    /// memory_by_cgroup_bytes), cache (folder, error, state, exists, writable, free_bytes,
+    /// access_token), network (hub, asked, reachable, answer) and environment (the variables that are
+    /// set). Unknown values are null.
+    #[arg(long)]
+    pub json: bool,
+}
+
 /// What `doctor --json` prints.
 #[derive(Debug, Serialize)]
 struct DoctorReport {
     /// Version of the program.
     esm_embed: &'static str,
-    /// Cards, CPU, threads and memory.
+    /// GPUs, CPU, threads and memory.
     computation: Computation,
     /// The Hugging Face cache.
     cache: Cache,
     /// The hub.
     network: Network,
-    /// The variables that this program heeds and that are set, secrets left out.
+    /// The variables that this program respects and that are set, without secrets.
     environment: BTreeMap<&'static str, String>,
 }
 
 /// One line of the report: what, and what was found.
 type Line = (&'static str, String);
 
-/// Prints the report. As text it comes section by section, so that a slow network delays only its
-/// own lines.
+/// Prints the report. As text it is printed section by section, so that a slow network delays only
+/// its own section.
 pub fn execute(args: &DoctorArgs) -> anyhow::Result<Exit> {
     let esm_embed = env!("CARGO_PKG_VERSION");
-    let hub = HubSettings::from_env().map_err(|error| error.to_string());
+    let hub = HubSettings::from_env().map_err(|error| Message::of(&error.to_string()).one_line());
     if args.json {
         print_json(&DoctorReport {
             esm_embed,

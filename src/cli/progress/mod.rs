@@ -5,8 +5,9 @@ mod event;
 mod line;
 mod tally;
 
-use super::args::{ProgressArg, ShowArgs};
 use super::message::Message;
+use super::options::DisplayArgs;
+use super::options::display::ProgressArg;
 use anstream::{AutoStream, ColorChoice};
 use bar::Bar;
 use esm_embed::hub::DownloadProgress;
@@ -83,7 +84,7 @@ struct State {
 
 impl Progress {
     /// As asked for on the command line.
-    pub fn new(args: ShowArgs) -> Progress {
+    pub fn new(args: DisplayArgs) -> Progress {
         let is_dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
         let is_terminal = io::stderr().is_terminal() && !is_dumb;
         Progress {

@@ -1,10 +1,40 @@
-//! `template`: ready scripts for schedulers, kept beside this file as users get them.
+//! `template`: job scripts for schedulers. They are beside this file, as users get them.
 
-use super::args::{Scheduler, TemplateArgs};
-use super::json::print_json;
-use super::{Exit, print};
+use super::Exit;
+use super::stdout::{print, print_json};
 use clap::ValueEnum;
 use serde::Serialize;
+
+/// Examples below the help.
+pub const EXAMPLES: &str = "\
+Example:
+  esm-embed template slurm > embed.sh
+  SHARDS=16 bash embed.sh emb proteins.fasta --model 650M";
+
+/// Arguments of `template`.
+#[derive(Debug, clap::Args)]
+pub struct TemplateArgs {
+    /// The scheduler or workflow manager
+    #[arg(value_enum)]
+    pub scheduler: Scheduler,
+
+    /// Print the script as one JSON document
+    ///
+    /// Fields: scheduler and script.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What runs the shards.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Scheduler {
+    /// An array of jobs that queue themselves again if they are stopped, and a job that merges
+    Slurm,
+    /// A Snakefile
+    Snakemake,
+    /// A module in the style of nf-core (not run by the tests of this project)
+    Nextflow,
+}
 
 /// What `template --json` prints.
 #[derive(Debug, Serialize)]

@@ -6,15 +6,17 @@ mod names;
 mod published;
 mod reference;
 
-use super::args::VerifyArgs;
-use super::json::{self, print_json};
+use super::options::DisplayArgs;
+use super::options::device::{self, device};
+use super::options::model::{DEFAULT as DEFAULT_MODEL, ModelArg, model};
 use super::progress::Progress;
-use super::{Exit, print, source};
+use super::stdout::{self, print, print_json};
+use super::{Exit, model_files};
 use anyhow::{Context, bail, ensure};
 use compare::{Verdict, VerdictReport};
 use esm_embed::checkpoint::TRAINING_MAXIMUM;
 use esm_embed::checkpoint::{Checkpoint, EsmConfig};
-use esm_embed::device::{Device, Dtype, available_threads};
+use esm_embed::device::{Device, DeviceChoice, Dtype, available_threads};
 use esm_embed::embedder::{Embedder, EmbedderOptions, Sequence};
 use esm_embed::hub::{published_digest, published_hub_digest};
 use esm_embed::numerals::grouped;
@@ -25,6 +27,64 @@ use esm_embed::sha256::sha256_file;
 use esm_embed::tokenizer::{UnknownPolicy, tokenize};
 use reference::{Comparison, Reference};
 use serde::Serialize;
+use std::path::PathBuf;
+
+/// Arguments of `verify`.
+#[derive(Debug, clap::Args)]
+pub struct VerifyArgs {
+    /// Model: a name, a Hugging Face repository, a folder or a file
+    ///
+    /// Values are published for 8M, 35M, 150M, 650M and 3B. A folder or file must have the name of its
+    /// model, such as esm2_t33_650M_UR50D, so that the values for it are found.
+    #[arg(default_value = DEFAULT_MODEL, value_parser = model)]
+    pub model: ModelArg,
+
+    /// Branch, tag or commit of the Hugging Face repository [default: main]
+    #[arg(long, value_name = "REVISION")]
+    pub revision: Option<String>,
+
+    /// Compare with the values in this file instead of the published ones
+    ///
+    /// A JSON file, for example:
+    ///
+    /// {"comparisons": [{"name": "first columns", "sequence": "MKTAYIAK", "what": "mean",
+    /// "expected": [0.12, -0.4], "atol": 1e-4, "rtol": 1e-4, "source": "my notebook"}]}
+    ///
+    /// what: hidden_rows (row 0 is <cls>), residue_rows, residue_norms, mean, bos or mean_of_mean.
+    ///
+    /// layer: default -1, the last.
+    ///
+    /// checkpoint: the model that the values belong to; without it, they are compared with any model.
+    ///
+    /// stride: the values of a row are those of columns 0, stride, 2*stride, …; default 1.
+    ///
+    /// Tolerance: either atol and rtol, for each value (atol + rtol*|expected|), or relative_l2, for
+    /// all values together; the error of a column is then relative to its size, or to scale if that
+    /// is larger.
+    #[arg(long, value_name = "FILE")]
+    pub reference: Option<PathBuf>,
+
+    /// Device, always in f32: cpu, auto, cuda (the first GPU), cuda:0,1,… or all (every GPU)
+    #[arg(
+        long,
+        env = device::ENV,
+        value_name = "cpu|auto|cuda[:I[,I...]]|all",
+        default_value = "cpu",
+        value_parser = device
+    )]
+    pub device: DeviceChoice,
+
+    /// Print the report as one JSON document
+    ///
+    /// Fields: esm_embed, model, path, repo, revision, device, cpu_path, passed, compared, failed,
+    /// files (name, passed, expected, found) and comparisons (name, checkpoint, sequence, layer, what,
+    /// values, passed, measure, error, limit, source, licence). An error that is not a number is null.
+    #[arg(long)]
+    pub json: bool,
+
+    #[command(flatten)]
+    pub display: DisplayArgs,
+}
 
 /// What `verify --json` prints.
 #[derive(Debug, Serialize)]
@@ -70,7 +130,7 @@ struct FileReport {
 
 /// Compares, prints every comparison, and fails if one of them does.
 pub fn execute(args: &VerifyArgs) -> anyhow::Result<Exit> {
-    let progress = Progress::new(args.show);
+    let progress = Progress::new(args.display);
     let device = Device::resolve(&args.device, None, Some(Dtype::F32))?;
     if let Some(why) = &device.why_cpu {
         progress.message(Level::Info, &format!("no CUDA card is used: {why}"));
@@ -82,7 +142,7 @@ pub fn execute(args: &VerifyArgs) -> anyhow::Result<Exit> {
         let (model, file) = (&args.model.text, args.reference.as_ref());
         bail!(names::nothing_to_compare(model, &names, &reference, file));
     }
-    let model = source::resolve(&args.model, args.revision.as_deref(), &progress)?;
+    let model = model_files::resolve(&args.model, args.revision.as_deref(), &progress)?;
     let checkpoint = Checkpoint::open(&model.path)?;
     for warning in checkpoint.warnings() {
         progress.message(Level::Warning, warning);
@@ -118,7 +178,7 @@ pub fn execute(args: &VerifyArgs) -> anyhow::Result<Exit> {
         print_json(&VerifyReport {
             esm_embed: env!("CARGO_PKG_VERSION"),
             model: args.model.text.clone(),
-            path: json::path(&model.path),
+            path: stdout::path(&model.path),
             repo: model.repo,
             revision: model.revision,
             device: device.to_string(),

@@ -1,10 +1,10 @@
 //! Commands of other tools and of later versions, and misspelt ones.
 
-use super::super::args::Args;
-use super::spelling::distance;
+use super::super::command_line::Cli;
 use super::{is_fasta, line};
 use clap::CommandFactory;
 use std::ffi::OsString;
+use strsim::osa_distance;
 
 /// Names that other tools have for `run`.
 const RUN: [&str; 10] = [
@@ -34,55 +34,50 @@ const LATER: [&str; 10] = [
     "man",
 ];
 
-/// What an unknown command means, given all words.
-pub(super) fn unknown(typed: &str, words: &[OsString]) -> String {
+/// The answer to an unknown command, given all words.
+pub fn unknown(typed: &str, words: &[OsString]) -> String {
     let at = words.iter().position(|word| word == typed).unwrap_or(0);
     let after: Vec<String> = words
         .iter()
         .skip(at + 1)
         .map(|word| word.to_string_lossy().into_owned())
         .collect();
-    let base = script(typed);
     if LATER.contains(&typed) {
-        return format!("this version has no command {typed}. {}", all());
+        let names = names("and");
+        return format!("this version has no command {typed}\nhint: the commands are {names}");
     }
-    if typed == "version" {
-        return format!("there is no command {typed}: esm-embed --version prints the version");
-    }
+    let base = script(typed);
     if base.is_none() && is_fasta(typed) {
         let given = [vec![typed.to_owned()], after].concat();
-        return format!(
-            "{typed} is not a command. To embed it: {}",
-            line::run(&given)
-        );
+        let line = line::run(&given);
+        return format!("{typed} is not a command\nhint: to embed it: {line}");
     }
     let base = base.unwrap_or_else(|| typed.to_ascii_lowercase());
-    let none = format!("there is no command {typed}");
-    match nearest(&base) {
-        None => format!("{none}. {}", all()),
-        Some(name) if name == "run" => {
-            format!("{none}; the command is run: {}", line::run(&after))
-        }
+    let hint = match nearest(&base) {
+        _ if typed == "version" => "esm-embed --version prints the version".to_owned(),
+        None => format!("the commands are {}", names("and")),
+        Some(name) if name == "run" => format!("use run: {}", line::run(&after)),
         Some(name) => match line::other(&name, &after) {
-            Some(line) => format!("{none}; the command is {name}: {line}"),
-            None => format!("{none}; the command is {name}"),
+            Some(line) => format!("use {name}: {line}"),
+            None => format!("use {name}"),
         },
-    }
+    };
+    format!("there is no command {typed}\nhint: {hint}")
 }
 
-/// The names of all commands, as a sentence.
-pub(super) fn all() -> String {
-    let command = Args::command();
+/// The names of all commands: `run, fetch, … or template` with `or` as the conjunction.
+pub fn names(conjunction: &str) -> String {
+    let command = Cli::command();
     let own = command.get_subcommands().filter(|one| !one.is_hide_set());
     let names: Vec<&str> = own.map(|one| one.get_name()).collect();
     match names.split_last() {
-        Some((last, rest)) => format!("The commands are {} and {last}", rest.join(", ")),
+        Some((last, rest)) => format!("{} {conjunction} {last}", rest.join(", ")),
         None => String::new(),
     }
 }
 
-/// The name of a script or program of another tool without its marks: `extract` for
-/// `scripts/extract.py` and `esm-extract`.
+/// The bare name of a script or program of another tool: `extract` for `scripts/extract.py` and
+/// `esm-extract`.
 fn script(typed: &str) -> Option<String> {
     let name = typed.rsplit('/').next()?.to_ascii_lowercase();
     let bare = name.strip_suffix(".py");
@@ -96,9 +91,9 @@ fn script(typed: &str) -> Option<String> {
     }
 }
 
-/// The command whose name, or that of another tool for it, is the word or is spelt much like it.
+/// The command that the word names, here or in another tool, or nearly names.
 fn nearest(word: &str) -> Option<String> {
-    let command = Args::command();
+    let command = Cli::command();
     let own = command
         .get_subcommands()
         .filter(|command| !command.is_hide_set());
@@ -109,7 +104,7 @@ fn nearest(word: &str) -> Option<String> {
         _ => 2,
     };
     own.chain(RUN.map(|other| (other, "run")))
-        .map(|(typed, meant)| (distance(word, typed), meant))
+        .map(|(typed, meant)| (osa_distance(word, typed), meant))
         .filter(|(distance, _)| *distance <= most)
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, meant)| meant.to_owned())

@@ -1,15 +1,16 @@
-//! Lines to type instead, which the command line accepts.
+//! Command lines to type instead, which the program accepts.
 
-use super::super::args::Args;
+use super::super::command_line::Cli;
+use super::is_fasta;
+use super::option::foreign;
 use super::spelling::{normal, quoted};
-use super::{foreign, is_fasta};
 use clap::{CommandFactory, Parser};
 use std::path::Path;
 
-/// What is written where nothing is known of the input.
+/// What to propose if the input is not known.
 const EXAMPLE: &str = "esm-embed run proteins.fasta --out emb";
 
-/// What a line for `run` is made of.
+/// The parts of a command line for `run`.
 #[derive(Default)]
 struct Given {
     inputs: Vec<String>,
@@ -19,14 +20,14 @@ struct Given {
     dropped: Vec<String>,
 }
 
-/// A line for `run` from the words given after it. Options that `run` does not have are left out and
-/// named.
-pub(super) fn run(words: &[String]) -> String {
+/// A command line for `run` from the words given after it. Options that `run` does not have are left
+/// out and named.
+pub fn run(words: &[String]) -> String {
     let given = sorted(words);
     let model = given.model.map(|model| vec!["--model".to_owned(), model]);
     let model = model.unwrap_or_default();
     let out = given.out.unwrap_or_else(|| "emb".to_owned());
-    // Values that are not accepted are left out rather than repeated.
+    // Values that are not accepted are left out.
     let middles = [
         [model.clone(), given.options.clone()].concat(),
         given.options,
@@ -54,15 +55,15 @@ pub(super) fn run(words: &[String]) -> String {
     }
 }
 
-/// A line for another command, if the command line accepts it.
-pub(super) fn other(name: &str, words: &[String]) -> Option<String> {
+/// A command line for another command, if the program accepts it.
+pub fn other(name: &str, words: &[String]) -> Option<String> {
     let mut line = vec!["esm-embed".to_owned(), name.to_owned()];
     line.extend(words.iter().cloned());
     is_accepted(&line).then(|| joined(&line))
 }
 
 fn is_accepted(line: &[String]) -> bool {
-    Args::try_parse_from(line).is_ok_and(|args| args.contradiction().is_none())
+    Cli::try_parse_from(line).is_ok_and(|args| args.contradiction().is_none())
 }
 
 fn joined(line: &[String]) -> String {
@@ -70,7 +71,7 @@ fn joined(line: &[String]) -> String {
     line.join(" ")
 }
 
-/// Tells inputs, options and their values apart.
+/// Sorts words into inputs, options and their values.
 fn sorted(words: &[String]) -> Given {
     let mut given = Given::default();
     let mut rest = Vec::new();
@@ -107,7 +108,7 @@ fn sorted(words: &[String]) -> Given {
                 }
             }
             Some((_, false)) => given.options.push(word.clone()),
-            // Replaces an output, which is never proposed.
+            // Never proposed.
             None if name == "--force" => {}
             None => {
                 let value = value.or_else(|| words.next_if(is_value).cloned());
@@ -126,7 +127,7 @@ fn sorted(words: &[String]) -> Given {
     given
 }
 
-/// Gives the words that are not options their meaning.
+/// Sorts words that are not options into model, inputs and output.
 fn place(rest: Vec<String>, given: &mut Given) {
     match rest.as_slice() {
         // fair-esm's script has MODEL FASTA FOLDER.
@@ -145,10 +146,9 @@ fn place(rest: Vec<String>, given: &mut Given) {
     }
 }
 
-/// The long name of an option of `run`, and whether it has a value; none for one that replaces an
-/// output.
+/// The long name of an option of `run`, and whether it takes a value; None for `--force`.
 fn own(name: &str) -> Option<(String, bool)> {
-    let command = Args::command();
+    let command = Cli::command();
     let run = command.find_subcommand("run")?;
     let is_it = |arg: &&clap::Arg| match name.strip_prefix("--") {
         Some(long) => arg.get_long() == Some(long),
@@ -161,9 +161,9 @@ fn own(name: &str) -> Option<(String, bool)> {
     Some((long.to_owned(), arg.get_action().takes_values()))
 }
 
-/// The folder that is meant by the name of a file.
+/// The folder to write, where the name of a file was given.
 fn folder(out: &str) -> String {
-    match Args::try_parse_from(["esm-embed", "run", "a.fasta", "--out", out]) {
+    match Cli::try_parse_from(["esm-embed", "run", "a.fasta", "--out", out]) {
         Ok(args) if args.contradiction().is_none() => out.to_owned(),
         _ => match Path::new(out).file_stem().and_then(|stem| stem.to_str()) {
             Some(stem) if !stem.starts_with(['.', '-']) => {

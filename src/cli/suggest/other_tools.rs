@@ -1,19 +1,19 @@
 //! Options of other tools, and what to write instead.
 
 /// An option of another tool.
-pub(super) struct ForeignOption {
+pub struct ForeignOption {
     /// Its names there.
     pub names: &'static [&'static str],
-    /// Our option that does it, without dashes; none if no option does.
+    /// Our option that does it, without dashes; None if no option does.
     pub needs: Option<&'static str>,
-    /// Whether it means something for `run` only.
+    /// Whether it only makes sense for `run`.
     pub only_run: bool,
     /// What to write instead.
     pub what: &'static str,
 }
 
 /// Options with which other tools replace an output.
-pub(super) const KEPT: [&str; 8] = [
+pub const KEPT: [&str; 8] = [
     "overwrite",
     "over-write",
     "overwrite-output",
@@ -25,7 +25,7 @@ pub(super) const KEPT: [&str; 8] = [
 ];
 
 /// What other tools compute and this version does not.
-pub(super) const LATER: [&str; 8] = [
+pub const LATER: [&str; 8] = [
     "logits",
     "contacts",
     "contact-maps",
@@ -37,7 +37,7 @@ pub(super) const LATER: [&str; 8] = [
 ];
 
 /// Options of fair-esm's script and of other tools, and what to write instead.
-pub(super) const OPTIONS: &[ForeignOption] = &[
+pub const OPTIONS: &[ForeignOption] = &[
     ForeignOption {
         names: &[
             "batch-size",
@@ -53,8 +53,8 @@ pub(super) const OPTIONS: &[ForeignOption] = &[
         ],
         needs: Some("max-tokens"),
         only_run: true,
-        what: "batches are formed for you and do not change the results; --max-tokens N limits the tokens \
-         of one batch",
+        what: "batches are formed automatically and do not change the results; --max-tokens N limits the \
+         tokens in one",
     },
     ForeignOption {
         names: &[
@@ -66,37 +66,37 @@ pub(super) const OPTIONS: &[ForeignOption] = &[
         ],
         needs: Some("layer"),
         only_run: true,
-        what: "the option is --layer, with commas: --layer 0,32,33, or 3-5, all, last",
+        what: "use --layer, with commas: --layer 0,32,33, or 3-5, all, last",
     },
     ForeignOption {
         names: &["fp16", "half", "float16", "half-precision", "use-fp16"],
         needs: Some("dtype"),
         only_run: true,
-        what: "the option is --dtype f16 (and --out-dtype f16 for the files)",
+        what: "use --dtype f16 (and --out-dtype f16 for the files)",
     },
     ForeignOption {
         names: &["bf16", "bfloat16"],
         needs: Some("dtype"),
         only_run: true,
-        what: "the option is --dtype bf16",
+        what: "use --dtype bf16",
     },
     ForeignOption {
         names: &["fp32", "float32", "f32"],
         needs: Some("dtype"),
         only_run: true,
-        what: "the option is --dtype f32",
+        what: "use --dtype f32",
     },
     ForeignOption {
         names: &["f16"],
         needs: Some("dtype"),
         only_run: true,
-        what: "the option is --dtype f16",
+        what: "use --dtype f16",
     },
     ForeignOption {
         names: &["precision", "data-type", "torch-dtype"],
         needs: Some("dtype"),
         only_run: true,
-        what: "the option is --dtype f32, f16 or bf16",
+        what: "use --dtype f32, f16 or bf16",
     },
     ForeignOption {
         names: &[
@@ -111,8 +111,7 @@ pub(super) const OPTIONS: &[ForeignOption] = &[
         ],
         needs: None,
         only_run: true,
-        what: "this version writes .npy files, which numpy.load reads, and index.tsv; there is nothing to \
-         choose",
+        what: "leave it out: this version always writes .npy files, which numpy.load reads, and index.tsv",
     },
     ForeignOption {
         names: &[
@@ -128,20 +127,20 @@ pub(super) const OPTIONS: &[ForeignOption] = &[
         ],
         needs: Some("long"),
         only_run: true,
-        what: "the option is --long truncate:N, which keeps the first N residues; if it is left out, ESM-2 \
-         embeds sequences whole",
+        what: "use --long truncate:N to embed only the first N residues; by default, ESM-2 embeds whole \
+         sequences",
     },
     ForeignOption {
         names: &["nogpu", "no-gpu", "no-cuda", "cpu", "use-cpu", "cpu-only"],
         needs: Some("device"),
         only_run: true,
-        what: "the option is --device cpu",
+        what: "use --device cpu",
     },
     ForeignOption {
         names: &["gpu", "gpus", "cuda", "use-gpu", "use-cuda", "gpu-id"],
         needs: Some("device"),
         only_run: true,
-        what: "the option is --device cuda, or cuda:0,1 for cards by number",
+        what: "use --device cuda, or --device cuda:0,1 to choose GPUs by number",
     },
     ForeignOption {
         names: &[
@@ -158,7 +157,7 @@ pub(super) const OPTIONS: &[ForeignOption] = &[
         ],
         needs: None,
         only_run: true,
-        what: "FASTA files are given without an option: esm-embed run proteins.fasta --out emb",
+        what: "give FASTA files without an option: esm-embed run proteins.fasta --out emb",
     },
     ForeignOption {
         names: &[
@@ -174,7 +173,7 @@ pub(super) const OPTIONS: &[ForeignOption] = &[
         ],
         needs: Some("out"),
         only_run: true,
-        what: "the option is --out, and names a folder",
+        what: "use --out, with the name of a folder",
     },
     ForeignOption {
         names: &[
@@ -190,7 +189,7 @@ pub(super) const OPTIONS: &[ForeignOption] = &[
         ],
         needs: Some("model"),
         only_run: true,
-        what: "the option is --model, with a name, a repository of the Hub or a path",
+        what: "use --model, with a name, a Hugging Face repository or a path",
     },
     ForeignOption {
         names: &[
@@ -203,7 +202,7 @@ pub(super) const OPTIONS: &[ForeignOption] = &[
         ],
         needs: Some("pool"),
         only_run: true,
-        what: "the option is --pool mean, bos, max or none",
+        what: "use --pool mean, bos, max or none",
     },
     ForeignOption {
         names: &[
@@ -215,13 +214,13 @@ pub(super) const OPTIONS: &[ForeignOption] = &[
         ],
         needs: Some("pool"),
         only_run: true,
-        what: "the option is --pool mean, which is the default; --residues none leaves out residue rows",
+        what: "use --pool mean, which is the default; --residues none leaves out the residue embeddings",
     },
     ForeignOption {
         names: &["bos", "cls"],
         needs: Some("pool"),
         only_run: true,
-        what: "the option is --pool bos",
+        what: "use --pool bos",
     },
     ForeignOption {
         names: &[
@@ -234,7 +233,7 @@ pub(super) const OPTIONS: &[ForeignOption] = &[
         ],
         needs: Some("residues"),
         only_run: true,
-        what: "the option is --residues packed, which is the default, or files for one file a record",
+        what: "use --residues packed, which is the default, or --residues files for one file per record",
     },
     ForeignOption {
         names: &[
@@ -255,13 +254,13 @@ pub(super) const OPTIONS: &[ForeignOption] = &[
         ],
         needs: Some("threads"),
         only_run: true,
-        what: "the option is --threads N",
+        what: "use --threads N",
     },
     ForeignOption {
         names: &["cache-dir", "cache", "hub-cache", "torch-home"],
         needs: None,
         only_run: false,
-        what: "the cache is that of Hugging Face: set the environment variable HF_HOME",
+        what: "set the environment variable HF_HOME, which names the Hugging Face cache",
     },
     ForeignOption {
         names: &["offline", "local-files-only"],
@@ -271,7 +270,7 @@ pub(super) const OPTIONS: &[ForeignOption] = &[
     },
 ];
 
-/// What fair-esm's script includes.
-pub(super) const INCLUDE: &str = "there is no such option in this version. For what fair-esm's script includes: \
-                       mean is --pool mean, bos is --pool bos, per_tok is --residues packed; all can \
-                       be combined. Logits, contacts and attentions come in a later version";
+/// What fair-esm's `--include` corresponds to.
+pub const INCLUDE: &str = "for --include mean, use --pool mean; for bos, --pool bos; for per_tok, \
+                           --residues packed. All can be combined. Logits, contacts and attentions \
+                           come in a later version";

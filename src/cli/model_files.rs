@@ -1,7 +1,7 @@
 //! Where a model comes from: what was asked for → files on this machine.
 
+use super::options::ModelArg;
 use super::progress::Progress;
-use super::values::ModelArg;
 use anyhow::ensure;
 use esm_embed::hub::{Hub, HubError, HubSettings, LocalModel, ModelRef};
 use esm_embed::pipeline::Model;

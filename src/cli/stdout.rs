@@ -1,8 +1,23 @@
-//! Reports as JSON: one document on standard output, nothing else there.
+//! Standard output: a report as text, or as one JSON document and nothing else.
 
-use super::print;
+use anyhow::Context;
 use serde::Serialize;
+use std::io::{self, Write};
 use std::path::Path;
+
+/// Prints a report. If the reader has closed the pipe, that is not an error.
+///
+/// # Errors
+/// Standard output cannot be written to.
+pub fn print(report: &str) -> anyhow::Result<()> {
+    let mut out = io::stdout().lock();
+    let written = out.write_all(report.as_bytes()).and_then(|()| out.flush());
+    match written {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        written => written
+            .context("cannot write to standard output\nhint: check where it is redirected to"),
+    }
+}
 
 /// Prints a report as one JSON document.
 ///
@@ -18,7 +33,7 @@ fn document(report: &impl Serialize) -> anyhow::Result<String> {
     let mut document = String::with_capacity(text.len() + 1);
     for character in text.chars() {
         // JSON leaves DEL and the controls of 0x80 to 0x9f as they are; a terminal obeys them. They
-        // occur within strings only, where the escape means the same.
+        // occur only within strings, where the escape means the same.
         match character {
             '\u{7f}'..='\u{9f}' => {
                 document.push_str(&format!("\\u{:04x}", u32::from(character)));
@@ -30,7 +45,7 @@ fn document(report: &impl Serialize) -> anyhow::Result<String> {
     Ok(document)
 }
 
-/// A path as text. Bytes that are not UTF-8 become U+FFFD, as JSON has no other way to hold them.
+/// A path as text. Bytes that are not UTF-8 become U+FFFD, because JSON cannot hold them.
 pub fn path(path: &Path) -> String {
     path.to_string_lossy().into_owned()
 }

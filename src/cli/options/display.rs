@@ -1,29 +1,20 @@
-//! What is shown on standard error: the options under *Messages*.
+//! What is shown on standard error, under *Messages*.
 
 use clap::ValueEnum;
 
 /// What is shown on standard error.
 #[derive(Clone, Copy, Debug, Default, clap::Args)]
 #[command(next_help_heading = "Messages")]
-pub struct ShowArgs {
+pub struct DisplayArgs {
     /// Progress on standard error
-    ///
-    /// auto is a bar on a terminal and else a plain line a minute; json writes one JSON object per
-    /// line, messages included; none shows messages only.
-    #[arg(
-        long,
-        value_name = "auto|bar|plain|json|none",
-        value_enum,
-        default_value = "auto",
-        hide_possible_values = true
-    )]
+    #[arg(long, value_name = "STYLE", value_enum, default_value = "auto")]
     pub progress: ProgressArg,
 
     /// Show only warnings and errors
     #[arg(short, long, overrides_with = "quiet", conflicts_with = "verbose")]
     pub quiet: bool,
 
-    /// Show details too
+    /// Show more details
     #[arg(short, long, overrides_with = "verbose")]
     pub verbose: bool,
 }
@@ -31,15 +22,15 @@ pub struct ShowArgs {
 /// `--progress`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum ProgressArg {
-    /// A bar on a terminal, else plain lines
+    /// bar on a terminal, else plain
     #[default]
     Auto,
-    /// A bar
+    /// A progress bar
     Bar,
-    /// A line a minute
+    /// One line per minute
     Plain,
-    /// JSON lines
+    /// One JSON object per line, messages included
     Json,
-    /// Nothing
+    /// Messages only
     None,
 }

@@ -1,78 +1,16 @@
-//! `run`: arguments → job.
+//! Arguments → job.
 
-use super::args::{GapsArg, OnDuplicateIdArg, OnInvalidArg, OnVaryingArg, RunArgs, UnknownArg};
-use super::message::Message;
-use super::progress::Progress;
-use super::values::PoolArg;
-use super::{Exit, print, signals, source};
-use esm_embed::admission::Gaps;
-use esm_embed::device::{Device, Tested, available_threads};
-use esm_embed::fasta::Input;
-use esm_embed::hub::HubSettings;
+use super::RunArgs;
+use crate::cli::options::output::PoolArg;
+use esm_embed::device::{Tested, available_threads};
 use esm_embed::output::{Existing, Pool};
 use esm_embed::pipeline::{
-    self, Caches, ChecksumCache, ComputeOptions, Inputs, Job, Model, OnDuplicateId, OnInvalid,
-    OnVarying, OutputOptions, SequenceOptions, Stopped,
+    Caches, ChecksumCache, ComputeOptions, Inputs, Job, Model, OutputOptions, SequenceOptions,
 };
-use esm_embed::tokenizer::UnknownPolicy;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::PathBuf;
 
-/// Embeds, or with `--dry-run` says what would be done.
-pub fn execute(args: &RunArgs) -> anyhow::Result<Exit> {
-    let progress = Arc::new(Progress::new(args.show));
-    let stop = signals::listen(&progress)?;
-    // What is sure to fail fails before a model is downloaded.
-    let compute = &args.compute;
-    Device::resolve(&compute.device, compute.cpu_path, compute.dtype)?;
-    check_inputs(&args.inputs)?;
-    let model = source::resolve(&args.model.model, args.model.revision.as_deref(), &progress)?;
-    let cache = HubSettings::from_env().ok();
-    let caches = caches(args, cache.map(|cache| cache.remembered()));
-    let job = job(args, model);
-    if args.dry_run {
-        let forecast = pipeline::dry_run(&job, &caches, progress.as_ref());
-        progress.clear();
-        let forecast = forecast?;
-        match progress.is_json() {
-            true => print(&format!("{}\n", forecast.json()))?,
-            false => print(&forecast.to_string())?,
-        }
-        return Ok(Exit::Done);
-    }
-    let outcome = pipeline::run(&job, &caches, progress.as_ref(), &stop);
-    progress.clear();
-    let outcome = match outcome {
-        Err(error) if error.is::<Stopped>() => {
-            progress.error(&Message::of_error(&error));
-            return Ok(Exit::Stopped(stop.signal()));
-        }
-        outcome => outcome?,
-    };
-    Ok(if outcome.skipped > 0 {
-        Exit::Skipped
-    } else {
-        Exit::Done
-    })
-}
-
-/// Opens what can be opened twice: files, and paths that lead nowhere.
-fn check_inputs(inputs: &[PathBuf]) -> anyhow::Result<()> {
-    for path in inputs {
-        if path == Path::new("-") {
-            continue;
-        }
-        let is_stream = path
-            .metadata()
-            .is_ok_and(|metadata| !metadata.is_file() && !metadata.is_dir());
-        if !is_stream {
-            Input::open(path)?;
-        }
-    }
-    Ok(())
-}
-
-fn job(args: &RunArgs, model: Model) -> Job {
+/// What the arguments ask for.
+pub fn job(args: &RunArgs, model: Model) -> Job {
     let RunArgs {
         output,
         records,
@@ -83,10 +21,7 @@ fn job(args: &RunArgs, model: Model) -> Job {
         inputs: Inputs {
             paths: args.inputs.clone(),
             shard: args.shard,
-            on_duplicate_id: match records.on_duplicate_id {
-                OnDuplicateIdArg::Warn => OnDuplicateId::Warn,
-                OnDuplicateIdArg::Fail => OnDuplicateId::Fail,
-            },
+            on_duplicate_id: records.on_duplicate_id.into(),
         },
         model,
         output: OutputOptions {
@@ -98,41 +33,29 @@ fn job(args: &RunArgs, model: Model) -> Job {
             },
             layers: each_once(output.layers.iter().map(|arg| arg.0)),
             pools: pools(&output.pools),
-            residues: output.residues,
-            dtype: output.out_dtype,
+            residues: output.residues.into(),
+            dtype: output.out_dtype.into(),
         },
         sequences: SequenceOptions {
             long: records.long,
-            unknown: match records.unknown {
-                UnknownArg::Unk => UnknownPolicy::Unk,
-                UnknownArg::Error => UnknownPolicy::Error,
-            },
-            gaps: match records.gaps {
-                GapsArg::Keep => Gaps::Keep,
-                GapsArg::Drop => Gaps::Drop,
-            },
-            on_invalid: match records.on_invalid {
-                OnInvalidArg::Fail => OnInvalid::Fail,
-                OnInvalidArg::Skip => OnInvalid::Skip,
-            },
+            unknown: records.unknown.into(),
+            gaps: records.gaps.into(),
+            on_invalid: records.on_invalid.into(),
         },
         compute: ComputeOptions {
             device: compute.device.clone(),
-            dtype: compute.dtype,
-            cpu_path: compute.cpu_path,
+            dtype: compute.dtype.map(Into::into),
+            cpu_path: compute.cpu_path.map(Into::into),
             threads: compute.threads.unwrap_or_else(available_threads),
             max_tokens: compute.max_tokens,
             deterministic: compute.deterministic,
-            on_varying: match compute.on_varying {
-                OnVaryingArg::Alone => OnVarying::Alone,
-                OnVaryingArg::Fail => OnVarying::Fail,
-            },
+            on_varying: compute.on_varying.into(),
         },
     }
 }
 
-/// What is remembered in this folder; without a folder, nothing is.
-fn caches(args: &RunArgs, folder: Option<PathBuf>) -> Caches {
+/// The caches in this folder; without a folder, there are none.
+pub fn caches(args: &RunArgs, folder: Option<PathBuf>) -> Caches {
     Caches {
         self_tests: Tested {
             folder: folder.clone(),
@@ -165,14 +88,15 @@ fn each_once<T: PartialEq>(all: impl Iterator<Item = T>) -> Vec<T> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::args::{Args, Command};
     use super::*;
+    use crate::cli::command_line::{Cli, Command};
     use clap::Parser;
-    use esm_embed::admission::Long;
+    use esm_embed::admission::{Gaps, Long};
     use esm_embed::device::{DeviceChoice, Dtype};
     use esm_embed::ops::CpuPath;
     use esm_embed::output::{OutDtype, Residues};
-    use esm_embed::pipeline::Layers;
+    use esm_embed::pipeline::{Layers, OnDuplicateId, OnInvalid, OnVarying};
+    use esm_embed::tokenizer::UnknownPolicy;
 
     fn model() -> Model {
         Model {
@@ -185,7 +109,7 @@ mod tests {
 
     fn args(line: &str) -> RunArgs {
         let words = ["esm-embed", "run"].into_iter().chain(line.split(' '));
-        match Args::try_parse_from(words).map(|args| args.command) {
+        match Cli::try_parse_from(words).map(|args| args.command) {
             Ok(Command::Run(args)) => *args,
             other => panic!("{other:?}"),
         }
@@ -299,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_there_is_left_replaced_or_gone_on_with() {
+    fn an_existing_output_is_kept_replaced_or_resumed() {
         let existing = |flag: &str| job_of(&format!("a.fasta -o emb{flag}")).output.existing;
         assert_eq!(existing(""), Existing::Refuse);
         assert_eq!(existing(" --force"), Existing::Replace);

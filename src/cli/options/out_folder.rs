@@ -1,12 +1,12 @@
-//! `--out`: a folder, and what it is taken for.
+//! `--out`: a folder, and the names of files that are mistaken for one.
 
 use std::path::Path;
 
-/// Endings of names that nobody gives to a folder, and how such a file is made from what is written.
+/// Endings of file names that nobody gives to a folder, and how to get such a file.
 const FILES: [(&[&str], &str); 5] = [
     (
         &["npy"],
-        "The .npy files in it have names of their own, such as mean.layer33.npy",
+        "the .npy files in the folder have fixed names, such as mean.layer33.npy",
     ),
     (
         &[
@@ -31,28 +31,33 @@ const FILES: [(&[&str], &str); 5] = [
             "mat",
             "xlsx",
         ],
-        "This version writes .npy files, which numpy.load reads, and index.tsv",
+        "this version writes .npy files, which numpy.load reads, and index.tsv",
     ),
     (
         &["fasta", "fa", "faa", "fna", "ffn", "fas"],
-        "A FASTA file is an input and comes without a flag: esm-embed run proteins.fasta --out emb",
+        "FASTA files are inputs, given without a flag: esm-embed run proteins.fasta --out emb",
     ),
     (
         &["gz", "bz2", "xz", "zst", "zip", "tar", "tgz"],
-        "It is not compressed; pack the folder afterwards",
+        "the output is not compressed; compress the folder afterwards",
     ),
-    (&["png", "pdf", "svg", "html"], "It draws nothing"),
+    (
+        &["png", "pdf", "svg", "html"],
+        "this version writes numbers, no plots",
+    ),
 ];
 
-/// Why `--out` cannot be what is meant. A folder that is there already may have any name.
-pub(super) fn not_a_folder(out: &Path) -> Option<String> {
+/// Why this cannot be the output folder, with hints. An existing folder may have any name.
+pub fn not_a_folder(out: &Path) -> Option<String> {
     if out.as_os_str().is_empty() {
-        return Some("--out is empty: give the folder to write, such as --out emb".to_owned());
+        return Some(
+            "`out` is empty\nhint: give the folder to write, such as --out emb".to_owned(),
+        );
     }
     if out == Path::new("-") {
         return Some(
-            "--out - is not a folder: a run writes several files, and none to standard output. \
-             Give the folder to write, such as --out emb"
+            "a run writes a folder and nothing to standard output, so `out=-` is not possible\n\
+             hint: give the folder to write, such as --out emb"
                 .to_owned(),
         );
     }
@@ -60,7 +65,7 @@ pub(super) fn not_a_folder(out: &Path) -> Option<String> {
         return None;
     }
     let ending = out.extension()?.to_str()?.to_ascii_lowercase();
-    let (_, why) = FILES
+    let (_, how) = FILES
         .iter()
         .find(|(endings, _)| endings.contains(&ending.as_str()))?;
     let folder = match out.with_extension("") {
@@ -69,7 +74,9 @@ pub(super) fn not_a_folder(out: &Path) -> Option<String> {
         folder => folder,
     };
     Some(format!(
-        "--out {} is the name of a file, and a run writes a folder: give --out {}. {why}",
+        "a run writes a folder, but --out {} is the name of a file\n\
+         hint: give a folder, such as --out {}\n\
+         hint: {how}",
         out.display(),
         folder.display()
     ))
@@ -87,16 +94,17 @@ mod tests {
     fn names_of_files_are_refused_with_what_is_meant() {
         assert_eq!(
             why("x/emb.npy"),
-            "--out x/emb.npy is the name of a file, and a run writes a folder: give --out x/emb. \
-             The .npy files in it have names of their own, such as mean.layer33.npy"
+            "a run writes a folder, but --out x/emb.npy is the name of a file\n\
+             hint: give a folder, such as --out x/emb\n\
+             hint: the .npy files in the folder have fixed names, such as mean.layer33.npy"
         );
-        assert!(why("emb.npy/").starts_with("--out emb.npy/ is the name of a file"));
+        assert!(why("emb.npy/").contains("--out emb.npy/ is the name of a file"));
         assert!(why("emb.npy//").ends_with("such as mean.layer33.npy"));
-        assert!(why("emb.H5").contains("give --out emb. This version writes .npy files"));
-        assert!(why("proteins.fasta").contains("is an input"));
-        assert!(why("emb.tar.gz").contains("give --out emb.tar."));
-        assert!(why("-").starts_with("--out - is not a folder"));
-        assert!(why("").starts_with("--out is empty"));
+        assert!(why("emb.H5").contains("--out emb\nhint: this version writes .npy files"));
+        assert!(why("proteins.fasta").contains("FASTA files are inputs"));
+        assert!(why("emb.tar.gz").contains("--out emb.tar\n"));
+        assert!(why("-").contains("nothing to standard output"));
+        assert!(why("").starts_with("`out` is empty"));
     }
 
     #[test]

@@ -1,0 +1,85 @@
+//! The command line as clap reads it.
+
+use super::doctor::DoctorArgs;
+use super::fetch::FetchArgs;
+use super::inspect::InspectArgs;
+use super::merge::{self, MergeArgs};
+use super::models::ModelsArgs;
+use super::options::DisplayArgs;
+use super::run::{self, RunArgs};
+use super::template::{self, TemplateArgs};
+use super::verify::VerifyArgs;
+use clap::{Parser, Subcommand};
+
+const EXAMPLES: &str = "\
+Example:
+  esm-embed run proteins.fasta --out emb/
+
+Then, in Python:
+  numpy.load(\"emb/mean.layer33.npy\")      # one row per record, in the order of the FASTA
+
+Exit status:
+  0        success
+  1        failure
+  2        wrong usage
+  3        success, but records were skipped (--on-invalid skip)
+  128 + N  stopped by signal N: 129 SIGHUP, 130 SIGINT (Ctrl-C), 138 SIGUSR1,
+           143 SIGTERM; continue with --resume";
+
+/// Protein sequences in FASTA → exact ESM embeddings in .npy
+#[derive(Debug, Parser)]
+#[command(name = "esm-embed", version, after_help = EXAMPLES, arg_required_else_help = true)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Embed the sequences of FASTA files
+    #[command(after_help = run::EXAMPLES)]
+    Run(Box<RunArgs>),
+    /// Download a model to the cache and verify its files, for use without a network
+    Fetch(FetchArgs),
+    /// List the published ESM models and those in the cache
+    Models(ModelsArgs),
+    /// Show what an output folder holds, and whether it is intact
+    Inspect(InspectArgs),
+    /// Merge the output folders of all shards into one
+    #[command(after_help = merge::EXAMPLES)]
+    Merge(MergeArgs),
+    /// Compare the embeddings of a model with published values
+    Verify(VerifyArgs),
+    /// Show the CPU, memory, GPUs, cache and network as this program sees them
+    Doctor(DoctorArgs),
+    /// Print a job script for SLURM, Snakemake or Nextflow
+    #[command(after_help = template::EXAMPLES)]
+    Template(TemplateArgs),
+}
+
+impl Cli {
+    /// What to show on standard error.
+    pub fn display(&self) -> DisplayArgs {
+        match &self.command {
+            Command::Run(args) => args.display,
+            Command::Fetch(args) => args.display,
+            Command::Merge(args) => args.display,
+            Command::Verify(args) => args.display,
+            Command::Models(_)
+            | Command::Inspect(_)
+            | Command::Doctor(_)
+            | Command::Template(_) => DisplayArgs::default(),
+        }
+    }
+
+    /// The subcommand, and what is contradictory in its arguments, with hints.
+    pub fn contradiction(&self) -> Option<(&'static str, String)> {
+        match &self.command {
+            Command::Run(args) => args.contradiction().map(|what| ("run", what)),
+            Command::Merge(args) => args.contradiction().map(|what| ("merge", what)),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,193 @@
+//! How it is computed, under *Computation*.
+
+use super::device;
+use clap::ValueEnum;
+use clap::builder::RangedU64ValueParser;
+use esm_embed::device::{DeviceChoice, Dtype};
+use esm_embed::ops::CpuPath;
+use esm_embed::pipeline::OnVarying;
+
+/// The variable that sets the default of `--threads`.
+pub const THREADS_ENV: &str = "ESM_EMBED_THREADS";
+
+/// More threads than any machine that this is meant for has.
+const MAX_THREADS: u64 = 4096;
+
+/// How it is computed.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Computation")]
+pub struct ComputeArgs {
+    /// Device: auto, cpu, cuda (the first GPU), cuda:0,1,… or all (every GPU)
+    ///
+    /// auto uses the first GPU that works, else the CPU. If a GPU is present but unusable (out of
+    /// memory, unsupported), auto warns and uses the CPU. gpu is another name for cuda.
+    #[arg(
+        long,
+        env = device::ENV,
+        value_name = "auto|cpu|cuda[:I[,I...]]|all",
+        default_value = "auto",
+        value_parser = device::device
+    )]
+    pub device: DeviceChoice,
+
+    /// Number format of the computation [default: f32 on the CPU, f16 on GPUs]
+    #[arg(long, value_name = "FORMAT", value_enum)]
+    pub dtype: Option<DtypeArg>,
+
+    /// Test again that the GPU computes the same bits in any batch
+    ///
+    /// The test runs when a combination of GPU, driver, cuBLASLt, model shape and number format is used
+    /// for the first time, and its result is cached (in HF_HOME).
+    #[arg(long)]
+    pub check_device: bool,
+
+    /// If the results of the GPU depend on the batch
+    #[arg(long, value_name = "ACTION", value_enum, default_value = "alone")]
+    pub on_varying: OnVaryingArg,
+
+    /// Number of threads [default: the CPUs available to this process]
+    ///
+    /// The default respects CPU affinity, the CPU quota of the cgroup and SLURM_CPUS_PER_TASK. The
+    /// results do not depend on it.
+    #[arg(
+        short,
+        long,
+        env = THREADS_ENV,
+        value_name = "N",
+        value_parser = RangedU64ValueParser::<usize>::new().range(1..=MAX_THREADS)
+    )]
+    pub threads: Option<usize>,
+
+    /// Maximum number of tokens in a batch [default: depends on the device]
+    ///
+    /// A longer sequence is a batch by itself. The results do not depend on it.
+    #[arg(
+        long,
+        value_name = "N",
+        value_parser = RangedU64ValueParser::<usize>::new().range(1..)
+    )]
+    pub max_tokens: Option<usize>,
+
+    /// Embed one sequence per forward pass
+    ///
+    /// The results are the same with and without it, bit for bit.
+    #[arg(long)]
+    pub deterministic: bool,
+
+    /// Newest CPU instructions to use [default: the best that this CPU has]
+    ///
+    /// Rounding differs between these paths; one path gives the same bits on every CPU that has it.
+    #[arg(long, value_name = "PATH", value_enum)]
+    pub cpu_path: Option<CpuPathArg>,
+}
+
+/// `--dtype`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum DtypeArg {
+    /// 32-bit floats; also accepted: fp32, float32
+    #[value(aliases = ["fp32", "float32"])]
+    F32,
+    /// 16 bits; also accepted: fp16, float16, half. On the CPU, weights take half the memory; with
+    /// AVX-512 VNNI, products are in 16-bit fixed point and about twice as fast, else in f32. On
+    /// GPUs, records whose values exceed the range of f16 are computed in bf16
+    #[value(aliases = ["fp16", "float16", "half"])]
+    F16,
+    /// 16 bits with the range of f32; also accepted: bfloat16. On the CPU, weights take half the
+    /// memory and arithmetic is in f32
+    #[value(alias = "bfloat16")]
+    Bf16,
+    /// GPUs only: 32-bit floats whose products use 11 significant bits of each factor, faster than
+    /// f32
+    Tf32,
+}
+
+impl From<DtypeArg> for Dtype {
+    fn from(arg: DtypeArg) -> Dtype {
+        match arg {
+            DtypeArg::F32 => Dtype::F32,
+            DtypeArg::F16 => Dtype::F16,
+            DtypeArg::Bf16 => Dtype::Bf16,
+            DtypeArg::Tf32 => Dtype::Tf32,
+        }
+    }
+}
+
+/// `--on-varying`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum OnVaryingArg {
+    /// Embed one sequence per pass
+    Alone,
+    /// Stop before anything is computed
+    Fail,
+}
+
+impl From<OnVaryingArg> for OnVarying {
+    fn from(arg: OnVaryingArg) -> OnVarying {
+        match arg {
+            OnVaryingArg::Alone => OnVarying::Alone,
+            OnVaryingArg::Fail => OnVarying::Fail,
+        }
+    }
+}
+
+/// `--cpu-path`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum CpuPathArg {
+    /// AVX-512 with VNNI: only with --dtype f16, where it is the default
+    #[value(name = "avx512vnni")]
+    Avx512Vnni,
+    /// AVX-512
+    Avx512,
+    /// AVX2 and FMA
+    Avx2,
+    /// What every CPU of this architecture has
+    #[cfg_attr(target_arch = "aarch64", value(name = "neon", alias = "portable"))]
+    Portable,
+}
+
+impl From<CpuPathArg> for CpuPath {
+    fn from(arg: CpuPathArg) -> CpuPath {
+        match arg {
+            CpuPathArg::Avx512Vnni => CpuPath::Avx512Vnni,
+            CpuPathArg::Avx512 => CpuPath::Avx512,
+            CpuPathArg::Avx2 => CpuPath::Avx2,
+            CpuPathArg::Portable => CpuPath::Portable,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::output::OutDtypeArg;
+    use super::*;
+
+    #[test]
+    fn number_formats_have_the_names_of_other_tools() {
+        let dtype = |text: &str| DtypeArg::from_str(text, false).ok();
+        let out_dtype = |text: &str| OutDtypeArg::from_str(text, false).ok();
+        for text in ["f32", "fp32", "float32"] {
+            assert_eq!(dtype(text), Some(DtypeArg::F32), "{text}");
+            assert_eq!(out_dtype(text), Some(OutDtypeArg::F32), "{text}");
+        }
+        for text in ["f16", "fp16", "float16", "half"] {
+            assert_eq!(dtype(text), Some(DtypeArg::F16), "{text}");
+            assert_eq!(out_dtype(text), Some(OutDtypeArg::F16), "{text}");
+        }
+        for text in ["bf16", "bfloat16"] {
+            assert_eq!(dtype(text), Some(DtypeArg::Bf16), "{text}");
+            assert_eq!(out_dtype(text), None, "{text}");
+        }
+        for text in ["", "F32", "16", "float", "double", "int8"] {
+            assert_eq!(dtype(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn cpu_paths_have_the_names_that_run_json_records() {
+        for arg in CpuPathArg::value_variants() {
+            let name = arg.to_possible_value().unwrap().get_name().to_owned();
+            assert_eq!(CpuPath::from(*arg).to_string(), name);
+        }
+        assert_eq!(CpuPathArg::value_variants().len(), CpuPath::ALL.len());
+    }
+}

@@ -1,0 +1,26 @@
+//! Groups of options that commands share, each under its heading in `--help`.
+
+pub mod compute;
+pub mod device;
+pub mod display;
+mod layers;
+mod long;
+pub mod model;
+pub mod out_folder;
+pub mod output;
+pub mod records;
+
+pub use compute::ComputeArgs;
+pub use display::DisplayArgs;
+pub use model::{ModelArg, ModelArgs};
+pub use output::OutputArgs;
+pub use records::RecordArgs;
+
+/// The environment variables that set the defaults of flags.
+pub const ENV: [&str; 3] = [model::ENV, device::ENV, compute::THREADS_ENV];
+
+/// A number in digits only: no sign, no space.
+pub fn digits(text: &str) -> Option<usize> {
+    let is_number = text.bytes().all(|byte| byte.is_ascii_digit());
+    is_number.then(|| text.parse().ok()).flatten()
+}

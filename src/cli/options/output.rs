@@ -1,0 +1,111 @@
+//! What is written, under *Output*.
+
+use super::layers::{LayerArg, layer};
+use clap::ValueEnum;
+use esm_embed::output::{OutDtype, Pool, Residues};
+
+/// What is written.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Output")]
+pub struct OutputArgs {
+    /// Layers to write, separated by commas [default: the last]
+    ///
+    /// 0 is the embedding, 1 the output of the first block, and so on; the last layer includes the
+    /// final LayerNorm. Negative numbers count from the end: -1 and last are the last layer. A-B is
+    /// every layer from A to B, and all is every layer. Forms can be combined: 0,3-5,last.
+    #[arg(
+        short,
+        long = "layer",
+        value_name = "N[,N...]|A-B|all|last",
+        value_delimiter = ',',
+        allow_hyphen_values = true,
+        value_parser = layer
+    )]
+    pub layers: Vec<LayerArg>,
+
+    /// One vector per record: how residues are pooled, separated by commas
+    #[arg(
+        short,
+        long = "pool",
+        value_name = "POOL[,POOL...]",
+        value_delimiter = ',',
+        value_enum,
+        default_value = "mean"
+    )]
+    pub pools: Vec<PoolArg>,
+
+    /// One vector per residue: how these rows are stored
+    #[arg(long, value_name = "STORAGE", value_enum, default_value = "packed")]
+    pub residues: ResiduesArg,
+
+    /// Number format of the arrays
+    #[arg(long, value_name = "FORMAT", value_enum, default_value = "f32")]
+    pub out_dtype: OutDtypeArg,
+}
+
+/// `--pool`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum PoolArg {
+    /// Mean over the residues
+    Mean,
+    /// Row of the <cls> token; also accepted: cls
+    #[value(alias = "cls")]
+    Bos,
+    /// Maximum over the residues, feature by feature
+    Max,
+    /// No pooled vectors; needs --residues packed or files
+    None,
+}
+
+impl PoolArg {
+    /// The pool; None for `none`.
+    pub fn pool(self) -> Option<Pool> {
+        match self {
+            PoolArg::Mean => Some(Pool::Mean),
+            PoolArg::Bos => Some(Pool::Bos),
+            PoolArg::Max => Some(Pool::Max),
+            PoolArg::None => None,
+        }
+    }
+}
+
+/// `--residues`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ResiduesArg {
+    /// One array per layer, with the rows of all records one after the other
+    Packed,
+    /// One file per record and layer
+    Files,
+    /// Not written
+    None,
+}
+
+impl From<ResiduesArg> for Residues {
+    fn from(arg: ResiduesArg) -> Residues {
+        match arg {
+            ResiduesArg::Packed => Residues::Packed,
+            ResiduesArg::Files => Residues::Files,
+            ResiduesArg::None => Residues::None,
+        }
+    }
+}
+
+/// `--out-dtype`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum OutDtypeArg {
+    /// 32-bit floats
+    #[value(aliases = ["fp32", "float32"])]
+    F32,
+    /// 16-bit floats (half precision), half the disk space
+    #[value(aliases = ["fp16", "float16", "half"])]
+    F16,
+}
+
+impl From<OutDtypeArg> for OutDtype {
+    fn from(arg: OutDtypeArg) -> OutDtype {
+        match arg {
+            OutDtypeArg::F32 => OutDtype::F32,
+            OutDtypeArg::F16 => OutDtype::F16,
+        }
+    }
+}

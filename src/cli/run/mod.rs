@@ -1,0 +1,185 @@
+//! `run`: FASTA → embeddings.
+
+mod job;
+mod shard;
+
+use super::message::{Message, with_flags};
+use super::options::output::{PoolArg, ResiduesArg};
+use super::options::{ComputeArgs, DisplayArgs, ModelArgs, OutputArgs, RecordArgs, out_folder};
+use super::progress::Progress;
+use super::stdout::print;
+use super::{Exit, model_files, signals};
+use esm_embed::device::Device;
+use esm_embed::fasta::Input;
+use esm_embed::hub::HubSettings;
+use esm_embed::pipeline::{self, Shard, Stopped};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Examples below the help.
+pub const EXAMPLES: &str = "\
+Examples:
+  # Mean and residue embeddings of the last layer of the 650M model
+  esm-embed run proteins.fasta --out emb/
+  # Only one vector per protein, with the small model
+  esm-embed run proteins.fasta --out emb/ --model 8M --residues none
+  # Several files and layers, mean and <cls> vectors
+  esm-embed run a.fasta b.fasta.gz --out emb/ --model 3B --layer 0,-1 --pool mean,bos
+  # Standard input, a checkpoint of your own, long sequences in windows
+  zcat proteins.fasta.gz | esm-embed run - --out emb/ --model ./my_checkpoint --long window
+  # How long will it take, and how large will the output be?
+  esm-embed run proteins.fasta --out emb/ --dry-run
+  # Continue after an interruption
+  esm-embed run proteins.fasta --out emb/ --resume";
+
+/// Arguments of `run`.
+#[derive(Debug, clap::Args)]
+pub struct RunArgs {
+    /// FASTA files, or - for standard input
+    ///
+    /// Plain, gzip (also bgzip and several members) or zstd, recognised by their content. Several
+    /// files are one input, in the order given.
+    #[arg(required = true, value_name = "FASTA")]
+    pub inputs: Vec<PathBuf>,
+
+    /// Output folder
+    ///
+    /// After a successful run, it holds run.json, index.tsv and the arrays. A folder that already
+    /// holds an output, finished or not, is left as it is without --force or --resume.
+    #[arg(short, long, value_name = "DIR")]
+    pub out: PathBuf,
+
+    /// Resume an interrupted run
+    ///
+    /// Give the same input (standard input from its beginning), model and options; the numbers of
+    /// threads and tokens in a batch may differ. Finished work is kept, and the output is the same as
+    /// without the interruption, byte for byte. With nothing to resume, the run starts from the
+    /// beginning; a complete run is left as it is.
+    #[arg(long, conflicts_with = "force")]
+    pub resume: bool,
+
+    /// Replace an existing output, and discard the work of an interrupted run
+    #[arg(long)]
+    pub force: bool,
+
+    /// Embed only part I of N; `esm-embed merge` joins the parts
+    ///
+    /// I counts from 1; 0 means N, so job arrays may count from 0. Every shard reads the whole input,
+    /// divides it in the same way into parts with about the same number of tokens, and needs its own
+    /// output folder.
+    #[arg(long, value_name = "I/N", value_parser = shard::shard)]
+    pub shard: Option<Shard>,
+
+    /// Report what the run would do, without doing it
+    ///
+    /// Prints records, tokens, memory, disk space and an estimate of the time to standard output (one
+    /// JSON object with --progress json). The model is downloaded if it is not in the cache.
+    #[arg(long)]
+    pub dry_run: bool,
+
+    #[command(flatten)]
+    pub model: ModelArgs,
+
+    #[command(flatten)]
+    pub output: OutputArgs,
+
+    #[command(flatten)]
+    pub records: RecordArgs,
+
+    #[command(flatten)]
+    pub compute: ComputeArgs,
+
+    #[command(flatten)]
+    pub display: DisplayArgs,
+}
+
+impl RunArgs {
+    /// What is contradictory in the arguments, with hints.
+    pub fn contradiction(&self) -> Option<String> {
+        let is_stdin = |path: &&PathBuf| *path == Path::new("-");
+        let stdin = self.inputs.iter().filter(is_stdin).count();
+        if stdin > 1 {
+            return Some("standard input (-) is given more than once".to_owned());
+        }
+        if self.shard.is_some() && stdin > 0 {
+            return Some(
+                "standard input (-) can be read only once, but `shard` reads the input twice\n\
+                 hint: give a file"
+                    .to_owned(),
+            );
+        }
+        if let Some(what) = out_folder::not_a_folder(&self.out) {
+            return Some(what);
+        }
+        let pools = &self.output.pools;
+        if pools.contains(&PoolArg::None) {
+            if pools.iter().any(|pool| *pool != PoolArg::None) {
+                return Some("`pool=none` cannot be combined with other pools".to_owned());
+            }
+            if self.output.residues == ResiduesArg::None {
+                return Some(
+                    "with `pool=none` and `residues=none`, there is nothing to write".to_owned(),
+                );
+            }
+        }
+        None
+    }
+}
+
+/// Embeds, or with `--dry-run` reports what would be done.
+pub fn execute(args: &RunArgs) -> anyhow::Result<Exit> {
+    let progress = Arc::new(Progress::new(args.display));
+    let stop = signals::listen(&progress)?;
+    // What is sure to fail fails before a model is downloaded.
+    let compute = &args.compute;
+    let (path, dtype) = (
+        compute.cpu_path.map(Into::into),
+        compute.dtype.map(Into::into),
+    );
+    Device::resolve(&compute.device, path, dtype)?;
+    check_inputs(&args.inputs)?;
+    let model = model_files::resolve(&args.model.model, args.model.revision.as_deref(), &progress)?;
+    let cache = HubSettings::from_env().ok();
+    let caches = job::caches(args, cache.map(|cache| cache.remembered()));
+    let job = job::job(args, model);
+    if args.dry_run {
+        let forecast = pipeline::dry_run(&job, &caches, progress.as_ref());
+        progress.clear();
+        let forecast = forecast?;
+        match progress.is_json() {
+            true => print(&format!("{}\n", forecast.json()))?,
+            false => print(&with_flags(&forecast.to_string()))?,
+        }
+        return Ok(Exit::Done);
+    }
+    let outcome = pipeline::run(&job, &caches, progress.as_ref(), &stop);
+    progress.clear();
+    let outcome = match outcome {
+        Err(error) if error.is::<Stopped>() => {
+            progress.error(&Message::of_error(&error));
+            return Ok(Exit::Stopped(stop.signal()));
+        }
+        outcome => outcome?,
+    };
+    Ok(if outcome.skipped > 0 {
+        Exit::Skipped
+    } else {
+        Exit::Done
+    })
+}
+
+/// Opens every input that can be opened twice: files, and paths that do not exist.
+fn check_inputs(inputs: &[PathBuf]) -> anyhow::Result<()> {
+    for path in inputs {
+        if path == Path::new("-") {
+            continue;
+        }
+        let is_stream = path
+            .metadata()
+            .is_ok_and(|metadata| !metadata.is_file() && !metadata.is_dir());
+        if !is_stream {
+            Input::open(path)?;
+        }
+    }
+    Ok(())
+}
