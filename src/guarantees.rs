@@ -44,7 +44,7 @@
 //! # Atomicity
 //!
 //! - A folder with `run.json` is complete; without it, it is not, whatever else it holds.
-//!   `tests/output/folder.rs::without_finish_nothing_looks_complete`,
+//!   `tests/output/written.rs::without_finish_nothing_looks_complete`,
 //!   `tests/faults/injected.rs::killed_at_each_call_with_packed_residues`,
 //!   `tests/faults/injected.rs::killed_at_each_call_with_files_of_residues`
 //! - So is what `merge` makes, and until it is complete no shard has lost anything.
@@ -56,7 +56,7 @@
 //! - `--force` removes the files of the old run and no others.
 //!   `tests/run/exist.rs::force_replaces_the_files_of_the_old_run_and_no_others`
 //! - Two runs do not write one folder at the same time.
-//!   `tests/output/folder.rs::a_second_run_in_the_same_folder_is_refused`
+//!   `tests/output/existing.rs::a_second_run_in_the_same_folder_is_refused`
 //!
 //! # Durability
 //!
@@ -90,7 +90,7 @@
 //!   `tests/faults/signals.rs::a_long_record_is_given_up_and_a_second_signal_ends_at_once`,
 //!   `tests/faults/signals.rs::a_hangup_that_is_ignored_stays_ignored`
 //! - Changed, missing and swapped files of an output are found by `inspect`.
-//!   `tests/output/folder.rs::a_changed_value_is_found_by_its_checksum`
+//!   `tests/output/inspected.rs::a_changed_value_is_found_by_its_checksum`
 //!
 //! # Resources
 //!
@@ -111,7 +111,7 @@
 //! - A damaged checkpoint is an error before its lengths are believed.
 //!   `tests/checkpoint/damaged_safetensors.rs::lengths_are_held_against_the_file`
 //! - Compressed input cannot ask for more than the bound of one record.
-//!   `tests/fasta/malformed.rs::a_gzip_bomb_is_one_record_too_long`, `tests/run/giants.rs::a_gzip_bomb`
+//!   `tests/fasta/bounds.rs::a_gzip_bomb_is_one_record_too_long`, `tests/run/giants.rs::a_gzip_bomb`
 //!
 //! # What input can and cannot do
 //!
@@ -120,7 +120,7 @@
 //!   `tests/run/written.rs::identifiers_that_are_no_file_names_get_safe_ones`,
 //!   `tests/run/identifiers.rs::hostile_identifiers_in_both_layouts`
 //! - Links that somebody has put into the folder are not followed.
-//!   `tests/output/folder.rs::links_are_not_followed`,
+//!   `tests/output/existing.rs::links_are_not_followed`,
 //!   `tests/faults/damaged.rs::planted_links_are_not_followed`,
 //!   `tests/faults/merged.rs::planted_links_and_files_of_others`
 //! - Files of another user are neither touched nor followed.
@@ -136,13 +136,13 @@
 //!   long as nothing of that file changes, its permissions and times included.
 //!   `tests/run/remembered.rs::a_checksum_is_used_until_anything_of_the_file_changes`
 //! - Input that is cut, damaged, in another format or encoding is named with file and line.
-//!   `tests/fasta/malformed.rs::gzip_cut_anywhere_is_an_error`, `tests/fasta/malformed.rs::other_formats_are_named`,
-//!   `tests/fasta/malformed.rs::wide_encodings_are_named`
+//!   `tests/fasta/compressed.rs::gzip_cut_anywhere_is_an_error`, `tests/fasta/other_formats.rs::other_formats_are_named`,
+//!   `tests/fasta/other_formats.rs::wide_encodings_are_named`
 //! - A file that changes while it is read is noticed, and what was done goes on with the file as it
-//!   was. `tests/fasta/malformed.rs::a_file_that_changes_while_it_is_read_is_an_error`,
+//!   was. `tests/fasta/files.rs::a_file_that_changes_while_it_is_read_is_an_error`,
 //!   `tests/faults/changed.rs::a_file_that_grows_shrinks_or_is_replaced_while_it_is_read`
 //! - Messages carry no control characters of the input.
-//!   `tests/run/cli.rs::errors_hold_no_control_characters`,
+//!   `tests/run/streams.rs::errors_hold_no_control_characters`,
 //!   `tests/run/written.rs::a_log_holds_lines_of_text_alone`
 //!
 //! # Not tested

@@ -1,7 +1,7 @@
 //! What the tests share: fixtures, fair-esm's reference values and comparisons with them.
 #![allow(dead_code)]
 
-pub mod support;
+pub mod bench;
 pub mod tools;
 
 use esm_embed::checkpoint::Checkpoint;

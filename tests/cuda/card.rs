@@ -1,7 +1,7 @@
 //! The command with the variables that decide what a card is.
 
+use crate::bench::{Bench, Ended, ended, expand, fasta, sequence};
 use crate::stand_in;
-use crate::support::{Bench, Ended, ended, expand, fasta, sequence};
 use assert_cmd::Command;
 
 /// A variable of the stand-in, or CUDA_VISIBLE_DEVICES.

@@ -34,5 +34,5 @@ mod machine {
 mod stand_in;
 
 #[cfg(target_os = "linux")]
-use common::support;
+use common::bench;
 use common::tools;

@@ -1,4 +1,10 @@
 //! FASTA: the reader against two others, and one decided outcome for every malformed file.
 
-mod malformed;
+mod bad_records;
+mod bounds;
+mod compressed;
+mod files;
+mod odd_but_valid;
+mod other_formats;
 mod readers;
+mod support;

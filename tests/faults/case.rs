@@ -1,7 +1,7 @@
 //! One input with one set of options, and what comes of it when nothing happens.
 
+use crate::bench::*;
 use crate::common::fixture;
-use crate::support::*;
 use esm_embed::output::read_journal;
 use std::collections::BTreeMap;
 use std::fs::File;

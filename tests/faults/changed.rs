@@ -1,8 +1,8 @@
 //! Input that changes while it is read: an error, and what was done goes on with the input as it
 //! was.
 
+use crate::bench::*;
 use crate::case::*;
-use crate::support::*;
 use esm_embed::output::read_journal;
 use std::fs;
 use std::io::Write;

@@ -1,7 +1,7 @@
 //! What an interrupted run left is cut, flipped, removed or replaced before it is gone on with.
 
+use crate::bench::*;
 use crate::case::*;
-use crate::support::*;
 use esm_embed::output::{SLOT_BYTES, read_journal};
 use std::fs;
 use std::os::unix::fs::symlink;

@@ -1,7 +1,7 @@
 //! No more room: a limit on the size of files, and a file system that is full.
 
+use crate::bench::*;
 use crate::case::*;
-use crate::support::*;
 use crate::tools;
 use std::process::Command;
 

@@ -12,7 +12,7 @@ fn few_records() -> String {
     let record = |i: u64| {
         format!(
             ">r{i}\n{}\n",
-            crate::support::sequence(i % 4, 5 + i as usize % 4)
+            crate::bench::sequence(i % 4, 5 + i as usize % 4)
         )
     };
     (0..6).map(record).collect()

@@ -1,7 +1,7 @@
 //! Shards that are killed, starved of disk and gone on with, and the whole that is made of them.
 
+use crate::bench::*;
 use crate::case::*;
-use crate::support::*;
 use std::time::{Duration, Instant};
 
 /// Kills a run that goes on, at a random moment of the time that a whole one takes.

@@ -57,7 +57,7 @@ fn at_most_the_batch_in_hand_is_lost() {
     let options = "in.fasta --deterministic --pool mean --residues packed";
     let mut text = String::new();
     for i in 0..8 {
-        text += &format!(">r{i}\n{}\n", crate::support::sequence(i, 20));
+        text += &format!(">r{i}\n{}\n", crate::bench::sequence(i, 20));
     }
     let case = Case::new(options, &text);
     for (number, kept) in [(1, 0), (2, 1), (5, 4), (8, 7)] {

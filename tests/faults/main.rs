@@ -18,4 +18,4 @@ mod refused;
 mod short;
 mod signals;
 
-use common::{support, tools};
+use common::{bench, tools};

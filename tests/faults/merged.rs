@@ -1,8 +1,8 @@
 //! Shards joined while the process is killed or its system calls fail: the shards lose nothing,
 //! and the whole is complete or does not look so.
 
+use crate::bench::*;
 use crate::case::*;
-use crate::support::*;
 use crate::tools;
 use std::fs;
 use std::os::unix::fs::symlink;

@@ -1,8 +1,8 @@
 //! Files of another user in the output folder: neither followed, nor touched, nor in the way unless
 //! they have a name that the run needs.
 
+use crate::bench::*;
 use crate::case::*;
-use crate::support::*;
 use crate::tools;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt, chown};

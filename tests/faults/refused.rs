@@ -1,7 +1,7 @@
 //! Another run is not gone on with: every difference is named, and the work stays.
 
+use crate::bench::*;
 use crate::case::*;
-use crate::support::*;
 use esm_embed::output::read_journal;
 use std::fs;
 

@@ -1,8 +1,8 @@
 //! Signals: finished work is saved, the exit code says which one it was, and the run can be resumed.
 
+use crate::bench::*;
 use crate::case::*;
 use crate::common::{fixture, load};
-use crate::support::*;
 use esm_embed::embedder::{EmbedError, Embedder, Sequence};
 use esm_embed::ops::CpuPath;
 use std::io::{BufRead, BufReader, Read};
@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 fn send(child: &Child, signal: &str) {
-    crate::support::kill(child, signal);
+    crate::bench::kill(child, signal);
 }
 
 /// Waits for the end; only a run that hangs comes near this.

@@ -1,4 +1,7 @@
 //! The output folder through the library: what it refuses, leaves behind and reports.
 
-mod folder;
+mod existing;
+mod inspected;
 mod pieces;
+mod support;
+mod written;

@@ -1,6 +1,6 @@
 //! Outputs that are there already, whole or not.
 
-use crate::support::*;
+use crate::bench::*;
 
 const EXISTS: &str = "error: emb already holds run.json, and an existing output is not \
                       touched: choose another folder with --out, or rename or remove this one\n";

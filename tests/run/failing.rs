@@ -1,7 +1,7 @@
 //! Work that fails when it has begun.
 
+use crate::bench::*;
 use crate::common::fixture;
-use crate::support::*;
 use std::time::Duration;
 
 /// A copy of esm2_hd16 whose last LayerNorm adds `value` to column 5.

@@ -1,7 +1,7 @@
 //! Inputs far larger than memory, and hostile in size: a bound on memory that does not follow
 //! theirs. `benches/giants.py` has the same kinds at their full size.
 
-use crate::support::*;
+use crate::bench::*;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use std::fs::read_to_string;

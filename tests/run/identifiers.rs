@@ -1,6 +1,6 @@
 //! Identifiers that mean something to a file system, a shell or a table, in both layouts.
 
-use crate::support::*;
+use crate::bench::*;
 
 /// An identifier as typed, as the table has it, and the name of its file.
 const CASES: [(&[u8], &str, &str); 22] = [

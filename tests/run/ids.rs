@@ -1,6 +1,6 @@
 //! Identifiers: `ids.npy`, and records that share one.
 
-use crate::support::*;
+use crate::bench::*;
 use std::fs;
 
 /// The texts of an `ids.npy`, as NumPy would give them.
@@ -54,7 +54,7 @@ fn ids_that_are_too_long_have_no_list() {
     );
     // merge says the same.
     bench.run("in.fasta --model $MODEL --out s1 --shard 1/1 -q");
-    let merged = crate::support::ended(
+    let merged = crate::bench::ended(
         bench
             .command()
             .args(["merge", "s1", "--out", "merged", "-q"]),
@@ -69,7 +69,7 @@ fn ids_that_are_too_long_have_no_list() {
             "run.json"
         ]
     );
-    let report = crate::support::ended(bench.command().args(["inspect", "emb", "--check"]));
+    let report = crate::bench::ended(bench.command().args(["inspect", "emb", "--check"]));
     assert_eq!(report.code, 0, "{}", report.out);
 }
 

@@ -1,6 +1,6 @@
 //! Where records come from: several files, standard input, pipes, compressed or not.
 
-use crate::support::*;
+use crate::bench::*;
 
 const A: &str = ">a1 first\nMKTAYI\n>a2\nGAVLKK\nW\n";
 const B: &str = ">b1\nPQ\n";

@@ -1,6 +1,6 @@
 //! Sequences that are longer than the model saw in training, or can do.
 
-use crate::support::*;
+use crate::bench::*;
 
 /// Sequences of 1,100, 1,022 and 1,023 residues, and the first 1,022 of the first.
 fn bench() -> Bench {

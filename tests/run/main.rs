@@ -4,15 +4,17 @@
 #[path = "../common/mod.rs"]
 mod common;
 
-mod cli;
+mod commands;
 mod exist;
 mod failing;
+mod forecast;
 mod giants;
 mod identifiers;
 mod ids;
 mod inputs;
 mod long;
 mod memory_limit;
+mod merge;
 mod models;
 mod odd_fasta;
 mod options;
@@ -25,9 +27,11 @@ mod same_bits;
 mod same_bytes;
 mod shards;
 mod stand_in_8m;
+mod streams;
 mod threads;
+mod usage;
 mod values;
 mod verify;
 mod written;
 
-use common::{support, tools};
+use common::{bench, tools};

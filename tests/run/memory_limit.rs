@@ -1,8 +1,8 @@
 //! A hard limit on memory: what is too large for it is named before any work, and left out if that
 //! was asked for.
 
+use crate::bench::*;
 use crate::common::fixture;
-use crate::support::*;
 use std::fmt::Write;
 use std::fs::File;
 use std::io::Write as _;

@@ -1,7 +1,7 @@
 //! Nasty FASTA, each kind with its decided behaviour: the right rows, or one error with its place
 //! and remedy.
 
-use crate::support::*;
+use crate::bench::*;
 
 const REMEDY: &str = "\n  hint: use --on-invalid skip to leave such records out and list them in \
                       skipped.tsv";

@@ -1,6 +1,6 @@
 //! What is told of an output before it is made, and other names for options.
 
-use crate::support::*;
+use crate::bench::*;
 use crate::written::{INPUT, bench, embed};
 
 #[test]

@@ -1,7 +1,7 @@
 //! What is refused before any work: wrong layers, models and inputs. The output is not touched.
 
+use crate::bench::*;
 use crate::common::fixture;
-use crate::support::*;
 
 fn bench() -> Bench {
     let bench = Bench::new();

@@ -1,7 +1,7 @@
 //! Checksums of model files that are remembered from run to run.
 
+use crate::bench::Bench;
 use crate::common::fixture;
-use crate::support::Bench;
 use esm_embed::device::DeviceChoice;
 use esm_embed::output::{Existing, OutDtype, Pool, Residues};
 use esm_embed::pipeline::{

@@ -1,72 +1,23 @@
 //! Reports for machines (`--json`) and for people: literal values, one document, the same exit codes.
 
+use crate::bench::Bench;
 use crate::common::fixture;
-use assert_cmd::Command;
 use esm_embed::ops::CpuPath;
 use serde_json::{Value, json};
-use std::path::Path;
-use tempfile::TempDir;
 
-/// A folder in which commands run; it is the home of their cache too.
-struct Bench {
-    home: TempDir,
+/// The document that a command prints, which ends with this code and writes no message.
+fn json(bench: &Bench, line: &str, code: i32) -> Value {
+    let ended = bench.call(line);
+    assert_eq!((ended.code, ended.err.as_str()), (code, ""), "{line}");
+    document(&ended.out)
 }
 
-/// How a command ended.
-struct Ended {
-    code: i32,
-    out: String,
-    err: String,
-}
-
-impl Bench {
-    fn new() -> Bench {
-        Bench {
-            home: tempfile::tempdir().unwrap(),
-        }
-    }
-
-    fn path(&self) -> &Path {
-        self.home.path()
-    }
-
-    fn with(&self, line: &str, variables: &[(&str, &str)]) -> Ended {
-        let mut command = Command::cargo_bin("esm-embed").unwrap();
-        command
-            .current_dir(self.path())
-            .env_clear()
-            .env("HF_HOME", self.path().join("hf"))
-            .env("HF_HUB_OFFLINE", "1")
-            .envs(variables.iter().copied())
-            .args(line.split_whitespace());
-        let output = command.output().unwrap();
-        Ended {
-            code: output.status.code().unwrap(),
-            out: String::from_utf8(output.stdout).unwrap(),
-            err: String::from_utf8(output.stderr).unwrap(),
-        }
-    }
-
-    fn run(&self, line: &str) -> Ended {
-        self.with(line, &[])
-    }
-
-    /// The document that a command prints, which ends with this code and writes no message.
-    fn json(&self, line: &str, code: i32) -> Value {
-        let ended = self.run(line);
-        assert_eq!((ended.code, ended.err.as_str()), (code, ""), "{line}");
-        document(&ended.out)
-    }
-
-    /// Embeds three records of which the second repeats the first.
-    fn embed(&self, more: &str) {
-        let fasta = ">a one\nMKTAYIAK\n>b\nMKTAYIAK\n>c\nMKXXJT*\n";
-        std::fs::write(self.path().join("x.fasta"), fasta).unwrap();
-        let model = fixture("esm2_hd16").display().to_string();
-        let line = format!("run x.fasta --model {model} --cpu-path portable -q {more}");
-        let ended = self.run(&line);
-        assert_eq!(ended.code, 0, "{}", ended.err);
-    }
+/// Embeds three records of which the second repeats the first.
+fn embed(bench: &Bench, more: &str) {
+    bench.write("x.fasta", ">a one\nMKTAYIAK\n>b\nMKTAYIAK\n>c\nMKXXJT*\n");
+    let line = format!("x.fasta --model $MODEL --cpu-path portable -q {more}");
+    let ended = bench.run(&line);
+    assert_eq!(ended.code, 0, "{}", ended.err);
 }
 
 /// Standard output that is one JSON document and a line feed.
@@ -84,12 +35,9 @@ fn fields(value: &Value) -> Vec<&str> {
 #[test]
 fn models() {
     let bench = Bench::new();
-    let report = bench.json("models --json", 0);
+    let report = json(&bench, "models --json", 0);
     assert_eq!(fields(&report), ["cache", "cache_error", "models"]);
-    assert_eq!(
-        report["cache"],
-        bench.path().join("hf/hub").to_str().unwrap()
-    );
+    assert_eq!(report["cache"], bench.path("hf/hub").to_str().unwrap());
     assert_eq!(report["cache_error"], Value::Null);
     assert_eq!(report["models"].as_array().unwrap().len(), 12);
     assert_eq!(
@@ -104,7 +52,7 @@ fn models() {
 
     let commit = "0123456789abcdef0123456789abcdef01234567";
     let add = |repo: &str| {
-        let repo = bench.path().join("hf/hub").join(repo);
+        let repo = bench.path("hf/hub").join(repo);
         let snapshot = repo.join("snapshots").join(commit);
         std::fs::create_dir_all(&snapshot).unwrap();
         std::fs::create_dir_all(repo.join("refs")).unwrap();
@@ -120,7 +68,7 @@ fn models() {
         let from = fixture("esm2_hd16").join(file);
         bytes += std::fs::copy(from, snapshot.join(file)).unwrap();
     }
-    let report = bench.json("models --json", 0);
+    let report = json(&bench, "models --json", 0);
     assert_eq!(report["models"].as_array().unwrap().len(), 13);
     assert_eq!(
         report["models"][1]["cached"],
@@ -140,7 +88,7 @@ fn models() {
             },
         })
     );
-    let text = bench.run("models").out;
+    let text = bench.call("models").out;
     assert_eq!(
         text.lines().nth(2).unwrap(),
         format!(
@@ -149,7 +97,7 @@ fn models() {
         )
     );
 
-    let wrong = bench.with("models --json", &[("HF_ENDPOINT", "ftp://x")]);
+    let wrong = bench.call_with("models --json", &[("HF_ENDPOINT", "ftp://x")]);
     assert_eq!((wrong.code, wrong.err.as_str()), (0, ""));
     let report = document(&wrong.out);
     assert_eq!(report["cache"], Value::Null);
@@ -162,7 +110,7 @@ fn models() {
 fn doctor() {
     let bench = Bench::new();
     let variables = [("HF_TOKEN", "hf_verysecret"), ("SLURM_CPUS_PER_TASK", "1")];
-    let ended = bench.with("doctor --json", &variables);
+    let ended = bench.call_with("doctor --json", &variables);
     assert_eq!((ended.code, ended.err.as_str()), (0, ""));
     assert!(!ended.out.contains("verysecret"));
     let report = document(&ended.out);
@@ -209,7 +157,7 @@ fn doctor() {
     assert_eq!(computation["arch"], std::env::consts::ARCH);
     assert_eq!(computation["threads"], 1);
     assert!(computation["memory_bytes"].as_u64().unwrap() > 1 << 28);
-    let cache = bench.path().join("hf/hub");
+    let cache = bench.path("hf/hub");
     assert_eq!(
         fields(&report["cache"]),
         [
@@ -245,7 +193,8 @@ fn doctor() {
     assert_eq!(
         report["environment"],
         json!({
-            "HF_HOME": bench.path().join("hf").to_str().unwrap(), "HF_HUB_OFFLINE": "1",
+            "CUDA_VISIBLE_DEVICES": "",
+            "HF_HOME": bench.path("hf").to_str().unwrap(), "HF_HUB_OFFLINE": "1",
             "SLURM_CPUS_PER_TASK": "1",
         })
     );
@@ -253,7 +202,7 @@ fn doctor() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let endpoint = format!("http://u:secret@{}", listener.local_addr().unwrap());
     let online = [("HF_HUB_OFFLINE", "0"), ("HF_ENDPOINT", endpoint.as_str())];
-    let ended = bench.with("doctor --json", &online);
+    let ended = bench.call_with("doctor --json", &online);
     assert!(!ended.out.contains("secret"), "{}", ended.out);
     let report = document(&ended.out);
     assert_eq!(
@@ -265,7 +214,7 @@ fn doctor() {
     );
     assert_eq!(report["cache"]["access_token"], false);
 
-    let wrong = bench.with("doctor --json", &[("HF_ENDPOINT", "ftp://x")]);
+    let wrong = bench.call_with("doctor --json", &[("HF_ENDPOINT", "ftp://x")]);
     assert_eq!(wrong.code, 0);
     let report = document(&wrong.out);
     assert_eq!(report["cache"]["folder"], Value::Null);
@@ -287,11 +236,9 @@ fn doctor() {
 #[test]
 fn inspect() {
     let bench = Bench::new();
-    bench.embed("--out emb");
-    let report = bench.json("inspect emb --json --check", 0);
-    let manifest: Value =
-        serde_json::from_str(&std::fs::read_to_string(bench.path().join("emb/run.json")).unwrap())
-            .unwrap();
+    embed(&bench, "--out emb");
+    let report = json(&bench, "inspect emb --json --check", 0);
+    let manifest: Value = serde_json::from_str(&bench.text("emb/run.json")).unwrap();
     assert_eq!(
         report,
         json!({
@@ -300,8 +247,8 @@ fn inspect() {
         })
     );
 
-    std::fs::write(bench.path().join("emb/max.layer2.npy"), "x").unwrap();
-    let report = bench.json("inspect emb --json", 1);
+    bench.write("emb/max.layer2.npy", "x");
+    let report = json(&bench, "inspect emb --json", 1);
     assert_eq!(report["complete"], true);
     assert_eq!(report["sound"], false);
     assert_eq!(report["checked"], false);
@@ -313,8 +260,8 @@ fn inspect() {
         }])
     );
 
-    std::fs::create_dir_all(bench.path().join("begun/.partial")).unwrap();
-    let report = bench.json("inspect begun --json", 1);
+    std::fs::create_dir_all(bench.path("begun/.partial")).unwrap();
+    let report = json(&bench, "inspect begun --json", 1);
     assert_eq!(
         report,
         json!({
@@ -328,7 +275,7 @@ fn inspect() {
             "run": null,
         })
     );
-    let missing = bench.run("inspect nowhere --json");
+    let missing = bench.call("inspect nowhere --json");
     assert_eq!((missing.code, missing.out.as_str()), (1, ""));
     assert!(
         missing
@@ -342,12 +289,10 @@ fn inspect() {
 #[test]
 fn inspect_for_people_holds_no_json() {
     let bench = Bench::new();
-    bench.embed("--out emb --layer 0,-1 --pool mean,max");
-    let manifest: Value =
-        serde_json::from_str(&std::fs::read_to_string(bench.path().join("emb/run.json")).unwrap())
-            .unwrap();
+    embed(&bench, "--out emb --layer 0,-1 --pool mean,max");
+    let manifest: Value = serde_json::from_str(&bench.text("emb/run.json")).unwrap();
     let sha256 = |pointer: &str| manifest.pointer(pointer).unwrap().as_str().unwrap();
-    let ended = bench.run("inspect emb");
+    let ended = bench.call("inspect emb");
     assert_eq!((ended.code, ended.err.as_str()), (0, ""));
     let expected = format!(
         "emb: complete
@@ -400,12 +345,12 @@ problems: none
 fn fetch() {
     let bench = Bench::new();
     let model = fixture("esm2_hd16").display().to_string();
-    let report = bench.json(&format!("fetch {model} --json"), 0);
+    let report = json(&bench, &format!("fetch {model} --json"), 0);
     assert_eq!(
         report,
         json!({"path": model, "repo": null, "revision": null, "bytes": null})
     );
-    let missing = bench.run("fetch 8M --json");
+    let missing = bench.call("fetch 8M --json");
     assert_eq!((missing.code, missing.out.as_str()), (1, ""));
     assert!(
         missing
@@ -419,9 +364,9 @@ fn fetch() {
 #[test]
 fn merge() {
     let bench = Bench::new();
-    bench.embed("--out s1 --shard 1/2");
-    bench.embed("--out s2 --shard 2/2");
-    let ended = bench.run("merge s1 s2 --out emb --json");
+    embed(&bench, "--out s1 --shard 1/2");
+    embed(&bench, "--out s2 --shard 2/2");
+    let ended = bench.call("merge s1 s2 --out emb --json");
     assert_eq!(ended.code, 0, "{}", ended.err);
     assert_eq!(
         ended.err,
@@ -434,12 +379,12 @@ fn merge() {
         (&json!("emb"), &json!(2))
     );
     assert_eq!(report["run"]["counts"]["records"], 3);
-    let written = std::fs::read_to_string(bench.path().join("emb/run.json")).unwrap();
+    let written = bench.text("emb/run.json");
     assert_eq!(
         report["run"],
         serde_json::from_str::<Value>(&written).unwrap()
     );
-    let again = bench.run("merge s1 s2 --out emb --json");
+    let again = bench.call("merge s1 s2 --out emb --json");
     assert_eq!((again.code, again.out.as_str()), (1, ""));
 }
 
@@ -447,8 +392,8 @@ fn merge() {
 fn template() {
     let bench = Bench::new();
     for scheduler in ["slurm", "snakemake", "nextflow"] {
-        let script = bench.run(&format!("template {scheduler}")).out;
-        let report = bench.json(&format!("template {scheduler} --json"), 0);
+        let script = bench.call(&format!("template {scheduler}")).out;
+        let report = json(&bench, &format!("template {scheduler} --json"), 0);
         assert_eq!(report, json!({"scheduler": scheduler, "script": script}));
     }
 }
@@ -456,12 +401,12 @@ fn template() {
 #[test]
 fn one_of_a_thing_is_one_thing() {
     let bench = Bench::new();
-    std::fs::write(bench.path().join("one.fasta"), ">a\nM\n").unwrap();
+    bench.write("one.fasta", ">a\nM\n");
     let model = fixture("esm2_hd16").display().to_string();
     for shard in ["", "--shard 1/1"] {
         let line = format!("run one.fasta --model {model} --residues files --out one {shard} -q");
-        assert_eq!(bench.run(&line).code, 0);
-        let text = bench.run("inspect one").out;
+        assert_eq!(bench.call(&line).code, 0);
+        let text = bench.call("inspect one").out;
         for words in [
             "\n  one.fasta: 1 record, 5 bytes, SHA-256 ",
             "\nrecords: 1 (1 residue)\n",
@@ -474,13 +419,13 @@ fn one_of_a_thing_is_one_thing() {
                 text.contains("\nshard 1 of 1 of an input of 1 record (merge joins them)\n"),
                 "{text}"
             );
-            let ended = bench.run("merge one --out whole");
+            let ended = bench.call("merge one --out whole");
             assert_eq!(
                 ended.err,
                 "whole: 1 record (1 distinct sequence), 1 residue, from 1 shard\n"
             );
         }
-        std::fs::remove_dir_all(bench.path().join("one")).unwrap();
+        std::fs::remove_dir_all(bench.path("one")).unwrap();
     }
 }
 
@@ -496,7 +441,7 @@ fn help_names_the_fields() {
         ("merge", "Fields: out, shards"),
         ("template", "Fields: scheduler and script."),
     ] {
-        let help = bench.run(&format!("{command} --help")).out;
+        let help = bench.call(&format!("{command} --help")).out;
         let help = help.split_whitespace().collect::<Vec<_>>().join(" ");
         assert!(help.contains("--json"), "{command}");
         assert!(help.contains(words), "{command}: {help}");

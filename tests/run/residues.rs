@@ -1,6 +1,6 @@
 //! What counts as a residue: gaps, masks, invisible characters; and sequences that are no proteins.
 
-use crate::support::*;
+use crate::bench::*;
 
 /// Flags of all records of an output.
 fn flags(bench: &Bench, folder: &str) -> Vec<String> {

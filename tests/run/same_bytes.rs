@@ -1,7 +1,7 @@
 //! The same input and options give the same bytes, whatever the threads, the budget, the batches
 //! and the order of the records.
 
-use crate::support::*;
+use crate::bench::*;
 use std::collections::BTreeMap;
 
 /// Records of many lengths, some of them again, some with letters that are not residues.

@@ -1,6 +1,6 @@
 //! How many threads a run has when nothing is said.
 
-use crate::support::*;
+use crate::bench::*;
 use crate::tools;
 use std::process::Command;
 

@@ -1,7 +1,7 @@
 //! The numbers in the files are fair-esm's.
 
+use crate::bench::*;
 use crate::common::{Hidden, MAX_ABS, RELATIVE_L2, Reference, assert_parity, differences, fixture};
-use crate::support::*;
 
 /// Embeds the reference sequences with all layers and compares every file with fair-esm. Gives
 /// the numbers of the sequences that were compared.

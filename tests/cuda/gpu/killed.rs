@@ -1,7 +1,7 @@
 //! `kill -9` while a card works, and going on.
 
+use crate::bench::{Bench, expand, sequence};
 use crate::card::*;
-use crate::support::{Bench, expand, sequence};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 

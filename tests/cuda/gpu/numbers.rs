@@ -1,8 +1,8 @@
 //! What a card computes is what the CPU computes.
 
+use crate::bench::Bench;
 use crate::card::*;
 use crate::common::differences;
-use crate::support::Bench;
 
 /// Relative L2 of every file of a run on the card against the CPU in f32.
 fn assert_near(model: &str, dtype: &str, limit: f64) {

@@ -1,9 +1,9 @@
 //! Records whose numbers do not fit f16.
 
+use crate::bench::{Bench, first_byte, sequence};
 use crate::card::*;
 use crate::common::fixture;
 use crate::gpu::same_bits::bits;
-use crate::support::{Bench, first_byte, sequence};
 use std::fs;
 
 /// The token of tryptophan.

@@ -1,7 +1,7 @@
 //! Residue rows as they leave the card.
 
+use crate::bench::Bench;
 use crate::card::*;
-use crate::support::Bench;
 use half::f16;
 use std::fs;
 

@@ -1,7 +1,7 @@
 //! A record's rows have the same bits in any batch, order and budget.
 
+use crate::bench::{Bench, rows};
 use crate::card::*;
-use crate::support::{Bench, rows};
 use std::collections::BTreeMap;
 
 /// The bits of every row that a run wrote for each record.
@@ -22,7 +22,7 @@ pub fn bits(bench: &Bench, folder: &str) -> BTreeMap<String, Vec<Vec<u32>>> {
                 }
                 false => number("row")..number("row") + 1,
             };
-            let found = crate::support::bits(&matrix, range);
+            let found = crate::bench::bits(&matrix, range);
             all.entry(record[column("id")].to_owned())
                 .or_default()
                 .push(found);

@@ -1,7 +1,7 @@
 //! Which of cuBLASLt's algorithms are taken.
 
+use crate::bench::Bench;
 use crate::card::*;
-use crate::support::Bench;
 
 const OPTIONS: &str = "in.fasta --model $MODEL --layer 2";
 

@@ -1,7 +1,7 @@
 //! No card, others, and several.
 
+use crate::bench::{Bench, sequence};
 use crate::card::*;
-use crate::support::{Bench, sequence};
 
 const OPTIONS: &str = "run in.fasta --model $MODEL --layer 1,2 --max-tokens 200 -q";
 

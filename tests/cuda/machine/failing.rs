@@ -1,7 +1,7 @@
 //! Calls of the driver that fail.
 
+use crate::bench::Bench;
 use crate::card::*;
-use crate::support::Bench;
 
 const OPTIONS: &str =
     "in.fasta --model $MODEL --layer 2 --device cuda --max-tokens 300 --threads 2";

@@ -1,8 +1,8 @@
 //! The driver and cuBLASLt: which are taken, and what is said of those that are missing.
 
+use crate::bench::{Bench, Ended};
 use crate::card::*;
 use crate::stand_in;
-use crate::support::{Bench, Ended};
 use std::fs;
 use std::path::Path;
 

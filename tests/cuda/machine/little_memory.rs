@@ -1,7 +1,7 @@
 //! Cards with little memory.
 
+use crate::bench::{Bench, sequence};
 use crate::card::*;
-use crate::support::{Bench, sequence};
 
 const OPTIONS: &str = "in.fasta --model $MODEL --device cuda --layer 2 --pool mean --threads 2";
 

@@ -58,6 +58,23 @@ impl Bench {
         command
     }
 
+    /// The folder itself.
+    pub fn home(&self) -> &Path {
+        self.home.path()
+    }
+
+    /// A command line of any subcommand.
+    pub fn call(&self, line: &str) -> Ended {
+        self.call_with(line, &[])
+    }
+
+    /// The same with variables.
+    pub fn call_with(&self, line: &str, variables: &[(&str, &str)]) -> Ended {
+        let mut command = self.command();
+        command.args(line.split_whitespace());
+        ended(command.envs(variables.iter().copied()))
+    }
+
     /// `run` with the words of `line`, where `$MODEL` is the fixture esm2_hd16 and `$NAME/` any
     /// other.
     pub fn run(&self, line: &str) -> Ended {
