@@ -109,8 +109,8 @@ pub mod checkpoint;
 #[cfg_attr(not(target_os = "linux"), path = "cuda/absent.rs")]
 pub mod cuda;
 pub mod device;
+mod disk_cache;
 pub mod embedder;
-mod entries;
 pub mod fasta;
 mod flock;
 pub mod guarantees;

@@ -51,10 +51,10 @@ pub use config::{EsmConfig, Positions, TRAINING_MAXIMUM};
 pub use error::CheckpointError;
 pub(crate) use foreign::{describe_repository, other_format};
 pub(crate) use locate::is_adapter;
-pub use names::Layout;
+pub use names::Naming;
 pub use rotary::{InvFreq, InvFreqSource};
 pub use tensors::StoredDtype;
-pub use weight::{Rows, Weight};
+pub use weight::{Weight, WeightRows};
 
 use crate::stamp::Stamp;
 use alphabet::{Claims, Proven};
@@ -100,7 +100,7 @@ const CONTACT_HEAD: [&str; 2] = [
 pub struct Checkpoint {
     path: PathBuf,
     config: EsmConfig,
-    layout: Layout,
+    naming: Naming,
     files: Vec<PathBuf>,
     tensors: TensorSet,
     weights: Weights,
@@ -115,7 +115,7 @@ impl Checkpoint {
     ///
     /// # Errors
     /// Whatever makes the checkpoint unusable; see [`CheckpointError`]. NaN and infinities among
-    /// the weights are found by [`Rows::read`].
+    /// the weights are found by [`WeightRows::read`].
     pub fn open(path: &Path) -> Result<Self, CheckpointError> {
         let located = locate::locate(path)?;
         let Loaded {
@@ -126,9 +126,9 @@ impl Checkpoint {
         } = loaded::load(&located)?;
         let names = detect(&located, &tensors, settings.as_ref(), &main)?;
         unused::refuse_adapters(&tensors, &names)?;
-        let hf = match names.layout {
-            Layout::FairEsm => None,
-            Layout::HuggingFace | Layout::TransformerEngine => Some(read_config(&located, &main)?),
+        let hf = match names.naming {
+            Naming::FairEsm => None,
+            Naming::HuggingFace | Naming::TransformerEngine => Some(read_config(&located, &main)?),
         };
         let alphabet = prove_alphabet(&located, &tensors, &names, hf.as_ref(), carried, &main)?;
         let config = match (&hf, &located.config) {
@@ -172,7 +172,7 @@ impl Checkpoint {
         Ok(Self {
             path: path.to_path_buf(),
             config,
-            layout: names.layout,
+            naming: names.naming,
             files: files.chain(located.regression).collect(),
             tensors,
             weights,
@@ -188,8 +188,8 @@ impl Checkpoint {
     }
 
     /// How the checkpoint names and arranges its weights.
-    pub fn layout(&self) -> Layout {
-        self.layout
+    pub fn naming(&self) -> Naming {
+        self.naming
     }
 
     /// What proves that the alphabet is ESM's 33 tokens.
@@ -247,7 +247,7 @@ impl Checkpoint {
     }
 
     /// Reads the weights of the encoder that `unread` picks by name and refuses NaN and infinities
-    /// among them, as [`Rows::read`] does for those that a model is made of. Heads that hold some
+    /// among them, as [`WeightRows::read`] does for those that a model is made of. Heads that hold some
     /// count as absent since the checkpoint was opened.
     ///
     /// # Errors
@@ -359,7 +359,7 @@ fn drop_damaged_heads(
     Ok(warnings)
 }
 
-/// Layout and prefix of the encoder, or which other model the file holds.
+/// Naming and prefix of the encoder, or which other model the file holds.
 fn detect(
     located: &Located,
     tensors: &TensorSet,
@@ -380,7 +380,7 @@ fn detect(
     };
     match Names::detect(tensors) {
         // The configuration beside a fair-esm file is not its own.
-        Ok(names) if names.layout == Layout::FairEsm => Ok(names),
+        Ok(names) if names.naming == Naming::FairEsm => Ok(names),
         Ok(names) => other().map_or(Ok(names), Err),
         Err(_) if tensors.names().any(adapter::is_adapter_tensor) => {
             Err(CheckpointError::Adapter {

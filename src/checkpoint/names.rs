@@ -11,7 +11,7 @@ use crate::printable;
 
 /// The way a checkpoint names and arranges its weights.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Layout {
+pub enum Naming {
     /// The transformers library: `esm.encoder.layer.0.attention.self.query.weight`.
     HuggingFace,
     /// fair-esm: `encoder.sentence_encoder.layers.0.self_attn.q_proj.weight`.
@@ -20,7 +20,7 @@ pub enum Layout {
     TransformerEngine,
 }
 
-impl fmt::Display for Layout {
+impl fmt::Display for Naming {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::HuggingFace => "huggingface",
@@ -32,7 +32,7 @@ impl fmt::Display for Layout {
 
 /// A weight's place in a file: a tensor, or the query, key or value third of one.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Place {
+pub(super) struct TensorPlace {
     pub(super) tensor: String,
     /// 0 for query, 1 for key, 2 for value of a fused tensor.
     pub(super) third: Option<usize>,
@@ -41,7 +41,7 @@ pub(super) struct Place {
 /// The names of one checkpoint: its layout and what it puts before every name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Names {
-    pub(super) layout: Layout,
+    pub(super) naming: Naming,
     /// Before the names of the encoder: `esm.`, `encoder.sentence_encoder.` or nothing.
     prefix: String,
     /// Before the names of the LM head, up to and with `lm_head.`.
@@ -140,12 +140,12 @@ impl Names {
             }
         };
         let fused = format!("{prefix}encoder.layers.");
-        let layout = if name.ends_with(FAIR_EMBEDDING) {
-            Layout::FairEsm
+        let naming = if name.ends_with(FAIR_EMBEDDING) {
+            Naming::FairEsm
         } else if tensors.names().any(|name| name.starts_with(&fused)) {
-            Layout::TransformerEngine
+            Naming::TransformerEngine
         } else {
-            Layout::HuggingFace
+            Naming::HuggingFace
         };
         // The head stands beside the encoder: one level up, or where the names start.
         let up = prefix
@@ -162,7 +162,7 @@ impl Names {
             format!("{}{module}", found.unwrap_or(up))
         };
         Ok(Self {
-            layout,
+            naming,
             prefix: prefix.to_owned(),
             head: beside("lm_head."),
             contact: beside("contact_head."),
@@ -171,10 +171,10 @@ impl Names {
 
     /// Layers that the tensors belong to: the highest number plus one.
     pub(super) fn layers(&self, tensors: &TensorSet) -> usize {
-        let layers = match self.layout {
-            Layout::HuggingFace => "encoder.layer.",
-            Layout::FairEsm => "layers.",
-            Layout::TransformerEngine => "encoder.layers.",
+        let layers = match self.naming {
+            Naming::HuggingFace => "encoder.layer.",
+            Naming::FairEsm => "layers.",
+            Naming::TransformerEngine => "encoder.layers.",
         };
         let start = format!("{}{layers}", self.prefix);
         let number = |name: &str| {
@@ -193,9 +193,9 @@ impl Names {
         let Some(rest) = name.strip_prefix(&self.prefix) else {
             return Standing::Outside;
         };
-        let inside: &[&str] = match self.layout {
-            Layout::HuggingFace | Layout::TransformerEngine => &["embeddings.", "encoder."],
-            Layout::FairEsm => &["embed_", "emb_layer_norm_", "layers."],
+        let inside: &[&str] = match self.naming {
+            Naming::HuggingFace | Naming::TransformerEngine => &["embeddings.", "encoder."],
+            Naming::FairEsm => &["embed_", "emb_layer_norm_", "layers."],
         };
         // Without a prefix, the modules above the encoder stand beside its parts.
         match !self.prefix.is_empty() || inside.iter().any(|start| rest.starts_with(start)) {
@@ -224,8 +224,8 @@ impl Names {
     }
 
     /// Where this weight may stand, in the order in which to look.
-    pub(super) fn places(&self, weight: &str) -> Vec<Place> {
-        let whole = |tensor| Place {
+    pub(super) fn places(&self, weight: &str) -> Vec<TensorPlace> {
+        let whole = |tensor| TensorPlace {
             tensor,
             third: None,
         };
@@ -238,20 +238,20 @@ impl Names {
         let layer = weight
             .strip_prefix("layers.")
             .and_then(|rest| rest.split_once('.'));
-        match (self.layout, layer) {
-            (Layout::FairEsm, _) => vec![whole(format!("{}{weight}", self.prefix))],
-            (Layout::HuggingFace, None) => vec![whole(self.hf_outside(weight))],
-            (Layout::HuggingFace, Some((number, rest))) => self.hf_layer(number, rest),
-            (Layout::TransformerEngine, None) => vec![whole(self.hf_outside(weight))],
-            (Layout::TransformerEngine, Some((number, rest))) => self.te_layer(number, rest),
+        match (self.naming, layer) {
+            (Naming::FairEsm, _) => vec![whole(format!("{}{weight}", self.prefix))],
+            (Naming::HuggingFace, None) => vec![whole(self.hf_outside(weight))],
+            (Naming::HuggingFace, Some((number, rest))) => self.hf_layer(number, rest),
+            (Naming::TransformerEngine, None) => vec![whole(self.hf_outside(weight))],
+            (Naming::TransformerEngine, Some((number, rest))) => self.te_layer(number, rest),
         }
     }
 
     fn in_head<'a>(&self, rest: &'a str) -> &'a str {
-        match (self.layout, rest) {
-            (Layout::TransformerEngine, "layer_norm.weight") => "decoder.layer_norm_weight",
-            (Layout::TransformerEngine, "layer_norm.bias") => "decoder.layer_norm_bias",
-            (Layout::TransformerEngine, "bias") => "decoder.bias",
+        match (self.naming, rest) {
+            (Naming::TransformerEngine, "layer_norm.weight") => "decoder.layer_norm_weight",
+            (Naming::TransformerEngine, "layer_norm.bias") => "decoder.layer_norm_bias",
+            (Naming::TransformerEngine, "bias") => "decoder.bias",
             _ => rest,
         }
     }
@@ -266,7 +266,7 @@ impl Names {
         format!("{}{name}", self.prefix)
     }
 
-    fn hf_layer(&self, number: &str, rest: &str) -> Vec<Place> {
+    fn hf_layer(&self, number: &str, rest: &str) -> Vec<TensorPlace> {
         let (module, part) = rest.rsplit_once('.').unwrap_or((rest, ""));
         let module = match module {
             "self_attn.q_proj" => "attention.self.query",
@@ -300,24 +300,24 @@ impl Names {
         }
         names
             .into_iter()
-            .map(|tensor| Place {
+            .map(|tensor| TensorPlace {
                 tensor,
                 third: None,
             })
             .collect()
     }
 
-    fn te_layer(&self, number: &str, rest: &str) -> Vec<Place> {
+    fn te_layer(&self, number: &str, rest: &str) -> Vec<TensorPlace> {
         let layer = format!("{}encoder.layers.{number}", self.prefix);
         let (module, part) = rest.rsplit_once('.').unwrap_or((rest, ""));
         let qkv = format!("{layer}.self_attention.layernorm_qkv");
         let split = |name: &str, third| {
             vec![
-                Place {
+                TensorPlace {
                     tensor: format!("{qkv}.{part}"),
                     third: Some(third),
                 },
-                Place {
+                TensorPlace {
                     tensor: format!("{qkv}.{name}_{part}"),
                     third: None,
                 },
@@ -335,7 +335,7 @@ impl Names {
             "final_layer_norm" => format!("{layer}.layernorm_mlp.layer_norm_{part}"),
             other => format!("{layer}.{other}.{part}"),
         };
-        vec![Place {
+        vec![TensorPlace {
             tensor: name,
             third: None,
         }]

@@ -1,8 +1,8 @@
 use super::*;
 
-fn names(layout: Layout, prefix: &str, head: &str) -> Names {
+fn names(naming: Naming, prefix: &str, head: &str) -> Names {
     Names {
-        layout,
+        naming,
         prefix: prefix.into(),
         head: head.into(),
         contact: format!("{prefix}contact_head."),
@@ -34,8 +34,8 @@ fn wrappers_mean_nothing() {
 
 #[test]
 fn a_name_is_inside_or_outside_the_encoder() {
-    let hf = names(Layout::HuggingFace, "esm.", "lm_head.");
-    let fair = names(Layout::FairEsm, "", "lm_head.");
+    let hf = names(Naming::HuggingFace, "esm.", "lm_head.");
+    let fair = names(Naming::FairEsm, "", "lm_head.");
     for (names, name, standing) in [
         (
             &hf,
@@ -55,13 +55,13 @@ fn a_name_is_inside_or_outside_the_encoder() {
 
 #[test]
 fn every_layout_spells_the_same_weights() {
-    let hf = names(Layout::HuggingFace, "esm.", "lm_head.");
+    let hf = names(Naming::HuggingFace, "esm.", "lm_head.");
     let fair = names(
-        Layout::FairEsm,
+        Naming::FairEsm,
         "encoder.sentence_encoder.",
         "encoder.lm_head.",
     );
-    let te = names(Layout::TransformerEngine, "model.", "lm_head.");
+    let te = names(Naming::TransformerEngine, "model.", "lm_head.");
     for (weight, [in_hf, in_fair, in_te]) in [
         (
             "embed_tokens.weight",

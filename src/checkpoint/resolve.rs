@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use super::config::{EsmConfig, Positions};
 use super::error::CheckpointError;
-use super::names::{Names, Place};
+use super::names::{Names, TensorPlace};
 use super::tensors::{Data, Dtype, StoredDtype, StoredTensor, TensorSet};
 use super::weight::{Resolved, Third};
 
@@ -253,7 +253,7 @@ impl Resolver<'_> {
     fn check(
         &self,
         wanted: &Wanted,
-        Place { tensor, third }: Place,
+        TensorPlace { tensor, third }: TensorPlace,
         stored: &StoredTensor,
     ) -> Result<Resolved, CheckpointError> {
         let path = || self.tensors.home(&tensor).to_path_buf();

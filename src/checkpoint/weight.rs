@@ -56,7 +56,7 @@ pub(super) struct Resolved {
     pub(super) zero_row: Option<usize>,
 }
 
-/// A weight of the model, as a view of its file. Rows may be read by several threads at once.
+/// A weight of the model, as a view of its file. WeightRows may be read by several threads at once.
 #[derive(Clone, Copy, Debug)]
 pub struct Weight<'a> {
     pub(super) resolved: &'a Resolved,
@@ -64,7 +64,7 @@ pub struct Weight<'a> {
 }
 
 impl<'a> Weight<'a> {
-    /// Rows and columns: `[out, in]` of a linear layer, `[1, n]` of a vector.
+    /// WeightRows and columns: `[out, in]` of a linear layer, `[1, n]` of a vector.
     pub fn shape(&self) -> [usize; 2] {
         self.resolved.shape
     }
@@ -75,8 +75,8 @@ impl<'a> Weight<'a> {
     }
 
     /// Its rows, for one who reads many of them.
-    pub fn rows(&self) -> Rows<'a> {
-        Rows {
+    pub fn rows(&self) -> WeightRows<'a> {
+        WeightRows {
             weight: *self,
             window: Vec::new(),
             at: 0,
@@ -86,7 +86,7 @@ impl<'a> Weight<'a> {
     /// Writes one row as `f32` into `out`, which has as many places as there are columns.
     ///
     /// # Errors
-    /// As [`Rows::read`].
+    /// As [`WeightRows::read`].
     pub fn read_row(&self, row: usize, out: &mut [f32]) -> Result<(), CheckpointError> {
         self.rows().read(row, out)
     }
@@ -94,7 +94,7 @@ impl<'a> Weight<'a> {
     /// All rows, one after another.
     ///
     /// # Errors
-    /// As [`Rows::read`].
+    /// As [`WeightRows::read`].
     pub fn to_vec(&self) -> Result<Vec<f32>, CheckpointError> {
         let [count, columns] = self.resolved.shape;
         let mut rows = self.rows();
@@ -137,14 +137,14 @@ impl<'a> Weight<'a> {
 
 /// The rows of a weight. Those that follow each other are read from the file together.
 #[derive(Debug)]
-pub struct Rows<'a> {
+pub struct WeightRows<'a> {
     weight: Weight<'a>,
     /// Bytes of the file from byte `at` on.
     window: Vec<u8>,
     at: usize,
 }
 
-impl Rows<'_> {
+impl WeightRows<'_> {
     /// Writes one row as `f32` into `out`, which has as many places as there are columns.
     ///
     /// # Errors

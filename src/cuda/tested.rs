@@ -6,7 +6,7 @@
 use super::images;
 use super::slab::Heights;
 use crate::device::{Card, Dtype, Tested};
-use crate::entries::Entries;
+use crate::disk_cache::DiskCache;
 
 /// The tests of one kind of card.
 #[derive(Debug)]
@@ -29,7 +29,7 @@ impl Tests {
         if self.tested.anew {
             return None;
         }
-        let value = Entries(folder).find(&self.key_of(test))?;
+        let value = DiskCache(folder).find(&self.key_of(test))?;
         let found = value.strip_prefix("passed ")?.strip_suffix('\n')?;
         Some(found.to_owned())
     }
@@ -38,7 +38,7 @@ impl Tests {
     pub(super) fn pass(&self, test: &str, found: &str) {
         if let Some(folder) = &self.tested.folder {
             // Without it the next run tests, as this one did.
-            let _ = Entries(folder).write(&self.key_of(test), &format!("passed {found}\n"));
+            let _ = DiskCache(folder).write(&self.key_of(test), &format!("passed {found}\n"));
         }
     }
 
@@ -159,7 +159,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let tests = tests(Some(folder.path()), &card(), Dtype::F32);
         tests.pass("a", "0123");
-        let path = Entries(folder.path()).path(&tests.key_of("a")).unwrap();
+        let path = DiskCache(folder.path()).path(&tests.key_of("a")).unwrap();
         let good = fs::read(&path).unwrap();
         for at in 0..good.len() {
             let mut bad = good.clone();

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::known::{KnownModel, Shape, known_models};
+use super::known::{KnownModel, ModelShape, known_models};
 use crate::checkpoint::Adapter;
 use crate::printable;
 
@@ -87,7 +87,7 @@ pub enum HubError {
         /// The model that was asked for.
         known: &'static KnownModel,
         /// The shape that its `config.json` gives.
-        found: Shape,
+        found: ModelShape,
         /// Whether it came from the cache.
         is_cached: bool,
     },

@@ -30,7 +30,7 @@ pub struct KnownModel {
 
 /// The shape of a model, as a `config.json` says it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-pub struct Shape {
+pub struct ModelShape {
     /// Transformer layers.
     #[serde(rename = "num_hidden_layers", default = "twelve")]
     layers: u64,
@@ -50,7 +50,7 @@ fn default_width() -> u64 {
     768
 }
 
-impl fmt::Display for Shape {
+impl fmt::Display for ModelShape {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let plural = |count| if count == 1 { "" } else { "s" };
         write!(
@@ -164,14 +164,14 @@ impl KnownModel {
 
     /// The shape by a `config.json` that is not this model's. What the file leaves out has
     /// transformers' default; a file that cannot be read says nothing.
-    pub(super) fn other_shape(&self, config: &Path) -> Option<Shape> {
-        let found: Shape = serde_json::from_reader(open_json(config).ok()?).ok()?;
+    pub(super) fn other_shape(&self, config: &Path) -> Option<ModelShape> {
+        let found: ModelShape = serde_json::from_reader(open_json(config).ok()?).ok()?;
         (found != self.shape()).then_some(found)
     }
 
     /// Layers, width and heads.
-    pub(super) fn shape(&self) -> Shape {
-        Shape {
+    pub(super) fn shape(&self) -> ModelShape {
+        ModelShape {
             layers: self.layers.into(),
             dim: self.dim.into(),
             heads: self.heads.into(),

@@ -41,7 +41,7 @@ use cache::{CachedRepo, checked_revision};
 use snapshot::Snapshot;
 
 pub use error::HubError;
-pub use known::{KnownModel, ModelRef, Shape, known_models};
+pub use known::{KnownModel, ModelRef, ModelShape, known_models};
 pub use published::{published_digest, published_hub_digest, verify_file};
 pub use report::CachedModel;
 pub use settings::{HubSettings, Token};

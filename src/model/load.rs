@@ -2,7 +2,9 @@
 
 use super::blocks::{BlockNames, Frequencies, make_blocks};
 use super::{Embedding, Esm, Rotary, TransformerLayer, Workspaces};
-use crate::checkpoint::{Checkpoint, CheckpointError, InvFreqSource, Positions, Rows, Weight};
+use crate::checkpoint::{
+    Checkpoint, CheckpointError, InvFreqSource, Positions, Weight, WeightRows,
+};
 use crate::ops::{CpuPath, LayerNorm, Linear, PackError, WeightType, padded};
 use std::sync::Arc;
 use thiserror::Error;
@@ -172,7 +174,7 @@ impl Loader<'_> {
         if names.len() > 1 {
             bias.resize(names.len() * apart, 0.0);
         }
-        let mut rows: Vec<Rows<'_>> = weights.iter().map(Weight::rows).collect();
+        let mut rows: Vec<WeightRows<'_>> = weights.iter().map(Weight::rows).collect();
         Linear::pack(
             self.options.path,
             self.options.weight_type,

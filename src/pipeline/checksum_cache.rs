@@ -15,7 +15,7 @@
 //!   node of a cluster reads a model once for itself. What a machine is called would let its next
 //!   start, or a copy of it with the same name, take one file system for another.
 //! - An entry that is damaged, or that others than this user may write, is passed over and replaced:
-//!   see `entries`.
+//!   see `disk_cache`.
 //!
 //! What this does not see is what no stamp shows: a program that goes on writing through a mapping
 //! it made before, a network file system that answers from its own memory, a server whose clock is
@@ -23,7 +23,7 @@
 //!
 //! Where entries cannot be kept, files are read; that is never an error.
 
-use crate::entries::{Entries, boot};
+use crate::disk_cache::{DiskCache, boot};
 use crate::stamp::Stamp;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -63,7 +63,7 @@ impl ChecksumCache {
         if self.anew || stamp.bytes < self.least_bytes {
             return None;
         }
-        let value = self.entries().find(&key(stamp, &boot()?)?)?;
+        let value = self.cache().find(&key(stamp, &boot()?)?)?;
         let sha256 = value.strip_prefix("sha256 ")?.strip_suffix('\n')?;
         let is_hex = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
         (sha256.len() == 64 && sha256.bytes().all(is_hex)).then(|| sha256.to_owned())
@@ -89,11 +89,11 @@ impl ChecksumCache {
 
     fn write(&self, stamp: &Stamp, sha256: &str) -> Option<()> {
         let key = key(stamp, &boot()?)?;
-        self.entries().write(&key, &value(sha256))
+        self.cache().write(&key, &value(sha256))
     }
 
-    fn entries(&self) -> Entries<'_> {
-        Entries(&self.folder)
+    fn cache(&self) -> DiskCache<'_> {
+        DiskCache(&self.folder)
     }
 }
 
@@ -122,16 +122,16 @@ fn key(stamp: &Stamp, boot: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::entries;
+    use crate::disk_cache;
     use std::fs;
 
     /// A whole entry.
     fn entry(key: &str, sha256: &str) -> Option<String> {
-        entries::entry(key, &value(sha256))
+        disk_cache::entry(key, &value(sha256))
     }
 
     fn path_of(remembered: &ChecksumCache, key: &str) -> PathBuf {
-        remembered.entries().path(key).unwrap()
+        remembered.cache().path(key).unwrap()
     }
 
     const SHA256: &str = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";

@@ -149,7 +149,7 @@ fn attempt(
             job.model.asked,
             numerals::count(embedder.config().layers as u64, "layer"),
             embedder.config().dim,
-            checkpoint.layout(),
+            checkpoint.naming(),
             started.elapsed().as_secs_f64(),
             match plan.device.is_cuda() {
                 true => plan.device.to_string(),

@@ -1,6 +1,6 @@
 //! Every layout loads, and gives the weights of the plain Hugging Face folder to the bit.
 
-use esm_embed::checkpoint::{Checkpoint, EsmConfig, InvFreqSource, Layout, Positions, StoredDtype};
+use esm_embed::checkpoint::{Checkpoint, EsmConfig, InvFreqSource, Naming, Positions, StoredDtype};
 use half::{bf16, f16};
 
 use crate::support::{LM_HEAD, bits, encoder, fixture, open, weights};
@@ -48,8 +48,8 @@ fn the_plain_folder() {
     let checkpoint = open(&folder);
     assert_eq!(checkpoint.config(), &esm2_hd16());
     assert_eq!(checkpoint.config().head_dim(), 16);
-    assert_eq!(checkpoint.layout(), Layout::HuggingFace);
-    assert_eq!(checkpoint.layout().to_string(), "huggingface");
+    assert_eq!(checkpoint.naming(), Naming::HuggingFace);
+    assert_eq!(checkpoint.naming().to_string(), "huggingface");
     assert_eq!(checkpoint.stored_dtype(), StoredDtype::F32);
     assert_eq!(
         checkpoint.files(),
@@ -119,7 +119,7 @@ fn hugging_face_variants_hold_the_same_model() {
     ] {
         let found = open(&fixture(variant));
         assert_eq!(found.config(), base.config(), "{variant}");
-        assert_eq!(found.layout(), Layout::HuggingFace, "{variant}");
+        assert_eq!(found.naming(), Naming::HuggingFace, "{variant}");
         assert_eq!(found.stored_dtype(), StoredDtype::F32, "{variant}");
         assert_eq!(found.has_lm_head(), lm_head, "{variant}");
         assert!(found.has_contact_head(), "{variant}");
@@ -196,7 +196,7 @@ fn transformer_engine_exports_are_taken_apart() {
         ("esm2_hd16_te_old", InvFreqSource::Stored),
     ] {
         let found = open(&fixture(variant));
-        assert_eq!(found.layout(), Layout::TransformerEngine);
+        assert_eq!(found.naming(), Naming::TransformerEngine);
         assert_eq!(
             found.config(),
             &EsmConfig {
@@ -232,7 +232,7 @@ fn fair_esm_files_hold_the_models_of_the_folders() {
         let path = fixture("fair_esm").join(format!("{name}.pt"));
         let (found, base) = (open(&path), open(&fixture(name)));
         assert_eq!(found.config(), base.config(), "{name}");
-        assert_eq!(found.layout(), Layout::FairEsm);
+        assert_eq!(found.naming(), Naming::FairEsm);
         assert_eq!(found.has_contact_head(), regression, "{name}");
         assert!(found.has_lm_head(), "{name}");
         same_encoder(&found, &base);

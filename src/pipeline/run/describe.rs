@@ -74,7 +74,7 @@ pub fn resolved(
         "model": {
             "repo": job.model.repo,
             "revision": job.model.revision,
-            "layout": checkpoint.layout().to_string(),
+            "layout": checkpoint.naming().to_string(),
             "stored_dtype": checkpoint.stored_dtype().to_string(),
             "layers": config.layers,
             "dim": config.dim,

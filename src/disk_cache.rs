@@ -21,9 +21,9 @@ const DIGITS: usize = 3;
 
 /// A folder of entries.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Entries<'a>(pub(crate) &'a Path);
+pub(crate) struct DiskCache<'a>(pub(crate) &'a Path);
 
-impl Entries<'_> {
+impl DiskCache<'_> {
     /// The value that was written under a key, which ends with a line.
     pub(crate) fn find(self, key: &str) -> Option<String> {
         let text = read_entry(&self.path(key)?)?;
