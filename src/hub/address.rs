@@ -1,28 +1,31 @@
 //! Web addresses: whose they are, and where a redirect leads.
 
+use std::net::IpAddr;
+
+use ureq::http::Uri;
+
 /// Scheme, host and port: what a token belongs to.
 pub(super) fn origin(url: &str) -> String {
-    let after_scheme = url.find("://").map_or(0, |at| at + 3);
-    let end = url
-        .get(after_scheme..)
-        .and_then(|rest| rest.find(['/', '?', '#']))
-        .map_or(url.len(), |at| after_scheme + at);
-    url.get(..end).unwrap_or(url).to_ascii_lowercase()
+    let origin = url.parse::<Uri>().ok().and_then(|uri| {
+        let port = uri
+            .port()
+            .map_or_else(String::new, |port| format!(":{port}"));
+        Some(format!("{}://{}{port}", uri.scheme_str()?, uri.host()?))
+    });
+    origin
+        .unwrap_or_else(|| url.to_owned())
+        .to_ascii_lowercase()
 }
 
-/// Whether the host is this machine, which no proxy can stand for.
+/// Whether the host is this machine, which no proxy can reach.
 pub(super) fn is_loopback(url: &str) -> bool {
-    let origin = origin(url);
-    let host = origin.split_once("://").map_or("", |(_, host)| host);
-    let name = match host.rsplit_once(':') {
-        Some((name, port)) if port.bytes().all(|b| b.is_ascii_digit()) => name,
-        _ => host,
-    };
-    let address = name.trim_start_matches('[').trim_end_matches(']');
-    address == "localhost"
+    let uri = url.parse::<Uri>().ok();
+    let host = uri.as_ref().and_then(Uri::host).unwrap_or_default();
+    let address = host.trim_start_matches('[').trim_end_matches(']');
+    host.eq_ignore_ascii_case("localhost")
         || address
-            .parse::<std::net::IpAddr>()
-            .is_ok_and(|address| address.is_loopback())
+            .parse()
+            .is_ok_and(|address: IpAddr| address.is_loopback())
 }
 
 /// The address a `Location` header means, seen from `base`.

@@ -112,7 +112,7 @@ impl CachedRepo {
 
     /// Where the content with this ETag lies.
     pub(super) fn blob(&self, etag: &str) -> PathBuf {
-        self.cache.blob_path(etag)
+        self.folder.join("blobs").join(etag)
     }
 
     /// The file whose lock allows to write a blob.

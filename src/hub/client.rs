@@ -1,16 +1,14 @@
 //! One request to the hub, or to the storage it redirects to.
 //!
-//! The requests are hf-hub's (its TLS, proxies, token and user agent) with what it leaves out: time
-//! limits, a token that no other host sees, and an answer that is looked at before it is believed.
+//! The token goes to the hub only, every wait has a limit, and an answer is examined before it is
+//! trusted. Proxies are those of the environment.
 
 use std::cell::Cell;
 use std::io::Read;
 
-use hf_hub::Cache;
-use hf_hub::api::sync::{Api, ApiBuilder};
 use serde::Deserialize;
-use ureq::Body;
 use ureq::http::Response;
+use ureq::{Agent, Body};
 
 use super::address::{is_loopback, join, origin};
 use super::error::HubError;
@@ -18,13 +16,14 @@ use super::headers::{Headers, Metadata, content_range, number, said};
 use super::settings::{HubSettings, Token};
 use super::trust::Trust;
 
+const USER_AGENT: &str = concat!("esm-embed/", env!("CARGO_PKG_VERSION"));
 const MAX_REDIRECTS: usize = 8;
 /// Bytes of the list of a repository's files.
 const MOST_LISTING: u64 = 8 << 20;
 
 /// Sends requests to one hub.
 pub(super) struct Client<'a> {
-    api: Api,
+    agent: Agent,
     settings: &'a HubSettings,
     origin: String,
     trust: Trust,
@@ -108,24 +107,14 @@ impl Reply {
 }
 
 impl<'a> Client<'a> {
-    pub(super) fn new(settings: &'a HubSettings) -> Result<Self, HubError> {
-        let api = ApiBuilder::from_cache(Cache::new(settings.cache.clone()))
-            .with_endpoint(settings.endpoint.clone())
-            .with_token(settings.token.as_ref().map(|t| Token::secret(t).to_owned()))
-            .with_progress(false)
-            .with_user_agent("esm-embed", env!("CARGO_PKG_VERSION"))
-            .build()
-            .map_err(|error| HubError::NotAHub {
-                url: settings.endpoint.clone(),
-                what: format!("no request can be made ({error})"),
-            })?;
-        Ok(Client {
-            api,
+    pub(super) fn new(settings: &'a HubSettings) -> Self {
+        Client {
+            agent: Agent::new_with_defaults(),
             settings,
             origin: origin(&settings.endpoint),
             trust: Trust::new(settings.certificates.as_ref()),
             was_reached: Cell::new(false),
-        })
+        }
     }
 
     /// Asks for a file at a revision. Redirects are followed on the hub itself; the one that leads
@@ -191,12 +180,11 @@ impl<'a> Client<'a> {
 
     /// One request, by the authorities that are trusted now.
     fn send(&self, url: &str, offset: u64) -> Result<Response<Body>, ureq::Error> {
-        // hf-hub hands out its prepared request for this one address alone.
-        let mut request = self.api.model(String::new()).info_request().uri(url);
-        if origin(url) != self.origin
-            && let Some(headers) = request.headers_mut()
+        let mut request = self.agent.get(url).header("User-Agent", USER_AGENT);
+        if let Some(token) = &self.settings.token
+            && origin(url) == self.origin
         {
-            headers.remove("authorization");
+            request = request.header("Authorization", format!("Bearer {}", Token::secret(token)));
         }
         if offset > 0 {
             request = request.header("Range", format!("bytes={offset}-"));

@@ -51,7 +51,7 @@ pub(super) fn snapshot(
     wanted: &Wanted<'_>,
     progress: &dyn DownloadProgress,
 ) -> Result<String, HubError> {
-    let client = Client::new(settings)?;
+    let client = Client::new(settings);
     let cached = CachedRepo::new(&settings.cache, wanted.repo, wanted.revision);
     for _ in 0..MAX_MOVES {
         let mut download = Download {

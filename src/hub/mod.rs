@@ -27,6 +27,7 @@ mod error;
 mod headers;
 mod known;
 mod lock;
+mod model_ref;
 mod published;
 mod report;
 mod settings;
@@ -41,7 +42,8 @@ use cache::{CachedRepo, checked_revision};
 use snapshot::Snapshot;
 
 pub use error::HubError;
-pub use known::{KnownModel, ModelRef, ModelShape, known_models};
+pub use known::{KnownModel, ModelShape, known_models};
+pub use model_ref::ModelRef;
 pub use published::{published_digest, published_hub_digest, verify_file};
 pub use report::CachedModel;
 pub use settings::{HubSettings, Token};

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 use super::cache::CachedRepo;
 use super::error::HubError;
-use super::known::{KnownModel, ModelRef, known_models};
+use super::known::{KnownModel, known_models};
+use super::model_ref::ModelRef;
 use super::published::verify_file;
 use super::snapshot::{self, CONFIG, Snapshot};
 use super::{Hub, LocalModel};
