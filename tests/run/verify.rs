@@ -105,7 +105,7 @@ fn one_changed_number_fails() {
         assert!(out.contains(&format!("FAIL  {name}\n")), "{out}");
         assert_eq!(out.matches("pass  ").count(), 5, "{out}");
         assert!(
-            out.contains("\n1 of 6 comparisons failed\nEither these are not the weights"),
+            out.contains("\n1 of 6 comparisons failed\nEither the values belong to other weights"),
             "{out}"
         );
     }
@@ -116,11 +116,11 @@ fn values_of_another_model_are_not_compared() {
     let (code, out, err) = verify(&fixture("esm2_hd16"), None);
     assert_eq!((code, out.as_str()), (1, ""));
     assert!(
-        err.starts_with("error: no values are known under the name of "),
+        err.starts_with("error: no values are published under the name "),
         "{err}"
     );
     assert!(
-        err.contains("They are known for facebook/esm2_t6_8M_UR50D, facebook/esm2_t12_35M_UR50D"),
+        err.contains("only for facebook/esm2_t6_8M_UR50D, facebook/esm2_t12_35M_UR50D"),
         "{err}"
     );
     let reference = json!({ "comparisons": comparisons("esm2_hd32") });
@@ -128,7 +128,7 @@ fn values_of_another_model_are_not_compared() {
     assert_eq!((code, out.as_str()), (1, ""));
     assert!(
         err.contains("reference.json has no values for ")
-            && err.contains(": they are for esm2_hd32. Leave out `checkpoint` there"),
+            && err.contains(", only for esm2_hd32\n  hint: remove checkpoint from a comparison"),
         "{err}"
     );
 }
@@ -142,43 +142,46 @@ fn what_does_not_fit_the_model_is_named() {
         let reference = json!({ "comparisons": comparisons });
         let (code, _, err) = verify(&fixture("esm2_hd16"), Some(&reference));
         assert_eq!(code, 1);
-        assert_eq!(err.lines().count(), 1, "{err}");
+        let more: Vec<&str> = err.lines().skip(1).collect();
+        assert!(
+            more.iter().all(|line| line.starts_with("  hint: ")),
+            "{err}"
+        );
         err
     };
     let err = fail(&|c| c["layer"] = json!(3));
     assert!(
-        err.contains("comparison `mean` asks for layer 3, but the model has layers 0 to 2"),
+        err.contains("comparison 'mean' is for layer 3, but the model has layers 0 to 2"),
         "{err}"
     );
     let err = fail(&|c| c["layer"] = json!(i64::MIN));
-    assert!(err.contains("asks for layer -9223372036854775808"), "{err}");
+    assert!(err.contains("is for layer -9223372036854775808"), "{err}");
     let err = fail(&|c| c["sequence"] = json!(""));
     assert!(
-        err.contains("comparison `mean`: its sequence is empty"),
+        err.contains("comparison 'mean': its sequence is empty"),
         "{err}"
     );
     let err = fail(&|c| c["sequence"] = json!("MJ"));
     assert!(
-        err.contains("comparison `mean`: residue 2: `J` is outside"),
+        err.contains("comparison 'mean': residue 2: `J` is outside"),
         "{err}"
     );
     let err = fail(&|c| c["expected"] = json!(vec![0.0; 4096]));
     assert!(
-        err.contains("comparison `mean` expects more rows or columns than there are"),
+        err.contains("comparison 'mean' expects more rows or columns than there are"),
         "{err}"
     );
     let err = fail(&|c| c["atol"] = json!("much"));
     assert!(
-        err.contains("reference.json. `esm-embed verify --help` shows"),
+        err.contains("\n  hint: esm-embed verify --help shows the format of a reference file\n"),
         "{err}"
     );
 }
 
 /// The last lines of a failure that is not one of a file.
-const MEANING: &str = "Either these are not the weights that the values belong to, or this build \
-                       does not compute them correctly on this machine. If the files are intact \
-                       (`esm-embed fetch` checks them), please report this with what `esm-embed \
-                       doctor` prints.\n";
+const MEANING: &str = "Either the values belong to other weights, or this build does not compute \
+                       correctly on this machine. If the files are intact (`esm-embed fetch` \
+                       verifies them), please report this with the output of `esm-embed doctor`.\n";
 
 #[test]
 fn random_weights_of_the_right_shape_fail() {
@@ -257,8 +260,8 @@ fn a_file_that_is_not_the_published_one_fails_by_its_digest() {
     );
     assert!(
         out.ends_with(
-            "17 of 17 comparisons failed\nA file of 8M is not the published one: download it \
-             again, or give a changed model a name of its own.\n"
+            "17 of 17 comparisons failed\nA file of 8M differs from the published one: download \
+             it again, or, if the model was changed on purpose, rename it.\n"
         ),
         "{out}"
     );
@@ -394,7 +397,7 @@ fn values_that_are_damaged_are_refused() {
         ),
         (
             &nan.replace("NaN", ""),
-            "comparison `n`: expected holds no values",
+            "comparison 'n': expected holds no values",
         ),
         (
             &too_many,
@@ -437,12 +440,11 @@ fn where_no_embeddings_are_published_it_says_so() {
         assert_eq!(
             err,
             format!(
-                "error: no embeddings of {name} are published, so there is nothing to \
-                 compare with. `esm-embed fetch {name}` checks its files; `--reference FILE` \
-                 compares with values of your own. Values are published for \
+                "error: no embeddings of {name} are published to compare with, only of \
                  facebook/esm2_t6_8M_UR50D, facebook/esm2_t12_35M_UR50D, \
                  facebook/esm2_t30_150M_UR50D, facebook/esm2_t33_650M_UR50D, \
-                 facebook/esm2_t36_3B_UR50D\n"
+                 facebook/esm2_t36_3B_UR50D\n  hint: to verify its files, run: esm-embed fetch \
+                 {name}\n  hint: to compare with your own values, use --reference FILE\n"
             )
         );
     }

@@ -1,8 +1,9 @@
 //! The bar on a terminal; it is gone from the screen when it is dropped.
 
 use super::super::text::seconds;
-use super::event::{Numbers, phase_text};
-use super::line::line;
+use super::bar_line::bar_line;
+use super::numbers::Numbers;
+use super::plain::phase_text;
 use super::tally::{SoFar, Transfer};
 use esm_embed::numerals::count;
 use esm_embed::pipeline::Phase;
@@ -61,7 +62,7 @@ impl Bar {
     /// Shows how far the run is, in as many columns as the terminal has now.
     pub fn records_are(&self, so_far: &SoFar) {
         let width = columns().saturating_sub(SPINNER);
-        self.0.set_message(line(&Numbers::from(*so_far), width));
+        self.0.set_message(bar_line(&Numbers::from(*so_far), width));
     }
 
     /// Shows how much of the input has been read.

@@ -1,13 +1,16 @@
 //! Messages and progress on standard error: a bar, plain lines or JSON lines.
 
 mod bar;
+mod bar_line;
 mod event;
-mod line;
+mod numbers;
+mod plain;
+mod style;
 mod tally;
+mod ticker;
 
 use super::message::Message;
 use super::options::DisplayArgs;
-use super::options::display::ProgressArg;
 use anstream::{AutoStream, ColorChoice};
 use bar::Bar;
 use esm_embed::hub::DownloadProgress;
@@ -15,17 +18,11 @@ use esm_embed::numerals::count;
 use esm_embed::pipeline::{Level, Phase, Reporter, Totals};
 use event::Event;
 use std::io::{self, IsTerminal, Write};
-use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
+use style::Style;
 use tally::{Pace, Tally, Transfer};
-
-/// How often it is looked whether a sign of progress is due.
-const TICK: Duration = Duration::from_millis(250);
-
-/// Time between two lines in a log.
-const MINUTE: Duration = Duration::from_secs(60);
+use ticker::Ticker;
 
 /// Shows what a command does.
 pub struct Progress {
@@ -40,38 +37,6 @@ struct Screen {
     style: Style,
     begin: Instant,
     state: Mutex<State>,
-}
-
-/// How progress is shown.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Style {
-    Bar,
-    Plain,
-    Json,
-    None,
-}
-
-impl Style {
-    /// The style asked for, or the one that standard error can show.
-    fn choose(asked: ProgressArg, is_quiet: bool, is_terminal: bool) -> Style {
-        match asked {
-            ProgressArg::Json => Style::Json,
-            ProgressArg::None => Style::None,
-            ProgressArg::Auto if is_quiet => Style::None,
-            ProgressArg::Auto | ProgressArg::Bar if is_terminal => Style::Bar,
-            // What a bar is drawn with would be noise in a file.
-            ProgressArg::Auto | ProgressArg::Bar | ProgressArg::Plain => Style::Plain,
-        }
-    }
-
-    /// Time between two signs of progress, at least.
-    fn period(self) -> Duration {
-        match self {
-            Style::Bar => Duration::from_millis(100),
-            Style::Json => Duration::from_secs(1),
-            Style::Plain | Style::None => MINUTE,
-        }
-    }
 }
 
 #[derive(Default)]
@@ -121,37 +86,6 @@ impl Progress {
     fn set_ticker(&self, ticker: Option<Ticker>) {
         let mut held = self.ticker.lock().unwrap_or_else(PoisonError::into_inner);
         *held = ticker;
-    }
-}
-
-/// Shows progress also while one long record is at work and nothing advances, until it is dropped.
-struct Ticker {
-    stop: Option<Sender<()>>,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl Ticker {
-    fn new(screen: Arc<Screen>) -> Option<Ticker> {
-        let (stop, stopped) = channel();
-        let thread = std::thread::Builder::new().spawn(move || {
-            while stopped.recv_timeout(TICK) == Err(RecvTimeoutError::Timeout) {
-                screen.update(|_| {});
-            }
-        });
-        // Without the thread, progress is shown when there is some.
-        Some(Ticker {
-            stop: Some(stop),
-            thread: Some(thread.ok()?),
-        })
-    }
-}
-
-impl Drop for Ticker {
-    fn drop(&mut self) {
-        self.stop = None;
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
     }
 }
 
@@ -211,10 +145,7 @@ impl Reporter for Progress {
             return;
         }
         let (now, mut state) = (screen.now(), screen.state());
-        let period = match screen.style {
-            Style::Bar => screen.style.period(),
-            _ => MINUTE,
-        };
+        let period = screen.style.reading_period();
         let pace = state.check.get_or_insert_with(|| Pace::new(period, now));
         if !pace.is_due(now) {
             return;
@@ -252,7 +183,8 @@ impl Reporter for Progress {
         }
         drop(state);
         if screen.style != Style::None {
-            self.set_ticker(Ticker::new(Arc::clone(screen)));
+            let screen = Arc::clone(screen);
+            self.set_ticker(Ticker::new(move || screen.update(|_| {})));
         }
     }
 
@@ -341,28 +273,5 @@ impl DownloadProgress for Progress {
 
     fn note(&self, text: &str) {
         self.message(Level::Info, text);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_log_has_a_line_a_minute() {
-        assert_eq!(Style::Plain.period(), Duration::from_secs(60));
-    }
-
-    #[test]
-    fn a_bar_needs_a_terminal() {
-        use ProgressArg::{Auto, Bar, Json, None, Plain};
-        assert_eq!(Style::choose(Auto, false, true), Style::Bar);
-        assert_eq!(Style::choose(Auto, false, false), Style::Plain);
-        assert_eq!(Style::choose(Auto, true, true), Style::None);
-        assert_eq!(Style::choose(Bar, true, true), Style::Bar);
-        assert_eq!(Style::choose(Bar, false, false), Style::Plain);
-        assert_eq!(Style::choose(Plain, false, true), Style::Plain);
-        assert_eq!(Style::choose(Json, true, true), Style::Json);
-        assert_eq!(Style::choose(None, false, true), Style::None);
     }
 }

@@ -1,10 +1,15 @@
 //! `verify`: does this build, on this machine, reproduce published numbers?
 
 mod compare;
+mod conclusion;
 mod deviation;
+mod file_digests;
 mod names;
 mod published;
 mod reference;
+#[cfg(test)]
+mod tests;
+mod verdict;
 
 use super::options::DisplayArgs;
 use super::options::device::{self, device};
@@ -12,22 +17,21 @@ use super::options::model::{DEFAULT as DEFAULT_MODEL, ModelArg, model};
 use super::progress::Progress;
 use super::stdout::{self, print, print_json};
 use super::{Exit, model_files};
-use anyhow::{Context, bail, ensure};
-use compare::{Verdict, VerdictReport};
+use anyhow::bail;
+use compare::{compare, layers};
+use conclusion::conclusion;
+use esm_embed::checkpoint::Checkpoint;
 use esm_embed::checkpoint::TRAINING_MAXIMUM;
-use esm_embed::checkpoint::{Checkpoint, EsmConfig};
 use esm_embed::device::{Device, DeviceChoice, Dtype, available_threads};
-use esm_embed::embedder::{Embedder, EmbedderOptions, Sequence};
-use esm_embed::hub::{published_digest, published_hub_digest};
-use esm_embed::numerals::grouped;
+use esm_embed::embedder::{Embedder, EmbedderOptions};
 use esm_embed::ops::WeightType;
-use esm_embed::pipeline::{Level, Model, Reporter};
+use esm_embed::pipeline::{Level, Reporter};
 use esm_embed::printable;
-use esm_embed::sha256::sha256_file;
-use esm_embed::tokenizer::{UnknownPolicy, tokenize};
-use reference::{Comparison, Reference};
+use file_digests::{FileReport, digests};
+use reference::Reference;
 use serde::Serialize;
 use std::path::PathBuf;
+use verdict::VerdictReport;
 
 /// Arguments of `verify`.
 #[derive(Debug, clap::Args)]
@@ -99,41 +103,28 @@ struct VerifyReport {
     repo: Option<String>,
     /// The commit; null for a path.
     revision: Option<String>,
-    /// `cpu` or the cards.
+    /// `cpu` or the GPUs.
     device: String,
-    /// CPU path; null on cards.
+    /// CPU path; null on GPUs.
     cpu_path: Option<String>,
-    /// Whether everything that was compared is right.
+    /// Whether all comparisons passed.
     passed: bool,
-    /// How many comparisons, those of `files` included.
+    /// Number of comparisons, including those of `files`.
     compared: usize,
-    /// How many of them failed.
+    /// Number of comparisons that failed.
     failed: usize,
-    /// Files whose SHA-256 is published.
+    /// Files with a published SHA-256.
     files: Vec<FileReport>,
     /// Embeddings.
     comparisons: Vec<VerdictReport>,
 }
 
-/// A file beside its published digest.
-#[derive(Debug, Serialize)]
-struct FileReport {
-    /// Its name without folders.
-    name: String,
-    /// Whether it has the published digest.
-    passed: bool,
-    /// The published SHA-256.
-    expected: String,
-    /// Its own.
-    found: String,
-}
-
-/// Compares, prints every comparison, and fails if one of them does.
+/// Compares, prints every comparison, and fails if one of them fails.
 pub fn execute(args: &VerifyArgs) -> anyhow::Result<Exit> {
     let progress = Progress::new(args.display);
     let device = Device::resolve(&args.device, None, Some(Dtype::F32))?;
     if let Some(why) = &device.why_cpu {
-        progress.message(Level::Info, &format!("no CUDA card is used: {why}"));
+        progress.message(Level::Info, &format!("no GPU is used: {why}"));
     }
     let reference = Reference::open(args.reference.as_deref())?;
     let names = names::names(&args.model.reference);
@@ -194,351 +185,4 @@ pub fn execute(args: &VerifyArgs) -> anyhow::Result<Exit> {
         0 => Exit::Done,
         _ => Exit::Failed,
     })
-}
-
-/// The last lines of the report: the outcome and, if it is bad, what it means.
-fn conclusion(compared: usize, failed: usize, failed_files: usize, model: &str) -> String {
-    let all = grouped(compared as u64);
-    let noun = match compared {
-        1 => "comparison",
-        _ => "comparisons",
-    };
-    if failed == 0 {
-        return match compared {
-            1 => "the comparison passed\n".to_owned(),
-            _ => format!("all {all} comparisons passed\n"),
-        };
-    }
-    let meaning = match failed_files {
-        0 => "Either these are not the weights that the values belong to, or this build does not \
-             compute them correctly on this machine. If the files are intact (`esm-embed fetch` \
-             checks them), please report this with what `esm-embed doctor` prints."
-            .to_owned(),
-        _ => format!(
-            "A file of {} is not the published one: download it again, or give a changed model a \
-             name of its own.",
-            printable::text(model)
-        ),
-    };
-    format!(
-        "{} of {all} {noun} failed\n{meaning}\n",
-        grouped(failed as u64)
-    )
-}
-
-impl std::fmt::Display for FileReport {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let word = if self.passed { "pass" } else { "FAIL" };
-        writeln!(f, "{word}  SHA-256 of {}", printable::text(&self.name))?;
-        writeln!(f, "      expected  {}", self.expected)?;
-        writeln!(f, "      found     {}", self.found)
-    }
-}
-
-/// Compares the files with the digests published for them, where there are any.
-fn digests(
-    model: &Model,
-    checkpoint: &Checkpoint,
-    show: impl Fn(&FileReport) -> anyhow::Result<()>,
-) -> anyhow::Result<Vec<FileReport>> {
-    let mut files = Vec::new();
-    for file in checkpoint.files() {
-        let Some(name) = file.file_name().and_then(|name| name.to_str()) else {
-            continue;
-        };
-        let of_hub = match (&model.repo, &model.revision) {
-            (Some(repo), Some(commit)) => published_hub_digest(repo, commit, name),
-            _ => None,
-        };
-        let of_file = published_digest(name).map(|(sha256, bytes)| (sha256, Some(bytes)));
-        let Some((expected, _)) = of_hub.or(of_file) else {
-            continue;
-        };
-        let (found, _) =
-            sha256_file(file).with_context(|| format!("cannot read {}", file.display()))?;
-        let report = FileReport {
-            name: name.to_owned(),
-            passed: found == expected,
-            expected: expected.to_owned(),
-            found,
-        };
-        show(&report)?;
-        files.push(report);
-    }
-    Ok(files)
-}
-
-/// The representations that the comparisons need, ascending, each once.
-fn layers(comparisons: &[&Comparison], config: &EsmConfig) -> anyhow::Result<Vec<usize>> {
-    let mut layers = comparisons
-        .iter()
-        .map(|comparison| layer(comparison, config))
-        .collect::<anyhow::Result<Vec<usize>>>()?;
-    layers.sort_unstable();
-    layers.dedup();
-    Ok(layers)
-}
-
-/// The representation that a comparison means in a model.
-fn layer(comparison: &Comparison, config: &EsmConfig) -> anyhow::Result<usize> {
-    let last = config.layers as i64;
-    let asked = comparison.layer;
-    let layer = if asked < 0 { asked + last + 1 } else { asked };
-    ensure!(
-        (0..=last).contains(&layer),
-        "comparison `{}` asks for layer {asked}, but the model has layers 0 to {last}. Its values \
-         are of another model",
-        comparison.name
-    );
-    Ok(usize::try_from(layer)?)
-}
-
-/// The `<cls>` row and the residue rows of a sequence, layer by layer.
-type Hidden = Vec<(Vec<f32>, Vec<f32>)>;
-
-/// Embeds the sequence of each comparison, holds the layer that it asks for against its values, and
-/// passes the verdict on. Neighbours with the same sequence share one pass through the model.
-fn compare<'a>(
-    embedder: &Embedder,
-    layers: &[usize],
-    comparisons: &[&'a Comparison],
-    mut pass_on: impl FnMut(Verdict<'a>) -> anyhow::Result<()>,
-) -> anyhow::Result<()> {
-    let mut embedded: Option<(&str, Hidden)> = None;
-    for comparison in comparisons {
-        let wanted = layer(comparison, embedder.config())?;
-        let sequence = comparison.sequence.as_str();
-        let hidden = match embedded.take() {
-            Some((of, hidden)) if of == sequence => hidden,
-            _ => embed(embedder, layers, sequence)
-                .with_context(|| format!("comparison `{}`", comparison.name))?,
-        };
-        let of_layer = layers
-            .iter()
-            .position(|layer| *layer == wanted)
-            .and_then(|place| hidden.get(place));
-        let (bos, residues) = of_layer.with_context(|| {
-            format!(
-                "comparison `{}`: the model gave no layer {wanted}",
-                comparison.name
-            )
-        })?;
-        pass_on(Verdict::new(comparison, bos, residues)?)?;
-        embedded = Some((sequence, hidden));
-    }
-    Ok(())
-}
-
-fn embed(embedder: &Embedder, layers: &[usize], sequence: &str) -> anyhow::Result<Hidden> {
-    let tokens = tokenize(sequence.as_bytes(), UnknownPolicy::Error)?;
-    ensure!(
-        tokens.residues() > 0,
-        "its sequence is empty. Write its residues"
-    );
-    let sequence = Sequence {
-        tokens: &tokens.ids,
-        windows: &[],
-    };
-    let mut hidden = vec![(Vec::new(), Vec::new()); layers.len()];
-    embedder.embed(&[sequence], |found| -> anyhow::Result<()> {
-        if let Some(layer) = hidden.get_mut(found.layer) {
-            *layer = (found.bos.to_vec(), found.residues.to_vec());
-        }
-        Ok(())
-    })?;
-    Ok(hidden)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::reference::Expected;
-    use super::*;
-    use esm_embed::ops::CpuPath;
-    use half::f16;
-    use safetensors::tensor::{Dtype as Stored, TensorView};
-    use std::collections::HashMap;
-    use std::path::Path;
-
-    const SEQUENCES: [&str; 2] = ["MKTAYIAKQRQISFVK", "GLDALQITV"];
-    const STRIDE: usize = 5;
-
-    fn embedder() -> Embedder {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/esm2_hd16");
-        let checkpoint = Checkpoint::open(&path).unwrap();
-        let options = EmbedderOptions {
-            layers: vec![checkpoint.config().layers],
-            weight_type: WeightType::F32,
-            path: CpuPath::detect(),
-            threads: 1,
-            max_tokens: 1024,
-        };
-        Embedder::load(&checkpoint, options).unwrap()
-    }
-
-    /// Files in the form of the published ones, from the stand-in's own outputs, changed by `change`.
-    fn published_of(
-        embedder: &Embedder,
-        change: impl Fn(&str, &mut Vec<f32>),
-    ) -> (String, Vec<u8>) {
-        let (dim, last) = (embedder.config().dim, embedder.config().layers);
-        let (mut rows, mut norms, mut means) = (Vec::new(), Vec::new(), Vec::new());
-        for sequence in SEQUENCES {
-            let (_, residues) = embed(embedder, &[last], sequence).unwrap().remove(0);
-            means.extend(esm_embed::pooling::mean(&residues, dim));
-            for row in residues.chunks(dim) {
-                rows.extend(row.iter().copied().step_by(STRIDE));
-                norms.push(row.iter().map(|v| v * v).sum::<f32>().sqrt());
-            }
-        }
-        change("rows", &mut rows);
-        change("norms", &mut norms);
-        change("mean", &mut means);
-        let halves: Vec<u8> = rows
-            .iter()
-            .flat_map(|v| f16::from_f32(*v).to_le_bytes())
-            .collect();
-        let bytes =
-            |values: &[f32]| -> Vec<u8> { values.iter().flat_map(|v| v.to_le_bytes()).collect() };
-        let (norms, means) = (bytes(&norms), bytes(&means));
-        let count = norms.len() / 4;
-        let columns = dim.div_ceil(STRIDE);
-        let view = |dtype, shape, data| TensorView::new(dtype, shape, data).unwrap();
-        let tensors = HashMap::from([
-            ("m.rows", view(Stored::F16, vec![count, columns], &halves)),
-            ("m.norms", view(Stored::F32, vec![count], &norms)),
-            ("m.mean", view(Stored::F32, vec![2, dim], &means)),
-        ]);
-        let index = serde_json::json!({
-            "source": "s", "licence": "l", "sequences": SEQUENCES,
-            "models": {"m": {
-                "checkpoint": "m", "golden": "g", "dim": dim, "columns": columns, "stride": STRIDE,
-                "relative_l2": 0.03,
-            }},
-        });
-        let bytes = safetensors::serialize(tensors, None).unwrap();
-        (index.to_string(), bytes)
-    }
-
-    /// How many comparisons pass, and the names of those that fail.
-    fn outcome(embedder: &Embedder, index: &str, tensors: &[u8]) -> (usize, Vec<String>) {
-        let comparisons = published::parse(index, tensors).unwrap();
-        let comparisons: Vec<&Comparison> = comparisons.iter().collect();
-        let (mut passed, mut failed) = (0, Vec::new());
-        compare(
-            embedder,
-            &[embedder.config().layers],
-            &comparisons,
-            |verdict| {
-                match verdict.passed() {
-                    true => passed += 1,
-                    false => failed.push(verdict.to_string().lines().next().unwrap().to_owned()),
-                }
-                Ok(())
-            },
-        )
-        .unwrap();
-        (passed, failed)
-    }
-
-    #[test]
-    fn right_values_pass_and_each_wrong_one_fails() {
-        let embedder = embedder();
-        let (index, tensors) = published_of(&embedder, |_, _| {});
-        assert_eq!(outcome(&embedder, &index, &tensors), (6, vec![]));
-        // A deviation of 2 %, as bfloat16 has, passes; one of 10 % does not.
-        for (percent, passing) in [(2, 6), (10, 0)] {
-            let factor = 1.0 + percent as f32 / 100.0;
-            let grow =
-                |_: &str, values: &mut Vec<f32>| values.iter_mut().for_each(|v| *v *= factor);
-            let (index, tensors) = published_of(&embedder, grow);
-            let (passed, failed) = outcome(&embedder, &index, &tensors);
-            assert_eq!(passed, passing, "{percent} %: {failed:?}");
-        }
-        for wrong in ["rows", "norms", "mean"] {
-            let (index, tensors) = published_of(&embedder, |what, values| {
-                if what == wrong {
-                    values[0] += 2.0 * values.iter().fold(0.0, |m: f32, v| m.max(v.abs()));
-                }
-            });
-            let (passed, failed) = outcome(&embedder, &index, &tensors);
-            assert_eq!(passed, 5, "{failed:?}");
-            assert_eq!(failed, [format!("FAIL  FastPLMs m, sequence 1, {wrong}")]);
-        }
-    }
-
-    #[test]
-    fn values_that_are_damaged_are_refused() {
-        let embedder = embedder();
-        let refused = |index: &str, tensors: &[u8]| {
-            crate::cli::message::Message::of_error(&published::parse(index, tensors).unwrap_err())
-                .text
-        };
-        let (index, tensors) = published_of(&embedder, |_, _| {});
-        let cut = refused(&index, &tensors[..tensors.len() - 1]);
-        assert!(cut.starts_with("last_layer.safetensors: "), "{cut}");
-        for wrong in ["rows", "norms", "mean"] {
-            let (index, tensors) = published_of(&embedder, |what, values| {
-                if what == wrong {
-                    values[0] = f32::NAN;
-                }
-            });
-            assert_eq!(
-                refused(&index, &tensors),
-                format!("m.{wrong} holds a value that is not finite")
-            );
-        }
-        let other = index.replace("GLDALQITV", "GLDALQIT");
-        assert!(refused(&other, &tensors).contains("has shape"));
-        let other = index.replace(r#""m":"#, r#""n":"#);
-        assert!(refused(&other, &tensors).contains("n.rows"));
-    }
-
-    #[test]
-    fn the_published_files_have_their_digests() {
-        let index: serde_json::Value =
-            serde_json::from_str(include_str!("published/last_layer.json")).unwrap();
-        let found =
-            esm_embed::sha256::sha256_of(include_bytes!("published/last_layer.safetensors"));
-        assert_eq!(index["sha256"], found);
-        let bytes = include_bytes!("published/last_layer.safetensors").len();
-        assert!(bytes < 200_000, "every program carries {bytes} bytes");
-        // What `fetch` and `verify` hold the files of the same commits against.
-        for model in index["models"].as_object().unwrap().values() {
-            let text = |key: &str| model[key].as_str().unwrap();
-            for (file, sha256) in model["weights"].as_object().unwrap() {
-                let known = published_hub_digest(text("checkpoint"), text("revision"), file);
-                assert_eq!(known.map(|k| k.0), sha256.as_str(), "{file}");
-            }
-        }
-    }
-
-    #[test]
-    fn the_published_values_are_of_whole_models() {
-        for comparison in published::comparisons().unwrap() {
-            let residues = comparison.sequence.len();
-            match &comparison.expected {
-                Expected::ResidueRows(rows) => {
-                    assert_eq!(rows.len(), residues);
-                    assert!(rows.iter().all(|row| row.len() == 64));
-                }
-                Expected::ResidueNorms(norms) => assert_eq!(norms.len(), residues),
-                Expected::Mean(mean) => assert!(mean.len() >= 320),
-                other => panic!("{other:?}"),
-            }
-        }
-    }
-
-    #[test]
-    fn the_last_lines() {
-        assert_eq!(conclusion(1, 0, 0, "8M"), "the comparison passed\n");
-        assert_eq!(conclusion(16, 0, 0, "8M"), "all 16 comparisons passed\n");
-        assert_eq!(
-            conclusion(17, 1, 1, "8M"),
-            "1 of 17 comparisons failed\nA file of 8M is not the published one: download it again, \
-             or give a changed model a name of its own.\n"
-        );
-        assert!(
-            conclusion(1, 1, 0, "8M").starts_with("1 of 1 comparison failed\nEither these are")
-        );
-    }
 }

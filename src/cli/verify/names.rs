@@ -1,4 +1,4 @@
-//! Which published values belong to a model, and what to say where there are none.
+//! Which published values belong to a model, and what to report if there are none.
 
 use super::reference::Reference;
 use esm_embed::hub::{KnownModel, ModelRef, known_models};
@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 /// How a repository's folder in the Hugging Face cache begins.
 const CACHED: &str = "models--";
 
-/// The names that values for this model may be kept under: its repository, or what its folder or
-/// file is called.
+/// The names under which there may be values for this model: its repository, or the name of its
+/// folder or file.
 pub fn names(model: &ModelRef) -> Vec<String> {
     match model {
         ModelRef::Known(known) => vec![known.repo.to_owned(), known.name.to_owned()],
@@ -26,7 +26,7 @@ fn of_repo(repo: &str) -> Vec<String> {
 
 /// Folder and file names, and the repository if the path is in a Hugging Face cache.
 fn of_path(path: &Path) -> Vec<String> {
-    // The path as given and where its links lead: a cache links files to names that say nothing.
+    // Both the path as given and where its links lead: a cache links to files named by their hash.
     let given = std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
     let real = path.canonicalize().unwrap_or_else(|_| given.clone());
     let mut names = Vec::new();
@@ -56,7 +56,7 @@ fn repo_in_cache(path: &Path) -> Option<String> {
     })
 }
 
-/// Why there is nothing to compare a model with, and what to do instead.
+/// Why there is nothing to compare a model with, with hints.
 pub fn nothing_to_compare(
     model: &str,
     names: &[String],
@@ -67,8 +67,8 @@ pub fn nothing_to_compare(
     let at_hand = reference.checkpoints().join(", ");
     if let Some(file) = file {
         return format!(
-            "{} has no values for {model}: they are for {at_hand}. Leave out `checkpoint` there to \
-             compare them with any model",
+            "{} has no values for {model}, only for {at_hand}\nhint: remove checkpoint from a \
+             comparison to use it for any model",
             printable::text(&file.display().to_string())
         );
     }
@@ -77,13 +77,14 @@ pub fn nothing_to_compare(
         .find(|known| names.iter().any(|name| name == known.name));
     match known {
         Some(KnownModel { name, .. }) => format!(
-            "no embeddings of {name} are published, so there is nothing to compare with. \
-             `esm-embed fetch {name}` checks its files; `--reference FILE` compares with values of \
-             your own. Values are published for {at_hand}"
+            "no embeddings of {name} are published to compare with, only of {at_hand}\nhint: to \
+             verify its files, run: esm-embed fetch {name}\nhint: to compare with your own values, \
+             use --reference FILE"
         ),
         None => format!(
-            "no values are known under the name of {model}. They are known for {at_hand}: give a \
-             folder or file of such a name, or compare with values of your own (--reference FILE)"
+            "no values are published under the name {model}, only for {at_hand}\nhint: if it is one \
+             of these models, rename the folder or file\nhint: to compare with your own values, use \
+             --reference FILE"
         ),
     }
 }
@@ -97,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn a_model_goes_by_its_repository_folder_and_file() {
+    fn a_model_is_named_by_its_repository_folder_and_file() {
         let repo = ModelRef::Hub {
             repo: "nvidia/esm2_t33_650M_UR50D".to_owned(),
         };
@@ -116,7 +117,7 @@ mod tests {
             &home.path().join("esm2_t6_8M_UR50D.pt"),
             "esm2_t6_8M_UR50D"
         ));
-        // A link says what it is called and what it leads to.
+        // A link counts by its own name and by that of its target.
         let link = home.path().join("mine");
         std::os::unix::fs::symlink(&folder, &link).unwrap();
         assert!(has(&link, "mine") && has(&link, "esm2_t6_8M_UR50D"));
@@ -138,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_said_where_there_is_nothing() {
+    fn without_values_the_error_says_what_to_do() {
         let reference = Reference::open(None).unwrap();
         let say = |name: &str| {
             let names = vec![name.to_owned()];
@@ -155,18 +156,18 @@ mod tests {
             assert_eq!(
                 say(name),
                 format!(
-                    "no embeddings of {name} are published, so there is nothing to compare with. \
-                     `esm-embed fetch {name}` checks its files; `--reference FILE` compares with \
-                     values of your own. Values are published for {published}"
+                    "no embeddings of {name} are published to compare with, only of \
+                     {published}\nhint: to verify its files, run: esm-embed fetch {name}\nhint: to \
+                     compare with your own values, use --reference FILE"
                 )
             );
         }
         assert_eq!(
             say("my\u{1b}model"),
             format!(
-                "no values are known under the name of my\\u{{1b}}model. They are known for \
-                 {published}: give a folder or file of such a name, or compare with values of your \
-                 own (--reference FILE)"
+                "no values are published under the name my\\u{{1b}}model, only for \
+                 {published}\nhint: if it is one of these models, rename the folder or file\nhint: to \
+                 compare with your own values, use --reference FILE"
             )
         );
     }

@@ -8,7 +8,7 @@ use std::path::Path;
 /// Values in f32 from public test suites, with their sources.
 const VALUES: &str = include_str!("published/values.json");
 
-const REMEDY: &str = "`esm-embed verify --help` shows what a reference file holds";
+const HINT: &str = "hint: esm-embed verify --help shows the format of a reference file";
 
 /// A list of comparisons.
 #[derive(Debug, Deserialize)]
@@ -19,9 +19,9 @@ pub struct Reference {
 
 /// One sequence and what is expected of its embedding.
 #[derive(Clone, Debug, Deserialize, PartialEq)]
-#[serde(try_from = "Entry")]
+#[serde(try_from = "ComparisonEntry")]
 pub struct Comparison {
-    /// What its source calls it.
+    /// Its name in the source.
     pub name: String,
     /// The repository or file that the values belong to; None fits every model.
     pub checkpoint: Option<String>,
@@ -33,7 +33,7 @@ pub struct Comparison {
     pub expected: Expected,
     /// The values of a row are those of columns 0, stride, 2·stride, ….
     pub stride: usize,
-    /// How far the found values may be from the expected ones.
+    /// How far the computed values may be from the expected ones.
     pub tolerance: Tolerance,
     /// Where the values come from.
     pub source: String,
@@ -41,7 +41,8 @@ pub struct Comparison {
     pub licence: Option<String>,
 }
 
-/// Values of one kind. Rows and vectors may be cut short: the values that are there are compared.
+/// Values of one kind. Rows and vectors may be incomplete: only the values that are given are
+/// compared.
 #[derive(Clone, Debug, Deserialize, PartialEq)]
 #[serde(tag = "what", content = "expected", rename_all = "snake_case")]
 pub enum Expected {
@@ -83,7 +84,7 @@ impl Expected {
     }
 }
 
-/// How far found values may be from the expected ones.
+/// How far computed values may be from the expected ones.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Tolerance {
     /// Each value by itself: at most `atol + rtol · |expected|`.
@@ -106,9 +107,9 @@ pub enum Tolerance {
     },
 }
 
-/// A comparison as a file gives it.
+/// A comparison as it is in a file.
 #[derive(Deserialize)]
-struct Entry {
+struct ComparisonEntry {
     name: String,
     checkpoint: Option<String>,
     sequence: String,
@@ -134,16 +135,16 @@ fn every_column() -> usize {
     1
 }
 
-impl TryFrom<Entry> for Comparison {
+impl TryFrom<ComparisonEntry> for Comparison {
     type Error = String;
 
-    fn try_from(entry: Entry) -> Result<Comparison, String> {
+    fn try_from(entry: ComparisonEntry) -> Result<Comparison, String> {
         let tolerance = match (entry.atol, entry.rtol, entry.relative_l2, entry.scale) {
             (Some(atol), Some(rtol), None, None) => Tolerance::Each { atol, rtol },
             (None, None, Some(relative_l2), scale) => Tolerance::Together { relative_l2, scale },
             _ => {
                 return Err(format!(
-                    "comparison `{}` needs a tolerance: either atol and rtol, or relative_l2 (and \
+                    "comparison '{}' needs a tolerance: either atol and rtol, or relative_l2 (and \
                      scale)",
                     entry.name
                 ));
@@ -176,7 +177,7 @@ impl Reference {
         };
         let text = std::fs::read_to_string(path)
             .with_context(|| format!("cannot read the reference {}", path.display()))?;
-        Reference::parse(&text).with_context(|| format!("{}. {REMEDY}", path.display()))
+        Reference::parse(&text).with_context(|| format!("{}\n{HINT}", path.display()))
     }
 
     fn parse(text: &str) -> anyhow::Result<Reference> {
@@ -189,7 +190,7 @@ impl Reference {
         Ok(reference)
     }
 
-    /// The comparisons for a model that goes by these names.
+    /// The comparisons for a model with these names.
     pub fn for_model(&self, names: &[String]) -> Vec<&Comparison> {
         let fits = |checkpoint: &str| {
             let last = checkpoint.rsplit('/').next().unwrap_or(checkpoint);
@@ -201,7 +202,7 @@ impl Reference {
             .collect()
     }
 
-    /// The checkpoints that there are values for, each once, in the order of their values.
+    /// The checkpoints with values, each once, in the order of their values.
     pub fn checkpoints(&self) -> Vec<&str> {
         let mut all: Vec<&str> = Vec::new();
         for comparison in &self.comparisons {
@@ -216,7 +217,7 @@ impl Reference {
 }
 
 impl Comparison {
-    /// Refuses a comparison that cannot fail: it would look like one that passed.
+    /// Refuses a comparison that cannot fail or cannot pass.
     ///
     /// # Errors
     /// No values, values that are not finite, a tolerance that allows everything or nothing.
@@ -225,15 +226,15 @@ impl Comparison {
         let rows = self.expected.rows();
         ensure!(
             !rows.is_empty() && rows.iter().all(|row| !row.is_empty()),
-            "comparison `{name}`: expected holds no values, or a row without values"
+            "comparison '{name}': expected holds no values, or a row without values"
         );
         ensure!(
             rows.iter().all(|row| row.iter().all(|v| v.is_finite())),
-            "comparison `{name}`: expected holds a value that is not finite"
+            "comparison '{name}': expected holds a value that is not finite"
         );
         ensure!(
             self.stride > 0,
-            "comparison `{name}`: stride is 0; it must be at least 1"
+            "comparison '{name}': stride is 0; it must be at least 1"
         );
         let limits = match self.tolerance {
             Tolerance::Each { atol, rtol } => {
@@ -248,9 +249,9 @@ impl Comparison {
         for (what, value, below) in limits {
             ensure!(
                 (0.0..below).contains(&value),
-                "comparison `{name}`: {what} is {value}; it must be a number from 0{}",
+                "comparison '{name}': {what} is {value}; it must be at least 0{}",
                 match below.is_finite() {
-                    true => format!(" and below {below}"),
+                    true => format!(" and less than {below}"),
                     false => String::new(),
                 }
             );
@@ -303,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_reference() {
+    fn invalid_references_are_refused() {
         let wrong = |text: &str| {
             crate::cli::message::Message::of_error(&Reference::parse(text).unwrap_err()).text
         };
@@ -321,19 +322,19 @@ mod tests {
             wrong(&comparison(
                 r#""what":"mean","expected":[],"atol":0,"rtol":0"#
             )),
-            "comparison `n`: expected holds no values, or a row without values"
+            "comparison 'n': expected holds no values, or a row without values"
         );
         assert_eq!(
             with(r#""atol":-1,"rtol":0"#),
-            "comparison `n`: atol is -1; it must be a number from 0"
+            "comparison 'n': atol is -1; it must be at least 0"
         );
         assert_eq!(
             with(r#""relative_l2":1"#),
-            "comparison `n`: relative_l2 is 1; it must be a number from 0 and below 1"
+            "comparison 'n': relative_l2 is 1; it must be at least 0 and less than 1"
         );
         assert_eq!(
             with(r#""atol":0,"rtol":0,"stride":0"#),
-            "comparison `n`: stride is 0; it must be at least 1"
+            "comparison 'n': stride is 0; it must be at least 1"
         );
         for rest in [
             r#""atol":1"#,
@@ -344,7 +345,7 @@ mod tests {
             let text = with(rest);
             assert!(
                 text.starts_with(
-                    "is not a list of comparisons: comparison `n` needs a tolerance: either atol \
+                    "is not a list of comparisons: comparison 'n' needs a tolerance: either atol \
                      and rtol, or relative_l2 (and scale)"
                 ),
                 "{text}"
@@ -380,7 +381,7 @@ mod tests {
         };
         assert_eq!(
             comparison.check().unwrap_err().to_string(),
-            "comparison `n`: expected holds a value that is not finite"
+            "comparison 'n': expected holds a value that is not finite"
         );
     }
 }

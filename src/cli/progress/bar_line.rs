@@ -1,13 +1,13 @@
 //! How far a run is, in one line of a terminal. Pure: the width is given.
 
-use super::event::Numbers;
+use super::numbers::Numbers;
 
 /// Inner width of the bar, at least and at most.
 const BAR: std::ops::RangeInclusive<usize> = 6..=24;
 
 /// A line of at most `width` columns. The time left stays in it to the last; before it go the
 /// speed, the records, the bar and the time so far.
-pub fn line(numbers: &Numbers, width: usize) -> String {
+pub fn bar_line(numbers: &Numbers, width: usize) -> String {
     let (done, speed) = (Some(numbers.done()), numbers.speed());
     let (elapsed, left) = (Some(numbers.elapsed()), numbers.left());
     let texts = [
@@ -96,10 +96,10 @@ mod tests {
             (20, "45% 27 s left"),
             (3, "45% 27 s left"),
         ] {
-            assert_eq!(line(&numbers, width), expected, "{width}");
+            assert_eq!(bar_line(&numbers, width), expected, "{width}");
         }
         for width in 20..200 {
-            let line = line(&numbers, width);
+            let line = bar_line(&numbers, width);
             assert!(
                 line.len() <= width && line.contains("27 s left"),
                 "{width}: {line}"
@@ -116,14 +116,14 @@ mod tests {
             ..numbers(1)
         };
         assert_eq!(
-            line(&numbers, 78),
+            bar_line(&numbers, 78),
             "1,974 records, 609,391 residues, 27.2 k residues/s, 22 s elapsed"
         );
         assert_eq!(
-            line(&numbers, 50),
+            bar_line(&numbers, 50),
             "1,974 records, 609,391 residues, 22 s elapsed"
         );
-        assert_eq!(line(&numbers, 30), "22 s elapsed");
+        assert_eq!(bar_line(&numbers, 30), "22 s elapsed");
     }
 
     #[test]
@@ -132,7 +132,7 @@ mod tests {
         assert_eq!(bar(0.5, 4), "==> ");
         assert_eq!(bar(0.99, 4), "===>");
         assert_eq!(bar(1.0, 4), "====");
-        assert!(line(&numbers(609_392), 78).contains(" 99% "));
-        assert!(line(&numbers(609_391), 78).contains("] 100% "));
+        assert!(bar_line(&numbers(609_392), 78).contains(" 99% "));
+        assert!(bar_line(&numbers(609_391), 78).contains("] 100% "));
     }
 }

@@ -1,0 +1,201 @@
+//! Events as lines for people.
+
+use super::super::message::{ERROR, WARNING};
+use super::super::text;
+use super::event::Event;
+use esm_embed::numerals::{count, grouped};
+use esm_embed::pipeline::{Level, Phase};
+use esm_embed::printable;
+
+impl Event<'_> {
+    /// One line for people, and one for each hint; styled for a terminal.
+    pub fn plain(&self) -> String {
+        match self {
+            Event::Message {
+                level: Level::Warning,
+                message,
+            } => message.labelled("warning", WARNING),
+            Event::Message { message, .. } => message.plain(),
+            Event::Error { message } => message.labelled("error", ERROR),
+            Event::Phase { phase } => printable::text(&phase_text(*phase)),
+            Event::Start {
+                records_total: Some(records),
+                residues_total: Some(residues),
+                duplicates,
+                records_restored,
+                residues_restored,
+            } => {
+                let copies = match duplicates {
+                    0 => String::new(),
+                    1 => "; 1 more record is a copy of one of these".to_owned(),
+                    more => format!("; {} more records are copies of these", grouped(*more)),
+                };
+                let restored = match records_restored {
+                    0 => String::new(),
+                    _ => format!(
+                        "; restored: {}, {}",
+                        count(*records_restored, "record"),
+                        count(*residues_restored, "residue")
+                    ),
+                };
+                format!(
+                    "embedding {}, {}{restored}{copies}",
+                    count(records.saturating_sub(*records_restored), "record"),
+                    count(residues.saturating_sub(*residues_restored), "residue")
+                )
+            }
+            Event::Start { .. } => "embedding a stream of records".to_owned(),
+            Event::Progress(numbers) => numbers.going_on(),
+            Event::End(numbers) => numbers.over(),
+            Event::Download {
+                state,
+                file,
+                bytes,
+                bytes_total,
+            } => printable::text(&match (*state, bytes_total) {
+                ("start", None) => format!("downloading {file}"),
+                ("start", Some(total)) => {
+                    format!("downloading {file}, {}", text::bytes(*total))
+                }
+                (_, None) => format!("{file}: {}", text::bytes(*bytes)),
+                (_, Some(total)) => {
+                    format!("{file}: {} of {}", text::bytes(*bytes), text::bytes(*total))
+                }
+            }),
+        }
+    }
+}
+
+/// A phase for people.
+pub fn phase_text(phase: Phase<'_>) -> String {
+    match phase {
+        Phase::Reading => "reading the input".to_owned(),
+        Phase::Loading(model) => format!("loading {model}"),
+        Phase::Measuring(model) => format!("measuring the speed of {model}"),
+        Phase::Finishing => "finishing: syncing files and taking checksums".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::message::Message;
+    use super::super::tally::{Amount, SoFar, Transfer};
+    use super::*;
+    use esm_embed::pipeline::Totals;
+
+    fn so_far(totals: Totals) -> SoFar {
+        SoFar {
+            totals,
+            computed: Amount {
+                records: 3,
+                residues: 250,
+            },
+            restored: Amount::default(),
+            seconds: 6.0,
+            work_seconds: 5.0,
+        }
+    }
+
+    const TOTALS: Totals = Totals {
+        records: Some(10),
+        residues: Some(1000),
+        duplicates: 0,
+        restored_records: 0,
+        restored_residues: 0,
+    };
+
+    #[test]
+    fn lines_for_people() {
+        let plain = |event: Event<'_>| event.plain();
+        assert_eq!(
+            plain(Event::start(TOTALS)),
+            "embedding 10 records, 1,000 residues"
+        );
+        let one = Totals {
+            records: Some(1),
+            residues: Some(1),
+            duplicates: 1,
+            ..Totals::default()
+        };
+        assert_eq!(
+            plain(Event::start(one)),
+            "embedding 1 record, 1 residue; 1 more record is a copy of one of these"
+        );
+        assert_eq!(
+            plain(Event::progress(so_far(TOTALS))),
+            "3 of 10 records, 50 residues/s, 6.0 s elapsed, 15 s left"
+        );
+        assert_eq!(
+            plain(Event::progress(so_far(Totals::default()))),
+            "3 records, 250 residues, 50 residues/s, 6.0 s elapsed"
+        );
+        assert_eq!(
+            plain(Event::end(so_far(TOTALS))),
+            "3 of 10 records, 250 residues in 6.0 s, 50 residues/s"
+        );
+        let warning = Event::Message {
+            level: Level::Warning,
+            message: &Message::of("w\nhint: use `layer`"),
+        };
+        let warning = plain(warning);
+        let warning = anstream::adapter::strip_str(&warning).to_string();
+        assert_eq!(warning, "warning: w\n  hint: use --layer");
+        let phases = [Phase::Reading, Phase::Loading("8M"), Phase::Finishing];
+        assert_eq!(
+            phases.map(|phase| plain(Event::Phase { phase })),
+            [
+                "reading the input",
+                "loading 8M",
+                "finishing: syncing files and taking checksums"
+            ]
+        );
+        let mut transfer = Transfer::new("m.bin", Some(2048));
+        assert_eq!(
+            plain(Event::download("start", &transfer)),
+            "downloading m.bin, 2.0 kB"
+        );
+        transfer.advance(1024);
+        assert_eq!(
+            plain(Event::download("progress", &transfer)),
+            "m.bin: 1.0 kB of 2.0 kB"
+        );
+    }
+
+    /// "504 k residues/s, 1.7 s left" was said where 27 k/s and 25 s were true.
+    #[test]
+    fn what_was_restored_is_not_computed_now() {
+        let resumed = SoFar {
+            totals: Totals {
+                records: Some(4_391),
+                residues: Some(1_354_179),
+                duplicates: 0,
+                restored_records: 2_000,
+                restored_residues: 652_179,
+            },
+            computed: Amount {
+                records: 100,
+                residues: 27_000,
+            },
+            restored: Amount {
+                records: 2_000,
+                residues: 652_179,
+            },
+            seconds: 1.3,
+            work_seconds: 1.0,
+        };
+        assert_eq!(
+            Event::start(resumed.totals).plain(),
+            "embedding 2,391 records, 702,000 residues; restored: 2,000 records, \
+             652,179 residues"
+        );
+        assert_eq!(
+            Event::progress(resumed).plain(),
+            "2,100 of 4,391 records, 27.0 k residues/s, 1.3 s elapsed, 25 s left"
+        );
+        assert_eq!(
+            Event::end(resumed).plain(),
+            "2,100 of 4,391 records, 679,179 residues; computed now: 100 records, \
+             27,000 residues in 1.3 s, 27.0 k residues/s"
+        );
+    }
+}
