@@ -14,45 +14,45 @@
 //!   of those rows.
 //!   `tests/run/written.rs::means_are_the_means_of_the_rows_and_bos_is_not_among_them`
 //! - Nothing is truncated, windowed, replaced or left out unless it was asked for, and then the
-//!   table says so. `tests/run/long.rs::rotary_models_embed_them_whole_with_one_warning`,
+//!   table says so. `tests/run/long.rs::rotary_models_embed_long_sequences_whole_with_one_warning`,
 //!   `tests/run/values.rs::learned_positions_with_records_skipped`
 //! - White space and invisible characters are never residues; gaps, masks and nucleotides are told.
 //!   `tests/run/residues.rs::white_space_and_invisible_characters_of_unicode_are_dropped`,
-//!   `tests/run/residues.rs::gaps_are_kept_counted_and_warned_of`,
-//!   `tests/run/residues.rs::nucleotides_are_warned_of_before_the_work_and_noted`
+//!   `tests/run/residues.rs::gaps_are_kept_counted_and_warned_about`,
+//!   `tests/run/residues.rs::nucleotides_are_warned_about_before_the_work_and_recorded`
 //! - Records with one identifier and different sequences are reported.
-//!   `tests/run/ids.rs::ids_of_different_sequences_are_warned_of`
+//!   `tests/run/ids.rs::an_id_with_different_sequences_is_warned_about`
 //! - `--dtype f16` on processors with AVX-512 VNNI stays within 1e-3 of f32.
 //!   `tests/run/parity.rs::fixed_point_arithmetic_stays_near_f32`
 //! - NaN and infinities end a run; they are not written.
 //!   `tests/run/failing.rs::a_value_too_large_for_f16_ends_the_run`
 //! - On a card, a record whose numbers do not fit `--dtype f16` has those of bf16, and `run.json`
-//!   counts it. `tests/cuda/gpu/overflow.rs::they_are_computed_in_bf16_and_the_others_are_not`
+//!   counts it. `tests/cuda/gpu/overflow.rs::records_that_overflow_f16_are_computed_in_bf16_and_no_others`
 //!
 //! # Determinism
 //!
 //! - A sequence has the same bits alone, in any batch, at any place, from any number of threads,
-//!   and with `--deterministic`. `tests/run/same_bits.rs::any_batch_gives_the_bits_of_one_at_a_time`
+//!   and with `--deterministic`. `tests/run/same_bits.rs::any_batch_gives_the_bits_of_one_sequence_at_a_time`
 //! - So has a record that is so long that all threads share it.
 //!   `tests/run/same_bits.rs::a_long_record_has_the_same_bits_from_one_two_and_three_threads`
 //! - The same input, model and options give the same files, byte for byte, on the same kind of
 //!   processor. `tests/run/same_bytes.rs::every_file_is_the_same_with_packed_residues`,
-//!   `tests/run/same_bytes.rs::every_file_is_the_same_with_files_of_residues`
+//!   `tests/run/same_bytes.rs::every_file_is_the_same_with_residue_files`
 //! - The order of the records changes no bit of any.
-//!   `tests/run/same_bytes.rs::the_order_of_the_records_does_not_change_a_bit_of_any`
+//!   `tests/run/same_bytes.rs::the_order_of_the_records_changes_no_bit`
 //!
 //! # Atomicity
 //!
 //! - A folder with `run.json` is complete; without it, it is not, whatever else it holds.
 //!   `tests/output/written.rs::without_finish_nothing_looks_complete`,
 //!   `tests/faults/injected.rs::killed_at_each_call_with_packed_residues`,
-//!   `tests/faults/injected.rs::killed_at_each_call_with_files_of_residues`
+//!   `tests/faults/injected.rs::killed_at_each_call_with_residue_files`
 //! - So is what `merge` makes, and until it is complete no shard has lost anything.
 //!   `tests/faults/merged.rs::killed_at_each_call`, `tests/faults/merged.rs::failed_at_each_call`
 //! - An output that is there is not touched without `--force`, and stays whole until the run that
 //!   replaces it has succeeded.
 //!   `tests/run/exist.rs::an_output_is_refused_and_untouched_without_force`,
-//!   `tests/run/exist.rs::a_run_that_fails_leaves_the_old_output_whole_even_with_force`
+//!   `tests/run/exist.rs::a_failed_run_leaves_the_old_output_intact_even_with_force`
 //! - `--force` removes the files of the old run and no others.
 //!   `tests/run/exist.rs::force_replaces_the_files_of_the_old_run_and_no_others`
 //! - Two runs do not write one folder at the same time.
@@ -61,55 +61,55 @@
 //! # Durability
 //!
 //! - A run that was killed at any moment is gone on with by `--resume`, and ends with the files of
-//!   a run that was not. `tests/faults/killed.rs::at_fifty_moments_and_again_while_going_on`
-//! - What is lost is the batches in hand. `tests/faults/killed.rs::at_most_the_batch_in_hand_is_lost`
+//!   a run that was not. `tests/faults/killed.rs::killed_at_fifty_moments_and_again_while_resuming`
+//! - What is lost is the batches in hand. `tests/faults/killed.rs::only_the_current_batch_is_lost`
 //! - Work that the journal does not prove is done again.
 //!   `tests/faults/damaged.rs::flipped_bits_in_the_journal`,
-//!   `tests/faults/damaged.rs::rows_that_are_not_what_was_written`
+//!   `tests/faults/damaged.rs::rows_changed_since_they_were_written`
 //! - A run is not gone on with under another input, model or options; the difference is named.
-//!   `tests/faults/refused.rs::every_option_that_changes_a_byte`,
+//!   `tests/faults/refused.rs::each_option_that_changes_a_byte_is_refused`,
 //!   `tests/faults/refused.rs::another_input`
 //! - Nor under less memory than a record of it needs; with more memory it ends with the same bytes.
-//!   `tests/faults/memory_changed.rs::less_memory_is_refused_only_where_it_is_needed`,
+//!   `tests/faults/memory_changed.rs::less_memory_is_refused_only_if_a_record_needs_it`,
 //!   `tests/faults/memory_changed.rs::more_memory_changes_nothing`
 //! - A full disk, a quota, a failing disk and a folder that vanishes end a run with an error and
 //!   status 1; with room again it goes on.
-//!   `tests/faults/full.rs::a_file_system_that_is_full_at_any_page`,
-//!   `tests/faults/full.rs::a_file_system_that_is_full`,
-//!   `tests/faults/full.rs::a_folder_that_vanished`,
+//!   `tests/faults/full.rs::a_full_file_system_at_any_page`,
+//!   `tests/faults/full.rs::a_full_file_system`,
+//!   `tests/faults/full.rs::a_folder_that_vanishes`,
 //!   `tests/faults/injected.rs::failed_at_each_call`,
-//!   `tests/faults/injected.rs::failed_at_each_call_with_files_of_residues`,
-//!   `tests/faults/injected.rs::failed_at_each_file_that_is_opened`
+//!   `tests/faults/injected.rs::failed_at_each_call_with_residue_files`,
+//!   `tests/faults/injected.rs::failed_at_each_open`
 //! - Writes that take a part of the bytes or are interrupted are gone on with.
-//!   `tests/faults/short.rs::writes_that_return_short_or_are_interrupted`
+//!   `tests/faults/short.rs::short_and_interrupted_writes`
 //! - SIGTERM, SIGINT, SIGUSR1 and SIGHUP put the work away and end with 128 + the signal, also while
 //!   the input stalls; a second one ends at once. A SIGHUP that is ignored when the run begins, as by
 //!   nohup, stays ignored.
 //!   `tests/faults/signals.rs::each_signal_ends_a_stalled_stream_with_its_code`,
 //!   `tests/faults/signals.rs::a_named_pipe_that_stalls`,
-//!   `tests/faults/signals.rs::a_long_record_is_given_up_and_a_second_signal_ends_at_once`,
-//!   `tests/faults/signals.rs::a_hangup_that_is_ignored_stays_ignored`
+//!   `tests/faults/signals.rs::a_long_record_is_abandoned_and_a_second_signal_ends_at_once`,
+//!   `tests/faults/signals.rs::an_ignored_sighup_stays_ignored`
 //! - Changed, missing and swapped files of an output are found by `inspect`.
 //!   `tests/output/inspected.rs::a_changed_value_is_found_by_its_checksum`
 //!
 //! # Resources
 //!
 //! - Memory does not grow with the number of records.
-//!   `tests/fasta/readers.rs::a_million_short_records_are_read_through_one_record`,
-//!   `tests/run/giants.rs::records_of_one_residue`
+//!   `tests/fasta/readers.rs::a_million_records_reuse_one_buffer`,
+//!   `tests/run/giants.rs::many_records_of_one_residue`
 //! - Nor with the length of a line, a header or an identifier.
 //!   `tests/run/giants.rs::a_line_larger_than_memory`,
 //!   `tests/run/giants.rs::a_header_larger_than_memory`,
-//!   `tests/run/giants.rs::many_identifiers_of_a_megabyte`
+//!   `tests/run/giants.rs::many_one_megabyte_identifiers`
 //! - A record for which the memory is not there is named before any work, or left out on request and
 //!   the rest done. `tests/run/memory_limit.rs::a_record_too_large_is_named_before_any_work`,
-//!   `tests/run/memory_limit.rs::a_record_too_large_is_left_out_and_the_rest_is_done`
+//!   `tests/run/memory_limit.rs::a_record_too_large_is_skipped_and_the_rest_is_embedded`
 //! - A run has no more threads than affinity and scheduler allow it.
-//!   `tests/run/threads.rs::affinity_and_the_scheduler_lower_them`
+//!   `tests/run/threads.rs::affinity_and_scheduler_limit_the_threads`
 //! - Weights are in memory once, and in the address space (`ulimit -v`) too.
-//!   `tests/run/memory_limit.rs::the_weights_are_in_the_address_space_once`
+//!   `tests/run/memory_limit.rs::weights_take_address_space_once`
 //! - A damaged checkpoint is an error before its lengths are believed.
-//!   `tests/checkpoint/damaged_safetensors.rs::lengths_are_held_against_the_file`
+//!   `tests/checkpoint/damaged_safetensors.rs::lengths_are_checked_against_the_file`
 //! - Compressed input cannot ask for more than the bound of one record.
 //!   `tests/fasta/bounds.rs::a_gzip_bomb_is_one_record_too_long`, `tests/run/giants.rs::a_gzip_bomb`
 //!
@@ -117,24 +117,24 @@
 //!
 //! - Identifiers name no path: no separator, device name, dot or case reaches outside the folder or
 //!   another record's file.
-//!   `tests/run/written.rs::identifiers_that_are_no_file_names_get_safe_ones`,
+//!   `tests/run/written.rs::identifiers_unfit_as_file_names_get_safe_ones`,
 //!   `tests/run/identifiers.rs::hostile_identifiers_in_both_layouts`
 //! - Links that somebody has put into the folder are not followed.
 //!   `tests/output/existing.rs::links_are_not_followed`,
 //!   `tests/faults/damaged.rs::planted_links_are_not_followed`,
-//!   `tests/faults/merged.rs::planted_links_and_files_of_others`
+//!   `tests/faults/merged.rs::planted_links_and_foreign_files`
 //! - Files of another user are neither touched nor followed.
-//!   `tests/faults/others.rs::files_of_another_user`
+//!   `tests/faults/others.rs::files_owned_by_another_user`
 //! - A checkpoint runs no code.
 //!   `tests/checkpoint/damaged_torch.rs::a_pickle_that_names_code_is_refused_and_runs_nothing`
 //! - A checkpoint that is cut or changed is an error, not a panic.
 //!   `tests/checkpoint/damaged_safetensors.rs::a_file_cut_at_any_byte_is_an_error`,
 //!   `tests/checkpoint/damaged_torch.rs::a_file_cut_anywhere_is_an_error`
 //! - A checkpoint that is shortened or written to while it is read is an error.
-//!   `tests/checkpoint/files.rs::a_file_that_is_shortened_while_it_is_read_is_an_error`
+//!   `tests/checkpoint/files.rs::a_file_shortened_while_it_is_read_is_an_error`
 //! - A remembered checksum of a checkpoint is used for the very file that it was read from and as
 //!   long as nothing of that file changes, its permissions and times included.
-//!   `tests/run/remembered.rs::a_checksum_is_used_until_anything_of_the_file_changes`
+//!   `tests/run/remembered.rs::a_checksum_is_reused_until_the_file_changes`
 //! - Input that is cut, damaged, in another format or encoding is named with file and line.
 //!   `tests/fasta/compressed.rs::gzip_cut_anywhere_is_an_error`, `tests/fasta/other_formats.rs::other_formats_are_named`,
 //!   `tests/fasta/other_formats.rs::wide_encodings_are_named`
@@ -143,7 +143,7 @@
 //!   `tests/faults/changed.rs::a_file_that_grows_shrinks_or_is_replaced_while_it_is_read`
 //! - Messages carry no control characters of the input.
 //!   `tests/run/streams.rs::errors_hold_no_control_characters`,
-//!   `tests/run/written.rs::a_log_holds_lines_of_text_alone`
+//!   `tests/run/written.rs::a_log_holds_only_lines_of_text`
 //!
 //! # Not tested
 //!

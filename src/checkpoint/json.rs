@@ -84,7 +84,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_doubled_name_is_an_error() {
+    fn a_duplicate_name_is_an_error() {
         let once: Unique<u8> = serde_json::from_str(r#"{"a": 1, "b": 2}"#).unwrap();
         assert_eq!(once.0["b"], 2);
         let twice = serde_json::from_str::<Unique<u8>>(r#"{"a": 1, "a": 2}"#).unwrap_err();

@@ -123,7 +123,7 @@ fn lengths_past_the_file_are_errors() {
 }
 
 #[test]
-fn a_doubled_name_is_an_error() {
+fn a_duplicate_name_is_an_error() {
     let mut bytes = archive(&[("m/a", b"abc"), ("m/b", b"abc")], false);
     for at in 0..bytes.len() - 3 {
         if bytes[at..].starts_with(b"m/b") {

@@ -63,7 +63,7 @@ fn every_dtype_gives_the_nearest_f32() {
 }
 
 #[test]
-fn nan_and_infinity_are_placed() {
+fn nan_and_infinity_are_located() {
     let mut bytes: Vec<u8> = [1.0f32, 2.0, 3.0, 4.0, f32::NEG_INFINITY, 6.0]
         .iter()
         .flat_map(|x| x.to_le_bytes())

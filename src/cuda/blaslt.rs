@@ -181,7 +181,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_library_fits_the_driver() {
+    fn the_cublaslt_that_fits_the_driver_is_chosen() {
         assert_eq!(names(12020), ["libcublasLt.so.12"]);
         assert_eq!(names(12090), ["libcublasLt.so.12"]);
         assert_eq!(names(13000), ["libcublasLt.so.13", "libcublasLt.so.12"]);

@@ -20,7 +20,7 @@ fn with_rows(rows: usize) -> tempfile::TempDir {
 }
 
 #[test]
-fn a_folder_without_vocabulary_is_proven_by_33_rows() {
+fn without_a_vocabulary_33_rows_prove_the_alphabet() {
     let folder = copy("esm2_hd16");
     assert_eq!(open(folder.path()).alphabet(), AlphabetProof::VocabTxt);
     fs::remove_file(folder.path().join("vocab.txt")).unwrap();
@@ -39,7 +39,7 @@ fn a_folder_without_vocabulary_is_proven_by_33_rows() {
 }
 
 #[test]
-fn another_number_of_rows_needs_a_proof() {
+fn any_other_number_of_rows_needs_proof() {
     for rows in [25, 34, 64, 65, 446] {
         let found = error(with_rows(rows).path());
         let says = format!("the model has {rows} tokens");
@@ -68,7 +68,7 @@ fn a_torch_file_of_another_alphabet_is_refused() {
 }
 
 #[test]
-fn numbers_of_tokens_in_the_configuration_speak_against_it() {
+fn token_numbers_in_the_configuration_can_contradict_the_alphabet() {
     for (from, to, says) in [
         (
             r#""mask_token_id": 32"#,
@@ -95,7 +95,7 @@ fn numbers_of_tokens_in_the_configuration_speak_against_it() {
 }
 
 #[test]
-fn a_token_that_the_model_has_and_nobody_uses_is_named() {
+fn a_token_of_the_model_that_nothing_uses_is_named() {
     let folder = with_rows(34);
     fs::copy(
         fixture("esm2_hd16/vocab.txt"),
@@ -118,7 +118,7 @@ fn a_token_that_the_model_has_and_nobody_uses_is_named() {
 }
 
 #[test]
-fn a_setting_that_the_file_leaves_out_has_its_library_s_default() {
+fn a_missing_setting_has_the_default_of_its_library() {
     let folder = copy("esm2_hd16");
     edit(&folder, "config.json", r#"  "layer_norm_eps": 1e-05,"#, "");
     edit(&folder, "config.json", r#"  "token_dropout": true,"#, "");

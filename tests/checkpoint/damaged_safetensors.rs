@@ -80,7 +80,7 @@ fn a_flipped_bit_of_the_header_never_panics() {
 }
 
 #[test]
-fn lengths_are_held_against_the_file() {
+fn lengths_are_checked_against_the_file() {
     let (folder, path, bytes) = folder();
     for (length, says) in [
         (1u64 << 63, "claims a header of 9223372036854775808 bytes"),
@@ -111,7 +111,7 @@ fn a_wrong_dtype_tag_is_an_error() {
 }
 
 #[test]
-fn a_needed_tensor_under_another_name_is_missing() {
+fn a_renamed_tensor_is_missing() {
     let found = with_header(
         "esm.encoder.layer.1.LayerNorm.bias",
         "esm.encoder.layer.1.LayerNorm.bxas",
@@ -123,7 +123,7 @@ fn a_needed_tensor_under_another_name_is_missing() {
 }
 
 #[test]
-fn frequencies_that_only_some_layers_hold_are_not_made_up() {
+fn frequencies_in_only_some_layers_are_an_error() {
     let name = "layer.1.attention.self.rotary_embeddings.inv_freq";
     let found = with_header(name, "layer.1.attention.self.rotary_embeddings.inv_fxxx");
     assert!(
@@ -133,7 +133,7 @@ fn frequencies_that_only_some_layers_hold_are_not_made_up() {
 }
 
 #[test]
-fn a_doubled_name_is_an_error() {
+fn a_duplicate_name_is_an_error() {
     let (folder, path, bytes) = folder();
     let end = 8 + header_length(&bytes);
     let header = std::str::from_utf8(&bytes[8..end]).unwrap().trim_end();
@@ -147,7 +147,7 @@ fn a_doubled_name_is_an_error() {
 }
 
 #[test]
-fn offsets_that_add_up_past_every_number_are_an_error() {
+fn offsets_that_overflow_are_an_error() {
     // Eight tensors of 2^61 - 1 bytes each, laid end to end.
     let size = (1u64 << 61) - 1;
     let entries: Vec<String> = (0..8)
@@ -168,7 +168,7 @@ fn offsets_that_add_up_past_every_number_are_an_error() {
 }
 
 #[test]
-fn nan_and_infinity_are_placed() {
+fn nan_and_infinity_are_located() {
     for (value, shown) in [
         (f32::NAN, "NaN"),
         (f32::INFINITY, "inf"),

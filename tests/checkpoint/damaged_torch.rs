@@ -45,7 +45,7 @@ fn a_flipped_bit_never_panics() {
 }
 
 #[test]
-fn a_flipped_bit_of_the_pickle_is_told_by_its_checksum() {
+fn a_flipped_bit_of_the_pickle_fails_its_checksum() {
     let mut bytes = fs::read(fixture(PT)).unwrap();
     let at = bytes
         .windows(7)
@@ -179,7 +179,7 @@ fn a_compressed_entry_is_not_unpacked() {
 }
 
 #[test]
-fn storages_must_be_there_and_large_enough() {
+fn storages_must_exist_and_be_large_enough() {
     let all = entries(&fixture(PT));
     let is_first = |name: &str| name.ends_with("/data/0");
     let without: Vec<_> = all
@@ -219,7 +219,7 @@ fn tensor_pickle(offset: &[u8], shape: &[u8], strides: &[u8]) -> Vec<u8> {
 }
 
 #[test]
-fn views_must_lie_in_their_storage() {
+fn views_must_lie_within_their_storage() {
     let two = |a: &[u8], b: &[u8]| [a, b, b"\x86"].concat();
     let huge = b"\x8a\x08\xff\xff\xff\xff\xff\xff\xff\x7f";
     for (offset, shape, strides) in [
@@ -256,7 +256,7 @@ fn views_must_lie_in_their_storage() {
 }
 
 #[test]
-fn a_doubled_tensor_is_an_error() {
+fn a_duplicate_tensor_is_an_error() {
     let mut pickle = tensor_pickle(b"K\0", b"K\x02K\x03\x86", b"K\x03K\x01\x86");
     let again = pickle[3..].to_vec();
     pickle.pop();
@@ -274,7 +274,7 @@ fn a_doubled_tensor_is_an_error() {
 }
 
 #[test]
-fn archives_that_are_not_of_torch_save_are_named() {
+fn archives_not_written_by_torch_save_are_named() {
     let open = |entries: &[(&str, &[u8])]| {
         let entries: Vec<_> = entries
             .iter()

@@ -6,7 +6,7 @@ use std::path::Path;
 use crate::support::{copy, edit, encoder, error, fixture, open, written};
 
 #[test]
-fn what_is_not_a_checkpoint_is_said() {
+fn a_file_that_is_not_a_checkpoint_is_named() {
     let missing = error(Path::new("no/such/model"));
     assert!(
         missing.starts_with("no/such/model: no such file or folder. Give"),
@@ -45,7 +45,7 @@ fn what_is_not_a_checkpoint_is_said() {
 }
 
 #[test]
-fn a_folder_says_what_it_lacks() {
+fn missing_files_of_a_folder_are_named() {
     let folder = copy("esm2_hd16");
     fs::remove_file(folder.path().join("config.json")).unwrap();
     let found = error(folder.path());
@@ -66,7 +66,7 @@ fn a_folder_says_what_it_lacks() {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn a_pipe_is_not_waited_for() {
+fn a_pipe_is_refused_without_waiting() {
     use rustix::fs::{CWD, Mode, mkfifoat};
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("weights.pt");
@@ -75,7 +75,7 @@ fn a_pipe_is_not_waited_for() {
 }
 
 #[test]
-fn a_pointer_in_the_place_of_the_configuration_is_named() {
+fn a_git_lfs_pointer_instead_of_the_configuration_is_named() {
     let folder = copy("esm2_hd16");
     let pointer = "version https://git-lfs.github.com/spec/v1\n";
     fs::write(folder.path().join("config.json"), pointer).unwrap();
@@ -88,7 +88,7 @@ fn a_pointer_in_the_place_of_the_configuration_is_named() {
 
 #[cfg(unix)]
 #[test]
-fn a_link_that_leads_nowhere_is_named() {
+fn a_dangling_link_is_named() {
     let folder = copy("esm2_hd16");
     let weights = folder.path().join("model.safetensors");
     fs::remove_file(&weights).unwrap();
@@ -117,7 +117,7 @@ fn a_missing_shard_is_named() {
 }
 
 #[test]
-fn a_shard_that_stands_in_for_another_is_found_out() {
+fn a_shard_in_place_of_another_is_noticed() {
     let folder = copy("esm2_hd16_sharded");
     let shard = |i| {
         folder
@@ -133,7 +133,7 @@ fn a_shard_that_stands_in_for_another_is_found_out() {
 }
 
 #[test]
-fn a_tensor_that_its_shard_lost_is_looked_for_there() {
+fn a_tensor_missing_from_its_shard_is_named_with_the_shard() {
     let folder = copy("esm2_hd16_sharded");
     let names = (1..4).map(|i| format!("model-0000{i}-of-00003.safetensors"));
     let key = b"esm.encoder.layer.1.intermediate.dense.bias";
@@ -183,7 +183,7 @@ fn an_index_stays_in_its_folder_and_names_each_tensor_once() {
 }
 
 #[test]
-fn a_file_that_is_shortened_while_it_is_read_is_an_error() {
+fn a_file_shortened_while_it_is_read_is_an_error() {
     let folder = copy("esm2_hd16");
     let checkpoint = open(folder.path());
     checkpoint.check_unchanged().unwrap();
@@ -206,7 +206,7 @@ fn a_file_that_is_shortened_while_it_is_read_is_an_error() {
 }
 
 #[test]
-fn a_regression_that_is_damaged_is_not_passed_over() {
+fn a_damaged_contact_regression_is_an_error() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("esm2_hd16.pt");
     fs::copy(fixture("fair_esm/esm2_hd16.pt"), &path).unwrap();

@@ -198,7 +198,7 @@ fn more_tensors_than_any_checkpoint_has() {
 }
 
 #[test]
-fn a_pickle_that_builds_all_it_may() {
+fn a_pickle_that_builds_as_much_as_is_allowed() {
     // Dicts of one entry, each on the stack, each remembered.
     let found = pickled(&[&b"}NNs\x94".repeat(199_990)]);
     assert_eq!(
@@ -213,7 +213,7 @@ fn a_pickle_that_builds_all_it_may() {
 }
 
 #[test]
-fn a_name_of_code_that_is_long_and_moves_the_cursor() {
+fn a_long_name_of_code_with_cursor_movements() {
     let module = [&b"os.\x1b[2J"[..], &[b'\x01'; 30_000_000]].concat();
     let found = pickled(&[b"c", &module, b"\nsystem\n)R"]);
     // 200 bytes of it, and the character that passes them.
@@ -264,7 +264,7 @@ fn a_long_pickle_is_not_read() {
 }
 
 #[test]
-fn archives_of_many_or_long_names() {
+fn archives_with_many_or_long_names() {
     let names: Vec<String> = (0..100_000).map(|i| format!("m/data/{i:0100}")).collect();
     let entries: Vec<(&str, &[u8])> = names.iter().map(|name| (name.as_str(), &b""[..])).collect();
     let bytes = archive(&entries);
@@ -294,7 +294,7 @@ fn archives_of_many_or_long_names() {
 }
 
 #[test]
-fn zip64_numbers_of_two_to_the_63() {
+fn zip64_numbers_of_2_to_the_63() {
     const HUGE: u64 = 1 << 63;
     let bytes = archive(&[("m/data.pkl", b"N.")]);
     let central = bytes

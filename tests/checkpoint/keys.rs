@@ -40,7 +40,7 @@ fn classes_of_a_training_script_are_harmless() {
 }
 
 #[test]
-fn a_state_dict_of_esm1b_takes_token_dropout_for_granted_and_says_so() {
+fn a_state_dict_of_esm1b_assumes_token_dropout_and_warns() {
     let (folder, path) = with_pickle("esm1b", b"\x04\0\0\0args", b"\x04\0\0\0argx");
     let regression = "esm1b-contact-regression.pt";
     assert!(error(&path).contains("does not say how many attention heads it has"));

@@ -91,7 +91,7 @@ fn the_plain_folder() {
 }
 
 #[test]
-fn rows_are_those_of_the_whole_in_any_order() {
+fn rows_read_in_any_order_equal_the_whole_tensor() {
     let checkpoint = open(&fixture("esm2_hd16"));
     for name in encoder(checkpoint.config()) {
         let weight = checkpoint.weight(&name).unwrap();
@@ -176,7 +176,7 @@ fn half_precision_is_widened_exactly() {
 }
 
 #[test]
-fn absent_frequencies_are_computed_as_torch_computes_them() {
+fn missing_frequencies_are_computed_as_torch_computes_them() {
     let found = open(&fixture("esm2_hd16_noinvfreq"));
     let torch = open(&fixture("esm2_hd16_te_old")).inv_freq(0).unwrap();
     let computed = found.inv_freq(0).unwrap();
@@ -189,7 +189,7 @@ fn absent_frequencies_are_computed_as_torch_computes_them() {
 }
 
 #[test]
-fn transformer_engine_exports_are_taken_apart() {
+fn transformer_engine_exports_are_split() {
     let base = open(&fixture("esm2_hd16"));
     for (variant, source) in [
         ("esm2_hd16_te", InvFreqSource::Computed),

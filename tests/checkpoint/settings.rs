@@ -95,7 +95,7 @@ fn a_config_that_contradicts_its_weights_is_an_error() {
 }
 
 #[test]
-fn learned_positions_must_be_there_and_fit() {
+fn learned_positions_must_exist_and_fit() {
     let found = after(
         "esm1b",
         r#""max_position_embeddings": 1026"#,
@@ -170,7 +170,7 @@ fn arguments_must_agree_with_the_tensors() {
 }
 
 #[test]
-fn a_file_without_arguments_is_told_by_its_tensors_or_not_at_all() {
+fn a_file_without_arguments_is_recognised_by_its_tensors_or_refused() {
     let (_folder, path) = with_pickle("esm2_hd16", b"\x03\0\0\0cfg", b"\x03\0\0\0cfx");
     assert_eq!(open(&path).config(), open(&fixture("esm2_hd16")).config());
     let (_folder, path) = with_pickle("esm1v", b"\x04\0\0\0args", b"\x04\0\0\0argx");

@@ -42,7 +42,7 @@ fn same_as_fixture(folder: &TempDir, what: &str) {
 }
 
 #[test]
-fn a_tensor_in_the_encoder_that_no_layout_explains_is_refused_by_name() {
+fn an_unexplained_encoder_tensor_is_refused_by_name() {
     let layer = "esm.encoder.layer.1";
     for name in [
         &format!("{layer}.attention.output.houlsby.adapter_down.0.weight"),
@@ -75,7 +75,7 @@ fn a_tensor_in_the_encoder_that_no_layout_explains_is_refused_by_name() {
 }
 
 #[test]
-fn an_adapter_that_is_not_merged_is_named_before_what_it_wraps() {
+fn an_unmerged_adapter_is_named_before_the_weights_it_wraps() {
     let folder = changed("esm2_hd16", |tensors| {
         for layer in 0..2 {
             let key = format!("esm.encoder.layer.{layer}.attention.self.key");
@@ -105,7 +105,7 @@ fn an_adapter_that_is_not_merged_is_named_before_what_it_wraps() {
 }
 
 #[test]
-fn tensors_of_adapters_without_an_encoder_are_an_adapter() {
+fn adapter_tensors_without_an_encoder_are_an_adapter() {
     let folder = changed("esm2_hd16", |tensors| {
         tensors.clear();
         let name = "base_model.model.esm.encoder.layer.0.attention.self.key.lora_A.weight";
@@ -135,7 +135,7 @@ fn heads_and_buffers_are_harmless() {
 }
 
 #[test]
-fn what_may_change_the_encoder_from_outside_is_warned_of() {
+fn tensors_that_may_change_the_encoder_are_warned_about() {
     for name in [
         "adapters.0.down.weight",
         "prefix_tokens",
@@ -195,7 +195,7 @@ fn prefixes_and_wrappers_do_not_matter() {
 }
 
 #[test]
-fn of_two_encoders_esm_s_is_taken_and_two_of_esm_are_named() {
+fn the_esm_encoder_is_chosen_and_two_of_them_are_named() {
     let folder = with(&[
         "text.embeddings.word_embeddings.weight",
         "text.encoder.layer.0.x",
@@ -266,7 +266,7 @@ fn a_head_of_another_size_counts_as_absent() {
 }
 
 #[test]
-fn an_adapter_beside_whole_weights_is_warned_of() {
+fn an_adapter_beside_full_weights_is_warned_about() {
     let folder = copy("esm2_hd16");
     let config = r#"{"peft_type": "LORA", "base_model_name_or_path": "lab/base"}"#;
     fs::write(folder.path().join("adapter_config.json"), config).unwrap();
@@ -284,7 +284,7 @@ fn an_adapter_beside_whole_weights_is_warned_of() {
 }
 
 #[test]
-fn a_weight_in_another_form_is_named_with_what_it_is() {
+fn a_weight_in_another_form_is_named_with_the_form() {
     let key = "esm.encoder.layer.0.attention.self.key";
     for (parts, says, remedy) in [
         (
@@ -351,7 +351,7 @@ fn a_weight_in_another_form_is_named_with_what_it_is() {
 }
 
 #[test]
-fn tensors_without_numbers_are_those_of_deepspeed() {
+fn empty_tensors_are_attributed_to_deepspeed() {
     let folder = changed("esm2_hd16", |tensors| {
         for (shape, bytes) in tensors.values_mut() {
             *shape = vec![0];
@@ -366,7 +366,7 @@ fn tensors_without_numbers_are_those_of_deepspeed() {
 }
 
 #[test]
-fn a_head_that_holds_no_numbers_counts_as_absent() {
+fn an_empty_head_counts_as_absent() {
     let folder = changed("esm2_hd16", |tensors| {
         let (_, bytes) = tensors.get_mut("lm_head.bias").unwrap();
         bytes[4..8].copy_from_slice(&f32::NAN.to_le_bytes());
@@ -387,7 +387,7 @@ fn a_head_that_holds_no_numbers_counts_as_absent() {
 }
 
 #[test]
-fn esm_c_is_named_whatever_stands_before_its_layers() {
+fn esm_c_is_named_under_any_prefix() {
     for prefix in ["esmc.", "", "model.backbone."] {
         let folder = changed("esm2_hd16", |tensors| {
             tensors.clear();

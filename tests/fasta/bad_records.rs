@@ -49,7 +49,7 @@ fn bytes_that_are_not_utf8_are_named() {
 }
 
 #[test]
-fn comments_never_become_residues() {
+fn comment_lines_never_become_residues() {
     for (text, line, mark) in [
         (&b">a\n;MKT\nMK\n"[..], 2, ';'),
         (b">a\nMK\n; a remark", 3, ';'),
@@ -60,7 +60,7 @@ fn comments_never_become_residues() {
 }
 
 #[test]
-fn a_header_whose_line_start_was_lost_is_noticed() {
+fn a_header_in_the_middle_of_a_line_is_noticed() {
     for (text, line, column) in [
         (&b">a\nMKT>b second\nVV\n"[..], 2, 4),
         (b">a\nMKT\n >b second\nVV\n", 3, 2),

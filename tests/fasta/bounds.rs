@@ -21,7 +21,7 @@ fn a_gzip_bomb_is_one_record_too_long() {
 }
 
 #[test]
-fn the_bounds_are_where_they_are_said_to_be() {
+fn the_bounds_are_exact() {
     assert_eq!((MAX_HEADER, MAX_SEQUENCE), (16_777_216, 16_777_216));
     let header = vec![b'x'; MAX_HEADER];
     let all = records(&[b">", &header[..], b"\nM\n"].concat());
@@ -52,7 +52,7 @@ impl<R: Read> Read for Counted<R> {
 }
 
 #[test]
-fn an_endless_line_is_refused_when_its_bound_is_passed_and_then_skipped() {
+fn an_endless_line_is_refused_at_its_bound_and_skipped() {
     for start in [&b">a\n"[..], b">"] {
         let bytes = Rc::new(Cell::new(0));
         let endless = io::repeat(b'A').take(200 << 20);

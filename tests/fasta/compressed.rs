@@ -79,7 +79,7 @@ fn damaged_compressed_data_is_an_error() {
 }
 
 #[test]
-fn what_follows_compressed_data_is_an_error() {
+fn trailing_bytes_after_compressed_data_are_an_error() {
     let text = b">a\nMK\n";
     for rubbish in [
         &b"garbage"[..],

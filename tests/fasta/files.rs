@@ -63,7 +63,7 @@ fn a_file_that_changes_while_it_is_read_is_an_error() {
 }
 
 #[test]
-fn an_error_of_the_disk_is_told_from_damage() {
+fn a_disk_error_is_not_called_damage() {
     struct Broken;
     impl Read for Broken {
         fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
@@ -84,7 +84,7 @@ fn an_error_of_the_disk_is_told_from_damage() {
 
 #[cfg(unix)]
 #[test]
-fn a_pipe_is_read_as_it_is_fed() {
+fn a_pipe_is_read_as_data_arrives() {
     use std::{os::fd::AsRawFd, thread};
     let (reader, mut writer) = io::pipe().unwrap();
     let path = format!("/dev/fd/{}", reader.as_raw_fd());

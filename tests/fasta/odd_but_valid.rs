@@ -5,7 +5,7 @@ use crate::support::*;
 // Correct, if unusual.
 
 #[test]
-fn blank_lines_and_white_space_are_passed_over() {
+fn blank_lines_and_white_space_are_ignored() {
     assert_records(b"\n\n \n", &[]);
     assert_records(b"", &[]);
     assert_records(
@@ -20,7 +20,7 @@ fn blank_lines_and_white_space_are_passed_over() {
 }
 
 #[test]
-fn every_line_end_is_one() {
+fn every_kind_of_line_end_is_accepted() {
     for text in [
         &b">a x\r\nMK\r\nTT"[..],
         b">a x\rMK\rTT\r",
@@ -92,7 +92,7 @@ fn characters_outside_the_alphabet_are_left_to_the_tokenizer() {
 }
 
 #[test]
-fn byte_order_marks_are_skipped_where_lines_start() {
+fn byte_order_marks_are_skipped_at_line_starts() {
     let mark = "\u{feff}";
     assert_records(format!("{mark}>a\nMK\n").as_bytes(), &[(b"a", b"", b"MK")]);
     assert_records(
@@ -103,7 +103,7 @@ fn byte_order_marks_are_skipped_where_lines_start() {
 }
 
 #[test]
-fn a_header_of_one_megabyte_and_a_line_of_many_are_read() {
+fn a_header_of_one_megabyte_and_a_longer_line_are_read() {
     let description = vec![b'x'; 1_000_000];
     let text = [b">p1 ", &description[..], b"\nMK\n"].concat();
     let all = records(&text);
@@ -122,7 +122,7 @@ fn a_header_of_one_megabyte_and_a_line_of_many_are_read() {
 }
 
 #[test]
-fn compression_is_known_by_content() {
+fn compression_is_recognised_by_content() {
     let text = b">a\nMK\n>b\nTT\n";
     let (head, tail) = text.split_at(4);
     let members = [gzip(head), gzip(b""), gzip(tail)].concat();

@@ -142,7 +142,7 @@ fn expected(proteins: &[Protein]) -> Vec<(String, String, String)> {
 
 proptest! {
     #[test]
-    fn any_shape_of_a_file_gives_the_same_records(
+    fn any_layout_of_a_file_gives_the_same_records(
         proteins in prop::collection::vec(protein(0), 0..8).prop_filter("PIR", |all| is_plain(all)),
         width in 1usize..100,
         end in prop::sample::select(vec!["\n", "\r\n", "\r", "\n\n", "\r\n\r\n", " \t\r\n", "\x0b\x0c\n"]),
@@ -177,7 +177,7 @@ proptest! {
     }
 
     #[test]
-    fn compression_changes_nothing_but_the_bytes_on_disk(
+    fn compression_does_not_change_the_records(
         proteins in prop::collection::vec(protein(0), 1..6).prop_filter("PIR", |all| is_plain(all)),
         cut in any::<prop::sample::Index>(),
         padding in 0usize..600,
@@ -241,7 +241,7 @@ proptest! {
     }
 
     #[test]
-    fn any_bytes_end_in_records_or_errors_and_in_the_same_ones_for_any_reads(
+    fn any_bytes_give_the_same_records_or_errors_in_reads_of_any_size(
         bytes in prop::collection::vec(
             prop_oneof![
                 4 => prop::sample::select(b">\n\r;# \tMKJ*<\0\x1b\xef\xbb\xbf\xff\xc3\xa9".to_vec()),
@@ -262,7 +262,7 @@ proptest! {
     }
 
     #[test]
-    fn a_bad_record_costs_no_other(
+    fn a_bad_record_does_not_affect_the_others(
         before in prop::collection::vec(protein(1), 0..4).prop_filter("PIR", |all| is_plain(all)),
         after in prop::collection::vec(protein(1), 0..4).prop_filter("PIR", |all| is_plain(all)),
         fault in prop::sample::select(vec!["M\0K", "MK\n;remark", "#remark\nMK", "MK>x", "M\x1bK"]),
@@ -315,7 +315,7 @@ fn outcome<R: Read>(mut reader: Reader<R>) -> Vec<Result<Record, String>> {
 }
 
 #[test]
-fn invisible_characters_are_whole_wherever_a_read_ends() {
+fn invisible_characters_are_recognised_across_reads() {
     for before in 500..516 {
         let residues = "M".repeat(before);
         let text = format!(">a\n{residues}\u{a0}K\u{200b}\u{e0041}T\u{feff}\n\u{ad}A\u{2028}*\n");
@@ -370,7 +370,7 @@ fn an_input_knows_its_name_kind_and_digest() {
 }
 
 #[test]
-fn a_million_short_records_are_read_through_one_record() {
+fn a_million_records_reuse_one_buffer() {
     let count: u32 = 1_000_000;
     let mut text = Vec::new();
     for number in 0..count {

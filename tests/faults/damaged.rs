@@ -38,7 +38,7 @@ fn edit(bench: &Bench, name: &str, change: impl Fn(&mut Vec<u8>)) {
 }
 
 #[test]
-fn a_journal_cut_at_any_slot_or_within_one() {
+fn a_journal_cut_anywhere() {
     let case = Case::new(PACKED, &records(40));
     for (cut, kept) in [
         (0, 0),
@@ -85,7 +85,7 @@ fn flipped_bits_in_the_journal() {
 }
 
 #[test]
-fn rows_that_are_not_what_was_written() {
+fn rows_changed_since_they_were_written() {
     let case = Case::new(PACKED, &records(40));
     let untouched = mend(&case, |_| {}, "nothing");
     assert!(untouched >= DONE as u64);
@@ -113,7 +113,7 @@ fn rows_that_are_not_what_was_written() {
 }
 
 #[test]
-fn files_of_records_that_are_not_what_was_written() {
+fn record_files_changed_since_they_were_written() {
     let case = Case::new(FILES, &records(40));
     let first = "residues.layer2/000000/r0.npy";
     for (what, change) in [
@@ -195,7 +195,7 @@ fn planted_links_are_not_followed() {
 }
 
 #[test]
-fn work_that_says_no_more_whose_it_is() {
+fn work_without_the_identity_of_its_run() {
     let case = Case::new(PACKED, &records(40));
     for (what, bytes) in [
         ("cut", Some("{\"format\": 1, \"repl")),

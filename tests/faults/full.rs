@@ -8,7 +8,7 @@ use std::process::Command;
 /// Files may not grow beyond some blocks, wherever that strikes: an error that names the file and
 /// the remedy, and the run is gone on with once the limit is lifted.
 #[test]
-fn a_file_that_may_not_grow() {
+fn a_limit_on_file_size() {
     let long = format!("{}>long\n{}\n", records(40), sequence(1, 1000));
     for (options, text, file) in [
         (
@@ -73,7 +73,7 @@ cp -r disk/emb emb
 "#;
 
 #[test]
-fn a_file_system_that_is_full() {
+fn a_full_file_system() {
     let mounts = Command::new("unshare")
         .args(["-rm", "mount", "-t", "tmpfs", "tmpfs", "/mnt"])
         .output();
@@ -145,7 +145,7 @@ const SWEEPS: usize = 8;
 
 /// Whichever page of whichever file is the one that does not fit.
 #[test]
-fn a_file_system_that_is_full_at_any_page() {
+fn a_full_file_system_at_any_page() {
     let mounts = Command::new("unshare")
         .args(["-rm", "mount", "-t", "tmpfs", "tmpfs", "/mnt"])
         .output();
@@ -219,7 +219,7 @@ fn a_file_system_that_is_full_at_any_page() {
 }
 
 #[test]
-fn a_folder_that_vanished() {
+fn a_folder_that_vanishes() {
     let case = Case::new("- --max-tokens 16 --residues files", &records(40));
     let mut stalled = case.stall("--out emb", 20);
     std::fs::rename(case.bench.path("emb"), case.bench.path("gone")).unwrap();

@@ -96,7 +96,7 @@ fn killed_at_each_call_with_packed_residues() {
 }
 
 #[test]
-fn killed_at_each_call_with_files_of_residues() {
+fn killed_at_each_call_with_residue_files() {
     if !tools::has_strace() {
         return;
     }
@@ -226,7 +226,7 @@ fn fail_at_each(case: &Case, call: &str, error: &str) -> u32 {
 
 /// The same for the files of single records.
 #[test]
-fn failed_at_each_call_with_files_of_residues() {
+fn failed_at_each_call_with_residue_files() {
     if !tools::has_strace() {
         return;
     }
@@ -246,7 +246,7 @@ fn failed_at_each_call_with_files_of_residues() {
 /// No file can be opened or made: the loader and what only asks about the machine aside, that is an
 /// error too.
 #[test]
-fn failed_at_each_file_that_is_opened() {
+fn failed_at_each_open() {
     if !tools::has_strace() {
         return;
     }

@@ -13,7 +13,7 @@ fn kill_while_going_on(case: &Case, random: &mut Random, whole: u64) {
 }
 
 #[test]
-fn interrupted_shards_make_the_whole_byte_for_byte() {
+fn interrupted_shards_merge_to_the_bytes_of_a_single_run() {
     let mut random = Random(0x5eed_0103);
     let text = format!("{}>odd\nmkj*\n>empty\n>last\nMKT\n", records(120));
     for options in [
@@ -58,7 +58,7 @@ const AFTER: &str = ". Give the same input, model and options again, or choose a
                      with --out, or rename or remove this one\n";
 
 #[test]
-fn another_shard_is_not_gone_on_with() {
+fn another_shard_is_not_resumed() {
     let options = "in.fasta --max-tokens 16";
     let of = |shard: &str| match shard {
         "none" => String::new(),

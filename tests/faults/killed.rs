@@ -24,7 +24,7 @@ fn kill_after(case: &Case, more: &str, moment: Duration) -> bool {
 /// Fifty runs are killed at a seeded random moment, gone on with, most of them killed again while
 /// they go on, and gone on with to the end.
 #[test]
-fn at_fifty_moments_and_again_while_going_on() {
+fn killed_at_fifty_moments_and_again_while_resuming() {
     let mut random = Random(0x5eed_0005);
     let mut killed = 0;
     for options in CASES {
@@ -50,7 +50,7 @@ fn at_fifty_moments_and_again_while_going_on() {
 
 /// With one record in a batch, all that was finished before the kill is kept.
 #[test]
-fn at_most_the_batch_in_hand_is_lost() {
+fn only_the_current_batch_is_lost() {
     if !tools::has_strace() {
         return;
     }
@@ -99,7 +99,7 @@ fn without_strace_a_test_is_skipped() {
 
 /// What an earlier process computed is not the speed of the one that resumes.
 #[test]
-fn a_resumed_run_tells_restored_records_from_computed_ones() {
+fn a_resumed_run_distinguishes_restored_from_computed_records() {
     let case = Case::new(
         "- --pool mean --residues packed --max-tokens 16",
         &records(40),
@@ -127,7 +127,7 @@ fn a_resumed_run_tells_restored_records_from_computed_ones() {
 
 /// A forecast of the rest, and the line with which the rest begins, know what is done.
 #[test]
-fn what_is_done_is_not_forecast_again() {
+fn a_forecast_leaves_out_finished_work() {
     let options = "in.fasta --pool mean --residues packed --max-tokens 16";
     let case = Case::bare(options, &records(60));
     case.starve(200, "--out emb");

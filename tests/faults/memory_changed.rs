@@ -52,7 +52,7 @@ fn more_memory_changes_nothing() {
 /// With less memory the run goes on unless a record needs what there was; then that one is named,
 /// and the work stays.
 #[test]
-fn less_memory_is_refused_only_where_it_is_needed() {
+fn less_memory_is_refused_only_if_a_record_needs_it() {
     let case = Case::new(OPTIONS, &records(40));
     case.interrupt(20);
     let ended = case.ended(&LIMITED, "--out emb --resume");

@@ -202,7 +202,7 @@ fn without_links() {
 
 /// Links and files of others in the place of the whole lead nowhere and stay.
 #[test]
-fn planted_links_and_files_of_others() {
+fn planted_links_and_foreign_files() {
     let case = shards("--residues files");
     for (name, is_refused) in [
         (".partial", true),

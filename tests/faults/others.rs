@@ -59,7 +59,7 @@ fn assert_theirs(path: &Path) {
 }
 
 #[test]
-fn files_of_another_user() {
+fn files_owned_by_another_user() {
     if rustix::process::geteuid().is_root() && !tools::has(&["setpriv"]) {
         return;
     }

@@ -37,7 +37,7 @@ fn assert_refused(case: &Case, line: &str, differences: &str) {
 }
 
 #[test]
-fn every_option_that_changes_a_byte() {
+fn each_option_that_changes_a_byte_is_refused() {
     let case = interrupted();
     for (old, new, differences) in [
         ("portable", "portable --layer 1", "--layer was 2 and is 1"),
@@ -183,7 +183,7 @@ fn another_model() {
 
 /// A run that ended before it knew the checksums of its model goes on only with the very files.
 #[test]
-fn a_model_that_was_touched_before_its_checksums_were_known() {
+fn a_model_touched_before_its_checksums_were_known() {
     let case = Case::new(LINE, &records(40));
     // Too little for the first table, which is made before anything is computed.
     case.starve(8, "--out emb");
@@ -241,7 +241,7 @@ fn another_stream() {
 
 /// The same records from a file and from a stream.
 #[test]
-fn a_file_is_gone_on_with_as_a_stream() {
+fn a_run_over_a_file_is_resumed_from_a_stream() {
     let case = interrupted();
     let line = LINE.replace("in.fasta", "-");
     let ended = case.bench.pipe(
@@ -300,7 +300,7 @@ fn a_finished_run_has_nothing_left_to_do() {
 }
 
 #[test]
-fn a_finished_run_of_a_stream_and_records_left_out() {
+fn a_finished_run_over_a_stream_with_skipped_records() {
     let text = format!("{}>bad\n", records(9));
     let bench = Bench::new();
     let line = "- --model $MODEL --on-invalid skip --out emb -q";

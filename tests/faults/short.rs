@@ -41,7 +41,7 @@ ssize_t pwrite64(int fd, const void *bytes, size_t count, off_t at) {
 "#;
 
 #[test]
-fn writes_that_return_short_or_are_interrupted() {
+fn short_and_interrupted_writes() {
     for options in [
         "- --max-tokens 40 --pool mean,bos,max --layer 0,2",
         "- --max-tokens 40 --pool mean --residues files --out-dtype f16",

@@ -61,7 +61,7 @@ fn each_signal_ends_a_stalled_stream_with_its_code() {
 
 /// A record that takes minutes is given up. A second signal does not wait for anything.
 #[test]
-fn a_long_record_is_given_up_and_a_second_signal_ends_at_once() {
+fn a_long_record_is_abandoned_and_a_second_signal_ends_at_once() {
     let text = format!(">a\nMKT\n>b\nGAV\n>long\n{}\n", sequence(1, 150_000));
     let bench = Bench::new();
     bench.write("in.fasta", &text);
@@ -114,7 +114,7 @@ fn a_long_record_is_given_up_and_a_second_signal_ends_at_once() {
 
 /// Between two blocks of the model, not only between two batches.
 #[test]
-fn a_batch_is_given_up_before_its_first_block() {
+fn a_batch_is_abandoned_before_its_first_block() {
     let mut embedder = load(&fixture("esm2_hd16"), CpuPath::detect());
     let stop = Arc::new(AtomicBool::new(false));
     embedder.heed(Arc::clone(&stop));
@@ -150,7 +150,7 @@ fn a_batch_is_given_up_before_its_first_block() {
 
 /// What nohup asks for is respected.
 #[test]
-fn a_hangup_that_is_ignored_stays_ignored() {
+fn an_ignored_sighup_stays_ignored() {
     let case = Case::new("- --max-tokens 16", &records(40));
     let wrapper = ["sh", "-c", "trap '' HUP; exec \"$@\"", "sh"];
     let mut stalled = case.stall_in(&wrapper, "--out emb", 20);

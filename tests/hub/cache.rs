@@ -222,7 +222,7 @@ fn a_complete_model_is_only_read() {
 }
 
 #[test]
-fn two_that_want_the_same_model_transfer_it_once() {
+fn two_downloads_of_one_model_transfer_it_once() {
     let bench = Bench::new();
     let hubs = [bench.hub(), bench.hub(), bench.hub(), bench.hub()];
     let models: Vec<LocalModel> = std::thread::scope(|scope| {

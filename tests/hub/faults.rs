@@ -10,7 +10,7 @@ use esm_embed::hub::{Hub, HubSettings, ModelRef, Token};
 use tempfile::TempDir;
 
 #[test]
-fn a_broken_off_transfer_goes_on_where_it_stopped() {
+fn an_interrupted_transfer_resumes_where_it_stopped() {
     for fault in [Fault::Cut(90_000), Fault::CutWithoutLength(90_000)] {
         let bench = Bench::new();
         bench
@@ -34,7 +34,7 @@ fn a_broken_off_transfer_goes_on_where_it_stopped() {
 }
 
 #[test]
-fn a_transfer_that_keeps_breaking_off_is_an_error_and_a_later_run_resumes_it() {
+fn a_transfer_that_keeps_failing_is_an_error_and_a_later_run_resumes_it() {
     for fault in [Fault::Cut(90_000), Fault::CutWithoutLength(90_000)] {
         let bench = Bench::new();
         bench.server.fail_content(WEIGHTS, &vec![fault.clone(); 10]);
@@ -75,7 +75,7 @@ fn a_server_without_ranges_starts_the_file_over() {
 }
 
 #[test]
-fn an_unfinished_file_of_other_content_is_replaced() {
+fn an_unfinished_file_with_other_content_is_replaced() {
     for length in [1, 90_000, 160_071, 200_000] {
         let bench = Bench::new();
         let blobs = bench.repo().join("blobs");
@@ -114,7 +114,7 @@ fn a_flipped_bit_is_found_and_the_file_removed() {
 }
 
 #[test]
-fn a_digest_the_hub_announces_wrongly_is_an_error() {
+fn a_wrong_digest_from_the_hub_is_an_error() {
     let bench = Bench::new();
     let announced = "ab".repeat(32);
     bench.server.announce_etag(WEIGHTS, &announced);
@@ -149,7 +149,7 @@ fn a_published_digest_is_checked_at_its_revision() {
 }
 
 #[test]
-fn a_page_in_place_of_a_file_is_not_taken_for_it() {
+fn a_login_page_is_not_mistaken_for_a_file() {
     let bench = Bench::new();
     bench.server.fail_content("config.json", &[Fault::Page]);
     contains(&bench.error(), &["config.json", "HTML page", "removed"]);
@@ -167,7 +167,7 @@ fn a_page_in_place_of_a_file_is_not_taken_for_it() {
 }
 
 #[test]
-fn a_cut_that_no_header_tells_of_is_seen_in_the_file() {
+fn a_truncation_without_a_length_header_is_noticed_in_the_file() {
     let bench = Bench::new();
     bench
         .server
@@ -181,7 +181,7 @@ fn a_cut_that_no_header_tells_of_is_seen_in_the_file() {
 }
 
 #[test]
-fn what_the_hub_does_not_have_is_named() {
+fn a_missing_repository_revision_or_file_is_named() {
     let bench = Bench::new();
     let other = ModelRef::parse("tiny-lab/other").unwrap();
     let error = bench.hub().resolve(&other, None, &()).unwrap_err();
@@ -208,7 +208,7 @@ fn what_the_hub_does_not_have_is_named() {
 }
 
 #[test]
-fn a_404_without_a_code_names_all_that_it_can_mean() {
+fn a_404_without_a_code_names_every_possible_cause() {
     let bench = Bench::new();
     bench.server.refuse("config.json", &[(404, "")]);
     contains(
@@ -244,7 +244,7 @@ fn a_refusal_says_whether_a_token_was_sent() {
 }
 
 #[test]
-fn a_hub_in_trouble_is_asked_again() {
+fn requests_to_a_struggling_hub_are_repeated() {
     let bench = Bench::new();
     bench.server.refuse("config.json", &[(500, ""), (503, "")]);
     bench
@@ -263,7 +263,7 @@ fn a_hub_in_trouble_is_asked_again() {
 }
 
 #[test]
-fn a_hub_that_cannot_be_reached_fails_at_once_and_says_what_to_do() {
+fn an_unreachable_hub_fails_at_once_with_a_remedy() {
     let mut bench = Bench::new();
     // A port that was free a moment ago.
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -280,7 +280,7 @@ fn a_hub_that_cannot_be_reached_fails_at_once_and_says_what_to_do() {
 }
 
 #[test]
-fn a_hub_that_falls_silent_is_given_up() {
+fn a_silent_hub_times_out() {
     let mut bench = Bench::new();
     bench.settings.stall_timeout = Duration::from_millis(200);
     bench.server.fail_content(WEIGHTS, &vec![Fault::Silence; 3]);
@@ -289,7 +289,7 @@ fn a_hub_that_falls_silent_is_given_up() {
 }
 
 #[test]
-fn a_branch_that_moves_meanwhile_never_mixes_two_commits() {
+fn a_moving_branch_never_mixes_two_commits() {
     let bench = Bench::new();
     let next = |i: u32| format!("{i:040x}");
     bench.server.move_after("vocab.txt", &[&next(1)]);
@@ -309,7 +309,7 @@ fn a_branch_that_moves_meanwhile_never_mixes_two_commits() {
 }
 
 #[test]
-fn an_answer_that_is_no_hubs_is_refused() {
+fn an_answer_not_from_a_hub_is_refused() {
     let bench = Bench::new();
     bench.server.announce_etag(WEIGHTS, "../../../../escaped");
     contains(

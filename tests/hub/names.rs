@@ -24,7 +24,7 @@ fn without_network(bench: &Bench) -> Hub {
 }
 
 #[test]
-fn a_model_of_another_shape_under_a_published_name_is_refused() {
+fn a_published_name_with_another_shape_is_refused() {
     let config = br#"{"model_type": "esm", "num_hidden_layers": 2, "hidden_size": 32,
         "num_attention_heads": 2}"#;
     let repo = "facebook/esm2_t6_8M_UR50D";
@@ -66,7 +66,7 @@ fn a_model_of_another_shape_under_a_published_name_is_refused() {
 }
 
 #[test]
-fn a_cache_without_refs_names_its_commits_and_takes_the_start_of_one() {
+fn a_cache_without_refs_lists_its_commits_and_accepts_a_prefix() {
     let mut bench = Bench::new();
     let local = bench.resolve().unwrap();
     fs::remove_dir_all(bench.repo().join("refs")).unwrap();
@@ -98,7 +98,7 @@ fn a_cache_without_refs_names_its_commits_and_takes_the_start_of_one() {
 }
 
 #[test]
-fn fetch_without_network_checks_a_complete_copy_and_gives_it() {
+fn fetch_without_network_checks_a_complete_copy_and_prints_it() {
     let bench = Bench::new();
     let local = bench.resolve().unwrap();
     let heard = Heard::default();
@@ -118,7 +118,7 @@ fn fetch_without_network_checks_a_complete_copy_and_gives_it() {
 }
 
 #[test]
-fn the_repository_of_an_adapter_is_called_that() {
+fn the_repository_of_an_adapter_is_called_an_adapter() {
     for files in [
         vec![
             ("adapter_config.json", LORA),
@@ -158,7 +158,7 @@ fn weights_of_another_framework_are_named() {
 }
 
 #[test]
-fn what_tells_the_alphabet_is_downloaded_also_beside_a_vocabulary() {
+fn alphabet_files_are_downloaded_beside_a_vocabulary_too() {
     let held = |files: &[(&str, &[u8])]| {
         let bench = Bench::with_files(files);
         let local = bench.resolve().unwrap();
@@ -201,7 +201,7 @@ fn what_tells_the_alphabet_is_downloaded_also_beside_a_vocabulary() {
 }
 
 #[test]
-fn a_repository_that_exists_is_described_and_not_called_misspelt() {
+fn an_existing_repository_is_described_not_called_misspelt() {
     for (files, says) in [
         (
             &[("m.gguf", &b"GGUF"[..])][..],
@@ -235,7 +235,7 @@ fn a_repository_that_exists_is_described_and_not_called_misspelt() {
 }
 
 #[test]
-fn whatever_speaks_of_the_alphabet_or_an_adapter_is_downloaded_beside_a_vocabulary() {
+fn alphabet_and_adapter_files_are_downloaded_beside_a_vocabulary() {
     let weights = weights();
     let bench = Bench::with_files(&[
         ("config.json", CONFIG),
@@ -265,7 +265,7 @@ fn whatever_speaks_of_the_alphabet_or_an_adapter_is_downloaded_beside_a_vocabula
 }
 
 #[test]
-fn a_cached_copy_in_another_format_is_not_to_be_fetched_again() {
+fn a_cached_copy_in_another_format_is_not_fetched_again() {
     let mut bench = Bench::with_files(&[]);
     let snapshot = bench.repo().join("snapshots").join(COMMIT);
     fs::create_dir_all(&snapshot).unwrap();

@@ -134,7 +134,7 @@ fn fetch_of_a_complete_model_needs_no_network() {
 }
 
 #[test]
-fn without_network_and_cache_the_error_says_what_to_run_where() {
+fn without_network_or_cache_the_error_says_what_to_run_where() {
     let home = tempfile::tempdir().unwrap();
     let (code, out, err) = run(home.path(), &[("HF_HUB_OFFLINE", "1")], REPO, "emb");
     assert_eq!((code, out.as_str()), (1, ""));
@@ -144,7 +144,7 @@ fn without_network_and_cache_the_error_says_what_to_run_where() {
 }
 
 #[test]
-fn a_repository_that_is_not_there_leaves_no_output() {
+fn a_missing_repository_leaves_no_output() {
     let home = tempfile::tempdir().unwrap();
     let server = hub();
     let online = [("HF_ENDPOINT", server.endpoint.as_str())];

@@ -96,7 +96,7 @@ fn fetch(home: &Path, endpoint: &str, vars: &[(&str, &Path)]) -> (i32, String, S
 }
 
 #[test]
-fn an_authority_that_nobody_knows_is_named_with_what_to_do() {
+fn an_unknown_authority_is_named_with_a_remedy() {
     let mut bench = Bench::new();
     bench.settings.endpoint = Proxy::start(&bench.server.endpoint).endpoint;
     let error = bench.resolve().unwrap_err();
@@ -110,7 +110,7 @@ fn an_authority_that_nobody_knows_is_named_with_what_to_do() {
 }
 
 #[test]
-fn an_authority_of_a_file_is_trusted() {
+fn an_authority_from_a_file_is_trusted() {
     let bench = Bench::new();
     let proxy = Proxy::start(&bench.server.endpoint);
     let file = bench.cache.path().join("ca.pem");

@@ -92,7 +92,7 @@ fn force_replaces_exactly_the_files_of_the_old_run() {
 }
 
 #[test]
-fn force_removes_nothing_on_the_word_of_a_foreign_manifest() {
+fn force_removes_nothing_that_a_foreign_manifest_lists() {
     let home = tempfile::tempdir().unwrap();
     let dir = home.path().join("emb");
     fs::create_dir(&dir).unwrap();
@@ -193,7 +193,7 @@ fn links_are_not_followed() {
 }
 
 #[test]
-fn what_appears_while_a_run_goes_on_is_not_overwritten() {
+fn files_that_appear_during_a_run_are_not_overwritten() {
     let home = tempfile::tempdir().unwrap();
     let mut folder = OutputFolder::create(home.path(), layout(Residues::Packed), false).unwrap();
     write(&mut folder, &SEQUENCES);
@@ -215,7 +215,7 @@ fn a_second_run_in_the_same_folder_is_refused() {
 }
 
 #[test]
-fn force_does_not_take_the_folder_from_a_run_that_is_going_on() {
+fn force_does_not_take_the_folder_from_a_running_run() {
     let home = tempfile::tempdir().unwrap();
     let first = OutputFolder::create(home.path(), layout(Residues::Packed), false).unwrap();
     assert_eq!(
@@ -232,7 +232,7 @@ fn force_does_not_take_the_folder_from_a_run_that_is_going_on() {
 }
 
 #[test]
-fn the_check_alone_makes_nothing() {
+fn checking_a_target_creates_nothing() {
     let home = tempfile::tempdir().unwrap();
     let dir = home.path().join("emb");
     for existing in [Existing::Refuse, Existing::Replace, Existing::Resume] {

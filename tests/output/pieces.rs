@@ -47,7 +47,7 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 #[test]
-fn a_large_file_has_the_checksum_of_its_pieces() {
+fn a_large_file_has_the_digest_of_its_pieces() {
     let temp = tempfile::tempdir().unwrap();
     let dir = temp.path().join("emb");
     let manifest = make(&dir);

@@ -141,7 +141,7 @@ fn an_empty_run_is_a_run() {
 }
 
 #[test]
-fn rows_are_written_from_many_threads() {
+fn rows_are_written_by_many_threads() {
     let home = tempfile::tempdir().unwrap();
     let layout = Layout {
         layers: vec![0],
@@ -240,7 +240,7 @@ fn missing_rows_are_not_finished() {
 }
 
 #[test]
-fn records_left_out_are_listed() {
+fn skipped_records_are_listed() {
     let home = tempfile::tempdir().unwrap();
     let mut folder = OutputFolder::create(home.path(), layout(Residues::Packed), false).unwrap();
     let skip = Skip {

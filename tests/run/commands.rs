@@ -8,7 +8,7 @@ use esm_embed::ops::CpuPath;
 use std::path::Path;
 
 #[test]
-fn templates_are_the_files_that_are_tested() {
+fn templates_are_the_tested_files() {
     let bench = Bench::new();
     let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/cli/template");
     for (scheduler, file) in [
@@ -244,7 +244,7 @@ fn doctor_reports_and_keeps_the_token_to_itself() {
 }
 
 #[test]
-fn inspect_of_what_is_no_output_folder() {
+fn inspect_of_something_that_is_not_an_output_folder() {
     let bench = Bench::new();
     std::fs::create_dir(bench.path("empty")).unwrap();
     let ended = bench.call("inspect empty");
@@ -263,7 +263,7 @@ fn inspect_of_what_is_no_output_folder() {
 }
 
 #[test]
-fn a_file_is_not_taken_for_a_folder() {
+fn a_file_is_not_mistaken_for_a_folder() {
     let bench = Bench::new();
     std::fs::write(bench.path("x.fasta"), ">a\nMKT\n").unwrap();
     for (line, says) in [

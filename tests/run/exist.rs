@@ -66,7 +66,7 @@ fn force_replaces_the_files_of_the_old_run_and_no_others() {
 }
 
 #[test]
-fn a_run_that_fails_leaves_the_old_output_whole_even_with_force() {
+fn a_failed_run_leaves_the_old_output_intact_even_with_force() {
     let bench = bench();
     let before = bench.tree("emb");
     let ended = bench.run("b.fasta --model $MODEL --out emb --force -q");
@@ -111,7 +111,7 @@ fn an_unfinished_run_is_discarded_only_with_force() {
 }
 
 #[test]
-fn a_folder_with_other_things_is_used_and_they_stay() {
+fn a_folder_with_other_files_is_used_and_they_stay() {
     let bench = Bench::new();
     bench.write("a.fasta", ">a\nMKTAYI\n");
     bench.embed("a.fasta --model $MODEL --out .");
@@ -130,7 +130,7 @@ fn a_folder_with_other_things_is_used_and_they_stay() {
 }
 
 #[test]
-fn what_stands_in_the_way_is_named() {
+fn obstacles_are_named() {
     let bench = Bench::new();
     bench.write("a.fasta", ">a\nMKTAYI\n");
     bench.write("thesis", "mine");
@@ -167,7 +167,7 @@ fn what_stands_in_the_way_is_named() {
 
 /// Of several runs into one folder at once, one at most takes it, and what it leaves is whole.
 #[test]
-fn runs_at_once_into_one_folder_do_not_mix() {
+fn concurrent_runs_into_one_folder_do_not_mix() {
     let bench = Bench::new();
     for i in 0..4 {
         let records: Vec<_> = (0..60)

@@ -63,7 +63,7 @@ fn events(err: &str) -> Vec<serde_json::Value> {
 }
 
 #[test]
-fn copies_are_not_work() {
+fn copies_are_not_counted_as_work() {
     let bench = Bench::new();
     let one: String = (0..30)
         .map(|i| format!(">r{i}\n{}\n", sequence(i, 40)))
@@ -107,7 +107,7 @@ fn copies_are_not_work() {
 
 /// The length of a stream is known once it has been read.
 #[test]
-fn a_stream_has_totals_in_the_end() {
+fn a_stream_reports_totals_at_its_end() {
     let bench = bench();
     let line = "- --model $MODEL --out emb --progress json";
     let ended = bench.pipe(line, bench.text("in.fasta").as_bytes());

@@ -192,7 +192,7 @@ fn wait_for_sleep(child: &Child) {
 
 /// Identifiers of a megabyte each, of which thousands may wait for their batch.
 #[test]
-fn many_identifiers_of_a_megabyte() {
+fn many_one_megabyte_identifiers() {
     let mut fed = Fed::new("--residues none");
     let name = "x".repeat(1_000_000);
     for i in 0..200 {
@@ -212,7 +212,7 @@ fn many_identifiers_of_a_megabyte() {
 
 /// Records of one residue in both layouts: twenty different ones, the others are their duplicates.
 #[test]
-fn records_of_one_residue() {
+fn many_records_of_one_residue() {
     for (options, count) in [("", 100_000), ("--residues files --pool none", 5_000)] {
         let mut fed = Fed::new(options);
         let letters = b"ACDEFGHIKLMNPQRSTVWY";

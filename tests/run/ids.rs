@@ -40,7 +40,7 @@ fn the_list_of_ids_has_one_for_each_row() {
 }
 
 #[test]
-fn ids_that_are_too_long_have_no_list() {
+fn ids_that_are_too_long_are_not_listed() {
     let bench = Bench::new();
     bench.write("in.fasta", format!(">a\nMKT\n>{}\nMKA\n", "x".repeat(1025)));
     let ended = bench.run("in.fasta --model $MODEL --out emb -q");
@@ -169,7 +169,7 @@ const REUSED: &str = ">x\nMKT\n>y\nMKA\n>x\nMKT\n>x\nMKG\n>y\nMKV\n";
 
 /// NumPy cannot tell them apart.
 #[test]
-fn ids_with_one_text_are_one_id() {
+fn ids_with_the_same_text_are_one_id() {
     let bench = Bench::new();
     bench.write("in.fasta", b">a\\xff\nMKT\n>a\xff\nMKA\n");
     let ended = bench.run("in.fasta --model $MODEL --out emb -q");
@@ -192,7 +192,7 @@ fn ids_with_one_text_are_one_id() {
 }
 
 #[test]
-fn ids_of_different_sequences_are_warned_of() {
+fn an_id_with_different_sequences_is_warned_about() {
     let bench = Bench::new();
     bench.write("in.fasta", REUSED);
     let warning = "warning: 2 records have the id of an earlier record and another \
@@ -238,7 +238,7 @@ fn ids_of_different_sequences_are_warned_of() {
 }
 
 #[test]
-fn ids_of_different_sequences_can_fail_the_run_before_it_begins() {
+fn an_id_with_different_sequences_can_fail_the_run_before_it_begins() {
     let bench = Bench::new();
     bench.write("a.fasta", ">x\nMKT\n");
     bench.write("b.fasta", ">z\nMKT\n>x\nMKG\n");
@@ -265,7 +265,7 @@ fn ids_of_different_sequences_can_fail_the_run_before_it_begins() {
 }
 
 #[test]
-fn shards_compare_their_own_ids_and_the_whole_all_of_them() {
+fn a_shard_compares_its_own_ids_and_merge_compares_all() {
     let bench = Bench::new();
     let gene = "ATGAAACGCATTAGCACCACCATTACCACCACCATCACCATTACCACAGGTAACGGTGCG";
     let text = fasta([

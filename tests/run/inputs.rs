@@ -45,7 +45,7 @@ fn several_files_are_one_input_in_their_order() {
 }
 
 #[test]
-fn content_and_not_the_name_says_how_a_file_is_compressed() {
+fn content_not_name_decides_the_compression() {
     let bench = bench();
     let both = format!("{A}{B}");
     let members = [gzip(A.as_bytes()), gzip(B.as_bytes())].concat();
@@ -73,7 +73,7 @@ fn content_and_not_the_name_says_how_a_file_is_compressed() {
 }
 
 #[test]
-fn standard_input_alone_and_among_files() {
+fn standard_input_only_and_among_files() {
     let bench = bench();
     let both = format!("{A}{B}").into_bytes();
     for (name, stdin) in [
@@ -117,7 +117,7 @@ fn the_same_file_twice_is_every_record_twice() {
 }
 
 #[test]
-fn a_file_without_records_among_others_is_told() {
+fn a_file_without_records_among_others_is_reported() {
     let bench = bench();
     bench.write("none.fasta", "\n\n");
     let ended = bench.run("a.fasta none.fasta b.fasta --model $MODEL --out gap -q");

@@ -32,7 +32,7 @@ fn warning(what: &str) -> String {
 }
 
 #[test]
-fn rotary_models_embed_them_whole_with_one_warning() {
+fn rotary_models_embed_long_sequences_whole_with_one_warning() {
     let bench = bench();
     for (out, option) in [("emb", ""), ("asked", "--long full")] {
         let ended = bench.run(&format!("in.fasta --model $MODEL --out {out} -q {option}"));
@@ -154,7 +154,7 @@ fn windows_are_blended_by_the_distance_to_their_ends() {
 }
 
 #[test]
-fn they_are_errors_on_request() {
+fn long_sequences_are_errors_on_request() {
     let bench = bench();
     assert_fails(
         &bench,
@@ -176,7 +176,7 @@ fn they_are_errors_on_request() {
 }
 
 #[test]
-fn learned_positions_refuse_them_unless_told_otherwise() {
+fn learned_positions_refuse_long_sequences_by_default() {
     let bench = bench();
     for option in ["", "--long full", "--long error"] {
         assert_fails(

@@ -63,7 +63,7 @@ fn a_record_too_large_is_named_before_any_work() {
 }
 
 #[test]
-fn a_record_too_large_is_left_out_and_the_rest_is_done() {
+fn a_record_too_large_is_skipped_and_the_rest_is_embedded() {
     let bench = bench();
     let line = "in.fasta --out emb --threads 2 -q --on-invalid skip";
     let ended = run_within(&bench, LIMIT, line);
@@ -85,7 +85,7 @@ fn a_record_too_large_is_left_out_and_the_rest_is_done() {
 }
 
 #[test]
-fn a_usual_input_runs_within_a_gibibyte_and_a_half() {
+fn an_ordinary_input_runs_in_one_and_a_half_gib() {
     let bench = Bench::new();
     let text: String = (0..60)
         .map(|i| format!(">r{i}\n{}\n", sequence(i, 1 + (i as usize * 137) % 2400)))
@@ -100,7 +100,7 @@ fn a_usual_input_runs_within_a_gibibyte_and_a_half() {
 }
 
 #[test]
-fn a_model_that_does_not_fit_is_said() {
+fn a_model_that_does_not_fit_is_refused() {
     let bench = Bench::new();
     bench.write("in.fasta", ">a\nMKT\n");
     let ended = run_within(&bench, 60 << 10, "in.fasta --out emb --threads 1 -q");
@@ -165,7 +165,7 @@ fn wide_model(bench: &Bench) -> PathBuf {
 }
 
 #[test]
-fn the_weights_are_in_the_address_space_once() {
+fn weights_take_address_space_once() {
     let bench = Bench::new();
     let model = wide_model(&bench);
     bench.write("in.fasta", format!(">a\n{}\n>b\nMKV\n", sequence(1, 300)));

@@ -5,7 +5,7 @@ use crate::shards::{INPUTS, OPTIONS, assert_refused, assert_same, bench, embed_s
 use std::fs;
 
 #[test]
-fn moving_leaves_the_whole_alone() {
+fn moving_leaves_only_the_merged_folder() {
     for residues in ["packed", "files"] {
         let bench = bench();
         let more = format!("--residues {residues}");
@@ -47,7 +47,7 @@ fn moving_leaves_the_whole_alone() {
 }
 
 #[test]
-fn what_does_not_belong_together_is_named() {
+fn shards_that_do_not_belong_together_are_named() {
     let bench = bench();
     let line = |i: usize, out: &str| format!("--out {out} --shard {i}/3 -q --on-invalid skip");
     let run = |words: &str| {
@@ -193,7 +193,7 @@ fn damage_is_noticed_and_nothing_looks_finished() {
 }
 
 #[test]
-fn a_merge_that_was_broken_off_is_done_again_with_force() {
+fn an_interrupted_merge_is_repeated_with_force() {
     let bench = bench();
     let shards = embed_shards(&bench, 2, "").join(" ");
     bench.run(&format!("{INPUTS} --out whole {OPTIONS}"));

@@ -148,7 +148,7 @@ fn the_same_identifier_twice_is_two_records() {
 }
 
 #[test]
-fn letters_that_are_no_residues_have_one_row_each() {
+fn letters_outside_the_alphabet_have_one_row_each() {
     assert_records(
         ">p1\nXBZUOJJJ.-\n>p2 digits\n1 MKT 3\n>p3\nMKαT\n>p4\nMK*T*\n>p5\n--M\n>p6\nMK<mask>T<mas\n",
         &[
@@ -209,7 +209,7 @@ fn records_without_a_residue() {
 }
 
 #[test]
-fn bytes_that_are_no_text() {
+fn bytes_that_are_not_text() {
     let control = "control character 0x00 at column 3 of the sequence; delete it, or make the \
                    file again if it is damaged";
     let latin = "byte 0xE9 at column 3 of the sequence is not UTF-8; replace it, or convert the \
@@ -239,7 +239,7 @@ fn bytes_that_are_no_text() {
 }
 
 #[test]
-fn joined_files_that_lack_an_end_of_line() {
+fn concatenated_files_without_a_final_line_end() {
     let fault = "a `>` stands at column 4, inside a sequence line; if a header starts there, put \
                  it on its own line (files that were joined may lack their last end of line), \
                  otherwise delete it";
@@ -313,7 +313,7 @@ fn what_is_not_fasta_is_named() {
 }
 
 #[test]
-fn compressed_data_that_is_cut_or_damaged() {
+fn truncated_or_damaged_compressed_data() {
     let text = fasta([("a", &*sequence(1, 400)), ("b", &sequence(2, 400))]);
     let packed = gzip(text.as_bytes());
     let cut = &packed[..packed.len() - 10];

@@ -4,7 +4,7 @@ use crate::bench::*;
 use crate::written::{INPUT, bench, embed};
 
 #[test]
-fn what_will_be_written_is_told_before_the_work() {
+fn the_output_is_described_before_the_work() {
     let bench = bench();
     for (options, text) in [
         (
@@ -81,7 +81,7 @@ fn layers_by_range_and_by_name() {
 }
 
 #[test]
-fn other_names_are_recorded_as_ours() {
+fn aliases_are_recorded_under_their_main_name() {
     let bench = bench();
     embed(
         &bench,

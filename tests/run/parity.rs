@@ -75,7 +75,7 @@ fn every_layout_gives_the_numbers_of_its_model() {
 }
 
 #[test]
-fn batches_equal_fair_esm_too() {
+fn batches_equal_fair_esm() {
     for (model, reference) in MODELS {
         let embedder = load(&fixture(model), CpuPath::detect());
         let reference = Reference::open(reference);
@@ -95,7 +95,7 @@ fn batches_equal_fair_esm_too() {
 }
 
 #[test]
-fn the_text_of_every_reference_sequence_gives_its_tokens() {
+fn every_reference_sequence_gives_its_tokens() {
     let reference = Reference::open("esm2_hd16");
     let records = common::records("reference/sequences.fasta");
     assert_eq!(records.len(), reference.sequences());

@@ -10,7 +10,7 @@ fn bench() -> Bench {
 }
 
 #[test]
-fn layers_that_the_model_does_not_have() {
+fn layers_the_model_does_not_have() {
     let bench = bench();
     for layer in [
         "3",
@@ -31,7 +31,7 @@ fn layers_that_the_model_does_not_have() {
 }
 
 #[test]
-fn a_model_that_is_not_there() {
+fn a_missing_model() {
     let bench = bench();
     assert_fails(
         &bench,

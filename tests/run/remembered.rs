@@ -140,7 +140,7 @@ impl Case {
 }
 
 #[test]
-fn a_checksum_is_used_until_anything_of_the_file_changes() {
+fn a_checksum_is_reused_until_the_file_changes() {
     let case = Case::new();
     let weights = case.bench.path("model/model.safetensors");
     let read = (SHA256.to_owned(), false);
@@ -194,7 +194,7 @@ fn a_checksum_is_used_until_anything_of_the_file_changes() {
 }
 
 #[test]
-fn young_and_small_files_and_none_are_not_remembered() {
+fn recent_and_small_files_are_not_remembered() {
     let case = Case::new();
     let read = (SHA256.to_owned(), false);
     let young = ChecksumCache {
@@ -215,7 +215,7 @@ fn young_and_small_files_and_none_are_not_remembered() {
 }
 
 #[test]
-fn without_a_folder_to_write_files_are_read() {
+fn without_a_writable_cache_files_are_read() {
     let case = Case::new();
     case.bench.write("remembered", "a file");
     for _ in 0..2 {
@@ -226,7 +226,7 @@ fn without_a_folder_to_write_files_are_read() {
 
 /// `--resume` compares with the remembered checksum too, and refuses another one.
 #[test]
-fn a_finished_run_is_compared_with_it() {
+fn a_finished_run_is_compared_by_remembered_checksum() {
     let case = Case::new();
     assert_eq!(case.run(case.remembered()).0, SHA256);
     let mut job = case.job();

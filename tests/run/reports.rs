@@ -399,7 +399,7 @@ fn template() {
 }
 
 #[test]
-fn one_of_a_thing_is_one_thing() {
+fn singular_and_plural_are_right() {
     let bench = Bench::new();
     bench.write("one.fasta", ">a\nM\n");
     let model = fixture("esm2_hd16").display().to_string();

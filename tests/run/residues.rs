@@ -11,7 +11,7 @@ fn flags(bench: &Bench, folder: &str) -> Vec<String> {
 const ALIGNED: &str = ">s1\nGAVLI--MFWP..\n>s2\nG-VLIKKMFWPST\n>s3 no gaps\nGAVLIMFWP\n";
 
 #[test]
-fn gaps_are_kept_counted_and_warned_of() {
+fn gaps_are_kept_counted_and_warned_about() {
     let bench = Bench::new();
     bench.write("in.fasta", ALIGNED);
     let ended = bench.run("in.fasta --model $MODEL --out emb -q");
@@ -144,7 +144,7 @@ fn a_record_of_gaps_only_is_invalid() {
 }
 
 #[test]
-fn masks_are_in_the_flags_and_told() {
+fn masks_are_flagged_and_reported() {
     let bench = Bench::new();
     bench.write("in.fasta", ">a\nMK<mask>T<MASK>\n>b\nMKT\n");
     let ended = bench.run("in.fasta --model $MODEL --out emb -q");
@@ -215,7 +215,7 @@ fn white_space_and_invisible_characters_of_unicode_are_dropped() {
 const GENE: &str = "augaaacgcauuagcaccaccauuaccaccaccaucaccauuaccacagguaacggugcg";
 
 #[test]
-fn nucleotides_are_warned_of_before_the_work_and_noted() {
+fn nucleotides_are_warned_about_before_the_work_and_recorded() {
     let bench = Bench::new();
     bench.write("a.fasta", ">p1\nMKTAYIAKQRQISFVKSHFSRQ\n>short\nGACT\n");
     bench.write(

@@ -36,7 +36,7 @@ fn bits(hidden: &Hidden) -> Vec<u32> {
 /// The example that started it: [short], [short, short] and [short, long] give other numbers
 /// for `short` in every other tool.
 #[test]
-fn short_alone_twice_and_beside_long() {
+fn a_short_sequence_has_the_same_bits_by_itself_twice_and_beside_a_long_one() {
     let all = records("reference/sequences.fasta");
     let tokens = |name: &str| {
         let (_, sequence) = all.iter().find(|(id, _)| id == name).unwrap();
@@ -137,7 +137,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
 
     #[test]
-    fn any_batch_gives_the_bits_of_one_at_a_time(
+    fn any_batch_gives_the_bits_of_one_sequence_at_a_time(
         which in any::<prop::sample::Index>(),
         picks in prop::collection::vec((0usize..AWKWARD.len(), any::<u64>()), 1..9),
         cut in 1usize..9,

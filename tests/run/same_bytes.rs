@@ -70,7 +70,7 @@ fn every_file_is_the_same_with_packed_residues() {
 }
 
 #[test]
-fn every_file_is_the_same_with_files_of_residues() {
+fn every_file_is_the_same_with_residue_files() {
     assert_every_way("--residues files");
 }
 
@@ -111,7 +111,7 @@ fn by_id(bench: &Bench, folder: &str) -> BTreeMap<String, Vec<Vec<u32>>> {
 }
 
 #[test]
-fn the_order_of_the_records_does_not_change_a_bit_of_any() {
+fn the_order_of_the_records_changes_no_bit() {
     let bench = Bench::new();
     let mut records = records();
     bench.write("in.fasta", text(&records));
@@ -167,7 +167,7 @@ fn files_and_a_stream_give_the_same_table_and_matrices() {
 
 /// `[short]`, `[short, short]` and `[short, long]` give other numbers for `short` in other tools.
 #[test]
-fn a_short_sequence_alone_twice_and_beside_a_long_one() {
+fn a_short_sequence_by_itself_twice_and_beside_a_long_one() {
     let bench = Bench::new();
     let (short, long) = (sequence(3, 145), sequence(4, 607));
     bench.write("alone.fasta", fasta([("short", &*short)]));

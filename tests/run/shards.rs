@@ -85,7 +85,7 @@ pub fn assert_same(
 }
 
 #[test]
-fn shards_make_the_whole_byte_for_byte() {
+fn merged_shards_equal_a_single_run_byte_for_byte() {
     for residues in ["packed", "files", "none"] {
         let bench = bench();
         let more = format!("--residues {residues} --out-dtype f16");
@@ -118,7 +118,7 @@ fn shards_make_the_whole_byte_for_byte() {
 }
 
 #[test]
-fn a_shard_is_an_output_of_its_own() {
+fn a_shard_is_a_complete_output() {
     let bench = Bench::new();
     let text = fasta([
         ("a", "MKTAYIAK"),
@@ -204,7 +204,7 @@ fn shards_do_not_depend_on_the_model() {
 }
 
 #[test]
-fn tokens_are_shared_evenly() {
+fn tokens_are_divided_evenly() {
     let bench = Bench::new();
     // Longest last: taken in turn, the last ones would tip the balance.
     let text: String = (1..=60)
@@ -269,7 +269,7 @@ fn an_invalid_record_stops_every_shard_before_any_work() {
 }
 
 #[test]
-fn a_stream_cannot_be_shared_out() {
+fn a_stream_cannot_be_sharded() {
     let bench = Bench::new();
     let ended = bench.pipe("- --model $MODEL --out emb --shard 1/2", b">a\nMKT\n");
     assert_eq!(ended.code, 2);
@@ -307,7 +307,7 @@ fn a_stream_cannot_be_shared_out() {
 }
 
 #[test]
-fn a_dry_run_tells_of_the_shard() {
+fn a_dry_run_reports_the_shard() {
     let bench = Bench::new();
     bench.write(
         "in.fasta",

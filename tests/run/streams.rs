@@ -20,7 +20,7 @@ fn errors_hold_no_control_characters() {
 }
 
 #[test]
-fn a_closed_pipe_is_a_quiet_end_and_a_full_disk_an_error() {
+fn a_closed_pipe_ends_quietly_and_a_full_disk_is_an_error() {
     let bench = Bench::new();
     for line in ["models", "doctor", "--help", "run --help", "--version"] {
         let (reader, writer) = std::io::pipe().unwrap();

@@ -29,7 +29,7 @@ fn threads(bench: &Bench, wrapper: &[&str], slurm: Option<&str>) -> String {
 }
 
 #[test]
-fn affinity_and_the_scheduler_lower_them() {
+fn affinity_and_scheduler_limit_the_threads() {
     if !tools::has(&["taskset"]) {
         return;
     }
@@ -99,7 +99,7 @@ fn started(bench: &Bench, line: &str, slurm: Option<&str>) -> usize {
 
 /// Sealing syncs and reads many files here: two layers of four arrays each.
 #[test]
-fn sealing_keeps_to_the_threads_of_the_run() {
+fn sealing_uses_only_the_threads_of_the_run() {
     let bench = Bench::new();
     bench.write("in.fasta", ">a\nMKT\n>b\nMKTAYIA\n");
     bench.write("shim.c", SHIM);

@@ -246,7 +246,7 @@ fn variables_set_the_defaults_of_flags() {
 }
 
 #[test]
-fn what_is_sure_to_fail_fails_before_a_model_is_looked_for() {
+fn certain_failures_come_before_the_search_for_a_model() {
     let bench = Bench::new();
     let missing = bench.call("run nothing.fasta --out x");
     assert_eq!(missing.code, 1);
@@ -267,7 +267,7 @@ fn what_is_sure_to_fail_fails_before_a_model_is_looked_for() {
 }
 
 #[test]
-fn words_of_other_tools_are_answered_with_ours() {
+fn options_of_other_tools_are_answered_with_ours() {
     for (line, says) in [
         (
             "run a.fasta --out emb --batch-size 8",
@@ -332,7 +332,7 @@ fn words_of_other_tools_are_answered_with_ours() {
 }
 
 #[test]
-fn force_is_not_proposed_for_other_words() {
+fn force_is_never_suggested_for_a_typo() {
     for typed in ["--format", "--forc", "--foce", "--Force"] {
         let ended = Bench::new().call(&format!("run a.fasta --out emb {typed}"));
         assert_eq!(ended.code, 2);

@@ -77,7 +77,7 @@ fn rotary_models_from_every_kind_of_path() {
 }
 
 #[test]
-fn any_batching_gives_them() {
+fn any_batching_gives_the_same_numbers() {
     let all: Vec<usize> = (0..20).collect();
     for options in [
         "--deterministic --threads 1",

@@ -134,7 +134,7 @@ fn values_of_another_model_are_not_compared() {
 }
 
 #[test]
-fn what_does_not_fit_the_model_is_named() {
+fn values_that_do_not_fit_the_model_are_named() {
     let fail = |change: &dyn Fn(&mut Value)| {
         let mut comparisons = comparisons("esm2_hd16");
         comparisons.truncate(3);
@@ -245,7 +245,7 @@ fn random_weights_of_the_right_shape_fail() {
 }
 
 #[test]
-fn a_file_that_is_not_the_published_one_fails_by_its_digest() {
+fn a_file_other_than_the_published_one_fails_by_its_digest() {
     let home = tempfile::tempdir().unwrap();
     let commit = "c731040fcd8d73dceaa04b0a8e6329b345b0f5df";
     crate::stand_in_8m::in_cache(home.path(), commit);
@@ -370,7 +370,7 @@ fn right_values_pass_and_wrong_ones_fail() {
 }
 
 #[test]
-fn values_that_are_damaged_are_refused() {
+fn damaged_values_are_refused() {
     let home = tempfile::tempdir().unwrap();
     let folder =
         crate::stand_in_8m::in_cache(home.path(), "0123456789abcdef0123456789abcdef01234567");
@@ -426,7 +426,7 @@ fn the_default_model_is_that_of_run() {
 }
 
 #[test]
-fn where_no_embeddings_are_published_it_says_so() {
+fn verify_says_where_no_embeddings_are_published() {
     let home = tempfile::tempdir().unwrap();
     for (words, name) in [
         (&["15B"][..], "esm2_t48_15B_UR50D"),

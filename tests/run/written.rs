@@ -24,7 +24,7 @@ pub fn embed(bench: &Bench, options: &str) {
 }
 
 #[test]
-fn a_log_holds_lines_of_text_alone() {
+fn a_log_holds_only_lines_of_text() {
     let bench = bench();
     // One of them says why no GPU computes.
     for (progress, lines) in [("auto", 13), ("bar", 13), ("plain", 13), ("none", 8)] {
@@ -201,7 +201,7 @@ fn residues_in_files_hold_the_rows_of_the_packed_matrix() {
 }
 
 #[test]
-fn pools_or_residues_can_be_left_out() {
+fn pools_or_residues_can_be_omitted() {
     let bench = bench();
     embed(&bench, "--out pooled --residues none");
     assert_eq!(
@@ -249,7 +249,7 @@ fn f16_files_hold_the_rounded_numbers() {
 }
 
 #[test]
-fn a_sequence_that_comes_again_is_counted_once_and_written_twice() {
+fn a_repeated_sequence_is_computed_once_and_written_twice() {
     let bench = Bench::new();
     let long = sequence(5, 700);
     let lower = long.to_lowercase();
@@ -320,7 +320,7 @@ fn only_equal_tokens_are_duplicates() {
 }
 
 #[test]
-fn run_json_tells_what_was_asked_and_what_came_of_it() {
+fn run_json_records_what_was_asked_and_resolved() {
     let bench = bench();
     embed(&bench, "--out emb --layer -1");
     for (pointer, value) in [
@@ -360,7 +360,7 @@ fn run_json_tells_what_was_asked_and_what_came_of_it() {
 }
 
 #[test]
-fn identifiers_that_are_no_file_names_get_safe_ones() {
+fn identifiers_unfit_as_file_names_get_safe_ones() {
     let bench = Bench::new();
     let long = "q".repeat(300);
     let text = fasta([
@@ -415,7 +415,7 @@ fn sub_folders_hold_a_thousand_files() {
 }
 
 #[test]
-fn any_place_that_can_be_made_is_made() {
+fn missing_parent_folders_are_created() {
     let bench = bench();
     for place in ["deep/er/emb", "with space/ü ñ/", "./dots/../emb2", "-dash"] {
         let mut command = bench.command();

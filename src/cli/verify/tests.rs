@@ -113,7 +113,7 @@ fn right_values_pass_and_each_wrong_one_fails() {
 }
 
 #[test]
-fn values_that_are_damaged_are_refused() {
+fn damaged_values_are_refused() {
     let embedder = embedder();
     let refused = |index: &str, tensors: &[u8]| {
         crate::cli::message::Message::of_error(&published::parse(index, tensors).unwrap_err()).text

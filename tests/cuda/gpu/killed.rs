@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 #[test]
-fn a_killed_run_goes_on_to_the_same_bytes() {
+fn a_killed_run_resumes_to_the_same_bytes() {
     let bench = Bench::new();
     let text: String = (0..120)
         .map(|i| format!(">r{i}\n{}\n", sequence(i, 10 + 7 * (i as usize % 20))))

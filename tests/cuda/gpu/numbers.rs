@@ -27,7 +27,7 @@ fn assert_near(model: &str, dtype: &str, limit: f64) {
 }
 
 #[test]
-fn single_precision_is_that_of_the_cpu() {
+fn f32_on_a_gpu_equals_the_cpu() {
     for model in [
         "esm2_hd16",
         "esm2_hd24",
@@ -43,21 +43,21 @@ fn single_precision_is_that_of_the_cpu() {
 }
 
 #[test]
-fn half_precision_is_near() {
+fn f16_on_a_gpu_is_close_to_f32() {
     for model in ["esm2_hd24", "esm2_hd64", "esm2_hd128", "esm1b"] {
         assert_near(model, "f16", 5e-3);
     }
 }
 
 #[test]
-fn bfloat16_is_near() {
+fn bf16_on_a_gpu_is_close_to_f32() {
     for model in ["esm2_hd16", "esm2_hd32", "esm1v"] {
         assert_near(model, "bf16", 3e-2);
     }
 }
 
 #[test]
-fn half_precision_is_usual_on_a_card() {
+fn f16_is_the_default_on_a_gpu() {
     let bench = Bench::new();
     bench.write("in.fasta", ">a\nMKTAYIAK\n");
     embed(&bench, &[], "in.fasta --model $MODEL --out a --device cuda");

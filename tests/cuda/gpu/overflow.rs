@@ -48,7 +48,7 @@ fn both(seed: u64, residues: usize) -> [String; 2] {
 const OPTIONS: &str = "--model model --layer 0,1,2 --pool mean,bos,max --device cuda";
 
 #[test]
-fn they_are_computed_in_bf16_and_the_others_are_not() {
+fn records_that_overflow_f16_are_computed_in_bf16_and_no_others() {
     let bench = Bench::new();
     make_model(&bench);
     let [a, a_large] = both(1, 30);
@@ -120,7 +120,7 @@ fn they_are_computed_in_bf16_and_the_others_are_not() {
 
 /// The model in bf16 has the memory of the other one for its passes.
 #[test]
-fn both_models_share_the_card() {
+fn both_models_share_the_gpu() {
     let bench = Bench::new();
     make_model(&bench);
     let [small, large] = both(4, 40);
@@ -166,7 +166,7 @@ fn bits_in_bf16_that_depend_on_the_batch_are_not_trusted() {
 }
 
 #[test]
-fn a_record_in_windows_has_all_of_them_in_one_format() {
+fn all_windows_of_a_record_have_one_format() {
     let bench = Bench::new();
     make_model(&bench);
     let [_, large] = both(3, 150);

@@ -10,7 +10,7 @@ const HEADER: usize = 128;
 
 /// Rounded on the card they are, byte for byte, what rounding on the CPU makes of those in f32.
 #[test]
-fn halves_of_the_card_are_those_of_the_cpu() {
+fn f16_rows_of_the_gpu_equal_those_rounded_by_the_cpu() {
     let bench = Bench::new();
     bench.write("in.fasta", text(&records()));
     let options = "in.fasta --model $esm2_hd64 --layer 0,2 --pool mean,max --device cuda";
@@ -36,7 +36,7 @@ fn halves_of_the_card_are_those_of_the_cpu() {
 }
 
 #[test]
-fn what_passed_a_self_test_is_remembered_and_damage_of_that_is_no_error() {
+fn a_passed_self_test_is_remembered_and_a_damaged_note_is_ignored() {
     let bench = Bench::new();
     bench.write("in.fasta", text(&records()));
     let embed = |out: &str, more: &str| {

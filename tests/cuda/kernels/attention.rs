@@ -183,7 +183,7 @@ fn many_steps_of_keys() {
 }
 
 #[test]
-fn the_longest_of_the_usual_lengths() {
+fn the_longest_usual_length() {
     if !host::can_compile() {
         return;
     }
@@ -249,7 +249,7 @@ fn bits_do_not_depend_on_neighbours_or_place() {
 }
 
 #[test]
-fn a_key_that_is_no_number_is_seen_in_every_row_of_its_sequence() {
+fn a_nan_key_reaches_every_row_of_its_sequence() {
     if !host::can_compile() {
         return;
     }

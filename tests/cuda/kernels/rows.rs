@@ -226,7 +226,7 @@ fn bias_scale_and_rotation_of_q_and_k() {
 }
 
 #[test]
-fn what_does_not_fit_the_format_becomes_nan() {
+fn values_that_overflow_the_format_become_nan() {
     if !host::can_compile() {
         return;
     }
@@ -380,7 +380,7 @@ fn pools_of_ragged_sequences() {
 }
 
 #[test]
-fn rows_are_taken_to_their_places() {
+fn rows_are_copied_to_their_positions() {
     if !host::can_compile() {
         return;
     }

@@ -14,7 +14,7 @@ fn bench() -> Bench {
 /// One that splits sums, one that wants a workspace, one that cannot be started and one whose bits
 /// depend on the place of a row come before the one that is taken.
 #[test]
-fn the_first_good_algorithm_is_taken() {
+fn the_first_good_algorithm_is_used() {
     let bench = bench();
     embed(
         &bench,
@@ -80,7 +80,7 @@ fn small_products_have_the_bits_of_slabs() {
 }
 
 #[test]
-fn without_an_algorithm_it_is_refused() {
+fn a_product_without_an_algorithm_is_refused() {
     let bench = bench();
     for offered in ["split,greedy", "broken"] {
         let variables = [("STAND_IN_ALGORITHMS", offered)];
@@ -98,7 +98,7 @@ fn without_an_algorithm_it_is_refused() {
 /// Where every algorithm depends on the place of a row the run is refused, or says that every record
 /// has a pass of its own.
 #[test]
-fn an_algorithm_that_depends_on_the_place_is_not_trusted() {
+fn an_algorithm_whose_bits_depend_on_position_is_not_used() {
     let bench = bench();
     let variables = [("STAND_IN_ALGORITHMS", "uneven")];
     for dtype in ["f16", "bf16", "f32"] {
@@ -115,7 +115,7 @@ fn an_algorithm_that_depends_on_the_place_is_not_trusted() {
 /// An algorithm that passes the test of its product and lets the whole model fail its own gives way to
 /// the next: that of one product alone, or those of all.
 #[test]
-fn an_algorithm_that_the_whole_model_fails_with_is_replaced() {
+fn an_algorithm_that_fails_in_the_whole_model_is_replaced() {
     let bench = bench();
     let good = [("STAND_IN_ALGORITHMS", "even")];
     embed(
@@ -160,7 +160,7 @@ fn an_algorithm_that_the_whole_model_fails_with_is_replaced() {
 /// The bits of a whole model are tried too. If they, or those of every algorithm, depend on the batch,
 /// each record has its own, or the run is refused if that is what is wanted.
 #[test]
-fn without_equal_bits_every_record_is_a_batch_of_its_own() {
+fn without_equal_bits_every_record_is_a_separate_batch() {
     let bench = bench();
     for offered in ["restless", "uneven"] {
         let variables = [("STAND_IN_ALGORITHMS", offered)];

@@ -15,7 +15,7 @@ fn bench() -> Bench {
 }
 
 #[test]
-fn two_cards_write_the_bytes_of_one() {
+fn two_gpus_write_the_bytes_of_one() {
     let bench = bench();
     let one = run(&bench, &[], &format!("{OPTIONS} --device cuda --out one"));
     assert_eq!((one.code, &*one.err), (0, ""));
@@ -35,7 +35,7 @@ fn two_cards_write_the_bytes_of_one() {
 }
 
 #[test]
-fn two_cards_of_little_memory() {
+fn two_gpus_with_little_memory() {
     let bench = bench();
     let plenty = [("STAND_IN_MEMORY_MIB", "4096")];
     let one = run(
@@ -53,7 +53,7 @@ fn two_cards_of_little_memory() {
 
 /// What is asked for and cannot be had is an error with a reason.
 #[test]
-fn what_cannot_be_had_is_refused() {
+fn a_gpu_that_is_not_available_is_refused() {
     let bench = bench();
     let refused = |variables: &[Variable<'_>], device: &str, why: &str| {
         let ended = run(
@@ -110,7 +110,7 @@ fn what_cannot_be_had_is_refused() {
 
 /// `auto` computes on the CPU where no card can be had, and says why.
 #[test]
-fn auto_takes_the_card_that_is_there() {
+fn auto_uses_the_gpu_that_exists() {
     let bench = bench();
     let line = "run in.fasta --model $MODEL --out";
     let ended = run(&bench, &[], &format!("{line} card"));
@@ -131,7 +131,7 @@ fn auto_takes_the_card_that_is_there() {
 
 /// A card that is too old is passed over, and one that cannot take the model is as none.
 #[test]
-fn auto_does_without_a_card_that_cannot_be_used() {
+fn auto_ignores_an_unusable_gpu() {
     let bench = bench();
     let line = "run in.fasta --model $MODEL --out";
     let two = [("STAND_IN_CARDS", "2"), ("STAND_IN_OLD", "1")];
@@ -179,7 +179,7 @@ fn auto_does_without_a_card_that_cannot_be_used() {
 
 /// What a card has begun is not gone on with by the CPU.
 #[test]
-fn a_run_that_a_card_began_is_not_finished_without_it() {
+fn a_run_begun_on_a_gpu_is_not_resumed_on_the_cpu() {
     let bench = bench();
     let line = "run in.fasta --model $MODEL --layer 1,2 --max-tokens 60 --out emb -q";
     let failing = [("STAND_IN_FAIL", "cuLaunchKernel:300:700")];
@@ -194,7 +194,7 @@ fn a_run_that_a_card_began_is_not_finished_without_it() {
 }
 
 #[test]
-fn doctor_lists_the_cards_that_can_be_seen() {
+fn doctor_lists_the_visible_gpus() {
     let bench = Bench::new();
     let variables = [("STAND_IN_CARDS", "3"), ("STAND_IN_NAMES", "A,B,C")];
     let said = run(&bench, &variables, "doctor");

@@ -72,7 +72,7 @@ fn assert_refused(bench: &Bench, path: &str, driver: &str, why: &str) {
 
 /// A driver of CUDA 12 gets cuBLASLt 12, and one of CUDA 13 the newest that there is.
 #[test]
-fn the_library_fits_the_driver() {
+fn the_cublaslt_that_fits_the_driver_is_chosen() {
     let bench = bench();
     let both = format!(
         "{}:{}",
@@ -129,7 +129,7 @@ fn cublaslt_is_found_where_pip_puts_it() {
 }
 
 #[test]
-fn libraries_that_are_missing_are_named_with_a_remedy() {
+fn missing_libraries_are_named_with_a_remedy() {
     let bench = bench();
     let driver = stand_in::folder().to_str().unwrap().to_owned();
     if !is_installed("libcublasLt.so.12") && !is_installed("libcublasLt.so.13") {
@@ -151,7 +151,7 @@ fn libraries_that_are_missing_are_named_with_a_remedy() {
 }
 
 #[test]
-fn a_driver_that_is_too_old_is_named_with_what_is_needed() {
+fn a_driver_that_is_too_old_is_named_with_the_required_version() {
     let bench = bench();
     let path = stand_in::library_path("12");
     let why = "the NVIDIA driver is too old: it supports CUDA up to 11.8, and CUDA 12.0 is needed \
@@ -161,7 +161,7 @@ fn a_driver_that_is_too_old_is_named_with_what_is_needed() {
 
 /// Damaged libraries end in a sentence, not in a panic.
 #[test]
-fn libraries_that_are_damaged() {
+fn damaged_libraries() {
     let bench = bench();
     let folder = bench.path("libs");
     let path = format!("{}:{}", folder.display(), stand_in::library_path("13"));

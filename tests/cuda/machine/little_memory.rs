@@ -20,7 +20,7 @@ const NONE_LEFT: &str = "the card has no memory left for ";
 
 /// Whatever the memory, a run gives the bytes that it gives with plenty, or says that it has none.
 #[test]
-fn with_any_memory_the_bytes_are_the_same() {
+fn the_bytes_are_the_same_with_any_amount_of_memory() {
     let bench = Bench::new();
     bench.write("in.fasta", short(40));
     let line = format!("{OPTIONS} --max-tokens 200");
@@ -60,7 +60,7 @@ fn with_any_memory_the_bytes_are_the_same() {
 
 /// A batch of two slabs that does not fit is cut.
 #[test]
-fn a_batch_that_does_not_fit_is_cut() {
+fn a_batch_that_does_not_fit_is_split() {
     let bench = Bench::new();
     bench.write("in.fasta", short(560));
     let line = format!("{OPTIONS} --max-tokens 30000");
@@ -72,7 +72,7 @@ fn a_batch_that_does_not_fit_is_cut() {
 
 /// What is not asked for is chosen from the memory of the card, and no bit depends on it.
 #[test]
-fn batches_are_as_large_as_there_is_memory_for() {
+fn batches_grow_with_the_memory() {
     let bench = Bench::new();
     bench.write("in.fasta", short(560));
     embed(
@@ -101,7 +101,7 @@ fn batches_are_as_large_as_there_is_memory_for() {
 }
 
 #[test]
-fn memory_of_the_machine_is_not_called_that_of_the_card() {
+fn host_memory_is_not_called_gpu_memory() {
     let bench = Bench::new();
     bench.write("in.fasta", short(3));
     let variables = [("STAND_IN_PINNED_MIB", "2")];
@@ -112,7 +112,7 @@ fn memory_of_the_machine_is_not_called_that_of_the_card() {
 }
 
 #[test]
-fn a_giant_that_does_not_fit_is_named() {
+fn a_record_too_large_for_the_gpu_is_named() {
     let bench = Bench::new();
     let giant = sequence(9, 50_000);
     let text = format!(">a\nMKTAY\n>giant\n{giant}\n>b\nMKVVL\n");
