@@ -10,8 +10,8 @@ use crate::output::note::Note;
 use crate::output::shard::ShardEntry;
 use crate::printable;
 use crate::product::OutDtype;
+use crate::run_record::{Asked, Resolved, RunRecord, Shard};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use std::io::{self, Read};
 use std::path::Path;
 
@@ -32,10 +32,10 @@ pub struct Manifest {
     /// Which part of the input it holds, if it is not all of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shard: Option<ShardEntry>,
-    /// The options as typed.
-    pub asked: Value,
-    /// What became of them: model and its digest, device, dtypes and so on.
-    pub resolved: Value,
+    /// The options as given.
+    pub asked: Asked,
+    /// What they resolved to: the model and its checksums, device, number formats and so on.
+    pub resolved: Resolved,
     /// Layers, pools, kind of residue files, dtype and columns.
     pub layout: Layout,
     /// Totals over all records.
@@ -112,6 +112,16 @@ impl Manifest {
         let mut bytes = serde_json::to_vec_pretty(self)?;
         bytes.push(b'\n');
         Ok(bytes)
+    }
+
+    /// The run that wrote it, to compare with another.
+    pub fn record(&self) -> RunRecord {
+        RunRecord {
+            esm_embed: self.esm_embed.clone(),
+            shard: self.shard.map(Shard::from),
+            asked: self.asked.clone(),
+            resolved: self.resolved.clone(),
+        }
     }
 
     /// Reads the `run.json` of a folder, or `None` if there is none.
@@ -212,6 +222,7 @@ mod tests {
     use super::*;
     use crate::output::layout::{Include, Residues};
     use crate::product::Pool;
+    use crate::run_record::{AskedLayer, InputFacts, ModelFacts, ModelFile};
 
     #[test]
     fn literal_bytes() {
@@ -219,8 +230,23 @@ mod tests {
             format_version: 1,
             esm_embed: "0.1.0".into(),
             shard: None,
-            asked: serde_json::json!({"layer": [-1]}),
-            resolved: serde_json::json!({}),
+            asked: Asked {
+                layer: vec![AskedLayer::Index(-1), AskedLayer::Span("2-last".into())],
+                pool: vec![Pool::Mean],
+                residues: Residues::None,
+                ..Asked::default()
+            },
+            resolved: Resolved {
+                cpu_path: Some("avx2".into()),
+                layers: vec![6],
+                inputs: vec![InputFacts::default()],
+                model: ModelFacts {
+                    alphabet_size: Some(33),
+                    files: vec![ModelFile::default()],
+                    ..ModelFacts::default()
+                },
+                ..Resolved::default()
+            },
             layout: Layout {
                 layers: vec![6],
                 pools: vec![Pool::Mean],
@@ -249,11 +275,62 @@ mod tests {
   "format_version": 1,
   "esm_embed": "0.1.0",
   "asked": {
+    "dtype": null,
+    "gaps": "",
+    "inputs": [],
     "layer": [
-      -1
-    ]
+      -1,
+      "2-last"
+    ],
+    "long": null,
+    "model": "",
+    "on_invalid": "",
+    "out_dtype": "f32",
+    "pool": [
+      "mean"
+    ],
+    "residues": "none",
+    "unknown": ""
   },
-  "resolved": {},
+  "resolved": {
+    "arch": "",
+    "cpu_path": "avx2",
+    "device": "",
+    "dtype": "",
+    "gaps": "",
+    "inputs": [
+      {
+        "bytes": 0,
+        "path": "",
+        "records": 0,
+        "sha256": ""
+      }
+    ],
+    "layers": [
+      6
+    ],
+    "long": "",
+    "model": {
+      "alphabet_size": 33,
+      "dim": 0,
+      "files": [
+        {
+          "bytes": 0,
+          "name": "",
+          "sha256": ""
+        }
+      ],
+      "heads": 0,
+      "inv_freq": null,
+      "layers": 0,
+      "layout": "",
+      "positions": "",
+      "repo": null,
+      "revision": null,
+      "stored_dtype": "",
+      "token_dropout": false
+    }
+  },
   "layout": {
     "layers": [
       6

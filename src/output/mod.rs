@@ -27,7 +27,7 @@
 //! | | |
 //! |---|---|
 //! | `lock` | locked as long as a run writes |
-//! | `begun.json` | [`Begun`] |
+//! | `begun.json` | [`RunIdentity`] |
 //! | `journal` | see [`Done`] |
 //! | `places`, `duplicates`, `*.seen` | made anew whenever the run is gone on with |
 //!
@@ -59,6 +59,7 @@
 //! ```
 //! use esm_embed::output::*;
 //! use esm_embed::product::Product;
+//! use esm_embed::run_record::{Asked, Resolved};
 //! # let home = tempfile::tempdir()?;
 //! # let dir = home.path().join("emb");
 //! let layout = Layout {
@@ -77,7 +78,7 @@
 //! let place = ledger.enter(&entry)?.place;
 //! rows.write(mean, &place, &[2.0, 0.5])?;
 //! rows.write(residues, &place, &[1.0, 0.5, 2.0, 0.5, 3.0, 0.5])?;
-//! let manifest = folder.finish(serde_json::json!({}), serde_json::json!({}))?;
+//! let manifest = folder.finish(Asked::default(), Resolved::default())?;
 //! assert_eq!(manifest.counts.residues, 3);
 //! assert!(inspect(&dir, true)?.is_sound());
 //! # Ok::<(), Box<dyn std::error::Error>>(())
@@ -124,8 +125,8 @@ pub use npy::{HEADER_BYTES, header, parse_header};
 pub use place::Place;
 pub use read::inspect::{inspect, inspect_with_threads};
 pub use read::report::{Problem, Report};
-pub use resume::begun::{Begun, BegunFile, Fact, Needed, differences};
 pub use resume::journal::{Done, Journal, SLOT_BYTES, read_journal};
+pub use resume::run_identity::{FileStamp, RunIdentity, RunIdentityFile};
 pub use shard::ShardEntry;
 pub use write::folder::{OutputFolder, Parts, sync_work};
 pub use write::ledger::{Entered, Ledger};

@@ -7,7 +7,6 @@ use crate::output::{Existing, OutDtype, Pool, Residues};
 use crate::pipeline::checksum_cache::ChecksumCache;
 use crate::pipeline::input::shard::Shard;
 use crate::tokenizer::UnknownPolicy;
-use serde::{Serialize, Serializer};
 use std::fmt;
 use std::path::PathBuf;
 
@@ -60,15 +59,6 @@ impl fmt::Display for Layers {
             Layers::ALL => f.write_str("all"),
             Layers::Span(first, -1) => write!(f, "{first}-last"),
             Layers::Span(first, last) => write!(f, "{first}-{last}"),
-        }
-    }
-}
-
-impl Serialize for Layers {
-    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        match self {
-            Layers::One(layer) => to.serialize_i64(*layer),
-            span => to.collect_str(span),
         }
     }
 }

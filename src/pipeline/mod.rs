@@ -32,7 +32,7 @@ use crate::device::{DeviceChoice, Dtype, ResidueRows};
 use crate::embedder::{Embedder, EmbedderOptions};
 use crate::model::LoadError;
 use crate::numerals::{self, grouped};
-use crate::output::{Begun, OutDtype, Parts, Residues, State, Target, sync_work};
+use crate::output::{OutDtype, Parts, Residues, RunIdentity, State, Target, sync_work};
 use anyhow::{Result, bail};
 use input::inputs::{check_inputs, check_unchanged, no_record, scan_part};
 use input::part::part;
@@ -41,7 +41,7 @@ use plan::throughput::Reading;
 use plan::{Plan, forecast};
 use run::embed::{Embedded, Ready, embed_all, workers};
 use run::notices::{report, tell_of_output, warn_of_findings, warn_of_long, warn_of_memory};
-use run::{describe, facts, open, resume};
+use run::{describe, model_files, open, resume};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -111,12 +111,12 @@ fn attempt(
         target.journal()?.as_ref(),
         reporter,
     )?;
-    let needed = facts::needed(checkpoint.files())?;
+    let stamps = model_files::stamps(checkpoint.files())?;
     let known = scan.as_ref().map_or(&[][..], |scan| &scan.sources);
-    let facts = resume::facts_now(job, &plan, &checkpoint, None, known);
     let is_begun = match target.state() {
         State::Begun(before) => {
-            resume::check_begun(job, caches, checkpoint, before, &facts, &needed)?;
+            let now = describe::record(job, &plan, checkpoint, None, known);
+            resume::check_begun(job, caches, checkpoint, before, now, &stamps)?;
             true
         }
         _ => false,
@@ -138,9 +138,9 @@ fn attempt(
         Err(error) => return Err(error.into()),
     };
     embedder.heed(stop.flag());
-    let facts = resume::facts_now(job, &plan, &checkpoint, Some(&embedder), known);
+    let mut record = describe::record(job, &plan, checkpoint, Some(&embedder), known);
     if let State::Begun(before) = target.state() {
-        resume::check_loaded(job, before, &facts)?;
+        resume::check_loaded(job, before, &record)?;
     }
     reporter.message(
         Level::Info,
@@ -198,7 +198,7 @@ fn attempt(
     stop.set_has_work(true);
     let mut folder = match is_begun {
         true => target.resume()?,
-        false => target.begin(Begun::new(facts, needed, longest))?,
+        false => target.begin(RunIdentity::new(record.clone(), stamps, longest))?,
     };
     if is_begun {
         let count = folder.parts().journal.count()?;
@@ -248,7 +248,7 @@ fn attempt(
     let Embedded {
         sources,
         findings,
-        digests,
+        model_files,
         kept,
         spared,
     } = match embedded {
@@ -266,10 +266,9 @@ fn attempt(
     }
     let ids = folder.parts().ledger.ids();
     reporter.phase(Phase::Finishing);
-    let manifest = folder.finish(
-        describe::asked(job),
-        describe::resolved(job, &plan, &checkpoint, Some(&embedder), &digests, &sources),
-    )?;
+    record.resolved.inputs = describe::inputs(&sources);
+    record.resolved.model.files = model_files;
+    let manifest = folder.finish(record.asked, record.resolved)?;
     if is_begun {
         reporter.message(
             Level::Info,

@@ -15,7 +15,7 @@ mod resolved;
 
 pub use asked::{Asked, AskedLayer};
 pub use cuda::{CudaFacts, GpuFacts, ProductRows};
-pub use differences::{Difference, differences};
+pub use differences::{Difference, differences, same_bytes};
 pub use resolved::{InputFacts, ModelFacts, ModelFile, Resolved};
 
 use serde::{Deserialize, Serialize};

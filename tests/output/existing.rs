@@ -2,7 +2,7 @@
 
 use crate::support::*;
 use esm_embed::output::*;
-use serde_json::json;
+use esm_embed::run_record::{Asked, Resolved};
 use std::fs;
 use std::os::unix::fs::symlink;
 
@@ -70,7 +70,9 @@ fn force_replaces_exactly_the_files_of_the_old_run() {
             before,
             "until the end the old run stands"
         );
-        output.finish(json!({}), json!({})).unwrap();
+        output
+            .finish(Asked::default(), Resolved::default())
+            .unwrap();
 
         assert!(!dir.join("mean.layer6.npy").exists());
         assert!(!dir.join(".partial").exists());
@@ -133,7 +135,9 @@ fn force_removes_nothing_that_a_foreign_manifest_lists() {
     };
     let mut output = OutputFolder::create(&dir, layout, true).unwrap();
     write(&mut output, &SEQUENCES);
-    output.finish(json!({}), json!({})).unwrap();
+    output
+        .finish(Asked::default(), Resolved::default())
+        .unwrap();
     for path in [
         home.path().join("precious"),
         home.path().join("x.npy"),
@@ -198,7 +202,9 @@ fn files_that_appear_during_a_run_are_not_overwritten() {
     let mut folder = OutputFolder::create(home.path(), layout(Residues::Packed), false).unwrap();
     write(&mut folder, &SEQUENCES);
     fs::write(home.path().join("mean.layer1.npy"), "mine").unwrap();
-    let error = folder.finish(json!({}), json!({})).unwrap_err();
+    let error = folder
+        .finish(Asked::default(), Resolved::default())
+        .unwrap_err();
     assert!(matches!(error, OutputError::Exists { .. }), "{error}");
     assert_eq!(names(home.path()), [".partial", "mean.layer1.npy"]);
     assert_eq!(

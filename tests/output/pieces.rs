@@ -2,7 +2,7 @@
 
 use esm_embed::output::*;
 use esm_embed::product::Product;
-use serde_json::json;
+use esm_embed::run_record::{Asked, Resolved};
 use sha2::{Digest, Sha256};
 use std::fs;
 use std::path::Path;
@@ -39,7 +39,9 @@ fn make(dir: &Path) -> Manifest {
     rows.write(mean, &place, &values[..SHAPE.1]).unwrap();
     let residues = Product::Residues { layer: 6 };
     rows.write(residues, &place, &values[..]).unwrap();
-    folder.finish(json!({}), json!({})).unwrap()
+    folder
+        .finish(Asked::default(), Resolved::default())
+        .unwrap()
 }
 
 fn hex(bytes: &[u8]) -> String {

@@ -2,7 +2,7 @@
 
 use esm_embed::output::*;
 use esm_embed::product::Product;
-use serde_json::json;
+use esm_embed::run_record::{Asked, Resolved};
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -70,7 +70,7 @@ pub fn make(dir: &Path, residues: Residues, force: bool) -> Manifest {
     let mut folder = OutputFolder::create(dir, layout(residues), force).unwrap();
     write(&mut folder, &SEQUENCES);
     folder
-        .finish(json!({"out": "emb"}), json!({"model": {"name": "tiny"}}))
+        .finish(Asked::default(), Resolved::default())
         .unwrap()
 }
 

@@ -3,9 +3,9 @@
 use crate::support::*;
 use esm_embed::output::*;
 use esm_embed::product::Product;
+use esm_embed::run_record::{Asked, Resolved};
 use ndarray::Array2;
 use ndarray_npy::read_npy;
-use serde_json::json;
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -133,7 +133,9 @@ fn the_same_run_gives_the_same_bytes() {
 fn an_empty_run_is_a_run() {
     let home = tempfile::tempdir().unwrap();
     let folder = OutputFolder::create(home.path(), layout(Residues::Files), false).unwrap();
-    folder.finish(json!(null), json!(null)).unwrap();
+    folder
+        .finish(Asked::default(), Resolved::default())
+        .unwrap();
     let mean: Array2<f32> = read_npy(home.path().join("mean.layer1.npy")).unwrap();
     assert_eq!(mean.dim(), (0, 2));
     let report = inspect(home.path(), true).unwrap();
@@ -176,7 +178,9 @@ fn rows_are_written_by_many_threads() {
             }
         }
     });
-    folder.finish(json!({}), json!({})).unwrap();
+    folder
+        .finish(Asked::default(), Resolved::default())
+        .unwrap();
     let mean: Array2<f32> = read_npy(home.path().join("mean.layer0.npy")).unwrap();
     assert!((0..2500).all(|i| mean[(i, 0)] == i as f32));
     assert_eq!(
@@ -224,7 +228,9 @@ fn missing_rows_are_not_finished() {
             ..Entry::default()
         })
         .unwrap();
-    let error = folder.finish(json!({}), json!({})).unwrap_err();
+    let error = folder
+        .finish(Asked::default(), Resolved::default())
+        .unwrap_err();
     assert!(
         matches!(
             error,
@@ -253,7 +259,9 @@ fn skipped_records_are_listed() {
     };
     folder.split().0.skip(&skip).unwrap();
     write(&mut folder, &SEQUENCES[..1]);
-    let manifest = folder.finish(json!({}), json!({})).unwrap();
+    let manifest = folder
+        .finish(Asked::default(), Resolved::default())
+        .unwrap();
     assert_eq!(manifest.files[1].name, "skipped.tsv");
     assert!(inspect(home.path(), true).unwrap().is_sound());
     fs::write(

@@ -1,27 +1,18 @@
 //! Which folders are shards of one run, and whether all of them are there.
 
 use super::MergeError;
-use super::differences::differences;
+use crate::numerals::grouped;
 use crate::output::counts::Counts;
 use crate::output::error::OutputError;
 use crate::output::layout::{INDEX_TSV, SHARD_TSV};
 use crate::output::manifest::{FileEntry, Manifest};
 use crate::output::read::inspect::inspect;
 use crate::output::shard::ShardEntry;
-use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use crate::run_record::{Difference, RunRecord, differences, same_bytes};
 use std::path::{Path, PathBuf};
 
-/// Differences and missing shards that are named one by one.
-const TOLD: usize = 20;
-
-/// What may differ between shards of one run: where a node sees input and model, which are known to
-/// be the same from their checksums, and which release of one driver it has.
-const PLACES: [&str; 3] = [
-    "asked.inputs",
-    "asked.model",
-    "resolved.cuda.cards.0.driver_version",
-];
+/// Differences and missing shards that are named.
+const NAMED: usize = 20;
 
 /// A sound folder of one shard.
 #[derive(Debug)]
@@ -83,7 +74,7 @@ pub(super) fn open(dirs: &[PathBuf]) -> Result<Vec<Part>, MergeError> {
                 .is_ok()
         };
         return Err(MergeError::Missing {
-            numbers: (1..=of).filter(|n| !is_there(n)).take(TOLD).collect(),
+            numbers: (1..=of).filter(|n| !is_there(n)).take(NAMED).collect(),
             count,
             of,
         });
@@ -108,7 +99,7 @@ fn open_one(dir: &Path) -> Result<Part, MergeError> {
             dir: dir.to_path_buf(),
         });
     };
-    if manifest.esm_embed != env!("CARGO_PKG_VERSION") {
+    if !same_bytes(&manifest.esm_embed, env!("CARGO_PKG_VERSION")) {
         return Err(MergeError::OtherVersion {
             dir: dir.to_path_buf(),
             found: manifest.esm_embed,
@@ -122,67 +113,37 @@ fn open_one(dir: &Path) -> Result<Part, MergeError> {
 }
 
 fn agree(one: &Part, other: &Part) -> Result<(), MergeError> {
-    let (these, those) = (facts(one), facts(other));
-    let differences = differences(&these, &those, TOLD);
-    if differences.is_empty() {
+    let mut all: Vec<String> = [
+        ("the number of shards", one.shard.of, other.shard.of),
+        (
+            "the records of the input",
+            one.shard.input_records,
+            other.shard.input_records,
+        ),
+    ]
+    .into_iter()
+    .filter(|(_, this, that)| this != that)
+    .map(|(what, this, that)| format!("{what} ({} and {})", grouped(this), grouped(that)))
+    .collect();
+    let whole = |part: &Part| RunRecord {
+        shard: None,
+        ..part.manifest.record()
+    };
+    for Difference { what, before, now } in differences(&whole(one), &whole(other)) {
+        all.push(format!("{what} ({before} and {now})"));
+    }
+    if all.is_empty() && one.manifest.layout != other.manifest.layout {
+        all.push("the layout in run.json".into());
+    }
+    if all.is_empty() {
         return Ok(());
     }
+    all.truncate(NAMED);
     Err(MergeError::Differ {
         first: one.dir.clone(),
         second: other.dir.clone(),
-        differences,
+        differences: all,
     })
-}
-
-/// Everything that has to be the same, one value for each key spelt from the top.
-fn facts(part: &Part) -> BTreeMap<String, String> {
-    let Manifest {
-        format_version,
-        asked,
-        resolved,
-        layout,
-        ..
-    } = &part.manifest;
-    let mut facts = BTreeMap::new();
-    for (key, value) in [
-        ("format_version", &json!(format_version)),
-        ("number of shards", &json!(part.shard.of)),
-        ("records of the input", &json!(part.shard.input_records)),
-        ("asked", asked),
-        ("resolved", resolved),
-        ("layout", &json!(layout)),
-    ] {
-        flatten(key, value, &mut facts);
-    }
-    // A shard from before there was a choice kept gaps.
-    for key in ["asked.gaps", "resolved.gaps"] {
-        facts.entry(key.into()).or_insert_with(|| "keep".into());
-    }
-    facts
-}
-
-fn flatten(key: &str, value: &Value, facts: &mut BTreeMap<String, String>) {
-    if PLACES.contains(&key) {
-        return;
-    }
-    match value {
-        Value::Object(object) => {
-            for (inner, value) in object.iter().filter(|(inner, _)| *inner != "path") {
-                flatten(&format!("{key}.{inner}"), value, facts);
-            }
-        }
-        Value::Array(values) if values.iter().any(Value::is_object) => {
-            for (i, value) in values.iter().enumerate() {
-                flatten(&format!("{key}.{i}"), value, facts);
-            }
-        }
-        Value::String(text) => {
-            facts.insert(key.into(), text.clone());
-        }
-        other => {
-            facts.insert(key.into(), other.to_string());
-        }
-    }
 }
 
 /// Checks that the records of all shards are those of the whole input.

@@ -8,7 +8,6 @@
 //! left as they are until `run.json` of the whole stands in its place.
 
 mod agree;
-mod differences;
 mod error;
 mod hashed;
 mod rows;
@@ -23,7 +22,7 @@ use crate::output::index::{Entry, Skip};
 use crate::output::layout::Layout;
 use crate::output::manifest::{Listed, Manifest};
 use crate::output::publish;
-use crate::output::resume::begun::Begun;
+use crate::output::resume::run_identity::RunIdentity;
 use crate::output::write::folder::OutputFolder;
 use crate::output::write::target::{Existing, Target};
 use agree::Part;
@@ -82,15 +81,18 @@ pub fn merge(
     // Three files of each shard are open at a time.
     disk::lift_open_files();
 
-    let mut folder = target.begin(Begun::new(Vec::new(), Vec::new(), None))?;
+    let mut folder = target.begin(RunIdentity::default())?;
     folder.set_threads(threads);
     let destinations = enter_all(&parts, &mut folder, &layout)?;
     for (number, part) in parts.iter().enumerate() {
         rows::copy(part, destinations.of(number)?, &folder, shards)?;
     }
+    // Shards of 0.1.0 record less of the model.
+    let mut manifests = parts.iter().map(|part| &part.manifest);
+    let fullest = manifests.find(|manifest| manifest.resolved.model.alphabet_proof.is_some());
     let Manifest {
         asked, resolved, ..
-    } = first.manifest.clone();
+    } = fullest.unwrap_or(&first.manifest).clone();
     folder.in_bf16 = parts.iter().map(|part| part.manifest.counts.in_bf16).sum();
     let ids = folder.split().0.ids();
     let manifest = folder.finish(asked, resolved)?;

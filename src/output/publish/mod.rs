@@ -18,7 +18,7 @@ use crate::output::disk;
 use crate::output::error::OutputError;
 use crate::output::layout::{RUN_JSON, is_file_name, is_folder_name};
 use crate::output::manifest::{Listed, Manifest};
-use crate::output::resume::begun::BEGUN_JSON;
+use crate::output::resume::run_identity::BEGUN_JSON;
 use crate::output::write::lock::LOCK;
 use std::io;
 use std::path::Path;

@@ -1,42 +1,13 @@
 //! A `run.json` as a person reads it: one fact a line, what belongs together indented.
-//!
-//! The part `resolved` is written as it comes, so a key that this version does not know is shown too.
 
 use crate::numerals::{bytes, count, grouped};
 use crate::output::manifest::Manifest;
 use crate::printable;
 use crate::product::OutDtype;
-use serde_json::{Map, Value};
+use crate::run_record::{CudaFacts, ModelFacts, ProductRows, Resolved};
+use serde_json::Value;
+use std::collections::BTreeMap;
 use std::fmt::{self, Formatter, Result};
-
-/// Texts that are longer stand on a line of their own in a list.
-const SHORT: usize = 32;
-
-/// Numbers that are names of versions.
-const VERSIONS: [&str; 2] = ["cublaslt", "driver"];
-
-/// The order in which known keys are written; others follow by name.
-const ORDER: [&str; 19] = [
-    "model",
-    "repo",
-    "revision",
-    "layout",
-    "stored_dtype",
-    "layers",
-    "dim",
-    "heads",
-    "positions",
-    "token_dropout",
-    "inv_freq",
-    "files",
-    "device",
-    "cpu_path",
-    "arch",
-    "dtype",
-    "cuda",
-    "long",
-    "inputs",
-];
 
 /// Writes what a run was, what it met, and the files it made.
 pub(crate) fn write(f: &mut Formatter<'_>, manifest: &Manifest) -> Result {
@@ -54,11 +25,7 @@ pub(crate) fn write(f: &mut Formatter<'_>, manifest: &Manifest) -> Result {
             count(shard.input_records, "record")
         )?;
     }
-    match &manifest.resolved {
-        Value::Object(object) => members(f, 0, object)?,
-        Value::Null => {}
-        other => value(f, 0, "resolved", other)?,
-    }
+    write_resolved(f, &manifest.resolved)?;
     write_counts(f, manifest)?;
     writeln!(f, "files:")?;
     for file in &manifest.files {
@@ -145,132 +112,125 @@ fn write_counts(f: &mut Formatter<'_>, manifest: &Manifest) -> Result {
     Ok(())
 }
 
-/// The members of an object, one after the other. What is null is left out.
-fn members(f: &mut Formatter<'_>, indent: usize, object: &Map<String, Value>) -> Result {
-    let mut members: Vec<(&String, &Value)> = object.iter().collect();
-    let rank = |key: &str| ORDER.iter().position(|known| *known == key);
-    members.sort_by_key(|(key, _)| (rank(key).unwrap_or(ORDER.len()), *key));
-    members
-        .into_iter()
-        .try_for_each(|(key, inner)| value(f, indent, key, inner))
+/// What the options resolved to. What is not known has no line.
+fn write_resolved(f: &mut Formatter<'_>, resolved: &Resolved) -> Result {
+    write_model(f, &resolved.model)?;
+    line(f, 0, "layers", list(&resolved.layers))?;
+    line(f, 0, "device", &resolved.device)?;
+    line(f, 0, "CPU path", known(&resolved.cpu_path))?;
+    line(f, 0, "processor", &resolved.arch)?;
+    line(f, 0, "computed in", &resolved.dtype)?;
+    if let Some(cuda) = &resolved.cuda {
+        write_cuda(f, cuda)?;
+    }
+    line(f, 0, "long records", &resolved.long)?;
+    line(f, 0, "gaps", &resolved.gaps)?;
+    if !resolved.inputs.is_empty() {
+        writeln!(f, "inputs:")?;
+    }
+    for input in &resolved.inputs {
+        let records = count(input.records, "record");
+        let size = bytes(input.bytes);
+        let facts = format!("{records}, {size}, SHA-256 {}", input.sha256);
+        line(f, 2, &printable::text(&input.path), facts)?;
+    }
+    write_newer(f, 0, &resolved.other)
 }
 
-/// One value with its label, on a line if it fits, else indented below it.
-fn value(f: &mut Formatter<'_>, indent: usize, key: &str, value: &Value) -> Result {
-    let label = Label(key);
-    match value {
-        Value::Null => Ok(()),
-        Value::Object(object) => {
-            writeln!(f, "{:indent$}{label}:", "")?;
-            members(f, indent + 2, object)
-        }
-        Value::Array(items) => match list(key, items) {
-            Some(line) => writeln!(f, "{:indent$}{label}: {line}", ""),
-            None => {
-                writeln!(f, "{:indent$}{label}:", "")?;
-                items
-                    .iter()
-                    .enumerate()
-                    .try_for_each(|(i, item)| self::item(f, indent + 2, i, item))
-            }
-        },
-        scalar => writeln!(f, "{:indent$}{label}: {}", "", plain(key, scalar)),
+fn write_model(f: &mut Formatter<'_>, model: &ModelFacts) -> Result {
+    writeln!(f, "model:")?;
+    line(f, 2, "repository", known(&model.repo))?;
+    line(f, 2, "revision", known(&model.revision))?;
+    line(f, 2, "layout", &model.layout)?;
+    line(f, 2, "stored as", &model.stored_dtype)?;
+    line(f, 2, "layers", model.layers)?;
+    line(f, 2, "columns", grouped(model.dim as u64))?;
+    line(f, 2, "heads", model.heads)?;
+    line(f, 2, "positions", &model.positions)?;
+    line(f, 2, "token dropout", yes_or_no(model.token_dropout))?;
+    line(f, 2, "rotary frequencies", known(&model.inv_freq))?;
+    line(f, 2, "alphabet proof", known(&model.alphabet_proof))?;
+    line(f, 2, "alphabet size", number(model.alphabet_size))?;
+    line(f, 2, "embedding rows", number(model.embedding_rows))?;
+    if !model.files.is_empty() {
+        writeln!(f, "  files:")?;
     }
+    for file in &model.files {
+        let facts = format!("{}, SHA-256 {}", bytes(file.bytes), file.sha256);
+        line(f, 4, &printable::text(&file.name), facts)?;
+    }
+    write_newer(f, 2, &model.other)
 }
 
-/// A list of short values as one line; None if it needs more.
-fn list(key: &str, items: &[Value]) -> Option<String> {
-    if items.is_empty() {
-        return Some("none".to_owned());
-    }
-    let fits = |item: &Value| match item {
-        Value::Object(_) | Value::Array(_) => false,
-        Value::String(text) => text.len() <= SHORT && !text.contains(','),
-        _ => true,
+fn write_cuda(f: &mut Formatter<'_>, cuda: &CudaFacts) -> Result {
+    writeln!(f, "CUDA:")?;
+    let version = cuda.cublaslt.map(|version| version.to_string());
+    line(f, 2, "cuBLASLt", known(&version))?;
+    line(f, 2, "cuBLASLt path", known(&cuda.cublaslt_path))?;
+    line(f, 2, "kernels", &cuda.kernels)?;
+    let heights = match &cuda.rows_of_a_product {
+        None => String::new(),
+        Some(ProductRows::Slab(rows)) => grouped(*rows as u64),
+        Some(ProductRows::Heights(all)) => list(all.iter().map(|&rows| grouped(rows as u64))),
     };
-    let texts = items.iter().map(|item| plain(key, item));
-    (items.len() == 1 && !matches!(items, [Value::Object(_) | Value::Array(_)])
-        || items.iter().all(fits))
-    .then(|| texts.collect::<Vec<_>>().join(", "))
-}
-
-/// One item of a list that does not fit a line. A file is one line: its name, then its facts.
-fn item(f: &mut Formatter<'_>, indent: usize, i: usize, item: &Value) -> Result {
-    let number = (i + 1).to_string();
-    let Value::Object(object) = item else {
-        return match item {
-            Value::Array(_) => value(f, indent, &number, item),
-            scalar => writeln!(f, "{:indent$}{}", "", plain("", scalar)),
-        };
-    };
-    let name = ["name", "path"]
-        .into_iter()
-        .find_map(|key| Some((key, object.get(key)?.as_str()?)));
-    let is_flat = object
-        .values()
-        .all(|value| !matches!(value, Value::Object(_) | Value::Array(_)));
-    match name {
-        Some((of, name)) if is_flat => {
-            let mut facts: Vec<(&String, &Value)> = object
-                .iter()
-                .filter(|(key, value)| key.as_str() != of && !value.is_null())
-                .collect();
-            facts.sort_by_key(|(key, _)| (key.as_str() != "records", *key));
-            let facts: Vec<String> = facts.iter().map(|(key, value)| fact(key, value)).collect();
-            let colon = if facts.is_empty() { "" } else { ": " };
-            let facts = facts.join(", ");
-            writeln!(f, "{:indent$}{}{colon}{facts}", "", printable::text(name))
+    line(f, 2, "rows of a product", heights)?;
+    let in_slabs_only = cuda.in_slabs_only.map_or("", yes_or_no);
+    line(f, 2, "in slabs only", in_slabs_only)?;
+    let same_bits = yes_or_no(cuda.same_bits_in_any_batch);
+    line(f, 2, "same bits in any batch", same_bits)?;
+    for gpu in &cuda.cards {
+        writeln!(f, "  {}:", printable::text(&gpu.card))?;
+        line(f, 4, "compute capability", &gpu.compute_capability)?;
+        line(f, 4, "driver", known(&gpu.driver_version))?;
+        let (major, minor) = (gpu.driver / 1000, gpu.driver % 1000 / 10);
+        line(
+            f,
+            4,
+            "CUDA version of the driver",
+            format!("{major}.{minor}"),
+        )?;
+        line(f, 4, "kernel image", known(&gpu.image))?;
+        for (shape, algorithm) in &gpu.algorithms {
+            let label = format!("algorithm for {}", printable::text(shape));
+            line(f, 4, &label, known(algorithm))?;
         }
-        _ => value(f, indent, &number, item),
+    }
+    write_newer(f, 2, &cuda.other)
+}
+
+/// Keys that this version does not know, as JSON.
+fn write_newer(f: &mut Formatter<'_>, indent: usize, other: &BTreeMap<String, Value>) -> Result {
+    let mut newer = other.iter();
+    newer.try_for_each(|(key, value)| line(f, indent, &printable::text(key), value))
+}
+
+/// A value after its label; nothing if it is empty.
+fn line(f: &mut Formatter<'_>, indent: usize, label: &str, value: impl fmt::Display) -> Result {
+    let value = value.to_string();
+    match value.is_empty() {
+        true => Ok(()),
+        false => writeln!(f, "{:indent$}{label}: {}", "", printable::text(&value)),
     }
 }
 
-/// A fact within a line: with its unit, or after its label.
-fn fact(key: &str, value: &Value) -> String {
-    match (key, value.as_u64()) {
-        ("records", Some(records)) => count(records, "record"),
-        ("bytes", Some(_)) => plain(key, value),
-        _ => format!("{} {}", Label(key), plain(key, value)),
-    }
+fn known(value: &Option<String>) -> &str {
+    value.as_deref().unwrap_or_default()
 }
 
-/// A value without a label. Numbers called bytes are sizes.
-fn plain(key: &str, value: &Value) -> String {
+fn number(value: Option<usize>) -> String {
+    value.map(|n| grouped(n as u64)).unwrap_or_default()
+}
+
+fn yes_or_no(value: bool) -> &'static str {
     match value {
-        Value::Bool(true) => "yes".to_owned(),
-        Value::Bool(false) => "no".to_owned(),
-        Value::String(text) => printable::text(text).to_string(),
-        Value::Number(number) => match number.as_u64() {
-            Some(number) if key == "bytes" => bytes(number),
-            Some(number) if VERSIONS.contains(&key) => number.to_string(),
-            Some(number) => grouped(number),
-            None => number.to_string(),
-        },
-        other => printable::text(&other.to_string()).to_string(),
+        true => "yes",
+        false => "no",
     }
 }
 
-/// A key as a person says it.
-struct Label<'a>(&'a str);
-
-impl fmt::Display for Label<'_> {
-    fn fmt(&self, f: &mut Formatter<'_>) -> Result {
-        let known = match self.0 {
-            "arch" => "processor",
-            "cpu_path" => "CPU path",
-            "cublaslt" => "cuBLASLt",
-            "cuda" => "CUDA",
-            "dim" => "columns",
-            "dtype" => "computed in",
-            "inv_freq" => "rotary frequencies",
-            "long" => "long records",
-            "repo" => "repository",
-            "sha256" => "SHA-256",
-            "stored_dtype" => "stored as",
-            other => return write!(f, "{}", printable::text(&other.replace('_', " "))),
-        };
-        f.write_str(known)
-    }
+fn list<T: fmt::Display>(items: impl IntoIterator<Item = T>) -> String {
+    let items: Vec<String> = items.into_iter().map(|item| item.to_string()).collect();
+    items.join(", ")
 }
 
 #[cfg(test)]
@@ -281,6 +241,7 @@ mod tests {
     use crate::output::manifest::{FORMAT_VERSION, FileEntry, FolderEntry};
     use crate::output::shard::ShardEntry;
     use crate::product::Pool;
+    use crate::run_record::{Asked, GpuFacts, InputFacts, ModelFile};
     use serde_json::json;
 
     struct Text(Manifest);
@@ -291,12 +252,12 @@ mod tests {
         }
     }
 
-    fn manifest(resolved: Value) -> Manifest {
+    fn manifest(resolved: Resolved) -> Manifest {
         Manifest {
             format_version: FORMAT_VERSION,
             esm_embed: "0.1.0".into(),
             shard: None,
-            asked: json!({}),
+            asked: Asked::default(),
             resolved,
             layout: Layout {
                 layers: vec![6],
@@ -316,20 +277,39 @@ mod tests {
 
     #[test]
     fn a_run_in_full() {
-        let mut manifest = manifest(json!({
-            "model": {
-                "repo": "facebook/esm2_t6_8M_UR50D", "revision": null, "layout": "Hugging Face",
-                "stored_dtype": "f32", "layers": 6, "dim": 320, "token_dropout": true,
-                "inv_freq": "checkpoint",
-                "files": [
-                    {"name": "config.json", "bytes": 775, "sha256": "aa"},
-                    {"name": "model.safetensors", "bytes": 31_384_292, "sha256": "bb"},
+        let file = |name: &str, bytes, sha256: &str| ModelFile {
+            bytes,
+            name: name.into(),
+            sha256: sha256.into(),
+        };
+        let mut manifest = manifest(Resolved {
+            model: ModelFacts {
+                repo: Some("facebook/esm2_t6_8M_UR50D".into()),
+                layout: "huggingface".into(),
+                stored_dtype: "f32".into(),
+                layers: 6,
+                dim: 1280,
+                heads: 20,
+                token_dropout: true,
+                inv_freq: Some("checkpoint".into()),
+                files: vec![
+                    file("config.json", 775, "aa"),
+                    file("model.safetensors", 31_384_292, "bb"),
                 ],
+                ..ModelFacts::default()
             },
-            "layers": [0, 6],
-            "cpu_path": "avx2",
-            "inputs": [{"path": "a.fasta", "records": 1, "bytes": 1, "sha256": "cc"}],
-        }));
+            layers: vec![0, 6],
+            device: "cpu".into(),
+            cpu_path: Some("avx2".into()),
+            gaps: "keep".into(),
+            inputs: vec![InputFacts {
+                bytes: 1,
+                path: "a\u{1b}[31m.fasta".into(),
+                records: 1,
+                sha256: "cc".into(),
+            }],
+            ..Resolved::default()
+        });
         manifest.shard = Some(ShardEntry {
             number: 2,
             of: 3,
@@ -373,19 +353,22 @@ mod tests {
 shard 2 of 3 of an input of 1 record (merge joins them)
 model:
   repository: facebook/esm2_t6_8M_UR50D
-  layout: Hugging Face
+  layout: huggingface
   stored as: f32
   layers: 6
-  columns: 320
+  columns: 1,280
+  heads: 20
   token dropout: yes
   rotary frequencies: checkpoint
   files:
     config.json: 775 bytes, SHA-256 aa
     model.safetensors: 31.4 MB, SHA-256 bb
 layers: 0, 6
+device: cpu
 CPU path: avx2
+gaps: keep
 inputs:
-  a.fasta: 1 record, 1 byte, SHA-256 cc
+  a\\u{1b}[31m.fasta: 1 record, 1 byte, SHA-256 cc
 records: 4,391 (1,354,179 residues)
   1 record with the sequence of an earlier one
   2,000 characters outside the alphabet
@@ -399,43 +382,43 @@ files:
     }
 
     #[test]
-    fn what_is_not_known_is_readable_too() {
-        let resolved = json!({
-            "cuda": {
-                "cublaslt": 130_100,
-                "cards": [{"card": "H100", "algorithms": [{"rows": 256, "columns": 1}]}],
-            },
-            "notes": ["one, two", "a\u{1b}[31mb"],
-            "one_note": ["a sentence, of more than thirty-two letters"],
-            "rate": 0.5,
-            "shift": -3,
-            "nothing": [],
-            "pairs": [[1, 2], [3]],
-        });
+    fn gpus_and_keys_of_a_newer_version() {
+        let cuda = CudaFacts {
+            cards: vec![GpuFacts {
+                algorithms: [("96 x 32".into(), Some("id 0, tile 20".into()))].into(),
+                card: "H100".into(),
+                compute_capability: "9.0".into(),
+                driver: 13_000,
+                driver_version: Some("580.65".into()),
+                image: Some("sm_90".into()),
+            }],
+            cublaslt: Some(130_400),
+            in_slabs_only: Some(false),
+            rows_of_a_product: Some(ProductRows::Heights(vec![256, 1024])),
+            same_bits_in_any_batch: true,
+            ..CudaFacts::default()
+        };
+        let resolved = Resolved {
+            cuda: Some(cuda),
+            other: [("adapter".into(), json!({"name": "a\u{1b}[31mb"}))].into(),
+            ..Resolved::default()
+        };
         let text = Text(manifest(resolved)).to_string();
-        let (_, rest) = text.split_once('\n').unwrap();
+        let (_, rest) = text.split_once("CUDA:\n").unwrap();
         let (rest, _) = rest.split_once("records: ").unwrap();
         assert_eq!(
             rest,
-            "CUDA:
-  cards:
-    1:
-      algorithms:
-        1:
-          columns: 1
-          rows: 256
-      card: H100
-  cuBLASLt: 130100
-notes:
-  one, two
-  a\\u{1b}[31mb
-nothing: none
-one note: a sentence, of more than thirty-two letters
-pairs:
-  1: 1, 2
-  2: 3
-rate: 0.5
-shift: -3
+            "  cuBLASLt: 130400
+  rows of a product: 256, 1,024
+  in slabs only: no
+  same bits in any batch: yes
+  H100:
+    compute capability: 9.0
+    driver: 580.65
+    CUDA version of the driver: 13.0
+    kernel image: sm_90
+    algorithm for 96 x 32: id 0, tile 20
+adapter: {\"name\":\"a\\u001b[31mb\"}
 "
         );
     }

@@ -6,8 +6,8 @@ use crate::output::layout::Layout;
 use crate::output::manifest::Manifest;
 use crate::output::place::PlaceReader;
 use crate::output::publish::{self, seal};
-use crate::output::resume::begun::{Begun, BegunFile};
 use crate::output::resume::journal::Journal;
+use crate::output::resume::run_identity::{RunIdentity, RunIdentityFile};
 use crate::output::resume::sweep;
 use crate::output::shard::ShardEntry;
 use crate::output::threads::Threads;
@@ -15,7 +15,7 @@ use crate::output::write::ledger::{Closed, DUPLICATES, Ledger};
 use crate::output::write::lock::Lock;
 use crate::output::write::rows::RowWriter;
 use crate::output::write::target::{Existing, Target, check_targets, read_listed};
-use serde_json::Value;
+use crate::run_record::{Asked, Resolved};
 use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
 
@@ -28,7 +28,7 @@ pub struct OutputFolder {
     pub(crate) dir: PathBuf,
     pub(crate) partial: PathBuf,
     pub(crate) layout: Layout,
-    pub(crate) begun: BegunFile,
+    pub(crate) identity: RunIdentityFile,
     pub(crate) shard: Option<ShardEntry>,
     pub(crate) ledger: Ledger,
     pub(crate) rows: RowWriter,
@@ -54,7 +54,7 @@ impl OutputFolder {
         } else {
             Existing::Refuse
         };
-        Target::examine(dir, &layout, existing)?.begin(Begun::new(Vec::new(), Vec::new(), None))
+        Target::examine(dir, &layout, existing)?.begin(RunIdentity::default())
     }
 
     /// Makes this the folder of one part of an input. To be called before the first record.
@@ -98,7 +98,7 @@ impl OutputFolder {
             ledger: &mut self.ledger,
             rows: &self.rows,
             journal: &self.journal,
-            begun: &self.begun,
+            identity: &self.identity,
         }
     }
 
@@ -120,7 +120,7 @@ impl OutputFolder {
     /// # Errors
     /// When rows are missing, a file cannot be written or moved, or something stands in the way.
     /// Until `run.json` is in its place the folder does not look complete.
-    pub fn finish(self, asked: Value, resolved: Value) -> Result<Manifest, OutputError> {
+    pub fn finish(self, asked: Asked, resolved: Resolved) -> Result<Manifest, OutputError> {
         let Closed {
             mut counts,
             ids,
@@ -157,7 +157,7 @@ impl OutputFolder {
             folders: sealed.folders,
         };
         // Something may have been put into the folder while the run was going.
-        let replaces = self.begun.begun().replaces;
+        let replaces = self.identity.identity().replaces;
         check_targets(&self.dir, &self.layout, replaces)?;
         if replaces {
             read_listed(&self.dir)?;
@@ -178,7 +178,7 @@ pub struct Parts<'a> {
     /// Where any thread enters a record whose rows are written.
     pub journal: &'a Journal,
     /// Which run this is.
-    pub begun: &'a BegunFile,
+    pub identity: &'a RunIdentityFile,
 }
 
 /// Makes the rows and then the journal of a run durable.

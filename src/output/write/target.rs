@@ -6,8 +6,8 @@ use crate::output::error::OutputError;
 use crate::output::layout::{Layout, PARTIAL, RUN_JSON, is_file_name, is_folder_name};
 use crate::output::manifest::{Listed, Manifest, ManifestError};
 use crate::output::publish;
-use crate::output::resume::begun::{BEGUN_JSON, Begun, BegunFile};
 use crate::output::resume::journal::{JOURNAL, Journal};
+use crate::output::resume::run_identity::{BEGUN_JSON, RunIdentity, RunIdentityFile};
 use crate::output::write::folder::OutputFolder;
 use crate::output::write::ledger::Ledger;
 use crate::output::write::lock::{LOCK, Lock};
@@ -34,7 +34,7 @@ pub enum State {
     /// Nothing of a run, or what is to be replaced.
     Fresh,
     /// The work of this run, not finished.
-    Begun(Begun),
+    Begun(Box<RunIdentity>),
     /// A run whose files are finished; some of them may not be in their place.
     Sealed(Box<Manifest>),
     /// A finished run.
@@ -133,7 +133,7 @@ impl Target {
     /// # Errors
     /// When another run is writing into the folder or has done so since [`Self::examine`], or when
     /// it cannot be written.
-    pub fn begin(mut self, begun: Begun) -> Result<OutputFolder, OutputError> {
+    pub fn begin(mut self, mut identity: RunIdentity) -> Result<OutputFolder, OutputError> {
         let dir = &self.dir;
         std::fs::create_dir_all(dir).map_err(|e| OutputError::io("making", dir, e))?;
         let lock = match self.lock.take() {
@@ -144,13 +144,12 @@ impl Target {
             lock.release();
             return Err(error);
         }
-        let mut begun = begun;
-        begun.replaces = self.existing == Existing::Replace;
-        begun.write(&self.partial)?;
+        identity.replaces = self.existing == Existing::Replace;
+        identity.write(&self.partial)?;
         let ledger = Ledger::create(&self.partial, &self.layout)?;
         let rows = RowWriter::create(&self.partial, &self.layout)?;
         let journal = Journal::create(&self.partial)?;
-        self.open(begun, ledger, rows, journal, lock, false)
+        self.open(identity, ledger, rows, journal, lock, false)
     }
 
     /// Goes on with the work that was found, whose facts the caller has compared. Everything but
@@ -160,7 +159,7 @@ impl Target {
     /// When there is no such work, or the folder cannot be read or written.
     pub fn resume(mut self) -> Result<OutputFolder, OutputError> {
         let state = std::mem::replace(&mut self.state, State::Fresh);
-        let (State::Begun(begun), Some(lock)) = (state, self.lock.take()) else {
+        let (State::Begun(identity), Some(lock)) = (state, self.lock.take()) else {
             return Err(OutputError::NotResumable {
                 path: self.partial,
                 what: "holds no work to go on with".into(),
@@ -172,7 +171,7 @@ impl Target {
         let ledger = Ledger::create(&self.partial, &self.layout)?;
         let rows = RowWriter::open(&self.partial, &self.layout)?;
         let journal = Journal::open(&self.partial)?;
-        self.open(begun, ledger, rows, journal, lock, true)
+        self.open(*identity, ledger, rows, journal, lock, true)
     }
 
     /// Moves the files of a sealed run to their place, as far as they are not there, and writes
@@ -184,7 +183,7 @@ impl Target {
         let state = std::mem::replace(&mut self.state, State::Fresh);
         match (state, self.lock.take()) {
             (State::Sealed(manifest), Some(lock)) => {
-                let replaces = Begun::read(&self.partial)?.is_some_and(|begun| begun.replaces);
+                let replaces = RunIdentity::read(&self.partial)?.is_some_and(|run| run.replaces);
                 publish::carry_out(&self.dir, &self.partial, &manifest, replaces)?;
                 lock.release();
                 Ok(*manifest)
@@ -205,7 +204,7 @@ impl Target {
 
     fn open(
         self,
-        begun: Begun,
+        identity: RunIdentity,
         ledger: Ledger,
         rows: RowWriter,
         journal: Journal,
@@ -218,7 +217,7 @@ impl Target {
         }
         Ok(OutputFolder {
             dir: self.dir,
-            begun: BegunFile::new(&self.partial, begun),
+            identity: RunIdentityFile::new(&self.partial, identity),
             partial: self.partial,
             layout: self.layout,
             shard: None,
@@ -276,9 +275,9 @@ impl Target {
         if let Some(manifest) = read_manifest(&self.partial)? {
             return Ok(State::Sealed(Box::new(manifest)));
         }
-        if let Some(begun) = Begun::read(&self.partial)? {
-            check_targets(&self.dir, &self.layout, begun.replaces)?;
-            return Ok(State::Begun(begun));
+        if let Some(identity) = RunIdentity::read(&self.partial)? {
+            check_targets(&self.dir, &self.layout, identity.replaces)?;
+            return Ok(State::Begun(Box::new(identity)));
         }
         if let Some(manifest) = read_manifest(&self.dir)? {
             return Ok(State::Complete(Box::new(manifest)));

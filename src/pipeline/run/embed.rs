@@ -4,7 +4,8 @@ use crate::admission::Gate;
 use crate::checkpoint::Checkpoint;
 use crate::embedder::Embedder;
 use crate::numerals;
-use crate::output::{OutputFolder, Parts};
+use crate::output::{OutputFolder, Parts, RunIdentityFile};
+use crate::pipeline::checksum_cache::ChecksumCache;
 use crate::pipeline::input::findings::Findings;
 use crate::pipeline::input::records::{Records, Source};
 use crate::pipeline::input::rules::Rules;
@@ -12,13 +13,13 @@ use crate::pipeline::input::shard::Share;
 use crate::pipeline::job::{Caches, Job};
 use crate::pipeline::plan::Plan;
 use crate::pipeline::reporter::{Level, Reporter};
-use crate::pipeline::run::describe::{self, FileDigest};
-use crate::pipeline::run::facts;
 use crate::pipeline::run::feed::{Batching, Feed, feed};
 use crate::pipeline::run::finished_rows::FinishedRows;
+use crate::pipeline::run::model_files::{self, Digests};
 use crate::pipeline::run::syncing::sync_regularly;
 use crate::pipeline::run::work::Workers;
 use crate::pipeline::stop::Stop;
+use crate::run_record::ModelFile;
 use anyhow::{Result, anyhow, bail};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{channel, sync_channel};
@@ -38,8 +39,8 @@ pub struct Embedded {
     pub sources: Vec<Source>,
     /// Records to warn of.
     pub findings: Findings,
-    /// Of the checkpoint.
-    pub digests: Vec<FileDigest>,
+    /// The files of the checkpoint.
+    pub model_files: Vec<ModelFile>,
     /// Records that were done before.
     pub kept: u64,
     /// As [`Records::spared`].
@@ -77,7 +78,7 @@ pub fn embed_all(ready: Ready<'_>, folder: &mut OutputFolder) -> Result<Option<E
         ledger,
         rows,
         journal,
-        begun,
+        identity,
     } = folder.parts();
     let count = workers(job, embedder);
     // A card that does many small batches a second is not to wait while more are formed.
@@ -107,18 +108,13 @@ pub fn embed_all(ready: Ready<'_>, folder: &mut OutputFolder) -> Result<Option<E
             })
             .collect();
         drop(receive);
-        let digests = scope.spawn(|| -> Result<Vec<FileDigest>> {
-            let known = describe::digests(caches.checksums.as_ref(), checkpoint, stop).and_then(
-                |digests| {
-                    begun.know(facts::with_digests(&begun.begun().needed, &digests)?)?;
-                    Ok(digests)
-                },
-            );
+        let digests = scope.spawn(|| -> Result<Vec<ModelFile>> {
+            let known = record_model_files(caches.checksums.as_ref(), checkpoint, identity, stop);
             match &known {
-                Ok(digests) => describe::tell(digests, reporter),
+                Ok(digests) => digests.report(reporter),
                 Err(_) => fail(),
             }
-            known
+            Ok(known?.files)
         });
         let (over, listen) = channel();
         let keeper = scope.spawn(move || {
@@ -177,14 +173,14 @@ pub fn embed_all(ready: Ready<'_>, folder: &mut OutputFolder) -> Result<Option<E
             return Ok(None);
         }
         // A checkpoint that has changed is the cause when the reading ended early.
-        let digests = digests?;
+        let model_files = digests?;
         let kept = fed?;
         let spared = records.spared();
         let (sources, findings) = records.into_sources();
         Ok(Some(Embedded {
             sources,
             findings,
-            digests,
+            model_files,
             kept,
             spared,
         }))
@@ -196,6 +192,20 @@ pub fn embed_all(ready: Ready<'_>, folder: &mut OutputFolder) -> Result<Option<E
             job.output.folder.display()
         )
     })
+}
+
+/// Takes the checksums of the checkpoint and writes them into the working folder.
+fn record_model_files(
+    cache: Option<&ChecksumCache>,
+    checkpoint: &Checkpoint,
+    identity: &RunIdentityFile,
+    stop: &Stop,
+) -> Result<Digests> {
+    let digests = Digests::compute(cache, checkpoint, stop)?;
+    let before = &identity.identity().run.resolved.model.files;
+    model_files::check_unchanged(before, &digests.files)?;
+    identity.add_model_files(digests.files.clone())?;
+    Ok(digests)
 }
 
 /// The result of a thread.

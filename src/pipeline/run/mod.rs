@@ -2,9 +2,9 @@
 
 pub mod describe;
 pub mod embed;
-pub mod facts;
 pub mod feed;
 pub mod finished_rows;
+pub mod model_files;
 pub mod notices;
 pub mod open;
 pub mod resume;

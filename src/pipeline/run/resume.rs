@@ -1,37 +1,20 @@
-//! `--resume`: whether what stands in the output folder is of this very run.
+//! Whether the output folder holds work of this very run.
 
 use super::describe;
+use super::model_files::Digests;
 use crate::checkpoint::Checkpoint;
-use crate::embedder::Embedder;
-use crate::output::{
-    Begun, Fact, Manifest, Needed, OutputError, State, Target, differences, inspect,
-};
+use crate::output::{FileStamp, OutputError, RunIdentity, State, Target, inspect};
 use crate::pipeline::Outcome;
-use crate::pipeline::input::records::Source;
 use crate::pipeline::input::scan::{self, Scan};
-use crate::pipeline::input::shard::Shard;
 use crate::pipeline::job::{Caches, Job};
 use crate::pipeline::plan::Plan;
 use crate::pipeline::reporter::{Level, Reporter};
-use crate::pipeline::run::facts::{checkpoint_differences, facts, model_differences};
+use crate::pipeline::stop::Stop;
+use crate::run_record::{RunRecord, differences};
 use anyhow::{Result, bail};
-use serde_json::Value;
 
-/// The facts of this run, as far as they are known before and after the model is loaded.
-pub fn facts_now(
-    job: &Job,
-    plan: &Plan,
-    checkpoint: &Checkpoint,
-    embedder: Option<&Embedder>,
-    sources: &[Source],
-) -> Vec<Fact> {
-    let resolved = describe::resolved(job, plan, checkpoint, embedder, &[], sources);
-    let version = env!("CARGO_PKG_VERSION");
-    let asked = describe::asked(job);
-    facts(version, job.inputs.shard, &plan.layout, &asked, &resolved)
-}
-
-/// Compares the run that is to be continued with this one.
+/// Compares an interrupted run with this one before the model is loaded. The model's files are
+/// read only if they may have changed.
 ///
 /// # Errors
 /// Every difference, or a model file that cannot be read.
@@ -39,39 +22,38 @@ pub fn check_begun(
     job: &Job,
     caches: &Caches,
     checkpoint: &Checkpoint,
-    before: &Begun,
-    now: &[Fact],
-    needed: &[Needed],
+    before: &RunIdentity,
+    mut now: RunRecord,
+    stamps: &[FileStamp],
 ) -> Result<()> {
-    let mut all = differences(&facts_then(before), now);
-    all.extend(checkpoint_differences(
-        caches.checksums.as_ref(),
-        before,
-        needed,
-        checkpoint,
-    )?);
-    refuse_differences(job, all, false)
+    let mut unknown = None;
+    if before.model_stamps != stamps {
+        match before.run.resolved.model.files.is_empty() {
+            true => {
+                unknown = Some(
+                    "the model's files are not those that the run began with, or have been moved \
+                     or touched, and it ended before it knew their checksums",
+                );
+            }
+            false => {
+                let cache = caches.checksums.as_ref();
+                let digests = Digests::compute(cache, checkpoint, &Stop::default())?;
+                now.resolved.model.files = digests.files;
+            }
+        }
+    }
+    refuse(job, &before.run, &now, unknown, false)
 }
 
-/// Compares the facts of the run that is to be continued with those that are known once the model
-/// is loaded.
+/// Compares an interrupted run with this one once the model is loaded.
 ///
 /// # Errors
 /// Every difference.
-pub fn check_loaded(job: &Job, before: &Begun, now: &[Fact]) -> Result<()> {
-    refuse_differences(job, differences(&facts_then(before), now), false)
+pub fn check_loaded(job: &Job, before: &RunIdentity, now: &RunRecord) -> Result<()> {
+    refuse(job, &before.run, now, None, false)
 }
 
-/// The facts of an interrupted run. One from before there was a choice kept gaps.
-fn facts_then(before: &Begun) -> Vec<Fact> {
-    let mut facts = before.facts.clone();
-    if facts.iter().all(|fact| fact.what != "--gaps") {
-        facts.push(Fact::new("--gaps", "keep"));
-    }
-    facts
-}
-
-/// Leaves a run that has nothing left to embed complete, after comparing it with this one.
+/// Completes a run that has nothing left to embed, after comparing it with this one.
 ///
 /// # Errors
 /// Every difference, an input or model file that cannot be read, or a file that is not as
@@ -89,57 +71,40 @@ pub fn complete(
         State::Sealed(manifest) => (manifest, false),
         State::Fresh | State::Begun(_) => bail!("there is no finished run: this is a defect"),
     };
-    // The whole input, of a shard too: that is what was compared when it began.
-    // Nothing is embedded, so it does not matter how much memory there is.
+    // Of a shard too, the whole input was compared when it began. Nothing is embedded, so it does
+    // not matter how much memory there is.
     let mut rules = plan.rules(job, None);
     rules.admission.memory = None;
     let scan = scan::scan(&job.inputs.paths, rules, None, None, None, reporter)?;
-    let now = facts_now(job, plan, checkpoint, None, &scan.sources);
-    let mut all = differences(&facts_of(manifest), &now);
-    all.extend(model_differences(
-        caches.checksums.as_ref(),
-        &model_files(manifest),
-        checkpoint,
-        reporter,
-    )?);
-    refuse_differences(job, all, finished)?;
+    let mut now = describe::record(job, plan, checkpoint, None, &scan.sources);
+    let cache = caches.checksums.as_ref();
+    let digests = Digests::compute(cache, checkpoint, &Stop::default())?;
+    digests.report(reporter);
+    now.resolved.model.files = digests.files;
+    refuse(job, &manifest.record(), &now, None, finished)?;
 
     let manifest = target.complete()?;
+    let folder = job.output.folder.display();
     let report = inspect(&job.output.folder, false)?;
     if let Some(problem) = report.problems.first() {
         bail!(
-            "{}: run.json says that the run is complete, but {problem}. Choose another folder with \
-             --out, or rename or remove this one",
-            job.output.folder.display()
+            "{folder}: run.json says that the run is complete, but {problem}\nhint: choose another \
+             folder with `out`, or rename or remove this one"
         );
     }
     let text = match finished {
-        true => "is complete already: there is nothing to do",
-        false => "is complete now: only its files had to be moved to their place",
+        true => "is already complete: there is nothing to do",
+        false => "is now complete: only its files had to be moved into place",
     };
-    reporter.message(
-        Level::Info,
-        &format!("{} {text}", job.output.folder.display()),
-    );
+    reporter.message(Level::Info, &format!("{folder} {text}"));
     Ok(Outcome {
         records: manifest.counts.records,
         skipped: manifest.counts.skipped,
     })
 }
 
-/// The facts of a finished run.
-fn facts_of(manifest: &Manifest) -> Vec<Fact> {
-    facts(
-        &manifest.esm_embed,
-        manifest.shard.map(Shard::from),
-        &manifest.layout,
-        &manifest.asked,
-        &manifest.resolved,
-    )
-}
-
 /// For a forecast, compares the run that would be resumed with this one, as far as that needs
-/// neither the model's numbers nor its files. What has been done of it is left out of the scan.
+/// neither the model's numbers nor its files. Finished work is left out of the scan.
 ///
 /// # Errors
 /// Every difference.
@@ -155,22 +120,33 @@ pub fn foresee(
         true => &*scan.sources,
         false => &[],
     };
-    let now = || facts_now(job, plan, checkpoint, None, known);
+    let now = describe::record(job, plan, checkpoint, None, known);
     match state {
         State::Fresh => Ok(()),
-        State::Begun(before) => {
-            refuse_differences(job, differences(&facts_then(before), &now()), false)
-        }
+        State::Begun(before) => refuse(job, &before.run, &now, None, false),
         State::Sealed(manifest) | State::Complete(manifest) => {
             let finished = matches!(state, State::Complete(_));
-            refuse_differences(job, differences(&facts_of(manifest), &now()), finished)?;
+            refuse(job, &manifest.record(), &now, None, finished)?;
             scan.restore_all();
             Ok(())
         }
     }
 }
 
-fn refuse_differences(job: &Job, differences: Vec<String>, finished: bool) -> Result<()> {
+/// Refuses to resume a run that differs from this one, or of which something is unknown.
+fn refuse(
+    job: &Job,
+    before: &RunRecord,
+    now: &RunRecord,
+    unknown: Option<&str>,
+    finished: bool,
+) -> Result<()> {
+    let differences = differences(before, now);
+    let differences: Vec<String> = differences
+        .iter()
+        .map(ToString::to_string)
+        .chain(unknown.map(str::to_owned))
+        .collect();
     if differences.is_empty() {
         return Ok(());
     }
@@ -181,34 +157,4 @@ fn refuse_differences(job: &Job, differences: Vec<String>, finished: bool) -> Re
         differences,
     }
     .into())
-}
-
-/// Sizes and checksums of the checkpoint's files in a `run.json`.
-fn model_files(manifest: &Manifest) -> Vec<(u64, String)> {
-    let files = manifest.resolved.pointer("/model/files");
-    let file = |file: &Value| {
-        let bytes = file.get("bytes").and_then(Value::as_u64);
-        let sha256 = file.get("sha256").and_then(Value::as_str);
-        (bytes.unwrap_or_default(), sha256.unwrap_or_default().into())
-    };
-    let files = files.and_then(Value::as_array);
-    files.into_iter().flatten().map(file).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_run_from_before_there_was_a_choice_kept_gaps() {
-        let before = Begun::new(vec![Fact::new("--long", "full")], Vec::new(), None);
-        let now = |gaps| [Fact::new("--long", "full"), Fact::new("--gaps", gaps)];
-        assert!(differences(&facts_then(&before), &now("keep")).is_empty());
-        assert_eq!(
-            differences(&facts_then(&before), &now("drop")),
-            ["--gaps was keep and is drop"]
-        );
-        let dropped = Begun::new(now("drop").to_vec(), Vec::new(), None);
-        assert_eq!(facts_then(&dropped), now("drop"));
-    }
 }
