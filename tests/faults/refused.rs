@@ -2,6 +2,7 @@
 
 use crate::bench::*;
 use crate::case::*;
+use esm_embed::numerals::count;
 use esm_embed::output::read_journal;
 use std::fs;
 
@@ -132,13 +133,13 @@ fn another_input() {
     let changed = text.replacen("\nA", "\nC", 1);
     assert_eq!(changed.len(), text.len());
     case.bench.write("in.fasta", &changed);
-    let size = text.len();
+    let size = count(text.len() as u64, "byte");
     let digest = |text: &str| sha256(text.as_bytes());
     assert_refused(
         &case,
         &format!("{LINE} --model ./model"),
         &format!(
-            "input 1 was {size} bytes with SHA-256 {} and is {size} bytes with SHA-256 {}",
+            "input 1 was {size} with SHA-256 {} and is {size} with SHA-256 {}",
             digest(&text),
             digest(&changed)
         ),
@@ -147,7 +148,10 @@ fn another_input() {
     assert_refused(
         &case,
         &format!("in.fasta {LINE} --model ./model"),
-        "input 2 was not there",
+        &format!(
+            "input 2 was not given and is {size} with SHA-256 {}",
+            digest(&text)
+        ),
     );
     case.go_on("the input as it was");
 }
@@ -160,13 +164,12 @@ fn another_model() {
     let at = first_byte(&weights, "esm.encoder.emb_layer_norm_after.bias");
     changed[at] ^= 1;
     case.bench.write("model/model.safetensors", &changed);
-    let size = weights.len();
+    let size = count(weights.len() as u64, "byte");
     assert_refused(
         &case,
         &format!("{LINE} --model ./model"),
         &format!(
-            "model file ./model/model.safetensors was {size} bytes with SHA-256 {} and is {size} \
-             bytes with SHA-256 {}",
+            "model file model.safetensors was {size} with SHA-256 {} and is {size} with SHA-256 {}",
             sha256(&weights),
             sha256(&changed)
         ),
@@ -266,7 +269,7 @@ fn a_finished_run_has_nothing_left_to_do() {
         let ended = case.bench.run(&line);
         assert_eq!(
             (ended.code, &*ended.err),
-            (0, "emb is complete already: there is nothing to do\n")
+            (0, "emb is already complete: there is nothing to do\n")
         );
         case.assert_whole("again");
     }
@@ -294,7 +297,7 @@ fn a_finished_run_has_nothing_left_to_do() {
         (
             1,
             "error: emb: run.json says that the run is complete, but mean.layer2.npy: \
-             is missing. Choose another folder with --out, or rename or remove this one\n"
+             is missing\n  hint: choose another folder with --out, or rename or remove this one\n"
         )
     );
 }
