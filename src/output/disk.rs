@@ -5,6 +5,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Ending of a file that is to replace another.
 pub(super) const NEW: &str = ".new";
@@ -93,6 +94,25 @@ pub(super) fn sync_small_file(file: &File) -> io::Result<()> {
         Ok(())
     } else {
         file.sync_all()
+    }
+}
+
+/// A new file that nobody sees and that is gone when it is closed: on the file system where `out`
+/// is or will be, or else in the system's folder of temporary files.
+pub(crate) fn unnamed_file(out: &Path) -> io::Result<File> {
+    static MADE: AtomicU64 = AtomicU64::new(0);
+    let number = MADE.fetch_add(1, Ordering::Relaxed);
+    let make = |folder: &Path| {
+        let path = folder.join(format!(".esm-embed-{}-{number}", std::process::id()));
+        let file = create_new(&path)?;
+        std::fs::remove_file(&path)?;
+        Ok(file)
+    };
+    let absolute = std::path::absolute(out)?;
+    let near = absolute.ancestors().find(|path| path.is_dir());
+    match near.map(make) {
+        Some(Ok(file)) => Ok(file),
+        _ => make(&std::env::temp_dir()),
     }
 }
 

@@ -5,7 +5,6 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::output::disk;
 
@@ -48,7 +47,7 @@ pub struct DiskMap {
 enum Home {
     /// At this path.
     Named(PathBuf),
-    /// In this folder, without a name: it is gone when it is closed.
+    /// On the file system of this path, without a name: it is gone when it is closed.
     Nameless(PathBuf),
 }
 
@@ -66,13 +65,8 @@ impl DiskMap {
     /// Makes an empty table in a file that nobody sees and that is gone with the table: on the file
     /// system where `out` is or will be, or else in the system's folder of temporary files.
     pub fn temporary(out: &Path) -> io::Result<Self> {
-        let absolute = std::path::absolute(out)?;
-        let folder = absolute.ancestors().find(|path| path.is_dir());
-        let near = folder.map(|folder| Self::nameless(folder, FIRST_BITS));
-        match near {
-            Some(Ok(table)) => Ok(table),
-            _ => Self::nameless(&std::env::temp_dir(), FIRST_BITS),
-        }
+        let home = Home::Nameless(out.to_path_buf());
+        Self::empty(home, disk::unnamed_file(out)?, FIRST_BITS)
     }
 
     /// The value stored with `key`, or `None` after storing `value` with it.
@@ -100,16 +94,6 @@ impl DiskMap {
     fn with_bits(path: &Path, bits: u32) -> io::Result<Self> {
         let home = Home::Named(path.to_path_buf());
         Self::empty(home, disk::create_new(path)?, bits)
-    }
-
-    fn nameless(folder: &Path, bits: u32) -> io::Result<Self> {
-        static MADE: AtomicU64 = AtomicU64::new(0);
-        let number = MADE.fetch_add(1, Ordering::Relaxed);
-        let name = format!(".esm-embed-{}-{number}", std::process::id());
-        let path = folder.join(name);
-        let file = disk::create_new(&path)?;
-        std::fs::remove_file(&path)?;
-        Self::empty(Home::Nameless(folder.to_path_buf()), file, bits)
     }
 
     fn empty(home: Home, file: File, bits: u32) -> io::Result<Self> {
@@ -157,7 +141,9 @@ impl DiskMap {
         }
         let mut grown = match &self.home {
             Home::Named(path) => Self::with_bits(&path.with_extension("grown"), bits)?,
-            Home::Nameless(folder) => Self::nameless(folder, bits)?,
+            Home::Nameless(out) => {
+                Self::empty(Home::Nameless(out.clone()), disk::unnamed_file(out)?, bits)?
+            }
         };
         let count = MOVE.min(self.slots());
         let mut bytes = vec![0; SLOT * count as usize];

@@ -69,13 +69,23 @@ impl fmt::Display for NoIds {
 impl Ids {
     /// Counts the identifier of one more record.
     pub fn add(&mut self, id: &[u8]) {
+        self.add_length(Self::length(id));
+    }
+
+    /// The same for an identifier of this [`Self::length`].
+    pub fn add_length(&mut self, length: u64) {
         self.records += 1;
+        self.longest = self.longest.max(length);
+    }
+
+    /// Characters that an identifier takes in the file.
+    pub fn length(id: &[u8]) -> u64 {
         let is_plain = id.is_ascii() && !id.contains(&0);
         let length = match is_plain {
             true => id.len(),
             false => characters(id).count(),
         };
-        self.longest = self.longest.max(length as u64);
+        length as u64
     }
 
     /// Bytes of the file.

@@ -4,9 +4,15 @@
 //! chosen by its digest, and stands for the others: memory does not grow with the input, and the
 //! result is right to about one part in a thousand.
 
-use crate::output::Key;
+use crate::output::key;
 use crate::pipeline::input::passes::Passes;
 use std::collections::HashSet;
+
+/// Part of the SHA-256 of the tokens of a sequence.
+pub fn digest(tokens: &[u8]) -> u64 {
+    let [a, b, c, d, e, f, g, h, ..] = key(tokens);
+    u64::from_le_bytes([a, b, c, d, e, f, g, h])
+}
 
 /// Digests that are remembered at most; they take 9 MiB.
 const MOST: usize = 7 << 17;
@@ -89,7 +95,7 @@ impl Distinct {
     /// tokens each. One that an interrupted run has done is marked where it occurs first.
     pub fn add(
         &mut self,
-        digest: &Key,
+        digest: u64,
         residues: u64,
         passes: impl Iterator<Item = usize>,
         is_restored: bool,
@@ -98,10 +104,6 @@ impl Distinct {
             self.restored.records += 1;
             self.restored.residues += residues;
         }
-        let digest = digest
-            .iter()
-            .rev()
-            .fold(0, |all, &byte| all << 8 | u64::from(byte));
         let zeros = digest.trailing_zeros();
         if zeros < self.level {
             return;
@@ -180,7 +182,6 @@ impl Distinct {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::output::key;
 
     fn counted(most: usize, sequences: impl Iterator<Item = u64>) -> (Distinct, u64, u64) {
         resumed(most, sequences, 0)
@@ -199,8 +200,7 @@ mod tests {
             let passes = [length as usize + 2].into_iter();
             // A copy has no place in a journal.
             let is_restored = sequence < restored && records < restored;
-            let digest = key(&sequence.to_le_bytes());
-            distinct.add(&digest, length, passes, is_restored);
+            distinct.add(digest(&sequence.to_le_bytes()), length, passes, is_restored);
             records += 1;
             residues += length;
         }

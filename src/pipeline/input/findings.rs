@@ -1,4 +1,4 @@
-//! What records hold that an embedding of them may not mean what the user thinks.
+//! Records whose embedding may not mean what the user thinks.
 
 /// Records of one kind, and where the first of them is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -11,7 +11,7 @@ pub struct Found {
 
 impl Found {
     /// Counts a record if it is of the kind.
-    fn add(&mut self, is_one: bool, place: &dyn Fn() -> String) {
+    fn add(&mut self, is_one: bool, place: impl FnOnce() -> String) {
         if is_one {
             self.records += 1;
             self.first.get_or_insert_with(place);
@@ -24,7 +24,7 @@ impl Found {
 pub struct Findings {
     /// Records that can be embedded.
     pub records: u64,
-    /// Records that are made of nucleotides.
+    /// Records that look like nucleotides.
     pub nucleotides: Found,
     /// Records with gaps of an alignment.
     pub gapped: Found,
@@ -33,15 +33,16 @@ pub struct Findings {
 }
 
 impl Findings {
+    /// Whether a record with these properties is counted, so that its place may be asked for.
+    pub fn counts(nucleotides: bool, gaps: u64) -> bool {
+        nucleotides || gaps > 0
+    }
+
     /// Counts a record that can be embedded.
-    pub(crate) fn add(
-        &mut self,
-        prepared: &crate::admission::Prepared,
-        place: &dyn Fn() -> String,
-    ) {
+    pub fn add(&mut self, nucleotides: bool, gaps: u64, place: impl Fn() -> String) {
         self.records += 1;
-        self.gaps += prepared.gaps;
-        self.nucleotides.add(prepared.nucleotides, place);
-        self.gapped.add(prepared.gaps > 0, place);
+        self.gaps += gaps;
+        self.nucleotides.add(nucleotides, &place);
+        self.gapped.add(gaps > 0, &place);
     }
 }

@@ -1,13 +1,14 @@
 //! The input of a run: its records one after the other, which of them are whose, and what they
 //! cost.
 
+pub mod check;
 pub mod distinct;
 pub mod findings;
-pub mod inputs;
-pub mod part;
 pub mod passes;
 pub mod records;
 pub mod rules;
 pub mod same_ids;
 pub mod scan;
 pub mod shard;
+pub mod spool;
+pub mod warnings;

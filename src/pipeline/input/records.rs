@@ -2,7 +2,6 @@
 
 use crate::admission::{Prepared, Unfit};
 use crate::fasta::{BadRecord, Digest, FastaError, Input, Reader, Record};
-use crate::pipeline::input::findings::Findings;
 use crate::pipeline::input::rules::{Refusal, Rules};
 use crate::pipeline::input::shard::Share;
 use crate::pipeline::job::OnInvalid;
@@ -49,6 +48,8 @@ pub enum Next {
     Ready(Prepared),
     /// To be skipped.
     Skipped(Skipped),
+    /// Ends the run, with this message, unless it belongs to another shard.
+    Refused(String),
     /// No more records.
     End,
 }
@@ -63,7 +64,6 @@ pub struct Records<'a> {
     open: Option<(&'a Path, Reader<Input>)>,
     record: Record,
     sources: Vec<Source>,
-    findings: Findings,
     spared: u64,
     stop: Arc<AtomicBool>,
 }
@@ -81,7 +81,6 @@ impl<'a> Records<'a> {
             open: None,
             record: Record::default(),
             sources: Vec::new(),
-            findings: Findings::default(),
             spared: 0,
             stop: Arc::default(),
         }
@@ -127,117 +126,119 @@ impl<'a> Records<'a> {
         self.spared
     }
 
-    /// The inputs that have been read to their end, and what was found in the records that are
-    /// ready to embed.
-    pub fn into_sources(self) -> (Vec<Source>, Findings) {
-        (self.sources, self.findings)
+    /// The inputs that have been read to their end.
+    pub fn into_sources(self) -> Vec<Source> {
+        self.sources
     }
 
-    /// Reads on.
+    /// The next record of the share, or of all.
     ///
     /// # Errors
-    /// An input that cannot be read, or an unfit record when those are not to be skipped.
+    /// An input that cannot be read, or a record that cannot be embedded when those are not to be
+    /// skipped.
     pub fn next(&mut self) -> Result<Next> {
-        loop {
-            let (path, reader) = match &mut self.open {
-                Some(open) => open,
-                None => match self.paths.next() {
-                    Some(path) => {
-                        let input = Input::open_until(path, Arc::clone(&self.stop))?;
-                        self.open.insert((path, Reader::new(input)))
-                    }
-                    None => return Ok(Next::End),
-                },
+        while self.open_next()? {
+            let Some((path, reader)) = &mut self.open else {
+                continue;
             };
             match reader.read(&mut self.record) {
-                Ok(true) => {}
-                Ok(false) => {
-                    self.sources.push(Source {
-                        path: path.to_path_buf(),
-                        digest: reader.get_ref().digest(),
-                        records: reader.records(),
-                    });
-                    self.open = None;
-                    continue;
+                Ok(true) => {
+                    let judged = self.rules.judge(&self.record.sequence);
+                    let residues = match &judged {
+                        Ok(prepared) => prepared.original_residues(),
+                        Err(refusal) => refusal.residues(),
+                    };
+                    if self.is_own(residues) {
+                        return self.judged(judged);
+                    }
                 }
                 Err(FastaError::Record(bad)) => {
-                    self.met += 1;
-                    self.tokens = self.rules.admission.policy.long.tokens(0);
-                    if is_other(&mut self.share, self.tokens) {
-                        continue;
+                    let path = *path;
+                    if self.is_own(0) {
+                        return self.unreadable(path, *bad);
                     }
-                    return unfit_record(self.rules.on_invalid, path, *bad);
                 }
+                Ok(false) => self.close(),
                 Err(fatal) => return Err(fatal.into()),
             }
-            let judged = self.rules.judge(&self.record.sequence);
-            self.met += 1;
-            let residues = match &judged {
-                Ok(prepared) => prepared.original_residues(),
-                Err(refusal) => refusal.residues(),
+        }
+        Ok(Next::End)
+    }
+
+    /// Opens the next input unless one is open; false if there is none.
+    fn open_next(&mut self) -> Result<bool> {
+        if self.open.is_none() {
+            let Some(path) = self.paths.next() else {
+                return Ok(false);
             };
-            self.tokens = self.rules.admission.policy.long.tokens(residues);
-            if is_other(&mut self.share, self.tokens) {
-                continue;
-            }
-            let place = || {
-                format!(
-                    "{}, line {}, record {} ({})",
-                    reader.get_ref().name(),
-                    self.record.line,
-                    self.record.number,
-                    shown(&self.record.id)
-                )
-            };
-            match judged {
-                Ok(prepared) => {
-                    self.findings.add(&prepared, &place);
-                    return Ok(Next::Ready(prepared));
-                }
-                Err(refusal) => {
-                    match refusal {
-                        Refusal::LessMemory { .. } => bail!("{}: {refusal}", place()),
-                        Refusal::LeftOut { fits, .. } => self.spared += u64::from(fits),
-                        Refusal::Unfit(_) => {}
-                    }
-                    if self.rules.on_invalid == OnInvalid::Fail {
-                        let correct = match refusal {
-                            Refusal::Unfit(Unfit::Empty | Unfit::OnlyGaps) => {
-                                "\nhint: correct the record"
-                            }
-                            _ => "",
-                        };
-                        bail!("{}: {refusal}{correct}\n{SKIP_HINT}", place());
-                    }
-                    return Ok(Next::Skipped(Skipped {
-                        path: path.to_path_buf(),
-                        line: self.record.line,
-                        number: self.record.number,
-                        id: self.record.id.clone(),
-                        reason: refusal.listed(),
-                    }));
-                }
-            }
+            let input = Input::open_until(path, Arc::clone(&self.stop))?;
+            self.open = Some((path, Reader::new(input)));
+        }
+        Ok(true)
+    }
+
+    /// Closes an input that has been read to its end.
+    fn close(&mut self) {
+        if let Some((path, reader)) = self.open.take() {
+            self.sources.push(Source {
+                path: path.to_path_buf(),
+                digest: reader.get_ref().digest(),
+                records: reader.records(),
+            });
         }
     }
-}
 
-/// Whether the next record belongs to another shard.
-fn is_other(share: &mut Option<Share>, tokens: u64) -> bool {
-    share.as_mut().is_some_and(|share| !share.takes(tokens))
-}
-
-fn unfit_record(on_invalid: OnInvalid, path: &Path, bad: BadRecord) -> Result<Next> {
-    if on_invalid == OnInvalid::Fail {
-        bail!("{bad}\n{SKIP_HINT}");
+    /// Counts a record of this length; whether it belongs to the share.
+    fn is_own(&mut self, residues: usize) -> bool {
+        self.met += 1;
+        self.tokens = self.rules.admission.policy.long.tokens(residues);
+        let tokens = self.tokens;
+        self.share.as_mut().is_none_or(|share| share.takes(tokens))
     }
-    Ok(Next::Skipped(Skipped {
-        path: path.to_path_buf(),
-        line: bad.line,
-        number: bad.number,
-        reason: bad.fault.to_string(),
-        id: bad.id,
-    }))
+
+    fn judged(&mut self, judged: Result<Prepared, Refusal>) -> Result<Next> {
+        let refusal = match judged {
+            Ok(prepared) => return Ok(Next::Ready(prepared)),
+            Err(refusal) => refusal,
+        };
+        match refusal {
+            Refusal::LessMemory { .. } => {
+                return Ok(Next::Refused(format!("{}: {refusal}", self.shown())));
+            }
+            Refusal::LeftOut { fits, .. } => self.spared += u64::from(fits),
+            Refusal::Unfit(_) => {}
+        }
+        if self.rules.on_invalid == OnInvalid::Fail {
+            let correct = match refusal {
+                Refusal::Unfit(Unfit::Empty | Unfit::OnlyGaps) => "\nhint: correct the record",
+                _ => "",
+            };
+            bail!("{}: {refusal}{correct}\n{SKIP_HINT}", self.shown());
+        }
+        Ok(Next::Skipped(Skipped {
+            path: self
+                .open
+                .as_ref()
+                .map_or(PathBuf::new(), |(path, _)| path.to_path_buf()),
+            line: self.record.line,
+            number: self.record.number,
+            id: self.record.id.clone(),
+            reason: refusal.listed(),
+        }))
+    }
+
+    fn unreadable(&self, path: &Path, bad: BadRecord) -> Result<Next> {
+        if self.rules.on_invalid == OnInvalid::Fail {
+            bail!("{bad}\n{SKIP_HINT}");
+        }
+        Ok(Next::Skipped(Skipped {
+            path: path.to_path_buf(),
+            line: bad.line,
+            number: bad.number,
+            reason: bad.fault.to_string(),
+            id: bad.id,
+        }))
+    }
 }
 
 /// An identifier fit for a message: escaped, and at most 80 characters of it.

@@ -1,19 +1,33 @@
-//! A first pass over files, before any model work: every record is checked and counted.
+//! The first pass over the input, before any model work: every record is checked and counted.
+//!
+//! A shard is known only once all lengths are. Until then, what counts of each record is kept in a
+//! [`Spool`], so that the input is read once.
 
-use crate::output::{Ids, Journal, key};
-use crate::pipeline::input::distinct::{Amount, Distinct, Work};
+use crate::checkpoint::TRAINING_MAXIMUM;
+use crate::output::{Ids, Journal, ShardEntry};
+use crate::pipeline::input::distinct::{Amount, Distinct, Work, digest};
 use crate::pipeline::input::findings::Findings;
 use crate::pipeline::input::records::{Next, Records, Source};
 use crate::pipeline::input::rules::Rules;
 use crate::pipeline::input::same_ids::SameIds;
-use crate::pipeline::input::shard::{Share, Survey};
+use crate::pipeline::input::shard::{Shard, Share, Survey};
+use crate::pipeline::input::spool::{Embeddable, Fate, Spool, Surveyed};
+use crate::pipeline::job::Job;
 use crate::pipeline::reporter::{Reporter, Totals};
 use crate::product::Elements;
-use anyhow::Result;
-use std::path::{Path, PathBuf};
+use anyhow::{Context, Result, bail};
 
-/// What a pass over the input found.
-#[derive(Clone, Debug, Default, PartialEq)]
+/// The records of a shard.
+#[derive(Clone, Debug)]
+pub struct Part {
+    /// Which shard, of how many records.
+    pub entry: ShardEntry,
+    /// Which records.
+    pub share: Share,
+}
+
+/// What the first pass over the input found.
+#[derive(Clone, Debug, Default)]
 pub struct Scan {
     /// Records that get a row.
     pub records: u64,
@@ -41,6 +55,8 @@ pub struct Scan {
     pub longest: usize,
     /// The inputs.
     pub sources: Vec<Source>,
+    /// The part of the records that all of this is about; None for all records.
+    pub part: Option<Part>,
 }
 
 impl Scan {
@@ -75,106 +91,200 @@ impl Scan {
     }
 }
 
-/// True when every input can be read twice.
-pub fn repeatable(paths: &[PathBuf]) -> bool {
-    paths.iter().all(|path| is_repeatable(path))
-}
-
-/// True when this input can be read twice.
-pub fn is_repeatable(path: &Path) -> bool {
-    let is_file = || std::fs::metadata(path).is_ok_and(|m| m.is_file());
-    // A path that cannot be examined fails at once when it is opened for the scan.
-    path.as_os_str() != "-" && (is_file() || !path.exists())
-}
-
-/// Counts what every record costs, so that the input can be shared out, and compares identifiers
-/// where that is asked for. The inputs come along.
+/// Reads every record once, and checks and counts those of the job's shard, or all. Records that
+/// `journal` lists are done.
 ///
 /// # Errors
-/// As [`Records::next`].
-pub fn survey(
-    paths: &[PathBuf],
-    rules: Rules,
-    mut ids: Option<SameIds>,
-    reporter: &dyn Reporter,
-) -> Result<(Survey, Vec<Source>)> {
-    let mut records = Records::new(paths, rules, None);
-    let mut survey = Survey::default();
-    loop {
-        match (records.next()?, &mut ids) {
-            (Next::End, _) => break,
-            (Next::Ready(prepared), Some(ids)) => ids.check(&records, &prepared.tokens)?,
-            _ => {}
-        }
-        survey.add(records.tokens());
-        tell(&records, reporter);
-    }
-    Ok((survey, records.into_sources().0))
-}
-
-/// Reads every record and checks and counts those of the share, or all; compares their identifiers
-/// where that is asked for. Records that `journal` lists are done.
-///
-/// # Errors
-/// As [`Records::next`], or a journal that cannot be read.
+/// As [`Records::next`]; identifiers that the job does not allow; a journal or temporary file that
+/// cannot be read or written.
 pub fn scan(
-    paths: &[PathBuf],
+    job: &Job,
     rules: Rules,
-    share: Option<Share>,
-    mut ids: Option<SameIds>,
     journal: Option<&Journal>,
     reporter: &dyn Reporter,
 ) -> Result<Scan> {
-    let mut records = Records::new(paths, rules, share);
-    let mut scan = Scan::default();
-    let mut distinct = Distinct::new();
-    loop {
-        let next = records.next()?;
-        tell(&records, reporter);
-        match next {
-            Next::End => break,
-            Next::Skipped(_) => scan.skipped += 1,
-            Next::Ready(prepared) => {
-                if let Some(ids) = &mut ids {
-                    ids.check(&records, &prepared.tokens)?;
-                }
-                let tokens = prepared.tokens.len();
-                let is_restored = match journal {
-                    Some(journal) => journal.find(scan.records)?.is_some(),
-                    None => false,
-                };
-                scan.records += 1;
-                scan.residues += prepared.residues() as u64;
-                scan.elements.add(prepared.residues() as u64);
-                let record = records.record();
-                scan.headers += (record.id.len() + record.description.len()) as u64;
-                scan.ids.add(&record.id);
-                let passes: Vec<usize> = match prepared.windows.is_empty() {
-                    true => vec![tokens],
-                    false => prepared.windows.iter().map(|w| w.len() + 2).collect(),
-                };
-                if prepared.windows.is_empty() {
-                    scan.long +=
-                        u64::from(prepared.residues() > crate::checkpoint::TRAINING_MAXIMUM);
-                }
-                scan.longest = passes.iter().copied().fold(scan.longest, usize::max);
-                let residues = prepared.residues() as u64;
-                let digest = key(&prepared.tokens);
-                distinct.add(&digest, residues, passes.into_iter(), is_restored);
-            }
+    let mut records = Records::new(&job.inputs.paths, rules, None);
+    let mut ids = SameIds::of(job)?;
+    let mut shard = job.inputs.shard.map(|shard| Sharing {
+        shard,
+        survey: Survey::default(),
+        spool: Spool::near(&job.output.folder),
+    });
+    let mut counter = Counter::new(rules, journal);
+    while let Some(surveyed) = next(&mut records, &mut ids)? {
+        report_progress(&records, reporter);
+        match &mut shard {
+            Some(shard) => shard.add(&surveyed)?,
+            None => counter.add(surveyed)?,
         }
     }
-    scan.work = distinct.work(scan.records, scan.residues);
-    scan.left = distinct.left(&scan.work);
-    scan.restored = distinct.restored();
-    (scan.sources, scan.findings) = records.into_sources();
-    Ok(scan)
+    let part = match shard {
+        Some(shard) => Some(shard.count(&mut counter)?),
+        None => None,
+    };
+    Ok(Scan {
+        sources: records.into_sources(),
+        part,
+        ..counter.finish()
+    })
 }
 
-/// Tells now and then how far the pass is.
-fn tell(records: &Records<'_>, reporter: &dyn Reporter) {
+/// Reads every record once, only to learn what the inputs are.
+///
+/// # Errors
+/// As [`Records::next`].
+pub fn read_sources(job: &Job, rules: Rules, reporter: &dyn Reporter) -> Result<Vec<Source>> {
+    let mut records = Records::new(&job.inputs.paths, rules, None);
+    while next(&mut records, &mut None)?.is_some() {
+        report_progress(&records, reporter);
+    }
+    Ok(records.into_sources())
+}
+
+/// What counts of the next record; None at the end.
+fn next(records: &mut Records<'_>, ids: &mut Option<SameIds>) -> Result<Option<Surveyed>> {
+    let fate = match records.next()? {
+        Next::End => return Ok(None),
+        Next::Skipped(_) => Fate::Skipped,
+        Next::Refused(message) => Fate::Refused(message),
+        Next::Ready(prepared) => {
+            if let Some(ids) = ids {
+                ids.check(records, &prepared.tokens)?;
+            }
+            let record = records.record();
+            let is_listed = Findings::counts(prepared.nucleotides, prepared.gaps);
+            Fate::Embedded(Embeddable {
+                residues: prepared.residues() as u64,
+                header: (record.id.len() + record.description.len()) as u64,
+                id: Ids::length(&record.id),
+                digest: digest(&prepared.tokens),
+                gaps: prepared.gaps,
+                nucleotides: prepared.nucleotides,
+                place: is_listed.then(|| records.shown()),
+            })
+        }
+    };
+    let tokens = records.tokens();
+    Ok(Some(Surveyed { tokens, fate }))
+}
+
+/// Reports now and then how far the pass is.
+fn report_progress(records: &Records<'_>, reporter: &dyn Reporter) {
     let met = records.ordinal() + 1;
     if met.is_multiple_of(256) {
         reporter.checked(met);
+    }
+}
+
+/// Records that are shared out once all of them are known.
+struct Sharing {
+    shard: Shard,
+    survey: Survey,
+    spool: Spool,
+}
+
+impl Sharing {
+    fn add(&mut self, surveyed: &Surveyed) -> Result<()> {
+        self.survey.add(surveyed.tokens);
+        self.spool.push(surveyed).with_context(|| self.failure())
+    }
+
+    /// Counts the records of the shard.
+    fn count(self, counter: &mut Counter<'_>) -> Result<Part> {
+        let failure = self.failure();
+        let share = self.survey.share(self.shard);
+        let mut own = share.clone();
+        for surveyed in self.spool.replay().context(failure.clone())? {
+            let surveyed = surveyed.context(failure.clone())?;
+            if own.takes(surveyed.tokens) {
+                counter.add(surveyed)?;
+            }
+        }
+        Ok(Part {
+            entry: ShardEntry {
+                number: self.shard.number,
+                of: self.shard.of,
+                input_records: self.survey.records(),
+            },
+            share,
+        })
+    }
+
+    fn failure(&self) -> String {
+        format!(
+            "the temporary file for `shard={}` cannot be used",
+            self.shard
+        )
+    }
+}
+
+/// Counts records.
+struct Counter<'a> {
+    rules: Rules,
+    journal: Option<&'a Journal>,
+    distinct: Distinct,
+    scan: Scan,
+}
+
+impl<'a> Counter<'a> {
+    fn new(rules: Rules, journal: Option<&'a Journal>) -> Counter<'a> {
+        Counter {
+            rules,
+            journal,
+            distinct: Distinct::new(),
+            scan: Scan::default(),
+        }
+    }
+
+    fn add(&mut self, surveyed: Surveyed) -> Result<()> {
+        let found = match surveyed.fate {
+            Fate::Embedded(found) => found,
+            Fate::Skipped => {
+                self.scan.skipped += 1;
+                return Ok(());
+            }
+            Fate::Refused(message) => bail!(message),
+        };
+        let is_restored = match self.journal {
+            Some(journal) => journal.find(self.scan.records)?.is_some(),
+            None => false,
+        };
+        let windows = self
+            .rules
+            .admission
+            .policy
+            .long
+            .windows(found.residues as usize);
+        let passes: Vec<usize> = match windows.is_empty() {
+            true => vec![found.residues as usize + 2],
+            false => windows.iter().map(|window| window.len() + 2).collect(),
+        };
+        let scan = &mut self.scan;
+        scan.records += 1;
+        scan.residues += found.residues;
+        scan.elements.add(found.residues);
+        scan.headers += found.header;
+        scan.ids.add_length(found.id);
+        let is_long = found.residues > TRAINING_MAXIMUM as u64;
+        scan.long += u64::from(windows.is_empty() && is_long);
+        scan.longest = passes.iter().copied().fold(scan.longest, usize::max);
+        scan.findings.add(found.nucleotides, found.gaps, || {
+            found.place.clone().unwrap_or_default()
+        });
+        self.distinct.add(
+            found.digest,
+            found.residues,
+            passes.into_iter(),
+            is_restored,
+        );
+        Ok(())
+    }
+
+    fn finish(mut self) -> Scan {
+        let scan = &mut self.scan;
+        scan.work = self.distinct.work(scan.records, scan.residues);
+        scan.left = self.distinct.left(&scan.work);
+        scan.restored = self.distinct.restored();
+        self.scan
     }
 }

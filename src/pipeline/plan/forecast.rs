@@ -7,12 +7,13 @@ use crate::output::{HEADER_BYTES, free_bytes};
 use crate::pipeline::input::scan::Scan;
 use crate::pipeline::job::{Caches, Job};
 use crate::pipeline::plan::Plan;
-use crate::pipeline::plan::throughput::{self, Reading};
+use crate::pipeline::plan::throughput;
 use crate::pipeline::run::embed::LEAST_TOKENS;
 use anyhow::{Result, bail};
 use serde::Serialize;
 use serde_json::Value;
 use std::fmt;
+use std::time::Duration;
 
 /// What a run would do.
 #[derive(Clone, Debug, Serialize)]
@@ -59,7 +60,7 @@ impl Forecast {
         plan: &Plan,
         checkpoint: &Checkpoint,
         scan: &Scan,
-        reading: Reading,
+        reading: Duration,
     ) -> Result<Forecast> {
         Ok(Forecast {
             model: job.model.asked.clone(),

@@ -12,7 +12,7 @@ use crate::checkpoint::{Checkpoint, EsmConfig};
 use crate::device::{Device, DeviceChoice, Dtype};
 use crate::memory::MemoryLimit;
 use crate::model::PassMemory;
-use crate::output::{Include, Layout, Residues};
+use crate::output::{Include, Layout, Residues, State};
 use crate::pipeline::input::rules::Rules;
 use crate::pipeline::job::{Caches, Job, Layers, SequenceOptions};
 use anyhow::{Context, Result, bail};
@@ -32,6 +32,8 @@ pub struct Plan {
     pub admission: Admission,
     /// Where to compute.
     pub device: Device,
+    /// Whether a GPU was planned first and could not be used.
+    pub gpu_failed: bool,
     /// Number format of the computation.
     pub dtype: Dtype,
     /// Tokens of one batch at most.
@@ -114,6 +116,7 @@ impl Plan {
                 memory,
             },
             device,
+            gpu_failed: no_gpu.is_some(),
             dtype,
             max_tokens: cost.max_tokens(),
             model,
@@ -121,12 +124,16 @@ impl Plan {
         })
     }
 
-    /// How records are judged; `left_out_beyond` comes from the run that is resumed.
-    pub fn rules(&self, job: &Job, left_out_beyond: Option<usize>) -> Rules {
+    /// How records are judged, in a run that finds this in its output folder.
+    pub fn rules(&self, job: &Job, state: &State) -> Rules {
+        let left_out_beyond = match state {
+            State::Begun(before) => before.longest,
+            State::Fresh | State::Sealed(_) | State::Complete(_) => None,
+        };
         Rules {
             admission: self.admission,
             on_invalid: job.sequences.on_invalid,
-            left_out_beyond,
+            left_out_beyond: left_out_beyond.and_then(|residues| residues.try_into().ok()),
         }
     }
 

@@ -35,23 +35,14 @@ const FILE: f64 = 150e-6;
 /// Bytes per second that one thread hands to the system.
 const WRITING: f64 = 1.5e9;
 
-/// Time that it takes to read the input.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Reading {
-    /// Before the model is loaded.
-    pub before: Duration,
-    /// Once more, while records are embedded.
-    pub meanwhile: Duration,
-}
-
-/// Time that a run will take.
+/// Time that a run will take, if it takes `reading` to read the input.
 pub(crate) fn forecast(
     job: &Job,
     caches: &Caches,
     plan: &Plan,
     checkpoint: &Checkpoint,
     scan: &Scan,
-    reading: Reading,
+    reading: Duration,
 ) -> Result<Duration> {
     let computing = match (plan.top(), plan.device.is_cuda()) {
         _ if scan.left.records == 0 => 0.0,
@@ -70,13 +61,10 @@ pub(crate) fn forecast(
             loading(job, plan, checkpoint, &speeds) + batches.seconds(plan.top(), &speeds, hashed)
         }
     };
-    let (before, meanwhile) = (
-        reading.before.as_secs_f64(),
-        reading.meanwhile.as_secs_f64(),
-    );
-    let work =
-        computing + writing(job, plan, scan) + meanwhile / workers(job.compute.threads) as f64;
-    let seconds = ANY + before + work.max(meanwhile);
+    // Once before the model is loaded, and once more while records are embedded.
+    let reading = reading.as_secs_f64();
+    let work = computing + writing(job, plan, scan) + reading / workers(job.compute.threads) as f64;
+    let seconds = ANY + reading + work.max(reading);
     Ok(Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX))
 }
 

@@ -1,30 +1,28 @@
 //! Streams the records of a run through its workers.
 
+use super::Run;
+use super::check::Checked;
+use super::feed::{self, Batching, Fed, Feed};
+use super::finished_rows::FinishedRows;
+use super::model_files::{self, Digests};
+use super::syncing::{Syncs, sync_regularly};
+use super::work::{Item, Workers};
 use crate::admission::Gate;
-use crate::checkpoint::Checkpoint;
 use crate::embedder::Embedder;
 use crate::numerals;
-use crate::output::{OutputFolder, Parts, RunIdentityFile};
-use crate::pipeline::checksum_cache::ChecksumCache;
+use crate::output::{OutputFolder, Parts, RunIdentityFile, sync_work};
 use crate::pipeline::input::findings::Findings;
 use crate::pipeline::input::records::{Records, Source};
-use crate::pipeline::input::rules::Rules;
-use crate::pipeline::input::shard::Share;
-use crate::pipeline::job::{Caches, Job};
+use crate::pipeline::job::Job;
 use crate::pipeline::plan::Plan;
 use crate::pipeline::reporter::{Level, Reporter};
-use crate::pipeline::run::feed::{Batching, Feed, feed};
-use crate::pipeline::run::finished_rows::FinishedRows;
-use crate::pipeline::run::model_files::{self, Digests};
-use crate::pipeline::run::syncing::sync_regularly;
-use crate::pipeline::run::work::Workers;
-use crate::pipeline::stop::Stop;
+use crate::pipeline::stop::Stopped;
 use crate::run_record::ModelFile;
 use anyhow::{Result, anyhow, bail};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{channel, sync_channel};
+use std::sync::mpsc::{Receiver, channel, sync_channel};
 use std::sync::{Arc, Mutex};
-use std::thread::ScopedJoinHandle;
+use std::thread::{Scope, ScopedJoinHandle};
 
 /// Tokens of a batch on the CPU at least, where an input is small.
 pub const LEAST_TOKENS: usize = 256;
@@ -36,44 +34,67 @@ pub fn workers(job: &Job, embedder: &Embedder) -> usize {
 
 /// What embedding came to.
 pub struct Embedded {
+    /// The inputs.
     pub sources: Vec<Source>,
     /// Records to warn of.
     pub findings: Findings,
     /// The files of the checkpoint.
     pub model_files: Vec<ModelFile>,
-    /// Records that were done before.
-    pub kept: u64,
+    /// Records that the interrupted run had done.
+    pub restored: u64,
     /// As [`Records::spared`].
     pub spared: u64,
 }
 
-/// A run with everything it needs to embed.
-pub struct Ready<'a> {
-    pub job: &'a Job,
-    pub rules: Rules,
-    pub caches: &'a Caches,
-    pub plan: &'a Plan,
-    pub checkpoint: &'a Checkpoint,
-    pub embedder: &'a Embedder,
-    /// The records of a shard; None for all of them.
-    pub share: Option<Share>,
-    pub reporter: &'a dyn Reporter,
-    pub stop: &'a Stop,
+/// Embeds all records and saves finished work, however that ends.
+///
+/// # Errors
+/// The first failure, or [`Stopped`] on request.
+pub fn embed(
+    run: Run<'_>,
+    plan: &Plan,
+    embedder: &Embedder,
+    checked: &Checked,
+    folder: &mut OutputFolder,
+) -> Result<Embedded> {
+    let out = &run.job.output.folder;
+    let embedded = embed_all(run, plan, embedder, checked, folder);
+    run.reporter.finish();
+    let Parts { rows, journal, .. } = folder.parts();
+    let synced = sync_work(rows, journal);
+    // From here on the process may end at once.
+    run.stop.set_has_work(false);
+    let embedded = embedded.map_err(|cause| {
+        anyhow!(
+            "{cause:#}\nhint: finished work is kept in {}/.partial; once the cause is removed, use \
+             `resume` to continue",
+            out.display()
+        )
+    })?;
+    synced?;
+    match embedded {
+        Some(embedded) if !run.stop.is_asked() => Ok(embedded),
+        _ => bail!(Stopped {
+            signal: run.stop.signal(),
+            out: out.display().to_string(),
+        }),
+    }
 }
 
-/// Streams all records through the workers; nothing comes back when the run was asked to stop.
-pub fn embed_all(ready: Ready<'_>, folder: &mut OutputFolder) -> Result<Option<Embedded>> {
-    let Ready {
+/// Streams all records through the workers; None when the run was asked to stop.
+fn embed_all(
+    run: Run<'_>,
+    plan: &Plan,
+    embedder: &Embedder,
+    checked: &Checked,
+    folder: &mut OutputFolder,
+) -> Result<Option<Embedded>> {
+    let Run {
         job,
-        rules,
-        caches,
-        plan,
-        checkpoint,
-        embedder,
-        share,
         reporter,
         stop,
-    } = ready;
+        ..
+    } = run;
     let Parts {
         ledger,
         rows,
@@ -81,13 +102,7 @@ pub fn embed_all(ready: Ready<'_>, folder: &mut OutputFolder) -> Result<Option<E
         identity,
     } = folder.parts();
     let count = workers(job, embedder);
-    // A card that does many small batches a second is not to wait while more are formed.
-    let waiting = embedder.lanes().map_or(count, |lanes| 4 * lanes);
-    let (send, receive) = sync_channel(waiting);
-    // Owned by the workers alone: when the last of them stops, sending fails instead of waiting.
-    let receive = Arc::new(Mutex::new(receive));
     let failed = AtomicBool::new(false);
-    let fail = || failed.store(true, Ordering::Relaxed);
     let workers = Workers {
         embedder,
         layers: &plan.layout.layers,
@@ -100,112 +115,113 @@ pub fn embed_all(ready: Ready<'_>, folder: &mut OutputFolder) -> Result<Option<E
         gate: &Gate::new(plan.admission.memory.map(|budget| budget.bytes)),
         cost: plan.cost,
     };
+    let part = checked.scan.as_ref().and_then(|scan| scan.part.as_ref());
+    let share = part.map(|part| part.share.clone());
+    let mut records = Records::new(&job.inputs.paths, checked.rules, share).until(stop.flag());
     std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..count)
-            .map(|_| {
-                let (workers, receive) = (&workers, Arc::clone(&receive));
-                scope.spawn(move || workers.run(&receive))
-            })
-            .collect();
-        drop(receive);
-        let digests = scope.spawn(|| -> Result<Vec<ModelFile>> {
-            let known = record_model_files(caches.checksums.as_ref(), checkpoint, identity, stop);
-            match &known {
-                Ok(digests) => digests.report(reporter),
-                Err(_) => fail(),
-            }
-            Ok(known?.files)
-        });
+        // A GPU that computes many small batches a second must not wait for the next one.
+        let waiting = embedder.lanes().map_or(count, |lanes| 4 * lanes);
+        let (send, receive) = sync_channel(waiting);
+        let threads = spawn_workers(scope, &workers, receive, count);
+        let files = scope.spawn(|| ending(&failed, record_model_files(run, identity)));
         let (over, listen) = channel();
-        let keeper = scope.spawn(move || {
-            let kept = sync_regularly(rows, journal, stop, &listen);
-            if kept.is_err() {
-                fail();
-            }
-            kept
+        let syncing = scope.spawn(move || {
+            let synced = sync_regularly(rows, journal, stop, &listen);
+            ending(workers.failed, synced)
         });
-        let mut records = Records::new(&job.inputs.paths, rules, share).until(stop.flag());
-        let fed = feed(
-            &mut records,
-            Feed {
-                ledger,
-                done: FinishedRows::new(journal, rows),
-                batching: Batching {
-                    max_tokens: embedder.max_tokens().max(plan.max_tokens),
-                    one_each: job.compute.deterministic,
-                    threads: count,
-                    least: match plan.device.is_cuda() {
-                        true => plan.max_tokens,
-                        false => LEAST_TOKENS,
-                    },
-                },
-                on_duplicate_id: job.inputs.on_duplicate_id,
-                send,
-                go_on: &|| !failed.load(Ordering::Relaxed) && !stop.is_asked(),
-                reporter,
-            },
-        );
-        if fed.is_err() {
-            fail();
-        }
-        let mut error = None;
-        for thread in threads {
-            error = error.or(joined(thread, "a worker").err());
-        }
+        let feed = Feed {
+            ledger,
+            done: FinishedRows::new(journal, rows),
+            batching: batching(job, plan, embedder, count),
+            on_duplicate_id: job.inputs.on_duplicate_id,
+            send,
+            go_on: &|| !failed.load(Ordering::Relaxed) && !stop.is_asked(),
+            reporter,
+        };
+        let fed = ending(&failed, feed::feed(&mut records, feed));
+
+        let worked = threads.into_iter().map(|thread| joined(thread, "worker"));
+        let worked = worked.fold(Ok(()), Result::and);
         drop(over);
-        match joined(keeper, "the syncing") {
-            Ok(syncs) => reporter.message(
-                Level::Detail,
-                &format!(
-                    "work was synced {} while it went on, in {:.3} s",
-                    numerals::count(syncs.count, "time"),
-                    syncs.time.as_secs_f64()
-                ),
-            ),
-            Err(failed) => error = error.or(Some(failed)),
-        }
-        let digests = joined(digests, "the checksum");
+        let syncs = joined(syncing, "syncing");
+        let files = joined(files, "checksum");
         // A worker's failure is the cause when both sides stopped.
-        if let Some(error) = error {
-            return Err(error);
+        if let Ok(syncs) = &syncs {
+            tell_of_syncs(syncs, reporter);
         }
+        worked?;
+        syncs?;
         if stop.is_asked() {
             return Ok(None);
         }
         // A checkpoint that has changed is the cause when the reading ended early.
-        let model_files = digests?;
-        let kept = fed?;
-        let spared = records.spared();
-        let (sources, findings) = records.into_sources();
+        let model_files = files?;
+        let Fed { kept, findings } = fed?;
         Ok(Some(Embedded {
-            sources,
+            spared: records.spared(),
+            sources: records.into_sources(),
             findings,
             model_files,
-            kept,
-            spared,
+            restored: kept,
         }))
-    })
-    .map_err(|cause| {
-        anyhow!(
-            "{cause:#}\nhint: finished work is kept in {}/.partial; once the cause is removed, use \
-             `resume` to continue",
-            job.output.folder.display()
-        )
     })
 }
 
+/// Worker threads own the receiver: when the last of them stops, sending fails instead of waiting.
+fn spawn_workers<'scope>(
+    scope: &'scope Scope<'scope, '_>,
+    workers: &'scope Workers<'scope>,
+    receive: Receiver<Vec<Item>>,
+    count: usize,
+) -> Vec<ScopedJoinHandle<'scope, Result<()>>> {
+    let receive = Arc::new(Mutex::new(receive));
+    let threads = (0..count).map(|_| {
+        let receive = Arc::clone(&receive);
+        scope.spawn(move || workers.run(&receive))
+    });
+    threads.collect()
+}
+
+fn batching(job: &Job, plan: &Plan, embedder: &Embedder, threads: usize) -> Batching {
+    Batching {
+        max_tokens: embedder.max_tokens().max(plan.max_tokens),
+        one_each: job.compute.deterministic,
+        threads,
+        least: match plan.device.is_cuda() {
+            true => plan.max_tokens,
+            false => LEAST_TOKENS,
+        },
+    }
+}
+
 /// Takes the checksums of the checkpoint and writes them into the working folder.
-fn record_model_files(
-    cache: Option<&ChecksumCache>,
-    checkpoint: &Checkpoint,
-    identity: &RunIdentityFile,
-    stop: &Stop,
-) -> Result<Digests> {
-    let digests = Digests::compute(cache, checkpoint, stop)?;
+fn record_model_files(run: Run<'_>, identity: &RunIdentityFile) -> Result<Vec<ModelFile>> {
+    let cache = run.caches.checksums.as_ref();
+    let digests = Digests::compute(cache, run.checkpoint, run.stop)?;
     let before = &identity.identity().run.resolved.model.files;
     model_files::check_unchanged(before, &digests.files)?;
     identity.add_model_files(digests.files.clone())?;
-    Ok(digests)
+    digests.report(run.reporter);
+    Ok(digests.files)
+}
+
+fn tell_of_syncs(syncs: &Syncs, reporter: &dyn Reporter) {
+    reporter.message(
+        Level::Detail,
+        &format!(
+            "work was synced {} while it went on, in {:.3} s",
+            numerals::count(syncs.count, "time"),
+            syncs.time.as_secs_f64()
+        ),
+    );
+}
+
+/// Sets `failed` if a part of the work has ended with an error.
+fn ending<T, E>(failed: &AtomicBool, result: Result<T, E>) -> Result<T, E> {
+    if result.is_err() {
+        failed.store(true, Ordering::Relaxed);
+    }
+    result
 }
 
 /// The result of a thread.
@@ -215,6 +231,6 @@ fn joined<T, E: Into<anyhow::Error>>(
 ) -> Result<T> {
     match thread.join() {
         Ok(result) => result.map_err(Into::into),
-        Err(_) => bail!("{what} thread stopped: this is a defect"),
+        Err(_) => bail!("a {what} thread panicked: this is a defect"),
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::batching;
 use crate::output::{Entry, Ledger, Skip, key};
+use crate::pipeline::input::findings::Findings;
 use crate::pipeline::input::records::{Next, Records};
 use crate::pipeline::input::same_ids::refusal;
 use crate::pipeline::job::OnDuplicateId;
@@ -62,15 +63,23 @@ pub struct Feed<'a> {
     pub reporter: &'a dyn Reporter,
 }
 
-/// Reads every record, enters it into the ledger and sends batches to the workers. The number of
-/// records that an interrupted run has done comes back.
+/// What reading came to.
+#[derive(Debug, Default)]
+pub struct Fed {
+    /// Records that an interrupted run has done.
+    pub kept: u64,
+    /// Records to warn of.
+    pub findings: Findings,
+}
+
+/// Reads every record, enters it into the ledger and sends batches to the workers.
 ///
 /// Returns early, and well, when the workers have stopped: their error is the one that counts.
 ///
 /// # Errors
 /// An input that cannot be read or is not that of the interrupted run, an unfit record that is not
 /// to be skipped, or an index that cannot be written.
-pub fn feed(records: &mut Records<'_>, feed: Feed<'_>) -> Result<u64> {
+pub fn feed(records: &mut Records<'_>, feed: Feed<'_>) -> Result<Fed> {
     let Feed {
         ledger,
         mut done,
@@ -81,11 +90,15 @@ pub fn feed(records: &mut Records<'_>, feed: Feed<'_>) -> Result<u64> {
         reporter,
     } = feed;
 
+    let mut findings = Findings::default();
     let mut waiting: Vec<Item> = Vec::new();
     let (mut tokens, mut residues, mut restored_residues) = (0, 0, 0);
     loop {
         if !go_on() {
-            return Ok(done.kept());
+            return Ok(Fed {
+                kept: done.kept(),
+                findings,
+            });
         }
         let prepared = match records.next()? {
             Next::End => break,
@@ -100,8 +113,10 @@ pub fn feed(records: &mut Records<'_>, feed: Feed<'_>) -> Result<u64> {
                 })?;
                 continue;
             }
+            Next::Refused(message) => bail!(message),
             Next::Ready(prepared) => prepared,
         };
+        findings.add(prepared.nucleotides, prepared.gaps, || records.shown());
         let record = records.record();
         let entered = ledger.enter(&Entry {
             ordinal: records.ordinal(),
@@ -146,7 +161,10 @@ pub fn feed(records: &mut Records<'_>, feed: Feed<'_>) -> Result<u64> {
         if tokens >= batching.waiting_tokens() || waiting.len() >= WAITING {
             reporter.working();
             if !send_batches(&mut waiting, batching, batching.max_tokens, &send) {
-                return Ok(done.kept());
+                return Ok(Fed {
+                    kept: done.kept(),
+                    findings,
+                });
             }
             tokens = 0;
         }
@@ -164,7 +182,10 @@ pub fn feed(records: &mut Records<'_>, feed: Feed<'_>) -> Result<u64> {
         reporter.working();
     }
     send_batches(&mut waiting, batching, batching.budget(tokens), &send);
-    Ok(done.kept())
+    Ok(Fed {
+        kept: done.kept(),
+        findings,
+    })
 }
 
 /// Batches what waits; false when nobody receives any more.

@@ -1,8 +1,11 @@
-//! A run at work: records to batches to rows, saved as it goes.
+//! The stages of a run: check, begin, embed, finish.
 
+pub mod begin;
+pub mod check;
 pub mod describe;
 pub mod embed;
 pub mod feed;
+pub mod finish;
 pub mod finished_rows;
 pub mod model_files;
 pub mod notices;
@@ -10,3 +13,24 @@ pub mod open;
 pub mod resume;
 pub mod syncing;
 pub mod work;
+
+use crate::checkpoint::Checkpoint;
+use crate::pipeline::job::{Caches, Job};
+use crate::pipeline::reporter::Reporter;
+use crate::pipeline::stop::Stop;
+use std::sync::Arc;
+
+/// What every stage uses.
+#[derive(Clone, Copy)]
+pub struct Run<'a> {
+    /// What was asked.
+    pub job: &'a Job,
+    /// What earlier runs found out.
+    pub caches: &'a Caches,
+    /// The model's files.
+    pub checkpoint: &'a Arc<Checkpoint>,
+    /// Receives messages and progress.
+    pub reporter: &'a dyn Reporter,
+    /// Asks the run to stop.
+    pub stop: &'a Stop,
+}

@@ -1,17 +1,21 @@
 //! What the user has to know of the input and of memory.
 
+use super::Run;
+use super::embed::workers;
 use crate::admission::Gaps;
-use crate::checkpoint::TRAINING_MAXIMUM;
+use crate::checkpoint::InvFreqSource;
+use crate::embedder::Embedder;
 use crate::memory;
 use crate::numerals::{bytes as size, count, grouped};
 use crate::output::{Array, Counts, IDS_NPY, Ids, Manifest, Remark, Residues};
-use crate::pipeline::input::findings::{Findings, Found};
 use crate::pipeline::input::scan::Scan;
-use crate::pipeline::job::Job;
+use crate::pipeline::job::{Job, OnVarying};
 use crate::pipeline::plan::Plan;
 use crate::pipeline::plan::forecast;
 use crate::pipeline::reporter::{Level, Reporter};
 use crate::product::{Elements, Extent, Product};
+use anyhow::{Result, bail};
+use std::time::Duration;
 
 /// A machine that others use too may not have what a job's limit allows.
 pub fn warn_of_memory(job: &Job, plan: &Plan, scan: &Scan, reporter: &dyn Reporter) {
@@ -24,23 +28,6 @@ pub fn warn_of_memory(job: &Job, plan: &Plan, scan: &Scan, reporter: &dyn Report
                  the moment: fewer --threads, --long window or --dtype f16 take less",
                 size(needed),
                 size(available)
-            ),
-        );
-    }
-}
-
-pub fn warn_of_long(scan: &Scan, reporter: &dyn Reporter) {
-    if scan.long > 0 {
-        reporter.message(
-            Level::Warning,
-            &format!(
-                "{} of {} {} more than {} residues, ESM's training maximum; {} embedded whole \
-                 (--long chooses otherwise)",
-                grouped(scan.long),
-                count(scan.records, "sequence"),
-                if scan.long == 1 { "has" } else { "have" },
-                grouped(TRAINING_MAXIMUM as u64),
-                if scan.long == 1 { "it is" } else { "they are" },
             ),
         );
     }
@@ -112,39 +99,6 @@ fn large_arrays(arrays: &[Array], elements: &Elements, without: &str) -> String 
     texts.collect::<Vec<_>>().join(", ")
 }
 
-/// Records whose embedding may not mean what the user thinks.
-pub fn warn_of_findings(findings: &Findings, job: &Job, reporter: &dyn Reporter) {
-    let all = count(findings.records, "record");
-    let warn = |found: &Found, text: &dyn Fn(&str) -> String| {
-        if let Some(first) = &found.first {
-            reporter.message(Level::Warning, &text(first));
-        }
-    };
-    let found = &findings.nucleotides;
-    warn(found, &|first| {
-        format!(
-            "{} of {all} {} like nucleotides; the first is {first}. ESM reads their letters as \
-             amino acids, and the embedding of such a sequence means nothing: translate it to \
-             protein first, for example with `seqkit translate`",
-            grouped(found.records),
-            if found.records == 1 { "looks" } else { "look" },
-        )
-    });
-    let found = &findings.gapped;
-    if job.sequences.gaps == Gaps::Keep {
-        warn(found, &|first| {
-            format!(
-                "{} of {all} {} gaps (- or .), {} in total; the first is {first}. ESM-1b, ESM-1v \
-                 and ESM-2 never saw aligned sequences, and each gap is embedded as a token with a \
-                 row: --gaps drop takes the gaps out",
-                grouped(found.records),
-                if found.records == 1 { "has" } else { "have" },
-                grouped(findings.gaps),
-            )
-        });
-    }
-}
-
 /// Records that a lookup by identifier loses.
 pub fn warn_of_notes(manifest: &Manifest, reporter: &dyn Reporter) {
     let is_reuse = |about| about == Remark::ReusedIds;
@@ -178,6 +132,107 @@ pub fn warn_of_notes(manifest: &Manifest, reporter: &dyn Reporter) {
 pub fn warn_of_ids(ids: Ids, reporter: &dyn Reporter) {
     if let Err(why) = ids.bytes() {
         let text = format!("{IDS_NPY} is not written: {why}; index.tsv has every id");
+        reporter.message(Level::Warning, &text);
+    }
+}
+
+/// The model that is loaded, and what computes.
+///
+/// # Errors
+/// On this GPU the bits of a sequence depend on its batch, and the job does not allow that.
+pub fn tell_of_model(
+    run: Run<'_>,
+    plan: &Plan,
+    embedder: &Embedder,
+    loading: Duration,
+) -> Result<()> {
+    let Run {
+        job,
+        checkpoint,
+        reporter,
+        ..
+    } = run;
+    let is_gpu = plan.device.is_cuda();
+    let device = match is_gpu {
+        true => plan.device.to_string(),
+        false => format!("{} ({})", plan.device, plan.device.path),
+    };
+    let batch = match is_gpu && !job.compute.deterministic {
+        true => format!(
+            ", {} per batch",
+            count(embedder.max_tokens() as u64, "token")
+        ),
+        false => String::new(),
+    };
+    let text = format!(
+        "loaded {} ({} of {}, {}) in {:.2} s; computing on {device}, {}, {}{batch}",
+        job.model.asked,
+        count(embedder.config().layers as u64, "layer"),
+        embedder.config().dim,
+        checkpoint.naming(),
+        loading.as_secs_f64(),
+        count(workers(job, embedder) as u64, "thread"),
+        plan.dtype,
+    );
+    reporter.message(Level::Info, &text);
+    if let Some(why) = &plan.device.why_cpu {
+        let level = match plan.gpu_failed {
+            true => Level::Warning,
+            false => Level::Info,
+        };
+        reporter.message(level, &format!("no GPU is used: {why}"));
+    }
+    if !embedder.shares_passes() {
+        if job.compute.on_varying == OnVarying::Fail {
+            bail!(
+                "{VARYING}, which `on_varying=fail` does not allow\n\
+                 hint: leave `on_varying` out; then each sequence is computed in a separate pass"
+            );
+        }
+        let text = format!("{VARYING}; each sequence is computed in a separate pass");
+        reporter.message(Level::Warning, &text);
+    }
+    if embedder.inv_freq() == Some(InvFreqSource::Computed) {
+        reporter.message(
+            Level::Warning,
+            "the checkpoint has no inv_freq, so rotary frequencies are computed; those in published \
+             checkpoints are rounded, and run.json records the difference",
+        );
+    }
+    Ok(())
+}
+
+const VARYING: &str =
+    "a self-test on this GPU found that the bits of a sequence depend on its batch";
+
+/// How much of an interrupted run could be used.
+pub fn tell_of_restored(restored: u64, manifest: &Manifest, reporter: &dyn Reporter) {
+    let all = count(manifest.counts.unique_sequences, "distinct sequence");
+    let were = if restored == 1 { "was" } else { "were" };
+    let text = format!("{} of {all} {were} already done", grouped(restored));
+    reporter.message(Level::Info, &text);
+}
+
+/// Records that did not share a pass although they could have.
+pub fn warn_of_passes(embedder: &Embedder, reporter: &dyn Reporter) {
+    if embedder.redone_alone() {
+        reporter.message(
+            Level::Warning,
+            "a self-test on this GPU found that in bf16 the bits of a sequence depend on its batch; \
+             each record in bf16 was computed in a separate pass",
+        );
+    }
+}
+
+/// Records that stay left out of a resumed run although there is enough memory for them now.
+pub fn warn_of_left_out(spared: u64, reporter: &dyn Reporter) {
+    if spared > 0 {
+        let text = format!(
+            "{} left out because memory was short when the run began, although there is enough \
+             now\nhint: a run into another folder (`out`) embeds {} too",
+            several(spared, "record was", "records were"),
+            if spared == 1 { "it" } else { "them" },
+        );
         reporter.message(Level::Warning, &text);
     }
 }

@@ -5,7 +5,8 @@ use super::model_files::Digests;
 use crate::checkpoint::Checkpoint;
 use crate::output::{FileStamp, OutputError, RunIdentity, State, Target, inspect};
 use crate::pipeline::Outcome;
-use crate::pipeline::input::scan::{self, Scan};
+use crate::pipeline::input::check::can_be_read_twice;
+use crate::pipeline::input::scan::{Scan, read_sources};
 use crate::pipeline::job::{Caches, Job};
 use crate::pipeline::plan::Plan;
 use crate::pipeline::reporter::{Level, Reporter};
@@ -73,10 +74,10 @@ pub fn complete(
     };
     // Of a shard too, the whole input was compared when it began. Nothing is embedded, so it does
     // not matter how much memory there is.
-    let mut rules = plan.rules(job, None);
+    let mut rules = plan.rules(job, target.state());
     rules.admission.memory = None;
-    let scan = scan::scan(&job.inputs.paths, rules, None, None, None, reporter)?;
-    let mut now = describe::record(job, plan, checkpoint, None, &scan.sources);
+    let sources = read_sources(job, rules, reporter)?;
+    let mut now = describe::record(job, plan, checkpoint, None, &sources);
     let cache = caches.checksums.as_ref();
     let digests = Digests::compute(cache, checkpoint, &Stop::default())?;
     digests.report(reporter);
@@ -116,7 +117,7 @@ pub fn foresee(
     scan: &mut Scan,
 ) -> Result<()> {
     // A stream is compared record by record, as it is embedded.
-    let known = match scan::repeatable(&job.inputs.paths) {
+    let known = match can_be_read_twice(job)? {
         true => &*scan.sources,
         false => &[],
     };
