@@ -48,7 +48,7 @@ def cuda_without_card(program, model, fasta):
 def auto_without_card(program, model, fasta):
     done = program.run(fasta, model, "auto", CUDA_VISIBLE_DEVICES="")
     good = done.returncode == 0 and program.manifest()["resolved"]["device"] == "cpu"
-    good &= "no CUDA card is used: " in done.stderr
+    good &= "no GPU is used: " in done.stderr
     return good, f"status {done.returncode}: {done.stderr}"
 
 

@@ -225,6 +225,12 @@ pub fn assert_fails(bench: &Bench, line: &str, error: &str) {
     );
 }
 
+/// Lines that a program wrote to standard error, its hints aside.
+pub fn messages(err: &str) -> usize {
+    let lines = err.lines();
+    lines.filter(|line| !line.starts_with("  hint: ")).count()
+}
+
 pub fn exists(path: &Path) -> bool {
     path.symlink_metadata().is_ok()
 }

@@ -109,9 +109,10 @@ fn a_file_that_grows_shrinks_or_is_replaced_while_it_is_read() {
         let said = continued(child);
         let size = text.len();
         let change = format!(
-            "in.fasta: changed while it was read ({size} bytes at first, {size} later, of other \
-             content); wait until nothing writes to it, then run again with another \
-             folder as --out\n"
+            "in.fasta: changed while it was read ({size} bytes at first, {size} later, with \
+             different content)\n\
+             \x20 hint: wait until nothing writes to it, then run again with another folder as \
+             --out\n"
         );
         assert!(said.ends_with(&change), "{said}");
         assert_eq!(case.bench.names("emb"), [".partial"]);
@@ -124,7 +125,6 @@ fn continued(child: Child) -> String {
     let output = child.wait_with_output().unwrap();
     let text = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(1), "{text}");
-    assert_eq!(text.lines().count(), 1, "{text}");
     text
 }
 

@@ -26,7 +26,7 @@ fn mend(case: &Case, damage: impl Fn(&Bench), what: &str) -> u64 {
     let told = ended
         .err
         .lines()
-        .find(|line| line.contains(" found done, "));
+        .find(|line| line.ends_with(" already done"));
     told.unwrap().split(' ').next().unwrap().parse().unwrap()
 }
 

@@ -35,7 +35,7 @@ fn a_limit_on_file_size() {
         let case = Case::new(&format!("{options} --max-tokens 16"), &text);
         let blocks = if file.contains("seen") { 8 } else { 200 };
         let text = case.starve(blocks, "--out emb");
-        assert_eq!(text.lines().count(), 1, "{text}");
+        assert_eq!(messages(&text), 1, "{text}");
         assert!(text.starts_with("error: "), "{text}");
         assert!(text.contains(&format!(" emb/.partial{file}")), "{text}");
         assert!(

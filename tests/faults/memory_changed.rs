@@ -36,7 +36,8 @@ fn more_memory_changes_nothing() {
     assert!(
         ended.err.contains(
             "warning: 1 record was left out because memory was short when the run began, \
-             although there is enough now: a run into another folder (--out) embeds it too\n"
+             although there is enough now\n\
+             \x20 hint: a run into another folder (--out) embeds it too\n"
         ),
         "{}",
         ended.err

@@ -169,7 +169,7 @@ fn failed_at_each_call() {
                     Some(1) => {
                         failed += 1;
                         assert!(text.starts_with("error: "), "{what}: {text}");
-                        assert_eq!(text.lines().count(), 1, "{what}: {text}");
+                        assert_eq!(messages(&text), 1, "{what}: {text}");
                         assert!(text.contains("(os error "), "{what}: {text}");
                     }
                     other => panic!("{what}: {other:?}: {text}"),

@@ -90,7 +90,7 @@ fn files_owned_by_another_user() {
                 "{more}: {}",
                 ended.err
             );
-            assert_eq!(ended.err.lines().count(), 1, "{}", ended.err);
+            assert_eq!(messages(&ended.err), 1, "{}", ended.err);
         }
         assert_theirs(theirs);
         if theirs == &partial {

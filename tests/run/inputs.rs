@@ -187,7 +187,8 @@ fn an_empty_stream_is_an_error() {
             (
                 1,
                 "error: <stdin>: holds no FASTA record; a record starts with a line \
-                 `>name`. Check that this is the right file and that it was written completely\n"
+                 `>name`\n\
+                 \x20 hint: check that this is the right file and that it was written completely\n"
             )
         );
         assert_eq!(bench.names("emb"), [".partial"]);

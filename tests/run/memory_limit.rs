@@ -107,8 +107,10 @@ fn a_model_that_does_not_fit_is_refused() {
     assert_eq!(ended.code, 1, "{}", ended.err);
     assert!(
         ended.err.contains(
-            "this process may use 62.9 MB (ulimit -v). Raise the limit, choose a smaller model, \
-             or keep the weights in half the memory with --dtype f16\n"
+            "this process may use 62.9 MB (ulimit -v)\n\
+             \x20 hint: raise the limit\n\
+             \x20 hint: choose a smaller model\n\
+             \x20 hint: use --dtype f16, which halves the memory of the weights\n"
         ),
         "{}",
         ended.err

@@ -60,9 +60,7 @@ fn assert_error(text: impl AsRef<[u8]>, error: &str) {
         "{}",
         ended.err
     );
-    let is_hint = |line: &&str| line.starts_with("  hint: ");
-    let others = ended.err.lines().filter(|line| !is_hint(line));
-    assert_eq!(others.count(), 1, "{}", ended.err);
+    assert_eq!(messages(&ended.err), 1, "{}", ended.err);
     assert!(!exists(&bench.path("stream/run.json")));
 }
 

@@ -135,13 +135,13 @@ fn inputs_that_cannot_be_read() {
         ),
         (
             "empty.fasta",
-            "empty.fasta: holds no FASTA record; a record starts with a line `>name`. Check that \
-             this is the right file and that it was written completely",
+            "empty.fasta: holds no FASTA record; a record starts with a line `>name`\n\
+             \x20 hint: check that this is the right file and that it was written completely",
         ),
         (
             "empty.fasta blank.fasta",
-            "empty.fasta, blank.fasta: holds no FASTA record; a record starts with a line `>name`. \
-             Check that this is the right file and that it was written completely",
+            "empty.fasta, blank.fasta: holds no FASTA record; a record starts with a line `>name`\n\
+             \x20 hint: check that this is the right file and that it was written completely",
         ),
     ] {
         for option in ["", "--on-invalid skip", "--dry-run"] {

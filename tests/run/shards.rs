@@ -286,8 +286,9 @@ fn a_stream_cannot_be_sharded() {
     assert_fails(
         &bench,
         "fifo --model $MODEL --shard 1/2",
-        "fifo: cannot be read twice, and --shard 1/2 reads the input once to share it out before \
-         it embeds: write it to a file first",
+        "fifo: can be read only once, but --shard 1/2 reads the input to share it out before it \
+         embeds\n\
+         \x20 hint: write it to a file first",
     );
     for wrong in [
         "1", "3/2", "1/0", "0/0", "a/2", "1/2/3", "-1/2", "1/100001", "/", "+1/2",

@@ -52,7 +52,7 @@ embed() {
 
 embed --quiet
 [ -s journal ] || fail "no shard was broken off in the middle of its work"
-went_on='[1-9][0-9,]* of [0-9,]* distinct sequences* wa*e*r*s*e* found done, the others were embedded now'
+went_on='[1-9][0-9,]* of [0-9,]* distinct sequences* wa*e*r*s*e* already done'
 grep "$went_on" emb.shards/2-of-3.log || fail "shard 2 did not go on where it was"
 checksums plain >plain.sha256
 checksums emb >emb.sha256

@@ -50,7 +50,7 @@ fn every_call_can_fail() {
                 "{failure}: {}",
                 ended.err
             );
-            assert_eq!(ended.err.lines().count(), 1, "{failure}: {}", ended.err);
+            assert_eq!(messages(&ended.err), 1, "{failure}: {}", ended.err);
             assert!(!bench.path("emb/index.tsv").exists(), "{failure}");
             embed(&bench, &[], &format!("{OPTIONS} --out emb --resume"));
         }

@@ -57,11 +57,11 @@ fn assert_refused(bench: &Bench, path: &str, driver: &str, why: &str) {
     );
     assert_eq!((ended.code, &*ended.out), (1, ""), "{}", ended.err);
     assert!(ended.err.contains(why), "{why}: {}", ended.err);
-    assert_eq!(ended.err.lines().count(), 1, "{}", ended.err);
+    assert_eq!(messages(&ended.err), 1, "{}", ended.err);
     assert!(!ended.err.contains("panicked"), "{}", ended.err);
     let ended = with(bench, path, driver, &format!("{OPTIONS} --out auto"));
     assert_eq!(ended.code, 0, "{}", ended.err);
-    let said = format!("no CUDA card is used: {why}");
+    let said = format!("no GPU is used: {why}");
     assert!(ended.err.contains(&said), "{said}: {}", ended.err);
     assert_eq!(bench.recorded("auto", "/resolved/device"), "cpu");
     let ended = with(bench, path, driver, "doctor");

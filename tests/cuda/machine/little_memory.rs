@@ -40,7 +40,7 @@ fn the_bytes_are_the_same_with_any_amount_of_memory() {
         } else {
             assert_eq!((ended.code, &*ended.out), (1, ""), "{}", ended.err);
             assert!(ended.err.contains(NONE_LEFT), "{memory} MiB: {}", ended.err);
-            assert_eq!(ended.err.lines().count(), 1, "{}", ended.err);
+            assert_eq!(messages(&ended.err), 1, "{}", ended.err);
             assert_eq!(done, 0, "{memory} MiB fail where less was enough");
         }
     }
@@ -92,7 +92,7 @@ fn batches_grow_with_the_memory() {
         let line = format!("run {OPTIONS} --residues {residues} --out {out}");
         let ended = run(&bench, &[("STAND_IN_MEMORY_MIB", memory)], &line);
         assert_eq!(ended.code, 0, "{}", ended.err);
-        let said = format!(", {tokens} tokens to a batch");
+        let said = format!(", {tokens} tokens per batch");
         assert!(ended.err.contains(&said), "{memory} MiB: {}", ended.err);
         let mean =
             |out: &str| std::fs::read(bench.path(&format!("{out}/mean.layer2.npy"))).unwrap();
