@@ -1,6 +1,6 @@
 //! No card, others, and several.
 
-use crate::bench::{Bench, sequence};
+use crate::bench::{Bench, messages, sequence};
 use crate::card::*;
 
 const OPTIONS: &str = "run in.fasta --model $MODEL --layer 1,2 --max-tokens 200 -q";

@@ -1,6 +1,6 @@
 //! Calls of the driver that fail.
 
-use crate::bench::Bench;
+use crate::bench::{Bench, messages};
 use crate::card::*;
 
 const OPTIONS: &str =

@@ -1,6 +1,6 @@
 //! The driver and cuBLASLt: which are taken, and what is said of those that are missing.
 
-use crate::bench::{Bench, Ended};
+use crate::bench::{Bench, Ended, messages};
 use crate::card::*;
 use crate::stand_in;
 use std::fs;

@@ -1,6 +1,6 @@
 //! Cards with little memory.
 
-use crate::bench::{Bench, sequence};
+use crate::bench::{Bench, messages, sequence};
 use crate::card::*;
 
 const OPTIONS: &str = "in.fasta --model $MODEL --device cuda --layer 2 --pool mean --threads 2";
