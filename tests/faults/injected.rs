@@ -1,5 +1,6 @@
 //! Every system call that changes something, killed or failed one after the other (strace).
 
+use crate::bench::messages;
 use crate::case::*;
 use crate::tools;
 use std::os::unix::process::ExitStatusExt;
