@@ -16,7 +16,7 @@ Example:
   esm-embed run proteins.fasta --out emb/
 
 Then, in Python:
-  numpy.load(\"emb/mean.layer33.npy\")      # one row per record, in the order of the FASTA
+  numpy.load(\"emb/mean.layer33.npy\")   # one row per record, in FASTA order
 
 Exit status:
   0        success
@@ -41,7 +41,7 @@ pub enum Command {
     /// Embed the sequences of FASTA files
     #[command(after_help = run::EXAMPLES)]
     Run(Box<RunArgs>),
-    /// Download a model to the cache and verify its files, for use without a network
+    /// Download a model and verify its files, for use without a network
     Fetch(FetchArgs),
     /// List the published ESM models and those in the cache
     Models(ModelsArgs),
@@ -52,7 +52,7 @@ pub enum Command {
     Merge(MergeArgs),
     /// Compare the embeddings of a model with published values
     Verify(VerifyArgs),
-    /// Show the CPU, memory, GPUs, cache and network as this program sees them
+    /// Show CPU, memory, GPUs, cache and network as this program sees them
     Doctor(DoctorArgs),
     /// Print a job script for SLURM, Snakemake or Nextflow
     #[command(after_help = template::EXAMPLES)]

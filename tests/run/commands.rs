@@ -205,29 +205,38 @@ fn doctor_reports_and_keeps_the_token_to_itself() {
     let ended = bench.call_with("doctor", &vars);
     assert_eq!((ended.code, ended.err.as_str()), (0, ""));
     for text in [
-        "\n  devices                cpu (no ",
+        "\n  GPU                    none: no ",
         "\n  CPU path               ",
-        "\n  --cpu-path takes       ",
+        "\n  choices of --cpu-path  ",
         "\n  SLURM_CPUS_PER_TASK    1\n",
-        "\n  threads                1 (--threads)\n",
+        "\n  threads                1\n",
         "\n  memory                 ",
         "\n  state                  does not exist yet; the first download creates it\n",
         "\n  access token           set\n",
         "\n  HF_HUB_OFFLINE         1\n",
-        "\n  reachable              not asked: HF_HUB_OFFLINE or TRANSFORMERS_OFFLINE is set\n",
+        "\n  reachable              not tested: HF_HUB_OFFLINE or TRANSFORMERS_OFFLINE is set\n",
     ] {
         assert!(ended.out.contains(text), "{text}: {}", ended.out);
     }
     assert!(!ended.out.contains("verysecret"));
 
     // Those that this processor can run, and no others.
-    let (_, rest) = ended.out.split_once("--cpu-path takes").unwrap();
+    let (_, rest) = ended.out.split_once("choices of --cpu-path").unwrap();
     let listed = rest.lines().next().unwrap().trim();
     for path in CpuPath::ALL {
         let is_listed = listed
             .split(", ")
             .any(|one| one.split(' ').next() == Some(&path.to_string()));
         assert_eq!(is_listed, path.is_available(), "{path}: {listed}");
+    }
+
+    let vars = [("ESM_EMBED_THREADS", "3"), ("SLURM_CPUS_PER_TASK", "1")];
+    let defaults = bench.call_with("doctor", &vars).out;
+    for line in [
+        "\n  threads                3\n",
+        "\n  ESM_EMBED_THREADS      3\n",
+    ] {
+        assert!(defaults.contains(line), "{line}: {defaults}");
     }
 
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();

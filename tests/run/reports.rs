@@ -187,7 +187,7 @@ fn doctor() {
         report["network"],
         json!({
             "hub": "https://huggingface.co", "asked": false, "reachable": null,
-            "answer": "not asked: HF_HUB_OFFLINE or TRANSFORMERS_OFFLINE is set",
+            "answer": "not tested: HF_HUB_OFFLINE or TRANSFORMERS_OFFLINE is set",
         })
     );
     assert_eq!(
@@ -228,7 +228,7 @@ fn doctor() {
         report["network"],
         json!({
             "hub": null, "asked": false, "reachable": null,
-            "answer": "not asked: see the model cache",
+            "answer": "not tested: the settings are wrong, see the model cache",
         })
     );
 }

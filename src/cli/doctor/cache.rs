@@ -1,4 +1,4 @@
-//! The Hugging Face cache and the variables that set it up.
+//! The Hugging Face cache and the variables that configure it.
 
 use super::Line;
 use super::environment::{self, variable};
@@ -8,7 +8,7 @@ use rustix::fs::{Access, access, statvfs};
 use serde::Serialize;
 use std::path::Path;
 
-/// Where models are kept and how much room there is.
+/// Where models are stored, and how much space is left.
 #[derive(Debug, Default, Serialize)]
 pub struct Cache {
     /// The folder; null if the settings name none.
@@ -17,7 +17,7 @@ pub struct Cache {
     error: Option<String>,
     /// Its state in words.
     state: Option<&'static str>,
-    /// Whether it is there.
+    /// Whether it exists.
     exists: bool,
     /// Whether models can be downloaded into it.
     writable: bool,
@@ -50,7 +50,7 @@ impl Cache {
         }
     }
 
-    /// As text, with the variables that set it up.
+    /// As text, with the variables that configure it.
     pub fn lines(self) -> Vec<Line> {
         let token = if self.access_token { "set" } else { "not set" };
         let mut lines: Vec<Line> = match (self.folder, self.error) {
@@ -94,7 +94,7 @@ fn state(folder: &Path) -> (&'static str, bool) {
     match (folder.is_dir(), nearest(folder)) {
         (true, _) if is_writable(folder) => ("exists, writable", true),
         (true, _) => (
-            "exists, not writable: complete models in it can be used",
+            "exists, but is not writable: only complete models in it can be used",
             false,
         ),
         (false, Some(above)) if above == folder => (

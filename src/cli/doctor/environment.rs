@@ -3,7 +3,7 @@
 use crate::cli::options;
 use std::collections::BTreeMap;
 
-/// Variables that set up the cache.
+/// Variables that configure the cache.
 pub const CACHE: [&str; 4] = [
     "HF_HOME",
     "HF_HUB_CACHE",

@@ -1,7 +1,9 @@
-//! Devices, CPU, threads and memory.
+//! GPUs, CPU, threads and memory.
 
 use super::Line;
 use super::environment::variable;
+use crate::cli::message::Message;
+use crate::cli::options::{self, compute::THREADS_ENV};
 use esm_embed::device::{self, available_threads};
 use esm_embed::memory::{self, cgroup_folders};
 use esm_embed::numerals::{self, grouped};
@@ -9,43 +11,43 @@ use esm_embed::ops::CpuPath;
 use serde::Serialize;
 use std::fs::read_to_string;
 
-/// What there is to compute with.
+/// What this machine computes with.
 #[derive(Debug, Serialize)]
 pub struct Computation {
-    /// The CUDA GPUs that this program can use.
+    /// The GPUs that this program can use.
     cards: Vec<String>,
-    /// Why it can use none; null if it can.
+    /// Why it can use none; null if it can use one.
     why_no_cards: Option<String>,
-    /// What the processor calls itself.
+    /// Name of the CPU.
     processor: Option<String>,
     /// Its architecture.
     arch: &'static str,
-    /// The instruction sets it has of those that the CPU paths need.
+    /// The instruction sets of the CPU, among those that the CPU paths need.
     instructions: Vec<&'static str>,
-    /// The CPU path that is used if none is asked for.
+    /// The CPU path that is used by default.
     cpu_path: String,
-    /// The CPU paths that `--cpu-path` takes here, the fastest first.
+    /// The CPU paths that this CPU can run, the fastest first.
     cpu_paths: Vec<String>,
     /// CPUs that the affinity of this process allows.
     cpus_by_affinity: Option<u64>,
-    /// CPUs that the quota of its cgroup allows; null if there is none.
+    /// CPUs that the quota of its cgroup allows; null without a quota.
     cpus_by_cgroup: Option<f64>,
-    /// Threads that are used if no number is asked for.
+    /// Threads that are used by default.
     threads: usize,
     /// Memory of the machine.
     memory_bytes: Option<u64>,
-    /// What of it is available.
+    /// Available memory.
     memory_available_bytes: Option<u64>,
-    /// Limit of the cgroup; null if there is none.
+    /// Memory limit of the cgroup; null without a limit.
     memory_by_cgroup_bytes: Option<u64>,
 }
 
 impl Computation {
-    /// Looks at cards, processor, threads and memory.
+    /// Looks at GPUs, CPU, threads and memory.
     pub fn look() -> Computation {
         let (cards, why_no_cards) = match device::cards() {
             Ok(cards) => (cards.iter().map(ToString::to_string).collect(), None),
-            Err(why) => (Vec::new(), Some(why)),
+            Err(why) => (Vec::new(), Some(Message::of(&why).one_line())),
         };
         Computation {
             cards,
@@ -60,7 +62,9 @@ impl Computation {
                 .collect(),
             cpus_by_affinity: affinity(),
             cpus_by_cgroup: quota(),
-            threads: available_threads(),
+            threads: variable(THREADS_ENV)
+                .and_then(|threads| threads.parse().ok())
+                .unwrap_or_else(available_threads),
             memory_bytes: memory::machine(),
             memory_available_bytes: memory::available(),
             memory_by_cgroup_bytes: memory::cgroup(),
@@ -69,19 +73,12 @@ impl Computation {
 
     /// As text, with the variables that change it.
     pub fn lines(self) -> Vec<Line> {
-        let mut lines: Vec<Line> = self
-            .cards
-            .into_iter()
-            .map(|card| ("CUDA card", card))
-            .collect();
-        lines.extend(
-            self.why_no_cards
-                .map(|why| ("devices", format!("cpu ({why})"))),
-        );
+        let mut lines: Vec<Line> = self.cards.into_iter().map(|card| ("GPU", card)).collect();
+        lines.extend(self.why_no_cards.map(|why| ("GPU", format!("none: {why}"))));
         lines.extend(variable("CUDA_VISIBLE_DEVICES").map(|cards| ("CUDA_VISIBLE_DEVICES", cards)));
         let processor = self.processor.as_deref().unwrap_or("unknown model");
         let instructions = match self.instructions.is_empty() {
-            true => "none that have a separate path".to_owned(),
+            true => "none with a CPU path".to_owned(),
             false => self.instructions.join(" "),
         };
         let unknown = || "unknown".to_owned();
@@ -95,16 +92,16 @@ impl Computation {
             _ => unknown(),
         };
         lines.extend([
-            ("processor", format!("{processor} ({})", self.arch)),
+            ("CPU", format!("{processor} ({})", self.arch)),
             ("instructions", instructions),
             ("CPU path", self.cpu_path),
-            ("--cpu-path takes", listed(&self.cpu_paths)),
+            ("choices of --cpu-path", listed(&self.cpu_paths)),
             (
-                "CPUs by affinity",
+                "CPUs (affinity)",
                 self.cpus_by_affinity.map_or_else(unknown, grouped),
             ),
             (
-                "CPUs by cgroup",
+                "CPU quota (cgroup)",
                 self.cpus_by_cgroup
                     .map_or_else(no_limit, |cpus| format!("{cpus:.1}")),
             ),
@@ -112,14 +109,17 @@ impl Computation {
                 "SLURM_CPUS_PER_TASK",
                 variable("SLURM_CPUS_PER_TASK").unwrap_or_else(|| "not set".to_owned()),
             ),
-            ("threads", format!("{} (--threads)", self.threads)),
+            ("threads", self.threads.to_string()),
             ("memory", memory),
             (
-                "memory by cgroup",
+                "memory limit (cgroup)",
                 self.memory_by_cgroup_bytes
                     .map_or_else(no_limit, numerals::bytes),
             ),
         ]);
+        for name in options::ENV {
+            lines.extend(variable(name).map(|value| (name, value)));
+        }
         lines
     }
 }
@@ -131,7 +131,7 @@ fn processor() -> Option<String> {
         .map(|(_, model)| model.to_owned())
 }
 
-/// The instruction sets that the CPU paths ask for.
+/// The instruction sets that the CPU paths need, as far as the CPU has them.
 fn instructions() -> Vec<&'static str> {
     let mut found = Vec::new();
     #[cfg(target_arch = "x86_64")]
@@ -164,7 +164,7 @@ fn paths(can_run: impl Fn(CpuPath) -> bool) -> Vec<CpuPath> {
     all.filter(|path| can_run(*path)).collect()
 }
 
-/// Names of CPU paths as text.
+/// Names of CPU paths, as text.
 fn listed(paths: &[String]) -> String {
     let vnni = CpuPath::Avx512Vnni.to_string();
     let all: Vec<String> = paths
@@ -202,7 +202,7 @@ fn quota() -> Option<f64> {
     quotas.reduce(f64::min)
 }
 
-/// CPUs of a quota; None for `max`, -1 and what is not a number.
+/// CPUs of a quota; None for `max`, -1 and anything that is not a number.
 fn cpus(quota: &str, period: &str) -> Option<f64> {
     let quota: u64 = quota.trim().parse().ok()?;
     let period: u64 = period.trim().parse().ok()?;

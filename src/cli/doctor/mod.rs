@@ -45,7 +45,7 @@ struct DoctorReport {
     environment: BTreeMap<&'static str, String>,
 }
 
-/// One line of the report: what, and what was found.
+/// One line of the report: label and value.
 type Line = (&'static str, String);
 
 /// Prints the report. As text it is printed section by section, so that a slow network delays only

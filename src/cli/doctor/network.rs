@@ -1,4 +1,4 @@
-//! Can the hub be reached? Asked with a short limit; the answer decides nothing.
+//! Whether the hub can be reached: a short test, for information only.
 
 use super::Line;
 use esm_embed::hub::HubSettings;
@@ -24,25 +24,28 @@ const PROXIES: [&str; 6] = [
 pub struct Network {
     /// The address, without a password in it; null if the settings are wrong.
     hub: Option<String>,
-    /// Whether it was asked.
+    /// Whether it was tested.
     asked: bool,
-    /// Whether it answered; null if it was not asked.
+    /// Whether it answered; null if it was not tested.
     reachable: Option<bool>,
-    /// The answer, or why none was asked for, in words.
+    /// The result, or why it was not tested, in words.
     answer: String,
 }
 
 impl Network {
-    /// Asks the hub, unless the settings forbid it.
+    /// Connects to the hub, unless the settings forbid it.
     pub fn look(hub: &Result<HubSettings, String>) -> Network {
         let not_asked = |hub, why: String| Network {
             hub,
             asked: false,
             reachable: None,
-            answer: format!("not asked: {why}"),
+            answer: format!("not tested: {why}"),
         };
         let Ok(hub) = hub else {
-            return not_asked(None, "see the model cache".to_owned());
+            return not_asked(
+                None,
+                "the settings are wrong, see the model cache".to_owned(),
+            );
         };
         let proxy = PROXIES
             .into_iter()
@@ -80,8 +83,8 @@ impl Network {
     }
 }
 
-/// Opens a connection, or says why it cannot. Looking up a name has no time limit, so a thread does
-/// it and is left behind if it takes too long.
+/// Opens a connection, or says why it cannot. A name look-up has no time limit, so it runs in a
+/// thread, which is abandoned if it takes too long.
 fn reach(endpoint: &str) -> Result<(), String> {
     let Some((host, port)) = host_and_port(endpoint) else {
         return Err("the address names no host".to_owned());
@@ -97,7 +100,7 @@ fn reach(endpoint: &str) -> Result<(), String> {
         let _ = sender.send(connected.map(drop));
     });
     if let Err(error) = thread {
-        return Err(format!("cannot ask: {error}"));
+        return Err(format!("cannot start the test: {error}"));
     }
     match receiver.recv_timeout(LIMIT) {
         Ok(Ok(())) => Ok(()),

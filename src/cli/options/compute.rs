@@ -41,7 +41,7 @@ pub struct ComputeArgs {
     #[arg(long)]
     pub check_device: bool,
 
-    /// If the results of the GPU depend on the batch
+    /// What to do if the results of the GPU depend on the batch
     #[arg(long, value_name = "ACTION", value_enum, default_value = "alone")]
     pub on_varying: OnVaryingArg,
 

@@ -10,7 +10,7 @@ use esm_embed::output::{OutDtype, Pool, Residues};
 pub struct OutputArgs {
     /// Layers to write, separated by commas [default: the last]
     ///
-    /// 0 is the embedding, 1 the output of the first block, and so on; the last layer includes the
+    /// 0 is the input embedding, 1 the output of the first block, and so on; the last layer includes the
     /// final LayerNorm. Negative numbers count from the end: -1 and last are the last layer. A-B is
     /// every layer from A to B, and all is every layer. Forms can be combined: 0,3-5,last.
     #[arg(
@@ -23,7 +23,7 @@ pub struct OutputArgs {
     )]
     pub layers: Vec<LayerArg>,
 
-    /// One vector per record: how residues are pooled, separated by commas
+    /// Pooled embeddings, one vector per record; several are separated by commas
     #[arg(
         short,
         long = "pool",
@@ -34,7 +34,7 @@ pub struct OutputArgs {
     )]
     pub pools: Vec<PoolArg>,
 
-    /// One vector per residue: how these rows are stored
+    /// Residue embeddings, one vector per residue
     #[arg(long, value_name = "STORAGE", value_enum, default_value = "packed")]
     pub residues: ResiduesArg,
 
@@ -48,7 +48,7 @@ pub struct OutputArgs {
 pub enum PoolArg {
     /// Mean over the residues
     Mean,
-    /// Row of the <cls> token; also accepted: cls
+    /// The <cls> token's vector; also accepted: cls
     #[value(alias = "cls")]
     Bos,
     /// Maximum over the residues, feature by feature
@@ -72,7 +72,7 @@ impl PoolArg {
 /// `--residues`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum ResiduesArg {
-    /// One array per layer, with the rows of all records one after the other
+    /// One array per layer, record after record
     Packed,
     /// One file per record and layer
     Files,

@@ -12,13 +12,20 @@ use esm_embed::tokenizer::UnknownPolicy;
 pub struct RecordArgs {
     /// Sequences of more than 1,022 residues, ESM's training maximum
     ///
-    /// full embeds the whole sequence. truncate[:N] embeds its first N residues. window[:N[:OVERLAP]]
-    /// embeds windows of N residues and blends them where they overlap. error treats the record as
-    /// invalid. N is 1022 by default; with truncate:N and window:N, it replaces 1,022 as the limit.
-    /// OVERLAP is 256 by default, or N/4 for windows of at most 256 residues. [default: full for
-    /// models with rotary positions (ESM-2), error for models with learned positions (ESM-1b, ESM-1v)]
+    /// full                  Embed the whole sequence
+    /// truncate[:N]          Embed only the first N residues
+    /// window[:N[:OVERLAP]]  Embed overlapping windows of N residues
+    /// error                 Treat the record as invalid
+    ///
+    /// N is 1022 by default; if given, it replaces 1,022 as the limit.
+    /// OVERLAP is 256 by default, or N/4 if N is at most 256. Windows are
+    /// blended where they overlap.
+    ///
+    /// [default: full for rotary positions (ESM-2), error for learned
+    /// positions (ESM-1b, ESM-1v)]
     #[arg(
         long,
+        verbatim_doc_comment,
         value_name = "full|truncate[:N]|window[:N[:OVERLAP]]|error",
         value_parser = long
     )]
@@ -28,7 +35,7 @@ pub struct RecordArgs {
     #[arg(long, value_name = "ACTION", value_enum, default_value = "unk")]
     pub unknown: UnknownArg,
 
-    /// Alignment gaps, - and .
+    /// Gaps of an alignment (- and .)
     ///
     /// ESM-1b, ESM-1v and ESM-2 were not trained on aligned sequences. A record of gaps only cannot be
     /// embedded either way.

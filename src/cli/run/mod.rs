@@ -23,13 +23,13 @@ Examples:
   esm-embed run proteins.fasta --out emb/
   # Only one vector per protein, with the small model
   esm-embed run proteins.fasta --out emb/ --model 8M --residues none
-  # Several files and layers, mean and <cls> vectors
-  esm-embed run a.fasta b.fasta.gz --out emb/ --model 3B --layer 0,-1 --pool mean,bos
-  # Standard input, a checkpoint of your own, long sequences in windows
-  zcat proteins.fasta.gz | esm-embed run - --out emb/ --model ./my_checkpoint --long window
-  # How long will it take, and how large will the output be?
+  # Several files, two layers, mean and <cls> vectors
+  esm-embed run a.fasta b.fasta.gz --out emb/ --layer 0,-1 --pool mean,bos
+  # Standard input, your own checkpoint, long sequences in windows
+  zcat a.fasta.gz | esm-embed run - --out emb/ --model ./my_esm2 --long window
+  # How long will it take, and how much disk space will it need?
   esm-embed run proteins.fasta --out emb/ --dry-run
-  # Continue after an interruption
+  # Resume after an interruption
   esm-embed run proteins.fasta --out emb/ --resume";
 
 /// Arguments of `run`.
