@@ -5,20 +5,9 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::file_names::ADAPTER_CONFIG;
 use super::json;
 use crate::printable;
-
-/// PEFT's configuration of an adapter; also that of the adapters library.
-pub(super) const CONFIG: &str = "adapter_config.json";
-
-/// Files that hold an adapter's weights: PEFT's, the adapters library's.
-pub(super) const WEIGHTS: [&str; 5] = [
-    "adapter_model.safetensors",
-    "adapter_model.bin",
-    "adapter_model.pt",
-    "pytorch_adapter.bin",
-    "adapter.safetensors",
-];
 
 /// What PEFT calls a method, and what its authors do.
 const METHODS: [(&str, &str); 24] = [
@@ -109,17 +98,15 @@ struct Config {
 }
 
 impl Adapter {
-    /// The adapter of a folder, as far as its configuration says.
-    pub(super) fn of_folder(folder: &Path) -> Self {
-        let unknown = || Self::unknown(folder);
-        json::read::<Config>(&folder.join(CONFIG))
-            .map_or_else(|_| unknown(), |config| Self::new(config, folder))
+    /// The adapter that the configuration in a folder describes, if there is one.
+    pub(crate) fn configured(folder: &Path) -> Option<Self> {
+        let config = json::read(&folder.join(ADAPTER_CONFIG)).ok()?;
+        Some(Self::new(config, folder))
     }
 
-    /// The adapter that a JSON text describes; None if it describes something else.
-    pub(crate) fn of_json(bytes: &[u8]) -> Option<Self> {
-        let config: Config = serde_json::from_slice(bytes).ok()?;
-        Some(Self::new(config, Path::new("ADAPTER")))
+    /// The adapter of a folder, as far as its configuration says.
+    pub(super) fn of_folder(folder: &Path) -> Self {
+        Self::configured(folder).unwrap_or_else(|| Self::unknown(folder))
     }
 
     /// An adapter without a configuration.
@@ -234,7 +221,8 @@ mod tests {
     use super::*;
 
     fn adapter(json: &str) -> Adapter {
-        Adapter::of_json(json.as_bytes()).unwrap()
+        let config = serde_json::from_str(json).unwrap();
+        Adapter::new(config, Path::new("ADAPTER"))
     }
 
     #[test]
@@ -258,7 +246,7 @@ mod tests {
             "a PEFT adapter (NEW)"
         );
         assert_eq!(adapter("{}").kind(), "a PEFT adapter");
-        assert_eq!(Adapter::of_json(b"[]"), None);
+        assert_eq!(Adapter::configured(Path::new("/nowhere")), None);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::error::CheckpointError;
+use crate::tokenizer::VOCABULARY;
 
 /// Bounds on each number, several times those of the largest published ESM-2 (48 layers, width
 /// 5120): whatever a file claims, loops and buffers made from it stay small.
@@ -13,7 +14,7 @@ const MOST_VOCAB: usize = 1 << 16;
 const MOST_POSITIONS: usize = 1 << 20;
 
 /// Tokens of the ESM alphabet; embedding matrices may be padded beyond them.
-pub(super) const ALPHABET_SIZE: usize = 33;
+pub(crate) const ALPHABET_SIZE: usize = VOCABULARY.len();
 
 /// Residues of the longest sequences that ESM-1b, ESM-1v and ESM-2 were trained on.
 pub const TRAINING_MAXIMUM: usize = 1022;

@@ -227,6 +227,18 @@ pub enum CheckpointError {
     },
 }
 
+impl CheckpointError {
+    /// What was found, where the reader knows the file.
+    pub(crate) fn found(&self) -> String {
+        match self {
+            Self::NotWeights { found, .. }
+            | Self::Damaged { found, .. }
+            | Self::Config { found, .. } => finding(found),
+            other => other.to_string(),
+        }
+    }
+}
+
 /// Characters shown of what was found.
 const FOUND: usize = 2000;
 

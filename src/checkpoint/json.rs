@@ -17,7 +17,7 @@ use super::file::refuse_stand_in;
 const MOST_BYTES: u64 = 4 << 20;
 
 /// Parses a JSON file of at most 4 MiB.
-pub(super) fn read<T: DeserializeOwned>(path: &Path) -> Result<T, CheckpointError> {
+pub(crate) fn read<T: DeserializeOwned>(path: &Path) -> Result<T, CheckpointError> {
     let bytes = bytes(path)?;
     refuse_stand_in(path, &bytes)?;
     serde_json::from_slice(&bytes).map_err(|error| CheckpointError::Config {

@@ -1,26 +1,17 @@
 //! From the path a user gives to the files of the checkpoint.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
-
-use super::adapter::{self, Adapter};
+use super::adapter::Adapter;
 use super::error::CheckpointError;
+use super::file_names::{self as names, is_adapter};
 use super::foreign;
-use super::json::{self, Unique};
+use super::index::ShardIndex;
 use crate::printable;
 
-/// The library's own order: one file before shards, safetensors before pickles.
-const WEIGHTS: [&str; 4] = [
-    "model.safetensors",
-    "model.safetensors.index.json",
-    "pytorch_model.bin",
-    "pytorch_model.bin.index.json",
-];
-const CONFIG: &str = "config.json";
 /// What training leaves beside the weights.
 const OF_TRAINING: [&str; 5] = [
     "optimizer.",
@@ -30,7 +21,6 @@ const OF_TRAINING: [&str; 5] = [
     "training_args.",
 ];
 const REGRESSION: &str = "-contact-regression.pt";
-const MOST_SHARDS: usize = 1000;
 /// Bytes that are enough to know other formats by.
 const START: u64 = 16;
 
@@ -87,8 +77,9 @@ pub(super) fn locate(path: &Path) -> Result<Located, CheckpointError> {
 }
 
 fn folder(path: &Path) -> Result<Located, CheckpointError> {
-    if let Some(weights) = WEIGHTS
+    if let Some(weights) = names::WEIGHTS
         .iter()
+        .flat_map(|(whole, index)| [whole, index])
         .map(|name| path.join(name))
         .find(|path| is_there(path))
     {
@@ -105,29 +96,29 @@ fn folder(path: &Path) -> Result<Located, CheckpointError> {
         }
         return Ok(located);
     }
-    let names = names(path)?;
-    let mut alone: Vec<PathBuf> = names
+    let files = listed(path)?;
+    let mut alone: Vec<PathBuf> = files
         .iter()
         .filter(|name| is_model(name))
         .map(|name| path.join(name))
         .collect();
     match (alone.pop(), alone.is_empty()) {
         (Some(one), true) => return file(&one),
-        (None, _) if names.iter().any(|name| is_adapter(name)) => {
+        (None, _) if files.iter().any(|name| is_adapter(name)) => {
             return Err(CheckpointError::Adapter {
                 path: path.to_path_buf(),
                 adapter: Box::new(Adapter::of_folder(path)),
             });
         }
         (None, _) => {
-            let config = path.join(CONFIG);
+            let config = path.join(names::CONFIG);
             if let Some(found) = foreign::other_model(&config) {
                 return Err(CheckpointError::Unsupported {
                     path: config,
                     found,
                 });
             }
-            if let Some((found, remedy)) = foreign::in_folder(path, &names) {
+            if let Some((found, remedy)) = foreign::in_folder(path, &files) {
                 return Err(CheckpointError::NotWeights {
                     path: path.to_path_buf(),
                     found,
@@ -160,11 +151,6 @@ fn is_model(name: &str) -> bool {
         && !OF_TRAINING.iter().any(|start| name.starts_with(start))
 }
 
-/// Whether this is the name of a file that adapters consist of.
-pub(crate) fn is_adapter(name: &str) -> bool {
-    name == adapter::CONFIG || adapter::WEIGHTS.contains(&name)
-}
-
 /// One file; where an index beside it lists it as a shard, all shards.
 fn file(path: &Path) -> Result<Located, CheckpointError> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
@@ -182,11 +168,7 @@ fn file(path: &Path) -> Result<Located, CheckpointError> {
         });
     }
     let parent = parent(path);
-    for index in WEIGHTS
-        .iter()
-        .filter(|name| name.ends_with(".json"))
-        .map(|name| parent.join(name))
-    {
+    for index in names::WEIGHTS.map(|(_, index)| parent.join(index)) {
         if index.is_file() && index != path {
             let located = sharded(&index)?;
             if located
@@ -207,17 +189,18 @@ fn beside(weights: &Path) -> Located {
     let there = |name: &str| Some(parent.join(name)).filter(|path| is_there(path));
     let stem = weights.file_stem().and_then(|stem| stem.to_str());
     let regression = stem.and_then(|stem| there(&format!("{stem}{REGRESSION}")));
-    let adapters = adapter::WEIGHTS.into_iter().chain([adapter::CONFIG]);
+    let adapters = names::ADAPTER_WEIGHTS.into_iter();
+    let mut adapters = adapters.chain([names::ADAPTER_CONFIG]);
     Located {
         weights: vec![weights.to_path_buf()],
-        config: there(CONFIG),
-        vocabulary: there("vocab.txt"),
-        tokenizer: there("tokenizer.json"),
-        tokenizer_config: there("tokenizer_config.json"),
-        added_tokens: there("added_tokens.json"),
-        special_tokens: there("special_tokens_map.json"),
-        vocabulary_json: there("vocab.json"),
-        adapter: adapters.into_iter().find_map(there),
+        config: there(names::CONFIG),
+        vocabulary: there(names::VOCABULARY),
+        tokenizer: there(names::TOKENIZER),
+        tokenizer_config: there(names::TOKENIZER_CONFIG),
+        added_tokens: there(names::ADDED_TOKENS),
+        special_tokens: there(names::SPECIAL_TOKENS),
+        vocabulary_json: there(names::VOCABULARY_JSON),
+        adapter: adapters.find_map(there),
         regression,
         ..Located::default()
     }
@@ -225,46 +208,16 @@ fn beside(weights: &Path) -> Located {
 
 /// An index and the shards it lists. Each shard is a file of the same folder.
 fn sharded(index: &Path) -> Result<Located, CheckpointError> {
-    #[derive(Deserialize)]
-    struct Index {
-        weight_map: Unique<String>,
-    }
-    let Index {
-        weight_map: Unique(map),
-    } = json::read(index)?;
-    let config = |found: String| CheckpointError::Config {
-        path: index.to_path_buf(),
-        found,
-    };
-    let shards: BTreeSet<&str> = map.values().map(String::as_str).collect();
-    if shards.is_empty() || shards.len() > MOST_SHARDS {
-        return Err(config(format!(
-            "lists {} shards; 1 to {MOST_SHARDS} make sense",
-            shards.len()
-        )));
-    }
+    let ShardIndex { shard_of, shards } = ShardIndex::read(index)?;
     let parent = parent(index);
-    let mut weights = Vec::with_capacity(shards.len());
-    for shard in shards {
-        let mut parts = Path::new(shard).components();
-        let plain = matches!(parts.next(), Some(std::path::Component::Normal(_)));
-        let strange = |c: char| c.is_control() || matches!(c, '/' | '\\');
-        if !plain || parts.next().is_some() || shard.contains(strange) {
-            let shard = printable::name(shard);
-            return Err(config(format!(
-                "lists the shard `{shard}`, which is not a plain file name"
-            )));
-        }
-        let path = parent.join(shard);
-        if !path.exists() {
-            return Err(CheckpointError::MissingShard {
-                path,
-                index: index.to_path_buf(),
-            });
-        }
-        weights.push(path);
+    let weights: Vec<PathBuf> = shards.iter().map(|shard| parent.join(shard)).collect();
+    if let Some(path) = weights.iter().find(|path| !path.exists()) {
+        return Err(CheckpointError::MissingShard {
+            path: path.clone(),
+            index: index.to_path_buf(),
+        });
     }
-    let listed = map
+    let listed = shard_of
         .into_iter()
         .map(|(tensor, shard)| (tensor, parent.join(shard)))
         .collect();
@@ -305,7 +258,8 @@ fn is_there(path: &Path) -> bool {
     path.symlink_metadata().is_ok()
 }
 
-fn names(folder: &Path) -> Result<Vec<String>, CheckpointError> {
+/// The names of what is in a folder, sorted.
+fn listed(folder: &Path) -> Result<Vec<String>, CheckpointError> {
     let io = |source| CheckpointError::Io {
         path: folder.to_path_buf(),
         source,
@@ -327,7 +281,7 @@ fn names(folder: &Path) -> Result<Vec<String>, CheckpointError> {
 /// What a folder holds, for an error's reader.
 fn listing(folder: &Path) -> Result<String, CheckpointError> {
     const SHOWN: usize = 12;
-    let names = names(folder)?;
+    let names = listed(folder)?;
     let shown: Vec<String> = names
         .iter()
         .take(SHOWN)
@@ -399,19 +353,6 @@ mod tests {
         std::fs::remove_file(&shards[0]).unwrap();
         let error = locate(folder.path()).unwrap_err().to_string();
         assert!(error.contains("s1.bin: this shard is missing"), "{error}");
-    }
-
-    #[test]
-    fn a_shard_outside_the_folder_is_an_error() {
-        for shard in ["../s.bin", "/etc/passwd", "a/b", "..", ""] {
-            let index = format!(r#"{{"weight_map": {{"a": "{shard}"}}}}"#);
-            let folder = make(&[
-                ("config.json", "{}"),
-                ("model.safetensors.index.json", &index),
-            ]);
-            let error = locate(folder.path()).unwrap_err().to_string();
-            assert!(error.contains("not a plain file name"), "{shard}: {error}");
-        }
     }
 
     #[test]

@@ -23,9 +23,11 @@ mod config;
 mod error;
 mod fair_esm;
 mod file;
+pub(crate) mod file_names;
 mod foreign;
 mod hf_config;
-mod json;
+mod index;
+pub(crate) mod json;
 mod loaded;
 mod locate;
 mod names;
@@ -40,6 +42,7 @@ mod torch;
 mod torch_zip;
 mod unused;
 mod weight;
+mod whole;
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -50,13 +53,15 @@ pub use alphabet::AlphabetProof;
 pub use config::{EsmConfig, Positions, TRAINING_MAXIMUM};
 pub use error::CheckpointError;
 pub(crate) use foreign::{describe_repository, other_format};
-pub(crate) use locate::is_adapter;
+pub(crate) use index::ShardIndex;
 pub use names::Naming;
 pub use rotary::{InvFreq, InvFreqSource};
 pub use tensors::StoredDtype;
 pub use weight::{Weight, WeightRows};
+pub(crate) use whole::check_whole;
 
 use crate::stamp::Stamp;
+use crate::tokenizer::MASK;
 use alphabet::{Claims, Proven};
 use config::contradiction;
 use fair_esm::{Loader, Settings};
@@ -70,8 +75,6 @@ use tensors::TensorSet;
 
 const EMBEDDING: &str = "embed_tokens.weight";
 const POSITIONS: &str = "embed_positions.weight";
-/// The number of `<mask>`.
-const MASK: usize = 32;
 const LM_HEAD: [&str; 5] = [
     "lm_head.dense.weight",
     "lm_head.dense.bias",
@@ -160,7 +163,7 @@ impl Checkpoint {
         if settings.is_some_and(|settings| settings.loader == Some(Loader::Version1))
             && let Some(embedding) = weights.by_name.get_mut(EMBEDDING)
         {
-            embedding.zero_row = Some(MASK);
+            embedding.zero_row = Some(MASK.into());
         }
         let damaged = drop_damaged_heads(&tensors, &mut weights)?;
         let warnings = warnings.into_iter().flatten().chain(damaged).collect();

@@ -1,4 +1,4 @@
-//! What each layout calls a weight.
+//! What each layout calls a weight: one table.
 //!
 //! The names that this program uses are fair-esm's own: `embed_tokens.weight`,
 //! `layers.0.self_attn.q_proj.weight`, `emb_layer_norm_after.bias`, `lm_head.dense.weight`.
@@ -42,12 +42,12 @@ pub(super) struct TensorPlace {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Names {
     pub(super) naming: Naming,
-    /// Before the names of the encoder: `esm.`, `encoder.sentence_encoder.` or nothing.
+    /// What precedes the names of the encoder: `esm.`, `encoder.sentence_encoder.` or nothing.
     prefix: String,
-    /// Before the names of the LM head, up to and with `lm_head.`.
-    head: String,
-    /// Before `contact_head.`.
-    contact: String,
+    /// What precedes `lm_head.`.
+    lm_head: String,
+    /// What precedes `contact_head.`.
+    contact_head: String,
 }
 
 /// Where a tensor stands, seen from the encoder.
@@ -159,13 +159,13 @@ impl Names {
                 let start = format!("{prefix}{module}");
                 tensors.names().any(|name| name.starts_with(&start))
             });
-            format!("{}{module}", found.unwrap_or(up))
+            found.unwrap_or(up).to_owned()
         };
         Ok(Self {
             naming,
             prefix: prefix.to_owned(),
-            head: beside("lm_head."),
-            contact: beside("contact_head."),
+            lm_head: beside("lm_head."),
+            contact_head: beside("contact_head."),
         })
     }
 
@@ -223,122 +223,80 @@ impl Names {
         first.map_or_else(|| weight.to_owned(), |place| place.tensor)
     }
 
-    /// Where this weight may stand, in the order in which to look.
+    /// Where this weight may be, in the order in which to look.
     pub(super) fn places(&self, weight: &str) -> Vec<TensorPlace> {
-        let whole = |tensor| TensorPlace {
-            tensor,
-            third: None,
+        let prefix = match weight.split_once('.') {
+            Some(("lm_head", _)) => &self.lm_head,
+            Some(("contact_head", _)) => &self.contact_head,
+            _ => &self.prefix,
         };
-        if let Some(rest) = weight.strip_prefix("lm_head.") {
-            return vec![whole(format!("{}{}", self.head, self.in_head(rest)))];
-        }
-        if let Some(rest) = weight.strip_prefix("contact_head.") {
-            return vec![whole(format!("{}{rest}", self.contact))];
-        }
-        let layer = weight
-            .strip_prefix("layers.")
-            .and_then(|rest| rest.split_once('.'));
-        match (self.naming, layer) {
-            (Naming::FairEsm, _) => vec![whole(format!("{}{weight}", self.prefix))],
-            (Naming::HuggingFace, None) => vec![whole(self.hf_outside(weight))],
-            (Naming::HuggingFace, Some((number, rest))) => self.hf_layer(number, rest),
-            (Naming::TransformerEngine, None) => vec![whole(self.hf_outside(weight))],
-            (Naming::TransformerEngine, Some((number, rest))) => self.te_layer(number, rest),
-        }
-    }
-
-    fn in_head<'a>(&self, rest: &'a str) -> &'a str {
-        match (self.naming, rest) {
-            (Naming::TransformerEngine, "layer_norm.weight") => "decoder.layer_norm_weight",
-            (Naming::TransformerEngine, "layer_norm.bias") => "decoder.layer_norm_bias",
-            (Naming::TransformerEngine, "bias") => "decoder.bias",
-            _ => rest,
-        }
-    }
-
-    fn hf_outside(&self, weight: &str) -> String {
-        let name = match weight.split_once('.') {
-            Some(("embed_tokens", part)) => format!("embeddings.word_embeddings.{part}"),
-            Some(("embed_positions", part)) => format!("embeddings.position_embeddings.{part}"),
-            Some(("emb_layer_norm_before", part)) => format!("embeddings.layer_norm.{part}"),
-            _ => format!("encoder.{weight}"),
+        let (number, module, part) = split(weight);
+        let spelling = SPELLINGS.iter().find(|(ours, ..)| *ours == module);
+        let patterns = match (self.naming, spelling) {
+            (Naming::HuggingFace, Some((_, hf, _))) => hf,
+            (Naming::TransformerEngine, Some((.., te))) => te,
+            (Naming::FairEsm, _) | (_, None) => weight,
         };
-        format!("{}{name}", self.prefix)
-    }
-
-    fn hf_layer(&self, number: &str, rest: &str) -> Vec<TensorPlace> {
-        let (module, part) = rest.rsplit_once('.').unwrap_or((rest, ""));
-        let module = match module {
-            "self_attn.q_proj" => "attention.self.query",
-            "self_attn.k_proj" => "attention.self.key",
-            "self_attn.v_proj" => "attention.self.value",
-            "self_attn.out_proj" => "attention.output.dense",
-            "self_attn.rot_emb" => "attention.self.rotary_embeddings",
-            "self_attn_layer_norm" => "attention.LayerNorm",
-            "fc1" => "intermediate.dense",
-            "fc2" => "output.dense",
-            "final_layer_norm" => "LayerNorm",
-            other => other,
-        };
-        let layers = format!("{}encoder.layer", self.prefix);
-        let mut names = vec![format!("{layers}.{number}.{module}.{part}")];
-        match part {
-            // Version 5 of transformers has one set of frequencies for all layers. Saving a model
-            // that was loaded from the older form turns its renaming rules around, and writes
-            // this name with a star, and the LayerNorms as gamma and beta.
-            "inv_freq" => names.extend([
-                format!("{}rotary_embeddings.{part}", self.prefix),
-                format!("{layers}.*.{module}.{part}"),
-            ]),
-            "weight" if module.ends_with("LayerNorm") => {
-                names.push(format!("{layers}.{number}.{module}.gamma"));
+        let greek = if part == "weight" { "gamma" } else { "beta" };
+        let place = |pattern: &str| {
+            let name = pattern.replace("{n}", number).replace("{part}", part);
+            let of_three = |ours: &&str| pattern.ends_with(FUSED) && module.ends_with(ours);
+            TensorPlace {
+                tensor: format!("{prefix}{}", name.replace("{greek}", greek)),
+                third: ["q_proj", "k_proj", "v_proj"].iter().position(of_three),
             }
-            "bias" if module.ends_with("LayerNorm") => {
-                names.push(format!("{layers}.{number}.{module}.beta"));
-            }
-            _ => {}
-        }
-        names
-            .into_iter()
-            .map(|tensor| TensorPlace {
-                tensor,
-                third: None,
-            })
-            .collect()
+        };
+        patterns.split(' ').map(place).collect()
     }
+}
 
-    fn te_layer(&self, number: &str, rest: &str) -> Vec<TensorPlace> {
-        let layer = format!("{}encoder.layers.{number}", self.prefix);
-        let (module, part) = rest.rsplit_once('.').unwrap_or((rest, ""));
-        let qkv = format!("{layer}.self_attention.layernorm_qkv");
-        let split = |name: &str, third| {
-            vec![
-                TensorPlace {
-                    tensor: format!("{qkv}.{part}"),
-                    third: Some(third),
-                },
-                TensorPlace {
-                    tensor: format!("{qkv}.{name}_{part}"),
-                    third: None,
-                },
-            ]
-        };
-        let name = match module {
-            "self_attn.q_proj" => return split("query", 0),
-            "self_attn.k_proj" => return split("key", 1),
-            "self_attn.v_proj" => return split("value", 2),
-            "self_attn.out_proj" => format!("{layer}.self_attention.proj.{part}"),
-            "self_attn.rot_emb" => format!("{}encoder.rotary_embeddings.{part}", self.prefix),
-            "self_attn_layer_norm" => format!("{qkv}.layer_norm_{part}"),
-            "fc1" => format!("{layer}.layernorm_mlp.fc1_{part}"),
-            "fc2" => format!("{layer}.layernorm_mlp.fc2_{part}"),
-            "final_layer_norm" => format!("{layer}.layernorm_mlp.layer_norm_{part}"),
-            other => format!("{layer}.{other}.{part}"),
-        };
-        vec![TensorPlace {
-            tensor: name,
-            third: None,
-        }]
+/// The end of the name of a tensor that holds query, key and value.
+const FUSED: &str = "layernorm_qkv.{part}";
+
+/// Each module as fair-esm, Hugging Face and TransformerEngine spell it, the last two with all places
+/// to look in. `{n}` is the number of the layer and `{part}` is `weight`, `bias` or `inv_freq`.
+///
+/// Version 5 of transformers has one set of rotary frequencies for all layers. Saving a model that it
+/// loaded from the older form applies its renaming rules backwards: it writes that name with a star,
+/// and the LayerNorms as `gamma` and `beta` (`{greek}`).
+#[rustfmt::skip]
+const SPELLINGS: [(&str, &str, &str); 16] = [
+    ("embed_tokens", "embeddings.word_embeddings.{part}", "embeddings.word_embeddings.{part}"),
+    ("embed_positions", "embeddings.position_embeddings.{part}", "embeddings.position_embeddings.{part}"),
+    ("emb_layer_norm_before", "embeddings.layer_norm.{part}", "embeddings.layer_norm.{part}"),
+    ("layers.{n}.self_attn_layer_norm",
+        "encoder.layer.{n}.attention.LayerNorm.{part} encoder.layer.{n}.attention.LayerNorm.{greek}",
+        "encoder.layers.{n}.self_attention.layernorm_qkv.layer_norm_{part}"),
+    ("layers.{n}.self_attn.q_proj", "encoder.layer.{n}.attention.self.query.{part}",
+        "encoder.layers.{n}.self_attention.layernorm_qkv.{part} encoder.layers.{n}.self_attention.layernorm_qkv.query_{part}"),
+    ("layers.{n}.self_attn.k_proj", "encoder.layer.{n}.attention.self.key.{part}",
+        "encoder.layers.{n}.self_attention.layernorm_qkv.{part} encoder.layers.{n}.self_attention.layernorm_qkv.key_{part}"),
+    ("layers.{n}.self_attn.v_proj", "encoder.layer.{n}.attention.self.value.{part}",
+        "encoder.layers.{n}.self_attention.layernorm_qkv.{part} encoder.layers.{n}.self_attention.layernorm_qkv.value_{part}"),
+    ("layers.{n}.self_attn.rot_emb",
+        "encoder.layer.{n}.attention.self.rotary_embeddings.{part} rotary_embeddings.{part} encoder.layer.*.attention.self.rotary_embeddings.{part}",
+        "encoder.rotary_embeddings.{part}"),
+    ("layers.{n}.self_attn.out_proj", "encoder.layer.{n}.attention.output.dense.{part}", "encoder.layers.{n}.self_attention.proj.{part}"),
+    ("layers.{n}.final_layer_norm",
+        "encoder.layer.{n}.LayerNorm.{part} encoder.layer.{n}.LayerNorm.{greek}",
+        "encoder.layers.{n}.layernorm_mlp.layer_norm_{part}"),
+    ("layers.{n}.fc1", "encoder.layer.{n}.intermediate.dense.{part}", "encoder.layers.{n}.layernorm_mlp.fc1_{part}"),
+    ("layers.{n}.fc2", "encoder.layer.{n}.output.dense.{part}", "encoder.layers.{n}.layernorm_mlp.fc2_{part}"),
+    ("emb_layer_norm_after", "encoder.emb_layer_norm_after.{part}", "encoder.emb_layer_norm_after.{part}"),
+    ("lm_head", "lm_head.{part}", "lm_head.decoder.{part}"),
+    ("lm_head.layer_norm", "lm_head.layer_norm.{part}", "lm_head.decoder.layer_norm_{part}"),
+    ("lm_head.dense", "lm_head.dense.{part}", "lm_head.dense.{part}"),
+];
+
+/// `layers.3.fc1.bias` → `3`, `layers.{n}.fc1`, `bias`.
+fn split(weight: &str) -> (&str, Cow<'_, str>, &str) {
+    let (module, part) = weight.rsplit_once('.').unwrap_or((weight, ""));
+    let layer = module
+        .strip_prefix("layers.")
+        .and_then(|rest| rest.split_once('.'));
+    match layer {
+        Some((number, rest)) => (number, format!("layers.{{n}}.{rest}").into(), part),
+        None => ("", module.into(), part),
     }
 }
 

@@ -4,8 +4,8 @@ fn names(naming: Naming, prefix: &str, head: &str) -> Names {
     Names {
         naming,
         prefix: prefix.into(),
-        head: head.into(),
-        contact: format!("{prefix}contact_head."),
+        lm_head: head.into(),
+        contact_head: prefix.into(),
     }
 }
 
@@ -34,8 +34,8 @@ fn wrappers_mean_nothing() {
 
 #[test]
 fn a_name_is_inside_or_outside_the_encoder() {
-    let hf = names(Naming::HuggingFace, "esm.", "lm_head.");
-    let fair = names(Naming::FairEsm, "", "lm_head.");
+    let hf = names(Naming::HuggingFace, "esm.", "");
+    let fair = names(Naming::FairEsm, "", "");
     for (names, name, standing) in [
         (
             &hf,
@@ -55,13 +55,9 @@ fn a_name_is_inside_or_outside_the_encoder() {
 
 #[test]
 fn every_layout_spells_the_same_weights() {
-    let hf = names(Naming::HuggingFace, "esm.", "lm_head.");
-    let fair = names(
-        Naming::FairEsm,
-        "encoder.sentence_encoder.",
-        "encoder.lm_head.",
-    );
-    let te = names(Naming::TransformerEngine, "model.", "lm_head.");
+    let hf = names(Naming::HuggingFace, "esm.", "");
+    let fair = names(Naming::FairEsm, "encoder.sentence_encoder.", "encoder.");
+    let te = names(Naming::TransformerEngine, "model.", "");
     for (weight, [in_hf, in_fair, in_te]) in [
         (
             "embed_tokens.weight",

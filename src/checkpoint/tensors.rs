@@ -86,7 +86,7 @@ pub(super) struct StoredTensor {
 
 /// A tensor and the number of the file that holds it.
 #[derive(Debug)]
-struct Entry {
+struct HeldTensor {
     tensor: StoredTensor,
     file: usize,
 }
@@ -95,7 +95,7 @@ struct Entry {
 #[derive(Debug, Default)]
 pub(super) struct TensorSet {
     files: Vec<WeightFile>,
-    tensors: HashMap<String, Entry>,
+    tensors: HashMap<String, HeldTensor>,
     /// From the index of a sharded checkpoint: which file should hold which tensor.
     listed: HashMap<String, PathBuf>,
 }
@@ -131,7 +131,7 @@ impl TensorSet {
             }
             self.tensors.insert(
                 name,
-                Entry {
+                HeldTensor {
                     tensor,
                     file: number,
                 },

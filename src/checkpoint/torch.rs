@@ -10,7 +10,7 @@ use super::foreign;
 use super::pickle::{self, Node, Pickle, PickleError, Value};
 use super::state_dict::{self, PATH};
 use super::tensors::{Data, Dtype, MOST_DIMENSIONS, StoredTensor};
-use super::torch_zip::{self, Entries, ZipError};
+use super::torch_zip::{self, ZipEntries, ZipError};
 use crate::printable;
 
 /// The largest published checkpoint has about 800 tensors.
@@ -134,7 +134,7 @@ fn zip_error(file: &WeightFile, error: ZipError) -> CheckpointError {
 }
 
 /// The one folder at the top of the archive.
-fn root<'a>(file: &WeightFile, entries: &'a Entries) -> Result<&'a str, CheckpointError> {
+fn root<'a>(file: &WeightFile, entries: &'a ZipEntries) -> Result<&'a str, CheckpointError> {
     let mut roots = entries
         .keys()
         .filter_map(|name| name.strip_suffix("/data.pkl"))
@@ -172,7 +172,7 @@ fn torch_script(file: &WeightFile) -> CheckpointError {
 /// The bytes of the pickle, with the checksum that the archive gives for them.
 fn pickle_bytes(
     file: &WeightFile,
-    entries: &Entries,
+    entries: &ZipEntries,
     root: &str,
 ) -> Result<Vec<u8>, CheckpointError> {
     let name = format!("{root}/data.pkl");
@@ -201,7 +201,7 @@ fn pickle_error(file: &WeightFile, root: &str, error: PickleError) -> Checkpoint
 
 struct Archive<'a> {
     file: &'a WeightFile,
-    entries: &'a Entries,
+    entries: &'a ZipEntries,
     root: &'a str,
     pickle: &'a Pickle<'a>,
 }

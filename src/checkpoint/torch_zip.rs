@@ -32,7 +32,7 @@ const MOST_COMMENT: usize = 0xffff;
 
 /// One stored entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Entry {
+pub(super) struct ZipEntry {
     /// Its bytes, as a range of the file.
     pub(super) range: Range<usize>,
     /// CRC-32 of the bytes as the archive gives it.
@@ -40,7 +40,7 @@ pub(super) struct Entry {
 }
 
 /// The entries of an archive by name.
-pub(super) type Entries = HashMap<String, Entry>;
+pub(super) type ZipEntries = HashMap<String, ZipEntry>;
 
 /// Whether the bytes start as a zip archive does.
 pub(super) fn looks_like(bytes: &[u8]) -> bool {
@@ -77,13 +77,13 @@ impl From<&str> for ZipError {
 }
 
 /// Reads the directory of an archive.
-pub(super) fn read(file: &WeightFile) -> Result<Entries, ZipError> {
+pub(super) fn read(file: &WeightFile) -> Result<ZipEntries, ZipError> {
     let directory = directory(file)?;
     let headers = file.read(directory.range.start, directory.range.len())?;
-    let mut entries = Entries::new();
+    let mut entries = ZipEntries::new();
     let mut at = 0;
     for _ in 0..directory.count {
-        let header = Header::read(&headers, at)?;
+        let header = CentralHeader::read(&headers, at)?;
         let name = header.checked_name()?;
         let entry = header.entry(file, directory.range.start)?;
         if entries.insert(name.to_owned(), entry).is_some() {
@@ -95,12 +95,13 @@ pub(super) fn read(file: &WeightFile) -> Result<Entries, ZipError> {
 }
 
 /// The central directory: where its headers stand and how many there are.
-struct Directory {
+pub(super) struct Directory {
     range: Range<usize>,
     count: u64,
 }
 
-fn directory(file: &WeightFile) -> Result<Directory, ZipError> {
+/// Finds the directory by the record at the end of the file.
+pub(super) fn directory(file: &WeightFile) -> Result<Directory, ZipError> {
     // The end record with the longest comment, and the locator of a zip64 directory before it.
     let most = LOCATOR_64_LENGTH + END_LENGTH + MOST_COMMENT;
     let length = file.length().min(most);
@@ -161,7 +162,7 @@ fn find_end(tail: &[u8]) -> Option<usize> {
 }
 
 /// One header of the central directory.
-struct Header<'a> {
+struct CentralHeader<'a> {
     name: &'a [u8],
     flags: u64,
     method: u64,
@@ -172,7 +173,7 @@ struct Header<'a> {
     next: usize,
 }
 
-impl<'a> Header<'a> {
+impl<'a> CentralHeader<'a> {
     fn read(directory: &'a [u8], at: usize) -> Result<Self, String> {
         let cut = "has a zip directory that is cut off or malformed";
         let field = |offset: usize, width| number(directory, at.checked_add(offset)?, width);
@@ -243,7 +244,7 @@ impl<'a> Header<'a> {
     }
 
     /// Where the entry's bytes are; all of them stand before the directory.
-    fn entry(&self, file: &WeightFile, directory: usize) -> Result<Entry, ZipError> {
+    fn entry(&self, file: &WeightFile, directory: usize) -> Result<ZipEntry, ZipError> {
         let name = printable::name(self.name);
         if self.flags & 1 != 0 {
             return Err(ZipError::Packed(format!("holds `{name}` encrypted")));
@@ -285,7 +286,7 @@ impl<'a> Header<'a> {
                 self.unpacked
             )
         })?;
-        Ok(Entry {
+        Ok(ZipEntry {
             range: start..end,
             crc: self.crc,
         })

@@ -19,7 +19,7 @@ fn archive(entries: &[(&str, &[u8])], large: bool) -> Vec<u8> {
 }
 
 /// The entries of an archive that stands in a file.
-fn entries(bytes: &[u8]) -> Result<Entries, ZipError> {
+fn entries(bytes: &[u8]) -> Result<ZipEntries, ZipError> {
     let mut file = tempfile::NamedTempFile::new().unwrap();
     file.write_all(bytes).unwrap();
     read(&WeightFile::open(file.path())?)

@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
-use super::content;
 use super::error::HubError;
 use super::published::mismatch;
+use crate::checkpoint::check_whole;
 use crate::sha256::sha256_file;
 
 const FROM_THE_HUB: &str = "by what the hub says of it";
@@ -43,11 +43,11 @@ impl Checks<'_> {
         }
         // A digest that fits says more than a look at the ends.
         if self.sha256.is_none()
-            && let Err(what) = content::check(path, self.name)
+            && let Err(error) = check_whole(path, self.name)
         {
             return Ok(Err(HubError::Content {
                 file: self.file.clone(),
-                what,
+                what: error.found(),
                 consequence: REMOVED,
             }));
         }

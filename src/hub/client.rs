@@ -133,7 +133,7 @@ impl<'a> Client<'a> {
             match reply.status {
                 200 => {
                     seen.keep_first(&reply.headers);
-                    let metadata = seen.metadata(&asked)?;
+                    let metadata = seen.metadata().map_err(|what| not_a_hub(&asked, what))?;
                     let begun = Some(reply.whole());
                     return Ok(Answer::File(metadata, Pending { url, begun }));
                 }
@@ -144,7 +144,7 @@ impl<'a> Client<'a> {
                         .ok_or_else(|| not_a_hub(&asked, "a redirect led nowhere".to_owned()))?;
                     // Before the commit is known the hub itself is elsewhere, as from http to https.
                     if origin(&url) != self.origin && seen.commit.is_some() {
-                        let metadata = seen.metadata(&asked)?;
+                        let metadata = seen.metadata().map_err(|what| not_a_hub(&asked, what))?;
                         return Ok(Answer::File(metadata, Pending { url, begun: None }));
                     }
                 }
@@ -290,7 +290,7 @@ impl<'a> Client<'a> {
     }
 }
 
-pub(super) fn not_a_hub(url: &str, what: String) -> Failure {
+fn not_a_hub(url: &str, what: String) -> Failure {
     Failure::Fatal(Box::new(HubError::NotAHub {
         url: url.to_owned(),
         what,

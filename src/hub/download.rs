@@ -17,18 +17,26 @@ use super::known::KnownModel;
 use super::lock::{self, BlobLock};
 use super::published::published_hub_digest;
 use super::settings::HubSettings;
-use super::snapshot::{
-    ADAPTER, ADDED, CONFIG, OTHER_WEIGHTS, SPECIAL, TOKENIZER, VOCABULARY, WEIGHTS, adapter,
-    is_esm, model_type, shards, vocab_size,
-};
+use super::snapshot::{ModelKind, adapter, is_esm, shards};
 use super::transfer::{Attempts, Transfer};
 use super::trouble::{Missing, Stop, Trouble};
 use super::trust::is_of_certificate;
 use crate::checkpoint;
+use crate::checkpoint::file_names::{
+    ADAPTER_CONFIG, ADDED_TOKENS, CONFIG, SPECIAL_TOKENS, TOKENIZER, TOKENIZER_CONFIG, VOCABULARY,
+    VOCABULARY_JSON, WEIGHTS, is_adapter,
+};
 use crate::sha256::is_sha256;
+use crate::tokenizer;
 
-/// Tokens of the ESM alphabet.
-const VOCABULARY_SIZE: u64 = 33;
+/// Files that show weights of other frameworks, where the hub lists no files.
+const OTHER_WEIGHTS: [&str; 5] = [
+    "flax_model.msgpack",
+    "tf_model.h5",
+    "model.onnx",
+    "onnx/model.onnx",
+    "model.gguf",
+];
 /// How often a branch may move while it is downloaded.
 const MAX_MOVES: usize = 3;
 
@@ -106,9 +114,9 @@ impl Download<'_> {
         self.weights()?;
         // An adapter beside the weights has to be reported; the published models have none.
         if !self.is_published() {
-            let has_config = self.file(ADAPTER)?.is_ok();
+            let has_config = self.file(ADAPTER_CONFIG)?.is_ok();
             let weights = self.listing().unwrap_or_default().into_iter();
-            let mut weights = weights.filter(|name| !has_config && checkpoint::is_adapter(name));
+            let mut weights = weights.filter(|name| !has_config && is_adapter(name));
             if let Some(name) = weights.next() {
                 let _ = self.file(&name)?;
             }
@@ -120,7 +128,13 @@ impl Download<'_> {
     fn alphabet(&mut self, config: &Path) -> Result<(), Stop> {
         let has_vocabulary = self.file(VOCABULARY)?.is_ok();
         if !self.is_published() {
-            for name in [TOKENIZER].into_iter().chain(ADDED).chain(SPECIAL) {
+            for name in [
+                TOKENIZER,
+                ADDED_TOKENS,
+                TOKENIZER_CONFIG,
+                SPECIAL_TOKENS,
+                VOCABULARY_JSON,
+            ] {
                 let listing = self.listing();
                 if listing.is_none_or(|names| names.iter().any(|there| there == name)) {
                     let _ = self.file(name)?;
@@ -131,8 +145,9 @@ impl Download<'_> {
         if !has_vocabulary {
             let _ = self.file(TOKENIZER)?;
         }
-        if !has_vocabulary || vocab_size(config) != Some(VOCABULARY_SIZE) {
-            for name in ADDED {
+        let tokens = ModelKind::read(config).vocab_size;
+        if !has_vocabulary || tokens != Some(tokenizer::VOCABULARY.len()) {
+            for name in [ADDED_TOKENS, TOKENIZER_CONFIG] {
                 let _ = self.file(name)?;
             }
         }
@@ -141,7 +156,7 @@ impl Download<'_> {
 
     /// Says so if the repository is that of an adapter.
     fn refuse_adapter(&mut self) -> Result<(), Stop> {
-        let Ok(path) = self.file(ADAPTER)? else {
+        let Ok(path) = self.file(ADAPTER_CONFIG)? else {
             return Ok(());
         };
         match path
@@ -163,7 +178,7 @@ impl Download<'_> {
             return Ok(());
         };
         let repo = self.wanted.repo;
-        if names.iter().any(|name| checkpoint::is_adapter(name)) {
+        if names.iter().any(|name| is_adapter(name)) {
             return Err(HubError::Adapter {
                 repo: repo.to_owned(),
                 adapter: Box::new(checkpoint::Adapter::unknown(Path::new(repo))),
@@ -207,7 +222,7 @@ impl Download<'_> {
             };
             for shard in shards(&path).map_err(damaged)? {
                 if self.file(&shard)?.is_err() {
-                    let what = format!("it names the shard {shard}, which the repository lacks");
+                    let what = format!("lists the shard {shard}, which the repository lacks");
                     return Err(HubError::Index {
                         file: self.describe(index),
                         what,
@@ -236,7 +251,7 @@ impl Download<'_> {
 
     /// A language model of another kind is refused before its weights are downloaded.
     fn check_model_type(&self, config: &Path) -> Result<(), HubError> {
-        match model_type(config) {
+        match ModelKind::read(config).model_type {
             Some(kind) if !is_esm(&kind) => Err(HubError::NotEsm {
                 repo: self.wanted.repo.to_owned(),
                 found: kind.chars().take(100).collect(),

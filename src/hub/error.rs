@@ -310,7 +310,7 @@ pub enum HubError {
     },
 
     /// A file whose content contradicts its name.
-    #[error("{file} is damaged: {what}. {consequence}")]
+    #[error("{file}: {what}. {consequence}")]
     Content {
         /// The file, and the repository it came from.
         file: String,

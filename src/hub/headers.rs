@@ -1,7 +1,6 @@
 //! What the hub's headers say of a file.
 
 use super::cache::is_safe_name;
-use super::client::{Failure, not_a_hub};
 use crate::printable;
 
 /// What the hub knows of a file before any of its bytes have come.
@@ -45,24 +44,18 @@ impl Headers {
         keep(&mut self.kind, &later.kind);
     }
 
-    pub(super) fn metadata(&self, url: &str) -> Result<Metadata, Failure> {
+    /// What they say of the file; an error is the end of the sentence "the hub …".
+    pub(super) fn metadata(&self) -> Result<Metadata, String> {
         let commit = self.commit.as_deref().ok_or_else(|| {
             let kind = self.kind.as_deref().unwrap_or("of no stated type");
-            not_a_hub(
-                url,
-                format!(
-                    "its answer ({}) has no X-Repo-Commit header",
-                    printable::name(kind)
-                ),
+            format!(
+                "its answer ({}) has no X-Repo-Commit header",
+                printable::name(kind)
             )
         })?;
-        let named = |what: &str, name: &str| {
-            if is_safe_name(name) {
-                Ok(name.to_owned())
-            } else {
-                let what = format!("its {what} is `{}`", printable::name(name));
-                Err(not_a_hub(url, what))
-            }
+        let named = |what: &str, name: &str| match is_safe_name(name) {
+            true => Ok(name.to_owned()),
+            false => Err(format!("its {what} is `{}`", printable::name(name))),
         };
         Ok(Metadata {
             commit: named("X-Repo-Commit", commit)?,
@@ -126,7 +119,7 @@ mod tests {
             etag: Some("\"storage\"".to_owned()),
             ..Headers::default()
         });
-        let metadata = seen.metadata("u").ok();
+        let metadata = seen.metadata().ok();
         assert_eq!(
             metadata,
             Some(Metadata {
@@ -145,15 +138,12 @@ mod tests {
                 etag: Some(etag.to_owned()),
                 ..Headers::default()
             };
-            assert!(
-                matches!(headers.metadata("u"), Err(Failure::Fatal(_))),
-                "{etag}"
-            );
+            assert!(headers.metadata().is_err(), "{etag}");
         }
         let headers = Headers {
             commit: Some("../c".to_owned()),
             ..Headers::default()
         };
-        assert!(matches!(headers.metadata("u"), Err(Failure::Fatal(_))));
+        assert!(headers.metadata().is_err());
     }
 }

@@ -5,7 +5,8 @@ use std::path::Path;
 
 use serde::Deserialize;
 
-use super::content::open_json;
+use crate::checkpoint::json;
+use crate::tokenizer;
 
 /// A published ESM model: its name in fair-esm and its repository on the Hub.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,7 +72,7 @@ enum Family {
     Esm1v,
 }
 
-const VOCABULARY: u64 = 33;
+const VOCABULARY: u64 = tokenizer::VOCABULARY.len() as u64;
 const LEARNED_POSITIONS: u64 = 1026;
 
 const fn parameters(family: Family, layers: u32, dim: u32) -> u64 {
@@ -149,7 +150,7 @@ impl KnownModel {
     /// The shape by a `config.json` that is not this model's. What the file leaves out has
     /// transformers' default; a file that cannot be read says nothing.
     pub(super) fn other_shape(&self, config: &Path) -> Option<ModelShape> {
-        let found: ModelShape = serde_json::from_reader(open_json(config).ok()?).ok()?;
+        let found: ModelShape = json::read(config).ok()?;
         (found != self.shape()).then_some(found)
     }
 

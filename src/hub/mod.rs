@@ -21,7 +21,6 @@ mod address;
 mod cache;
 mod checks;
 mod client;
-mod content;
 mod download;
 mod error;
 mod headers;
@@ -40,6 +39,8 @@ use std::path::{Path, PathBuf};
 
 use cache::{CachedRepo, checked_revision};
 use snapshot::Snapshot;
+
+use crate::checkpoint::file_names;
 
 pub use error::HubError;
 pub use known::{KnownModel, ModelShape, known_models};
@@ -367,7 +368,7 @@ fn checked_shape(model: &ModelRef, local: LocalModel) -> Result<LocalModel, HubE
         ModelRef::Path(path) => path.to_str().and_then(KnownModel::of_text),
     };
     let found = known.and_then(|known| {
-        let found = known.other_shape(&local.path.join(snapshot::CONFIG))?;
+        let found = known.other_shape(&local.path.join(file_names::CONFIG))?;
         Some((known, found))
     });
     match found {

@@ -8,8 +8,9 @@ use super::error::HubError;
 use super::known::{KnownModel, known_models};
 use super::model_ref::ModelRef;
 use super::published::verify_file;
-use super::snapshot::{self, CONFIG, Snapshot};
+use super::snapshot::{self, ModelKind, Snapshot};
 use super::{Hub, LocalModel};
+use crate::checkpoint::file_names::CONFIG;
 use crate::sha256::is_sha256;
 
 /// A model and what the cache holds of it.
@@ -81,7 +82,8 @@ impl Hub {
 }
 
 fn is_esm(config: &Path) -> bool {
-    snapshot::model_type(config).is_some_and(|kind| snapshot::is_esm(&kind))
+    let kind = ModelKind::read(config).model_type;
+    kind.is_some_and(|kind| snapshot::is_esm(&kind))
 }
 
 /// Bytes in a folder of blobs, and how many of them belong to unfinished downloads.

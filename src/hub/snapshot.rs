@@ -1,43 +1,14 @@
 //! What a snapshot of a repository must hold, and whether a folder holds it.
 
-use std::collections::{BTreeSet, HashMap};
-use std::io::Read;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::content;
-use crate::checkpoint::Adapter;
+use super::cache::is_safe_name;
+use crate::checkpoint::file_names::{CONFIG, VOCABULARY, WEIGHTS};
+use crate::checkpoint::{Adapter, ShardIndex, check_whole, json};
 use crate::printable;
-
-/// Describes the architecture; every checkpoint needs it.
-pub(super) const CONFIG: &str = "config.json";
-/// The alphabet; some repositories leave it out.
-pub(super) const VOCABULARY: &str = "vocab.txt";
-/// The alphabet where there is no `vocab.txt`.
-pub(super) const TOKENIZER: &str = "tokenizer.json";
-/// Tokens that were added to the alphabet.
-pub(super) const ADDED: [&str; 2] = ["added_tokens.json", "tokenizer_config.json"];
-/// What else may speak against the alphabet.
-pub(super) const SPECIAL: [&str; 2] = ["special_tokens_map.json", "vocab.json"];
-/// What makes a repository that of an adapter.
-pub(super) const ADAPTER: &str = "adapter_config.json";
-/// Weights of other frameworks.
-pub(super) const OTHER_WEIGHTS: [&str; 5] = [
-    "flax_model.msgpack",
-    "tf_model.h5",
-    "model.onnx",
-    "onnx/model.onnx",
-    "model.gguf",
-];
-/// The weights in one file, and the index of their shards: the first kind that is there is used.
-pub(super) const WEIGHTS: [(&str, &str); 2] = [
-    ("model.safetensors", "model.safetensors.index.json"),
-    ("pytorch_model.bin", "pytorch_model.bin.index.json"),
-];
-
-/// More shards than this no checkpoint has.
-const MAX_SHARDS: usize = 10_000;
 
 /// The state of a snapshot folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,55 +24,22 @@ pub(super) enum Snapshot {
     Incomplete(String),
 }
 
-#[derive(Deserialize)]
-struct Index {
-    weight_map: HashMap<String, String>,
+/// What a `config.json` says of the kind of model. A file that cannot be read says nothing.
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct ModelKind {
+    pub(super) model_type: Option<String>,
+    pub(super) vocab_size: Option<usize>,
 }
 
-/// The shards an index names, sorted, each once.
-///
-/// A name with a separator or a leading dot could lead out of the snapshot and is refused.
-pub(super) fn shards(index: &Path) -> Result<Vec<String>, String> {
-    let json = content::open_json(index).map_err(|e| format!("it cannot be opened ({e})"))?;
-    let index: Index =
-        serde_json::from_reader(json).map_err(|e| format!("it is not an index of shards ({e})"))?;
-    let names: BTreeSet<String> = index.weight_map.into_values().collect();
-    if names.is_empty() || names.len() > MAX_SHARDS {
-        return Err(format!("it names {} shards", names.len()));
+impl ModelKind {
+    pub(super) fn read(config: &Path) -> Self {
+        json::read(config).unwrap_or_default()
     }
-    match names.iter().find(|name| !is_plain_name(name)) {
-        Some(bad) => Err(format!("it names a shard `{}`", printable::name(bad))),
-        None => Ok(names.into_iter().collect()),
-    }
-}
-
-/// `model_type` of a `config.json`, if it can be read and says one.
-pub(super) fn model_type(config: &Path) -> Option<String> {
-    #[derive(Deserialize)]
-    struct Config {
-        model_type: Option<String>,
-    }
-    let json = content::open_json(config).ok()?;
-    serde_json::from_reader::<_, Config>(json).ok()?.model_type
-}
-
-/// `vocab_size` of a `config.json`, if it can be read and says one.
-pub(super) fn vocab_size(config: &Path) -> Option<u64> {
-    #[derive(Deserialize)]
-    struct Config {
-        vocab_size: Option<u64>,
-    }
-    let json = content::open_json(config).ok()?;
-    serde_json::from_reader::<_, Config>(json).ok()?.vocab_size
 }
 
 /// The adapter of a snapshot that holds no whole model.
 pub(super) fn adapter(folder: &Path, repo: &str) -> Option<Adapter> {
-    let mut json = Vec::new();
-    content::open_json(&folder.join(ADAPTER))
-        .and_then(|mut file| file.read_to_end(&mut json))
-        .ok()?;
-    let mut adapter = Adapter::of_json(&json)?;
+    let mut adapter = Adapter::configured(folder)?;
     // PEFT takes the name of a repository where it takes a folder.
     adapter.folder = repo.into();
     Some(adapter)
@@ -112,12 +50,16 @@ pub(super) fn is_esm(model_type: &str) -> bool {
     matches!(model_type, "esm" | "nv_esm")
 }
 
-fn is_plain_name(name: &str) -> bool {
-    (1..=200).contains(&name.len())
-        && !name.starts_with(['.', '-'])
-        && name
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
+/// The shards an index lists. A name becomes part of an address, so only plain ones are accepted.
+pub(super) fn shards(index: &Path) -> Result<BTreeSet<String>, String> {
+    let is_plain = |name: &String| is_safe_name(name) && !name.starts_with('-');
+    let shards = ShardIndex::read(index)
+        .map_err(|error| error.found())?
+        .shards;
+    match shards.iter().find(|name| !is_plain(name)) {
+        Some(bad) => Err(format!("lists the shard `{}`", printable::name(bad))),
+        None => Ok(shards),
+    }
 }
 
 /// Looks at a snapshot folder without the network: are all files there, and can each be what its
@@ -133,7 +75,7 @@ fn files(folder: &Path) -> Result<(Vec<PathBuf>, u64), String> {
     if !folder.is_dir() {
         return Err("nothing of this revision is there".to_owned());
     }
-    let mut found = Found {
+    let mut found = SnapshotFiles {
         folder,
         files: Vec::new(),
         bytes: 0,
@@ -148,13 +90,13 @@ fn files(folder: &Path) -> Result<(Vec<PathBuf>, u64), String> {
     Ok((found.files, found.bytes))
 }
 
-struct Found<'a> {
+struct SnapshotFiles<'a> {
     folder: &'a Path,
     files: Vec<PathBuf>,
     bytes: u64,
 }
 
-impl Found<'_> {
+impl SnapshotFiles<'_> {
     /// Whether the file is there; an error if it is there and damaged.
     fn add(&mut self, name: &str) -> Result<bool, String> {
         let path = self.folder.join(name);
@@ -169,7 +111,8 @@ impl Found<'_> {
                 target.display()
             ));
         }
-        self.bytes += content::check(&path, name).map_err(|what| format!("{name}: {what}"))?;
+        let checked = check_whole(&path, name);
+        self.bytes += checked.map_err(|error| format!("{name}: {}", error.found()))?;
         self.files.push(path);
         Ok(true)
     }
@@ -264,27 +207,14 @@ mod tests {
     }
 
     #[test]
-    fn shard_names_stay_in_the_folder() {
+    fn shard_names_are_plain() {
         let folder = tempfile::tempdir().unwrap();
         let index = folder.path().join("index.json");
-        for bad in [
-            "../x.bin",
-            "/etc/passwd",
-            "a/b.bin",
-            "",
-            "..",
-            ".x",
-            "a\\u0000b",
-            "-rf",
-        ] {
+        for bad in ["../x.bin", "/etc/passwd", "", "..", ".x", "a b", "-rf"] {
             std::fs::write(&index, format!(r#"{{"weight_map":{{"a":"{bad}"}}}}"#)).unwrap();
-            assert!(
-                shards(&index).unwrap_err().contains("names a shard"),
-                "{bad}"
-            );
+            let error = shards(&index).unwrap_err();
+            assert!(error.contains("lists the shard"), "{bad}: {error}");
         }
-        std::fs::write(&index, r#"{"weight_map":{}}"#).unwrap();
-        assert_eq!(shards(&index).unwrap_err(), "it names 0 shards");
         std::fs::write(&index, "[]").unwrap();
         assert!(shards(&index).is_err());
     }

@@ -7,10 +7,9 @@
 
 use super::Packed;
 use crate::ops::LayerNorm;
+use crate::tokenizer::MASK;
 use candle_core::{Device, Tensor};
 
-/// Token id of `<mask>`.
-const MASK: u8 = 32;
 /// Row of the position table that `<cls>` takes: padding_idx + 1.
 const FIRST_POSITION: usize = 2;
 

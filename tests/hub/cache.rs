@@ -191,10 +191,7 @@ fn a_damaged_cache_is_repaired_or_named() {
     // Half a file under its final name, as tools that do not check leave it.
     fs::write(&blob, &weights()[..80_000]).unwrap();
     bench.settings.offline = true;
-    contains(
-        &bench.error(),
-        &[WEIGHTS, "its header describes 160071 bytes", "80000"],
-    );
+    contains(&bench.error(), &[WEIGHTS, "ends at byte", "of only"]);
     bench.settings.offline = false;
     let heard = Heard::default();
     assert_eq!(bench.hub().resolve(&model(), None, &heard).unwrap(), local);

@@ -152,7 +152,7 @@ fn a_published_digest_is_checked_at_its_revision() {
 fn a_login_page_is_not_mistaken_for_a_file() {
     let bench = Bench::new();
     bench.server.fail_content("config.json", &[Fault::Page]);
-    contains(&bench.error(), &["config.json", "HTML page", "removed"]);
+    contains(&bench.error(), &["config.json", "is a web page", "removed"]);
     bench.assert_no_weights();
 
     bench.server.fail_content(WEIGHTS, &vec![Fault::Page; 10]);
@@ -174,7 +174,7 @@ fn a_truncation_without_a_length_header_is_noticed_in_the_file() {
         .fail_content("config.json", &[Fault::CutWithoutLength(20)]);
     contains(
         &bench.error(),
-        &["config.json", "not a JSON object", "removed"],
+        &["config.json", "is not the JSON", "removed"],
     );
     bench.assert_no_weights();
     bench.resolve().unwrap();
