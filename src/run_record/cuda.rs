@@ -53,3 +53,20 @@ pub struct GpuFacts {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image: Option<String>,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn facts_of_0_1_0_are_read() {
+        let text = r#"{"cards": [{"algorithms": {"96 x 32": "id 0", "32 x 32": null},
+            "card": "H100", "compute_capability": "9.0", "driver": 13000, "driver_version": null}],
+            "cublaslt": 130400, "kernels": "55b2", "rows_of_a_product": 16384,
+            "same_bits_in_any_batch": true, "toolkit": "13.0"}"#;
+        let facts: CudaFacts = serde_json::from_str(text).unwrap();
+        assert_eq!(facts.rows_of_a_product, Some(ProductRows::Slab(16384)));
+        assert_eq!(facts.cards[0].image, None);
+        assert_eq!(facts.other["toolkit"], "13.0");
+    }
+}

@@ -5,6 +5,7 @@
 mod common;
 
 mod commands;
+mod earlier_versions;
 mod exist;
 mod failing;
 mod forecast;

@@ -22,7 +22,7 @@ const SHA256: &str = "5865c261c401fa1905ed09eda511d26e8868e08173e5d79a1cee8b1733
 const OTHER: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
 
 const NOTE: &str =
-    "model: sha256 remembered from an earlier run (--check-model reads the files again)";
+    "model: sha256 remembered from an earlier run (`check_model` reads the files again)";
 
 /// Keeps the messages.
 #[derive(Default)]
