@@ -1,5 +1,5 @@
-//! The engine's operations on real shapes, one thread; throughput is floating-point operations
-//! a second (a multiplication and an addition are two).
+//! The engine's operations on the shapes of the published models, on one thread. Throughput is in
+//! floating-point operations per second (a multiplication and an addition count as two).
 //!
 //!     cargo bench --bench ops
 //!     cargo bench --bench ops -- attention/8M
@@ -22,7 +22,7 @@ const SHAPES: [(&str, usize, usize); 4] = [
     ("650M", 1280, 20),
 ];
 
-/// Tokens of the sequences of a batch: about 1,000, with lengths as proteomes have them.
+/// Tokens of the sequences of a batch: about 1,000, with lengths as in proteomes.
 const LENGTHS: [usize; 4] = [111, 203, 289, 418];
 
 /// Reproducible numbers in −0.05 .. 0.05.
@@ -68,16 +68,7 @@ fn cu_seqlens() -> Vec<usize> {
     bounds
 }
 
-/// Candle's product takes the threads of Rayon's global pool, which would be all that there are.
-fn one_thread() {
-    rayon::ThreadPoolBuilder::new()
-        .num_threads(1)
-        .build_global()
-        .expect("nothing has started the pool yet");
-}
-
 fn blocks(c: &mut Criterion) {
-    one_thread();
     let path = CpuPath::detect();
     let tokens: usize = LENGTHS.iter().sum();
     let bounds = cu_seqlens();
@@ -120,20 +111,13 @@ fn blocks(c: &mut Criterion) {
             group.throughput(Throughput::Elements((tokens * dim * 18 * dim) as u64));
             group.bench_function(name, |b| {
                 b.iter(|| {
-                    // The sums would grow from call to call.
+                    // Otherwise the sums would grow from call to call.
                     x.zero_set().expect("memory");
                     x.inplace_op2(&attended, &feed_forward).expect("shapes");
                 });
             });
             group.finish();
         }
-
-        // What Candle's own product would give, with the gemm crate on AVX-512.
-        let (x, w) = (filled(&[tokens, dim]), filled(&[dim, 4 * dim]));
-        let mut group = c.benchmark_group("candle matmul");
-        group.throughput(Throughput::Elements((tokens * dim * 8 * dim) as u64));
-        group.bench_function(name, |b| b.iter(|| x.matmul(&w).expect("shapes")));
-        group.finish();
 
         let head_dim = dim / heads;
         let inv_freq: Vec<f32> = (0..head_dim / 2)

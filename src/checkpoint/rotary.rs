@@ -34,7 +34,7 @@ impl InvFreq {
     pub(super) fn computed(head_dim: usize, theta: f64) -> Self {
         let frequency = |i: usize| {
             let exponent = (2 * i) as f32 / head_dim as f32;
-            1.0 / theta.powf(f64::from(exponent)) as f32
+            1.0 / libm::pow(theta, f64::from(exponent)) as f32
         };
         Self {
             values: (0..head_dim / 2).map(frequency).collect(),

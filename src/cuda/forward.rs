@@ -11,6 +11,7 @@ use super::product::Product;
 use super::replica::Replica;
 use super::results::{HostRows, Layout};
 use crate::checkpoint::EsmConfig;
+use crate::ops;
 use std::sync::Arc;
 
 /// A pass that has all the memory it needs.
@@ -200,7 +201,7 @@ impl Running<'_> {
         let (config, kernels, batch) = (self.config, &self.replica.kernels, self.batch);
         let head_dim = config.head_dim();
         let table = block.rotary.and_then(|number| self.tables.get(number));
-        let scale = (head_dim as f32).powf(-0.5);
+        let scale = ops::score_scale(head_dim);
         // SAFETY: arguments as the kernels declare them; qkv has 3 and out 1 row of `dim` for each
         // token, the table has a row for each position, and tiles name rows of the batch.
         unsafe {

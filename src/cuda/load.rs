@@ -5,6 +5,7 @@ use super::error::CudaError;
 use crate::checkpoint::{Checkpoint, InvFreqSource, Positions};
 use crate::device::Dtype;
 use crate::model::{BlockNames, Frequencies, make_blocks};
+use crate::ops;
 use half::{bf16, f16};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -102,9 +103,9 @@ impl RotaryTable {
         let (mut cosines, mut sines) = (Vec::new(), Vec::new());
         for position in 0..positions {
             for frequency in inv_freq {
-                let angle = f64::from(position as f32 * frequency);
-                cosines.push(angle.cos() as f32);
-                sines.push(angle.sin() as f32);
+                let (cosine, sine) = ops::cos_sin(position, *frequency);
+                cosines.push(cosine);
+                sines.push(sine);
             }
         }
         Ok(RotaryTable {

@@ -4,14 +4,14 @@ use super::buffer::scratch;
 use super::layer_norm::LayerNorm;
 use super::linear::{Linear, LinearSize};
 use super::linear::{Target, row_block};
-use super::matrix::{Chunked, RowMajor};
+use super::matrix::{Chunked, ChunkedMut, split_rows};
 use super::qkv_projection::qkv_shape;
 use super::simd::CpuPath;
 use super::team::Team;
 use candle_core::{CpuStorage, InplaceOp2, Layout};
 
-/// Updates the residual stream `[T, D]` with what attention left in the place of q. Rows are
-/// worked in blocks from end to end, so that the inner layer never leaves the caches.
+/// Updates the residual stream `[T, D]` with the result of attention, which is in the place of q.
+/// A block of rows goes through all of it at once, so that the inner layer never leaves the caches.
 pub struct FeedForward<'a> {
     /// Instructions to run with.
     pub path: CpuPath,
@@ -23,12 +23,12 @@ pub struct FeedForward<'a> {
     pub fc1: &'a Linear,
     /// `4D → D`.
     pub fc2: &'a Linear,
-    /// Who works.
+    /// The threads that share the work.
     pub team: Team<'a>,
 }
 
-/// Floats of working memory for `rows` rows: them normalised, the inner layer, and what the
-/// products need, one after the other.
+/// Floats of working memory for `rows` rows: the normalised rows, the inner layer, and what the
+/// products need one after the other.
 pub(super) fn floats([out, fc1, fc2]: [LinearSize; 3], rows: usize) -> usize {
     let rest = [out, fc1, fc2].map(|l| l.scratch(rows));
     let rest = rest.into_iter().max().unwrap_or(0);
@@ -72,39 +72,23 @@ impl InplaceOp2 for FeedForward<'_> {
                 attended_layout.dims()
             );
         }
-        let lanes = wanted[3];
-        let attended = Chunked {
-            // Only read.
-            at: super::contiguous(attended, attended_layout)?
-                .as_ptr()
-                .cast_mut(),
-            stride: wanted[2],
-        };
-        let x = RowMajor {
-            at: super::contiguous_mut(s, l)?.as_mut_ptr(),
-            width: dim,
-        };
+        let attended = super::contiguous(attended, attended_layout)?;
+        let attended = Chunked::new(attended, wanted[2], wanted[3]);
+        let x = super::contiguous_mut(s, l)?;
         let blocks = self.team.parts(tokens, row_block(dim));
-        self.team.each(blocks.len(), |i| {
-            let (start, rows) = blocks[i];
-            let (length, inner) = (rows * fc1.padded_inputs(), rows * fc1.padded_outputs());
+        let parts = split_rows(x, dim, &blocks);
+        let parts = blocks.into_iter().zip(parts).collect();
+        self.team.each(parts, |((start, rows), x)| {
+            let (length, inner) = (rows * fc1.size().inputs, rows * fc1.size().outputs);
             scratch(floats([out, fc1, fc2].map(|l| l.size()), rows), |buffer| {
                 let (normed, buffer) = buffer.split_at_mut(length);
                 let (hidden, rest) = buffer.split_at_mut(inner);
-                let [normed, hidden] = [normed, hidden].map(|part| Chunked {
-                    at: part.as_mut_ptr(),
-                    stride: rows,
-                });
-                let x = x.skip(start);
-                // SAFETY: `rows` rows from `start` on lie inside both tensors, and are this
-                // part's alone; the buffers hold as many padded ones.
-                unsafe {
-                    let attended = attended.skip(start, lanes);
-                    out.apply(attended, rows, Target::Add(x), rest);
-                    norm.chunks(x, rows, normed);
-                    fc1.apply(normed, rows, Target::Gelu(hidden), rest);
-                    fc2.apply(hidden, rows, Target::Add(x), rest);
-                }
+                let [mut normed, mut hidden] =
+                    [normed, hidden].map(|part| ChunkedMut::new(part, rows, wanted[3]));
+                out.apply(attended.rows(start, rows), Target::Add(x), rest);
+                norm.chunks(x, normed.reborrow());
+                fc1.apply(normed.as_ref(), Target::Gelu(hidden.reborrow()), rest);
+                fc2.apply(hidden.as_ref(), Target::Add(x), rest);
             });
         });
         Ok(())

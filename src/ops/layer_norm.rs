@@ -1,9 +1,9 @@
 //! LayerNorm over the last dimension: `y = (x − mean) / √(var + eps) · w + b`.
 //!
-//! Two passes over the row (mean, then squared deviations), because E[x²] − mean² cancels on
-//! ESM's outlier channels.
+//! Two passes over the row (mean, then squared deviations), because E[x²] − mean² loses precision
+//! on ESM's outlier channels.
 
-use super::matrix::{Chunked, RowMajor};
+use super::matrix::{ChunkedMut, Chunks};
 use super::simd::{CpuPath, Kernel, Simd};
 use super::tile;
 use candle_core::{CpuStorage, CustomOp1, Layout, Shape};
@@ -32,16 +32,14 @@ impl LayerNorm {
         self.weight.len()
     }
 
-    /// Normalises `rows` rows into chunks, padding them with zeros.
+    /// Normalises rows `[rows, D]` into chunks, padded with zeros.
     ///
-    /// # Safety
-    /// `x` is readable for `rows` rows of D elements, and `out` writable for as many of D
-    /// elements padded to whole tiles.
-    pub(super) unsafe fn chunks(&self, x: RowMajor, rows: usize, out: Chunked) {
-        self.path.dispatch(Rows {
+    /// # Panics
+    /// The chunks hold fewer rows or features.
+    pub(super) fn chunks(&self, x: &[f32], out: ChunkedMut<'_>) {
+        self.path.dispatch(Normalize {
             norm: self,
             x,
-            rows,
             to: To::Chunks(out),
         });
     }
@@ -60,47 +58,45 @@ impl CustomOp1 for &LayerNorm {
             candle_core::bail!("layer norm of {dim} features was given {:?}", l.dims());
         }
         let mut out = vec![0.0; x.len()];
-        self.path.dispatch(Rows {
+        self.path.dispatch(Normalize {
             norm: self,
-            x: RowMajor {
-                at: x.as_ptr().cast_mut(), // only read
-                width: dim,
-            },
-            rows: x.len() / dim.max(1),
-            to: To::Rows(RowMajor {
-                at: out.as_mut_ptr(),
-                width: dim,
-            }),
+            x,
+            to: To::Rows(&mut out),
         });
         Ok((CpuStorage::F32(out), l.shape().clone()))
     }
 }
 
-#[derive(Clone, Copy)]
-enum To {
-    Rows(RowMajor),
-    Chunks(Chunked),
+enum To<'a> {
+    Rows(&'a mut [f32]),
+    Chunks(ChunkedMut<'a>),
 }
 
-impl To {
-    /// Where vector `i / LANES` of row t goes.
+/// [`To`], after its size has been checked.
+#[derive(Clone, Copy)]
+enum Destination {
+    Rows(*mut f32),
+    Chunks(Chunks),
+}
+
+impl Destination {
+    /// Where vector `i / LANES` of row t of `dim` elements goes.
     #[inline(always)]
-    fn vector<S: Simd>(self, t: usize, i: usize) -> *mut f32 {
+    fn vector<S: Simd>(self, dim: usize, t: usize, i: usize) -> *mut f32 {
         match self {
-            To::Rows(to) => to.skip(t).at.wrapping_add(i),
-            To::Chunks(to) => to.at.wrapping_add(i * to.stride + t * S::LANES),
+            Destination::Rows(to) => to.wrapping_add(t * dim + i),
+            Destination::Chunks(to) => to.at.wrapping_add(i * to.stride + t * S::LANES),
         }
     }
 }
 
-struct Rows<'a> {
+struct Normalize<'a> {
     norm: &'a LayerNorm,
-    x: RowMajor,
-    rows: usize,
-    to: To,
+    x: &'a [f32],
+    to: To<'a>,
 }
 
-impl Kernel for Rows<'_> {
+impl Kernel for Normalize<'_> {
     type Output = ();
 
     #[inline(always)]
@@ -110,11 +106,26 @@ impl Kernel for Rows<'_> {
         } = self.norm;
         let dim = weight.len();
         let whole = dim - dim % S::LANES;
-        for t in 0..self.rows {
-            // SAFETY: every load and store stays below `dim` in a row of `dim` elements, or in
-            // the padding of the last chunks.
+        let padded = dim.next_multiple_of(tile::width::<S>());
+        let rows = self.x.len() / dim.max(1);
+        assert_eq!(bias.len(), dim);
+        let to = match self.to {
+            To::Rows(to) => {
+                assert!(to.len() >= rows * dim);
+                Destination::Rows(to.as_mut_ptr())
+            }
+            To::Chunks(mut to) => {
+                let extent = to.extent();
+                assert!(extent.lanes == S::LANES);
+                assert!(extent.rows >= rows && extent.features() >= padded);
+                Destination::Chunks(to.chunks())
+            }
+        };
+        for t in 0..rows {
+            let row = &self.x[t * dim..][..dim];
+            // SAFETY: every load and store is below `dim` in a row of `dim` elements, or in the
+            // padding of the last chunks.
             unsafe {
-                let row = std::slice::from_raw_parts(self.x.skip(t).at, dim);
                 let mut sums = S::splat(0.0);
                 for i in (0..whole).step_by(S::LANES) {
                     sums = S::add(sums, S::load(row.as_ptr().add(i)));
@@ -143,23 +154,22 @@ impl Kernel for Rows<'_> {
                         S::load(weight.as_ptr().add(i)),
                         S::load(bias.as_ptr().add(i)),
                     );
-                    S::store(self.to.vector::<S>(t, i), y);
+                    S::store(to.vector::<S>(dim, t, i), y);
                 }
                 let mut edge = [0.0f32; 16];
                 for i in whole..dim {
                     edge[i - whole] = (row[i] - mean) * scale * weight[i] + bias[i];
                 }
-                match self.to {
-                    To::Rows(to) => {
-                        let out = to.skip(t).at.add(whole);
+                match to {
+                    Destination::Rows(_) => {
+                        let out = to.vector::<S>(dim, t, whole);
                         for (i, y) in edge[..dim - whole].iter().enumerate() {
                             *out.add(i) = *y;
                         }
                     }
-                    To::Chunks(_) => {
-                        let padded = dim.next_multiple_of(tile::width::<S>());
+                    Destination::Chunks(_) => {
                         for i in (whole..padded).step_by(S::LANES) {
-                            S::store(self.to.vector::<S>(t, i), S::load(edge.as_ptr()));
+                            S::store(to.vector::<S>(dim, t, i), S::load(edge.as_ptr()));
                             edge = [0.0; 16];
                         }
                     }

@@ -22,6 +22,7 @@ mod team;
 mod tile;
 
 pub use attention::{Attention, AttentionSample, QUERY_SPAN, RotaryTable};
+pub(crate) use attention::{cos_sin, score_scale};
 pub use block_shape::BlockShape;
 pub use buffer::tensor;
 pub use feed_forward::FeedForward;

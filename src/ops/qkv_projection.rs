@@ -5,13 +5,13 @@ use super::buffer::scratch;
 use super::layer_norm::LayerNorm;
 use super::linear::{Linear, LinearSize};
 use super::linear::{Target, row_block};
-use super::matrix::{Chunked, RowMajor, lanes};
+use super::matrix::{ChunkedMut, lanes, padded};
 use super::simd::CpuPath;
 use super::team::Team;
 use candle_core::{CpuStorage, InplaceOp2, Layout};
 
 /// Normalises the residual stream `[T, D]` and projects it into q, k and v,
-/// `[3, D / lanes, rows, lanes]`, as [`Attention`](super::Attention) wants them.
+/// `[3, D / lanes, rows, lanes]`, as [`Attention`](super::Attention) reads them.
 pub struct QkvProjection<'a> {
     /// Instructions to run with.
     pub path: CpuPath,
@@ -19,18 +19,18 @@ pub struct QkvProjection<'a> {
     pub norm: &'a LayerNorm,
     /// q, k and v, each padded to whole tiles.
     pub qkv: &'a Linear,
-    /// Who works.
+    /// The threads that share the work.
     pub team: Team<'a>,
 }
 
 /// Shape of the tensor for q, k and v of `tokens` tokens.
 pub fn qkv_shape(path: CpuPath, dim: usize, tokens: usize) -> [usize; 4] {
     let lanes = lanes(path);
-    let chunks = super::matrix::padded(dim, path) / lanes;
+    let chunks = padded(dim, path) / lanes;
     [3, chunks, attention::rows(tokens, path), lanes]
 }
 
-/// Floats of working memory for `rows` rows: them normalised, and what the product needs.
+/// Floats of working memory for `rows` rows: the normalised rows, and what the product needs.
 pub(super) fn floats(qkv: LinearSize, rows: usize) -> usize {
     rows * qkv.inputs + qkv.scratch(rows)
 }
@@ -54,7 +54,7 @@ impl InplaceOp2 for QkvProjection<'_> {
         if l.dims() != wanted
             || self.norm.features() != dim
             || qkv.inputs() != dim
-            || qkv.padded_outputs() != 3 * wanted[1] * lanes
+            || qkv.size().outputs != 3 * wanted[1] * lanes
         {
             candle_core::bail!(
                 "projection {} → {} was given {:?} for {:?}",
@@ -64,30 +64,17 @@ impl InplaceOp2 for QkvProjection<'_> {
                 l.dims()
             );
         }
-        let out = Chunked {
-            at: super::contiguous_mut(s, l)?.as_mut_ptr(),
-            stride: wanted[2],
-        };
-        let x = RowMajor {
-            at: x.as_ptr().cast_mut(), // only read
-            width: dim,
-        };
+        let out = ChunkedMut::new(super::contiguous_mut(s, l)?, wanted[2], lanes);
         let blocks = self.team.parts(tokens, row_block(dim));
-        self.team.each(blocks.len(), |i| {
-            let (start, rows) = blocks[i];
+        let parts = out.split(&blocks);
+        let parts = blocks.into_iter().zip(parts).collect();
+        self.team.each(parts, |((start, rows), out)| {
+            let x = &x[start * dim..][..rows * dim];
             scratch(floats(qkv.size(), rows), |buffer| {
-                let (normed, rest) = buffer.split_at_mut(rows * qkv.padded_inputs());
-                let normed = Chunked {
-                    at: normed.as_mut_ptr(),
-                    stride: rows,
-                };
-                let target = Target::Chunks(out.skip(start, lanes));
-                // SAFETY: `rows` rows from `start` on lie inside x and the target, and are this
-                // part's alone; `normed` holds as many padded ones.
-                unsafe {
-                    self.norm.chunks(x.skip(start), rows, normed);
-                    qkv.apply(normed, rows, target, rest);
-                }
+                let (normed, rest) = buffer.split_at_mut(rows * qkv.size().inputs);
+                let mut normed = ChunkedMut::new(normed, rows, lanes);
+                self.norm.chunks(x, normed.reborrow());
+                qkv.apply(normed.as_ref(), Target::Chunks(out), rest);
             });
         });
         Ok(())

@@ -51,14 +51,14 @@ impl Team<'_> {
         }
     }
 
-    /// Does the parts 0 .. `count`, in any order.
-    pub(super) fn each(self, count: usize, part: impl Fn(usize) + Send + Sync) {
+    /// Works on every part once, in any order.
+    pub(super) fn each<T: Send>(self, parts: Vec<T>, work: impl Fn(T) + Send + Sync) {
         match self {
-            Team::One => (0..count).for_each(part),
+            Team::One => parts.into_iter().for_each(work),
             Team::Pool(pool) => pool.scope(|scope| {
-                let part = &part;
-                for i in 0..count {
-                    scope.spawn(move |_| part(i));
+                let work = &work;
+                for part in parts {
+                    scope.spawn(move |_| work(part));
                 }
             }),
         }
@@ -87,7 +87,7 @@ mod tests {
         let pool = thread_pool(2).unwrap();
         for team in [Team::One, Team::Pool(&pool)] {
             let done: Vec<AtomicUsize> = (0..100).map(|_| AtomicUsize::new(0)).collect();
-            team.each(100, |i| {
+            team.each((0..100).collect(), |i: usize| {
                 done[i].fetch_add(1, Ordering::Relaxed);
             });
             assert!(done.iter().all(|d| d.load(Ordering::Relaxed) == 1));

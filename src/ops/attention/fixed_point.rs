@@ -1,8 +1,8 @@
 //! One head of one sequence in fixed point, for processors with AVX-512 VNNI.
 //!
-//! Queries, keys, probabilities and values are rounded to integers of 16 bits and multiplied as
-//! in `fixed`: each query and each key has a scale, and so has each query's probabilities and
-//! each feature's values of every block of keys. Softmax is in f32.
+//! Queries, keys, probabilities and values are rounded to 16-bit integers and multiplied as in
+//! linear layers. There is one scale for each query and each key and, in every block of keys, one
+//! for the probabilities of each query and one for the values of each feature. Softmax is in f32.
 
 use super::head::{Geometry, Head, KEY_BLOCK, Scheme, blocks};
 use crate::ops::fixed_point::{LARGEST, LENGTH, SMALLEST, pair};
@@ -13,7 +13,7 @@ use std::arch::x86_64::*;
 
 const LANES: usize = S::LANES;
 
-/// Keys of a tile of scores: two more, and the compiler moves registers about in every step.
+/// Keys of a tile of scores. With two more, the compiler moves registers around in every step.
 const ROWS: usize = 12;
 
 /// # Safety
@@ -27,6 +27,8 @@ pub(super) unsafe fn run(head: Head<'_>) {
 struct Fixed;
 
 impl Scheme<S> for Fixed {
+    const IN_FIXED_POINT: bool = true;
+
     #[inline(always)]
     unsafe fn prepare(head: &Geometry<S>) {
         let memory = head.memory;
@@ -64,7 +66,7 @@ impl Scheme<S> for Fixed {
                 let at = queries.add(j * LANES);
                 *scale = round(at, width, head.head_dim, at, width);
             }
-            // Scores without the queries' scales, which do not change which is the largest.
+            // Scores without the queries' scales, which do not change which score is the largest.
             let mut most = scores::<N>(head);
             for (most, scale) in most.iter_mut().zip(&scales) {
                 *most = S::mul(*most, *scale);
@@ -91,7 +93,7 @@ impl Scheme<S> for Fixed {
     }
 }
 
-/// All scores of the block but for the queries' scales, `[key, query]`, and the largest of each
+/// All scores of the block without the queries' scales, `[key, query]`, and the largest of each
 /// query.
 #[inline(always)]
 unsafe fn scores<const N: usize>(head: &Geometry<S>) -> [__m512; N] {
@@ -123,7 +125,7 @@ unsafe fn scores<const N: usize>(head: &Geometry<S>) -> [__m512; N] {
     most
 }
 
-/// What the probabilities of a block of keys add up to, and their squares.
+/// Sums of the probabilities of a block of keys, and of their squares.
 struct Sums<const N: usize> {
     total: [__m512; N],
     squares: [__m512; N],
@@ -226,9 +228,8 @@ unsafe fn sums<const M: usize, const N: usize>(
     }
 }
 
-/// Rounds the columns of a vector of `count` rows, two rows to a step, and returns what their
-/// sums are to be multiplied by: not a number where a column holds something that is not finite.
-/// Both may be the same memory.
+/// Rounds the columns of a vector of `count` rows, two rows to a step, and returns the factors of
+/// their sums: NaN if a value of the column is not finite. `from` and `to` may be the same memory.
 #[inline(always)]
 unsafe fn round(
     from: *const f32,
@@ -250,7 +251,7 @@ unsafe fn round(
             let v = S::mul(S::load(from.add(i * from_stride)), unit);
             squares = S::fma(v, v, squares);
         }
-        // The operand order keeps NaN; nought divides to +∞, and its unit is 0.
+        // The operand order keeps NaN. Division by zero gives +∞, and the unit is then 0.
         let scale = S::div(S::splat(LENGTH), _mm512_sqrt_ps(squares));
         let scale = S::mul(S::min(S::splat(LARGEST), scale), unit);
         pairs(from, from_stride, count, scale, to, to_stride);

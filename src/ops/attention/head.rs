@@ -1,24 +1,24 @@
 //! One head of one sequence.
 //!
-//! It is worked through in blocks of queries, one tile width each, with one query a lane from the
-//! scores to the output: softmax runs down the columns and no reduction crosses lanes. The scores
-//! of a block are `[keys, queries]`; memory is linear in the length of the sequence.
+//! It is computed in blocks of queries, one tile width each, with one query per lane from the scores
+//! to the output: softmax runs down the columns and no reduction crosses lanes. The scores of a
+//! block are `[keys, queries]`; memory is linear in the length of the sequence.
 
-use super::rotary::RotaryTable;
+use super::rotary::{RotaryTable, score_scale};
 use crate::ops::math;
-use crate::ops::matrix::Chunked;
+use crate::ops::matrix::{Chunked, ChunkedMut, Chunks, Extent};
 use crate::ops::simd::{Kernel, Simd};
 use crate::ops::tile::{self, MAX_WIDTH, with_rows};
 
-/// Keys whose probabilities are made and used together: their scores stay in the first-level
-/// cache. Sums are formed block by block, which bounds the rounding error of long sequences.
+/// Keys whose probabilities are computed and used together: their scores stay in the first-level
+/// cache. Summing block by block bounds the rounding error of long sequences.
 pub(super) const KEY_BLOCK: usize = 256;
 
 /// Floats of working memory that one head of one sequence needs.
 #[derive(Clone, Copy)]
 pub(super) struct Sizes {
     /// Elements between features of the keys: an odd number of vectors, so that features do not
-    /// fall into the same sets of a cache.
+    /// share the same sets of a cache.
     stride: usize,
     /// Keys, `[features, stride]`.
     keys: usize,
@@ -26,7 +26,7 @@ pub(super) struct Sizes {
     block: usize,
     /// Scores, `[len, width]`.
     scores: usize,
-    /// A vector's square, for heads that do not fill chunks.
+    /// LANES × LANES, for heads that do not fill chunks.
     square: usize,
     /// Features with their padding.
     features: usize,
@@ -37,7 +37,7 @@ pub(super) struct Sizes {
 
 impl Sizes {
     pub(super) fn new(head_dim: usize, len: usize, lanes: usize, fixed: bool) -> Sizes {
-        // A head that does not start with a chunk reaches into one more.
+        // A head that does not start at a chunk reaches into one more.
         let features = head_dim.next_multiple_of(lanes) + lanes;
         let stride = (len.div_ceil(lanes) | 1) * lanes;
         Sizes {
@@ -66,23 +66,26 @@ impl Sizes {
 
 /// Some queries of one head of one sequence.
 pub(super) struct Head<'a> {
-    /// From the sequence's first token on; the result goes where the queries were.
-    pub(super) q: Chunked,
-    pub(super) k: Chunked,
-    pub(super) v: Chunked,
+    /// From the sequence's first token on; the result replaces the queries.
+    pub(super) q: ChunkedMut<'a>,
+    pub(super) k: Chunked<'a>,
+    pub(super) v: Chunked<'a>,
     pub(super) len: usize,
     /// First feature of this head.
     pub(super) column: usize,
     pub(super) head_dim: usize,
     pub(super) rotary: Option<&'a RotaryTable>,
     pub(super) queries: std::ops::Range<usize>,
-    pub(super) sizes: Sizes,
+    /// See [`Sizes::total`].
     pub(super) buffer: &'a mut [f32],
 }
 
 /// How the blocks of a head are computed.
 pub(super) trait Scheme<S: Simd> {
-    /// Readies keys and values.
+    /// Whether it needs memory for integers.
+    const IN_FIXED_POINT: bool;
+
+    /// Prepares keys and values.
     ///
     /// # Safety
     /// As for [`Geometry`]'s methods.
@@ -107,17 +110,32 @@ impl Kernel for Head<'_> {
 
 impl Head<'_> {
     /// # Safety
-    /// The tensors hold the rows that the operation has checked, no other part of the work
-    /// writes these queries' rows, and the processor has the instructions of `S` and the scheme.
+    /// The processor has the instructions of `S` and of the scheme.
+    ///
+    /// # Panics
+    /// The matrices, the rotary table or the working memory are too small.
     #[inline(always)]
-    pub(super) unsafe fn work<S: Simd, A: Scheme<S>>(self) {
-        let (keys, rest) = self.buffer.split_at_mut(self.sizes.keys);
-        let (queries, rest) = rest.split_at_mut(self.sizes.block);
-        let (output, rest) = rest.split_at_mut(self.sizes.block);
-        let (scores, rest) = rest.split_at_mut(self.sizes.scores);
-        let (square, rest) = rest.split_at_mut(self.sizes.square);
-        let (key_scales, rest) = rest.split_at_mut(self.sizes.fixed[0]);
-        let (values, value_scales) = rest.split_at_mut(self.sizes.fixed[1]);
+    pub(super) unsafe fn work<S: Simd, A: Scheme<S>>(mut self) {
+        let (len, head_dim) = (self.len, self.head_dim);
+        let features = self.column + head_dim;
+        // Tokens are read in whole vectors.
+        let rows = len + S::LANES;
+        let fits = |e: Extent| e.lanes == S::LANES && e.rows >= rows && e.features() >= features;
+        assert!(fits(self.q.extent()) && fits(self.k.extent()) && fits(self.v.extent()));
+        assert!(self.queries.end <= len);
+        if let Some(table) = self.rotary {
+            assert!(table.head_dim() == head_dim && table.positions() >= len);
+        }
+        let sizes = Sizes::new(head_dim, len, S::LANES, A::IN_FIXED_POINT);
+        let (keys, rest) = self.buffer.split_at_mut(sizes.keys);
+        let (queries, rest) = rest.split_at_mut(sizes.block);
+        let (output, rest) = rest.split_at_mut(sizes.block);
+        let (scores, rest) = rest.split_at_mut(sizes.scores);
+        let (square, rest) = rest.split_at_mut(sizes.square);
+        let (key_scales, rest) = rest.split_at_mut(sizes.fixed[0]);
+        let (values, rest) = rest.split_at_mut(sizes.fixed[1]);
+        let value_scales = &mut rest[..sizes.fixed[2]];
+        let (q, k, v) = (self.q.chunks(), self.k.chunks(), self.v.chunks());
         let memory = Memory {
             keys: keys.as_mut_ptr(),
             queries: queries.as_mut_ptr(),
@@ -129,14 +147,14 @@ impl Head<'_> {
             value_scales: value_scales.as_mut_ptr(),
         };
         let (chunk, offset) = (self.column / S::LANES, self.column % S::LANES);
-        let end = offset + self.head_dim;
+        let end = offset + head_dim;
         let mut tiles = Vec::new();
         for c in 0..end.div_ceil(S::LANES) {
             let start = (c * S::LANES).max(offset);
             let features = end.min((c + 1) * S::LANES) - start;
             for (f, height) in tile::heights(features, S::ROWS) {
                 let feature = start + f;
-                let at = (chunk + c) * self.v.stride * S::LANES + feature % S::LANES;
+                let at = (chunk + c) * v.stride * S::LANES + feature % S::LANES;
                 tiles.push(FeatureTile {
                     feature,
                     height,
@@ -145,27 +163,27 @@ impl Head<'_> {
             }
         }
         let head = Geometry::<S> {
-            q: self.q,
-            k: self.k,
-            v: self.v,
-            len: self.len,
+            q,
+            k,
+            v,
+            len,
             chunk,
             offset,
-            head_dim: self.head_dim,
-            key_stride: self.sizes.stride,
-            features: self.sizes.features,
+            head_dim,
+            key_stride: sizes.stride,
+            features: sizes.features,
             rotary: self.rotary,
             memory,
             tiles: &tiles,
             lanes: std::marker::PhantomData,
         };
         let width = tile::width::<S>();
-        // SAFETY: the caller's; the buffers have the sizes that `Sizes` gives.
+        // SAFETY: the caller's; sizes were checked, and the buffers are as `Sizes` says.
         unsafe {
             A::prepare(&head);
             for first in self.queries.clone().step_by(width) {
                 let count = width.min(self.queries.end - first);
-                // A short last block is worked with one vector a row.
+                // A short last block has one vector a row.
                 if count <= S::LANES {
                     A::block::<1>(&head, first, count);
                 } else {
@@ -195,16 +213,16 @@ pub(super) struct Memory {
 
 /// One head of one sequence in vectors of `S`.
 ///
-/// Its features lie in the chunks from `chunk` on, the first of them at lane `offset`; working
-/// memory holds those chunks whole.
+/// Its features are in the chunks from `chunk` on, the first of them at lane `offset`; working
+/// memory holds those chunks entirely.
 #[cfg_attr(
     not(target_arch = "x86_64"),
     expect(dead_code, reason = "some fields are for fixed point")
 )]
 pub(super) struct Geometry<'a, S: Simd> {
-    pub(super) q: Chunked,
-    k: Chunked,
-    pub(super) v: Chunked,
+    q: Chunks,
+    k: Chunks,
+    pub(super) v: Chunks,
     pub(super) len: usize,
     chunk: usize,
     pub(super) offset: usize,
@@ -218,7 +236,7 @@ pub(super) struct Geometry<'a, S: Simd> {
     lanes: std::marker::PhantomData<S>,
 }
 
-/// Features of a head that are worked together; all lie in one chunk.
+/// Features of a head that are computed together; all are in one chunk.
 pub(super) struct FeatureTile {
     /// Counted from the start of the head's first chunk.
     pub(super) feature: usize,
@@ -227,7 +245,7 @@ pub(super) struct FeatureTile {
     at: usize,
 }
 
-/// All methods: the processor has the instructions of `S`, the tensors hold `len` rows and a
+/// All methods: the processor has the instructions of `S`, the tensors hold `len` rows and one
 /// vector's worth more, and working memory has the sizes of [`Sizes`].
 impl<S: Simd> Geometry<'_, S> {
     /// Chunks that the head has features in.
@@ -238,7 +256,7 @@ impl<S: Simd> Geometry<'_, S> {
 
     /// Token t of chunk c, counted from the head's first.
     #[inline(always)]
-    pub(super) fn at(&self, x: Chunked, c: usize, t: usize) -> *mut f32 {
+    pub(super) fn at(&self, x: Chunks, c: usize, t: usize) -> *mut f32 {
         x.at.wrapping_add(((self.chunk + c) * x.stride + t) * S::LANES)
     }
 
@@ -256,7 +274,7 @@ impl<S: Simd> Geometry<'_, S> {
     #[inline(always)]
     pub(super) unsafe fn transposed(
         &self,
-        x: Chunked,
+        x: Chunks,
         first: usize,
         count: usize,
         to: *mut f32,
@@ -291,14 +309,13 @@ impl<S: Simd> Geometry<'_, S> {
     /// ln 2: softmax then takes powers of two.
     #[inline(always)]
     pub(super) unsafe fn take_queries<const N: usize>(&self, first: usize, count: usize) {
-        let scale = (self.head_dim as f32).powf(-0.5) * std::f32::consts::LOG2_E;
+        let scale = score_scale(self.head_dim) * std::f32::consts::LOG2_E;
         let to = self.memory.queries;
         // SAFETY: the caller's.
         unsafe { self.transposed(self.q, first, count, to, N * S::LANES, scale) }
     }
 
-    /// Divides the block's output by the sums of the probabilities and puts it where its queries
-    /// were.
+    /// Divides the block's output by the sums of the probabilities and replaces its queries with it.
     #[inline(always)]
     pub(super) unsafe fn finish<const N: usize>(
         &self,
@@ -314,7 +331,7 @@ impl<S: Simd> Geometry<'_, S> {
                     S::store(at, S::div(S::load(at), *t));
                 }
             }
-            self.give::<N>(first, count);
+            self.write_output::<N>(first, count);
         }
     }
 
@@ -380,9 +397,9 @@ impl<S: Simd> Geometry<'_, S> {
         }
     }
 
-    /// Puts the block's output where its queries were.
+    /// Replaces the block's queries with its output.
     #[inline(always)]
-    unsafe fn give<const N: usize>(&self, first: usize, count: usize) {
+    unsafe fn write_output<const N: usize>(&self, first: usize, count: usize) {
         let width = N * S::LANES;
         let end = self.offset + self.head_dim;
         for c in 0..self.chunks() {
@@ -415,6 +432,8 @@ impl<S: Simd> Geometry<'_, S> {
 struct Float;
 
 impl<S: Simd> Scheme<S> for Float {
+    const IN_FIXED_POINT: bool = false;
+
     #[inline(always)]
     unsafe fn prepare(head: &Geometry<S>) {
         // SAFETY: the caller's.
@@ -441,12 +460,12 @@ impl<S: Simd> Scheme<S> for Float {
     }
 }
 
-/// `len` in blocks of `most`, the last one shorter: (start, length).
+/// `len` in blocks of `size`, the last one shorter: (start, length).
 #[inline(always)]
-pub(super) fn blocks(len: usize, most: usize) -> impl Iterator<Item = (usize, usize)> {
+pub(super) fn blocks(len: usize, size: usize) -> impl Iterator<Item = (usize, usize)> {
     (0..len)
-        .step_by(most)
-        .map(move |start| (start, most.min(len - start)))
+        .step_by(size)
+        .map(move |start| (start, size.min(len - start)))
 }
 
 /// Replaces `keys` rows of scores by 2^(score − column maximum) and returns the column sums.

@@ -1,6 +1,6 @@
 //! Self-attention of packed sequences: `softmax(q·kᵀ)·v`, each sequence over its own tokens.
 //!
-//! Everything depends on the sequence alone, so its bits do not depend on its neighbours.
+//! The result for a sequence depends only on that sequence, so its bits do not depend on the others.
 
 #[cfg(target_arch = "x86_64")]
 mod fixed_point;
@@ -8,23 +8,23 @@ mod head;
 mod rotary;
 
 pub use rotary::RotaryTable;
+pub(crate) use rotary::{cos_sin, score_scale};
 
 use crate::ops::buffer::scratch;
-use crate::ops::matrix::{Chunked, lanes, padded};
+use crate::ops::matrix::{Chunked, ChunkedMut, lanes, padded};
 use crate::ops::simd::CpuPath;
 use crate::ops::team::Team;
 use candle_core::{CpuStorage, InplaceOp1, Layout};
 use head::{Head, Sizes};
 
-/// Queries of one part of the work when a team shares a long sequence.
+/// Queries of one part when a team shares a long sequence.
 pub const QUERY_SPAN: usize = 512;
 
-/// Attention in place over q, k and v, `[3, features / lanes, rows, lanes]`: the result takes
-/// the place of q.
+/// Attention in place over q, k and v, `[3, features / lanes, rows, lanes]`: the result replaces q.
 pub struct Attention<'a> {
     /// Instructions to run with.
     pub path: CpuPath,
-    /// Where sequences start, and the total at the end: `[sequences + 1]`, ascending from 0.
+    /// Where each sequence starts, then the total: `[sequences + 1]`, ascending from 0.
     pub cu_seqlens: &'a [usize],
     /// Number of heads.
     pub heads: usize,
@@ -32,11 +32,11 @@ pub struct Attention<'a> {
     pub head_dim: usize,
     /// Rotates q and k; None for models with learned positions.
     pub rotary: Option<&'a RotaryTable>,
-    /// Who works.
+    /// The threads that share the work.
     pub team: Team<'a>,
 }
 
-/// Rows of a q, k and v tensor for `tokens` tokens: vectors are read whole at its end too.
+/// Rows of a q, k and v tensor for `tokens` tokens: whole vectors are read at its end too.
 pub(super) fn rows(tokens: usize, path: CpuPath) -> usize {
     tokens + lanes(path)
 }
@@ -46,13 +46,13 @@ pub(super) fn floats(head_dim: usize, len: usize, path: CpuPath) -> usize {
     Sizes::new(head_dim, len, lanes(path), path.in_fixed_point()).total()
 }
 
-/// The same for a few queries only, to see how fast it is.
+/// A sample of an attention's work, to measure its speed.
 pub struct AttentionSample<'a> {
-    /// Of which this is a part.
+    /// The attention to sample.
     pub attention: Attention<'a>,
-    /// Queries of one head of one sequence that are worked on together, at most.
+    /// Upper limit for the queries of one part.
     pub queries: usize,
-    /// How many times as many.
+    /// Upper limit for the parts.
     pub parts: usize,
 }
 
@@ -80,7 +80,7 @@ impl InplaceOp1 for Attention<'_> {
 
 impl InplaceOp1 for AttentionSample<'_> {
     fn name(&self) -> &'static str {
-        "attention of some queries"
+        "attention_sample"
     }
 
     fn cpu_fwd(&self, s: &mut CpuStorage, l: &Layout) -> candle_core::Result<()> {
@@ -90,14 +90,14 @@ impl InplaceOp1 for AttentionSample<'_> {
 }
 
 impl Attention<'_> {
-    /// At most `most` parts of at most `span` queries each.
-    fn parts(&self, span: usize, most: usize) -> Vec<Part> {
+    /// The work in parts of up to `span` queries; the first `limit` of them.
+    fn parts(&self, span: usize, limit: usize) -> Vec<Part> {
         let mut parts = Vec::new();
         for bounds in self.cu_seqlens.windows(2) {
             let (start, len) = (bounds[0], bounds[1].saturating_sub(bounds[0]));
             for head in 0..self.heads {
                 for first in (0..len).step_by(span.min(len).max(1)) {
-                    if parts.len() == most {
+                    if parts.len() == limit {
                         return parts;
                     }
                     parts.push(Part {
@@ -144,36 +144,31 @@ impl Attention<'_> {
             );
         }
         let part = chunks * stride * lanes;
-        let at = qkv.as_mut_ptr();
-        let [q, k, v] = [0, 1, 2].map(|i| Chunked {
-            at: at.wrapping_add(i * part),
-            stride,
-        });
+        let (q, rest) = qkv.split_at_mut(part);
+        let (k, v) = rest.split_at(part);
+        let q = ChunkedMut::new(q, stride, lanes);
+        let [k, v] = [k, v].map(|x| Chunked::new(x, stride, lanes));
         let fixed = self.path.in_fixed_point();
-        self.team.each(work.len(), |i| {
-            let Part {
-                start,
-                len,
-                head,
-                ref queries,
-            } = work[i];
-            let sizes = Sizes::new(self.head_dim, len, lanes, fixed);
-            scratch(sizes.total(), |buffer| {
+        self.team.each(work, |part| {
+            let rows = stride - part.start;
+            scratch(floats(self.head_dim, part.len, self.path), |buffer| {
                 let head = Head {
-                    q: q.skip(start, lanes),
-                    k: k.skip(start, lanes),
-                    v: v.skip(start, lanes),
-                    len,
-                    column: head * self.head_dim,
+                    // SAFETY: a part writes only its head's features of its queries, and parts
+                    // are distinct. Whole vectors are loaded, so lanes of other parts may be read
+                    // while they are written; these lanes are dropped.
+                    q: unsafe { q.shared_rows(part.start) },
+                    k: k.rows(part.start, rows),
+                    v: v.rows(part.start, rows),
+                    len: part.len,
+                    column: part.head * self.head_dim,
                     head_dim: self.head_dim,
                     rotary: self.rotary,
-                    queries: queries.clone(),
-                    sizes,
+                    queries: part.queries,
                     buffer,
                 };
                 #[cfg(target_arch = "x86_64")]
                 if fixed {
-                    // SAFETY: the path's instructions are there.
+                    // SAFETY: the path is available.
                     return unsafe { fixed_point::run(head) };
                 }
                 self.path.dispatch(head);

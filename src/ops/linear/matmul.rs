@@ -1,35 +1,66 @@
 //! The product of rows with packed weights.
 //!
-//! Panels are streamed through in order; the inner dimension is worked in blocks whose
-//! depth depends on the layer alone, each summed in one accumulator per element in ascending order.
-//! What follows a product (bias, GELU, residual) is done while a tile's sums are at hand.
+//! Panels are streamed through in order. The inner dimension is cut into blocks whose depth depends
+//! only on the layer; each is summed in one accumulator per element, in ascending order. What
+//! follows a product (bias, GELU, residual) is done while the sums of a tile are in the cache.
 
 use super::blocking::{SPAN, block_depth, keeps_sums};
-use super::prefetch::{Ahead, Coming};
-use super::{Linear, Panels};
+use super::panels::Packed;
+use super::prefetch::{Prefetch, TilePrefetch};
 use crate::ops::math;
-use crate::ops::matrix::{Chunked, RowMajor};
+use crate::ops::matrix::{Chunked, ChunkedMut, Chunks, Extent};
 use crate::ops::simd::{Kernel, Simd};
 use crate::ops::tile::{self, MAX_ROWS, MAX_WIDTH, with_rows};
 use std::mem::MaybeUninit;
 
-/// Where a product goes, from its first row on.
-#[derive(Clone, Copy)]
-pub(in crate::ops) enum Target {
+/// Where a product goes.
+pub(in crate::ops) enum Target<'a> {
     /// `x·Wᵀ + b`, padding included.
-    Chunks(Chunked),
+    Chunks(ChunkedMut<'a>),
     /// `gelu(x·Wᵀ + b)`, padding included.
-    Gelu(Chunked),
-    /// Added to what is there, without padding.
-    Add(RowMajor),
+    Gelu(ChunkedMut<'a>),
+    /// Added to these rows `[rows, outputs]`, which have no padding.
+    Add(&'a mut [f32]),
 }
 
-/// How a tile's sums over one block of the inner dimension come about.
+/// A [`Target`] whose size has been checked.
+#[derive(Clone, Copy)]
+enum Destination {
+    Chunks(Chunks),
+    Gelu(Chunks),
+    /// The first element, and the elements of a row.
+    Add(*mut f32, usize),
+}
+
+impl Target<'_> {
+    /// # Panics
+    /// The target is smaller than a product of `rows` rows.
+    fn checked(self, rows: usize, lanes: usize, weights: &Packed) -> Destination {
+        let outputs = weights.size.outputs;
+        let fits = |e: Extent| e.lanes == lanes && e.rows >= rows && e.features() >= outputs;
+        match self {
+            Target::Chunks(mut to) => {
+                assert!(fits(to.extent()));
+                Destination::Chunks(to.chunks())
+            }
+            Target::Gelu(mut to) => {
+                assert!(fits(to.extent()));
+                Destination::Gelu(to.chunks())
+            }
+            Target::Add(to) => {
+                assert!(to.len() >= rows * weights.outputs);
+                Destination::Add(to.as_mut_ptr(), weights.outputs)
+            }
+        }
+    }
+}
+
+/// How a tile's sums over one block of the inner dimension are computed.
 pub(super) trait Arithmetic<S: Simd>: Copy {
     /// Sums of M rows with a tile's columns.
     ///
     /// # Safety
-    /// The block's `a` holds `chunks` chunks of M rows, `b` as many steps of a tile's width; the
+    /// The block's `a` holds `chunks` chunks of M rows, `b` the same steps of a tile's width; the
     /// processor has the instructions of `S` and of the arithmetic.
     unsafe fn sums<const M: usize>(self, block: &Block) -> [[S::V; tile::VECTORS]; M];
 }
@@ -40,7 +71,7 @@ pub(super) trait Arithmetic<S: Simd>: Copy {
     expect(dead_code, reason = "some fields are for fixed point")
 )]
 pub(super) struct Block {
-    /// Which block.
+    /// Index of the block.
     pub(super) index: usize,
     /// Its first row and its panel.
     pub(super) row: usize,
@@ -52,8 +83,8 @@ pub(super) struct Block {
     pub(super) a_chunk: usize,
     /// Its weights, `[step, width]`.
     pub(super) b: *const f32,
-    /// What comes after it.
-    pub(super) ahead: Ahead,
+    /// What the tiles after it need.
+    pub(super) prefetch: TilePrefetch,
 }
 
 /// Products and sums in f32.
@@ -68,22 +99,22 @@ impl<S: Simd> Arithmetic<S> for Float {
             a,
             a_chunk,
             b,
-            ahead,
+            prefetch,
             ..
         } = *block;
         // SAFETY: the caller's.
         unsafe {
             let mut acc = [[S::splat(0.0); tile::VECTORS]; M];
-            accumulate_chunks::<S, M, { tile::VECTORS }>(chunks, a, a_chunk, b, ahead, &mut acc);
+            accumulate_chunks::<S, M, { tile::VECTORS }>(chunks, a, a_chunk, b, prefetch, &mut acc);
             acc
         }
     }
 }
 
-/// Accumulates `chunks · LANES` steps of rows in chunks (see `rows`) into `acc`.
+/// Accumulates `chunks · LANES` steps of rows in chunks (see `matrix`) into `acc`.
 ///
 /// Row i of step k is `a[k / LANES · a_chunk + i · LANES + k % LANES]`; column j is
-/// `b[k · N · LANES + j]`. What comes after is asked for meanwhile.
+/// `b[k · N · LANES + j]`. What comes next is prefetched meanwhile.
 ///
 /// # Safety
 /// `a` is readable for `M` rows of every chunk and `b` for `N · LANES` elements at every step,
@@ -94,12 +125,12 @@ unsafe fn accumulate_chunks<S: Simd, const M: usize, const N: usize>(
     a: *const f32,
     a_chunk: usize,
     b: *const f32,
-    mut ahead: Ahead,
+    mut prefetch: TilePrefetch,
     acc: &mut [[S::V; N]; M],
 ) {
     let (mut a, mut b) = (a, b);
     for chunk in 1..=chunks {
-        ahead.ask::<S, M>((chunk < chunks).then_some(a.wrapping_add(a_chunk)));
+        prefetch.request::<S, M>((chunk < chunks).then_some(a.wrapping_add(a_chunk)));
         for k in 0..S::steps() {
             // SAFETY: within the chunk's rows and the step's columns by the caller's contract.
             unsafe {
@@ -122,14 +153,13 @@ unsafe fn accumulate_chunks<S: Simd, const M: usize, const N: usize>(
 
 /// A product, to be run by the linear layer's path.
 pub(super) struct MatMul<'a> {
-    pub(super) linear: &'a Linear,
-    /// In steps.
-    pub(super) x: Chunked,
-    pub(super) rows: usize,
-    pub(super) target: Target,
-    /// Sums so far, `[panel, row, width]`.
-    pub(super) partial: *mut f32,
-    /// One block of a panel, for weights stored in half precision.
+    pub(super) weights: &'a Packed,
+    /// Its features are the steps of the inner dimension.
+    pub(super) x: Chunked<'a>,
+    pub(super) target: Target<'a>,
+    /// Sums so far, `[panel, row, width]`: see `LinearSize::sums`.
+    pub(super) sums: &'a mut [f32],
+    /// One block of a panel, for weights that are stored in half precision.
     pub(super) widened: &'a mut [f32],
 }
 
@@ -145,68 +175,74 @@ impl Kernel for MatMul<'_> {
 
 impl MatMul<'_> {
     /// # Safety
-    /// As for `Linear::apply`; the processor has the instructions of `S` and of the arithmetic.
+    /// The processor has the instructions of `S` and of the arithmetic.
+    ///
+    /// # Panics
+    /// The rows, the target or the working memory are too small for the product.
     #[inline(always)]
     pub(super) unsafe fn work<S: Simd, A: Arithmetic<S>>(self, arithmetic: A) {
         let MatMul {
-            linear,
+            weights,
             x,
-            rows,
             target,
-            partial,
+            sums,
             widened,
         } = self;
-        let (steps, width) = (linear.steps, linear.width);
+        let Extent { rows, lanes, .. } = x.extent();
+        let (steps, width) = (weights.size.steps, weights.size.width);
+        assert!(lanes == S::LANES && width == tile::width::<S>());
+        assert!(x.extent().features() >= steps && sums.len() >= weights.size.sums(rows));
+        let target = target.checked(rows, lanes, weights);
+        let (x, sums) = (x.chunks(), sums.as_mut_ptr());
         let (full, keeps_sums) = (block_depth(steps), keeps_sums(steps));
         let mut start = 0;
         while start < steps {
             let end = steps.min(start + SPAN * full);
-            for panel in 0..linear.bias.len() / width {
-                let partial = match keeps_sums {
-                    true => partial.wrapping_add(panel * rows * width),
-                    false => partial,
+            for panel in 0..weights.bias.len() / width {
+                let sums = match keeps_sums {
+                    true => sums.wrapping_add(panel * rows * width),
+                    false => sums,
                 };
                 let mut k = start;
                 while k < end {
                     let depth = full.min(end - k);
                     let at = panel * steps * width + k * width;
-                    // SAFETY: the panel holds `steps` steps, `depth` of which start at k;
-                    // `widened` holds as many.
-                    let b = unsafe { panel_block::<S>(&linear.panels, at, depth * width, widened) };
+                    // SAFETY: the caller's.
+                    let b = unsafe { weights.block::<S>(at, depth * width, widened) };
                     let (next_panel, next) = match () {
                         () if k + depth < end => (panel, k + depth),
-                        () if (panel + 1) * width < linear.bias.len() => (panel + 1, start),
+                        () if (panel + 1) * width < weights.bias.len() => (panel + 1, start),
                         () => (0, end),
                     };
-                    let mut coming = linear.coming(next_panel, next);
+                    let mut next_weights = weights.prefetch(next_panel, next);
                     let mut tiles = rows.div_ceil(S::ROWS);
                     let chunks = depth / S::LANES;
                     let (first, last) = (k == 0, k + depth == steps);
                     for (row, height) in tile::heights(rows, S::ROWS) {
-                        let partial = partial.wrapping_add(row * width);
+                        let sums = sums.wrapping_add(row * width);
                         let finish = Finish {
-                            bias: linear.bias[panel * width..].as_ptr(),
+                            bias: weights.bias[panel * width..].as_ptr(),
                             target,
                             row,
                             column: panel * width,
-                            columns: width.min(linear.outputs - panel * width),
+                            columns: width.min(weights.outputs - panel * width),
                         };
-                        let weights = coming.split(tiles);
+                        let of_tile = next_weights.split(tiles);
                         tiles -= 1;
-                        let ahead = Ahead {
+                        let prefetch = TilePrefetch {
                             rows: match row + height < rows {
                                 true => x.at.wrapping_add(k * x.stride + (row + height) * S::LANES),
                                 false => x.at.wrapping_add(next * x.stride),
                             },
-                            weights,
-                            portion: weights.portion(chunks),
+                            weights: of_tile,
+                            portion: of_tile.portion(chunks),
                             sums: match (last, k == start && keeps_sums) {
-                                (true, _) => finish.coming::<S>(height),
-                                (_, true) => Coming::new(partial, width, S::LANES, height),
-                                _ => Coming::nothing(b),
+                                (true, _) => finish.prefetch::<S>(height),
+                                (_, true) => Prefetch::new(sums, width, S::LANES, height),
+                                _ => Prefetch::nothing(b),
                             },
                         };
-                        let job = Tile {
+                        let tile = Tile {
                             block: Block {
                                 index: k / full,
                                 row,
@@ -215,16 +251,16 @@ impl MatMul<'_> {
                                 a: x.at.wrapping_add(k * x.stride + row * S::LANES),
                                 a_chunk: x.stride * S::LANES,
                                 b,
-                                ahead,
+                                prefetch,
                             },
-                            partial,
+                            sums,
                             first,
                             last,
                             finish,
                         };
-                        // SAFETY: the tile's rows and columns lie inside x, the panel, the sums
-                        // and the target; sums are written before they are read.
-                        unsafe { with_rows!(height, M, { job.run::<S, A, M>(arithmetic) }) }
+                        // SAFETY: the tile's rows and columns are inside x, the panel, the sums
+                        // and the target, as checked; sums are written before they are read.
+                        unsafe { with_rows!(height, M, { tile.run::<S, A, M>(arithmetic) }) }
                     }
                     k += depth;
                 }
@@ -234,47 +270,11 @@ impl MatMul<'_> {
     }
 }
 
-/// A block of a panel as the tile wants it, widened into the buffer when it is stored in half
-/// precision.
-///
-/// # Safety
-/// `at + len` lies inside the panels, `len` is a multiple of the lanes, the buffer holds `len`,
-/// and the processor has the instructions of `S`.
-#[inline(always)]
-unsafe fn panel_block<S: Simd>(
-    panels: &Panels,
-    at: usize,
-    len: usize,
-    buffer: &mut [f32],
-) -> *const f32 {
-    match panels {
-        Panels::F32(p) => p.as_slice()[at..at + len].as_ptr(),
-        Panels::F16(p) => {
-            let from = p.as_slice()[at..at + len].as_ptr();
-            for i in (0..len).step_by(S::LANES) {
-                // SAFETY: i + LANES ≤ len.
-                unsafe { S::store(buffer.as_mut_ptr().add(i), S::load_f16(from.add(i))) }
-            }
-            buffer.as_ptr()
-        }
-        Panels::Bf16(p) => {
-            let from = p.as_slice()[at..at + len].as_ptr();
-            for i in (0..len).step_by(S::LANES) {
-                // SAFETY: i + LANES ≤ len.
-                unsafe { S::store(buffer.as_mut_ptr().add(i), S::load_bf16(from.add(i))) }
-            }
-            buffer.as_ptr()
-        }
-        #[cfg(target_arch = "x86_64")]
-        Panels::Fixed(p) => p.steps.as_slice()[at..at + len].as_ptr().cast(),
-    }
-}
-
 /// One output tile of one block of the inner dimension.
 struct Tile {
     block: Block,
-    /// `[M, width]`.
-    partial: *mut f32,
+    /// Sums so far, `[M, width]`.
+    sums: *mut f32,
     first: bool,
     last: bool,
     finish: Finish,
@@ -282,19 +282,19 @@ struct Tile {
 
 impl Tile {
     /// # Safety
-    /// The block's as for [`Arithmetic::sums`]; `bias` holds `width` elements; `partial` is writable for M rows, and holds the sums so far unless this is the first
-    /// block; the target has M rows from `row` on and `columns` columns from `column` on.
+    /// As for [`Arithmetic::sums`] and [`Finish::run`]; `sums` is writable for M rows, and holds the
+    /// sums so far unless this is the first block.
     #[inline(always)]
     unsafe fn run<S: Simd, A: Arithmetic<S>, const M: usize>(&self, arithmetic: A) {
         let width = tile::width::<S>();
         // SAFETY: the caller's.
         unsafe {
             let acc = arithmetic.sums::<M>(&self.block);
-            // Simple loops alone touch the accumulators, so that they stay in registers.
-            let mut sums = MaybeUninit::<Sums>::uninit();
+            // Only simple loops touch the accumulators, so that they stay in registers.
+            let mut complete = MaybeUninit::<Sums>::uninit();
             let to = match self.last {
-                true => sums.as_mut_ptr().cast::<f32>(),
-                false => self.partial,
+                true => complete.as_mut_ptr().cast::<f32>(),
+                false => self.sums,
             };
             if self.first {
                 for (i, row) in acc.iter().enumerate() {
@@ -306,38 +306,38 @@ impl Tile {
                 for (i, row) in acc.iter().enumerate() {
                     for (j, v) in row.iter().enumerate() {
                         let at = i * width + j * S::LANES;
-                        S::store(to.add(at), S::add(S::load(self.partial.add(at)), *v));
+                        S::store(to.add(at), S::add(S::load(self.sums.add(at)), *v));
                     }
                 }
             }
             if self.last {
-                self.finish.run::<S>(M, sums.as_ptr().cast());
+                self.finish.run::<S>(M, complete.as_ptr().cast());
             }
         }
     }
 }
 
-/// What is done with the sums of some rows and a tile's columns.
+/// What is done with the complete sums of some rows and a tile's columns.
 #[derive(Clone, Copy)]
-pub(super) struct Finish {
-    pub(super) bias: *const f32,
-    pub(super) target: Target,
+struct Finish {
+    bias: *const f32,
+    target: Destination,
     /// The first row.
-    pub(super) row: usize,
+    row: usize,
     /// The first column.
-    pub(super) column: usize,
-    /// Columns that the target has from there on, padding not counted.
-    pub(super) columns: usize,
+    column: usize,
+    /// Columns of the target from there on, without padding.
+    columns: usize,
 }
 
 impl Finish {
-    /// Adds the bias and does what the target wants.
+    /// Adds the bias and writes what the target says.
     ///
     /// # Safety
     /// `sums` holds `rows` rows of a tile's width, `bias` one; the target has the rows and
     /// `columns` columns (in chunks: the tile's); the processor has the instructions of `S`.
     #[inline(always)]
-    pub(super) unsafe fn run<S: Simd>(&self, rows: usize, sums: *const f32) {
+    unsafe fn run<S: Simd>(&self, rows: usize, sums: *const f32) {
         let width = tile::width::<S>();
         // SAFETY: the caller's.
         unsafe {
@@ -346,11 +346,11 @@ impl Finish {
                 for i in 0..rows {
                     let y = S::add(S::load(sums.add(i * width + j)), bias);
                     match self.target {
-                        Target::Chunks(to) => S::store(self.chunk::<S>(to, i, j), y),
-                        Target::Gelu(to) => {
+                        Destination::Chunks(to) => S::store(self.chunk::<S>(to, i, j), y),
+                        Destination::Gelu(to) => {
                             S::store(self.chunk::<S>(to, i, j), math::gelu::<S>(y));
                         }
-                        Target::Add(to) => self.add::<S>(to, i, j, y),
+                        Destination::Add(to, outputs) => self.add::<S>(to, outputs, i, j, y),
                     }
                 }
             }
@@ -359,22 +359,22 @@ impl Finish {
 
     /// What it will write.
     #[inline(always)]
-    fn coming<S: Simd>(&self, rows: usize) -> Coming {
+    fn prefetch<S: Simd>(&self, rows: usize) -> Prefetch {
         match self.target {
-            Target::Chunks(to) | Target::Gelu(to) => {
+            Destination::Chunks(to) | Destination::Gelu(to) => {
                 let at = self.chunk::<S>(to, 0, 0);
-                Coming::new(at, S::LANES, to.stride * S::LANES, rows)
+                Prefetch::new(at, S::LANES, to.stride * S::LANES, rows)
             }
-            Target::Add(to) => {
-                let at = to.skip(self.row).at.wrapping_add(self.column);
-                Coming::new(at, to.width, S::LANES, rows)
+            Destination::Add(to, outputs) => {
+                let at = to.wrapping_add(self.row * outputs + self.column);
+                Prefetch::new(at, outputs, S::LANES, rows)
             }
         }
     }
 
     /// Where vector `j / LANES` of row i goes.
     #[inline(always)]
-    fn chunk<S: Simd>(&self, to: Chunked, i: usize, j: usize) -> *mut f32 {
+    fn chunk<S: Simd>(&self, to: Chunks, i: usize, j: usize) -> *mut f32 {
         to.at
             .wrapping_add((self.column + j) * to.stride + (self.row + i) * S::LANES)
     }
@@ -382,15 +382,15 @@ impl Finish {
     /// # Safety
     /// As [`Finish::run`].
     #[inline(always)]
-    unsafe fn add<S: Simd>(&self, to: RowMajor, i: usize, j: usize, y: S::V) {
-        let at = to.skip(self.row + i).at.wrapping_add(self.column + j);
+    unsafe fn add<S: Simd>(&self, to: *mut f32, outputs: usize, i: usize, j: usize, y: S::V) {
+        let at = to.wrapping_add((self.row + i) * outputs + self.column + j);
         // SAFETY: the caller's: `columns` elements of the row.
         unsafe {
             if j + S::LANES <= self.columns {
                 S::store(at, S::add(y, S::load(at)));
                 return;
             }
-            // The last panel of an output width that is no multiple of the tile's.
+            // The last panel of an output width that is not a multiple of the tile's.
             let mut edge = [0.0f32; MAX_WIDTH];
             S::store(edge.as_mut_ptr(), y);
             for (i, y) in edge[..self.columns.saturating_sub(j)].iter().enumerate() {
