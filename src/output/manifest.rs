@@ -1,6 +1,7 @@
-//! `run.json`: what was asked, what was resolved, what was met, and the checksum of every file.
+//! `run.json`: what was asked, what that resolved to, what was found, and the checksum of every
+//! file.
 //!
-//! Its bytes depend on the run alone: no time stamps, no thread counts, keys in a fixed order.
+//! Its bytes depend only on the run: no time stamps, no thread counts, keys in a fixed order.
 
 use crate::output::array::ArrayEntry;
 use crate::output::counts::Counts;
@@ -15,8 +16,8 @@ use serde::{Deserialize, Serialize};
 use std::io::{self, Read};
 use std::path::Path;
 
-/// Newest version of the folder's format that is read. A folder has version 1 unless it holds products that
-/// programs of version 1 would misread.
+/// Newest version of the folder's format that is read. A folder has version 1 unless it holds
+/// products that programs of version 1 would misread.
 pub const FORMAT_VERSION: u32 = 2;
 
 /// Largest `run.json` that is read.
@@ -25,11 +26,11 @@ const MOST_BYTES: u64 = 64 << 20;
 /// The contents of `run.json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Manifest {
-    /// [`FORMAT_VERSION`] of the program that wrote it.
+    /// Version of the folder's format, up to [`FORMAT_VERSION`].
     pub format_version: u32,
-    /// Version of that program.
+    /// Version of the program that wrote it.
     pub esm_embed: String,
-    /// Which part of the input it holds, if it is not all of it.
+    /// The part of the input that it holds; `None` for all of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shard: Option<ShardEntry>,
     /// The options as given.
@@ -40,13 +41,13 @@ pub struct Manifest {
     pub layout: Layout,
     /// Totals over all records.
     pub counts: Counts,
-    /// What there is to know of some of the records.
+    /// What users should know about some of the records.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<Note>,
     /// The arrays of the run; a run of version 0.1.0 does not list them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub arrays: Vec<ArrayEntry>,
-    /// Every file directly in the folder, `run.json` aside.
+    /// Every file directly in the folder, except `run.json`.
     pub files: Vec<FileEntry>,
     /// Every folder with one file per record.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -60,16 +61,16 @@ pub struct FileEntry {
     pub name: String,
     /// Its size.
     pub bytes: u64,
-    /// SHA-256 of its bytes, lower-case hexadecimal; of a large file that of the digests of its
-    /// pieces, 32 bytes each.
+    /// SHA-256 of its bytes in lower-case hexadecimal. For a large file, SHA-256 of the digests of
+    /// its pieces, 32 bytes each.
     pub sha256: String,
-    /// Bytes of such a piece; the last one may be shorter.
+    /// Bytes of a piece; the last one may be shorter.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pieces: Option<u64>,
-    /// Shape, of an array.
+    /// Shape, if it is an array.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shape: Option<Vec<u64>>,
-    /// How its numbers are stored, of an array.
+    /// How its numbers are stored, if it is an array.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dtype: Option<OutDtype>,
 }
@@ -87,21 +88,22 @@ pub struct FolderEntry {
     pub checksums: String,
 }
 
-/// Why a `run.json` cannot be used.
+/// Why a `run.json` cannot be used. The text is the predicate of a sentence about it.
 #[derive(Debug, thiserror::Error)]
 pub enum ManifestError {
     /// It cannot be read.
-    #[error("run.json cannot be read: {0}")]
+    #[error("cannot be read: {0}")]
     Io(io::Error),
     /// It is larger than any run writes.
-    #[error("run.json is larger than 64 MiB, which no run writes")]
+    #[error("is larger than 64 MiB, which no run writes")]
     TooLarge,
     /// It is not the JSON that a run writes.
-    #[error("run.json is not what a run writes: {}", printable::text(.0))]
+    #[error("is not what a run writes: {}", printable::text(.0))]
     Malformed(String),
-    /// It was written by a later version of this program.
+    /// It was written by a newer version of this program.
     #[error(
-        "run.json has format {0}, this esm-embed knows formats up to {FORMAT_VERSION}: update it"
+        "has format {0}, which only a newer esm-embed reads; this one reads formats up to \
+         {FORMAT_VERSION}"
     )]
     Newer(u32),
 }
@@ -181,7 +183,7 @@ impl Listed {
         Self::read_file(&dir.join(RUN_JSON))
     }
 
-    /// The same for a `run.json` under another name.
+    /// The same for a `run.json` with another name.
     pub(super) fn read_file(path: &Path) -> Result<Self, ManifestError> {
         match read_bytes(path)? {
             None => Ok(Self::default()),
@@ -191,12 +193,12 @@ impl Listed {
         }
     }
 
-    /// Names of files, as they stand there.
+    /// Names of files, unchecked.
     pub(super) fn files(&self) -> impl Iterator<Item = &str> {
         self.files.iter().map(|file| file.name.as_str())
     }
 
-    /// Names of folders, as they stand there.
+    /// Names of folders, unchecked.
     pub(super) fn folders(&self) -> impl Iterator<Item = &str> {
         self.folders.iter().map(|folder| folder.name.as_str())
     }

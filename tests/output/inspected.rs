@@ -204,7 +204,7 @@ fn a_hostile_manifest_opens_nothing_outside() {
     let [quick, _] = damaged(Residues::Packed, change("\"max\"", "\"mean\""));
     assert_eq!(quick, ["run.json: its layout names an array twice"]);
     let [quick, _] = damaged(Residues::Packed, change("{", "["));
-    assert!(quick[0].starts_with("run.json: run.json is not what a run writes"));
+    assert!(quick[0].starts_with("run.json: is not what a run writes"));
     let [quick, _] = damaged(Residues::Packed, |dir| {
         fs::remove_file(dir.join("mean.layer1.npy")).unwrap();
         symlink("/etc/passwd", dir.join("mean.layer1.npy")).unwrap();

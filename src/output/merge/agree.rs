@@ -1,4 +1,4 @@
-//! Which folders are shards of one run, and whether all of them are there.
+//! Whether folders are shards of one run, and whether any shard is missing.
 
 use super::MergeError;
 use crate::numerals::grouped;
@@ -28,7 +28,7 @@ impl Part {
         let mut files = self.manifest.files.iter();
         files
             .find(|file| file.name == name)
-            .ok_or_else(|| self.damaged(name, "does not stand in run.json"))
+            .ok_or_else(|| self.damaged(name, "is not listed in run.json"))
     }
 
     /// Something wrong with one of its files.
@@ -39,14 +39,13 @@ impl Part {
         }
     }
 
-    /// A file of it that the operating system does not give.
+    /// A file that the operating system cannot read.
     pub(super) fn unreadable(&self, name: &str, cause: std::io::Error) -> MergeError {
         OutputError::io("reading", &self.dir.join(name), cause).into()
     }
 }
 
-/// Opens all shards, in the order of their numbers, and checks that they are all shards of one
-/// run.
+/// Opens all shards in the order of their numbers, and checks that they are the shards of one run.
 pub(super) fn open(dirs: &[PathBuf]) -> Result<Vec<Part>, MergeError> {
     let mut parts = dirs
         .iter()
@@ -146,7 +145,7 @@ fn agree(one: &Part, other: &Part) -> Result<(), MergeError> {
     })
 }
 
-/// Checks that the records of all shards are those of the whole input.
+/// Checks that all shards together hold the records of the input.
 pub(super) fn check_counts(parts: &[Part], met: u64, merged: &Counts) -> Result<(), MergeError> {
     let Some(last) = parts.last() else {
         return Ok(());
@@ -155,23 +154,27 @@ pub(super) fn check_counts(parts: &[Part], met: u64, merged: &Counts) -> Result<
         let due = last.shard.input_records;
         return Err(last.damaged(
             SHARD_TSV,
-            format!("all shards together list {met} records of the {due} of the input"),
+            format!(
+                "the shards together list {} of the {} records of the input",
+                grouped(met),
+                grouped(due)
+            ),
         ));
     }
     let mut due = Counts::default();
     for part in parts {
         due.include(&part.manifest.counts);
     }
-    // A sequence that two shards hold was new to each of them.
+    // A sequence in two shards was counted as new in both.
     due.unique_sequences = merged.unique_sequences;
     due.duplicates = merged.duplicates;
-    // An identifier may be reused in another shard than the one that has it first.
+    // An identifier and its reuse may be in different shards.
     due.reused_ids = merged.reused_ids;
-    // Tables do not say it.
+    // The tables do not list them.
     due.in_bf16 = merged.in_bf16;
     if due != *merged {
         let what = format!(
-            "the tables of all shards come to {merged:?}, what their run.json say to {due:?}"
+            "the tables of all shards add up to {merged:?}, but their run.json files to {due:?}"
         );
         return Err(last.damaged(INDEX_TSV, what));
     }

@@ -33,8 +33,8 @@ pub enum Existing {
 pub enum State {
     /// Nothing of a run, or what is to be replaced.
     Fresh,
-    /// The work of this run, not finished.
-    Begun(Box<RunIdentity>),
+    /// The work of an unfinished run.
+    Interrupted(Box<RunIdentity>),
     /// A run whose files are finished; some of them may not be in their place.
     Sealed(Box<Manifest>),
     /// A finished run.
@@ -110,7 +110,7 @@ impl Target {
     /// Bytes on the disk that the work takes which was found.
     pub fn held_bytes(&self) -> u64 {
         match self.state {
-            State::Begun(_) => disk::bytes_below(&self.partial),
+            State::Interrupted(_) => disk::bytes_below(&self.partial),
             _ => 0,
         }
     }
@@ -121,7 +121,7 @@ impl Target {
     /// When the journal is there and cannot be read.
     pub fn journal(&self) -> Result<Option<Journal>, OutputError> {
         match self.state {
-            State::Begun(_) => Journal::open_to_read(&self.partial),
+            State::Interrupted(_) => Journal::open_to_read(&self.partial),
             State::Fresh | State::Sealed(_) | State::Complete(_) => Ok(None),
         }
     }
@@ -159,7 +159,7 @@ impl Target {
     /// When there is no such work, or the folder cannot be read or written.
     pub fn resume(mut self) -> Result<OutputFolder, OutputError> {
         let state = std::mem::replace(&mut self.state, State::Fresh);
-        let (State::Begun(identity), Some(lock)) = (state, self.lock.take()) else {
+        let (State::Interrupted(identity), Some(lock)) = (state, self.lock.take()) else {
             return Err(OutputError::NotResumable {
                 path: self.partial,
                 what: "holds no work to go on with".into(),
@@ -277,7 +277,7 @@ impl Target {
         }
         if let Some(identity) = RunIdentity::read(&self.partial)? {
             check_targets(&self.dir, &self.layout, identity.replaces)?;
-            return Ok(State::Begun(Box::new(identity)));
+            return Ok(State::Interrupted(Box::new(identity)));
         }
         if let Some(manifest) = read_manifest(&self.dir)? {
             return Ok(State::Complete(Box::new(manifest)));
@@ -333,7 +333,7 @@ fn read_manifest(dir: &Path) -> Result<Option<Manifest>, OutputError> {
     Manifest::read(dir).map_err(|error| match error {
         ManifestError::Io(cause) => OutputError::io("reading", &dir.join(RUN_JSON), cause),
         other => OutputError::NotResumable {
-            path: dir.to_path_buf(),
+            path: dir.join(RUN_JSON),
             what: other.to_string(),
         },
     })

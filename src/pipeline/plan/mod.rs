@@ -127,7 +127,7 @@ impl Plan {
     /// How records are judged, in a run that finds this in its output folder.
     pub fn rules(&self, job: &Job, state: &State) -> Rules {
         let left_out_beyond = match state {
-            State::Begun(before) => before.longest,
+            State::Interrupted(before) => before.longest,
             State::Fresh | State::Sealed(_) | State::Complete(_) => None,
         };
         Rules {

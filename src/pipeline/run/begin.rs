@@ -23,7 +23,7 @@ pub fn begin(
 ) -> Result<OutputFolder> {
     let sources = checked.sources();
     let record = describe::record(run.job, plan, run.checkpoint, Some(embedder), sources);
-    if let State::Begun(before) = target.state() {
+    if let State::Interrupted(before) = target.state() {
         resume::check_loaded(run.job, before, &record)?;
     }
     run.stop.set_has_work(true);

@@ -39,7 +39,7 @@ impl Checked {
 pub fn check(run: Run<'_>, plan: &Plan, target: &Target) -> Result<Checked> {
     // Which records are left out for lack of memory is decided when a run begins.
     let (left_out_beyond, is_resumed) = match (target.state(), run.job.sequences.on_invalid) {
-        (State::Begun(before), _) => (before.longest, true),
+        (State::Interrupted(before), _) => (before.longest, true),
         (_, OnInvalid::Skip) => (u64::try_from(plan.admission.longest()).ok(), false),
         (_, OnInvalid::Fail) => (None, false),
     };
@@ -88,7 +88,7 @@ pub fn check_again(
 
 /// Whether an interrupted run is this one.
 fn check_resumed(run: Run<'_>, plan: &Plan, target: &Target, checked: &Checked) -> Result<()> {
-    let State::Begun(before) = target.state() else {
+    let State::Interrupted(before) = target.state() else {
         return Ok(());
     };
     let Run {
@@ -98,7 +98,7 @@ fn check_resumed(run: Run<'_>, plan: &Plan, target: &Target, checked: &Checked) 
         ..
     } = run;
     let now = describe::record(job, plan, checkpoint, None, checked.sources());
-    resume::check_begun(job, caches, checkpoint, before, now, &checked.stamps)
+    resume::check_interrupted(job, caches, checkpoint, before, now, &checked.stamps)
 }
 
 /// Whether there is enough space on the disk, and probably enough memory.

@@ -19,7 +19,7 @@ use anyhow::{Result, bail};
 ///
 /// # Errors
 /// Every difference, or a model file that cannot be read.
-pub fn check_begun(
+pub fn check_interrupted(
     job: &Job,
     caches: &Caches,
     checkpoint: &Checkpoint,
@@ -70,7 +70,7 @@ pub fn complete(
     let (manifest, finished) = match target.state() {
         State::Complete(manifest) => (manifest, true),
         State::Sealed(manifest) => (manifest, false),
-        State::Fresh | State::Begun(_) => bail!("there is no finished run: this is a defect"),
+        State::Fresh | State::Interrupted(_) => bail!("there is no finished run: this is a defect"),
     };
     // Of a shard too, the whole input was compared when it began. Nothing is embedded, so it does
     // not matter how much memory there is.
@@ -124,7 +124,7 @@ pub fn foresee(
     let now = describe::record(job, plan, checkpoint, None, known);
     match state {
         State::Fresh => Ok(()),
-        State::Begun(before) => refuse(job, &before.run, &now, None, false),
+        State::Interrupted(before) => refuse(job, &before.run, &now, None, false),
         State::Sealed(manifest) | State::Complete(manifest) => {
             let finished = matches!(state, State::Complete(_));
             refuse(job, &manifest.record(), &now, None, finished)?;

@@ -54,7 +54,7 @@ fn resume(dir: &Path, kind: usize) {
     let layout = work::layout(KINDS[kind]);
     let result = Target::examine(dir, &layout, Existing::Resume).and_then(|target| {
         match target.state() {
-            State::Begun(_) => {
+            State::Interrupted(_) => {
                 let mut folder = target.resume()?;
                 assert!(folder.parts().journal.count()? <= folder.parts().journal.before());
                 work::go_on(&mut folder, &RECORDS)?;
