@@ -32,7 +32,7 @@ impl Message {
         message
     }
 
-    /// An error with its causes. A cause that the text before it already includes is not repeated.
+    /// An error with its causes. A cause that the text before it includes is not repeated.
     pub fn of_error(error: &anyhow::Error) -> Message {
         let mut message = Message::default();
         for cause in error.chain() {

@@ -1,4 +1,4 @@
-//! Where a model comes from: what was asked for → files on this machine.
+//! The model as typed → its files on this machine.
 
 use super::options::ModelArg;
 use super::progress::Progress;
@@ -7,7 +7,7 @@ use esm_embed::hub::{Hub, HubError, HubSettings, LocalModel, ModelRef};
 use esm_embed::pipeline::Model;
 use std::path::PathBuf;
 
-/// The hub that a model needs. A path needs none: whatever the environment says, it is used.
+/// The hub for a model. A path needs no hub, so the environment is not read for it.
 pub fn hub(model: &ModelRef) -> Result<Hub, HubError> {
     match model {
         ModelRef::Path(_) => Hub::new(HubSettings::new(PathBuf::new())),
@@ -15,7 +15,7 @@ pub fn hub(model: &ModelRef) -> Result<Hub, HubError> {
     }
 }
 
-/// The model's files: from this machine if they are here, else downloaded.
+/// The files of a model: those on this machine, else downloaded.
 pub fn resolve(
     model: &ModelArg,
     revision: Option<&str>,
@@ -32,12 +32,12 @@ pub fn resolve(
     })
 }
 
-/// Refuses a revision of something that has none, instead of leaving it out silently.
+/// Refuses a revision of a file or folder, which has none.
 pub fn check_revision(local: &LocalModel, revision: Option<&str>) -> anyhow::Result<()> {
     ensure!(
         revision.is_none() || local.revision.is_some(),
-        "--revision was given, but {} is a file or folder without revisions. Drop --revision, or \
-         name a repository of the Hub",
+        "{} is a file or folder, which has no revisions\nhint: leave out `revision`, or give a \
+         Hugging Face repository",
         local.path.display()
     );
     Ok(())

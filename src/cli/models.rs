@@ -25,7 +25,7 @@ pub struct ModelsArgs {
 struct ModelsReport {
     /// The folder of the Hugging Face cache; null if the settings name none.
     cache: Option<String>,
-    /// What is wrong with the settings; null if nothing is.
+    /// What is wrong with the settings; null if they are right.
     cache_error: Option<String>,
     /// The published models, then the other ESM repositories in the cache.
     models: Vec<ModelReport>,
@@ -34,34 +34,34 @@ struct ModelsReport {
 /// One model.
 #[derive(Debug, Serialize)]
 struct ModelReport {
-    /// The name by which it is asked for.
+    /// The name to give as the model.
     name: String,
     /// The short form of that name.
     short: Option<&'static str>,
     /// `organisation/name` on the Hub.
     repo: String,
-    /// Number of weights; null for a model that is not one of the published ones, as what follows.
+    /// Number of weights; this and the next three are null for a model that is not published.
     parameters: Option<u64>,
     /// Transformer layers.
     layers: Option<u32>,
-    /// Length of a residue's representation.
+    /// Width of a representation.
     dim: Option<u32>,
     /// Attention heads of a layer.
     heads: Option<u32>,
-    /// What the cache holds of it; null if nothing.
+    /// What the cache holds of it; null if it holds nothing.
     cached: Option<CachedReport>,
 }
 
 /// A model in the cache.
 #[derive(Debug, Serialize)]
 struct CachedReport {
-    /// Whether it can be used without network.
+    /// Whether it can be used without a network.
     complete: bool,
-    /// The folder to give as a model; of an incomplete one, the folder of its repository.
+    /// The folder to give as the model; the repository's folder if the model is incomplete.
     path: String,
-    /// The commit of a complete one.
+    /// The commit of a complete model.
     revision: Option<String>,
-    /// Bytes of the files that are used; of an incomplete one, of all that is there.
+    /// Bytes of the files that are used; of all files if the model is incomplete.
     bytes: u64,
     /// Bytes of unfinished downloads.
     unfinished_bytes: u64,
@@ -138,7 +138,7 @@ fn held(model: &CachedModel) -> Option<CachedReport> {
     }
 }
 
-/// The known models with their shapes, then the other repositories in the cache.
+/// The published models with their shapes, then the other repositories in the cache.
 fn table(report: &ModelsReport) -> String {
     let mut out = line([
         "MODEL",

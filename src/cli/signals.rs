@@ -9,17 +9,17 @@ use signal_hook::low_level;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Time that a run has to save its work. What it is computing by then is lost; what is done is
-/// in the journal all the same.
+/// Time that a run has to save its work. Batches that are not finished by then are lost; finished
+/// ones are in the journal anyway.
 const GRACE: Duration = Duration::from_secs(7);
 
 /// Listens, in a separate thread, for the signals that end a run.
 ///
-/// While the run has nothing to save, the first one ends the process as the second does: at
-/// once, with 128 and its number.
+/// If the run has nothing to save, already the first signal ends the process at once, with exit code
+/// 128 + its number.
 pub fn listen(progress: &Arc<Progress>) -> anyhow::Result<Stop> {
     let mut kinds = vec![SIGTERM, SIGINT, SIGUSR1];
-    // nohup asks for the hangup to be ignored.
+    // Under nohup, the hangup stays ignored.
     if !is_ignored(SIGHUP) {
         kinds.push(SIGHUP);
     }
@@ -37,7 +37,7 @@ pub fn listen(progress: &Arc<Progress>) -> anyhow::Result<Stop> {
                 std::thread::sleep(GRACE);
                 low_level::exit(exit_code(signal).into());
             });
-            // Standard error may be a pipe that nobody empties: nothing waits for this.
+            // In a thread, because standard error may be a pipe that nobody reads.
             let progress = Arc::clone(&progress);
             std::thread::spawn(move || {
                 progress.message(
@@ -50,19 +50,19 @@ pub fn listen(progress: &Arc<Progress>) -> anyhow::Result<Stop> {
     Ok(ours)
 }
 
-/// 128 and the number of the signal, as a shell reports it.
+/// 128 + the number of the signal, as a shell reports it.
 pub fn exit_code(signal: i32) -> u8 {
     u8::try_from(signal).map_or(1, |number| number.saturating_add(128))
 }
 
 /// A file that grows beyond a limit (`ulimit -f`) gives an error instead of ending the process.
 pub fn fail_on_full_files() {
-    // With any handler the system call returns EFBIG. Without one the process ends, which is no
-    // worse than before.
+    // With any handler, the system call returns EFBIG. If there is no handler, the process ends, as
+    // before.
     let _ = signal_hook::flag::register(SIGXFSZ, Arc::default());
 }
 
-/// Whether the process was started with this signal ignored, as far as the system tells.
+/// Whether the process was started with this signal ignored; false if the system does not tell.
 fn is_ignored(signal: i32) -> bool {
     std::fs::read_to_string("/proc/self/status").is_ok_and(|status| ignores(&status, signal))
 }
@@ -80,7 +80,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn codes_are_those_of_a_shell() {
+    fn exit_codes_are_those_of_a_shell() {
         assert_eq!(
             [SIGHUP, SIGINT, SIGUSR1, SIGTERM].map(exit_code),
             [129, 130, 138, 143]

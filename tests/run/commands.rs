@@ -121,7 +121,13 @@ fn fetch_of_a_path_checks_it_and_prints_it() {
 
     let revision = bench.call(&format!("fetch {model} --revision v1"));
     assert_eq!((revision.code, revision.out.as_str()), (1, ""));
-    assert!(revision.err.contains("Drop --revision"), "{}", revision.err);
+    assert!(
+        revision
+            .err
+            .contains("\n  hint: leave out --revision, or give a Hugging Face repository\n"),
+        "{}",
+        revision.err
+    );
 
     let fake = bench.path("esm2_t6_8M_UR50D.pt");
     std::fs::write(&fake, "not the published weights").unwrap();

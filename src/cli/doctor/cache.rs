@@ -1,6 +1,6 @@
 //! The Hugging Face cache and the variables that configure it.
 
-use super::Line;
+use super::ReportLine;
 use super::environment::{self, variable};
 use esm_embed::hub::HubSettings;
 use esm_embed::numerals;
@@ -51,9 +51,9 @@ impl Cache {
     }
 
     /// As text, with the variables that configure it.
-    pub fn lines(self) -> Vec<Line> {
+    pub fn lines(self) -> Vec<ReportLine> {
         let token = if self.access_token { "set" } else { "not set" };
-        let mut lines: Vec<Line> = match (self.folder, self.error) {
+        let mut lines: Vec<ReportLine> = match (self.folder, self.error) {
             (Some(folder), _) => vec![
                 ("folder", folder),
                 ("state", self.state.unwrap_or_default().to_owned()),

@@ -1,6 +1,6 @@
 //! GPUs, CPU, threads and memory.
 
-use super::Line;
+use super::ReportLine;
 use super::environment::variable;
 use crate::cli::message::Message;
 use crate::cli::options::{self, compute::THREADS_ENV};
@@ -72,8 +72,8 @@ impl Computation {
     }
 
     /// As text, with the variables that change it.
-    pub fn lines(self) -> Vec<Line> {
-        let mut lines: Vec<Line> = self.cards.into_iter().map(|card| ("GPU", card)).collect();
+    pub fn lines(self) -> Vec<ReportLine> {
+        let mut lines: Vec<ReportLine> = self.cards.into_iter().map(|card| ("GPU", card)).collect();
         lines.extend(self.why_no_cards.map(|why| ("GPU", format!("none: {why}"))));
         lines.extend(variable("CUDA_VISIBLE_DEVICES").map(|cards| ("CUDA_VISIBLE_DEVICES", cards)));
         let processor = self.processor.as_deref().unwrap_or("unknown model");

@@ -46,7 +46,7 @@ struct DoctorReport {
 }
 
 /// One line of the report: label and value.
-type Line = (&'static str, String);
+type ReportLine = (&'static str, String);
 
 /// Prints the report. As text it is printed section by section, so that a slow network delays only
 /// its own section.
@@ -70,7 +70,7 @@ pub fn execute(args: &DoctorArgs) -> anyhow::Result<Exit> {
     Ok(Exit::Done)
 }
 
-fn section(title: &str, lines: Vec<Line>) -> anyhow::Result<()> {
+fn section(title: &str, lines: Vec<ReportLine>) -> anyhow::Result<()> {
     let mut text = format!("\n{title}\n");
     for (what, found) in lines {
         text += &format!("  {what:<22} {}\n", printable::text(&found));

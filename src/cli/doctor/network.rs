@@ -1,6 +1,6 @@
 //! Whether the hub can be reached: a short test, for information only.
 
-use super::Line;
+use super::ReportLine;
 use esm_embed::hub::HubSettings;
 use serde::Serialize;
 use std::net::{TcpStream, ToSocketAddrs};
@@ -75,7 +75,7 @@ impl Network {
     }
 
     /// As text.
-    pub fn lines(self) -> Vec<Line> {
+    pub fn lines(self) -> Vec<ReportLine> {
         match self.hub {
             Some(hub) => vec![("hub", hub), ("reachable", self.answer)],
             None => vec![("hub", self.answer)],

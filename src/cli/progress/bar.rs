@@ -1,4 +1,4 @@
-//! The bar on a terminal; it is gone from the screen when it is dropped.
+//! The bar on a terminal. It disappears when it is dropped.
 
 use super::super::text::seconds;
 use super::bar_line::bar_line;
@@ -19,19 +19,19 @@ const BYTES_STREAM: &str = "{spinner} {decimal_bytes}, {decimal_bytes_per_sec}, 
 
 /// Columns of the spinner and the space after it.
 const SPINNER: usize = 2;
-/// Columns of a terminal that does not say how many it has.
-const USUAL_WIDTH: usize = 80;
+/// Columns of a terminal of unknown width.
+const DEFAULT_WIDTH: usize = 80;
 
-/// A line that is drawn again and again.
+/// A line that is redrawn.
 pub struct Bar(ProgressBar);
 
 impl Bar {
-    /// For a run.
+    /// For records as they are embedded.
     pub fn records() -> Bar {
         Bar::new(ProgressBar::new_spinner(), LINE, String::new())
     }
 
-    /// For what a run does before and after it embeds.
+    /// For what a run does before and after embedding.
     pub fn phase(phase: Phase<'_>) -> Bar {
         let text = printable::text(&phase_text(phase));
         Bar::new(ProgressBar::new_spinner(), PHASE, text)
@@ -51,7 +51,7 @@ impl Bar {
             .unwrap_or_else(|_| ProgressStyle::default_bar())
             .progress_chars("=> ")
             .with_key("so_far", |state: &ProgressState, out: &mut dyn Write| {
-                // Writing to a line in memory does not fail.
+                // Writing to a string does not fail.
                 let _ = out.write_str(&seconds(state.elapsed().as_secs_f64()));
             });
         let bar = bar.with_style(style).with_message(message);
@@ -59,26 +59,26 @@ impl Bar {
         Bar(bar)
     }
 
-    /// Shows how far the run is, in as many columns as the terminal has now.
-    pub fn records_are(&self, so_far: &SoFar) {
+    /// Shows how far the run is, as wide as the terminal is now.
+    pub fn set_counts(&self, so_far: &SoFar) {
         let width = columns().saturating_sub(SPINNER);
         self.0.set_message(bar_line(&Numbers::from(*so_far), width));
     }
 
     /// Shows how much of the input has been read.
-    pub fn checked_are(&self, records: u64) {
+    pub fn set_records_read(&self, records: u64) {
         let text = phase_text(Phase::Reading);
         self.0
             .set_message(format!("{text}: {}", count(records, "record")));
     }
 
     /// Shows how far the download is.
-    pub fn bytes_are(&self, transfer: &Transfer) {
+    pub fn set_bytes(&self, transfer: &Transfer) {
         self.0.set_position(transfer.bytes);
     }
 
-    /// Writes a line where the bar stood; the bar is drawn again below it.
-    pub fn step_aside(&self, write: impl FnOnce()) {
+    /// Writes a line in place of the bar, and draws the bar again below it.
+    pub fn write_above(&self, write: impl FnOnce()) {
         self.0.suspend(write);
     }
 }
@@ -93,7 +93,7 @@ impl Drop for Bar {
 fn columns() -> usize {
     let size = rustix::termios::tcgetwinsize(std::io::stderr());
     match size.map(|size| usize::from(size.ws_col)) {
-        Ok(0) | Err(_) => USUAL_WIDTH,
+        Ok(0) | Err(_) => DEFAULT_WIDTH,
         Ok(columns) => columns,
     }
 }

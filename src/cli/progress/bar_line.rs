@@ -1,12 +1,12 @@
-//! How far a run is, in one line of a terminal. Pure: the width is given.
+//! How far a run is, in one line of a terminal. Pure: the width is an argument.
 
 use super::numbers::Numbers;
 
-/// Inner width of the bar, at least and at most.
+/// Smallest and largest inner width of the bar.
 const BAR: std::ops::RangeInclusive<usize> = 6..=24;
 
-/// A line of at most `width` columns. The time left stays in it to the last; before it go the
-/// speed, the records, the bar and the time so far.
+/// A line of at most `width` columns. If the terminal is narrow, the line leaves out the speed first,
+/// then the records, the bar and the elapsed time, and the time left last.
 pub fn bar_line(numbers: &Numbers, width: usize) -> String {
     let (done, speed) = (Some(numbers.done()), numbers.speed());
     let (elapsed, left) = (Some(numbers.elapsed()), numbers.left());
@@ -24,9 +24,9 @@ pub fn bar_line(numbers: &Numbers, width: usize) -> String {
         // Brackets and two spaces.
         let taken = percent.len() + 4;
         for text in &texts {
-            let room = width.saturating_sub(taken + text.len());
-            if room >= *BAR.start() {
-                return format!("[{}] {percent} {text}", bar(share, room.min(*BAR.end())));
+            let space = width.saturating_sub(taken + text.len());
+            if space >= *BAR.start() {
+                return format!("[{}] {percent} {text}", bar(share, space.min(*BAR.end())));
             }
         }
         let percent = percent.trim_start();
@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bar_is_full_at_the_end_only() {
+    fn a_bar_is_full_only_at_the_end() {
         assert_eq!(bar(0.0, 4), ">   ");
         assert_eq!(bar(0.5, 4), "==> ");
         assert_eq!(bar(0.99, 4), "===>");

@@ -17,12 +17,12 @@ pub enum Event<'a> {
         #[serde(flatten)]
         message: &'a Message,
     },
-    /// What ended the command.
+    /// The error that ended the command.
     Error {
         #[serde(flatten)]
         message: &'a Message,
     },
-    /// What the run does before and after it embeds.
+    /// What the run does before and after embedding.
     Phase {
         #[serde(serialize_with = "phase_name")]
         phase: Phase<'a>,
@@ -35,7 +35,7 @@ pub enum Event<'a> {
         records_restored: u64,
         residues_restored: u64,
     },
-    /// Embedding goes on.
+    /// Embedding is under way.
     Progress(Numbers),
     /// Embedding is over.
     End(Numbers),
@@ -60,7 +60,7 @@ impl<'a> Event<'a> {
         }
     }
 
-    /// Embedding goes on.
+    /// Embedding is under way.
     pub fn progress(so_far: SoFar) -> Self {
         Event::Progress(so_far.into())
     }

@@ -21,7 +21,7 @@ use std::io::{self, IsTerminal, Write};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use style::Style;
-use tally::{Pace, Tally, Transfer};
+use tally::{Interval, Tally, Transfer};
 use ticker::Ticker;
 
 /// Shows what a command does.
@@ -32,7 +32,7 @@ pub struct Progress {
     ticker: Mutex<Option<Ticker>>,
 }
 
-/// Standard error and what stands there.
+/// Standard error and what is drawn there.
 struct Screen {
     style: Style,
     begin: Instant,
@@ -41,14 +41,14 @@ struct Screen {
 
 #[derive(Default)]
 struct State {
-    check: Option<Pace>,
-    run: Option<(Tally, Pace)>,
-    transfer: Option<(Transfer, Pace)>,
+    reading: Option<Interval>,
+    run: Option<(Tally, Interval)>,
+    transfer: Option<(Transfer, Interval)>,
     bar: Option<Bar>,
 }
 
 impl Progress {
-    /// As asked for on the command line.
+    /// As the command line asks for.
     pub fn new(args: DisplayArgs) -> Progress {
         let is_dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
         let is_terminal = io::stderr().is_terminal() && !is_dumb;
@@ -67,18 +67,18 @@ impl Progress {
         }
     }
 
-    /// Shows what ended the command.
+    /// Shows the error that ended the command.
     pub fn error(&self, message: &Message) {
         let screen = &self.screen;
         screen.show(&screen.state(), &Event::Error { message });
     }
 
-    /// Takes what is drawn off the terminal.
+    /// Removes what is drawn from the terminal.
     pub fn clear(&self) {
         self.screen.state().bar = None;
     }
 
-    /// Whether JSON was asked for.
+    /// Whether progress is shown as JSON.
     pub fn is_json(&self) -> bool {
         self.screen.style == Style::Json
     }
@@ -115,7 +115,7 @@ impl Screen {
             let _ = io::stderr().lock().write_all(line.as_bytes());
         };
         match &state.bar {
-            Some(bar) => bar.step_aside(write),
+            Some(bar) => bar.write_above(write),
             None => write(),
         }
     }
@@ -146,12 +146,14 @@ impl Reporter for Progress {
         }
         let (now, mut state) = (screen.now(), screen.state());
         let period = screen.style.reading_period();
-        let pace = state.check.get_or_insert_with(|| Pace::new(period, now));
-        if !pace.is_due(now) {
+        let interval = state
+            .reading
+            .get_or_insert_with(|| Interval::new(period, now));
+        if !interval.is_due(now) {
             return;
         }
         if let Some(bar) = &state.bar {
-            return bar.checked_are(records);
+            return bar.set_records_read(records);
         }
         let text = format!("reading the input: {} so far", count(records, "record"));
         let (level, message) = (Level::Info, &Message::of(&text));
@@ -173,11 +175,11 @@ impl Reporter for Progress {
     fn start(&self, totals: Totals) {
         let screen = &self.screen;
         let (now, mut state) = (screen.now(), screen.state());
-        let pace = Pace::new(screen.style.period(), now);
-        state.run = Some((Tally::new(totals, now), pace));
+        let interval = Interval::new(screen.style.period(), now);
+        state.run = Some((Tally::new(totals, now), interval));
         screen.show(&state, &Event::start(totals));
         if screen.style == Style::Bar {
-            // The one before goes first: they would be drawn over each other.
+            // The previous bar goes first, because they would be drawn over each other.
             state.bar = None;
             state.bar = Some(Bar::records());
         }
@@ -217,17 +219,17 @@ impl Reporter for Progress {
 }
 
 impl Screen {
-    /// Changes what is done, and shows it if that is due.
+    /// Changes the counts, and shows them if that is due.
     fn update(&self, change: impl FnOnce(&mut Tally)) {
         let (now, mut state) = (self.now(), self.state());
-        let Some((tally, pace)) = &mut state.run else {
+        let Some((tally, interval)) = &mut state.run else {
             return;
         };
         change(tally);
-        if pace.is_due(now) {
+        if interval.is_due(now) {
             let so_far = tally.so_far(now);
             if let Some(bar) = &state.bar {
-                bar.records_are(&so_far);
+                bar.set_counts(&so_far);
             }
             self.show(&state, &Event::progress(so_far));
         }
@@ -243,23 +245,23 @@ impl DownloadProgress for Progress {
         if screen.style == Style::Bar {
             state.bar = Some(Bar::bytes(&transfer));
         }
-        state.transfer = Some((transfer, Pace::new(screen.style.period(), now)));
+        state.transfer = Some((transfer, Interval::new(screen.style.period(), now)));
     }
 
     fn advance(&self, bytes: u64) {
         let screen = &self.screen;
         let (now, mut state) = (screen.now(), screen.state());
-        let Some((mut transfer, mut pace)) = state.transfer.take() else {
+        let Some((mut transfer, mut interval)) = state.transfer.take() else {
             return;
         };
         transfer.advance(bytes);
-        if pace.is_due(now) {
+        if interval.is_due(now) {
             if let Some(bar) = &state.bar {
-                bar.bytes_are(&transfer);
+                bar.set_bytes(&transfer);
             }
             screen.show(&state, &Event::download("progress", &transfer));
         }
-        state.transfer = Some((transfer, pace));
+        state.transfer = Some((transfer, interval));
     }
 
     fn finish(&self) {

@@ -8,23 +8,23 @@ use serde::Serialize;
 /// How far a run is. Sequences that occur several times count once.
 #[derive(Debug, Serialize)]
 pub struct Numbers {
-    /// Done, by this process or an earlier one.
+    /// Finished, by this process or an earlier one.
     pub records: u64,
     /// Their residues.
     pub residues: u64,
-    /// To be done in all.
+    /// In all.
     pub records_total: Option<u64>,
     /// Their residues.
     pub residues_total: Option<u64>,
-    /// Of those done, the ones that an earlier process computed.
+    /// Of the finished ones, those that an earlier process computed.
     pub records_restored: u64,
     /// Their residues.
     pub residues_restored: u64,
     /// Since embedding began.
     pub seconds: f64,
-    /// Computed by this process.
+    /// Speed of this process.
     pub residues_per_second: Option<f64>,
-    /// At this speed.
+    /// Until the end at this speed.
     pub seconds_left: Option<f64>,
 }
 
@@ -46,7 +46,7 @@ impl From<SoFar> for Numbers {
 }
 
 impl Numbers {
-    /// Records, and of a stream residues.
+    /// Records of all records; of a stream, records and residues.
     pub fn done(&self) -> String {
         match self.records_total {
             Some(total) => format!("{} of {}", grouped(self.records), count(total, "record")),
@@ -75,14 +75,14 @@ impl Numbers {
         Some(format!("{} left", text::seconds(left)))
     }
 
-    /// Residues that are done, of all.
+    /// The part of all residues that is finished, from 0 to 1.
     pub fn share(&self) -> Option<f64> {
         let total = self.residues_total.filter(|total| *total > 0)?;
         Some(self.residues as f64 / total as f64)
     }
 
     /// Records, rate, time so far and time left.
-    pub fn going_on(&self) -> String {
+    pub fn so_far(&self) -> String {
         let parts = [
             Some(self.done()),
             self.speed(),
@@ -92,7 +92,7 @@ impl Numbers {
         parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
     }
 
-    pub fn over(&self) -> String {
+    pub fn in_total(&self) -> String {
         let done = match self.records_total {
             Some(total) if total != self.records => self.done(),
             _ => count(self.records, "record"),
@@ -100,7 +100,7 @@ impl Numbers {
         let mut line = format!("{done}, {}", count(self.residues, "residue"));
         if self.records_restored > 0 {
             line += &format!(
-                "; computed now: {}, {}",
+                "; computed in this run: {}, {}",
                 count(self.records.saturating_sub(self.records_restored), "record"),
                 count(
                     self.residues.saturating_sub(self.residues_restored),

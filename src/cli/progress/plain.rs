@@ -27,13 +27,13 @@ impl Event<'_> {
             } => {
                 let copies = match duplicates {
                     0 => String::new(),
-                    1 => "; 1 more record is a copy of one of these".to_owned(),
-                    more => format!("; {} more records are copies of these", grouped(*more)),
+                    1 => "; 1 more record repeats one of these sequences".to_owned(),
+                    more => format!("; {} more records repeat these sequences", grouped(*more)),
                 };
                 let restored = match records_restored {
                     0 => String::new(),
                     _ => format!(
-                        "; restored: {}, {}",
+                        "; already finished: {}, {}",
                         count(*records_restored, "record"),
                         count(*residues_restored, "residue")
                     ),
@@ -45,8 +45,8 @@ impl Event<'_> {
                 )
             }
             Event::Start { .. } => "embedding a stream of records".to_owned(),
-            Event::Progress(numbers) => numbers.going_on(),
-            Event::End(numbers) => numbers.over(),
+            Event::Progress(numbers) => numbers.so_far(),
+            Event::End(numbers) => numbers.in_total(),
             Event::Download {
                 state,
                 file,
@@ -72,7 +72,7 @@ pub fn phase_text(phase: Phase<'_>) -> String {
         Phase::Reading => "reading the input".to_owned(),
         Phase::Loading(model) => format!("loading {model}"),
         Phase::Measuring(model) => format!("measuring the speed of {model}"),
-        Phase::Finishing => "finishing: syncing files and taking checksums".to_owned(),
+        Phase::Finishing => "finishing: syncing files and computing checksums".to_owned(),
     }
 }
 
@@ -119,7 +119,7 @@ mod tests {
         };
         assert_eq!(
             plain(Event::start(one)),
-            "embedding 1 record, 1 residue; 1 more record is a copy of one of these"
+            "embedding 1 record, 1 residue; 1 more record repeats one of these sequences"
         );
         assert_eq!(
             plain(Event::progress(so_far(TOTALS))),
@@ -146,7 +146,7 @@ mod tests {
             [
                 "reading the input",
                 "loading 8M",
-                "finishing: syncing files and taking checksums"
+                "finishing: syncing files and computing checksums"
             ]
         );
         let mut transfer = Transfer::new("m.bin", Some(2048));
@@ -161,9 +161,8 @@ mod tests {
         );
     }
 
-    /// "504 k residues/s, 1.7 s left" was said where 27 k/s and 25 s were true.
     #[test]
-    fn what_was_restored_is_not_computed_now() {
+    fn restored_work_does_not_count_as_speed() {
         let resumed = SoFar {
             totals: Totals {
                 records: Some(4_391),
@@ -185,8 +184,8 @@ mod tests {
         };
         assert_eq!(
             Event::start(resumed.totals).plain(),
-            "embedding 2,391 records, 702,000 residues; restored: 2,000 records, \
-             652,179 residues"
+            "embedding 2,391 records, 702,000 residues; already finished: 2,000 \
+             records, 652,179 residues"
         );
         assert_eq!(
             Event::progress(resumed).plain(),
@@ -194,8 +193,8 @@ mod tests {
         );
         assert_eq!(
             Event::end(resumed).plain(),
-            "2,100 of 4,391 records, 679,179 residues; computed now: 100 records, \
-             27,000 residues in 1.3 s, 27.0 k residues/s"
+            "2,100 of 4,391 records, 679,179 residues; computed in this run: 100 \
+             records, 27,000 residues in 1.3 s, 27.0 k residues/s"
         );
     }
 }

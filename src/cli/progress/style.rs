@@ -16,19 +16,19 @@ pub enum Style {
 }
 
 impl Style {
-    /// The style asked for, or the one that standard error can show.
+    /// The style that is asked for, or the one that standard error can show.
     pub fn choose(asked: ProgressArg, is_quiet: bool, is_terminal: bool) -> Style {
         match asked {
             ProgressArg::Json => Style::Json,
             ProgressArg::None => Style::None,
             ProgressArg::Auto if is_quiet => Style::None,
             ProgressArg::Auto | ProgressArg::Bar if is_terminal => Style::Bar,
-            // What a bar is drawn with would be noise in a file.
+            // The control characters of a bar would be noise in a file.
             ProgressArg::Auto | ProgressArg::Bar | ProgressArg::Plain => Style::Plain,
         }
     }
 
-    /// Time between two signs of progress, at least.
+    /// Shortest time between two updates.
     pub fn period(self) -> Duration {
         match self {
             Style::Bar => Duration::from_millis(100),
@@ -37,7 +37,7 @@ impl Style {
         }
     }
 
-    /// Time between two signs of progress while the input is read: JSON has a message, as a log has.
+    /// Shortest time between two updates while the input is read, which are messages except in a bar.
     pub fn reading_period(self) -> Duration {
         match self {
             Style::Json => MINUTE,

@@ -1,21 +1,21 @@
-//! How far a task is, and when to say so again. Pure: the time is given.
+//! How far a task is, and when to show it again. Pure: the time is an argument.
 
 use esm_embed::pipeline::Totals;
 use std::time::Duration;
 
-/// Spaces signs of progress in time.
-pub struct Pace {
+/// Limits how often progress is shown.
+pub struct Interval {
     period: Duration,
     last: Duration,
 }
 
-impl Pace {
-    /// The next sign is due one period after `now`.
-    pub fn new(period: Duration, now: Duration) -> Pace {
-        Pace { period, last: now }
+impl Interval {
+    /// Progress is due one period after `now`.
+    pub fn new(period: Duration, now: Duration) -> Interval {
+        Interval { period, last: now }
     }
 
-    /// Whether a sign is due; if it is, the next one is due one period later.
+    /// Whether progress is due; if it is, it is due again one period later.
     pub fn is_due(&mut self, now: Duration) -> bool {
         let is_due = now.saturating_sub(self.last) >= self.period;
         if is_due {
@@ -41,7 +41,7 @@ impl Amount {
     }
 }
 
-/// Counts records and residues as they are done.
+/// Counts records and residues as they are finished.
 pub struct Tally {
     totals: Totals,
     computed: Amount,
@@ -52,7 +52,7 @@ pub struct Tally {
 }
 
 impl Tally {
-    /// Nothing is done yet.
+    /// Nothing is finished yet.
     pub fn new(totals: Totals, now: Duration) -> Tally {
         Tally {
             totals,
@@ -63,22 +63,22 @@ impl Tally {
         }
     }
 
-    /// The totals are these after all.
+    /// Replaces the totals.
     pub fn set_totals(&mut self, totals: Totals) {
         self.totals = totals;
     }
 
-    /// There is work from now on, unless there was before.
+    /// Starts the clock of the speed, unless it runs already.
     pub fn work(&mut self, now: Duration) {
         self.work_begin.get_or_insert(now);
     }
 
-    /// This process has computed so many more.
+    /// This process has computed this many more.
     pub fn advance(&mut self, records: u64, residues: u64) {
         self.computed.add(records, residues);
     }
 
-    /// An earlier process had computed so many more.
+    /// An earlier process had computed this many more.
     pub fn restore(&mut self, records: u64, residues: u64) {
         self.restored.add(records, residues);
     }
@@ -99,27 +99,27 @@ impl Tally {
 /// How far a run is at one moment.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct SoFar {
-    /// What is to be done.
+    /// What has to be done.
     pub totals: Totals,
     /// What this process has computed and written.
     pub computed: Amount,
-    /// What an earlier one had.
+    /// What an earlier process had computed.
     pub restored: Amount,
     /// Seconds since the start.
     pub seconds: f64,
-    /// Seconds since there is work.
+    /// Seconds since the first batch was ready.
     pub work_seconds: f64,
 }
 
 impl SoFar {
-    /// What is done, whoever did it.
+    /// What is finished, by any process.
     pub fn done(&self) -> Amount {
         let mut done = self.computed;
         done.add(self.restored.records, self.restored.residues);
         done
     }
 
-    /// Residues per second on average that this process computes; None before any time has passed.
+    /// Residues per second of this process on average; None before any time has passed.
     pub fn rate(&self) -> Option<f64> {
         (self.work_seconds > 0.0).then(|| self.computed.residues as f64 / self.work_seconds)
     }
@@ -132,19 +132,19 @@ impl SoFar {
     }
 }
 
-/// One file on its way.
+/// The download of one file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Transfer {
     /// Its name.
     pub file: String,
-    /// Bytes that are here.
+    /// Bytes received.
     pub bytes: u64,
     /// Bytes in all, if known.
     pub total: Option<u64>,
 }
 
 impl Transfer {
-    /// Nothing is here yet.
+    /// Nothing is received yet.
     pub fn new(file: &str, total: Option<u64>) -> Transfer {
         Transfer {
             file: file.to_owned(),
@@ -153,7 +153,7 @@ impl Transfer {
         }
     }
 
-    /// So many more bytes are here.
+    /// This many more bytes are received.
     pub fn advance(&mut self, bytes: u64) {
         self.bytes = self.bytes.saturating_add(bytes);
     }
@@ -173,16 +173,16 @@ mod tests {
     };
 
     #[test]
-    fn a_sign_a_minute() {
-        let mut pace = Pace::new(S(60), S(5));
-        let due: Vec<u64> = (5..200).filter(|&now| pace.is_due(S(now))).collect();
+    fn progress_is_due_once_a_period() {
+        let mut interval = Interval::new(S(60), S(5));
+        let due: Vec<u64> = (5..200).filter(|&now| interval.is_due(S(now))).collect();
         assert_eq!(due, [65, 125, 185]);
-        // After a silence the next sign comes a full period later, and none is made up for.
-        assert!(pace.is_due(S(1000)));
-        assert!(!pace.is_due(S(1059)));
-        assert!(pace.is_due(S(1060)));
-        // A clock that goes back is no reason for a sign.
-        assert!(!pace.is_due(S(0)));
+        // After a pause, progress is due again a full period later; nothing is caught up.
+        assert!(interval.is_due(S(1000)));
+        assert!(!interval.is_due(S(1059)));
+        assert!(interval.is_due(S(1060)));
+        // A clock that goes back changes nothing.
+        assert!(!interval.is_due(S(0)));
     }
 
     #[test]
@@ -206,10 +206,10 @@ mod tests {
     }
 
     #[test]
-    fn what_an_earlier_process_did_is_not_this_ones_speed() {
+    fn work_of_an_earlier_process_does_not_count_as_speed() {
         let mut tally = Tally::new(TOTALS, S(0));
         tally.restore(6, 600);
-        // Two seconds of reading until there is work.
+        // Two seconds of reading before the first batch.
         assert_eq!(tally.so_far(S(2)).rate(), None);
         assert_eq!(tally.so_far(S(2)).seconds_left(), None);
         tally.work(S(2));

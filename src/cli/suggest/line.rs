@@ -12,7 +12,7 @@ const EXAMPLE: &str = "esm-embed run proteins.fasta --out emb";
 
 /// The parts of a command line for `run`.
 #[derive(Default)]
-struct Given {
+struct RunWords {
     inputs: Vec<String>,
     options: Vec<String>,
     model: Option<String>,
@@ -72,8 +72,8 @@ fn joined(line: &[String]) -> String {
 }
 
 /// Sorts words into inputs, options and their values.
-fn sorted(words: &[String]) -> Given {
-    let mut given = Given::default();
+fn sorted(words: &[String]) -> RunWords {
+    let mut given = RunWords::default();
     let mut rest = Vec::new();
     let mut words = words.iter().peekable();
     while let Some(word) = words.next() {
@@ -128,7 +128,7 @@ fn sorted(words: &[String]) -> Given {
 }
 
 /// Sorts words that are not options into model, inputs and output.
-fn place(rest: Vec<String>, given: &mut Given) {
+fn place(rest: Vec<String>, given: &mut RunWords) {
     match rest.as_slice() {
         // fair-esm's script has MODEL FASTA FOLDER.
         [model, fasta, tail @ ..] if is_fasta(fasta) && !is_fasta(model) => {

@@ -2,7 +2,7 @@
 
 /// Values that belong to one row.
 #[derive(Debug)]
-pub struct Row {
+pub struct ComparedRow {
     /// Values that are expected.
     pub expected: Vec<f64>,
     /// Values that were found, as many.
@@ -31,7 +31,7 @@ pub enum Outcome {
 }
 
 /// Expected and found values, row by row.
-pub fn pairs(rows: &[Row]) -> impl Iterator<Item = (f64, f32)> {
+pub fn pairs(rows: &[ComparedRow]) -> impl Iterator<Item = (f64, f32)> {
     rows.iter()
         .flat_map(|row| row.expected.iter().copied().zip(row.found.iter().copied()))
 }
@@ -43,7 +43,7 @@ pub fn norm(row: &[f32]) -> f32 {
 }
 
 /// The place whose difference exceeds its tolerance most; a NaN is worse than any number.
-pub fn worst(rows: &[Row], atol: f64, rtol: f64) -> Outcome {
+pub fn worst(rows: &[ComparedRow], atol: f64, rtol: f64) -> Outcome {
     let mut worst = Outcome::Each {
         place: 0,
         difference: 0.0,
@@ -71,7 +71,7 @@ pub fn worst(rows: &[Row], atol: f64, rtol: f64) -> Outcome {
 }
 
 /// Root mean square of the expected values.
-pub fn typical(rows: &[Row]) -> f64 {
+pub fn typical(rows: &[ComparedRow]) -> f64 {
     let (count, squares) = pairs(rows).fold((0.0, 0.0), |(count, squares), (expected, _)| {
         (count + 1.0, squares + expected * expected)
     });
@@ -80,7 +80,7 @@ pub fn typical(rows: &[Row]) -> f64 {
 
 /// √ mean over columns of Σ Δ² / max(Σ E², rows · scale²), the measure of
 /// [`Tolerance::Together`](super::reference::Tolerance::Together).
-pub fn error_by_column(rows: &[Row], scale: f64) -> f64 {
+pub fn error_by_column(rows: &[ComparedRow], scale: f64) -> f64 {
     let columns = rows
         .iter()
         .map(|row| row.expected.len())
@@ -115,7 +115,7 @@ mod tests {
     fn a_large_column_does_not_hide_the_others() {
         // Relative to the whole, the small columns are off by 1 %; relative to a typical value of 30
         // they are off by 0, 10 and 20 % and the root mean square is 13 %.
-        let rows = [Row {
+        let rows = [ComparedRow {
             expected: vec![600.0, 3.0, 3.0],
             found: vec![600.0, 6.0, -3.0],
         }];
@@ -125,7 +125,7 @@ mod tests {
         let plain = f64::sqrt(45.0 / (600.0_f64.powi(2) + 18.0));
         assert!(error_by_column(&rows, typical(&rows)) <= plain * (1.0 + 1e-12));
         // One column is the plain relative L2 error.
-        let rows = [(3.0, 3.5), (4.0, 4.0)].map(|(expected, found)| Row {
+        let rows = [(3.0, 3.5), (4.0, 4.0)].map(|(expected, found)| ComparedRow {
             expected: vec![expected],
             found: vec![found],
         });
@@ -143,10 +143,10 @@ mod tests {
         let Tolerance::Together { relative_l2, scale } = comparison.tolerance else {
             panic!("{comparison:?}");
         };
-        let rows: Vec<Row> = expected
+        let rows: Vec<ComparedRow> = expected
             .into_iter()
             .zip(found)
-            .map(|(expected, found)| Row {
+            .map(|(expected, found)| ComparedRow {
                 expected,
                 found: found.into_iter().map(|v| v as f32).collect(),
             })

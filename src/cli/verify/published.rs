@@ -1,7 +1,7 @@
-//! Outputs of the real 8M to 3B that the program carries, as comparisons.
+//! Published outputs of the models 8M to 3B, built into the program, as comparisons.
 //!
 //! `published/README.md` names their source. They come from fair-esm with bfloat16 autocast, so they
-//! check a computation in f32 only as far as bfloat16 goes. The source's own test sets that limit:
+//! check a computation in f32 only to the precision of bfloat16. The source's own test sets the limit:
 //! the relative L2 error of the residue rows, ‖Δ‖ / ‖E‖, is at most τ = 0.03, and 0.07 for 3B. It
 //! holds between two computations in bfloat16, so it leaves room where one of them is in f32. Here it
 //! is taken for each sequence.
@@ -34,16 +34,16 @@ const TENSORS: &[u8] = include_bytes!("published/last_layer.safetensors");
 
 /// `last_layer.json`.
 #[derive(Deserialize)]
-struct Index {
+struct PublishedIndex {
     source: String,
     licence: String,
     sequences: Vec<String>,
-    models: BTreeMap<String, Model>,
+    models: BTreeMap<String, PublishedModel>,
 }
 
-/// What is known of one model.
+/// The published values of one model.
 #[derive(Deserialize)]
-struct Model {
+struct PublishedModel {
     checkpoint: String,
     golden: String,
     dim: usize,
@@ -55,7 +55,7 @@ struct Model {
 /// The comparisons of every model, the smallest model first.
 ///
 /// # Errors
-/// None with the files that the program carries.
+/// None with the files that are built into the program.
 pub fn comparisons() -> anyhow::Result<Vec<Comparison>> {
     parse(INDEX, TENSORS)
 }
@@ -65,9 +65,9 @@ pub fn comparisons() -> anyhow::Result<Vec<Comparison>> {
 /// # Errors
 /// Tensors that are missing, cut short, or not of the shape that the index calls for.
 pub fn parse(index: &str, tensors: &[u8]) -> anyhow::Result<Vec<Comparison>> {
-    let index: Index = serde_json::from_str(index).context("last_layer.json")?;
+    let index: PublishedIndex = serde_json::from_str(index).context("last_layer.json")?;
     let tensors = SafeTensors::deserialize(tensors).context("last_layer.safetensors")?;
-    let mut models: Vec<(&String, &Model)> = index.models.iter().collect();
+    let mut models: Vec<(&String, &PublishedModel)> = index.models.iter().collect();
     models.sort_by_key(|(_, model)| model.dim);
     let mut all = Vec::new();
     for (key, model) in models {
@@ -121,7 +121,7 @@ fn read(tensors: &SafeTensors<'_>, name: &str, shape: &[usize]) -> anyhow::Resul
     let tensor = tensors.tensor(name)?;
     ensure!(
         tensor.shape() == shape,
-        "{name} has shape {:?}, the index calls for {shape:?}",
+        "{name} has shape {:?} instead of {shape:?}, as in the index",
         tensor.shape()
     );
     let data = tensor.data();
@@ -138,7 +138,7 @@ fn read(tensors: &SafeTensors<'_>, name: &str, shape: &[usize]) -> anyhow::Resul
             .iter()
             .map(|bytes| f16::from_le_bytes(*bytes).to_f64())
             .collect(),
-        other => bail!("{name} is {other:?}; f32 or f16 is expected"),
+        other => bail!("{name} is {other:?} instead of f32 or f16"),
     };
     ensure!(
         values.iter().all(|value| value.is_finite()),

@@ -1,6 +1,6 @@
 //! The outcome of one comparison.
 
-use super::deviation::{Outcome, Row, error_by_column, norm, pairs, typical, worst};
+use super::deviation::{ComparedRow, Outcome, error_by_column, norm, pairs, typical, worst};
 use super::reference::{Comparison, Expected, Tolerance};
 use anyhow::ensure;
 use esm_embed::numerals::{count, grouped};
@@ -15,7 +15,7 @@ const PRINTED: usize = 12;
 #[derive(Debug)]
 pub struct Verdict<'a> {
     comparison: &'a Comparison,
-    rows: Vec<Row>,
+    rows: Vec<ComparedRow>,
     outcome: Outcome,
 }
 
@@ -83,7 +83,7 @@ impl<'a> Verdict<'a> {
                 count(dim as u64, "column")
             );
             let expected = expected.to_vec();
-            rows.push(Row { expected, found });
+            rows.push(ComparedRow { expected, found });
             Ok(())
         };
         let stride = comparison.stride;
