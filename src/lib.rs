@@ -29,7 +29,7 @@
 //!    and its mean, its largest values or its `<cls>` row. [`embedder::Embedder`] is the name for
 //!    steps 4 to 7: token numbers in, a [`embedder::Representation`] of each sequence and layer out.
 //! 8. **Files.** The [`output::Ledger`] gives each record its row in input order, and the
-//!    [`output::RowWriter`] writes rows to their place in `.npy` matrices in whatever order batches
+//!    [`output::ArrayWriter`] writes rows to their place in `.npy` matrices in whatever order batches
 //!    finish; the [`output::Journal`] remembers which ones are done, for a run that is interrupted.
 //!    [`output::OutputFolder::finish`] seals the folder with checksums; `run.json` is written last,
 //!    and a folder that has one is complete.

@@ -28,7 +28,7 @@ pub(super) fn pieces(bytes: u64) -> Option<u64> {
 
 /// The checksum of bytes that come one after the other.
 #[derive(Clone)]
-pub(super) struct Running {
+pub(super) struct PiecewiseSha256 {
     piece: u64,
     /// Bytes that the current piece still takes.
     left: u64,
@@ -37,7 +37,7 @@ pub(super) struct Running {
     digests: Option<Sha256>,
 }
 
-impl Running {
+impl PiecewiseSha256 {
     /// For a file of pieces of so many bytes, see [`pieces`].
     pub(super) fn new(pieces: Option<u64>) -> Self {
         let piece = pieces.unwrap_or(u64::MAX);
@@ -116,13 +116,13 @@ fn part(file: &File, start: u64, bytes: u64) -> io::Result<[u8; 32]> {
 
 /// One line of a list: the file `FOLDER/sub/name` and its digest.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Listed {
+pub(super) struct ChecksumLine {
     pub(super) sha256: String,
     pub(super) sub: String,
     pub(super) name: String,
 }
 
-impl Listed {
+impl ChecksumLine {
     /// The line, for the files of `folder`.
     pub(super) fn line(&self, folder: &str) -> String {
         format!("{}  {folder}/{}/{}\n", self.sha256, self.sub, self.name)
@@ -172,7 +172,7 @@ impl<'a> ListReader<'a> {
 impl Iterator for ListReader<'_> {
     /// The file of a line, or `None` for a line (or part of an overlong one) that names no file
     /// of a record.
-    type Item = io::Result<Option<Listed>>;
+    type Item = io::Result<Option<ChecksumLine>>;
 
     fn next(&mut self) -> Option<Self::Item> {
         self.line.clear();
@@ -184,7 +184,9 @@ impl Iterator for ListReader<'_> {
             Ok(0) => None,
             Ok(_) => {
                 let line = self.line.strip_suffix(b"\n");
-                Some(Ok(line.and_then(|line| Listed::parse(line, self.folder))))
+                Some(Ok(
+                    line.and_then(|line| ChecksumLine::parse(line, self.folder))
+                ))
             }
         }
     }
@@ -233,14 +235,14 @@ mod tests {
                 assert_eq!(sha256(&file, 8, Some(piece), &threads).unwrap(), digest);
             }
             for step in 1..=8 {
-                let mut running = Running::new(Some(piece));
+                let mut running = PiecewiseSha256::new(Some(piece));
                 for bytes in b"abcdefgh".chunks(step) {
                     running.update(bytes);
                 }
                 assert_eq!(running.finish(), digest);
             }
         }
-        let mut running = Running::new(None);
+        let mut running = PiecewiseSha256::new(None);
         running.update(b"abc");
         assert_eq!(running.finish(), DIGEST);
         assert_eq!(
@@ -253,7 +255,7 @@ mod tests {
     fn lists_are_read_back_and_name_nothing_outside() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("list");
-        let listed = Listed {
+        let listed = ChecksumLine {
             sha256: DIGEST.into(),
             sub: "000002".into(),
             name: "é  x.npy".into(),

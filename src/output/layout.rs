@@ -3,7 +3,6 @@
 use crate::output::array::{Array, ArrayEntry, Storage};
 use crate::output::counts::Counts;
 use crate::output::ids::IDS_NPY;
-use crate::output::manifest::FORMAT_VERSION;
 pub use crate::product::Residues;
 use crate::product::{Elements, Extent, ModelShape, OutDtype, Pool, Product};
 use serde::{Deserialize, Serialize};
@@ -130,15 +129,6 @@ impl Layout {
     pub(super) fn entries(&self, counts: &Counts) -> Vec<ArrayEntry> {
         let arrays = self.arrays();
         arrays.iter().map(|array| array.entry(counts)).collect()
-    }
-
-    /// The version of the folder's format: programs that know only the first take a folder with
-    /// other products for a damaged one.
-    pub(super) fn format_version(&self) -> u32 {
-        match self.include.is_empty() {
-            true => 1,
-            false => FORMAT_VERSION,
-        }
     }
 
     /// The sub-folder that holds the file of a row: 1,000 rows each.

@@ -20,6 +20,15 @@ use std::path::Path;
 /// products that programs of version 1 would misread.
 pub const FORMAT_VERSION: u32 = 2;
 
+/// The version of a folder with this layout. A program that knows only version 1 would take a folder
+/// with products besides the rows of layers for a damaged one.
+pub(super) fn format_version(layout: &Layout) -> u32 {
+    match layout.include.is_empty() {
+        true => 1,
+        false => FORMAT_VERSION,
+    }
+}
+
 /// Largest `run.json` that is read.
 const MOST_BYTES: u64 = 64 << 20;
 

@@ -3,7 +3,7 @@
 //! [`Target::examine`] checks that nothing of value is in the way, and [`Target::begin`] opens a
 //! working folder, `DIR/.partial/`. One thread enters the records in input order into the
 //! [`Ledger`], which answers with the [`Place`] of each; any threads then write rows through the
-//! [`RowWriter`], in whatever order batches finish, and enter the record in the [`Journal`].
+//! [`ArrayWriter`], in whatever order batches finish, and enter the record in the [`Journal`].
 //! [`OutputFolder::finish`] copies the rows of repeated sequences, takes the checksum of every file,
 //! moves the files to their place and writes `run.json` last: a folder with a `run.json` is
 //! complete, and one without it is not.
@@ -14,7 +14,7 @@
 //! index and places anew, and nothing is trusted that does not prove itself: the journal has 24
 //! bytes for each row, with a digest of the input up to its record, a checksum of the bytes of its
 //! rows, and a checksum of its own. A record is done if its slot is whole and
-//! [`RowWriter::holds`] finds those very bytes in the files; otherwise it is computed again. So
+//! [`ArrayWriter::holds`] finds those very bytes in the files; otherwise it is computed again. So
 //! neither the order in which a dying machine kept its pages nor what somebody did to the files
 //! since can end in a wrong row. A slot whose digest is of another input ends the run, as does
 //! another checkpoint or option: `begun.json` says what the run was begun with.
@@ -95,7 +95,9 @@ mod escape;
 mod file_name;
 mod ids;
 mod index;
+mod input_digest;
 mod layout;
+mod lock;
 mod manifest;
 mod merge;
 mod note;
@@ -126,10 +128,13 @@ pub use place::Place;
 pub use read::inspect::{inspect, inspect_with_threads};
 pub use read::report::{Problem, Report};
 pub use resume::journal::{Done, Journal, SLOT_BYTES, read_journal};
+pub use resume::proof::{Proof, Written};
 pub use resume::run_identity::{FileStamp, RunIdentity, RunIdentityFile};
 pub use shard::ShardEntry;
+pub use write::array_writer::ArrayWriter;
 pub use write::folder::{OutputFolder, Parts, sync_work};
 pub use write::ledger::{Entered, Ledger};
-pub use write::proof::{Proof, Written};
-pub use write::rows::RowWriter;
 pub use write::target::{Existing, State, Target};
+
+#[cfg(test)]
+mod tests;

@@ -54,13 +54,13 @@ pub(super) fn skipped_line(ordinal: u64) -> String {
 
 /// One line, read back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Line {
+pub(super) struct ShardLine {
     pub(super) ordinal: u64,
     /// Key and masks, unless the record was skipped.
     pub(super) embedded: Option<(Key, u64)>,
 }
 
-impl Line {
+impl ShardLine {
     /// Reads a line without its end; `None` unless it is one that a run writes.
     pub(super) fn parse(line: &[u8]) -> Option<Self> {
         let mut fields = std::str::from_utf8(line).ok()?.split('\t');
@@ -103,15 +103,15 @@ mod tests {
         };
         let text = line(&entry);
         assert_eq!(text, "41\te3b0c44298fc1c149afbf4c8996fb924\t2\n");
-        let embedded = Line::parse(text.trim_end().as_bytes()).unwrap();
+        let embedded = ShardLine::parse(text.trim_end().as_bytes()).unwrap();
         assert_eq!(embedded.ordinal, 41);
         assert_eq!(embedded.embedded, Some((key(b""), 2)));
         assert_eq!(skipped_line(7), "7\t\t\n");
-        let skipped = Line {
+        let skipped = ShardLine {
             ordinal: 7,
             embedded: None,
         };
-        assert_eq!(Line::parse(b"7\t\t"), Some(skipped));
+        assert_eq!(ShardLine::parse(b"7\t\t"), Some(skipped));
     }
 
     #[test]
@@ -129,7 +129,7 @@ mod tests {
             "7\t+3b0c44298fc1c149afbf4c8996fb924\t1",
             "-7\t\t",
         ] {
-            assert_eq!(Line::parse(line.as_bytes()), None, "{line:?}");
+            assert_eq!(ShardLine::parse(line.as_bytes()), None, "{line:?}");
         }
     }
 }

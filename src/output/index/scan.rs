@@ -24,7 +24,7 @@ pub(crate) fn scan(
     }
     let tabs = expected.bytes().filter(|&byte| byte == b'\t').count();
     let (mut records, mut residues) = (0_u64, 0_u64);
-    let mut line = Line::default();
+    let mut line = LineNumbers::default();
     loop {
         let bytes = reader.fill_buf()?;
         if bytes.is_empty() {
@@ -49,7 +49,7 @@ pub(crate) fn scan(
                     )));
                 }
             }
-            line = Line::default();
+            line = LineNumbers::default();
         }
         let count = bytes.len();
         reader.consume(count);
@@ -76,14 +76,14 @@ pub(crate) fn count_lines(mut reader: impl BufRead) -> io::Result<u64> {
 }
 
 /// What is kept of a line while it is read.
-struct Line {
+struct LineNumbers {
     empty: bool,
     tabs: usize,
     /// `None` before the first digit; the inner `None` for what is no number of 64 bits.
     fields: [Option<Option<u64>>; NUMBERS],
 }
 
-impl Default for Line {
+impl Default for LineNumbers {
     fn default() -> Self {
         Self {
             empty: true,
@@ -93,7 +93,7 @@ impl Default for Line {
     }
 }
 
-impl Line {
+impl LineNumbers {
     fn take(&mut self, byte: u8) {
         self.empty = false;
         if byte == b'\t' {

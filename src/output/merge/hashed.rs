@@ -3,7 +3,7 @@
 
 use super::MergeError;
 use super::agree::Part;
-use crate::output::checksum::{Running, pieces};
+use crate::output::checksum::{PiecewiseSha256, pieces};
 use crate::output::disk;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
@@ -19,7 +19,7 @@ pub(super) struct Hashed<'a> {
 /// Sees every byte that is read.
 struct Tap {
     file: File,
-    hash: Running,
+    hash: PiecewiseSha256,
 }
 
 impl Read for Tap {
@@ -34,7 +34,7 @@ impl<'a> Hashed<'a> {
     /// Opens a file that `run.json` of the shard lists.
     pub(super) fn open(part: &'a Part, name: &str, buffer: usize) -> Result<Self, MergeError> {
         let entry = part.entry(name)?;
-        let hash = Running::new(pieces(entry.bytes));
+        let hash = PiecewiseSha256::new(pieces(entry.bytes));
         Self::with(part, name, entry.sha256.clone(), hash, buffer)
     }
 
@@ -45,14 +45,14 @@ impl<'a> Hashed<'a> {
         sha256: String,
         buffer: usize,
     ) -> Result<Self, MergeError> {
-        Self::with(part, name, sha256, Running::new(None), buffer)
+        Self::with(part, name, sha256, PiecewiseSha256::new(None), buffer)
     }
 
     fn with(
         part: &'a Part,
         name: &str,
         sha256: String,
-        hash: Running,
+        hash: PiecewiseSha256,
         buffer: usize,
     ) -> Result<Self, MergeError> {
         let file =

@@ -8,10 +8,11 @@
 //! left as they are until `run.json` of the whole stands in its place.
 
 mod agree;
+mod copy;
+mod destinations;
 mod error;
 mod hashed;
-mod rows;
-mod source;
+mod shard_tables;
 
 pub use error::MergeError;
 
@@ -26,8 +27,8 @@ use crate::output::resume::run_identity::RunIdentity;
 use crate::output::write::folder::OutputFolder;
 use crate::output::write::target::{Existing, Target};
 use agree::Part;
-use rows::Destinations;
-use source::{Record, Source};
+use destinations::Destinations;
+use shard_tables::{ShardRecord, ShardTables};
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::path::{Path, PathBuf};
@@ -85,7 +86,7 @@ pub fn merge(
     folder.set_threads(threads);
     let destinations = enter_all(&parts, &mut folder, &layout)?;
     for (number, part) in parts.iter().enumerate() {
-        rows::copy(part, destinations.of(number)?, &folder, shards)?;
+        copy::copy(part, destinations.of(number)?, &folder, shards)?;
     }
     // Shards of 0.1.0 record less of the model.
     let mut manifests = parts.iter().map(|part| &part.manifest);
@@ -155,7 +156,7 @@ fn enter_all(
     let (ledger, _) = folder.split();
     let mut sources = parts
         .iter()
-        .map(Source::open)
+        .map(ShardTables::open)
         .collect::<Result<Vec<_>, _>>()?;
     let mut waiting = BinaryHeap::new();
     for (number, source) in sources.iter_mut().enumerate() {
@@ -178,7 +179,7 @@ fn enter_all(
         }
         due += 1;
         match source.record()? {
-            Record::Skipped(line) => ledger.skip(&Skip {
+            ShardRecord::Skipped(line) => ledger.skip(&Skip {
                 ordinal,
                 file: &line.file,
                 line: line.line,
@@ -186,7 +187,7 @@ fn enter_all(
                 id: &line.id,
                 reason: &line.reason,
             })?,
-            Record::Embedded {
+            ShardRecord::Embedded {
                 line,
                 sequence,
                 masks,
@@ -216,7 +217,7 @@ fn enter_all(
                 .map(|ordinal| Reverse((ordinal, number))),
         );
     }
-    sources.into_iter().try_for_each(Source::close)?;
+    sources.into_iter().try_for_each(ShardTables::close)?;
     agree::check_counts(parts, due, ledger.counts())?;
     destinations.close()?;
     Ok(destinations)

@@ -10,6 +10,7 @@
 //! | `run.json` | | files are being moved |
 //! | | `run.json` | complete |
 
+pub(crate) mod occupied;
 pub(crate) mod seal;
 
 use crate::output::array::checksum_list;
@@ -17,9 +18,9 @@ use crate::output::checksum::ListReader;
 use crate::output::disk;
 use crate::output::error::OutputError;
 use crate::output::layout::{RUN_JSON, is_file_name, is_folder_name};
+use crate::output::lock::LOCK;
 use crate::output::manifest::{Listed, Manifest};
 use crate::output::resume::run_identity::BEGUN_JSON;
-use crate::output::write::lock::LOCK;
 use std::io;
 use std::path::Path;
 

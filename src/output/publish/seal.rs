@@ -2,7 +2,7 @@
 
 use crate::output::append_file::AppendFile;
 use crate::output::array::{Array, checksum_list};
-use crate::output::checksum::{Listed, pieces, sha256};
+use crate::output::checksum::{ChecksumLine, pieces, sha256};
 use crate::output::counts::Counts;
 use crate::output::disk;
 use crate::output::error::OutputError;
@@ -106,7 +106,7 @@ fn seal_folder(
         let reading = |e| OutputError::io("reading", &path, e);
         let bytes = file.metadata().map_err(reading)?.len();
         let sha256 = sha256(&file, bytes, None, threads).map_err(reading)?;
-        list.write(Listed { sha256, sub, name }.line(&folder).as_bytes())?;
+        list.write(ChecksumLine { sha256, sub, name }.line(&folder).as_bytes())?;
         total += bytes;
     }
     list.close()?;

@@ -10,7 +10,7 @@
 use crate::output::disk;
 use crate::output::disk_map::Key;
 use crate::output::error::OutputError;
-use crate::output::write::proof::Proof;
+use crate::output::resume::proof::Proof;
 use crc32fast::Hasher;
 use std::fs::File;
 use std::io;
@@ -307,7 +307,7 @@ impl Journal {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::output::write::proof::Written;
+    use crate::output::resume::proof::Written;
     use proptest::prelude::*;
 
     const DONE: Done = Done {

@@ -3,18 +3,18 @@
 use crate::output::disk;
 use crate::output::error::OutputError;
 use crate::output::layout::Layout;
-use crate::output::manifest::Manifest;
+use crate::output::lock::Lock;
+use crate::output::manifest::{self, Manifest};
 use crate::output::place::PlaceReader;
+use crate::output::publish::occupied::{check_targets, read_listed};
 use crate::output::publish::{self, seal};
 use crate::output::resume::journal::Journal;
-use crate::output::resume::run_identity::{RunIdentity, RunIdentityFile};
+use crate::output::resume::run_identity::RunIdentityFile;
 use crate::output::resume::sweep;
 use crate::output::shard::ShardEntry;
 use crate::output::threads::Threads;
+use crate::output::write::array_writer::ArrayWriter;
 use crate::output::write::ledger::{Closed, DUPLICATES, Ledger};
-use crate::output::write::lock::Lock;
-use crate::output::write::rows::RowWriter;
-use crate::output::write::target::{Existing, Target, check_targets, read_listed};
 use crate::run_record::{Asked, Resolved};
 use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
@@ -31,7 +31,7 @@ pub struct OutputFolder {
     pub(crate) identity: RunIdentityFile,
     pub(crate) shard: Option<ShardEntry>,
     pub(crate) ledger: Ledger,
-    pub(crate) rows: RowWriter,
+    pub(crate) rows: ArrayWriter,
     pub(crate) journal: Journal,
     /// Held as long as this run writes.
     pub(crate) lock: Lock,
@@ -44,19 +44,6 @@ pub struct OutputFolder {
 }
 
 impl OutputFolder {
-    /// [`Target::examine`] and [`Target::begin`] of a run that nobody will have to continue.
-    ///
-    /// # Errors
-    /// As those.
-    pub fn create(dir: &Path, layout: Layout, force: bool) -> Result<Self, OutputError> {
-        let existing = if force {
-            Existing::Replace
-        } else {
-            Existing::Refuse
-        };
-        Target::examine(dir, &layout, existing)?.begin(RunIdentity::default())
-    }
-
     /// Makes this the folder of one part of an input. To be called before the first record.
     ///
     /// # Errors
@@ -82,13 +69,13 @@ impl OutputFolder {
     }
 
     /// Writes rows.
-    pub(crate) fn rows(&self) -> &RowWriter {
+    pub(crate) fn rows(&self) -> &ArrayWriter {
         &self.rows
     }
 
     /// The two sides of the folder: one thread enters records in input order, any number of
     /// threads write rows.
-    pub fn split(&mut self) -> (&mut Ledger, &RowWriter) {
+    pub fn split(&mut self) -> (&mut Ledger, &ArrayWriter) {
         (&mut self.ledger, &self.rows)
     }
 
@@ -102,7 +89,7 @@ impl OutputFolder {
         }
     }
 
-    /// Whether this run goes on with the work of an earlier one.
+    /// Whether this run resumes an earlier one.
     pub fn is_resumed(&self) -> bool {
         self.resumed
     }
@@ -144,7 +131,7 @@ impl OutputFolder {
             &threads,
         )?;
         let manifest = Manifest {
-            format_version: self.layout.format_version(),
+            format_version: manifest::format_version(&self.layout),
             esm_embed: env!("CARGO_PKG_VERSION").into(),
             shard: self.shard,
             asked,
@@ -174,7 +161,7 @@ pub struct Parts<'a> {
     /// Where one thread enters records in input order.
     pub ledger: &'a mut Ledger,
     /// Where any thread writes rows.
-    pub rows: &'a RowWriter,
+    pub rows: &'a ArrayWriter,
     /// Where any thread enters a record whose rows are written.
     pub journal: &'a Journal,
     /// Which run this is.
@@ -185,7 +172,7 @@ pub struct Parts<'a> {
 ///
 /// # Errors
 /// When the file system cannot keep them.
-pub fn sync_work(rows: &RowWriter, journal: &Journal) -> Result<(), OutputError> {
+pub fn sync_work(rows: &ArrayWriter, journal: &Journal) -> Result<(), OutputError> {
     rows.sync()?;
     journal.sync()
 }
@@ -195,7 +182,7 @@ pub fn sync_work(rows: &RowWriter, journal: &Journal) -> Result<(), OutputError>
 fn copy_duplicates(
     partial: &Path,
     layout: &Layout,
-    rows: &RowWriter,
+    rows: &ArrayWriter,
     journal: &Journal,
 ) -> Result<u64, OutputError> {
     let mut in_bf16 = 0;

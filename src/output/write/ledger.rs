@@ -7,11 +7,11 @@ use crate::output::error::OutputError;
 use crate::output::file_name::FileNames;
 use crate::output::ids::{Ids, id_text};
 use crate::output::index::{self, Entry, Skip};
+use crate::output::input_digest::InputDigest;
 use crate::output::layout::{INDEX_TSV, Layout, SHARD_TSV, SKIPPED_TSV};
 use crate::output::note::{Note, Notes, Remark};
 use crate::output::place::{Place, PlaceWriter};
 use crate::output::shard;
-use crate::output::write::input_digest::InputDigest;
 use std::path::{Path, PathBuf};
 
 /// Name of the list of duplicates in the working folder: pairs of rows.

@@ -3,15 +3,16 @@
 use crate::output::array::Array;
 use crate::output::disk;
 use crate::output::error::OutputError;
-use crate::output::layout::{Layout, PARTIAL, RUN_JSON, is_file_name, is_folder_name};
-use crate::output::manifest::{Listed, Manifest, ManifestError};
+use crate::output::layout::{Layout, PARTIAL, RUN_JSON};
+use crate::output::lock::{LOCK, Lock};
+use crate::output::manifest::{Manifest, ManifestError};
 use crate::output::publish;
+use crate::output::publish::occupied::{check_targets, read_listed};
 use crate::output::resume::journal::{JOURNAL, Journal};
 use crate::output::resume::run_identity::{BEGUN_JSON, RunIdentity, RunIdentityFile};
+use crate::output::write::array_writer::ArrayWriter;
 use crate::output::write::folder::OutputFolder;
 use crate::output::write::ledger::Ledger;
-use crate::output::write::lock::{LOCK, Lock};
-use crate::output::write::rows::RowWriter;
 use std::fs::FileType;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -147,7 +148,7 @@ impl Target {
         identity.replaces = self.existing == Existing::Replace;
         identity.write(&self.partial)?;
         let ledger = Ledger::create(&self.partial, &self.layout)?;
-        let rows = RowWriter::create(&self.partial, &self.layout)?;
+        let rows = ArrayWriter::create(&self.partial, &self.layout)?;
         let journal = Journal::create(&self.partial)?;
         self.open(identity, ledger, rows, journal, lock, false)
     }
@@ -169,7 +170,7 @@ impl Target {
         kept.extend(self.layout.arrays().iter().map(Array::location));
         remove_others(&self.partial, &kept)?;
         let ledger = Ledger::create(&self.partial, &self.layout)?;
-        let rows = RowWriter::open(&self.partial, &self.layout)?;
+        let rows = ArrayWriter::open(&self.partial, &self.layout)?;
         let journal = Journal::open(&self.partial)?;
         self.open(*identity, ledger, rows, journal, lock, true)
     }
@@ -206,7 +207,7 @@ impl Target {
         self,
         identity: RunIdentity,
         ledger: Ledger,
-        rows: RowWriter,
+        rows: ArrayWriter,
         journal: Journal,
         lock: Lock,
         resumed: bool,
@@ -293,6 +294,21 @@ impl Target {
     }
 }
 
+impl OutputFolder {
+    /// [`Target::examine`] and [`Target::begin`] of a run that nobody will have to continue.
+    ///
+    /// # Errors
+    /// As those.
+    pub fn create(dir: &Path, layout: Layout, force: bool) -> Result<Self, OutputError> {
+        let existing = if force {
+            Existing::Replace
+        } else {
+            Existing::Refuse
+        };
+        Target::examine(dir, &layout, existing)?.begin(RunIdentity::default())
+    }
+}
+
 /// Whether a working folder is missing, or holds nothing but what is made before any work.
 fn is_unused(partial: &Path) -> Result<bool, OutputError> {
     let reading = |e| OutputError::io("reading", partial, e);
@@ -337,52 +353,6 @@ fn read_manifest(dir: &Path) -> Result<Option<Manifest>, OutputError> {
             what: other.to_string(),
         },
     })
-}
-
-/// Refuses what stands where this run will put its files.
-pub(crate) fn check_targets(
-    dir: &Path,
-    layout: &Layout,
-    replaces: bool,
-) -> Result<(), OutputError> {
-    let arrays = layout.file_arrays();
-    let folders: Vec<String> = arrays.iter().map(Array::location).collect();
-    for name in layout.names() {
-        let path = dir.join(&name);
-        match kind(&path)? {
-            None => {}
-            Some(_) if !replaces => {
-                return Err(OutputError::Exists {
-                    dir: dir.to_path_buf(),
-                    found: name,
-                });
-            }
-            // A file is replaced by moving the new one over it, and so is a link; a folder cannot
-            // be, and only a real folder takes new files.
-            Some(kind) if kind.is_dir() != folders.contains(&name) => {
-                return Err(OutputError::InTheWay { path });
-            }
-            Some(_) => {}
-        }
-    }
-    Ok(())
-}
-
-/// The files of the finished run in `dir`, all of them names that a run gives.
-pub(crate) fn read_listed(dir: &Path) -> Result<Listed, OutputError> {
-    let foreign = |what: String| OutputError::ForeignManifest {
-        path: dir.join(RUN_JSON),
-        what,
-    };
-    let listed = Listed::read(dir).map_err(|e| foreign(e.to_string()))?;
-    let strange = listed
-        .files()
-        .find(|name| !is_file_name(name))
-        .or_else(|| listed.folders().find(|name| !is_folder_name(name)));
-    match strange {
-        Some(name) => Err(foreign(format!("it lists {name:?}, which no run writes"))),
-        None => Ok(listed),
-    }
 }
 
 fn kind(path: &Path) -> Result<Option<FileType>, OutputError> {

@@ -1,19 +1,19 @@
 //! What an interrupted run has done, record by record as the input is read again.
 
-use crate::output::{Entered, Journal, OutputError, RowWriter};
+use crate::output::{ArrayWriter, Entered, Journal, OutputError};
 
 /// Compares records with the journal of an interrupted run; in a new run there is nothing to
 /// compare with.
 pub struct FinishedRows<'a> {
     journal: &'a Journal,
-    rows: &'a RowWriter,
+    rows: &'a ArrayWriter,
     kept: u64,
     is_trusted: bool,
 }
 
 impl<'a> FinishedRows<'a> {
     /// Nothing has been compared yet.
-    pub fn new(journal: &'a Journal, rows: &'a RowWriter) -> FinishedRows<'a> {
+    pub fn new(journal: &'a Journal, rows: &'a ArrayWriter) -> FinishedRows<'a> {
         FinishedRows {
             journal,
             rows,

@@ -1,6 +1,6 @@
 //! Makes the work of a run durable while it goes on, at a cost that is bounded beforehand.
 
-use crate::output::{Journal, OutputError, RowWriter, sync_work};
+use crate::output::{ArrayWriter, Journal, OutputError, sync_work};
 use crate::pipeline::stop::Stop;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
@@ -30,7 +30,7 @@ pub struct Syncs {
 /// # Errors
 /// When the file system cannot keep the work.
 pub fn sync_regularly(
-    rows: &RowWriter,
+    rows: &ArrayWriter,
     journal: &Journal,
     stop: &Stop,
     over: &Receiver<()>,

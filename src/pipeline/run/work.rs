@@ -3,7 +3,7 @@
 
 use crate::admission::{Gate, PassCost};
 use crate::embedder::{EmbedError, Embedder, Sequence};
-use crate::output::{Journal, Key, OutputError, Place, Pool, Proof, RowWriter};
+use crate::output::{ArrayWriter, Journal, Key, OutputError, Place, Pool, Proof};
 use crate::pipeline::input::records::shown;
 use crate::pipeline::reporter::Reporter;
 use crate::pipeline::stop::Stop;
@@ -39,7 +39,7 @@ pub struct Workers<'a> {
     /// Pools to write.
     pub pools: &'a [Pool],
     /// Where rows go.
-    pub rows: &'a RowWriter,
+    pub rows: &'a ArrayWriter,
     /// Where records are entered whose rows are written.
     pub journal: &'a Journal,
     /// Told of every batch written.

@@ -131,7 +131,7 @@ fn enter<'a>(
 }
 
 fn write(
-    rows: &esm_embed::output::RowWriter,
+    rows: &esm_embed::output::ArrayWriter,
     entered: &Entered,
     sequence: &str,
 ) -> Result<Proof, OutputError> {

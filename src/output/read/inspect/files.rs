@@ -3,7 +3,7 @@
 use super::{Inspector, exact, shape_text, unreadable};
 use crate::numerals::{count, grouped};
 use crate::output::array::{Array, checksum_list};
-use crate::output::checksum::{ListReader, Listed, pieces, sha256};
+use crate::output::checksum::{ChecksumLine, ListReader, pieces, sha256};
 use crate::output::disk;
 use crate::output::ids::{self, IDS_NPY};
 use crate::output::layout::{Layout, is_file_name, is_folder_name};
@@ -164,7 +164,7 @@ impl Inspector<'_> {
         &self,
         folder: &Path,
         array: &Array,
-        listed: &Listed,
+        listed: &ChecksumLine,
     ) -> Result<(u64, u64), String> {
         let mut file = open(&folder.join(&listed.sub).join(&listed.name))?;
         let shape = header(&mut file, array)?;

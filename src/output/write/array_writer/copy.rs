@@ -1,7 +1,7 @@
 //! Values that were written before, copied to another place: from a shard, or for a repeated
 //! sequence.
 
-use super::{OpenArray, RowWriter, record_file, span};
+use super::{ArrayWriter, OpenArray, record_file, span};
 use crate::output::disk;
 use crate::output::error::OutputError;
 use crate::output::place::Place;
@@ -10,7 +10,7 @@ use crate::product::Product;
 use std::io::{self, Read};
 use std::path::Path;
 
-impl RowWriter {
+impl ArrayWriter {
     /// Copies the values of one record from `source`: from the file of an array at that record, or
     /// the whole file of the record.
     pub(crate) fn pour(

@@ -10,8 +10,8 @@ use crate::output::disk;
 use crate::output::error::OutputError;
 use crate::output::layout::Layout;
 use crate::output::place::Place;
+use crate::output::resume::proof::Written;
 use crate::output::write::array_file::{ArrayFile, make_file};
-use crate::output::write::proof::Written;
 use crate::product::Product;
 use crate::product::Values;
 use std::fs::File;
@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 
 /// The arrays of a run. All methods take `&self`: writes go to separate bytes.
 #[derive(Debug)]
-pub struct RowWriter {
+pub struct ArrayWriter {
     partial: PathBuf,
     /// In the order of the layout.
     arrays: Vec<OpenArray>,
@@ -34,7 +34,7 @@ struct OpenArray {
     packed: Option<ArrayFile>,
 }
 
-impl RowWriter {
+impl ArrayWriter {
     pub(crate) fn create(partial: &Path, layout: &Layout) -> Result<Self, OutputError> {
         let make_folder =
             |path: &Path| std::fs::create_dir(path).map_err(|e| OutputError::io("making", path, e));

@@ -1,16 +1,16 @@
 //! What the files of an interrupted run hold of a record.
 
-use super::{OpenArray, RowWriter, record_file, span};
+use super::{ArrayWriter, OpenArray, record_file, span};
 use crate::output::array::Array;
 use crate::output::disk;
 use crate::output::error::OutputError;
 use crate::output::npy::{self, HEADER_BYTES};
 use crate::output::place::Place;
+use crate::output::resume::proof::{Proof, Written};
 use crate::output::write::array_file::ArrayFile;
-use crate::output::write::proof::{Proof, Written};
 use std::os::unix::fs::FileExt;
 
-impl RowWriter {
+impl ArrayWriter {
     /// Whether the values of a record are, byte for byte, those that were written when it was
     /// entered in the journal with the checksum `rows`.
     ///

@@ -7,7 +7,7 @@ use crate::output::disk_map::Key;
 use crate::output::index::parse::{IndexLine, SkippedLine};
 use crate::output::index::{SKIPPED_COLUMNS, columns};
 use crate::output::layout::{INDEX_TSV, SHARD_TSV, SKIPPED_TSV};
-use crate::output::shard::{self, Line};
+use crate::output::shard::{self, ShardLine};
 
 /// Bytes read at a time of each table: there may be thousands of them.
 const BUFFER: usize = 1 << 14;
@@ -15,17 +15,17 @@ const BUFFER: usize = 1 << 14;
 const LONGEST_LINE: usize = (16 << 22) + (1 << 16);
 
 /// The tables of one shard, read side by side.
-pub(super) struct Source<'a> {
+pub(super) struct ShardTables<'a> {
     files: bool,
     places: Hashed<'a>,
     index: Hashed<'a>,
     skipped: Option<Hashed<'a>>,
-    next: Option<Line>,
+    next: Option<ShardLine>,
     line: Vec<u8>,
 }
 
 /// The next record of a shard.
-pub(super) enum Record {
+pub(super) enum ShardRecord {
     Skipped(SkippedLine),
     Embedded {
         line: IndexLine,
@@ -34,7 +34,7 @@ pub(super) enum Record {
     },
 }
 
-impl<'a> Source<'a> {
+impl<'a> ShardTables<'a> {
     pub(super) fn open(part: &'a Part) -> Result<Self, MergeError> {
         let files = part.manifest.layout.has_files();
         let mut source = Self {
@@ -61,14 +61,14 @@ impl<'a> Source<'a> {
             self.next = None;
             return Ok(None);
         }
-        let line = Line::parse(&self.line)
+        let line = ShardLine::parse(&self.line)
             .ok_or_else(|| self.places.damaged("holds a line that no run writes"))?;
         self.next = Some(line);
         Ok(Some(line.ordinal))
     }
 
     /// The record that [`Self::next_ordinal`] told of.
-    pub(super) fn record(&mut self) -> Result<Record, MergeError> {
+    pub(super) fn record(&mut self) -> Result<ShardRecord, MergeError> {
         let embedded = self.next.and_then(|line| line.embedded);
         let table = match (&embedded, &mut self.skipped) {
             (None, Some(skipped)) => skipped,
@@ -82,9 +82,9 @@ impl<'a> Source<'a> {
         match embedded {
             None => {
                 let line = SkippedLine::parse(&self.line).ok_or_else(strange)?;
-                Ok(Record::Skipped(line))
+                Ok(ShardRecord::Skipped(line))
             }
-            Some((sequence, masks)) => Ok(Record::Embedded {
+            Some((sequence, masks)) => Ok(ShardRecord::Embedded {
                 line: IndexLine::parse(&self.line, self.files).ok_or_else(strange)?,
                 sequence,
                 masks,

@@ -9,7 +9,7 @@ use crate::product::{OutDtype, Pool};
 /// The last is not in the layout.
 const LAYERS: [usize; 3] = [1, 6, 7];
 
-fn writer(dir: &Path, residues: Residues, dtype: OutDtype) -> RowWriter {
+fn writer(dir: &Path, residues: Residues, dtype: OutDtype) -> ArrayWriter {
     let layout = Layout {
         layers: LAYERS[..2].to_vec(),
         pools: vec![Pool::Mean, Pool::Bos],
@@ -18,7 +18,7 @@ fn writer(dir: &Path, residues: Residues, dtype: OutDtype) -> RowWriter {
         dim: 2,
         include: Include::default(),
     };
-    RowWriter::create(dir, &layout).unwrap()
+    ArrayWriter::create(dir, &layout).unwrap()
 }
 
 /// The product of the layer with this number.
