@@ -1,36 +1,36 @@
-//! `--device`, `--dtype` and `--threads`: what was asked → what this machine does.
+//! The settings `device`, `dtype` and `threads`, resolved on this machine.
 
 use crate::ops::{CpuPath, WeightType};
 use std::fmt;
 use std::path::PathBuf;
 use thiserror::Error;
 
-/// Where to compute, as asked.
+/// Where to compute, as requested.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum DeviceChoice {
-    /// The fastest device of this build and machine.
+    /// A GPU if there is one, else the CPU.
     #[default]
     Auto,
     /// The CPU.
     Cpu,
-    /// CUDA cards.
-    Cuda(Cards),
+    /// GPUs.
+    Cuda(GpuChoice),
 }
 
-/// CUDA cards, as asked; they are numbered as `CUDA_VISIBLE_DEVICES` leaves them.
+/// GPUs, as requested. Their numbers are those that `CUDA_VISIBLE_DEVICES` leaves them.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Cards {
-    /// All that can be seen.
+pub enum GpuChoice {
+    /// All that are visible.
     All,
     /// Those with these numbers, ascending, each once.
     These(Vec<usize>),
 }
 
-impl fmt::Display for Cards {
+impl fmt::Display for GpuChoice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Cards::All => f.write_str("all"),
-            Cards::These(numbers) => {
+            GpuChoice::All => f.write_str("all"),
+            GpuChoice::These(numbers) => {
                 let numbers: Vec<String> = numbers.iter().map(usize::to_string).collect();
                 write!(f, "cuda:{}", numbers.join(","))
             }
@@ -41,12 +41,12 @@ impl fmt::Display for Cards {
 /// Compute capability that the kernels need: bfloat16 on tensor cores and asynchronous copies.
 pub(crate) const LEAST_CAPABILITY: (i32, i32) = (8, 0);
 
-/// A CUDA card of this machine.
+/// A GPU of this machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Card {
-    /// Its number among those that can be seen.
+pub struct Gpu {
+    /// Its number among the visible ones.
     pub number: usize,
-    /// What it calls itself.
+    /// Its name, as the driver reports it.
     pub name: String,
     /// Major and minor number of its compute capability.
     pub capability: (i32, i32),
@@ -54,13 +54,13 @@ pub struct Card {
     pub memory: u64,
     /// Its multiprocessors.
     pub multiprocessors: usize,
-    /// The newest CUDA version that its driver knows: 13000 is 13.0.
+    /// The newest CUDA version that its driver supports: 13000 is 13.0.
     pub driver: i32,
-    /// What the driver calls its version, such as 580.95.05, if it says so.
+    /// The release of the driver, such as 580.95.05, if it is known.
     pub driver_version: Option<String>,
 }
 
-impl fmt::Display for Card {
+impl fmt::Display for Gpu {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
@@ -80,25 +80,17 @@ impl fmt::Display for Card {
     }
 }
 
-/// The CUDA cards that can be seen, or why there are none.
-///
-/// # Errors
-/// A sentence without an end: what is missing, and what to do.
-pub fn cards() -> Result<Vec<Card>, String> {
-    crate::cuda::cards().map_err(|error| error.to_string())
-}
-
-/// Number format of the computation, as asked.
+/// Number format of the computation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Dtype {
     /// 32-bit floats.
     F32,
-    /// 16 bits. On the CPU products are in fixed point of 16 bits where the processor has AVX-512
-    /// VNNI; elsewhere it is a storage format of the weights and arithmetic stays f32.
+    /// 16 bits. On CPUs with AVX-512 VNNI, matrix products are computed in 16-bit fixed point;
+    /// on others it is a storage format of the weights, and arithmetic stays f32.
     F16,
     /// bfloat16. On the CPU a storage format of the weights: arithmetic stays f32.
     Bf16,
-    /// 32-bit floats whose products are formed from 11 bits of each factor: CUDA cards alone.
+    /// 32-bit floats of which products use 11 bits of each factor. GPUs only.
     Tf32,
 }
 
@@ -124,94 +116,87 @@ impl fmt::Display for Dtype {
     }
 }
 
-/// Bytes of residue rows that each batch on a card keeps in pinned memory of the machine, if its
-/// least number of tokens has not more.
+/// Bytes of residue rows that each batch on a GPU keeps in pinned memory of the machine. Only the
+/// smallest batch of a wide model takes more.
 pub(crate) const PINNED: u64 = 128 << 20;
 
-/// Residue rows that leave a card.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ResidueRows {
-    /// None: pooled rows alone.
-    None,
-    /// As 32-bit floats.
-    F32,
-    /// As half precision, rounded on the card.
-    F16,
-}
-
-/// Where it is remembered which kinds of cards passed which self-tests.
+/// Where passed self-tests of GPUs are remembered.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tested {
-    /// It is made when the first test is passed. None tests every time.
+    /// The folder, which is made when the first test passes. Without one, every run tests.
     pub folder: Option<PathBuf>,
-    /// Tests again what is remembered, and remembers what it found.
-    pub anew: bool,
+    /// Tests again what is remembered, and remembers the outcome.
+    pub again: bool,
 }
 
-/// Why the machine cannot do what was asked.
+/// Why the machine cannot do what was requested.
 #[derive(Debug, Error, PartialEq, Eq)]
 pub enum DeviceError {
-    /// CUDA was asked for and cannot be had.
-    #[error("--device {asked} was asked for, but {why}. Use --device cpu (or auto)")]
+    /// GPUs were requested, and none can be used.
+    #[error(
+        "`device={requested}` cannot be used: {why}\n\
+         hint: use `device=cpu` or `device=auto` to compute on the CPU"
+    )]
     NoCuda {
-        /// The cards asked for.
-        asked: Cards,
+        /// The requested GPUs.
+        requested: GpuChoice,
         /// What is missing.
         why: String,
     },
-    /// A card that is not there.
+    /// A GPU that is not there.
     #[error(
-        "--device {asked} was asked for, but there is no card {number}: those that can be seen are \
-         0 to {last}. CUDA_VISIBLE_DEVICES decides which can be"
+        "`device={requested}`: there is no GPU {number}; the visible GPUs are numbered 0 to {last}\n\
+         hint: the environment variable CUDA_VISIBLE_DEVICES selects the visible GPUs"
     )]
-    NoCard {
-        /// The cards asked for.
-        asked: Cards,
+    NoGpu {
+        /// The requested GPUs.
+        requested: GpuChoice,
         /// The first that is missing.
         number: usize,
         /// The last that is there.
         last: usize,
     },
-    /// Cards that would not give the same bits.
+    /// GPUs that would not give the same bits.
     #[error(
-        "--device {asked} means cards of different kinds ({kinds}), whose numbers differ in the last \
-         bits, so that a row would depend on which of them computed it: choose cards of one kind \
-         (`esm-embed doctor` lists them)"
+        "`device={requested}` selects GPUs of different kinds ({kinds}): their results differ in the \
+         last bits, so a row would depend on which of them computed it\n\
+         hint: select GPUs of one kind (`esm-embed doctor` lists them)"
     )]
     Mixed {
-        /// The cards asked for.
-        asked: Cards,
-        /// What they call themselves.
+        /// The requested GPUs.
+        requested: GpuChoice,
+        /// Their names.
         kinds: String,
     },
-    /// The processor lacks the instructions that were asked for.
+    /// The processor lacks the requested instructions.
     #[error(
-        "--cpu-path {asked} was asked for, but this processor has {best} at best. Use --cpu-path {best}"
+        "`cpu_path={requested}` is not available: the best path of this processor is {best}\n\
+         hint: use `cpu_path={best}`"
     )]
     NoPath {
-        /// The path asked for.
-        asked: CpuPath,
+        /// The requested path.
+        requested: CpuPath,
         /// The best path of this processor.
         best: CpuPath,
     },
-    /// Arithmetic in fixed point was asked for with another number format.
+    /// Fixed-point arithmetic with another number format.
     #[error(
-        "--cpu-path {} computes in fixed point and goes with --dtype f16; use --cpu-path {}",
+        "`cpu_path={}` computes in fixed point, which needs `dtype=f16`\nhint: use `cpu_path={}`",
         CpuPath::Avx512Vnni,
         CpuPath::Avx512
     )]
     FixedPath,
-    /// A number format of cards was asked for on the CPU.
+    /// A number format of GPUs on the CPU.
     #[error(
-        "--dtype tf32 is a number format of CUDA cards, and the CPU would compute{}: use --dtype \
-         f32, or --device cuda",
+        "`dtype=tf32` is a number format of GPUs, and the CPU would compute{}\n\
+         hint: use `dtype=f32`, or `device=cuda`",
         match .why {
-            Some(why) => format!(", as {why}"),
+            Some(why) => format!(" because {why}"),
             None => String::new(),
         }
     )]
     Tf32OnCpu {
-        /// Why no card computes, if that was not asked for.
+        /// Why no GPU computes, if the CPU was not requested.
         why: Option<String>,
     },
 }
@@ -221,24 +206,35 @@ pub enum DeviceError {
 pub struct Device {
     /// Instructions of the CPU kernels.
     pub path: CpuPath,
-    /// The CUDA cards; none to compute on the CPU.
-    pub cards: Vec<Card>,
-    /// Why `auto` came to the CPU.
+    /// The GPUs; none to compute on the CPU.
+    pub gpus: Vec<Gpu>,
+    /// Why `auto` chose the CPU.
     pub why_cpu: Option<String>,
-    /// Which self-tests need not be made again; none are known of before they are looked up.
+    /// Which self-tests of GPUs can be skipped.
     pub tested: Tested,
 }
 
 impl Device {
-    /// Resolves the choice for a number format on this machine. `path` forces a lower CPU path, and
-    /// keeps `auto` on the CPU.
+    /// The CPU with these instructions.
+    pub fn cpu(path: CpuPath) -> Device {
+        Device {
+            path,
+            gpus: Vec::new(),
+            why_cpu: None,
+            tested: Tested::default(),
+        }
+    }
+
+    /// Resolves the choice for a number format on this machine, which has these GPUs, or a reason
+    /// why it has none. `path` forces a lower CPU path, and keeps `auto` on the CPU.
     ///
     /// # Errors
-    /// What was asked for cannot be had; nothing is replaced silently.
+    /// What was requested is not available; nothing is replaced silently.
     pub fn resolve(
         choice: &DeviceChoice,
         path: Option<CpuPath>,
         dtype: Option<Dtype>,
+        gpus: impl FnOnce() -> Result<Vec<Gpu>, String>,
     ) -> Result<Device, DeviceError> {
         let best = match dtype {
             Some(Dtype::F16) if CpuPath::Avx512Vnni.is_available() => CpuPath::Avx512Vnni,
@@ -252,103 +248,104 @@ impl Device {
             Some(CpuPath::Avx512Vnni) if dtype != Some(Dtype::F16) => {
                 return Err(DeviceError::FixedPath);
             }
-            Some(asked) if asked > best => return Err(DeviceError::NoPath { asked, best }),
-            asked => asked.unwrap_or(best),
+            Some(requested) if requested > best => {
+                return Err(DeviceError::NoPath { requested, best });
+            }
+            requested => requested.unwrap_or(best),
         };
-        let (cards, why_cpu) = Device::chosen(choice, cards)?;
-        if dtype == Some(Dtype::Tf32) && cards.is_empty() {
+        let (gpus, why_cpu) = chosen(choice, gpus)?;
+        if dtype == Some(Dtype::Tf32) && gpus.is_empty() {
             return Err(DeviceError::Tf32OnCpu { why: why_cpu });
         }
         Ok(Device {
-            path,
-            cards,
+            gpus,
             why_cpu,
-            tested: Tested::default(),
+            ..Device::cpu(path)
         })
     }
 
-    /// The cards of a choice, given those that there are.
-    fn chosen(
-        choice: &DeviceChoice,
-        there: impl Fn() -> Result<Vec<Card>, String>,
-    ) -> Result<Chosen, DeviceError> {
-        let asked = match choice {
-            DeviceChoice::Cpu => return Ok((Vec::new(), None)),
-            DeviceChoice::Auto => {
-                return Ok(match there() {
-                    Ok(mut cards) => {
-                        // The driver may name an older card first.
-                        cards.retain(|card| card.capability >= LEAST_CAPABILITY);
-                        cards.truncate(1);
-                        (cards, None)
-                    }
-                    Err(why) => (Vec::new(), Some(why)),
-                });
-            }
-            DeviceChoice::Cuda(asked) => asked,
-        };
-        let all = there().map_err(|why| DeviceError::NoCuda {
-            asked: asked.clone(),
-            why,
-        })?;
-        let numbers = match asked {
-            Cards::All => (0..all.len()).collect(),
-            Cards::These(numbers) => numbers.clone(),
-        };
-        let card = |number: &usize| {
-            all.get(*number).cloned().ok_or(DeviceError::NoCard {
-                asked: asked.clone(),
-                number: *number,
-                last: all.len().saturating_sub(1),
-            })
-        };
-        let cards = numbers.iter().map(card).collect::<Result<Vec<_>, _>>()?;
-        match kinds(&cards).as_slice() {
-            [] | [_] => Ok((cards, None)),
-            kinds => Err(DeviceError::Mixed {
-                asked: asked.clone(),
-                kinds: kinds.join(", "),
-            }),
-        }
+    /// Whether GPUs compute.
+    pub fn is_gpu(&self) -> bool {
+        !self.gpus.is_empty()
     }
 
-    /// Whether it is a card or more.
-    pub fn is_cuda(&self) -> bool {
-        !self.cards.is_empty()
-    }
-
-    /// Batches that a card works on at the same time, given so many threads and the memory: one
-    /// computes, one brings its rows to the machine, one has them written, and where these take longer
-    /// than that, as of small models, more are on their way.
+    /// Batches that each GPU works on at the same time for this number of threads, if it has the
+    /// memory: one computes, one copies its rows to the machine, one has its rows written. Small
+    /// models compute faster than rows can be written, and profit from more.
     pub fn lanes(&self, threads: usize) -> usize {
-        threads.div_ceil(self.cards.len().max(1)).clamp(3, 6)
+        threads.div_ceil(self.gpus.len().max(1)).clamp(3, 6)
     }
 
-    /// The number format when none is asked for: f16 on cards, in which ESM-2 was trained, f32 on
-    /// the CPU.
+    /// The number format if none is requested: f16 on GPUs, in which ESM-2 was trained, f32 on the
+    /// CPU.
     pub fn usual_dtype(&self) -> Dtype {
-        match self.is_cuda() {
+        match self.is_gpu() {
             true => Dtype::F16,
             false => Dtype::F32,
         }
     }
 }
 
-/// Cards, or why there are none.
-type Chosen = (Vec<Card>, Option<String>);
+/// GPUs, or why there are none.
+type Chosen = (Vec<Gpu>, Option<String>);
 
-/// What cards call themselves, each kind once.
-fn kinds(cards: &[Card]) -> Vec<&str> {
-    let mut names: Vec<&str> = cards.iter().map(|card| card.name.as_str()).collect();
+/// The GPUs of a choice, of those that the machine has.
+fn chosen(
+    choice: &DeviceChoice,
+    gpus: impl FnOnce() -> Result<Vec<Gpu>, String>,
+) -> Result<Chosen, DeviceError> {
+    let requested = match choice {
+        DeviceChoice::Cpu => return Ok((Vec::new(), None)),
+        DeviceChoice::Auto => {
+            return Ok(match gpus() {
+                Ok(mut gpus) => {
+                    // The driver may list an older GPU first.
+                    gpus.retain(|gpu| gpu.capability >= LEAST_CAPABILITY);
+                    gpus.truncate(1);
+                    (gpus, None)
+                }
+                Err(why) => (Vec::new(), Some(why)),
+            });
+        }
+        DeviceChoice::Cuda(requested) => requested,
+    };
+    let all = gpus().map_err(|why| DeviceError::NoCuda {
+        requested: requested.clone(),
+        why,
+    })?;
+    let numbers = match requested {
+        GpuChoice::All => (0..all.len()).collect(),
+        GpuChoice::These(numbers) => numbers.clone(),
+    };
+    let gpu = |number: &usize| {
+        all.get(*number).cloned().ok_or(DeviceError::NoGpu {
+            requested: requested.clone(),
+            number: *number,
+            last: all.len().saturating_sub(1),
+        })
+    };
+    let gpus = numbers.iter().map(gpu).collect::<Result<Vec<_>, _>>()?;
+    match kinds(&gpus).as_slice() {
+        [] | [_] => Ok((gpus, None)),
+        kinds => Err(DeviceError::Mixed {
+            requested: requested.clone(),
+            kinds: kinds.join(", "),
+        }),
+    }
+}
+
+/// The names of GPUs, each once.
+fn kinds(gpus: &[Gpu]) -> Vec<&str> {
+    let mut names: Vec<&str> = gpus.iter().map(|gpu| gpu.name.as_str()).collect();
     names.sort_unstable();
     names.dedup();
     names
 }
 
-/// What can change a number: the kind of card, not which one or how many.
+/// What can change a number: the kind of GPU, not which one or how many.
 impl fmt::Display for Device {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let kinds = kinds(&self.cards);
+        let kinds = kinds(&self.gpus);
         match kinds.is_empty() {
             true => f.write_str("cpu"),
             false => write!(f, "cuda ({})", kinds.join(", ")),
@@ -383,8 +380,8 @@ mod tests {
         assert_eq!(limit(8, None), 8);
     }
 
-    fn card(number: usize) -> Card {
-        Card {
+    fn gpu(number: usize) -> Gpu {
+        Gpu {
             number,
             name: "NVIDIA H200".to_owned(),
             capability: (9, 0),
@@ -396,87 +393,85 @@ mod tests {
     }
 
     #[test]
-    fn cuda_is_refused_and_never_replaced() {
-        let asked = Cards::These(vec![1]);
-        let none = || Err("no driver is there".to_owned());
-        let refused = Device::chosen(&DeviceChoice::Cuda(asked.clone()), none);
+    fn gpus_that_are_not_there_are_refused_and_never_replaced() {
+        let requested = GpuChoice::These(vec![1]);
+        let choice = DeviceChoice::Cuda(requested);
+        let refused = |gpus: Result<Vec<Gpu>, String>| {
+            let chosen = chosen(&choice, || gpus);
+            chosen.map_err(|error| error.to_string()).unwrap_err()
+        };
         assert_eq!(
-            refused.map_err(|error| error.to_string()),
-            Err(
-                "--device cuda:1 was asked for, but no driver is there. Use --device cpu (or auto)"
-                    .to_owned()
-            )
+            refused(Err("no driver is installed".to_owned())),
+            "`device=cuda:1` cannot be used: no driver is installed\n\
+             hint: use `device=cpu` or `device=auto` to compute on the CPU"
         );
-        let one = || Ok(vec![card(0)]);
-        let missing = Device::chosen(&DeviceChoice::Cuda(asked), one);
         assert_eq!(
-            missing.map_err(|error| error.to_string()),
-            Err(
-                "--device cuda:1 was asked for, but there is no card 1: those that can be seen are \
-                 0 to 0. CUDA_VISIBLE_DEVICES decides which can be"
-                    .to_owned()
-            )
+            refused(Ok(vec![gpu(0)])),
+            "`device=cuda:1`: there is no GPU 1; the visible GPUs are numbered 0 to 0\n\
+             hint: the environment variable CUDA_VISIBLE_DEVICES selects the visible GPUs"
         );
     }
 
     #[test]
-    fn cards_are_those_asked_for() {
-        let three = || Ok(vec![card(0), card(1), card(2)]);
-        let chosen = |cards| Device::chosen(&DeviceChoice::Cuda(cards), three);
-        let some = chosen(Cards::These(vec![0, 2]));
-        assert_eq!(some, Ok((vec![card(0), card(2)], None)));
-        assert_eq!(chosen(Cards::All).map(|(cards, _)| cards.len()), Ok(3));
+    fn requested_gpus_are_used() {
+        let three = || Ok(vec![gpu(0), gpu(1), gpu(2)]);
+        let some = DeviceChoice::Cuda(GpuChoice::These(vec![0, 2]));
+        assert_eq!(chosen(&some, three), Ok((vec![gpu(0), gpu(2)], None)));
+        let all = DeviceChoice::Cuda(GpuChoice::All);
+        assert_eq!(chosen(&all, three).map(|(gpus, _)| gpus.len()), Ok(3));
         assert_eq!(
-            card(0).to_string(),
+            gpu(0).to_string(),
             "0: NVIDIA H200, compute capability 9.0, 140.0 GiB, driver 580.95.05 for CUDA 13.0"
         );
         let mixed = || {
             let name = "NVIDIA A100".to_owned();
-            Ok(vec![card(0), Card { name, ..card(1) }])
+            Ok(vec![gpu(0), Gpu { name, ..gpu(1) }])
         };
-        let choice = DeviceChoice::Cuda;
         assert_eq!(
-            Device::chosen(&choice(Cards::All), mixed),
+            chosen(&all, mixed),
             Err(DeviceError::Mixed {
-                asked: Cards::All,
+                requested: GpuChoice::All,
                 kinds: "NVIDIA A100, NVIDIA H200".to_owned()
             })
         );
-        assert!(Device::chosen(&choice(Cards::These(vec![1])), mixed).is_ok());
+        let second = DeviceChoice::Cuda(GpuChoice::These(vec![1]));
+        assert!(chosen(&second, mixed).is_ok());
         let device = Device {
-            path: CpuPath::Portable,
-            cards: vec![card(0), card(2)],
-            why_cpu: None,
-            tested: Tested::default(),
+            gpus: vec![gpu(0), gpu(2)],
+            ..Device::cpu(CpuPath::Portable)
         };
         assert_eq!(device.to_string(), "cuda (NVIDIA H200)");
         assert_eq!(device.usual_dtype(), Dtype::F16);
         assert_eq!([1, 8, 32].map(|threads| device.lanes(threads)), [3, 4, 6]);
     }
 
+    fn no_gpu() -> Result<Vec<Gpu>, String> {
+        Err("no NVIDIA driver is installed".to_owned())
+    }
+
     #[test]
-    fn tf32_is_for_cards() {
-        let asked = Device::resolve(&DeviceChoice::Cpu, None, Some(Dtype::Tf32));
+    fn tf32_is_for_gpus() {
+        let refused = |choice| {
+            let resolved = Device::resolve(&choice, None, Some(Dtype::Tf32), no_gpu);
+            resolved.map_err(|error| error.to_string()).unwrap_err()
+        };
         assert_eq!(
-            asked.map_err(|error| error.to_string()),
-            Err(
-                "--dtype tf32 is a number format of CUDA cards, and the CPU would compute: use \
-                 --dtype f32, or --device cuda"
-                    .to_owned()
-            )
+            refused(DeviceChoice::Cpu),
+            "`dtype=tf32` is a number format of GPUs, and the CPU would compute\n\
+             hint: use `dtype=f32`, or `device=cuda`"
         );
-        let why = Some("no NVIDIA driver is installed".to_owned());
         assert_eq!(
-            DeviceError::Tf32OnCpu { why }.to_string(),
-            "--dtype tf32 is a number format of CUDA cards, and the CPU would compute, as no NVIDIA \
-             driver is installed: use --dtype f32, or --device cuda"
+            refused(DeviceChoice::Auto),
+            "`dtype=tf32` is a number format of GPUs, and the CPU would compute because no NVIDIA \
+             driver is installed\nhint: use `dtype=f32`, or `device=cuda`"
         );
         assert_eq!(Dtype::Tf32.to_string(), "tf32");
     }
 
     #[test]
     fn paths_of_the_cpu() {
-        let resolve = |path, dtype| Device::resolve(&DeviceChoice::Cpu, Some(path), Some(dtype));
+        let resolve =
+            |path, dtype| Device::resolve(&DeviceChoice::Auto, Some(path), Some(dtype), no_gpu);
         assert_eq!(
             resolve(CpuPath::Avx512Vnni, Dtype::Bf16),
             Err(DeviceError::FixedPath)

@@ -27,7 +27,7 @@
 //!    module `cuda` has the same model for NVIDIA cards.
 //! 7. **Rows.** [`pooling`] takes the residue rows `[n, D]` out of the `[n + 2, D]` of a sequence,
 //!    and its mean, its largest values or its `<cls>` row. [`embedder::Embedder`] is the name for
-//!    steps 4 to 7: token numbers in, a [`embedder::Representation`] of each sequence and layer out.
+//!    steps 4 to 7: token numbers in, the products of a [`product::Request`] out.
 //! 8. **Files.** The [`output::Ledger`] gives each record its row in input order, and the
 //!    [`output::ArrayWriter`] writes rows to their place in `.npy` matrices in whatever order batches
 //!    finish; the [`output::Journal`] remembers which ones are done, for a run that is interrupted.
@@ -54,35 +54,35 @@
 //! # The same in code
 //!
 //! ```
+//! use esm_embed::cancel::Cancel;
 //! use esm_embed::checkpoint::Checkpoint;
-//! use esm_embed::embedder::{EmbedError, Embedder, EmbedderOptions, Sequence};
+//! use esm_embed::device::{DeviceChoice, Dtype};
+//! use esm_embed::embedder::{Embedder, EmbedderOptions, Sequence, resolve};
 //! use esm_embed::fasta::{Reader, Record};
-//! use esm_embed::ops::{CpuPath, WeightType};
-//! use esm_embed::pooling;
+//! use esm_embed::product::{OutDtype, Pool, Product, Request, Values};
 //! use esm_embed::tokenizer::{UnknownPolicy, tokenize};
+//! use std::ops::ControlFlow;
+//! use std::sync::Arc;
 //!
 //! let mut reader = Reader::from_read("peptides.fasta", b">p1\nMKTVRQERLK\n".as_slice());
 //! let mut record = Record::default();
 //! assert!(reader.read(&mut record)?);
 //! let tokens = tokenize(&record.sequence, UnknownPolicy::Unk)?;
 //!
-//! let checkpoint = Checkpoint::open("fixtures/esm2_hd16".as_ref())?;
-//! let options = EmbedderOptions {
-//!     layers: vec![checkpoint.config().layers],
-//!     weight_type: WeightType::F32,
-//!     path: CpuPath::detect(),
-//!     threads: 1,
-//!     max_tokens: 1024,
-//! };
-//! let embedder = Embedder::load(&checkpoint, options)?;
-//! let dim = embedder.config().dim;
+//! let checkpoint = Arc::new(Checkpoint::open("fixtures/esm2_hd16".as_ref())?);
+//! let layer = checkpoint.config().layers;
+//! let device = resolve(&DeviceChoice::Cpu, None, Some(Dtype::F32))?;
+//! let options = EmbedderOptions::new(device, Dtype::F32, layer);
+//! let embedder = Embedder::load(&checkpoint, &options)?;
 //!
+//! let request = Request::new([Product::Pooled { layer, pool: Pool::Mean }], OutDtype::F32);
 //! let batch = [Sequence { tokens: &tokens.ids, windows: &[] }];
 //! let mut means = Vec::new();
-//! embedder.embed(&batch, |representation| {
-//!     assert_eq!(representation.residues.len(), 10 * dim);
-//!     means.push(pooling::mean(representation.residues, dim));
-//!     Ok::<(), EmbedError>(())
+//! embedder.embed(&batch, &request, &Cancel::default(), &mut |computed| {
+//!     if let Values::F32(mean) = computed.values {
+//!         means.push(mean.to_vec());
+//!     }
+//!     ControlFlow::Continue(())
 //! })?;
 //!
 //! // The numbers that fair-esm 2.0.0 computes with this checkpoint.

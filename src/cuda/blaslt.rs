@@ -1,6 +1,6 @@
 //! cuBLASLt: the library that fits the driver, and those of its functions that are used.
 
-use super::error::CudaError;
+use super::error::{CudaError, While};
 use super::{driver, library, search};
 use cudarc::cublaslt::result::CublasError;
 use cudarc::cublaslt::sys::{
@@ -80,6 +80,53 @@ impl BlasLt {
     }
 }
 
+/// An open cuBLASLt.
+pub(super) struct Blas {
+    pub(super) library: &'static BlasLt,
+    pub(super) handle: cublasLtHandle_t,
+}
+
+// SAFETY: a handle of cuBLASLt may be used by several threads at once (its documentation says so),
+// and this one is not changed after it was made.
+unsafe impl Send for Blas {}
+// SAFETY: as above.
+unsafe impl Sync for Blas {}
+
+impl Blas {
+    pub(super) fn open() -> Result<Blas, CudaError> {
+        let library = library()?;
+        // SAFETY: the call writes a handle.
+        let handle = made(|handle| unsafe { (library.create)(handle) }).while_("starting")?;
+        Ok(Blas { library, handle })
+    }
+
+    /// Its version: 130100 is 13.1.0.
+    pub(super) fn version(&self) -> usize {
+        self.library.version()
+    }
+
+    /// The file of the library.
+    pub(super) fn path(&self) -> &Path {
+        &self.library.path
+    }
+}
+
+impl Drop for Blas {
+    fn drop(&mut self) {
+        // SAFETY: the handle is open, and nobody has it any more. That closing fails changes nothing.
+        let _ = unsafe { (self.library.destroy)(self.handle) };
+    }
+}
+
+/// What a function makes that writes a pointer to it.
+pub(super) fn made<T>(
+    make: impl FnOnce(*mut *mut T) -> cublasStatus_t,
+) -> Result<*mut T, CublasError> {
+    let mut made = std::ptr::null_mut();
+    checked(make(&mut made))?;
+    Ok(made)
+}
+
 /// What a call returned.
 pub(super) fn checked(status: cublasStatus_t) -> Result<(), CublasError> {
     status.result()
@@ -152,28 +199,29 @@ fn in_folders(
     None
 }
 
-/// Says what to do where there is none.
+/// Why there is no library, and what to do.
 fn missing(driver: i32, folders: &[PathBuf], failed: Option<String>) -> CudaError {
     let package = match driver >= 13000 {
         true => "nvidia-cublas",
         false => "nvidia-cublas-cu12",
     };
-    let install = format!(
-        "install it with `pip install {package}` in the Python on PATH, or with `module load cuda` on \
-         a cluster, or add its folder to LD_LIBRARY_PATH"
-    );
     let names = names(driver).join(" or ");
-    CudaError::NoBlas(match failed {
-        Some(said) => format!("{names} cannot be loaded ({said}); {install}"),
+    let why = match failed {
+        Some(said) => format!("{names} cannot be loaded ({said})"),
         None => {
             let folders: Vec<String> = folders.iter().map(|f| f.display().to_string()).collect();
             let searched = match folders.is_empty() {
                 true => "no folder to search exists".to_owned(),
                 false => format!("searched: {}", folders.join(", ")),
             };
-            format!("{names} was not found ({searched}); {install}")
+            format!("{names} was not found ({searched})")
         }
-    })
+    };
+    CudaError::NoBlas(format!(
+        "{why}\n\
+         hint: run `pip install {package}` in the Python on PATH, or `module load cuda` on a cluster\n\
+         hint: if it is installed, add its folder to LD_LIBRARY_PATH"
+    ))
 }
 
 #[cfg(test)]
@@ -192,15 +240,18 @@ mod tests {
         let folders = [PathBuf::from("/a"), PathBuf::from("/b")];
         assert_eq!(
             missing(12020, &folders, None).to_string(),
-            "cuBLASLt is missing: libcublasLt.so.12 was not found (searched: /a, /b); install it with \
-             `pip install nvidia-cublas-cu12` in the Python on PATH, or with `module load cuda` on a \
-             cluster, or add its folder to LD_LIBRARY_PATH"
+            "cuBLASLt is missing: libcublasLt.so.12 was not found (searched: /a, /b)\n\
+             hint: run `pip install nvidia-cublas-cu12` in the Python on PATH, or `module load cuda` on \
+             a cluster\n\
+             hint: if it is installed, add its folder to LD_LIBRARY_PATH"
         );
+        let said = Some("x: file too short".to_owned());
         assert_eq!(
-            missing(13000, &[], Some("x: file too short".to_owned())).to_string(),
-            "cuBLASLt is missing: libcublasLt.so.13 or libcublasLt.so.12 cannot be loaded (x: file too \
-             short); install it with `pip install nvidia-cublas` in the Python on PATH, or with \
-             `module load cuda` on a cluster, or add its folder to LD_LIBRARY_PATH"
+            missing(13000, &[], said).to_string().lines().next(),
+            Some(
+                "cuBLASLt is missing: libcublasLt.so.13 or libcublasLt.so.12 cannot be loaded (x: file \
+                 too short)"
+            )
         );
     }
 

@@ -1,19 +1,18 @@
-//! Which of cuBLASLt's algorithms each product uses: the fastest of those that pass the test of the
-//! product with the bits of the first that passes, so that time decides about speed only, never about
-//! numbers. If the whole model then fails its own test, the next algorithms that pass are tried.
+//! Which of cuBLASLt's algorithms each matrix product uses: the fastest of those that pass the test of
+//! the product with the bits of the first that passes, so that timing decides about speed only, never
+//! about numbers.
 
-use super::card::{Card, Memory};
 use super::error::CudaError;
-use super::model::Esm;
-use super::product::{Algorithm, Product};
-use super::replica::{PRODUCTS, Replica};
-use super::selftest::{self, Found, ProductTest};
+use super::gpu::OpenGpu;
+use super::matmul::{Algorithm, Matmul};
+use super::matmul_test::{Found, MatmulTest};
+use super::memory::Memory;
 use super::tested::Tests;
 use crate::device::Dtype;
 use std::time::Duration;
 
 /// Algorithms that each product may be given when the whole model fails its test.
-const ALTERNATIVES: usize = 3;
+pub(super) const ALTERNATIVES: usize = 3;
 /// Algorithms of a product that are timed.
 const TIMED: usize = 8;
 /// Share of the time by which a later algorithm has to be faster than an earlier one: less is noise.
@@ -26,20 +25,20 @@ const FASTER_BY: f64 = 0.02;
 /// # Errors
 /// No algorithm works.
 pub(super) fn pin(
-    card: &Card,
+    gpu: &OpenGpu,
     dtype: Dtype,
-    product: &mut Product,
+    product: &mut Matmul,
     weights: &Memory,
     tests: &Tests,
 ) -> Result<bool, CudaError> {
-    let candidates = product.candidates(&card.blas)?;
+    let candidates = product.candidates(&gpu.blas)?;
     if let Some(numbers) = tests.find(&name(product))
         && let Some(passed) = candidates.iter().find(|a| a.numbers() == numbers)
     {
         product.pin(*passed);
         return Ok(true);
     }
-    let mut test = ProductTest::new(card, dtype, product, weights)?;
+    let mut test = MatmulTest::new(gpu, dtype, product, weights)?;
     let (mut in_slabs, mut works) = (None, None);
     let mut passed: Vec<(Algorithm, Duration)> = Vec::new();
     for algorithm in candidates {
@@ -82,28 +81,28 @@ fn fastest(times: &[Duration]) -> Option<usize> {
 }
 
 /// Remembers that the algorithm of a product has passed.
-pub(super) fn remember(product: &Product, tests: &Tests) {
+pub(super) fn remember(product: &Matmul, tests: &Tests) {
     if let Some(algorithm) = product.algorithm() {
         tests.pass(&name(product), &algorithm.numbers());
     }
 }
 
 /// What the test of a product is called.
-fn name(product: &Product) -> String {
+fn name(product: &Matmul) -> String {
     format!("product {} x {}", product.outputs, product.inputs)
 }
 
 /// The first few algorithms that pass the test of a product. The product keeps the one it has.
 pub(super) fn alternatives(
-    card: &Card,
+    gpu: &OpenGpu,
     dtype: Dtype,
-    product: &mut Product,
+    product: &mut Matmul,
     weights: &Memory,
 ) -> Result<Vec<Algorithm>, CudaError> {
     let kept = product.algorithm().copied();
-    let mut test = ProductTest::new(card, dtype, product, weights)?;
+    let mut test = MatmulTest::new(gpu, dtype, product, weights)?;
     let mut passed = Vec::new();
-    for algorithm in product.candidates(&card.blas)? {
+    for algorithm in product.candidates(&gpu.blas)? {
         if passed.len() == ALTERNATIVES {
             break;
         }
@@ -118,70 +117,6 @@ pub(super) fn alternatives(
         product.pin(kept);
     }
     Ok(passed)
-}
-
-/// Whether the bits of a sequence do not depend on its batch, with the algorithms that the products
-/// have or, if they do with these, with others that the products have from then on.
-///
-/// # Errors
-/// The card cannot do it at all.
-pub(super) fn settle(esm: &mut Esm, top: usize) -> Result<bool, CudaError> {
-    if selftest::model(esm, top)? {
-        return Ok(true);
-    }
-    let dtype = esm.dtype();
-    let first: Vec<_> = esm.replicas().iter().map(Replica::algorithms).collect();
-    let failed = esm.choice();
-    let mut all = Vec::new();
-    for replica in esm.replicas_mut() {
-        all.push(replica.alternatives(dtype)?);
-    }
-    let counts = std::array::from_fn(|product| {
-        let counts = all
-            .iter()
-            .filter_map(|each| each.get(product).map(Vec::len));
-        counts.min().unwrap_or(0)
-    });
-    for choice in choices(counts) {
-        for (replica, alternatives) in esm.replicas_mut().iter_mut().zip(&all) {
-            replica.pin(std::array::from_fn(|product| {
-                let of_product = alternatives.get(product)?;
-                of_product.get(*choice.get(product)?).copied()
-            }));
-        }
-        let is_new = esm.choice().is_some() && esm.choice() != failed;
-        if is_new && selftest::model(esm, top)? {
-            esm.replicas().iter().for_each(Replica::remember);
-            return Ok(true);
-        }
-    }
-    for (replica, algorithms) in esm.replicas_mut().iter_mut().zip(first) {
-        replica.pin(algorithms);
-    }
-    Ok(false)
-}
-
-/// In which order the alternatives of products, of which there are so many, are tried: another one for
-/// one product at a time, then for all of them.
-fn choices(counts: [usize; PRODUCTS]) -> Vec<[usize; PRODUCTS]> {
-    let mut all = vec![[0; PRODUCTS]];
-    for number in 1..ALTERNATIVES {
-        let there = counts.map(|count| number.min(count.saturating_sub(1)));
-        for product in 0..PRODUCTS {
-            all.push(std::array::from_fn(|i| match i == product {
-                true => there.get(i).copied().unwrap_or(0),
-                false => 0,
-            }));
-        }
-        all.push(there);
-    }
-    let mut once = Vec::new();
-    for choice in all {
-        if !once.contains(&choice) {
-            once.push(choice);
-        }
-    }
-    once
 }
 
 #[cfg(test)]
@@ -199,23 +134,5 @@ mod tests {
         assert_eq!(fastest(&[300, 200, 250]), Some(1));
         assert_eq!(fastest(&[203, 300, 200]), Some(0));
         assert_eq!(fastest(&[205, 300, 200]), Some(2));
-    }
-
-    #[test]
-    fn one_product_at_a_time_and_then_all() {
-        assert_eq!(choices([1, 1, 1, 1]), [[0; 4]]);
-        assert_eq!(choices([0, 0, 0, 0]), [[0; 4]]);
-        assert_eq!(
-            choices([2, 1, 3, 1]),
-            [
-                [0, 0, 0, 0],
-                [1, 0, 0, 0],
-                [0, 0, 1, 0],
-                [1, 0, 1, 0],
-                [0, 0, 2, 0],
-                [1, 0, 2, 0],
-            ]
-        );
-        assert_eq!(choices([3, 3, 3, 3]).len(), 11);
     }
 }

@@ -103,10 +103,10 @@ pub(super) fn start() -> Result<i32, CudaError> {
 
 /// Lets the CPU sleep while it waits for a GPU. Before its context is made: asking for that
 /// afterwards needs CUDA 12.1.
-pub(super) fn sleep_while_waiting(card: sys::CUdevice) -> Result<(), CudaError> {
+pub(super) fn sleep_while_waiting(gpu: sys::CUdevice) -> Result<(), CudaError> {
     let flags = sys::CUctx_flags::CU_CTX_SCHED_BLOCKING_SYNC as u32;
-    // SAFETY: `card` is a device of the driver.
-    let set = unsafe { sys::cuDevicePrimaryCtxSetFlags_v2(card, flags) }.result();
+    // SAFETY: `gpu` is a device of the driver.
+    let set = unsafe { sys::cuDevicePrimaryCtxSetFlags_v2(gpu, flags) }.result();
     match set {
         // By another model on the same GPU, which has set them.
         Err(error) if error.0 == sys::CUresult::CUDA_ERROR_PRIMARY_CONTEXT_ACTIVE => Ok(()),
@@ -156,8 +156,8 @@ mod tests {
         assert_eq!(
             said,
             Err(
-                "the NVIDIA driver is too old: it supports CUDA up to 11.8, and CUDA 12.0 is needed \
-                 (driver 525 or newer); update the driver"
+                "the NVIDIA driver is too old: it supports CUDA up to 11.8, and CUDA 12.0 is needed\n\
+                 hint: update the driver to release 525 or newer"
                     .to_owned()
             )
         );

@@ -1,186 +1,199 @@
-//! What can go wrong with a card.
+//! What can go wrong with a GPU.
 
 use crate::checkpoint::CheckpointError;
+use crate::numerals;
 use cudarc::cublaslt::result::CublasError;
 use cudarc::driver::DriverError;
 use cudarc::driver::sys::CUresult;
 use thiserror::Error;
 
-/// Why a card cannot be used, or stopped working.
+/// Why a GPU cannot be used, or stopped working.
 #[derive(Debug, Error)]
 pub enum CudaError {
     /// No driver, or none that can be loaded.
     #[error("{0}")]
     NoDriver(String),
-    /// The driver's library is not the one that is found under its other name.
+    /// `libcuda.so` and `libcuda.so.1` are different libraries.
     #[error(
-        "a folder of LD_LIBRARY_PATH holds a libcuda.so that is not the driver's, such as the \
-         toolkit's folder `stubs`: take that folder out of LD_LIBRARY_PATH"
+        "a folder of LD_LIBRARY_PATH holds a libcuda.so that is not the driver's, such as the folder \
+         `stubs` of the CUDA toolkit\n\
+         hint: remove that folder from LD_LIBRARY_PATH"
     )]
     OtherDriver,
     /// A library that lacks a function.
     #[error(
-        "{library} has no function {symbol}: it is damaged or not NVIDIA's; install it again, or take \
-         its folder out of LD_LIBRARY_PATH"
+        "{library} has no function {symbol}: it is damaged or not NVIDIA's\n\
+         hint: reinstall it, or remove its folder from LD_LIBRARY_PATH"
     )]
     NoSymbol {
-        /// What it is called, or where it is.
+        /// Its name or path.
         library: String,
-        /// What it lacks.
+        /// The missing function.
         symbol: &'static str,
     },
     /// No cuBLASLt that fits the driver.
     #[error("cuBLASLt is missing: {0}")]
     NoBlas(String),
-    /// The kernels of the program are damaged, or there are none for a card.
-    #[error(
-        "this program holds no CUDA kernels that fit the GPU: this is a defect, please report it"
-    )]
+    /// The program's kernels are damaged, or there are none for a GPU.
+    #[error("this program holds no CUDA kernels for this GPU\nhint: please report this as a bug")]
     Images,
-    /// No card, or none that the driver lets this process use.
+    /// No GPU, or none that this process may use.
     #[error(
-        "no CUDA card can be seen (the driver says: {0}); `nvidia-smi` shows those of the machine, \
-         and CUDA_VISIBLE_DEVICES decides which of them can be seen"
+        "no CUDA GPU is visible (the driver reports: {0})\n\
+         hint: `nvidia-smi` lists the GPUs of the machine; CUDA_VISIBLE_DEVICES selects those that are \
+         visible"
     )]
     NoDevice(String),
-    /// A driver that does not know the CUDA version of this build.
+    /// A driver that is too old for the kernels.
     #[error(
-        "the NVIDIA driver is too old: it supports CUDA up to {}.{}, and CUDA {}.{} is needed (driver \
-         525 or newer); update the driver",
+        "the NVIDIA driver is too old: it supports CUDA up to {}.{}, and CUDA {}.{} is needed\n\
+         hint: update the driver to release 525 or newer",
         .driver / 1000, .driver % 1000 / 10, .needed / 1000, .needed % 1000 / 10
     )]
     OldDriver {
-        /// The newest version that the driver knows.
+        /// The newest version that the driver supports.
         driver: i32,
         /// The version that is needed.
         needed: i32,
     },
-    /// A card that is too old.
+    /// A GPU that is too old.
     #[error("{name} has compute capability {}.{}, and 8.0 is needed", .capability.0, .capability.1)]
-    OldCard {
-        /// What the card calls itself.
+    OldGpu {
+        /// Its name.
         name: String,
         /// Its compute capability.
         capability: (i32, i32),
     },
-    /// The card's memory is used up.
+    /// The GPU has no memory left.
     #[error(
-        "the card has no memory left for {bytes} bytes of {what}: --dtype f16 takes less, as do \
-         programs that are not running on it"
+        "the GPU has no memory left for {} of {what}\n\
+         hint: use `dtype=f16`, which takes half the memory of f32\n\
+         hint: stop other programs that use this GPU",
+        numerals::bytes(*bytes as u64)
     )]
     Memory {
         /// What it was for.
         what: &'static str,
-        /// How much it was.
+        /// How much was requested.
         bytes: usize,
     },
-    /// The machine's memory that a card can write to is used up.
+    /// The machine has no pinned memory left.
     #[error(
-        "the machine has no memory left that a card can write to, for {bytes} bytes of results: \
-         fewer --threads or a smaller --max-tokens take less"
+        "the machine has no pinned memory left for {} of results\n\
+         hint: use fewer `threads` or a smaller `max_tokens`",
+        numerals::bytes(*bytes as u64)
     )]
     Pinned {
-        /// How much it was.
+        /// How much was requested.
         bytes: usize,
     },
-    /// A shape that the kernels do not have.
-    #[error("the CUDA kernels cannot do {0}: use --device cpu")]
+    /// A shape for which there are no kernels.
+    #[error("there are no CUDA kernels for {0}\nhint: use `device=cpu`")]
     Shape(String),
     /// A batch that the model cannot take.
     #[error("{0}")]
     Batch(String),
     /// No algorithm for a matrix product.
-    #[error("cuBLASLt has no algorithm for weights of {outputs} × {inputs}: use --device cpu")]
+    #[error(
+        "cuBLASLt has no algorithm for weights of {outputs} × {inputs}\nhint: use `device=cpu`"
+    )]
     NoAlgorithm {
         /// Outputs of the layer.
         outputs: usize,
         /// Inputs of the layer.
         inputs: usize,
     },
-    /// Cards that would not compute alike.
+    /// GPUs that would compute differently.
     #[error(
-        "cuBLASLt offers other algorithms on card {number} than on the first, so that a row would \
-         depend on which of them computed it: choose one of them with --device cuda:{number}"
+        "cuBLASLt offers other algorithms on GPU {number} than on the first GPU, so a row would depend \
+         on which of them computed it\n\
+         hint: use a single GPU, such as `device=cuda:{number}`"
     )]
     Unlike {
-        /// The number of the card that differs.
+        /// The number of the GPU that differs.
         number: usize,
     },
-    /// A variable of the environment that changes numbers.
+    /// An environment variable that changes numbers.
     #[error(
-        "{variable} is set, which changes the numbers of f32 whatever is asked for: unset it, and \
-         choose --dtype tf32 if speed matters more than exact numbers"
+        "the environment variable {variable} is set, which changes the numbers of matrix products\n\
+         hint: unset it; if speed matters more than exact numbers, use `dtype=tf32`"
     )]
     Override {
         /// Its name.
         variable: &'static str,
     },
-    /// Bits in bf16 that depend on the batch where they may not.
+    /// Bits in bf16 that depend on the batch, and may not.
     #[error(
-        "a self-test on this card found that in bf16, in which records are computed whose numbers do \
-         not fit f16, the bits of a sequence depend on its batch, and --on-varying fail was given: \
-         leave that out, or choose --dtype f32"
+        "records whose numbers do not fit f16 are computed in bf16, and a self-test on this GPU found \
+         that in bf16 the bits of a sequence depend on its batch, which `on_varying=fail` forbids\n\
+         hint: use `dtype=f32`, or do not set `on_varying`"
     )]
     Varies,
     /// The driver failed.
     #[error("CUDA failed while {doing}: {}", said(source))]
     Driver {
-        /// What was asked of it.
+        /// What it was doing.
         doing: &'static str,
-        /// What it said.
+        /// What it reported.
         source: DriverError,
     },
     /// cuBLASLt failed.
     #[error("cuBLASLt failed while {doing}: {source}")]
     Blas {
-        /// What was asked of it.
+        /// What it was doing.
         doing: &'static str,
-        /// What it said.
+        /// What it reported.
         source: CublasError,
     },
     /// The checkpoint is damaged.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
-    /// A thread of this program stopped.
-    #[error("a thread that works with the card stopped: this is a defect")]
-    Thread,
+    /// The system refused to start threads.
+    #[error("threads could not be started: {0}")]
+    Threads(candle_core::Error),
+    /// Something that cannot happen.
+    #[error("the GPU engine stopped unexpectedly\nhint: please report this as a bug")]
+    Defect,
 }
 
 impl CudaError {
-    /// The driver's library cannot be opened; what the system says.
-    pub(super) fn no_driver(said: String) -> CudaError {
-        CudaError::NoDriver(match said.contains("No such file or directory") {
-            true => "no NVIDIA driver is installed (libcuda.so.1 is missing); a container needs \
-                     `--gpus all` (Docker) or `--nv` (Apptainer)"
+    /// The driver's library cannot be opened, for the reason that the system gives.
+    pub(super) fn no_driver(reason: String) -> CudaError {
+        CudaError::NoDriver(match reason.contains("No such file or directory") {
+            true => "no NVIDIA driver is installed (libcuda.so.1 is missing)\n\
+                     hint: start a container with `--gpus all` (Docker) or `--nv` (Apptainer)"
                 .to_owned(),
             false => format!(
-                "the NVIDIA driver cannot be loaded ({said}): install the driver for this machine \
-                 again"
+                "the NVIDIA driver cannot be loaded ({reason})\n\
+                 hint: reinstall the driver for this machine"
             ),
         })
     }
 
-    /// The driver gives this process no GPU; what it says.
+    /// The driver gives this process no GPU.
     pub(super) fn no_device(error: DriverError) -> CudaError {
         CudaError::NoDevice(said(&error))
     }
 
-    /// Whether the card is what is in the way, and the same could be computed without it.
-    pub fn is_of_card(&self) -> bool {
+    /// Whether the GPU is the obstacle, so that the CPU could do the same work.
+    pub fn is_of_gpu(&self) -> bool {
         !matches!(
             self,
-            CudaError::Checkpoint(_) | CudaError::Batch(_) | CudaError::Thread
+            CudaError::Checkpoint(_)
+                | CudaError::Batch(_)
+                | CudaError::Threads(_)
+                | CudaError::Defect
         )
     }
 
-    /// Whether the same with less could succeed. Memory is asked for before a pass begins: an error of
-    /// the driver later on is none of it, whatever it is called.
-    pub fn is_memory(&self) -> bool {
+    /// Whether a smaller pass could succeed. Memory is requested before a pass begins: later errors of
+    /// the driver are not about memory, whatever they are called.
+    pub(super) fn is_memory(&self) -> bool {
         matches!(self, CudaError::Memory { .. } | CudaError::Pinned { .. })
     }
 }
 
-/// What the driver says of an error: its name, and its own words where it has them.
+/// What the driver reports: the name of the error, and its description if it has one.
 pub(super) fn said(error: &DriverError) -> String {
     match error.error_string() {
         Ok(words) => format!("{:?}, {}", error.0, words.to_string_lossy()),
@@ -188,7 +201,7 @@ pub(super) fn said(error: &DriverError) -> String {
     }
 }
 
-/// Why a request for memory failed: `used_up`, if that is what the driver says.
+/// Why a request for memory failed: `used_up`, if that is what the driver reports.
 pub(super) fn no_memory(doing: &'static str, source: DriverError, used_up: CudaError) -> CudaError {
     match source.0 {
         CUresult::CUDA_ERROR_OUT_OF_MEMORY => used_up,
@@ -196,7 +209,7 @@ pub(super) fn no_memory(doing: &'static str, source: DriverError, used_up: CudaE
     }
 }
 
-/// Says what was being done when a call failed.
+/// Adds to an error what was being done when a call failed.
 pub(super) trait While<T> {
     fn while_(self, doing: &'static str) -> Result<T, CudaError>;
 }

@@ -1,15 +1,15 @@
 //! The blocks of the model on one lane, in the order of the data's path.
 
 use super::batch::Batch;
-use super::card::Memory;
 use super::error::{CudaError, While};
 use super::kernels::{grid, launch};
 use super::lane::{Lane, Rows};
 use super::load::{Block, Linear, Norm, RotaryTable};
-use super::model::{Failure, Overflow, Pass};
-use super::product::Product;
+use super::matmul::Matmul;
+use super::memory::Memory;
+use super::pass::{Each, Failure, Overflow, Pass};
 use super::replica::Replica;
-use super::results::{HostRows, Layout};
+use super::results::Results;
 use crate::checkpoint::EsmConfig;
 use crate::ops;
 use std::sync::Arc;
@@ -24,37 +24,38 @@ pub(super) struct Running<'a> {
     /// Address of the batch's arrays.
     pub(super) at: u64,
     pub(super) tables: &'a [Arc<RotaryTable>],
-    pub(super) layout: Layout,
-    /// Address of the results.
-    pub(super) results: u64,
+    pub(super) results: Results<'a>,
+    /// Whether numbers that are not finite are an [`Overflow`]; otherwise they are a failure.
+    pub(super) may_overflow: bool,
 }
 
 impl Running<'_> {
-    /// Runs up to the highest wanted representation and hands over each of them. Comes back with the
-    /// sequences that do not fit the number format, if that may happen; they are not handed over from
-    /// there on.
-    pub(super) fn layers<E>(
+    /// Runs up to the highest layer of the pass and hands each of its layers over. Returns the sequences
+    /// that do not fit the number format, if that may happen; their later layers are not handed over.
+    pub(super) fn layers(
         &self,
         lane: &mut Lane,
-        pass: &Pass<'_, E>,
-        mut each: impl FnMut(usize, usize, HostRows<'_>) -> Result<(), E>,
-    ) -> Result<Vec<Overflow>, Failure<E>> {
+        pass: &Pass<'_>,
+        each: Each<'_>,
+    ) -> Result<Vec<Overflow>, Failure> {
         let mut overflows: Vec<Overflow> = Vec::new();
-        let Some(&top) = pass.wanted.last() else {
+        let Some(&top) = pass.layers.last() else {
             return Ok(overflows);
         };
         let weights = &self.replica.weights;
         if top > weights.blocks.len() {
             return Err(Failure::from(CudaError::Batch(format!(
-                "representation {top} was asked of a model loaded up to {}",
+                "representation {top} was requested of a model loaded up to {}",
                 weights.blocks.len()
             ))));
         }
         self.embed(lane)?;
-        let mut wanted = pass.wanted.iter().enumerate().peekable();
+        let mut wanted = pass.layers.iter().enumerate().peekable();
         for index in 0..=top {
             if let Some(block) = index.checked_sub(1).and_then(|i| weights.blocks.get(i)) {
-                (pass.go_on)().map_err(Failure::Caller)?;
+                if pass.cancel.is_cancelled() {
+                    return Err(Failure::Cancelled);
+                }
                 // The norm that follows the block: the next one's, or the last.
                 let next = weights.blocks.get(index).filter(|_| index < top);
                 self.block(lane, block, next, index)?;
@@ -62,13 +63,14 @@ impl Running<'_> {
             let Some((layer, _)) = wanted.next_if(|(_, wanted)| **wanted == index) else {
                 continue;
             };
-            self.hand_over(lane, |sequence, rows| {
+            self.results.hand_over(lane, |sequence, rows| {
                 if overflows.iter().any(|o| o.sequence == sequence) {
                     return Ok(());
                 }
                 match rows {
-                    Some(rows) => each(layer, sequence, rows).map_err(Failure::Caller),
-                    None if pass.may_overflow => {
+                    Some(rows) if each(layer, sequence, rows).is_break() => Err(Failure::Broken),
+                    Some(_) => Ok(()),
+                    None if self.may_overflow => {
                         overflows.push(Overflow { sequence, layer });
                         Ok(())
                     }
@@ -185,12 +187,12 @@ impl Running<'_> {
     fn product(
         &self,
         lane: &Lane,
-        product: &Product,
+        product: &Matmul,
         linear: &Linear,
         from: u64,
         to: u64,
     ) -> Result<(), CudaError> {
-        let (blas, stream) = (&self.replica.card.blas, &lane.stream);
+        let (blas, stream) = (&self.replica.gpu.blas, &lane.stream);
         // SAFETY: `from` and `to` are parts of the lane's memory for the rows of all pieces, as wide as
         // the product's inputs and outputs or wider.
         unsafe { product.run(blas, stream, &linear.weight, from, to, self.pieces) }

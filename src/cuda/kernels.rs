@@ -1,4 +1,4 @@
-//! The kernels of a card, and their launch.
+//! The kernels of a gpu, and their launch.
 
 use super::error::{CudaError, While};
 use super::images;
@@ -13,7 +13,7 @@ const THREADS: u32 = 128;
 /// Queries of a block of attention.
 pub(super) const QUERIES: usize = 64;
 
-/// All kernels, on a card.
+/// All kernels, on a gpu.
 pub(super) struct Kernels {
     module: Arc<CudaModule>,
     /// What the image is called that they came from.
@@ -102,7 +102,7 @@ fn fours(dim: usize) -> Result<usize, CudaError> {
     match fours {
         Some(fours) if dim.is_multiple_of(8) => Ok(fours),
         _ => Err(CudaError::Shape(format!(
-            "a width of {dim}, only multiples of 8 up to 5120"
+            "a model of width {dim} (only multiples of 8 up to 5,120)"
         ))),
     }
 }
@@ -114,7 +114,7 @@ fn attention_shared(dtype: Dtype, head_dim: usize) -> Result<u32, CudaError> {
         24 => 32,
         _ => {
             return Err(CudaError::Shape(format!(
-                "attention heads of {head_dim}, only of 16, 24, 32, 64 and 128"
+                "attention heads of {head_dim} (only of 16, 24, 32, 64 and 128)"
             )));
         }
     };

@@ -1,8 +1,10 @@
 //! A stream with the memory of one forward pass.
 
 use super::batch::Batch;
-use super::card::{Card, Memory};
 use super::error::{CudaError, While, no_memory};
+use super::gpu::OpenGpu;
+use super::memory::Memory;
+use super::number_format::size;
 use crate::checkpoint::EsmConfig;
 use crate::device::Dtype;
 use cudarc::driver::{CudaStream, PinnedHostSlice, result};
@@ -10,14 +12,6 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 /// Memory of results grows in steps of so many floats (16 MiB): pinning it takes time.
 const RESULTS_STEP: usize = 4 << 20;
-
-/// Bytes of a number of the computation.
-pub(super) fn size(dtype: Dtype) -> usize {
-    match dtype {
-        Dtype::F32 | Dtype::Tf32 => 4,
-        Dtype::F16 | Dtype::Bf16 => 2,
-    }
-}
 
 /// What decides how much memory a pass takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,7 +35,7 @@ impl Shape {
         self.intermediate.max(3 * self.dim)
     }
 
-    /// Bytes of the card's memory for each row: residual stream and result in f32 (which also covers
+    /// Bytes of the gpu's memory for each row: residual stream and result in f32 (which also covers
     /// pooled rows: there is one for at least three tokens of each kind); input and output of a layer
     /// and what is wide in the number format.
     pub(super) fn row_bytes(&self) -> usize {
@@ -62,17 +56,17 @@ pub(super) struct Rows {
     pub(super) y: Memory,
 }
 
-/// What a pass over so many sequences and residues gives, on the card and, after a copy, here.
+/// What a pass over so many sequences and residues gives, on the gpu and, after a copy, here.
 struct Results {
     floats: usize,
-    card: Memory,
+    gpu: Memory,
     host: PinnedHostSlice<f32>,
 }
 
 /// A stream, and memory that grows with the largest batch.
 pub(super) struct Lane {
-    /// Number of the card in the engine.
-    pub(super) card: usize,
+    /// Number of the gpu in the engine.
+    pub(super) gpu: usize,
     pub(super) stream: Arc<CudaStream>,
     shape: Shape,
     rows: Option<Rows>,
@@ -81,10 +75,10 @@ pub(super) struct Lane {
 }
 
 impl Lane {
-    pub(super) fn new(number: usize, card: &Card, shape: Shape) -> Result<Lane, CudaError> {
-        let stream = card.context().new_stream().while_("making a stream")?;
+    pub(super) fn new(number: usize, gpu: &OpenGpu, shape: Shape) -> Result<Lane, CudaError> {
+        let stream = gpu.context().new_stream().while_("making a stream")?;
         Ok(Lane {
-            card: number,
+            gpu: number,
             stream,
             shape,
             rows: None,
@@ -116,7 +110,7 @@ impl Lane {
             };
             self.rows = Some(made);
         }
-        self.rows.as_ref().ok_or(CudaError::Thread)
+        self.rows.as_ref().ok_or(CudaError::Defect)
     }
 
     /// Begins to upload a batch; its address.
@@ -127,7 +121,7 @@ impl Lane {
             let room = bytes.next_power_of_two();
             self.batch = Some(Memory::zeroed(&self.stream, "a batch", room)?);
         }
-        let memory = self.batch.as_ref().ok_or(CudaError::Thread)?;
+        let memory = self.batch.as_ref().ok_or(CudaError::Defect)?;
         // SAFETY: there is room for the bytes, and from ordinary memory they are copied away before
         // the call returns.
         unsafe { result::memcpy_htod_async(memory.at(0), &batch.bytes, self.stream.cu_stream()) }
@@ -144,7 +138,7 @@ impl Lane {
         {
             self.results = None;
             let floats = floats.next_multiple_of(RESULTS_STEP);
-            let card = Memory::zeroed(&self.stream, "results", 4 * floats)?;
+            let gpu = Memory::zeroed(&self.stream, "results", 4 * floats)?;
             // SAFETY: written below before it is read. Not write-combined, which is slow to read.
             let mut host = unsafe {
                 let context = self.stream.context();
@@ -157,28 +151,28 @@ impl Lane {
             host.as_mut_slice()
                 .while_("reserving pinned memory")?
                 .fill(0.0);
-            self.results = Some(Results { floats, card, host });
+            self.results = Some(Results { floats, gpu, host });
         }
-        Ok(self.results.as_ref().ok_or(CudaError::Thread)?.card.at(0))
+        Ok(self.results.as_ref().ok_or(CudaError::Defect)?.gpu.at(0))
     }
 
     /// Copies so many floats of results here once all work before is done.
     pub(super) fn fetch(&mut self, floats: usize) -> Result<&[f32], CudaError> {
         let doing = "fetching results";
-        let results = self.results.as_mut().ok_or(CudaError::Thread)?;
+        let results = self.results.as_mut().ok_or(CudaError::Defect)?;
         let to = results.host.as_mut_slice().while_(doing)?;
-        let to = to.get_mut(..floats).ok_or(CudaError::Thread)?;
+        let to = to.get_mut(..floats).ok_or(CudaError::Defect)?;
         // SAFETY: both sides hold so many floats, and nobody looks at them before the stream is
         // waited for.
-        unsafe { result::memcpy_dtoh_async(to, results.card.at(0), self.stream.cu_stream()) }
+        unsafe { result::memcpy_dtoh_async(to, results.gpu.at(0), self.stream.cu_stream()) }
             .while_(doing)?;
         self.stream.synchronize().while_(doing)?;
         let all = results.host.as_slice().while_(doing)?;
-        all.get(..floats).ok_or(CudaError::Thread)
+        all.get(..floats).ok_or(CudaError::Defect)
     }
 }
 
-/// The lanes of all cards.
+/// The lanes of all gpus.
 pub(super) struct Lanes {
     free: Mutex<Free>,
     changed: Condvar,
@@ -187,50 +181,50 @@ pub(super) struct Lanes {
 /// Those that nobody uses.
 struct Free {
     lanes: Vec<Lane>,
-    /// Lanes that each card has, used or not.
-    of_card: Vec<usize>,
-    /// The card that somebody waits for or has as a whole.
+    /// Lanes that each gpu has, used or not.
+    of_gpu: Vec<usize>,
+    /// The gpu that somebody waits for or has as a whole.
     kept: Option<usize>,
 }
 
 impl Lanes {
-    /// `each` lanes of every card.
+    /// `each` lanes of every gpu.
     pub(super) fn new(lanes: Vec<Lane>, each: usize) -> Lanes {
-        let cards = lanes.iter().map(|lane| lane.card + 1).max().unwrap_or(0);
+        let gpus = lanes.iter().map(|lane| lane.gpu + 1).max().unwrap_or(0);
         Lanes {
             free: Mutex::new(Free {
                 lanes,
-                of_card: vec![each; cards],
+                of_gpu: vec![each; gpus],
                 kept: None,
             }),
             changed: Condvar::new(),
         }
     }
 
-    /// Waits for a lane. Cards take turns, as the one that has been free longest comes first.
+    /// Waits for a lane. GPUs take turns, as the one that has been free longest comes first.
     pub(super) fn take(&self) -> Lane {
         self.wait(|free| {
             let kept = free.kept;
-            let may_be = |lane: &Lane| Some(lane.card) != kept;
+            let may_be = |lane: &Lane| Some(lane.gpu) != kept;
             let first = free.lanes.iter().position(may_be)?;
             Some(free.lanes.remove(first))
         })
     }
 
-    /// Waits until nobody uses a card, and takes all its lanes; from the first moment on nobody else
-    /// gets one of them. [`Lanes::give_card`] ends that.
-    pub(super) fn take_card(&self, card: usize) -> Vec<Lane> {
+    /// Waits until nobody uses a gpu, and takes all its lanes; from the first moment on nobody else
+    /// gets one of them. [`Lanes::give_gpu`] ends that.
+    pub(super) fn take_gpu(&self, gpu: usize) -> Vec<Lane> {
         self.wait(|free| match free.kept {
             Some(_) => None,
             None => {
-                free.kept = Some(card);
+                free.kept = Some(gpu);
                 Some(())
             }
         });
-        let is_here = |lane: &Lane| lane.card == card;
+        let is_here = |lane: &Lane| lane.gpu == gpu;
         self.wait(|free| {
             let here = free.lanes.iter().filter(|lane| is_here(lane)).count();
-            if here < free.of_card.get(card).copied().unwrap_or(0) {
+            if here < free.of_gpu.get(gpu).copied().unwrap_or(0) {
                 return None;
             }
             let (taken, kept) = free.lanes.drain(..).partition(is_here);
@@ -244,7 +238,7 @@ impl Lanes {
         self.changed.notify_all();
     }
 
-    pub(super) fn give_card(&self, lanes: Vec<Lane>) {
+    pub(super) fn give_gpu(&self, lanes: Vec<Lane>) {
         let mut free = self.lock();
         free.lanes.extend(lanes);
         free.kept = None;
@@ -253,10 +247,10 @@ impl Lanes {
     }
 
     /// Does without a lane from now on, so that others have its memory, if `is_spare` and it is not
-    /// the last of its card; else gives it back. Whether it is gone.
+    /// the last of its gpu; else gives it back. Whether it is gone.
     pub(super) fn retire(&self, lane: Lane, is_spare: bool) -> bool {
         let mut free = self.lock();
-        let is_gone = match free.of_card.get_mut(lane.card) {
+        let is_gone = match free.of_gpu.get_mut(lane.gpu) {
             Some(count) if is_spare && *count > 1 => {
                 *count -= 1;
                 true

@@ -1,12 +1,13 @@
-//! From a checkpoint to a card: every weight is read once, in the number format of the computation.
+//! From a checkpoint to a gpu: every weight is read once, in the number format of the computation.
 
-use super::card::{Card, Memory};
 use super::error::CudaError;
+use super::gpu::OpenGpu;
+use super::memory::Memory;
+use super::number_format::put;
 use crate::checkpoint::{Checkpoint, InvFreqSource, Positions};
 use crate::device::Dtype;
 use crate::model::{BlockNames, Frequencies, make_blocks};
 use crate::ops;
-use half::{bf16, f16};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Rotary tables are made for this many tokens at load; longer sequences make larger ones.
@@ -37,7 +38,7 @@ pub(super) struct Block {
     pub(super) fc2: Linear,
 }
 
-/// A model on a card.
+/// A model on a gpu.
 pub(super) struct Weights {
     /// `[vocab, dim]`, f32.
     pub(super) tokens: Memory,
@@ -54,7 +55,7 @@ pub(super) struct Weights {
 
 impl Weights {
     /// Weights of the first block by which products are tested, in the order of
-    /// [`super::replica::Products`]; none where there is no block.
+    /// [`super::replica::Matmuls`]; none where there is no block.
     pub(super) fn of_products(&self) -> impl Iterator<Item = &Memory> {
         let first = self.blocks.first().into_iter();
         first.flat_map(|block| [&block.qkv, &block.out, &block.fc1, &block.fc2].map(|l| &l.weight))
@@ -76,30 +77,30 @@ pub(super) struct RotaryTable {
 }
 
 impl Rotary {
-    fn new(card: &Card, inv_freq: Vec<f32>) -> Result<Rotary, CudaError> {
-        let table = RotaryTable::new(card, &inv_freq, ROTARY_POSITIONS)?;
+    fn new(gpu: &OpenGpu, inv_freq: Vec<f32>) -> Result<Rotary, CudaError> {
+        let table = RotaryTable::new(gpu, &inv_freq, ROTARY_POSITIONS)?;
         Ok(Rotary {
             inv_freq,
             table: Mutex::new(Arc::new(table)),
         })
     }
 
-    /// A table of at least so many positions. Whoever works with it keeps it until the card is done.
+    /// A table of at least so many positions. Whoever works with it keeps it until the gpu is done.
     pub(super) fn table(
         &self,
-        card: &Card,
+        gpu: &OpenGpu,
         positions: usize,
     ) -> Result<Arc<RotaryTable>, CudaError> {
         let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
         if table.positions < positions {
-            *table = Arc::new(RotaryTable::new(card, &self.inv_freq, positions)?);
+            *table = Arc::new(RotaryTable::new(gpu, &self.inv_freq, positions)?);
         }
         Ok(Arc::clone(&table))
     }
 }
 
 impl RotaryTable {
-    fn new(card: &Card, inv_freq: &[f32], positions: usize) -> Result<RotaryTable, CudaError> {
+    fn new(gpu: &OpenGpu, inv_freq: &[f32], positions: usize) -> Result<RotaryTable, CudaError> {
         let (mut cosines, mut sines) = (Vec::new(), Vec::new());
         for position in 0..positions {
             for frequency in inv_freq {
@@ -110,8 +111,8 @@ impl RotaryTable {
         }
         Ok(RotaryTable {
             positions,
-            cosines: card.upload_floats("rotary tables", &cosines)?,
-            sines: card.upload_floats("rotary tables", &sines)?,
+            cosines: Memory::upload_floats(&gpu.stream, "rotary tables", &cosines)?,
+            sines: Memory::upload_floats(&gpu.stream, "rotary tables", &sines)?,
         })
     }
 }
@@ -119,7 +120,7 @@ impl RotaryTable {
 /// Where weights come from and go to.
 pub(super) struct Loader<'a> {
     pub(super) checkpoint: &'a Checkpoint,
-    pub(super) card: &'a Card,
+    pub(super) gpu: &'a OpenGpu,
     pub(super) dtype: Dtype,
     /// The highest representation that will be asked for.
     pub(super) top: usize,
@@ -136,10 +137,14 @@ impl Loader<'_> {
             of_block,
             source,
         } = Frequencies::read(self.checkpoint, self.top)?;
-        let rotary = sets.into_iter().map(|set| Rotary::new(self.card, set));
+        let rotary = sets.into_iter().map(|set| Rotary::new(self.gpu, set));
         let rotary = rotary.collect::<Result<Vec<_>, _>>()?;
         let block = |i| self.block(i, of_block.get(i).copied().flatten());
-        let blocks = make_blocks(of_block.len(), self.threads, block)?;
+        let pool = match self.threads.min(of_block.len()) {
+            0 | 1 => None,
+            threads => Some(ops::thread_pool(threads).map_err(CudaError::Threads)?),
+        };
+        let blocks = make_blocks(of_block.len(), pool.as_ref(), block)?;
         let positions = match config.positions {
             Positions::Rotary => None,
             Positions::Learned { .. } => Some(self.floats("embed_positions.weight")?),
@@ -152,7 +157,7 @@ impl Loader<'_> {
             tokens: self.floats("embed_tokens.weight")?,
             positions,
             norm_before: norm("emb_layer_norm_before", config.emb_layer_norm_before)?,
-            blocks: blocks.ok_or(CudaError::Thread)?,
+            blocks,
             norm_after: norm("emb_layer_norm_after", self.top == config.layers)?,
             rotary,
         };
@@ -161,7 +166,7 @@ impl Loader<'_> {
 
     fn floats(&self, name: &str) -> Result<Memory, CudaError> {
         let values = self.checkpoint.weight(name)?.to_vec()?;
-        self.card.upload_floats("weights", &values)
+        Memory::upload_floats(&self.gpu.stream, "weights", &values)
     }
 
     fn norm(&self, name: &str) -> Result<Norm, CudaError> {
@@ -186,8 +191,8 @@ impl Loader<'_> {
             bias.extend(self.checkpoint.weight(&format!("{name}.bias"))?.to_vec()?);
         }
         Ok(Linear {
-            weight: self.card.upload("weights", &bytes)?,
-            bias: self.card.upload_floats("weights", &bias)?,
+            weight: Memory::upload(&self.gpu.stream, "weights", &bytes)?,
+            bias: Memory::upload_floats(&self.gpu.stream, "weights", &bias)?,
         })
     }
 
@@ -202,32 +207,5 @@ impl Loader<'_> {
             fc1: self.linear(&names.fc1)?,
             fc2: self.linear(&names.fc2)?,
         })
-    }
-}
-
-/// Appends numbers in a format, rounded to nearest.
-pub(super) fn put(dtype: Dtype, values: &[f32], into: &mut Vec<u8>) {
-    match dtype {
-        Dtype::F32 | Dtype::Tf32 => into.extend(values.iter().flat_map(|x| x.to_ne_bytes())),
-        Dtype::F16 => into.extend(values.iter().flat_map(|x| f16::from_f32(*x).to_ne_bytes())),
-        Dtype::Bf16 => into.extend(values.iter().flat_map(|x| bf16::from_f32(*x).to_ne_bytes())),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::put;
-    use crate::device::Dtype;
-
-    #[test]
-    fn numbers_in_each_format() {
-        let bytes = |dtype| {
-            let mut bytes = Vec::new();
-            put(dtype, &[1.0, -2.5], &mut bytes);
-            bytes
-        };
-        assert_eq!(bytes(Dtype::F16), [0x00, 0x3c, 0x00, 0xc1]);
-        assert_eq!(bytes(Dtype::Bf16), [0x80, 0x3f, 0x20, 0xc0]);
-        assert_eq!(bytes(Dtype::F32), [0, 0, 0x80, 0x3f, 0, 0, 0x20, 0xc0]);
     }
 }

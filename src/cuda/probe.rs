@@ -1,8 +1,5 @@
 //! A row by which a product shows in what order it sums.
 
-use crate::device::Dtype;
-use half::{bf16, f16};
-
 /// Exponent of the largest number of a probe: what is left of its sums can be seen in f16.
 const EXPONENT: i32 = 10;
 
@@ -22,22 +19,10 @@ pub(super) fn probe(weights: &[f32]) -> Vec<f32> {
     left.chain(right).collect()
 }
 
-/// Numbers of a format as floats.
-pub(super) fn floats(dtype: Dtype, bytes: &[u8]) -> Vec<f32> {
-    let pairs = || bytes.as_chunks::<2>().0.iter();
-    match dtype {
-        Dtype::F16 => pairs().map(|b| f16::from_ne_bytes(*b).to_f32()).collect(),
-        Dtype::Bf16 => pairs().map(|b| bf16::from_ne_bytes(*b).to_f32()).collect(),
-        _ => {
-            let fours = bytes.as_chunks::<4>().0.iter();
-            fours.map(|b| f32::from_ne_bytes(*b)).collect()
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::probe;
+    use half::{bf16, f16};
 
     #[test]
     fn pairs_cancel_and_orders_differ() {
@@ -61,12 +46,5 @@ mod tests {
     fn weights_of_nothing_give_a_row_of_nothing() {
         assert_eq!(probe(&[0.0, 0.0]), [0.0, -0.0]);
         assert_eq!(probe(&[f32::INFINITY, 1.0]), [1.0, f32::NEG_INFINITY]);
-    }
-
-    #[test]
-    fn floats_of_each_format() {
-        assert_eq!(floats(Dtype::F16, &[0x00, 0x3c, 0x00, 0xc1]), [1.0, -2.5]);
-        assert_eq!(floats(Dtype::Bf16, &[0x80, 0x3f, 0x20, 0xc0]), [1.0, -2.5]);
-        assert_eq!(floats(Dtype::F32, &[0, 0, 0x80, 0x3f]), [1.0]);
     }
 }

@@ -1,11 +1,11 @@
-//! The model on one card.
+//! The model on one gpu.
 
-use super::card::{Card, check_environment};
 use super::choice;
 use super::error::{CudaError, While};
+use super::gpu::{OpenGpu, check_environment};
 use super::kernels::ModelKernels;
 use super::load::{Loader, Weights};
-use super::product::{Algorithm, Product};
+use super::matmul::{Algorithm, Matmul};
 use super::tested::Tests;
 use crate::checkpoint::{Checkpoint, InvFreqSource};
 use crate::device::{self, Dtype, Tested};
@@ -15,19 +15,19 @@ use std::collections::BTreeMap;
 pub(super) const PRODUCTS: usize = 4;
 
 /// The products of a model, one for each shape of weights.
-pub(super) struct Products {
-    pub(super) qkv: Product,
-    pub(super) out: Product,
-    pub(super) fc1: Product,
-    pub(super) fc2: Product,
+pub(super) struct Matmuls {
+    pub(super) qkv: Matmul,
+    pub(super) out: Matmul,
+    pub(super) fc1: Matmul,
+    pub(super) fc2: Matmul,
 }
 
-impl Products {
-    fn all(&self) -> [&Product; PRODUCTS] {
+impl Matmuls {
+    fn all(&self) -> [&Matmul; PRODUCTS] {
         [&self.qkv, &self.out, &self.fc1, &self.fc2]
     }
 
-    fn all_mut(&mut self) -> [&mut Product; PRODUCTS] {
+    fn all_mut(&mut self) -> [&mut Matmul; PRODUCTS] {
         [&mut self.qkv, &mut self.out, &mut self.fc1, &mut self.fc2]
     }
 
@@ -35,13 +35,15 @@ impl Products {
     pub(super) fn describe(&self) -> BTreeMap<String, Option<String>> {
         let each = self.all().map(|product| {
             let algorithm = product.algorithm().map(|a| a.describe());
-            let shape = format!("{} x {}", product.outputs, product.inputs);
-            (shape, algorithm)
+            (
+                format!("{} x {}", product.outputs, product.inputs),
+                algorithm,
+            )
         });
         each.into()
     }
 
-    /// The same as the numbers by which cuBLASLt knows them.
+    /// The same algorithms, as the numbers by which cuBLASLt knows them.
     pub(super) fn numbers(&self) -> String {
         let each = self.all().map(|product| {
             let numbers = product.algorithm().map(|a| a.numbers());
@@ -51,7 +53,7 @@ impl Products {
     }
 }
 
-/// What of a model goes onto cards, and how it is computed there.
+/// What of a model goes onto gpus, and how it is computed there.
 #[derive(Clone, Copy)]
 pub(super) struct Wanted<'a> {
     pub(super) checkpoint: &'a Checkpoint,
@@ -64,13 +66,14 @@ pub(super) struct Wanted<'a> {
     pub(super) tested: &'a Tested,
 }
 
-/// A model on one card.
+/// A model on one gpu.
 pub(super) struct Replica {
-    pub(super) card: Card,
+    pub(super) gpu: OpenGpu,
     pub(super) weights: Weights,
-    pub(super) products: Products,
+    pub(super) products: Matmuls,
     pub(super) kernels: ModelKernels,
-    /// Self-tests that a card like this one passed before.
+    dtype: Dtype,
+    /// Self-tests that a gpu like this one passed before.
     pub(super) tests: Tests,
     /// Whether every product gives a row the same bits wherever it stands.
     pub(super) same_bits: bool,
@@ -79,7 +82,7 @@ pub(super) struct Replica {
 impl Replica {
     pub(super) fn load(
         wanted: Wanted<'_>,
-        about: &device::Card,
+        about: &device::Gpu,
     ) -> Result<(Replica, Option<InvFreqSource>), CudaError> {
         let Wanted {
             checkpoint,
@@ -91,32 +94,33 @@ impl Replica {
         let config = checkpoint.config();
         let (dim, inside) = (config.dim, config.intermediate);
         check_environment(dtype)?;
-        let card = Card::open(about)?;
-        let kernels = card.kernels.of(dtype, dim, config.head_dim())?;
-        let tests = Tests::new(tested, about, dtype, card.blas.version());
+        let gpu = OpenGpu::open(about)?;
+        let kernels = gpu.kernels.of(dtype, dim, config.head_dim())?;
+        let tests = Tests::new(tested, about, dtype, gpu.blas.version());
         let (weights, inv_freq) = Loader {
             checkpoint,
-            card: &card,
+            gpu: &gpu,
             dtype,
             top,
             threads,
         }
         .load()?;
-        let mut products = Products {
-            qkv: Product::new(&card.blas, &card.heights, dtype, 3 * dim, dim)?,
-            out: Product::new(&card.blas, &card.heights, dtype, dim, dim)?,
-            fc1: Product::new(&card.blas, &card.heights, dtype, inside, dim)?,
-            fc2: Product::new(&card.blas, &card.heights, dtype, dim, inside)?,
+        let mut products = Matmuls {
+            qkv: Matmul::new(&gpu.blas, &gpu.heights, dtype, 3 * dim, dim)?,
+            out: Matmul::new(&gpu.blas, &gpu.heights, dtype, dim, dim)?,
+            fc1: Matmul::new(&gpu.blas, &gpu.heights, dtype, inside, dim)?,
+            fc2: Matmul::new(&gpu.blas, &gpu.heights, dtype, dim, inside)?,
         };
         let mut same_bits = true;
         for (product, weights) in products.all_mut().into_iter().zip(weights.of_products()) {
-            same_bits &= choice::pin(&card, dtype, product, weights, &tests)?;
+            same_bits &= choice::pin(&gpu, dtype, product, weights, &tests)?;
         }
         let replica = Replica {
-            card,
+            gpu,
             weights,
             products,
             kernels,
+            dtype,
             tests,
             same_bits,
         };
@@ -132,8 +136,8 @@ impl Replica {
     /// The pieces of a batch of so many tokens.
     pub(super) fn pieces(&self, tokens: usize) -> Vec<usize> {
         match self.is_in_slabs_only() {
-            true => self.card.heights.slabs(tokens),
-            false => self.card.heights.pieces(tokens),
+            true => self.gpu.heights.slabs(tokens),
+            false => self.gpu.heights.pieces(tokens),
         }
     }
 
@@ -153,14 +157,14 @@ impl Replica {
     }
 
     /// Algorithms that each product could have.
-    pub(super) fn alternatives(&mut self, dtype: Dtype) -> Result<Vec<Vec<Algorithm>>, CudaError> {
-        // From here on this thread's calls are for this card.
-        let context = self.card.context();
-        context.bind_to_thread().while_("choosing a card")?;
+    pub(super) fn alternatives(&mut self) -> Result<Vec<Vec<Algorithm>>, CudaError> {
+        // From here on this thread's calls are for this gpu.
+        let context = self.gpu.context();
+        context.bind_to_thread().while_("choosing a gpu")?;
         let products = self.products.all_mut().into_iter();
         products
             .zip(self.weights.of_products())
-            .map(|(product, weights)| choice::alternatives(&self.card, dtype, product, weights))
+            .map(|(product, weights)| choice::alternatives(&self.gpu, self.dtype, product, weights))
             .collect()
     }
 
@@ -171,5 +175,20 @@ impl Replica {
                 choice::remember(product, &self.tests);
             }
         }
+    }
+}
+
+/// The first whose products have other algorithms than those of the first of all.
+pub(super) fn other_choice(replicas: &[Replica]) -> Option<&Replica> {
+    let algorithms = |replica: &Replica| replica.products.numbers();
+    let first = replicas.first().map(algorithms);
+    replicas.iter().find(|r| Some(algorithms(r)) != first)
+}
+
+/// The algorithms of the products, if they are the same on every GPU.
+pub(super) fn common_choice(replicas: &[Replica]) -> Option<String> {
+    match other_choice(replicas) {
+        Some(_) => None,
+        None => Some(replicas.first()?.products.numbers()),
     }
 }

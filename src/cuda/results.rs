@@ -3,30 +3,12 @@
 
 use super::batch::Batch;
 use super::error::{CudaError, While};
-use super::forward::Running;
-use super::kernels::{grid, launch};
+use super::kernels::{ModelKernels, grid, launch};
 use super::lane::Lane;
-use super::model::Failure;
-use crate::device::ResidueRows;
+use super::pass::{Failure, HostRows, ResidueRows};
 use cudarc::driver::result;
 use half::f16;
 use std::sync::Arc;
-
-/// What one representation of one sequence of n residues comes to.
-#[derive(Clone, Copy, Debug)]
-pub struct HostRows<'a> {
-    /// The `<cls>` row, `[D]`.
-    pub bos: &'a [f32],
-    /// Mean of the residue rows, `[D]`.
-    pub mean: &'a [f32],
-    /// Largest values of the residue rows, `[D]`.
-    pub max: &'a [f32],
-    /// Residue rows, `[n, D]`; empty unless they are wanted as f32.
-    pub residues: &'a [f32],
-    /// Residue rows, `[n, D]`; empty unless they are wanted as f16. One that does not fit is
-    /// infinite.
-    pub halves: &'a [f16],
-}
 
 /// Where the parts of a result stand, counted in floats: marks of sequences that are not finite,
 /// means, largest values and first rows of all sequences, residue rows.
@@ -54,13 +36,9 @@ impl Layout {
         self.sequences.next_multiple_of(4) + part * self.sequences * self.dim
     }
 
-    /// Floats that so many residue rows take the place of; widths are even.
+    /// Floats that fill as much memory as `rows` residue rows; widths are even.
     fn floats_of(&self, rows: usize) -> usize {
-        match self.rows {
-            ResidueRows::None => 0,
-            ResidueRows::F32 => rows * self.dim,
-            ResidueRows::F16 => rows * self.dim / 2,
-        }
+        rows * self.rows.row_bytes(self.dim) / 4
     }
 
     pub(super) fn floats(&self) -> usize {
@@ -68,14 +46,25 @@ impl Layout {
     }
 }
 
-impl Running<'_> {
-    /// Pools x, and hands its rows over sequence by sequence: None for one with a number that is not
+/// The results of a pass, layer by layer.
+pub(super) struct Results<'a> {
+    pub(super) kernels: &'a ModelKernels,
+    pub(super) batch: &'a Batch,
+    /// Address of the batch's arrays.
+    pub(super) at: u64,
+    pub(super) layout: Layout,
+    /// Address of the results.
+    pub(super) address: u64,
+}
+
+impl Results<'_> {
+    /// Pools x and hands its rows over sequence by sequence: None for one with a number that is not
     /// finite.
-    pub(super) fn hand_over<E>(
+    pub(super) fn hand_over(
         &self,
         lane: &mut Lane,
-        mut each: impl FnMut(usize, Option<HostRows<'_>>) -> Result<(), Failure<E>>,
-    ) -> Result<(), Failure<E>> {
+        mut each: impl FnMut(usize, Option<HostRows<'_>>) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
         self.pool(lane)?;
         let layout = self.layout;
         let all = lane.fetch(layout.floats())?;
@@ -105,11 +94,11 @@ impl Running<'_> {
 
     /// Brings the parts of the result to where `layout` has them.
     fn pool(&self, lane: &mut Lane) -> Result<(), CudaError> {
-        let (batch, layout, kernels) = (self.batch, self.layout, &self.replica.kernels);
+        let (batch, layout, kernels) = (self.batch, self.layout, self.kernels);
         let dim = layout.dim;
         let stream = Arc::clone(&lane.stream);
         let x = lane.rows(0)?.x.at(0);
-        let part = |i: usize| self.results + 4 * layout.pooled(i) as u64;
+        let part = |i: usize| self.address + 4 * layout.pooled(i) as u64;
         let take_rows = match layout.rows {
             ResidueRows::None => None,
             ResidueRows::F32 => Some(&kernels.take_rows_f32),
@@ -119,7 +108,7 @@ impl Running<'_> {
         // `layout` has them; `places` are rows of the residues, each once.
         unsafe {
             let bytes = 4 * layout.sequences;
-            result::memset_d8_async(self.results, 0, bytes, stream.cu_stream())
+            result::memset_d8_async(self.address, 0, bytes, stream.cu_stream())
                 .while_("clearing marks")?;
             launch!(
                 stream,
@@ -128,7 +117,7 @@ impl Running<'_> {
                 part(0),
                 part(1),
                 part(2),
-                self.results,
+                self.address,
                 x,
                 self.at + batch.starts_at as u64,
                 dim as i32,

@@ -1,252 +1,27 @@
-//! Proof, on the card that will compute, that the bits of a row do not depend on its batch. What was
-//! passed is remembered for later runs: see `tested`.
+//! The self-test of a whole model: proof, on the GPUs that will compute, that the bits of a sequence do
+//! not depend on its batch. Passed tests are remembered for later runs: see `tested`.
 
-use super::card::{Card, Memory};
-use super::error::{CudaError, While};
-use super::lane::size;
-use super::load::put;
-use super::model::{Esm, Failure};
-use super::probe::{floats, probe};
-use super::product::Product;
-use super::results::HostRows;
+use super::error::CudaError;
+use super::replica::Replica;
 use super::tested::Tests;
-use crate::checkpoint::Positions;
-use crate::device::{Dtype, ResidueRows};
+use crate::checkpoint::{EsmConfig, Positions};
+use crate::sha256::sha256_of;
 use crate::tokenizer::{CLS, EOS};
-use cudarc::driver::result;
-use std::convert::Infallible;
-use std::time::{Duration, Instant};
 
-/// Different rows of the test of a product: a prime, so that copies of a row stand at every place
-/// of every tile.
-const DIFFERENT: usize = 257;
-/// How often a slab is computed again whose smaller products differ.
-const REPEATS: usize = 4;
-/// Launches of a product that are timed together, so that starting and waiting hardly count, and how
-/// often that is done.
-const LAUNCHES: usize = 32;
-const ROUNDS: usize = 3;
+/// Computes the bits of the residue rows of each sequence in one pass.
+pub(super) type Embed<'a> = &'a dyn Fn(&[&[u8]]) -> Result<Vec<Vec<u32>>, CudaError>;
 
-/// What the test of an algorithm found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Found {
-    /// It cannot be started.
-    Nothing,
-    /// The bits of a row depend on its place.
-    Varies,
-    /// A row has the same bits wherever it stands in a slab, but not in smaller products.
-    SameInSlabs,
-    /// A row has the same bits in products of all heights.
-    Same,
-}
-
-/// A slab of rows by which the algorithms of a product are tried.
-pub(super) struct ProductTest<'a> {
-    card: &'a Card,
-    weights: &'a Memory,
-    x: Memory,
-    y: Memory,
-    found: Vec<u8>,
-    /// Bytes of a row of x and of y.
-    input: usize,
-    output: usize,
-    /// The different rows by the first algorithm that passed.
-    first: Option<Vec<u8>>,
-}
-
-impl<'a> ProductTest<'a> {
-    pub(super) fn new(
-        card: &'a Card,
-        dtype: Dtype,
-        product: &Product,
-        weights: &'a Memory,
-    ) -> Result<ProductTest<'a>, CudaError> {
-        let (input, output) = (product.inputs * size(dtype), product.outputs * size(dtype));
-        let slab = card.heights.slab();
-        let mut rows = Vec::new();
-        put(dtype, &numbers(DIFFERENT * product.inputs), &mut rows);
-        probes(card, dtype, product, weights, &mut rows)?;
-        Ok(ProductTest {
-            card,
-            weights,
-            x: card.upload("a self-test", &copies(&rows, input, slab))?,
-            y: Memory::zeroed(&card.stream, "a self-test", slab * output)?,
-            found: vec![0u8; slab * output],
-            input,
-            output,
-            first: None,
-        })
-    }
-
-    /// Whether a row has the same bits wherever it stands, by the algorithm that the product has.
-    pub(super) fn run(&mut self, product: &Product) -> Result<Found, CudaError> {
-        let heights = self.card.heights.all();
-        let slab = self.card.heights.slab();
-        let mut found = std::mem::take(&mut self.found);
-        let ran = self.piece(product, 0, slab, &mut found);
-        self.found = found;
-        if !ran? {
-            return Ok(Found::Nothing);
-        }
-        if !is_same_everywhere(&self.found, self.output) {
-            return Ok(Found::Varies);
-        }
-        for &rows in heights.iter().filter(|rows| **rows < slab) {
-            let mut piece = vec![0u8; rows * self.output];
-            // Not from the first row, so that what the slab left in y is never what is due.
-            for first in [(slab - rows).div_ceil(2), slab - rows] {
-                let due = first * self.output..(first + rows) * self.output;
-                let is_same = self.piece(product, first, rows, &mut piece)?
-                    && self.found.get(due) == Some(piece.as_slice());
-                if !is_same {
-                    return self.again_in_slabs(product);
-                }
-            }
-        }
-        Ok(Found::Same)
-    }
-
-    /// What an algorithm is whose smaller products differ: that may be their height, or every call.
-    fn again_in_slabs(&self, product: &Product) -> Result<Found, CudaError> {
-        let mut again = vec![0u8; self.found.len()];
-        for _ in 0..REPEATS {
-            let ran = self.piece(product, 0, self.card.heights.slab(), &mut again)?;
-            if !ran || again != self.found {
-                return Ok(Found::Varies);
-            }
-        }
-        Ok(Found::SameInSlabs)
-    }
-
-    /// The product of so many rows from `first` on; false if it cannot be started.
-    fn piece(
-        &self,
-        product: &Product,
-        first: usize,
-        rows: usize,
-        found: &mut [u8],
-    ) -> Result<bool, CudaError> {
-        let Card { blas, stream, .. } = self.card;
-        let (x, y) = (self.x.at(first * self.input), self.y.at(0));
-        let doing = "testing an algorithm";
-        // SAFETY: x and y have a slab each, of which these rows are a part, and the weights are those of
-        // the product.
-        let ran = unsafe { product.run(blas, stream, self.weights, x, y, &[rows]) };
-        if ran.is_err() {
-            return Ok(false);
-        }
-        // SAFETY: both sides have as many bytes, and the stream is waited for before they are read.
-        unsafe { result::memcpy_dtoh_async(found, y, stream.cu_stream()) }.while_(doing)?;
-        stream.synchronize().while_(doing)?;
-        Ok(true)
-    }
-
-    /// Whether the rows found last have the bits of the first that were asked about.
-    pub(super) fn has_first_bits(&mut self) -> bool {
-        let count = DIFFERENT.min(self.card.heights.slab());
-        let rows = self.found.get(..count * self.output);
-        let rows = rows.unwrap_or_default();
-        match &self.first {
-            Some(first) => first == rows,
-            None => {
-                self.first = Some(rows.to_vec());
-                true
-            }
-        }
-    }
-
-    /// How long a slab takes by the algorithm that the product has, at best.
-    pub(super) fn time(&mut self, product: &Product) -> Result<Duration, CudaError> {
-        let Card { blas, stream, .. } = self.card;
-        let (x, y) = (self.x.at(0), self.y.at(0));
-        let slab = self.card.heights.slab();
-        let doing = "timing an algorithm";
-        let mut best = Duration::MAX;
-        for _ in 0..ROUNDS {
-            let begin = Instant::now();
-            for _ in 0..LAUNCHES {
-                // SAFETY: x and y are a slab each, and the weights are those of the product.
-                unsafe { product.run(blas, stream, self.weights, x, y, &[slab]) }?;
-            }
-            stream.synchronize().while_(doing)?;
-            best = best.min(begin.elapsed());
-        }
-        Ok(best / LAUNCHES as u32)
-    }
-}
-
-/// A slab of copies of the different rows, each of so many bytes.
-fn copies(different: &[u8], bytes: usize, slab: usize) -> Vec<u8> {
-    let mut all = Vec::with_capacity(slab * bytes);
-    for row in 0..slab {
-        let start = row_at(row) * bytes;
-        all.extend_from_slice(different.get(start..start + bytes).unwrap_or_default());
-    }
-    all
-}
-
-/// Makes every other row a probe of an output's weights.
-fn probes(
-    card: &Card,
-    dtype: Dtype,
-    product: &Product,
-    weights: &Memory,
-    rows: &mut [u8],
-) -> Result<(), CudaError> {
-    let doing = "preparing a self-test";
-    let bytes = product.inputs * size(dtype);
-    let mut of_output = vec![0u8; bytes];
-    for (number, row) in rows.chunks_exact_mut(bytes).enumerate().skip(1).step_by(2) {
-        let from = weights.at(number * product.outputs / DIFFERENT * bytes);
-        // SAFETY: both sides hold the weights of an output, and the stream is waited for.
-        unsafe { result::memcpy_dtoh_async(&mut of_output, from, card.stream.cu_stream()) }
-            .while_(doing)?;
-        card.stream.synchronize().while_(doing)?;
-        let mut made = Vec::with_capacity(bytes);
-        put(dtype, &probe(&floats(dtype, &of_output)), &mut made);
-        row.copy_from_slice(&made);
-    }
-    Ok(())
-}
-
-/// Which of the different rows stands in a row: neighbours change from one round to the next.
-fn row_at(row: usize) -> usize {
-    (row * 131 + row / DIFFERENT * 17) % DIFFERENT
-}
-
-/// Whether all copies of a row have the same bits.
-fn is_same_everywhere(found: &[u8], bytes: usize) -> bool {
-    let mut first: Vec<Option<&[u8]>> = vec![None; DIFFERENT];
-    found
-        .chunks_exact(bytes)
-        .enumerate()
-        .all(|(row, bits)| match first.get_mut(row_at(row)) {
-            Some(Some(first)) => *first == bits,
-            Some(unseen) => {
-                *unseen = Some(bits);
-                true
-            }
-            None => false,
-        })
-}
-
-/// Numbers between −1 and 1 without a pattern.
-fn numbers(count: usize) -> Vec<f32> {
-    let mut state = 1u32;
-    let next = || {
-        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        (state >> 8) as f32 / (1u32 << 23) as f32 - 1.0
-    };
-    std::iter::repeat_with(next).take(count).collect()
-}
-
-/// Whether sequences have the same bits alone and among others, on every card of the model, or had
-/// them before.
+/// Whether sequences have the same bits in batches as in passes of their own, on every GPU of the
+/// model, which is loaded up to layer `top`.
 ///
 /// # Errors
-/// The card cannot do it at all.
-pub(super) fn model(esm: &Esm, top: usize) -> Result<bool, CudaError> {
-    let config = esm.config();
+/// The GPU cannot run the model at all.
+pub(super) fn passes(
+    config: &EsmConfig,
+    replicas: &[Replica],
+    top: usize,
+    embed: Embed<'_>,
+) -> Result<bool, CudaError> {
     let shape = format!(
         "model of {} {}-wide blocks, {} heads, {} inside, {} positions, products ",
         top,
@@ -258,20 +33,20 @@ pub(super) fn model(esm: &Esm, top: usize) -> Result<bool, CudaError> {
             Positions::Learned { .. } => "learned",
         },
     );
-    let replicas = esm.replicas().iter();
     let tests: Vec<(&Tests, String)> = replicas
+        .iter()
         .map(|replica| {
-            let products = crate::sha256::sha256_of(replica.products.numbers());
+            let products = sha256_of(replica.products.numbers());
             (&replica.tests, format!("{shape}{products}"))
         })
         .collect();
     let is_passed = |(tests, test): &(&Tests, String)| tests.find(test).is_some();
     if tests.iter().all(is_passed) {
-        // Kernels and algorithms are loaded when they are first used, which is not to fail later on.
-        embed(esm, &[&tokens(3)], top)?;
+        // Kernels and algorithms are loaded on first use, and that must not fail later.
+        embed(&[&tokens(3)])?;
         return Ok(true);
     }
-    let is_same = sequences(esm, top)?;
+    let is_same = is_same_in_any_batch(embed)?;
     if is_same {
         tests
             .iter()
@@ -280,41 +55,22 @@ pub(super) fn model(esm: &Esm, top: usize) -> Result<bool, CudaError> {
     Ok(is_same)
 }
 
-/// Whether sequences have the same bits alone and among others, through the whole model.
-fn sequences(esm: &Esm, top: usize) -> Result<bool, CudaError> {
+fn is_same_in_any_batch(embed: Embed<'_>) -> Result<bool, CudaError> {
     let lengths = [3, 70, 200, 17, 64, 5, 331];
     let all: Vec<Vec<u8>> = lengths.iter().map(|&n| tokens(n)).collect();
     let all: Vec<&[u8]> = all.iter().map(Vec::as_slice).collect();
     let reversed: Vec<&[u8]> = all.iter().rev().copied().collect();
-    let together = embed(esm, &all, top)?;
-    let mut other_way = embed(esm, &reversed, top)?;
+    let together = embed(&all)?;
+    let mut other_way = embed(&reversed)?;
     other_way.reverse();
     let mut is_same = together == other_way;
     for (sequence, expected) in all.iter().zip(&together) {
-        is_same &= embed(esm, &[sequence], top)?.first() == Some(expected);
+        is_same &= embed(&[sequence])?.first() == Some(expected);
     }
     Ok(is_same)
 }
 
-/// The bits of the residue rows of each sequence.
-fn embed(esm: &Esm, sequences: &[&[u8]], top: usize) -> Result<Vec<Vec<u32>>, CudaError> {
-    let mut bits = vec![Vec::new(); sequences.len()];
-    let mut keep = |_: usize, sequence: usize, rows: HostRows<'_>| {
-        if let Some(bits) = bits.get_mut(sequence) {
-            *bits = rows.residues.iter().map(|x| x.to_bits()).collect();
-        }
-        Ok::<(), Infallible>(())
-    };
-    match esm.forward(sequences, &[top], ResidueRows::F32, &|| Ok(()), &mut keep) {
-        // What does not fit the number format is left to the first batch, which names its record.
-        Ok(_) => Ok(bits),
-        Err(Failure::Cuda { error, .. }) => Err(error),
-        Err(Failure::NotFinite { .. }) => Ok(bits),
-        Err(Failure::Caller(never)) => match never {},
-    }
-}
-
-/// A sequence of so many tokens, of all amino acids.
+/// A sequence of `count` tokens, of all amino acids.
 fn tokens(count: usize) -> Vec<u8> {
     let residues = (0..count.saturating_sub(2)).map(|i| 4 + ((i * 7 + count) % 20) as u8);
     [CLS].into_iter().chain(residues).chain([EOS]).collect()
@@ -323,25 +79,26 @@ fn tokens(count: usize) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::cell::Cell;
 
     #[test]
-    fn every_row_stands_at_many_places_of_a_tile() {
-        for tile in [64, 128, 256] {
-            let mut seen = vec![std::collections::HashSet::new(); DIFFERENT];
-            for row in 0..16_896 {
-                seen[row_at(row)].insert(row % tile);
+    fn a_bit_that_depends_on_the_batch_is_noticed() {
+        let bits_of = |sequence: &[u8]| sequence.iter().map(|&t| u32::from(t)).collect();
+        let same = |batch: &[&[u8]]| Ok(batch.iter().map(|s| bits_of(s)).collect());
+        assert!(is_same_in_any_batch(&same).unwrap());
+        let by_size = |batch: &[&[u8]]| {
+            let mut bits: Vec<Vec<u32>> = batch.iter().map(|s| bits_of(s)).collect();
+            if batch.len() == 1 && batch[0].len() == 331 {
+                bits[0][300] ^= 1;
             }
-            assert!(seen.iter().all(|places| places.len() > 40), "{tile}");
-        }
-    }
-
-    #[test]
-    fn one_bit_is_seen() {
-        let bytes = 8;
-        let row = |row: usize| [row_at(row) as u8; 8];
-        let mut found: Vec<u8> = (0..16_896).flat_map(row).collect();
-        assert!(is_same_everywhere(&found, bytes));
-        found[9000 * bytes + 3] ^= 1;
-        assert!(!is_same_everywhere(&found, bytes));
+            Ok(bits)
+        };
+        assert!(!is_same_in_any_batch(&by_size).unwrap());
+        let calls = Cell::new(0);
+        let by_time = |batch: &[&[u8]]| {
+            calls.set(calls.get() + 1);
+            Ok(batch.iter().map(|_| vec![calls.get()]).collect())
+        };
+        assert!(!is_same_in_any_batch(&by_time).unwrap());
     }
 }

@@ -1,14 +1,14 @@
-//! Self-tests that a card has passed, remembered for later runs.
+//! Self-tests that a gpu has passed, remembered for later runs.
 //!
-//! A test holds for the same kind of card, driver, cuBLASLt, kernels, program and number format, which
+//! A test holds for the same kind of gpu, driver, cuBLASLt, kernels, program and number format, which
 //! are its key, and for the shape that its name gives. Only what was passed is remembered.
 
 use super::images;
 use super::slab::Heights;
-use crate::device::{Card, Dtype, Tested};
+use crate::device::{Dtype, Gpu, Tested};
 use crate::disk_cache::DiskCache;
 
-/// The tests of one kind of card.
+/// The tests of one kind of gpu.
 #[derive(Debug)]
 pub(super) struct Tests {
     tested: Tested,
@@ -16,17 +16,17 @@ pub(super) struct Tests {
 }
 
 impl Tests {
-    pub(super) fn new(tested: &Tested, card: &Card, dtype: Dtype, cublaslt: usize) -> Tests {
+    pub(super) fn new(tested: &Tested, gpu: &Gpu, dtype: Dtype, cublaslt: usize) -> Tests {
         Tests {
             tested: tested.clone(),
-            key: key(card, dtype, cublaslt, images::digest()),
+            key: key(gpu, dtype, cublaslt, images::digest()),
         }
     }
 
     /// What was found when a test was passed; None if it is to be done.
     pub(super) fn find(&self, test: &str) -> Option<String> {
         let folder = self.tested.folder.as_ref()?;
-        if self.tested.anew {
+        if self.tested.again {
             return None;
         }
         let value = DiskCache(folder).find(&self.key_of(test))?;
@@ -48,8 +48,8 @@ impl Tests {
 }
 
 /// Everything that can change a bit of a product or a kernel.
-fn key(card: &Card, dtype: Dtype, cublaslt: usize, kernels: &str) -> String {
-    let Card {
+fn key(gpu: &Gpu, dtype: Dtype, cublaslt: usize, kernels: &str) -> String {
+    let Gpu {
         name,
         capability: (major, minor),
         memory,
@@ -57,7 +57,7 @@ fn key(card: &Card, dtype: Dtype, cublaslt: usize, kernels: &str) -> String {
         driver,
         driver_version,
         ..
-    } = card;
+    } = gpu;
     let name = name.escape_debug();
     let heights = Heights::of(*multiprocessors);
     let heights: Vec<String> = heights.all().iter().map(usize::to_string).collect();
@@ -79,8 +79,8 @@ mod tests {
     use super::*;
     use std::fs;
 
-    fn card() -> Card {
-        Card {
+    fn gpu() -> Gpu {
+        Gpu {
             number: 0,
             name: "NVIDIA H200".to_owned(),
             capability: (9, 0),
@@ -91,20 +91,20 @@ mod tests {
         }
     }
 
-    fn tests(folder: Option<&std::path::Path>, card: &Card, dtype: Dtype) -> Tests {
+    fn tests(folder: Option<&std::path::Path>, gpu: &Gpu, dtype: Dtype) -> Tests {
         Tests {
             tested: Tested {
                 folder: folder.map(Into::into),
-                anew: false,
+                again: false,
             },
-            key: key(card, dtype, 130_100, "00ff"),
+            key: key(gpu, dtype, 130_100, "00ff"),
         }
     }
 
     #[test]
     fn a_key_names_all_that_bits_can_hang_on() {
         assert_eq!(
-            key(&card(), Dtype::F16, 130_100, "00ff"),
+            key(&gpu(), Dtype::F16, 130_100, "00ff"),
             format!(
                 "esm-embed self-test 1\nprogram {}\nkernels 00ff\ncard NVIDIA H200\ncapability \
                  9.0\nmemory 150323855360\ndriver 13000 580.95.05\ncublaslt 130100\nrows 256 \
@@ -118,46 +118,43 @@ mod tests {
     fn a_test_is_passed_for_the_same_card_driver_and_format_alone() {
         let folder = tempfile::tempdir().unwrap();
         let folder = folder.path().join("not/there/yet");
-        let same = tests(Some(&folder), &card(), Dtype::F16);
+        let same = tests(Some(&folder), &gpu(), Dtype::F16);
         assert_eq!(same.find("a"), None);
         same.pass("a", "0123");
         assert_eq!(same.find("a").as_deref(), Some("0123"));
         assert_eq!(same.find("b"), None);
         let others = [
-            Card {
+            Gpu {
                 name: "NVIDIA H100".to_owned(),
-                ..card()
+                ..gpu()
             },
-            Card {
+            Gpu {
                 driver: 12090,
-                ..card()
+                ..gpu()
             },
-            Card {
+            Gpu {
                 driver_version: None,
-                ..card()
+                ..gpu()
             },
-            Card {
-                memory: 1,
-                ..card()
-            },
-            Card {
+            Gpu { memory: 1, ..gpu() },
+            Gpu {
                 multiprocessors: 114,
-                ..card()
+                ..gpu()
             },
         ];
         for other in others {
             assert_eq!(tests(Some(&folder), &other, Dtype::F16).find("a"), None);
         }
-        assert_eq!(tests(Some(&folder), &card(), Dtype::Bf16).find("a"), None);
-        let mut anew = tests(Some(&folder), &card(), Dtype::F16);
-        anew.tested.anew = true;
-        assert_eq!(anew.find("a"), None);
+        assert_eq!(tests(Some(&folder), &gpu(), Dtype::Bf16).find("a"), None);
+        let mut again = tests(Some(&folder), &gpu(), Dtype::F16);
+        again.tested.again = true;
+        assert_eq!(again.find("a"), None);
     }
 
     #[test]
     fn a_damaged_entry_means_to_test_again() {
         let folder = tempfile::tempdir().unwrap();
-        let tests = tests(Some(folder.path()), &card(), Dtype::F32);
+        let tests = tests(Some(folder.path()), &gpu(), Dtype::F32);
         tests.pass("a", "0123");
         let path = DiskCache(folder.path()).path(&tests.key_of("a")).unwrap();
         let good = fs::read(&path).unwrap();
@@ -175,13 +172,13 @@ mod tests {
 
     #[test]
     fn without_a_folder_that_can_be_used_every_run_tests() {
-        let none = tests(None, &card(), Dtype::F16);
+        let none = tests(None, &gpu(), Dtype::F16);
         none.pass("a", "0123");
         assert_eq!(none.find("a"), None);
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("file");
         fs::write(&file, "").unwrap();
-        let unusable = tests(Some(&file.join("r")), &card(), Dtype::F16);
+        let unusable = tests(Some(&file.join("r")), &gpu(), Dtype::F16);
         unusable.pass("a", "0123");
         assert_eq!(unusable.find("a"), None);
     }

@@ -1,61 +1,110 @@
-//! Why a batch could not be embedded.
+//! Why a model could not be loaded or a batch not be embedded.
 
 use crate::cuda::CudaError;
+use crate::model::{self, ForwardError};
+use crate::product::Product;
+use std::error::Error;
 use thiserror::Error;
+
+/// Why a model could not be loaded.
+#[derive(Debug, Error)]
+pub enum LoadError {
+    /// The checkpoint is damaged, or the CPU has no memory or threads for it.
+    #[error(transparent)]
+    Model(#[from] model::LoadError),
+    /// A GPU cannot take the model.
+    #[error(transparent)]
+    Gpu(#[from] CudaError),
+}
+
+impl LoadError {
+    /// Whether the GPU is the obstacle, so that the model could be loaded without it.
+    pub fn is_of_gpu(&self) -> bool {
+        match self {
+            LoadError::Gpu(error) => error.is_of_gpu(),
+            LoadError::Model(_) => false,
+        }
+    }
+}
 
 /// Why a batch could not be embedded.
 #[derive(Debug, Error)]
-pub enum EmbedError {
-    /// The engine refused the batch.
-    #[error("the model could not be run: {0}")]
-    Engine(#[from] candle_core::Error),
-    /// It was asked to stop: see [`super::Embedder::heed`].
-    #[error("stopped as asked")]
-    Stopped,
-    /// A card refused the batch.
-    #[error("{error}")]
-    Cuda {
-        /// Index of the sequence that it concerns, if it is one.
-        sequence: Option<usize>,
-        /// What it said.
-        error: CudaError,
+pub enum EngineError {
+    /// A product that engines do not compute.
+    #[error("this version of esm-embed does not compute {}", product.file_stem())]
+    NotComputed {
+        /// The product.
+        product: Product,
     },
-    /// A number that is not finite came out.
-    #[error("the model gives numbers that are not finite: choose --dtype f32, which has more room")]
+    /// A layer above those that are loaded.
+    #[error("layer {layer} was requested, but the model is loaded up to layer {loaded}")]
+    NotLoaded {
+        /// The layer.
+        layer: usize,
+        /// The highest layer that can be requested.
+        loaded: usize,
+    },
+    /// The pass was cancelled.
+    #[error("cancelled")]
+    Cancelled,
+    /// The model cannot take the batch.
+    #[error("the model could not be run: {0}")]
+    Model(#[from] candle_core::Error),
+    /// The device failed, or cannot take the batch.
+    #[error("{error}")]
+    Device {
+        /// Index of the sequence, if it concerns a single one.
+        sequence: Option<usize>,
+        /// What the device reported.
+        error: Box<dyn Error + Send + Sync>,
+    },
+    /// Values that are not finite.
+    #[error(
+        "the model computes values that are not finite\nhint: use `dtype=f32`, which has a wider range"
+    )]
     NotFinite {
         /// Index of the sequence.
         sequence: usize,
     },
-    /// A number does not fit f16.
-    #[error("the model gives numbers that do not fit f16: choose --dtype bf16 or f32")]
+    /// Values that do not fit f16.
+    #[error("the model computes values that do not fit f16\nhint: use `dtype=bf16` or `dtype=f32`")]
     Overflow {
         /// Index of the sequence.
         sequence: usize,
     },
 }
 
-impl EmbedError {
-    /// Index of the sequence that it concerns, if it is known.
+impl EngineError {
+    /// Index of the sequence, if the error concerns a single one.
     pub fn sequence(&self) -> Option<usize> {
         match self {
-            EmbedError::Cuda { sequence, .. } => *sequence,
-            EmbedError::NotFinite { sequence } | EmbedError::Overflow { sequence } => {
+            EngineError::Device { sequence, .. } => *sequence,
+            EngineError::NotFinite { sequence } | EngineError::Overflow { sequence } => {
                 Some(*sequence)
             }
             _ => None,
         }
     }
 
-    /// An error of a pass over windows, as one of their sequence.
-    pub(super) fn of_sequence(self, index: usize) -> EmbedError {
+    /// The same error about another sequence: a window becomes the sequence that it is part of.
+    pub(crate) fn of_sequence(self, sequence: usize) -> EngineError {
         match self {
-            EmbedError::Cuda { error, .. } => EmbedError::Cuda {
-                sequence: Some(index),
+            EngineError::Device { error, .. } => EngineError::Device {
+                sequence: Some(sequence),
                 error,
             },
-            EmbedError::NotFinite { .. } => EmbedError::NotFinite { sequence: index },
-            EmbedError::Overflow { .. } => EmbedError::Overflow { sequence: index },
+            EngineError::NotFinite { .. } => EngineError::NotFinite { sequence },
+            EngineError::Overflow { .. } => EngineError::Overflow { sequence },
             other => other,
+        }
+    }
+}
+
+impl From<ForwardError> for EngineError {
+    fn from(error: ForwardError) -> EngineError {
+        match error {
+            ForwardError::Cancelled => EngineError::Cancelled,
+            ForwardError::Candle(error) => EngineError::Model(error),
         }
     }
 }

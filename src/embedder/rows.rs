@@ -1,76 +1,49 @@
-//! What becomes of a sequence: its rows.
+//! From the rows of one layer to the products that a request names.
 
-use crate::cuda::HostRows;
+use super::engine::{Computed, Out};
 use crate::pooling;
-use half::f16;
+use crate::product::{Pool, Product, Request, Values};
+use std::ops::ControlFlow;
 
-/// One representation of one sequence of n residues.
-#[derive(Clone, Copy, Debug)]
-pub struct Representation<'a> {
-    /// Index of the sequence in the batch.
-    pub sequence: usize,
-    /// Index of the layer in [`super::EmbedderOptions::layers`].
-    pub layer: usize,
-    /// The `<cls>` row, `[D]`.
-    pub bos: &'a [f32],
-    /// One row per residue, `[n, D]`; empty if they are not wanted, or wanted as f16: see
-    /// [`super::Embedder::want_residues`].
-    pub residues: &'a [f32],
-    /// The same as f16, where they are wanted so and the device rounds them.
-    pub halves: &'a [f16],
-    /// Mean over the residue rows, `[D]`, where the device has computed it.
-    pub mean: Option<&'a [f32]>,
-    /// Largest values over the residue rows, `[D]`, where the device has computed them.
-    pub max: Option<&'a [f32]>,
-    /// Whether it was computed in bf16 because its numbers do not fit f16.
-    pub in_bf16: bool,
-}
-
-/// One representation of one sequence of a forward pass.
+/// One layer of one sequence of n residues.
 #[derive(Clone, Copy)]
-pub(super) struct Rows<'a> {
+pub(super) struct LayerRows<'a> {
+    pub(super) sequence: usize,
+    pub(super) layer: usize,
+    /// The `<cls>` row, `[D]`.
     pub(super) bos: &'a [f32],
+    /// Residue rows, `[n, D]`.
     pub(super) residues: &'a [f32],
-    pub(super) halves: &'a [f16],
-    pub(super) mean: Option<&'a [f32]>,
-    pub(super) max: Option<&'a [f32]>,
     pub(super) in_bf16: bool,
 }
 
-impl<'a> Rows<'a> {
-    /// Of hidden states `[n + 2, D]`.
-    pub(super) fn of_hidden(hidden: &'a [f32], dim: usize) -> Rows<'a> {
-        Rows {
-            bos: pooling::bos(hidden, dim),
-            residues: pooling::residues(hidden, dim),
-            halves: &[],
-            mean: None,
-            max: None,
-            in_bf16: false,
+impl LayerRows<'_> {
+    /// Pools the rows as requested and hands every product of this layer over.
+    pub(super) fn hand_over(&self, request: &Request, dim: usize, out: Out<'_>) -> ControlFlow<()> {
+        for &product in request.products() {
+            let pooled;
+            let values = match product {
+                Product::Residues { layer } if layer == self.layer => self.residues,
+                Product::Pooled { layer, pool } if layer == self.layer => match pool {
+                    Pool::Bos => self.bos,
+                    Pool::Mean => {
+                        pooled = pooling::mean(self.residues, dim);
+                        &pooled
+                    }
+                    Pool::Max => {
+                        pooled = pooling::max(self.residues, dim);
+                        &pooled
+                    }
+                },
+                _ => continue,
+            };
+            out(Computed {
+                sequence: self.sequence,
+                product,
+                values: Values::F32(values),
+                in_bf16: self.in_bf16,
+            })?;
         }
-    }
-
-    pub(super) fn of_card(rows: HostRows<'a>, in_bf16: bool) -> Rows<'a> {
-        Rows {
-            bos: rows.bos,
-            residues: rows.residues,
-            halves: rows.halves,
-            mean: Some(rows.mean),
-            max: Some(rows.max),
-            in_bf16,
-        }
-    }
-
-    pub(super) fn representation(self, sequence: usize, layer: usize) -> Representation<'a> {
-        Representation {
-            sequence,
-            layer,
-            bos: self.bos,
-            residues: self.residues,
-            halves: self.halves,
-            mean: self.mean,
-            max: self.max,
-            in_bf16: self.in_bf16,
-        }
+        ControlFlow::Continue(())
     }
 }

@@ -9,10 +9,7 @@ use std::{
         unix::fs::{FileExt, FileTypeExt, OpenOptionsExt},
     },
     path::Path,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::Arc,
 };
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -22,6 +19,7 @@ use rustix::io::Errno;
 use sha2::{Digest as _, Sha256};
 
 use super::{Damage, FastaError, compression::Decoder};
+use crate::cancel::Cancel;
 use crate::printable;
 
 /// Characters of a path that a message shows; no path of the system is longer.
@@ -55,15 +53,15 @@ impl Input {
     ///
     /// [`FastaError::Open`], [`FastaError::Folder`] or [`FastaError::Read`].
     pub fn open(path: &Path) -> Result<Self, FastaError> {
-        Self::open_until(path, Arc::default())
+        Self::open_until(path, Cancel::default())
     }
 
-    /// The same, but a stream that stalls is not waited for once `stop` is true.
+    /// The same, but a stream that stalls is not waited for after a cancellation.
     ///
     /// # Errors
     ///
     /// As [`Self::open`].
-    pub fn open_until(path: &Path, stop: Arc<AtomicBool>) -> Result<Self, FastaError> {
+    pub fn open_until(path: &Path, cancel: Cancel) -> Result<Self, FastaError> {
         let is_stdin = path.as_os_str() == "-";
         let name = if is_stdin {
             "<stdin>".to_owned()
@@ -76,9 +74,9 @@ impl Input {
                 file: name.clone(),
                 cause: Arc::new(error),
             })?);
-            Raw::Stream(Stream { file, stop })
+            Raw::Stream(Stream { file, cancel })
         } else {
-            open_file(path, &name, stop)?
+            open_file(path, &name, cancel)?
         };
         let is_regular_file = matches!(raw, Raw::File(_));
         let decoder = Decoder::new(raw).map_err(|error| failure(&name, 1, error))?;
@@ -132,7 +130,7 @@ impl Read for Input {
     }
 }
 
-fn open_file(path: &Path, name: &str, stop: Arc<AtomicBool>) -> Result<Raw, FastaError> {
+fn open_file(path: &Path, name: &str, cancel: Cancel) -> Result<Raw, FastaError> {
     let failed = |error| FastaError::Open {
         file: name.to_owned(),
         cause: Arc::new(error),
@@ -142,7 +140,7 @@ fn open_file(path: &Path, name: &str, stop: Arc<AtomicBool>) -> Result<Raw, Fast
         .metadata()
         .is_ok_and(|found| found.file_type().is_fifo())
     {
-        // Opening would wait for somebody to write, deaf to `stop`.
+        // Opening would wait for somebody to write, deaf to `cancel`.
         options.custom_flags(OFlags::NONBLOCK.bits().cast_signed());
     }
     let file = options.read(true).open(path).map_err(failed)?;
@@ -160,7 +158,7 @@ fn open_file(path: &Path, name: &str, stop: Arc<AtomicBool>) -> Result<Raw, Fast
             read: 0,
         })
     } else {
-        Raw::Stream(Stream { file, stop })
+        Raw::Stream(Stream { file, cancel })
     })
 }
 
@@ -192,7 +190,7 @@ enum Raw {
 /// Standard input, a pipe or a device: whoever writes to it may take any time.
 struct Stream {
     file: File,
-    stop: Arc<AtomicBool>,
+    cancel: Cancel,
 }
 
 /// How often a stream that stalls is left to look whether to go on.
@@ -204,7 +202,7 @@ const LOOK: Timespec = Timespec {
 impl Read for Stream {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         loop {
-            if self.stop.load(Ordering::Acquire) {
+            if self.cancel.is_cancelled() {
                 return Err(io::Error::other("reading was given up, as asked"));
             }
             let mut waiting = [PollFd::new(&self.file, PollFlags::IN)];

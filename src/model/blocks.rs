@@ -2,8 +2,8 @@
 //! frequencies they have, and how threads share them.
 
 use crate::checkpoint::{Checkpoint, CheckpointError, InvFreqSource, Positions};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use rayon::ThreadPool;
+use rayon::prelude::*;
 
 /// Names of a block's layers, to which `.weight` and `.bias` are added. Linear layers that share
 /// their input stand together.
@@ -74,41 +74,23 @@ impl Frequencies {
     }
 }
 
-/// Makes `count` blocks on so many threads; each takes the next one that nobody has. None if a
-/// thread ended without a result.
+/// Makes `count` blocks, in order, on the threads of a pool, or on the calling thread without one.
 ///
 /// # Errors
 /// The first of `make`, by the order of the blocks.
 pub(crate) fn make_blocks<T: Send, E: Send>(
     count: usize,
-    threads: usize,
-    make: impl Fn(usize) -> Result<T, E> + Sync,
-) -> Result<Option<Vec<T>>, E> {
-    let next = AtomicUsize::new(0);
-    let done = Mutex::new(Vec::new());
-    let work = || loop {
-        let i = next.fetch_add(1, Ordering::Relaxed);
-        if i >= count {
-            break;
+    pool: Option<&ThreadPool>,
+    make: impl Fn(usize) -> Result<T, E> + Sync + Send,
+) -> Result<Vec<T>, E> {
+    match pool {
+        None => (0..count).map(make).collect(),
+        Some(pool) => {
+            let make_all = || (0..count).into_par_iter().map(make).collect();
+            let all: Vec<Result<T, E>> = pool.install(make_all);
+            all.into_iter().collect()
         }
-        let block = make(i);
-        if block.is_err() {
-            next.store(count, Ordering::Relaxed);
-        }
-        let mut done = done.lock().unwrap_or_else(PoisonError::into_inner);
-        done.push((i, block));
-    };
-    std::thread::scope(|scope| {
-        for _ in 1..threads.min(count) {
-            scope.spawn(work);
-        }
-        work();
-    });
-    let mut done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
-    done.sort_by_key(|(i, _)| *i);
-    let blocks = done.into_iter().map(|(_, block)| block);
-    let blocks = blocks.collect::<Result<Vec<_>, _>>()?;
-    Ok((blocks.len() == count).then_some(blocks))
+    }
 }
 
 #[cfg(test)]
@@ -130,12 +112,13 @@ mod tests {
 
     #[test]
     fn blocks_come_in_order_from_any_number_of_threads() {
-        for threads in [0, 1, 3, 20] {
-            let made = make_blocks(9, threads, |i| Ok::<_, ()>(i * i));
-            assert_eq!(made, Ok(Some(vec![0, 1, 4, 9, 16, 25, 36, 49, 64])));
-            let failed = make_blocks(9, threads, |i| if i == 4 { Err(i) } else { Ok(i) });
+        let pools = [1, 3].map(|threads| crate::ops::thread_pool(threads).unwrap());
+        for pool in [None, Some(&pools[0]), Some(&pools[1])] {
+            let made = make_blocks(9, pool, |i| Ok::<_, ()>(i * i));
+            assert_eq!(made, Ok(vec![0, 1, 4, 9, 16, 25, 36, 49, 64]));
+            let failed = make_blocks(9, pool, |i| if i < 4 { Ok(i) } else { Err(i) });
             assert_eq!(failed, Err(4));
+            assert_eq!(make_blocks(0, pool, |_| Ok::<(), ()>(())), Ok(vec![]));
         }
-        assert_eq!(make_blocks(0, 2, |_| Ok::<(), ()>(())), Ok(Some(vec![])));
     }
 }

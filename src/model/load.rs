@@ -6,6 +6,7 @@ use crate::checkpoint::{
     Checkpoint, CheckpointError, InvFreqSource, Positions, Weight, WeightRows,
 };
 use crate::ops::{CpuPath, LayerNorm, Linear, PackError, WeightType, padded};
+use rayon::ThreadPool;
 use std::sync::Arc;
 use thiserror::Error;
 
@@ -16,55 +17,42 @@ pub enum LoadError {
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
     /// A representation above the model's last layer.
-    #[error("layer {wanted} was asked for, but the model has layers 0 to {last}")]
+    #[error("layer {wanted} was requested, but the model has layers 0 to {last}")]
     Layer {
-        /// The representation asked for.
+        /// The requested representation.
         wanted: usize,
         /// The model's last representation.
         last: usize,
     },
-    /// The packed weights do not fit.
+    /// The packed weights do not fit into memory.
     #[error(
-        "no memory for {bytes} bytes of weights ({source}): use --dtype f16, or a machine with more"
+        "the machine has no memory for {} of weights ({source})\n\
+         hint: use `dtype=f16`, which halves the memory of the weights\n\
+         hint: use a machine with more memory",
+        crate::numerals::bytes(*bytes as u64)
     )]
     Memory {
-        /// What one layer asked for.
+        /// Bytes of one linear layer.
         bytes: usize,
         /// What the system said.
         source: std::io::Error,
     },
-    /// The system gave no threads.
+    /// The system refused to start threads.
     #[error("threads could not be started: {0}")]
     Team(#[from] candle_core::Error),
-    /// A card cannot take the model.
-    #[error(transparent)]
-    Cuda(#[from] crate::cuda::CudaError),
-    /// A loading thread ended without a result.
-    #[error("a thread that loads weights stopped early; start again with --threads 1")]
-    Thread,
-}
-
-impl LoadError {
-    /// Whether a card is what is in the way, and the model could be loaded without it.
-    pub fn is_of_card(&self) -> bool {
-        match self {
-            LoadError::Cuda(error) => error.is_of_card(),
-            _ => false,
-        }
-    }
 }
 
 /// How to load a model.
 #[derive(Clone, Copy, Debug)]
-pub struct LoadOptions {
+pub struct LoadOptions<'a> {
     /// Instructions of the kernels.
     pub path: CpuPath,
     /// How linear weights are stored.
     pub weight_type: WeightType,
     /// The highest representation that will be asked for: blocks above it are not loaded.
     pub top: usize,
-    /// Threads that pack weights.
-    pub threads: usize,
+    /// Threads that pack weights; None for the calling thread only.
+    pub pool: Option<&'a ThreadPool>,
 }
 
 impl Esm {
@@ -73,7 +61,7 @@ impl Esm {
     /// # Errors
     /// A damaged checkpoint, naming tensor and file, one that was written to meanwhile, or a `top`
     /// above the last layer.
-    pub fn load(checkpoint: &Checkpoint, options: &LoadOptions) -> Result<Esm, LoadError> {
+    pub fn load(checkpoint: &Checkpoint, options: &LoadOptions<'_>) -> Result<Esm, LoadError> {
         let model = Esm::probe(checkpoint, options)?;
         // A damaged checkpoint is refused as a whole, also where this run does not look.
         checkpoint.check_finite(|name| !is_loaded(name, options.top))?;
@@ -86,7 +74,7 @@ impl Esm {
     ///
     /// # Errors
     /// As [`Esm::load`], for what is read.
-    pub fn probe(checkpoint: &Checkpoint, options: &LoadOptions) -> Result<Esm, LoadError> {
+    pub fn probe(checkpoint: &Checkpoint, options: &LoadOptions<'_>) -> Result<Esm, LoadError> {
         let config = checkpoint.config().clone();
         if options.top > config.layers {
             return Err(LoadError::Layer {
@@ -135,7 +123,7 @@ pub(crate) fn is_loaded(name: &str, top: usize) -> bool {
 
 struct Loader<'a> {
     checkpoint: &'a Checkpoint,
-    options: &'a LoadOptions,
+    options: &'a LoadOptions<'a>,
 }
 
 impl Loader<'_> {
@@ -240,9 +228,9 @@ impl Loader<'_> {
         })
     }
 
-    /// Packs the layers on `threads` threads.
+    /// Packs the layers.
     fn layers(&self, rotary: &[LayerRotary]) -> Result<Vec<TransformerLayer>, LoadError> {
         let layer = |i| self.layer(i, rotary.get(i).cloned().flatten());
-        make_blocks(rotary.len(), self.options.threads, layer)?.ok_or(LoadError::Thread)
+        make_blocks(rotary.len(), self.options.pool, layer)
     }
 }

@@ -22,13 +22,16 @@ pub(crate) use blocks::{BlockNames, Frequencies, make_blocks};
 pub(crate) use embedding::TokenScale;
 pub(crate) use load::is_loaded;
 
+use crate::cancel::Cancel;
 use crate::checkpoint::{EsmConfig, InvFreqSource};
 use crate::ops::{self, CpuPath, LayerNorm, RotaryTable, Team};
 use candle_core::{Storage, Tensor};
 use embedding::Embedding;
 use layer::TransformerLayer;
 use std::borrow::Cow;
+use std::ops::ControlFlow;
 use std::sync::Arc;
+use thiserror::Error;
 use workspace::Workspaces;
 
 /// Rotary tables are made for this many tokens at load; longer batches make their own.
@@ -88,33 +91,33 @@ impl Esm {
         self.inv_freq
     }
 
-    /// Runs the model on a packed batch and hands over the representations asked for.
+    /// Runs the model on a packed batch and hands over the requested representations.
     ///
     /// `wanted` holds representation indices in ascending order, each once: 0 is the scaled
     /// embedding, i the residual stream after block i, and the last one is after the final
-    /// LayerNorm. `each(layer, hidden)` is called with the hidden states `[T, D]`, `<cls>` and
-    /// `<eos>` rows included. `go_on` is asked before every block.
+    /// LayerNorm. `each(layer, hidden)` receives the hidden states `[T, D]`, `<cls>` and `<eos>`
+    /// rows included; after [`ControlFlow::Break`] it is not called again, and the result is `Ok`.
+    /// `cancel` is checked before every block.
     ///
     /// # Errors
-    /// A layer above those loaded, tokens outside the vocabulary, a sequence too long for
-    /// learned positions, or whatever `go_on` or `each` returns.
-    pub fn forward<E: From<candle_core::Error>>(
+    /// A cancelled pass, a layer above those loaded, tokens outside the vocabulary, or a sequence
+    /// too long for learned positions.
+    pub fn forward(
         &self,
         batch: &Packed,
         wanted: &[usize],
         team: Team<'_>,
-        go_on: impl Fn() -> Result<(), E>,
-        mut each: impl FnMut(usize, &[f32]) -> Result<(), E>,
-    ) -> Result<(), E> {
+        cancel: &Cancel,
+        each: &mut dyn FnMut(usize, &[f32]) -> ControlFlow<()>,
+    ) -> Result<(), ForwardError> {
         let Some(&top) = wanted.last() else {
             return Ok(());
         };
         let loaded = self.layers.len();
         if top > loaded || !wanted.is_sorted_by(|a, b| a < b) {
-            return Err(candle_core::Error::Msg(format!(
-                "representations {wanted:?} were asked of a model loaded up to {loaded}"
-            ))
-            .into());
+            return Err(ForwardError::Candle(candle_core::Error::Msg(format!(
+                "representations {wanted:?} were requested of a model loaded up to {loaded}"
+            ))));
         }
         let (tokens, dim) = (batch.token_ids().len(), self.config.dim);
         let shape = ops::qkv_shape(self.path, dim, tokens);
@@ -128,7 +131,9 @@ impl Esm {
         let mut table: Option<(*const Rotary, Cow<'_, RotaryTable>)> = None;
         for index in 0..=top {
             if let Some(layer) = index.checked_sub(1).and_then(|i| self.layers.get(i)) {
-                go_on()?;
+                if cancel.is_cancelled() {
+                    return Err(ForwardError::Cancelled);
+                }
                 let rotary = layer.rotary().map(|r| {
                     let at = Arc::as_ptr(r);
                     match table.take() {
@@ -141,11 +146,14 @@ impl Esm {
                 layer.forward(&hidden, &qkv, batch.cu_seqlens(), rotary, team)?;
             }
             if wanted.next_if_eq(&index).is_some() {
-                match &self.final_norm {
+                let flow = match &self.final_norm {
                     Some(norm) if index == self.config.layers => {
-                        host(&hidden.apply_op1_no_bwd(&norm)?, |rows| each(index, rows))?;
+                        host(&hidden.apply_op1_no_bwd(&norm)?, |rows| each(index, rows))?
                     }
                     _ => host(&hidden, |rows| each(index, rows))?,
+                };
+                if flow.is_break() {
+                    break;
                 }
             }
         }
@@ -155,14 +163,24 @@ impl Esm {
     }
 }
 
-/// Hands over a contiguous tensor's elements in host memory.
-fn host<E: From<candle_core::Error>>(
-    t: &Tensor,
-    each: impl FnOnce(&[f32]) -> Result<(), E>,
-) -> Result<(), E> {
+/// Why a forward pass ended early.
+#[derive(Debug, Error)]
+pub enum ForwardError {
+    /// It was cancelled.
+    #[error("cancelled")]
+    Cancelled,
+    /// The model cannot take the batch.
+    #[error(transparent)]
+    Candle(#[from] candle_core::Error),
+}
+
+/// Passes on a contiguous tensor's elements in host memory.
+fn host<T>(t: &Tensor, each: impl FnOnce(&[f32]) -> T) -> candle_core::Result<T> {
     let (storage, layout) = t.storage_and_layout();
     match (&*storage, layout.contiguous_offsets()) {
-        (Storage::Cpu(values), Some((start, end))) => each(&values.as_slice::<f32>()?[start..end]),
-        _ => each(&t.flatten_all()?.to_vec1::<f32>()?),
+        (Storage::Cpu(values), Some((start, end))) => {
+            Ok(each(&values.as_slice::<f32>()?[start..end]))
+        }
+        _ => Ok(each(&t.flatten_all()?.to_vec1::<f32>()?)),
     }
 }

@@ -37,6 +37,11 @@ impl Packed {
         self.ranges().map(|r| r.len()).max().unwrap_or(0)
     }
 
+    /// The token ids of each sequence.
+    pub fn sequences(&self) -> impl Iterator<Item = &[u8]> {
+        self.ranges().map(|range| &self.token_ids[range])
+    }
+
     /// The rows of each sequence in `[T, …]`.
     pub fn ranges(&self) -> impl Iterator<Item = std::ops::Range<usize>> + '_ {
         self.cu_seqlens.windows(2).map(|w| w[0]..w[1])

@@ -34,10 +34,9 @@ pub use run::notices::{warn_of_ids, warn_of_notes};
 pub use stop::{Stop, Stopped};
 
 use crate::checkpoint::Checkpoint;
-use crate::device::{DeviceChoice, Dtype, ResidueRows};
-use crate::embedder::{Embedder, EmbedderOptions};
-use crate::model::LoadError;
-use crate::output::{OutDtype, Residues, State, Target};
+use crate::device::{DeviceChoice, Dtype};
+use crate::embedder::{Embedder, EmbedderOptions, LoadError, OnOverflow};
+use crate::output::{State, Target};
 use anyhow::Result;
 use input::check::{can_be_read_twice, check_inputs};
 use plan::Plan;
@@ -82,7 +81,7 @@ pub fn run(job: &Job, caches: &Caches, reporter: &dyn Reporter, stop: &Stop) -> 
     let mut checked = check(run, &plan, &target)?;
     let (embedder, loading) = match load_timed(run, &plan) {
         // Nothing is written yet: the run is planned again, for the CPU.
-        Err(error) if !checked.is_resumed && may_do_without_card(job, &plan, &error) => {
+        Err(error) if !checked.is_resumed && may_use_the_cpu(job, &plan, &error) => {
             plan = Plan::new(job, caches, &checkpoint, Some(&error.to_string()))?;
             checked = check_again(run, &plan, &target, checked)?;
             load_timed(run, &plan)?
@@ -104,7 +103,7 @@ pub fn run(job: &Job, caches: &Caches, reporter: &dyn Reporter, stop: &Stop) -> 
 /// # Errors
 /// What would stop the run before its first batch.
 pub fn dry_run(job: &Job, caches: &Caches, reporter: &dyn Reporter) -> Result<Forecast> {
-    let checkpoint = open(job, reporter)?;
+    let checkpoint = Arc::new(open(job, reporter)?);
     let plan = Plan::new(job, caches, &checkpoint, None)?;
     let target = Target::examine(&job.output.folder, &plan.layout, job.output.existing)?;
     can_be_read_twice(job)?;
@@ -122,45 +121,31 @@ pub fn dry_run(job: &Job, caches: &Caches, reporter: &dyn Reporter) -> Result<Fo
 fn load_timed(run: Run<'_>, plan: &Plan) -> Result<(Embedder, Duration), LoadError> {
     let begin = Instant::now();
     run.reporter.phase(Phase::Loading(&run.job.model.asked));
-    let mut embedder = load(run.job, plan, run.checkpoint)?;
-    embedder.heed(run.stop.flag());
+    let embedder = load(run.job, plan, run.checkpoint)?;
     Ok((embedder, begin.elapsed()))
 }
 
-/// Whether a card that cannot be used was not asked for.
-fn may_do_without_card(job: &Job, plan: &Plan, error: &LoadError) -> bool {
+/// Whether `auto` chose a GPU that turned out to be unusable.
+fn may_use_the_cpu(job: &Job, plan: &Plan, error: &LoadError) -> bool {
     job.compute.device == DeviceChoice::Auto
-        && plan.device.is_cuda()
+        && plan.device.is_gpu()
         && plan.dtype != Dtype::Tf32
-        && error.is_of_card()
+        && error.is_of_gpu()
 }
 
-fn load(
-    job: &Job,
-    plan: &Plan,
-    checkpoint: &Arc<Checkpoint>,
-) -> std::result::Result<Embedder, LoadError> {
+fn load(job: &Job, plan: &Plan, checkpoint: &Arc<Checkpoint>) -> Result<Embedder, LoadError> {
+    let compute = &job.compute;
     let options = EmbedderOptions {
-        layers: plan.layout.layers.clone(),
-        weight_type: plan.dtype.weight_type(),
-        path: plan.device.path,
-        threads: job.compute.threads,
-        max_tokens: if job.compute.deterministic {
-            0
-        } else {
-            plan.max_tokens
+        threads: compute.threads,
+        max_tokens: match compute.deterministic {
+            true => 0,
+            false => plan.max_tokens,
         },
+        fill_memory: compute.max_tokens.is_none() && !compute.deterministic,
+        on_overflow: OnOverflow::Bf16 {
+            may_vary: compute.on_varying != OnVarying::Fail,
+        },
+        ..EmbedderOptions::new(plan.device.clone(), plan.dtype, plan.top())
     };
-    let mut embedder = Embedder::load_on(checkpoint, options, &plan.device, plan.dtype)?;
-    embedder.want_residues(match (plan.layout.residues, plan.layout.dtype) {
-        (Residues::None, _) => ResidueRows::None,
-        (_, OutDtype::F32) => ResidueRows::F32,
-        (_, OutDtype::F16) => ResidueRows::F16,
-    });
-    if job.compute.max_tokens.is_none() && !job.compute.deterministic {
-        embedder.use_memory();
-    }
-    let may_vary = job.compute.on_varying != OnVarying::Fail;
-    embedder.redo_overflows(checkpoint, &plan.device, job.compute.threads, may_vary);
-    Ok(embedder)
+    Embedder::load(checkpoint, &options)
 }

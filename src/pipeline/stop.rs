@@ -1,12 +1,13 @@
 //! How a run is asked to stop, without knowing by whom.
 
+use crate::cancel::Cancel;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 
 /// A request to stop, shared by whoever makes it and everyone who has to respect it.
 #[derive(Clone, Debug, Default)]
 pub struct Stop {
-    asked: Arc<AtomicBool>,
+    cancel: Cancel,
     signal: Arc<AtomicI32>,
     has_work: Arc<AtomicBool>,
 }
@@ -15,12 +16,12 @@ impl Stop {
     /// Asks the run to stop because of this signal.
     pub fn ask(&self, signal: i32) {
         self.signal.store(signal, Ordering::Relaxed);
-        self.asked.store(true, Ordering::Release);
+        self.cancel.cancel();
     }
 
     /// Whether the run was asked to stop.
     pub fn is_asked(&self) -> bool {
-        self.asked.load(Ordering::Acquire)
+        self.cancel.is_cancelled()
     }
 
     /// The signal it was asked with.
@@ -35,8 +36,8 @@ impl Stop {
     }
 
     /// The request itself, for those who only look at it.
-    pub fn flag(&self) -> Arc<AtomicBool> {
-        Arc::clone(&self.asked)
+    pub fn cancel(&self) -> &Cancel {
+        &self.cancel
     }
 
     pub(crate) fn set_has_work(&self, has_work: bool) {

@@ -4,13 +4,18 @@
 pub mod bench;
 pub mod tools;
 
+use esm_embed::cancel::Cancel;
 use esm_embed::checkpoint::Checkpoint;
-use esm_embed::embedder::{EmbedError, Embedder, EmbedderOptions, Sequence};
+use esm_embed::device::{Device, Dtype};
+use esm_embed::embedder::{Computed, Embedder, EmbedderOptions, Sequence};
 use esm_embed::fasta::{Input, Reader, Record};
 use esm_embed::ops::{CpuPath, WeightType};
 use esm_embed::pooling;
+use esm_embed::product::{OutDtype, Pool, Product, Request, Values};
 use safetensors::SafeTensors;
+use std::ops::ControlFlow;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 /// The folder of this package: where it was compiled, or where the environment says it is now, as
 /// for a test program that was carried to another machine.
@@ -41,15 +46,18 @@ pub fn load_for(
     weight_type: WeightType,
     threads: usize,
 ) -> Embedder {
+    let dtype = match weight_type {
+        WeightType::F32 => Dtype::F32,
+        WeightType::F16 => Dtype::F16,
+        WeightType::Bf16 => Dtype::Bf16,
+    };
     let checkpoint = Checkpoint::open(path).unwrap();
     let options = EmbedderOptions {
-        layers: (0..=checkpoint.config().layers).collect(),
-        weight_type,
-        path: cpu,
         threads,
         max_tokens: 2048,
+        ..EmbedderOptions::new(Device::cpu(cpu), dtype, checkpoint.config().layers)
     };
-    Embedder::load(&checkpoint, options).unwrap()
+    Embedder::load(&Arc::new(checkpoint), &options).unwrap()
 }
 
 /// Representations of one sequence: for each layer the bos row and the residue rows.
@@ -59,13 +67,30 @@ pub type Hidden = Vec<(Vec<f32>, Vec<f32>)>;
 pub fn embed(embedder: &Embedder, batch: &[Sequence<'_>]) -> Vec<Hidden> {
     let layers = embedder.config().layers + 1;
     let mut all = vec![vec![(Vec::new(), Vec::new()); layers]; batch.len()];
+    let mut keep = |computed: Computed<'_>| {
+        let Values::F32(values) = computed.values else {
+            panic!("f32 was requested");
+        };
+        match computed.product {
+            Product::Pooled { layer, .. } => all[computed.sequence][layer].0 = values.to_vec(),
+            Product::Residues { layer } => all[computed.sequence][layer].1 = values.to_vec(),
+            _ => panic!("not requested"),
+        }
+        ControlFlow::Continue(())
+    };
     embedder
-        .embed(batch, |r| -> Result<(), EmbedError> {
-            all[r.sequence][r.layer] = (r.bos.to_vec(), r.residues.to_vec());
-            Ok(())
-        })
+        .embed(batch, &rows_of(0..layers), &Cancel::default(), &mut keep)
         .unwrap();
     all
+}
+
+/// The `<cls>` row and the residue rows of these layers.
+pub fn rows_of(layers: impl IntoIterator<Item = usize>) -> Request {
+    let products = layers.into_iter().flat_map(|layer| {
+        let pool = Pool::Bos;
+        [Product::Pooled { layer, pool }, Product::Residues { layer }]
+    });
+    Request::new(products, OutDtype::F32)
 }
 
 /// Ids and sequences of a FASTA among the fixtures.

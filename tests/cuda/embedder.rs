@@ -2,11 +2,14 @@
 
 use crate::common::{Reference, differences, fixture};
 use crate::stand_in;
+use esm_embed::cancel::Cancel;
 use esm_embed::checkpoint::Checkpoint;
-use esm_embed::device::{Cards, Device, DeviceChoice, Dtype};
-use esm_embed::embedder::{EmbedError, Embedder, EmbedderOptions, Sequence};
-use esm_embed::ops::{CpuPath, WeightType};
+use esm_embed::device::{DeviceChoice, Dtype, GpuChoice};
+use esm_embed::embedder::{Computed, Embedder, EmbedderOptions, Sequence, resolve};
+use esm_embed::product::{OutDtype, Pool, Product, Request, Values};
+use std::ops::ControlFlow;
 use std::process::Command;
+use std::sync::Arc;
 
 const MODELS: [&str; 7] = [
     "esm2_hd16",
@@ -49,17 +52,23 @@ fn longest() -> usize {
 }
 
 fn load(model: &str, dtype: Dtype) -> Embedder {
-    let choice = DeviceChoice::Cuda(Cards::These(vec![0]));
-    let device = Device::resolve(&choice, None, Some(dtype)).unwrap();
+    let choice = DeviceChoice::Cuda(GpuChoice::These(vec![0]));
+    let device = resolve(&choice, None, Some(dtype)).unwrap();
     let checkpoint = Checkpoint::open(&fixture(model)).unwrap();
     let options = EmbedderOptions {
-        layers: (0..=checkpoint.config().layers).collect(),
-        weight_type: WeightType::F32,
-        path: CpuPath::detect(),
         threads: 2,
         max_tokens: 2048,
+        ..EmbedderOptions::new(device, dtype, checkpoint.config().layers)
     };
-    Embedder::load_on(&checkpoint, options, &device, dtype).unwrap()
+    Embedder::load(&Arc::new(checkpoint), &options).unwrap()
+}
+
+fn request(layers: usize) -> Request {
+    let products = (0..layers).flat_map(|layer| {
+        let pool = Pool::Mean;
+        [Product::Pooled { layer, pool }, Product::Residues { layer }]
+    });
+    Request::new(products, OutDtype::F32)
 }
 
 /// Residue rows and mean of each layer of each sequence.
@@ -73,11 +82,20 @@ fn embed(embedder: &Embedder, tokens: &[Vec<u8>]) -> Vec<Vec<(Vec<f32>, Vec<f32>
         .collect();
     let layers = embedder.config().layers + 1;
     let mut all = vec![vec![(vec![], vec![]); layers]; batch.len()];
+    let mut keep = |computed: Computed<'_>| {
+        let Values::F32(values) = computed.values else {
+            panic!("f32 was requested");
+        };
+        let of_sequence: &mut Vec<(Vec<f32>, Vec<f32>)> = &mut all[computed.sequence];
+        match computed.product {
+            Product::Residues { layer } => of_sequence[layer].0 = values.to_vec(),
+            Product::Pooled { layer, .. } => of_sequence[layer].1 = values.to_vec(),
+            _ => panic!("not requested"),
+        }
+        ControlFlow::Continue(())
+    };
     embedder
-        .embed(&batch, |r| -> Result<(), EmbedError> {
-            all[r.sequence][r.layer] = (r.residues.to_vec(), r.mean.unwrap().to_vec());
-            Ok(())
-        })
+        .embed(&batch, &request(layers), &Cancel::default(), &mut keep)
         .unwrap();
     all
 }
@@ -97,7 +115,7 @@ fn gpu_numbers_are_those_of_fair_esm() {
         for (dtype, limit) in [(Dtype::F32, 1e-5), (Dtype::F16, 5e-3), (Dtype::Bf16, 3e-2)] {
             let embedder = load(model, dtype);
             assert!(
-                embedder.shares_passes(),
+                embedder.engine().capacity(&request(1)).shares_passes,
                 "{model} {dtype}: bits depend on the batch"
             );
             let found = embed(&embedder, &tokens);

@@ -2,13 +2,14 @@
 
 use crate::bench::*;
 use crate::case::*;
-use crate::common::{fixture, load};
-use esm_embed::embedder::{EmbedError, Embedder, Sequence};
+use crate::common::{fixture, load, rows_of};
+use esm_embed::cancel::Cancel;
+use esm_embed::embedder::{Computed, Sequence};
 use esm_embed::ops::CpuPath;
+use esm_embed::product::Product;
 use std::io::{BufRead, BufReader, Read};
+use std::ops::ControlFlow;
 use std::process::{Child, Command, ExitStatus};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 fn send(child: &Child, signal: &str) {
@@ -115,36 +116,37 @@ fn a_long_record_is_abandoned_and_a_second_signal_ends_at_once() {
 /// Between two blocks of the model, not only between two batches.
 #[test]
 fn a_batch_is_abandoned_before_its_first_block() {
-    let mut embedder = load(&fixture("esm2_hd16"), CpuPath::detect());
-    let stop = Arc::new(AtomicBool::new(false));
-    embedder.heed(Arc::clone(&stop));
+    let embedder = load(&fixture("esm2_hd16"), CpuPath::detect());
+    let request = rows_of([0, 1, 2]);
     let (tokens, windows) = ([0, 20, 15, 2], [0..1, 1..2]);
     for windows in [&[][..], &windows] {
         let batch = [Sequence {
             tokens: &tokens,
             windows,
         }];
-        let layers = |embedder: &Embedder| {
+        let layers = |cancel: &Cancel| {
             let mut layers = Vec::new();
-            let done = embedder.embed(&batch, |r| -> Result<(), EmbedError> {
-                layers.push(r.layer);
-                stop.store(true, Ordering::Release);
-                Ok(())
-            });
+            let mut out = |computed: Computed<'_>| {
+                if let Product::Residues { layer } = computed.product {
+                    layers.push(layer);
+                }
+                cancel.cancel();
+                ControlFlow::Continue(())
+            };
+            let done = embedder.embed(&batch, &request, cancel, &mut out);
             (layers, done.map_err(|error| error.to_string()))
         };
-        stop.store(false, Ordering::Release);
-        let (first, done) = layers(&embedder);
+        let cancel = Cancel::default();
+        let (first, done) = layers(&cancel);
         if windows.is_empty() {
-            // Asked while layer 0 was handed over.
-            assert_eq!((first, done), (vec![0], Err("stopped as asked".to_owned())));
+            // Cancelled while layer 0 was handed over.
+            assert_eq!((first, done), (vec![0], Err("cancelled".to_owned())));
         } else {
             // Windows are handed over when all of them are done.
             assert_eq!((first, done), (vec![0, 1, 2], Ok(())));
         }
-        stop.store(true, Ordering::Release);
-        let (_, done) = layers(&embedder);
-        assert_eq!(done, Err("stopped as asked".to_owned()));
+        let (_, done) = layers(&cancel);
+        assert_eq!(done, Err("cancelled".to_owned()));
     }
 }
 

@@ -177,21 +177,20 @@ proptest! {
 #[test]
 fn windows_blend_to_the_same_bits_under_any_budget() {
     use esm_embed::checkpoint::Checkpoint;
+    use esm_embed::device::{Device, Dtype};
     use esm_embed::embedder::EmbedderOptions;
     use esm_embed::windows::windows;
+    use std::sync::Arc;
     let tokens = sequence(7, 700);
     let ranges = windows(698, 200, 60);
     assert_eq!(ranges.len(), 5);
-    let checkpoint = Checkpoint::open(&fixture("esm2_hd16")).unwrap();
+    let checkpoint = Arc::new(Checkpoint::open(&fixture("esm2_hd16")).unwrap());
     let run = |max_tokens: usize| {
         let options = EmbedderOptions {
-            layers: vec![0, 1, 2],
-            weight_type: WeightType::F32,
-            path: CpuPath::detect(),
-            threads: 1,
             max_tokens,
+            ..EmbedderOptions::new(Device::cpu(CpuPath::detect()), Dtype::F32, 2)
         };
-        let embedder = Embedder::load(&checkpoint, options).unwrap();
+        let embedder = Embedder::load(&checkpoint, &options).unwrap();
         let sequence = Sequence {
             tokens: &tokens,
             windows: &ranges,

@@ -259,7 +259,8 @@ fn certain_failures_come_before_the_search_for_a_model() {
     let cuda = bench.call("run a.fasta --out x --device cuda:1");
     assert_eq!(cuda.code, 1);
     assert!(
-        cuda.err.starts_with("error: --device cuda:1 was asked for"),
+        cuda.err
+            .starts_with("error: --device cuda:1 cannot be used: "),
         "{}",
         cuda.err
     );

@@ -4,7 +4,8 @@ use super::ReportLine;
 use super::environment::variable;
 use crate::cli::message::Message;
 use crate::cli::options::{self, compute::THREADS_ENV};
-use esm_embed::device::{self, available_threads};
+use esm_embed::cuda;
+use esm_embed::device::available_threads;
 use esm_embed::memory::{self, cgroup_folders};
 use esm_embed::numerals::{self, grouped};
 use esm_embed::ops::CpuPath;
@@ -45,9 +46,9 @@ pub struct Computation {
 impl Computation {
     /// Looks at GPUs, CPU, threads and memory.
     pub fn look() -> Computation {
-        let (cards, why_no_cards) = match device::cards() {
+        let (cards, why_no_cards) = match cuda::gpus() {
             Ok(cards) => (cards.iter().map(ToString::to_string).collect(), None),
-            Err(why) => (Vec::new(), Some(Message::of(&why).one_line())),
+            Err(why) => (Vec::new(), Some(Message::of(&why.to_string()).one_line())),
         };
         Computation {
             cards,

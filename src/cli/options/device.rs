@@ -1,7 +1,7 @@
 //! `--device`.
 
 use super::digits;
-use esm_embed::device::{Cards, DeviceChoice};
+use esm_embed::device::{DeviceChoice, GpuChoice};
 
 /// The variable that sets the default of `--device`.
 pub const ENV: &str = "ESM_EMBED_DEVICE";
@@ -12,14 +12,14 @@ pub fn device(text: &str) -> Result<DeviceChoice, String> {
     match (text, text.split_once(':')) {
         ("auto", _) => Ok(DeviceChoice::Auto),
         ("cpu", _) => Ok(DeviceChoice::Cpu),
-        ("cuda" | "gpu", _) => Ok(DeviceChoice::Cuda(Cards::These(vec![0]))),
-        ("all", _) => Ok(DeviceChoice::Cuda(Cards::All)),
+        ("cuda" | "gpu", _) => Ok(DeviceChoice::Cuda(GpuChoice::These(vec![0]))),
+        ("all", _) => Ok(DeviceChoice::Cuda(GpuChoice::All)),
         (_, Some(("cuda" | "gpu", numbers))) => {
             let numbers: Option<Vec<usize>> = numbers.split(',').map(digits).collect();
             let mut numbers = numbers.ok_or_else(wrong)?;
             numbers.sort_unstable();
             numbers.dedup();
-            Ok(DeviceChoice::Cuda(Cards::These(numbers)))
+            Ok(DeviceChoice::Cuda(GpuChoice::These(numbers)))
         }
         _ => Err(wrong()),
     }
@@ -33,13 +33,13 @@ mod tests {
     fn devices() {
         assert_eq!(device("auto"), Ok(DeviceChoice::Auto));
         assert_eq!(device("cpu"), Ok(DeviceChoice::Cpu));
-        let cuda = |numbers: &[usize]| Ok(DeviceChoice::Cuda(Cards::These(numbers.to_vec())));
+        let cuda = |numbers: &[usize]| Ok(DeviceChoice::Cuda(GpuChoice::These(numbers.to_vec())));
         assert_eq!(device("cuda"), cuda(&[0]));
         assert_eq!(device("cuda:3"), cuda(&[3]));
         assert_eq!(device("gpu"), cuda(&[0]));
         assert_eq!(device("gpu:3"), cuda(&[3]));
         assert_eq!(device("cuda:3,0,3"), cuda(&[0, 3]));
-        assert_eq!(device("all"), Ok(DeviceChoice::Cuda(Cards::All)));
+        assert_eq!(device("all"), Ok(DeviceChoice::Cuda(GpuChoice::All)));
         for text in [
             "", "GPU", "gpu:", "cpu:0", "cuda:", "cuda:-1", "cuda:x", "CUDA", "cuda:1:2",
             "cuda:0,", "all:1",

@@ -59,7 +59,7 @@ pub fn caches(args: &RunArgs, folder: Option<PathBuf>) -> Caches {
     Caches {
         self_tests: Tested {
             folder: folder.clone(),
-            anew: args.compute.check_device,
+            again: args.compute.check_device,
         },
         checksums: folder.map(|folder| ChecksumCache {
             anew: args.model.check_model,
@@ -161,7 +161,7 @@ mod tests {
             checksums: Some(ChecksumCache::new("/c")),
             self_tests: Tested {
                 folder: Some(PathBuf::from("/c")),
-                anew: false,
+                again: false,
             },
         };
         assert_eq!(caches_of("a.fasta --out emb"), remembered);
@@ -216,7 +216,7 @@ mod tests {
             }),
             self_tests: Tested {
                 folder: Some(PathBuf::from("/c")),
-                anew: true,
+                again: true,
             },
         };
         assert_eq!(caches_of(line), remembered);

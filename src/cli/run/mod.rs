@@ -9,7 +9,7 @@ use super::options::{ComputeArgs, DisplayArgs, ModelArgs, OutputArgs, RecordArgs
 use super::progress::Progress;
 use super::stdout::print;
 use super::{Exit, model_files, signals};
-use esm_embed::device::Device;
+use esm_embed::embedder;
 use esm_embed::fasta::Input;
 use esm_embed::hub::HubSettings;
 use esm_embed::pipeline::{self, Shard, Stopped};
@@ -136,7 +136,7 @@ pub fn execute(args: &RunArgs) -> anyhow::Result<Exit> {
         compute.cpu_path.map(Into::into),
         compute.dtype.map(Into::into),
     );
-    Device::resolve(&compute.device, path, dtype)?;
+    embedder::resolve(&compute.device, path, dtype)?;
     check_inputs(&args.inputs)?;
     let model = model_files::resolve(&args.model.model, args.model.revision.as_deref(), &progress)?;
     let cache = HubSettings::from_env().ok();

@@ -3,9 +3,12 @@
 use super::reference::Comparison;
 use super::verdict::Verdict;
 use anyhow::{Context, ensure};
+use esm_embed::cancel::Cancel;
 use esm_embed::checkpoint::EsmConfig;
-use esm_embed::embedder::{Embedder, Sequence};
+use esm_embed::embedder::{Computed, Embedder, Sequence};
+use esm_embed::product::{OutDtype, Pool, Product, Request, Values};
 use esm_embed::tokenizer::{UnknownPolicy, tokenize};
+use std::ops::ControlFlow;
 
 /// The layers that the comparisons need, ascending, each once.
 pub fn layers(comparisons: &[&Comparison], config: &EsmConfig) -> anyhow::Result<Vec<usize>> {
@@ -79,12 +82,27 @@ pub(super) fn embed(
         tokens: &tokens.ids,
         windows: &[],
     };
+    let products = layers.iter().flat_map(|&layer| {
+        let pool = Pool::Bos;
+        [Product::Pooled { layer, pool }, Product::Residues { layer }]
+    });
+    let request = Request::new(products, OutDtype::F32);
     let mut hidden = vec![(Vec::new(), Vec::new()); layers.len()];
-    embedder.embed(&[sequence], |found| -> anyhow::Result<()> {
-        if let Some(layer) = hidden.get_mut(found.layer) {
-            *layer = (found.bos.to_vec(), found.residues.to_vec());
+    let mut keep = |computed: Computed<'_>| {
+        let (Product::Pooled { layer, .. } | Product::Residues { layer }, Values::F32(values)) =
+            (computed.product, computed.values)
+        else {
+            return ControlFlow::Continue(());
+        };
+        let place = layers.iter().position(|found| *found == layer);
+        if let Some((bos, residues)) = place.and_then(|place| hidden.get_mut(place)) {
+            match computed.product {
+                Product::Residues { .. } => *residues = values.to_vec(),
+                _ => *bos = values.to_vec(),
+            }
         }
-        Ok(())
-    })?;
+        ControlFlow::Continue(())
+    };
+    embedder.embed(&[sequence], &request, &Cancel::default(), &mut keep)?;
     Ok(hidden)
 }

@@ -22,15 +22,15 @@ use compare::{compare, layers};
 use conclusion::conclusion;
 use esm_embed::checkpoint::Checkpoint;
 use esm_embed::checkpoint::TRAINING_MAXIMUM;
-use esm_embed::device::{Device, DeviceChoice, Dtype, available_threads};
-use esm_embed::embedder::{Embedder, EmbedderOptions};
-use esm_embed::ops::WeightType;
+use esm_embed::device::{DeviceChoice, Dtype, available_threads};
+use esm_embed::embedder::{self, Embedder, EmbedderOptions};
 use esm_embed::pipeline::{Level, Reporter};
 use esm_embed::printable;
 use file_digests::{FileReport, digests};
 use reference::Reference;
 use serde::Serialize;
 use std::path::PathBuf;
+use std::sync::Arc;
 use verdict::VerdictReport;
 
 /// Arguments of `verify`.
@@ -122,7 +122,7 @@ struct VerifyReport {
 /// Compares, prints every comparison, and fails if one of them fails.
 pub fn execute(args: &VerifyArgs) -> anyhow::Result<Exit> {
     let progress = Progress::new(args.display);
-    let device = Device::resolve(&args.device, None, Some(Dtype::F32))?;
+    let device = embedder::resolve(&args.device, None, Some(Dtype::F32))?;
     if let Some(why) = &device.why_cpu {
         progress.message(Level::Info, &format!("no GPU is used: {why}"));
     }
@@ -139,7 +139,7 @@ pub fn execute(args: &VerifyArgs) -> anyhow::Result<Exit> {
         progress.message(Level::Warning, warning);
     }
     let show = |text: String| if args.json { Ok(()) } else { print(&text) };
-    let cpu_path = (!device.is_cuda()).then(|| device.path.to_string());
+    let cpu_path = (!device.is_gpu()).then(|| device.path.to_string());
     show(format!(
         "esm-embed {} on {}: {}\n",
         env!("CARGO_PKG_VERSION"),
@@ -147,15 +147,17 @@ pub fn execute(args: &VerifyArgs) -> anyhow::Result<Exit> {
         printable::text(&model.path.display().to_string())
     ))?;
     let files = digests(&model, &checkpoint, |file| show(file.to_string()))?;
+    let layers = layers(&comparisons, checkpoint.config())?;
     let options = EmbedderOptions {
-        layers: layers(&comparisons, checkpoint.config())?,
-        weight_type: WeightType::F32,
-        path: device.path,
         threads: available_threads(),
         max_tokens: TRAINING_MAXIMUM + 2,
+        ..EmbedderOptions::new(
+            device.clone(),
+            Dtype::F32,
+            layers.last().copied().unwrap_or(0),
+        )
     };
-    let layers = options.layers.clone();
-    let embedder = Embedder::load_on(&checkpoint, options, &device, Dtype::F32)?;
+    let embedder = Embedder::load(&Arc::new(checkpoint), &options)?;
     let mut verdicts = Vec::new();
     compare(&embedder, &layers, &comparisons, |verdict| {
         verdicts.push(verdict.report());

@@ -2,6 +2,7 @@ use super::compare::embed;
 use super::reference::Comparison;
 use super::reference::Expected;
 use super::*;
+use esm_embed::device::Device;
 use esm_embed::hub::published_hub_digest;
 use esm_embed::ops::CpuPath;
 use half::f16;
@@ -15,14 +16,9 @@ const STRIDE: usize = 5;
 fn embedder() -> Embedder {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/esm2_hd16");
     let checkpoint = Checkpoint::open(&path).unwrap();
-    let options = EmbedderOptions {
-        layers: vec![checkpoint.config().layers],
-        weight_type: WeightType::F32,
-        path: CpuPath::detect(),
-        threads: 1,
-        max_tokens: 1024,
-    };
-    Embedder::load(&checkpoint, options).unwrap()
+    let device = Device::cpu(CpuPath::detect());
+    let options = EmbedderOptions::new(device, Dtype::F32, checkpoint.config().layers);
+    Embedder::load(&Arc::new(checkpoint), &options).unwrap()
 }
 
 /// Files in the form of the published ones, from the stand-in's own outputs, changed by `change`.

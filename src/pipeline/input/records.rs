@@ -1,6 +1,7 @@
 //! All inputs of a run as one stream of records, each either ready to embed or unfit.
 
 use crate::admission::{Prepared, Unfit};
+use crate::cancel::Cancel;
 use crate::fasta::{BadRecord, Digest, FastaError, Input, Reader, Record};
 use crate::pipeline::input::rules::{Refusal, Rules};
 use crate::pipeline::input::shard::Share;
@@ -8,8 +9,6 @@ use crate::pipeline::job::OnInvalid;
 use crate::printable;
 use anyhow::{Result, bail};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 /// What to do about records that cannot be embedded.
 const SKIP_HINT: &str =
@@ -65,7 +64,7 @@ pub struct Records<'a> {
     record: Record,
     sources: Vec<Source>,
     spared: u64,
-    stop: Arc<AtomicBool>,
+    cancel: Cancel,
 }
 
 impl<'a> Records<'a> {
@@ -82,13 +81,13 @@ impl<'a> Records<'a> {
             record: Record::default(),
             sources: Vec::new(),
             spared: 0,
-            stop: Arc::default(),
+            cancel: Cancel::default(),
         }
     }
 
     /// Does not wait for a stream any more once `stop` is true.
-    pub fn until(mut self, stop: Arc<AtomicBool>) -> Records<'a> {
-        self.stop = stop;
+    pub fn until(mut self, cancel: Cancel) -> Records<'a> {
+        self.cancel = cancel;
         self
     }
 
@@ -171,7 +170,7 @@ impl<'a> Records<'a> {
             let Some(path) = self.paths.next() else {
                 return Ok(false);
             };
-            let input = Input::open_until(path, Arc::clone(&self.stop))?;
+            let input = Input::open_until(path, self.cancel.clone())?;
             self.open = Some((path, Reader::new(input)));
         }
         Ok(true)

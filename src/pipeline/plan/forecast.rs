@@ -13,6 +13,7 @@ use anyhow::{Result, bail};
 use serde::Serialize;
 use serde_json::Value;
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// What a run would do.
@@ -58,7 +59,7 @@ impl Forecast {
         job: &Job,
         caches: &Caches,
         plan: &Plan,
-        checkpoint: &Checkpoint,
+        checkpoint: &Arc<Checkpoint>,
         scan: &Scan,
         reading: Duration,
     ) -> Result<Forecast> {
@@ -220,10 +221,10 @@ pub(crate) fn disk(plan: &Plan, scan: &Scan, is_shard: bool) -> u64 {
 /// The largest amount of memory that is in use at any time.
 pub(crate) fn memory(job: &Job, plan: &Plan, scan: &Scan) -> u64 {
     let longest = scan.longest_left();
-    if plan.device.is_cuda() {
+    if plan.device.is_gpu() {
         // Rows on their way from the card.
         let row = plan.layout.dim as u64 * 4;
-        let lanes = (plan.device.lanes(job.compute.threads) * plan.device.cards.len()) as u64;
+        let lanes = (plan.device.lanes(job.compute.threads) * plan.device.gpus.len()) as u64;
         let rows = row * plan.max_tokens.max(longest) as u64;
         return plan.model.bytes() + lanes * rows.max(crate::device::PINNED);
     }

@@ -3,13 +3,17 @@
 //! A pass over sequences of n tokens takes `a·n + b·n²` for each of them and for each block: two
 //! kinds of batches, on as many threads as the run will have, give a and b.
 
+use crate::cancel::Cancel;
 use crate::checkpoint::Checkpoint;
-use crate::embedder::{EmbedError, Embedder, EmbedderOptions, Sequence};
+use crate::embedder::{Computed, Embedder, EmbedderOptions, EngineError, Sequence};
 use crate::pipeline::input::scan::Scan;
 use crate::pipeline::job::Job;
 use crate::pipeline::plan::Plan;
+use crate::product::{OutDtype, Product, Request};
 use crate::tokenizer::{CLS, EOS};
 use anyhow::Result;
+use std::ops::ControlFlow;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Time for each of the two kinds of batches, unless one batch takes longer.
@@ -18,17 +22,20 @@ const MOMENT: Duration = Duration::from_millis(600);
 const LONG: usize = 4096;
 
 /// Seconds that loading and computing will take.
-pub(crate) fn seconds(job: &Job, plan: &Plan, checkpoint: &Checkpoint, scan: &Scan) -> Result<f64> {
+pub(crate) fn seconds(
+    job: &Job,
+    plan: &Plan,
+    checkpoint: &Arc<Checkpoint>,
+    scan: &Scan,
+) -> Result<f64> {
     let top = plan.top();
     let options = EmbedderOptions {
-        layers: vec![1],
-        weight_type: plan.dtype.weight_type(),
-        path: plan.device.path,
         threads: job.compute.threads,
         max_tokens: plan.max_tokens,
+        ..EmbedderOptions::new(plan.device.clone(), plan.dtype, 1)
     };
     let begin = Instant::now();
-    let block = Embedder::load_on(checkpoint, options, &plan.device, plan.dtype)?;
+    let block = Embedder::load(checkpoint, &options)?;
     let load = begin.elapsed().as_secs_f64() * top as f64 / job.compute.threads.min(top) as f64;
 
     let passes = &scan.left.passes;
@@ -69,8 +76,13 @@ impl Batch {
                 windows: &[],
             })
             .collect();
-        let once = || block.embed(&sequences, |_| Ok::<(), EmbedError>(()));
-        let work = || -> Result<(f64, u32), EmbedError> {
+        let request = Request::new([Product::Residues { layer: 1 }], OutDtype::F32);
+        let cancel = Cancel::default();
+        let once = || {
+            let out = &mut |_: Computed<'_>| ControlFlow::Continue(());
+            block.embed(&sequences, &request, &cancel, out)
+        };
+        let work = || -> Result<(f64, u32), EngineError> {
             // The first one fills caches and buffers.
             once()?;
             let begin = Instant::now();

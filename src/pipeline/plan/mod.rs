@@ -10,11 +10,13 @@ pub mod throughput;
 use crate::admission::{Admission, MemoryBudget, ModelMemory, PassCost, PassLimits, Policy};
 use crate::checkpoint::{Checkpoint, EsmConfig};
 use crate::device::{Device, DeviceChoice, Dtype};
+use crate::embedder;
 use crate::memory::MemoryLimit;
 use crate::model::PassMemory;
 use crate::output::{Include, Layout, Residues, State};
 use crate::pipeline::input::rules::Rules;
 use crate::pipeline::job::{Caches, Job, Layers, SequenceOptions};
+use crate::product::Request;
 use anyhow::{Context, Result, bail};
 
 /// Tokens of a batch on the CPU when nothing is asked: enough rows to use every weight well,
@@ -59,7 +61,7 @@ impl Plan {
             (DeviceChoice::Auto, Some(_)) => &DeviceChoice::Cpu,
             (choice, _) => choice,
         };
-        let found = Device::resolve(choice, job.compute.cpu_path, job.compute.dtype)?;
+        let found = embedder::resolve(choice, job.compute.cpu_path, job.compute.dtype)?;
         let device = Device {
             tested: caches.self_tests.clone(),
             why_cpu: found.why_cpu.or_else(|| no_gpu.map(str::to_owned)),
@@ -70,12 +72,12 @@ impl Plan {
         }
         let layers = layers(&job.output.layers, config)?;
         let dtype = job.compute.dtype.unwrap_or(device.usual_dtype());
-        let max_tokens = job.compute.max_tokens.unwrap_or(match device.is_cuda() {
+        let max_tokens = job.compute.max_tokens.unwrap_or(match device.is_gpu() {
             true => CUDA_TOKENS,
             false => CPU_TOKENS,
         });
         // On a card the weights and passes are its own: it says so itself when it has no memory.
-        let top = match device.is_cuda() {
+        let top = match device.is_gpu() {
             true => 0,
             false => layers.last().copied().unwrap_or(0),
         };
@@ -89,7 +91,7 @@ impl Plan {
         let cost = PassCost::new(config, memory, layers.len(), limits);
         let may_shrink = job.compute.max_tokens.is_none();
         let memory = match MemoryLimit::here() {
-            Some(limit) if !device.is_cuda() => Some(
+            Some(limit) if !device.is_gpu() => Some(
                 MemoryBudget::new(limit, &model, cost, may_shrink)
                     .with_context(|| job.model.asked.clone())?,
             ),
@@ -135,6 +137,12 @@ impl Plan {
             on_invalid: job.sequences.on_invalid,
             left_out_beyond: left_out_beyond.and_then(|residues| residues.try_into().ok()),
         }
+    }
+
+    /// What is computed for each record.
+    pub fn request(&self) -> Request {
+        let arrays = self.layout.arrays().into_iter();
+        Request::new(arrays.map(|array| array.product), self.layout.dtype)
     }
 
     /// The highest representation that is written.

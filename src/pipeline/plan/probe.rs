@@ -54,7 +54,7 @@ pub fn speeds(plan: &Plan, checkpoint: &Checkpoint, asked: &Asked) -> Result<Spe
         path: plan.device.path,
         weight_type: plan.dtype.weight_type(),
         top,
-        threads: 1,
+        pool: None,
     };
     let load_fixed = time_load(checkpoint, &options(0))?;
     let load_block = (time_load(checkpoint, &options(1))? - load_fixed).max(0.0);
@@ -87,7 +87,7 @@ pub fn speeds(plan: &Plan, checkpoint: &Checkpoint, asked: &Asked) -> Result<Spe
 
 /// The least time in which so much of the model was loaded: files may have to be read first, and
 /// other programs may be busy.
-fn time_load(checkpoint: &Checkpoint, options: &LoadOptions) -> Result<f64> {
+fn time_load(checkpoint: &Checkpoint, options: &LoadOptions<'_>) -> Result<f64> {
     let start = Instant::now();
     let mut least = f64::INFINITY;
     while least.is_infinite() || start.elapsed() < MOMENT / 3 {

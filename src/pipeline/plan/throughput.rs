@@ -15,6 +15,7 @@ use crate::pipeline::run::embed::LEAST_TOKENS;
 use crate::pipeline::run::feed::Batching;
 use crate::product::Extent;
 use anyhow::Result;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Passes that are put into batches one by one; of more, only their sums count.
@@ -40,11 +41,11 @@ pub(crate) fn forecast(
     job: &Job,
     caches: &Caches,
     plan: &Plan,
-    checkpoint: &Checkpoint,
+    checkpoint: &Arc<Checkpoint>,
     scan: &Scan,
     reading: Duration,
 ) -> Result<Duration> {
-    let computing = match (plan.top(), plan.device.is_cuda()) {
+    let computing = match (plan.top(), plan.device.is_gpu()) {
         _ if scan.left.records == 0 => 0.0,
         (1.., true) => gpu_throughput::seconds(job, plan, checkpoint, scan)?,
         _ => {

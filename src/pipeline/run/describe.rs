@@ -25,8 +25,8 @@ pub fn record(
         asked: asked(job),
         resolved: Resolved {
             arch: std::env::consts::ARCH.into(),
-            cpu_path: (!plan.device.is_cuda()).then(|| plan.device.path.to_string()),
-            cuda: embedder.and_then(Embedder::about),
+            cpu_path: (!plan.device.is_gpu()).then(|| plan.device.path.to_string()),
+            cuda: embedder.and_then(|embedder| embedder.engine().about().gpus),
             device: plan.device.to_string(),
             dtype: plan.dtype.to_string(),
             gaps: plan.admission.policy.gaps.to_string(),
@@ -81,7 +81,7 @@ pub fn inputs(sources: &[Source]) -> Vec<InputFacts> {
 
 fn model(job: &Job, checkpoint: &Checkpoint, embedder: Option<&Embedder>) -> ModelFacts {
     let config = checkpoint.config();
-    let inv_freq = embedder.and_then(Embedder::inv_freq);
+    let inv_freq = embedder.and_then(|embedder| embedder.engine().about().inv_freq);
     ModelFacts {
         alphabet_proof: Some(checkpoint.alphabet().to_string()),
         alphabet_size: Some(VOCABULARY.len()),

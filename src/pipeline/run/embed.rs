@@ -8,7 +8,7 @@ use super::model_files::{self, Digests};
 use super::syncing::{Syncs, sync_regularly};
 use super::work::{Item, Workers};
 use crate::admission::Gate;
-use crate::embedder::Embedder;
+use crate::embedder::{Capacity, Embedder};
 use crate::numerals;
 use crate::output::{OutputFolder, Parts, RunIdentityFile, sync_work};
 use crate::pipeline::input::findings::Findings;
@@ -28,8 +28,8 @@ use std::thread::{Scope, ScopedJoinHandle};
 pub const LEAST_TOKENS: usize = 256;
 
 /// Threads that embed and write.
-pub fn workers(job: &Job, embedder: &Embedder) -> usize {
-    embedder.lanes().unwrap_or(job.compute.threads).max(1)
+pub fn workers(job: &Job, capacity: Capacity) -> usize {
+    capacity.lanes.unwrap_or(job.compute.threads).max(1)
 }
 
 /// What embedding came to.
@@ -101,12 +101,13 @@ fn embed_all(
         journal,
         identity,
     } = folder.parts();
-    let count = workers(job, embedder);
+    let request = plan.request();
+    let capacity = embedder.engine().capacity(&request);
+    let count = workers(job, capacity);
     let failed = AtomicBool::new(false);
     let workers = Workers {
         embedder,
-        layers: &plan.layout.layers,
-        pools: &plan.layout.pools,
+        request: &request,
         rows,
         journal,
         reporter,
@@ -117,10 +118,11 @@ fn embed_all(
     };
     let part = checked.scan.as_ref().and_then(|scan| scan.part.as_ref());
     let share = part.map(|part| part.share.clone());
-    let mut records = Records::new(&job.inputs.paths, checked.rules, share).until(stop.flag());
+    let mut records =
+        Records::new(&job.inputs.paths, checked.rules, share).until(stop.cancel().clone());
     std::thread::scope(|scope| {
         // A GPU that computes many small batches a second must not wait for the next one.
-        let waiting = embedder.lanes().map_or(count, |lanes| 4 * lanes);
+        let waiting = capacity.lanes.map_or(count, |lanes| 4 * lanes);
         let (send, receive) = sync_channel(waiting);
         let threads = spawn_workers(scope, &workers, receive, count);
         let files = scope.spawn(|| ending(&failed, record_model_files(run, identity)));
@@ -132,7 +134,7 @@ fn embed_all(
         let feed = Feed {
             ledger,
             done: FinishedRows::new(journal, rows),
-            batching: batching(job, plan, embedder, count),
+            batching: batching(job, plan, capacity, count),
             on_duplicate_id: job.inputs.on_duplicate_id,
             send,
             go_on: &|| !failed.load(Ordering::Relaxed) && !stop.is_asked(),
@@ -182,12 +184,12 @@ fn spawn_workers<'scope>(
     threads.collect()
 }
 
-fn batching(job: &Job, plan: &Plan, embedder: &Embedder, threads: usize) -> Batching {
+fn batching(job: &Job, plan: &Plan, capacity: Capacity, threads: usize) -> Batching {
     Batching {
-        max_tokens: embedder.max_tokens().max(plan.max_tokens),
+        max_tokens: capacity.tokens.max(plan.max_tokens),
         one_each: job.compute.deterministic,
         threads,
-        least: match plan.device.is_cuda() {
+        least: match plan.device.is_gpu() {
             true => plan.max_tokens,
             false => LEAST_TOKENS,
         },

@@ -45,7 +45,7 @@ pub fn finish(
     if checked.is_resumed {
         notices::tell_of_restored(embedded.restored, &manifest, reporter);
     }
-    notices::warn_of_passes(embedder, reporter);
+    notices::warn_of_passes(embedder.engine().capacity(&plan.request()), reporter);
     notices::warn_of_left_out(embedded.spared, reporter);
     // For files, that came before the work.
     if checked.scan.is_none() {

@@ -4,7 +4,7 @@ use super::Run;
 use super::embed::workers;
 use crate::admission::Gaps;
 use crate::checkpoint::InvFreqSource;
-use crate::embedder::Embedder;
+use crate::embedder::{Capacity, Embedder};
 use crate::memory;
 use crate::numerals::{bytes as size, count, grouped};
 use crate::output::{Array, Counts, IDS_NPY, Ids, Manifest, Remark, Residues};
@@ -152,16 +152,15 @@ pub fn tell_of_model(
         reporter,
         ..
     } = run;
-    let is_gpu = plan.device.is_cuda();
+    let engine = embedder.engine();
+    let capacity = engine.capacity(&plan.request());
+    let is_gpu = plan.device.is_gpu();
     let device = match is_gpu {
         true => plan.device.to_string(),
         false => format!("{} ({})", plan.device, plan.device.path),
     };
     let batch = match is_gpu && !job.compute.deterministic {
-        true => format!(
-            ", {} per batch",
-            count(embedder.max_tokens() as u64, "token")
-        ),
+        true => format!(", {} per batch", count(capacity.tokens as u64, "token")),
         false => String::new(),
     };
     let text = format!(
@@ -171,7 +170,7 @@ pub fn tell_of_model(
         embedder.config().dim,
         checkpoint.naming(),
         loading.as_secs_f64(),
-        count(workers(job, embedder) as u64, "thread"),
+        count(workers(job, capacity) as u64, "thread"),
         plan.dtype,
     );
     reporter.message(Level::Info, &text);
@@ -182,7 +181,7 @@ pub fn tell_of_model(
         };
         reporter.message(level, &format!("no GPU is used: {why}"));
     }
-    if !embedder.shares_passes() {
+    if !capacity.shares_passes {
         if job.compute.on_varying == OnVarying::Fail {
             bail!(
                 "{VARYING}, which `on_varying=fail` does not allow\n\
@@ -192,7 +191,7 @@ pub fn tell_of_model(
         let text = format!("{VARYING}; each sequence is computed in a separate pass");
         reporter.message(Level::Warning, &text);
     }
-    if embedder.inv_freq() == Some(InvFreqSource::Computed) {
+    if engine.about().inv_freq == Some(InvFreqSource::Computed) {
         reporter.message(
             Level::Warning,
             "the checkpoint has no inv_freq, so rotary frequencies are computed; those in published \
@@ -214,8 +213,8 @@ pub fn tell_of_restored(restored: u64, manifest: &Manifest, reporter: &dyn Repor
 }
 
 /// Records that did not share a pass although they could have.
-pub fn warn_of_passes(embedder: &Embedder, reporter: &dyn Reporter) {
-    if embedder.redone_alone() {
+pub fn warn_of_passes(capacity: Capacity, reporter: &dyn Reporter) {
+    if capacity.shares_passes && !capacity.shares_bf16_passes {
         reporter.message(
             Level::Warning,
             "a self-test on this GPU found that in bf16 the bits of a sequence depend on its batch; \

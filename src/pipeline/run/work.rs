@@ -2,15 +2,14 @@
 //! anybody else, and order does not matter: every row has its place.
 
 use crate::admission::{Gate, PassCost};
-use crate::embedder::{EmbedError, Embedder, Sequence};
-use crate::output::{ArrayWriter, Journal, Key, OutputError, Place, Pool, Proof};
+use crate::embedder::{Computed, Embedder, EngineError, Sequence};
+use crate::output::{ArrayWriter, Journal, Key, Place, Proof};
 use crate::pipeline::input::records::shown;
 use crate::pipeline::reporter::Reporter;
 use crate::pipeline::stop::Stop;
-use crate::pooling;
-use crate::product::{Product, Values};
+use crate::product::Request;
 use anyhow::{Context, Result};
-use std::ops::Range;
+use std::ops::{ControlFlow, Range};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Receiver;
@@ -34,10 +33,8 @@ pub struct Item {
 pub struct Workers<'a> {
     /// The model.
     pub embedder: &'a Embedder,
-    /// Layers to write.
-    pub layers: &'a [usize],
-    /// Pools to write.
-    pub pools: &'a [Pool],
+    /// What to compute for each record.
+    pub request: &'a Request,
     /// Where rows go.
     pub rows: &'a ArrayWriter,
     /// Where records are entered whose rows are written.
@@ -83,9 +80,8 @@ impl Workers<'_> {
         }
     }
 
-    /// Embeds and writes a batch; false if it was given up on request.
+    /// Embeds and writes a batch; false if it was cancelled.
     fn embed(&self, batch: &[Item]) -> Result<bool> {
-        let dim = self.embedder.config().dim;
         let sequences: Vec<Sequence<'_>> = batch
             .iter()
             .map(|item| Sequence {
@@ -95,45 +91,36 @@ impl Workers<'_> {
             .collect();
         let _entered = self.gate.enter(self.needed(batch));
         let mut proofs = vec![Proof::default(); batch.len()];
-        let mut at = 0;
+        let mut failed = None;
+        let cancel = self.stop.cancel();
+        let mut out = |computed: Computed<'_>| {
+            let at = computed.sequence;
+            let (Some(item), Some(proof)) = (batch.get(at), proofs.get_mut(at)) else {
+                return ControlFlow::Continue(());
+            };
+            if computed.in_bf16 {
+                proof.note_bf16();
+            }
+            match self
+                .rows
+                .write(computed.product, &item.place, computed.values)
+            {
+                Ok(written) => {
+                    proof.add(written);
+                    ControlFlow::Continue(())
+                }
+                Err(error) => {
+                    failed = Some((at, error));
+                    ControlFlow::Break(())
+                }
+            }
+        };
         let done = self
             .embedder
-            .embed(&sequences, |r| -> Result<(), WorkError> {
-                at = r.sequence;
-                let (Some(item), Some(proof)) = (batch.get(at), proofs.get_mut(at)) else {
-                    return Ok(());
-                };
-                let Some(&layer) = self.layers.get(r.layer) else {
-                    return Ok(());
-                };
-                for &pool in self.pools {
-                    let row = match pool {
-                        Pool::Mean => match r.mean {
-                            Some(mean) => mean,
-                            None => &pooling::mean(r.residues, dim),
-                        },
-                        Pool::Bos => r.bos,
-                        Pool::Max => match r.max {
-                            Some(max) => max,
-                            None => &pooling::max(r.residues, dim),
-                        },
-                    };
-                    let product = Product::Pooled { layer, pool };
-                    proof.add(self.rows.write(product, &item.place, row)?);
-                }
-                let product = Product::Residues { layer };
-                if self.rows.has(product) {
-                    let values = match r.halves {
-                        [] => Values::F32(r.residues),
-                        halves => Values::F16(halves),
-                    };
-                    proof.add(self.rows.write(product, &item.place, values)?);
-                }
-                if r.in_bf16 {
-                    proof.note_bf16();
-                }
-                Ok(())
-            });
+            .embed(&sequences, self.request, cancel, &mut out);
+        if let Some((at, error)) = failed {
+            return Err(error).with_context(|| name(batch, Some(at)));
+        }
         match done {
             Ok(()) => {
                 for (item, proof) in batch.iter().zip(&proofs) {
@@ -141,26 +128,10 @@ impl Workers<'_> {
                 }
                 Ok(true)
             }
-            Err(WorkError::Embed(EmbedError::Stopped)) => Ok(false),
+            Err(EngineError::Cancelled) => Ok(false),
             Err(error) => {
-                // What fails for all of a batch is not the fault of the record that was the last.
-                let (at, others) = match &error {
-                    WorkError::Embed(error) => match error.sequence() {
-                        Some(sequence) => (sequence, 0),
-                        None => (0, batch.len().saturating_sub(1)),
-                    },
-                    _ => (at, 0),
-                };
-                Err(error).with_context(|| {
-                    let Some(item) = batch.get(at) else {
-                        return "a batch".into();
-                    };
-                    let record = format!("record {} (row {})", shown(&item.id), item.place.row);
-                    match others {
-                        0 => record,
-                        _ => format!("a batch of {record} and {others} more"),
-                    }
-                })
+                let at = error.sequence();
+                Err(error).with_context(|| name(batch, at))
             }
         }
     }
@@ -177,11 +148,14 @@ impl Workers<'_> {
     }
 }
 
-/// What can go wrong with a batch.
-#[derive(Debug, thiserror::Error)]
-enum WorkError {
-    #[error(transparent)]
-    Embed(#[from] EmbedError),
-    #[error(transparent)]
-    Output(#[from] OutputError),
+/// Names the record that an error concerns, or a whole batch.
+fn name(batch: &[Item], at: Option<usize>) -> String {
+    let Some(item) = batch.get(at.unwrap_or(0)) else {
+        return "a batch".into();
+    };
+    let record = format!("record {} (row {})", shown(&item.id), item.place.row);
+    match (at, batch.len()) {
+        (Some(_), _) | (None, 1) => record,
+        (None, count) => format!("a batch of {record} and {} more", count - 1),
+    }
 }

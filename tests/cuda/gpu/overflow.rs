@@ -159,7 +159,7 @@ fn bits_in_bf16_that_depend_on_the_batch_are_not_trusted() {
     assert_eq!(bench.recorded("alone", same), true);
     let ended = run(&bench, &variables, &format!("{line} no --on-varying fail"));
     assert_eq!((ended.code, &*ended.out), (1, ""), "{}", ended.err);
-    let why = "in bf16, in which records are computed";
+    let why = "records whose numbers do not fit f16 are computed in bf16, and a self-test";
     assert!(ended.err.contains(why), "{}", ended.err);
     assert!(ended.err.contains("r1"), "{}", ended.err);
     assert!(!bench.path("no/run.json").exists());

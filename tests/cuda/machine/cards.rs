@@ -69,27 +69,23 @@ fn a_gpu_that_is_not_available_is_refused() {
     refused(
         &[("CUDA_VISIBLE_DEVICES", "")],
         "cuda",
-        "no CUDA card can be seen",
+        "no CUDA GPU is visible",
     );
     refused(
         &[("CUDA_VISIBLE_DEVICES", "-1")],
         "cuda",
         "CUDA_VISIBLE_DEVICES",
     );
-    refused(
-        &[("STAND_IN_CARDS", "0")],
-        "all",
-        "no CUDA card can be seen",
-    );
+    refused(&[("STAND_IN_CARDS", "0")], "all", "no CUDA GPU is visible");
     refused(
         &[],
         "cuda:1",
-        "there is no card 1: those that can be seen are 0 to 0",
+        "there is no GPU 1; the visible GPUs are numbered 0 to 0",
     );
     refused(
         &[("STAND_IN_CARDS", "2"), ("CUDA_VISIBLE_DEVICES", "1")],
         "cuda:0,1",
-        "there is no card 1",
+        "there is no GPU 1",
     );
     refused(
         &[("STAND_IN_DRIVER", "11080")],
@@ -104,7 +100,7 @@ fn a_gpu_that_is_not_available_is_refused() {
     refused(
         &[("STAND_IN_CARDS", "2"), ("STAND_IN_NAMES", "A,B")],
         "all",
-        "cards of different kinds (A, B)",
+        "GPUs of different kinds (A, B)",
     );
 }
 
@@ -139,7 +135,7 @@ fn auto_ignores_an_unusable_gpu() {
     for (number, (variable, why)) in [
         (
             ("STAND_IN_MEMORY_MIB", "1"),
-            "the card has no memory left for ",
+            "the GPU has no memory left for ",
         ),
         (
             ("STAND_IN_FAIL", "cuDevicePrimaryCtxRetain:1:46"),
@@ -149,7 +145,10 @@ fn auto_ignores_an_unusable_gpu() {
             ("STAND_IN_ALGORITHMS", "broken"),
             "cuBLASLt has no algorithm for ",
         ),
-        (("NVIDIA_TF32_OVERRIDE", "1"), "NVIDIA_TF32_OVERRIDE is set"),
+        (
+            ("NVIDIA_TF32_OVERRIDE", "1"),
+            "the environment variable NVIDIA_TF32_OVERRIDE is set",
+        ),
     ]
     .into_iter()
     .enumerate()
@@ -212,9 +211,5 @@ fn doctor_lists_the_visible_gpus() {
     assert!(!said.out.contains(": B, "), "{}", said.out);
     let said = run(&bench, &[("STAND_IN_CARDS", "0")], "doctor");
     assert_eq!(said.code, 0, "{}", said.err);
-    assert!(
-        said.out.contains("no CUDA card can be seen"),
-        "{}",
-        said.out
-    );
+    assert!(said.out.contains("no CUDA GPU is visible"), "{}", said.out);
 }

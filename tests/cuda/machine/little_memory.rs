@@ -16,7 +16,7 @@ fn short(records: u64) -> String {
 const PLENTY: [Variable<'static>; 1] = [("STAND_IN_MEMORY_MIB", "4096")];
 
 /// What a card says that has not enough.
-const NONE_LEFT: &str = "the card has no memory left for ";
+const NONE_LEFT: &str = "the GPU has no memory left for ";
 
 /// Whatever the memory, a run gives the bytes that it gives with plenty, or says that it has none.
 #[test]
@@ -107,7 +107,7 @@ fn host_memory_is_not_called_gpu_memory() {
     let variables = [("STAND_IN_PINNED_MIB", "2")];
     let ended = run(&bench, &variables, &format!("run {OPTIONS} --out emb -q"));
     assert_eq!((ended.code, &*ended.out), (1, ""), "{}", ended.err);
-    let why = "the machine has no memory left that a card can write to, for 16777216 bytes";
+    let why = "the machine has no pinned memory left for 16.8 MB of results";
     assert!(ended.err.contains(why), "{}", ended.err);
 }
 

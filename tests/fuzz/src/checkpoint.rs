@@ -1,10 +1,15 @@
 //! A checkpoint, from its path to the embedding of a peptide.
 
+use std::ops::ControlFlow;
 use std::path::Path;
+use std::sync::Arc;
 
+use esm_embed::cancel::Cancel;
 use esm_embed::checkpoint::{Checkpoint, Positions};
-use esm_embed::embedder::{EmbedError, Embedder, EmbedderOptions, Sequence};
-use esm_embed::ops::{CpuPath, WeightType};
+use esm_embed::device::{Device, Dtype};
+use esm_embed::embedder::{Embedder, EmbedderOptions, Sequence};
+use esm_embed::ops::CpuPath;
+use esm_embed::product::{OutDtype, Product, Request, Values};
 use esm_embed::tokenizer::{UnknownPolicy, tokenize};
 
 use crate::{memory, message};
@@ -17,12 +22,12 @@ const PEPTIDE: &[u8] = b"MKTAYIAKQR";
 /// Opens the checkpoint at `path`; if it is sound, loads it and embeds a peptide.
 pub fn exercise(path: &Path) {
     match memory::bounded(MOST_MEMORY, || Checkpoint::open(path)) {
-        Ok(checkpoint) => embed(&checkpoint),
+        Ok(checkpoint) => embed(&Arc::new(checkpoint)),
         Err(error) => message::check_short(&error),
     }
 }
 
-fn embed(checkpoint: &Checkpoint) {
+fn embed(checkpoint: &Arc<Checkpoint>) {
     let config = checkpoint.config().clone();
     assert_eq!(config.head_dim() * config.heads, config.dim);
     assert!(config.vocab >= 33 && config.layers > 0);
@@ -33,14 +38,12 @@ fn embed(checkpoint: &Checkpoint) {
     if let Err(error) = checkpoint.check_finite(|_| true) {
         message::check_short(&error);
     }
+    let device = Device::cpu(CpuPath::detect());
     let options = EmbedderOptions {
-        layers: vec![0, config.layers],
-        weight_type: WeightType::F32,
-        path: CpuPath::detect(),
-        threads: 1,
         max_tokens: 64,
+        ..EmbedderOptions::new(device, Dtype::F32, config.layers)
     };
-    let embedder = match Embedder::load(checkpoint, options) {
+    let embedder = match Embedder::load(checkpoint, &options) {
         Ok(embedder) => embedder,
         Err(error) => return message::check_short(&error),
     };
@@ -49,9 +52,14 @@ fn embed(checkpoint: &Checkpoint) {
         tokens: &tokens.ids,
         windows: &[],
     };
-    let embedded = embedder.embed(&[sequence], |representation| {
-        assert_eq!(representation.residues.len(), PEPTIDE.len() * config.dim);
-        Ok::<(), EmbedError>(())
+    let layers = [0, config.layers].map(|layer| Product::Residues { layer });
+    let request = Request::new(layers, OutDtype::F32);
+    let embedded = embedder.embed(&[sequence], &request, &Cancel::default(), &mut |computed| {
+        match computed.values {
+            Values::F32(rows) => assert_eq!(rows.len(), PEPTIDE.len() * config.dim),
+            Values::F16(_) => panic!("f32 was requested"),
+        }
+        ControlFlow::Continue(())
     });
     if let Err(error) = embedded {
         message::check_short(&error);

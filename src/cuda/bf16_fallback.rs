@@ -1,32 +1,32 @@
-//! The model in bfloat16, beside that in f16, for sequences whose numbers do not fit f16.
+//! The model in bfloat16, beside the one in f16, for sequences whose numbers do not fit f16.
 
 use super::error::CudaError;
-use super::model::Esm;
+use super::model::GpuModel;
 use crate::checkpoint::Checkpoint;
 use crate::device::{Device, Dtype};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// A model that is loaded when it is needed for the first time.
-pub struct Spare {
+/// A model that is loaded when it is first needed.
+pub(super) struct Bf16Fallback {
     checkpoint: Arc<Checkpoint>,
     device: Device,
     top: usize,
     threads: usize,
     may_vary: bool,
-    loaded: Mutex<Option<Arc<Esm>>>,
+    loaded: Mutex<Option<Arc<GpuModel>>>,
 }
 
-impl Spare {
-    /// As for [`Esm::load`]; `may_vary` says whether it may be used if the bits of a sequence depend
-    /// on its batch, each of which has a pass of its own then.
-    pub fn new(
+impl Bf16Fallback {
+    /// As for [`GpuModel::load`]; `may_vary` says whether it may be used even if the bits of a sequence
+    /// depend on its batch. Each sequence then has its own pass.
+    pub(super) fn new(
         checkpoint: Arc<Checkpoint>,
         device: Device,
         top: usize,
         threads: usize,
         may_vary: bool,
-    ) -> Spare {
-        Spare {
+    ) -> Bf16Fallback {
+        Bf16Fallback {
             checkpoint,
             device,
             top,
@@ -36,24 +36,24 @@ impl Spare {
         }
     }
 
-    /// Whether it was used and each sequence had a pass of its own, as bits depend on the batch.
-    pub fn gave_each_its_own(&self) -> bool {
+    /// Whether the sequences of a batch share passes, as far as it was used.
+    pub(super) fn shares_passes(&self) -> bool {
         let loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
-        loaded.as_ref().is_some_and(|esm| !esm.has_same_bits())
+        loaded.as_ref().is_none_or(|model| model.has_same_bits())
     }
 
-    /// The model, which takes turns with the one in f16; who asks while it is loaded waits.
+    /// The model, which takes turns with the one in f16. Threads that ask while it is being loaded wait.
     ///
     /// # Errors
-    /// As [`Esm::load`], a checkpoint that has changed meanwhile, and bits that depend on the batch if
-    /// they may not.
-    pub fn get(&self, main: &Esm) -> Result<Arc<Esm>, CudaError> {
+    /// As [`GpuModel::load`], a checkpoint that has changed since it was opened, and bits that depend
+    /// on the batch if they may not.
+    pub(super) fn get(&self, main: &GpuModel) -> Result<Arc<GpuModel>, CudaError> {
         let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(esm) = &*loaded {
-            return Ok(Arc::clone(esm));
+        if let Some(model) = &*loaded {
+            return Ok(Arc::clone(model));
         }
         main.release();
-        let esm = Esm::load(
+        let model = GpuModel::load(
             &self.checkpoint,
             &self.device,
             Dtype::Bf16,
@@ -69,11 +69,11 @@ impl Spare {
             other => other,
         })?;
         self.checkpoint.check_unchanged()?;
-        if !esm.has_same_bits() && !self.may_vary {
+        if !model.has_same_bits() && !self.may_vary {
             return Err(CudaError::Varies);
         }
-        let esm = Arc::new(esm);
-        *loaded = Some(Arc::clone(&esm));
-        Ok(esm)
+        let model = Arc::new(model);
+        *loaded = Some(Arc::clone(&model));
+        Ok(model)
     }
 }

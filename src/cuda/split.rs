@@ -1,15 +1,15 @@
-//! Into how many passes a batch is cut when a card has no memory for it as a whole. Pure.
+//! Into how many passes a batch is cut when a gpu has no memory for it as a whole. Pure.
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Whose memory a pass may use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Room {
+pub(super) enum Share {
     /// That of a lane, beside others.
     Lane,
-    /// All that is left beside the weights.
-    Card,
+    /// All that the weights leave.
+    WholeGpu,
 }
 
 /// Tokens of a pass above which a batch is cut before it is tried. It only ever shrinks.
@@ -33,7 +33,7 @@ impl Budget {
 
     /// Works through sequences of so many tokens each, in order. `pass` does those of a range and
     /// says whether there was the memory for it: where there was not, they are cut in two, and later
-    /// ones before they are tried. One alone is tried once more with [`Room::Card`], and what is said
+    /// ones before they are tried. One alone is tried once more with [`Share::WholeGpu`], and what is said
     /// then is final.
     ///
     /// # Errors
@@ -41,7 +41,7 @@ impl Budget {
     pub(super) fn each_pass<E>(
         &self,
         lengths: &[usize],
-        pass: &mut impl FnMut(Range<usize>, Room) -> Result<bool, E>,
+        pass: &mut impl FnMut(Range<usize>, Share) -> Result<bool, E>,
     ) -> Result<(), E> {
         self.cut(lengths, 0..lengths.len(), pass)
     }
@@ -50,7 +50,7 @@ impl Budget {
         &self,
         lengths: &[usize],
         range: Range<usize>,
-        pass: &mut impl FnMut(Range<usize>, Room) -> Result<bool, E>,
+        pass: &mut impl FnMut(Range<usize>, Share) -> Result<bool, E>,
     ) -> Result<(), E> {
         if range.is_empty() {
             return Ok(());
@@ -58,11 +58,11 @@ impl Budget {
         let tokens: usize = lengths.get(range.clone()).unwrap_or_default().iter().sum();
         let is_one = range.len() == 1;
         if is_one || tokens <= self.tokens() {
-            if pass(range.clone(), Room::Lane)? {
+            if pass(range.clone(), Share::Lane)? {
                 return Ok(());
             }
             if is_one {
-                return pass(range, Room::Card).map(|_| ());
+                return pass(range, Share::WholeGpu).map(|_| ());
             }
             self.0.fetch_min(tokens.div_ceil(2), Ordering::Relaxed);
         }
@@ -77,21 +77,21 @@ mod tests {
     use super::*;
 
     /// What a pass was over, whose memory it had, and whether that was enough.
-    type Tried = (Range<usize>, Room, bool);
+    type Tried = (Range<usize>, Share, bool);
 
-    /// The passes of a card whose lanes have memory for so many tokens, and the whole of it for
+    /// The passes of a gpu whose lanes have memory for so many tokens, and the whole of it for
     /// twice as many.
     fn passes(budget: &Budget, lengths: &[usize], most: usize) -> (Vec<Tried>, Result<(), usize>) {
         let mut all = Vec::new();
         let done = budget.each_pass(lengths, &mut |range, room| {
             let tokens: usize = lengths[range.clone()].iter().sum();
             let fits = match room {
-                Room::Lane => tokens <= most,
-                Room::Card => tokens <= 2 * most,
+                Share::Lane => tokens <= most,
+                Share::WholeGpu => tokens <= 2 * most,
             };
             all.push((range.clone(), room, fits));
             match (room, fits) {
-                (Room::Card, false) => Err(range.start),
+                (Share::WholeGpu, false) => Err(range.start),
                 _ => Ok(fits),
             }
         });
@@ -101,7 +101,7 @@ mod tests {
     #[test]
     fn what_fits_is_one_pass() {
         let (all, done) = passes(&Budget::new(), &[10, 20, 30], 60);
-        assert_eq!(all, [(0..3, Room::Lane, true)]);
+        assert_eq!(all, [(0..3, Share::Lane, true)]);
         assert_eq!(done, Ok(()));
         assert_eq!(passes(&Budget::new(), &[], 60), (vec![], Ok(())));
     }
@@ -110,7 +110,7 @@ mod tests {
     fn what_does_not_is_cut_and_the_next_batch_before_it_is_tried() {
         let budget = Budget::new();
         let (all, done) = passes(&budget, &[10; 8], 25);
-        let lane = |range, fits| (range, Room::Lane, fits);
+        let lane = |range, fits| (range, Share::Lane, fits);
         assert_eq!(
             all,
             [
@@ -134,16 +134,16 @@ mod tests {
         assert_eq!(
             all,
             [
-                (0..3, Room::Lane, false),
-                (0..1, Room::Lane, true),
-                (1..2, Room::Lane, false),
-                (1..2, Room::Card, true),
-                (2..3, Room::Lane, true),
+                (0..3, Share::Lane, false),
+                (0..1, Share::Lane, true),
+                (1..2, Share::Lane, false),
+                (1..2, Share::WholeGpu, true),
+                (2..3, Share::Lane, true),
             ]
         );
         assert_eq!(done, Ok(()));
         let (all, done) = passes(&Budget::new(), &[10, 61, 10], 30);
-        assert_eq!(all.last(), Some(&(1..2, Room::Card, false)));
+        assert_eq!(all.last(), Some(&(1..2, Share::WholeGpu, false)));
         assert_eq!(done, Err(1));
     }
 
@@ -152,6 +152,6 @@ mod tests {
         let budget = Budget::new();
         budget.one_each();
         let (all, _) = passes(&budget, &[10, 20], 100);
-        assert_eq!(all, [(0..1, Room::Lane, true), (1..2, Room::Lane, true)]);
+        assert_eq!(all, [(0..1, Share::Lane, true), (1..2, Share::Lane, true)]);
     }
 }

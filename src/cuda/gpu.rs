@@ -1,21 +1,21 @@
-//! Cards: which there are, and one that is open.
+//! GPUs: which there are, and one that is open.
 
-use super::error::{CudaError, While, no_memory};
+use super::blaslt::Blas;
+use super::error::{CudaError, While};
 use super::kernels::Kernels;
-use super::product::Blas;
 use super::slab::Heights;
 use super::{blaslt, driver};
 use crate::device::{self, Dtype, LEAST_CAPABILITY};
 use cudarc::driver::sys::CUdevice_attribute_enum as Attribute;
-use cudarc::driver::{CudaContext, CudaSlice, CudaStream, DevicePtr, result};
+use cudarc::driver::{CudaContext, CudaStream, result};
 use std::ffi::OsString;
 use std::sync::Arc;
 
-/// The cards that this process can see and use, in the driver's order.
+/// The gpus that this process can see and use, in the driver's order.
 ///
 /// # Errors
 /// Why there are none.
-pub fn cards() -> Result<Vec<device::Card>, CudaError> {
+pub fn gpus() -> Result<Vec<device::Gpu>, CudaError> {
     let driver = driver::start()?;
     let count = result::device::get_count().map_err(CudaError::no_device)?;
     if count == 0 {
@@ -23,32 +23,32 @@ pub fn cards() -> Result<Vec<device::Card>, CudaError> {
     }
     let mut all = Vec::new();
     for number in 0..count {
-        let asking = "asking what cards there are";
-        let card = result::device::get(number).while_(asking)?;
-        // SAFETY: `card` is a device of the driver, as it has just said.
+        let asking = "asking what gpus there are";
+        let gpu = result::device::get(number).while_(asking)?;
+        // SAFETY: `gpu` is a device of the driver, as it has just said.
         let (major, minor, multiprocessors, memory) = unsafe {
             (
                 result::device::get_attribute(
-                    card,
+                    gpu,
                     Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR,
                 )
                 .while_(asking)?,
                 result::device::get_attribute(
-                    card,
+                    gpu,
                     Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR,
                 )
                 .while_(asking)?,
                 result::device::get_attribute(
-                    card,
+                    gpu,
                     Attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT,
                 )
                 .while_(asking)?,
-                result::device::total_mem(card).while_(asking)?,
+                result::device::total_mem(gpu).while_(asking)?,
             )
         };
-        all.push(device::Card {
+        all.push(device::Gpu {
             number: number as usize,
-            name: result::device::get_name(card).while_(asking)?,
+            name: result::device::get_name(gpu).while_(asking)?,
             capability: (major, minor),
             memory: memory as u64,
             multiprocessors: usize::try_from(multiprocessors).unwrap_or(0),
@@ -56,10 +56,10 @@ pub fn cards() -> Result<Vec<device::Card>, CudaError> {
             driver_version: driver_version(),
         });
     }
-    if let Some(best) = all.iter().max_by_key(|card| card.capability)
+    if let Some(best) = all.iter().max_by_key(|gpu| gpu.capability)
         && best.capability < LEAST_CAPABILITY
     {
-        return Err(CudaError::OldCard {
+        return Err(CudaError::OldGpu {
             name: best.name.clone(),
             capability: best.capability,
         });
@@ -69,7 +69,7 @@ pub fn cards() -> Result<Vec<device::Card>, CudaError> {
     Ok(all)
 }
 
-/// What the kernel's part of the driver calls its version; cards of one machine have one driver.
+/// What the kernel's part of the driver calls its version; gpus of one machine have one driver.
 fn driver_version() -> Option<String> {
     let text = std::fs::read_to_string("/sys/module/nvidia/version").ok()?;
     let version = text.trim();
@@ -115,10 +115,10 @@ fn overridden(
     found.next().map(|(name, _)| name)
 }
 
-/// An open card with what is loaded into it.
-pub(super) struct Card {
+/// An open gpu with what is loaded into it.
+pub(super) struct OpenGpu {
     /// What it is.
-    pub(super) about: device::Card,
+    pub(super) about: device::Gpu,
     /// Its kernels.
     pub(super) kernels: Kernels,
     /// Its matrix products.
@@ -129,10 +129,10 @@ pub(super) struct Card {
     pub(super) stream: Arc<CudaStream>,
 }
 
-impl Card {
-    pub(super) fn open(about: &device::Card) -> Result<Card, CudaError> {
+impl OpenGpu {
+    pub(super) fn open(about: &device::Gpu) -> Result<OpenGpu, CudaError> {
         if about.capability < LEAST_CAPABILITY {
-            return Err(CudaError::OldCard {
+            return Err(CudaError::OldGpu {
                 name: about.name.clone(),
                 capability: about.capability,
             });
@@ -146,7 +146,7 @@ impl Card {
         // SAFETY: memory of this crate is used on the stream of its lane alone, or, as weights are,
         // written and waited for before any lane is made, and read from then on.
         unsafe { context.disable_event_tracking() };
-        Ok(Card {
+        Ok(OpenGpu {
             about: about.clone(),
             kernels: Kernels::load(&context, about.capability)?,
             blas: Blas::open()?,
@@ -163,61 +163,6 @@ impl Card {
     pub(super) fn free_memory(&self) -> Result<usize, CudaError> {
         let (free, _) = self.context().mem_get_info().while_("asking for memory")?;
         Ok(free)
-    }
-
-    /// Uploads bytes, and waits until they are there.
-    pub(super) fn upload(&self, what: &'static str, bytes: &[u8]) -> Result<Memory, CudaError> {
-        let memory = Memory::zeroed(&self.stream, what, bytes.len())?;
-        // SAFETY: the memory has as many bytes, and they are copied before this returns.
-        unsafe { result::memcpy_htod_async(memory.at(0), bytes, self.stream.cu_stream()) }
-            .while_("uploading")?;
-        self.stream.synchronize().while_("uploading")?;
-        Ok(memory)
-    }
-
-    /// Uploads floats.
-    pub(super) fn upload_floats(
-        &self,
-        what: &'static str,
-        all: &[f32],
-    ) -> Result<Memory, CudaError> {
-        let bytes: Vec<u8> = all.iter().flat_map(|x| x.to_ne_bytes()).collect();
-        self.upload(what, &bytes)
-    }
-}
-
-/// Bytes of a card's memory.
-pub(super) struct Memory {
-    slice: CudaSlice<u8>,
-    start: u64,
-}
-
-impl Memory {
-    /// So many bytes, zero once the stream comes to them.
-    pub(super) fn zeroed(
-        stream: &Arc<CudaStream>,
-        what: &'static str,
-        bytes: usize,
-    ) -> Result<Memory, CudaError> {
-        let slice = stream.alloc_zeros::<u8>(bytes.max(1)).map_err(|source| {
-            no_memory(
-                "reserving memory",
-                source,
-                CudaError::Memory { what, bytes },
-            )
-        })?;
-        let start = slice.device_ptr(stream).0;
-        Ok(Memory { slice, start })
-    }
-
-    pub(super) fn bytes(&self) -> usize {
-        self.slice.len()
-    }
-
-    /// The address of a byte.
-    pub(super) fn at(&self, byte: usize) -> u64 {
-        debug_assert!(byte < self.slice.len());
-        self.start + byte as u64
     }
 }
 

@@ -1,78 +1,29 @@
 //! Matrix products of a linear layer, y = x Wᵀ, with cuBLASLt: x is `[rows, inputs]`, W as the
 //! checkpoint has it, `[outputs, inputs]`, and y `[rows, outputs]`.
 //!
-//! Products have one of a few numbers of rows ([`super::slab`]), and each shape of weights has one
+//! Matmuls have one of a few numbers of rows ([`super::slab`]), and each shape of weights has one
 //! algorithm for all of them, so that a row is always computed in the same way. An algorithm is used only if it takes no workspace, splits no
 //! sum among blocks, and passes a test: [`super::selftest`].
 
-use super::blaslt::{self, BlasLt, checked};
-use super::card::Memory;
+use super::blaslt::{Blas, BlasLt, checked, made};
 use super::error::{CudaError, While};
+use super::memory::Memory;
 use super::slab::Heights;
 use crate::device::Dtype;
-use cudarc::cublaslt::result::CublasError;
 use cudarc::cublaslt::sys::{
-    cublasComputeType_t, cublasLtHandle_t, cublasLtMatmulAlgo_t,
-    cublasLtMatmulAlgoConfigAttributes_t as Config, cublasLtMatmulDesc_t,
-    cublasLtMatmulDescAttributes_t as Desc, cublasLtMatmulHeuristicResult_t,
-    cublasLtMatmulPreferenceAttributes_t as Preference, cublasLtMatrixLayout_t, cublasStatus_t,
-    cudaDataType,
+    cublasComputeType_t, cublasLtMatmulAlgo_t, cublasLtMatmulAlgoConfigAttributes_t as Config,
+    cublasLtMatmulDesc_t, cublasLtMatmulDescAttributes_t as Desc, cublasLtMatmulHeuristicResult_t,
+    cublasLtMatmulPreferenceAttributes_t as Preference, cublasLtMatrixLayout_t, cudaDataType,
 };
 use cudarc::driver::CudaStream;
 use std::ffi::c_void;
 use std::mem::MaybeUninit;
-use std::path::Path;
 use std::sync::Arc;
 
 /// Algorithms that cuBLASLt is asked for.
 const CANDIDATES: usize = 32;
 /// cuBLAS's number for a transposed matrix.
 const TRANSPOSED: i32 = 1;
-
-/// An open cuBLASLt.
-pub(super) struct Blas {
-    library: &'static BlasLt,
-    handle: cublasLtHandle_t,
-}
-
-// SAFETY: a handle of cuBLASLt may be used by several threads at once (its documentation says so),
-// and this one is not changed after it was made.
-unsafe impl Send for Blas {}
-// SAFETY: as above.
-unsafe impl Sync for Blas {}
-
-impl Blas {
-    pub(super) fn open() -> Result<Blas, CudaError> {
-        let library = blaslt::library()?;
-        // SAFETY: the call writes a handle.
-        let handle = made(|handle| unsafe { (library.create)(handle) }).while_("starting")?;
-        Ok(Blas { library, handle })
-    }
-
-    /// Its version: 130100 is 13.1.0.
-    pub(super) fn version(&self) -> usize {
-        self.library.version()
-    }
-
-    /// The file of the library.
-    pub(super) fn path(&self) -> &Path {
-        &self.library.path
-    }
-}
-
-impl Drop for Blas {
-    fn drop(&mut self) {
-        // SAFETY: the handle is open, and nobody has it any more. That closing fails changes nothing.
-        let _ = unsafe { (self.library.destroy)(self.handle) };
-    }
-}
-
-/// What a function makes, which writes a pointer to it.
-fn made<T>(make: impl FnOnce(*mut *mut T) -> cublasStatus_t) -> Result<*mut T, CublasError> {
-    let mut made = std::ptr::null_mut();
-    checked(make(&mut made))?;
-    Ok(made)
-}
 
 /// An algorithm that cuBLASLt offers.
 #[derive(Clone, Copy)]
@@ -102,7 +53,7 @@ impl Algorithm {
                 &mut written,
             )
         };
-        // Cards are on machines that count from the lowest byte.
+        // GPUs are on machines that count from the lowest byte.
         checked(status).is_ok().then_some(i32::from_le_bytes(value))
     }
 
@@ -140,7 +91,7 @@ impl Algorithm {
 }
 
 /// A product with weights of one shape.
-pub(super) struct Product {
+pub(super) struct Matmul {
     library: &'static BlasLt,
     pub(super) inputs: usize,
     pub(super) outputs: usize,
@@ -163,19 +114,19 @@ struct Height {
 }
 
 // SAFETY: the descriptions are made once and only read afterwards; they belong to no thread.
-unsafe impl Send for Product {}
+unsafe impl Send for Matmul {}
 // SAFETY: as above.
-unsafe impl Sync for Product {}
+unsafe impl Sync for Matmul {}
 
-impl Product {
-    /// Without an algorithm as yet: see [`Product::pin`].
+impl Matmul {
+    /// Without an algorithm as yet: see [`Matmul::pin`].
     pub(super) fn new(
         blas: &Blas,
         heights: &Heights,
         dtype: Dtype,
         outputs: usize,
         inputs: usize,
-    ) -> Result<Product, CudaError> {
+    ) -> Result<Matmul, CudaError> {
         let library = blas.library;
         let doing = "describing a matrix product";
         let (kind, size) = match dtype {
@@ -196,7 +147,7 @@ impl Product {
                 .while_(doing)
         };
         let null = std::ptr::null_mut();
-        let mut product = Product {
+        let mut product = Matmul {
             library,
             inputs,
             outputs,
@@ -325,7 +276,7 @@ impl Product {
     ///
     /// # Safety
     /// `x` and `y` are addresses of as many rows of inputs and outputs as the pieces have together, and
-    /// `weights` holds the weights, all of the card that the stream belongs to.
+    /// `weights` holds the weights, all of the gpu that the stream belongs to.
     pub(super) unsafe fn run(
         &self,
         blas: &Blas,
@@ -348,7 +299,7 @@ impl Product {
         let mut before = 0;
         for &rows in pieces {
             let height = self.heights.iter().find(|height| height.rows == rows);
-            let height = height.ok_or(CudaError::Thread)?;
+            let height = height.ok_or(CudaError::Defect)?;
             let x = x + (before * self.inputs * self.size) as u64;
             let y = y + (before * self.outputs * self.size) as u64;
             before += rows;
@@ -379,7 +330,7 @@ impl Product {
     }
 }
 
-impl Drop for Product {
+impl Drop for Matmul {
     fn drop(&mut self) {
         // SAFETY: each was made by its own call, or is null, and nobody has it any more. That
         // closing fails changes nothing.

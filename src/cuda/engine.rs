@@ -1,0 +1,247 @@
+//! The engine on GPUs: passes in the number format that was requested, and further passes in bf16 for
+//! sequences that do not fit f16.
+
+use super::bf16_fallback::Bf16Fallback;
+use super::error::CudaError;
+use super::model::GpuModel;
+use super::pass::{Failure, HostRows, Pass, ResidueRows};
+use crate::cancel::Cancel;
+use crate::checkpoint::{Checkpoint, EsmConfig};
+use crate::device::Dtype;
+use crate::embedder::{
+    About, Capacity, Computed, EmbedderOptions, Engine, EngineError, OnOverflow, Out, check,
+};
+use crate::model::{Packed, is_loaded};
+use crate::product::{Pool, Product, Request, Values};
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+/// A model on one GPU or more.
+pub struct GpuEngine {
+    model: GpuModel,
+    /// For sequences whose numbers do not fit f16.
+    bf16_fallback: Option<Bf16Fallback>,
+    top_layer: usize,
+    /// Tokens of a batch; None to go by the memory.
+    max_tokens: Option<usize>,
+}
+
+impl GpuEngine {
+    /// Loads the blocks up to the top layer onto every GPU of the device, and tests that the bits of a
+    /// sequence do not depend on its batch.
+    ///
+    /// # Errors
+    /// A damaged checkpoint, a shape without kernels, or a GPU without memory for it.
+    pub fn load(
+        checkpoint: &Arc<Checkpoint>,
+        options: &EmbedderOptions,
+    ) -> Result<GpuEngine, CudaError> {
+        let &EmbedderOptions {
+            ref device,
+            dtype,
+            top_layer,
+            threads,
+            ..
+        } = options;
+        let model = GpuModel::load(checkpoint, device, dtype, top_layer, threads, None)?;
+        // A damaged checkpoint is refused as a whole, even where this run does not read it.
+        checkpoint.check_finite(|name| !is_loaded(name, top_layer))?;
+        let bf16_fallback = match options.on_overflow {
+            OnOverflow::Bf16 { may_vary } if dtype == Dtype::F16 => Some(Bf16Fallback::new(
+                Arc::clone(checkpoint),
+                device.clone(),
+                top_layer,
+                threads,
+                may_vary,
+            )),
+            _ => None,
+        };
+        Ok(GpuEngine {
+            model,
+            bf16_fallback,
+            top_layer,
+            max_tokens: (!options.fill_memory).then_some(options.max_tokens),
+        })
+    }
+
+    /// The layers of `layers` from position `first` on, in bf16, for some sequences of a batch.
+    fn run_some_in_bf16(
+        &self,
+        batch: &[&[u8]],
+        some: &[usize],
+        first: usize,
+        pass: &Pass<'_>,
+        rows: &mut RowsOut<'_, '_>,
+    ) -> Result<(), Failure> {
+        let at = |i: usize| some.get(i).copied().unwrap_or_default();
+        let of_batch = |failure| match failure {
+            Failure::Cuda { sequence, error } => Failure::Cuda {
+                sequence: Some(at(sequence.unwrap_or(0))),
+                error,
+            },
+            Failure::NotFinite { sequence } => Failure::NotFinite {
+                sequence: at(sequence),
+            },
+            other => other,
+        };
+        let Some(fallback) = &self.bf16_fallback else {
+            return Err(Failure::Overflow { sequence: at(0) });
+        };
+        let sequences = some.iter().filter_map(|&i| batch.get(i).copied());
+        let sequences: Vec<&[u8]> = sequences.collect();
+        let pass = Pass {
+            layers: pass.layers.get(first..).unwrap_or_default(),
+            ..*pass
+        };
+        let model = fallback.get(&self.model).map_err(Failure::from);
+        let mut each = |layer: usize, sequence: usize, found: HostRows<'_>| {
+            rows.hand_over(first + layer, at(sequence), found, true)
+        };
+        model
+            .and_then(|model| model.forward(&sequences, &pass, &mut each))
+            .map(|_| ())
+            .map_err(of_batch)
+    }
+}
+
+impl Engine for GpuEngine {
+    fn config(&self) -> &EsmConfig {
+        self.model.config()
+    }
+
+    fn capacity(&self, request: &Request) -> Capacity {
+        let by_memory = || self.model.batch_tokens(ResidueRows::of(request));
+        let fallback = self.bf16_fallback.as_ref();
+        Capacity {
+            tokens: self.max_tokens.unwrap_or_else(by_memory),
+            lanes: Some(self.model.lanes()),
+            shares_passes: self.model.has_same_bits(),
+            shares_bf16_passes: fallback.is_none_or(Bf16Fallback::shares_passes),
+        }
+    }
+
+    fn about(&self) -> About {
+        About {
+            inv_freq: self.model.inv_freq(),
+            gpus: Some(self.model.facts()),
+        }
+    }
+
+    fn run(
+        &self,
+        batch: &Packed,
+        request: &Request,
+        cancel: &Cancel,
+        out: Out<'_>,
+    ) -> Result<(), EngineError> {
+        check(request, self.top_layer)?;
+        let sequences: Vec<&[u8]> = batch.sequences().collect();
+        let layers = request.layers();
+        let pass = Pass {
+            layers: &layers,
+            residues: ResidueRows::of(request),
+            cancel,
+        };
+        let mut rows = RowsOut {
+            request,
+            layers: &layers,
+            out,
+        };
+        let mut each = |layer: usize, sequence: usize, found: HostRows<'_>| {
+            rows.hand_over(layer, sequence, found, false)
+        };
+        let done = self.model.forward(&sequences, &pass, &mut each);
+        let done = done.and_then(|mut overflows| {
+            // From the first layer on that does not fit: so a row depends on its sequence and layer only.
+            overflows.sort_by_key(|overflow| (overflow.layer, overflow.sequence));
+            for group in overflows.chunk_by(|a, b| a.layer == b.layer) {
+                let some: Vec<usize> = group.iter().map(|overflow| overflow.sequence).collect();
+                let first = group.first().map_or(0, |overflow| overflow.layer);
+                self.run_some_in_bf16(&sequences, &some, first, &pass, &mut rows)?;
+            }
+            Ok(())
+        });
+        ended(done)
+    }
+
+    fn run_in_bf16(
+        &self,
+        batch: &Packed,
+        request: &Request,
+        cancel: &Cancel,
+        out: Out<'_>,
+    ) -> Result<(), EngineError> {
+        check(request, self.top_layer)?;
+        let sequences: Vec<&[u8]> = batch.sequences().collect();
+        let layers = request.layers();
+        let pass = Pass {
+            layers: &layers,
+            residues: ResidueRows::of(request),
+            cancel,
+        };
+        let mut rows = RowsOut {
+            request,
+            layers: &layers,
+            out,
+        };
+        let all: Vec<usize> = (0..sequences.len()).collect();
+        ended(self.run_some_in_bf16(&sequences, &all, 0, &pass, &mut rows))
+    }
+}
+
+/// Where rows go.
+struct RowsOut<'a, 'b> {
+    request: &'a Request,
+    layers: &'a [usize],
+    out: Out<'b>,
+}
+
+impl RowsOut<'_, '_> {
+    /// Hands over what is requested of one layer, by its position in `layers`.
+    fn hand_over(
+        &mut self,
+        layer: usize,
+        sequence: usize,
+        rows: HostRows<'_>,
+        in_bf16: bool,
+    ) -> ControlFlow<()> {
+        let wanted = self.layers.get(layer).copied();
+        for &product in self.request.products() {
+            let values = match product {
+                Product::Residues { layer } if Some(layer) == wanted => match rows.halves {
+                    [] => Values::F32(rows.residues),
+                    halves => Values::F16(halves),
+                },
+                Product::Pooled { layer, pool } if Some(layer) == wanted => {
+                    Values::F32(match pool {
+                        Pool::Mean => rows.mean,
+                        Pool::Bos => rows.bos,
+                        Pool::Max => rows.max,
+                    })
+                }
+                _ => continue,
+            };
+            (self.out)(Computed {
+                sequence,
+                product,
+                values,
+                in_bf16,
+            })?;
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+/// How a pass ended, in the terms of the contract.
+fn ended(done: Result<(), Failure>) -> Result<(), EngineError> {
+    match done {
+        Ok(()) | Err(Failure::Broken) => Ok(()),
+        Err(Failure::Cancelled) => Err(EngineError::Cancelled),
+        Err(Failure::NotFinite { sequence }) => Err(EngineError::NotFinite { sequence }),
+        Err(Failure::Overflow { sequence }) => Err(EngineError::Overflow { sequence }),
+        Err(Failure::Cuda { sequence, error }) => Err(EngineError::Device {
+            sequence,
+            error: Box::new(error),
+        }),
+    }
+}

@@ -1,0 +1,261 @@
+//! Proof, on the gpu that will compute, that the bits of a row do not depend on its batch. What was
+//! passed is remembered for later runs: see `tested`.
+
+use super::error::{CudaError, While};
+use super::gpu::OpenGpu;
+use super::matmul::Matmul;
+use super::memory::Memory;
+use super::number_format::{floats, put, size};
+use super::probe::probe;
+use crate::device::Dtype;
+use cudarc::driver::result;
+use std::time::{Duration, Instant};
+
+/// Different rows of the test of a product: a prime, so that copies of a row stand at every place
+/// of every tile.
+const DIFFERENT: usize = 257;
+/// How often a slab is computed again whose smaller products differ.
+const REPEATS: usize = 4;
+/// Launches of a product that are timed together, so that starting and waiting hardly count, and how
+/// often that is done.
+const LAUNCHES: usize = 32;
+const ROUNDS: usize = 3;
+
+/// What the test of an algorithm found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Found {
+    /// It cannot be started.
+    Nothing,
+    /// The bits of a row depend on its place.
+    Varies,
+    /// A row has the same bits wherever it stands in a slab, but not in smaller products.
+    SameInSlabs,
+    /// A row has the same bits in products of all heights.
+    Same,
+}
+
+/// A slab of rows by which the algorithms of a product are tried.
+pub(super) struct MatmulTest<'a> {
+    gpu: &'a OpenGpu,
+    weights: &'a Memory,
+    x: Memory,
+    y: Memory,
+    found: Vec<u8>,
+    /// Bytes of a row of x and of y.
+    input: usize,
+    output: usize,
+    /// The different rows by the first algorithm that passed.
+    first: Option<Vec<u8>>,
+}
+
+impl<'a> MatmulTest<'a> {
+    pub(super) fn new(
+        gpu: &'a OpenGpu,
+        dtype: Dtype,
+        product: &Matmul,
+        weights: &'a Memory,
+    ) -> Result<MatmulTest<'a>, CudaError> {
+        let (input, output) = (product.inputs * size(dtype), product.outputs * size(dtype));
+        let slab = gpu.heights.slab();
+        let mut rows = Vec::new();
+        put(dtype, &numbers(DIFFERENT * product.inputs), &mut rows);
+        probes(gpu, dtype, product, weights, &mut rows)?;
+        Ok(MatmulTest {
+            gpu,
+            weights,
+            x: Memory::upload(&gpu.stream, "a self-test", &copies(&rows, input, slab))?,
+            y: Memory::zeroed(&gpu.stream, "a self-test", slab * output)?,
+            found: vec![0u8; slab * output],
+            input,
+            output,
+            first: None,
+        })
+    }
+
+    /// Whether a row has the same bits wherever it stands, by the algorithm that the product has.
+    pub(super) fn run(&mut self, product: &Matmul) -> Result<Found, CudaError> {
+        let heights = self.gpu.heights.all();
+        let slab = self.gpu.heights.slab();
+        let mut found = std::mem::take(&mut self.found);
+        let ran = self.piece(product, 0, slab, &mut found);
+        self.found = found;
+        if !ran? {
+            return Ok(Found::Nothing);
+        }
+        if !is_same_everywhere(&self.found, self.output) {
+            return Ok(Found::Varies);
+        }
+        for &rows in heights.iter().filter(|rows| **rows < slab) {
+            let mut piece = vec![0u8; rows * self.output];
+            // Not from the first row, so that what the slab left in y is never what is due.
+            for first in [(slab - rows).div_ceil(2), slab - rows] {
+                let due = first * self.output..(first + rows) * self.output;
+                let is_same = self.piece(product, first, rows, &mut piece)?
+                    && self.found.get(due) == Some(piece.as_slice());
+                if !is_same {
+                    return self.again_in_slabs(product);
+                }
+            }
+        }
+        Ok(Found::Same)
+    }
+
+    /// What an algorithm is whose smaller products differ: that may be their height, or every call.
+    fn again_in_slabs(&self, product: &Matmul) -> Result<Found, CudaError> {
+        let mut again = vec![0u8; self.found.len()];
+        for _ in 0..REPEATS {
+            let ran = self.piece(product, 0, self.gpu.heights.slab(), &mut again)?;
+            if !ran || again != self.found {
+                return Ok(Found::Varies);
+            }
+        }
+        Ok(Found::SameInSlabs)
+    }
+
+    /// The product of so many rows from `first` on; false if it cannot be started.
+    fn piece(
+        &self,
+        product: &Matmul,
+        first: usize,
+        rows: usize,
+        found: &mut [u8],
+    ) -> Result<bool, CudaError> {
+        let OpenGpu { blas, stream, .. } = self.gpu;
+        let (x, y) = (self.x.at(first * self.input), self.y.at(0));
+        let doing = "testing an algorithm";
+        // SAFETY: x and y have a slab each, of which these rows are a part, and the weights are those of
+        // the product.
+        let ran = unsafe { product.run(blas, stream, self.weights, x, y, &[rows]) };
+        if ran.is_err() {
+            return Ok(false);
+        }
+        // SAFETY: both sides have as many bytes, and the stream is waited for before they are read.
+        unsafe { result::memcpy_dtoh_async(found, y, stream.cu_stream()) }.while_(doing)?;
+        stream.synchronize().while_(doing)?;
+        Ok(true)
+    }
+
+    /// Whether the rows found last have the bits of the first that were asked about.
+    pub(super) fn has_first_bits(&mut self) -> bool {
+        let count = DIFFERENT.min(self.gpu.heights.slab());
+        let rows = self.found.get(..count * self.output);
+        let rows = rows.unwrap_or_default();
+        match &self.first {
+            Some(first) => first == rows,
+            None => {
+                self.first = Some(rows.to_vec());
+                true
+            }
+        }
+    }
+
+    /// How long a slab takes by the algorithm that the product has, at best.
+    pub(super) fn time(&mut self, product: &Matmul) -> Result<Duration, CudaError> {
+        let OpenGpu { blas, stream, .. } = self.gpu;
+        let (x, y) = (self.x.at(0), self.y.at(0));
+        let slab = self.gpu.heights.slab();
+        let doing = "timing an algorithm";
+        let mut best = Duration::MAX;
+        for _ in 0..ROUNDS {
+            let begin = Instant::now();
+            for _ in 0..LAUNCHES {
+                // SAFETY: x and y are a slab each, and the weights are those of the product.
+                unsafe { product.run(blas, stream, self.weights, x, y, &[slab]) }?;
+            }
+            stream.synchronize().while_(doing)?;
+            best = best.min(begin.elapsed());
+        }
+        Ok(best / LAUNCHES as u32)
+    }
+}
+
+/// A slab of copies of the different rows, each of so many bytes.
+fn copies(different: &[u8], bytes: usize, slab: usize) -> Vec<u8> {
+    let mut all = Vec::with_capacity(slab * bytes);
+    for row in 0..slab {
+        let start = row_at(row) * bytes;
+        all.extend_from_slice(different.get(start..start + bytes).unwrap_or_default());
+    }
+    all
+}
+
+/// Makes every other row a probe of an output's weights.
+fn probes(
+    gpu: &OpenGpu,
+    dtype: Dtype,
+    product: &Matmul,
+    weights: &Memory,
+    rows: &mut [u8],
+) -> Result<(), CudaError> {
+    let doing = "preparing a self-test";
+    let bytes = product.inputs * size(dtype);
+    let mut of_output = vec![0u8; bytes];
+    for (number, row) in rows.chunks_exact_mut(bytes).enumerate().skip(1).step_by(2) {
+        let from = weights.at(number * product.outputs / DIFFERENT * bytes);
+        // SAFETY: both sides hold the weights of an output, and the stream is waited for.
+        unsafe { result::memcpy_dtoh_async(&mut of_output, from, gpu.stream.cu_stream()) }
+            .while_(doing)?;
+        gpu.stream.synchronize().while_(doing)?;
+        let mut made = Vec::with_capacity(bytes);
+        put(dtype, &probe(&floats(dtype, &of_output)), &mut made);
+        row.copy_from_slice(&made);
+    }
+    Ok(())
+}
+
+/// Which of the different rows stands in a row: neighbours change from one round to the next.
+fn row_at(row: usize) -> usize {
+    (row * 131 + row / DIFFERENT * 17) % DIFFERENT
+}
+
+/// Whether all copies of a row have the same bits.
+fn is_same_everywhere(found: &[u8], bytes: usize) -> bool {
+    let mut first: Vec<Option<&[u8]>> = vec![None; DIFFERENT];
+    found
+        .chunks_exact(bytes)
+        .enumerate()
+        .all(|(row, bits)| match first.get_mut(row_at(row)) {
+            Some(Some(first)) => *first == bits,
+            Some(unseen) => {
+                *unseen = Some(bits);
+                true
+            }
+            None => false,
+        })
+}
+
+/// Numbers between −1 and 1 without a pattern.
+fn numbers(count: usize) -> Vec<f32> {
+    let mut state = 1u32;
+    let next = || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 8) as f32 / (1u32 << 23) as f32 - 1.0
+    };
+    std::iter::repeat_with(next).take(count).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_row_stands_at_many_places_of_a_tile() {
+        for tile in [64, 128, 256] {
+            let mut seen = vec![std::collections::HashSet::new(); DIFFERENT];
+            for row in 0..16_896 {
+                seen[row_at(row)].insert(row % tile);
+            }
+            assert!(seen.iter().all(|places| places.len() > 40), "{tile}");
+        }
+    }
+
+    #[test]
+    fn one_bit_is_seen() {
+        let bytes = 8;
+        let row = |row: usize| [row_at(row) as u8; 8];
+        let mut found: Vec<u8> = (0..16_896).flat_map(row).collect();
+        assert!(is_same_everywhere(&found, bytes));
+        found[9000 * bytes + 3] ^= 1;
+        assert!(!is_same_everywhere(&found, bytes));
+    }
+}

@@ -1,0 +1,104 @@
+//! Which algorithms a whole model uses. If it fails its self-test with the fastest algorithm of each
+//! product, the next ones are tried.
+
+use super::choice::ALTERNATIVES;
+use super::error::CudaError;
+use super::replica::{PRODUCTS, Replica, common_choice};
+
+/// A model on one GPU or more.
+pub(super) trait Model {
+    /// Its copies, one on each GPU.
+    fn replicas(&mut self) -> &mut [Replica];
+
+    /// Whether the bits of a sequence do not depend on its batch, with the present algorithms.
+    fn passes(&mut self) -> Result<bool, CudaError>;
+}
+
+/// Finds algorithms with which the model passes, and leaves it with them. If there are none, it keeps
+/// those that it has, and the result is false.
+///
+/// # Errors
+/// The GPU cannot run the model at all.
+pub(super) fn settle(model: &mut impl Model) -> Result<bool, CudaError> {
+    if model.passes()? {
+        return Ok(true);
+    }
+    let replicas = model.replicas();
+    let first: Vec<_> = replicas.iter().map(Replica::algorithms).collect();
+    let failed = common_choice(replicas);
+    let mut all = Vec::new();
+    for replica in replicas {
+        all.push(replica.alternatives()?);
+    }
+    let counts = std::array::from_fn(|product| {
+        let counts = all
+            .iter()
+            .filter_map(|each| each.get(product).map(Vec::len));
+        counts.min().unwrap_or(0)
+    });
+    for choice in choices(counts) {
+        let replicas = model.replicas();
+        for (replica, alternatives) in replicas.iter_mut().zip(&all) {
+            replica.pin(std::array::from_fn(|product| {
+                let of_product = alternatives.get(product)?;
+                of_product.get(*choice.get(product)?).copied()
+            }));
+        }
+        let chosen = common_choice(replicas);
+        let is_new = chosen.is_some() && chosen != failed;
+        if is_new && model.passes()? {
+            model.replicas().iter().for_each(Replica::remember);
+            return Ok(true);
+        }
+    }
+    for (replica, algorithms) in model.replicas().iter_mut().zip(first) {
+        replica.pin(algorithms);
+    }
+    Ok(false)
+}
+
+/// The order in which combinations are tried, given how many alternatives each product has: another one
+/// for one product at a time, then for all of them.
+fn choices(counts: [usize; PRODUCTS]) -> Vec<[usize; PRODUCTS]> {
+    let mut all = vec![[0; PRODUCTS]];
+    for number in 1..ALTERNATIVES {
+        let there = counts.map(|count| number.min(count.saturating_sub(1)));
+        for product in 0..PRODUCTS {
+            all.push(std::array::from_fn(|i| match i == product {
+                true => there.get(i).copied().unwrap_or(0),
+                false => 0,
+            }));
+        }
+        all.push(there);
+    }
+    let mut once = Vec::new();
+    for choice in all {
+        if !once.contains(&choice) {
+            once.push(choice);
+        }
+    }
+    once
+}
+
+#[cfg(test)]
+mod tests {
+    use super::choices;
+
+    #[test]
+    fn one_product_at_a_time_and_then_all() {
+        assert_eq!(choices([1, 1, 1, 1]), [[0; 4]]);
+        assert_eq!(choices([0, 0, 0, 0]), [[0; 4]]);
+        assert_eq!(
+            choices([2, 1, 3, 1]),
+            [
+                [0, 0, 0, 0],
+                [1, 0, 0, 0],
+                [0, 0, 1, 0],
+                [1, 0, 1, 0],
+                [0, 0, 2, 0],
+                [1, 0, 2, 0],
+            ]
+        );
+        assert_eq!(choices([3, 3, 3, 3]).len(), 11);
+    }
+}

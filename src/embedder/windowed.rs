@@ -1,0 +1,146 @@
+//! Long sequences: passes over windows, and their rows blended.
+
+use super::engine::{Engine, Out, check};
+use super::rows::LayerRows;
+use super::{EngineError, Sequence};
+use crate::batching;
+use crate::cancel::Cancel;
+use crate::model::Packed;
+use crate::product::{OutDtype, Pool, Product, Request, Values};
+use crate::tokenizer::{CLS, EOS};
+use crate::windows::Blend;
+use std::ops::ControlFlow;
+
+/// A sequence that is embedded window by window.
+pub(super) struct Windowed<'a> {
+    pub(super) engine: &'a dyn Engine,
+    /// Its index in the batch.
+    pub(super) index: usize,
+    pub(super) sequence: &'a Sequence<'a>,
+    pub(super) request: &'a Request,
+    pub(super) cancel: &'a Cancel,
+}
+
+impl Windowed<'_> {
+    /// Hands the products over when all windows are done.
+    pub(super) fn embed(&self, out: Out<'_>) -> Result<ControlFlow<()>, EngineError> {
+        // Whatever the windows are asked for, only these can be blended.
+        check(self.request, usize::MAX)?;
+        let blended = match self.blend(false) {
+            // All windows have one number format, or their rows would not fit together.
+            Ok(blended) if blended.mixed => self.blend(true),
+            other => other,
+        }
+        .map_err(|error| error.of_sequence(self.index))?;
+        let dim = self.engine.config().dim;
+        for rows in blended.layers {
+            let rows_of_layer = LayerRows {
+                sequence: self.index,
+                layer: rows.layer,
+                bos: &rows.bos,
+                residues: &rows.residues.finish(),
+                in_bf16: blended.in_bf16,
+            };
+            if rows_of_layer.hand_over(self.request, dim, out).is_break() {
+                return Ok(ControlFlow::Break(()));
+            }
+        }
+        Ok(ControlFlow::Continue(()))
+    }
+
+    /// Passes over all windows, or over those before the first that is in another number format.
+    fn blend(&self, in_bf16: bool) -> Result<Blended, EngineError> {
+        let Sequence { tokens, windows } = *self.sequence;
+        let dim = self.engine.config().dim;
+        let length = tokens.len().saturating_sub(2);
+        let layers = self.request.layers();
+        let of_layer = |&layer: &usize| BlendedLayer {
+            layer,
+            residues: Blend::new(length, dim),
+            bos: Vec::new(),
+        };
+        let mut blended = Blended {
+            layers: layers.iter().map(of_layer).collect(),
+            in_bf16,
+            mixed: false,
+        };
+        let request = rows_of(&layers);
+        let pieces: Vec<Vec<u8>> = windows
+            .iter()
+            .map(|window| {
+                let residues = tokens.get(window.start + 1..window.end + 1);
+                let mut piece = vec![CLS];
+                piece.extend_from_slice(residues.unwrap_or_default());
+                piece.push(EOS);
+                piece
+            })
+            .collect();
+        // Windows of one sequence have one length: batches keep their order.
+        let lengths: Vec<usize> = pieces.iter().map(Vec::len).collect();
+        let budget = self.engine.capacity(&request).tokens;
+        for group in batching::batches(&lengths, budget, false) {
+            let batch = Packed::new(group.iter().map(|&window| pieces[window].as_slice()));
+            let mut add = |computed: super::Computed<'_>| {
+                blended.mixed |= computed.in_bf16 != in_bf16;
+                let Values::F32(values) = computed.values else {
+                    return ControlFlow::Continue(());
+                };
+                match computed.product {
+                    Product::Residues { layer } => {
+                        if let Some(rows) = blended.layer(layer) {
+                            let window = windows[group[computed.sequence]].clone();
+                            rows.residues.add(window, values);
+                        }
+                    }
+                    Product::Pooled { layer, .. } => match blended.layer(layer) {
+                        Some(rows) if rows.bos.is_empty() => rows.bos = values.to_vec(),
+                        _ => {}
+                    },
+                    _ => {}
+                }
+                ControlFlow::Continue(())
+            };
+            match in_bf16 {
+                false => self.engine.run(&batch, &request, self.cancel, &mut add),
+                true => self
+                    .engine
+                    .run_in_bf16(&batch, &request, self.cancel, &mut add),
+            }?;
+            if blended.mixed {
+                break;
+            }
+        }
+        Ok(blended)
+    }
+}
+
+/// What has to be known of each window: everything else is pooled from the blended rows.
+fn rows_of(layers: &[usize]) -> Request {
+    let products = layers.iter().flat_map(|&layer| {
+        let pool = Pool::Bos;
+        [Product::Pooled { layer, pool }, Product::Residues { layer }]
+    });
+    Request::new(products, OutDtype::F32)
+}
+
+/// The windows of a sequence, blended.
+struct Blended {
+    layers: Vec<BlendedLayer>,
+    /// Whether all of it was requested in bf16.
+    in_bf16: bool,
+    /// Whether some of it has another number format than was requested.
+    mixed: bool,
+}
+
+struct BlendedLayer {
+    layer: usize,
+    residues: Blend,
+    /// The `<cls>` row of the first window.
+    bos: Vec<f32>,
+}
+
+impl Blended {
+    fn layer(&mut self, layer: usize) -> Option<&mut BlendedLayer> {
+        self.layers.iter_mut().find(|rows| rows.layer == layer)
+    }
+}
