@@ -1,9 +1,8 @@
 //! `inspect`: what an output folder holds.
 
 use super::Exit;
-use super::message::with_flags;
+use super::options::folders;
 use super::stdout::{self, print, print_json};
-use anyhow::ensure;
 use esm_embed::device::available_threads;
 use esm_embed::output::{self, Manifest, Problem, Report};
 use serde::Serialize;
@@ -66,21 +65,12 @@ impl<'a> InspectReport<'a> {
 
 /// Prints the report on a folder.
 pub fn execute(args: &InspectArgs) -> anyhow::Result<Exit> {
-    ensure!(
-        args.dir.exists(),
-        "{} does not exist\nhint: give the folder that a run wrote",
-        args.dir.display()
-    );
-    ensure!(
-        args.dir.is_dir(),
-        "{} is not a folder\nhint: give the folder that a run wrote",
-        args.dir.display()
-    );
+    folders::check_is_folder(&args.dir, "give the folder that a run wrote")?;
     let report = output::inspect_with_threads(&args.dir, args.check, available_threads())?;
     if args.json {
         print_json(&InspectReport::of(&report))?;
     } else {
-        print(&with_flags(&report.to_string()))?;
+        print(&report.to_string())?;
     }
     Ok(if report.is_sound() {
         Exit::Done

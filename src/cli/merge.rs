@@ -1,10 +1,9 @@
 //! `merge`: the folders of all shards → one folder.
 
 use super::Exit;
-use super::options::{DisplayArgs, out_folder};
+use super::options::{DisplayArgs, folders};
 use super::progress::Progress;
 use super::stdout::{self, print_json};
-use anyhow::ensure;
 use esm_embed::device::available_threads;
 use esm_embed::numerals::count;
 use esm_embed::output::{self, Manifest, Merged, Shards};
@@ -54,7 +53,7 @@ pub struct MergeArgs {
 impl MergeArgs {
     /// What is contradictory in the arguments, with hints.
     pub fn contradiction(&self) -> Option<String> {
-        out_folder::not_a_folder(&self.out)
+        folders::not_a_folder(&self.out)
     }
 }
 
@@ -73,16 +72,7 @@ struct MergeReport<'a> {
 pub fn execute(args: &MergeArgs) -> anyhow::Result<Exit> {
     let progress = Progress::new(args.display);
     for dir in &args.dirs {
-        ensure!(
-            dir.exists(),
-            "{} does not exist\nhint: give the folders that `run --shard` wrote",
-            dir.display()
-        );
-        ensure!(
-            dir.is_dir(),
-            "{} is not a folder\nhint: give the folders that `run --shard` wrote",
-            dir.display()
-        );
+        folders::check_is_folder(dir, "give the folders that `run --shard` wrote")?;
     }
     let shards = if args.remove {
         Shards::Remove

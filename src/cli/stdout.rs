@@ -55,7 +55,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_terminal_is_not_steered() {
+    fn control_characters_are_escaped() {
         let text = document(&["a\u{1b}\u{7f}\u{9b}é\n"]).unwrap();
         assert_eq!(text, "[\n  \"a\\u001b\\u007f\\u009bé\\n\"\n]\n");
         let back: Vec<String> = serde_json::from_str(&text).unwrap();
@@ -63,7 +63,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_a_number_is_null() {
+    fn nan_is_null() {
         assert_eq!(document(&f64::NAN).unwrap(), "null\n");
     }
 }

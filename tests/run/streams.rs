@@ -20,6 +20,23 @@ fn errors_hold_no_control_characters() {
 }
 
 #[test]
+fn colours_are_for_terminals_and_no_color_turns_them_off() {
+    let plain = "error: nowhere does not exist\n  hint: give the folder that a run wrote\n";
+    let colored = "\u{1b}[1m\u{1b}[31merror:\u{1b}[0m nowhere does not exist\n  \
+                   \u{1b}[1m\u{1b}[36mhint:\u{1b}[0m give the folder that a run wrote\n";
+    let bench = Bench::new();
+    for (variables, expected) in [
+        (&[][..], plain),
+        (&[("CLICOLOR_FORCE", "1")], colored),
+        (&[("CLICOLOR_FORCE", "1"), ("NO_COLOR", "1")], plain),
+        (&[("CLICOLOR_FORCE", "1"), ("NO_COLOR", "")], colored),
+    ] {
+        let ended = bench.call_with("inspect nowhere", variables);
+        assert_eq!(ended.err, expected, "{variables:?}");
+    }
+}
+
+#[test]
 fn a_closed_pipe_ends_quietly_and_a_full_disk_is_an_error() {
     let bench = Bench::new();
     for line in ["models", "doctor", "--help", "run --help", "--version"] {

@@ -215,7 +215,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn paths_are_those_that_can_be_run() {
+    fn only_available_paths_are_listed() {
         let baseline = match cfg!(target_arch = "aarch64") {
             true => "neon",
             false => "portable",

@@ -3,10 +3,10 @@
 pub mod compute;
 pub mod device;
 pub mod display;
+pub mod folders;
 mod layers;
 mod long;
 pub mod model;
-pub mod out_folder;
 pub mod output;
 pub mod records;
 

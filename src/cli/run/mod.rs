@@ -5,7 +5,7 @@ mod shard;
 
 use super::message::{Message, with_flags};
 use super::options::output::{PoolArg, ResiduesArg};
-use super::options::{ComputeArgs, DisplayArgs, ModelArgs, OutputArgs, RecordArgs, out_folder};
+use super::options::{ComputeArgs, DisplayArgs, ModelArgs, OutputArgs, RecordArgs, folders};
 use super::progress::Progress;
 use super::stdout::print;
 use super::{Exit, model_files, signals};
@@ -62,7 +62,7 @@ pub struct RunArgs {
     #[arg(long)]
     pub force: bool,
 
-    /// Embed only part I of N; `esm-embed merge` joins the parts
+    /// Embed only part I of N; `esm-embed merge` merges the parts
     ///
     /// I counts from 1; 0 means N, so job arrays may count from 0. Every shard reads the whole input,
     /// divides it in the same way into parts with about the same number of tokens, and needs its own
@@ -108,7 +108,7 @@ impl RunArgs {
                     .to_owned(),
             );
         }
-        if let Some(what) = out_folder::not_a_folder(&self.out) {
+        if let Some(what) = folders::not_a_folder(&self.out) {
             return Some(what);
         }
         let pools = &self.output.pools;

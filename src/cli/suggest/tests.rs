@@ -15,7 +15,7 @@ fn answer(line: &str) -> String {
 }
 
 #[test]
-fn options_of_other_tools_name_ours() {
+fn options_of_other_tools_are_answered_with_ours() {
     for (typed, ours) in [
         ("--batch-size 8", "--max-tokens N"),
         ("--toks-per-batch 4096", "--max-tokens N"),
@@ -82,7 +82,7 @@ fn force_is_never_proposed() {
 }
 
 #[test]
-fn options_that_a_command_lacks_are_not_advised() {
+fn options_that_a_command_lacks_are_not_proposed() {
     for (line, what) in [
         (
             "verify --fp16",
@@ -162,7 +162,7 @@ fn options_come_after_the_command() {
 }
 
 #[test]
-fn commands_of_other_tools_name_run() {
+fn commands_of_other_tools_are_answered_with_run() {
     for (line, meant) in [
         ("embed a.fasta --out x", "esm-embed run a.fasta --out x\n"),
         ("embed a.fasta", "esm-embed run a.fasta --out emb\n"),

@@ -1,20 +1,19 @@
-// Embeds a FASTA file in shards and joins them, in the style of nf-core's modules. Printed by
+// Embeds a FASTA file in shards and merges them, in the style of nf-core's modules. Printed by
 // `esm-embed template nextflow`.
 //
 //   esm-embed template nextflow > modules/local/esmembed/main.nf
 //
-// NOT EXECUTED: no Nextflow was available where this was written. The commands in it are those of the
-// templates for SLURM and Snakemake, which are run as tests; the Nextflow code around them is not.
-// Please report what has to be changed.
+// NOT TESTED: the commands are those of the templates for SLURM and Snakemake, which are tested, but
+// the Nextflow code around them is not. Please report what has to be changed.
 //
 //   include { ESMEMBED } from './modules/local/esmembed/main'
 //   workflow {
 //       ESMEMBED(Channel.of([[id: 'proteome'], file('proteins.fasta')]), '/shared/esm2_t33_650M_UR50D', 8)
 //   }
 //
-// Nextflow retries a task in a new work folder, so a shard that was stopped starts from the beginning:
-// choose shards of an hour or two. Options of `esm-embed run` go to ext.args of ESMEMBED_SHARD. A run
-// that was stopped by a signal ends with an exit status of 130 to 145, which nf-core retries.
+// Nextflow retries a task in a new work folder, so a stopped shard starts from the beginning: choose
+// shards of an hour or two. Put options of `esm-embed run` into ext.args of ESMEMBED_SHARD. A run that
+// a signal stopped has an exit status of 130 to 145, which nf-core retries.
 
 process ESMEMBED_SHARD {
     tag "${meta.id} ${shard}/${shards}"

@@ -32,7 +32,7 @@ pub enum Scheduler {
     Slurm,
     /// A Snakefile
     Snakemake,
-    /// A module in the style of nf-core (not run by the tests of this project)
+    /// A module in the style of nf-core (not covered by our tests)
     Nextflow,
 }
 

@@ -8,7 +8,7 @@
 //!
 //! Only 64 columns of each row are known, and columns differ: in every ESM-2 one column holds 70 to
 //! 94 % of a row's norm. The 64 of the 650M include it; those of the other sizes do not, and hold a
-//! third to 84 % of their even share of the norm. Relative to the norm of the 64 alone, a right
+//! third to 84 % of their even share of the norm. Relative to the norm of only the 64, a right
 //! computation could miss τ at 3B, and at 650M one column would outweigh the other 63. So the error of
 //! a column is taken relative to the column's size or to a typical value, whichever is larger
 //! ([`Tolerance::Together`]). The typical value is σ = ‖E‖ / √(rows · D), known from the norms of the

@@ -153,7 +153,7 @@ fn the_published_files_have_their_digests() {
 }
 
 #[test]
-fn the_published_values_are_of_whole_models() {
+fn the_published_values_cover_whole_sequences() {
     for comparison in published::comparisons().unwrap() {
         let residues = comparison.sequence.len();
         match &comparison.expected {

@@ -308,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stride_leaves_columns_out() {
+    fn a_stride_skips_columns() {
         let mut wanted = comparison(Expected::Bos(vec![9.0, 7.0]), each(0.0));
         wanted.stride = 2;
         let passed = |bos: &[f32]| Verdict::new(&wanted, bos, &[]).map(|v| v.passed());
@@ -318,7 +318,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_there_is_an_error() {
+    fn expecting_too_many_rows_or_columns_is_an_error() {
         for expected in [
             Expected::ResidueRows(vec![vec![1.0], vec![3.0], vec![0.0]]),
             Expected::ResidueNorms(vec![1.0, 2.0, 3.0]),

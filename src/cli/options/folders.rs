@@ -1,5 +1,6 @@
-//! `--out`: a folder, and the names of files that are mistaken for one.
+//! Folders as arguments: an output folder to write, and folders to read.
 
+use anyhow::ensure;
 use std::path::Path;
 
 /// Endings of file names that nobody gives to a folder, and how to get such a file.
@@ -82,6 +83,21 @@ pub fn not_a_folder(out: &Path) -> Option<String> {
     ))
 }
 
+/// Refuses a path that is not a folder, with a hint.
+pub fn check_is_folder(dir: &Path, hint: &str) -> anyhow::Result<()> {
+    ensure!(
+        dir.exists(),
+        "{} does not exist\nhint: {hint}",
+        dir.display()
+    );
+    ensure!(
+        dir.is_dir(),
+        "{} is not a folder\nhint: {hint}",
+        dir.display()
+    );
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -91,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn names_of_files_are_refused_with_what_is_meant() {
+    fn names_of_files_are_refused() {
         assert_eq!(
             why("x/emb.npy"),
             "a run writes a folder, but --out x/emb.npy is the name of a file\n\
@@ -108,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn names_of_folders_are_not() {
+    fn names_of_folders_are_accepted() {
         for out in [
             "emb",
             "emb/",
