@@ -1,95 +1,102 @@
-//! What is promised, and the test that holds each promise.
+//! Every promise of this program, and the tests that hold it.
 //!
-//! A test is named as `file::function`; a unit test checks that each of them is there.
-//! What cannot be tested where this is built is said at the end.
+//! Tests are named `file::function`; a unit test checks that each of them exists. What no test can
+//! cover where this is built is listed at the end.
 //!
 //! # Exactness
 //!
-//! - Every layer has fair-esm's numbers: largest difference 2e-5 on values of the order of 1,
-//!   relative L2 2e-6, for every head width, ESM-1b and ESM-1v, on every CPU path.
+//! - Every layer has fair-esm's numbers, for every head width, ESM-1b and ESM-1v, on every CPU
+//!   path: largest difference 2e-5 on values of the order of 1, relative L2 2e-6.
 //!   `tests/run/parity.rs::every_model_equals_fair_esm_on_every_path`
 //! - Every layout of a checkpoint gives the numbers of its model.
 //!   `tests/run/parity.rs::every_layout_gives_the_numbers_of_its_model`
-//! - One residue is one token is one row, from the first residue to the last; means are the means
+//! - One residue is one token is one row, from the first residue to the last. Means are the means
 //!   of those rows.
 //!   `tests/run/written.rs::means_are_the_means_of_the_rows_and_bos_is_not_among_them`
-//! - Nothing is truncated, windowed, replaced or left out unless it was asked for, and then the
-//!   table says so. `tests/run/long.rs::rotary_models_embed_long_sequences_whole_with_one_warning`,
+//! - Nothing is truncated, windowed, replaced or skipped unless you ask for it, and then
+//!   `index.tsv` or `skipped.tsv` says so.
+//!   `tests/run/long.rs::rotary_models_embed_long_sequences_whole_with_one_warning`,
 //!   `tests/run/values.rs::learned_positions_with_records_skipped`
-//! - White space and invisible characters are never residues; gaps, masks and nucleotides are told.
+//! - White space and invisible characters are never residues. Gaps, masks and nucleotides are
+//!   reported.
 //!   `tests/run/residues.rs::white_space_and_invisible_characters_of_unicode_are_dropped`,
 //!   `tests/run/residues.rs::gaps_are_kept_counted_and_warned_about`,
 //!   `tests/run/residues.rs::nucleotides_are_warned_about_before_the_work_and_recorded`
-//! - Records with one identifier and different sequences are reported.
+//! - Records that share an id but not a sequence are reported.
 //!   `tests/run/ids.rs::an_id_with_different_sequences_is_warned_about`
-//! - `--dtype f16` on processors with AVX-512 VNNI stays within 1e-3 of f32.
+//! - `dtype=f16` on a CPU with AVX-512 VNNI stays within 1e-3 of f32.
 //!   `tests/run/parity.rs::fixed_point_arithmetic_stays_near_f32`
-//! - NaN and infinities end a run; they are not written.
+//! - NaN and infinities end a run; they are never written.
 //!   `tests/run/failing.rs::a_value_too_large_for_f16_ends_the_run`
-//! - On a card, a record whose numbers do not fit `--dtype f16` has those of bf16, and `run.json`
-//!   counts it. `tests/cuda/gpu/overflow.rs::records_that_overflow_f16_are_computed_in_bf16_and_no_others`
+//! - On a GPU, a record that overflows f16 is computed in bf16, and `run.json` counts it.
+//!   `tests/cuda/gpu/overflow.rs::records_that_overflow_f16_are_computed_in_bf16_and_no_others`
 //!
 //! # Determinism
 //!
-//! - A sequence has the same bits alone, in any batch, at any place, from any number of threads,
-//!   and with `--deterministic`. `tests/run/same_bits.rs::any_batch_gives_the_bits_of_one_sequence_at_a_time`
-//! - So has a record that is so long that all threads share it.
+//! - A sequence has the same bits by itself, in any batch, at any position, with any number of
+//!   threads, and with `deterministic`.
+//!   `tests/run/same_bits.rs::any_batch_gives_the_bits_of_one_sequence_at_a_time`
+//! - So does a record so long that all threads share it.
 //!   `tests/run/same_bits.rs::a_long_record_has_the_same_bits_from_one_two_and_three_threads`
-//! - The same input, model and options give the same files, byte for byte, on the same kind of
-//!   processor. `tests/run/same_bytes.rs::every_file_is_the_same_with_packed_residues`,
+//! - The same input, model and options give the same files, byte for byte, on the same CPU path.
+//!   `tests/run/same_bytes.rs::every_file_is_the_same_with_packed_residues`,
 //!   `tests/run/same_bytes.rs::every_file_is_the_same_with_residue_files`
-//! - The order of the records changes no bit of any.
+//! - The order of the records changes no bit.
 //!   `tests/run/same_bytes.rs::the_order_of_the_records_changes_no_bit`
 //!
 //! # Atomicity
 //!
-//! - A folder with `run.json` is complete; without it, it is not, whatever else it holds.
+//! - A folder with `run.json` is complete. One without it is not, whatever else it holds.
 //!   `tests/output/written.rs::without_finish_nothing_looks_complete`,
 //!   `tests/faults/injected.rs::killed_at_each_call_with_packed_residues`,
 //!   `tests/faults/injected.rs::killed_at_each_call_with_residue_files`
-//! - So is what `merge` makes, and until it is complete no shard has lost anything.
-//!   `tests/faults/merged.rs::killed_at_each_call`, `tests/faults/merged.rs::failed_at_each_call`
-//! - An output that is there is not touched without `--force`, and stays whole until the run that
+//! - The same holds for what `merge` makes, and until that is complete, no shard has lost
+//!   anything.
+//!   `tests/faults/merged.rs::killed_at_each_call`,
+//!   `tests/faults/merged.rs::failed_at_each_call`
+//! - An existing output is not touched without `force`, and stays intact until the run that
 //!   replaces it has succeeded.
 //!   `tests/run/exist.rs::an_output_is_refused_and_untouched_without_force`,
 //!   `tests/run/exist.rs::a_failed_run_leaves_the_old_output_intact_even_with_force`
-//! - `--force` removes the files of the old run and no others.
+//! - `force` removes the files of the old run and no others.
 //!   `tests/run/exist.rs::force_replaces_the_files_of_the_old_run_and_no_others`
-//! - Two runs do not write one folder at the same time.
+//! - Two runs never write to one folder at the same time.
 //!   `tests/output/existing.rs::a_second_run_in_the_same_folder_is_refused`
 //!
 //! # Durability
 //!
-//! - A run that was killed at any moment is gone on with by `--resume`, and ends with the files of
-//!   a run that was not. `tests/faults/killed.rs::killed_at_fifty_moments_and_again_while_resuming`
-//! - What is lost is the batches in hand. `tests/faults/killed.rs::only_the_current_batch_is_lost`
-//! - Work that the journal does not prove is done again.
+//! - A run killed at any moment can be resumed, and ends with the files of an undisturbed run.
+//!   `tests/faults/killed.rs::killed_at_fifty_moments_and_again_while_resuming`
+//! - Only the batches being computed are lost.
+//!   `tests/faults/killed.rs::only_the_current_batch_is_lost`
+//! - Work that the journal does not prove is computed again.
 //!   `tests/faults/damaged.rs::flipped_bits_in_the_journal`,
 //!   `tests/faults/damaged.rs::rows_changed_since_they_were_written`
-//! - A run is not gone on with under another input, model or options; the difference is named.
+//! - A run is not resumed with another input, model or options; the difference is named.
 //!   `tests/faults/refused.rs::each_option_that_changes_a_byte_is_refused`,
 //!   `tests/faults/refused.rs::another_input`
-//! - Nor under less memory than a record of it needs; with more memory it ends with the same bytes.
+//! - Nor with less memory than one of its records needs. With more memory it ends with the same
+//!   bytes.
 //!   `tests/faults/memory_changed.rs::less_memory_is_refused_only_if_a_record_needs_it`,
 //!   `tests/faults/memory_changed.rs::more_memory_changes_nothing`
-//! - A full disk, a quota, a failing disk and a folder that vanishes end a run with an error and
-//!   status 1; with room again it goes on.
+//! - A full disk, an exceeded quota, a failing disk and a vanished folder end a run with an error
+//!   and status 1; once there is space, it can be resumed.
 //!   `tests/faults/full.rs::a_full_file_system_at_any_page`,
 //!   `tests/faults/full.rs::a_full_file_system`,
 //!   `tests/faults/full.rs::a_folder_that_vanishes`,
 //!   `tests/faults/injected.rs::failed_at_each_call`,
 //!   `tests/faults/injected.rs::failed_at_each_call_with_residue_files`,
 //!   `tests/faults/injected.rs::failed_at_each_open`
-//! - Writes that take a part of the bytes or are interrupted are gone on with.
+//! - Short and interrupted writes are continued.
 //!   `tests/faults/short.rs::short_and_interrupted_writes`
-//! - SIGTERM, SIGINT, SIGUSR1 and SIGHUP put the work away and end with 128 + the signal, also while
-//!   the input stalls; a second one ends at once. A SIGHUP that is ignored when the run begins, as by
-//!   nohup, stays ignored.
+//! - SIGTERM, SIGINT, SIGUSR1 and SIGHUP save the finished work and end the run with 128 + the
+//!   signal's number, even while the input stalls; a second signal ends it at once. A SIGHUP that
+//!   is ignored at the start, as under nohup, stays ignored.
 //!   `tests/faults/signals.rs::each_signal_ends_a_stalled_stream_with_its_code`,
 //!   `tests/faults/signals.rs::a_named_pipe_that_stalls`,
 //!   `tests/faults/signals.rs::a_long_record_is_abandoned_and_a_second_signal_ends_at_once`,
 //!   `tests/faults/signals.rs::an_ignored_sighup_stays_ignored`
-//! - Changed, missing and swapped files of an output are found by `inspect`.
+//! - `inspect` finds changed, missing and swapped files of an output.
 //!   `tests/output/inspected.rs::a_changed_value_is_found_by_its_checksum`
 //!
 //! # Resources
@@ -101,25 +108,26 @@
 //!   `tests/run/giants.rs::a_line_larger_than_memory`,
 //!   `tests/run/giants.rs::a_header_larger_than_memory`,
 //!   `tests/run/giants.rs::many_one_megabyte_identifiers`
-//! - A record for which the memory is not there is named before any work, or left out on request and
-//!   the rest done. `tests/run/memory_limit.rs::a_record_too_large_is_named_before_any_work`,
+//! - A record that does not fit in memory is named before any work, or skipped on request.
+//!   `tests/run/memory_limit.rs::a_record_too_large_is_named_before_any_work`,
 //!   `tests/run/memory_limit.rs::a_record_too_large_is_skipped_and_the_rest_is_embedded`
-//! - A run has no more threads than affinity and scheduler allow it.
+//! - A run uses no more threads than affinity and scheduler allow.
 //!   `tests/run/threads.rs::affinity_and_scheduler_limit_the_threads`
-//! - Weights are in memory once, and in the address space (`ulimit -v`) too.
+//! - Weights are held in memory once, and take address space (`ulimit -v`) once.
 //!   `tests/run/memory_limit.rs::weights_take_address_space_once`
-//! - A damaged checkpoint is an error before its lengths are believed.
+//! - A damaged checkpoint is an error before memory is allocated for the lengths it states.
 //!   `tests/checkpoint/damaged_safetensors.rs::lengths_are_checked_against_the_file`
-//! - Compressed input cannot ask for more than the bound of one record.
-//!   `tests/fasta/bounds.rs::a_gzip_bomb_is_one_record_too_long`, `tests/run/giants.rs::a_gzip_bomb`
+//! - Compressed input cannot expand beyond the bound of one record.
+//!   `tests/fasta/bounds.rs::a_gzip_bomb_is_one_record_too_long`,
+//!   `tests/run/giants.rs::a_gzip_bomb`
 //!
-//! # What input can and cannot do
+//! # Hostile input
 //!
-//! - Identifiers name no path: no separator, device name, dot or case reaches outside the folder or
-//!   another record's file.
+//! - Identifiers cannot name paths: no separator, device name, dot or letter case reaches outside
+//!   the folder or into another record's file.
 //!   `tests/run/written.rs::identifiers_unfit_as_file_names_get_safe_ones`,
 //!   `tests/run/identifiers.rs::hostile_identifiers_in_both_layouts`
-//! - Links that somebody has put into the folder are not followed.
+//! - Links that somebody planted in the folder are not followed.
 //!   `tests/output/existing.rs::links_are_not_followed`,
 //!   `tests/faults/damaged.rs::planted_links_are_not_followed`,
 //!   `tests/faults/merged.rs::planted_links_and_foreign_files`
@@ -127,29 +135,32 @@
 //!   `tests/faults/others.rs::files_owned_by_another_user`
 //! - A checkpoint runs no code.
 //!   `tests/checkpoint/damaged_torch.rs::a_pickle_that_names_code_is_refused_and_runs_nothing`
-//! - A checkpoint that is cut or changed is an error, not a panic.
+//! - A truncated or altered checkpoint is an error, not a panic.
 //!   `tests/checkpoint/damaged_safetensors.rs::a_file_cut_at_any_byte_is_an_error`,
 //!   `tests/checkpoint/damaged_torch.rs::a_file_cut_anywhere_is_an_error`
-//! - A checkpoint that is shortened or written to while it is read is an error.
+//! - So is one that is shortened or written to while it is read.
 //!   `tests/checkpoint/files.rs::a_file_shortened_while_it_is_read_is_an_error`
-//! - A remembered checksum of a checkpoint is used for the very file that it was read from and as
-//!   long as nothing of that file changes, its permissions and times included.
+//! - A remembered checksum of a checkpoint is used only for the file it was computed from, and
+//!   only until anything about that file changes, including permissions and times.
 //!   `tests/run/remembered.rs::a_checksum_is_reused_until_the_file_changes`
-//! - Input that is cut, damaged, in another format or encoding is named with file and line.
-//!   `tests/fasta/compressed.rs::gzip_cut_anywhere_is_an_error`, `tests/fasta/other_formats.rs::other_formats_are_named`,
+//! - Truncated or damaged input, and input in another format or encoding, is named with file and
+//!   line.
+//!   `tests/fasta/compressed.rs::gzip_cut_anywhere_is_an_error`,
+//!   `tests/fasta/other_formats.rs::other_formats_are_named`,
 //!   `tests/fasta/other_formats.rs::wide_encodings_are_named`
-//! - A file that changes while it is read is noticed, and what was done goes on with the file as it
-//!   was. `tests/fasta/files.rs::a_file_that_changes_while_it_is_read_is_an_error`,
+//! - A file that changes while it is read is noticed, and finished work can be resumed with the
+//!   original file.
+//!   `tests/fasta/files.rs::a_file_that_changes_while_it_is_read_is_an_error`,
 //!   `tests/faults/changed.rs::a_file_that_grows_shrinks_or_is_replaced_while_it_is_read`
-//! - Messages carry no control characters of the input.
+//! - Messages hold no control characters from the input.
 //!   `tests/run/streams.rs::errors_hold_no_control_characters`,
 //!   `tests/run/written.rs::a_log_holds_only_lines_of_text`
 //!
 //! # Not tested
 //!
-//! A loss of power, a network file system, the published checkpoints, processors that are not
-//! x86-64. A plain or zstd file that is cut exactly between two records or frames cannot be told
-//! from a shorter file.
+//! A loss of power, network file systems, the published weights, and real processors other than
+//! x86-64. A plain or zstd file that is truncated exactly between two records or frames cannot be
+//! distinguished from a shorter file.
 
 #[cfg(test)]
 mod tests;
