@@ -1,4 +1,4 @@
-//! What proves the alphabet, and what becomes of a checkpoint without proof.
+//! What proves the alphabet, and what happens to a checkpoint without proof.
 
 use std::fs;
 
@@ -8,7 +8,7 @@ use crate::support::{changed, copy, edit, error, fixture, floats, open, with_pic
 
 const EMBEDDING: &str = "esm.embeddings.word_embeddings.weight";
 
-/// The fixture with an embedding of so many rows and nothing that tells its alphabet.
+/// The fixture with an embedding of `rows` rows and nothing that states its alphabet.
 fn with_rows(rows: usize) -> tempfile::TempDir {
     let folder = changed("esm2_hd16", |tensors| {
         tensors.insert(EMBEDDING.into(), floats(&[rows, 32]));

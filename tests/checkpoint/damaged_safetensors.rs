@@ -1,4 +1,4 @@
-//! Safetensors files cut, flipped and lied about.
+//! Safetensors files that are truncated, have flipped bits, or lie about their lengths.
 
 use std::fs::{self, OpenOptions};
 use std::io::{Seek, SeekFrom, Write};

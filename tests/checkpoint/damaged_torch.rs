@@ -1,4 +1,5 @@
-//! Torch files cut, flipped, lied about, and pickles that want to run something.
+//! Torch files that are truncated, have flipped bits or false lengths, and pickles that try to run
+//! code.
 
 use std::fs::{self, OpenOptions};
 
@@ -128,7 +129,7 @@ fn a_pickle_that_names_code_is_refused_and_runs_nothing() {
 
 #[test]
 fn code_hidden_beside_sound_weights_is_refused() {
-    // In the arguments' place: the fixture is sound but for this.
+    // In place of the arguments, in an otherwise sound fixture.
     let (_folder, path) = with_pickle(
         "esm2_hd24",
         b"cargparse\nNamespace\n",

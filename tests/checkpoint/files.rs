@@ -1,4 +1,4 @@
-//! Paths that lead to something else than weights, and folders that are not whole.
+//! Paths that do not lead to weights, and incomplete folders.
 
 use std::fs;
 use std::path::Path;

@@ -16,18 +16,18 @@ use zip::{CompressionMethod, ZipWriter};
 const MOST_MEMORY: isize = 100_000_000;
 
 thread_local! {
-    /// Bytes that this thread holds, and the most of them.
+    /// Bytes that this thread holds now, and its peak.
     static HELD: Cell<(isize, isize)> = const { Cell::new((0, 0)) };
 }
 
-/// The system's allocator, which keeps count for each thread.
+/// The system's allocator with a count for each thread.
 struct Counting;
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
 fn count(bytes: isize) {
-    // Not there any more while a thread ends.
+    // Already destroyed while a thread ends.
     let _ = HELD.try_with(|held| {
         let (now, most) = held.get();
         held.set((now + bytes, most.max(now + bytes)));
@@ -63,7 +63,7 @@ unsafe impl GlobalAlloc for Counting {
     }
 }
 
-/// What opening a checkpoint says, without the folder, after a look at what it held.
+/// The error of opening a checkpoint, without the folder's name, after checking the memory it took.
 fn refusal(folder: &TempDir, opened: &str) -> String {
     let path = folder.path().join(opened);
     HELD.set((0, 0));
@@ -100,7 +100,7 @@ fn archive(entries: &[(&str, &[u8])]) -> Vec<u8> {
     writer.finish().unwrap().into_inner()
 }
 
-/// What opening a torch file says whose pickle is made of these parts, beside a storage of one
+/// The error of opening a torch file whose pickle consists of these parts, beside a storage of one
 /// number.
 fn pickled(parts: &[&[u8]]) -> String {
     let pickle = [&[&b"\x80\x04"[..]], parts, &[b"."]].concat().concat();
@@ -112,7 +112,7 @@ fn text(text: &[u8]) -> Vec<u8> {
     [b"X", &(text.len() as u32).to_le_bytes()[..], text].concat()
 }
 
-/// A tensor over the storage of one number; nothing stays on the stack, it is recalled as `h\x01`.
+/// A tensor over the storage of one number. Nothing stays on the stack; `h\x01` recalls it.
 fn tensor(kind: &[u8], key: &[u8], shape: &[u8]) -> Vec<u8> {
     let (key, tag) = (text(key), text(b"storage"));
     [
@@ -130,7 +130,7 @@ fn tensor(kind: &[u8], key: &[u8], shape: &[u8]) -> Vec<u8> {
     .concat()
 }
 
-/// A dict of so many names, all of which stand for one tensor.
+/// A dict of `count` names for one tensor.
 fn named(count: usize) -> Vec<u8> {
     let entry = |i: usize| [text(format!("{i:05}").as_bytes()), b"h\x01".to_vec()].concat();
     let entries: Vec<u8> = (0..count).flat_map(entry).collect();
@@ -216,7 +216,7 @@ fn a_pickle_that_builds_as_much_as_is_allowed() {
 fn a_long_name_of_code_with_cursor_movements() {
     let module = [&b"os.\x1b[2J"[..], &[b'\x01'; 30_000_000]].concat();
     let found = pickled(&[b"c", &module, b"\nsystem\n)R"]);
-    // 200 bytes of it, and the character that passes them.
+    // 200 bytes of it, and the character that exceeds them.
     let start = format!(r"os.\u{{1b}}[2J{}", r"\u{1}".repeat(38));
     assert_eq!(
         found,
@@ -230,7 +230,7 @@ fn a_long_name_of_code_with_cursor_movements() {
 
 #[test]
 fn a_long_pickle_is_not_read() {
-    // 64 MiB of nothing, whose checksum is not that in the archive.
+    // 64 MiB of zeros whose checksum differs from the archive's.
     let bytes = archive(&[("m/data.pkl", b"")]);
     let central = bytes
         .windows(4)
@@ -340,7 +340,7 @@ fn zip64_numbers_of_2_to_the_63() {
     }
 }
 
-/// What opening a folder says whose safetensors have this header, before four bytes of numbers.
+/// The error of opening a folder whose safetensors file has this header and four bytes of numbers.
 fn headed(header: &str) -> String {
     let length = (header.len() as u64).to_le_bytes();
     let bytes = [&length, header.as_bytes(), &[0; 4]].concat();
@@ -402,7 +402,7 @@ fn safetensors_headers_of_four_mib() {
     );
 }
 
-/// What opening a folder says that has an index besides its configuration.
+/// The error of opening a folder that has an index besides its configuration.
 fn indexed(index: &str, shards: &[&str]) -> String {
     let folder = holding("model.safetensors.index.json", index.as_bytes());
     fs::write(folder.path().join("config.json"), config("")).unwrap();

@@ -1,4 +1,4 @@
-//! Torch files that keep their weights under other keys, or settings that are not fair-esm's.
+//! Torch files with weights under other keys, or with other settings than fair-esm's.
 
 use std::fs;
 
@@ -11,7 +11,7 @@ fn weights_are_found_under_any_key() {
     let base = open(&fixture("fair_esm/esm2_hd16.pt"));
     for key in ["net", "module", "weights", "model_state_dict", "my_model"] {
         let to = [&(key.len() as u32).to_le_bytes(), key.as_bytes()].concat();
-        // Its settings are `cfg.model`, and so are lost too.
+        // Its settings are in `cfg.model`, and are lost too.
         let (_folder, path) = with_pickle("esm2_hd16", b"\x05\0\0\0model", &to);
         let found = open(&path);
         assert_eq!(found.config(), base.config(), "{key}");

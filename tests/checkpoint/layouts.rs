@@ -19,7 +19,7 @@ fn esm2_hd16() -> EsmConfig {
     }
 }
 
-/// All weights of the encoder equal; rows that pad the vocabulary are not compared.
+/// All weights of the encoder are equal; rows that pad the vocabulary are not compared.
 fn same_encoder(found: &Checkpoint, base: &Checkpoint) {
     let rows = base.config().vocab * base.config().dim;
     for name in encoder(base.config()) {

@@ -1,5 +1,5 @@
-//! Checkpoints: every layout of the fixtures gives the same weights, and whatever is wrong with
-//! a file is an error that names it.
+//! Checkpoints: every layout gives the same weights, and any fault of a file is an error that names
+//! the file.
 
 mod alphabet;
 mod damaged_safetensors;

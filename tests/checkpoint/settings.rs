@@ -1,10 +1,10 @@
-//! Configurations that contradict their weights, and models of another kind.
+//! Configurations that contradict their weights, and other kinds of models.
 
 use std::fs;
 
 use crate::support::{copy, edit, error, fixture, open, with_pickle, written};
 
-/// What a change of config.json leads to.
+/// The error after a change of config.json.
 fn after(name: &str, from: &str, to: &str) -> String {
     let folder = copy(name);
     edit(&folder, "config.json", from, to);

@@ -21,7 +21,7 @@ pub fn open(path: &Path) -> Checkpoint {
     Checkpoint::open(path).unwrap_or_else(|error| panic!("{error}"))
 }
 
-/// What opening says, with the path taken out.
+/// The error of opening, without the path.
 pub fn error(path: &Path) -> String {
     match Checkpoint::open(path) {
         Err(error) => error.to_string(),
@@ -29,7 +29,7 @@ pub fn error(path: &Path) -> String {
     }
 }
 
-/// A copy of a fixture's folder that may be changed.
+/// A copy of a fixture's folder, to be changed.
 pub fn copy(name: &str) -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     for entry in fs::read_dir(fixture(name)).unwrap() {
@@ -40,7 +40,7 @@ pub fn copy(name: &str) -> TempDir {
     folder
 }
 
-/// Replaces a text in a file of a folder; it must be there.
+/// Replaces a text in a file of a folder, which must contain it.
 pub fn edit(folder: &TempDir, file: &str, from: &str, to: &str) {
     let path = folder.path().join(file);
     let text = fs::read_to_string(&path).unwrap();
@@ -121,7 +121,7 @@ pub fn entries(file: &Path) -> Vec<(String, Vec<u8>)> {
         .collect()
 }
 
-/// A fair-esm fixture whose pickle has one sequence of bytes replaced, in a folder of its own.
+/// A fair-esm fixture with one sequence of bytes of its pickle replaced, in its own folder.
 pub fn with_pickle(name: &str, from: &[u8], to: &[u8]) -> (TempDir, PathBuf) {
     let mut entries = entries(&fixture("fair_esm").join(format!("{name}.pt")));
     let pickle = entries
@@ -137,7 +137,7 @@ pub fn with_pickle(name: &str, from: &[u8], to: &[u8]) -> (TempDir, PathBuf) {
     written(&format!("{name}.pt"), &archive(&entries))
 }
 
-/// A file in a folder of its own.
+/// A file in its own folder.
 pub fn written(name: &str, bytes: &[u8]) -> (TempDir, PathBuf) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join(name);
@@ -155,7 +155,7 @@ pub fn floats(shape: &[usize]) -> Floats {
     (shape.to_vec(), numbers.flat_map(f32::to_le_bytes).collect())
 }
 
-/// A copy of a fixture of float32 whose tensors, by name, may be changed.
+/// A copy of an f32 fixture after a change of its tensors, by name.
 pub fn changed(name: &str, change: impl Fn(&mut BTreeMap<String, Floats>)) -> TempDir {
     let folder = copy(name);
     let path = folder.path().join("model.safetensors");

@@ -26,7 +26,7 @@ fn renamed(rename: impl Fn(&str) -> String) -> TempDir {
     })
 }
 
-/// Sound, with the weights of the fixture and no warning.
+/// Loads with the weights of the fixture and without a warning.
 fn same_as_fixture(folder: &TempDir, what: &str) {
     let base = open(&fixture("esm2_hd16"));
     let found = open(folder.path());
@@ -246,7 +246,7 @@ fn a_head_of_another_size_counts_as_absent() {
     assert_eq!(checkpoint.config().vocab, 64);
     assert!(!checkpoint.has_lm_head() && checkpoint.has_contact_head());
     assert_eq!(checkpoint.warnings(), [""; 0]);
-    // The width of the regression may tell that the configuration is wrong.
+    // The width of the regression can reveal a wrong configuration.
     let folder = changed("esm2_hd16", |tensors| {
         tensors.insert("esm.contact_head.regression.weight".into(), floats(&[1, 6]));
     });

@@ -1,4 +1,4 @@
-//! A folder of its own for each test, the command, and readers of what it wrote.
+//! A temporary folder, the program run in it, and readers of its output.
 
 use crate::common::fixture;
 use assert_cmd::Command;
@@ -18,7 +18,7 @@ pub struct Ended {
     pub err: String,
 }
 
-/// A folder in which commands run; it is the home of their cache too.
+/// A folder in which commands run. It also holds their cache.
 pub struct Bench {
     home: TempDir,
 }
@@ -30,7 +30,7 @@ impl Bench {
         }
     }
 
-    /// On a file system in memory, if there is one: hundreds of runs that sync need no disk.
+    /// On a file system in memory, if there is one, for hundreds of runs that sync.
     pub fn in_memory() -> Bench {
         match tempfile::tempdir_in("/dev/shm") {
             Ok(home) => Bench { home },
@@ -46,7 +46,7 @@ impl Bench {
         fs::write(self.path(name), bytes).unwrap();
     }
 
-    /// A command that sees no home, no network, no GPU and no variables of the caller.
+    /// A command that sees no home, network, GPU or variables of the caller.
     pub fn command(&self) -> Command {
         let mut command = Command::cargo_bin("esm-embed").unwrap();
         command
@@ -75,8 +75,7 @@ impl Bench {
         ended(command.envs(variables.iter().copied()))
     }
 
-    /// `run` with the words of `line`, where `$MODEL` is the fixture esm2_hd16 and `$NAME/` any
-    /// other.
+    /// `run` with the words of `line`, where `$MODEL` is the fixture esm2_hd16 and `$NAME` any other.
     pub fn run(&self, line: &str) -> Ended {
         self.pipe(line, b"")
     }
@@ -110,7 +109,7 @@ impl Bench {
         bits(&self.matrix(name), row..row + 1)
     }
 
-    /// Names of everything in a folder, hidden files too.
+    /// Names of everything in a folder, including hidden files.
     pub fn names(&self, folder: &str) -> Vec<String> {
         let mut names: Vec<_> = fs::read_dir(self.path(folder))
             .unwrap()
@@ -120,7 +119,7 @@ impl Bench {
         names
     }
 
-    /// Every file below a folder with its bytes.
+    /// Every file below a folder, with its bytes.
     pub fn tree(&self, folder: &str) -> BTreeMap<String, Vec<u8>> {
         let root = self.path(folder);
         let mut files = BTreeMap::new();
@@ -182,7 +181,7 @@ pub fn zstd(text: &[u8]) -> Vec<u8> {
     zstd::encode_all(text, 1).unwrap()
 }
 
-/// A sequence of the twenty residues, always the same for the same seed.
+/// A sequence of the twenty residues that depends only on the seed.
 pub fn sequence(seed: u64, residues: usize) -> String {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let letters = b"ACDEFGHIKLMNPQRSTVWY";
@@ -208,13 +207,13 @@ pub fn fasta<'a>(records: impl IntoIterator<Item = (&'a str, &'a str)>) -> Strin
     text
 }
 
-/// The fields of the lines of a table, its first line aside.
+/// The fields of the lines of a table, without its first line.
 pub fn rows(table: &str) -> Vec<Vec<&str>> {
     let lines = table.lines().skip(1);
     lines.map(|line| line.split('\t').collect()).collect()
 }
 
-/// Ends with 1, prints this error and nothing else, and leaves no trace of the output.
+/// Ends with 1, prints only this error, and leaves no trace of the output.
 pub fn assert_fails(bench: &Bench, line: &str, error: &str) {
     let ended = bench.run(&format!("{line} --out refused -q"));
     assert_eq!(ended.err, format!("error: {error}\n"), "{line}");

@@ -1,4 +1,4 @@
-//! What the tests share: fixtures, fair-esm's reference values and comparisons with them.
+//! Shared by all test binaries: fixtures, fair-esm's reference values and comparisons with them.
 #![allow(dead_code)]
 
 pub mod bench;
@@ -17,8 +17,8 @@ use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-/// The folder of this package: where it was compiled, or where the environment says it is now, as
-/// for a test program that was carried to another machine.
+/// The folder of this package: where it was compiled, or where the environment says it is, for a test
+/// program that was copied to another machine.
 pub fn package() -> PathBuf {
     std::env::var_os("CARGO_MANIFEST_DIR")
         .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from)
@@ -29,12 +29,12 @@ pub fn fixture(name: &str) -> PathBuf {
     package().join("fixtures").join(name)
 }
 
-/// Loads a checkpoint with all its layers wanted.
+/// Loads a checkpoint for all its layers.
 pub fn load(path: &std::path::Path, cpu: CpuPath) -> Embedder {
     load_as(path, cpu, WeightType::F32)
 }
 
-/// Loads a checkpoint with all its layers wanted and its weights stored as `weight_type`.
+/// Loads a checkpoint for all its layers, with weights stored as `weight_type`.
 pub fn load_as(path: &std::path::Path, cpu: CpuPath, weight_type: WeightType) -> Embedder {
     load_for(path, cpu, weight_type, 2)
 }
@@ -60,7 +60,7 @@ pub fn load_for(
     Embedder::load(&Arc::new(checkpoint), &options).unwrap()
 }
 
-/// Representations of one sequence: for each layer the bos row and the residue rows.
+/// Representations of one sequence: the bos row and the residue rows of each layer.
 pub type Hidden = Vec<(Vec<f32>, Vec<f32>)>;
 
 /// Embeds a batch in one pass.
@@ -122,7 +122,7 @@ impl Reference {
         SafeTensors::deserialize(&self.bytes).unwrap()
     }
 
-    /// Numbers of the sequences that this model has values for.
+    /// Indices of the sequences that this model has values for.
     pub fn numbers(&self) -> impl Iterator<Item = usize> {
         let tensors = self.tensors();
         let mut all: Vec<usize> = tensors

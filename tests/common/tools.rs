@@ -1,7 +1,7 @@
 //! Programs that some tests need besides Rust and a C compiler.
 //!
-//! Without one, a test is skipped with one line on standard error. `ESM_EMBED_REQUIRE_TOOLS=1`
-//! makes that a failure, so that a test that did not run does not pass for one that did.
+//! Without one, a test is skipped with one line on standard error. `ESM_EMBED_REQUIRE_TOOLS=1` makes
+//! that a failure, so that a skipped test is not mistaken for a passed one.
 #![allow(dead_code)]
 
 use std::io::Write;
@@ -12,24 +12,24 @@ use std::process::Command;
 /// Makes a missing tool a failure.
 pub const REQUIRE: &str = "ESM_EMBED_REQUIRE_TOOLS";
 
-/// Whether all these programs are there. If not, the calling test returns.
+/// Whether all these programs exist. If not, the calling test returns.
 pub fn has(tools: &[&str]) -> bool {
     tools.iter().all(|tool| is_there(tool) || skip(tool))
 }
 
-/// Whether strace is there and may trace a program. If not, the calling test returns.
+/// Whether strace exists and may trace a program. If not, the calling test returns.
 pub fn has_strace() -> bool {
     can_trace() || skip("strace")
 }
 
-/// Whether strace works: some containers have it and forbid what it does.
+/// Whether strace works: some containers have it but forbid tracing.
 pub fn can_trace() -> bool {
     let mut command = Command::new("strace");
     let traced = command.args(["-qq", "-o", "/dev/null", "-e", "trace=none", "true"]);
     traced.output().is_ok_and(|output| output.status.success())
 }
 
-/// False, after a line that says what is missing; a failure if tools are required.
+/// Reports the missing tool and returns false; fails if tools are required.
 pub fn skip(tool: &str) -> bool {
     let thread = std::thread::current();
     let test = thread.name().unwrap_or("a test").to_owned();
@@ -37,12 +37,12 @@ pub fn skip(tool: &str) -> bool {
         std::env::var_os(REQUIRE).is_none_or(|value| value.is_empty() || value == "0"),
         "{test} needs {tool}: install it, or unset {REQUIRE}"
     );
-    // The macros would write into what is kept of a test that passes.
+    // The print macros would write into the captured output of a passing test.
     let _ = writeln!(std::io::stderr(), "skipped {test}: {tool} is missing");
     false
 }
 
-/// Whether a program is on the PATH, or is there if it has a folder.
+/// Whether a program is on the PATH, or exists if its path is given.
 pub fn is_there(tool: &str) -> bool {
     let is_program = |path: &Path| {
         path.metadata()
@@ -55,7 +55,7 @@ pub fn is_there(tool: &str) -> bool {
     std::env::split_paths(&path).any(|folder| is_program(&folder.join(tool)))
 }
 
-/// How one test of this very program ends, and what it says, with these variables.
+/// Runs one test of this program with these variables: whether it passes, and its output.
 pub fn run_test(name: &str, variables: &[(&str, &str)]) -> (bool, String) {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args([name, "--exact", "--test-threads=1"]);
@@ -68,7 +68,7 @@ pub fn run_test(name: &str, variables: &[(&str, &str)]) -> (bool, String) {
     )
 }
 
-/// Runs a test where the tool is missing: it passes with one line, or fails if tools are required.
+/// Runs a test without its tool: it passes with one line, or fails if tools are required.
 pub fn assert_skips(name: &str, variables: &[(&str, &str)], tool: &str) {
     let (passes, said) = run_test(name, variables);
     let line = format!("skipped {name}: {tool} is missing\n");

@@ -92,7 +92,7 @@ fn an_invisible_character_before_a_header_is_named() {
         "the invisible character U+00A0 at column 1 is in front of a `>`, so the line is not a header: \
          delete the character, or the `>` if it belongs to the sequence"
     );
-    // Something that is seen comes before it.
+    // A visible character precedes it.
     let joined = bad_record(">a\nMKT\u{a0}>b\nVV\n".as_bytes()).fault;
     assert_eq!(joined, Fault::HeaderInLine { line: 2, column: 6 });
     for (text, place) in [

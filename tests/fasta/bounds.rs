@@ -37,7 +37,7 @@ fn the_bounds_are_exact() {
     assert_eq!(record.fault, Fault::SequenceTooLong { line: 4 });
 }
 
-/// Counts what is read from it.
+/// Counts the bytes read from it.
 struct Counted<R> {
     inner: R,
     bytes: Rc<Cell<u64>>,

@@ -1,4 +1,4 @@
-//! FASTA: the reader against two others, and one decided outcome for every malformed file.
+//! FASTA: the reader against two others, and one defined outcome for every malformed file.
 
 mod bad_records;
 mod bounds;

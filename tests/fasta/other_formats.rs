@@ -83,7 +83,7 @@ fn other_formats_are_named() {
          looks like FASTQ; ESM reads proteins: translate the reads, or, if they are proteins, \
          convert the file with `seqtk seq -a IN > OUT`"
     );
-    // Compressed as well, by the same rule.
+    // Compressed too, by the same rule.
     let error = read_file(&gzip(&tar)).1.unwrap().to_string();
     assert!(
         error.contains("looks like a tar archive; unpack it"),

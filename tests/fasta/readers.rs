@@ -1,4 +1,4 @@
-//! The FASTA reader against two others, and the same records whatever the shape of the file.
+//! The FASTA reader against two others, and the same records for any layout of the file.
 
 use std::io::{self, Read, Write};
 
@@ -70,7 +70,7 @@ fn open(bytes: &[u8]) -> (tempfile::NamedTempFile, Input) {
     (file, input)
 }
 
-/// A record as a user would think of it.
+/// A record as a user thinks of it.
 #[derive(Debug, Clone)]
 struct Protein {
     id: String,
@@ -90,7 +90,7 @@ prop_compose! {
     }
 }
 
-/// Which PIR entries the generated identifiers might pass for.
+/// Prefixes of PIR entries that generated identifiers could have.
 fn is_plain(proteins: &[Protein]) -> bool {
     proteins
         .iter()

@@ -76,7 +76,7 @@ pub fn gzip(text: &[u8]) -> Vec<u8> {
     encoder.finish().unwrap()
 }
 
-/// One block of bgzip: a gzip member with the subfield `BC` (its block size is not looked at).
+/// One block of bgzip: a gzip member with the subfield `BC` (its block size is not checked).
 pub fn block(text: &[u8]) -> Vec<u8> {
     let mut encoder = flate2::GzBuilder::new()
         .extra(&b"BC\x02\x00\x00\x00"[..])

@@ -1,4 +1,4 @@
-//! One input with one set of options, and what comes of it when nothing happens.
+//! One input with one set of options, and the output of an undisturbed run.
 
 use crate::bench::*;
 use crate::common::fixture;
@@ -11,7 +11,7 @@ use std::time::Duration;
 
 pub type Tree = BTreeMap<String, Vec<u8>>;
 
-/// Records of many lengths, some of them the same, some out of the ordinary.
+/// Records of many lengths, some repeated, some unusual.
 pub fn records(count: u64) -> String {
     let mut text = String::new();
     for i in 0..count {
@@ -32,14 +32,14 @@ pub struct Case {
     pub line: String,
     input: Vec<u8>,
     pub whole: Tree,
-    /// What a run warns of.
+    /// The warnings of a run.
     pub warnings: String,
-    /// How a whole run ends: 3 if it skips records.
+    /// Exit status of a complete run: 3 if it skips records.
     code: i32,
 }
 
 impl Case {
-    /// Runs once, undisturbed, for the files that every other way has to end in.
+    /// Runs once, undisturbed, for the files that every other run must end with.
     pub fn new(options: &str, text: &str) -> Case {
         let mut case = Case::bare(options, text);
         let ended = case.run("--out whole");
@@ -51,7 +51,7 @@ impl Case {
         case
     }
 
-    /// Runs nothing yet.
+    /// Without a run.
     pub fn bare(options: &str, text: &str) -> Case {
         let bench = Bench::in_memory();
         bench.write("in.fasta", text);
@@ -82,7 +82,7 @@ impl Case {
         self.bench.pipe(&line, &self.input)
     }
 
-    /// How the command ended, with words before it.
+    /// The outcome of the command behind these words.
     pub fn ended(&self, wrapper: &[&str], more: &str) -> Ended {
         let output = self.command(wrapper, more).output().unwrap();
         Ended {
@@ -92,7 +92,7 @@ impl Case {
         }
     }
 
-    /// The command, which has the input on its standard input.
+    /// The command, with the input on its standard input.
     pub fn command(&self, wrapper: &[&str], more: &str) -> Command {
         let program = env!("CARGO_BIN_EXE_esm-embed");
         let mut words: Vec<String> = wrapper.iter().map(|word| word.to_string()).collect();
@@ -113,10 +113,10 @@ impl Case {
         command
     }
 
-    /// Goes on with `emb` to the end, which has to be that of the undisturbed run.
+    /// Resumes `emb` to its end, which must be that of the undisturbed run.
     pub fn go_on(&self, what: &str) {
         let is_over = |name: &str| exists(&self.bench.path(&format!("emb/{name}")));
-        // A run that only has to be moved to its place does not look at its records again.
+        // A run that only has to be moved into place does not read its records again.
         let warnings = match is_over("run.json") || is_over(".partial/run.json") {
             true => "",
             false => &self.warnings,
@@ -135,7 +135,7 @@ impl Case {
         }
     }
 
-    /// A folder that looks finished is finished.
+    /// A folder that looks finished must be finished.
     pub fn assert_honest(&self, what: &str) {
         if exists(&self.bench.path("emb/run.json")) {
             let mut found = self.bench.tree("emb");
@@ -149,7 +149,7 @@ impl Case {
     }
 }
 
-/// Numbers that are always the same for the same seed.
+/// Numbers that depend only on the seed.
 pub struct Random(pub u64);
 
 impl Random {
@@ -166,7 +166,7 @@ impl Random {
     }
 }
 
-/// A run of a stream that stalls: everything was sent, nothing was closed.
+/// A run over a stream that stalls: everything was sent, but the stream was not closed.
 pub struct Stalled {
     pub child: Child,
     stdin: Option<ChildStdin>,
@@ -186,13 +186,13 @@ impl Stalled {
 }
 
 impl Case {
-    /// Sends the whole input of a case on standard input, leaves it open, and waits until so many
+    /// Sends the whole input of a case on standard input, leaves it open, and waits until `records`
     /// records are in the journal.
     pub fn stall(&self, more: &str, records: usize) -> Stalled {
         self.stall_in(&[], more, records)
     }
 
-    /// The same with words before the command.
+    /// The same behind these words.
     pub fn stall_in(&self, wrapper: &[&str], more: &str, records: usize) -> Stalled {
         let mut command = self.command(wrapper, more);
         let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
@@ -211,8 +211,8 @@ impl Case {
         Stalled { child, stdin }
     }
 
-    /// A run that ended with 1 because a file may not grow beyond so many blocks of 512 bytes.
-    /// The least that lets a run begin is 192: its first table has 98,304 bytes.
+    /// A run that ended with 1 because no file may grow beyond `blocks` blocks of 512 bytes. A run
+    /// begins with at least 192, because its first table has 98,304 bytes.
     pub fn starve(&self, blocks: u32, more: &str) -> String {
         let limit = format!("ulimit -f {blocks}; exec \"$@\"");
         let mut command = self.command(&["sh", "-c", &limit, "sh"], more);
@@ -222,7 +222,7 @@ impl Case {
         text
     }
 
-    /// An interrupted run of a stream that has done so many records at least.
+    /// An interrupted run over a stream that finished at least `records` records.
     pub fn interrupt(&self, records: usize) {
         self.clear();
         let mut stalled = self.stall("--out emb", records);

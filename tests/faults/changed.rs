@@ -1,5 +1,4 @@
-//! Input that changes while it is read: an error, and what was done goes on with the input as it
-//! was.
+//! Input that changes while it is read: an error, and the run can be resumed with the original input.
 
 use crate::bench::*;
 use crate::case::*;
@@ -13,12 +12,12 @@ fn signal(child: &Child, name: &str) {
     kill(child, name);
 }
 
-/// Starts a run and halts it in the middle of its input: some records are done, and the end has
+/// Starts a run and halts it in the middle of its input: some records are finished, and the end has
 /// not been read.
 fn halted(case: &Case) -> Child {
     let size = fs::metadata(case.bench.path("in.fasta")).unwrap().len();
     let journal = case.bench.path("emb/.partial/journal");
-    // A run that is over before it is halted is started again.
+    // A run that ends before it is halted is started again.
     for _ in 0..50 {
         case.clear();
         let mut child = case.command(&[], "--out emb").spawn().unwrap();
@@ -100,7 +99,7 @@ fn a_file_that_grows_shrinks_or_is_replaced_while_it_is_read() {
         case.bench.write("in.fasta", &text);
         case.go_on("shrunk");
 
-        // The same size in the same file: only the checksum tells.
+        // The same size in the same file: only the checksum differs.
         let child = halted(&case);
         let end = text.rfind("\n>").unwrap();
         let other = format!("{}{}", &text[..end], text[end..].replace('A', "C"));
@@ -119,7 +118,7 @@ fn a_file_that_grows_shrinks_or_is_replaced_while_it_is_read() {
     }
 }
 
-/// Lets a run go on to its end, which is an error.
+/// Lets a run continue to its end, which is an error.
 fn continued(child: Child) -> String {
     signal(&child, "CONT");
     let output = child.wait_with_output().unwrap();

@@ -1,4 +1,4 @@
-//! What an interrupted run left is cut, flipped, removed or replaced before it is gone on with.
+//! Files of an interrupted run are truncated, altered, removed or replaced before it is resumed.
 
 use crate::bench::*;
 use crate::case::*;
@@ -9,10 +9,10 @@ use std::os::unix::fs::symlink;
 const PACKED: &str = "- --layer 0,2 --pool mean,max --max-tokens 16";
 const FILES: &str = "- --residues files --pool bos --max-tokens 16";
 
-/// Records done of 40 when the stream stalls, at least; the last ones wait for more.
+/// Records of 40 that are finished at least when the stream stalls; the last ones wait for more.
 const DONE: usize = 20;
 
-/// Damages what an interrupted run left and goes on; what it kept is compared with `kept`.
+/// Damages the files of an interrupted run and resumes it; `kept` is what it must have kept.
 fn mend(case: &Case, damage: impl Fn(&Bench), what: &str) -> u64 {
     case.interrupt(DONE);
     damage(&case.bench);
@@ -48,7 +48,7 @@ fn a_journal_cut_anywhere() {
         (7 * SLOT_BYTES + 5, 6),
         (7 * SLOT_BYTES + 23, 6),
     ] {
-        // Row 3 has the sequence of no earlier one, so that rows 0 to 6 have a slot each.
+        // Row 3 repeats no earlier sequence, so rows 0 to 6 have a slot each.
         let found = mend(
             &case,
             |bench| edit(bench, "journal", |j| j.truncate(cut)),
@@ -73,7 +73,7 @@ fn flipped_bits_in_the_journal() {
         let flip = |bench: &Bench| {
             edit(bench, "journal", |journal| {
                 journal[bit / 8] ^= 1 << (bit % 8);
-                // The slot proves nothing any more, and the others still do.
+                // This slot no longer proves anything; the others still do.
                 let row = (bit / 8 / SLOT_BYTES) as u64;
                 assert!(read_journal(0, journal).all(|(found, _)| found != row));
             });
@@ -96,7 +96,7 @@ fn rows_changed_since_they_were_written() {
         "residues.layer0.npy",
         "residues.layer2.npy",
     ] {
-        // One bit, in a row that has been written.
+        // One bit of a row that was written.
         let bit = 128 * 8 + random.below(10 * 128 * 8) as usize;
         let flip = |bench: &Bench| edit(bench, name, |bytes| bytes[bit / 8] ^= 1 << (bit % 8));
         mend(&case, flip, &format!("{name}, bit {bit}"));
@@ -145,7 +145,7 @@ fn record_files_changed_since_they_were_written() {
     mend(&case, strays, "strays");
 }
 
-/// Links planted in the working folder lead nowhere.
+/// Links planted in the working folder are not followed.
 #[test]
 fn planted_links_are_not_followed() {
     for (options, name, refused) in [

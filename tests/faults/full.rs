@@ -1,12 +1,12 @@
-//! No more room: a limit on the size of files, and a file system that is full.
+//! No space left: a limit on file sizes, and a full file system.
 
 use crate::bench::*;
 use crate::case::*;
 use crate::tools;
 use std::process::Command;
 
-/// Files may not grow beyond some blocks, wherever that strikes: an error that names the file and
-/// the remedy, and the run is gone on with once the limit is lifted.
+/// Whichever file first exceeds a limit on file sizes, the error names it with a remedy, and the run
+/// can be resumed without the limit.
 #[test]
 fn a_limit_on_file_size() {
     let long = format!("{}>long\n{}\n", records(40), sequence(1, 1000));
@@ -51,7 +51,7 @@ fn a_limit_on_file_size() {
     }
 }
 
-/// Runs on a small file system of its own until it is full, makes it larger and goes on.
+/// Runs on a small file system until it is full, enlarges it and resumes.
 const SCRIPT: &str = r#"
 set -e
 mkdir -p disk
@@ -117,8 +117,8 @@ fn a_full_file_system() {
     }
 }
 
-/// Runs on a file system of every size from nothing to enough, one page more each time, and goes on
-/// with each run that found it full. What the runs said is left in `errors`.
+/// Runs on file systems of every size from zero to enough, page by page, and resumes each run that
+/// ran out of space. The errors are left in `errors`.
 const SWEEP: &str = r#"
 set -e
 mkdir -p disk
@@ -140,10 +140,10 @@ while :; do
 done
 "#;
 
-/// Sweeps in which every kind of file has to be the one without room at least once.
+/// Sweeps within which every kind of file must run out of space at least once.
 const SWEEPS: usize = 8;
 
-/// Whichever page of whichever file is the one that does not fit.
+/// Any page of any file can be the one that does not fit.
 #[test]
 fn a_full_file_system_at_any_page() {
     let mounts = Command::new("unshare")
@@ -186,7 +186,7 @@ fn a_full_file_system_at_any_page() {
     ] {
         let case = Case::new(&format!("{options} --max-tokens 64"), &text);
         let mut missing = kinds.to_vec();
-        // Threads compete for the last pages: which file misses one differs from sweep to sweep.
+        // Threads compete for the last pages, so the file that misses one differs from sweep to sweep.
         for _ in 0..SWEEPS {
             let output = case
                 .command(&["unshare", "-rm", "sh", "-c", SWEEP, "sh"], "")

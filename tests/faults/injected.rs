@@ -1,4 +1,4 @@
-//! Every system call that changes something, killed or failed one after the other (strace).
+//! Every system call that changes something, killed or failed one by one (strace).
 
 use crate::bench::messages;
 use crate::case::*;
@@ -19,7 +19,7 @@ fn few_records() -> String {
     (0..6).map(record).collect()
 }
 
-/// Runs with one system call made to fail or to kill, by its number in each thread.
+/// Runs with one system call, by its number in each thread, that fails or kills.
 fn inject(case: &Case, call: &str, what: &str, number: u32, more: &str) -> Output {
     let trace = format!("trace={call}");
     let inject = format!("inject={call}:{what}:when={number}");
@@ -37,8 +37,8 @@ fn inject(case: &Case, call: &str, what: &str, number: u32, more: &str) -> Outpu
     case.command(&wrapper, more).output().unwrap()
 }
 
-/// Kills at the first, second, … such call until the run ends well, and goes on each time; once
-/// more with the run killed at the same number while it goes on.
+/// Kills at the first, second, … such call until the run succeeds, and resumes each time; then again
+/// with the resumed run killed at the same number.
 fn kill_at_each(case: &Case, call: &str, more: &str, prepare: &dyn Fn()) -> u32 {
     for number in 1.. {
         let what = format!("{} {more}: killed at {call} number {number}", case.line);
@@ -53,7 +53,7 @@ fn kill_at_each(case: &Case, call: &str, more: &str, prepare: &dyn Fn()) -> u32 
         if number % 2 == 0 {
             let second = inject(case, call, "signal=SIGKILL", number, &again);
             let ended = second.status.success() || second.status.signal() == Some(9);
-            // Until the new run has begun, the old one is there and is not what is asked for.
+            // Until the new run has begun, the old one is there, and it is not the requested one.
             let is_old =
                 String::from_utf8_lossy(&second.stderr).contains("the output of another run");
             assert!(
@@ -110,7 +110,7 @@ fn killed_at_each_call_with_residue_files() {
     }
 }
 
-/// Another run is replaced: wherever it is killed, the folder never mixes the two.
+/// Replacing another run: wherever it is killed, the folder never mixes the two.
 #[test]
 fn killed_at_each_call_while_another_output_is_replaced() {
     if !tools::has_strace() {
@@ -129,8 +129,7 @@ fn killed_at_each_call_while_another_output_is_replaced() {
     }
 }
 
-/// A run that was killed while its files were moved is discarded for another one: nothing of it
-/// stays.
+/// A run killed while its files were moved is discarded for another one: nothing of it stays.
 #[test]
 fn discarded_after_each_rename() {
     if !tools::has_strace() {
@@ -171,7 +170,7 @@ fn a_file_system_without_locks() {
     case.assert_whole("without locks");
 }
 
-/// How many such calls the busiest thread of an undisturbed run makes.
+/// Number of such calls in the busiest thread of an undisturbed run.
 fn calls(case: &Case, call: &str) -> u32 {
     case.clear();
     let trace = format!("trace={call}");
@@ -197,8 +196,8 @@ fn calls(case: &Case, call: &str) -> u32 {
     most as u32
 }
 
-/// Each call fails once: the run ends with 1 and one line that says what the system said, or does
-/// without the call, and can be gone on with. The number of runs that ended with 1 comes back.
+/// Each call fails once: the run ends with 1 and one line with the system's error, or does without
+/// the call, and can be resumed. Returns the number of runs that ended with 1.
 fn fail_at_each(case: &Case, call: &str, error: &str) -> u32 {
     let mut failed = 0;
     for number in 1..=calls(case, call) {
@@ -225,7 +224,7 @@ fn fail_at_each(case: &Case, call: &str, error: &str) -> u32 {
     failed
 }
 
-/// The same for the files of single records.
+/// The same for one file per record.
 #[test]
 fn failed_at_each_call_with_residue_files() {
     if !tools::has_strace() {
@@ -244,8 +243,8 @@ fn failed_at_each_call_with_residue_files() {
     }
 }
 
-/// No file can be opened or made: the loader and what only asks about the machine aside, that is an
-/// error too.
+/// No file can be opened or created: an error too, except for the loader and for questions about the
+/// machine.
 #[test]
 fn failed_at_each_open() {
     if !tools::has_strace() {

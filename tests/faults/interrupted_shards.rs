@@ -1,10 +1,10 @@
-//! Shards that are killed, starved of disk and gone on with, and the whole that is made of them.
+//! Shards that are killed or run out of disk, are resumed, and then merged.
 
 use crate::bench::*;
 use crate::case::*;
 use std::time::{Duration, Instant};
 
-/// Kills a run that goes on, at a random moment of the time that a whole one takes.
+/// Kills a resumed run at a random moment of the time that a whole one takes.
 fn kill_while_going_on(case: &Case, random: &mut Random, whole: u64) {
     let mut child = case.command(&[], "--out emb --resume").spawn().unwrap();
     std::thread::sleep(Duration::from_micros(random.below(whole)));
@@ -82,7 +82,7 @@ fn another_shard_is_not_resumed() {
             );
             assert!(case.bench.tree("emb") == work, "{now}");
         }
-        // A finished one is not that of another shard either.
+        // Nor does a finished shard pass for another one.
         case.go_on(before);
         for now in others {
             let line = format!("{options}{} --model ./model -q --out emb --resume", of(now));

@@ -13,7 +13,7 @@ const CASES: [&str; 5] = [
     "- --layer 0,2 --pool max --max-tokens 50",
 ];
 
-/// Starts the run and kills it after a part of the time that it takes; true if it was alive.
+/// Starts the run and kills it after a fraction of its time; true if it was still running.
 fn kill_after(case: &Case, more: &str, moment: Duration) -> bool {
     let mut child = case.command(&[], more).spawn().unwrap();
     std::thread::sleep(moment);
@@ -21,8 +21,8 @@ fn kill_after(case: &Case, more: &str, moment: Duration) -> bool {
     !child.wait().unwrap().success()
 }
 
-/// Fifty runs are killed at a seeded random moment, gone on with, most of them killed again while
-/// they go on, and gone on with to the end.
+/// Fifty runs are killed at seeded random moments and resumed; most are killed again while they
+/// resume, and then resumed to the end.
 #[test]
 fn killed_at_fifty_moments_and_again_while_resuming() {
     let mut random = Random(0x5eed_0005);
@@ -44,11 +44,11 @@ fn killed_at_fifty_moments_and_again_while_resuming() {
             case.go_on(&what);
         }
     }
-    // A test that killed nothing would have shown nothing.
+    // A test that killed nothing would prove nothing.
     assert!(killed >= 50, "{killed} runs of 95 were killed");
 }
 
-/// With one record in a batch, all that was finished before the kill is kept.
+/// With one record per batch, everything finished before the kill is kept.
 #[test]
 fn only_the_current_batch_is_lost() {
     if !tools::has_strace() {
@@ -62,7 +62,7 @@ fn only_the_current_batch_is_lost() {
     let case = Case::new(options, &text);
     for (number, kept) in [(1, 0), (2, 1), (5, 4), (8, 7)] {
         case.clear();
-        // Killed before a slot is written: the rows of that record are there already.
+        // Killed before a slot is written: the rows of that record are already there.
         let journal = case.bench.path("emb/.partial/journal");
         let journal = journal.to_str().unwrap();
         let inject = format!("inject=pwrite64:signal=SIGKILL:when={number}");
@@ -95,7 +95,7 @@ fn without_strace_a_test_is_skipped() {
     tools::assert_skips("injected::failed_at_each_call", &path, "strace");
 }
 
-/// What an earlier process computed is not the speed of the one that resumes.
+/// Records that an earlier process computed do not count towards the speed of the one that resumes.
 #[test]
 fn a_resumed_run_distinguishes_restored_from_computed_records() {
     let case = Case::new(
@@ -113,7 +113,7 @@ fn a_resumed_run_distinguishes_restored_from_computed_records() {
     assert_eq!(number("records"), number("records_total"), "{end}");
     assert_eq!(number("residues"), number("residues_total"), "{end}");
     assert!(number("records_restored") >= 20.0, "{end}");
-    // Computing took no longer than the whole, so the speed is at least this.
+    // Computing took at most the whole time, so the speed is at least this.
     let computed = number("residues") - number("residues_restored");
     assert!(computed > 0.0 && computed < number("residues"), "{end}");
     assert!(
@@ -123,7 +123,7 @@ fn a_resumed_run_distinguishes_restored_from_computed_records() {
     case.assert_whole("resumed");
 }
 
-/// A forecast of the rest, and the line with which the rest begins, know what is done.
+/// The forecast of the rest, and the first line of the resumed run, leave out finished work.
 #[test]
 fn a_forecast_leaves_out_finished_work() {
     let options = "in.fasta --pool mean --residues packed --max-tokens 16";
@@ -150,14 +150,14 @@ fn a_forecast_leaves_out_finished_work() {
     assert_eq!((records, none, no_residues), (60, 0, 0));
     let [_, same, restored, residues, left] = dry("--out emb --resume");
     assert_eq!((same, restored), (distinct, done));
-    // Two tokens of each record are no residues.
+    // Two tokens of each record are not residues.
     assert_eq!(left, tokens - residues - 2 * done);
     let ended = case.run("--out emb --resume --dry-run");
     let line = format!("\nrestored      {done} records, {residues} residues (");
     assert!(ended.out.contains(&line), "{}", ended.out);
     assert_eq!(case.bench.tree("emb"), before);
 
-    // A forecast of another run says what the run would say.
+    // A forecast for other options is refused as the run would be.
     let refused = case.run("--out emb --resume --dry-run --layer 0");
     assert_eq!(refused.code, 1, "{}", refused.out);
 

@@ -1,5 +1,5 @@
-//! Runs that are killed, stopped, starved of disk or tampered with, and gone on with: the finished
-//! folder is always, byte for byte, that of a run that nothing happened to.
+//! Runs that are killed, stopped, out of disk or tampered with, and then resumed: the finished folder
+//! always equals that of an undisturbed run, byte for byte.
 
 #[path = "../common/mod.rs"]
 mod common;

@@ -1,20 +1,19 @@
-//! A run that is gone on with where there is more memory, or less, than when it began.
+//! Runs resumed with more memory, or less, than when they began.
 
 use crate::case::*;
 use esm_embed::output::read_journal;
 
-/// Less address space than a record of three million residues takes.
+/// Less address space than a record of three million residues needs.
 const LIMITED: [&str; 4] = ["sh", "-c", "ulimit -v 1572864; exec \"$@\"", "sh"];
 const OPTIONS: &str = "- --max-tokens 16 --on-invalid skip";
 
-/// Forty records, one that is too large under the limit, and one more.
+/// Forty records, one too large for the limit, and one more.
 fn with_giant() -> String {
     let giant = "ACDEFGHIKLMNPQRSTVWY".repeat(150_000);
     format!("{}>giant\n{giant}\n>last\nMKT\n", records(40))
 }
 
-/// Which records are left out was decided when the run began: with more memory the bytes are the
-/// same.
+/// The skipped records were decided when the run began, so more memory gives the same bytes.
 #[test]
 fn more_memory_changes_nothing() {
     let case = Case::bare(OPTIONS, &with_giant());
@@ -43,15 +42,15 @@ fn more_memory_changes_nothing() {
         ended.err
     );
     assert!(case.bench.tree("emb") == case.bench.tree("whole"));
-    // Nor does it matter to a finished run.
+    // Memory does not matter to a finished run either.
     for wrapper in [&LIMITED[..], &[]] {
         let ended = case.ended(wrapper, "--out emb --resume");
         assert_eq!((ended.code, &*ended.err), (3, ""));
     }
 }
 
-/// With less memory the run goes on unless a record needs what there was; then that one is named,
-/// and the work stays.
+/// With less memory the run is resumed unless a record needs more; then that record is named and the
+/// work stays.
 #[test]
 fn less_memory_is_refused_only_if_a_record_needs_it() {
     let case = Case::new(OPTIONS, &records(40));
@@ -85,7 +84,7 @@ fn less_memory_is_refused_only_if_a_record_needs_it() {
     case.go_on("the input without it");
 }
 
-/// The rows that the journal proves to be done.
+/// The rows that the journal proves finished.
 fn done(case: &Case) -> Vec<u64> {
     let journal = std::fs::read(case.bench.path("emb/.partial/journal")).unwrap();
     read_journal(0, &journal).map(|(row, _)| row).collect()

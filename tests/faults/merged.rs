@@ -1,5 +1,5 @@
-//! Shards joined while the process is killed or its system calls fail: the shards lose nothing,
-//! and the whole is complete or does not look so.
+//! Shards merged while the process is killed or its system calls fail: the shards lose nothing, and
+//! the merged folder is complete or does not look it.
 
 use crate::bench::*;
 use crate::case::*;
@@ -9,7 +9,7 @@ use std::os::unix::fs::symlink;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Output};
 
-/// The plain output of a few records, and two shards of them beside it.
+/// The output of a few records, and two shards of them.
 fn shards(options: &str) -> Case {
     let text = format!("{}>empty\n", records(14));
     let line = format!("in.fasta --max-tokens 64 --on-invalid skip {options}");
@@ -21,8 +21,7 @@ fn shards(options: &str) -> Case {
     case
 }
 
-/// Joins fresh copies of the shards, as other names of the same files, with a system call that
-/// kills or fails, or none.
+/// Merges fresh copies (hard links) of the shards with a system call that kills or fails, or none.
 fn merge(case: &Case, fault: Option<(&str, &str, &str)>, more: &str) -> Output {
     let mut words = Vec::new();
     if let Some((call, what, number)) = fault {
@@ -69,7 +68,7 @@ fn assert_shards(case: &Case, what: &str) {
     }
 }
 
-/// The whole is there, or can be had by joining the untouched shards again.
+/// The merged folder is complete, or merging the untouched shards again makes it so.
 fn assert_survived(case: &Case, more: &str, what: &str) {
     case.assert_honest(what);
     if exists(&case.bench.path("emb/run.json")) {
@@ -200,7 +199,7 @@ fn without_links() {
     }
 }
 
-/// Links and files of others in the place of the whole lead nowhere and stay.
+/// Links and foreign files in the output folder are not followed, and stay.
 #[test]
 fn planted_links_and_foreign_files() {
     let case = shards("--residues files");

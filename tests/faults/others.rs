@@ -1,5 +1,5 @@
-//! Files of another user in the output folder: neither followed, nor touched, nor in the way unless
-//! they have a name that the run needs.
+//! Files of another user in the output folder: neither followed nor touched, and an obstacle only if
+//! the run needs their name.
 
 use crate::bench::*;
 use crate::case::*;
@@ -9,17 +9,17 @@ use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::Path;
 use std::process::Command;
 
-/// Nobody in particular.
+/// An arbitrary user.
 const NOBODY: u32 = 65534;
 
-/// Somebody's folder with a file, closed to everyone else.
+/// Another user's folder with a file, closed to everyone else.
 fn closed(path: &Path) {
     fs::create_dir_all(path).unwrap();
     fs::write(path.join("theirs"), "theirs").unwrap();
     fs::set_permissions(path, Permissions::from_mode(0o000)).unwrap();
 }
 
-/// Runs as a user who may do nothing to the closed folders: nobody, if the tests run as root.
+/// Runs as a user without access to the closed folders: `nobody` if the tests run as root.
 fn run(bench: &Bench, more: &str) -> Ended {
     let program = bench.path("esm-embed");
     let line = format!("run in.fasta --model ./model -q --threads 1 --out emb {more}");
@@ -43,14 +43,14 @@ fn run(bench: &Bench, more: &str) -> Ended {
     }
 }
 
-/// Gives the folder to the user who runs.
+/// Gives the folder to the user that runs the program.
 fn give(path: &Path) {
     if rustix::process::geteuid().is_root() {
         chown(path, Some(NOBODY), Some(NOBODY)).unwrap();
     }
 }
 
-/// What stands in the closed folder, untouched; it can be removed then.
+/// Checks that the closed folder is untouched, and opens it so that it can be removed.
 fn assert_theirs(path: &Path) {
     fs::set_permissions(path, Permissions::from_mode(0o755)).unwrap();
     let names: Vec<_> = fs::read_dir(path).unwrap().flatten().collect();
@@ -66,8 +66,8 @@ fn files_owned_by_another_user() {
     let case = Case::new("in.fasta", &records(20));
     let bench = &case.bench;
     fs::set_permissions(bench.path("."), Permissions::from_mode(0o755)).unwrap();
-    // By another process: what other tests start meanwhile would keep a file of this one open for
-    // writing, and a program cannot be run then.
+    // By another process: programs that other tests start in the meantime would keep a file of this
+    // process open for writing, and a program that is open for writing cannot be run.
     let copied = Command::new("cp")
         .arg(env!("CARGO_BIN_EXE_esm-embed"))
         .arg(bench.path("esm-embed"))
@@ -98,7 +98,7 @@ fn files_owned_by_another_user() {
         }
     }
 
-    // What is theirs under other names stays where it is.
+    // Their files under other names stay.
     case.clear();
     fs::create_dir_all(&emb).unwrap();
     give(&emb);
@@ -112,7 +112,7 @@ fn files_owned_by_another_user() {
     }
     case.assert_whole("beside files of others");
 
-    // Something of theirs in the working folder of an interrupted run.
+    // One of their files in the working folder of an interrupted run.
     case.clear();
     fs::create_dir_all(&emb).unwrap();
     give(&emb);

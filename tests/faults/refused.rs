@@ -1,4 +1,4 @@
-//! Another run is not gone on with: every difference is named, and the work stays.
+//! Another run is not resumed: every difference is named, and the work stays.
 
 use crate::bench::*;
 use crate::case::*;
@@ -8,7 +8,7 @@ use std::fs;
 
 const LINE: &str = "in.fasta --max-tokens 16 --cpu-path portable --on-invalid skip";
 
-/// An interrupted run of a file.
+/// An interrupted run over a file.
 fn interrupted() -> Case {
     let case = Case::new(LINE, &records(40));
     case.starve(200, "--out emb");
@@ -113,7 +113,7 @@ fn each_option_that_changes_a_byte_is_refused() {
         "{}",
         ended.err
     );
-    // What changes no byte may differ.
+    // Options that change no byte may differ.
     let line = LINE.replace("16", "99").replace("in.fasta", "./in.fasta");
     let ended = case.bench.run(&format!(
         "{line} --model ./model --threads 2 --deterministic -q --out emb --resume --layer -1"
@@ -179,16 +179,16 @@ fn another_model() {
         .run(&format!("{LINE} --model $esm2_hd24 -q --out emb --resume"));
     assert_eq!(ended.code, 1);
     assert!(ended.err.contains("config.json was "), "{}", ended.err);
-    // The same bytes in a file that was written anew.
+    // The same bytes in a rewritten file.
     case.bench.write("model/model.safetensors", &weights);
     case.go_on("the model as it was");
 }
 
-/// A run that ended before it knew the checksums of its model goes on only with the very files.
+/// A run that ended before it knew the checksums of its model is resumed only with the same files.
 #[test]
 fn a_model_touched_before_its_checksums_were_known() {
     let case = Case::new(LINE, &records(40));
-    // Too little for the first table, which is made before anything is computed.
+    // Too little for the first table, which is created before anything is computed.
     case.starve(8, "--out emb");
     let path = case.bench.path("model/model.safetensors");
     let weights = fs::read(&path).unwrap();
@@ -204,7 +204,7 @@ fn a_model_touched_before_its_checksums_were_known() {
     case.go_on("untouched");
 }
 
-/// A stream is compared as it comes, and the work is not spoilt by the wrong one.
+/// A stream is compared as it arrives, and a wrong one does not damage the work.
 #[test]
 fn another_stream() {
     let text = records(40);

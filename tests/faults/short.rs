@@ -1,4 +1,4 @@
-//! A file system that takes a few bytes at a time and is interrupted in between.
+//! A file system that takes a few bytes at a time, with interruptions.
 
 use crate::case::*;
 use std::process::Command;

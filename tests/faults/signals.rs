@@ -1,4 +1,4 @@
-//! Signals: finished work is saved, the exit code says which one it was, and the run can be resumed.
+//! Signals: finished work is saved, the exit status names the signal, and the run can be resumed.
 
 use crate::bench::*;
 use crate::case::*;
@@ -16,7 +16,7 @@ fn send(child: &Child, signal: &str) {
     crate::bench::kill(child, signal);
 }
 
-/// Waits for the end; only a run that hangs comes near this.
+/// Waits for the end; only a hanging run takes this long.
 fn wait(child: &mut Child) -> ExitStatus {
     let begin = Instant::now();
     loop {
@@ -28,7 +28,7 @@ fn wait(child: &mut Child) -> ExitStatus {
     }
 }
 
-/// The tests may have been started by nohup, which has the hangup ignored.
+/// The tests may run under nohup, which ignores SIGHUP.
 const HANGUP: [&str; 2] = ["env", "--default-signal=HUP"];
 
 /// The stream stalls when the signal comes.
@@ -60,7 +60,7 @@ fn each_signal_ends_a_stalled_stream_with_its_code() {
     }
 }
 
-/// A record that takes minutes is given up. A second signal does not wait for anything.
+/// A record that takes minutes is abandoned. A second signal waits for nothing.
 #[test]
 fn a_long_record_is_abandoned_and_a_second_signal_ends_at_once() {
     let text = format!(">a\nMKT\n>b\nGAV\n>long\n{}\n", sequence(1, 150_000));
@@ -87,7 +87,7 @@ fn a_long_record_is_abandoned_and_a_second_signal_ends_at_once() {
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
         for signal in signals {
             send(&child, signal);
-            // The first is answered before it is heeded.
+            // The first is acknowledged before it takes effect.
             if *signal == signals[0] {
                 let told = "stopping: saving finished work (Ctrl-C again to quit now)";
                 assert!(lines.any(|line| line.unwrap() == told));
@@ -98,7 +98,7 @@ fn a_long_record_is_abandoned_and_a_second_signal_ends_at_once() {
         let slots = std::fs::read(&journal).unwrap();
         assert_eq!(esm_embed::output::read_journal(0, &slots).count(), 2);
     }
-    // The two short records were kept, and go on with a signal before there is any work too.
+    // The two short records were kept, even if another signal comes before any work.
     let short = format!("{line} --resume");
     let mut command = bench.command();
     command
@@ -142,7 +142,7 @@ fn a_batch_is_abandoned_before_its_first_block() {
             // Cancelled while layer 0 was handed over.
             assert_eq!((first, done), (vec![0], Err("cancelled".to_owned())));
         } else {
-            // Windows are handed over when all of them are done.
+            // Windows are handed over once all of them are finished.
             assert_eq!((first, done), (vec![0, 1, 2], Ok(())));
         }
         let (_, done) = layers(&cancel);
@@ -150,7 +150,7 @@ fn a_batch_is_abandoned_before_its_first_block() {
     }
 }
 
-/// What nohup asks for is respected.
+/// A run under nohup keeps ignoring SIGHUP.
 #[test]
 fn an_ignored_sighup_stays_ignored() {
     let case = Case::new("- --max-tokens 16", &records(40));
@@ -162,8 +162,7 @@ fn an_ignored_sighup_stays_ignored() {
     case.assert_whole("hangup");
 }
 
-/// Nobody writes to a named pipe yet, or its writer stalls: progress is told, and signals are
-/// heeded.
+/// A named pipe without a writer, or with one that stalls: progress is reported and signals work.
 #[test]
 fn a_named_pipe_that_stalls() {
     let text = records(40);
@@ -187,7 +186,7 @@ fn a_named_pipe_that_stalls() {
     let mut child = case.command(&[], more).spawn().unwrap();
     let mut writer = std::fs::File::options().write(true).open(&pipe).unwrap();
     std::io::Write::write_all(&mut writer, text.as_bytes()).unwrap();
-    // Two signs of progress after the last that came of a record.
+    // Two progress lines after the last one caused by a record.
     let lines = BufReader::new(child.stderr.take().unwrap()).lines();
     let (mut last, mut same) = (String::new(), 0);
     for line in lines.map_while(Result::ok) {
@@ -218,7 +217,7 @@ fn a_named_pipe_that_stalls() {
     assert!(case.bench.tree("emb") == case.bench.tree("whole"));
 }
 
-/// A reader that goes away ends nothing but what is told.
+/// A closed reader of the messages does not end the run.
 #[test]
 fn closed_pipes_do_not_end_a_run() {
     let case = Case::new("- --max-tokens 16", &records(40));

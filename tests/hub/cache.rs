@@ -1,4 +1,4 @@
-//! From a hub on loopback into a cache of the ordinary layout, and out of it without a hub.
+//! From a Hub on loopback into a cache of the standard layout, and out of it without a Hub.
 
 use std::fs;
 use std::path::Path;
@@ -161,7 +161,7 @@ fn fetch_follows_the_branch_and_resolve_stays() {
     bench.server.take_requests();
     let second = bench.fetch().unwrap();
     assert_eq!(second.revision.as_deref(), Some(newer));
-    // The weights are the same content: nothing of them is transferred again.
+    // The weights have the same content and are not transferred again.
     assert!(
         bench
             .server
@@ -188,7 +188,7 @@ fn a_damaged_cache_is_repaired_or_named() {
     bench.settings.offline = false;
     assert_eq!(bench.resolve().unwrap(), local);
 
-    // Half a file under its final name, as tools that do not check leave it.
+    // Half a file under its final name, as left by tools that do not check.
     fs::write(&blob, &weights()[..80_000]).unwrap();
     bench.settings.offline = true;
     contains(&bench.error(), &[WEIGHTS, "ends at byte", "of only"]);
@@ -253,7 +253,7 @@ fn paths_lead_to_themselves_or_to_the_snapshot_in_a_copied_cache_folder() {
     assert_eq!(copied.revision.as_deref(), Some(COMMIT));
     let error = path(Path::new("/no/such/model.pt")).unwrap_err();
     contains(&error.to_string(), &["/no/such/model.pt does not exist"]);
-    // A file with the name of a published one must be that one.
+    // A file with a published name must be the published file.
     let pt = bench.cache.path().join("esm2_t6_8M_UR50D.pt");
     fs::write(&pt, "not it").unwrap();
     let error = hub.fetch(&ModelRef::Path(pt), None, &()).unwrap_err();

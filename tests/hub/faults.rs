@@ -1,5 +1,5 @@
-//! Everything that can go wrong between a hub and the cache: never does a file that is not the
-//! published one stay under its name.
+//! Everything that can go wrong between a Hub and the cache: no other file ever stays under the name
+//! of a published one.
 
 use std::fs;
 use std::time::Duration;
@@ -143,7 +143,7 @@ fn a_published_digest_is_checked_at_its_revision() {
         &["published", "31384292 bytes", "160071 bytes", "removed"],
     );
     assert_eq!(hub.cached(&model, None), None);
-    // At any other commit nothing is published about it.
+    // No digest is published for any other commit.
     server.set_commit(COMMIT);
     hub.resolve(&model, None, &()).unwrap();
 }
@@ -237,7 +237,7 @@ fn a_refusal_says_whether_a_token_was_sent() {
     bench.server.take_requests();
     bench.resolve().unwrap();
     for request in bench.server.take_requests() {
-        // The token is for the hub, not for the storage it redirects to.
+        // The token is for the Hub, not for the storage it redirects to.
         let expected = (!request.on_storage).then(|| "Bearer hf_right".to_owned());
         assert_eq!(request.token, expected, "{request:?}");
     }

@@ -1,5 +1,5 @@
-//! Published names, cached commits, adapters and alphabets: what the hub and the cache give, and
-//! what they are held to.
+//! Published names, cached commits, adapters and alphabets: what Hub and cache deliver, and how it is
+//! checked.
 
 use std::fs;
 use std::path::Path;
@@ -60,7 +60,7 @@ fn a_published_name_with_another_shape_is_refused() {
             );
         }
     }
-    // Given by its path it is what it is.
+    // Given as a path, it is used as it is.
     let local = offline.resolve(&ModelRef::Path(path.clone()), None, &());
     assert_eq!(local.unwrap().path, path);
 }
@@ -105,7 +105,7 @@ fn fetch_without_network_checks_a_complete_copy_and_prints_it() {
     let hub = without_network(&bench);
     assert_eq!(hub.fetch(&model(), None, &heard).unwrap(), local);
     assert!(heard.heard("the complete copy in the cache is checked instead"));
-    // A copy that is damaged or not complete is still an error.
+    // A damaged or incomplete copy is still an error.
     let weights_file = local.path.join(WEIGHTS).canonicalize().unwrap();
     let mut damaged = weights();
     damaged[100_000] ^= 1;

@@ -1,4 +1,4 @@
-//! `run` and `fetch` by a Hub name, from a hub on loopback that serves a fixture.
+//! `run` and `fetch` by a Hub name, from a Hub on loopback that serves a fixture.
 
 use crate::server::{COMMIT, HubServer};
 use assert_cmd::Command;
@@ -120,7 +120,7 @@ fn fetch_of_a_complete_model_needs_no_network() {
     let online = [("HF_ENDPOINT", server.endpoint.as_str())];
     let (code, folder, err) = ended(home.path(), &online, &["fetch", REPO]);
     assert_eq!(code, 0, "{err}");
-    // A port that nobody listens on: it was free a moment ago.
+    // Nothing listens on this port: it was free a moment ago.
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let nobody = format!("http://{}", listener.local_addr().unwrap());
     drop(listener);

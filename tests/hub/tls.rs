@@ -1,4 +1,4 @@
-//! A hub behind a proxy whose certificate only the system, or a file, knows.
+//! A Hub behind a proxy whose certificate only the system, or a file, vouches for.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -12,7 +12,7 @@ use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair}
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
-/// A proxy that speaks TLS and passes everything on to a hub that does not.
+/// A proxy that speaks TLS and forwards everything to a Hub that does not.
 struct Proxy {
     endpoint: String,
     /// The certificate of its authority, in PEM form.
@@ -59,7 +59,7 @@ impl Proxy {
     }
 }
 
-/// One request and its answer; a client that trusts nobody ends it.
+/// One request and its answer; ends early if the client does not trust the certificate.
 fn pass_on(client: TcpStream, config: Arc<ServerConfig>, hub: &str) -> Option<()> {
     let mut client = StreamOwned::new(ServerConnection::new(config).ok()?, client);
     let mut request = Vec::new();
@@ -134,7 +134,7 @@ fn an_authority_from_a_file_is_trusted() {
 fn an_authority_of_the_system_is_trusted() {
     let bench = Bench::new();
     let proxy = Proxy::start(&bench.server.endpoint);
-    // The folder that the system's certificates are read from, by the names that OpenSSL gives.
+    // The folder of the system's certificates, under the names that OpenSSL gives them.
     let folder = tempfile::tempdir().unwrap();
     let home = tempfile::tempdir().unwrap();
     let with_folder = || {

@@ -84,7 +84,7 @@ fn force_replaces_exactly_the_files_of_the_old_run() {
         }
         let report = inspect(&dir, true).unwrap();
         if (old, new) == (Residues::Files, Residues::Packed) {
-            // The folder that keeps somebody's file looks like one of this run.
+            // The folder with somebody's file looks like one of this run.
             assert_eq!(report.problem_count, 1);
             assert_eq!(report.problems[0].file, "residues.layer6");
         } else {
@@ -170,7 +170,7 @@ fn links_are_not_followed() {
     assert!(refused(&dir, true).contains("is in the way"));
     fs::remove_file(dir.join(".partial")).unwrap();
 
-    // In the place of a file it is refused, or replaced with --force; its target stays.
+    // In place of a file it is refused, or replaced with `force`; its target stays.
     symlink(home.path().join("precious"), dir.join("mean.layer6.npy")).unwrap();
     assert!(refused(&dir, false).contains("already holds mean.layer6.npy"));
     make(&dir, Residues::Packed, true);
@@ -180,13 +180,13 @@ fn links_are_not_followed() {
     );
     assert!(inspect(&dir, true).unwrap().is_sound());
 
-    // In the place of a folder of residues it is refused.
+    // In place of a folder of residues it is refused.
     symlink(&elsewhere, dir.join("residues.layer6")).unwrap();
     let error = OutputFolder::create(&dir, layout(Residues::Files), true).unwrap_err();
     assert!(matches!(error, OutputError::InTheWay { .. }), "{error}");
     assert!(names(&elsewhere).is_empty());
 
-    // A link that leads nowhere is no folder to write into; one that leads to a folder is.
+    // A dangling link is not a folder to write into; a link to a folder is.
     symlink(home.path().join("nowhere"), home.path().join("broken")).unwrap();
     let error = OutputFolder::create(&home.path().join("broken"), layout(Residues::None), false)
         .unwrap_err();

@@ -6,7 +6,7 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
-/// Damages a fresh output and returns what `inspect` says, quick and with checksums.
+/// Damages a fresh output and returns the problems that `inspect` finds, without and with checksums.
 fn damaged(residues: Residues, damage: impl Fn(&Path)) -> [Vec<String>; 2] {
     let home = tempfile::tempdir().unwrap();
     make(home.path(), residues, false);

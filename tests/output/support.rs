@@ -1,4 +1,4 @@
-//! A small output, its folder as files and bytes, and refusals.
+//! A small output, the files and bytes of its folder, and refusals.
 
 use esm_embed::output::*;
 use esm_embed::product::Product;

@@ -20,11 +20,11 @@ fn templates_are_the_tested_files() {
         assert_eq!((ended.code, &*ended.err), (0, ""));
         let source = std::fs::read_to_string(sources.join(file)).unwrap();
         assert!(ended.out == source, "{scheduler}");
-        // What they call is there, with the flags that they give.
+        // The commands and flags they use exist.
         for words in ["run ", "--shard ", "--out ", "merge "] {
             assert!(source.contains(words), "{scheduler}: {words}");
         }
-        // Text as every editor and shell takes it.
+        // Text that every editor and shell accepts.
         assert!(source.ends_with('\n') && source.is_ascii(), "{scheduler}");
         assert!(!source.contains(['\r', '\t']), "{scheduler}");
     }
@@ -86,7 +86,7 @@ fn without_network_the_error_says_what_to_run_where() {
 
 #[test]
 fn a_hub_that_does_not_answer_is_named() {
-    // A port that nobody listens on: it was free a moment ago.
+    // Nothing listens on this port: it was free a moment ago.
     let port = {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         listener.local_addr().unwrap().port()
@@ -113,7 +113,7 @@ fn a_hub_that_does_not_answer_is_named() {
 fn fetch_of_a_path_checks_it_and_prints_it() {
     let bench = Bench::new();
     let model = fixture("esm2_hd16").display().to_string();
-    // A path needs no hub: settings that make none are not looked at.
+    // A path needs no Hub, so broken settings do not matter.
     let vars = [("HF_ENDPOINT", "nonsense"), ("HF_TOKEN", "a b")];
     let ended = bench.call_with(&format!("fetch {model}"), &vars);
     assert_eq!(ended.code, 0, "{}", ended.err);
@@ -226,7 +226,7 @@ fn doctor_reports_and_keeps_the_token_to_itself() {
     }
     assert!(!ended.out.contains("verysecret"));
 
-    // Those that this processor can run, and no others.
+    // Exactly those that this processor can run.
     let (_, rest) = ended.out.split_once("choices of --cpu-path").unwrap();
     let listed = rest.lines().next().unwrap().trim();
     for path in CpuPath::ALL {

@@ -1,4 +1,4 @@
-//! Outputs that are there already, whole or not.
+//! Outputs that already exist, complete or not.
 
 use crate::bench::*;
 
@@ -165,7 +165,7 @@ fn obstacles_are_named() {
     );
 }
 
-/// Of several runs into one folder at once, one at most takes it, and what it leaves is whole.
+/// Of several concurrent runs into one folder, at most one gets it, and its output is intact.
 #[test]
 fn concurrent_runs_into_one_folder_do_not_mix() {
     let bench = Bench::new();

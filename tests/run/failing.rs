@@ -1,4 +1,4 @@
-//! Work that fails when it has begun.
+//! Work that fails after it has begun.
 
 use crate::bench::*;
 use crate::common::fixture;
@@ -21,8 +21,8 @@ fn stream() -> String {
         .collect()
 }
 
-/// Every worker stops at its first batch while most of the stream is still to come: the run ends
-/// with their error instead of waiting for them.
+/// Every worker stops at its first batch while most of the stream is still to come: the run ends with
+/// their error instead of waiting.
 #[test]
 fn a_value_too_large_for_f16_ends_the_run() {
     let bench = Bench::new();
@@ -31,7 +31,7 @@ fn a_value_too_large_for_f16_ends_the_run() {
         let line = "run - --model ./model --out emb --out-dtype f16 --max-tokens 24 -q --force -t";
         let mut command = bench.command();
         command.args(line.split(' ')).arg(threads.to_string());
-        // Only a run that hangs comes near this.
+        // Only a hanging run takes this long.
         let ended = ended(
             command
                 .write_stdin(stream())

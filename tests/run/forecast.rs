@@ -105,7 +105,7 @@ fn copies_are_not_counted_as_work() {
     }
 }
 
-/// The length of a stream is known once it has been read.
+/// The length of a stream is known only once it has been read.
 #[test]
 fn a_stream_reports_totals_at_its_end() {
     let bench = bench();

@@ -1,5 +1,5 @@
-//! Inputs far larger than memory, and hostile in size: a bound on memory that does not follow
-//! theirs. `benches/giants.py` has the same kinds at their full size.
+//! Inputs far larger than memory: the memory used does not grow with them. `benches/giants.py` has the
+//! same kinds at full size.
 
 use crate::bench::*;
 use flate2::Compression;
@@ -8,12 +8,12 @@ use std::fs::read_to_string;
 use std::io::Write;
 use std::process::{Child, Command, Stdio};
 
-/// The most memory that any of these runs may have had.
+/// The largest peak memory that any of these runs may have.
 const MOST_KIB: u64 = 96 << 10;
-/// Bytes of the giants: more than the memory that they are read in.
+/// Bytes of the giants: more than the memory limit.
 const GIANT: usize = 300 << 20;
 
-/// A run of standard input.
+/// A run over standard input.
 struct Fed {
     bench: Bench,
     child: Child,
@@ -35,7 +35,7 @@ impl Fed {
         Fed { bench, child }
     }
 
-    /// Sends bytes; a run that has ended takes no more.
+    /// Sends bytes, unless the run has ended.
     fn send(&mut self, bytes: &[u8]) -> bool {
         self.child.stdin.as_mut().unwrap().write_all(bytes).is_ok()
     }
@@ -50,8 +50,7 @@ impl Fed {
         }
     }
 
-    /// Ends the stream; holds the memory that reading it took against the bound, if it is to be
-    /// read to its end.
+    /// Ends the stream and, if it is to be read to its end, checks the memory against the bound.
     fn end(mut self, code: i32) -> (Bench, String) {
         if code != 1 {
             let status = read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
@@ -75,7 +74,7 @@ const TOO_LONG: &str = "the sequence has more than 16777216 characters; check th
 const HEADER: &str = "the header has more than 16777216 bytes; check that its line ends where it \
                       should";
 
-/// The giant between two records is the one that is left out.
+/// Only the giant between two records is skipped.
 fn assert_one_skipped(bench: &Bench, id: &str, reason: &str) {
     assert_eq!(
         bench.text("emb/index.tsv"),
@@ -139,7 +138,7 @@ fn a_header_larger_than_memory() {
     }
 }
 
-/// 300 MiB in 300 KB, one member, as the sequence of one record.
+/// 300 MiB in 300 KB of gzip (one member), as the sequence of one record.
 #[test]
 fn a_gzip_bomb() {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
@@ -152,7 +151,7 @@ fn a_gzip_bomb() {
     let bomb = encoder.finish().unwrap();
     assert!(bomb.len() < GIANT / 100);
     let mut fed = Fed::new("--on-invalid skip");
-    // All but the last bytes, so that the memory is read when the giant has passed.
+    // All but the last bytes, so that memory is measured once the giant has been read.
     let (most, rest) = bomb.split_at(bomb.len() - 100);
     fed.send(most);
     wait_for_sleep(&fed.child);
@@ -171,7 +170,7 @@ fn a_gzip_bomb() {
     );
 }
 
-/// Waits until a run has read what it was sent: every thread of it sleeps.
+/// Waits until a run has read everything: all its threads sleep.
 fn wait_for_sleep(child: &Child) {
     let mut asleep = 0;
     while asleep < 20 {
@@ -190,7 +189,7 @@ fn wait_for_sleep(child: &Child) {
     }
 }
 
-/// Identifiers of a megabyte each, of which thousands may wait for their batch.
+/// Identifiers of one megabyte each, of which thousands may wait for their batch.
 #[test]
 fn many_one_megabyte_identifiers() {
     let mut fed = Fed::new("--residues none");
@@ -210,7 +209,7 @@ fn many_one_megabyte_identifiers() {
     assert_eq!(bench.matrix("emb/mean.layer2.npy").dim(), (200, 32));
 }
 
-/// Records of one residue in both layouts: twenty different ones, the others are their duplicates.
+/// Records of one residue in both layouts: twenty distinct ones and their duplicates.
 #[test]
 fn many_records_of_one_residue() {
     for (options, count) in [("", 100_000), ("--residues files --pool none", 5_000)] {

@@ -1,8 +1,8 @@
-//! Identifiers that mean something to a file system, a shell or a table, in both layouts.
+//! Identifiers that are special to a file system, a shell or a table, in both layouts.
 
 use crate::bench::*;
 
-/// An identifier as typed, as the table has it, and the name of its file.
+/// An identifier as typed, its form in the table, and the name of its file.
 const CASES: [(&[u8], &str, &str); 22] = [
     (
         b"../../etc/passwd",
@@ -36,7 +36,7 @@ const CASES: [(&[u8], &str, &str); 22] = [
     (b"x.", "x.", "x_-c92f00b196e2fb02.npy"),
 ];
 
-/// A description with everything that could break a line of a table.
+/// A description with everything that could break a line of the table.
 const DESCRIPTION: (&[u8], &str) = (
     b"\"d\tq\"\x0b\x07 \xe9 \\t '",
     "\\x22d\\tq\"\\x0b\\x07 \\xe9 \\\\t '",
@@ -52,7 +52,7 @@ fn hostile_identifiers_in_both_layouts() {
     let mut fasta = Vec::new();
     for (i, (id, ..)) in cases.iter().enumerate() {
         let parts = [b">", *id, b"\t", DESCRIPTION.0, b"\nMK"];
-        // The first word of a header without an identifier would be that of its description.
+        // Without an identifier, the first word would be that of the description.
         match id.is_empty() {
             true => fasta.extend(b">\nMK"),
             false => parts.iter().for_each(|part| fasta.extend(*part)),
@@ -65,7 +65,7 @@ fn hostile_identifiers_in_both_layouts() {
     for options in ["--out packed", "--out files --residues files"] {
         let ended = bench.run(&format!("in.fasta --model $MODEL -q {options}"));
         assert_eq!(ended.code, 0, "{}", ended.err);
-        // P1 is there twice.
+        // P1 occurs twice.
         assert_eq!(ended.err.lines().count(), 1, "{}", ended.err);
     }
     assert_eq!(bench.names("."), ["files", "in.fasta", "packed"]);
@@ -103,7 +103,7 @@ fn hostile_identifiers_in_both_layouts() {
     }
     names.sort();
     assert_eq!(bench.names("files/residues.layer2/000000"), names);
-    // No two of them are one file where case does not count.
+    // No two of them are the same file on a file system that ignores case.
     let folded: std::collections::BTreeSet<_> = names.iter().map(|n| n.to_lowercase()).collect();
     assert_eq!(folded.len(), cases.len());
 }

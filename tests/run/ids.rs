@@ -1,9 +1,9 @@
-//! Identifiers: `ids.npy`, and records that share one.
+//! Identifiers: `ids.npy`, and records that share an identifier.
 
 use crate::bench::*;
 use std::fs;
 
-/// The texts of an `ids.npy`, as NumPy would give them.
+/// The texts in `ids.npy`, as NumPy reads them.
 fn ids(bench: &Bench, folder: &str) -> Vec<String> {
     let bytes = fs::read(bench.path(&format!("{folder}/ids.npy"))).unwrap();
     let header = str::from_utf8(&bytes[10..128]).unwrap();
@@ -52,7 +52,7 @@ fn ids_that_are_too_long_are_not_listed() {
              most 1,024 are written there; index.tsv has every id\n"
         )
     );
-    // merge says the same.
+    // `merge` reports the same.
     bench.run("in.fasta --model $MODEL --out s1 --shard 1/1 -q");
     let merged = crate::bench::ended(
         bench
@@ -106,7 +106,7 @@ fn a_damaged_list_is_found() {
     );
 }
 
-/// Makes an output of a run from before there was a list of ids.
+/// Turns an output into one of a version without `ids.npy`.
 fn forget_ids(bench: &Bench, folder: &str) {
     fs::remove_file(bench.path(&format!("{folder}/ids.npy"))).unwrap();
     let path = bench.path(&format!("{folder}/run.json"));
@@ -144,11 +144,11 @@ fn outputs_without_a_list_are_still_good() {
     );
     assert_eq!(merged.code, 0, "{}", merged.err);
     let (mut whole, mut merged) = (bench.tree("whole"), bench.tree("merged"));
-    // What was asked of the shards does not name gaps.
+    // The request of these shards does not mention gaps.
     whole.remove("run.json");
     merged.remove("run.json");
     assert!(whole == merged);
-    // Beside a shard of today.
+    // Together with a current shard.
     bench.run(&format!("{line} --out s2 --shard 2/2 --force"));
     let mixed = ended(
         bench
@@ -159,7 +159,7 @@ fn outputs_without_a_list_are_still_good() {
     let mut mixed = bench.tree("mixed");
     mixed.remove("run.json");
     assert!(whole == mixed);
-    // And a new run replaces one without the list.
+    // And a new run replaces an output without the list.
     forget_ids(&bench, "whole");
     bench.run(&format!("{line} --out whole --force"));
     assert_eq!(ids(&bench, "whole"), ["a", "b", "c"]);
@@ -230,7 +230,7 @@ fn an_id_with_different_sequences_is_warned_about() {
             ended.err
         );
     }
-    // One sequence under one id as often as anybody likes.
+    // One sequence under one id may occur any number of times.
     bench.write("same.fasta", ">x\nMKT\n>x\nmkt*\n>y\nMKT\n>X\nMKA\n");
     let ended = bench.run("same.fasta --model $MODEL --out same -q --on-duplicate-id fail");
     assert_eq!(ended.code, 0, "{}", ended.err);
@@ -250,7 +250,7 @@ fn an_id_with_different_sequences_can_fail_the_run_before_it_begins() {
         assert_fails(&bench, &line, error);
     }
     assert_eq!(bench.names("."), ["a.fasta", "b.fasta"]);
-    // A stream fails where it is met, and nothing looks finished.
+    // A stream fails at that record, and nothing looks finished.
     let line = "- --model $MODEL --out stream --on-duplicate-id fail -q";
     let ended = bench.pipe(line, REUSED.as_bytes());
     assert_eq!(ended.code, 1);

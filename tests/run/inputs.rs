@@ -5,7 +5,7 @@ use crate::bench::*;
 const A: &str = ">a1 first\nMKTAYI\n>a2\nGAVLKK\nW\n";
 const B: &str = ">b1\nPQ\n";
 
-/// What `A` and then `B` give.
+/// The output of `A` followed by `B`.
 const INDEX: &str = "row\tid\tlength\tresidue_offset\tflags\tdescription\n\
                      0\ta1\t6\t0\t\tfirst\n\
                      1\ta2\t7\t6\t\t\n\
@@ -21,7 +21,7 @@ fn bench() -> Bench {
     bench
 }
 
-/// The same table and matrices as from plain files.
+/// The table and matrices equal those from plain files.
 fn assert_same(bench: &Bench, folder: &str) {
     for name in ["index.tsv", "mean.layer2.npy", "residues.layer2.npy"] {
         let bytes = |folder: &str| std::fs::read(bench.path(&format!("{folder}/{name}"))).unwrap();
@@ -66,7 +66,7 @@ fn content_not_name_decides_the_compression() {
         bench.embed(&format!("{name} --model $MODEL --out {}", out(name)));
         assert_same(&bench, &out(name));
     }
-    // run.json names the text, so that compression does not show in its checksum.
+    // run.json has the checksum of the text, whatever the compression.
     let digest = |name: &str| bench.recorded(&out(name), "/resolved/inputs/0/sha256");
     assert_eq!(digest("gzip.fasta"), digest("plain.fasta.zst"));
     assert_eq!(digest("frames.txt"), digest("plain.fasta.zst"));
@@ -128,8 +128,7 @@ fn a_file_without_records_among_others_is_reported() {
     assert_same(&bench, "gap");
 }
 
-/// Records that are bad only late in a stream: what came before was computed, and nothing of it
-/// looks finished.
+/// A bad record late in a stream: what came before was computed, and nothing of it looks finished.
 #[test]
 fn a_stream_that_fails_late_leaves_nothing_that_looks_finished() {
     let bench = Bench::new();

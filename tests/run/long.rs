@@ -1,4 +1,4 @@
-//! Sequences that are longer than the model saw in training, or can do.
+//! Sequences longer than the model's training maximum, or than it can embed.
 
 use crate::bench::*;
 
@@ -53,7 +53,7 @@ fn rotary_models_embed_long_sequences_whole_with_one_warning() {
     );
     let mut asked = bench.tree("asked");
     let mut emb = bench.tree("emb");
-    // What was asked for differs, what came of it does not.
+    // The request differs, the result does not.
     assert!(asked.remove("run.json") != emb.remove("run.json"));
     assert_eq!(asked, emb);
 }
@@ -117,7 +117,7 @@ fn windows_keep_every_residue() {
         );
         let whole = bench.matrix("emb/residues.layer2.npy");
         assert_eq!(whole.dim(), (3145, 32));
-        // Residues of one window alone have the bits of that window embedded as a sequence.
+        // Residues that only one window covers have the bits of that window embedded as a sequence.
         let long = sequence(1, 1100);
         let windows = [("w0", &long[..500]), ("w2", &long[600..])];
         bench.write("windows.fasta", fasta(windows));
@@ -129,8 +129,7 @@ fn windows_keep_every_residue() {
     }
 }
 
-/// Two windows of 4 residues over 6: residues 3 and 4 stand in both, with weights 2 and 1, then
-/// 1 and 2.
+/// Two windows of 4 residues over 6: both cover residues 3 and 4, with weights 2 and 1, then 1 and 2.
 #[test]
 fn windows_are_blended_by_the_distance_to_their_ends() {
     let bench = Bench::new();
@@ -205,7 +204,7 @@ fn learned_positions_refuse_long_sequences_by_default() {
     }
 }
 
-/// The run would take minutes, and a sample of the whole record as long on each thread.
+/// The run would take minutes, and so would a sample of the whole record on each thread.
 #[test]
 fn a_dry_run_answers_for_a_record_of_any_length() {
     let bench = Bench::new();
@@ -227,7 +226,7 @@ fn a_dry_run_answers_for_a_record_of_any_length() {
             (&forecast["longest"], &forecast["tokens"]),
             (&168_002.into(), &168_007.into())
         );
-        // Four heads over 168,000 residues are more than a second for any processor.
+        // Four heads over 168,000 residues take any processor more than a second.
         assert!(forecast["seconds"].as_f64().unwrap() > 1.0, "{forecast}");
         assert_eq!(bench.names("."), ["in.fasta"]);
     }

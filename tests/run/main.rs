@@ -1,5 +1,5 @@
-//! `run` from end to end: the binary is given files and streams, and every file it writes, every
-//! message and every exit code is compared with what is due.
+//! The program from end to end: files and streams go in, and every file, message and exit status that
+//! comes out is compared with the expected one.
 
 #[path = "../common/mod.rs"]
 mod common;

@@ -1,5 +1,5 @@
-//! A hard limit on memory: what is too large for it is named before any work, and left out if that
-//! was asked for.
+//! A hard limit on memory: records that are too large for it are named before any work, or skipped on
+//! request.
 
 use crate::bench::*;
 use crate::common::fixture;
@@ -28,7 +28,7 @@ fn run_model_within(bench: &Bench, model: &Path, kib: u64, line: &str) -> Ended 
     ended(&mut command)
 }
 
-/// Two usual records around one of three million residues.
+/// Two ordinary records around one of three million residues.
 fn bench() -> Bench {
     let bench = Bench::new();
     let mut text = ">a\nMKTAYIAKQR\n>huge protein\n".to_owned();
@@ -77,7 +77,7 @@ fn a_record_too_large_is_skipped_and_the_rest_is_embedded() {
         "file\tline\trecord\tid\treason\nin.fasta\t3\t2\thuge\tthe sequence has 3,000,000 residues, \
          too many for the memory of the run\n"
     );
-    // In windows it needs no more than others.
+    // In windows it needs no more than the others.
     bench.write("short.fasta", ">a\nMKTAYIAKQR\n>b\nMKV\n");
     bench.embed("short.fasta --model $MODEL --out short");
     let row = |folder: &str| bench.row(&format!("{folder}/mean.layer2.npy"), 1);
@@ -117,8 +117,8 @@ fn a_model_that_does_not_fit_is_refused() {
     );
 }
 
-/// An ESM-2 of four layers as wide as those of the 650M model, all zeros: none of its 300 MiB of
-/// weights takes room on a disk.
+/// An ESM-2 of four layers as wide as those of 650M, all zeros: its 300 MiB of weights take no space
+/// on disk.
 fn wide_model(bench: &Bench) -> PathBuf {
     let folder = bench.path("wide");
     std::fs::create_dir(&folder).unwrap();
@@ -180,7 +180,7 @@ fn weights_take_address_space_once() {
         assert_eq!(means.dim(), (2, 1280));
         assert!(means.iter().all(|x| *x == 0.0));
     }
-    // Less than the weights is said, not tried.
+    // Less memory than the weights is an error before loading.
     let ended = run_model_within(&bench, &model, 290 << 10, "in.fasta --out less -q");
     assert_eq!(ended.code, 1, "{}", ended.err);
     assert!(

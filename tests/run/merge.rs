@@ -1,4 +1,4 @@
-//! `merge`: the whole made of the shards of an input.
+//! `merge`: one folder from the shards of an input.
 
 use crate::bench::*;
 use crate::shards::{INPUTS, OPTIONS, assert_refused, assert_same, bench, embed_shards, merge};
@@ -40,7 +40,7 @@ fn moving_leaves_only_the_merged_folder() {
             let file = line.unwrap().split('\t').nth(5).unwrap();
             assert_eq!(before, inode(&format!("merged/residues.layer2/{file}")));
         }
-        // What is not of the run stays.
+        // Files that are not of the run stay.
         assert_eq!(bench.names("s2of3"), ["notes.txt"]);
         assert!(!exists(&bench.path("s1of3")) && !exists(&bench.path("s3of3")));
     }
@@ -127,7 +127,7 @@ fn shards_that_do_not_belong_together_are_named() {
     differ("input", "the records of the input (13 and 6)");
     differ("path", " and portable). Write");
     differ("of4", "the number of shards (3 and 4)");
-    // The same shards elsewhere, with an input that has another name there.
+    // The same shards elsewhere, where the input has another name.
     fs::copy(bench.path("a.fasta"), bench.path("c.fasta")).unwrap();
     run(&format!(
         "c.fasta b.fasta.gz --model $MODEL {}",
@@ -154,7 +154,7 @@ fn damage_is_noticed_and_nothing_looks_finished() {
     ] {
         let path = bench.path("s2of2").join(name);
         let whole = fs::read(&path).unwrap();
-        // The last byte but one: a number, a letter or a digit.
+        // The second-to-last byte: part of a number, a letter or a digit.
         let mut damaged = whole.clone();
         let at = damaged.len() - 2;
         damaged[at] ^= 1;
@@ -211,7 +211,7 @@ fn an_interrupted_merge_is_repeated_with_force() {
     let ended = merge(&bench, &format!("{shards} -o merged -q --force"));
     assert_eq!(ended.code, 0, "{}", ended.err);
     assert_same(&bench.tree("whole"), &bench.tree("merged"), "again");
-    // What is written into at that moment is left alone.
+    // A folder that is being written is not touched.
     fs::create_dir_all(bench.path("busy/.partial")).unwrap();
     bench.write("busy/.partial/lock", "");
     let lock = fs::File::options()
@@ -235,7 +235,7 @@ fn a_shard_that_lists_other_records_is_noticed() {
     embed_shards(&bench, 2, "");
     let shard = bench.text("s2of2/shard.tsv");
     let whole = bench.text("s2of2/run.json");
-    // Sizes and checksums fit, as they would if somebody had meant it.
+    // Sizes and checksums fit, as after deliberate tampering.
     let change = |text: String| {
         let digest = |text: &str| {
             use sha2::{Digest, Sha256};

@@ -1,4 +1,4 @@
-//! What a run says of its model: warnings, the alphabet in `run.json`, published names.
+//! What a run reports about its model: warnings, the alphabet in `run.json`, published names.
 
 use crate::common::fixture;
 use assert_cmd::Command;
@@ -6,7 +6,7 @@ use serde_json::Value;
 use std::fs;
 use std::path::Path;
 
-/// Exit code and standard error of a run in a folder that holds `a.fasta`.
+/// Exit status and standard error of a run in a folder that holds `a.fasta`.
 fn run(folder: &Path, words: &str) -> (i32, String) {
     fs::write(folder.join("a.fasta"), ">a\nMKT\n").unwrap();
     let output = Command::cargo_bin("esm-embed")

@@ -1,13 +1,12 @@
-//! Nasty FASTA, each kind with its decided behaviour: the right rows, or one error with its place
-//! and remedy.
+//! Odd FASTA files, each with a defined outcome: the right rows, or one error with place and remedy.
 
 use crate::bench::*;
 
 const REMEDY: &str = "\n  hint: use --on-invalid skip to leave such records out and list them in \
                       skipped.tsv";
 
-/// Embeds the text from a file and from standard input, and compares the table without its first
-/// line and its columns of rows and offsets: `id length flags description`.
+/// Embeds the text from a file and from standard input, and compares the columns `id length flags
+/// description` of the table.
 fn assert_records(text: impl AsRef<[u8]>, due: &[[&str; 4]]) {
     let text = text.as_ref();
     let bench = Bench::new();
@@ -43,8 +42,8 @@ fn assert_records(text: impl AsRef<[u8]>, due: &[[&str; 4]]) {
     assert!(length > 0);
 }
 
-/// The text is refused with this error behind the name of the input, from a file and from
-/// standard input.
+/// The text is refused with this error after the name of the input, from a file and from standard
+/// input.
 fn assert_error(text: impl AsRef<[u8]>, error: &str) {
     let bench = Bench::new();
     bench.write("in.fasta", text.as_ref());
@@ -64,7 +63,7 @@ fn assert_error(text: impl AsRef<[u8]>, error: &str) {
     assert!(!exists(&bench.path("stream/run.json")));
 }
 
-/// What is left out and what stays, when asked to skip.
+/// The records that are skipped and kept with `--on-invalid skip`.
 fn assert_skips(text: impl AsRef<[u8]>, skipped: &[[&str; 4]], kept: &[&str]) {
     let bench = Bench::new();
     bench.write("in.fasta", text.as_ref());
@@ -335,7 +334,7 @@ fn truncated_or_damaged_compressed_data() {
             assert!(!exists(&bench.path("emb")));
         }
     }
-    // Two members are one text, and an empty member is none.
+    // Two members are one text, and an empty member is empty text.
     let members = [gzip(b">a\nMKT\n"), gzip(b""), gzip(b">b\nMKA\n")].concat();
     assert_records(members, &[["a", "3", "", ""], ["b", "3", "", ""]]);
 }

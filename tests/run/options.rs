@@ -1,4 +1,4 @@
-//! What is told of an output before it is made, and other names for options.
+//! What is reported about an output before the work, and aliases of options.
 
 use crate::bench::*;
 use crate::written::{INPUT, bench, embed};

@@ -1,7 +1,7 @@
 //! Our numbers against fair-esm's: every fixture, every layer, residue rows, means and `<cls>`.
 //!
-//! Bounds (SEMANTICS of the checkpoints' reference implementation): max |Δ| ≤ 2e-5 on values of
-//! O(1), scaled by the layer's own magnitude beyond that, and relative L2 ≤ 2e-6.
+//! Bounds: max |Δ| ≤ 2e-5 on values of O(1), scaled by the layer's magnitude beyond that, and relative
+//! L2 ≤ 2e-6.
 
 use crate::common::{self, Reference, assert_parity, embed, fixture, load, load_as, records};
 use esm_embed::embedder::Sequence;
@@ -105,8 +105,8 @@ fn every_reference_sequence_gives_its_tokens() {
     }
 }
 
-/// `--dtype f16` where the processor computes in fixed point: 1e-3 of each sequence, for every
-/// model and layer.
+/// `dtype=f16` where the processor computes in fixed point: within 1e-3 for each sequence, model and
+/// layer.
 #[test]
 fn fixed_point_arithmetic_stays_near_f32() {
     if !CpuPath::Avx512Vnni.is_available() {
@@ -148,6 +148,6 @@ fn fixed_point_arithmetic_stays_near_f32() {
             }
         }
     }
-    // Rounding must show: else something else was computed.
+    // If rounding did not show, something else was computed.
     assert!(worst > 1e-4, "{worst:.1e}");
 }

@@ -56,8 +56,8 @@ fn a_missing_model() {
     assert!(!exists(&bench.path("refused")));
 }
 
-/// The checkpoint cut after each of some lengths, or with one tensor renamed: always an error that
-/// names the file, and never an output.
+/// The checkpoint truncated at several lengths, or with one tensor renamed: always an error that names
+/// the file, and never an output.
 #[test]
 fn a_broken_checkpoint() {
     let bench = bench();

@@ -18,7 +18,7 @@ use std::time::{Duration, SystemTime};
 
 const SHA256: &str = "5865c261c401fa1905ed09eda511d26e8868e08173e5d79a1cee8b1733ad692e";
 
-/// No file has it.
+/// A checksum that no file has.
 const OTHER: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
 
 const NOTE: &str =
@@ -44,7 +44,8 @@ fn remembering(checksums: ChecksumCache) -> Caches {
     }
 }
 
-/// A bench with a model, a FASTA file, and checksums remembered even of small and young files.
+/// A bench with a model and a FASTA file, where checksums even of small and recent files are
+/// remembered.
 struct Case {
     bench: Bench,
 }
@@ -102,7 +103,7 @@ impl Case {
         }
     }
 
-    /// Runs; the SHA-256 of the weights in `run.json`, and whether it is said to be remembered.
+    /// Runs; returns the SHA-256 of the weights in `run.json`, and whether it was remembered.
     fn run(&self, remembered: ChecksumCache) -> (String, bool) {
         let messages = Messages::default();
         let caches = remembering(remembered);
@@ -125,7 +126,8 @@ impl Case {
         (sha256.as_str().unwrap().to_owned(), note)
     }
 
-    /// Puts another checksum into every entry, which stays whole: a run that says it has not read.
+    /// Puts another checksum into every entry, which stays valid: a run that reports it did not read the
+    /// file.
     fn poison(&self) {
         for name in self.bench.names("remembered") {
             let path = self.bench.path("remembered").join(name);
@@ -158,7 +160,7 @@ fn a_checksum_is_reused_until_the_file_changes() {
     fs::rename(&elsewhere, case.bench.path("model")).unwrap();
     assert_eq!(case.run(case.remembered()), found);
 
-    // Read when it is asked for, and remembered anew.
+    // Read on request, and remembered again.
     let anew = ChecksumCache {
         anew: true,
         ..case.remembered()
@@ -172,14 +174,14 @@ fn a_checksum_is_reused_until_the_file_changes() {
             let file = OpenOptions::new().write(true).open(&weights).unwrap();
             file.set_modified(SystemTime::UNIX_EPOCH).unwrap();
         },
-        // Written in place, and the time of the last write set back.
+        // Written in place, with the modification time set back.
         &|| {
             let modified = weights.metadata().unwrap().modified().unwrap();
             fs::write(&weights, fs::read(&weights).unwrap()).unwrap();
             let file = OpenOptions::new().write(true).open(&weights).unwrap();
             file.set_modified(modified).unwrap();
         },
-        // A copy takes its place.
+        // Replaced by a copy.
         &|| {
             fs::copy(&weights, &elsewhere).unwrap();
             fs::rename(&elsewhere, &weights).unwrap();
@@ -224,7 +226,7 @@ fn without_a_writable_cache_files_are_read() {
     assert_eq!(case.bench.text("remembered"), "a file");
 }
 
-/// `--resume` compares with the remembered checksum too, and refuses another one.
+/// `--resume` compares the remembered checksum too, and refuses a different one.
 #[test]
 fn a_finished_run_is_compared_by_remembered_checksum() {
     let case = Case::new();
@@ -258,7 +260,7 @@ impl Reporter for Touching<'_> {
     fn finish(&self) {}
 }
 
-/// A model that changes under a run ends it, however much input there is.
+/// A model that changes during a run ends it, however much input there is.
 #[test]
 fn a_model_that_changes_ends_the_run_at_once() {
     use rustix::fs::{CWD, Mode, mkfifoat};

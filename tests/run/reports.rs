@@ -1,11 +1,11 @@
-//! Reports for machines (`--json`) and for people: literal values, one document, the same exit codes.
+//! Reports for programs (`--json`) and for people: literal values, one document, the same exit status.
 
 use crate::bench::Bench;
 use crate::common::fixture;
 use esm_embed::ops::CpuPath;
 use serde_json::{Value, json};
 
-/// The document that a command prints, which ends with this code and writes no message.
+/// The document that a command prints; it must end with this status and without messages.
 fn json(bench: &Bench, line: &str, code: i32) -> Value {
     let ended = bench.call(line);
     assert_eq!((ended.code, ended.err.as_str()), (code, ""), "{line}");
@@ -20,13 +20,13 @@ fn embed(bench: &Bench, more: &str) {
     assert_eq!(ended.code, 0, "{}", ended.err);
 }
 
-/// Standard output that is one JSON document and a line feed.
+/// Parses standard output, which must be one JSON document and a line feed.
 fn document(out: &str) -> Value {
     assert!(out.ends_with("}\n"), "{out}");
     serde_json::from_str(out).unwrap()
 }
 
-/// The names of an object's members, in order of the alphabet.
+/// The names of an object's members, sorted.
 fn fields(value: &Value) -> Vec<&str> {
     let names = value.as_object().unwrap().keys();
     names.map(String::as_str).collect()
@@ -333,7 +333,7 @@ problems: none
         std::env::consts::ARCH,
         sha256("/resolved/inputs/0/sha256"),
     );
-    // In this order; what other parts of the program record may stand between.
+    // In this order; other lines may come between.
     let mut lines = ended.out.lines();
     for line in expected.lines() {
         assert!(lines.any(|found| found == line), "{line}: {}", ended.out);

@@ -1,4 +1,4 @@
-//! What counts as a residue: gaps, masks, invisible characters; and sequences that are no proteins.
+//! What counts as a residue: gaps, masks, invisible characters; and sequences that are not proteins.
 
 use crate::bench::*;
 
@@ -26,7 +26,7 @@ fn gaps_are_kept_counted_and_warned_about() {
     assert_eq!(bench.recorded("emb", "/counts/gaps"), 5);
     assert_eq!(bench.recorded("emb", "/asked/gaps"), "keep");
     assert_eq!(bench.matrix("emb/residues.layer2.npy").dim(), (35, 32));
-    // From a stream the same is known only at the end.
+    // From a stream, this is known only at the end.
     let ended = bench.pipe("- --model $MODEL --out stream -q", ALIGNED.as_bytes());
     assert!(
         ended.err.starts_with(
@@ -182,7 +182,7 @@ fn white_space_and_invisible_characters_of_unicode_are_dropped() {
     for (i, character) in unseen.iter().enumerate() {
         text += &format!(">r{i}\nGAVL{character}\n{character}IM{character}FW\n");
     }
-    // The byte order mark at the start of a line is skipped as ever.
+    // A byte order mark at the start of a line is skipped as usual.
     bench.write("in.fasta", text + ">plain\nGAVLIMFW\n");
     let ended = bench.run("in.fasta --model $MODEL --out emb --unknown error -q");
     assert_eq!(
@@ -251,7 +251,7 @@ fn nucleotides_are_warned_about_before_the_work_and_recorded() {
             "nucleotides,duplicate_of=3"
         ]
     );
-    // A stream is told of at the end.
+    // A stream is reported at the end.
     let text = format!(">cds\n{GENE}\n");
     let ended = bench.pipe("- --model $MODEL --out stream -q", text.as_bytes());
     assert!(

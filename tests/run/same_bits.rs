@@ -1,5 +1,5 @@
-//! The promise: a record's bits do not depend on its neighbours, its place, the batch, the
-//! budget or the number of threads, and equal those of one sequence per forward pass.
+//! The promise: a record's bits do not depend on its neighbours, its position, the batch, the budget or
+//! the number of threads, and equal those of one sequence per forward pass.
 
 use crate::common::{Hidden, embed, fixture, load, load_as, load_for, records};
 use esm_embed::embedder::{Embedder, Sequence};
@@ -33,8 +33,8 @@ fn bits(hidden: &Hidden) -> Vec<u32> {
     all
 }
 
-/// The example that started it: [short], [short, short] and [short, long] give other numbers
-/// for `short` in every other tool.
+/// The original example: in other tools, [short], [short, short] and [short, long] give different
+/// numbers for `short`.
 #[test]
 fn a_short_sequence_has_the_same_bits_by_itself_twice_and_beside_a_long_one() {
     let all = records("reference/sequences.fasta");
@@ -55,7 +55,7 @@ fn a_short_sequence_has_the_same_bits_by_itself_twice_and_beside_a_long_one() {
     }
 }
 
-/// Records longer than a batch are shared by all threads, part by part.
+/// Records longer than a batch are shared by all threads.
 #[test]
 fn a_long_record_has_the_same_bits_from_one_two_and_three_threads() {
     let long = sequence(1022, 2501);
@@ -81,7 +81,7 @@ fn a_long_record_has_the_same_bits_from_one_two_and_three_threads() {
     }
 }
 
-/// Token counts around every edge of the kernels' tiles and blocks.
+/// Token counts around every boundary of the kernels' tiles and blocks.
 const AWKWARD: [usize; 38] = [
     3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 31, 32, 33, 34, 35, 63, 64, 65,
     127, 128, 129, 130, 131, 255, 503, 505, 1021, 1022, 1023, 1024, 1025,
@@ -157,7 +157,7 @@ proptest! {
         for (i, hidden) in together.iter().enumerate() {
             prop_assert!(bits(hidden) == alone[i], "{name}: {} tokens", sequences[i].len());
         }
-        // In other company, in reverse order, from two threads at once.
+        // With other neighbours, in reverse order, from two threads at once.
         let (left, right) = batch.split_at(cut.min(batch.len()));
         let run = |part: &[Sequence<'_>]| -> Vec<Vec<u32>> {
             let reversed: Vec<_> = part.iter().rev().copied().collect();
@@ -201,7 +201,7 @@ fn windows_blend_to_the_same_bits_under_any_budget() {
     for budget in [300, 500, 5000] {
         assert!(bits(&run(budget)) == bits(&one_each), "{budget}");
     }
-    // Residues of the first window that no other covers are those of the window alone.
+    // Residues that only the first window covers equal those of that window by itself.
     let mut first = tokens[..201].to_vec();
     first.push(2);
     let embedder = load(&fixture("esm2_hd16"), CpuPath::detect());
@@ -211,7 +211,7 @@ fn windows_blend_to_the_same_bits_under_any_budget() {
         assert_eq!(one_each[layer].0, alone[layer].0);
         assert_eq!(one_each[layer].1[..140 * dim], alone[layer].1[..140 * dim]);
     }
-    // In an overlap the row lies between the two windows' rows, by the documented weights.
+    // In an overlap, the row is the documented weighted mean of the two windows' rows.
     let mut second = vec![0];
     second.extend(&tokens[1 + 140..1 + 340]);
     second.push(2);

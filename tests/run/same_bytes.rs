@@ -1,10 +1,10 @@
-//! The same input and options give the same bytes, whatever the threads, the budget, the batches
-//! and the order of the records.
+//! The same input and options give the same bytes, whatever the threads, the budget, the batches and
+//! the order of the records.
 
 use crate::bench::*;
 use std::collections::BTreeMap;
 
-/// Records of many lengths, some of them again, some with letters that are not residues.
+/// Records of many lengths, some repeated, some with letters that are not residues.
 fn records() -> Vec<(String, String)> {
     let lengths = [
         1, 2, 3, 5, 14, 15, 16, 17, 30, 31, 33, 62, 64, 65, 66, 100, 127, 254, 300, 511, 700, 1100,
@@ -84,7 +84,7 @@ fn every_file_is_the_same_with_weights_in_half_precision() {
     assert_every_way("--dtype bf16");
 }
 
-/// What is written of every record, under its identifier.
+/// Everything written about each record, by its identifier.
 fn by_id(bench: &Bench, folder: &str) -> BTreeMap<String, Vec<Vec<u32>>> {
     let index = bench.text(&format!("{folder}/index.tsv"));
     let mut all: BTreeMap<String, Vec<Vec<u32>>> = BTreeMap::new();
@@ -131,7 +131,7 @@ fn the_order_of_the_records_changes_no_bit() {
     embed(&bench, "mixed.fasta --out mixed --threads 3");
     assert!(by_id(&bench, "mixed") == usual);
 
-    // Half of them alone.
+    // Only half of them.
     let half: Vec<_> = records.iter().step_by(2).cloned().collect();
     bench.write("half.fasta", text(&half));
     embed(&bench, "half.fasta --out half");
@@ -165,7 +165,7 @@ fn files_and_a_stream_give_the_same_table_and_matrices() {
     }
 }
 
-/// `[short]`, `[short, short]` and `[short, long]` give other numbers for `short` in other tools.
+/// In other tools, `[short]`, `[short, short]` and `[short, long]` give different numbers for `short`.
 #[test]
 fn a_short_sequence_by_itself_twice_and_beside_a_long_one() {
     let bench = Bench::new();

@@ -1,4 +1,4 @@
-//! `--shard` and `merge`: the parts of an input, and the whole made of them.
+//! `--shard`: the parts of an input.
 
 use crate::bench::*;
 use std::collections::BTreeMap;
@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 pub const OPTIONS: &str = "--model $MODEL --layer 0,2 --pool mean,bos,max --on-invalid skip \
                        --unknown error --long window:60:20 -q";
 
-/// Two files with everything that a merge has to put in order: sequences that are there again in
-/// another part, identifiers that need other file names, skipped records, windows, masks.
+/// Two files with everything that a merge has to reconcile: sequences repeated in another part,
+/// identifiers that need other file names, skipped records, windows, masks.
 pub fn bench() -> Bench {
     let bench = Bench::new();
     let long = sequence(7, 150);
@@ -130,7 +130,7 @@ fn a_shard_is_a_complete_output() {
     bench.embed("in.fasta --model $MODEL --out whole");
     bench.embed("in.fasta --model $MODEL --out s1 --shard 1/2");
     bench.embed("in.fasta --model $MODEL --out s2 --shard 2/2");
-    // 10 tokens → 1, 7 → 2, 5 → 2, 5 → 1; of two that cost the same, the first is shard 1's.
+    // 10 tokens → 1, 7 → 2, 5 → 2, 5 → 1; of two equal ones, the first goes to shard 1.
     assert_eq!(
         bench.text("s1/index.tsv"),
         "row\tid\tlength\tresidue_offset\tflags\tdescription\n0\ta\t8\t0\t\t\n1\tb\t3\t8\t\t\n"
@@ -174,7 +174,7 @@ fn a_shard_is_a_complete_output() {
             "shard.tsv"
         ]
     );
-    // The whole has no trace of shards.
+    // The merged folder has no trace of shards.
     merge(&bench, "s1 s2 --out merged -q");
     assert_same(&bench.tree("whole"), &bench.tree("merged"), "merged");
 }
@@ -206,7 +206,7 @@ fn shards_do_not_depend_on_the_model() {
 #[test]
 fn tokens_are_divided_evenly() {
     let bench = Bench::new();
-    // Longest last: taken in turn, the last ones would tip the balance.
+    // Longest last: dealt out in turn, the last ones would tip the balance.
     let text: String = (1..=60)
         .map(|i| format!(">r{i}\n{}\n", sequence(i, i as usize * 5)))
         .collect();

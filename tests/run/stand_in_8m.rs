@@ -1,4 +1,4 @@
-//! Random weights of the shape of ESM-2 8M (6 layers of 320) under its name, made by the test.
+//! Random weights with the shape of ESM-2 8M (6 layers of 320), under its name.
 
 use crate::common::fixture;
 use half::f16;
@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 const LAYERS: usize = 6;
 const DIM: usize = 320;
 
-/// Writes the model into the Hugging Face cache of `home` as the default branch of 8M's repository;
-/// the folder of the snapshot.
+/// Writes the model into the Hugging Face cache of `home` as the default branch of 8M's repository.
+/// Returns the folder of the snapshot.
 pub fn in_cache(home: &Path, commit: &str) -> PathBuf {
     let repo = home.join("hub/models--facebook--esm2_t6_8M_UR50D");
     let snapshot = repo.join("snapshots").join(commit);

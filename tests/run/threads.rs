@@ -1,10 +1,10 @@
-//! How many threads a run has when nothing is said.
+//! The number of threads of a run.
 
 use crate::bench::*;
 use crate::tools;
 use std::process::Command;
 
-/// What a run with this environment, behind these words, says of its threads.
+/// The threads that a run with this environment, behind these words, reports.
 fn threads(bench: &Bench, wrapper: &[&str], slurm: Option<&str>) -> String {
     let program = env!("CARGO_BIN_EXE_esm-embed");
     let line = "run in.fasta --model $MODEL --out emb --force";
@@ -55,7 +55,7 @@ fn affinity_and_scheduler_limit_the_threads() {
     assert_eq!(threads(&bench, &one, Some("64")), "1 thread");
 }
 
-/// Counts the threads that a process starts, and how many there are at the same time.
+/// Counts the threads that a process starts, and how many run at the same time.
 const SHIM: &str = r#"
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -79,7 +79,7 @@ int pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(*run)(v
 }
 "#;
 
-/// Threads that a command starts besides its first one.
+/// Threads that a command starts besides the main one.
 fn started(bench: &Bench, line: &str, slurm: Option<&str>) -> usize {
     let mut command = Command::new(env!("CARGO_BIN_EXE_esm-embed"));
     command
@@ -97,7 +97,7 @@ fn started(bench: &Bench, line: &str, slurm: Option<&str>) -> usize {
     bench.text("started").parse().unwrap()
 }
 
-/// Sealing syncs and reads many files here: two layers of four arrays each.
+/// Sealing syncs and reads many files: two layers of four arrays each.
 #[test]
 fn sealing_uses_only_the_threads_of_the_run() {
     let bench = Bench::new();

@@ -1,4 +1,4 @@
-//! Version, help, wrong usage, and the words of other tools.
+//! Version, help, wrong usage, and options of other tools.
 
 use crate::bench::*;
 
@@ -223,7 +223,7 @@ fn variables_set_the_defaults_of_flags() {
         assert_eq!((ended.code, ended.out.as_str()), (2, ""), "{name}");
         assert!(ended.err.starts_with(&error), "{}", ended.err);
     }
-    // What is typed wins, and is what an error is about.
+    // A typed value wins over the variable, and errors are about it.
     let vars = [
         ("ESM_EMBED_THREADS", "none"),
         ("ESM_EMBED_MODEL", "nonsense"),

@@ -3,8 +3,8 @@
 use crate::bench::*;
 use crate::common::{Hidden, MAX_ABS, RELATIVE_L2, Reference, assert_parity, differences, fixture};
 
-/// Embeds the reference sequences with all layers and compares every file with fair-esm. Gives
-/// the numbers of the sequences that were compared.
+/// Embeds the reference sequences with all layers and compares every file with fair-esm. Returns
+/// the indices of the sequences that were compared.
 fn check(model: &str, reference: &str, layers: usize, options: &str, code: i32) -> Vec<usize> {
     let bench = Bench::new();
     let input = fixture("reference/sequences.fasta");
@@ -87,8 +87,8 @@ fn any_batching_gives_the_same_numbers() {
     }
 }
 
-/// 1,023 and 1,500 residues are more than learned positions can do; the rows of the others move
-/// up and stay right.
+/// 1,023 and 1,500 residues are too long for learned positions; the rows of the other records move up
+/// and stay correct.
 #[test]
 fn learned_positions_with_records_skipped() {
     let fit: Vec<usize> = (0..20).filter(|k| ![8, 9].contains(k)).collect();

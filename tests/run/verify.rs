@@ -1,5 +1,5 @@
-//! `verify` on stand-ins: a fixture against fair-esm's values, and random weights of the shape of 8M
-//! against the published values and their own.
+//! `verify` with a fixture against fair-esm's values, and with random weights of the shape of 8M
+//! against the published values and against their own.
 
 use crate::common::{self, Reference, fixture};
 use assert_cmd::Command;
@@ -44,7 +44,7 @@ fn comparisons(checkpoint: &str) -> Vec<Value> {
     ]
 }
 
-/// `verify` with this cache and these words: exit code, standard output and standard error.
+/// `verify` with this cache and these words: exit status, standard output and standard error.
 fn verify_in(home: &Path, words: &[&str], reference: Option<&Value>) -> (i32, String, String) {
     let mut command = Command::cargo_bin("esm-embed").unwrap();
     command
@@ -178,7 +178,7 @@ fn values_that_do_not_fit_the_model_are_named() {
     );
 }
 
-/// The last lines of a failure that is not one of a file.
+/// The last lines of a failure other than that of a file.
 const MEANING: &str = "Either the values belong to other weights, or this build does not compute \
                        correctly on this machine. If the files are intact (`esm-embed fetch` \
                        verifies them), please report this with the output of `esm-embed doctor`.\n";
@@ -343,7 +343,7 @@ fn right_values_pass_and_wrong_ones_fail() {
 
     for i in 0..right.len() {
         let mut wrong = right.clone();
-        // One row of thirteen or more, or one value of hundreds, is that of something else.
+        // One row of thirteen or more, or one value of hundreds, is wrong.
         let expected = wrong[i]["expected"].as_array_mut().unwrap();
         expected[1] = match expected[1].clone() {
             Value::Array(row) => json!(vec![0.0; row.len()]),

@@ -1,4 +1,4 @@
-//! What a run writes: which files, with which bytes.
+//! What a run writes: files and their bytes.
 
 use crate::bench::*;
 use half::f16;
@@ -13,7 +13,7 @@ pub fn bench() -> Bench {
     bench
 }
 
-/// Runs and expects the four warnings that `INPUT` deserves.
+/// Runs and expects the four warnings for `INPUT`.
 pub fn embed(bench: &Bench, options: &str) {
     let ended = bench.run(&format!("in.fasta --model $MODEL -q {options}"));
     assert_eq!((ended.code, &*ended.out), (0, ""), "{}", ended.err);
@@ -26,7 +26,7 @@ pub fn embed(bench: &Bench, options: &str) {
 #[test]
 fn a_log_holds_only_lines_of_text() {
     let bench = bench();
-    // One of them says why no GPU computes.
+    // One of them says why no GPU is used.
     for (progress, lines) in [("auto", 13), ("bar", 13), ("plain", 13), ("none", 8)] {
         let ended = bench.run(&format!(
             "in.fasta --model $MODEL --out {progress} --threads 2 --progress {progress}"
@@ -219,7 +219,7 @@ fn pools_or_residues_can_be_omitted() {
     assert!(bench.tree("rows")["residues.layer2.npy"] == both["residues.layer2.npy"]);
 }
 
-/// Half-precision output is the rounded single-precision output, number for number.
+/// f16 output is the rounded f32 output, number for number.
 #[test]
 fn f16_files_hold_the_rounded_numbers() {
     let bench = bench();
@@ -280,7 +280,7 @@ fn a_repeated_sequence_is_computed_once_and_written_twice() {
             assert_eq!(bench.row(&name, 2), bench.row(&name, 0));
             assert_eq!(bench.row(&name, 3), bench.row(&name, 0));
             assert_eq!(bench.row(&name, 4), bench.row(&name, 1));
-            // The embedding of <cls> alone is the same in every sequence.
+            // Only the embedding of <cls> is the same in every sequence.
             let same = (pool, layer) == ("bos", 0);
             assert_eq!(bench.row(&name, 1) == bench.row(&name, 0), same);
         }
@@ -291,7 +291,7 @@ fn a_repeated_sequence_is_computed_once_and_written_twice() {
     }
 }
 
-/// The same letters that are treated otherwise are no duplicates.
+/// Equal letters that are treated differently are not duplicates.
 #[test]
 fn only_equal_tokens_are_duplicates() {
     let bench = Bench::new();
@@ -378,7 +378,7 @@ fn identifiers_unfit_as_file_names_get_safe_ones() {
         ("sp|P1|α β", "MKP"),
     ]);
     bench.write("in.fasta", text);
-    // One of them is used again for another sequence, which is told.
+    // One of them is used again for another sequence, which is reported.
     let ended = bench.run("in.fasta --model $MODEL --out emb --residues files -q");
     assert_eq!(ended.code, 0, "{}", ended.err);
     assert_eq!(ended.err.lines().count(), 1, "{}", ended.err);

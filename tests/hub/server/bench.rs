@@ -1,4 +1,4 @@
-//! A hub with a tiny repository, an empty cache, and what the tests say about them.
+//! A Hub with a tiny repository, an empty cache, and assertions about them.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -24,7 +24,7 @@ pub fn weights() -> Vec<u8> {
     file
 }
 
-/// A hub with the tiny checkpoint, an empty cache and settings that lead from one to the other.
+/// A Hub with the tiny checkpoint, an empty cache and settings that connect the two.
 pub struct Bench {
     pub server: HubServer,
     pub settings: HubSettings,
@@ -78,7 +78,7 @@ impl Bench {
         names(&self.repo().join("blobs"))
     }
 
-    /// No file that could be taken for the weights is left.
+    /// No file is left that could be mistaken for the weights.
     pub fn assert_no_weights(&self) {
         assert!(
             !self

@@ -1,7 +1,7 @@
-//! A hub on loopback: a repository's files as the public hub serves them, with faults on demand.
+//! A Hub on loopback: a repository's files as the public Hub serves them, with faults on demand.
 //!
-//! Small files are redirected within the hub, weights to a second server as the hub does to its
-//! storage. Every request is written down.
+//! Small files are redirected within the Hub, weights to a second server, as the Hub does to its
+//! storage. Every request is recorded.
 
 #![allow(dead_code)]
 
@@ -19,17 +19,17 @@ use sha2::{Digest, Sha256};
 pub enum Fault {
     /// This status and no content.
     Status(u16),
-    /// Only so many bytes, then the connection ends.
+    /// Only this many bytes, then the connection closes.
     Cut(usize),
-    /// The same, without a Content-Length that would tell.
+    /// The same, without a Content-Length.
     CutWithoutLength(usize),
     /// This bit of the content is inverted.
     Flip(usize),
     /// A login page, with status 200.
     Page,
-    /// The whole content, whatever range was asked for.
+    /// The whole content, whatever range was requested.
     WholeFile,
-    /// Silence until the client goes away.
+    /// Silence until the client disconnects.
     Silence,
 }
 
@@ -49,18 +49,18 @@ struct State {
     revisions: Vec<String>,
     files: HashMap<String, Vec<u8>>,
     linked_etags: HashMap<String, String>,
-    /// Statuses to answer the question for a file with, in turn.
+    /// Statuses that answer requests for a file's metadata, in turn.
     refusals: HashMap<String, VecDeque<(u16, &'static str)>>,
     faults: HashMap<String, VecDeque<Fault>>,
     required_token: Option<String>,
-    /// After the question for the first, the branch is at the second.
+    /// After a request for the first, the branch is at the second.
     moves: VecDeque<(String, String)>,
     requests: Vec<Request>,
-    /// Whether it tells the names of the repository's files.
+    /// Whether it lists the repository's files.
     lists: bool,
 }
 
-/// The hub; it ends with the test process.
+/// The Hub; it ends with the test process.
 pub struct HubServer {
     pub endpoint: String,
     state: Arc<Mutex<State>>,
@@ -109,7 +109,7 @@ impl HubServer {
         state.files.insert(file.to_owned(), content.to_vec());
     }
 
-    /// From now on it tells the names of the repository's files.
+    /// From now on it lists the repository's files.
     pub fn list(&self) {
         self.state().lists = true;
     }
@@ -123,7 +123,7 @@ impl HubServer {
         commit.clone_into(&mut self.state().commit);
     }
 
-    /// The branch moves to each commit in turn, right after the file was asked for.
+    /// The branch moves to each commit in turn, right after a request for the file.
     pub fn move_after(&self, file: &str, commits: &[&str]) {
         self.state().moves = commits
             .iter()
@@ -135,34 +135,34 @@ impl HubServer {
         self.state().required_token = Some(token.to_owned());
     }
 
-    /// Announces this ETag in place of the file's sha256.
+    /// Sends this ETag instead of the file's sha256.
     pub fn announce_etag(&self, file: &str, etag: &str) {
         self.state()
             .linked_etags
             .insert(file.to_owned(), etag.to_owned());
     }
 
-    /// The next requests for the file's content fail so, one after the other.
+    /// The next requests for the file's content fail like this, one by one.
     pub fn fail_content(&self, file: &str, faults: &[Fault]) {
         self.state()
             .faults
             .insert(file.to_owned(), faults.iter().cloned().collect());
     }
 
-    /// The next questions for the file are answered with a status and an `X-Error-Code`.
+    /// The next requests for the file's metadata are answered with a status and an `X-Error-Code`.
     pub fn refuse(&self, file: &str, statuses: &[(u16, &'static str)]) {
         self.state()
             .refusals
             .insert(file.to_owned(), statuses.iter().copied().collect());
     }
 
-    /// The requests so far, which are forgotten then.
+    /// Takes the requests so far.
     pub fn take_requests(&self) -> Vec<Request> {
         std::mem::take(&mut self.state().requests)
     }
 }
 
-/// Answers connections in threads; with the storage's address as hub, without as storage.
+/// Answers connections in threads: as the Hub if given the storage's address, else as the storage.
 fn serve(listener: TcpListener, state: Arc<Mutex<State>>, storage: Option<String>) {
     std::thread::spawn(move || {
         for stream in listener.incoming().flatten() {
