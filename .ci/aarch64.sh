@@ -1,13 +1,12 @@
 #!/usr/bin/env bash
-# The program on aarch64, without such a machine: cross-builds it on Debian 12 (x86-64) and, under
-# emulation, runs the tests of the operations, of the numbers (tests/run/parity.rs) and of the bits
-# (tests/run/same_bits.rs), then whole runs, whose files are held against fair-esm's values and against
-# those of x86-64. Looks at last at what the compiler has made of the kernels' inner loops.
-# Emulation says nothing of speed.
+# Tests the program for aarch64 without an aarch64 machine. Cross-builds it on Debian 12 (x86-64) and
+# runs under emulation: the tests of the operations, of the numbers and of the bits, and whole runs,
+# whose files are compared with fair-esm's values and with the files of x86-64. Finally it inspects
+# the machine code of the kernels' inner loops. Emulation says nothing about speed.
 #
 #     .ci/aarch64.sh [--install]
 #
-# Needs cargo, Python 3 and these packages, which are installed only with --install, as root:
+# Needs cargo, Python 3 and these packages; --install installs them, as root:
 #
 #     dpkg --add-architecture arm64 && apt-get update
 #     apt-get install --no-install-recommends rustc-web libstd-rust-web-dev:arm64 \
@@ -15,10 +14,10 @@
 #         libgcc-s1:arm64 qemu-user
 #
 # The emulated program loads its libraries from libc6:arm64, not from /usr/aarch64-linux-gnu: with
-# `-L` it would take the loader from there and the library from here, of two versions, and hang.
+# `-L` it would take the loader from one and the library from the other, of two versions, and hang.
 #
-# RUSTC: the compiler (/usr/bin/rustc, Debian's). One of rustup's with
-# `rustup target add aarch64-unknown-linux-gnu` does as well, without the first two packages.
+# RUSTC: the compiler (/usr/bin/rustc, Debian's). A compiler of rustup works as well, after
+# `rustup target add aarch64-unknown-linux-gnu` and without the first two packages.
 # HOST_PROGRAM: esm-embed for this machine; it is built if this is not set.
 # CARGO_TARGET_DIR: where to build (target/aarch64).
 set -euo pipefail
@@ -29,7 +28,7 @@ PACKAGES=(
     libc6-dev-arm64-cross libc6:arm64 libgcc-s1:arm64 qemu-user
 )
 TARGET=aarch64-unknown-linux-gnu
-# What takes longer hangs.
+# A command that takes longer hangs.
 EMULATOR=(timeout -s KILL 7200 qemu-aarch64)
 
 say() { printf '\n==> [%4d s] %s\n' "$SECONDS" "$*"; }
@@ -48,10 +47,10 @@ export CC_aarch64_unknown_linux_gnu=aarch64-linux-gnu-gcc
 export CXX_aarch64_unknown_linux_gnu=aarch64-linux-gnu-g++
 export CARGO_PROFILE_RELEASE_DEBUG=0
 for tool in "$RUSTC" cargo aarch64-linux-gnu-gcc aarch64-linux-gnu-objdump qemu-aarch64 python3; do
-    command -v "$tool" >/dev/null || { echo "$tool is missing: see the head of $0" >&2; exit 1; }
+    command -v "$tool" >/dev/null || { echo "$tool is missing: see the comment at the top of $0" >&2; exit 1; }
 done
-# The crate as in a release; what it depends on is compiled quickly, but for kernels in assembly
-# that have to be inlined.
+# The crate is compiled as in a release. Its dependencies are compiled quickly, except for kernels in
+# assembly that have to be inlined.
 quick=(
     --config 'profile.release.package."*".opt-level=0'
     --config 'profile.release.package.gemm.opt-level=3'
@@ -81,7 +80,7 @@ if [ -z "${HOST_PROGRAM:-}" ]; then
     cargo build --release --locked "${quick[@]}"
     HOST_PROGRAM="$CARGO_TARGET_DIR/release/esm-embed"
 fi
-# The short ones: attention over 1,500 tokens takes the emulator minutes.
+# Only short sequences: attention over 1,500 tokens takes minutes under emulation.
 awk '/^>/ { n++ } n <= 6' fixtures/reference/sequences.fasta >"$scratch/short.fasta"
 for model in esm2_hd16 esm2_hd64; do
     say "Comparison: fixtures/$model"

@@ -1,12 +1,11 @@
-"""Holds two output folders against each other and against fair-esm's values, with nothing but
-Python's standard library.
+"""Compares two output folders with each other and with fair-esm's values.
 
     python3 .ci/aarch64_compare.py OUT OTHER REFERENCE
 
-Both folders hold the first records of fixtures/reference/sequences.fasta, or all (means and packed
-residues of all layers), REFERENCE is the model's file in fixtures/reference. Prints the relative L2 and the
-largest difference of every layer; ends with status 1 if a relative L2 exceeds 2e-6, the bound of
-tests/run/parity.rs.
+Both folders hold the first records, or all, of fixtures/reference/sequences.fasta: means and packed
+residue rows of all layers. REFERENCE is the model's file in fixtures/reference. Prints the relative
+L2 and the largest difference of every layer. Exit status 1 if a relative L2 exceeds 2e-6, the bound of
+the parity tests. Needs only Python's standard library.
 """
 
 import array
@@ -21,7 +20,7 @@ BOUND = 2e-6
 
 
 def matrix(path):
-    """Rows of a .npy file of f32, and how many columns they have."""
+    """Rows of a .npy file of f32."""
     data = path.read_bytes()
     start = 10 + int.from_bytes(data[8:10], "little")
     header = ast.literal_eval(data[10:start].decode("latin-1"))
@@ -33,7 +32,7 @@ def matrix(path):
 
 
 class Reference:
-    """fair-esm's values: a safetensors file."""
+    """fair-esm's values, from a safetensors file."""
 
     TYPES = {"F32": "f", "I32": "i"}
 
@@ -44,7 +43,7 @@ class Reference:
         self.data = data[start:]
 
     def get(self, name):
-        """A tensor's values and its shape; None where there is none."""
+        """A tensor's values and shape; None if there is no such tensor."""
         tensor = self.tensors.get(name)
         if tensor is None:
             return None
@@ -52,7 +51,7 @@ class Reference:
         return array.array(self.TYPES[tensor["dtype"]], self.data[begin:end]), tensor["shape"]
 
     def rows(self, record, layer):
-        """Pairs of a token's number (0 is <cls>) and its row."""
+        """(number of the token, its row); token 0 is <cls>."""
         name = f"seq{record}.layer{layer}"
         whole = self.get(name)
         values, (count, columns) = whole or self.get(f"{name}.sampled")
@@ -68,14 +67,14 @@ class Difference:
     """Sums of squares, and the largest difference."""
 
     def __init__(self):
-        self.squares = self.norm = self.most = 0.0
+        self.squares = self.norm = self.largest = 0.0
 
-    def add(self, found, wanted):
-        for f, w in zip(found, wanted, strict=True):
+    def add(self, found, expected):
+        for f, w in zip(found, expected, strict=True):
             difference = f - w
             self.squares += difference * difference
             self.norm += w * w
-            self.most = max(self.most, abs(difference))
+            self.largest = max(self.largest, abs(difference))
 
     def relative(self):
         return math.sqrt(self.squares / self.norm)
@@ -83,7 +82,7 @@ class Difference:
 
 def line(what, layer, difference):
     relative = difference.relative()
-    print(f"{what:<38} layer {layer}  relative L2 {relative:.2e}  largest {difference.most:.1e}")
+    print(f"{what:<38} layer {layer}  relative L2 {relative:.2e}  largest {difference.largest:.1e}")
     return relative <= BOUND
 
 

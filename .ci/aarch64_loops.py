@@ -1,11 +1,11 @@
-"""What the inner loops of the kernels are made of, in an aarch64 program.
+"""Counts the instructions in the inner loops of the kernels of an aarch64 program.
 
     aarch64-linux-gnu-objdump -d -C --no-show-raw-insn PROGRAM | python3 .ci/aarch64_loops.py
 
-Prints every innermost loop with multiply-adds of the functions of `esm_embed::ops`: vector
-multiply-adds (FMLA of four lanes), scalar ones (FMADD), registers of 128 bits and of 32 bits that
-are loaded, and uses of the stack. Ends with status 1 if there is a scalar multiply-add in one of
-them, or no loop of a whole tile: 24 FMLA in a step, without the stack.
+Prints every innermost loop with multiply-adds in the functions of `esm_embed::ops`: vector
+multiply-adds (FMLA of four lanes), scalar ones (FMADD), loads of 128-bit and of 32-bit registers, and
+uses of the stack. Exit status 1 if one of them has a scalar multiply-add, or if there is no loop of a
+full tile: 24 FMLA in a step, without the stack.
 """
 
 import re
@@ -29,7 +29,7 @@ def functions(lines):
 
 
 def innermost(body):
-    """Loops that hold no other: their instructions."""
+    """The instructions of each loop that contains no other loop."""
     at = {address: i for i, (address, _, _) in enumerate(body)}
     loops = []
     for i, (_, operation, operands) in enumerate(body):
@@ -44,7 +44,7 @@ def innermost(body):
 
 
 def count(loop):
-    """How often each kind of instruction is in the loop."""
+    """Instructions of each kind in the loop."""
     kinds = dict.fromkeys(("all", "fmla", "fmadd", "vector loads", "scalar loads", "stack"), 0)
     for _, operation, operands in loop:
         kinds["all"] += 1
@@ -69,13 +69,13 @@ def main():
             if kinds["fmla"] + kinds["fmadd"]:
                 key = tuple(kinds.values())
                 found[key] = found.get(key, 0) + 1
-    print("instructions  fmla  fmadd  vector loads  scalar loads  stack  loops like it")
+    print("instructions  fmla  fmadd  vector loads  scalar loads  stack  such loops")
     for (total, *others), times in sorted(found.items(), reverse=True):
-        print("{:12}  {:4}  {:5}  {:12}  {:12}  {:5}  {:5}".format(total, *others, times))
+        print("{:12}  {:4}  {:5}  {:12}  {:12}  {:5}  {:10}".format(total, *others, times))
     if any(fmadd for _, _, fmadd, *_ in found):
-        sys.exit("a kernel's inner loop is scalar")
+        sys.exit("the inner loop of a kernel is scalar")
     if not any(fmla == 24 and stack == 0 for _, fmla, _, _, _, stack in found):
-        sys.exit("no inner loop holds the sums of a whole tile in registers")
+        sys.exit("no inner loop keeps the sums of a full tile in registers")
 
 
 if __name__ == "__main__":

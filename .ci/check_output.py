@@ -1,9 +1,10 @@
-"""Checks what the README's first command wrote, with nothing but Python's standard library.
+"""Checks the output of the README's first command.
 
     python3 .ci/check_output.py emb
 
-Ends with status 1 and one line per fault. The expected numbers are those of fair-esm 2.0.0 for
-the sequences of fixtures/demo.fasta (J read as <unk>, letters in upper case) with
+Exit status 1 and one line per fault if something is wrong. Needs only Python's standard library. The
+expected numbers are those of fair-esm 2.0.0 for the sequences of fixtures/demo.fasta (J read as <unk>,
+letters in upper case) with
 fixtures/fair_esm/esm2_hd16.pt, which holds the weights of fixtures/esm2_hd16: f32, one sequence
 at a time, torch 2.11.0 with one thread, layer 2, mean over residues summed in f64.
 """
@@ -64,9 +65,9 @@ def check(holds, what):
 def matrix(path, rows):
     """The rows of a .npy file of the NumPy format 1.0."""
     data = path.read_bytes()
-    check(data[:8] == b"\x93NUMPY\x01\x00", f"{path.name}: opens with {data[:8]!r}")
+    check(data[:8] == b"\x93NUMPY\x01\x00", f"{path.name}: starts with {data[:8]!r}")
     start = 10 + int.from_bytes(data[8:10], "little")
-    check(start % 64 == 0, f"{path.name}: numbers start at byte {start}, which 64 does not divide")
+    check(start % 64 == 0, f"{path.name}: numbers start at byte {start}, not at a multiple of 64")
     header = ast.literal_eval(data[10:start].decode("latin-1"))
     expected = {"descr": "<f4", "fortran_order": False, "shape": (rows, DIM)}
     check(header == expected, f"{path.name}: header {header}, expected {expected}")
@@ -83,9 +84,9 @@ def matrix(path, rows):
 
 
 def check_index(path):
-    """The lines of index.tsv; returns where the residues of each record start."""
+    """Checks index.tsv; returns the residue offset of each record."""
     lines = path.read_text(encoding="utf-8").split("\n")
-    check(lines.pop() == "", "index.tsv: the last line has no end")
+    check(lines.pop() == "", "index.tsv: the last line does not end with a newline")
     check(lines[0].split("\t") == COLUMNS, f"index.tsv: columns {lines[0]!r}")
     check(len(lines) == len(RECORDS) + 1, f"index.tsv: {len(lines)} lines")
     offsets, offset = [], 0
@@ -98,7 +99,7 @@ def check_index(path):
 
 
 def check_manifest(folder):
-    """run.json: counts, and size and checksum of every file."""
+    """Checks the counts in run.json, and the size and checksum of every file."""
     manifest = json.loads((folder / "run.json").read_text(encoding="utf-8"))
     check(manifest["format_version"] == 1, f"run.json: format {manifest['format_version']}")
     residues = sum(length for _, length, _ in RECORDS)
@@ -106,9 +107,9 @@ def check_manifest(folder):
         found = manifest["counts"][key]
         check(found == expected, f"run.json: {key} {found}, expected {expected}")
     listed = {file["name"]: file for file in manifest["files"]}
-    there = {path.name for path in folder.iterdir()} - {"run.json"}
-    check(set(listed) == there, f"run.json lists {sorted(listed)}, there are {sorted(there)}")
-    for name in sorted(set(listed) & there):
+    present = {path.name for path in folder.iterdir()} - {"run.json"}
+    check(set(listed) == present, f"run.json lists {sorted(listed)}, found {sorted(present)}")
+    for name in sorted(set(listed) & present):
         data = (folder / name).read_bytes()
         check(len(data) == listed[name]["bytes"], f"{name}: size differs from run.json")
         digest = hashlib.sha256(data).hexdigest()
@@ -116,11 +117,11 @@ def check_manifest(folder):
 
 
 def check_values(means, residues, offsets):
-    """Means and residue rows against fair-esm's and against each other."""
+    """Compares means and residue rows with fair-esm's, and with each other."""
 
     def near(what, found, expected):
         error = max(abs(a - b) for a, b in zip(found, expected))
-        check(error <= TOLERANCE, f"{what}: differs from the expected numbers by {error:.1e}")
+        check(error <= TOLERANCE, f"{what}: differs from the expected values by {error:.1e}")
 
     for row, expected in MEANS.items():
         near(f"mean of {RECORDS[row][0]}", means[row], expected)
@@ -131,8 +132,8 @@ def check_values(means, residues, offsets):
     for row, (name, length, _) in enumerate(RECORDS):
         rows = residues[offsets[row] : offsets[row] + length]
         mean = [math.fsum(column) / length for column in zip(*rows)]
-        near(f"mean of {name} against its residues", means[row], mean)
-    check(means[4] == means[0], "the rows of a repeated sequence differ")
+        near(f"mean of {name} and of its residue rows", means[row], mean)
+    check(means[4] == means[0], "the rows of a duplicate sequence differ")
 
 
 def main():

@@ -1,20 +1,21 @@
 #!/usr/bin/env python3
-"""Makes src/cuda/images.zst, the CUDA kernels as they are built into the program, from their sources.
+"""Compiles the CUDA kernels into src/cuda/images.zst, which is built into the program.
 
-    python3 .ci/kernel_images.py            writes it
-    python3 .ci/kernel_images.py --check    fails if it is not, byte for byte, what the sources give
+    python3 .ci/kernel_images.py            writes the file
+    python3 .ci/kernel_images.py --check    fails if the sources give other bytes
     python3 .ci/kernel_images.py --fetch    only fetches the compilers
 
-The compilers come from PyPI, in the versions below; the same sources then give the same bytes on
-every x86-64 Linux. No GPU and no CUDA toolkit is needed.
+The compilers come from PyPI, in the versions below, so that the same sources give the same bytes on
+every x86-64 Linux. Neither a GPU nor a CUDA toolkit is needed.
 
-- NVRTC 12.0 makes PTX of version 8.0, which every driver from 525 on takes. GPUs that are newer than
-  all images compile it when the program starts.
-- ptxas 12.6 makes machine code of it, which drivers from 525 on take; what ptxas 12.8 and later make
-  is refused by those of CUDA 12.2. GPUs that 12.6 does not know need 12.8, and so do their drivers.
+- NVRTC 12.0 compiles to PTX 8.0, which every driver since 525 accepts. GPUs that are newer than all
+  images compile the PTX when the program starts.
+- ptxas 12.6 compiles the PTX to machine code that drivers since 525 accept. Drivers of CUDA 12.2
+  refuse the machine code of ptxas 12.8 and later. GPUs that 12.6 does not know need 12.8 and have
+  newer drivers anyway.
 
-The file is a zstd stream. Its content begins with a line for each image, `sm_80 12345` (name and bytes),
-then an empty line, and then the images follow one another in the order of the lines.
+The file is a zstd stream. Its content starts with one line for each image, `sm_80 12345` (name and
+bytes), and an empty line; the images follow in the same order.
 
 TOOLS: folder of the compilers (target/kernel-tools).
 """
@@ -32,7 +33,7 @@ SOURCES = ROOT / "src/cuda/kernels"
 IMAGES = ROOT / "src/cuda/images.zst"
 TOOLS = Path(os.environ.get("TOOLS", ROOT / "target/kernel-tools"))
 
-# One package, one folder: the versions of ptxas have the same file names.
+# One folder per package: the versions of ptxas have the same file names.
 NVRTC = "nvidia-cuda-nvrtc-cu12==12.0.140"
 PTXAS = "nvidia-cuda-nvcc-cu12==12.6.85"
 NEWER_PTXAS = "nvidia-cuda-nvcc-cu12==12.8.93"
@@ -97,7 +98,7 @@ def compile_ptx(sources):
     call("nvrtcGetPTXSize", program, ctypes.byref(size))
     ptx = ctypes.create_string_buffer(size.value)
     call("nvrtcGetPTX", program, ptx)
-    # With the zero at its end, by which the driver knows where it ends.
+    # Including the final zero, by which the driver finds the end.
     return ptx.raw
 
 
@@ -106,7 +107,7 @@ def assemble(ptx, name, spec, verbose):
     ptxas = package(spec) / "nvidia/cuda_nvcc/bin/ptxas"
     ptxas.chmod(0o755)
     with tempfile.TemporaryDirectory() as folder:
-        # Relative names: the path of a temporary folder has no place in an image.
+        # Relative names, so that the path of the temporary folder is not in the image.
         Path(folder, "kernels.ptx").write_bytes(ptx.rstrip(b"\0"))
         command = [ptxas, "-O3", f"--gpu-name={name}", "kernels.ptx", "--output-file=kernels.cubin"]
         if verbose:
@@ -150,7 +151,7 @@ def main():
         IMAGES.write_bytes(packed)
     elif not IMAGES.exists() or IMAGES.read_bytes() != packed:
         sys.exit(
-            f"{IMAGES.relative_to(ROOT)} is not what the sources of the kernels give: "
+            f"{IMAGES.relative_to(ROOT)} does not match the kernel sources: "
             "run python3 .ci/kernel_images.py and commit the file"
         )
 

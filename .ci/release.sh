@@ -3,10 +3,10 @@
 # README.md.
 #
 #     .ci/release.sh                 builds and packs
-#     .ci/release.sh --program FILE  packs a program that is there
+#     .ci/release.sh --program FILE  packs an existing program
 #
-# CARGO_TARGET_DIR: where to build (target). SOURCE_DATE_EPOCH: the date of the packed files (that of
-# the commit); the same program and date give the same bytes.
+# CARGO_TARGET_DIR: where to build (target). SOURCE_DATE_EPOCH: date of the packed files (that of the
+# commit). The same program and date give the same bytes.
 set -euo pipefail
 name=$0
 usage() {
@@ -22,7 +22,7 @@ while [ $# -gt 0 ]; do
         program=$(realpath "$2")
         shift
         ;;
-    *) usage "$1 is not known" ;;
+    *) usage "unknown argument $1" ;;
     esac
     shift
 done
@@ -42,12 +42,12 @@ if [ -z "$program" ]; then
     program=$target/release/esm-embed
 fi
 
-# CUDA's libraries are opened while it runs: where they are missing it computes on the CPU.
-needed=$(readelf --dynamic --wide "$program") || fail "$program is not a program"
-if grep -E 'NEEDED.*\[lib(cu|nv)' <<<"$needed"; then fail "$program needs libraries of CUDA"; fi
+# CUDA's libraries are opened at run time, so that the program runs without them.
+needed=$(readelf --dynamic --wide "$program") || fail "$program: not an ELF program"
+if grep -E 'NEEDED.*\[lib(cu|nv)' <<<"$needed"; then fail "$program: linked against CUDA libraries"; fi
 version=$(sed -n 's/^version = "\(.*\)"$/\1/p' Cargo.toml | head -n 1)
 said=$("$program" --version)
-[ "$said" = "esm-embed $version" ] || fail "$program is $said, not esm-embed $version"
+[ "$said" = "esm-embed $version" ] || fail "$program: this is $said, expected esm-embed $version"
 
 release=esm-embed-$version-$(uname -m)-linux
 out=$target/release-files

@@ -6,13 +6,14 @@ Embeds generated sequences with the models of fixtures/ under many options (laye
 and separate residue files, windows, types, CPU paths, threads) and compares every .npy file, and
 the columns row, id, length and residue_offset of index.tsv. Prints one line for each difference,
 and for each build one SHA-256 of all outputs. Exit status 1 if anything differs. CPU paths that the
-processor lacks are left out, so that hashes are comparable only on the same kind of processor.
-Needs nothing but Python's standard library.
+processor lacks are left out, so hashes are comparable only on the same kind of processor. Needs only
+Python's standard library.
 """
 
 import argparse
 import csv
 import hashlib
+import itertools
 import random
 import shutil
 import subprocess
@@ -38,8 +39,8 @@ OPTIONS = [
     "--threads 2 --max-tokens 64",
 ]
 PATHS = ["portable", "avx2", "avx512", "avx512vnni"]
-# Options of the comparison of CPU paths.
-ON_PATH = ["--layer all --pool mean", "--dtype f16", "--dtype bf16"]
+# Options that are tried on every CPU path.
+ON_PATH = ["--dtype f16", "--dtype bf16", "--layer all --pool mean"]
 LENGTHS = [1, 2, 3, 7, 15, 16, 17, 31, 63, 64, 65, 127, 128, 200, 333, 511, 700, 1022]
 COLUMNS = ["row", "id", "length", "residue_offset"]
 
@@ -81,16 +82,13 @@ def embed(binary, fasta, model, options, out):
     return digests(out), ""
 
 
-def cases(binaries, fasta, work):
-    """Models and options; of the CPU paths those that the processor has."""
-    for model in MODELS:
-        # ESM-1b and ESM-1v have a longest sequence.
-        for options in OPTIONS:
-            yield model, options
-        for path in PATHS:
-            on_path = f"--cpu-path {path}"
-            if all(embed(b, fasta, MODELS[0], on_path, work / "try")[0] for b in binaries):
-                yield from ((model, f"{on_path} {options}") for options in ON_PATH)
+def available_paths(binaries, fasta, out):
+    """The CPU paths that both builds can run on this processor."""
+    return [
+        path for path in PATHS
+        if all(embed(b, fasta, MODELS[0], f"--cpu-path {path} {ON_PATH[0]}", out)[0]
+               for b in binaries)
+    ]
 
 
 def main():
@@ -102,16 +100,23 @@ def main():
     parser.add_argument("--models", default=",".join(MODELS), help="[%(default)s]")
     args = parser.parse_args()
     binaries = [args.old.resolve(), args.new.resolve()]
-    MODELS[:] = args.models.split(",")
     totals = [hashlib.sha256(), hashlib.sha256()]
     compared = different = 0
     with tempfile.TemporaryDirectory() as work:
         work = Path(work)
-        fasta = work / "sequences.fasta"
+        fasta, one = work / "sequences.fasta", work / "one.fasta"
         fasta.write_text(sequences())
-        one = work / "one.fasta"
         one.write_text(">one\nMKTAYIAKQR\n")
-        for model, options in cases(binaries, one, work):
+        paths = available_paths(binaries, one, work / "out")
+        print(f"CPU paths: {', '.join(paths)}", flush=True)
+        options_on_paths = [
+            f"--cpu-path {path} {on}" for path in paths for on in ON_PATH
+            # 16-bit fixed point, only.
+            if path != "avx512vnni" or on == "--dtype f16"
+        ]
+        for model, options in itertools.product(
+            args.models.split(","), [*OPTIONS, *options_on_paths]
+        ):
             runs = [embed(b, fasta, model, options, work / "out") for b in binaries]
             for total, (found, error) in zip(totals, runs):
                 total.update(repr((model, options, sorted((found or {}).items()))).encode())

@@ -1,14 +1,14 @@
-"""Compares what `esm-embed run --dry-run` predicts with the run itself.
+"""Compares the prediction of `esm-embed run --dry-run` with the run itself.
 
     python benches/forecast.py --binary target/release/esm-embed [--threads 1 2 8] [--cases NAME...]
 
-For random models of the published shapes (and a tiny one) and random proteins, prints for each case:
-predicted and real time, memory and disk of the run, and what the prediction itself took. Ends with
-status 1 if time, memory or disk is off by more than a quarter, or the prediction took more than 5 s
-beyond reading the input or more memory than the run. With FASTA files, those are the input instead.
-Needs only Python's standard library; the weights are drawn from a normal distribution.
+For random models of the published shapes (and a tiny one) and random proteins, prints for each case
+the predicted and the real time, memory and disk space, and the time and memory of the prediction. Exit
+status 1 if time, memory or disk space is off by more than 25 %, or if the prediction takes more than
+5 s or more memory than the run. FASTA files, if given, replace the random proteins. Needs only Python's
+standard library; the weights are drawn from a normal distribution.
 
-A figure holds for a machine that does nothing else: run `--repeat 3` if it is shared.
+The figures are for an otherwise idle machine: use `--repeat 3` on a shared one.
 """
 
 import argparse
@@ -24,10 +24,10 @@ from pathlib import Path
 
 # Hidden size, layers, heads.
 SHAPES = {"tiny": (64, 3, 4), "8M": (320, 6, 20), "35M": (480, 12, 20), "150M": (640, 30, 20), "650M": (1280, 33, 20)}
-MOST_OFF = 0.25
-MOST_SECONDS = 5.0
-# Times below this are lost among the start of a process and the clock.
-LEAST_SECONDS = 0.2
+MAX_ERROR = 0.25
+MAX_SECONDS = 5.0
+# Errors of shorter times are relative to this: they are mostly process start.
+MIN_SECONDS = 0.2
 FIXTURE = Path(__file__).resolve().parent.parent / "fixtures" / "esm2_hd16"
 
 
@@ -59,7 +59,7 @@ def tensors(dim, layers, heads):
 
 
 def make_model(folder, shape):
-    """A model of random weights; what the numbers are does not matter to time and memory."""
+    """A model with random weights: time and memory do not depend on the values."""
     dim, layers, heads = SHAPES[shape]
     folder.mkdir()
     config = json.loads((FIXTURE / "config.json").read_text())
@@ -116,7 +116,7 @@ def proteome(residues):
         yield length
 
 
-# Name: shape, lengths, copies of them, options. Each is some seconds to a minute of one core.
+# Name: shape, lengths, copies, options. Each takes seconds to a minute on one core.
 CASES = {
     "tiny, 20,000 peptides": ("tiny", [10] * 20_000, 1, []),
     "tiny, 40,000 residues": ("tiny", [40_000], 1, []),
@@ -126,10 +126,10 @@ CASES = {
     "8M, proteome": ("8M", list(proteome(300_000)), 1, []),
     "8M, 20 copies": ("8M", list(proteome(60_000)), 20, ["--residues", "none"]),
     "8M, all layers": ("8M", list(proteome(150_000)), 1, ["--layer", "0,1,2,3,4,5,6"]),
-    "8M, files of residues": ("8M", list(proteome(150_000)), 1, ["--residues", "files"]),
+    "8M, residue files": ("8M", list(proteome(150_000)), 1, ["--residues", "files"]),
     "8M, windows": ("8M", [300, 20_000, 3_000, 900], 1, ["--long", "window:1022:200"]),
     "8M, f16": ("8M", list(proteome(300_000)), 1, ["--dtype", "f16"]),
-    "8M, one each": ("8M", list(proteome(150_000)), 1, ["--deterministic"]),
+    "8M, one sequence a pass": ("8M", list(proteome(150_000)), 1, ["--deterministic"]),
     "8M, mixed": ("8M", [*proteome(100_000), 15_000, 6_000], 1, []),
     "8M, 40,000 residues": ("8M", [40_000], 1, []),
     "8M, 168,000 residues": ("8M", [168_000], 1, []),
@@ -140,7 +140,7 @@ CASES = {
     "650M, 3,000 residues": ("650M", [3_000], 1, []),
     "650M, f16, layer 20": ("650M", list(proteome(8_000)), 1, ["--dtype", "f16", "--layer", "20"]),
 }
-# What takes minutes is left out unless it is asked for.
+# These take minutes and run only if named by --cases.
 LONG = {"8M, 168,000 residues"}
 
 
@@ -152,7 +152,7 @@ def run(command, output=subprocess.DEVNULL):
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
-        sys.exit(f"{' '.join(command)}: ended with {process.returncode}")
+        sys.exit(f"{' '.join(command)}: exit status {process.returncode}")
     return time.monotonic() - begin, usage.ru_maxrss * 1024, said
 
 
@@ -174,25 +174,25 @@ def compare(binary, name, fasta, model, options, work):
     disk = sum(path.stat().st_size for path in files)
     remove(out)
 
-    def off(predicted, found, least=0):
+    def error(predicted, found, least=0):
         return (predicted - found) / max(found, least)
 
-    offs = [
-        off(before["seconds"], seconds, LEAST_SECONDS),
-        off(before["memory_bytes"], memory),
-        off(before["disk_bytes"], disk),
+    errors = [
+        error(before["seconds"], seconds, MIN_SECONDS),
+        error(before["memory_bytes"], memory),
+        error(before["disk_bytes"], disk),
     ]
-    faults = [what for what, far in zip(("time", "memory", "disk"), offs) if abs(far) > MOST_OFF]
-    if took > MOST_SECONDS:
+    faults = [what for what, e in zip(("time", "memory", "disk"), errors) if abs(e) > MAX_ERROR]
+    if took > MAX_SECONDS:
         faults.append("slow")
     if dry_memory > memory:
         faults.append("large")
     mib = 1 << 20
     print(
         f"{name:<26} {before['threads']:>2} | {before['seconds']:>7.1f} {seconds:>7.1f} "
-        f"{offs[0]:>+5.0%} | {before['memory_bytes'] / mib:>6.0f} {memory / mib:>6.0f} "
-        f"{offs[1]:>+5.0%} | {before['disk_bytes'] / mib:>6.1f} {disk / mib:>6.1f} {offs[2]:>+5.0%} | "
-        f"{took:>5.1f} {dry_memory / mib:>6.0f} | {', '.join(faults) or 'fine'}",
+        f"{errors[0]:>+5.0%} | {before['memory_bytes'] / mib:>6.0f} {memory / mib:>6.0f} "
+        f"{errors[1]:>+5.0%} | {before['disk_bytes'] / mib:>6.1f} {disk / mib:>6.1f} {errors[2]:>+5.0%} | "
+        f"{took:>5.1f} {dry_memory / mib:>6.0f} | {', '.join(faults) or 'ok'}",
         flush=True,
     )
     return not faults
@@ -202,7 +202,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--binary", default="target/release/esm-embed")
     parser.add_argument("--threads", nargs="+", default=[str(len(os.sched_getaffinity(0)))])
-    parser.add_argument("--cases", nargs="+", help="names that contain one of these words")
+    parser.add_argument("--cases", nargs="+", help="only cases whose name contains one of these")
     parser.add_argument("--shapes", nargs="+", choices=SHAPES, default=list(SHAPES))
     parser.add_argument("--repeat", type=int, default=1)
     parser.add_argument("fasta", nargs="*")
@@ -211,16 +211,16 @@ def main():
     print(
         f"{'':<26}    |      time, s         |      memory, MiB     |      disk, MiB       | forecast\n"
         f"{'case':<26} th | predict    real  off | predict   real  off | predict  real    off |"
-        "    s   MiB | off by more than a quarter"
+        "    s   MiB | off by more than 25 %"
     )
-    fine = True
+    ok = True
     with tempfile.TemporaryDirectory() as work:
         work = Path(work)
         for name, (shape, lengths, copies, options) in CASES.items():
-            is_asked = args.cases and any(word in name for word in args.cases)
-            if shape not in args.shapes or (args.cases and not is_asked):
+            is_named = args.cases and any(word in name for word in args.cases)
+            if shape not in args.shapes or (args.cases and not is_named):
                 continue
-            if name in LONG and not is_asked:
+            if name in LONG and not is_named:
                 continue
             if not (work / shape).exists():
                 make_model(work / shape, shape)
@@ -230,8 +230,8 @@ def main():
                 write_fasta(fasta[0], lengths, copies)
             for threads in args.threads * args.repeat:
                 more = ["--threads", threads, *options]
-                fine &= compare(args.binary, name, fasta, work / shape, more, work)
-    sys.exit(0 if fine else 1)
+                ok &= compare(args.binary, name, fasta, work / shape, more, work)
+    sys.exit(0 if ok else 1)
 
 
 if __name__ == "__main__":

@@ -1,13 +1,12 @@
-"""esm-embed against transformers and fair-esm at the size of a published ESM-2.
+"""Compares esm-embed with transformers and fair-esm at the size of a published ESM-2.
 
     python benches/full_size.py --binary target/release/esm-embed --shape 650M
 
-Makes a random ESM-2 of that shape, saves it as safetensors (by transformers) and as
-sharded `pytorch_model.bin`, embeds six sequences of 20 to 1,000 residues from both with
-esm-embed, and the same sequences one at a time with transformers and fair-esm in f32.
-Prints one table; exits with 1 if a tolerance or the memory limit is broken. Needs the
-packages of fixtures/requirements.txt and, for 650M, 16 GB of memory and 6 GB of disk.
-`--python-only` leaves esm-embed out.
+Makes a random ESM-2 of that shape and saves it as safetensors (with transformers) and as sharded
+`pytorch_model.bin`. Embeds six sequences of 20 to 1,000 residues from both with esm-embed, and one at a
+time with transformers and fair-esm in f32. Prints two tables; exit status 1 if a tolerance or the memory
+limit is exceeded. Needs the packages of fixtures/requirements.txt and, for 650M, 16 GB of memory and
+6 GB of disk. `--python-only` leaves esm-embed out.
 """
 
 import argparse
@@ -134,8 +133,8 @@ def attention_peak(fair, tokens):
     return attention.max(-1).values.mean().item()
 
 
-# Linux counts what a process held before exec into its ru_maxrss, so the run is started
-# from a small interpreter and not from this one, which holds the models.
+# On Linux, ru_maxrss includes the memory of the process before exec. So the run is started from a
+# small interpreter, not from this one, which holds the models.
 MEASURE = """
 import json, os, sys, time
 start = time.monotonic()
@@ -147,7 +146,7 @@ print(json.dumps({"code": os.waitstatus_to_exitcode(status),
 
 
 def run_esm_embed(binary, records, model, layers, threads, out):
-    """Run the binary; returns its wall time in s and its peak resident memory in bytes."""
+    """Runs the binary; its wall time in seconds and its peak resident memory in bytes."""
     command = [
         str(binary), "run", str(records), "--model", str(model), "--out", str(out),
         "--layer", ",".join(map(str, layers)), "--pool", "mean,bos", "--residues", "packed",
@@ -158,7 +157,7 @@ def run_esm_embed(binary, records, model, layers, threads, out):
     )
     measured = json.loads(ran.stdout.splitlines()[-1])
     if measured["code"] != 0 or not (out / "run.json").is_file():
-        sys.exit(f"esm-embed ended with {measured['code']}: {' '.join(command)}")
+        sys.exit(f"esm-embed: exit status {measured['code']}: {' '.join(command)}")
     return measured
 
 
@@ -168,7 +167,7 @@ def read_output(out, layers, lengths):
     column = {name: i for i, name in enumerate(table[0])}
     offsets = [int(row[column["residue_offset"]]) for row in table[1:]]
     if [int(row[column["length"]]) for row in table[1:]] != lengths:
-        sys.exit(f"{out}/index.tsv: the lengths are not those of the input")
+        sys.exit(f"{out}/index.tsv: the lengths differ from the input")
     found = {}
     for i in layers:
         arrays = {
@@ -189,13 +188,13 @@ def as_output(hidden):
 
 
 def difference(ours, theirs):
-    """(max |Δ|, largest relative L2) over records and over residues, mean and bos. NaN stays."""
+    """(max |Δ|, largest relative L2) over records and over residues, mean and bos. NaN is kept."""
     largest, relative = [], []
     for mine, reference in zip(ours, theirs):
         for a, b in zip(mine, reference):
             a, b = np.asarray(a, dtype=np.float64), b.astype(np.float64)
             if a.shape != b.shape:
-                sys.exit(f"shape {a.shape} where {b.shape} is expected")
+                sys.exit(f"shape {a.shape}, expected {b.shape}")
             largest.append(np.abs(a - b).max())
             relative.append(np.linalg.norm(a - b) / np.linalg.norm(b))
     return float(np.max(largest)), float(np.max(relative))
@@ -219,7 +218,7 @@ def arguments():
         "--max-absolute", type=float, default=2e-5,
         help="largest |Δ| where a layer's values are O(1); scaled by its root mean square above",
     )
-    parser.add_argument("--max-extra", type=float, default=1.0, help="GiB of memory over weights")
+    parser.add_argument("--max-extra", type=float, default=1.0, help="GiB of memory above the weights")
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
     parser.add_argument("--python-only", action="store_true", help="do not run esm-embed")
     return parser.parse_args()
@@ -309,12 +308,12 @@ def main():
                 broken.append(f"{left} and {right}, layer {i}: {largest:.1e}, {relative:.1e}")
 
     print(f"ESM-2 {args.shape}, random weights, {weights / GIB:.2f} GiB; largest attention "
-          f"probability {peak:.2f} on average; {args.threads} thread(s)\n")
+          f"probability {peak:.2f} on average; threads: {args.threads}\n")
     print("| compared | with | layer | rms | max abs Δ | relative L2 |\n|---|---|---|---|---|---|")
     for row in rows:
         numbers = "{rms:.2f} | {max_abs:.1e} | {relative_l2:.1e}".format(**row)
         print(f"| {row['left']} | {row['right']} | {row['layer']} | {numbers} |")
-    print("\n| run | seconds | of one residue | peak memory | over the weights |")
+    print("\n| run | seconds | one residue, s | peak memory | above the weights |")
     print("|---|---|---|---|---|")
     for name, value in seconds.items():
         print(f"| {name} | {value:.1f} | | | |")
@@ -332,7 +331,7 @@ def main():
     if temporary:
         temporary.cleanup()
     if broken:
-        sys.exit("outside the limits:\n  " + "\n  ".join(broken))
+        sys.exit("limits exceeded:\n  " + "\n  ".join(broken))
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
-"""Giant inputs, made as they are read: what becomes of them and how much memory it takes.
+"""Runs esm-embed on giant inputs, generated on the fly, and checks its memory and its output.
 
     python benches/giants.py --binary target/release/esm-embed [--scale 1] [CASE...]
 
-Every case has its expected exit status, messages and tables, and may take 128 MiB of memory; the
-script ends with status 1 if one of them is not as expected. With the scale 1 a line has 10 GB and
-there are 5 million records. Needs nothing but Python's standard library and room for the output of
-5 million records (4 GB) in the folder for temporary files.
+Each case has an expected exit status, message and output, and a memory limit of 128 MiB. Exit status 1
+if a case is not as expected. At scale 1, a line has 10 GB and there are 5 million records. Needs only
+Python's standard library, and 4 GB in the folder for temporary files for the output of 5 million
+records.
 """
 
 import argparse
@@ -20,13 +20,13 @@ import zlib
 from pathlib import Path
 
 MODEL = Path(__file__).resolve().parent.parent / "fixtures" / "esm2_hd16"
-MOST_MEMORY = 128 << 20
+MAX_MEMORY = 128 << 20
 LETTERS = "ACDEFGHIKLMNPQRSTVWY"
 COLUMNS = "row\tid\tlength\tresidue_offset\tflags\tdescription\n"
 
 
 def blocks(byte, count):
-    """So many of a byte, a megabyte at a time."""
+    """`count` times a byte, a megabyte at a time."""
     block = byte * (1 << 20)
     for _ in range(count >> 20):
         yield block
@@ -52,7 +52,7 @@ def blank(scale):
 
 
 def bomb(scale):
-    """A hundred megabytes at 1000:1 in each member."""
+    """gzip members of 100 MB each, compressed 1000:1."""
     packer = zlib.compressobj(wbits=31)
     member = b"".join(packer.compress(block) for block in blocks(b"A", 100_000_000))
     member += packer.flush()
@@ -63,7 +63,7 @@ def bomb(scale):
 
 
 def headers(scale):
-    """Identifiers of a megabyte, each another one."""
+    """Identifiers of a megabyte, all different."""
     name = b"x" * 1_000_000
     for i in range(int(2000 * scale)):
         yield b">%06d%s\nMKT%s\n" % (i, name, LETTERS[i % 20].encode())
@@ -75,7 +75,7 @@ def residues(scale):
 
 
 def run(binary, out, text, options):
-    """Feeds a run; its status, standard error, peak memory, bytes fed and seconds come back."""
+    """Exit status, standard error, peak memory, bytes fed and seconds of a run on `text`."""
     command = [binary, "run", "-", "--model", str(MODEL), "--out", str(out), "--progress", "none"]
     begin = time.monotonic()
     with tempfile.TemporaryFile() as messages:
@@ -92,7 +92,7 @@ def run(binary, out, text, options):
             process.stdin.close()
         except BrokenPipeError:
             pass
-        # The memory of this script counts until the program has replaced it, and is less.
+        # ru_maxrss includes the memory of this script before exec, which is less.
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
         messages.seek(0)
@@ -101,7 +101,7 @@ def run(binary, out, text, options):
 
 
 def rows(path):
-    """Rows and columns that the header of a matrix tells, once the size of the file agrees."""
+    """Rows and columns of a matrix, after its header and the size of the file are compared."""
     with open(path, "rb") as file:
         head = file.read(128)
     assert head[:6] == b"\x93NUMPY" and struct.unpack("<H", head[8:10]) == (118,), head
@@ -169,7 +169,7 @@ def one_residue_each(out, scale):
 TOO_LONG = "the sequence has more than 16777216 characters"
 HEADER = "the header has more than 16777216 bytes"
 SKIP = ["--on-invalid", "skip"]
-# Input, options, exit status, what standard error says, what the output holds.
+# Input, options, exit status, part of standard error, check of the output.
 CASES = {
     "line": (line, [], 1, f"<stdin>, line 4, record 2 (`giant`): {TOO_LONG}", nothing),
     "line-skipped": (line, SKIP, 3, "listed in skipped.tsv: 1", one_skipped(TOO_LONG)),
@@ -191,7 +191,7 @@ def main():
     args = parser.parse_args()
     print("| input | bytes fed | exit status | peak memory | time |")
     print("|---|---|---|---|---|")
-    fine = True
+    ok = True
     for name in args.cases or CASES:
         make, options, due, message, check = CASES[name]
         with tempfile.TemporaryDirectory() as work:
@@ -203,12 +203,12 @@ def main():
                 f"| {seconds:.0f} s |",
                 flush=True,
             )
-            if code != due or message not in said or memory > MOST_MEMORY:
-                fine = False
-                print(f"NOT AS EXPECTED: status {due}, {message!r}, 128 MiB:\n{said:.2000}")
+            if code != due or message not in said or memory > MAX_MEMORY:
+                ok = False
+                print(f"UNEXPECTED: want status {due}, {message!r}, at most 128 MiB; got:\n{said:.2000}")
                 continue
             check(out, args.scale)
-    sys.exit(0 if fine else 1)
+    sys.exit(0 if ok else 1)
 
 
 if __name__ == "__main__":

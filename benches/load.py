@@ -1,21 +1,19 @@
-"""How long esm-embed takes to load a model, and in how much memory.
+"""Measures the time and memory that esm-embed takes to load a model.
 
     python benches/load.py --binary target/release/esm-embed --shape 650M
 
-Makes a random ESM-2 of that shape, saves it as safetensors by transformers, and runs esm-embed on
-one residue from a warm page cache, with each number of threads of `--threads`. Beside each run
-stands a copy: a process that does nothing but read the bytes of the file, 256 KiB at a time, and
-put them into fresh memory as large as the file. A loader that keeps its weights in memory of its
-own cannot take less than that. Runs and copies take turns; the table shows medians, and in
-brackets the least of each.
+Makes a random ESM-2 of that shape, saves it as safetensors with transformers, and runs esm-embed on
+one residue from a warm page cache, with each number of threads of `--threads`. For comparison, a
+process copies the file, 256 KiB at a time, into new memory: a loader that keeps the weights in its own
+memory cannot be faster. Runs and copies alternate. The table shows medians, with minima in parentheses.
 
-`load` is from the start of the process (of a copy: of the copying) to the message that the model
-is loaded, after which the first forward pass begins; `user` and `system` are the times of the
-processor until then. `whole run` is until the process ends, with the checksum of the model's files
-that is computed beside the run. `memory` is the peak of what was resident, and `addresses` the
-least limit on the address space (`ulimit -v`), in steps of 64 MiB, under which the run succeeds;
-both above the size of the weights. Ends with 1 if a run takes more memory than the weights and
-`--max-extra` GiB. Needs the packages of fixtures/requirements.txt.
+`load` is the time from the start of the process (of a copy: of the copying) to the message that the
+model is loaded, just before the first forward pass; `user` and `system` are the processor times until
+then. `whole run` is the time until the process ends; it includes the checksums of the model's files,
+which are computed during the run. `memory` is the peak resident memory, and `addresses` the smallest
+limit on the address space (`ulimit -v`), in steps of 64 MiB, under which the run succeeds; both without
+the size of the weights. Exit status 1 if a run takes `--max-extra` GiB more memory than the weights.
+Needs the packages of fixtures/requirements.txt.
 """
 
 import argparse
@@ -33,7 +31,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 GIB = 1 << 30
 STEP = 64 << 20
 
-# A small interpreter of its own: its memory is not that of this one.
+# Runs in a small interpreter, so that the memory of this one is not measured.
 MEASURE = """
 import json, os, resource, sys, time
 limit, tick = int(sys.argv[1]), os.sysconf("SC_CLK_TCK")
@@ -75,7 +73,7 @@ for at in range(0, length, len(window)):
     try:
         memory.madvise(POPULATE_WRITE, at, count)
     except OSError:
-        pass  # Linux before 5.14: a fault for each page
+        pass  # Linux before 5.14: one page fault per page
     if os.preadv(file, [read[:count]], at) != count:
         sys.exit("the file was shortened")
     to[at : at + count] = read[:count]
@@ -86,7 +84,7 @@ print(json.dumps({"load": time.monotonic() - start, "user": after.ru_utime - bef
 
 
 def child(program, *arguments):
-    """What a small interpreter prints as JSON."""
+    """The JSON that the program prints, run by a small interpreter."""
     ran = subprocess.run(
         [sys.executable, "-S", "-c", program, *map(str, arguments)],
         stdout=subprocess.PIPE, text=True, check=True,
@@ -95,7 +93,7 @@ def child(program, *arguments):
 
 
 def run(args, model, threads, work, limit=0):
-    """One run on one residue, under a limit on its address space in bytes if there is one."""
+    """One run on one residue; `limit`, if not 0, is the size of its address space in bytes."""
     out = work / "out"
     shutil.rmtree(out, ignore_errors=True)
     return child(
@@ -107,12 +105,12 @@ def run(args, model, threads, work, limit=0):
 def must_run(args, model, threads, work):
     found = run(args, model, threads, work)
     if found["code"] != 0 or found["load"] is None:
-        sys.exit(f"esm-embed ended with {found['code']}:\n{found['messages']}")
+        sys.exit(f"esm-embed: exit status {found['code']}:\n{found['messages']}")
     return found
 
 
 def addresses(args, model, threads, work, weights):
-    """The least limit in whole steps above the weights that a run succeeds under."""
+    """The smallest limit, in whole steps above the weights, under which a run succeeds."""
     low, high = 0, 4 * GIB // STEP
     while high - low > 1:
         middle = (low + high) // 2
@@ -127,9 +125,9 @@ def arguments():
     parser.add_argument("--binary", type=Path, default=Path("target/release/esm-embed"))
     parser.add_argument("--threads", default="1,2", help="comma-separated")
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--max-extra", type=float, default=1.0, help="GiB of memory over weights")
-    parser.add_argument("--work", type=Path, help="keep the model here, or use the one there")
-    parser.add_argument("--no-addresses", action="store_true", help="leave the limits out")
+    parser.add_argument("--max-extra", type=float, default=1.0, help="GiB of memory above the weights")
+    parser.add_argument("--work", type=Path, help="keep the model here, or use the one that is there")
+    parser.add_argument("--no-addresses", action="store_true", help="do not measure the limits on the address space")
     return parser.parse_args()
 
 
@@ -167,7 +165,7 @@ def main():
             rows[count].append(must_run(args, model, count, work))
 
     print(f"ESM-2 {args.shape}, {weights / GIB:.2f} GiB of weights, warm page cache, "
-          f"{args.repeats} of each; {len(os.sched_getaffinity(0))} core(s) to use\n")
+          f"{args.repeats} runs of each; cores: {len(os.sched_getaffinity(0))}\n")
     print("| | load, s | user, s | system, s | whole run, s | memory | addresses |")
     print("|---|---|---|---|---|---|---|")
     broken = []
@@ -184,15 +182,15 @@ def main():
             extra = max(one["memory"] for one in found) - weights
             cells.append(f"{extra / GIB:+.2f} GiB")
             if extra > args.max_extra * GIB:
-                broken.append(f"{name} thread(s): {extra / GIB:.2f} GiB over the weights")
+                broken.append(f"threads {name}: {extra / GIB:.2f} GiB above the weights")
             least = None if args.no_addresses else addresses(args, model, name, work, weights)
             cells.append("" if least is None else f"+{least / GIB:.2f} GiB")
-        title = "copy of the file" if name == "copy" else f"esm-embed, {name} thread(s)"
+        title = "copy of the file" if name == "copy" else f"esm-embed, threads: {name}"
         print(f"| {title} | " + " | ".join(cells) + " |")
     if temporary:
         temporary.cleanup()
     if broken:
-        sys.exit("outside the limits:\n  " + "\n  ".join(broken))
+        sys.exit("limits exceeded:\n  " + "\n  ".join(broken))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The tools of peers.py: a worker process per peer, a process per pass for esm-embed."""
+"""The tools of peers.py: one worker process per peer, one process per pass for esm-embed."""
 
 import json
 import os
@@ -13,11 +13,11 @@ import numpy as np
 from peer_worker import padded_share, sorted_batches
 
 WORKER = Path(__file__).with_name("peer_worker.py")
-# In the folder of a size: its subset of the sequences, and a single residue.
+# Files in the folder of a size: its subset of the sequences, and a single residue.
 SUBSET, TINY = "subset.fasta", "tiny.fasta"
 
-# Linux counts what a process held before exec into its ru_maxrss, so the run is started
-# from a small interpreter.
+# On Linux, ru_maxrss includes the memory of the process before exec. So the run is started from a
+# small interpreter.
 MEASURE = """
 import json, os, sys, time
 start = time.monotonic()
@@ -31,7 +31,7 @@ print(json.dumps({"wall": time.monotonic() - start, "cpu": usage.ru_utime + usag
 
 
 class NotRun(Exception):
-    """Why a tool is not in the race."""
+    """The reason why a tool was not run."""
 
 
 class Peer:
@@ -57,15 +57,15 @@ class Peer:
         line = self.process.stdout.readline()
         if not line:
             code = self.process.wait()
-            raise NotRun(f"ended with {code}" + (" (out of memory?)" if code == -9 else ""))
+            raise NotRun(f"exit status {code}" + (" (out of memory?)" if code == -9 else ""))
         found = json.loads(line)
         if "error" in found:
             raise NotRun(found["error"])
         return found
 
     def warm_up(self):
-        """What is run before a pass is timed, where a pass is a process: on one residue, so
-        that the machine has the memory at hand that the others keep between passes."""
+        """The untimed run before a timed one, where each pass is a process: on one residue, so that
+        the memory is available, which other tools keep between passes."""
 
     def run(self, save=None, budget=...):
         asked = {"budget": self.budget if budget is ... else budget}
@@ -75,13 +75,13 @@ class Peer:
             self.process.stdin.write(json.dumps(asked) + "\n")
             self.process.stdin.flush()
         except OSError:
-            pass  # it has ended: the answer says how
+            pass  # it has ended: answer() says how
         return self.answer()
 
     def stop(self):
         if self.process:
             try:
-                self.process.stdin.close()  # the worker ends by itself and removes its files
+                self.process.stdin.close()  # the worker removes its files and ends
             except OSError:
                 pass  # it has ended already
             try:
@@ -92,8 +92,8 @@ class Peer:
             self.process = None
 
     def start_at_best(self, args, folder, shape, fasta):
-        """Try each thread count and batch budget once, after a pass to warm up; stay with
-        the fastest."""
+        """Tries each thread count and batch budget once, after a warm-up pass, and keeps the
+        fastest."""
         tried = {}
         for threads in sorted({1, args.threads}):
             self.stop()
@@ -118,7 +118,7 @@ class Peer:
 
 
 class Script(Peer):
-    """A peer that starts, loads, embeds and ends in every pass."""
+    """A peer that starts, loads, embeds and ends in each pass."""
 
     def start_at_best(self, args, folder, shape, fasta):
         self.threads, self.budget = args.threads, self.budgets[0]
@@ -135,7 +135,7 @@ class Script(Peer):
 
 
 def measured(command):
-    """What a process took, once it has ended well."""
+    """Time and memory of a process that has succeeded."""
     ran = subprocess.run(
         [sys.executable, "-S", "-c", MEASURE, *command],
         stdout=subprocess.PIPE, text=True,
@@ -143,12 +143,12 @@ def measured(command):
     lines = ran.stdout.splitlines()
     found = json.loads(lines[-1]) if lines else {"code": ran.returncode}
     if found["code"] != 0:
-        raise NotRun(f"ended with {found['code']}: {shlex.join(command)}")
+        raise NotRun(f"exit status {found['code']}: {shlex.join(command)}")
     return found
 
 
 class Ours:
-    """`esm-embed run`, a process per pass."""
+    """`esm-embed run`, one process per pass."""
 
     def __init__(self, binary, options, args, folder):
         self.name = "esm-embed" + (f" {options}" if options else "")

@@ -1,16 +1,15 @@
-"""One peer of peers.py in a process of its own: loaded once, then timed pass by pass.
+"""Runs one peer of peers.py in a separate process: loads once, then times each pass.
 
     python benches/peer_worker.py TOOL --folder WORK/8M --shape 8M --fasta F --threads N
 
-Reads one JSON object per line from standard input and answers each with one line:
-`{"budget": B}` embeds every sequence once, timed; with `"save": PATH` the mean and residue
-rows are kept and saved there, untimed. TOOL `prepare` makes the model, its ONNX graphs and
-fair-esm's checkpoint in the folder instead and ends; TOOL `fair-esm-script` is fair-esm from
-its start to its end, and reads nothing.
+Reads one JSON object per line from standard input and answers each with one line: `{"budget": B}`
+embeds every sequence once and times it; with `"save": PATH`, the mean and residue rows are saved there,
+untimed. TOOL `prepare` makes the model, its ONNX graphs and fair-esm's checkpoint in the folder and
+ends. TOOL `fair-esm-script` runs fair-esm from start to end and reads nothing from standard input.
 
-All tools get the same token ids. transformers and ONNX Runtime find them in memory, padded,
-and write nothing; fair-esm does what its `extract.py` does: it reads the FASTA and writes
-one .pt per sequence.
+All tools get the same token ids. transformers and ONNX Runtime get them from memory, padded, and write
+nothing. fair-esm does what its `extract.py` does: it reads the FASTA file and writes one .pt file per
+sequence.
 """
 
 import argparse
@@ -48,8 +47,8 @@ def read_fasta(path):
 
 
 def sorted_batches(lengths, budget):
-    """Indices by rising length, as many to a batch as fit in `budget` padded tokens.
-    A budget of None is batch size 1, in the order of the input."""
+    """Indices by ascending length, in batches of up to `budget` padded tokens.
+    A budget of None means batch size 1, in the order of the input."""
     if budget is None:
         return [[i] for i in range(len(lengths))]
     batches = [[]]
@@ -61,7 +60,7 @@ def sorted_batches(lengths, budget):
 
 
 def padded_share(lengths, batches):
-    """Share of the positions of padded batches that hold padding."""
+    """Share of padding among the positions of padded batches."""
     positions = sum(len(b) * max(lengths[i] for i in b) for b in batches)
     return 1.0 - sum(lengths) / positions
 
@@ -76,7 +75,7 @@ def padded(tokens, batch):
 
 
 class InMemory:
-    """A peer that finds its padded batches in memory and writes nothing."""
+    """A peer that gets its padded batches from memory and writes nothing."""
 
     def __init__(self, args):
         self.tokens = [tokenize(text) for _, text in read_fasta(args.fasta)]
@@ -101,7 +100,7 @@ class InMemory:
 
 
 class Transformers(InMemory):
-    """EsmModel with sdpa attention; a batch without padding gets no mask: it is faster."""
+    """EsmModel with sdpa attention. A batch without padding gets no mask, which is faster."""
 
     def load(self, args):
         import torch
@@ -154,8 +153,8 @@ class OnnxRuntime(InMemory):
 
 
 class FairEsm:
-    """What fair-esm's extract.py does with --include mean per_tok and its own defaults; the
-    wheel does not hold the script, so its steps are taken here on the package's classes."""
+    """What fair-esm's extract.py does with --include mean per_tok and its defaults. The wheel
+    does not contain the script, so its steps are repeated here with the package's classes."""
 
     def __init__(self, args):
         import esm
@@ -205,13 +204,13 @@ class FairEsm:
 
 
 def graph(masked):
-    """An exported graph's path in the model's folder; its weights may lie beside it."""
+    """An exported graph's path in the model's folder; its weights may be beside it."""
     return Path("onnx") / ("batches" if masked else "alone") / "model.onnx"
 
 
 def prepare(args):
-    """The model as safetensors and its ONNX graphs, where they are not there yet. Eager
-    attention is the form that ONNX Runtime runs fastest."""
+    """Makes the model as safetensors and its ONNX graphs, unless they exist. Eager attention is
+    the form that ONNX Runtime runs fastest."""
     import torch
     import transformers
 
@@ -269,7 +268,7 @@ def reset_peak_memory():
     try:
         Path("/proc/self/clear_refs").write_text("5")
     except OSError:
-        pass  # the peak then includes what loading took
+        pass  # the peak then includes loading
 
 
 def peak_memory():
@@ -285,7 +284,7 @@ def save(path, rows, means):
 
 
 def run_script(args):
-    """fair-esm's script, once."""
+    """Runs fair-esm's script once."""
     once, kept = FairEsm(args).passing(FAIR_BUDGET, keep=args.save is not None)
     once()
     if args.save:
@@ -293,8 +292,8 @@ def run_script(args):
 
 
 def serve(args, answer):
-    """Load, then one answer per line of standard input. What loading took is not counted in
-    the peak memory."""
+    """Loads, then gives one answer per line of standard input. The peak memory does not include
+    loading."""
     kinds = {"transformers": Transformers, "onnxruntime": OnnxRuntime, "fair-esm": FairEsm}
     peer = kinds[args.tool.removesuffix("-batches")](args)
     answer(versions=peer.versions)
@@ -322,7 +321,7 @@ def main():
     args = parser.parse_args()
 
     channel = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # what libraries print goes to standard error
+    os.dup2(2, 1)  # libraries print to standard error
 
     def answer(**fields):
         print(json.dumps(fields), file=channel, flush=True)
@@ -335,7 +334,7 @@ def main():
             run_script(args)
         else:
             serve(args, answer)
-    except Exception as error:  # the reason stands in the table
+    except Exception as error:  # the table shows the reason
         answer(error=f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}")
         raise
 

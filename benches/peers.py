@@ -1,25 +1,25 @@
-"""esm-embed against the tools people run ESM-2 with on CPUs, side by side.
+"""Compares the speed of esm-embed with the tools that people use to run ESM-2 on CPUs.
 
     pip install -r benches/requirements.txt
     python benches/peers.py proteome.fasta --work peers-work --json peers.json
 
-For each model size: makes a random ESM-2 of that shape (kept in --work), draws a fixed
-subset of the FASTA with its distribution of lengths up to 1022 residues, checks that all
-tools find the same embeddings, then runs them one after the other, round after round.
+For each model size: makes a random ESM-2 of that shape (kept in --work), draws a fixed subset of the
+FASTA file with its distribution of lengths up to 1,022 residues, checks that all tools compute the same
+embeddings, and then runs them in turn, round after round.
 
-- esm-embed: `esm-embed run` as a whole process: start, load, read, embed, write, sync. Before
-  each one another that embeds a single residue, not counted: a virtual machine may take seconds
-  to give memory and files that were not used while the other tools ran.
-- transformers (sdpa) and ONNX Runtime: loaded beforehand, sequences tokenised in memory,
-  nothing written; batch size 1, and sorted batches of the budget that is fastest.
-- fair-esm: the steps of its extract.py (4096 tokens to a batch, one .pt per sequence), loaded
-  beforehand, and, as people run it, as a whole process that also starts Python and loads
-  (with a run on one residue before it, too).
+- esm-embed: `esm-embed run` as a whole process: start, load, read, embed, write, sync. Each run follows
+  an untimed run on a single residue, because a virtual machine may take seconds to return memory and
+  files that were unused while the other tools ran.
+- transformers (sdpa) and ONNX Runtime: model loaded and sequences tokenised in advance, nothing
+  written; batch size 1, and sorted batches of the fastest budget.
+- fair-esm: the steps of its extract.py (4,096 tokens per batch, one .pt file per sequence) with the
+  model loaded in advance, and also as a whole process, which is how people run it, after an untimed run
+  on one residue.
 
-With --threads above 1 each peer runs with one thread or with all, whichever is faster.
-Prints a Markdown table of medians; tokens are residues plus 2 per sequence. A tool that
-cannot run is listed with the reason; if two disagree, nothing is timed and the exit status
-is 1. Needs Linux; 650M needs about 20 GB of memory and 11 GB of disk.
+With --threads above 1, each peer runs with one thread or with all, whichever is faster. Prints a
+Markdown table of medians; tokens are residues plus 2 per sequence. A tool that cannot run is listed with
+the reason. If two tools disagree, nothing is timed and the exit status is 1. Needs Linux; 650M needs
+about 20 GB of memory and 11 GB of disk.
 """
 
 import argparse
@@ -38,7 +38,7 @@ import numpy as np
 from peer_tools import SUBSET, TINY, WORKER, NotRun, Ours, Peer, Script
 from peer_worker import FAIR_BUDGET, RESIDUES, read_fasta
 
-# Tokens of a subset: one pass takes roughly 10 to 30 s on one core of 2023.
+# Tokens of a subset: one pass takes about 10 to 30 s on a core of 2023.
 TOKENS = {"8M": 60_000, "35M": 20_000, "150M": 6_000, "650M": 2_500}
 BUDGETS = [512, 1024, 2048, 4096, 8192]  # padded tokens of a batch to try
 LONGEST = 1022
@@ -55,15 +55,15 @@ REFERENCE = PEERS[0][0]
 
 
 def draw(records, tokens, seed):
-    """About `tokens` tokens of distinct sequences of at most LONGEST letters that every tool
-    knows. One record is drawn from each of n equal parts of the records sorted by length, so
-    that a small subset, too, has the lengths of the whole. In the order of the input."""
+    """About `tokens` tokens of distinct sequences of up to LONGEST letters that every tool
+    knows, in the order of the input. One record is drawn from each of n equal parts of the
+    records sorted by length, so that even a small subset has the lengths of the whole."""
     order = {}
     for i, (_, text) in enumerate(records):
         if 0 < len(text) <= LONGEST and set(text) <= RESIDUES:
             order.setdefault(text, i)
     if not order:
-        sys.exit(f"the FASTA holds no sequence of at most {LONGEST} residues")
+        sys.exit(f"the FASTA file has no sequence of up to {LONGEST} residues")
     indices = sorted(order.values(), key=lambda i: (len(records[i][1]), i))
     mean = sum(len(records[i][1]) + 2 for i in indices) / len(indices)
     n = max(1, min(len(indices), round(tokens / mean)))
@@ -90,8 +90,8 @@ def disagreement(found, reference, lengths):
 
 
 def agree(tools, args, folder, lengths):
-    """Every tool's embeddings against the reference's: {name: (max |Δ|, relative L2)}.
-    Ends the program if they differ; drops a tool that cannot run."""
+    """Compares every tool's embeddings with the reference's: {name: (max |Δ|, relative L2)}.
+    Exits if they differ; drops a tool that cannot run."""
     file, outcome, reference = folder / "found.npz", {}, None
     for tool in sorted(tools, key=lambda t: t.name != REFERENCE):
         try:
@@ -116,7 +116,7 @@ def agree(tools, args, folder, lengths):
 
 
 def race(shape, records, args):
-    """All tools on one model size: {"tools": [...], ...} as written to --json."""
+    """Runs all tools on one model size: {"tools": [...], ...} as written to --json."""
     folder = args.work / shape
     folder.mkdir(parents=True, exist_ok=True)
     prepared = subprocess.run(
@@ -227,7 +227,7 @@ def table(results, clock):
             run["warm_up"]["wall"] for run in result["tools"][0]["rounds"])
         lines.append(
             f"- {result['shape']}: {result['sequences']} sequences of up to {result['longest']} "
-            f"residues, {result['tokens']} tokens. esm-embed on a sequence of one residue: "
+            f"residues, {result['tokens']} tokens. esm-embed on a single residue: "
             f"{wall:.2f} s ({cold:.2f} s after other tools)."
             + (f" Largest relative L2 between two tools in f32: {max(r for _, r in compared):.1e}."
                if compared else "")
@@ -246,12 +246,12 @@ def table(results, clock):
             if t["name"].startswith("esm-embed") or "threads" not in t["setting"]
         ]
         if clock == "wall" and min(busy) < 0.9:
-            lines.append(f"  The machine was busy: one run had {min(busy):.0%} of a core.")
+            lines.append(f"  The machine was busy: one run got {min(busy):.0%} of a core.")
     return "\n".join(lines)
 
 
 def machine(args):
-    """The processor, its vector instructions and what is installed."""
+    """The processor, its vector instructions and the versions of the tools."""
     fields = {}
     for line in Path("/proc/cpuinfo").read_text().splitlines():
         key, _, value = line.partition(":")
@@ -283,7 +283,7 @@ def arguments():
     parser.add_argument("--binary", type=Path, default=Path("target/release/esm-embed"))
     parser.add_argument("--sizes", default=",".join(TOKENS), help="[%(default)s]")
     parser.add_argument("--rounds", type=int, default=5, help="[%(default)s]")
-    parser.add_argument("--threads", type=int, default=1, help="and cores [%(default)s]")
+    parser.add_argument("--threads", type=int, default=1, help="number of threads and cores [%(default)s]")
     parser.add_argument("--work", type=Path, default=Path("peers-work"),
                         help="models and outputs [%(default)s]")
     parser.add_argument("--json", type=Path, help="also write every run to this file")
@@ -292,32 +292,32 @@ def arguments():
     parser.add_argument("--skip", default="", metavar="TOOL[,TOOL...]",
                         help="peers to leave out: " + ", ".join(tool for _, tool, _ in PEERS))
     parser.add_argument("--budgets", default=",".join(map(str, BUDGETS)), metavar="TOKENS[,...]",
-                        help="padded tokens of a sorted batch to choose from [%(default)s]")
-    parser.add_argument("--scale", type=float, default=1.0, help="of the subsets [%(default)s]")
-    parser.add_argument("--seed", type=int, default=1022, help="of the subsets [%(default)s]")
+                        help="padded tokens of a sorted batch to try [%(default)s]")
+    parser.add_argument("--scale", type=float, default=1.0, help="factor of the size of the subsets [%(default)s]")
+    parser.add_argument("--seed", type=int, default=1022, help="seed of the subsets [%(default)s]")
     parser.add_argument("--clock", choices=["wall", "cpu"], default="wall",
-                        help="cpu: seconds of processor time, for a look on a busy machine")
+                        help="cpu: processor time, for a busy machine")
     parser.add_argument("--max-relative", type=float, default=1e-5,
                         help="largest relative L2 between two tools [%(default)s]")
     parser.add_argument("--max-rough", type=float, default=3e-3,
                         help="the same for rows of --also with --dtype [%(default)s]")
-    parser.add_argument("--verbose", action="store_true", help="show what the peers say")
+    parser.add_argument("--verbose", action="store_true", help="show the messages of the peers")
     args = parser.parse_args()
     unknown = [size for size in args.sizes.split(",") if size not in TOKENS]
     if unknown:
-        parser.error(f"--sizes: {', '.join(unknown)} is not among {', '.join(TOKENS)}")
+        parser.error(f"--sizes: {', '.join(unknown)}: not one of {', '.join(TOKENS)}")
     available = sorted(os.sched_getaffinity(0))
     if not 1 <= args.threads <= len(available):
         parser.error(f"--threads: this process may use {len(available)} cores")
     try:
         args.budgets = [int(budget) for budget in args.budgets.split(",")]
     except ValueError:
-        parser.error("--budgets: whole numbers separated by commas")
+        parser.error("--budgets: expected whole numbers, separated by commas")
     if args.rounds < 1:
         parser.error("--rounds must be at least 1")
     args.binary, args.work = args.binary.resolve(), args.work.resolve()
     if not args.binary.is_file():
-        parser.error(f"--binary: {args.binary} is not there; build with cargo build --release")
+        parser.error(f"--binary: {args.binary} does not exist; run cargo build --release")
     os.sched_setaffinity(0, available[-args.threads :])  # inherited by every tool
     return args
 

@@ -1,11 +1,11 @@
-"""The same bytes whatever the settings: a whole proteome, embedded again and again.
+"""Checks that settings do not change a byte: embeds a whole proteome under several.
 
     python benches/same_bytes.py proteome.fasta --model DIR --work same-bytes-work
 
-Embeds the FASTA once per setting (threads, tokens of a batch, one sequence per pass) and once
-with its records in reverse order, and compares: the files of all settings must have the same
-SHA-256, and each record of the reversed run the same rows, bit for bit. Prints one Markdown
-table; the exit status is 1 if anything differs. Needs NumPy.
+Embeds the FASTA file once per setting (threads, tokens of a batch, one sequence per pass) and once
+with its records in reverse order. The files of all settings must have the same SHA-256, and each
+record of the reversed run must have the same rows, bit for bit. Prints a Markdown table; exit status 1
+if anything differs. Needs NumPy. compare_binaries.py compares two builds instead.
 """
 
 import argparse
@@ -33,7 +33,7 @@ def digest(path):
 
 
 def reverse(fasta, target):
-    """The records of a plain FASTA file, last first."""
+    """Writes the records of a plain FASTA file, last first; returns their number."""
     records = [b">" + part for part in b"\n".join(
         line.strip() for line in Path(fasta).read_bytes().split(b"\n")
     ).split(b">")[1:]]

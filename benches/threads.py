@@ -1,10 +1,10 @@
-"""Threads against one thread: whole processes, in turn.
+"""Compares the speed of several threads with that of one.
 
     python benches/threads.py proteome.fasta --model DIR --threads 2
 
-Runs `esm-embed run` on the FASTA with one thread and with N, round after round, and prints the
-medians of tokens a second and of the ratio within a round. --pin gives each run as many cores
-as it has threads, from the first on. The load average beside it says how idle the machine was.
+Runs `esm-embed run` on the FASTA file with one thread and with N, alternating, and prints tokens per
+second of each round and the median of the ratios. --pin binds each run to its first cores, one per
+thread. The load average shows how idle the machine was.
 """
 
 import argparse
@@ -43,10 +43,10 @@ def main():
                 )
                 seconds[threads].append(time.monotonic() - start)
             print(f"round {number + 1}: " + ", ".join(
-                f"{n} thread(s) {tokens / s[-1]:.0f} tokens/s" for n, s in seconds.items())
+                f"threads {n}: {tokens / s[-1]:.0f} tokens/s" for n, s in seconds.items())
                 + f", load average {os.getloadavg()[0]:.1f}", flush=True)
     ratios = [a / b for a, b in zip(seconds[1], seconds[args.threads])]
-    print(f"{args.threads} threads: {statistics.median(ratios):.2f} times one thread "
+    print(f"{args.threads} threads: {statistics.median(ratios):.2f} × one thread "
           f"({min(ratios):.2f}–{max(ratios):.2f}); {len(records)} records, {tokens} tokens")
 
 

@@ -1,28 +1,28 @@
-"""esm-embed on a GPU: numbers, bits, speed. Started by check.sh.
+"""Checks the numbers, the bits and the speed of esm-embed on a GPU. Started by check.sh.
 
     python benches/gpu/check.py --binary esm-embed --out DIR --work DIR
 
-First come checks: the machine, `doctor`, what happens where no card can be seen, and a record of
-68,700 residues. They are recorded and end nothing. Then, for each size of `--sizes`, the stages
+It first checks the machine, `doctor`, the behaviour without a visible GPU, and a record of 68,700
+residues. These checks are recorded and never stop the script. The stages for each size of `--sizes`:
 
 1. numbers: residue rows of 14 sequences in f32, f16 and bf16 against transformers in f64 (attention
    as plain products): relative L2 and lowest cosine of a residue of the worst sequence. In f32 the
-   error may be twice that of transformers in f32 (no TF32). No record in f16 may have been computed
-   in bf16.
-2. bits: 3,000 sequences in three orders under three budgets, and some of them alone: SHA-256 of
-   each record's rows. They must be equal, and esm-embed must not have had to give up passes that
-   sequences share. 8M in bf16 and f32 too.
-3. speed: whole processes of esm-embed with per-residue f16 rows and means on memory-backed
-   storage, in turn with peers in this process, which have model and sequences in memory,
-   write nothing, and leave residue rows on the GPU. f16; then bf16 of every size (`--dtypes`).
+   error may be twice that of transformers in f32 (no TF32). No f16 record may have been computed in
+   bf16.
+2. bits: 3,000 sequences in three orders with three budgets, and some of them alone: SHA-256 of each
+   record's rows. All must be equal, without esm-embed falling back to one sequence per pass. At 8M in
+   bf16 and f32 too.
+3. speed: whole processes of esm-embed that write residue rows in f16 and means to memory-backed
+   storage, alternating with peers in this process, which have model and sequences in memory, write
+   nothing and leave residue rows on the GPU. f16, then bf16 for every size (`--dtypes`).
 
-The first two sizes are done whole; then the stages take their turns with the others. Of 35M, for
-its heads of 24, only the numbers.
+The first two sizes go through all stages; then each stage runs for the other sizes. 35M, which has
+heads of 24, has only the stage numbers.
 
-A step that there is no time for is left out, and one that fails is noted; the others go on.
-JSON and table are written after each. What an earlier command found in the same OUT, with the same
-card and program, is kept beside it. Exit status 1 if a number or a bit is wrong or a step failed.
-`--device cpu` tries the script itself, without a GPU.
+A step without enough time left is skipped, and a failed step is recorded; the others continue. JSON and
+table are written after each step. Results of an earlier command in the same OUT are kept if GPU and
+program are the same. Exit status 1 if a number or a bit is wrong or a step failed. `--device cpu` tests
+the script itself without a GPU.
 """
 
 import time
@@ -55,8 +55,8 @@ from program import Program, in_bf16
 from report import Report
 from sequences import tokenize
 
-# Seconds that a step is expected to take; it is begun if there are so many left. A size that a
-# stage does not name has no such step.
+# Seconds that a step is expected to take; it starts only if enough are left. A stage runs only for the
+# sizes that it names.
 EXPECTED = {
     "checks": {"8M": 30},
     "numbers": {"8M": 15, "35M": 15, "150M": 20, "650M": 30, "3B": 60},
@@ -65,14 +65,14 @@ EXPECTED = {
 }
 # Residues of a long record: twice titin.
 LONGEST = 68_700
-# Relative L2 at most (None: twice what transformers in f32 is off), cosine at least.
+# Upper limit of relative L2 (None: twice the error of transformers in f32), lower limit of cosine.
 LIMITS = {"f32": (None, 0.99999), "f16": (5e-3, 0.995), "bf16": (3e-2, 0.995)}
 TORCH = {"f32": torch.float32, "f16": torch.float16, "bf16": torch.bfloat16}
 LENGTHS = [1, 2, 15, 62, 63, 64, 126, 127, 128, 200, 333, 511, 800, 1022]
 BUDGETS = ["4096", "16384", "50000"]
-# Sequences of the stage bits that are also embedded alone, which takes a pass each.
+# Sequences of the stage bits that are also embedded alone, one pass each.
 ALONE = {"8M": 3000, "150M": 1000, "650M": 300, "3B": 60}
-# Sizes of which the stage bits also writes f16, to be f32 rounded.
+# Sizes for which the stage bits also writes f16, which must be the rounded f32.
 HALVES = ("650M", "3B")
 # Tokens of the stage speed for esm-embed and for peers.
 TOKENS = {"8M": (30e6, 3e6), "150M": (9e6, 8e5), "650M": (5e6, 4e5), "3B": (1.5e6, 1.2e5)}
@@ -84,7 +84,7 @@ def relative_l2(found, right):
 
 
 def empty_cache():
-    """Gives the card's memory of models that are gone to esm-embed."""
+    """Frees the GPU memory of deleted models, for esm-embed."""
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
@@ -97,7 +97,7 @@ class Check:
                                lambda said: report.warn(self.name, said))
 
     def step(self, stage, size, dtype):
-        """One step, if there is time for it; what goes wrong is noted."""
+        """Runs one step if there is time; records what goes wrong."""
         self.name = name_of(stage, size, dtype)
         if time.monotonic() - BEGIN + EXPECTED[stage][size] > self.args.seconds:
             self.report.leave_out(self.name)
@@ -122,7 +122,7 @@ class Check:
             self.report.write()
 
     def add(self, stage, entry):
-        """An entry of this step, which may be filled in as it goes on."""
+        """A new entry of this step, which may be completed later."""
         entry = {"step": self.name, **entry}
         self.report.found[stage].append(entry)
         return entry
@@ -133,7 +133,7 @@ class Check:
         longest = int(LONGEST * min(self.args.scale, 1))
         for what, good, said in checks(self.program, model, self.args.work, longest):
             self.add("checks", {"what": what, "good": good, "said": said})
-            print(f"{what}: {'NOT GOOD' if good is False else 'good'}\n{said}", flush=True)
+            print(f"{what}: {'FAILED' if good is False else 'ok'}\n{said}", flush=True)
 
     # ---- numbers ----
 
@@ -149,7 +149,7 @@ class Check:
         empty_cache()
         theirs = max(map(relative_l2, in_f32, expected))
         for dtype, (most, least) in LIMITS.items():
-            # In f32, what transformers itself is off decides.
+            # In f32 the limit depends on the error of transformers.
             most = most or 2 * theirs
             manifest, _ = self.program.embed(fasta, model, "--dtype", dtype)
             rows, means = self.program.matrix("residues"), self.program.matrix("mean")
@@ -169,7 +169,7 @@ class Check:
                 "least_cosine": least, "mean_relative_l2": float(of_mean), "in_bf16": redone,
                 "good": good,
             })
-            print(f"numbers {size} {dtype}: {worst:.2e} of {most:.2e}, {lowest:.6f}, good: {good}",
+            print(f"numbers {size} {dtype}: relative L2 {worst:.2e} (limit {most:.2e}), cosine {lowest:.6f}, ok: {good}",
                   flush=True)
 
     def hidden_states(self, model, records):
@@ -178,7 +178,7 @@ class Check:
         with torch.no_grad():
             for _, sequence in records:
                 ids = torch.tensor(tokenize(sequence).astype(np.int64), device=self.args.device)
-                # A mask of ones: transformers scales by 0.88 only where it sees which are tokens.
+                # A mask of ones: transformers scales by 0.88 only if it gets a mask.
                 hidden = model(input_ids=ids[None], attention_mask=torch.ones_like(ids[None]))
                 found.append(hidden.last_hidden_state[0, 1:-1].double().cpu().numpy())
         return found
@@ -210,7 +210,7 @@ class Check:
             entry["cuda"] = manifest["resolved"].get("cuda")
 
         def compare(order, seen, as_type=None):
-            """Names of the records whose rows are not as they were seen before."""
+            """Names of the records whose rows differ from an earlier run."""
             named = zip(order, self.digests(order, as_type))
             return {name for (name, _), found in named if seen.setdefault(name, found) != found}
 
@@ -221,7 +221,7 @@ class Check:
             entry.update(orders_and_budgets=seed + 1, different=len(different))
         if has_halves:
             compare(order, halves, np.float16)
-            # With the budget that follows from the card's memory.
+            # With the default budget, which depends on the GPU's memory.
             run(order, "--out-dtype", "f16")
             entry["half_different"] = len(compare(order, halves))
         alone = records[:some]
@@ -231,7 +231,7 @@ class Check:
         is_same = not different and not entry["half_different"]
         entry["good"] = is_same and entry["same_bits_in_any_batch"]
         print(f"bits {size} {dtype}: {len(different)} of {len(records)} sequences differ, "
-              f"good: {entry['good']}", flush=True)
+              f"ok: {entry['good']}", flush=True)
 
     def digests(self, order, as_type=None):
         """SHA-256 of the rows of each record and their mean, rounded to a type if one is given."""
@@ -267,7 +267,7 @@ class Check:
             "start_seconds": None, "without_start": None, "best_peer": None, "ratio": None,
             "in_bf16": 0, "same_bits_in_any_batch": True, "not_run": {}, "good": False,
         })
-        # What is done once, as the self-test is, is behind the first.
+        # The first run also does what is done only once, such as the self-test.
         self.program.embed(one, model, *options)
         _, entry["start_seconds"] = self.program.embed(one, model, *options)
         try:
@@ -289,7 +289,7 @@ class Check:
                 try:
                     rate = peer_residues / once()
                     entry["rounds"].setdefault(name, []).append(rate)
-                except Exception as error:  # A way that this torch does not have.
+                except Exception as error:  # This torch does not support it.
                     entry["not_run"][name] = f"{type(error).__name__}: {error}"
                     del ways[name]
                 self.keep(entry)
@@ -298,7 +298,7 @@ class Check:
               flush=True)
 
     def keep(self, entry):
-        """Works out rates and ratios of the rounds so far, and writes them."""
+        """Computes rates and ratios of the rounds so far, and writes them."""
         rates = {name: statistics.median(all) for name, all in entry["rounds"].items() if all}
         peers = [rate for name, rate in rates.items() if name != "esm-embed"]
         best = max(peers, default=None)
@@ -317,7 +317,7 @@ def name_of(stage, size, dtype):
 
 
 def steps(sizes, stages, dtypes):
-    """Stage, size and dtype of every step, the most valuable first."""
+    """Stage, size and dtype of every step, the most important first."""
     first, others = sizes[:2], sizes[2:]
     found = [("checks", "8M", None)] if set(stages) != {"speed"} else []
     for group in ([(size, stage) for size in first for stage in stages],
@@ -328,7 +328,7 @@ def steps(sizes, stages, dtypes):
 
 
 def listed(known):
-    """An argument: some of what is known, separated by commas, in the order given."""
+    """An argument type: words among `known`, separated by commas, in the order given."""
     def parse(text):
         words = text.split(",")
         if unknown := [word for word in words if word not in known]:
@@ -339,13 +339,13 @@ def listed(known):
 
 
 def interrupt(*_):
-    """Ends the step once: a second signal must not keep the findings from being written."""
+    """Ends the step. A second signal is ignored, so that the results are written."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     raise KeyboardInterrupt
 
 
 def about(args):
-    """What ran on what."""
+    """The GPU, the date and the versions."""
     said = subprocess.run([args.binary, "--version"], capture_output=True, text=True, check=True)
     digest = hashlib.sha256(args.binary.read_bytes())
     return {
@@ -366,13 +366,13 @@ def main():
     parser.add_argument("--only", type=listed(["numbers", "bits", "speed"]),
                         default="numbers,bits,speed", help="stages")
     parser.add_argument("--dtypes", type=listed(["f16", "bf16"]), default="f16,bf16",
-                        help="of the stage speed")
-    parser.add_argument("--storage", default="not said", help="what WORK is on, for the record")
+                        help="types of the stage speed")
+    parser.add_argument("--storage", default="unknown storage", help="kind of storage of WORK, for the report")
     parser.add_argument("--device", default="cuda", choices=["cuda", "cpu"])
     parser.add_argument("--seconds", type=float, default=530)
-    parser.add_argument("--bits", type=int, default=3000, help="sequences of the stage bits")
+    parser.add_argument("--bits", type=int, default=3000, help="number of sequences of the stage bits")
     parser.add_argument("--scale", type=float, default=1.0,
-                        help="of the tokens of the stage speed and of the longest record")
+                        help="factor of the tokens of the stage speed and of the longest record")
     args = parser.parse_args()
     signal.signal(signal.SIGINT, interrupt)
     args.binary, args.out, args.work = (p.resolve() for p in (args.binary, args.out, args.work))

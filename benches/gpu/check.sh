@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Checks and measures the GPU engine on a machine with a GPU, in one command of at most ten minutes.
+# Checks and measures the GPU engine on a machine with a GPU, in one command of up to ten minutes.
 #
 #     benches/gpu/check.sh PACK OUT [STAGE]...
 #
-# PACK: what benches/gpu/pack.sh made. OUT: gets report.tar.gz (all logs and JSON) and summary.md, both
-# written again after every stage. Stages, in order, each with its own time limit:
+# PACK: the folder from benches/gpu/pack.sh. OUT: receives report.tar.gz (all logs and JSON) and
+# summary.md, both written after every stage. Stages, in order, each with a time limit:
 #
 #     machine    GPU, driver, libraries, processor, `doctor`
 #     first      five records, f16
@@ -14,13 +14,13 @@
 #     parts      GB/s of row kernels, TFLOP/s of attention, algorithms of the products
 #     speed      650M and 8M beside other tools, interleaved
 #     timeline   kernels of a 650M batch, by ncu
-#     more       speed of 150M and 3B, as long as time lasts
+#     more       speed of 150M and 3B, as time permits
 #     cpu        the CPU engine at 8M and 150M with 1, 2, 4, 8 and 16 threads
 #
 # A failure of `first`, `kernels`, `fixtures` or `check` is repeated with CUDA_LAUNCH_BLOCKING=1 and
-# under compute-sanitizer, and ends the command. Tools that are not there are skipped. Needs Python 3
+# under compute-sanitizer, and ends the command. Missing tools are skipped. Needs Python 3
 # with torch, transformers, safetensors and NumPy for `check`, `speed`, `timeline`, `more` and `cpu`.
-# SECONDS_AT_MOST (540) is for all stages together. Nothing is fetched.
+# SECONDS_AT_MOST (540) limits all stages together. Nothing is downloaded.
 set -uo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 source_folder=$(cd "$here/../.." && pwd)
@@ -54,7 +54,7 @@ with lzma.open(sys.argv[1]) as packed, open(sys.argv[2], "wb") as file:
 for program in esm-embed cuda-test; do unpack "$program" || exit 2; done
 for program in card kernels; do unpack "$program"; done
 program=$bin/esm-embed
-# The libraries that pip installed beside torch, for the benchmark and what is compiled here.
+# The libraries that pip installed with torch, for the benchmark and for compiling here.
 site=$("$python" -c 'import sysconfig; print(sysconfig.get_paths()["purelib"])')
 libraries=$(ls -d "$site"/nvidia/*/lib 2>/dev/null | paste -sd:)
 if ! [ -x "$bin/kernels" ] && command -v nvcc >/dev/null; then
@@ -62,9 +62,9 @@ if ! [ -x "$bin/kernels" ] && command -v nvcc >/dev/null; then
         >"$report/compile.txt" 2>&1
 fi
 
-# Seconds that are left of all.
+# Seconds left in total.
 left() { echo $((most - SECONDS)); }
-# stage LIMIT COMMAND...: runs it, keeps what it prints, and notes how it ended.
+# stage NAME LIMIT COMMAND...: runs a command, saves its output and records how it ended.
 stage() {
     local name=$1 limit=$2 begin=$SECONDS status
     shift 2
@@ -73,7 +73,7 @@ stage() {
         return 0
     fi
     [ "$limit" -le "$(left)" ] || limit=$(left)
-    echo "==> [$SECONDS s] $name, $limit s at most"
+    echo "==> [$SECONDS s] $name, up to $limit s"
     timeout --kill-after 10 "$limit" "$@" >"$report/$name.txt" 2>&1
     status=$?
     printf '{"stage": "%s", "status": %d, "seconds": %d}\n' "$name" "$status" \
@@ -87,7 +87,7 @@ stage() {
     publish
     return "$status"
 }
-# Writes summary and archive as far as they go.
+# Writes summary and archive of the stages so far.
 publish() {
     {
         sed -n 1p "$report/machine.txt" 2>/dev/null
@@ -100,8 +100,8 @@ publish() {
     mv "$out/.summary.md" "$out/summary.md"
     tar -C "$work" -czf "$out/.report.tar.gz" report && mv "$out/.report.tar.gz" "$out/report.tar.gz"
 }
-# What can be learnt of a failure on a GPU: repeats a command with launches one by one, then under the
-# memory and race checkers.
+# Diagnoses a failure on a GPU: repeats a command with one launch at a time, then under the memory and
+# race checkers.
 diagnose() {
     local name=$1
     shift
@@ -137,7 +137,7 @@ gpu_check() {
 }
 parts() { LD_LIBRARY_PATH=${LD_LIBRARY_PATH:-}:$libraries "$bin/kernels" rows attention chain products; }
 timeline() {
-    command -v ncu >/dev/null || { echo "ncu is not here: skipped"; return 0; }
+    command -v ncu >/dev/null || { echo "ncu is missing: skipped"; return 0; }
     "$python" "$here/inputs.py" "$shm/check/650M" "$work/batch.fasta" 32000
     local run=("$program" run "$work/batch.fasta" --model "$shm/check/650M" --dtype f16 --out-dtype f16
         --device cuda --out "$work/timeline" --force --progress none)
@@ -174,7 +174,7 @@ for name in $stages; do
     timeline) stage timeline 60 bash -c timeline ;;
     more) stage more 260 bash -c 'gpu_check 250 --sizes 150M,3B --only speed --dtypes f16' ;;
     cpu) stage cpu 90 bash -c '"$python" "$here/cpu.py" --binary "$program" --work "$shm/check"' ;;
-    *) echo "no such stage: $name" >&2 && exit 2 ;;
+    *) echo "unknown stage: $name" >&2 && exit 2 ;;
     esac
 done
 publish

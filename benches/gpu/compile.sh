@@ -3,8 +3,8 @@
 #
 #     benches/gpu/compile.sh NVCC CUBLAS FOLDER
 #
-# CUBLAS: a folder with include/cublasLt.h and lib/libcublasLt.so.*. ARCHITECTURE: of the GPU (sm_90).
-# LIBRARIES: more options for the linker.
+# CUBLAS: a folder with include/cublasLt.h and lib/libcublasLt.so.*. ARCHITECTURE: that of the GPU
+# (sm_90). LIBRARIES: additional linker options.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 nvcc=$1 cublas=$2 folder=$3

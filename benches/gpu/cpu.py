@@ -1,7 +1,7 @@
-"""The CPU engine by number of threads: cpu.py --binary esm-embed --work DIR
+"""Measures the CPU engine by number of threads: cpu.py --binary esm-embed --work DIR
 
-Embeds made-up proteins of natural lengths with random 8M and 150M models, whole processes, means only,
-and prints tokens a second for each number of threads that the machine has cores for.
+Embeds random proteins of natural lengths with random 8M and 150M models, as whole processes that write
+only means, and prints tokens per second for each number of threads up to the number of cores.
 """
 
 import argparse
@@ -15,19 +15,19 @@ import numpy as np
 
 from inputs import natural, random_model, write_fasta
 
-# Tokens for one thread; more threads get as many times more, up to four.
+# Tokens for one thread; n threads get n times as many, up to four times.
 TOKENS = {"8M": 20_000, "150M": 2_000}
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--binary", type=Path, required=True)
-    parser.add_argument("--work", type=Path, required=True, help="holds the models, or gets them")
+    parser.add_argument("--work", type=Path, required=True, help="folder of the models, which are made if missing")
     parser.add_argument("--threads", default="1,2,4,8,16")
     args = parser.parse_args()
     cores = len(os.sched_getaffinity(0))
     args.work.mkdir(parents=True, exist_ok=True)
-    print("| ESM-2 | dtype | threads | tokens/s | times one thread |\n|---|---|---|---|---|")
+    print("| ESM-2 | dtype | threads | tokens/s | × one thread |\n|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as scratch:
         fasta = Path(scratch) / "proteins.fasta"
         for size, tokens in TOKENS.items():

@@ -1,8 +1,8 @@
-"""Models of ESM-2's shapes with random weights, and random sequences: what check.py runs on.
+"""Makes the inputs of check.py: random models of the shapes of ESM-2, and random sequences.
 
     python benches/gpu/inputs.py FOLDER/650M FASTA TOKENS
 
-makes the model, named by its size, if the folder is not there, and sequences of so many tokens.
+makes the model of the size in the folder's name, unless it exists, and sequences of TOKENS tokens.
 """
 
 import sys
@@ -46,7 +46,7 @@ def random_model(size, folder, device):
                 adds = ".output.dense." in name
                 gain = 1.75 if peaked else branch if adds else 1.0
                 p.normal_(0.0, gain / np.sqrt(p.shape[-1]))
-    # A folder of this name is whole.
+    # A folder of the final name is complete.
     new = folder.with_name(f".{folder.name}")
     model.save_pretrained(new)
     new.rename(folder)
@@ -64,7 +64,7 @@ def protein(rng, length):
 
 
 def natural(rng, tokens):
-    """Sequences with a median of about 300 residues, 30 to 1,022."""
+    """Sequences of 30 to 1,022 residues, with a median of about 300."""
     made, records = 0, []
     while made < tokens:
         length = int(np.clip(np.exp(rng.normal(np.log(300), 0.6)), 30, 1022))

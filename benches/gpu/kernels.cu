@@ -1,7 +1,7 @@
-// Times the kernels of the engine one by one on a GPU, and the matrix products of cuBLASLt:
-// GB/s of each row kernel, TFLOP/s of attention by sequence length, and for each shape of weights
-// the algorithms on offer, their speed at several numbers of rows, and whether a row keeps its bits
-// wherever it is and however many rows there are.
+// Times the engine's kernels one by one on a GPU, and the matrix products of cuBLASLt: GB/s of each row
+// kernel, TFLOP/s of attention by sequence length, and for each shape of weights the available
+// algorithms, their speed at several numbers of rows, and whether a row has the same bits at every
+// position and for every number of rows.
 //
 //     nvcc -O3 -std=c++17 -arch=sm_90 -Isrc/cuda/kernels -I CUBLAS/include benches/gpu/kernels.cu \
 //         -o kernels -L CUBLAS/lib -l:libcublasLt.so.13

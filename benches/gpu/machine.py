@@ -1,4 +1,4 @@
-"""What check.py looks at before it measures: the machine, and what lies off the usual way."""
+"""The checks of check.py before it measures: the machine, and unusual situations."""
 
 import subprocess
 
@@ -9,8 +9,8 @@ from program import in_bf16
 
 
 def checks(program, model, work, longest):
-    """What was looked at, whether it is as it should be (None where it may be anything), and what
-    was said. None ends the others."""
+    """(what was checked, whether it is as expected, output). The second is None where nothing is
+    expected. A failed check does not stop the others."""
     for command in ("df -h", "nproc", "free -g", "nvidia-smi"):
         try:
             done = subprocess.run(command.split(), capture_output=True, text=True, timeout=60)
@@ -23,8 +23,8 @@ def checks(program, model, work, longest):
     write_fasta(long, [("long", protein(np.random.default_rng(6), longest))])
     for what, check, fasta in (
         ("`doctor`", doctor, None),
-        ("`--device cuda` fails where no card can be seen", cuda_without_card, short),
-        ("`--device auto` takes the CPU there and says why", auto_without_card, short),
+        ("`--device cuda` fails without a visible GPU", cuda_without_card, short),
+        ("`--device auto` then uses the CPU and says why", auto_without_card, short),
         (f"a record of {longest:,} residues", long_record, long),
     ):
         try:

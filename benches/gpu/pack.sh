@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Builds what benches/gpu/check.sh needs on a machine with a GPU, and packs it: the program, the test
-# programs of the GPU engine, and the kernel launcher and benchmark where nvcc is at hand.
+# Builds and packs what benches/gpu/check.sh needs on a machine with a GPU: the program, the test program
+# of the GPU engine, and, if nvcc is available, the kernel launcher and benchmark.
 #
-#     benches/gpu/pack.sh [FOLDER]       FOLDER: gpu-pack, which git ignores
+#     benches/gpu/pack.sh [FOLDER]       FOLDER: gpu-pack (ignored by git)
 #
 # Everything is stripped and compressed, about 20 MB. NVCC names the compiler (nvcc on PATH); without
 # one, check.sh compiles the launcher and the benchmark on the machine with the GPU.

@@ -1,4 +1,4 @@
-"""Other ways to embed on a card, for check.py."""
+"""Other ways to embed on a GPU, for check.py."""
 
 import copy
 import time
@@ -15,8 +15,8 @@ class Peers:
     """Other ways to embed the same sequences, each a function that returns its seconds."""
 
     def __init__(self, model, records, device):
-        # What is compiled belongs to one model. Past its limit, torch.compile would go on without
-        # being compiled, and say nothing.
+        # Compiled code belongs to one model. Beyond its limit, torch.compile would silently continue
+        # without compiling.
         torch._dynamo.reset()
         torch._dynamo.config.recompile_limit = 64
         torch._dynamo.config.fail_on_recompile_limit_hit = True
@@ -30,7 +30,7 @@ class Peers:
                 self.padded(budget), lambda ids, mask: model(input_ids=ids, attention_mask=mask)[0]
             )
         if device != "cpu":
-            # Layer by layer: they share what is compiled once.
+            # Layer by layer, so that all layers share the compiled code.
             compiled = copy.deepcopy(model)
             for layer in compiled.encoder.layer:
                 layer.compile(dynamic=True)
@@ -48,7 +48,7 @@ class Peers:
             torch.cuda.synchronize()
 
     def timed(self, batches, forward):
-        """Every batch once, after a first time that is not counted."""
+        """Runs every batch once, after an untimed first time."""
         warm = []
 
         def once():
@@ -65,7 +65,7 @@ class Peers:
         return once
 
     def batches(self, budget, cost):
-        """The sequences, longest first, as many to a batch as `cost` keeps within the budget."""
+        """The sequences, longest first, in batches whose `cost` is within the budget."""
         batches, batch = [], []
         for tokens in self.tokens:
             if batch and cost([*batch, tokens]) > budget:

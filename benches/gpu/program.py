@@ -1,4 +1,4 @@
-"""esm-embed as check.py runs it."""
+"""Runs esm-embed for check.py."""
 
 import json
 import os
@@ -8,31 +8,31 @@ import time
 
 import numpy as np
 
-# No run takes so many seconds: one that does hangs.
-MOST_SECONDS = 240
+# A run that takes longer hangs.
+MAX_SECONDS = 240
 
 
 class Program:
-    """A binary, a device and the folder that every run writes anew. `warn` is given what a run that
-    succeeded has on stderr."""
+    """A binary, a device and the output folder, which each run replaces. `warn` is called with the
+    standard error of successful runs."""
 
     def __init__(self, binary, device, folder, warn):
         self.binary, self.device, self.folder, self.warn = binary, device, folder, warn
 
     def start(self, *words, **variables):
-        """Any command, with these variables beside those of the environment."""
+        """Runs any command, with additional environment variables."""
         command = [str(word) for word in (self.binary, *words)]
-        return subprocess.run(command, env=os.environ | variables, timeout=MOST_SECONDS,
+        return subprocess.run(command, env=os.environ | variables, timeout=MAX_SECONDS,
                               capture_output=True, text=True, errors="replace")
 
     def run(self, fasta, model, device, *more, **variables):
-        """`run`, whatever comes of it."""
+        """The command `run`, which may fail."""
         self.clear()
         return self.start("run", fasta, "--model", model, "--out", self.folder, "--device", device,
                           "--progress", "none", *more, **variables)
 
     def embed(self, fasta, model, *more):
-        """A run that must succeed; its run.json and seconds."""
+        """run.json and seconds of a run that must succeed."""
         self.clear()
         begin = time.monotonic()
         done = self.run(fasta, model, self.device, "-q", *more)
@@ -53,11 +53,11 @@ class Program:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def shares_passes(self, manifest):
-        """Whether the card was seen to give the same bits in any batch; the CPU always does."""
+        """Whether the GPU gives the same bits in any batch, by its self-test; the CPU always does."""
         about = manifest["resolved"].get("cuda", {})
         return self.device == "cpu" or about.get("same_bits_in_any_batch") is True
 
 
 def in_bf16(manifest):
-    """Records that did not fit f16."""
+    """Number of records that did not fit f16."""
     return manifest["counts"].get("in_bf16", 0)

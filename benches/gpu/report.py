@@ -1,18 +1,18 @@
-"""What check.py found: gpu_check.json, its table, and what earlier commands found."""
+"""The results of check.py: gpu_check.json, its table, and results of earlier commands."""
 
 import json
 import os
 
-# residues/s to reach on an H100, and times as fast as the best peer where that is a target.
+# Target on an H100: residues/s, and the ratio to the best peer where that is a target.
 TARGETS = {"650M": (300e3, "1.0"), "3B": (88e3, "1.2"), "150M": (950e3, ""), "8M": (4e6, "")}
 STAGES = ("checks", "numbers", "bits", "speed")
-# Findings that differ in one of these do not belong together.
+# Results are kept together only if all of these are equal.
 SAME = ("card", "versions", "binary_sha256")
 NAME = "gpu_check.json"
 
 
 class Report:
-    """The findings of this command and, of the same card and program, of those before it."""
+    """The results of this command and of earlier ones with the same GPU and program."""
 
     def __init__(self, out, about):
         self.out = out
@@ -21,22 +21,22 @@ class Report:
         self.found = {**about, **empty, **before(out / NAME, about), "date": about["date"]}
 
     def begin(self, step):
-        """Forgets what was found of a step before."""
+        """Removes earlier results of a step."""
         for stage in (*STAGES, "failed"):
             self.found[stage] = [entry for entry in self.found[stage] if entry["step"] != step]
         self.found["left_out"] = [left for left in self.found["left_out"] if left != step]
 
     def leave_out(self, step):
-        """Notes that there is no time for a step, unless an earlier command did it."""
+        """Records that a step was skipped, unless an earlier command ran it."""
         entries = (entry for stage in STAGES for entry in self.found[stage])
         if all(entry["step"] != step for entry in entries):
             self.cut(step)
 
     def cut(self, step):
-        """Notes that there is no time for the rest of a step."""
+        """Records that there was no time for the rest of a step."""
         if step not in self.found["left_out"]:
             self.found["left_out"].append(step)
-        print(f"left out for want of time: {step}", flush=True)
+        print(f"skipped, not enough time left: {step}", flush=True)
 
     def fail(self, step, error):
         said = f"{type(error).__name__}: {error}"
@@ -44,7 +44,7 @@ class Report:
         print(f"{step} FAILED: {said}", flush=True)
 
     def warn(self, step, said):
-        """Keeps what a run that succeeded had to say, each text once."""
+        """Records the standard error of a successful run, each text once."""
         if said.strip():
             steps = self.found["warnings"].setdefault(said.strip(), [])
             steps += [step] if step not in steps else []
@@ -54,7 +54,7 @@ class Report:
         return not self.found["failed"] and all(entry["good"] is not False for entry in entries)
 
     def write(self):
-        """JSON and table as far as they go."""
+        """Writes JSON and table of the results so far."""
         for name, text in ((NAME, json.dumps(self.found, indent=2) + "\n"),
                            ("gpu_check.md", table(self.found))):
             new = self.out / f".{name}"
@@ -63,7 +63,7 @@ class Report:
 
 
 def before(path, about):
-    """What earlier commands found; of another card or program it is put aside."""
+    """The results of earlier commands; those of another GPU or program are renamed."""
     try:
         found = json.loads(path.read_text())
     except FileNotFoundError:
@@ -84,7 +84,7 @@ def table(found):
     for failed in found["failed"]:
         lines += [f"FAILED: {failed['step']}: {failed['error'][:300]}", ""]
     if found["left_out"]:
-        lines += ["Left out, or cut, for want of time: " + "; ".join(found["left_out"]) + ".", ""]
+        lines += ["Skipped or cut for lack of time: " + "; ".join(found["left_out"]) + ".", ""]
     return "\n".join(lines)
 
 
@@ -93,13 +93,13 @@ def mark(good):
 
 
 def checks(found):
-    lines = ["| check | as it should be |", "|---|---|"]
+    lines = ["| check | as expected |", "|---|---|"]
     judged = [check for check in found["checks"] if check["good"] is not None]
     return lines + [f"| {check['what']} | {mark(check['good'])} |" for check in judged]
 
 
 def numbers(found):
-    lines = ["| ESM-2 | dtype | relative L2 | limit | lowest cosine | limit | in bf16 | good |",
+    lines = ["| ESM-2 | dtype | relative L2 | limit | lowest cosine | limit | in bf16 | ok |",
              "|---|---|---|---|---|---|---|---|"]
     for n in found["numbers"]:
         lines.append(
@@ -110,8 +110,8 @@ def numbers(found):
 
 
 def bits(found):
-    lines = ["| ESM-2 | dtype | sequences | orders and budgets | of these alone | "
-             "with other bits | passes shared | good |", "|---|---|---|---|---|---|---|---|"]
+    lines = ["| ESM-2 | dtype | sequences | orders and budgets | also alone | "
+             "different | shared passes | ok |", "|---|---|---|---|---|---|---|---|"]
     for b in found["bits"]:
         lines.append(
             f"| {b['size']} | {b['dtype']} | {b['sequences']:,} | {b['orders_and_budgets']} | "
@@ -121,7 +121,7 @@ def bits(found):
     halves = [b for b in found["bits"] if b.get("half_different") is not None]
     if halves:
         said = (f"{b['half_different']} of {b['sequences']:,} ({b['size']})" for b in halves)
-        lines += ["", "Rows of `--out-dtype f16` that are not those of f32 rounded: "
+        lines += ["", "Records whose rows with `--out-dtype f16` are not the rounded f32 rows: "
                   + ", ".join(said) + "."]
     return lines
 
@@ -141,16 +141,16 @@ def speed(found):
             else:
                 lines.append(f"{row} | {f'{ours / found_rate:.2f}' if ours else ''} | |")
         if s["without_start"]:
-            less = f"esm-embed less {s['start_seconds']:.1f} s for start and loading"
+            less = f"esm-embed without {s['start_seconds']:.1f} s of start and loading"
             lines.append(f"{kind} {less} | | {s['without_start']:,.0f} | | | |")
         if s["in_bf16"] or not s["same_bits_in_any_batch"]:
             shared = mark(s["same_bits_in_any_batch"])
-            lines.append(f"{kind} esm-embed: records in bf16 {s['in_bf16']:,}, passes shared "
+            lines.append(f"{kind} esm-embed: records in bf16 {s['in_bf16']:,}, shared passes "
                          f"{shared} | | | | | |")
         for name, why in s["not_run"].items():
             said = " ".join(why.split()).replace("|", "/")[:80]
             lines.append(f"{kind} {name} | not run: {said} | | | | |")
     storages = ", ".join(sorted({s["storage"] for s in found["speed"]}))
     lines += ["", f"esm-embed: whole processes that write to {storages}. Peers have model and "
-              "sequences in memory, write nothing, and also average padding."]
+              "sequences in memory, write nothing, and average over padding too."]
     return lines if found["speed"] else []

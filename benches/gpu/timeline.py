@@ -1,7 +1,7 @@
-"""Adds up the kernels that ncu timed: timeline.py NCU.csv
+"""Sums the kernel times that ncu measured: timeline.py NCU.csv
 
-Prints for each kernel and grid how often it ran, its time, its share of all, and GB/s of the device
-memory's traffic. Matrix products of all shapes share one name.
+Prints for each kernel and grid the number of launches, the time, the share of the total time, and the
+memory traffic in GB/s. Matrix products of all shapes have the same name.
 """
 
 import csv
@@ -11,7 +11,7 @@ from collections import defaultdict
 
 def main():
     with open(sys.argv[1], newline="") as file:
-        # Lines of the program itself come before those of ncu.
+        # Output of the program itself comes before that of ncu.
         rows = [row for row in csv.reader(file) if len(row) > 10]
     names, values = rows[0], rows[2:]
     at = {what: names.index(what) for what in
@@ -29,7 +29,7 @@ def main():
     for (kernel, grid), (count, ns, moved) in sorted(found.items(), key=lambda f: -f[1][1]):
         print(f"| {kernel[:60]} | {grid} | {count:,} | {ns / 1e6:.2f} | {ns / all_time:.1%} | "
               f"{moved / ns:,.0f} |")
-    print(f"\n{all_time / 1e6:.1f} ms in all")
+    print(f"\ntotal: {all_time / 1e6:.1f} ms")
 
 
 if __name__ == "__main__":
