@@ -34,10 +34,14 @@ def digest(path):
 
 def reverse(fasta, target):
     """Writes the records of a plain FASTA file, last first; returns their number."""
-    records = [b">" + part for part in b"\n".join(
-        line.strip() for line in Path(fasta).read_bytes().split(b"\n")
-    ).split(b">")[1:]]
-    target.write_bytes(b"\n".join(record.strip() for record in reversed(records)) + b"\n")
+    records = []
+    for line in Path(fasta).read_bytes().splitlines():
+        if line.startswith(b">"):
+            records.append([])
+        if records:
+            records[-1].append(line.strip())
+    lines = (line for record in reversed(records) for line in record)
+    target.write_bytes(b"".join(line + b"\n" for line in lines))
     return len(records)
 
 

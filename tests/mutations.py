@@ -75,8 +75,8 @@ MISTAKES = [
     ),
     (
         "queries not scaled",
-        "src/ops/head.rs",
-        "let scale = (self.head_dim as f32).powf(-0.5) * std::f32::consts::LOG2_E;",
+        "src/ops/attention/head.rs",
+        "let scale = score_scale(self.head_dim) * std::f32::consts::LOG2_E;",
         "let scale = std::f32::consts::LOG2_E;",
         "run parity::",
     ),
@@ -89,7 +89,7 @@ MISTAKES = [
     ),
     (
         "a row's sum order depends on its place in the batch",
-        "src/ops/product.rs",
+        "src/ops/linear/matmul.rs",
         "let y = S::add(S::load(sums.add(i * width + j)), bias);",
         "let y = S::add(S::load(sums.add(i * width + j)), bias);\n"
         "                    let y = match rows % 2 {\n"

@@ -8,6 +8,7 @@ mod commands;
 mod earlier_versions;
 mod exist;
 mod failing;
+mod first_command;
 mod forecast;
 mod giants;
 mod identifiers;
