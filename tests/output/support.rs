@@ -69,9 +69,9 @@ pub fn write(folder: &mut OutputFolder, sequences: &[(&str, &str)]) {
 pub fn make(dir: &Path, residues: Residues, force: bool) -> Manifest {
     let mut folder = OutputFolder::create(dir, layout(residues), force).unwrap();
     write(&mut folder, &SEQUENCES);
-    folder
-        .finish(Asked::default(), Resolved::default())
-        .unwrap()
+    let mut resolved = Resolved::default();
+    resolved.model.repo = Some("tiny".into());
+    folder.finish(Asked::default(), resolved).unwrap()
 }
 
 pub fn refused(dir: &Path, force: bool) -> String {

@@ -63,10 +63,12 @@ fn a_packed_run() {
     assert!(report.is_sound(), "{report}");
     assert_eq!(report.manifest, Some(manifest));
     let text = report.to_string();
-    assert!(
-        text.contains("\nmodel:\n  name: tiny\nrecords: 5 (15 residues)\n"),
-        "{text}"
-    );
+    for lines in [
+        "\nmodel:\n  repository: tiny\n",
+        "\nrecords: 5 (15 residues)\n",
+    ] {
+        assert!(text.contains(lines), "{text}");
+    }
     assert!(
         text.contains("\n  residues.layer6.npy: [15, 2] f32, 248 bytes\n"),
         "{text}"
