@@ -21,6 +21,7 @@ mod models;
 mod odd_fasta;
 mod options;
 mod parity;
+mod reads;
 mod refused;
 mod remembered;
 mod reports;
