@@ -1,55 +1,56 @@
-//! FASTA in, exact ESM protein embeddings out.
+//! Protein sequences in, exact ESM embeddings out: a library and the program `esm-embed`.
 //!
 //! This page follows one sequence from its FASTA record to the file that holds its embedding. Each
-//! step is a module, and each module's page says what it promises.
+//! step is a module, whose page says what it promises; [`guarantees`] lists all promises.
 //!
 //! # The path of one sequence
 //!
-//! 1. **Text.** A [`fasta::Reader`] takes files, standard input or any bytes, compressed or not,
-//!    and gives one [`fasta::Record`] at a time: identifier, description, sequence. What is not
-//!    FASTA becomes a [`fasta::FastaError`] that names file, line and record.
-//! 2. **Tokens.** [`tokenizer::tokenize`] turns the sequence into numbers of the ESM alphabet:
-//!    `<cls>`, one number for each residue, `<eos>`. One residue is one token is one row of output,
-//!    always; a character outside the alphabet becomes one `<unk>`.
-//! 3. **Windows**, only if they were asked for: a sequence that is too long is cut into overlapping
-//!    ranges by [`windows::windows`], and later joined by a [`windows::Blend`].
-//! 4. **A batch.** [`batching::batches`] puts sequences of like length together up to a budget of
-//!    tokens. A batch is [`model::Packed`]: whole sequences end to end, `[T]`, and the places where
-//!    they start. There is no padding.
-//! 5. **A model.** [`hub::Hub`] finds the files of a model by name, downloading them if they are
-//!    not in the cache. [`checkpoint::Checkpoint`] reads any layout that people hold and hands out
-//!    weights by fair-esm's names, read row by row and checked. [`device::Device`] decides what to
-//!    compute on.
-//! 6. **Hidden states.** [`model::Esm`] runs the transformer on the packed tokens, `[T, D]` after
-//!    the embedding and after every block. Its arithmetic is in [`ops`]: linear layers, LayerNorm,
-//!    rotary positions, attention within each sequence. Every output element has a fixed order of
-//!    additions, which is why a sequence has the same bits in any batch. With the feature `cuda`, the
-//!    module `cuda` has the same model for NVIDIA cards.
-//! 7. **Rows.** [`pooling`] takes the residue rows `[n, D]` out of the `[n + 2, D]` of a sequence,
-//!    and its mean, its largest values or its `<cls>` row. [`embedder::Embedder`] is the name for
-//!    steps 4 to 7: token numbers in, the products of a [`product::Request`] out.
-//! 8. **Files.** The [`output::Ledger`] gives each record its row in input order, and the
-//!    [`output::ArrayWriter`] writes rows to their place in `.npy` matrices in whatever order batches
-//!    finish; the [`output::Journal`] remembers which ones are done, for a run that is interrupted.
-//!    [`output::OutputFolder::finish`] seals the folder with checksums; `run.json` is written last,
-//!    and a folder that has one is complete.
+//! 1. **Text.** A [`fasta::Reader`] reads files, standard input or any bytes, compressed or not, and
+//!    returns one [`fasta::Record`] at a time: identifier, description, sequence. Anything that is not
+//!    FASTA is a [`fasta::FastaError`] that names file, line and record.
+//! 2. **Admission.** [`admission`] turns the text into token numbers, or says why the sequence cannot
+//!    be embedded. [`tokenizer::tokenize`] writes `<cls>`, one token for each residue, and `<eos>`. One
+//!    residue is one token is one row of output, always; a character outside the alphabet is one `<unk>`.
+//!    Long sequences are cut into overlapping [`windows`] on request, and a sequence for whose forward
+//!    pass there is no memory is refused.
+//! 3. **A batch.** [`pipeline`] collects sequences, and [`batching::batches`] groups those of similar
+//!    length up to a budget of tokens. A batch is [`model::Packed`]: whole sequences end to end, `[T]`,
+//!    and their starts. There is no padding.
+//! 4. **A model.** [`hub::Hub`] finds the files of a model by name, and downloads them if the cache does
+//!    not have them. [`checkpoint::Checkpoint`] reads every layout in use and returns checked weights
+//!    under fair-esm's names. [`device::Device`] decides where to compute.
+//! 5. **An engine.** [`embedder::Engine`] is the contract between a loaded model and everything above
+//!    it: packed sequences and a [`product::Request`] go in, the requested products come out. The CPU
+//!    engine and the GPU engine in [`cuda`] implement it; [`embedder::Embedder`] loads either one.
+//! 6. **Hidden states.** On the CPU, [`model::Esm`] runs the transformer over the packed tokens: `[T, D]`
+//!    after the embedding and after every block. The arithmetic is in [`ops`]. Every output element has a
+//!    fixed order of additions, and rows meet only in attention, within a sequence. Hence a sequence has
+//!    the same bits in any batch.
+//! 7. **Products.** Still inside the engine, [`pooling`] takes the residue rows `[n, D]` out of the
+//!    `[n + 2, D]` of a sequence, and their mean, their largest values, or the `<cls>` row.
+//!    [`product::Product`] lists everything a model can produce, with shape and file name.
+//! 8. **Files.** The [`output::Ledger`] gives each record its row in input order. Worker threads write
+//!    rows through the [`output::ArrayWriter`] as batches finish, in any order, and the
+//!    [`output::Journal`] records finished rows, so that an interrupted run can be resumed.
+//!    [`output::OutputFolder::finish`] takes checksums and writes `run.json` last: a folder that has one
+//!    is complete.
 //!
-//! [`pipeline::run()`] is all of this for one [`pipeline::Job`]: a reading thread, worker threads and
-//! a bounded channel between them, so that memory does not grow with the number of records.
+//! [`pipeline::run()`] does all this for one [`pipeline::Job`], with a reading thread, worker threads and a
+//! bounded channel between them, so memory does not grow with the number of records. A
+//! [`cancel::Cancel`] goes along with every forward pass and is checked before each block of the model.
 //!
 //! # Parts of an input
 //!
-//! With a [`pipeline::Shard`] the reading thread passes over the records of other shards; everything
-//! else is as above. Which records are whose follows from how many sequences there are of each
-//! length, so a shard reads the input once more to count them. [`output::merge()`] enters the records
-//! of all shards into a new ledger in the order of the input, as a run does, and copies their rows:
-//! the whole is made by the same code as that of one run.
+//! With a [`pipeline::Shard`], the reading thread skips the records of other shards; everything else
+//! is the same. Which records belong to which shard follows from the number of sequences of each length,
+//! so a shard reads the input once more to count them. [`output::merge()`] enters the records of all
+//! shards into a new ledger in input order, as a run does, and copies their rows.
 //!
 //! # Memory
 //!
-//! [`memory::MemoryLimit`] is what this process may use. What weights and threads leave of it is for
-//! forward passes: a record that needs more is refused before any work, and passes wait for each
-//! other rather than take more together.
+//! [`memory::MemoryLimit`] is what this process may use. What weights and threads leave of it is the
+//! [`admission::MemoryBudget`] for forward passes: a record that needs more is refused before any work,
+//! and passes wait for each other rather than exceed it together.
 //!
 //! # The same in code
 //!
@@ -95,12 +96,36 @@
 //!
 //! # Which module knows what
 //!
-//! Dependencies point one way. [`pipeline`] uses [`fasta`], [`embedder`] and [`output`];
-//! [`embedder`] uses [`batching`], [`checkpoint`], [`model`], [`pooling`] and [`windows`];
-//! [`model`] uses [`ops`]. [`fasta`], [`tokenizer`], [`batching`], [`checkpoint`] and [`output`]
-//! know neither Candle nor each other: bytes, integers and `&[f32]` pass between them; [`numerals`]
-//! writes numbers for all of them. Errors are
-//! enums that say where, what was found and what to do; only [`pipeline`] wraps them in `anyhow`.
+//! Dependencies point down:
+//!
+//! ```text
+//! main → cli → pipeline → { admission, embedder, output }
+//!                              → { product, fasta, tokenizer, batching, windows, checkpoint, model, cuda }
+//!                                   → ops
+//! ```
+//!
+//! | only | knows |
+//! |---|---|
+//! | `cli` | clap, flags, exit statuses, colours |
+//! | [`pipeline`] | jobs: what to read, compute and write |
+//! | [`admission`] | which sequences can be embedded, and how much memory a pass needs |
+//! | [`embedder`] | that there is more than one engine |
+//! | [`cuda`] | GPUs |
+//! | [`model`], [`ops`] | Candle |
+//! | [`output`] | files of an output folder |
+//! | [`product`] | what a model can produce; everything that stores or computes loops over its list |
+//! | [`run_record`] | what was asked of a run and what that resolved to; `run.json`, resume and merge compare these types |
+//! | [`hub`] | names, the cache and the network |
+//!
+//! [`fasta`], [`batching`], [`checkpoint`] and [`output`] do not know each other: bytes, integers and
+//! `&[f32]` pass between them.
+//!
+//! # Errors and settings
+//!
+//! Errors are enums. Their text is one sentence: where, what, and what was found. A remedy follows on
+//! a separate line that opens with `hint: `. Library text names a setting in its Python spelling, in
+//! backticks, with a value if there is one: `` `out_dtype` ``, `` `dtype=bf16` ``. The program prints
+//! these as flags, `--out-dtype` and `--dtype bf16`, and collects the hints below the error.
 
 pub mod admission;
 pub mod batching;
