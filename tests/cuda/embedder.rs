@@ -1,4 +1,4 @@
-//! The library on a GPU: that of the stand-in, or with `ESM_EMBED_TEST_GPU=1` that of the machine.
+//! The library on a GPU: the stand-in's or, with `ESM_EMBED_TEST_GPU=1`, this machine's.
 
 use crate::common::{Reference, differences, fixture};
 use crate::stand_in;
@@ -21,8 +21,8 @@ const MODELS: [&str; 7] = [
     "esm1v",
 ];
 
-/// Whether this process sees the GPU that the test is for. Else another has run it, which was started
-/// with the libraries on its path.
+/// Whether this process sees the GPU under test. If not, the test has been run in another process, with
+/// the libraries on its path.
 fn is_on_gpu() -> bool {
     if stand_in::is_real() || std::env::var_os("STAND_IN_HERE").is_some() {
         return true;
@@ -43,7 +43,7 @@ fn is_on_gpu() -> bool {
     false
 }
 
-/// Tokens of the longest sequences: attention takes long where the CPU stands in.
+/// Tokens of the longest sequences: attention is slow on the stand-in.
 fn longest() -> usize {
     match stand_in::is_real() {
         true => 2500,

@@ -1,16 +1,16 @@
 //! NVIDIA GPUs: the kernels' sources compiled for the CPU, the library and `run` and `doctor` from
 //! end to end on the stand-in for the driver and cuBLASLt.
 //!
-//! `ESM_EMBED_TEST_GPU=1 cargo test --test cuda -- gpu` runs those that a real GPU can run on that of
-//! this machine; the others need a machine that is pretended.
+//! `ESM_EMBED_TEST_GPU=1 cargo test --test cuda -- gpu` runs those that a real GPU can run on this
+//! machine's GPU; the others need a simulated machine.
 
 #[cfg(target_os = "linux")]
-mod card;
+mod command;
 #[path = "../common/mod.rs"]
 mod common;
 #[cfg(target_os = "linux")]
 mod embedder;
-/// What a GPU does.
+/// What a GPU computes.
 #[cfg(target_os = "linux")]
 mod gpu {
     mod killed;
@@ -20,12 +20,12 @@ mod gpu {
     pub mod same_bits;
 }
 mod kernels;
-/// What a machine can be like.
+/// All kinds of machines.
 #[cfg(target_os = "linux")]
 mod machine {
     mod algorithms;
-    mod cards;
     mod failing;
+    mod gpus;
     mod libraries;
     mod little_memory;
     mod stand_in_itself;

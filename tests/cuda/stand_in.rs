@@ -1,10 +1,9 @@
-//! The stand-in for the NVIDIA driver and cuBLASLt, `tests/cuda/stand_in`, compiled with the machine's C++
-//! compiler. Its GPU is the CPU: the kernels are those of the crate, and everything in Rust is what
-//! runs on a real GPU.
+//! The stand-in for the NVIDIA driver and cuBLASLt (`tests/cuda/stand_in`), compiled with the machine's
+//! C++ compiler. Its GPU is the CPU: the kernels are those of the crate, and all of the Rust code is
+//! the same as on a real GPU.
 //!
-//! Without a compiler its tests are left out with a line that says so, unless
-//! `ESM_EMBED_REQUIRE_TOOLS=1` demands them. With `ESM_EMBED_TEST_GPU=1` they use the GPU, driver and
-//! cuBLASLt of the machine instead.
+//! Without a compiler its tests are skipped with one line, unless `ESM_EMBED_REQUIRE_TOOLS=1` requires
+//! them. With `ESM_EMBED_TEST_GPU=1` they use the machine's GPU, driver and cuBLASLt instead.
 #![allow(dead_code)]
 
 use std::collections::hash_map::DefaultHasher;
@@ -25,8 +24,8 @@ const FLAGS: [&str; 7] = [
     "-Werror",
 ];
 
-/// The kernels are those of a GPU: alignment that it insists on, and numbers out of range, end the
-/// process. Fibers leave their stacks by longjmp, which the fortified one refuses.
+/// As on a GPU, misaligned accesses and integer overflow end the process. Fibers switch stacks by
+/// longjmp, which the fortified version refuses.
 const FOR_KERNELS: [&str; 7] = [
     "-O3",
     "-Wno-unknown-pragmas",
@@ -40,13 +39,13 @@ const FOR_KERNELS: [&str; 7] = [
 /// The versions of cuBLASLt, each in a folder of its name beside the driver.
 pub const VERSIONS: [&str; 2] = ["12", "13"];
 
-/// Whether the tests are for the GPU of this machine.
+/// Whether the tests use this machine's GPU.
 pub fn is_real() -> bool {
     std::env::var_os("ESM_EMBED_TEST_GPU").is_some_and(|value| value == "1")
 }
 
 /// The folder with `libcuda.so.1`, and `12/libcublasLt.so.12` and `13/libcublasLt.so.13` in it.
-/// Where there is no compiler the process ends, as nothing in it can be tested.
+/// Without a compiler the process ends, as no GPU test can run.
 pub fn folder() -> &'static Path {
     static FOLDER: OnceLock<PathBuf> = OnceLock::new();
     FOLDER.get_or_init(|| {
@@ -54,7 +53,7 @@ pub fn folder() -> &'static Path {
             let why = format!("the tests of the CUDA engine need a C++ compiler ({why})");
             let demanded = std::env::var_os("ESM_EMBED_REQUIRE_TOOLS");
             assert!(demanded.is_none_or(|value| value != "1"), "{why}");
-            // Past the harness, which keeps what a test prints to itself.
+            // Directly, because the harness captures what a test prints.
             let _ = writeln!(std::io::stderr(), "skipped: {why}");
             std::process::exit(0);
         }
@@ -72,7 +71,7 @@ fn compiler() -> String {
     std::env::var("CXX").unwrap_or_else(|_| "c++".to_owned())
 }
 
-/// Compiles, and fails with what the compiler says.
+/// Compiles, and fails with the compiler's messages.
 pub fn compile(build: impl FnOnce(&mut Command) -> &mut Command) -> Output {
     let mut command = Command::new(compiler());
     let output = build(&mut command).output().unwrap();
@@ -91,7 +90,7 @@ fn files(folder: &Path) -> Vec<PathBuf> {
     all
 }
 
-/// Makes what is not there yet for these sources.
+/// Builds the libraries for these sources unless they exist.
 fn make() -> PathBuf {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let sources = root.join("tests/cuda/stand_in");
@@ -106,7 +105,7 @@ fn make() -> PathBuf {
     if made.exists() {
         return made;
     }
-    // Several test programs may come here at the same time.
+    // Several test programs may build at the same time.
     let part = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let out = part.path();
     list_kernels(&kernels, out);
@@ -133,7 +132,7 @@ fn make() -> PathBuf {
         c.args(["-shared", "-Wl,-soname,libcuda.so.1", "-Wl,-z,defs"]);
         c.args(parts.map(object)).arg("-o").arg(&driver)
     });
-    // Before that of the machine, should it have one.
+    // Ahead of the machine's own, if it has one.
     std::os::unix::fs::symlink("libcuda.so.1", out.join("libcuda.so")).unwrap();
     for version in VERSIONS {
         fs::create_dir(out.join(version)).unwrap();
@@ -156,7 +155,7 @@ fn make() -> PathBuf {
         c.arg("-o").arg(out.join("check"))
     });
     let part = part.keep();
-    // Whoever comes second has made the same.
+    // The other program has built the same.
     if fs::rename(&part, &made).is_err() {
         assert!(made.exists());
         fs::remove_dir_all(&part).unwrap();
@@ -164,7 +163,7 @@ fn make() -> PathBuf {
     made
 }
 
-/// Lists the kernels with their threads, as the compiler's preprocessor leaves them.
+/// Lists the kernels with their threads, from the preprocessor's output.
 fn list_kernels(kernels: &Path, out: &Path) {
     let (mut included, mut listed) = (String::new(), String::new());
     let is_source = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "cu");

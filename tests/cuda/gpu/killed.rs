@@ -1,7 +1,7 @@
-//! `kill -9` while a card works, and going on.
+//! `kill -9` while a GPU computes, and resuming.
 
 use crate::bench::{Bench, expand, sequence};
-use crate::card::*;
+use crate::command::*;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -15,10 +15,10 @@ fn a_killed_run_resumes_to_the_same_bytes() {
     let options = "in.fasta --model $MODEL --device cuda --max-tokens 400 --layer 1,2";
     embed(&bench, &[], &format!("{options} --out whole"));
     let mut killed = 0;
-    // As soon as it has a journal, and later.
+    // As soon as there is a journal, and later.
     for later in [0, 20, 100] {
         let line = format!("run {options} --out emb --resume -q");
-        // As `command` has it, but as a child that can be killed.
+        // Like `command`, but as a child process that can be killed.
         let like = command(&bench, &[], &line);
         let mut child = Command::new(like.get_program())
             .current_dir(bench.path(""))

@@ -1,10 +1,10 @@
-//! What a card computes is what the CPU computes.
+//! A GPU computes what the CPU computes.
 
 use crate::bench::Bench;
-use crate::card::*;
+use crate::command::*;
 use crate::common::differences;
 
-/// Relative L2 of every file of a run on the card against the CPU in f32.
+/// Relative L2 of every file of a run on the GPU against the CPU in f32.
 fn assert_near(model: &str, dtype: &str, limit: f64) {
     let bench = Bench::new();
     bench.write("in.fasta", text(&records()));
@@ -71,7 +71,7 @@ fn f16_is_the_default_on_a_gpu() {
         bench.recorded("a", "/resolved/cuda/same_bits_in_any_batch"),
         true
     );
-    // What was asked for differs, and nothing else.
+    // Only the request differs.
     let numbers = |out: &str| {
         let mut files = bench.tree(out);
         files.remove("run.json").unwrap();
@@ -80,7 +80,7 @@ fn f16_is_the_default_on_a_gpu() {
     assert!(numbers("a") == numbers("b"));
 }
 
-/// Windows are blended on the CPU from passes on the card.
+/// Windows are blended on the CPU from passes on the GPU.
 #[test]
 fn windows_of_long_records() {
     let bench = Bench::new();

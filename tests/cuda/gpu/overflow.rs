@@ -1,7 +1,7 @@
 //! Records whose numbers do not fit f16.
 
 use crate::bench::{Bench, first_byte, sequence};
-use crate::card::*;
+use crate::command::*;
 use crate::common::fixture;
 use crate::gpu::same_bits::bits;
 use std::fs;
@@ -11,7 +11,7 @@ const W: usize = 22;
 /// Width of the model.
 const DIM: usize = 32;
 
-/// A copy of a model in which tryptophan alone makes a number of the first block too large for f16.
+/// A copy of a model in which only tryptophan makes a number of the first block too large for f16.
 fn make_model(bench: &Bench) {
     fs::create_dir(bench.path("model")).unwrap();
     let from = fixture("esm2_hd16");
@@ -24,7 +24,7 @@ fn make_model(bench: &Bench) {
         let values: Vec<u8> = values.iter().flat_map(|x| x.to_le_bytes()).collect();
         bytes[start..start + values.len()].copy_from_slice(&values);
     };
-    // Its embedding is one large number, which a LayerNorm of 32 makes 5.57, and no other more.
+    // Its embedding has one large number, which a LayerNorm of 32 maps to 5.57; no other is larger.
     let mut row = [0.0; DIM];
     row[0] = 1e4;
     put("esm.embeddings.word_embeddings.weight", W * DIM, &row);
@@ -99,7 +99,7 @@ fn records_that_overflow_f16_are_computed_in_bf16_and_no_others() {
     assert_eq!(bench.recorded("all", "/counts/in_bf16"), 3);
     assert_eq!(bench.recorded("all", "/resolved/dtype"), "f16");
     assert!(!bench.text("fits-f16/run.json").contains("in_bf16"));
-    // Neither the batch nor what is asked for besides changes anything of it.
+    // Neither the batch nor anything else that is requested changes it.
     for (number, more) in [
         "--deterministic",
         "--max-tokens 40",
@@ -118,7 +118,7 @@ fn records_that_overflow_f16_are_computed_in_bf16_and_no_others() {
     }
 }
 
-/// The model in bf16 has the memory of the other one for its passes.
+/// The bf16 model uses the memory of the other one for its passes.
 #[test]
 fn both_models_share_the_gpu() {
     let bench = Bench::new();
@@ -136,8 +136,8 @@ fn both_models_share_the_gpu() {
     assert!(bench.tree("little") == bench.tree("plenty"));
 }
 
-/// Where only products in bf16 depend on the batch, the records that are redone in it alone have a pass
-/// each, and the run says so or is refused.
+/// If only bf16 products depend on the batch, only the records recomputed in bf16 get a separate pass
+/// each, and the run reports it or is refused.
 #[test]
 fn bits_in_bf16_that_depend_on_the_batch_are_not_trusted() {
     let bench = Bench::new();

@@ -1,14 +1,14 @@
-//! Residue rows as they leave the card.
+//! Residue rows as they leave the GPU.
 
 use crate::bench::Bench;
-use crate::card::*;
+use crate::command::*;
 use half::f16;
 use std::fs;
 
 /// Bytes of a `.npy` before its rows.
 const HEADER: usize = 128;
 
-/// Rounded on the card they are, byte for byte, what rounding on the CPU makes of those in f32.
+/// Rows rounded on the GPU equal, byte for byte, f32 rows rounded on the CPU.
 #[test]
 fn f16_rows_of_the_gpu_equal_those_rounded_by_the_cpu() {
     let bench = Bench::new();
@@ -69,7 +69,7 @@ fn a_passed_self_test_is_remembered_and_a_damaged_note_is_ignored() {
     assert!(embed("third", "") == first);
     assert_eq!(entries(), before);
     assert!(embed("fourth", "--check-device") == first);
-    // Of other numbers it says nothing.
+    // It does not hold for other number formats.
     embed("other", "--dtype bf16");
     assert_eq!(entries().len(), 10);
     fs::remove_dir_all(&remembered).unwrap();

@@ -1,7 +1,7 @@
 //! A record's rows have the same bits in any batch, order and budget.
 
 use crate::bench::{Bench, rows};
-use crate::card::*;
+use crate::command::*;
 use std::collections::BTreeMap;
 
 /// The bits of every row that a run wrote for each record.

@@ -6,17 +6,17 @@ use super::numbers::{Format, Random, assert_close, ints, poison};
 /// Queries of a block.
 const QUERIES: usize = 64;
 
-/// A head's width and what it is made up to.
+/// A head's width and its padded width.
 const HEADS: [(usize, usize); 5] = [(16, 16), (24, 32), (32, 32), (64, 64), (128, 128)];
 
-/// A batch with q, k and v as the format holds them, `[T, 3 dim]`, and their bias.
+/// A batch with q, k and v rounded to the format, `[T, 3 dim]`, and their bias.
 struct Batch {
     format: Format,
     lengths: Vec<usize>,
     heads: usize,
     head_dim: usize,
     qkv: Vec<f32>,
-    /// Of q, k and v; only that of v is added here.
+    /// Bias of q, k and v; only that of v is added here.
     bias: Vec<f32>,
 }
 
@@ -79,7 +79,7 @@ impl Batch {
             (_, None) => panic!("no such head"),
         };
         let name = format!("attention_{}_{}", self.format.name(), self.head_dim);
-        // One row before the end stands for what is no token.
+        // The second-to-last row represents padding.
         let done = run(
             &name,
             Launch {
@@ -105,7 +105,7 @@ impl Batch {
         out
     }
 
-    /// The same in f64, and how much the values that are averaged weigh, Σ w |v|.
+    /// The same in f64, and Σ w |v|, the weight of the averaged values.
     fn reference(&self) -> (Vec<f64>, Vec<f64>) {
         let (dim, width) = (self.dim(), self.head_dim);
         let at = |t: usize, part: usize, c: usize| f64::from(self.qkv[(t * 3 + part) * dim + c]);
@@ -138,9 +138,9 @@ impl Batch {
         let found = self.attend();
         let (expected, sizes) = self.reference();
         let rounding = self.format.rounding();
-        // Weights are rounded before they meet the values, and the result once more.
+        // Weights are rounded before they multiply the values, and the result is rounded again.
         let what = format!("{:?}, {:?}", self.format, self.lengths);
-        // Scores of up to about 20, in f32, are known to a few millionths.
+        // Scores of up to about 20 are accurate to a few millionths in f32.
         let of_weights = match self.format {
             Format::F32 => 1e-5,
             _ => rounding + 1e-5,
@@ -161,7 +161,7 @@ fn ragged_lengths_of_every_head() {
         for (head_dim, _) in HEADS {
             let mut lengths = vec![1, 2, 16, 31, 33, 63, 64, 65];
             lengths.push(random.between(66, 200));
-            // In no order.
+            // In no particular order.
             for i in (1..lengths.len()).rev() {
                 lengths.swap(i, random.between(0, i));
             }
@@ -199,7 +199,7 @@ fn scores_far_apart_do_not_overflow() {
     let mut random = Random::fresh();
     for format in Format::ALL {
         let mut batch = Batch::random(&mut random, format, &[150], 1, 64);
-        // Scores in the thousands, rising by 16, so that every step meets larger ones.
+        // Scores in the thousands, rising by 16, so that every step finds larger ones.
         let dim = batch.dim();
         for (t, row) in batch.qkv.chunks_exact_mut(3 * dim).enumerate() {
             row[..dim].fill(0.0);

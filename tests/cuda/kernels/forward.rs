@@ -1,5 +1,5 @@
-//! The kernels in the order of the forward pass, with matrix products of the test's own between
-//! them, against fair-esm's numbers for a small checkpoint.
+//! The kernels in the order of the forward pass, with the test's own matrix products between them,
+//! against fair-esm's numbers for a small checkpoint.
 
 use super::host::{self, Launch, run};
 use super::numbers::{Format, ints, poison};
@@ -25,7 +25,7 @@ impl Model {
         Format::F32.bytes(&self.values(name))
     }
 
-    /// x Wᵀ, summed in f64 from numbers as the format holds them.
+    /// x Wᵀ, summed in f64 from numbers rounded to the format.
     fn product(&self, x: &[u8], names: &[String]) -> Vec<u8> {
         let x = self.format.values(x);
         let weights: Vec<(usize, Vec<f32>)> = names
@@ -219,7 +219,7 @@ fn difference(found: &[f32], expected: &[f32]) -> f64 {
     (squares / size).sqrt()
 }
 
-/// The whole of fair-esm's last representation of the shortest sequences that have one, `<cls>` and
+/// fair-esm's complete last representations of the shortest sequences that have one, `<cls>` and
 /// `<eos>` rows included, with their tokens and means.
 fn references(name: &str, layer: usize, count: usize) -> Vec<(Vec<u8>, Vec<f32>, Vec<f32>)> {
     let file = fixture("reference").join(format!("{name}.safetensors"));

@@ -1,5 +1,5 @@
 //! Kernels on the CPU: `host.cpp` runs one of them over buffers. `card.cu` does the same on a GPU; the
-//! tests use it where `ESM_EMBED_KERNEL_LAUNCHER` names its program.
+//! tests use it if `ESM_EMBED_KERNEL_LAUNCHER` names its program.
 
 use crate::tools;
 use std::io::Write;
@@ -36,7 +36,7 @@ fn program() -> &'static Path {
         let out = Path::new(env!("CARGO_TARGET_TMPDIR")).join("kernels-on-the-host");
         let compiler = compiler();
         let compiled = Command::new(&compiler)
-            // Fibers leave their stacks by longjmp, which the fortified one refuses.
+            // Fibers switch stacks by longjmp, which the fortified version refuses.
             .args(["-std=c++17", "-O2", "-w", "-U_FORTIFY_SOURCE"])
             .arg(root.join("tests/cuda/kernels/host.cpp"))
             .arg("-o")
@@ -57,7 +57,7 @@ pub struct Launch {
 }
 
 impl Launch {
-    /// One block for each of so many rows.
+    /// One block for each row.
     pub fn rows(rows: usize) -> Launch {
         Launch {
             grid: [rows, 1],
@@ -66,7 +66,7 @@ impl Launch {
     }
 }
 
-/// Runs a kernel with these numbers and buffers, which come back as it leaves them.
+/// Runs a kernel with these numbers and buffers, and returns the buffers.
 pub fn run(kernel: &str, launch: Launch, numbers: &[f64], buffers: &[Vec<u8>]) -> Vec<Vec<u8>> {
     let mut input = Vec::new();
     for buffer in buffers {

@@ -22,8 +22,7 @@ impl Format {
         }
     }
 
-    /// Half the distance between two neighbours, relative to them, and a little more for the
-    /// arithmetic, which is f32.
+    /// Half the relative distance between neighbouring numbers, plus a little for the f32 arithmetic.
     pub fn rounding(self) -> f64 {
         match self {
             Format::F16 => 1.01 / 2048.0,
@@ -58,7 +57,7 @@ impl Format {
         }
     }
 
-    /// The values as the format holds them.
+    /// The values rounded to the format.
     pub fn rounded(self, values: &[f32]) -> Vec<f32> {
         self.values(&self.bytes(values))
     }
@@ -69,7 +68,7 @@ pub fn ints(values: impl IntoIterator<Item = i32>) -> Vec<u8> {
     values.into_iter().flat_map(i32::to_le_bytes).collect()
 }
 
-/// Content that no kernel may leave where it should have written: NaN in every format.
+/// Content that a kernel must overwrite: NaN in every format.
 pub fn poison(format: Format, count: usize) -> Vec<u8> {
     format.bytes(&vec![f32::NAN; count])
 }
@@ -78,7 +77,7 @@ pub fn poison(format: Format, count: usize) -> Vec<u8> {
 pub struct Random(u64);
 
 impl Random {
-    /// With a new seed, which is printed, or that of `ESM_EMBED_SEED`.
+    /// With a new seed, which is printed, or with `ESM_EMBED_SEED`.
     pub fn fresh() -> Random {
         let seed = match std::env::var("ESM_EMBED_SEED") {
             Ok(text) => text.parse().unwrap(),
@@ -104,7 +103,7 @@ impl Random {
         from + (self.next() % (to - from + 1) as u64) as usize
     }
 
-    /// About normal: mean 0, standard deviation `size`.
+    /// Approximately normal: mean 0, standard deviation `size`.
     pub fn normal(&mut self, size: f32) -> f32 {
         let sum: f64 = (0..12)
             .map(|_| (self.next() >> 11) as f64 / (1u64 << 53) as f64)

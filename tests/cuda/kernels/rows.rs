@@ -3,7 +3,7 @@
 use super::host::{self, Launch, run};
 use super::numbers::{Format, Random, assert_close, ints, poison};
 
-/// Rows of each test, and one more that must stay as it is.
+/// Rows of each test, and one more that must stay unchanged.
 const ROWS: usize = 7;
 
 fn bytes(values: &[f32]) -> Vec<u8> {
@@ -79,8 +79,8 @@ fn residual_and_layer_norm_take_two_passes() {
     for (name, format, dim) in NORMS {
         let is_final = name.starts_with("final");
         let mut x = random.normals((ROWS + 1) * dim, 1.0);
-        // A mean far from zero, where E[x²] − mean² would lose everything, and a channel that
-        // stands out as ESM's do.
+        // A mean far from zero, where E[x²] − mean² would lose all digits, and an outlier channel
+        // like those of ESM.
         x[dim..2 * dim].iter_mut().for_each(|x| *x += 3000.0);
         x[2 * dim + 5] = 500.0;
         let y = random.normals(ROWS * dim, 1.0);
@@ -139,7 +139,7 @@ fn residual_and_layer_norm_take_two_passes() {
                 all[..ROWS * dim].to_vec()
             };
             let rounding = if is_final { Format::F32 } else { format }.rounding();
-            // An f32 near 3000 is known to 1.2e-4, and so is its distance from the mean.
+            // An f32 near 3000 is accurate to 1.2e-4, and so is its distance from the mean.
             let known = |i: usize| if i / dim == 1 { 1e-3 } else { 5e-6 };
             assert_close(name, &found, &expected, |i| {
                 expected[i].abs() * rounding + known(i) * f64::from(weight[i % dim].abs()) + 1e-6
@@ -238,7 +238,7 @@ fn values_that_overflow_the_format_become_nan() {
     ];
     for (format, largest, more) in limits {
         let dim = 16;
-        // Of the first row, q and k fit exactly; of the second they are too large or too small.
+        // In the first row, q and k just fit; in the second they are too large or too small.
         let mut qkv = vec![0.0; 2 * 3 * dim];
         let columns = [1, dim + 5];
         let mut bias = vec![0.0; 3 * dim];
@@ -271,7 +271,7 @@ fn values_that_overflow_the_format_become_nan() {
     }
 }
 
-/// erf by its series of positive terms.
+/// erf by its series with positive terms.
 fn erf(x: f64) -> f64 {
     let (mut term, mut sum) = (x, x);
     for n in 1..400 {
@@ -318,7 +318,7 @@ fn gelu_is_the_erf_form() {
     }
 }
 
-/// Starts of sequences of so many tokens, and all of them.
+/// Starts of sequences with these numbers of tokens, and the total.
 fn starts(lengths: &[usize]) -> Vec<usize> {
     let mut starts = vec![0];
     for length in lengths {
@@ -337,7 +337,7 @@ fn pools_of_ragged_sequences() {
     let starts = starts(&lengths);
     let (count, dim, all) = (lengths.len(), 136, starts[lengths.len()]);
     let mut x = random.normals(all * dim, 10.0);
-    // Sums that f32 would lose, a NaN among residues, and an infinity that is in no residue row.
+    // Sums that f32 would lose, a NaN among residues, and an infinity outside the residue rows.
     x[dim + 1] = 1e9;
     x[(starts[2] + 1) * dim + 7] = f32::NAN;
     x[(starts[5] - 1) * dim + 9] = f32::INFINITY;

@@ -1,7 +1,7 @@
-//! Which of cuBLASLt's algorithms are taken.
+//! Which of cuBLASLt's algorithms are used.
 
 use crate::bench::Bench;
-use crate::card::*;
+use crate::command::*;
 
 const OPTIONS: &str = "in.fasta --model $MODEL --layer 2";
 
@@ -11,8 +11,8 @@ fn bench() -> Bench {
     bench
 }
 
-/// One that splits sums, one that wants a workspace, one that cannot be started and one whose bits
-/// depend on the place of a row come before the one that is taken.
+/// Algorithms that split sums, need a workspace, cannot be started, or whose bits depend on the
+/// position of a row come before the one that is used.
 #[test]
 fn the_first_good_algorithm_is_used() {
     let bench = bench();
@@ -40,8 +40,8 @@ fn the_first_good_algorithm_is_used() {
     }
 }
 
-/// One that gives other bits in small products, or cannot be started there, gives way to one that does
-/// not; where there is none, all products are slabs.
+/// An algorithm that gives other bits in small products, or cannot be started there, is replaced by
+/// one that does not; if there is none, all products are slabs.
 #[test]
 fn small_products_have_the_bits_of_slabs() {
     let bench = bench();
@@ -69,7 +69,7 @@ fn small_products_have_the_bits_of_slabs() {
         assert_eq!(cuda["rows_of_a_product"], heights);
         assert!(mean(&out) == mean("o0"), "{offered}");
     }
-    // A GPU of other slabs.
+    // A GPU with other slabs.
     let variables = [("STAND_IN_MULTIPROCESSORS", "14")];
     embed(
         &bench,
@@ -95,8 +95,8 @@ fn a_product_without_an_algorithm_is_refused() {
     }
 }
 
-/// Where every algorithm depends on the place of a row the run is refused, or says that every record
-/// has a pass of its own.
+/// If the bits of every algorithm depend on the position of a row, the run is refused, or reports that
+/// each record has a separate pass.
 #[test]
 fn an_algorithm_whose_bits_depend_on_position_is_not_used() {
     let bench = bench();
@@ -112,8 +112,8 @@ fn an_algorithm_whose_bits_depend_on_position_is_not_used() {
     }
 }
 
-/// An algorithm that passes the test of its product and lets the whole model fail its own gives way to
-/// the next: that of one product alone, or those of all.
+/// An algorithm that passes the test of its product but makes the whole model fail is replaced by the
+/// next one, for one product or for all.
 #[test]
 fn an_algorithm_that_fails_in_the_whole_model_is_replaced() {
     let bench = bench();
@@ -132,7 +132,7 @@ fn an_algorithm_that_fails_in_the_whole_model_is_replaced() {
     .enumerate()
     {
         let variables = [("STAND_IN_ALGORITHMS", offered), ("STAND_IN_CARDS", "2")];
-        // The second run has it from the first.
+        // The second run reads it from the note of the first.
         for (device, anew) in [
             ("cuda", " --check-device"),
             ("cuda", ""),
@@ -157,8 +157,8 @@ fn an_algorithm_that_fails_in_the_whole_model_is_replaced() {
     }
 }
 
-/// The bits of a whole model are tried too. If they, or those of every algorithm, depend on the batch,
-/// each record has its own, or the run is refused if that is what is wanted.
+/// The bits of the whole model are tested too. If they, or those of every algorithm, depend on the
+/// batch, each record has a separate pass, or the run is refused on request.
 #[test]
 fn without_equal_bits_every_record_is_a_separate_batch() {
     let bench = bench();

@@ -1,13 +1,13 @@
-//! Calls of the driver that fail.
+//! Driver calls that fail.
 
 use crate::bench::{Bench, messages};
-use crate::card::*;
+use crate::command::*;
 
 const OPTIONS: &str =
     "in.fasta --model $MODEL --layer 2 --device cuda --max-tokens 300 --threads 2";
 
-/// Whatever fails, and whenever: one sentence, nothing that looks finished, and going on gives the
-/// bytes of a run that never failed.
+/// Whichever call fails, and whenever: one error, nothing that looks finished, and resuming gives the
+/// bytes of an undisturbed run.
 #[test]
 fn every_call_can_fail() {
     let bench = Bench::new();

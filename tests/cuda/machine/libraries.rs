@@ -1,7 +1,7 @@
-//! The driver and cuBLASLt: which are taken, and what is said of those that are missing.
+//! The driver and cuBLASLt: which ones are used, and what is reported about missing ones.
 
 use crate::bench::{Bench, Ended, messages};
-use crate::card::*;
+use crate::command::*;
 use crate::stand_in;
 use std::fs;
 use std::path::Path;
@@ -23,7 +23,7 @@ fn with(bench: &Bench, path: &str, driver: &str, line: &str) -> Ended {
     )
 }
 
-/// Whether this machine has a library of its own, which would be found.
+/// Whether this machine has its own copy of the library, which would be found.
 fn is_installed(name: &str) -> bool {
     [
         "/usr/lib/x86_64-linux-gnu",
@@ -47,7 +47,7 @@ fn make(folder: &Path, name: &str, text: &str) {
     });
 }
 
-/// `--device cuda` is an error that says why, and `auto` computes on the CPU and says the same.
+/// `--device cuda` is an error with the reason; `auto` computes on the CPU and gives the same reason.
 fn assert_refused(bench: &Bench, path: &str, driver: &str, why: &str) {
     let ended = with(
         bench,
@@ -70,7 +70,7 @@ fn assert_refused(bench: &Bench, path: &str, driver: &str, why: &str) {
     fs::remove_dir_all(bench.path("auto")).unwrap();
 }
 
-/// A driver of CUDA 12 gets cuBLASLt 12, and one of CUDA 13 the newest that there is.
+/// A driver for CUDA 12 gets cuBLASLt 12, one for CUDA 13 the newest available.
 #[test]
 fn the_cublaslt_that_fits_the_driver_is_chosen() {
     let bench = bench();
@@ -158,7 +158,7 @@ fn a_driver_that_is_too_old_is_named_with_the_required_version() {
     assert_refused(&bench, &path, "11080", why);
 }
 
-/// Damaged libraries end in a sentence, not in a panic.
+/// Damaged libraries give an error, not a panic.
 #[test]
 fn damaged_libraries() {
     let bench = bench();
@@ -174,7 +174,7 @@ fn damaged_libraries() {
     std::os::unix::fs::symlink("libcuda.so.1", folder.join("libcuda.so")).unwrap();
     let why = "libcuda.so.1 has no function cuCtxGetCurrent: it is damaged or not NVIDIA's";
     assert_refused(&bench, &path, "13000", why);
-    // The toolkit's folder `stubs` has the other name only.
+    // The toolkit's folder `stubs` has only the other name.
     fs::remove_file(folder.join("libcuda.so.1")).unwrap();
     fs::remove_file(folder.join("libcuda.so")).unwrap();
     make(&folder, "libcuda.so", lacking);
@@ -185,7 +185,7 @@ fn damaged_libraries() {
     let library = folder.join("libcublasLt.so.13");
     let why = format!("{} has no function cublasLtGetVersion", library.display());
     assert_refused(&bench, &path, "13000", &why);
-    // One that cannot be opened is passed over.
+    // One that cannot be opened is skipped.
     fs::write(&library, "text").unwrap();
     let ended = with(
         &bench,

@@ -1,11 +1,11 @@
-//! Cards with little memory.
+//! GPUs with little memory.
 
 use crate::bench::{Bench, messages, sequence};
-use crate::card::*;
+use crate::command::*;
 
 const OPTIONS: &str = "in.fasta --model $MODEL --device cuda --layer 2 --pool mean --threads 2";
 
-/// FASTA of so many short records.
+/// FASTA of `records` short records.
 fn short(records: u64) -> String {
     (0..records)
         .map(|i| format!(">r{i}\n{}\n", sequence(i, 20 + i as usize % 23)))
@@ -15,10 +15,10 @@ fn short(records: u64) -> String {
 /// More memory than any of these runs needs.
 const PLENTY: [Variable<'static>; 1] = [("STAND_IN_MEMORY_MIB", "4096")];
 
-/// What a card says that has not enough.
+/// The error of a GPU without enough memory.
 const NONE_LEFT: &str = "the GPU has no memory left for ";
 
-/// Whatever the memory, a run gives the bytes that it gives with plenty, or says that it has none.
+/// With any amount of memory, a run gives the same bytes, or reports that memory ran out.
 #[test]
 fn the_bytes_are_the_same_with_any_amount_of_memory() {
     let bench = Bench::new();
@@ -45,7 +45,7 @@ fn the_bytes_are_the_same_with_any_amount_of_memory() {
         }
     }
     assert!(done >= 4, "{done}");
-    // Without stream-ordered memory, and with little that can be pinned.
+    // Without stream-ordered memory, and with little pinned memory.
     for (number, variables) in [
         [("STAND_IN_POOLS", "0"), ("STAND_IN_MEMORY_MIB", "48")],
         [("STAND_IN_PINNED_MIB", "20"), ("STAND_IN_WORK", "now")],
@@ -58,7 +58,7 @@ fn the_bytes_are_the_same_with_any_amount_of_memory() {
     }
 }
 
-/// A batch of two slabs that does not fit is cut.
+/// A batch of two slabs that does not fit is split.
 #[test]
 fn a_batch_that_does_not_fit_is_split() {
     let bench = Bench::new();
@@ -70,7 +70,7 @@ fn a_batch_that_does_not_fit_is_split() {
     assert!(bench.tree("little") == bench.tree("plenty"));
 }
 
-/// What is not asked for is chosen from the memory of the card, and no bit depends on it.
+/// By default, the batch size follows the GPU's memory, and no bit depends on it.
 #[test]
 fn batches_grow_with_the_memory() {
     let bench = Bench::new();
@@ -80,7 +80,7 @@ fn batches_grow_with_the_memory() {
         &PLENTY,
         &format!("{OPTIONS} --max-tokens 500 --out small"),
     );
-    // One slab of 128 rows for each of 132 multiprocessors, up to four of them.
+    // Up to four slabs, each of 128 rows per multiprocessor (132).
     let rows = [("none", "67,584"), ("packed", "67,584")];
     let short_of = [("48", "16,896"), ("96", "33,792"), ("4096", "67,584")];
     for (residues, memory, tokens) in rows

@@ -1,4 +1,4 @@
-//! Does the stand-in see what it is there to see?
+//! The stand-in notices misuse.
 
 use crate::stand_in;
 use std::process::Command;

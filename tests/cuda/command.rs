@@ -1,4 +1,4 @@
-//! The command with the variables that decide what a card is.
+//! The command with the variables that define the stand-in's GPUs.
 
 use crate::bench::{Bench, Ended, ended, expand, fasta, sequence};
 use crate::stand_in;
@@ -24,7 +24,7 @@ pub fn command(bench: &Bench, variables: &[Variable<'_>], line: &str) -> Command
         }
     } else {
         command.env("LD_LIBRARY_PATH", stand_in::library_path("13"));
-        // A small GPU, whose slabs take the least time, where its memory is not what matters.
+        // A small GPU, whose slabs take the least time, unless its memory matters.
         let is_memory = |(name, _): &Variable<'_>| name.ends_with("_MIB");
         if !variables.iter().any(is_memory) {
             command.env("STAND_IN_MULTIPROCESSORS", "36");
@@ -36,12 +36,12 @@ pub fn command(bench: &Bench, variables: &[Variable<'_>], line: &str) -> Command
     command
 }
 
-/// How it ends.
+/// Its outcome.
 pub fn run(bench: &Bench, variables: &[Variable<'_>], line: &str) -> Ended {
     ended(&mut command(bench, variables, line))
 }
 
-/// What a run says of the one `<mask>` of [`records`].
+/// The warning about the one `<mask>` of [`records`].
 pub const OF_MASK: &str = "warning: 1 <mask> token was embedded and has a row\n";
 
 /// Runs and expects success without any message but [`OF_MASK`].
@@ -56,7 +56,7 @@ pub fn is_matrix(name: &str) -> bool {
     name.ends_with(".npy") && name != "ids.npy"
 }
 
-/// Records of many lengths around the tiles of the kernels, some of them alike.
+/// Records of many lengths around the tiles of the kernels, some repeated.
 pub fn records() -> Vec<(String, String)> {
     let lengths = [
         1, 2, 3, 5, 14, 29, 30, 31, 62, 63, 64, 65, 126, 127, 190, 254, 300, 511, 700,

@@ -1,7 +1,7 @@
-//! No card, others, and several.
+//! No GPU, other GPUs, and several.
 
 use crate::bench::{Bench, messages, sequence};
-use crate::card::*;
+use crate::command::*;
 
 const OPTIONS: &str = "run in.fasta --model $MODEL --layer 1,2 --max-tokens 200 -q";
 
@@ -51,7 +51,7 @@ fn two_gpus_with_little_memory() {
     assert!(bench.tree("two") == bench.tree("one"));
 }
 
-/// What is asked for and cannot be had is an error with a reason.
+/// A GPU that is requested but unavailable is an error with a reason.
 #[test]
 fn a_gpu_that_is_not_available_is_refused() {
     let bench = bench();
@@ -104,7 +104,7 @@ fn a_gpu_that_is_not_available_is_refused() {
     );
 }
 
-/// `auto` computes on the CPU where no card can be had, and says why.
+/// Without a usable GPU, `auto` computes on the CPU and says why.
 #[test]
 fn auto_uses_the_gpu_that_exists() {
     let bench = bench();
@@ -121,7 +121,7 @@ fn auto_uses_the_gpu_that_exists() {
     assert_eq!(bench.recorded("none", "/resolved/device"), "cpu");
 }
 
-/// A card that is too old is passed over, and one that cannot take the model is as none.
+/// A GPU that is too old is skipped, and one that cannot hold the model counts as absent.
 #[test]
 fn auto_ignores_an_unusable_gpu() {
     let bench = bench();
@@ -172,7 +172,7 @@ fn auto_ignores_an_unusable_gpu() {
     embed(&bench, &off, &format!("{} off --device cuda", &line[4..]));
 }
 
-/// What a card has begun is not gone on with by the CPU.
+/// A run begun on a GPU is not resumed on the CPU.
 #[test]
 fn a_run_begun_on_a_gpu_is_not_resumed_on_the_cpu() {
     let bench = bench();
