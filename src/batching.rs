@@ -2,9 +2,8 @@
 
 /// Groups sequences into batches of at most `budget` tokens, longest first.
 ///
-/// `lengths` are token counts, `<cls>` and `<eos>` included. Every index stands in exactly one
-/// batch; a sequence longer than the budget is a batch of its own. Sequences of like length
-/// share a batch, which is what a padding device needs and a packed one does not mind. With
+/// `lengths` are token counts, `<cls>` and `<eos>` included. Every index is in exactly one batch; a
+/// sequence longer than the budget is a separate batch. Sequences of similar length share a batch. With
 /// `one_each` every batch holds one sequence, in input order.
 pub fn batches(lengths: &[usize], budget: usize, one_each: bool) -> Vec<Vec<usize>> {
     if one_each {
@@ -35,7 +34,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn like_lengths_share_a_batch() {
+    fn similar_lengths_share_a_batch() {
         assert_eq!(
             batches(&[3, 10, 4, 9, 30], 20, false),
             [vec![4], vec![1, 3], vec![2, 0]]

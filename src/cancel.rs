@@ -1,4 +1,4 @@
-//! A request to stop, shared by whoever makes it and everyone who respects it.
+//! A request to stop, shared between those who make it and those who respect it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,7 +13,7 @@ impl Cancel {
         self.0.store(true, Ordering::Release);
     }
 
-    /// Whether somebody asked to stop.
+    /// Whether a holder of this flag asked to stop.
     pub fn is_cancelled(&self) -> bool {
         self.0.load(Ordering::Acquire)
     }

@@ -1,4 +1,4 @@
-//! Hidden states of one sequence → residue rows and pooled rows.
+//! From the hidden states of one sequence to residue rows and pooled rows.
 //!
 //! The hidden states of a sequence of n residues are `[n + 2, D]`: row 0 is `<cls>`, rows
 //! 1 … n the residues, row n + 1 `<eos>`. Only residue rows enter a mean or a maximum.
@@ -64,7 +64,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_in_gives_nothing_out() {
+    fn without_rows_the_result_is_empty() {
         assert_eq!(residues(&HIDDEN[..4], 2), [0.0f32; 0]);
         assert_eq!(mean(&[], 2), [0.0f32; 0]);
         assert_eq!(max(&[], 2), [0.0f32; 0]);

@@ -1,12 +1,12 @@
-//! Long sequences in overlapping windows, and how their rows become one. Pure.
+//! Long sequences in overlapping windows, and how the rows of windows are blended. Pure.
 //!
 //! Windows of `size` residues start every `size − overlap` residues; the last one is moved back
-//! so that it ends with the sequence and is full. Each window is embedded as a sequence of its
-//! own. Where windows overlap, a residue's row is the weighted mean of its rows in each, the
+//! so that it ends with the sequence and is full. Each window is embedded as a separate sequence.
+//! Where windows overlap, a residue's row is the weighted mean of its rows in each, the
 //! weight being the residue's distance to the nearer end of the window (1 for the first and the
 //! last residue of a window, 2 for the next, …): rows with context on both sides count most.
-//! A residue that stands in one window only keeps that window's row bit for bit. The bos row is
-//! that of the first window.
+//! A residue that is in only one window keeps the row of that window bit for bit. The bos row is that of
+//! the first window.
 
 use std::ops::Range;
 
@@ -30,7 +30,7 @@ pub fn windows(length: usize, size: usize, overlap: usize) -> Vec<Range<usize>> 
 #[derive(Debug)]
 pub struct Blend {
     dim: usize,
-    /// Sum of weighted rows; the plain row while only one window has come.
+    /// Weighted mean of the rows so far; the plain row while only one window was added.
     rows: Vec<f32>,
     weights: Vec<f32>,
 }

@@ -7,16 +7,16 @@ use crate::model::{Packed, TokenScale};
 /// Alignment of each array.
 const ALIGN: usize = 16;
 
-/// The arrays of a batch in one piece of memory, and where each begins.
+/// The arrays of a batch in one block of memory, and where each begins.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Batch {
     /// All arrays, for one upload.
     pub(super) bytes: Vec<u8>,
-    /// `[T]` of a byte: token ids.
+    /// `[T]` of u8: token ids.
     pub(super) tokens_at: usize,
-    /// `[T]` of f32: what the embedding of a token is multiplied by.
+    /// `[T]` of f32: the factor of each token's embedding.
     pub(super) scales_at: usize,
-    /// `[T]` of i32: the token's place in its sequence.
+    /// `[T]` of i32: the token's position in its sequence.
     pub(super) positions_at: usize,
     /// `[T]` of i32: the token's residue row, or −1.
     pub(super) places_at: usize,
@@ -33,8 +33,8 @@ pub(super) struct Batch {
 
 impl Batch {
     /// # Errors
-    /// A token outside the vocabulary, a sequence without residues, or more tokens than 32-bit
-    /// numbers count.
+    /// A token outside the vocabulary, a sequence without residues, or more tokens than fit a 32-bit
+    /// integer.
     pub(super) fn new(
         packed: &Packed,
         vocab: usize,
@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_kernel_may_see() {
+    fn batches_that_kernels_cannot_take_are_refused() {
         let refused = |tokens: &[u8]| Batch::new(&Packed::new([tokens]), 33, true).is_err();
         assert!(refused(&[0, 2]));
         assert!(refused(&[0, 33, 2]));

@@ -1,4 +1,4 @@
-//! cuBLASLt: the library that fits the driver, and those of its functions that are used.
+//! cuBLASLt: the library that fits the driver, and the functions that are used.
 
 use super::error::{CudaError, While};
 use super::{driver, library, search};
@@ -14,7 +14,7 @@ use std::ffi::{OsStr, c_int, c_void};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-/// Declares the table of functions, and how it is filled.
+/// Declares the table of functions and how it is filled.
 macro_rules! functions {
     ($($field:ident = $name:literal: fn($($argument:ty),* $(,)?) -> $result:ty;)*) => {
         /// The functions, as cublasLt.h declares them. Those that return a status do so through
@@ -87,7 +87,7 @@ pub(super) struct Blas {
 }
 
 // SAFETY: a handle of cuBLASLt may be used by several threads at once (its documentation says so),
-// and this one is not changed after it was made.
+// and this one is not changed after it is made.
 unsafe impl Send for Blas {}
 // SAFETY: as above.
 unsafe impl Sync for Blas {}
@@ -113,12 +113,12 @@ impl Blas {
 
 impl Drop for Blas {
     fn drop(&mut self) {
-        // SAFETY: the handle is open, and nobody has it any more. That closing fails changes nothing.
+        // SAFETY: the handle is open, and nobody uses it any more. Failing to close it changes nothing.
         let _ = unsafe { (self.library.destroy)(self.handle) };
     }
 }
 
-/// What a function makes that writes a pointer to it.
+/// The object that a function makes and writes the pointer of.
 pub(super) fn made<T>(
     make: impl FnOnce(*mut *mut T) -> cublasStatus_t,
 ) -> Result<*mut T, CublasError> {
@@ -127,7 +127,7 @@ pub(super) fn made<T>(
     Ok(made)
 }
 
-/// What a call returned.
+/// The result of a call.
 pub(super) fn checked(status: cublasStatus_t) -> Result<(), CublasError> {
     status.result()
 }
@@ -135,7 +135,7 @@ pub(super) fn checked(status: cublasStatus_t) -> Result<(), CublasError> {
 /// The library that fits the driver, opened once.
 ///
 /// # Errors
-/// Neither it nor the driver is there, or a function is missing.
+/// It or the driver is missing, or lacks a function.
 pub(super) fn library() -> Result<&'static BlasLt, CudaError> {
     static LIBRARY: OnceLock<BlasLt> = OnceLock::new();
     if let Some(library) = LIBRARY.get() {
@@ -145,8 +145,7 @@ pub(super) fn library() -> Result<&'static BlasLt, CudaError> {
     Ok(LIBRARY.get_or_init(|| found))
 }
 
-/// What the library may be called, the best first: of a major version, it needs a driver of that
-/// version or a later one.
+/// The names of the library, the best first. A major version needs a driver of that version or newer.
 fn names(driver: i32) -> &'static [&'static str] {
     match driver >= 13000 {
         true => &["libcublasLt.so.13", "libcublasLt.so.12"],
@@ -163,7 +162,7 @@ fn find(driver: i32) -> Result<BlasLt, CudaError> {
             return found;
         }
     }
-    // Those that only the system's linker knows.
+    // Libraries that only the system's linker finds.
     for name in names(driver) {
         if let Ok(library) = library::open(OsStr::new(name)) {
             return BlasLt::of(library, PathBuf::from(name));
@@ -179,8 +178,8 @@ fn find(driver: i32) -> Result<BlasLt, CudaError> {
     Err(missing(driver, &folders, failed))
 }
 
-/// The library of the first folder that has one which can be opened. `failed` gets what the system
-/// says of the first that cannot.
+/// The library of the first folder with one that can be opened. `failed` receives the system's message
+/// about the first that cannot.
 fn in_folders(
     name: &str,
     folders: &[PathBuf],

@@ -11,16 +11,17 @@ use super::tested::Tests;
 use crate::device::Dtype;
 use std::time::Duration;
 
-/// Algorithms that each product may be given when the whole model fails its test.
+/// Algorithms that are tried for each product when the whole model fails its test.
 pub(super) const ALTERNATIVES: usize = 3;
 /// Algorithms of a product that are timed.
 const TIMED: usize = 8;
-/// Share of the time by which a later algorithm has to be faster than an earlier one: less is noise.
+/// A later algorithm has to be faster than an earlier one by this share of the time: less is noise.
 const FASTER_BY: f64 = 0.02;
 
-/// Chooses an algorithm by which a row has the same bits wherever it is in products of all heights: the
-/// fastest of the first that passes and those that give its bits. If none passes, the first that does
-/// in slabs; else the first that works, and false: a sequence alone always begins with the first row.
+/// Chooses an algorithm that gives a row the same bits at every place in products of all heights: the
+/// fastest among the first that passes and others with its bits. If none passes, the first that passes in
+/// slabs is taken. If none does, the first that works is taken and the result is false: then every
+/// sequence needs its own pass, which always begins with the first row.
 ///
 /// # Errors
 /// No algorithm works.
@@ -45,7 +46,7 @@ pub(super) fn pin(
         product.pin(algorithm);
         match test.run(product)? {
             Found::Same if test.has_first_bits() => passed.push((algorithm, test.time(product)?)),
-            // As good, but with other bits.
+            // It passes, but with other bits.
             Found::Same => {}
             Found::SameInSlabs => in_slabs = in_slabs.or(Some(algorithm)),
             Found::Varies => works = works.or(Some(algorithm)),
@@ -74,7 +75,7 @@ pub(super) fn pin(
     Ok(false)
 }
 
-/// The index of the least time; of times that hardly differ, the first.
+/// The index of the shortest time; if several hardly differ, the first of them.
 fn fastest(times: &[Duration]) -> Option<usize> {
     let least = times.iter().min()?.mul_f64(1.0 + FASTER_BY);
     times.iter().position(|time| *time <= least)
@@ -87,7 +88,7 @@ pub(super) fn remember(product: &Matmul, tests: &Tests) {
     }
 }
 
-/// What the test of a product is called.
+/// The name of the test of a product.
 fn name(product: &Matmul) -> String {
     format!("product {} x {}", product.outputs, product.inputs)
 }

@@ -1,5 +1,5 @@
-//! The NVIDIA driver's library, `libcuda.so.1`: is it there, is it new enough, does it have every
-//! function that is called? cudarc panics where one is missing, so nothing of it is called before.
+//! The NVIDIA driver's library, `libcuda.so.1`: checks that it exists, is new enough and has every
+//! function that is called. cudarc panics if one is missing, so this comes before any call.
 
 use super::error::{CudaError, While};
 use super::library;
@@ -8,13 +8,13 @@ use libloading::Library;
 use std::ffi::OsStr;
 use std::sync::OnceLock;
 
-/// By which the driver is installed everywhere.
+/// The name under which every driver is installed.
 const NAME: &str = "libcuda.so.1";
 
-/// The oldest CUDA version whose drivers take the kernels: 12.0, drivers from 525 on.
+/// The oldest CUDA version whose drivers load the kernels: 12.0, driver 525 or newer.
 const NEEDED: i32 = 12000;
 
-/// The functions that cudarc calls on this crate's behalf.
+/// The functions that cudarc calls for this crate.
 const FUNCTIONS: [&str; 38] = [
     "cuCtxGetCurrent",
     "cuCtxSetCurrent",
@@ -56,8 +56,8 @@ const FUNCTIONS: [&str; 38] = [
     "cuStreamWaitEvent",
 ];
 
-/// The CUDA version that the driver knows, 13000 for 13.0, once everything that is needed of it is
-/// known to be there.
+/// The CUDA version that the driver supports (13000 is 13.0), after checking that it has all that is
+/// needed.
 ///
 /// # Errors
 /// What is missing.
@@ -94,21 +94,21 @@ pub(super) fn version() -> Result<i32, CudaError> {
 /// Starts the driver.
 ///
 /// # Errors
-/// What is missing of it, or what it says.
+/// What is missing, or what the driver reports.
 pub(super) fn start() -> Result<i32, CudaError> {
     let version = version()?;
     cudarc::driver::result::init().map_err(CudaError::no_device)?;
     Ok(version)
 }
 
-/// Lets the CPU sleep while it waits for a GPU. Before its context is made: asking for that
-/// afterwards needs CUDA 12.1.
+/// Lets the CPU sleep while it waits for a GPU. To be called before its context is made: changing it
+/// later needs CUDA 12.1.
 pub(super) fn sleep_while_waiting(gpu: sys::CUdevice) -> Result<(), CudaError> {
     let flags = sys::CUctx_flags::CU_CTX_SCHED_BLOCKING_SYNC as u32;
     // SAFETY: `gpu` is a device of the driver.
     let set = unsafe { sys::cuDevicePrimaryCtxSetFlags_v2(gpu, flags) }.result();
     match set {
-        // By another model on the same GPU, which has set them.
+        // Another model on the same GPU has set the flags.
         Err(error) if error.0 == sys::CUresult::CUDA_ERROR_PRIMARY_CONTEXT_ACTIVE => Ok(()),
         set => set.while_("opening the GPU"),
     }
@@ -126,8 +126,7 @@ fn check(version: i32) -> Result<(), CudaError> {
     }
 }
 
-/// The library that cudarc will call: it asks for other names first, and takes the first that is
-/// there.
+/// The library that cudarc will call: it tries other names first and takes the first that exists.
 fn opened_by_cudarc() -> Option<&'static Library> {
     let names = cudarc::get_lib_name_candidates("cuda").into_iter();
     names

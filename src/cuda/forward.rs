@@ -1,4 +1,4 @@
-//! The blocks of the model on one lane, in the order of the data's path.
+//! The blocks of the model on one lane, in the order of the computation.
 
 use super::batch::Batch;
 use super::error::{CudaError, While};
@@ -19,7 +19,7 @@ pub(super) struct Running<'a> {
     pub(super) config: &'a EsmConfig,
     pub(super) replica: &'a Replica,
     pub(super) batch: &'a Batch,
-    /// Heights of the products that its rows are in.
+    /// Heights of the matrix products that its rows are computed in.
     pub(super) pieces: &'a [usize],
     /// Address of the batch's arrays.
     pub(super) at: u64,
@@ -81,14 +81,14 @@ impl Running<'_> {
         Ok(overflows)
     }
 
-    /// Representation 0, and what the first block begins with.
+    /// Representation 0, and the input of the first block.
     fn embed(&self, lane: &mut Lane) -> Result<(), CudaError> {
         let (batch, weights, kernels) = (self.batch, &self.replica.weights, &self.replica.kernels);
         let dim = self.config.dim;
         let stream = Arc::clone(&lane.stream);
         let rows = lane.rows(0)?;
         // SAFETY: arguments as the kernel declares them; x has a row for each token, tokens are
-        // within the table and positions within theirs, which `Batch::new` and `Esm::run` see to.
+        // within the table and positions within theirs, which `Batch::new` and `GpuModel::run` ensure.
         unsafe {
             launch!(
                 stream,
@@ -113,7 +113,7 @@ impl Running<'_> {
         }
     }
 
-    /// x += y + bias if there is a bias, then h = norm(x), or x = norm(x) if that is what is wanted.
+    /// x += y + bias if there is a bias, then h = norm(x), or x = norm(x) if `into_x`.
     fn add_norm(
         &self,
         lane: &mut Lane,

@@ -1,4 +1,4 @@
-//! GPUs: which there are, and one that is open.
+//! The GPUs of the machine, and one that is open.
 
 use super::blaslt::Blas;
 use super::error::{CudaError, While};
@@ -11,7 +11,7 @@ use cudarc::driver::{CudaContext, CudaStream, result};
 use std::ffi::OsString;
 use std::sync::Arc;
 
-/// The gpus that this process can see and use, in the driver's order.
+/// The GPUs that this process can see and use, in the driver's order.
 ///
 /// # Errors
 /// Why there are none.
@@ -23,9 +23,9 @@ pub fn gpus() -> Result<Vec<device::Gpu>, CudaError> {
     }
     let mut all = Vec::new();
     for number in 0..count {
-        let asking = "asking what gpus there are";
+        let asking = "listing the GPUs";
         let gpu = result::device::get(number).while_(asking)?;
-        // SAFETY: `gpu` is a device of the driver, as it has just said.
+        // SAFETY: `gpu` is a device of the driver, as it has just reported.
         let (major, minor, multiprocessors, memory) = unsafe {
             (
                 result::device::get_attribute(
@@ -64,12 +64,12 @@ pub fn gpus() -> Result<Vec<device::Gpu>, CudaError> {
             capability: best.capability,
         });
     }
-    // Without it none of them can be used.
+    // Without the library, none of them can be used.
     blaslt::library()?;
     Ok(all)
 }
 
-/// What the kernel's part of the driver calls its version; gpus of one machine have one driver.
+/// The release of the driver, as its kernel module reports it. All GPUs of a machine share it.
 fn driver_version() -> Option<String> {
     let text = std::fs::read_to_string("/sys/module/nvidia/version").ok()?;
     let version = text.trim();
@@ -80,10 +80,10 @@ fn driver_version() -> Option<String> {
     fits.then(|| version.to_owned())
 }
 
-/// Refuses an environment in which cuBLASLt multiplies otherwise than it is asked to.
+/// Refuses an environment that makes cuBLASLt multiply with another precision than requested.
 ///
 /// # Errors
-/// A variable is set, and not to what would happen without it.
+/// A variable is set, and not to its default.
 pub(super) fn check_environment(dtype: Dtype) -> Result<(), CudaError> {
     match overridden(dtype, std::env::var_os) {
         Some(variable) => Err(CudaError::Override { variable }),
@@ -91,7 +91,7 @@ pub(super) fn check_environment(dtype: Dtype) -> Result<(), CudaError> {
     }
 }
 
-/// The variable that changes the numbers of this format, if there is one.
+/// The variable that changes the numbers of this format, if one is set.
 fn overridden(
     dtype: Dtype,
     variable: impl Fn(&'static str) -> Option<OsString>,
@@ -105,7 +105,7 @@ fn overridden(
     };
     let all: [(&str, &[&str]); 3] = [
         ("NVIDIA_TF32_OVERRIDE", tf32),
-        // f32 by several products of bfloat16.
+        // f32 emulated by several products of bfloat16.
         ("CUBLAS_EMULATE_SINGLE_PRECISION", &["", "0"]),
         ("CUBLAS_EMULATION_STRATEGY", &["", "default"]),
     ];
@@ -115,15 +115,15 @@ fn overridden(
     found.next().map(|(name, _)| name)
 }
 
-/// An open gpu with what is loaded into it.
+/// An open GPU with what is loaded onto it.
 pub(super) struct OpenGpu {
     /// What it is.
     pub(super) about: device::Gpu,
     /// Its kernels.
     pub(super) kernels: Kernels,
-    /// Its matrix products.
+    /// cuBLASLt on it.
     pub(super) blas: Blas,
-    /// Rows of these.
+    /// The heights of its matrix products.
     pub(super) heights: Heights,
     /// The stream that weights are uploaded on.
     pub(super) stream: Arc<CudaStream>,
@@ -143,8 +143,8 @@ impl OpenGpu {
         let device = result::device::get(device.unwrap_or(i32::MAX)).while_(doing)?;
         driver::sleep_while_waiting(device)?;
         let context = CudaContext::new(about.number).while_(doing)?;
-        // SAFETY: memory of this crate is used on the stream of its lane alone, or, as weights are,
-        // written and waited for before any lane is made, and read from then on.
+        // SAFETY: memory of this crate is used only on the stream of its lane or, as weights are,
+        // written and waited for before any lane is made, and only read after that.
         unsafe { context.disable_event_tracking() };
         Ok(OpenGpu {
             about: about.clone(),
@@ -159,7 +159,7 @@ impl OpenGpu {
         self.stream.context()
     }
 
-    /// Bytes of its memory that are free.
+    /// Bytes of its free memory.
     pub(super) fn free_memory(&self) -> Result<usize, CudaError> {
         let (free, _) = self.context().mem_get_info().while_("asking for memory")?;
         Ok(free)

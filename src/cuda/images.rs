@@ -1,5 +1,5 @@
-//! The kernels as they are built into the program: machine code for kinds of GPUs, and PTX, which the
-//! driver compiles, for newer ones. `.ci/kernel_images.py` makes the file.
+//! The kernels that are built into the program: machine code for known kinds of GPUs, and PTX for newer
+//! ones, which the driver compiles. `.ci/kernel_images.py` makes the file.
 
 use super::error::CudaError;
 use crate::sha256::sha256_of;
@@ -14,8 +14,8 @@ pub(super) fn digest() -> &'static str {
     DIGEST.get_or_init(|| sha256_of(IMAGES))
 }
 
-/// An image, and what it is called: `sm_90` is machine code for compute capability 9.0, and
-/// `compute_80` is PTX for 8.0 and newer.
+/// An image and its name: `sm_90` is machine code for compute capability 9.0, and `compute_80` is PTX
+/// for 8.0 and newer.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Image {
     pub(super) name: String,
@@ -25,7 +25,7 @@ pub(super) struct Image {
 /// The image for a compute capability.
 ///
 /// # Errors
-/// There is none for it.
+/// There is none.
 pub(super) fn image(capability: (i32, i32)) -> Result<Image, CudaError> {
     let damaged = || CudaError::Images;
     let all = zstd::decode_all(IMAGES).map_err(|_| damaged())?;
@@ -57,8 +57,8 @@ fn parse(content: &[u8]) -> Option<Vec<(&str, &[u8])>> {
     rest.is_empty().then_some(all)
 }
 
-/// The image that a GPU runs: machine code of its major version and of the highest minor version that
-/// is not above its own, else PTX that is not above it.
+/// The image that a GPU runs: machine code for its major version and the highest minor version up to its
+/// own, else the newest PTX that it can run.
 fn choose<'a>(names: &[&'a str], capability: (i32, i32)) -> Option<&'a str> {
     let best = |prefix: &str, fits: &dyn Fn((i32, i32)) -> bool| {
         let all = names.iter().filter_map(|name| {
@@ -116,7 +116,7 @@ mod tests {
         }
         let ptx = image((13, 0)).unwrap();
         assert_eq!(ptx.name, "compute_80");
-        // The driver reads to the zero at its end.
+        // The driver reads up to the zero at its end.
         assert!(ptx.bytes.ends_with(b"\0"));
         assert!(String::from_utf8_lossy(&ptx.bytes).contains("\n.version 8.0\n.target sm_80\n"));
         assert!(matches!(image((7, 5)), Err(CudaError::Images)));
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn files_that_are_damaged_have_no_images() {
+    fn damaged_files_have_no_images() {
         let parsed = parse(b"sm_80 2\ncompute_80 1\n\nabc").unwrap();
         assert_eq!(parsed, [("sm_80", &b"ab"[..]), ("compute_80", &b"c"[..])]);
         for bad in [

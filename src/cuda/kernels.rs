@@ -1,4 +1,4 @@
-//! The kernels of a gpu, and their launch.
+//! The kernels on a GPU, and their launch.
 
 use super::error::{CudaError, While};
 use super::images;
@@ -13,10 +13,10 @@ const THREADS: u32 = 128;
 /// Queries of a block of attention.
 pub(super) const QUERIES: usize = 64;
 
-/// All kernels, on a gpu.
+/// All kernels, loaded onto a GPU.
 pub(super) struct Kernels {
     module: Arc<CudaModule>,
-    /// What the image is called that they came from.
+    /// Name of the image that they come from.
     pub(super) image: String,
 }
 
@@ -86,8 +86,8 @@ impl Kernels {
     }
 }
 
-/// What kernels of a number format are called. TF32 concerns matrix products alone, which are not
-/// among them.
+/// The part of a kernel's name that stands for a number format. TF32 concerns matrix products only,
+/// which are not among the kernels.
 fn name(dtype: Dtype) -> &'static str {
     match dtype {
         Dtype::F32 | Dtype::Tf32 => "f32",
@@ -96,7 +96,7 @@ fn name(dtype: Dtype) -> &'static str {
     }
 }
 
-/// How many fours of a row each thread of a LayerNorm holds, of those that are compiled.
+/// How many groups of four numbers each thread of a LayerNorm holds, among the compiled variants.
 fn fours(dim: usize) -> Result<usize, CudaError> {
     let fours = [1, 2, 3, 5, 10].into_iter().find(|v| dim <= 512 * v);
     match fours {
@@ -119,9 +119,9 @@ fn attention_shared(dtype: Dtype, head_dim: usize) -> Result<u32, CudaError> {
         }
     };
     let bytes = match dtype {
-        // Queries, 32 keys and values, rows one apart; the weights of 64 queries.
+        // Queries, 32 keys and values, rows padded by one; the weights of 64 queries.
         Dtype::F32 | Dtype::Tf32 => 4 * ((64 + 2 * 32) * (head_dim + 1) + 64 * 33),
-        // Two turns of 64 keys and values, rows 8 apart.
+        // Two buffers of 64 keys and values, rows padded by 8.
         Dtype::F16 | Dtype::Bf16 => 2 * 4 * 64 * (width + 8),
     };
     Ok(bytes as u32)
@@ -138,14 +138,14 @@ pub(super) fn grid(x: usize, y: usize, shared: u32) -> LaunchConfig {
 
 /// Launches a kernel with its arguments in order.
 ///
-/// Inside `unsafe`: the arguments must be what the kernel declares, and addresses those of as much
-/// memory as it touches.
+/// Inside `unsafe`: the arguments must be those that the kernel declares, and addresses must point to as
+/// much memory as it touches.
 macro_rules! launch {
     ($stream:expr, $kernel:expr, $grid:expr, $($argument:expr),+ $(,)?) => {{
         use cudarc::driver::PushKernelArg;
         let mut launch = $stream.launch_builder(&$kernel);
         $(
-            // Each stays alive until the launch, under the name that the next one takes over.
+            // Each stays alive until the launch, shadowed by the next.
             let argument = $argument;
             launch.arg(&argument);
         )+
@@ -159,7 +159,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn shapes_that_kernels_have() {
+    fn shapes_with_kernels() {
         let found = [320, 480, 640, 1280, 2560, 5120].map(|dim| fours(dim).ok());
         assert_eq!(
             found,

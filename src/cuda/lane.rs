@@ -10,7 +10,7 @@ use crate::device::Dtype;
 use cudarc::driver::{CudaStream, PinnedHostSlice, result};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-/// Memory of results grows in steps of so many floats (16 MiB): pinning it takes time.
+/// Memory of results grows in steps of this many floats (16 MiB): pinning it takes time.
 const RESULTS_STEP: usize = 4 << 20;
 
 /// What decides how much memory a pass takes.
@@ -30,42 +30,42 @@ impl Shape {
         }
     }
 
-    /// Numbers of a row of q, k and v, or of the feed-forward network, which take turns.
+    /// Numbers in a row of q, k and v or of the inner feed-forward layer, which share memory.
     fn wide(&self) -> usize {
         self.intermediate.max(3 * self.dim)
     }
 
-    /// Bytes of the gpu's memory for each row: residual stream and result in f32 (which also covers
-    /// pooled rows: there is one for at least three tokens of each kind); input and output of a layer
-    /// and what is wide in the number format.
+    /// Bytes of the GPU's memory for each row: residual stream and results in f32 (which also covers
+    /// pooled rows: a sequence has three, and at least three tokens); input, output and wide rows of a
+    /// layer in the number format.
     pub(super) fn row_bytes(&self) -> usize {
         12 * self.dim + (2 * self.dim + self.wide()) * self.size
     }
 }
 
-/// The memory of a pass over so many rows.
+/// The memory of a pass over `rows` rows.
 pub(super) struct Rows {
     rows: usize,
     /// Residual stream, `[rows, dim]` of f32.
     pub(super) x: Memory,
-    /// Input of a layer, and result of the attention, `[rows, dim]`.
+    /// Input of a layer, and result of attention, `[rows, dim]`.
     pub(super) h: Memory,
-    /// q, k, v, or inside of the feed-forward network.
+    /// q, k and v, or the inner feed-forward layer.
     pub(super) wide: Memory,
     /// Output of a layer, `[rows, dim]`.
     pub(super) y: Memory,
 }
 
-/// What a pass over so many sequences and residues gives, on the gpu and, after a copy, here.
+/// The results of a pass, on the GPU and, after a copy, in the memory of the machine.
 struct Results {
     floats: usize,
     gpu: Memory,
     host: PinnedHostSlice<f32>,
 }
 
-/// A stream, and memory that grows with the largest batch.
+/// A stream, with memory that grows with the largest batch.
 pub(super) struct Lane {
-    /// Number of the gpu in the engine.
+    /// Index of its GPU in the model.
     pub(super) gpu: usize,
     pub(super) stream: Arc<CudaStream>,
     shape: Shape,
@@ -87,17 +87,17 @@ impl Lane {
         })
     }
 
-    /// Gives all memory back, so that another lane can have it.
+    /// Frees all memory, so that another lane can use it.
     pub(super) fn release(&mut self) {
         (self.rows, self.batch, self.results) = (None, None, None);
-        // Memory is free once the stream comes to that. What goes wrong here shows in the next call.
+        // Memory is free once the stream gets there. An error here shows again in the next call.
         let _ = self.stream.synchronize();
     }
 
-    /// Memory for so many rows, those of whole pieces; unspecified but finite content.
+    /// Memory for `rows` rows, those of whole pieces; unspecified but finite content.
     pub(super) fn rows(&mut self, rows: usize) -> Result<&Rows, CudaError> {
         if self.rows.as_ref().is_none_or(|held| held.rows < rows) {
-            // The old memory goes before the new one comes.
+            // The old memory is freed before the new one is allocated.
             self.rows = None;
             let Shape { dim, size, .. } = self.shape;
             let of = |bytes: usize| Memory::zeroed(&self.stream, "a forward pass", rows * bytes);
@@ -113,7 +113,7 @@ impl Lane {
         self.rows.as_ref().ok_or(CudaError::Defect)
     }
 
-    /// Begins to upload a batch; its address.
+    /// Begins to upload a batch; returns its address.
     pub(super) fn upload(&mut self, batch: &Batch) -> Result<u64, CudaError> {
         let bytes = batch.bytes.len();
         if self.batch.as_ref().is_none_or(|held| held.bytes() < bytes) {
@@ -129,7 +129,7 @@ impl Lane {
         Ok(memory.at(0))
     }
 
-    /// The address of memory for so many floats of results.
+    /// The address of memory for `floats` floats of results.
     pub(super) fn results(&mut self, floats: usize) -> Result<u64, CudaError> {
         if self
             .results
@@ -156,14 +156,14 @@ impl Lane {
         Ok(self.results.as_ref().ok_or(CudaError::Defect)?.gpu.at(0))
     }
 
-    /// Copies so many floats of results here once all work before is done.
+    /// Copies `floats` floats of results to the machine after all work before it.
     pub(super) fn fetch(&mut self, floats: usize) -> Result<&[f32], CudaError> {
         let doing = "fetching results";
         let results = self.results.as_mut().ok_or(CudaError::Defect)?;
         let to = results.host.as_mut_slice().while_(doing)?;
         let to = to.get_mut(..floats).ok_or(CudaError::Defect)?;
-        // SAFETY: both sides hold so many floats, and nobody looks at them before the stream is
-        // waited for.
+        // SAFETY: both sides hold that many floats, and nobody reads them before the stream is waited
+        // for.
         unsafe { result::memcpy_dtoh_async(to, results.gpu.at(0), self.stream.cu_stream()) }
             .while_(doing)?;
         self.stream.synchronize().while_(doing)?;
@@ -172,23 +172,23 @@ impl Lane {
     }
 }
 
-/// The lanes of all gpus.
+/// The lanes of all GPUs.
 pub(super) struct Lanes {
     free: Mutex<Free>,
     changed: Condvar,
 }
 
-/// Those that nobody uses.
+/// Lanes that are not in use.
 struct Free {
     lanes: Vec<Lane>,
-    /// Lanes that each gpu has, used or not.
+    /// Number of lanes that each GPU has, used or not.
     of_gpu: Vec<usize>,
-    /// The gpu that somebody waits for or has as a whole.
+    /// The GPU that a thread has, or waits for, as a whole.
     kept: Option<usize>,
 }
 
 impl Lanes {
-    /// `each` lanes of every gpu.
+    /// `each` lanes of every GPU.
     pub(super) fn new(lanes: Vec<Lane>, each: usize) -> Lanes {
         let gpus = lanes.iter().map(|lane| lane.gpu + 1).max().unwrap_or(0);
         Lanes {
@@ -201,7 +201,7 @@ impl Lanes {
         }
     }
 
-    /// Waits for a lane. GPUs take turns, as the one that has been free longest comes first.
+    /// Waits for a lane. GPUs take turns: the lane that has been free longest comes first.
     pub(super) fn take(&self) -> Lane {
         self.wait(|free| {
             let kept = free.kept;
@@ -211,8 +211,8 @@ impl Lanes {
         })
     }
 
-    /// Waits until nobody uses a gpu, and takes all its lanes; from the first moment on nobody else
-    /// gets one of them. [`Lanes::give_gpu`] ends that.
+    /// Waits until no lane of a GPU is in use, and takes all of them. Nobody else gets one from now until
+    /// [`Lanes::give_gpu`].
     pub(super) fn take_gpu(&self, gpu: usize) -> Vec<Lane> {
         self.wait(|free| match free.kept {
             Some(_) => None,
@@ -246,8 +246,8 @@ impl Lanes {
         self.changed.notify_all();
     }
 
-    /// Does without a lane from now on, so that others have its memory, if `is_spare` and it is not
-    /// the last of its gpu; else gives it back. Whether it is gone.
+    /// Removes a lane for good, so that others can use its memory, if `is_spare` and it is not the last
+    /// of its GPU; otherwise gives it back. Returns whether it was removed.
     pub(super) fn retire(&self, lane: Lane, is_spare: bool) -> bool {
         let mut free = self.lock();
         let is_gone = match free.of_gpu.get_mut(lane.gpu) {
@@ -269,7 +269,7 @@ impl Lanes {
         self.free.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits until something can be taken.
+    /// Waits until `take` takes something.
     fn wait<T>(&self, mut take: impl FnMut(&mut Free) -> Option<T>) -> T {
         let mut free = self.lock();
         loop {

@@ -1,4 +1,4 @@
-//! Shared libraries that are opened while the program runs, and their functions by name.
+//! Shared libraries that are opened at run time, and their functions by name.
 
 use super::error::CudaError;
 use libloading::Library;
@@ -7,7 +7,7 @@ use std::ffi::{CString, OsStr};
 /// Opens a library by its name or path. It stays open until the process ends.
 ///
 /// # Errors
-/// What the system says.
+/// The message of the system.
 pub(super) fn open(name: &OsStr) -> Result<&'static Library, String> {
     // SAFETY: the libraries are NVIDIA's, and starting them has no requirements.
     match unsafe { Library::new(name) } {

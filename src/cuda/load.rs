@@ -1,4 +1,5 @@
-//! From a checkpoint to a gpu: every weight is read once, in the number format of the computation.
+//! From a checkpoint to a GPU: every weight is read once and stored in the number format of the
+//! computation.
 
 use super::error::CudaError;
 use super::gpu::OpenGpu;
@@ -27,7 +28,7 @@ pub(super) struct Linear {
 
 /// One block of the model.
 pub(super) struct Block {
-    /// Number of its frequencies in [`Weights::rotary`]; None for learned positions.
+    /// Index of its frequencies in [`Weights::rotary`]; None for learned positions.
     pub(super) rotary: Option<usize>,
     pub(super) attention_norm: Norm,
     /// q, k and v, one after another.
@@ -38,7 +39,7 @@ pub(super) struct Block {
     pub(super) fc2: Linear,
 }
 
-/// A model on a gpu.
+/// The weights of a model on a GPU.
 pub(super) struct Weights {
     /// `[vocab, dim]`, f32.
     pub(super) tokens: Memory,
@@ -47,22 +48,22 @@ pub(super) struct Weights {
     /// `emb_layer_norm_before`.
     pub(super) norm_before: Option<Norm>,
     pub(super) blocks: Vec<Block>,
-    /// `emb_layer_norm_after`, if the last representation is wanted.
+    /// `emb_layer_norm_after`, if the model is loaded up to the last representation.
     pub(super) norm_after: Option<Norm>,
     /// Each set of frequencies once.
     pub(super) rotary: Vec<Rotary>,
 }
 
 impl Weights {
-    /// Weights of the first block by which products are tested, in the order of
-    /// [`super::replica::Matmuls`]; none where there is no block.
+    /// The weights of the first block that products are tested with, in the order of
+    /// [`super::replica::Matmuls`]; none if there is no block.
     pub(super) fn of_products(&self) -> impl Iterator<Item = &Memory> {
         let first = self.blocks.first().into_iter();
         first.flat_map(|block| [&block.qkv, &block.out, &block.fc1, &block.fc2].map(|l| &l.weight))
     }
 }
 
-/// The rotary frequencies of one or more blocks, and the largest table made of them so far.
+/// The rotary frequencies of one or more blocks, and the largest table made from them so far.
 pub(super) struct Rotary {
     inv_freq: Vec<f32>,
     table: Mutex<Arc<RotaryTable>>,
@@ -85,7 +86,7 @@ impl Rotary {
         })
     }
 
-    /// A table of at least so many positions. Whoever works with it keeps it until the gpu is done.
+    /// A table of at least `positions` positions. The caller keeps it until the GPU is done.
     pub(super) fn table(
         &self,
         gpu: &OpenGpu,
@@ -122,7 +123,7 @@ pub(super) struct Loader<'a> {
     pub(super) checkpoint: &'a Checkpoint,
     pub(super) gpu: &'a OpenGpu,
     pub(super) dtype: Dtype,
-    /// The highest representation that will be asked for.
+    /// The highest representation that passes will compute.
     pub(super) top: usize,
     /// Threads that read weights.
     pub(super) threads: usize,
@@ -176,7 +177,7 @@ impl Loader<'_> {
         })
     }
 
-    /// One layer, or several that share their input, their outputs one after another.
+    /// One layer, or several that share their input: their outputs follow one another.
     fn linear(&self, names: &[String]) -> Result<Linear, CudaError> {
         let (mut bytes, mut bias) = (Vec::new(), Vec::new());
         for name in names {

@@ -1,9 +1,9 @@
 //! Matrix products of a linear layer, y = x Wᵀ, with cuBLASLt: x is `[rows, inputs]`, W as the
 //! checkpoint has it, `[outputs, inputs]`, and y `[rows, outputs]`.
 //!
-//! Matmuls have one of a few numbers of rows ([`super::slab`]), and each shape of weights has one
-//! algorithm for all of them, so that a row is always computed in the same way. An algorithm is used only if it takes no workspace, splits no
-//! sum among blocks, and passes a test: [`super::selftest`].
+//! Products have one of a few numbers of rows ([`super::slab`]), and each shape of weights has one
+//! algorithm for all of them, so that a row is always computed in the same way. An algorithm is used only
+//! if it takes no workspace, splits no sum among blocks, and passes a test: [`super::matmul_test`].
 
 use super::blaslt::{Blas, BlasLt, checked, made};
 use super::error::{CudaError, While};
@@ -20,9 +20,9 @@ use std::ffi::c_void;
 use std::mem::MaybeUninit;
 use std::sync::Arc;
 
-/// Algorithms that cuBLASLt is asked for.
+/// Algorithms that cuBLASLt is asked to suggest.
 const CANDIDATES: usize = 32;
-/// cuBLAS's number for a transposed matrix.
+/// cuBLAS's code for a transposed matrix.
 const TRANSPOSED: i32 = 1;
 
 /// An algorithm that cuBLASLt offers.
@@ -36,7 +36,7 @@ pub(super) struct Algorithm {
 impl Algorithm {
     fn config(&self, attribute: Config) -> Option<i32> {
         let mut value = [0u8; 4];
-        // cuBLASLt takes no other size than that of the attribute.
+        // cuBLASLt accepts only the size of the attribute.
         let size = match attribute {
             Config::CUBLASLT_ALGO_CONFIG_INNER_SHAPE_ID
             | Config::CUBLASLT_ALGO_CONFIG_CLUSTER_SHAPE_ID => size_of::<u16>(),
@@ -53,11 +53,11 @@ impl Algorithm {
                 &mut written,
             )
         };
-        // GPUs are on machines that count from the lowest byte.
+        // Machines with GPUs are little-endian.
         checked(status).is_ok().then_some(i32::from_le_bytes(value))
     }
 
-    /// Whether every sum is formed in one place and in one order, as far as its settings tell.
+    /// Whether every sum is formed in one place and in one order, as far as its settings show.
     fn is_whole(&self) -> bool {
         let at_most = |attribute, most| self.config(attribute).is_none_or(|value| value <= most);
         self.workspace == 0
@@ -102,24 +102,24 @@ pub(super) struct Matmul {
     /// Ascending; the last is a slab.
     heights: Vec<Height>,
     algorithm: Option<Algorithm>,
-    /// Whether a row has the same bits in slabs alone, and not in smaller products.
+    /// Whether a row has the same bits only in slabs, and not in smaller products.
     pub(super) in_slabs_only: bool,
 }
 
-/// Inputs and outputs of so many rows.
+/// Layouts of inputs and outputs with `rows` rows.
 struct Height {
     rows: usize,
     x: cublasLtMatrixLayout_t,
     y: cublasLtMatrixLayout_t,
 }
 
-// SAFETY: the descriptions are made once and only read afterwards; they belong to no thread.
+// SAFETY: the descriptions are made once and only read afterwards; they are not bound to a thread.
 unsafe impl Send for Matmul {}
 // SAFETY: as above.
 unsafe impl Sync for Matmul {}
 
 impl Matmul {
-    /// Without an algorithm as yet: see [`Matmul::pin`].
+    /// Without an algorithm: see [`Matmul::pin`].
     pub(super) fn new(
         blas: &Blas,
         heights: &Heights,
@@ -134,12 +134,12 @@ impl Matmul {
             Dtype::Bf16 => (cudaDataType::CUDA_R_16BF, 2),
             Dtype::F32 | Dtype::Tf32 => (cudaDataType::CUDA_R_32F, 4),
         };
-        // CUBLAS_COMPUTE_32F multiplies f32 in f32: TF32 has to be asked for by name.
+        // CUBLAS_COMPUTE_32F multiplies f32 in f32: TF32 has to be requested by name.
         let compute = match dtype {
             Dtype::Tf32 => cublasComputeType_t::CUBLAS_COMPUTE_32F_FAST_TF32,
             Dtype::F32 | Dtype::F16 | Dtype::Bf16 => cublasComputeType_t::CUBLAS_COMPUTE_32F,
         };
-        // cuBLASLt counts columns first: what is `[rows, columns]` here is its transpose there.
+        // cuBLASLt is column-major: `[rows, columns]` here is its transpose there.
         let layout = |columns: usize, rows: usize| {
             let (wide, high) = (columns as u64, rows as u64);
             // SAFETY: the call writes a layout.
@@ -158,7 +158,7 @@ impl Matmul {
             algorithm: None,
             in_slabs_only: false,
         };
-        // What is made is dropped with the product if what follows fails.
+        // If a later step fails, dropping the product destroys what was made.
         // SAFETY: the call writes a description.
         product.desc =
             made(|made| unsafe { (library.desc_create)(made, compute, cudaDataType::CUDA_R_32F) })
@@ -187,10 +187,10 @@ impl Matmul {
         Ok(product)
     }
 
-    /// The algorithms that may be used, what cuBLASLt holds for the fastest first.
+    /// The algorithms that may be used, in cuBLASLt's order: those it expects to be fast first.
     pub(super) fn candidates(&self, blas: &Blas) -> Result<Vec<Algorithm>, CudaError> {
-        // What splits a sum is left out either way: it is asked for nothing else first, as then
-        // more of what comes back may be used.
+        // Algorithms that split sums are filtered out in either case. Excluding them in the query first
+        // leaves more usable ones in its answer.
         match self.offered(blas, true) {
             Ok(found) if !found.is_empty() => Ok(found),
             _ => self.offered(blas, false),
@@ -205,14 +205,14 @@ impl Matmul {
         let library = self.library;
         // SAFETY: the call writes a preference.
         let preference = made(|made| unsafe { (library.preference_create)(made) }).while_(doing)?;
-        // A workspace of nothing and no reduction rule out sums that are split among blocks.
+        // No workspace and no reduction rule out sums that are split among blocks.
         let workspace = 0u64;
         let reductions = 0u32;
-        // Zero, as all of an algorithm stands for it later, whether cuBLASLt has written it or not.
+        // Zeroed, because all bytes of an algorithm identify it later, whether cuBLASLt wrote them or not.
         let mut found = [MaybeUninit::<cublasLtMatmulHeuristicResult_t>::zeroed(); CANDIDATES];
         let mut count = 0;
         // SAFETY: descriptions and preference are alive, values have the sizes that are given, and
-        // there is room for as many results as are asked for.
+        // there is space for the requested number of results.
         let asked = unsafe {
             let set = |attribute, value: *const c_void, size| {
                 checked((library.preference_set)(preference, attribute, value, size))
@@ -275,8 +275,8 @@ impl Matmul {
     /// y = x Wᵀ for pieces of these heights, one after another, on a stream.
     ///
     /// # Safety
-    /// `x` and `y` are addresses of as many rows of inputs and outputs as the pieces have together, and
-    /// `weights` holds the weights, all of the gpu that the stream belongs to.
+    /// `x` and `y` are addresses of the rows of inputs and outputs of all pieces, and `weights` holds the
+    /// weights; all are memory of the GPU that the stream belongs to.
     pub(super) unsafe fn run(
         &self,
         blas: &Blas,
@@ -332,8 +332,8 @@ impl Matmul {
 
 impl Drop for Matmul {
     fn drop(&mut self) {
-        // SAFETY: each was made by its own call, or is null, and nobody has it any more. That
-        // closing fails changes nothing.
+        // SAFETY: each was made by its own call, or is null, and nobody uses it any more. Failing to close
+        // it changes nothing.
         unsafe {
             if !self.desc.is_null() {
                 let _ = (self.library.desc_destroy)(self.desc);

@@ -1,5 +1,5 @@
-//! Proof, on the gpu that will compute, that the bits of a row do not depend on its batch. What was
-//! passed is remembered for later runs: see `tested`.
+//! The self-test of a matrix product: proof, on the GPU that will compute, that the bits of a row do not
+//! depend on its place or on the height of the product.
 
 use super::error::{CudaError, While};
 use super::gpu::OpenGpu;
@@ -11,30 +11,30 @@ use crate::device::Dtype;
 use cudarc::driver::result;
 use std::time::{Duration, Instant};
 
-/// Different rows of the test of a product: a prime, so that copies of a row stand at every place
-/// of every tile.
+/// Different rows in the test of a product: a prime, so that copies of a row appear at every place of
+/// every tile.
 const DIFFERENT: usize = 257;
-/// How often a slab is computed again whose smaller products differ.
+/// How often a slab is computed again if smaller products differ from it.
 const REPEATS: usize = 4;
-/// Launches of a product that are timed together, so that starting and waiting hardly count, and how
-/// often that is done.
+/// Launches of a product that are timed together, so that starting and waiting hardly count, and the
+/// number of such measurements.
 const LAUNCHES: usize = 32;
 const ROUNDS: usize = 3;
 
 /// What the test of an algorithm found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Found {
-    /// It cannot be started.
+    /// The algorithm cannot be started.
     Nothing,
     /// The bits of a row depend on its place.
     Varies,
-    /// A row has the same bits wherever it stands in a slab, but not in smaller products.
+    /// A row has the same bits at every place of a slab, but not in smaller products.
     SameInSlabs,
     /// A row has the same bits in products of all heights.
     Same,
 }
 
-/// A slab of rows by which the algorithms of a product are tried.
+/// A slab of rows that the algorithms of a product are tested with.
 pub(super) struct MatmulTest<'a> {
     gpu: &'a OpenGpu,
     weights: &'a Memory,
@@ -44,7 +44,7 @@ pub(super) struct MatmulTest<'a> {
     /// Bytes of a row of x and of y.
     input: usize,
     output: usize,
-    /// The different rows by the first algorithm that passed.
+    /// The different rows as the first passing algorithm computed them.
     first: Option<Vec<u8>>,
 }
 
@@ -72,7 +72,7 @@ impl<'a> MatmulTest<'a> {
         })
     }
 
-    /// Whether a row has the same bits wherever it stands, by the algorithm that the product has.
+    /// Tests the algorithm that the product has.
     pub(super) fn run(&mut self, product: &Matmul) -> Result<Found, CudaError> {
         let heights = self.gpu.heights.all();
         let slab = self.gpu.heights.slab();
@@ -87,7 +87,7 @@ impl<'a> MatmulTest<'a> {
         }
         for &rows in heights.iter().filter(|rows| **rows < slab) {
             let mut piece = vec![0u8; rows * self.output];
-            // Not from the first row, so that what the slab left in y is never what is due.
+            // Not from the first row, so that rows that the slab left in y are never the expected ones.
             for first in [(slab - rows).div_ceil(2), slab - rows] {
                 let due = first * self.output..(first + rows) * self.output;
                 let is_same = self.piece(product, first, rows, &mut piece)?
@@ -100,7 +100,7 @@ impl<'a> MatmulTest<'a> {
         Ok(Found::Same)
     }
 
-    /// What an algorithm is whose smaller products differ: that may be their height, or every call.
+    /// Smaller products differ: finds out whether slabs agree with each other at least.
     fn again_in_slabs(&self, product: &Matmul) -> Result<Found, CudaError> {
         let mut again = vec![0u8; self.found.len()];
         for _ in 0..REPEATS {
@@ -112,7 +112,7 @@ impl<'a> MatmulTest<'a> {
         Ok(Found::SameInSlabs)
     }
 
-    /// The product of so many rows from `first` on; false if it cannot be started.
+    /// The product of `rows` rows from `first` on; false if it cannot be started.
     fn piece(
         &self,
         product: &Matmul,
@@ -135,7 +135,7 @@ impl<'a> MatmulTest<'a> {
         Ok(true)
     }
 
-    /// Whether the rows found last have the bits of the first that were asked about.
+    /// Whether the latest rows have the bits of the first rows that this was called for.
     pub(super) fn has_first_bits(&mut self) -> bool {
         let count = DIFFERENT.min(self.gpu.heights.slab());
         let rows = self.found.get(..count * self.output);
@@ -149,7 +149,7 @@ impl<'a> MatmulTest<'a> {
         }
     }
 
-    /// How long a slab takes by the algorithm that the product has, at best.
+    /// The shortest time of a slab with the algorithm that the product has.
     pub(super) fn time(&mut self, product: &Matmul) -> Result<Duration, CudaError> {
         let OpenGpu { blas, stream, .. } = self.gpu;
         let (x, y) = (self.x.at(0), self.y.at(0));
@@ -169,7 +169,7 @@ impl<'a> MatmulTest<'a> {
     }
 }
 
-/// A slab of copies of the different rows, each of so many bytes.
+/// A slab of copies of the different rows, each of `bytes` bytes.
 fn copies(different: &[u8], bytes: usize, slab: usize) -> Vec<u8> {
     let mut all = Vec::with_capacity(slab * bytes);
     for row in 0..slab {
@@ -179,7 +179,7 @@ fn copies(different: &[u8], bytes: usize, slab: usize) -> Vec<u8> {
     all
 }
 
-/// Makes every other row a probe of an output's weights.
+/// Replaces every other row with a probe of an output's weights.
 fn probes(
     gpu: &OpenGpu,
     dtype: Dtype,
@@ -203,7 +203,7 @@ fn probes(
     Ok(())
 }
 
-/// Which of the different rows stands in a row: neighbours change from one round to the next.
+/// Which of the different rows is in a row of the slab: neighbours change from one round to the next.
 fn row_at(row: usize) -> usize {
     (row * 131 + row / DIFFERENT * 17) % DIFFERENT
 }
@@ -239,7 +239,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_row_stands_at_many_places_of_a_tile() {
+    fn every_row_is_at_many_places_of_a_tile() {
         for tile in [64, 128, 256] {
             let mut seen = vec![std::collections::HashSet::new(); DIFFERENT];
             for row in 0..16_896 {
@@ -250,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn one_bit_is_seen() {
+    fn a_single_different_bit_is_noticed() {
         let bytes = 8;
         let row = |row: usize| [row_at(row) as u8; 8];
         let mut found: Vec<u8> = (0..16_896).flat_map(row).collect();

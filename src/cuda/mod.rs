@@ -21,7 +21,7 @@
 //! sequences whose numbers do not fit f16 again in bf16 (`bf16_fallback`).
 //!
 //! A sequence has the same bits in any batch because rows never meet outside attention, attention is
-//! tiled by the sequence alone, and products always have one of a few heights (`slab`) in which a row
+//! tiled by the sequence only, and products always have one of a few heights (`slab`) in which a row
 //! has the same bits. Before a run begins, self-tests prove that on the GPU (`selftest`, `settle`),
 //! once for each kind of GPU, driver and library (`tested`).
 

@@ -1,4 +1,4 @@
-//! The model on one gpu.
+//! The model on one GPU.
 
 use super::choice;
 use super::error::{CudaError, While};
@@ -53,29 +53,29 @@ impl Matmuls {
     }
 }
 
-/// What of a model goes onto gpus, and how it is computed there.
+/// What is loaded of a model, and how it is computed.
 #[derive(Clone, Copy)]
 pub(super) struct Wanted<'a> {
     pub(super) checkpoint: &'a Checkpoint,
     pub(super) dtype: Dtype,
-    /// The highest representation that will be asked for.
+    /// The highest representation that passes will compute.
     pub(super) top: usize,
     /// Threads that read weights.
     pub(super) threads: usize,
-    /// Which self-tests were passed before.
+    /// Where passed self-tests are remembered.
     pub(super) tested: &'a Tested,
 }
 
-/// A model on one gpu.
+/// A model on one GPU.
 pub(super) struct Replica {
     pub(super) gpu: OpenGpu,
     pub(super) weights: Weights,
     pub(super) products: Matmuls,
     pub(super) kernels: ModelKernels,
     dtype: Dtype,
-    /// Self-tests that a gpu like this one passed before.
+    /// Self-tests that a GPU of this kind has passed.
     pub(super) tests: Tests,
-    /// Whether every product gives a row the same bits wherever it stands.
+    /// Whether every product gives a row the same bits at every place.
     pub(super) same_bits: bool,
 }
 
@@ -127,13 +127,13 @@ impl Replica {
         Ok((replica, inv_freq))
     }
 
-    /// Whether products smaller than a slab were seen to give a row other bits.
+    /// Whether products smaller than a slab gave a row other bits.
     pub(super) fn is_in_slabs_only(&self) -> bool {
         let all = self.products.all();
         all.iter().any(|product| product.in_slabs_only)
     }
 
-    /// The pieces of a batch of so many tokens.
+    /// The heights of the products for a batch of `tokens` tokens.
     pub(super) fn pieces(&self, tokens: usize) -> Vec<usize> {
         match self.is_in_slabs_only() {
             true => self.gpu.heights.slabs(tokens),
@@ -147,7 +147,7 @@ impl Replica {
         products.map(|product| product.algorithm().copied())
     }
 
-    /// From now on uses these algorithms; where there is none, the one it has.
+    /// Uses these algorithms from now on; a product without one keeps its own.
     pub(super) fn pin(&mut self, algorithms: [Option<Algorithm>; PRODUCTS]) {
         for (product, algorithm) in self.products.all_mut().into_iter().zip(algorithms) {
             if let Some(algorithm) = algorithm {
@@ -156,11 +156,11 @@ impl Replica {
         }
     }
 
-    /// Algorithms that each product could have.
+    /// The algorithms that each product could use.
     pub(super) fn alternatives(&mut self) -> Result<Vec<Vec<Algorithm>>, CudaError> {
-        // From here on this thread's calls are for this gpu.
+        // From here on this thread's calls are for this GPU.
         let context = self.gpu.context();
-        context.bind_to_thread().while_("choosing a gpu")?;
+        context.bind_to_thread().while_("selecting a GPU")?;
         let products = self.products.all_mut().into_iter();
         products
             .zip(self.weights.of_products())
@@ -178,7 +178,7 @@ impl Replica {
     }
 }
 
-/// The first whose products have other algorithms than those of the first of all.
+/// The first replica whose products have other algorithms than those of the first.
 pub(super) fn other_choice(replicas: &[Replica]) -> Option<&Replica> {
     let algorithms = |replica: &Replica| replica.products.numbers();
     let first = replicas.first().map(algorithms);

@@ -1,5 +1,4 @@
-//! What a pass brings back for one representation: where its parts stand, and how they are made and
-//! handed over.
+//! The results of a pass for one representation: their layout, and how they are made and handed over.
 
 use super::batch::Batch;
 use super::error::{CudaError, While};
@@ -10,8 +9,8 @@ use cudarc::driver::result;
 use half::f16;
 use std::sync::Arc;
 
-/// Where the parts of a result stand, counted in floats: marks of sequences that are not finite,
-/// means, largest values and first rows of all sequences, residue rows.
+/// Where the parts of a result are, in floats: a mark for each sequence that is not finite; means,
+/// largest values and first rows of all sequences; residue rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Layout {
     sequences: usize,
@@ -31,7 +30,7 @@ impl Layout {
         }
     }
 
-    /// A pooled part of all sequences: 0, 1, 2, and 3 for what follows them.
+    /// Start of a pooled part: means (0), largest values (1), first rows (2); 3 is what follows.
     fn pooled(&self, part: usize) -> usize {
         self.sequences.next_multiple_of(4) + part * self.sequences * self.dim
     }
@@ -58,8 +57,8 @@ pub(super) struct Results<'a> {
 }
 
 impl Results<'_> {
-    /// Pools x and hands its rows over sequence by sequence: None for one with a number that is not
-    /// finite.
+    /// Pools x and hands its rows over sequence by sequence: None for a sequence with a number that is
+    /// not finite.
     pub(super) fn hand_over(
         &self,
         lane: &mut Lane,
@@ -92,7 +91,7 @@ impl Results<'_> {
         Ok(())
     }
 
-    /// Brings the parts of the result to where `layout` has them.
+    /// Writes the parts of the result to their places in `layout`.
     fn pool(&self, lane: &mut Lane) -> Result<(), CudaError> {
         let (batch, layout, kernels) = (self.batch, self.layout, self.kernels);
         let dim = layout.dim;
@@ -140,7 +139,7 @@ impl Results<'_> {
     }
 }
 
-/// Floats as the pairs of f16 that a kernel wrote in their place.
+/// Floats as the pairs of f16 that a kernel wrote into their memory.
 fn halves(floats: &[f32]) -> &[f16] {
     // SAFETY: the memory is that of the floats, whose alignment is larger, and any two bytes are an
     // f16.
@@ -171,14 +170,14 @@ mod tests {
         let whole = layout(ResidueRows::F32);
         assert_eq!([0, 1, 2, 3].map(|i| whole.pooled(i)), [4, 20, 36, 52]);
         assert_eq!(whole.floats(), 52 + 3 * 8);
-        // Half as much crosses as f16, and without residues the pooled rows alone.
+        // f16 is half as much, and without residues there are only pooled rows.
         assert_eq!(layout(ResidueRows::F16).floats(), 52 + 3 * 4);
         assert_eq!(layout(ResidueRows::None).floats(), 52);
         assert_eq!(lengths(&batch).collect::<Vec<_>>(), [2, 1]);
     }
 
     #[test]
-    fn two_halves_stand_in_the_place_of_a_float() {
+    fn two_halves_take_the_place_of_a_float() {
         let bits = u32::from_ne_bytes([0x00, 0x3c, 0x00, 0xc1]);
         assert_eq!(
             halves(&[f32::from_bits(bits)]),

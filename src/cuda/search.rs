@@ -1,24 +1,24 @@
-//! Where cuBLASLt may be: the folders in which users, package managers and toolkits put it.
+//! Where to look for cuBLASLt: the folders in which users, package managers and toolkits put it.
 
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// What a toolkit calls this architecture in `targets/NAME-linux/lib`.
+/// The toolkit's names of this architecture, in `targets/NAME/lib`.
 const TARGETS: &[&str] = match cfg!(target_arch = "aarch64") {
     true => &["sbsa-linux", "aarch64-linux"],
     false => &["x86_64-linux"],
 };
 
-/// What Debian calls it.
+/// Debian's name of it.
 const MULTIARCH: &str = match cfg!(target_arch = "aarch64") {
     true => "aarch64-linux-gnu",
     false => "x86_64-linux-gnu",
 };
 
-/// The folders that exist, in the order in which they are searched, each once. `variable` gives the
-/// value of a variable of the environment, and `root` is `/`.
+/// The folders that exist, in the order in which they are searched, each once. `variable` reads an
+/// environment variable, and `root` is `/`.
 pub(super) fn folders(variable: &dyn Fn(&str) -> Option<OsString>, root: &Path) -> Vec<PathBuf> {
     let mut all: Vec<PathBuf> = Vec::new();
     let paths = |name: &str| -> Vec<PathBuf> {
@@ -47,8 +47,8 @@ pub(super) fn folders(variable: &dyn Fn(&str) -> Option<OsString>, root: &Path) 
     existing(all)
 }
 
-/// The folders of packages of the `python3` on PATH as it names them itself, for one that is a
-/// script and starts another.
+/// The package folders that the `python3` on PATH reports itself: it may be a script that starts
+/// another Python.
 pub(super) fn folders_by_python(variable: &dyn Fn(&str) -> Option<OsString>) -> Vec<PathBuf> {
     let path = variable("PATH").unwrap_or_default();
     let paths: Vec<PathBuf> = std::env::split_paths(&path).collect();
@@ -74,8 +74,8 @@ fn python(folders: &[PathBuf]) -> Option<PathBuf> {
     named("python3").or_else(|| named("python"))
 }
 
-/// Where the packages of a Python are: those of its virtual environment, or else those of its
-/// installation, which its links lead to.
+/// Where the packages of a Python are: in its virtual environment, or in the installation that its links
+/// lead to.
 fn site_packages(python: &Path, root: &Path) -> Vec<PathBuf> {
     let up = |path: &Path| Some(path.parent()?.parent()?.to_owned());
     let of_prefix = |prefix: &Path| {
@@ -100,7 +100,7 @@ fn site_packages(python: &Path, root: &Path) -> Vec<PathBuf> {
     }
     let real = fs::canonicalize(python).unwrap_or_else(|_| python.to_owned());
     if let Some(prefix) = up(&real) {
-        // `pip install` by root on Debian, and that of a user.
+        // `pip install` as root on Debian.
         if prefix == root.join("usr") {
             all.extend(of_prefix(&prefix.join("local")));
         }
@@ -109,7 +109,7 @@ fn site_packages(python: &Path, root: &Path) -> Vec<PathBuf> {
     all
 }
 
-/// Whether a virtual environment also has the packages of the installation that it was made from.
+/// Whether a virtual environment also sees the packages of the installation that it was made from.
 fn sees_system(settings: &str) -> bool {
     settings.lines().any(|line| {
         line.split_once('=').is_some_and(|(name, value)| {
@@ -133,7 +133,7 @@ fn of_toolkit(home: &Path) -> Vec<PathBuf> {
     plain.into_iter().chain(targets).collect()
 }
 
-/// What is in a folder under names that begin like this, sorted.
+/// The entries of a folder whose names begin with `start`, sorted.
 fn entries(folder: &Path, start: &str) -> Vec<PathBuf> {
     let all = fs::read_dir(folder).into_iter().flatten();
     let mut all: Vec<PathBuf> = all
@@ -150,7 +150,7 @@ fn entries(folder: &Path, start: &str) -> Vec<PathBuf> {
     all
 }
 
-/// The folders among them, each once.
+/// Those that are folders, each once.
 fn existing(all: impl IntoIterator<Item = PathBuf>) -> Vec<PathBuf> {
     let mut kept: Vec<PathBuf> = Vec::new();
     for folder in all {
@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn what_users_say_comes_first_and_the_system_last() {
+    fn folders_of_the_user_come_first_and_those_of_the_system_last() {
         let root = machine(&[
             "my/libs/",
             "tool/lib64/",
@@ -259,7 +259,7 @@ mod tests {
         assert_eq!(found(), [ours]);
         fs::write(path("venv/pyvenv.cfg"), format!("{settings}true\n")).unwrap();
         assert_eq!(found(), [ours, theirs]);
-        // A link that leads to an installation, and no environment.
+        // A link to an installation, without an environment.
         fs::remove_file(path("venv/pyvenv.cfg")).unwrap();
         assert_eq!(found(), [theirs]);
     }

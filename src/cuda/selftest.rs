@@ -11,7 +11,7 @@ use crate::tokenizer::{CLS, EOS};
 /// Computes the bits of the residue rows of each sequence in one pass.
 pub(super) type Embed<'a> = &'a dyn Fn(&[&[u8]]) -> Result<Vec<Vec<u32>>, CudaError>;
 
-/// Whether sequences have the same bits in batches as in passes of their own, on every GPU of the
+/// Whether sequences have the same bits in batches as in separate passes, on every GPU of the
 /// model, which is loaded up to layer `top`.
 ///
 /// # Errors

@@ -1,16 +1,15 @@
 //! How many rows a matrix product has. Pure.
 //!
-//! A row has the same bits in products of a few fixed numbers of rows, which the self-test proves. A
-//! batch is cut into pieces of these heights, and the last of them is padded.
+//! A row has the same bits in products with a few fixed numbers of rows, which the self-test proves. A
+//! batch is cut into pieces of these heights, and the last piece is padded.
 
-/// Rows of the smaller products. What is below 256 takes as long.
+/// Rows of the smaller products. Fewer than 256 take as long as 256.
 const SMALLER: [usize; 3] = [256, 1024, 4096];
 
-/// Rows of a slab for each multiprocessor: a GPU that is full has some tiles for each.
+/// Rows of a slab for each multiprocessor, so that each has some tiles to compute.
 const OF_MULTIPROCESSOR: usize = 128;
 
-/// Rows that a product of any height costs besides its own: it is started, and few rows do not fill
-/// the GPU.
+/// The fixed cost of a product, in rows: it has to be started, and few rows do not fill the GPU.
 const OVERHEAD: usize = 768;
 
 /// The heights of products on a GPU, ascending. The last is that of a slab.
@@ -18,7 +17,7 @@ const OVERHEAD: usize = 768;
 pub(super) struct Heights(Vec<usize>);
 
 impl Heights {
-    /// For a GPU of so many multiprocessors.
+    /// For a GPU with this number of multiprocessors.
     pub(super) fn of(multiprocessors: usize) -> Heights {
         let slab = (OF_MULTIPROCESSOR * multiprocessors).max(SMALLER[0]);
         let smaller = SMALLER.into_iter().filter(|height| *height < slab);
@@ -34,7 +33,7 @@ impl Heights {
         &self.0
     }
 
-    /// The pieces of so many rows, the largest first: whole slabs, and what costs least for the rest.
+    /// The pieces of `rows` rows, the largest first: whole slabs, and the cheapest pieces for the rest.
     pub(super) fn pieces(&self, rows: usize) -> Vec<usize> {
         let slabs = rows / self.slab();
         let mut all = vec![self.slab(); slabs];
@@ -42,7 +41,7 @@ impl Heights {
         all
     }
 
-    /// Whole slabs for so many rows.
+    /// Whole slabs for `rows` rows.
     pub(super) fn slabs(&self, rows: usize) -> Vec<usize> {
         vec![self.slab(); rows.div_ceil(self.slab())]
     }

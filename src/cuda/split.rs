@@ -1,14 +1,14 @@
-//! Into how many passes a batch is cut when a gpu has no memory for it as a whole. Pure.
+//! How a batch is cut into passes when the GPU has no memory for all of it. Pure.
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Whose memory a pass may use.
+/// The memory that a pass may use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Share {
-    /// That of a lane, beside others.
+    /// A lane's share, while other lanes work.
     Lane,
-    /// All that the weights leave.
+    /// All that the weights leave free.
     WholeGpu,
 }
 
@@ -17,12 +17,12 @@ pub(super) enum Share {
 pub(super) struct Budget(AtomicUsize);
 
 impl Budget {
-    /// As yet without a limit.
+    /// Without a limit.
     pub(super) fn new() -> Budget {
         Budget(AtomicUsize::new(usize::MAX))
     }
 
-    /// From now on every sequence has a pass of its own.
+    /// From now on every sequence has its own pass.
     pub(super) fn one_each(&self) {
         self.0.store(0, Ordering::Relaxed);
     }
@@ -31,13 +31,13 @@ impl Budget {
         self.0.load(Ordering::Relaxed)
     }
 
-    /// Works through sequences of so many tokens each, in order. `pass` does those of a range and
-    /// says whether there was the memory for it: where there was not, they are cut in two, and later
-    /// ones before they are tried. One alone is tried once more with [`Share::WholeGpu`], and what is said
-    /// then is final.
+    /// Works through sequences of these lengths in tokens, in order. `pass` computes a range of them and
+    /// returns whether there was memory for it. A range without memory is cut in two, and later ranges
+    /// are cut before they are tried. A single sequence is tried again with [`Share::WholeGpu`]; that
+    /// outcome is final.
     ///
     /// # Errors
-    /// The first of `pass`.
+    /// The first error of `pass`.
     pub(super) fn each_pass<E>(
         &self,
         lengths: &[usize],
@@ -76,11 +76,11 @@ impl Budget {
 mod tests {
     use super::*;
 
-    /// What a pass was over, whose memory it had, and whether that was enough.
+    /// The sequences of a pass, its share of the memory, and whether that was enough.
     type Tried = (Range<usize>, Share, bool);
 
-    /// The passes of a gpu whose lanes have memory for so many tokens, and the whole of it for
-    /// twice as many.
+    /// The passes of a GPU whose lanes have memory for `most` tokens each, and all of whose memory is
+    /// enough for twice as many.
     fn passes(budget: &Budget, lengths: &[usize], most: usize) -> (Vec<Tried>, Result<(), usize>) {
         let mut all = Vec::new();
         let done = budget.each_pass(lengths, &mut |range, room| {
@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn what_fits_is_one_pass() {
+    fn a_batch_that_fits_is_one_pass() {
         let (all, done) = passes(&Budget::new(), &[10, 20, 30], 60);
         assert_eq!(all, [(0..3, Share::Lane, true)]);
         assert_eq!(done, Ok(()));
@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_is_cut_and_the_next_batch_before_it_is_tried() {
+    fn a_batch_that_does_not_fit_is_cut_and_the_next_one_before_it_is_tried() {
         let budget = Budget::new();
         let (all, done) = passes(&budget, &[10; 8], 25);
         let lane = |range, fits| (range, Share::Lane, fits);
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_is_too_large_has_the_card_and_ends_the_run_only_if_that_is_too_small() {
+    fn a_sequence_too_large_for_a_lane_gets_the_whole_gpu() {
         let budget = Budget::new();
         let (all, done) = passes(&budget, &[10, 50, 10], 30);
         assert_eq!(
@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn each_by_itself_where_batches_are_not_to_be() {
+    fn without_shared_passes_every_sequence_has_its_own() {
         let budget = Budget::new();
         budget.one_each();
         let (all, _) = passes(&budget, &[10, 20], 100);

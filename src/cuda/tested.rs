@@ -1,14 +1,14 @@
-//! Self-tests that a gpu has passed, remembered for later runs.
+//! Self-tests that a GPU has passed, remembered for later runs.
 //!
-//! A test holds for the same kind of gpu, driver, cuBLASLt, kernels, program and number format, which
-//! are its key, and for the shape that its name gives. Only what was passed is remembered.
+//! A test holds for the same kind of GPU, driver, cuBLASLt, kernels, program and number format, which form
+//! its key, and for the shape in its name. Only passed tests are remembered.
 
 use super::images;
 use super::slab::Heights;
 use crate::device::{Dtype, Gpu, Tested};
 use crate::disk_cache::DiskCache;
 
-/// The tests of one kind of gpu.
+/// The tests of one kind of GPU.
 #[derive(Debug)]
 pub(super) struct Tests {
     tested: Tested,
@@ -23,7 +23,7 @@ impl Tests {
         }
     }
 
-    /// What was found when a test was passed; None if it is to be done.
+    /// The result of a test that was passed; None if it has to be run.
     pub(super) fn find(&self, test: &str) -> Option<String> {
         let folder = self.tested.folder.as_ref()?;
         if self.tested.again {
@@ -34,10 +34,10 @@ impl Tests {
         Some(found.to_owned())
     }
 
-    /// Remembers that a test was passed, and what it found, on one line.
+    /// Remembers that a test was passed, with its result on one line.
     pub(super) fn pass(&self, test: &str, found: &str) {
         if let Some(folder) = &self.tested.folder {
-            // Without it the next run tests, as this one did.
+            // If this fails, the next run tests again.
             let _ = DiskCache(folder).write(&self.key_of(test), &format!("passed {found}\n"));
         }
     }
@@ -47,7 +47,7 @@ impl Tests {
     }
 }
 
-/// Everything that can change a bit of a product or a kernel.
+/// Everything that can change a bit of a product or a kernel, as text.
 fn key(gpu: &Gpu, dtype: Dtype, cublaslt: usize, kernels: &str) -> String {
     let Gpu {
         name,
@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_names_all_that_bits_can_hang_on() {
+    fn a_key_names_everything_that_can_change_bits() {
         assert_eq!(
             key(&gpu(), Dtype::F16, 130_100, "00ff"),
             format!(
@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn a_test_is_passed_for_the_same_card_driver_and_format_alone() {
+    fn a_test_holds_only_for_the_same_gpu_driver_and_format() {
         let folder = tempfile::tempdir().unwrap();
         let folder = folder.path().join("not/there/yet");
         let same = tests(Some(&folder), &gpu(), Dtype::F16);
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn a_damaged_entry_means_to_test_again() {
+    fn a_damaged_entry_is_tested_again() {
         let folder = tempfile::tempdir().unwrap();
         let tests = tests(Some(folder.path()), &gpu(), Dtype::F32);
         tests.pass("a", "0123");
@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_folder_that_can_be_used_every_run_tests() {
+    fn without_a_usable_folder_every_run_tests() {
         let none = tests(None, &gpu(), Dtype::F16);
         none.pass("a", "0123");
         assert_eq!(none.find("a"), None);

@@ -50,10 +50,10 @@ impl CpuEngine {
             path: options.device.path,
             weight_type: options.dtype.weight_type(),
             top: options.top_layer,
+            kept_tokens: kept_tokens(options.max_tokens),
             pool: team.as_ref(),
         };
-        let mut model = Esm::load(checkpoint, &load)?;
-        model.keep_up_to(kept_tokens(options.max_tokens));
+        let model = Esm::load(checkpoint, &load)?;
         Ok(CpuEngine {
             model,
             top_layer: options.top_layer,

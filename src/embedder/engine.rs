@@ -40,8 +40,8 @@ pub trait Engine: Send + Sync {
         out: Out<'_>,
     ) -> Result<(), EngineError>;
 
-    /// The same with bf16 for every sequence, as if none fitted f16. An engine whose products are never
-    /// [`Computed::in_bf16`] is never asked for this.
+    /// The same with bf16 for every sequence, as if none fitted f16. It is called only on
+    /// engines that return products that are [`Computed::in_bf16`].
     ///
     /// # Errors
     /// As [`Engine::run`].

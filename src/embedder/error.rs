@@ -1,4 +1,4 @@
-//! Why a model could not be loaded or a batch not be embedded.
+//! Why a model could not be loaded, or a batch could not be embedded.
 
 use crate::cuda::CudaError;
 use crate::model::{self, ForwardError};

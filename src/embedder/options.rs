@@ -15,7 +15,7 @@ pub struct EmbedderOptions {
     pub threads: usize,
     /// Tokens of a batch, and of one pass over windows of a long sequence.
     pub max_tokens: usize,
-    /// Whether a device with memory of its own sets the tokens of a batch by that memory instead.
+    /// Whether a device with its own memory sets the tokens of a batch by that memory instead.
     pub fill_memory: bool,
     /// What happens to a sequence whose numbers do not fit f16.
     pub on_overflow: OnOverflow,

@@ -24,7 +24,7 @@ pub(super) struct Windowed<'a> {
 impl Windowed<'_> {
     /// Hands the products over when all windows are done.
     pub(super) fn embed(&self, out: Out<'_>) -> Result<ControlFlow<()>, EngineError> {
-        // Whatever the windows are asked for, only these can be blended.
+        // Only hidden states can be blended.
         check(self.request, usize::MAX)?;
         let blended = match self.blend(false) {
             // All windows have one number format, or their rows would not fit together.
@@ -114,7 +114,7 @@ impl Windowed<'_> {
     }
 }
 
-/// What has to be known of each window: everything else is pooled from the blended rows.
+/// The rows that are needed of each window: everything else is pooled from the blended rows.
 fn rows_of(layers: &[usize]) -> Request {
     let products = layers.iter().flat_map(|&layer| {
         let pool = Pool::Bos;

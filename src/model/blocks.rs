@@ -1,12 +1,12 @@
-//! What every engine needs to know to load blocks: what their weights are called, which rotary
-//! frequencies they have, and how threads share them.
+//! What every engine needs to load blocks: the names of their weights, their rotary frequencies, and
+//! how threads share the work.
 
 use crate::checkpoint::{Checkpoint, CheckpointError, InvFreqSource, Positions};
 use rayon::ThreadPool;
 use rayon::prelude::*;
 
 /// Names of a block's layers, to which `.weight` and `.bias` are added. Linear layers that share
-/// their input stand together.
+/// their input are grouped.
 pub(crate) struct BlockNames {
     pub(crate) attention_norm: String,
     pub(crate) qkv: [String; 3],
@@ -17,7 +17,7 @@ pub(crate) struct BlockNames {
 }
 
 impl BlockNames {
-    /// Those of block `i`, from 0.
+    /// The names of block `i`, counted from 0.
     pub(crate) fn new(i: usize) -> BlockNames {
         let name = |part: &str| format!("layers.{i}.{part}");
         BlockNames {
@@ -33,16 +33,16 @@ impl BlockNames {
 
 /// The rotary frequencies of a model.
 pub(crate) struct Frequencies {
-    /// Those that differ, `[head_dim / 2]` each.
+    /// The different sets, `[head_dim / 2]` each.
     pub(crate) sets: Vec<Vec<f32>>,
-    /// For each block, which of them it has; None with learned positions.
+    /// For each block, the index of its set; None with learned positions.
     pub(crate) of_block: Vec<Option<usize>>,
-    /// Where they are from: computed if those of one block are.
+    /// Where they come from: computed if those of any block are.
     pub(crate) source: Option<InvFreqSource>,
 }
 
 impl Frequencies {
-    /// Those of the first `count` blocks.
+    /// The frequencies of the first `count` blocks.
     ///
     /// # Errors
     /// Frequencies that cannot be read.

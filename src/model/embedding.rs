@@ -10,7 +10,7 @@ use crate::ops::LayerNorm;
 use crate::tokenizer::MASK;
 use candle_core::{Device, Tensor};
 
-/// Row of the position table that `<cls>` takes: padding_idx + 1.
+/// Row of the position table that `<cls>` uses: padding_idx + 1.
 const FIRST_POSITION: usize = 2;
 
 pub(super) struct Embedding {
@@ -64,7 +64,7 @@ impl Embedding {
     }
 }
 
-/// What the embeddings of a sequence's tokens are multiplied by.
+/// The factor of the embeddings of a sequence's tokens.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct TokenScale {
     /// None without token dropout.
@@ -72,7 +72,7 @@ pub(crate) struct TokenScale {
 }
 
 impl TokenScale {
-    /// The factor of one sequence, formed in the steps that fair-esm takes in f32:
+    /// The factor of one sequence, computed in f32 in the same steps as fair-esm:
     /// `x · (1 − 0.12) / (1 − ratio)`.
     pub(crate) fn new(tokens: &[u8], token_dropout: bool) -> TokenScale {
         let masks = tokens.iter().filter(|&&t| t == MASK).count();
@@ -82,7 +82,7 @@ impl TokenScale {
         }
     }
 
-    /// That of one token: zero for `<mask>`, if there is token dropout.
+    /// The factor of one token: zero for `<mask>`, if there is token dropout.
     pub(crate) fn of(self, token: u8) -> f32 {
         match self.factor {
             Some(_) if token == MASK => 0.0,

@@ -5,7 +5,7 @@ use super::{Embedding, Esm, Rotary, TransformerLayer, Workspaces};
 use crate::checkpoint::{
     Checkpoint, CheckpointError, InvFreqSource, Positions, Weight, WeightRows,
 };
-use crate::ops::{CpuPath, LayerNorm, Linear, PackError, WeightType, padded};
+use crate::ops::{self, CpuPath, LayerNorm, Linear, PackError, WeightType, padded};
 use rayon::ThreadPool;
 use std::sync::Arc;
 use thiserror::Error;
@@ -13,7 +13,7 @@ use thiserror::Error;
 /// Why a model could not be loaded.
 #[derive(Debug, Error)]
 pub enum LoadError {
-    /// The checkpoint is damaged or not what it says.
+    /// The checkpoint is damaged or contradicts itself.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
     /// A representation above the model's last layer.
@@ -49,8 +49,10 @@ pub struct LoadOptions<'a> {
     pub path: CpuPath,
     /// How linear weights are stored.
     pub weight_type: WeightType,
-    /// The highest representation that will be asked for: blocks above it are not loaded.
+    /// The highest representation that passes will compute: blocks above it are not loaded.
     pub top: usize,
+    /// Tokens of the largest pass whose memory is kept for the next one.
+    pub kept_tokens: usize,
     /// Threads that pack weights; None for the calling thread only.
     pub pool: Option<&'a ThreadPool>,
 }
@@ -59,18 +61,18 @@ impl Esm {
     /// Loads the blocks up to `options.top`.
     ///
     /// # Errors
-    /// A damaged checkpoint, naming tensor and file, one that was written to meanwhile, or a `top`
+    /// A damaged checkpoint, naming tensor and file; a checkpoint that changed while it was read; a `top`
     /// above the last layer.
     pub fn load(checkpoint: &Checkpoint, options: &LoadOptions<'_>) -> Result<Esm, LoadError> {
         let model = Esm::probe(checkpoint, options)?;
-        // A damaged checkpoint is refused as a whole, also where this run does not look.
+        // A damaged checkpoint is refused as a whole, even where this run does not read it.
         checkpoint.check_finite(|name| !is_loaded(name, options.top))?;
         checkpoint.check_unchanged()?;
         Ok(model)
     }
 
-    /// Loads the blocks up to `options.top` without a look at the rest of the checkpoint: enough
-    /// to see how fast they are.
+    /// Loads the blocks up to `options.top` without checking the rest of the checkpoint: enough to
+    /// measure their speed.
     ///
     /// # Errors
     /// As [`Esm::load`], for what is read.
@@ -94,6 +96,7 @@ impl Esm {
         } else {
             None
         };
+        let kept = ops::qkv_shape(options.path, config.dim, options.kept_tokens);
         Ok(Esm {
             config,
             embedding,
@@ -101,7 +104,7 @@ impl Esm {
             final_norm,
             inv_freq,
             path: options.path,
-            workspaces: Workspaces::default(),
+            workspaces: Workspaces::new(kept.iter().product()),
         })
     }
 }
@@ -140,14 +143,14 @@ impl Loader<'_> {
         ))
     }
 
-    /// Packs one layer from one or more that share their input, outputs side by side.
+    /// Packs one layer, or several that share their input with their outputs side by side.
     fn linear(&self, names: &[String]) -> Result<Linear, LoadError> {
         let weights = names
             .iter()
             .map(|name| self.checkpoint.weight(&format!("{name}.weight")))
             .collect::<Result<Vec<_>, _>>()?;
         let inputs = weights.first().map_or(0, |w| w.shape()[1]);
-        // Layers side by side start with a tile each.
+        // Each layer starts with a new tile.
         let each = weights.first().map_or(0, |w| w.shape()[0]);
         let apart = match names.len() {
             1 => each,
@@ -183,7 +186,7 @@ impl Loader<'_> {
         })
     }
 
-    /// One entry a layer; layers with equal frequencies share one table.
+    /// One entry for each layer; layers with equal frequencies share a table.
     fn rotary(&self) -> Result<(Vec<LayerRotary>, Option<InvFreqSource>), CheckpointError> {
         let frequencies = Frequencies::read(self.checkpoint, self.options.top)?;
         let sets = frequencies.sets.into_iter();

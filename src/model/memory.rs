@@ -1,4 +1,4 @@
-//! How much memory a forward pass takes, from the shape of the model alone.
+//! How much memory a forward pass takes, from the shape of the model.
 
 use super::ROTARY_POSITIONS;
 use crate::checkpoint::{EsmConfig, Positions};
@@ -34,16 +34,16 @@ impl PassMemory {
         }
     }
 
-    /// The residual stream, and q, k and v, of so many tokens: kept from pass to pass as
-    /// [`Esm::keep_up_to`](super::Esm::keep_up_to) says.
+    /// The residual stream, and q, k and v, of `tokens` tokens: kept from pass to pass up to
+    /// [`LoadOptions::kept_tokens`](super::LoadOptions::kept_tokens).
     pub fn workspace(&self, tokens: usize) -> u64 {
         let qkv = ops::qkv_shape(self.path, self.shape.dim, tokens);
         let qkv = product(qkv);
         self.stream(tokens).saturating_add(qkv)
     }
 
-    /// What comes and goes besides: the embedding at the beginning, the final norm at the end, and
-    /// a rotary table for a sequence that is longer than the model's own.
+    /// What is allocated for one pass only: the embedding at its beginning, the final norm at its end,
+    /// and a rotary table for a sequence that is longer than the model's table.
     pub fn passing(&self, tokens: usize, longest: usize) -> u64 {
         let streams = if self.is_normed { 2 } else { 1 };
         let table = match self.is_rotary && longest > ROTARY_POSITIONS {
@@ -54,7 +54,7 @@ impl PassMemory {
         streams.saturating_add(table)
     }
 
-    /// Working memory of each thread that works at the pass.
+    /// Working memory of each thread that works on the pass.
     pub fn scratch(&self, longest: usize) -> u64 {
         (self.shape.scratch(longest) as u64).saturating_mul(FLOAT)
     }

@@ -1,8 +1,8 @@
 //! The ESM transformer: ESM-2, ESM-1b and ESM-1v.
 //!
 //! Tokens arrive packed: whole sequences end to end, `[T]`, with `cu_seqlens` saying where each
-//! starts. Linear layers and norms see `[T, D]` and know nothing of sequences; attention is the
-//! one place where they matter. There is no padding anywhere.
+//! starts. Linear layers and norms see `[T, D]` and know nothing about sequences; only attention
+//! does. There is no padding anywhere.
 
 mod blocks;
 mod embedding;
@@ -34,7 +34,7 @@ use std::sync::Arc;
 use thiserror::Error;
 use workspace::Workspaces;
 
-/// Rotary tables are made for this many tokens at load; longer batches make their own.
+/// Rotary tables are made for this many tokens at load; passes with longer sequences make their own.
 const ROTARY_POSITIONS: usize = 2048;
 
 /// The rotary frequencies of one or more layers with their table.
@@ -59,14 +59,13 @@ impl Rotary {
     }
 }
 
-/// An ESM model with the layers that were asked for, ready to run.
+/// An ESM model with the blocks that were requested, ready to run.
 pub struct Esm {
     config: EsmConfig,
     embedding: Embedding,
-    /// The first blocks of the model; those above the highest wanted representation are not
-    /// loaded.
+    /// The first blocks of the model. Those above [`LoadOptions::top`] are not loaded.
     layers: Vec<TransformerLayer>,
-    /// `emb_layer_norm_after`, present when the last representation was asked for.
+    /// `emb_layer_norm_after`, present if the model is loaded up to the last representation.
     final_norm: Option<LayerNorm>,
     inv_freq: Option<InvFreqSource>,
     path: CpuPath,
@@ -77,13 +76,6 @@ impl Esm {
     /// Shape of the model.
     pub fn config(&self) -> &EsmConfig {
         &self.config
-    }
-
-    /// Memory of passes over more tokens than this goes back to the system when they end; that
-    /// of others is kept for the next one.
-    pub fn keep_up_to(&mut self, tokens: usize) {
-        let shape = ops::qkv_shape(self.path, self.config.dim, tokens);
-        self.workspaces.keep_up_to(shape.iter().product());
     }
 
     /// Where the rotary frequencies came from; None for learned positions.

@@ -1,4 +1,4 @@
-//! The linear layers of one block at work on made-up rows, to see how fast they are.
+//! The linear layers of one block on made-up rows, to measure their speed.
 
 use super::{Esm, Packed};
 use crate::ops::{self, Team};
@@ -12,7 +12,7 @@ pub struct BlockSample<'a> {
 }
 
 impl Esm {
-    /// Rows of these tokens, to be worked on by the first block.
+    /// Rows of these tokens, as input of the first block.
     ///
     /// # Errors
     /// As [`Esm::forward`].
@@ -30,10 +30,10 @@ impl Esm {
 }
 
 impl BlockSample<'_> {
-    /// Everything in the block but attention, on one thread. Nothing is done without a block.
+    /// Runs everything in the block except attention, on one thread. Without a block it does nothing.
     ///
     /// # Errors
-    /// Candle's.
+    /// An error of Candle.
     pub fn run_linear(&self) -> Result<()> {
         match self.esm.layers.first() {
             Some(block) => {

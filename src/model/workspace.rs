@@ -4,10 +4,6 @@ use crate::ops;
 use candle_core::{Result, Tensor};
 use std::sync::Mutex;
 
-/// The most that is kept if nothing else is said, in floats of one tensor (256 MiB): the memory
-/// of a giant record goes back to the system.
-const KEPT: usize = 64 << 20;
-
 /// Two tensors as flat memory; a pass takes views of their beginnings.
 pub(super) struct Workspace {
     hidden: Tensor,
@@ -29,24 +25,22 @@ impl Workspace {
     }
 }
 
-/// Workspaces that wait for a pass; there are as many as passes ran at the same time.
+/// Workspaces that wait for a pass: as many as passes ran at the same time.
 pub(super) struct Workspaces {
     free: Mutex<Vec<Workspace>>,
-    /// The most that is kept, in floats of q, k and v.
+    /// The largest q, k and v that are kept, in floats. Memory of longer passes goes back to the system.
     kept: usize,
 }
 
-impl Default for Workspaces {
-    fn default() -> Self {
-        Self {
+impl Workspaces {
+    pub(super) fn new(kept: usize) -> Workspaces {
+        Workspaces {
             free: Mutex::default(),
-            kept: KEPT,
+            kept,
         }
     }
-}
 
-impl Workspaces {
-    /// One with room for `hidden` and `qkv` floats.
+    /// One with space for `hidden` and `qkv` floats.
     pub(super) fn take(&self, hidden: usize, qkv: usize) -> Result<Workspace> {
         let found = match self.free.lock() {
             Ok(mut free) => free.pop(),
@@ -59,11 +53,6 @@ impl Workspaces {
                 qkv: ops::tensor(qkv)?,
             }),
         }
-    }
-
-    /// From now on keeps only those with room for so many floats of q, k and v or fewer.
-    pub(super) fn keep_up_to(&mut self, qkv: usize) {
-        self.kept = qkv;
     }
 
     /// Takes it back.

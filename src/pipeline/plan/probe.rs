@@ -54,6 +54,7 @@ pub fn speeds(plan: &Plan, checkpoint: &Checkpoint, asked: &Asked) -> Result<Spe
         path: plan.device.path,
         weight_type: plan.dtype.weight_type(),
         top,
+        kept_tokens: 0,
         pool: None,
     };
     let load_fixed = time_load(checkpoint, &options(0))?;

@@ -1,5 +1,5 @@
-//! Worker threads: each takes the next batch, embeds it and writes its rows. Nobody waits for
-//! anybody else, and order does not matter: every row has its place.
+//! Worker threads: each takes the next batch, embeds it and writes its rows. No worker waits for
+//! another, and their order does not matter because every row has its place.
 
 use crate::admission::{Gate, PassCost};
 use crate::embedder::{Computed, Embedder, EngineError, Sequence};
@@ -17,13 +17,13 @@ use std::sync::mpsc::Receiver;
 /// One record to embed.
 #[derive(Debug)]
 pub struct Item {
-    /// Where its rows belong.
+    /// The place of its rows in the output.
     pub place: Place,
-    /// First word of its header, or the beginning of it, for messages.
+    /// First word of its header, possibly shortened, for messages.
     pub id: Vec<u8>,
     /// `<cls>`, residues, `<eos>`.
     pub tokens: Vec<u8>,
-    /// Windows to embed one by one; empty to embed it whole.
+    /// Windows to embed one by one; empty to embed the whole sequence.
     pub windows: Vec<Range<usize>>,
     /// The input up to the record, for the journal.
     pub input: Key,
@@ -37,22 +37,22 @@ pub struct Workers<'a> {
     pub request: &'a Request,
     /// Where rows go.
     pub rows: &'a ArrayWriter,
-    /// Where records are entered whose rows are written.
+    /// Lists the records whose rows are written.
     pub journal: &'a Journal,
-    /// Told of every batch written.
+    /// Receives the progress after every batch.
     pub reporter: &'a dyn Reporter,
-    /// Set by the first that fails: nobody takes any more batches.
+    /// Set by the first worker that fails, so that none takes another batch.
     pub failed: &'a AtomicBool,
-    /// Asks everyone to take no more batches and to give up what they have in hand.
+    /// Asks workers to cancel their batches and take no more.
     pub stop: &'a Stop,
-    /// Keeps passes from taking more memory together than there is.
+    /// Keeps the passes that run together within the memory.
     pub gate: &'a Gate,
-    /// What a pass takes.
+    /// The memory of a pass.
     pub cost: PassCost,
 }
 
 impl Workers<'_> {
-    /// Works until no batch comes any more.
+    /// Works until there are no more batches.
     ///
     /// # Errors
     /// The first batch that cannot be embedded or written, naming the record.
@@ -60,7 +60,7 @@ impl Workers<'_> {
         loop {
             let next = match batches.lock() {
                 Ok(receiver) => receiver.recv(),
-                // Another worker panicked while it took a batch: there is nothing to go on with.
+                // Another worker panicked while it took a batch: the run cannot continue.
                 Err(_) => return Ok(()),
             };
             let Ok(batch) = next else { return Ok(()) };
@@ -136,7 +136,8 @@ impl Workers<'_> {
         }
     }
 
-    /// Memory that the passes of a batch take: whole sequences in one, then each that has windows.
+    /// The memory that the passes of a batch need: one for its whole sequences, then those of each
+    /// sequence with windows.
     fn needed(&self, batch: &[Item]) -> u64 {
         let whole = batch.iter().filter(|item| item.windows.is_empty());
         let lengths = whole.map(|item| item.tokens.len());
