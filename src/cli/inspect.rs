@@ -1,6 +1,7 @@
 //! `inspect`: what an output folder holds.
 
 use super::Exit;
+use super::message::with_flags;
 use super::options::folders;
 use super::stdout::{self, print, print_json};
 use esm_embed::device::available_threads;
@@ -70,7 +71,7 @@ pub fn execute(args: &InspectArgs) -> anyhow::Result<Exit> {
     if args.json {
         print_json(&InspectReport::of(&report))?;
     } else {
-        print(&report.to_string())?;
+        print(&with_flags(&report.to_string()))?;
     }
     Ok(if report.is_sound() {
         Exit::Done

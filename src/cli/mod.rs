@@ -1,6 +1,6 @@
-//! The command line: arguments as typed → work resolved, and reports on standard output.
+//! The command line: reads the arguments, carries out a command, and prints.
 //!
-//! Standard output carries data and reports, standard error messages and progress.
+//! Standard output is for data and reports, standard error for messages and progress.
 
 mod command_line;
 mod doctor;
@@ -13,6 +13,7 @@ mod model_files;
 mod models;
 mod options;
 mod progress;
+mod quantities;
 #[cfg(test)]
 mod readme_tests;
 mod run;
@@ -20,7 +21,6 @@ mod signals;
 mod stdout;
 mod suggest;
 mod template;
-mod text;
 mod verify;
 
 pub use command_line::Cli;

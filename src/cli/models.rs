@@ -1,8 +1,9 @@
 //! `models`: the published models, and those in the cache.
 
+use super::Exit;
 use super::message::Message;
+use super::quantities::scaled;
 use super::stdout::{self, print, print_json};
-use super::{Exit, text};
 use esm_embed::hub::{CachedModel, Hub, known_models};
 use esm_embed::numerals;
 use esm_embed::printable;
@@ -150,7 +151,7 @@ fn table(report: &ModelsReport) -> String {
     ]);
     let number = |number: Option<u32>| number.map_or_else(|| "-".to_owned(), |n| n.to_string());
     for model in &report.models {
-        let parameters = model.parameters.map(|number| text::scaled(number as f64));
+        let parameters = model.parameters.map(|number| scaled(number as f64));
         out += &line([
             &model.name,
             model.short.unwrap_or("-"),

@@ -19,8 +19,9 @@ const MAX_THREADS: u64 = 4096;
 pub struct ComputeArgs {
     /// Device: auto, cpu, cuda (the first GPU), cuda:0,1,… or all (every GPU)
     ///
-    /// auto uses the first GPU that works, else the CPU. If a GPU is present but unusable (out of
-    /// memory, unsupported), auto warns and uses the CPU. gpu is another name for cuda.
+    /// auto uses the first GPU with compute capability 8.0 or newer, else the CPU. If a GPU is present
+    /// but unusable (out of memory, unsupported), auto warns and uses the CPU. With --cpu-path, auto is
+    /// the CPU. gpu is another name for cuda.
     #[arg(
         long,
         env = device::ENV,

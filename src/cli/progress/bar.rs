@@ -1,6 +1,6 @@
 //! The bar on a terminal. It disappears when it is dropped.
 
-use super::super::text::seconds;
+use super::super::quantities::seconds;
 use super::bar_line::bar_line;
 use super::numbers::Numbers;
 use super::plain::phase_text;

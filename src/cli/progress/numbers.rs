@@ -1,6 +1,6 @@
 //! How far a run is, in numbers and in words.
 
-use super::super::text;
+use super::super::quantities::{scaled, seconds};
 use super::tally::SoFar;
 use esm_embed::numerals::{count, grouped};
 use serde::Serialize;
@@ -61,18 +61,18 @@ impl Numbers {
     /// Residues per second.
     pub fn speed(&self) -> Option<String> {
         let rate = self.residues_per_second?;
-        Some(format!("{} residues/s", text::scaled(rate)))
+        Some(format!("{} residues/s", scaled(rate)))
     }
 
     /// Time so far.
     pub fn elapsed(&self) -> String {
-        format!("{} elapsed", text::seconds(self.seconds))
+        format!("{} elapsed", seconds(self.seconds))
     }
 
     /// Time left.
     pub fn left(&self) -> Option<String> {
         let left = self.seconds_left?;
-        Some(format!("{} left", text::seconds(left)))
+        Some(format!("{} left", seconds(left)))
     }
 
     /// The part of all residues that is finished, from 0 to 1.
@@ -108,7 +108,7 @@ impl Numbers {
                 )
             );
         }
-        line += &format!(" in {}", text::seconds(self.seconds));
+        line += &format!(" in {}", seconds(self.seconds));
         if let Some(speed) = self.speed() {
             line += &format!(", {speed}");
         }

@@ -1,9 +1,8 @@
 //! Events as lines for people.
 
 use super::super::message::{ERROR, WARNING};
-use super::super::text;
 use super::event::Event;
-use esm_embed::numerals::{count, grouped};
+use esm_embed::numerals::{self, count, grouped};
 use esm_embed::pipeline::{Level, Phase};
 use esm_embed::printable;
 
@@ -55,11 +54,15 @@ impl Event<'_> {
             } => printable::text(&match (*state, bytes_total) {
                 ("start", None) => format!("downloading {file}"),
                 ("start", Some(total)) => {
-                    format!("downloading {file}, {}", text::bytes(*total))
+                    format!("downloading {file}, {}", numerals::bytes(*total))
                 }
-                (_, None) => format!("{file}: {}", text::bytes(*bytes)),
+                (_, None) => format!("{file}: {}", numerals::bytes(*bytes)),
                 (_, Some(total)) => {
-                    format!("{file}: {} of {}", text::bytes(*bytes), text::bytes(*total))
+                    format!(
+                        "{file}: {} of {}",
+                        numerals::bytes(*bytes),
+                        numerals::bytes(*total)
+                    )
                 }
             }),
         }

@@ -1,36 +1,36 @@
-//! How far found values are from the expected ones.
+//! How far computed values are from the expected ones.
 
-/// Values that belong to one row.
+/// The values of one row.
 #[derive(Debug)]
 pub struct ComparedRow {
-    /// Values that are expected.
+    /// Expected values.
     pub expected: Vec<f64>,
-    /// Values that were found, as many.
+    /// Computed values, of the same number.
     pub found: Vec<f32>,
 }
 
-/// What the tolerance is held against.
+/// The error that is compared with the tolerance.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Outcome {
-    /// Where the difference exceeds the tolerance most.
+    /// The value that exceeds its tolerance most.
     Each {
-        /// Place in the values, row by row.
+        /// Its place, row by row.
         place: usize,
-        /// Difference of found and expected value.
+        /// Difference of computed and expected value.
         difference: f64,
-        /// The largest that passes there.
+        /// The largest difference that passes.
         tolerance: f64,
     },
     /// All values together.
     Together {
         /// Relative L2 error.
         error: f64,
-        /// The largest that passes.
+        /// The largest error that passes.
         limit: f64,
     },
 }
 
-/// Expected and found values, row by row.
+/// Expected and computed values, row by row.
 pub fn pairs(rows: &[ComparedRow]) -> impl Iterator<Item = (f64, f32)> {
     rows.iter()
         .flat_map(|row| row.expected.iter().copied().zip(row.found.iter().copied()))
@@ -42,7 +42,7 @@ pub fn norm(row: &[f32]) -> f32 {
     squares.sqrt() as f32
 }
 
-/// The place whose difference exceeds its tolerance most; a NaN is worse than any number.
+/// The value that exceeds its tolerance most; NaN is worse than any number.
 pub fn worst(rows: &[ComparedRow], atol: f64, rtol: f64) -> Outcome {
     let mut worst = Outcome::Each {
         place: 0,

@@ -1,9 +1,8 @@
-//! Numbers as people read them on a terminal.
+//! Large numbers and lengths of time as people read them.
 
-pub use esm_embed::numerals::bytes;
 use esm_embed::numerals::grouped;
 
-/// A large number with a unit of thousands, for rates and sizes of models.
+/// A large number in thousands, millions or billions, for rates and sizes of models.
 pub fn scaled(number: f64) -> String {
     match number {
         n if n >= 1e9 => format!("{:.1} B", n / 1e9),
@@ -16,14 +15,14 @@ pub fn scaled(number: f64) -> String {
 
 /// A length of time, to about two digits.
 pub fn seconds(seconds: f64) -> String {
-    // Beyond u64 the cast saturates; an estimate of that length is only a sign of a slow start.
+    // Beyond u64 the cast saturates.
     let whole = seconds.round() as u64;
     match whole {
         _ if seconds < 9.95 => format!("{seconds:.1} s"),
         0..120 => format!("{whole} s"),
         120..7_200 => format!("{} min", (whole + 30) / 60),
         7_200..172_800 => format!("{} h {} min", whole / 3600, whole % 3600 / 60),
-        _ => format!("{} days", whole / 86_400),
+        _ => format!("{} days", grouped(whole / 86_400)),
     }
 }
 
@@ -44,6 +43,6 @@ mod tests {
         assert_eq!(seconds(150.0), "3 min");
         assert_eq!(seconds(7_260.0), "2 h 1 min");
         assert_eq!(seconds(200_000.0), "2 days");
-        assert_eq!(seconds(f64::INFINITY), "213503982334601 days");
+        assert_eq!(seconds(f64::INFINITY), "213,503,982,334,601 days");
     }
 }
