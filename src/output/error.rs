@@ -1,4 +1,4 @@
-//! What can go wrong with an output folder, each with its remedy.
+//! What can go wrong with an output folder, and what to do about it.
 
 use crate::output::layout::PARTIAL;
 use crate::printable;
@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 pub enum OutputError {
     /// The folder holds a finished run, or a file that this run would write.
     #[error(
-        "{} already holds {found}, and an existing output is not touched: choose another folder \
-         with --out, or rename or remove this one",
+        "{} already holds {found}, and existing output is not overwritten\n\
+         hint: choose another folder with `out`, or rename or remove this one",
         dir.display()
     )]
     Exists {
@@ -23,8 +23,9 @@ pub enum OutputError {
 
     /// The folder holds `.partial`, the working folder of an unfinished run.
     #[error(
-        "{} holds .partial, the working folder of a run that did not finish or is still running: \
-         resume it with --resume, or choose another folder with --out",
+        "{} holds .partial, the working folder of a run that did not finish or is still running\n\
+         hint: resume that run with `resume`\n\
+         hint: choose another folder with `out`",
         dir.display()
     )]
     Unfinished {
@@ -32,10 +33,11 @@ pub enum OutputError {
         dir: PathBuf,
     },
 
-    /// The folder holds another run than the one that is to be continued.
+    /// The folder holds a run that this one cannot resume.
     #[error(
-        "{} holds {}, which --resume does not continue: {}. Give the same input, model and \
-         options again, or choose another folder with --out, or rename or remove this one",
+        "{} holds {}, which this run cannot resume: {}\n\
+         hint: give the same input, model and options again\n\
+         hint: choose another folder with `out`, or rename or remove this one",
         dir.display(),
         if *finished { "the output of another run" } else { "the unfinished work of another run" },
         printable::text(&differences.join("; ")),
@@ -45,21 +47,23 @@ pub enum OutputError {
         dir: PathBuf,
         /// Whether that run is complete.
         finished: bool,
-        /// How it differs from the run that was asked for.
+        /// How it differs from this run.
         differences: Vec<String>,
     },
 
-    /// The input, read again, is not that of the interrupted run.
+    /// The input is not that of the interrupted run.
     #[error(
-        "the input up to this record is not the input of the interrupted run, whose work was not \
-         touched: give the same input again, or choose another folder with --out"
+        "the input up to this record differs from that of the interrupted run, whose work was not \
+         touched\n\
+         hint: give the same input again\n\
+         hint: choose another folder with `out`"
     )]
     OtherInput,
 
     /// The work in a folder is damaged, or was left by another version.
     #[error(
-        "{}: {what}, so that --resume cannot continue it: choose another folder with --out, or \
-         rename or remove this one",
+        "{}: {what}, so the run cannot be resumed\n\
+         hint: choose another folder with `out`, or rename or remove this one",
         path.display()
     )]
     NotResumable {
@@ -71,8 +75,9 @@ pub enum OutputError {
 
     /// Another process is writing into the folder.
     #[error(
-        "another run is writing into {} and is left alone: wait until it has ended, or choose \
-         another folder with --out",
+        "another run is writing into {}\n\
+         hint: wait until it has finished\n\
+         hint: choose another folder with `out`",
         dir.display()
     )]
     Busy {
@@ -80,10 +85,10 @@ pub enum OutputError {
         dir: PathBuf,
     },
 
-    /// A symbolic link stands where the working folder has to be made.
+    /// A symbolic link is where the working folder has to be made.
     #[error(
-        "{} is a symbolic link: nothing is written through links inside an output folder; \
-         remove the link or choose another folder with --out",
+        "{} is a symbolic link, and nothing is written through links inside an output folder\n\
+         hint: remove the link or choose another folder with `out`",
         path.display()
     )]
     Symlink {
@@ -92,16 +97,16 @@ pub enum OutputError {
     },
 
     /// The output path names something that is not a folder.
-    #[error("{} is not a folder: choose another place with --out", path.display())]
+    #[error("{} is not a folder\nhint: choose another folder with `out`", path.display())]
     NotAFolder {
         /// The path as given.
         path: PathBuf,
     },
 
-    /// Something that no earlier run wrote is where a file has to go, and may not be removed.
+    /// Something that no earlier run wrote is where a file has to go.
     #[error(
-        "{} is in the way, and no earlier run wrote it, so it is left alone: move it away or \
-         choose another folder with --out",
+        "{} is in the way; no earlier run wrote it, so it is not touched\n\
+         hint: move it away or choose another folder with `out`",
         path.display()
     )]
     InTheWay {
@@ -111,8 +116,8 @@ pub enum OutputError {
 
     /// An existing `run.json` cannot be trusted to say which files may be replaced.
     #[error(
-        "{}: {what}, and only files that an earlier run lists there may be replaced: remove that \
-         file by hand or choose another folder with --out",
+        "{}: {what}, and only files that an earlier run lists there may be replaced\n\
+         hint: remove that file by hand or choose another folder with `out`",
         path.display()
     )]
     ForeignManifest {
@@ -124,9 +129,10 @@ pub enum OutputError {
 
     /// A value to be written is NaN or infinite.
     #[error(
-        "{file}, record in row {row}{position}: the value is {value}; nothing that is \
-         not finite is written: compute with --dtype f32 (or bf16 instead of f16), or leave \
-         this record out"
+        "{file}, record in row {row}{position}: the value is {value}, and only finite values are \
+         written\n\
+         hint: use `dtype=f32`, which has a wider range than f16\n\
+         hint: leave this record out"
     )]
     NotFinite {
         /// Name of the output file.
@@ -141,8 +147,9 @@ pub enum OutputError {
 
     /// A finite value is too large for 16-bit storage.
     #[error(
-        "{file}, record in row {row}{position}: {value} does not fit into f16, whose \
-         largest value is 65504: write with --out-dtype f32"
+        "{file}, record in row {row}{position}: {value} does not fit f16, whose largest value is \
+         65504\n\
+         hint: use `out_dtype=f32`"
     )]
     HalfOverflow {
         /// Name of the output file.
@@ -155,34 +162,31 @@ pub enum OutputError {
         value: f32,
     },
 
-    /// The number of values handed over is not that of the rows they are for.
+    /// The number of values is not that of the array of the record.
     #[error(
-        "{file}, record in row {row}: {found} values were handed over for {expected}; this is \
-         a fault of the program: please report it with the command that was run"
+        "{file}, record in row {row}: got {found} values for an array of {expected}\n\
+         hint: please report this as a bug"
     )]
     Shape {
         /// Name of the output file.
         file: String,
         /// Row of the record in `index.tsv`.
         row: u64,
-        /// Values that the rows hold.
+        /// Values of the array.
         expected: u64,
-        /// Values handed over.
+        /// Values that were given.
         found: u64,
     },
 
-    /// A product or file that the layout does not hold was to be written.
-    #[error(
-        "this output folder holds no {what}; this is a fault of the program: please report it \
-         with the command that was run"
-    )]
+    /// Something was to be written that is not in the layout.
+    #[error("this output folder has no {what}\nhint: please report this as a bug")]
     NotInLayout {
-        /// What was asked for.
+        /// What was to be written.
         what: String,
     },
 
-    /// A place in a file cannot be counted in 64 bits.
-    #[error("{file}, record in row {row}: the file would be larger than 2^64 bytes")]
+    /// A position in a file does not fit 64 bits.
+    #[error("{file}, record in row {row}: the file would have more than 2^64 bytes")]
     TooLarge {
         /// Name of the output file.
         file: String,
@@ -190,21 +194,21 @@ pub enum OutputError {
         row: u64,
     },
 
-    /// A file does not hold all rows when the run is to be finished.
+    /// A file lacks values at the end of the run.
     #[error(
-        "{file} holds {found} bytes where {expected} are due: rows are missing, so the run is \
-         not finished; its work stays in .partial"
+        "{file} has {found} bytes instead of {expected}: values are missing, so the run is not \
+         finished; its work stays in .partial"
     )]
     Incomplete {
         /// Name of the output file.
         file: String,
-        /// Bytes due.
+        /// Bytes of the whole file.
         expected: u64,
         /// Bytes there.
         found: u64,
     },
 
-    /// The operating system refused something.
+    /// A call of the operating system failed.
     #[error("{action} {}: {cause}{}", path.display(), remedy(cause, path))]
     Io {
         /// What was being done, such as `writing 5120 bytes to`.
@@ -227,45 +231,48 @@ impl OutputError {
     }
 }
 
-/// What to do about an error of the operating system, and what it left, as an ending to its
+/// What an error of the operating system leaves behind, and what to do about it, as the end of its
 /// message.
 fn remedy(cause: &io::Error, path: &Path) -> String {
     use io::ErrorKind as Kind;
     use rustix::io::Errno;
-    let what = match cause.kind() {
-        Kind::StorageFull => "the file system is full: make room or choose another one with --out",
+    let hint = match cause.kind() {
+        Kind::StorageFull => {
+            "free some space, or choose a folder on another file system with `out`"
+        }
         Kind::QuotaExceeded => {
-            "the disk quota is used up: make room or choose another file system with --out"
+            "the disk quota is used up: remove files, or choose a folder on another file system \
+             with `out`"
         }
         Kind::FileTooLarge => {
-            "the file system or a limit (see `ulimit -f`) allows no larger file: lift the limit or \
-             choose another file system with --out"
+            "the file system or a limit (see `ulimit -f`) does not allow a larger file: raise the \
+             limit, or choose a folder on another file system with `out`"
         }
         Kind::ReadOnlyFilesystem | Kind::PermissionDenied => {
-            "choose a folder you may write to with --out"
+            "choose a folder that you may write to with `out`"
         }
         Kind::NotFound => {
-            "the output folder seems to have been moved or removed while the run was going: run \
-             again and leave it alone"
+            "the output folder was moved or removed during the run: run again and leave it in place"
         }
         Kind::NotADirectory => {
-            "a part of this path is not a folder: choose another place with --out"
+            "a part of this path is not a folder: choose another folder with `out`"
         }
         _ if cause.raw_os_error() == Some(Errno::IO.raw_os_error()) => {
-            "the disk or the network to it failed: check it or choose another one with --out"
+            "the disk or the network to it failed: check it, or choose a folder on another one with \
+             `out`"
         }
         _ if cause.raw_os_error() == Some(Errno::MFILE.raw_os_error()) => {
-            "raise the limit on open files (`ulimit -n`) or ask for fewer layers and pools"
+            "raise the limit on open files (`ulimit -n`), or write fewer layers and pools"
         }
         _ => return String::new(),
     };
     let in_partial = path.components().any(|part| part.as_os_str() == PARTIAL);
     let kept = if in_partial {
-        ". No file of a finished run was touched; the work so far stays in .partial"
+        "; finished output is untouched, and the work so far stays in .partial"
     } else {
         ""
     };
-    format!("; {what}{kept}")
+    format!("{kept}\nhint: {hint}")
 }
 
 #[cfg(test)]
@@ -282,9 +289,9 @@ mod tests {
         );
         assert_eq!(
             error.to_string(),
-            "writing 5120 bytes to emb/.partial/x.npy: No space left on device (os error 28); the file \
-             system is full: make room or choose another one with --out. No file of a finished \
-             run was touched; the work so far stays in .partial"
+            "writing 5120 bytes to emb/.partial/x.npy: No space left on device (os error 28); \
+             finished output is untouched, and the work so far stays in .partial\n\
+             hint: free some space, or choose a folder on another file system with `out`"
         );
     }
 
@@ -296,7 +303,7 @@ mod tests {
             assert!(text.contains("stays in .partial"), "{text}");
             let cause = io::Error::from_raw_os_error(errno.raw_os_error());
             let text = OutputError::io("syncing", Path::new("emb"), cause).to_string();
-            assert!(text.ends_with("with --out"), "{text}");
+            assert!(text.ends_with("with `out`"), "{text}");
         }
     }
 
@@ -305,8 +312,8 @@ mod tests {
         let cause = io::Error::from_raw_os_error(rustix::io::Errno::NOTDIR.raw_os_error());
         assert_eq!(
             OutputError::io("reading", Path::new("a.fasta/emb"), cause).to_string(),
-            "reading a.fasta/emb: Not a directory (os error 20); a part of this path is not a folder: \
-             choose another place with --out"
+            "reading a.fasta/emb: Not a directory (os error 20)\n\
+             hint: a part of this path is not a folder: choose another folder with `out`"
         );
     }
 
@@ -320,8 +327,9 @@ mod tests {
         };
         assert_eq!(
             error.to_string(),
-            "residues.layer6.npy, record in row 3, residue 7, column 12: 70000 does not fit into \
-             f16, whose largest value is 65504: write with --out-dtype f32"
+            "residues.layer6.npy, record in row 3, residue 7, column 12: 70000 does not fit f16, \
+             whose largest value is 65504\n\
+             hint: use `out_dtype=f32`"
         );
     }
 }

@@ -214,8 +214,8 @@ fn work_without_the_identity_of_its_run() {
         assert_eq!(ended.code, 1, "{what}");
         assert!(
             ended.err.contains(
-                "so that --resume cannot continue it: choose another folder with --out, or rename \
-                 or remove this one\n"
+                ", so the run cannot be resumed\n  \
+                 hint: choose another folder with --out, or rename or remove this one\n"
             ),
             "{what}: {}",
             ended.err

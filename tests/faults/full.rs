@@ -40,9 +40,10 @@ fn a_limit_on_file_size() {
         assert!(text.contains(&format!(" emb/.partial{file}")), "{text}");
         assert!(
             text.contains(
-                ": File too large (os error 27); the file system or a limit (see `ulimit -f`) \
-                 allows no larger file: lift the limit or choose another file system with --out. \
-                 No file of a finished run was touched; the work so far stays in .partial"
+                ": File too large (os error 27); finished output is untouched, and the work so far \
+                 stays in .partial\n  \
+                 hint: the file system or a limit (see `ulimit -f`) does not allow a larger file: \
+                 raise the limit, or choose a folder on another file system with --out\n"
             ),
             "{text}"
         );
@@ -95,22 +96,24 @@ fn a_full_file_system() {
         let output = command.env("SIZE", size).output().unwrap();
         let text = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{options}: {text}");
-        let errors: Vec<_> = text.lines().collect();
+        let errors: Vec<_> = text.split("error: ").skip(1).collect();
         assert_eq!(errors.len(), 3, "{options}: {text}");
         for error in &errors[..2] {
             assert!(
                 error.contains(
-                    "No space left on device (os error 28); the file system is full: make room or \
-                     choose another one with --out. No file of a finished run was touched; the \
-                     work so far stays in .partial"
+                    "No space left on device (os error 28); finished output is untouched, and the \
+                     work so far stays in .partial\n  \
+                     hint: free some space, or choose a folder on another file system with --out"
                 ),
                 "{options}: {error}"
             );
         }
         assert!(
-            errors[2].contains(
-                "Read-only file system (os error 30); choose a folder you may write to with --out"
-            ),
+            errors[2].contains(": Read-only file system (os error 30)"),
+            "{options}: {text}"
+        );
+        assert!(
+            errors[2].contains("\n  hint: choose a folder that you may write to with --out"),
             "{options}: {text}"
         );
         case.assert_whole(options);
@@ -195,15 +198,19 @@ fn a_full_file_system_at_any_page() {
             let said = String::from_utf8_lossy(&output.stderr);
             assert!(output.status.success(), "{options}: {said}");
             let errors = case.bench.text("errors");
-            for line in errors.lines() {
-                assert!(line.starts_with("error: "), "{line}");
+            assert!(
+                errors.is_empty() || errors.starts_with("error: "),
+                "{errors}"
+            );
+            for error in errors.split("error: ").skip(1) {
                 assert!(
-                    line.contains(
-                        "No space left on device (os error 28); the file system is full: make room \
-                         or choose another one with --out. No file of a finished run was touched; \
-                         the work so far stays in .partial"
+                    error.contains(
+                        "No space left on device (os error 28); finished output is untouched, and \
+                         the work so far stays in .partial\n  \
+                         hint: free some space, or choose a folder on another file system with \
+                         --out"
                     ),
-                    "{line}"
+                    "{error}"
                 );
             }
             missing.retain(|kind| !errors.contains(&format!("/{kind}")));
@@ -229,7 +236,8 @@ fn a_folder_that_vanishes() {
     assert_eq!(output.status.code(), Some(1), "{text}");
     assert!(
         text.contains(
-            "the output folder seems to have been moved or removed while the run was going"
+            "hint: the output folder was moved or removed during the run: run again and leave it \
+             in place"
         ),
         "{text}"
     );

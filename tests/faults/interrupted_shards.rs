@@ -52,10 +52,10 @@ fn interrupted_shards_merge_to_the_bytes_of_a_single_run() {
     }
 }
 
-const BEFORE: &str = "error: emb holds the unfinished work of another run, which \
-                      --resume does not continue: ";
-const AFTER: &str = ". Give the same input, model and options again, or choose another folder \
-                     with --out, or rename or remove this one\n";
+const BEFORE: &str = "error: emb holds the unfinished work of another run, which this run cannot \
+                      resume: ";
+const AFTER: &str = "\n  hint: give the same input, model and options again\n  \
+                     hint: choose another folder with --out, or rename or remove this one\n";
 
 #[test]
 fn another_shard_is_not_resumed() {

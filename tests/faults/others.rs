@@ -125,9 +125,9 @@ fn files_owned_by_another_user() {
         (ended.code, &*ended.err),
         (
             1,
-            "error: removing emb/.partial/tmp: Permission denied (os error 13); choose \
-             a folder you may write to with --out. No file of a finished run was touched; the work \
-             so far stays in .partial\n"
+            "error: removing emb/.partial/tmp: Permission denied (os error 13); finished output is \
+             untouched, and the work so far stays in .partial\n  \
+             hint: choose a folder that you may write to with --out\n"
         )
     );
     assert_theirs(&theirs);

@@ -18,10 +18,10 @@ fn interrupted() -> Case {
     case
 }
 
-const BEFORE: &str = "error: emb holds the unfinished work of another run, which \
-                      --resume does not continue: ";
-const AFTER: &str = ". Give the same input, model and options again, or choose another folder \
-                     with --out, or rename or remove this one\n";
+const BEFORE: &str = "error: emb holds the unfinished work of another run, which this run cannot \
+                      resume: ";
+const AFTER: &str = "\n  hint: give the same input, model and options again\n  \
+                     hint: choose another folder with --out, or rename or remove this one\n";
 
 /// Refused with these differences; nothing is changed.
 fn assert_refused(case: &Case, line: &str, differences: &str) {
@@ -225,8 +225,10 @@ fn another_stream() {
         assert_eq!(ended.code, 1, "{i}: {}", ended.err);
         assert!(
             ended.err.contains(
-                "the input up to this record is not the input of the interrupted run, whose work \
-                 was not touched: give the same input again, or choose another folder with --out"
+                "the input up to this record differs from that of the interrupted run, whose work \
+                 was not touched\n  \
+                 hint: give the same input again\n  \
+                 hint: choose another folder with --out\n"
             ),
             "{i}: {}",
             ended.err
@@ -325,8 +327,9 @@ fn a_folder_that_is_being_written() {
         (ended.code, &*ended.err),
         (
             1,
-            "error: another run is writing into emb and is left alone: wait until it \
-             has ended, or choose another folder with --out\n"
+            "error: another run is writing into emb\n  \
+             hint: wait until it has finished\n  \
+             hint: choose another folder with --out\n"
         )
     );
     first.child.kill().unwrap();

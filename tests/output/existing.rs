@@ -227,8 +227,9 @@ fn force_does_not_take_the_folder_from_a_running_run() {
     assert_eq!(
         refused(home.path(), true),
         format!(
-            "another run is writing into {} and is left alone: wait until it has ended, or choose \
-             another folder with --out",
+            "another run is writing into {}\n\
+             hint: wait until it has finished\n\
+             hint: choose another folder with `out`",
             home.path().display()
         )
     );

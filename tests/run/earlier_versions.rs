@@ -145,7 +145,7 @@ fn they_are_merged_with_each_other_and_with_those_of_this_version() {
     bench.write("old1/run.json", old.replace(r#""0.1.0""#, r#""0.0.9""#));
     let refused = command(&bench, "merge old1 new2 --out merged --force -q");
     assert_eq!(refused.code, 1);
-    let version = "old1: was written by esm-embed 0.0.9";
+    let version = "old1 was written by esm-embed 0.0.9";
     assert!(refused.err.contains(version), "{}", refused.err);
 }
 

@@ -2,8 +2,8 @@
 
 use crate::bench::*;
 
-const EXISTS: &str = "error: emb already holds run.json, and an existing output is not \
-                      touched: choose another folder with --out, or rename or remove this one\n";
+const EXISTS: &str = "error: emb already holds run.json, and existing output is not overwritten\n  \
+                      hint: choose another folder with --out, or rename or remove this one\n";
 
 /// A bench with an output of `a.fasta` in `emb`.
 fn bench() -> Bench {
@@ -99,9 +99,10 @@ fn an_unfinished_run_is_discarded_only_with_force() {
         (ended.code, &*ended.err),
         (
             1,
-            "error: emb holds .partial, the working folder of a run that did not \
-             finish or is still running: resume it with --resume, or choose another folder with \
-             --out\n"
+            "error: emb holds .partial, the working folder of a run that did not finish or is \
+             still running\n  \
+             hint: resume that run with --resume\n  \
+             hint: choose another folder with --out\n"
         )
     );
     assert_eq!(bench.text("emb/.partial/mean.layer2.npy"), "half of it");
@@ -159,8 +160,9 @@ fn obstacles_are_named() {
         (ended.code, &*ended.err),
         (
             1,
-            "error: emb/mean.layer2.npy is in the way, and no earlier run wrote it, \
-             so it is left alone: move it away or choose another folder with --out\n"
+            "error: emb/mean.layer2.npy is in the way; no earlier run wrote it, so it is not \
+             touched\n  \
+             hint: move it away or choose another folder with --out\n"
         )
     );
 }
@@ -184,8 +186,9 @@ fn concurrent_runs_into_one_folder_do_not_mix() {
                 if ended.code == 1 {
                     assert_eq!(
                         ended.err,
-                        "error: another run is writing into emb and is left alone: \
-                         wait until it has ended, or choose another folder with --out\n"
+                        "error: another run is writing into emb\n  \
+                         hint: wait until it has finished\n  \
+                         hint: choose another folder with --out\n"
                     );
                 } else {
                     assert_eq!((ended.code, &*ended.err), (0, ""));

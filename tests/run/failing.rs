@@ -38,7 +38,7 @@ fn a_value_too_large_for_f16_ends_the_run() {
                 .timeout(Duration::from_secs(120)),
         );
         assert_eq!((ended.code, &*ended.out), (1, ""), "{}", ended.err);
-        assert_eq!(ended.err.lines().count(), 1, "{}", ended.err);
+        assert_eq!(messages(&ended.err), 1, "{}", ended.err);
         assert!(
             ended.err.contains("mean.layer2.npy, record in row "),
             "{}",
@@ -46,9 +46,11 @@ fn a_value_too_large_for_f16_ends_the_run() {
         );
         assert!(
             ended.err.ends_with(
-                ", column 5: 1000000000000000000000000000000 does not fit into f16, whose largest \
-                 value is 65504: write with --out-dtype f32. Finished work is \
-                 kept in emb/.partial: run again with --resume once the cause is removed\n"
+                ", column 5: 1000000000000000000000000000000 does not fit f16, whose largest value \
+                 is 65504\n  \
+                 hint: use --out-dtype f32\n  \
+                 hint: finished work is kept in emb/.partial; once the cause is removed, use \
+                 --resume to continue\n"
             ),
             "{}",
             ended.err

@@ -157,9 +157,10 @@ fn a_stream_that_fails_late_leaves_nothing_that_looks_finished() {
         (again.code, &*again.err),
         (
             1,
-            "error: emb holds .partial, the working folder of a run that did not \
-             finish or is still running: resume it with --resume, or choose another folder with \
-             --out\n"
+            "error: emb holds .partial, the working folder of a run that did not finish or is \
+             still running\n  \
+             hint: resume that run with --resume\n  \
+             hint: choose another folder with --out\n"
         )
     );
     let skipping = "- --model $MODEL --out emb -q --force --on-invalid skip";

@@ -82,17 +82,17 @@ fn shards_that_do_not_belong_together_are_named() {
     assert_refused(
         &bench,
         "s1 s3",
-        "shard 2/3 is missing: run it with --shard, or name its folder",
+        "shard 2/3 is missing\n  hint: run it with --shard, or name its folder",
     );
     assert_refused(
         &bench,
         "s2",
-        "shards 1/3, 3/3 are missing: run them with --shard, or name their folders",
+        "shards 1/3, 3/3 are missing\n  hint: run them with --shard, or name their folders",
     );
     assert_refused(
         &bench,
         "s1 s2 s3 ./s2",
-        "shard 2/3 is given twice: s2 and ./s2. Leave one of them out",
+        "shard 2/3 is given twice: s2 and ./s2\n  hint: leave one of them out",
     );
     fs::rename(bench.path("s3"), bench.path("moved")).unwrap();
     assert_refused(
@@ -103,8 +103,8 @@ fn shards_that_do_not_belong_together_are_named() {
     assert_refused(
         &bench,
         "s1 whole moved",
-        "whole: is the output of a whole input, not of a shard: leave it out, or give the folders \
-         that were written with --shard",
+        "whole is the output of a whole input, not of a shard\n  \
+         hint: leave it out, or give the folders that were written with --shard",
     );
     let differ = |other: &str, what: &str| {
         let ended = merge(&bench, &format!("s1 {other} moved -o refused -q"));
@@ -121,11 +121,11 @@ fn shards_that_do_not_belong_together_are_named() {
     };
     differ(
         "pools",
-        "run: --pool (mean and mean,max). Write one of them to another folder with --out",
+        "run: --pool (mean and mean,max)\n  hint: run one of them again, with the input, model",
     );
     differ("model", "run: model file ");
     differ("input", "the records of the input (13 and 6)");
-    differ("path", " and portable). Write");
+    differ("path", " and portable)\n");
     differ("of4", "the number of shards (3 and 4)");
     // The same shards elsewhere, where the input has another name.
     fs::copy(bench.path("a.fasta"), bench.path("c.fasta")).unwrap();
@@ -203,9 +203,9 @@ fn an_interrupted_merge_is_repeated_with_force() {
     assert_eq!(ended.code, 1);
     assert_eq!(
         ended.err,
-        "error: merged holds .partial, the working folder of a run or merge that did \
-         not finish or is still running: choose another folder with --out, or rename or remove this \
-         one\n"
+        "error: merged holds .partial, the working folder of a run or merge that did not finish or \
+         is still running\n  \
+         hint: choose another folder with --out, or rename or remove this one\n"
     );
     assert_eq!(bench.text("merged/.partial/index.tsv"), "row\n");
     let ended = merge(&bench, &format!("{shards} -o merged -q --force"));

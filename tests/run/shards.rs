@@ -237,8 +237,8 @@ fn a_shard_is_never_overwritten() {
         );
         assert_eq!(
             ended.err,
-            "error: s1of2: holds shard 1/2, which is to be merged: choose another \
-             folder with --out\n"
+            "error: s1of2 holds shard 1/2, which is to be merged\n  \
+             hint: choose another folder with --out\n"
         );
         assert_eq!(ended.code, 1);
     }

@@ -1,6 +1,7 @@
-//! Why shards could not be merged, each with its remedy.
+//! Why shards could not be merged, and what to do about it.
 
 use super::OutputError;
+use crate::numerals::bytes;
 use crate::output::shard::ShardEntry;
 use crate::printable;
 use std::path::PathBuf;
@@ -10,13 +11,14 @@ use thiserror::Error;
 #[derive(Debug, Error)]
 pub enum MergeError {
     /// No folder was given.
-    #[error("no shard is given: name the folder of every shard")]
+    #[error("no shards were given\nhint: name the folder of every shard")]
     NoShard,
 
     /// A folder does not hold a finished and sound output.
     #[error(
-        "{}: {what}. Finish the run of this shard with --resume, or write the shard to another \
-         folder with --out, then merge",
+        "{}: {what}\n\
+         hint: resume the run of this shard with `resume`\n\
+         hint: run this shard again into another folder with `out`",
         dir.display()
     )]
     NotSound {
@@ -28,8 +30,8 @@ pub enum MergeError {
 
     /// A folder holds the output of a whole input.
     #[error(
-        "{}: is the output of a whole input, not of a shard: leave it out, or give the folders \
-         that were written with --shard",
+        "{} is the output of a whole input, not of a shard\n\
+         hint: leave it out, or give the folders that were written with `shard`",
         dir.display()
     )]
     NotAShard {
@@ -37,10 +39,10 @@ pub enum MergeError {
         dir: PathBuf,
     },
 
-    /// A folder was written by another version than this.
+    /// A folder was written by another version of this program.
     #[error(
-        "{}: was written by esm-embed {}, this is {}: merge with the version that wrote the \
-         shards",
+        "{} was written by esm-embed {}, but this is {}\n\
+         hint: merge with the version that wrote the shards",
         dir.display(),
         printable::text(found),
         env!("CARGO_PKG_VERSION")
@@ -54,8 +56,9 @@ pub enum MergeError {
 
     /// Two folders are not shards of one input, model and set of options.
     #[error(
-        "{} and {} are not shards of one run: {}. Write one of them to another folder with --out, \
-         with the input, model and options of the other",
+        "{} and {} are not shards of one run: {}\n\
+         hint: run one of them again, with the input, model and options of the other, into another \
+         folder with `out`",
         first.display(),
         second.display(),
         differences.join("; ")
@@ -71,7 +74,7 @@ pub enum MergeError {
 
     /// One shard was given twice.
     #[error(
-        "shard {}/{} is given twice: {} and {}. Leave one of them out",
+        "shard {}/{} is given twice: {} and {}\nhint: leave one of them out",
         shard.number,
         shard.of,
         first.display(),
@@ -86,7 +89,7 @@ pub enum MergeError {
         second: PathBuf,
     },
 
-    /// Shards were not given.
+    /// Shards are missing.
     #[error("{}", missing_text(numbers, *count, *of))]
     Missing {
         /// The first of them.
@@ -99,7 +102,8 @@ pub enum MergeError {
 
     /// A file of a shard is not what its `run.json` says.
     #[error(
-        "{}: {what}. The shard is damaged: write it to another folder with --out, then merge",
+        "{}: {what}\n\
+         hint: the shard is damaged: run it again into another folder with `out`, then merge",
         path.display()
     )]
     Damaged {
@@ -111,7 +115,7 @@ pub enum MergeError {
 
     /// The folder to write is that of a shard.
     #[error(
-        "{}: holds shard {}/{}, which is to be merged: choose another folder with --out",
+        "{} holds shard {}/{}, which is to be merged\nhint: choose another folder with `out`",
         dir.display(),
         shard.number,
         shard.of
@@ -126,7 +130,8 @@ pub enum MergeError {
     /// The folder to write holds the working folder of a run or a merge.
     #[error(
         "{} holds .partial, the working folder of a run or merge that did not finish or is still \
-         running: choose another folder with --out, or rename or remove this one",
+         running\n\
+         hint: choose another folder with `out`, or rename or remove this one",
         out.display()
     )]
     Unfinished {
@@ -134,11 +139,13 @@ pub enum MergeError {
         out: PathBuf,
     },
 
-    /// The disk has no room for the whole.
+    /// The disk lacks space for the merged output.
     #[error(
-        "{}: the merged output takes {needed} bytes, but only {free} are free there: make room, \
-         or choose another folder with --out",
-        out.display()
+        "{}: the merged output needs {}, but only {} are free\n\
+         hint: free some space, or choose a folder on another file system with `out`",
+        out.display(),
+        bytes(*needed),
+        bytes(*free)
     )]
     NoRoom {
         /// The folder to write.
@@ -149,7 +156,7 @@ pub enum MergeError {
         free: u64,
     },
 
-    /// The whole could not be written.
+    /// The merged output could not be read or written.
     #[error(transparent)]
     Output(OutputError),
 }
@@ -157,7 +164,7 @@ pub enum MergeError {
 impl From<OutputError> for MergeError {
     fn from(error: OutputError) -> Self {
         match error {
-            // What a merge has left cannot be gone on with.
+            // An interrupted merge cannot be resumed.
             OutputError::Unfinished { dir } => Self::Unfinished { out: dir },
             error => Self::Output(error),
         }
@@ -175,7 +182,7 @@ fn missing_text(numbers: &[u64], count: u64, of: u64) -> String {
         _ => ("shards", "are", "them"),
     };
     format!(
-        "{shard} {} {is} missing: run {it} with --shard, or name {} folder{}",
+        "{shard} {} {is} missing\nhint: run {it} with `shard`, or name {} folder{}",
         names.join(", "),
         if count == 1 { "its" } else { "their" },
         if count == 1 { "" } else { "s" }
