@@ -1,4 +1,4 @@
-//! The working memory of a transformer block, without the block.
+//! The working memory of a transformer block, computed from its shape.
 
 use super::linear::row_block;
 use super::linear::{LinearSize, WeightType};
@@ -6,7 +6,7 @@ use super::matrix::padded;
 use super::simd::CpuPath;
 use super::{attention, feed_forward, qkv_projection};
 
-/// What the working memory of a block depends on.
+/// The properties that determine the working memory of a block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BlockShape {
     /// Instructions to run with.
@@ -22,8 +22,8 @@ pub struct BlockShape {
 }
 
 impl BlockShape {
-    /// Floats that each thread takes while sequences of up to `longest` tokens go through the
-    /// block: the most that one of its operations asks for.
+    /// Floats that each thread allocates while sequences of up to `longest` tokens go through the
+    /// block: the maximum over its operations.
     pub fn scratch(&self, longest: usize) -> usize {
         let Self {
             path,
@@ -52,7 +52,7 @@ mod tests {
     use std::convert::Infallible;
 
     #[test]
-    fn a_layer_has_the_size_that_was_foretold() {
+    fn a_layer_has_the_predicted_size() {
         for path in [CpuPath::Portable, CpuPath::detect(), CpuPath::Avx512Vnni] {
             if !path.is_available() {
                 continue;
@@ -70,7 +70,7 @@ mod tests {
     }
 
     #[test]
-    fn short_sequences_take_what_the_feed_forward_network_does() {
+    fn short_sequences_need_the_memory_of_the_feed_forward_network() {
         let shape = BlockShape {
             path: CpuPath::Portable,
             weight_type: WeightType::F32,

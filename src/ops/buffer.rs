@@ -14,7 +14,7 @@ impl Number for f32 {}
 impl Number for half::f16 {}
 impl Number for half::bf16 {}
 
-/// A fixed number of elements in pages of their own, zero at first.
+/// A fixed number of elements in separate memory pages, initially zero.
 pub(crate) struct Buffer<T> {
     map: MmapMut,
     len: usize,
@@ -23,10 +23,13 @@ pub(crate) struct Buffer<T> {
 
 impl<T: Number> Buffer<T> {
     /// # Errors
-    /// The system has no memory left to give.
+    /// The system is out of memory.
     pub(crate) fn zeroed(len: usize) -> std::io::Result<Buffer<T>> {
         let bytes = len.checked_mul(size_of::<T>()).ok_or_else(|| {
-            std::io::Error::new(std::io::ErrorKind::OutOfMemory, "more than memory can hold")
+            std::io::Error::new(
+                std::io::ErrorKind::OutOfMemory,
+                "more bytes than the address space has",
+            )
         })?;
         let map = MmapMut::map_anon(bytes.max(1))?;
         Ok(Buffer {
@@ -45,9 +48,9 @@ impl<T: Number> Buffer<T> {
         unsafe { std::slice::from_raw_parts(self.map.as_ptr().cast(), self.len) }
     }
 
-    /// A part that is about to be written for the first time. Its pages are had at once, which
-    /// takes less time than a fault for each, and are still in the cache when they are written;
-    /// systems that do not know how (Linux before 5.14) give them one by one.
+    /// A part that is about to be written for the first time. Its pages are allocated together, which
+    /// is faster than one page fault each, and are still in the cache when they are written. Linux
+    /// before 5.14 allocates them one by one.
     ///
     /// # Panics
     /// The range reaches past the end.
@@ -77,13 +80,13 @@ thread_local! {
     static SCRATCH: RefCell<Vec<Line>> = const { RefCell::new(Vec::new()) };
 }
 
-/// The most that a thread keeps for its next call: 128 MiB, enough for the widest ESM-2. Only
-/// records far beyond the usual lengths need more, and they allocate for themselves.
+/// Limit of what a thread keeps for its next call: 128 MiB, enough for the widest ESM-2. Only very
+/// long records need more, which is allocated for each call.
 const KEPT: usize = (128 << 20) / LINE;
 
 /// Calls `work` with `len` floats of unspecified content, aligned to a cache line.
 ///
-/// A nested call gets a buffer of its own.
+/// A nested call gets a separate buffer.
 pub(crate) fn scratch<R>(len: usize, work: impl FnOnce(&mut [f32]) -> R) -> R {
     let lines = len.div_ceil(LINE / size_of::<f32>());
     let fresh = || vec![Line([0.0; LINE / size_of::<f32>()]); lines];
@@ -93,7 +96,7 @@ pub(crate) fn scratch<R>(len: usize, work: impl FnOnce(&mut [f32]) -> R) -> R {
     SCRATCH.with(|cell| match cell.try_borrow_mut() {
         Ok(mut buffer) => {
             if buffer.len() < lines {
-                // The old one goes before the new one comes.
+                // Free the old one before the new one is allocated.
                 *buffer = Vec::new();
                 *buffer = fresh();
             }
@@ -103,7 +106,7 @@ pub(crate) fn scratch<R>(len: usize, work: impl FnOnce(&mut [f32]) -> R) -> R {
     })
 }
 
-/// Gives the system back what this thread keeps for its next call.
+/// Frees what this thread keeps for its next call.
 pub(super) fn release() {
     SCRATCH.with(|cell| {
         if let Ok(mut buffer) = cell.try_borrow_mut() {
@@ -113,12 +116,12 @@ pub(super) fn release() {
 }
 
 fn floats(lines: &mut [Line], len: usize) -> &mut [f32] {
-    let most = size_of_val(lines) / size_of::<f32>();
-    // SAFETY: `Line` is an array of floats, and `len` is kept within it.
-    unsafe { std::slice::from_raw_parts_mut(lines.as_mut_ptr().cast(), len.min(most)) }
+    let available = size_of_val(lines) / size_of::<f32>();
+    // SAFETY: `Line` is an array of floats, and the length is limited to theirs.
+    unsafe { std::slice::from_raw_parts_mut(lines.as_mut_ptr().cast(), len.min(available)) }
 }
 
-/// A contiguous f32 tensor of zeros on the CPU whose first element stands on a cache line.
+/// A contiguous f32 tensor of zeros on the CPU whose first element is at the start of a cache line.
 ///
 /// # Errors
 /// Candle's.
@@ -133,7 +136,7 @@ pub fn tensor(shape: impl Into<Shape>) -> candle_core::Result<Tensor> {
     all.narrow(0, offset, len)?.reshape(shape)
 }
 
-/// The first element, counted from the start of `values`, that stands on a cache line.
+/// Index of the first element that is at the start of a cache line.
 fn line_offset(values: &[f32]) -> usize {
     let misaligned = values.as_ptr() as usize % LINE;
     (LINE - misaligned) % LINE / size_of::<f32>()
@@ -144,7 +147,7 @@ mod tests {
     use super::{Buffer, line_offset, scratch};
 
     #[test]
-    fn buffers_are_zero_and_stand_on_cache_lines() {
+    fn buffers_are_zero_and_aligned_to_cache_lines() {
         for len in [0, 1, 1000, 3 << 20] {
             let mut buffer = Buffer::<f32>::zeroed(len).unwrap();
             assert_eq!(buffer.len(), len);

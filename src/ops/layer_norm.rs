@@ -179,7 +179,7 @@ impl Kernel for Normalize<'_> {
     }
 }
 
-/// The lanes of a vector added pairwise, always in the same order.
+/// The sum of the lanes of a vector, added pairwise in a fixed order.
 ///
 /// # Safety
 /// The processor has the instructions of `S`.

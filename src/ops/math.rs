@@ -3,7 +3,7 @@
 //! | function | range | maximum error (tested against f64) |
 //! |---|---|---|
 //! | [`exp`](Function::Exp) | all of f32, denormal results included | 2 ulp (4 ulp where the result is denormal or two roundings replace FMA) |
-//! | [`exp2`](Function::Exp2) | −64 ≤ x ≤ 0; 2^−64 below; not meant for x > 0 | 2 ulp, exact at 0 |
+//! | [`exp2`](Function::Exp2) | −64 ≤ x ≤ 0; 2^−64 below; not for x > 0 | 2 ulp, exact at 0 |
 //! | [`erf`](Function::Erf) | all of f32 | 1.8e-7 absolute, 3 ulp |
 //! | [`gelu`](Function::Gelu) | all of f32 | 1.2e-7 · max(1, abs x) absolute |
 //!
@@ -109,7 +109,7 @@ unsafe fn exp_parts<S: Simd>(x: S::V) -> (S::V, S::V) {
 
 /// ln 2 rounded up to nine bits.
 const LN2_HIGH: f32 = 355.0 / 512.0;
-/// What [`LN2_HIGH`] has too much.
+/// [`LN2_HIGH`] − ln 2.
 const LN2_HIGH_EXCESS: f32 = 2.121_944_4e-4;
 
 /// e^x, over the whole range.
@@ -120,16 +120,16 @@ const LN2_HIGH_EXCESS: f32 = 2.121_944_4e-4;
 pub(crate) unsafe fn exp<S: Simd>(x: S::V) -> S::V {
     // SAFETY: the caller's.
     unsafe {
-        // Beyond these the result is 0 or ∞ all the same. The operand order keeps NaN.
+        // Beyond these limits the result is 0 or ∞ anyway. The operand order keeps NaN.
         let x = S::min(S::splat(130.0), S::max(S::splat(-152.0), x));
         let (p, n) = exp_parts::<S>(x);
-        // 2^n in two factors, so that overflow and denormal results come out by themselves.
+        // 2^n in two factors, so that overflow and denormal results are right without special cases.
         let half = S::round(S::mul(n, S::splat(0.5)));
         S::mul(S::mul(p, S::exp2i(half)), S::exp2i(S::sub(n, half)))
     }
 }
 
-/// e^x for x ≤ 0, zero below −87: the softmax's.
+/// e^x for x ≤ 0, and 0 below −87.
 ///
 /// # Safety
 /// The processor has the instructions of `S`.
@@ -143,8 +143,8 @@ pub(crate) unsafe fn exp_nonpositive<S: Simd>(x: S::V) -> S::V {
     }
 }
 
-/// 2^x for x ≤ 0, and 2^−64 below −64: the softmax's. Beside a largest term of 1 that is nothing,
-/// and no product with it is a denormal number, which processors are slow at.
+/// 2^x for x ≤ 0, and 2^−64 below −64: for softmax. Next to a largest term of 1 this is negligible, and
+/// its products are never denormal numbers, which are slow.
 ///
 /// # Safety
 /// The processor has the instructions of `S`.
@@ -177,7 +177,7 @@ pub(crate) unsafe fn erf<S: Simd>(x: S::V) -> S::V {
 }
 
 /// GELU with the exact erf, x·½(1 + erf(x/√2)), as max(x, 0) − |x|·½ erfc(|x|/√2): one
-/// polynomial and one power of two serve both tails.
+/// polynomial and one power of two are enough for both tails.
 ///
 /// # Safety
 /// The processor has the instructions of `S`.

@@ -1,10 +1,9 @@
-//! The engine's own operations.
+//! The operations of the CPU engine.
 //!
-//! Each is a Candle custom operation, so that the model reads as a Candle model and a backend
-//! other than the CPU has a place beside `cpu_fwd`. What they have in common: token rows are
-//! packed end to end without padding, every output element has one accumulator and a fixed
-//! order of additions, and no operation looks at how many rows it was given to choose that
-//! order. This is where the promise «the same bits in any batch» is kept.
+//! Each is a Candle custom operation, so that the model reads like a Candle model. Token rows are packed
+//! end to end, without padding. Every output element has one accumulator and a fixed order of additions,
+//! which never depends on the number of rows: this is why a sequence gets the same bits in any batch.
+//! (The CUDA engine has its own kernels, in `cuda`.)
 
 mod attention;
 mod block_shape;
@@ -40,21 +39,21 @@ fn contiguous<'a>(storage: &'a CpuStorage, layout: &Layout) -> candle_core::Resu
     let values = storage.as_slice::<f32>()?;
     match layout.contiguous_offsets() {
         Some((start, end)) => Ok(&values[start..end]),
-        None => candle_core::bail!("the operation wants a contiguous tensor"),
+        None => candle_core::bail!("the operation needs a contiguous tensor"),
     }
 }
 
-/// The same, to be written.
+/// The same, for writing.
 fn contiguous_mut<'a>(
     storage: &'a mut CpuStorage,
     layout: &Layout,
 ) -> candle_core::Result<&'a mut [f32]> {
     let CpuStorage::F32(values) = storage else {
-        candle_core::bail!("the operation wants f32");
+        candle_core::bail!("the operation needs f32");
     };
     match layout.contiguous_offsets() {
         Some((start, end)) => Ok(&mut values[start..end]),
-        None => candle_core::bail!("the operation wants a contiguous tensor"),
+        None => candle_core::bail!("the operation needs a contiguous tensor"),
     }
 }
 

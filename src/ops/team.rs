@@ -1,27 +1,27 @@
-//! Who works on the parts of an operation.
+//! The threads that share the parts of an operation.
 
 use super::{buffer, tile};
 use candle_core::{Error, Result};
 
 /// The threads of one forward pass.
 ///
-/// Batches are spread over threads whole, which needs no waiting for each other; their passes
-/// run on one thread. A record that is longer than a batch gets a team: its operations are cut
-/// into parts, and whoever is free takes the next one, so that a busy core delays no other.
-/// Parts are cut so that a row's bits do not depend on the cut.
+/// A batch is processed by one thread: threads that take different batches never wait for each other.
+/// A record that is longer than a batch gets a team: its operations are cut into parts, and each free
+/// thread takes the next part, so that a busy core does not delay the others. The bits of a row do not
+/// depend on the cuts.
 #[derive(Clone, Copy)]
 pub enum Team<'a> {
-    /// The calling thread alone.
+    /// Only the calling thread.
     One,
     /// The threads of a pool.
     Pool(&'a rayon::ThreadPool),
 }
 
-/// Parts of an operation for every thread of a pool: whoever is late delays the others by one.
+/// Parts of an operation per thread of a pool: a slow thread delays the others by one part.
 const PARTS: usize = 3;
 
-/// Rows below which a part would read the weights more often than it is worth.
-const LEAST: usize = 112;
+/// Smallest number of rows of a part: with fewer, the weights would be read too often.
+const MIN_ROWS: usize = 112;
 
 impl Team<'_> {
     /// Threads that share the parts.
@@ -32,18 +32,18 @@ impl Team<'_> {
         }
     }
 
-    /// `rows` rows in parts of at most `most`, (start, rows) each: some for every thread, as long
-    /// as a part keeps [`LEAST`] rows or so.
-    pub(super) fn parts(self, rows: usize, most: usize) -> Vec<(usize, usize)> {
-        let each = rows.div_ceil(PARTS * self.threads()).max(LEAST);
-        let most = match self {
-            Team::One => most,
-            Team::Pool(_) => most.min(each),
+    /// `rows` rows in parts of up to `limit` rows, (start, rows) each: several per thread, unless
+    /// they would have far fewer than [`MIN_ROWS`] rows.
+    pub(super) fn parts(self, rows: usize, limit: usize) -> Vec<(usize, usize)> {
+        let each = rows.div_ceil(PARTS * self.threads()).max(MIN_ROWS);
+        let limit = match self {
+            Team::One => limit,
+            Team::Pool(_) => limit.min(each),
         };
-        tile::heights(rows, most).collect()
+        tile::heights(rows, limit).collect()
     }
 
-    /// Gives the system back the working memory that its threads keep for their next operation.
+    /// Frees the working memory that its threads keep for their next operation.
     pub fn release(self) {
         match self {
             Team::One => buffer::release(),
@@ -68,7 +68,7 @@ impl Team<'_> {
 /// A pool for [`Team::Pool`].
 ///
 /// # Errors
-/// The system gives no more threads.
+/// The system cannot create the threads.
 pub fn thread_pool(threads: usize) -> Result<rayon::ThreadPool> {
     rayon::ThreadPoolBuilder::new()
         .num_threads(threads)

@@ -1,11 +1,11 @@
 //! The register tile under every matrix product: `acc[i][j] += Σₖ a[k][i] · b[k][j]`.
 //!
-//! One accumulator per output element and k in ascending order: an element's bits depend on its
-//! row of `a` and its column of `b` alone, not on the height of the tile or on its neighbours.
+//! One accumulator per output element, and k in ascending order: the bits of an element depend only on
+//! its row of `a` and its column of `b`, not on the height of the tile or on other elements.
 
 use super::simd::Simd;
 
-/// Vectors of one tile row: a tile is `ROWS × (2 · LANES)` at most.
+/// Vectors of one tile row: a full tile is `ROWS × (2 · LANES)`.
 pub(crate) const VECTORS: usize = 2;
 
 /// Columns of a full tile.
@@ -14,11 +14,11 @@ pub(crate) const fn width<S: Simd>() -> usize {
     VECTORS * S::LANES
 }
 
-/// The most columns of any path, for buffers on the stack.
+/// Largest number of columns of any path, for buffers on the stack.
 pub(crate) const MAX_WIDTH: usize = 32;
-/// The most lanes of any path.
+/// Largest number of lanes of any path.
 pub(crate) const MAX_LANES: usize = MAX_WIDTH / VECTORS;
-/// The most rows of any path.
+/// Largest number of rows of any path.
 pub(crate) const MAX_ROWS: usize = 14;
 
 /// Accumulates `depth` steps into `acc`.
@@ -39,8 +39,8 @@ pub(crate) unsafe fn accumulate<S: Simd, const M: usize, const N: usize>(
 ) {
     let (mut a, mut b) = (a, b);
     for _ in 0..depth {
-        // SAFETY: within the step's elements by the caller's contract; the pointers move one
-        // step past the last one at most and are not read there.
+        // SAFETY: within the elements of the step by the caller's contract; after the last step, the
+        // pointers are not read.
         unsafe {
             let mut columns = [S::splat(0.0); N];
             for (j, column) in columns.iter_mut().enumerate() {
@@ -60,8 +60,8 @@ pub(crate) unsafe fn accumulate<S: Simd, const M: usize, const N: usize>(
 
 /// Calls `$body` with the constant `$M` equal to `$rows` (1 ..= 14).
 ///
-/// Tiles of every height are compiled, so that a ragged edge costs no wasted rows and takes no
-/// other order of operations than a full tile.
+/// Every height is compiled, so that a short tile wastes no rows and has the same order of operations
+/// as a full one.
 macro_rules! with_rows {
     ($rows:expr, $M:ident, $body:block) => {
         match $rows {
@@ -122,17 +122,17 @@ macro_rules! with_rows {
                     const $M: usize = 14;
                     $body
                 }
-                _ => unreachable!("tiles have at most ROWS rows"),
+                _ => unreachable!("a tile has up to ROWS rows"),
             },
-            _ => unreachable!("tiles have at most ROWS rows"),
+            _ => unreachable!("a tile has up to ROWS rows"),
         }
     };
 }
 pub(crate) use with_rows;
 
-/// Splits `rows` into tiles of nearly equal height, none above `most`.
-pub(crate) fn heights(rows: usize, most: usize) -> impl Iterator<Item = (usize, usize)> {
-    let tiles = rows.div_ceil(most).max(1);
+/// Splits `rows` into tiles of nearly equal height, up to `limit`: (start, height) each.
+pub(crate) fn heights(rows: usize, limit: usize) -> impl Iterator<Item = (usize, usize)> {
+    let tiles = rows.div_ceil(limit).max(1);
     let (each, extra) = (rows / tiles, rows % tiles);
     (0..tiles)
         .map(move |t| (t * each + t.min(extra), each + usize::from(t < extra)))
@@ -144,7 +144,7 @@ mod tests {
     use super::heights;
 
     #[test]
-    fn heights_cover_every_row_once_and_are_level() {
+    fn heights_cover_every_row_once_and_are_nearly_equal() {
         for most in [6, 14] {
             for rows in 0..200 {
                 let mut next = 0;

@@ -14,27 +14,27 @@ use std::sync::OnceLock;
 /// The instruction set that the CPU kernels run with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum CpuPath {
-    /// What the build target guarantees and nothing more: SSE2 on x86-64; on aarch64 NEON, and it
-    /// is called that there, because its last bits are others.
+    /// Only what the build target guarantees: SSE2 on x86-64, and NEON on aarch64. There it is called
+    /// `neon`, because its last bits differ.
     Portable,
     /// AVX2 and FMA (x86-64 since 2013).
     Avx2,
     /// AVX-512 F, BW, DQ and VL (x86-64 servers since 2017).
     Avx512,
-    /// The same with products of attention and of linear layers with f16 weights in fixed point,
-    /// by VNNI (Intel servers since 2019, AMD since 2022). Asked for and never found by
-    /// [`CpuPath::detect`], because its results are less exact.
+    /// AVX-512 with VNNI (Intel servers since 2019, AMD since 2022): the products of attention, and of
+    /// linear layers with f16 weights, are in fixed point. Never chosen by [`CpuPath::detect`], because
+    /// its results are less exact.
     Avx512Vnni,
 }
 
-/// What [`CpuPath::Portable`] is called on this target.
+/// The name of [`CpuPath::Portable`] on this target.
 const BASELINE: &str = match cfg!(target_arch = "aarch64") {
     true => "neon",
     false => "portable",
 };
 
 impl CpuPath {
-    /// All of them, the fastest first.
+    /// All paths, the fastest first.
     pub const ALL: [CpuPath; 4] = [
         CpuPath::Avx512Vnni,
         CpuPath::Avx512,
@@ -84,8 +84,8 @@ impl CpuPath {
 
     /// Runs a kernel with this path's instructions.
     ///
-    /// A path that the processor lacks is replaced by the best one it has, so that no illegal
-    /// instruction can be reached from here.
+    /// A path that the processor lacks is replaced by its best one, so that no illegal instruction is
+    /// executed.
     #[inline]
     pub(crate) fn dispatch<K: Kernel>(self, kernel: K) -> K::Output {
         match self.min(CpuPath::detect()) {
@@ -95,7 +95,7 @@ impl CpuPath {
             // SAFETY: as above.
             #[cfg(target_arch = "x86_64")]
             CpuPath::Avx2 => unsafe { run_avx2(kernel) },
-            // SAFETY: the portable path needs nothing beyond the build target.
+            // SAFETY: the portable path needs only what the build target guarantees.
             _ => unsafe { kernel.run::<Baseline>() },
         }
     }

@@ -1,10 +1,9 @@
-//! One vector vocabulary, four instruction sets.
+//! One set of vector operations, four instruction sets.
 //!
-//! Every kernel of [`crate::ops`] is written once against [`Simd`] and compiled for what the
-//! target guarantees (NEON on aarch64, SSE2 on x86-64), and on x86-64 twice more, for AVX-512 and
-//! for AVX2 with FMA. [`CpuPath`] picks one at run time. Kernels never reduce across lanes in an
-//! order that depends on the shape of a batch, so a path gives the same bits for a row wherever
-//! that row stands.
+//! Every kernel of [`crate::ops`] is written once, against [`Simd`], and compiled for what the target
+//! guarantees (NEON on aarch64, SSE2 on x86-64), and on x86-64 also for AVX-512 and for AVX2 with FMA.
+//! [`CpuPath`] selects one at run time. Kernels never reduce across lanes in an order that depends on the
+//! shape of a batch, so that on each path the bits of a row do not depend on its position.
 
 mod cpu_path;
 #[cfg(target_arch = "aarch64")]
@@ -24,11 +23,12 @@ pub(crate) trait Kernel {
     type Output;
 
     /// Runs with the vectors of `S`. Implementations are `#[inline(always)]`, so that the body
-    /// is compiled with the instructions of the caller. Vector code does not stand in closures:
-    /// those are compiled without the caller's instructions.
+    /// is compiled with the instructions of the caller. Vector code must not be in closures, which
+    /// are compiled without the caller's instructions.
     ///
     /// # Safety
-    /// The processor has the instructions of `S`.
+    /// The processor has the instructions of `S`. That must be the only condition: a kernel checks the
+    /// sizes of what it was made of.
     unsafe fn run<S: Simd>(self) -> Self::Output;
 }
 
@@ -42,8 +42,7 @@ pub(crate) trait Kernel {
 pub(crate) trait Simd: Copy {
     /// Elements of one vector.
     const LANES: usize;
-    /// Rows of a register tile (see `tile`): as many as the register file holds at two vectors
-    /// a row.
+    /// Rows of a register tile (see `tile`) that fit the registers, with two vectors a row.
     const ROWS: usize;
     /// One vector.
     type V: Copy;
@@ -65,7 +64,7 @@ pub(crate) trait Simd: Copy {
     unsafe fn exp2i(n: Self::V) -> Self::V;
     /// x − ⌊x⌋, for |x| < 2²².
     unsafe fn fraction(x: Self::V) -> Self::V;
-    /// p·2^⌊n⌋ for ⌊n⌋ in −126 ..= 127; the fraction of n is p's affair.
+    /// p·2^⌊n⌋ for ⌊n⌋ in −126 ..= 127; p accounts for the fraction of n.
     unsafe fn scale2(p: Self::V, n: Self::V) -> Self::V;
     unsafe fn abs(a: Self::V) -> Self::V;
     /// |magnitude| with the sign of `sign`.
@@ -78,14 +77,13 @@ pub(crate) trait Simd: Copy {
     unsafe fn load_bf16(at: *const half::bf16) -> Self::V;
     /// Transposes LANES × LANES elements; rows start `from_stride` and `to_stride` apart.
     unsafe fn transpose(from: *const f32, from_stride: usize, to: *mut f32, to_stride: usize);
-    /// LANES, as the bound of a loop whose body is a tile's step.
+    /// LANES, as the bound of a loop over the steps of a tile.
     #[inline(always)]
     fn steps() -> usize {
         Self::LANES
     }
-    /// Asks for a cache line ahead of its use, into the second level; the pointer need not be
-    /// readable.
+    /// Prefetches a cache line into the second level; the pointer need not be readable.
     fn prefetch(at: *const u8);
-    /// The same into the first level.
+    /// Prefetches it into the first level.
     fn prefetch_near(at: *const u8);
 }

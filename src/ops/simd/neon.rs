@@ -130,12 +130,12 @@ impl Simd for Neon {
             }
         }
     }
-    // Kept from the compiler, which would unroll the loop and run out of registers for the sums.
+    // Hidden from the compiler, which would unroll the loop and run out of registers for the sums.
     #[inline(always)]
     fn steps() -> usize {
         std::hint::black_box(Self::LANES)
     }
-    // There is no stable intrinsic for hints.
+    // There is no stable intrinsic for prefetching.
     #[inline(always)]
     fn prefetch(_at: *const u8) {}
     #[inline(always)]

@@ -1,4 +1,4 @@
-//! Attention, with and without rotary positions, alone and by a team.
+//! Attention, with and without rotary positions, by one thread and by a team.
 
 use super::chunks::{chunked, unchunked};
 use super::reference::{assert_close, relative};
@@ -113,7 +113,7 @@ fn attention_equals_the_reference_for_every_head_size_and_ragged_length() {
                     _ => assert_close(&y, &want, 2e-5, &what),
                 }
 
-                // Each sequence alone, and shared by a team, gives the same bits.
+                // Each sequence alone, and the work of a team, give the same bits.
                 let team = Team::Pool(&pool);
                 assert_eq!(attend(&Attention { team, ..op }, &qkv, total), y, "{what}");
                 for w in cu_seqlens.windows(2) {

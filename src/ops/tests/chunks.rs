@@ -4,8 +4,8 @@ use super::{tensor, values};
 use crate::ops::{CpuPath, qkv_shape};
 use candle_core::Tensor;
 
-/// `[T, parts·D]` → `[parts, D / lanes, rows, lanes]`; what is beyond the tokens is NaN, as a
-/// neighbour's rows might be.
+/// `[T, parts·D]` → `[parts, D / lanes, rows, lanes]`; rows beyond the tokens are NaN, as those of
+/// another sequence could be.
 pub fn chunked(path: CpuPath, x: &[f32], parts: usize, dim: usize) -> Tensor {
     let tokens = x.len() / (parts * dim);
     let [_, chunks, rows, lanes] = qkv_shape(path, dim, tokens);
@@ -24,7 +24,7 @@ pub fn chunked(path: CpuPath, x: &[f32], parts: usize, dim: usize) -> Tensor {
     tensor(&out, &[parts, chunks, rows, lanes])
 }
 
-/// Part 0 of such a tensor as `[T, D]`; its padding must be zero.
+/// One part of such a tensor as `[T, D]`; its padding must be zero.
 pub fn unchunked(x: &Tensor, part: usize, tokens: usize, dim: usize) -> Vec<f32> {
     let (_, chunks, rows, lanes) = x.dims4().unwrap();
     let all = values(x);

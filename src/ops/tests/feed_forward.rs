@@ -7,7 +7,7 @@ use super::{numbers, paths, tensor, values, wide};
 use crate::ops::{FeedForward, Team, thread_pool};
 
 #[test]
-fn feed_forward_equals_the_reference_alone_and_by_a_team() {
+fn feed_forward_equals_the_reference_by_one_thread_and_by_a_team() {
     let pool = thread_pool(2).unwrap();
     for path in paths() {
         for (tokens, dim, inner) in [(1, 8, 32), (17, 48, 192), (300, 24, 100), (760, 40, 800)] {
@@ -27,7 +27,7 @@ fn feed_forward_equals_the_reference_alone_and_by_a_team() {
             let mut bits = Vec::new();
             for team in [Team::One, Team::Pool(&pool)] {
                 let hidden = tensor(&x, &[tokens, dim]);
-                // The places of k and v are not looked at.
+                // k and v are not read.
                 let three: Vec<f32> = attended
                     .chunks_exact(dim)
                     .flat_map(|row| [row, &vec![f32::NAN; 2 * dim]].concat())

@@ -4,9 +4,9 @@ use super::reference::{linear_f64, relative};
 use super::{numbers, pack, tensor, values};
 use crate::ops::{CpuPath, WeightType};
 
-/// Operands are rounded to within 2e-4 of the length of each block, sums are exact.
+/// Operands are rounded to within 2e-4 of the length of each block; sums are exact.
 #[test]
-fn fixed_point_products_keep_their_stated_error_and_their_rows_bits() {
+fn fixed_point_products_keep_their_stated_error_and_the_bits_of_rows() {
     let path = CpuPath::Avx512Vnni;
     if !path.is_available() {
         return;
@@ -20,7 +20,7 @@ fn fixed_point_products_keep_their_stated_error_and_their_rows_bits() {
         (5, 1024, 33),
     ] {
         let (mut x, w, b) = (numbers(5, t * k), numbers(6, n * k), numbers(7, n));
-        // Rows and blocks of very different size: each has a scale of its own.
+        // Rows and blocks of very different size: each has its own scale.
         for (row, values) in x.chunks_exact_mut(k).enumerate() {
             let scale = [1.0, 3e5, 1e-6, 0.0, 1e25][row % 5];
             values.iter_mut().for_each(|x| *x *= scale);
@@ -46,8 +46,7 @@ fn fixed_point_products_keep_their_stated_error_and_their_rows_bits() {
     }
 }
 
-/// The most that 16 bits and a block can sum up to: every product has the same sign and
-/// size, or one product is all there is.
+/// The largest sums of a block: all products have the same sign and size, or only one is not zero.
 #[test]
 fn fixed_point_sums_do_not_overflow() {
     let path = CpuPath::Avx512Vnni;
@@ -71,7 +70,7 @@ fn fixed_point_sums_do_not_overflow() {
 }
 
 #[test]
-fn fixed_point_keeps_what_is_not_a_number() {
+fn fixed_point_rows_with_nan_or_infinity_become_nan() {
     let path = CpuPath::Avx512Vnni;
     if !path.is_available() {
         return;

@@ -9,7 +9,7 @@ fn layer_norm_equals_the_reference_also_with_outliers() {
     for path in paths() {
         for dim in [1, 8, 20, 48, 320, 333] {
             let mut x = numbers(11, 3 * dim);
-            // A channel far from the rest, as trained ESM-2 has them.
+            // An outlier channel, as in trained ESM-2.
             x[dim / 2] += 300.0;
             let (w, b) = (numbers(12, dim), numbers(13, dim));
             let norm = LayerNorm::new(path, w.clone(), b.clone(), 1e-5);

@@ -61,7 +61,7 @@ fn half_precision_weights_are_rounded_once_and_used_in_f32() {
 }
 
 #[test]
-fn a_row_of_a_product_has_the_same_bits_among_any_others() {
+fn a_row_of_a_product_has_the_same_bits_with_any_other_rows() {
     let (k, n, most) = (300, 70, 530);
     let (x, w, b) = (numbers(8, most * k), numbers(9, n * k), numbers(10, n));
     for path in paths() {

@@ -5,7 +5,7 @@ use super::reference::erf64;
 use crate::ops::CpuPath;
 use crate::ops::math::{Function, map};
 
-/// Every 4099th f32 of the whole range, the specials, and a fine grid where it matters.
+/// Every 4099th f32 of the whole range, special values, and a fine grid where it matters.
 fn arguments() -> Vec<f32> {
     let mut all: Vec<f32> = (0..u32::MAX)
         .step_by(4099)
@@ -112,7 +112,7 @@ fn gelu_is_the_erf_form_not_the_tanh_one() {
                 "{path}: gelu({x}) = {y}, {want}"
             );
         }
-        // The tanh form gives 0.841192 and −0.045402 at these places.
+        // The tanh form gives 0.841192 and −0.045402 here.
         let mut known = [1.0, -2.0, f32::INFINITY, f32::NAN, f32::NEG_INFINITY];
         map(path, Function::Gelu, &mut known);
         assert!((known[0] - 0.841_344_7).abs() < 2e-7, "{known:?}");

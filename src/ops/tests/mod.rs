@@ -1,4 +1,4 @@
-//! Every kernel against a plain f64 reference, on every path that this processor has.
+//! Every kernel against a plain f64 reference, on every path of this processor.
 
 mod attention;
 mod block;

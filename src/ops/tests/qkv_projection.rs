@@ -7,11 +7,11 @@ use super::{numbers, paths, tensor, wide};
 use crate::ops::{QkvProjection, Team, padded, qkv_shape, thread_pool};
 
 #[test]
-fn projection_equals_the_reference_alone_and_by_a_team() {
+fn projection_equals_the_reference_by_one_thread_and_by_a_team() {
     let pool = thread_pool(2).unwrap();
     for path in paths() {
         for (tokens, dim) in [(1, 8), (17, 48), (300, 24), (760, 32)] {
-            // q, k and v start with a tile each.
+            // q, k and v start at a tile each.
             let apart = padded(dim, path);
             let block = Block::new(&[(dim, 3 * apart)]);
             let x = numbers(30, tokens * dim);

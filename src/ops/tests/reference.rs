@@ -1,4 +1,4 @@
-//! The references in f64, and how far from them a result is.
+//! References in f64, and the error of a result.
 
 pub fn erf64(x: f64) -> f64 {
     // Maclaurin series up to 3, the continued fraction of erfc beyond.
