@@ -5,8 +5,9 @@ use crate::numerals::count;
 use serde::Serialize;
 use std::fmt::{self, Display};
 
-/// Versions that give a run the same bytes.
-const SAME_BYTES: [&str; 2] = ["0.1.0", env!("CARGO_PKG_VERSION")];
+/// Versions that write the same bits for the same run. A version that changes a number removes the
+/// earlier ones.
+const SAME_BITS: [&str; 2] = ["0.1.0", env!("CARGO_PKG_VERSION")];
 
 /// A setting or circumstance in which two runs differ.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,13 +26,13 @@ impl Display for Difference {
     }
 }
 
-/// How two runs differ; empty if their outputs have the same bytes.
+/// How two runs differ; empty if they write the same bytes.
 ///
-/// What is not known of one of them is not compared: inputs of a stream, model files without
+/// What is not known of one of them is not compared: the inputs of a stream, model files without
 /// checksums, and GPUs before the model is loaded.
 pub fn differences(before: &RunRecord, now: &RunRecord) -> Vec<Difference> {
     let mut all = Vec::new();
-    if !same_bytes(&before.esm_embed, &now.esm_embed) {
+    if !same_bits(&before.esm_embed, &now.esm_embed) {
         all.push(Difference {
             what: "the version of esm-embed".into(),
             before: before.esm_embed.clone(),
@@ -50,9 +51,9 @@ pub fn differences(before: &RunRecord, now: &RunRecord) -> Vec<Difference> {
     all
 }
 
-/// Whether outputs of these two versions have the same bytes.
-pub fn same_bytes(one: &str, other: &str) -> bool {
-    one == other || SAME_BYTES.contains(&one) && SAME_BYTES.contains(&other)
+/// Whether these two versions write the same bits for the same run.
+pub fn same_bits(one: &str, other: &str) -> bool {
+    one == other || SAME_BITS.contains(&one) && SAME_BITS.contains(&other)
 }
 
 /// What it is, and its value; `None` if that is not known yet.
@@ -80,8 +81,8 @@ fn compare(all: &mut Vec<Difference>, before: &[Setting], now: &[Setting]) {
 }
 
 impl RunRecord {
-    /// The settings that can change a byte of the output. Inputs, model files and GPUs have lists
-    /// of their own.
+    /// The settings that can change a byte of the output. Inputs, model files and GPUs are listed
+    /// separately.
     fn settings(&self) -> Vec<Setting> {
         let Asked {
             on_invalid,
@@ -89,7 +90,7 @@ impl RunRecord {
             pool,
             residues,
             unknown,
-            other: newer,
+            other: asked,
             // What these resolved to is compared instead.
             dtype: _,
             gaps: _,
@@ -128,13 +129,13 @@ impl RunRecord {
             setting("`unknown`", unknown),
             setting("`gaps`", gaps),
             setting("`on_invalid`", on_invalid),
-            setting("the list of newer settings", json([newer, other])),
+            setting("what another version recorded", json([asked, other])),
         ]
     }
 }
 
 impl CudaFacts {
-    /// What can change a bit.
+    /// What can change a bit of the output.
     fn settings(&self) -> Vec<Setting> {
         let CudaFacts {
             cards,
@@ -150,12 +151,15 @@ impl CudaFacts {
             setting("cuBLASLt", json(cublaslt)),
             setting("the kernels' SHA-256", kernels),
             setting("the heights of matrix products", json(rows_of_a_product)),
-            setting("whether all of them are slabs", json(in_slabs_only)),
+            setting(
+                "whether all of them are those of a slab",
+                json(in_slabs_only),
+            ),
             setting(
                 "whether bits are the same in any batch",
                 same_bits_in_any_batch,
             ),
-            setting("the list of newer CUDA settings", json(other)),
+            setting("what another version recorded of CUDA", json(other)),
         ];
         all.extend(cards.iter().enumerate().map(|(i, card)| {
             let GpuFacts {
@@ -365,7 +369,7 @@ mod tests {
         assert_eq!(
             words(&read(&text), &read(&newer)),
             [
-                "the list of newer settings was [{},{}] and is [{},{\"adapter\":{\"sha256\":\"ee\"}}]"
+                "what another version recorded was [{},{}] and is [{},{\"adapter\":{\"sha256\":\"ee\"}}]"
             ]
         );
         let kept = serde_json::to_string(&read(&newer)).unwrap();

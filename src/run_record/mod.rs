@@ -2,8 +2,8 @@
 //!
 //! `run.json` records both when a run is complete, and the working folder of an unfinished run
 //! records them as far as they are known. [`differences`] is the one comparison of two runs:
-//! [`Asked`] and [`Resolved`] hold more than can change a byte of the output, and
-//! `RunRecord::settings` says which of their fields do.
+//! [`Asked`] and [`Resolved`] hold more than can change a byte of the output;
+//! `RunRecord::settings` and `CudaFacts::settings` name the fields that can.
 //!
 //! Fields stand in the order of their keys in `run.json`, which is alphabetical. A key that this
 //! version does not know is kept in `other`.
@@ -15,7 +15,7 @@ mod resolved;
 
 pub use asked::{Asked, AskedLayer};
 pub use cuda::{CudaFacts, GpuFacts, ProductRows};
-pub use differences::{Difference, differences, same_bytes};
+pub use differences::{Difference, differences, same_bits};
 pub use resolved::{InputFacts, ModelFacts, ModelFile, Resolved};
 
 use serde::{Deserialize, Serialize};

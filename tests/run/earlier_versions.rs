@@ -182,7 +182,11 @@ fn keys_of_a_newer_version_are_kept() {
     // One shard has the setting, the other has not.
     let merged = command(&bench, "merge new1 old2 --out other -q");
     assert_eq!(merged.code, 1);
-    assert!(merged.err.contains("newer settings"), "{}", merged.err);
+    assert!(
+        merged.err.contains("what another version recorded"),
+        "{}",
+        merged.err
+    );
 }
 
 #[test]

@@ -8,7 +8,7 @@ use crate::output::layout::{INDEX_TSV, SHARD_TSV};
 use crate::output::manifest::{FileEntry, Manifest};
 use crate::output::read::inspect::inspect;
 use crate::output::shard::ShardEntry;
-use crate::run_record::{Difference, RunRecord, differences, same_bytes};
+use crate::run_record::{Difference, RunRecord, differences, same_bits};
 use std::path::{Path, PathBuf};
 
 /// Differences and missing shards that are named.
@@ -98,7 +98,7 @@ fn open_one(dir: &Path) -> Result<Part, MergeError> {
             dir: dir.to_path_buf(),
         });
     };
-    if !same_bytes(&manifest.esm_embed, env!("CARGO_PKG_VERSION")) {
+    if !same_bits(&manifest.esm_embed, env!("CARGO_PKG_VERSION")) {
         return Err(MergeError::OtherVersion {
             dir: dir.to_path_buf(),
             found: manifest.esm_embed,
