@@ -26,7 +26,7 @@ Exit status:
   128 + N  stopped by signal N: 129 SIGHUP, 130 SIGINT (Ctrl-C), 138 SIGUSR1,
            143 SIGTERM; continue with --resume";
 
-/// Protein sequences in FASTA → exact ESM embeddings in .npy
+/// Exact ESM embeddings of protein sequences: FASTA in, .npy out
 #[derive(Debug, Parser)]
 #[command(name = "esm-embed", version, after_help = EXAMPLES, arg_required_else_help = true)]
 pub struct Cli {
@@ -80,6 +80,26 @@ impl Cli {
             Command::Run(args) => args.contradiction().map(|what| ("run", what)),
             Command::Merge(args) => args.contradiction().map(|what| ("merge", what)),
             _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn examples_fit_80_columns() {
+        for examples in [EXAMPLES, run::EXAMPLES, merge::EXAMPLES, template::EXAMPLES] {
+            for line in examples.lines() {
+                assert!(line.len() <= 80, "{line}");
+            }
         }
     }
 }

@@ -14,7 +14,9 @@ use std::path::PathBuf;
 /// Examples below the help.
 pub const EXAMPLES: &str = "\
 Example:
-  for i in 1 2 3; do esm-embed run proteins.fasta --shard $i/3 --out shard-$i/; done
+  for i in 1 2 3; do
+    esm-embed run proteins.fasta --shard $i/3 --out shard-$i/
+  done
   esm-embed merge shard-1/ shard-2/ shard-3/ --out emb/";
 
 /// Arguments of `merge`.
