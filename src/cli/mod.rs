@@ -4,7 +4,6 @@
 
 mod command_line;
 mod doctor;
-mod environment;
 mod fetch;
 mod inspect;
 mod merge;
@@ -65,7 +64,7 @@ impl From<Exit> for ExitCode {
 pub fn parse() -> Result<Cli, ExitCode> {
     let words: Vec<OsString> = std::env::args_os().collect();
     let parsed = Cli::try_parse_from(&words).map_err(|error| {
-        let error = environment::name_variable(error, &words);
+        let error = options::variables::name_variable(error, &words);
         suggest::explain(error, &words)
     });
     let args = parsed.and_then(|args| match args.contradiction() {

@@ -1,6 +1,6 @@
 //! The environment variables that this program respects and that hold no secret.
 
-use crate::cli::options;
+use crate::cli::options::variables;
 use std::collections::BTreeMap;
 
 /// Variables that configure the cache.
@@ -24,7 +24,7 @@ pub fn all() -> BTreeMap<&'static str, String> {
     COMPUTATION
         .into_iter()
         .chain(CACHE)
-        .chain(options::ENV)
+        .chain(variables::ALL)
         .filter_map(|name| Some((name, variable(name)?)))
         .collect()
 }

@@ -3,7 +3,7 @@
 use super::ReportLine;
 use super::environment::variable;
 use crate::cli::message::Message;
-use crate::cli::options::{self, compute::THREADS_ENV};
+use crate::cli::options::variables;
 use esm_embed::cuda;
 use esm_embed::device::available_threads;
 use esm_embed::memory::{self, cgroup_folders};
@@ -63,7 +63,7 @@ impl Computation {
                 .collect(),
             cpus_by_affinity: affinity(),
             cpus_by_cgroup: quota(),
-            threads: variable(THREADS_ENV)
+            threads: variable(variables::THREADS)
                 .and_then(|threads| threads.parse().ok())
                 .unwrap_or_else(available_threads),
             memory_bytes: memory::machine(),
@@ -118,7 +118,7 @@ impl Computation {
                     .map_or_else(no_limit, numerals::bytes),
             ),
         ]);
-        for name in options::ENV {
+        for name in variables::ALL {
             lines.extend(variable(name).map(|value| (name, value)));
         }
         lines

@@ -1,14 +1,12 @@
 //! How it is computed, under *Computation*.
 
-use super::device;
+use super::device::device;
+use super::variables;
 use clap::ValueEnum;
 use clap::builder::RangedU64ValueParser;
 use esm_embed::device::{DeviceChoice, Dtype};
 use esm_embed::ops::CpuPath;
 use esm_embed::pipeline::OnVarying;
-
-/// The variable that sets the default of `--threads`.
-pub const THREADS_ENV: &str = "ESM_EMBED_THREADS";
 
 /// More threads than any machine that this is meant for has.
 const MAX_THREADS: u64 = 4096;
@@ -24,10 +22,10 @@ pub struct ComputeArgs {
     /// the CPU. gpu is another name for cuda.
     #[arg(
         long,
-        env = device::ENV,
+        env = variables::DEVICE,
         value_name = "auto|cpu|cuda[:I[,I...]]|all",
         default_value = "auto",
-        value_parser = device::device
+        value_parser = device
     )]
     pub device: DeviceChoice,
 
@@ -53,7 +51,7 @@ pub struct ComputeArgs {
     #[arg(
         short,
         long,
-        env = THREADS_ENV,
+        env = variables::THREADS,
         value_name = "N",
         value_parser = RangedU64ValueParser::<usize>::new().range(1..=MAX_THREADS)
     )]

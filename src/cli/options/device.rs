@@ -3,9 +3,6 @@
 use super::digits;
 use esm_embed::device::{DeviceChoice, GpuChoice};
 
-/// The variable that sets the default of `--device`.
-pub const ENV: &str = "ESM_EMBED_DEVICE";
-
 /// `auto`, `cpu`, `cuda`, `cuda:0`, `cuda:0,1`, `all`.
 pub fn device(text: &str) -> Result<DeviceChoice, String> {
     let wrong = || "expected auto, cpu, cuda, cuda:0, cuda:0,1 or all".to_owned();

@@ -9,15 +9,13 @@ mod long;
 pub mod model;
 pub mod output;
 pub mod records;
+pub mod variables;
 
 pub use compute::ComputeArgs;
 pub use display::DisplayArgs;
 pub use model::{ModelArg, ModelArgs};
 pub use output::OutputArgs;
 pub use records::RecordArgs;
-
-/// The environment variables that set the defaults of flags.
-pub const ENV: [&str; 3] = [model::ENV, device::ENV, compute::THREADS_ENV];
 
 /// A number in digits only: no sign, no space.
 pub fn digits(text: &str) -> Option<usize> {

@@ -1,10 +1,8 @@
 //! The model, under *Model*.
 
 use super::super::message::Message;
+use super::variables;
 use esm_embed::hub::ModelRef;
-
-/// The variable that sets the default of `--model`.
-pub const ENV: &str = "ESM_EMBED_MODEL";
 
 /// The model if none is given.
 pub const DEFAULT: &str = "esm2_t33_650M_UR50D";
@@ -19,7 +17,7 @@ pub struct ModelArgs {
     /// 35M, 150M, 650M, 3B or 15B. A repository is written organisation/name. A path leads to a
     /// Hugging Face folder, to a .safetensors or .bin file beside its config.json, or to a .pt file of
     /// fair-esm.
-    #[arg(short, long, env = ENV, default_value = DEFAULT, value_parser = model)]
+    #[arg(short, long, env = variables::MODEL, default_value = DEFAULT, value_parser = model)]
     pub model: ModelArg,
 
     /// Branch, tag or commit of the Hugging Face repository [default: main]

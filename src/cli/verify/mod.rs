@@ -12,8 +12,9 @@ mod tests;
 mod verdict;
 
 use super::options::DisplayArgs;
-use super::options::device::{self, device};
+use super::options::device::device;
 use super::options::model::{DEFAULT as DEFAULT_MODEL, ModelArg, model};
+use super::options::variables;
 use super::progress::Progress;
 use super::stdout::{self, print, print_json};
 use super::{Exit, model_files};
@@ -71,7 +72,7 @@ pub struct VerifyArgs {
     /// Device, always in f32: cpu, auto, cuda (the first GPU), cuda:0,1,… or all (every GPU)
     #[arg(
         long,
-        env = device::ENV,
+        env = variables::DEVICE,
         value_name = "cpu|auto|cuda[:I[,I...]]|all",
         default_value = "cpu",
         value_parser = device

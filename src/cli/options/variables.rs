@@ -1,9 +1,19 @@
-//! Wrong values that come from an environment variable.
+//! Environment variables that set the defaults of flags.
 
-use super::command_line::Cli;
+use super::super::command_line::Cli;
 use clap::CommandFactory;
 use clap::error::{ContextKind, ContextValue};
 use std::ffi::OsString;
+
+/// `--model`.
+pub const MODEL: &str = "ESM_EMBED_MODEL";
+/// `--device`.
+pub const DEVICE: &str = "ESM_EMBED_DEVICE";
+/// `--threads`.
+pub const THREADS: &str = "ESM_EMBED_THREADS";
+
+/// All of them.
+pub const ALL: [&str; 3] = [MODEL, DEVICE, THREADS];
 
 /// Names the variable in an error over a value that was not typed, but taken from it.
 pub fn name_variable(error: clap::Error, words: &[OsString]) -> clap::Error {
