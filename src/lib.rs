@@ -154,5 +154,6 @@ pub mod product;
 pub mod run_record;
 pub mod sha256;
 pub mod stamp;
+pub mod threads;
 pub mod tokenizer;
 pub mod windows;

@@ -40,9 +40,10 @@ impl GpuEngine {
             ref device,
             dtype,
             top_layer,
-            threads,
+            ref threads,
             ..
         } = options;
+        let threads = threads.count();
         let model = GpuModel::load(checkpoint, device, dtype, top_layer, threads, None)?;
         // A damaged checkpoint is refused as a whole, even where this run does not read it.
         checkpoint.check_finite(|name| !is_loaded(name, top_layer))?;

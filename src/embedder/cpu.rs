@@ -7,10 +7,11 @@ use super::rows::LayerRows;
 use crate::cancel::Cancel;
 use crate::checkpoint::{Checkpoint, EsmConfig};
 use crate::model::{Esm, LoadError, LoadOptions, Packed};
-use crate::ops::{self, Team};
+use crate::ops::Team;
 use crate::pooling;
 use crate::product::Request;
-use rayon::ThreadPool;
+use crate::threads::Threads;
+use candle_core::Error;
 use std::ops::ControlFlow;
 
 /// Tokens above which all threads share a sequence, if it is a batch by itself: half a minute of one
@@ -33,8 +34,8 @@ pub(super) struct CpuEngine {
     model: Esm,
     top_layer: usize,
     max_tokens: usize,
-    /// Threads for long sequences; None when there is one thread.
-    team: Option<ThreadPool>,
+    /// Threads for long sequences.
+    threads: Threads,
 }
 
 impl CpuEngine {
@@ -42,23 +43,19 @@ impl CpuEngine {
         checkpoint: &Checkpoint,
         options: &EmbedderOptions,
     ) -> Result<CpuEngine, LoadError> {
-        let team = match options.threads {
-            0 | 1 => None,
-            threads => Some(ops::thread_pool(threads)?),
-        };
         let load = LoadOptions {
             path: options.device.path,
             weight_type: options.dtype.weight_type(),
             top: options.top_layer,
             kept_tokens: kept_tokens(options.max_tokens),
-            pool: team.as_ref(),
+            pool: options.threads.pool().map_err(Error::wrap)?,
         };
         let model = Esm::load(checkpoint, &load)?;
         Ok(CpuEngine {
             model,
             top_layer: options.top_layer,
             max_tokens: options.max_tokens,
-            team,
+            threads: options.threads.clone(),
         })
     }
 }
@@ -95,8 +92,8 @@ impl Engine for CpuEngine {
         let dim = self.config().dim;
         let longest = batch.longest();
         // A sequence that is longer than a batch would keep one thread busy while others wait.
-        let team = match &self.team {
-            Some(pool) if longest > shared_from(self.max_tokens) => Team::Pool(pool),
+        let team = match self.threads.pool() {
+            Ok(Some(pool)) if longest > shared_from(self.max_tokens) => Team::Pool(pool),
             _ => Team::One,
         };
         let mut each = |layer: usize, hidden: &[f32]| {

@@ -1,6 +1,7 @@
 //! How a model is loaded.
 
 use crate::device::{Device, Dtype};
+use crate::threads::Threads;
 
 /// What to load, and where.
 #[derive(Clone, Debug)]
@@ -12,7 +13,7 @@ pub struct EmbedderOptions {
     /// The highest layer that a request may name: blocks above it are not loaded.
     pub top_layer: usize,
     /// Threads that load weights and share long sequences.
-    pub threads: usize,
+    pub threads: Threads,
     /// Tokens of a batch, and of one pass over windows of a long sequence.
     pub max_tokens: usize,
     /// Whether a device with its own memory sets the tokens of a batch by that memory instead.
@@ -28,7 +29,7 @@ impl EmbedderOptions {
             device,
             dtype,
             top_layer,
-            threads: 1,
+            threads: Threads::default(),
             max_tokens: 1024,
             fill_memory: false,
             on_overflow: OnOverflow::Fail,

@@ -3,8 +3,8 @@
 use crate::output::disk;
 use crate::output::file_name;
 use crate::output::layout::is_sub_folder_name;
-use crate::output::threads::Threads;
 use crate::sha256::hex;
+use crate::threads::Threads;
 use sha2::{Digest, Sha256};
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};

@@ -107,7 +107,6 @@ mod publish;
 mod read;
 mod resume;
 mod shard;
-mod threads;
 mod write;
 
 pub use crate::product::{OutDtype, Pool};

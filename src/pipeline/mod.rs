@@ -33,10 +33,10 @@ pub use reporter::{Level, Phase, Reporter, Silent, Totals};
 pub use run::notices::{warn_of_ids, warn_of_notes};
 pub use stop::{Stop, Stopped};
 
-use crate::checkpoint::Checkpoint;
 use crate::device::{DeviceChoice, Dtype};
 use crate::embedder::{Embedder, EmbedderOptions, LoadError, OnOverflow};
 use crate::output::{State, Target};
+use crate::threads::Threads;
 use anyhow::Result;
 use input::check::{can_be_read_twice, check_inputs};
 use plan::Plan;
@@ -70,6 +70,7 @@ pub fn run(job: &Job, caches: &Caches, reporter: &dyn Reporter, stop: &Stop) -> 
         job,
         caches,
         checkpoint: &checkpoint,
+        threads: &Threads::new(job.compute.threads),
         reporter,
         stop,
     };
@@ -121,7 +122,7 @@ pub fn dry_run(job: &Job, caches: &Caches, reporter: &dyn Reporter) -> Result<Fo
 fn load_timed(run: Run<'_>, plan: &Plan) -> Result<(Embedder, Duration), LoadError> {
     let begin = Instant::now();
     run.reporter.phase(Phase::Loading(&run.job.model.asked));
-    let embedder = load(run.job, plan, run.checkpoint)?;
+    let embedder = load(run, plan)?;
     Ok((embedder, begin.elapsed()))
 }
 
@@ -133,10 +134,10 @@ fn may_use_the_cpu(job: &Job, plan: &Plan, error: &LoadError) -> bool {
         && error.is_of_gpu()
 }
 
-fn load(job: &Job, plan: &Plan, checkpoint: &Arc<Checkpoint>) -> Result<Embedder, LoadError> {
-    let compute = &job.compute;
+fn load(run: Run<'_>, plan: &Plan) -> Result<Embedder, LoadError> {
+    let compute = &run.job.compute;
     let options = EmbedderOptions {
-        threads: compute.threads,
+        threads: run.threads.clone(),
         max_tokens: match compute.deterministic {
             true => 0,
             false => plan.max_tokens,
@@ -147,5 +148,5 @@ fn load(job: &Job, plan: &Plan, checkpoint: &Arc<Checkpoint>) -> Result<Embedder
         },
         ..EmbedderOptions::new(plan.device.clone(), plan.dtype, plan.top())
     };
-    Embedder::load(checkpoint, &options)
+    Embedder::load(run.checkpoint, &options)
 }

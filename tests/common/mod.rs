@@ -12,6 +12,7 @@ use esm_embed::fasta::{Input, Reader, Record};
 use esm_embed::ops::{CpuPath, WeightType};
 use esm_embed::pooling;
 use esm_embed::product::{OutDtype, Pool, Product, Request, Values};
+use esm_embed::threads::Threads;
 use safetensors::SafeTensors;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
@@ -53,7 +54,7 @@ pub fn load_for(
     };
     let checkpoint = Checkpoint::open(path).unwrap();
     let options = EmbedderOptions {
-        threads,
+        threads: Threads::new(threads),
         max_tokens: 2048,
         ..EmbedderOptions::new(Device::cpu(cpu), dtype, checkpoint.config().layers)
     };

@@ -7,6 +7,7 @@ use esm_embed::checkpoint::Checkpoint;
 use esm_embed::device::{DeviceChoice, Dtype, GpuChoice};
 use esm_embed::embedder::{Computed, Embedder, EmbedderOptions, Sequence, resolve};
 use esm_embed::product::{OutDtype, Pool, Product, Request, Values};
+use esm_embed::threads::Threads;
 use std::ops::ControlFlow;
 use std::process::Command;
 use std::sync::Arc;
@@ -56,7 +57,7 @@ fn load(model: &str, dtype: Dtype) -> Embedder {
     let device = resolve(&choice, None, Some(dtype)).unwrap();
     let checkpoint = Checkpoint::open(&fixture(model)).unwrap();
     let options = EmbedderOptions {
-        threads: 2,
+        threads: Threads::new(2),
         max_tokens: 2048,
         ..EmbedderOptions::new(device, dtype, checkpoint.config().layers)
     };

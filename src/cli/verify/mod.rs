@@ -27,6 +27,7 @@ use esm_embed::device::{DeviceChoice, Dtype, available_threads};
 use esm_embed::embedder::{self, Embedder, EmbedderOptions};
 use esm_embed::pipeline::{Level, Reporter};
 use esm_embed::printable;
+use esm_embed::threads::Threads;
 use file_digests::{FileReport, digests};
 use reference::Reference;
 use serde::Serialize;
@@ -150,7 +151,7 @@ pub fn execute(args: &VerifyArgs) -> anyhow::Result<Exit> {
     let files = digests(&model, &checkpoint, |file| show(file.to_string()))?;
     let layers = layers(&comparisons, checkpoint.config())?;
     let options = EmbedderOptions {
-        threads: available_threads(),
+        threads: Threads::new(available_threads()),
         max_tokens: TRAINING_MAXIMUM + 2,
         ..EmbedderOptions::new(
             device.clone(),

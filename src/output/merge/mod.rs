@@ -26,6 +26,7 @@ use crate::output::publish;
 use crate::output::resume::run_identity::RunIdentity;
 use crate::output::write::folder::OutputFolder;
 use crate::output::write::target::{Existing, Target};
+use crate::threads::Threads;
 use agree::Part;
 use destinations::Destinations;
 use shard_tables::{ShardRecord, ShardTables};
@@ -83,7 +84,7 @@ pub fn merge(
     disk::lift_open_files();
 
     let mut folder = target.begin(RunIdentity::default())?;
-    folder.set_threads(threads);
+    folder.set_threads(Threads::new(threads));
     let destinations = enter_all(&parts, &mut folder, &layout)?;
     for (number, part) in parts.iter().enumerate() {
         copy::copy(part, destinations.of(number)?, &folder, shards)?;

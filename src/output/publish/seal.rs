@@ -9,7 +9,7 @@ use crate::output::error::OutputError;
 use crate::output::layout::Layout;
 use crate::output::manifest::{FileEntry, FolderEntry};
 use crate::output::place::PlaceReader;
-use crate::output::threads::Threads;
+use crate::threads::Threads;
 use std::fs::File;
 use std::path::Path;
 

@@ -12,10 +12,10 @@ use crate::output::resume::journal::Journal;
 use crate::output::resume::run_identity::RunIdentityFile;
 use crate::output::resume::sweep;
 use crate::output::shard::ShardEntry;
-use crate::output::threads::Threads;
 use crate::output::write::array_writer::ArrayWriter;
 use crate::output::write::ledger::{Closed, DUPLICATES, Ledger};
 use crate::run_record::{Asked, Resolved};
+use crate::threads::Threads;
 use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
 
@@ -40,7 +40,7 @@ pub struct OutputFolder {
     /// Whether an earlier run began it.
     pub(crate) resumed: bool,
     /// Threads that sync and take checksums at the end.
-    pub(crate) threads: usize,
+    pub(crate) threads: Threads,
 }
 
 impl OutputFolder {
@@ -53,8 +53,8 @@ impl OutputFolder {
         self.ledger.keep_shard()
     }
 
-    /// Lets so many threads sync files and take their checksums at the end; one, if not said.
-    pub fn set_threads(&mut self, threads: usize) {
+    /// Threads that sync files and take their checksums at the end; by default, only the caller.
+    pub fn set_threads(&mut self, threads: Threads) {
         self.threads = threads;
     }
 
@@ -121,14 +121,13 @@ impl OutputFolder {
         }
         let has_ids = ids.write(&self.partial)?;
         let is_shard = self.shard.is_some();
-        let threads = Threads::new(self.threads);
         let sealed = seal::seal(
             &self.partial,
             &self.layout,
             &counts,
             is_shard,
             has_ids,
-            &threads,
+            &self.threads,
         )?;
         let manifest = Manifest {
             format_version: manifest::format_version(&self.layout),

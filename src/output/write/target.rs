@@ -13,6 +13,7 @@ use crate::output::resume::run_identity::{BEGUN_JSON, RunIdentity, RunIdentityFi
 use crate::output::write::array_writer::ArrayWriter;
 use crate::output::write::folder::OutputFolder;
 use crate::output::write::ledger::Ledger;
+use crate::threads::Threads;
 use std::fs::FileType;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -228,7 +229,7 @@ impl Target {
             lock,
             resumed,
             in_bf16: 0,
-            threads: 1,
+            threads: Threads::default(),
         })
     }
 

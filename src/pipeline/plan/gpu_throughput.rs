@@ -10,6 +10,7 @@ use crate::pipeline::input::scan::Scan;
 use crate::pipeline::job::Job;
 use crate::pipeline::plan::Plan;
 use crate::product::{OutDtype, Product, Request};
+use crate::threads::Threads;
 use crate::tokenizer::{CLS, EOS};
 use anyhow::Result;
 use std::ops::ControlFlow;
@@ -30,7 +31,7 @@ pub(crate) fn seconds(
 ) -> Result<f64> {
     let top = plan.top();
     let options = EmbedderOptions {
-        threads: job.compute.threads,
+        threads: Threads::new(job.compute.threads),
         max_tokens: plan.max_tokens,
         ..EmbedderOptions::new(plan.device.clone(), plan.dtype, 1)
     };

@@ -38,7 +38,7 @@ pub fn begin(
     let scan = checked.scan.as_ref();
     run.reporter
         .start(scan.map_or_else(Totals::default, Scan::totals));
-    folder.set_threads(run.job.compute.threads);
+    folder.set_threads(run.threads.clone());
     if let Some(part) = scan.and_then(|scan| scan.part.as_ref()) {
         folder.set_shard(part.entry)?;
     }

@@ -18,6 +18,7 @@ use crate::checkpoint::Checkpoint;
 use crate::pipeline::job::{Caches, Job};
 use crate::pipeline::reporter::Reporter;
 use crate::pipeline::stop::Stop;
+use crate::threads::Threads;
 use std::sync::Arc;
 
 /// What every stage uses.
@@ -29,6 +30,8 @@ pub struct Run<'a> {
     pub caches: &'a Caches,
     /// The model's files.
     pub checkpoint: &'a Arc<Checkpoint>,
+    /// Load the model, share long sequences and take checksums.
+    pub threads: &'a Threads,
     /// Receives messages and progress.
     pub reporter: &'a dyn Reporter,
     /// Asks the run to stop.

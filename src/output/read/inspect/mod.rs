@@ -14,7 +14,7 @@ use crate::output::layout::{
 };
 use crate::output::manifest::Manifest;
 use crate::output::read::report::Report;
-use crate::output::threads::Threads;
+use crate::threads::Threads;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, BufReader};
 use std::path::Path;
