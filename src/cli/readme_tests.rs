@@ -139,6 +139,15 @@ fn every_flag_in_the_prose_of_the_readme_exists() {
             let flag = flag.split([' ', '=']).next().unwrap_or_default();
             let is_there = has_flag(&command, flag) || flag == "help";
             assert!(is_there, "README.md:{}: --{flag} does not exist", code.line);
+            let run = ["esm-embed", "run", "a.fasta", "--out", "emb"];
+            let words: Vec<&str> = code.text.split(' ').collect();
+            let is_of_run = Cli::command()
+                .find_subcommand("run")
+                .is_some_and(|run| has_flag(run, flag));
+            if words.len() > 1 && is_of_run && flag != "out" {
+                let parsed = Cli::command().try_get_matches_from(run.into_iter().chain(words));
+                assert!(parsed.is_ok(), "README.md:{}: {}", code.line, code.text);
+            }
             found += 1;
         }
     }
@@ -162,6 +171,12 @@ fn every_script_and_test_binary_of_a_page_exists() {
                             false => format!("benches/{target}.rs"),
                         };
                         assert!(root().join(&file).exists(), "{place}: {file} is missing");
+                        let modules = words.iter().filter_map(|word| word.strip_suffix("::"));
+                        for module in modules {
+                            let path = root().join(format!("tests/{target}/{module}"));
+                            let is_there = path.exists() || path.with_extension("rs").exists();
+                            assert!(is_there, "{place}: no module {module}");
+                        }
                         found += 1;
                     }
                 }

@@ -1,8 +1,8 @@
 //! NVIDIA GPUs: the kernels' sources compiled for the CPU, the library and `run` and `doctor` from
 //! end to end on the stand-in for the driver and cuBLASLt.
 //!
-//! `ESM_EMBED_TEST_GPU=1 cargo test --test cuda -- gpu` runs those that a real GPU can run on this
-//! machine's GPU; the others need a simulated machine.
+//! `ESM_EMBED_TEST_GPU=1 cargo test --test cuda -- gpu:: embedder::` runs those that a real GPU can run, on
+//! the GPU of this machine; the others need a simulated machine.
 
 #[cfg(target_os = "linux")]
 mod command;
