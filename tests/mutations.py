@@ -68,7 +68,7 @@ MISTAKES = [
     ),
     (
         "rows off by one in the packed file",
-        "src/output/ledger.rs",
+        "src/output/write/ledger.rs",
         "residue_offset,\n            length: entry.length,\n            file,",
         "residue_offset: residue_offset + 1,\n            length: entry.length,\n            file,",
         "run",
@@ -128,14 +128,14 @@ MISTAKES = [
     ),
     (
         "a touched model taken for the same",
-        "src/pipeline/run/facts.rs",
-        "if same_stamps {",
-        "if same_stamps || begun.needed.len() == now.len() {",
+        "src/pipeline/run/resume.rs",
+        "if before.model_stamps != stamps {",
+        "if before.model_stamps.len() != stamps.len() {",
         "faults",
     ),
     (
         "run.json moved before the files",
-        "src/output/publish.rs",
+        "src/output/publish/mod.rs",
         "    for folder in &manifest.folders {\n        let from",
         """    disk::remove_if_there(&dir.join(RUN_JSON)).ok();
     std::fs::copy(partial.join(RUN_JSON), dir.join(RUN_JSON)).ok();
@@ -144,23 +144,23 @@ MISTAKES = [
     ),
     (
         "the list of the replaced run lost while its files are removed",
-        "src/output/publish.rs",
+        "src/output/publish/mod.rs",
         "        rename(&old, &replaced)?;",
         "        remove(&old)?;",
         "faults",
     ),
     (
-        "a request to stop heeded only between batches",
-        "src/embedder/mod.rs",
-        "true => Err(Stopped::Asked),",
-        "true => Ok(()),",
+        "a stop request respected only between batches",
+        "src/model/mod.rs",
+        "if cancel.is_cancelled() {",
+        "if cancel.is_cancelled() && index == 0 {",
         "faults",
     ),
     (
         "two runs in one folder",
-        "src/output/lock.rs",
-        "let is_held = match file.try_lock() {",
-        "let is_held = match Ok::<(), TryLockError>(()) {",
+        "src/flock.rs",
+        "match file.try_lock() {",
+        "match Ok::<(), TryLockError>(()) {",
         "faults",
     ),
 ]
