@@ -267,11 +267,26 @@ mod tests {
             now.asked.residues = Residues::Files;
             now.asked.out_dtype = OutDtype::F16;
             now.asked.unknown = "error".into();
+            now.asked.on_invalid = "skip".into();
+            now.resolved.arch = "aarch64".into();
+            now.resolved.cpu_path = Some("neon".into());
+            now.resolved.device = "cuda (H100)".into();
+            now.resolved.dtype = "f16".into();
+            now.resolved.gaps = "drop".into();
+            now.resolved.long = "window:9:2".into();
             now.resolved.layers = vec![0, 6];
             now.resolved.inputs[1].sha256 = "dd".into();
             now.resolved.model.files[0].bytes = 2;
         });
-        let before = run(|before| before.asked.unknown = "unk".into());
+        let before = run(|before| {
+            before.asked.unknown = "unk".into();
+            before.asked.on_invalid = "fail".into();
+            before.resolved.arch = "x86_64".into();
+            before.resolved.device = "cpu".into();
+            before.resolved.dtype = "f32".into();
+            before.resolved.gaps = "keep".into();
+            before.resolved.long = "full".into();
+        });
         let version = env!("CARGO_PKG_VERSION");
         assert_eq!(
             words(&before, &now),
@@ -283,7 +298,14 @@ mod tests {
                 "`pool` was none and is mean,max",
                 "`residues` was packed and is files",
                 "`out_dtype` was f32 and is f16",
+                "`dtype` was f32 and is f16",
+                "`device` was cpu and is cuda (H100)",
+                "`cpu_path` was none and is neon",
+                "the processor was x86_64 and is aarch64",
+                "`long` was full and is window:9:2",
                 "`unknown` was unk and is error",
+                "`gaps` was keep and is drop",
+                "`on_invalid` was fail and is skip",
                 "model file config.json was 1 byte with SHA-256 cc and is 2 bytes with SHA-256 cc",
             ]
         );
