@@ -1,15 +1,16 @@
 //! How it is computed, under *Computation*.
 
 use super::device::device;
+use super::digits;
 use super::variables;
 use clap::ValueEnum;
-use clap::builder::RangedU64ValueParser;
 use esm_embed::device::{DeviceChoice, Dtype};
+use esm_embed::numerals::grouped;
 use esm_embed::ops::CpuPath;
 use esm_embed::pipeline::OnVarying;
 
 /// More threads than any machine that this is meant for has.
-const MAX_THREADS: u64 = 4096;
+const MAX_THREADS: usize = 4096;
 
 /// How it is computed.
 #[derive(Debug, clap::Args)]
@@ -48,23 +49,13 @@ pub struct ComputeArgs {
     ///
     /// The default respects CPU affinity, the CPU quota of the cgroup and SLURM_CPUS_PER_TASK. The
     /// results do not depend on it.
-    #[arg(
-        short,
-        long,
-        env = variables::THREADS,
-        value_name = "N",
-        value_parser = RangedU64ValueParser::<usize>::new().range(1..=MAX_THREADS)
-    )]
+    #[arg(short, long, env = variables::THREADS, value_name = "N", value_parser = threads)]
     pub threads: Option<usize>,
 
     /// Maximum number of tokens in a batch [default: depends on the device]
     ///
     /// A longer sequence is a batch by itself. The results do not depend on it.
-    #[arg(
-        long,
-        value_name = "N",
-        value_parser = RangedU64ValueParser::<usize>::new().range(1..)
-    )]
+    #[arg(long, value_name = "N", value_parser = max_tokens)]
     pub max_tokens: Option<usize>,
 
     /// Embed one sequence per forward pass
@@ -78,6 +69,23 @@ pub struct ComputeArgs {
     /// Rounding differs between these paths; one path gives the same bits on every CPU that has it.
     #[arg(long, value_name = "PATH", value_enum)]
     pub cpu_path: Option<CpuPathArg>,
+}
+
+/// `--threads`.
+fn threads(text: &str) -> Result<usize, String> {
+    let number = digits(text).filter(|number| (1..=MAX_THREADS).contains(number));
+    number.ok_or_else(|| {
+        format!(
+            "expected a number from 1 to {}",
+            grouped(MAX_THREADS as u64)
+        )
+    })
+}
+
+/// `--max-tokens`.
+fn max_tokens(text: &str) -> Result<usize, String> {
+    let number = digits(text).filter(|number| *number > 0);
+    number.ok_or_else(|| "expected a number from 1".to_owned())
 }
 
 /// `--dtype`.
