@@ -1,4 +1,4 @@
-//! A file in the working folder that only grows, written through a buffer.
+//! A file in the working folder to which bytes are appended through a buffer.
 
 use crate::output::disk;
 use crate::output::error::OutputError;
@@ -16,7 +16,7 @@ pub(super) struct AppendFile {
 }
 
 impl AppendFile {
-    /// Makes a new file; what exists at `path` is an error.
+    /// Creates a file; anything that exists at `path` is an error.
     pub(super) fn create(path: PathBuf) -> Result<Self, OutputError> {
         let file = disk::create_new(&path).map_err(|e| OutputError::io("making", &path, e))?;
         Ok(Self {
@@ -25,7 +25,7 @@ impl AppendFile {
         })
     }
 
-    /// Adds bytes at the end.
+    /// Appends bytes.
     pub(super) fn write(&mut self, bytes: &[u8]) -> Result<(), OutputError> {
         let pending = self.out.buffer().len() + bytes.len();
         self.out
@@ -33,7 +33,7 @@ impl AppendFile {
             .map_err(|e| OutputError::io(format!("writing {pending} bytes to"), &self.path, e))
     }
 
-    /// Writes what is left and gives the file to the operating system.
+    /// Writes what is left in the buffer and closes the file.
     pub(super) fn close(mut self) -> Result<(), OutputError> {
         let pending = self.out.buffer().len();
         self.out

@@ -35,7 +35,7 @@ impl Array {
         self.product.file_stem()
     }
 
-    /// The file that holds it, or the folder of its files.
+    /// Its file, or the folder of its files.
     pub fn location(&self) -> String {
         match self.storage {
             Storage::Packed => format!("{}.npy", self.name()),
@@ -185,8 +185,8 @@ pub struct ArrayEntry {
     pub dtype: OutDtype,
     /// Its shape; where each record has a file, the shape of a record of n residues.
     pub shape: Vec<Dimension>,
-    /// The file that holds it; or, with a slash at the end, the folder below which `index.tsv`
-    /// names the file of each record.
+    /// Its file; or, with a slash at the end, the folder of the files that column `file` of
+    /// `index.tsv` names.
     pub location: String,
 }
 

@@ -16,29 +16,29 @@ const BUFFER: usize = 1 << 20;
 /// Longest line of a list: digest, folder, sub-folder and name take less than half.
 const LONGEST_LINE: u64 = 1024;
 
-/// Bytes of a piece. The checksum of a larger file is the SHA-256 of the SHA-256 of its pieces, 32
-/// bytes each, one after the other: several threads can work on it.
+/// Bytes of a piece. The checksum of a larger file is the SHA-256 of the concatenated SHA-256 digests
+/// of its pieces, so that several threads can compute it.
 const PIECE: u64 = 64 << 20;
 
-/// The size of the pieces whose digests make the checksum of a file of so many bytes, or `None` if
-/// it is the plain SHA-256.
+/// The size of the pieces whose digests make the checksum of a file of `bytes` bytes; `None` if it
+/// is the plain SHA-256.
 pub(super) fn pieces(bytes: u64) -> Option<u64> {
     (bytes > PIECE).then_some(PIECE)
 }
 
-/// The checksum of bytes that come one after the other.
+/// The checksum of a stream of bytes.
 #[derive(Clone)]
 pub(super) struct PiecewiseSha256 {
     piece: u64,
-    /// Bytes that the current piece still takes.
+    /// Bytes missing from the current piece.
     left: u64,
     hash: Sha256,
-    /// Of the digests of whole pieces; `None` where there are no pieces.
+    /// Of the digests of complete pieces; `None` without pieces.
     digests: Option<Sha256>,
 }
 
 impl PiecewiseSha256 {
-    /// For a file of pieces of so many bytes, see [`pieces`].
+    /// For a file with pieces of this size, see [`pieces`].
     pub(super) fn new(pieces: Option<u64>) -> Self {
         let piece = pieces.unwrap_or(u64::MAX);
         Self {
@@ -79,7 +79,7 @@ impl PiecewiseSha256 {
     }
 }
 
-/// The checksum of a file of so many bytes; the plain SHA-256 without pieces.
+/// The checksum of a file of `bytes` bytes; the plain SHA-256 without pieces.
 pub(super) fn sha256(
     file: &File,
     bytes: u64,

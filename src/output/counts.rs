@@ -1,4 +1,4 @@
-//! What a run met, added up.
+//! Totals of a run.
 
 use crate::output::index::Entry;
 use serde::{Deserialize, Serialize};
@@ -6,11 +6,11 @@ use serde::{Deserialize, Serialize};
 /// Totals over all records of a run, as `run.json` states them.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counts {
-    /// Records written: rows of every pooled matrix.
+    /// Records that were written.
     pub records: u64,
     /// Residue rows of all records.
     pub residues: u64,
-    /// Records whose sequence was met for the first time, and so computed.
+    /// Records that are the first with their sequence, which were computed.
     pub unique_sequences: u64,
     /// Records whose rows were copied from an earlier one.
     pub duplicates: u64,
@@ -20,13 +20,13 @@ pub struct Counts {
     pub lower: u64,
     /// `<mask>` tokens.
     pub masks: u64,
-    /// Gaps of an alignment, `-` and `.`, taken out or not.
+    /// Gaps of an alignment, `-` and `.`, whether or not they were removed.
     #[serde(default)]
     pub gaps: u64,
     /// White space and invisible characters beyond ASCII, which were dropped.
     #[serde(default)]
     pub invisible: u64,
-    /// Records of which a trailing `*` was dropped.
+    /// Records whose trailing `*` was dropped.
     pub stops: u64,
     /// Records that were truncated.
     pub truncated: u64,
@@ -37,10 +37,10 @@ pub struct Counts {
     /// Records that look like nucleotides.
     #[serde(default)]
     pub nucleotides: u64,
-    /// Records with the identifier of an earlier record and another sequence.
+    /// Records with the identifier of an earlier record but another sequence.
     #[serde(default)]
     pub reused_ids: u64,
-    /// Records with rows that were computed in bf16, as their numbers do not fit f16.
+    /// Records computed in bf16 because their numbers do not fit f16.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub in_bf16: u64,
 }
@@ -50,7 +50,7 @@ fn is_zero(count: &u64) -> bool {
 }
 
 impl Counts {
-    /// Adds one record; its sequence or its identifier may be that of an earlier one.
+    /// Adds one record, whose sequence or identifier may repeat an earlier one.
     pub(super) fn add(&mut self, entry: &Entry, duplicate: bool, reused_id: bool) {
         self.records += 1;
         self.residues += entry.length;

@@ -1,4 +1,4 @@
-//! Opening and syncing without following links that somebody else planted.
+//! Opening and syncing files without following links.
 
 use rustix::fs::OFlags;
 use std::fs::{File, OpenOptions};
@@ -10,8 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// Ending of a file that is to replace another.
 pub(super) const NEW: &str = ".new";
 
-/// Makes a new file for reading and writing; anything that exists at `path`, a link too, is an
-/// error.
+/// Creates a file for reading and writing; anything that exists at `path`, even a link, is an error.
 pub(super) fn create_new(path: &Path) -> io::Result<File> {
     OpenOptions::new()
         .read(true)
@@ -20,7 +19,7 @@ pub(super) fn create_new(path: &Path) -> io::Result<File> {
         .open(path)
 }
 
-/// Opens a regular file for reading and writing, or makes it; a link, pipe or device is an error.
+/// Opens a regular file for reading and writing, or creates it; a link, pipe or device is an error.
 pub(super) fn open_or_create(path: &Path) -> io::Result<File> {
     let file = OpenOptions::new()
         .read(true)
@@ -58,7 +57,7 @@ pub(super) fn is_real_folder(path: &Path) -> io::Result<bool> {
     Ok(kind(path)?.is_some_and(|kind| kind.is_dir()))
 }
 
-/// What stands at `path` itself, links not followed, or `None`.
+/// The type of `path` itself, without following links; `None` if it does not exist.
 pub(super) fn kind(path: &Path) -> io::Result<Option<std::fs::FileType>> {
     match std::fs::symlink_metadata(path) {
         Ok(metadata) => Ok(Some(metadata.file_type())),
@@ -78,8 +77,8 @@ pub(super) fn sync_folder(path: &Path) -> io::Result<()> {
 
 /// Makes everything below `folder`, which may be a million small files, durable.
 ///
-/// On Linux this is one call for the whole file system, where one call per file would take longer
-/// than many runs. Elsewhere [`sync_small_file`] does it file by file.
+/// On Linux this is one call for the whole file system; one call per file could take longer than the
+/// run itself. Elsewhere [`sync_small_file`] syncs each file.
 pub(super) fn sync_tree(folder: &Path) -> io::Result<()> {
     #[cfg(target_os = "linux")]
     rustix::fs::syncfs(File::open(folder)?)?;
@@ -88,7 +87,7 @@ pub(super) fn sync_tree(folder: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Makes one of many small files durable where [`sync_tree`] does not do it for all at once.
+/// Makes one of many small files durable where [`sync_tree`] does not sync them all.
 pub(super) fn sync_small_file(file: &File) -> io::Result<()> {
     if cfg!(target_os = "linux") {
         Ok(())
@@ -97,8 +96,8 @@ pub(super) fn sync_small_file(file: &File) -> io::Result<()> {
     }
 }
 
-/// A new file that nobody sees and that is gone when it is closed: on the file system where `out`
-/// is or will be, or else in the system's folder of temporary files.
+/// A new file without a name, which is deleted when it is closed: on the file system where `out` is
+/// or will be, or else in the system's folder for temporary files.
 pub(crate) fn unnamed_file(out: &Path) -> io::Result<File> {
     static MADE: AtomicU64 = AtomicU64::new(0);
     let number = MADE.fetch_add(1, Ordering::Relaxed);
@@ -116,7 +115,7 @@ pub(crate) fn unnamed_file(out: &Path) -> io::Result<File> {
     }
 }
 
-/// Bytes that a user may still write where `dir` is or will be; `None` if that cannot be found out.
+/// Bytes that a user may still write where `dir` is or will be; `None` if that is unknown.
 pub(crate) fn free_bytes(dir: &Path) -> Option<u64> {
     let absolute = std::path::absolute(dir).ok()?;
     let there = absolute.ancestors().find(|path| path.exists())?;
@@ -124,7 +123,7 @@ pub(crate) fn free_bytes(dir: &Path) -> Option<u64> {
     Some(stat.f_bavail.saturating_mul(stat.f_frsize))
 }
 
-/// Allows this process as many open files as it may allow itself.
+/// Raises the limit on open files as far as this process may.
 pub(super) fn lift_open_files() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
@@ -132,15 +131,15 @@ pub(super) fn lift_open_files() {
         current: maximum,
         maximum,
     };
-    // If it may not, opening the file that is one too many says so.
+    // If that fails, opening one file too many reports it.
     let _ = setrlimit(Resource::Nofile, limit);
 }
 
-/// Lets go of what memory holds of a file and the disk has: it is read anew.
+/// Drops the clean pages of a file from memory, so that it is read from the disk again.
 ///
-/// After a sync that failed, memory may hold pages that never reached the disk and count as clean.
+/// After a failed sync, pages that never reached the disk may count as clean.
 pub(super) fn forget_pages(file: &File) {
-    // Advice: a file system that does not take it loses nothing.
+    // This is only advice: a file system may ignore it.
     let _ = rustix::fs::fadvise(file, 0, None, rustix::fs::Advice::DontNeed);
 }
 
@@ -158,7 +157,7 @@ pub(super) fn bytes_below(folder: &Path) -> u64 {
     entries.flatten().map(bytes).sum()
 }
 
-/// Writes a small file that is there whole or not at all, durably.
+/// Writes a small file durably, so that it exists completely or not at all.
 pub(super) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(NEW);
@@ -171,7 +170,7 @@ pub(super) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     path.parent().map_or(Ok(()), sync_folder)
 }
 
-/// Removes a file or link; nothing there is no error.
+/// Removes a file or link, if it exists.
 pub(super) fn remove_if_there(path: &Path) -> io::Result<()> {
     match std::fs::remove_file(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),

@@ -1,4 +1,4 @@
-//! A hash table on disk: what has been seen before, in memory that does not grow.
+//! A hash table on disk, for sets that may be larger than memory.
 
 use sha2::{Digest, Sha256};
 use std::fs::File;
@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 
 use crate::output::disk;
 
-/// The first half of a SHA-256 digest. Two inputs with the same key are taken to be the same: by
-/// chance this needs about 2^64 inputs.
+/// The first half of a SHA-256 digest. Two inputs with the same key count as the same; a collision
+/// by chance needs about 2^64 inputs.
 pub type Key = [u8; 16];
 
 /// The key of some bytes.
@@ -24,7 +24,7 @@ pub fn key(bytes: &[u8]) -> Key {
 
 /// Bytes of a slot: the key, then the value plus one; all zero when it is free.
 const SLOT: usize = 24;
-/// Slots read at a time; one read nearly always suffices at the load kept here.
+/// Slots read at a time: while at most half are used, one read is nearly always enough.
 const PROBE: u64 = 8;
 /// A new table has 2^12 slots.
 const FIRST_BITS: u32 = 12;
@@ -33,7 +33,8 @@ const GROWTH_BITS: u32 = 2;
 /// Slots moved at a time while the table grows.
 const MOVE: u64 = 4096;
 
-/// Keys and values in a file of fixed slots: open addressing, linear probing, at most half full.
+/// Keys and values in a file of fixed-size slots: open addressing, linear probing, never more than
+/// half full.
 #[derive(Debug)]
 pub struct DiskMap {
     home: Home,
@@ -57,13 +58,13 @@ enum Found {
 }
 
 impl DiskMap {
-    /// Makes an empty table in a new file; what exists at `path` is an error.
+    /// Creates an empty table in a new file; anything that exists at `path` is an error.
     pub fn create(path: &Path) -> io::Result<Self> {
         Self::with_bits(path, FIRST_BITS)
     }
 
-    /// Makes an empty table in a file that nobody sees and that is gone with the table: on the file
-    /// system where `out` is or will be, or else in the system's folder of temporary files.
+    /// Creates an empty table in a file without a name, which is deleted with the table: on the file
+    /// system where `out` is or will be, or else in the system's folder for temporary files.
     pub fn temporary(out: &Path) -> io::Result<Self> {
         let home = Home::Nameless(out.to_path_buf());
         Self::empty(home, disk::unnamed_file(out)?, FIRST_BITS)

@@ -1,15 +1,15 @@
-//! Text of any bytes as one field of a tab-separated table, and back.
+//! Any bytes as one field of a tab-separated table, and back.
 
-/// Appends `field` so that it holds no tab, line break or other control character, is valid UTF-8,
-/// and does not open with a quotation mark.
+/// Appends `field` so that it has no tab, line break or other control character, is valid UTF-8,
+/// and does not start with a quotation mark.
 ///
 /// - backslash, tab, carriage return and line feed become `\\`, `\t`, `\r` and `\n`;
 /// - every byte of another control character, of the line separators U+2028 and U+2029, and of
 ///   what is not UTF-8 becomes `\x` and two hexadecimal digits;
-/// - a quotation mark that opens the field becomes `\x22`, because many readers take it for the
-///   start of a quoted field; further on it means nothing to them and stays.
+/// - a quotation mark at the start of the field becomes `\x22`, because many readers take it for the
+///   start of a quoted field; further on it has no such meaning and stays.
 ///
-/// [`unescape`] gives the bytes back.
+/// [`unescape`] restores the bytes.
 pub fn escape(field: &[u8], out: &mut Vec<u8>) {
     let mut field = field;
     if let Some(rest) = field.strip_prefix(b"\"") {

@@ -1,10 +1,10 @@
 //! A safe, unique file name for every record.
 //!
-//! An identifier that is a good file name everywhere keeps its name: `P12345` becomes
+//! An identifier that is a valid file name on every system keeps its name: `P12345` becomes
 //! `P12345.npy`. Any other, and any that equals an earlier one up to case, becomes
-//! `PREFIX-HASH.npy`, where PREFIX is what could be kept and HASH the first 16 hexadecimal digits
+//! `PREFIX-HASH.npy`, where PREFIX is its valid part and HASH the first 16 hexadecimal digits
 //! of the SHA-256 of the identifier (of identifier, row and attempt if that name is taken as well).
-//! FileNames depend on identifiers and their order alone.
+//! Names depend only on the identifiers and their order.
 
 use crate::output::disk_map::{DiskMap, key};
 use crate::sha256::hex;
@@ -12,14 +12,14 @@ use sha2::{Digest, Sha256};
 use std::io;
 use std::path::Path;
 
-/// Longest name in bytes, ending included.
+/// Longest name in bytes, with its ending.
 pub(super) const MAX_BYTES: usize = 200;
 const ENDING: &str = ".npy";
 const HASH_DIGITS: usize = 16;
-/// What an empty identifier is called.
+/// The name of an empty identifier.
 const UNNAMED: &str = "unnamed";
 
-/// The names given so far.
+/// The names in use.
 #[derive(Debug)]
 pub(super) struct FileNames {
     seen: DiskMap,
@@ -53,7 +53,7 @@ impl FileNames {
 
     /// Whether the name was free, up to case, and is now taken.
     fn take(&mut self, name: &str, row: u64) -> io::Result<bool> {
-        // Upper case first joins letters that lower case alone keeps apart, such as the long s.
+        // Upper case first: it maps letters together that lower case does not, such as the long s.
         let folded = name.to_uppercase().to_lowercase();
         Ok(self
             .seen
@@ -79,7 +79,7 @@ fn unchanged(id: &[u8]) -> Option<&str> {
     (!id.is_empty() && sanitised(id) == id).then_some(id)
 }
 
-/// A name of what can be kept and a hash of what was there.
+/// A name of the valid part and a hash of the identifier.
 fn changed(id: &[u8], row: u64, attempt: u64) -> String {
     let mut hash = Sha256::new_with_prefix(id);
     if attempt > 0 {
@@ -101,7 +101,7 @@ fn changed(id: &[u8], row: u64, attempt: u64) -> String {
     format!("{prefix}-{digits}{ENDING}")
 }
 
-/// The text with everything replaced by `_` that some file system or shell takes amiss.
+/// The text with `_` for everything that some file system or shell cannot handle.
 fn sanitised(text: &str) -> String {
     let mut name: String = text
         .chars()
@@ -122,8 +122,8 @@ fn sanitised(text: &str) -> String {
     name
 }
 
-/// Beyond ASCII only letters and digits are kept: combining marks have two encodings that some
-/// file systems take for one, and others turn the direction of text or cannot be seen.
+/// Beyond ASCII only letters and digits are kept: combining marks have two encodings that some file
+/// systems treat as equal, and other characters change the direction of text or are invisible.
 fn is_kept(character: char) -> bool {
     match character {
         '/' | '\\' | '<' | '>' | ':' | '"' | '|' | '?' | '*' => false,

@@ -1,8 +1,8 @@
 //! `ids.npy`: the identifiers row by row, as an array that NumPy loads.
 //!
 //! The array has the type `<U{n}`, where n is the length of the longest identifier: four bytes for
-//! each character, shorter ones filled up with zeros. A byte that is not UTF-8, and a NUL, which
-//! NumPy would cut off, are written as in `index.tsv`: `\x` and two hexadecimal digits.
+//! each character, and shorter identifiers are padded with zeros. A byte that is not UTF-8, and a
+//! NUL, which NumPy would cut off, are written as in `index.tsv`: `\x` and two hexadecimal digits.
 
 use crate::numerals::grouped;
 use crate::output::append_file::AppendFile;
@@ -19,31 +19,31 @@ use std::path::Path;
 /// Name of the file.
 pub const IDS_NPY: &str = "ids.npy";
 
-/// Characters of the longest identifier, at most.
+/// The most characters of an identifier.
 const MOST_CHARACTERS: u64 = 1024;
-/// Bytes of the file, at most.
+/// The most bytes of the file.
 const MOST_BYTES: u64 = 1 << 30;
 /// Bytes of one character.
 const WIDTH: u64 = 4;
-/// Longest identifier that is read from the index: each of its characters has four bytes, and each
-/// of them four as the index writes it.
+/// Longest identifier that is read from the index: up to four bytes for each character, and four
+/// characters for each escaped byte.
 const LONGEST_FIELD: u64 = 16 * MOST_CHARACTERS + 1;
-/// Longest number of a row, and the tab behind it.
+/// Longest row number, with the tab after it.
 const LONGEST_ROW: u64 = 21;
 
-/// How many identifiers there are, and how long the longest is.
+/// The number of identifiers and the length of the longest.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Ids {
     records: u64,
     longest: u64,
 }
 
-/// Why there is no `ids.npy`.
+/// Why `ids.npy` is not written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NoIds {
-    /// An identifier has so many characters.
+    /// An identifier has too many characters: this number.
     TooLong(u64),
-    /// The file would take so many bytes.
+    /// The file would have too many bytes: this number.
     TooLarge(u64),
 }
 
@@ -108,8 +108,8 @@ impl Ids {
         self.longest.max(1)
     }
 
-    /// Writes the file, reading the identifiers from the index in the same folder; false if it is
-    /// not to be written.
+    /// Writes the file from the identifiers in the index of the same folder; false if it is not
+    /// written.
     pub(super) fn write(&self, partial: &Path) -> Result<bool, OutputError> {
         if self.bytes().is_err() {
             return Ok(false);
@@ -140,7 +140,8 @@ impl Ids {
     }
 }
 
-/// What is wrong with the first bytes or the size of an `ids.npy` of so many records.
+/// Checks the header and the size of an `ids.npy` of `records` identifiers; the error says what is
+/// wrong.
 pub(super) fn check(head: &[u8; HEADER_BYTES], bytes: u64, records: u64) -> Result<(), String> {
     let (columns, rows) = npy::parse_text_header(head)
         .ok_or("its first 128 bytes are not the header of an array that a run writes")?;
@@ -164,7 +165,7 @@ fn size(columns: u64, records: u64) -> u64 {
         .saturating_add(HEADER_BYTES as u64)
 }
 
-/// An identifier as `ids.npy` has it, in UTF-8: two that NumPy cannot tell apart are the same.
+/// An identifier as `ids.npy` has it, in UTF-8: the same for two that NumPy cannot tell apart.
 pub fn id_text(id: &[u8]) -> Cow<'_, [u8]> {
     match std::str::from_utf8(id).is_ok() && !id.contains(&0) {
         true => Cow::Borrowed(id),
@@ -208,7 +209,7 @@ fn next_id(lines: &mut impl BufRead) -> io::Result<Vec<u8>> {
     id.ok_or_else(|| io::ErrorKind::InvalidData.into())
 }
 
-/// Passes the rest of a line, which may be long.
+/// Skips the rest of a line, which may be long.
 fn skip_line(lines: &mut impl BufRead) -> io::Result<()> {
     loop {
         let bytes = lines.fill_buf()?;

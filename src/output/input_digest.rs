@@ -1,18 +1,18 @@
-//! A digest of the input as far as it has been read, record by record.
+//! A digest of the input up to each record.
 
 use crate::output::disk_map::Key;
 use crate::output::index::{Entry, Skip};
 use sha2::{Digest, Sha256};
 
-/// Every digest covers the one before it: two are equal when all records up to there are.
+/// Each digest covers the one before it: two are equal if all records up to there are equal.
 #[derive(Debug, Default)]
 pub(crate) struct InputDigest {
     last: [u8; 32],
 }
 
 impl InputDigest {
-    /// The digest after one more record. What was dropped from a sequence is not part of it: no row
-    /// depends on it, and the index is written again from what is read now.
+    /// The digest after one more record. Dropped characters are not part of it: no value depends on
+    /// them, and the index is written again from the input.
     pub(crate) fn enter(&mut self, entry: &Entry) -> Key {
         let optional = |number: Option<u64>| number.map_or(0, |number| number.saturating_add(1));
         self.add(
@@ -30,7 +30,7 @@ impl InputDigest {
         )
     }
 
-    /// The digest after a record that was left out.
+    /// The digest after a skipped record.
     pub(crate) fn skip(&mut self, skip: &Skip) -> Key {
         self.add(b's', &[], &[skip.id, skip.reason.as_bytes()])
     }

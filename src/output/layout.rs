@@ -1,4 +1,4 @@
-//! Which arrays and files an output folder holds.
+//! The arrays and files of an output folder.
 
 use crate::output::array::{Array, ArrayEntry, Storage};
 use crate::output::counts::Counts;
@@ -11,14 +11,14 @@ use serde::{Deserialize, Serialize};
 pub const RUN_JSON: &str = "run.json";
 /// Name of the table of records.
 pub const INDEX_TSV: &str = "index.tsv";
-/// Name of the table of records that were left out.
+/// Name of the table of skipped records.
 pub const SKIPPED_TSV: &str = "skipped.tsv";
-/// Name of the table that says where the records of a shard stand in the whole input.
+/// Name of the table with the position of each record of a shard in the whole input.
 pub const SHARD_TSV: &str = "shard.tsv";
-/// Name of the folder in which an unfinished run works.
+/// Name of the working folder of an unfinished run.
 pub const PARTIAL: &str = ".partial";
 
-/// Files in one sub-folder of `residues.layerN/` or another folder of one file per record.
+/// Files in each sub-folder of a folder with one file per record.
 const FILES_PER_FOLDER: u64 = 1000;
 
 /// What a run writes: enough to name every file and to find every value.
@@ -131,7 +131,7 @@ impl Layout {
         arrays.iter().map(|array| array.entry(counts)).collect()
     }
 
-    /// The sub-folder that holds the file of a row: 1,000 rows each.
+    /// The sub-folder with the file of a row; each sub-folder has the files of 1,000 rows.
     pub fn sub_folder(row: u64) -> String {
         format!("{:06}", row / FILES_PER_FOLDER)
     }
@@ -142,7 +142,7 @@ impl Layout {
         Some(first..first.checked_add(FILES_PER_FOLDER)?)
     }
 
-    /// Every file that `run.json` lists for these counts, with the array that it holds.
+    /// Every file that `run.json` lists for these counts, with its array.
     pub(super) fn files(
         &self,
         counts: &Counts,

@@ -1,10 +1,9 @@
 //! One run at a time in an output folder.
 //!
-//! The lock is a `flock` on a file, `.partial/lock`, that is open for writing. It dies with its
-//! owner, however that ends. On NFS the kernel turns it into a lock that the server keeps, which
-//! other machines see and which ends with the lease of a machine that is gone; a lock on the folder
-//! itself would stay on one machine. Where a file system knows no locks, the run goes on and
-//! [`Lock::is_held`] is false.
+//! The lock is a `flock` on a file, `.partial/lock`, that is open for writing. It ends with the
+//! process that holds it. On NFS the kernel turns it into a lock on the server, which other machines
+//! see and which expires when a machine disappears; a lock on the folder itself would be local to one
+//! machine. Without locks in the file system, the run continues and [`Lock::is_held`] is false.
 
 use crate::flock;
 use crate::output::disk;
@@ -17,7 +16,7 @@ use std::path::{Path, PathBuf};
 /// Name of the file in the working folder.
 pub(crate) const LOCK: &str = "lock";
 
-/// How often the file is opened again when it is replaced at that moment.
+/// Attempts to open the file when another run replaces it at that moment.
 const ATTEMPTS: usize = 8;
 
 /// The right to write into an output folder, until it is dropped.
@@ -29,7 +28,7 @@ pub(crate) struct Lock {
 }
 
 impl Lock {
-    /// Takes the folder, making its working folder if there is none.
+    /// Locks the folder, creating its working folder if necessary.
     pub(crate) fn take(dir: &Path) -> Result<Self, OutputError> {
         let partial = dir.join(PARTIAL);
         let path = partial.join(LOCK);
@@ -66,16 +65,16 @@ impl Lock {
         })
     }
 
-    /// Whether the file system really keeps others away.
+    /// Whether the lock keeps other runs away; false where the file system has no locks.
     pub(crate) fn is_held(&self) -> bool {
         self.is_held
     }
 
-    /// Gives the folder back and removes what is left of an empty working folder.
+    /// Releases the folder and removes the working folder if it is empty.
     pub(crate) fn release(self) {
         let _ = std::fs::remove_file(&self.path);
         let partial = self.path.parent().map(Path::to_path_buf);
-        // NFS keeps a file that is open, under another name, until it is closed.
+        // NFS keeps an open file under another name until it is closed.
         drop(self);
         if let Some(partial) = partial {
             let _ = std::fs::remove_dir(partial);

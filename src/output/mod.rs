@@ -1,59 +1,64 @@
-//! The output folder: which file and which row every value goes to, and when it counts as done.
+//! The output folder: which file and which bytes of it each value goes to, and when a run is complete.
 //!
-//! [`Target::examine`] checks that nothing of value is in the way, and [`Target::begin`] opens a
+//! A [`Layout`] lists the [`Array`]s of a run, one for each product. Everything here is a loop over
+//! them: how an array is stored follows from the extent of its product, so a new product needs no
+//! code in this module.
+//!
+//! [`Target::examine`] checks that nothing would be overwritten, and [`Target::begin`] opens a
 //! working folder, `DIR/.partial/`. One thread enters the records in input order into the
-//! [`Ledger`], which answers with the [`Place`] of each; any threads then write rows through the
+//! [`Ledger`], which returns the [`Place`] of each. Any thread may then write values with the
 //! [`ArrayWriter`], in whatever order batches finish, and enter the record in the [`Journal`].
-//! [`OutputFolder::finish`] copies the rows of repeated sequences, takes the checksum of every file,
-//! moves the files to their place and writes `run.json` last: a folder with a `run.json` is
+//! [`OutputFolder::finish`] copies the values of repeated sequences, computes the checksum of every
+//! file, moves the files to their places and writes `run.json` last: a folder with a `run.json` is
 //! complete, and one without it is not.
 //!
-//! # A run that did not finish
+//! # Resuming
 //!
-//! [`Target::resume`] goes on with it. The records are entered again from the first, which gives
-//! index and places anew, and nothing is trusted that does not prove itself: the journal has 24
+//! [`Target::resume`] opens the work of an interrupted run. The records are entered again from the
+//! first, which restores index and places, and nothing is trusted without proof: the journal has 24
 //! bytes for each row, with a digest of the input up to its record, a checksum of the bytes of its
-//! rows, and a checksum of its own. A record is done if its slot is whole and
-//! [`ArrayWriter::holds`] finds those very bytes in the files; otherwise it is computed again. So
-//! neither the order in which a dying machine kept its pages nor what somebody did to the files
-//! since can end in a wrong row. A slot whose digest is of another input ends the run, as does
-//! another checkpoint or option: `begun.json` says what the run was begun with.
+//! values, and a checksum of the slot itself. A record is done if its slot is intact and
+//! [`ArrayWriter::holds`] finds exactly those bytes in the files; otherwise it is computed again.
+//! So neither the order in which a crashing machine wrote its pages nor a later change of the files
+//! can end in a wrong value. A slot whose digest belongs to another input ends the run, as does
+//! another checkpoint or option: `begun.json` records how the run was started.
 //!
-//! The rename of `run.json` within the working folder seals the run. From then on all that is left
-//! is to move its files, and each step of that can be done again after a crash.
+//! Renaming `run.json` within the working folder seals the run. From then on only its files remain
+//! to be moved, and each step of that can be repeated after a crash.
 //!
-//! What the working folder holds besides:
+//! The working folder also contains:
 //!
 //! | | |
 //! |---|---|
-//! | `lock` | locked as long as a run writes |
+//! | `lock` | locked while a run writes |
 //! | `begun.json` | [`RunIdentity`] |
 //! | `journal` | see [`Done`] |
-//! | `places`, `duplicates`, `*.seen` | made anew whenever the run is gone on with |
+//! | `places`, `duplicates`, `*.seen` | rebuilt when the run is resumed |
 //!
-//! # A run that did
-//!
-//! What a folder holds:
+//! # Files of a complete run
 //!
 //! | | |
 //! |---|---|
-//! | `run.json` | [`Manifest`]: options, model, counts, checksums |
+//! | `run.json` | [`Manifest`]: options, model, counts, arrays, checksums |
 //! | `index.tsv` | one line per record, in input order: `row`, `id`, `length`, `residue_offset`, `flags`, (`file`,) `description` |
-//! | `ids.npy` | the identifiers row by row, for NumPy; not there if one has more than 1,024 characters or the file would have more than 1 GiB |
-//! | `mean.layer33.npy` | `[records, dim]`, for each layer and [`Pool`] |
-//! | `residues.layer33.npy` | `[residues, dim]`; a record is rows `residue_offset` … + `length` |
-//! | `residues.layer33/000000/ID.npy` | `[length, dim]`, instead of the packed matrix; the column `file` of the index gives the path below `residues.layer33/` |
-//! | `residues.layer33.sha256` | the checksum of each of those files, for `sha256sum -c` |
-//! | `skipped.tsv` | records left out, if there are any |
-//! | `shard.tsv` | of a shard: where its records stand in the whole input, and what `merge` needs to know of them |
+//! | `ids.npy` | the identifiers row by row, for NumPy; left out if one has more than 1,024 characters or the file would exceed 1 GiB |
+//! | `mean.layer33.npy` | `[records, D]`, for each layer and [`Pool`] |
+//! | `residues.layer33.npy` | `[residues, D]`; a record has rows `residue_offset` to `residue_offset + length - 1` |
+//! | `residues.layer33/000000/ID.npy` | `[length, D]`, instead of the packed array; column `file` of the index has the path below `residues.layer33/` |
+//! | `logits.npy`, `logits/000000/ID.npy` | `[residues, V]`, `[length, V]`, stored like residue rows |
+//! | `contacts/000000/ID.npy` | `[length, length]` |
+//! | `attentions/000000/ID.npy` | `[layers, heads, length + 2, length + 2]` |
+//! | `residues.layer33.sha256` | the checksum of each file in the folder of that name, for `sha256sum -c` |
+//! | `skipped.tsv` | records that were left out, if there are any |
+//! | `shard.tsv` | only in a shard: the position of its records in the whole input, and what `merge` needs to know about them |
 //!
-//! Both tables hold one tab between fields, and fields written as [`escape`] says: a line is a
+//! Tables have one tab between fields, and fields are written by [`escape`]: each line is one
 //! record, no field is ever quoted, and Python's `csv.reader(file, "excel-tab")`, pandas'
 //! `read_csv(path, sep="\t", quoting=3, dtype=str, keep_default_na=False)` and `cut` read the same
-//! fields. The last two options of pandas keep it from taking an identifier `NA` or `007` for
+//! fields. Without the last two options, pandas would read the identifiers `NA` and `007` as
 //! something else.
 //!
-//! Memory does not grow with the number of records: what has to be remembered of each is on disk,
+//! Memory does not grow with the number of records: what has to be remembered about each is on disk,
 //! in the working folder.
 //!
 //! ```

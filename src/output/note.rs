@@ -1,36 +1,36 @@
-//! What `run.json` notes of the records, for programs to read.
+//! What `run.json` notes about the records, for programs to read.
 
 use crate::output::escape::escaped;
 use crate::output::index::Entry;
 use serde::{Deserialize, Serialize};
 
-/// Characters of an identifier that a note holds.
+/// Characters of an identifier in a note.
 const SHOWN: usize = 80;
 
 /// What a note is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Remark {
-    /// Records that look like nucleotides, which were embedded as if they were proteins.
+    /// Records that look like nucleotides and were embedded as proteins.
     Nucleotides,
-    /// Records with the identifier of an earlier record and another sequence.
+    /// Records with the identifier of an earlier record but another sequence.
     ReusedIds,
 }
 
-/// Records with something that their user should know.
+/// Something about records that the user should know.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Note {
-    /// What it is.
+    /// What the note is about.
     pub about: Remark,
     /// How many records.
     pub records: u64,
     /// Row of the first.
     pub first_row: u64,
-    /// Identifier of the first, as `index.tsv` writes it and at most 80 characters of it.
+    /// Up to 80 characters of the identifier of the first, escaped as in `index.tsv`.
     pub first_id: String,
 }
 
-/// The notes of a run, one for each remark that applies, in the order of their first records.
+/// The notes of a run, one for each remark, in the order of their first records.
 #[derive(Debug, Default)]
 pub(super) struct Notes(Vec<Note>);
 
@@ -54,7 +54,7 @@ impl Notes {
         }
     }
 
-    /// All of them.
+    /// All notes.
     pub(super) fn into_inner(self) -> Vec<Note> {
         self.0
     }

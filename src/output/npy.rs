@@ -1,8 +1,8 @@
 //! The `.npy` format, version 1.0: a header of fixed length, then rows of little-endian numbers.
 //!
 //! The header is always 128 bytes, whatever the shape, so that a file can be written before the
-//! number of its rows is known and patched at the end. 128 is a multiple of 64, as NumPy asks for
-//! memory-mapping. Two-dimensional matrices in C order are written and read, and lists of text.
+//! number of its rows is known and completed at the end. 128 is a multiple of 64, which NumPy needs for
+//! memory-mapping. Arrays of one to four dimensions in C order and lists of text are supported.
 
 use crate::product::{OutDtype, Values};
 use half::f16;
@@ -81,7 +81,7 @@ impl Values<'_> {
         }
     }
 
-    /// Place of the first value that cannot be stored: NaN, infinite, or infinite once it is f16.
+    /// Index of the first value that cannot be stored: NaN, infinite, or infinite as f16.
     pub(super) fn first_unfit(self, dtype: OutDtype) -> Option<usize> {
         let limit = match dtype {
             OutDtype::F32 => f32::INFINITY,
@@ -101,7 +101,7 @@ impl Values<'_> {
         }
     }
 
-    /// The values piece by piece, so many at a time.
+    /// The values in chunks of `size`.
     pub(super) fn chunks(self, size: usize) -> impl Iterator<Item = Self> {
         let (floats, halves) = match self {
             Values::F32(values) => (values, &[][..]),
@@ -111,7 +111,7 @@ impl Values<'_> {
         floats.chain(halves.chunks(size).map(Values::F16))
     }
 
-    /// Appends values as they stand in the file; f16 is rounded to nearest, ties to even.
+    /// Appends the bytes of the file; f16 is rounded to nearest, ties to even.
     pub(super) fn encode(self, dtype: OutDtype, bytes: &mut Vec<u8>) {
         match (self, dtype) {
             (Values::F32(values), OutDtype::F32) => {
@@ -130,7 +130,7 @@ impl Values<'_> {
     }
 }
 
-/// Appends halves in little-endian order, all at once: this runs on vectors.
+/// Appends halves in little-endian order. Resizing once lets the compiler vectorise the loop.
 fn append(values: &[f16], bytes: &mut Vec<u8>) {
     let start = bytes.len();
     bytes.resize(start + 2 * values.len(), 0);
@@ -140,9 +140,9 @@ fn append(values: &[f16], bytes: &mut Vec<u8>) {
     }
 }
 
-/// Place of the first unfit value.
+/// Index of the first unfit value.
 fn first<T>(values: &[T], is_unfit: impl Fn(&T) -> bool) -> Option<usize> {
-    // A fold without early exit runs on vectors; the search is for the one block that fails.
+    // A fold without early exit is vectorised; only the one block that fails is searched.
     let block = values.chunks(BLOCK).position(|block| {
         block
             .iter()

@@ -1,4 +1,4 @@
-//! Where the rows of each record belong, kept on disk.
+//! Where the values of each record belong, stored on disk.
 
 use crate::output::append_file::AppendFile;
 use crate::output::disk;
@@ -8,10 +8,10 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-/// Name of the file of places in the working folder.
+/// Name of the file in the working folder.
 pub(super) const PLACES: &str = "places";
 
-/// Where the rows of one record belong.
+/// Where the values of one record belong.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Place {
     /// Row in `index.tsv` and in every pooled file, from 0.
@@ -20,19 +20,19 @@ pub struct Place {
     pub residue_offset: u64,
     /// Residue rows of this record.
     pub length: u64,
-    /// Name of the record's own file, when each record has one.
+    /// Name of the record's own files, if the layout has such files.
     pub file: Option<String>,
 }
 
 /// Offset and length.
 const NUMBERS: usize = 16;
 
-/// Bytes of a place: offset and length, and room for the file's name when there is one.
+/// Bytes of a place: offset, length and, if there is one, the name of the file.
 pub(super) fn slot_bytes(files: bool) -> usize {
     if files { NUMBERS + MAX_BYTES } else { NUMBERS }
 }
 
-/// Appends what is kept of a place; its row says where that stands.
+/// Appends the bytes of a place; its row determines their position.
 pub(super) fn encode(place: &Place, files: bool, bytes: &mut Vec<u8>) {
     let end = bytes.len() + slot_bytes(files);
     bytes.extend(place.residue_offset.to_le_bytes());
@@ -41,7 +41,7 @@ pub(super) fn encode(place: &Place, files: bool, bytes: &mut Vec<u8>) {
     bytes.resize(end, 0);
 }
 
-/// The place of a row, from the bytes that were kept of it.
+/// The place of a row, from its bytes.
 pub(super) fn decode(row: u64, slot: &[u8], files: bool) -> Place {
     let (offset, rest) = slot.split_at(slot.len().min(8));
     let (length, name) = rest.split_at(rest.len().min(8));
@@ -86,7 +86,7 @@ impl PlaceWriter {
     }
 }
 
-/// Finds the place of any row again.
+/// Reads the place of any row.
 #[derive(Debug)]
 pub(super) struct PlaceReader {
     path: PathBuf,

@@ -1,11 +1,11 @@
-//! `shard.tsv`: where the records of one part of an input stand in the whole of it.
+//! `shard.tsv`: the position of the records of one shard in the whole input.
 //!
-//! A shard's folder is an output like any other, its rows counted from 0, with this table besides:
-//! one line for each record of the shard, skipped ones included, in input order.
+//! The folder of a shard is an ordinary output, with rows counted from 0, and has this table as well:
+//! one line for each record of the shard, including skipped ones, in input order.
 //!
 //! | column | |
 //! |---|---|
-//! | `record` | its number in the whole input, from 0, skipped records included |
+//! | `record` | its number in the whole input, from 0, counting skipped records |
 //! | `sequence` | [`Key`] of the sequence, in hexadecimal; empty if the record was skipped |
 //! | `masks` | `<mask>` tokens; empty if the record was skipped |
 
@@ -20,15 +20,15 @@ pub(super) const COLUMNS: &str = "record\tsequence\tmasks\n";
 /// Longest line that is read.
 pub(super) const LONGEST_LINE: usize = 128;
 
-/// Which part of an input a folder holds.
+/// Which shard of an input is in a folder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ShardEntry {
     /// Its number, from 1.
     pub number: u64,
-    /// Number of all parts.
+    /// Number of shards.
     pub of: u64,
-    /// Records of the whole input, skipped ones included.
+    /// Records of the whole input, including skipped ones.
     pub input_records: u64,
 }
 

@@ -1,7 +1,7 @@
 //! `index.tsv` and `skipped.tsv`: one line per record.
 //!
 //! The first line names the columns. Fields are separated by one tab and written as [`escape`]
-//! says, so that a line is a record and no field is ever quoted.
+//! says, so that each line is one record and no field is ever quoted.
 
 pub(crate) mod parse;
 pub(crate) mod scan;
@@ -11,19 +11,19 @@ use crate::output::escape::escape;
 /// One record of the input, as it is entered into the index.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Entry<'a> {
-    /// Number of the record in the whole input, from 0, skipped ones included.
+    /// Number of the record in the whole input, from 0, counting skipped ones.
     pub ordinal: u64,
     /// First word of the header, any bytes.
     pub id: &'a [u8],
     /// The rest of the header, any bytes.
     pub description: &'a [u8],
-    /// Residue rows that will be written: residues left after truncation.
+    /// Residues after truncation.
     pub length: u64,
-    /// Digest of everything the rows depend on; records with the same one share their values.
+    /// Digest of everything that the values depend on; records with the same digest share them.
     pub sequence: crate::output::Key,
     /// Residues before truncation, if it was truncated.
     pub truncated_from: Option<u64>,
-    /// Number of windows, if it is embedded in windows.
+    /// Number of windows, if it was embedded in windows.
     pub windows: Option<u64>,
     /// Characters outside the alphabet.
     pub unknown: u64,
@@ -31,7 +31,7 @@ pub struct Entry<'a> {
     pub lower: u64,
     /// `<mask>` tokens.
     pub masks: u64,
-    /// Gaps of an alignment, taken out or not.
+    /// Gaps of an alignment, whether or not they were removed.
     pub gaps: u64,
     /// White space and invisible characters beyond ASCII, which were dropped.
     pub invisible: u64,
@@ -41,10 +41,10 @@ pub struct Entry<'a> {
     pub stop: bool,
 }
 
-/// A record that was left out.
+/// A skipped record.
 #[derive(Debug, Clone, Copy)]
 pub struct Skip<'a> {
-    /// Number of the record in the whole input, from 0, skipped ones included.
+    /// Number of the record in the whole input, from 0, counting skipped ones.
     pub ordinal: u64,
     /// Input file as it was named, `-` for standard input.
     pub file: &'a [u8],
@@ -54,7 +54,7 @@ pub struct Skip<'a> {
     pub record: u64,
     /// First word of the header, any bytes.
     pub id: &'a [u8],
-    /// Why it was left out.
+    /// Why it was skipped.
     pub reason: &'a str,
 }
 
@@ -92,7 +92,7 @@ pub(crate) fn line(
     line
 }
 
-/// The line of a record that was left out.
+/// The line of a skipped record.
 pub(crate) fn skipped_line(skip: &Skip) -> Vec<u8> {
     let mut line = Vec::new();
     escape(skip.file, &mut line);
@@ -104,9 +104,9 @@ pub(crate) fn skipped_line(skip: &Skip) -> Vec<u8> {
     line
 }
 
-/// What was done to a record, in fixed order and separated by commas: `truncated=` residues
+/// What was done to a record, in a fixed order and separated by commas: `truncated=` residues
 /// before, `windows=` their number, `unknown=`, `lower=`, `masks=`, `gaps=` and `invisible=`
-/// characters, `stop`, `nucleotides`, `duplicate_of=` row. What does not apply is left out.
+/// characters, `stop`, `nucleotides`, `duplicate_of=` row. Flags that do not apply are left out.
 fn flags(entry: &Entry, duplicate_of: Option<u64>) -> String {
     let some = |number: u64| (number > 0).then_some(number);
     let with_number =

@@ -2,7 +2,7 @@
 
 use crate::output::escape::unescape;
 
-/// A line of `index.tsv`, but for row, offset and duplicate, which belong to its folder.
+/// A line of `index.tsv`, without row, offset and duplicate, which are specific to its folder.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct IndexLine {
     pub(crate) id: Vec<u8>,
@@ -12,7 +12,7 @@ pub(crate) struct IndexLine {
     pub(crate) windows: Option<u64>,
     pub(crate) unknown: u64,
     pub(crate) lower: u64,
-    /// 0 in a table from before it had a flag; `shard.tsv` says it.
+    /// 0 in tables without this flag; the number is then in `shard.tsv`.
     pub(crate) masks: u64,
     pub(crate) gaps: u64,
     pub(crate) invisible: u64,
@@ -22,7 +22,7 @@ pub(crate) struct IndexLine {
 
 impl IndexLine {
     /// Reads a line without its end; `None` unless it is one that a run writes. `files` says
-    /// whether each record has a file of its own.
+    /// whether each record has its own file.
     pub(crate) fn parse(line: &[u8], files: bool) -> Option<Self> {
         let mut fields = line.split(|&byte| byte == b'\t');
         let _row = number(fields.next()?)?;

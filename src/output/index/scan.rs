@@ -1,10 +1,10 @@
-//! Reads `index.tsv` to see whether its rows and offsets follow one another, in memory that does
-//! not depend on the length of its lines.
+//! Checks that rows and offsets of `index.tsv` are consecutive, in memory that does not depend on the
+//! length of its lines.
 
 use crate::output::index::columns;
 use std::io::{self, BufRead, Read};
 
-/// Numbers stand in the columns row, length and residue_offset; an identifier in between.
+/// The columns row, id, length and residue_offset; the identifier is skipped.
 const NUMBERS: usize = 4;
 
 /// Records and residues of an index, or what is wrong with it.
@@ -75,11 +75,11 @@ pub(crate) fn count_lines(mut reader: impl BufRead) -> io::Result<u64> {
     }
 }
 
-/// What is kept of a line while it is read.
+/// The numbers of a line that is being read.
 struct LineNumbers {
     empty: bool,
     tabs: usize,
-    /// `None` before the first digit; the inner `None` for what is no number of 64 bits.
+    /// `None` before the first digit; the inner `None` for anything but a number of 64 bits.
     fields: [Option<Option<u64>>; NUMBERS],
 }
 

@@ -1,11 +1,10 @@
-//! Moves the files of a finished run from the working folder to their place, `run.json` last.
+//! Moves the files of a finished run from the working folder to their places, `run.json` last.
 //!
-//! Each step can be done again after a run that died in the middle of it, so that what stands in
-//! the two folders tells how far it came:
+//! Each step can be repeated after a crash, so the two folders show how far the run got:
 //!
 //! | in `.partial` | in the output folder | |
 //! |---|---|---|
-//! | `run.json` | `run.json` | sealed; the run that is to be replaced is still whole |
+//! | `run.json` | `run.json` | sealed; the run that is to be replaced is still complete |
 //! | `run.json`, `replaced.json` | | files of that run are being removed |
 //! | `run.json` | | files are being moved |
 //! | | `run.json` | complete |
@@ -27,7 +26,7 @@ use std::path::Path;
 /// Name in the working folder of the `run.json` of the run that is being replaced.
 const REPLACED_JSON: &str = "replaced.json";
 
-/// Seals the run in `partial` with its `run.json`, and carries the move out.
+/// Seals the run in `partial` with its `run.json`, and moves its files.
 pub(crate) fn publish(
     dir: &Path,
     partial: &Path,
@@ -42,10 +41,10 @@ pub(crate) fn publish(
     carry_out(dir, partial, manifest, replaces)
 }
 
-/// Moves the files of a sealed run to their place, as far as they are not there.
+/// Moves the files of a sealed run that are not in their places yet.
 ///
-/// The order keeps every moment honest: `run.json` of an older run goes first and that of the new
-/// one comes last, so in between the folder does not look complete.
+/// `run.json` of an older run is moved away first and the new one arrives last, so in between the
+/// folder does not look complete.
 pub(crate) fn carry_out(
     dir: &Path,
     partial: &Path,
@@ -85,7 +84,7 @@ pub(crate) fn carry_out(
     }
     sync_folder(dir)?;
 
-    // Without this file, what is left in the working folder is nobody's work.
+    // Without this file, what is left in the working folder does not count as work.
     remove(&partial.join(BEGUN_JSON))?;
     remove_rest(partial);
     sync_folder(partial)?;
@@ -93,11 +92,11 @@ pub(crate) fn carry_out(
     sync_folder(dir)
 }
 
-/// Removes the files of a run that died while it was published, and is to be discarded: those that
-/// it had moved, and those of the run before it that it was about to remove.
+/// Removes the files of a run that was interrupted while it was published, and is to be discarded:
+/// those that it had moved, and those of an older run that it was about to remove.
 pub(crate) fn take_back(dir: &Path, partial: &Path) -> Result<(), OutputError> {
     if is_there(&dir.join(RUN_JSON))? {
-        // It had moved nothing: the run before it is whole.
+        // It had moved nothing: the older run is complete.
         return Ok(());
     }
     let (sealed, replaced) = (partial.join(RUN_JSON), partial.join(REPLACED_JSON));
@@ -107,7 +106,7 @@ pub(crate) fn take_back(dir: &Path, partial: &Path) -> Result<(), OutputError> {
     let is_moved = |name: &str| Ok::<_, OutputError>(!is_there(&partial.join(name))?);
     for folder in sealed.folders().filter(|name| is_folder_name(name)) {
         if is_moved(folder)? {
-            // Its list is beside it, or has not been moved yet.
+            // Its list has been moved as well, or is still in the working folder.
             let list = checksum_list(folder);
             if is_there(&partial.join(&list))? {
                 rename(&partial.join(&list), &dir.join(&list))?;
@@ -123,7 +122,7 @@ pub(crate) fn take_back(dir: &Path, partial: &Path) -> Result<(), OutputError> {
     sync_folder(dir)
 }
 
-/// Nothing is moved on the word of a `run.json` that no run wrote.
+/// Refuses a `run.json` with names that no run writes.
 fn check_names(partial: &Path, manifest: &Manifest) -> Result<(), OutputError> {
     let folders = &manifest.folders;
     if manifest.files.iter().all(|file| is_file_name(&file.name))
@@ -137,7 +136,7 @@ fn check_names(partial: &Path, manifest: &Manifest) -> Result<(), OutputError> {
     })
 }
 
-/// Refuses to move a file over one that appeared while the run was going.
+/// Refuses to move a file over one that appeared during the run.
 fn check_free(dir: &Path, partial: &Path, manifest: &Manifest) -> Result<(), OutputError> {
     let files = manifest.files.iter().map(|file| &file.name);
     let folders = manifest.folders.iter().map(|folder| &folder.name);
@@ -164,7 +163,7 @@ fn remove_old(dir: &Path, old: &Listed) -> Result<(), OutputError> {
     Ok(())
 }
 
-/// A file that is in its place has the size that it was sealed with.
+/// Checks that a file in its place has the size that it was sealed with.
 fn check_moved(path: &Path, bytes: u64) -> Result<(), OutputError> {
     let metadata =
         std::fs::symlink_metadata(path).map_err(|e| OutputError::io("reading", path, e))?;
@@ -178,7 +177,7 @@ fn check_moved(path: &Path, bytes: u64) -> Result<(), OutputError> {
     })
 }
 
-/// Removes what the run does not need any more; what stays is in nobody's way.
+/// Removes what the run no longer needs. What cannot be removed does no harm.
 fn remove_rest(partial: &Path) {
     let Ok(entries) = std::fs::read_dir(partial) else {
         return;
@@ -195,15 +194,15 @@ fn remove_rest(partial: &Path) {
     }
 }
 
-/// Removes a finished run, its `run.json` first: from then on the folder does not look complete.
+/// Removes a finished run, `run.json` first, so that the folder does not look complete any more.
 pub(crate) fn remove_run(dir: &Path, run: &Listed) -> Result<(), OutputError> {
     remove(&dir.join(RUN_JSON))?;
     sync_folder(dir)?;
     remove_old(dir, run)
 }
 
-/// Removes the files of a folder of per-record files that its list of checksums names, and the
-/// folders that this leaves empty.
+/// Removes the files of a folder of per-record files that its list of checksums names, and then the
+/// empty folders.
 fn remove_folder(dir: &Path, folder: &str) -> Result<(), OutputError> {
     let path = dir.join(folder);
     if !is_real_folder(&path)? {
@@ -223,7 +222,7 @@ fn remove_folder(dir: &Path, folder: &str) -> Result<(), OutputError> {
             remove_if_empty(&path.join(&last));
             last.clone_from(&listed.sub);
         }
-        // A link in the place of a sub-folder would lead out of the output folder.
+        // A link instead of a sub-folder would lead out of the output folder.
         if is_real_folder(&path.join(&listed.sub))? {
             remove(&path.join(&listed.sub).join(&listed.name))?;
         }
@@ -233,7 +232,7 @@ fn remove_folder(dir: &Path, folder: &str) -> Result<(), OutputError> {
     Ok(())
 }
 
-/// Moves a folder; where one of that name holds files of somebody else, its files beside those.
+/// Moves a folder. If the target exists, with files that no run wrote, its files are added to them.
 fn move_folder(from: &Path, to: &Path) -> Result<(), OutputError> {
     if disk::kind(to)
         .map_err(|e| OutputError::io("reading", to, e))?
@@ -268,7 +267,7 @@ fn remove(path: &Path) -> Result<(), OutputError> {
     disk::remove_if_there(path).map_err(|e| OutputError::io("removing", path, e))
 }
 
-/// Removes a folder unless something is in it, which then is not of a run and stays.
+/// Removes a folder if it is empty; anything in it was not written by a run and stays.
 fn remove_if_empty(path: &Path) {
     let _ = std::fs::remove_dir(path);
 }

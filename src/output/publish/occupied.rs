@@ -1,4 +1,4 @@
-//! What is in the output folder already where a run puts its files.
+//! What is already in the output folder where a run puts its files.
 
 use crate::output::array::Array;
 use crate::output::disk;
@@ -7,7 +7,7 @@ use crate::output::layout::{Layout, RUN_JSON, is_file_name, is_folder_name};
 use crate::output::manifest::Listed;
 use std::path::Path;
 
-/// Refuses what stands where this run will put its files.
+/// Refuses anything that is where this run will put its files.
 pub(crate) fn check_targets(
     dir: &Path,
     layout: &Layout,

@@ -1,4 +1,4 @@
-//! Makes the files of a finished run durable and takes their checksums, reading them back.
+//! Makes the files of a finished run durable, reads them back and computes their checksums.
 
 use crate::output::append_file::AppendFile;
 use crate::output::array::{Array, checksum_list};
@@ -13,14 +13,14 @@ use crate::threads::Threads;
 use std::fs::File;
 use std::path::Path;
 
-/// What stands in `run.json` about files.
+/// What `run.json` says about files.
 #[derive(Debug, Default)]
 pub(crate) struct Sealed {
     pub(crate) files: Vec<FileEntry>,
     pub(crate) folders: Vec<FolderEntry>,
 }
 
-/// Syncs every file of the run below `partial` and takes its checksum.
+/// Syncs every file of the run below `partial` and computes its checksum.
 pub(crate) fn seal(
     partial: &Path,
     layout: &Layout,
@@ -39,7 +39,7 @@ pub(crate) fn seal(
     })?;
 
     let files = layout.files(counts, is_shard, has_ids);
-    // Syncs wait for the disk together; the checksum of one large file keeps all threads busy.
+    // Syncs of several files overlap; the checksum of one large file keeps all threads busy.
     let synced = threads.map(files.len(), |i| match files.get(i) {
         Some((name, _)) => open_synced(&partial.join(name)).map(Some),
         None => Ok(None),

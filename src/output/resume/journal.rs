@@ -1,11 +1,11 @@
-//! Which records are done: one slot for each row, at a place that follows from the row.
+//! Which records are done: one slot for each row, at a position that follows from the row.
 //!
-//! A slot is 24 bytes: the [`Key`] of the input up to its record (16), the CRC-32 of the bytes that
-//! its rows became (4), and the CRC-32 of a tag, the row and these 20 bytes (4). The tag is another
-//! one for rows that were computed in bf16 because f16 has no room for them. A slot is written
-//! once its rows are, and proves itself: one that was torn, never written or lost with the power
-//! does not fit its own checksum; one that outlived its rows does not fit theirs. So nothing has
-//! to be synced in a certain order, and what is not proven is computed again.
+//! A slot is 24 bytes: the [`Key`] of the input up to its record (16), the CRC-32 of its values (4,
+//! see [`Proof`]), and the CRC-32 of a tag, the row and these 20 bytes (4). Values that were computed
+//! in bf16 because they do not fit f16 have another tag. A slot is written after its values and can
+//! be verified: one that was torn, never written or lost in a power failure does not match its own
+//! checksum, and one whose values were lost does not match theirs. So nothing has to be synced in a
+//! particular order, and whatever is not proven is computed again.
 
 use crate::output::disk;
 use crate::output::disk_map::Key;
@@ -25,25 +25,25 @@ pub(crate) const JOURNAL: &str = "journal";
 /// Bytes of a slot.
 pub const SLOT_BYTES: usize = 24;
 
-/// Bytes of a slot that its own checksum covers.
+/// Bytes of a slot that its last checksum covers.
 const COVERED: usize = SLOT_BYTES - 4;
 
-/// Keeps a run of zeros, and slots of other formats, from proving anything.
+/// Ensures that zeros and slots of other formats do not count as valid.
 const TAG: &[u8] = b"esm-embed journal 1";
-/// The same for rows computed in bf16.
+/// The same for values computed in bf16.
 const TAG_BF16: &[u8] = b"esm-embed journal 1 bf16";
 
 /// Slots read at a time when they are counted.
 const BLOCK: usize = 4096;
 
-/// What a slot says of its record.
+/// What a slot says about its record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Done {
     /// The input up to the record, as [`Entered::input`](crate::output::Entered::input).
     pub input: Key,
-    /// Checksum of the bytes of its rows.
+    /// Checksum of its values.
     pub rows: u32,
-    /// Whether rows of it were computed in bf16, as their numbers do not fit f16.
+    /// Whether values were computed in bf16 because they do not fit f16.
     pub in_bf16: bool,
 }
 
@@ -59,7 +59,7 @@ impl Done {
         slot
     }
 
-    /// Reads the slot of `row`; `None` unless it is whole and of that row.
+    /// Reads the slot of `row`; `None` unless it is intact and belongs to that row.
     pub fn from_slot(row: u64, slot: &[u8; SLOT_BYTES]) -> Option<Self> {
         let (covered, check) = slot.split_at_checked(COVERED)?;
         let is = |in_bf16: &bool| check == checksum(*in_bf16, row, covered).to_le_bytes();
@@ -81,7 +81,7 @@ fn checksum(in_bf16: bool, row: u64, covered: &[u8]) -> u32 {
     hasher.finalize()
 }
 
-/// The whole slots of a journal, or of a piece of one that begins with the slot of `first`.
+/// The intact slots of a journal, or of a part of one that begins with the slot of row `first`.
 pub fn read_journal(first: u64, bytes: &[u8]) -> impl Iterator<Item = (u64, Done)> {
     let (slots, _) = bytes.as_chunks::<SLOT_BYTES>();
     slots.iter().enumerate().filter_map(move |(i, slot)| {
@@ -95,21 +95,21 @@ pub fn read_journal(first: u64, bytes: &[u8]) -> impl Iterator<Item = (u64, Done
 pub struct Journal {
     path: PathBuf,
     file: File,
-    /// Slots that were there when the journal was opened, whole or not.
+    /// Slots in the journal when it was opened, intact or not.
     before: u64,
     trust: Mutex<Trust>,
-    /// Whether this run entered a record with rows in bf16.
+    /// Whether this run entered a record with values in bf16.
     in_bf16: AtomicBool,
 }
 
-/// Whether the input has been seen to be that of the interrupted run.
+/// Whether the input is known to be that of the interrupted run.
 #[derive(Debug)]
 enum Trust {
-    /// Not yet: the rows entered since are kept in mind.
+    /// Not yet; these rows have been entered in the meantime.
     Open(Vec<u64>),
-    /// It has.
+    /// It is.
     Given,
-    /// It is another one: nothing more is entered.
+    /// It is not: nothing more is entered.
     Refused,
 }
 
@@ -126,7 +126,7 @@ impl Journal {
         })
     }
 
-    /// Opens the journal of an interrupted run; one that is missing proves nothing.
+    /// Opens the journal of an interrupted run; creates an empty one if it is missing.
     pub(crate) fn open(partial: &Path) -> Result<Self, OutputError> {
         let path = partial.join(JOURNAL);
         let file = disk::open_or_create(&path).map_err(|e| OutputError::io("opening", &path, e))?;
@@ -143,7 +143,7 @@ impl Journal {
         })
     }
 
-    /// Opens the journal of an interrupted run only to read it; `None` if it is missing.
+    /// Opens the journal of an interrupted run for reading only; `None` if it is missing.
     pub(crate) fn open_to_read(partial: &Path) -> Result<Option<Self>, OutputError> {
         let path = partial.join(JOURNAL);
         let file = match disk::open_regular(&path) {
@@ -163,7 +163,7 @@ impl Journal {
         }))
     }
 
-    /// Enters a record whose rows are written.
+    /// Enters a record whose values are written.
     ///
     /// # Errors
     /// When the journal cannot be written.
@@ -186,7 +186,7 @@ impl Journal {
         self.write(row, &done.to_slot(row))
     }
 
-    /// What the interrupted run says of a row; `None` if nothing, or nothing whole.
+    /// What the interrupted run recorded about a row; `None` without an intact slot.
     ///
     /// # Errors
     /// When the journal cannot be read.
@@ -197,7 +197,7 @@ impl Journal {
         self.slot(row)
     }
 
-    /// Whether rows of a record were computed in bf16, by this run or the one that it goes on with.
+    /// Whether values of a record were computed in bf16, by this run or the one that it resumes.
     ///
     /// # Errors
     /// When the journal cannot be read.
@@ -220,12 +220,12 @@ impl Journal {
         OutputError::io("reading", &self.path, e)
     }
 
-    /// Rows that the interrupted run left no slots for, from this one on.
+    /// The first row without a slot of the interrupted run.
     pub fn before(&self) -> u64 {
         self.before
     }
 
-    /// Number of whole slots that the interrupted run left.
+    /// Number of intact slots of the interrupted run.
     ///
     /// # Errors
     /// When the journal cannot be read.
@@ -233,7 +233,7 @@ impl Journal {
         self.count_if(self.before, |_| true)
     }
 
-    /// Number of the first so many rows that were computed in bf16: see [`Self::is_in_bf16`].
+    /// How many of the first `rows` rows were computed in bf16: see [`Self::is_in_bf16`].
     ///
     /// # Errors
     /// When the journal cannot be read.
@@ -242,9 +242,9 @@ impl Journal {
         self.count_if(slots, |done| done.in_bf16)
     }
 
-    /// Slots that may be of rows computed in bf16.
+    /// Number of slots among which all rows computed in bf16 are.
     fn slots_in_bf16(&self) -> Result<u64, OutputError> {
-        // Without such a record in this run, and without an earlier run, there is nothing to read.
+        // Neither this run nor an earlier one has such a record.
         if self.before == 0 && !self.in_bf16.load(Ordering::Relaxed) {
             return Ok(0);
         }
@@ -252,7 +252,7 @@ impl Journal {
         Ok(metadata.len() / SLOT_BYTES as u64)
     }
 
-    /// Whole slots of some kind among the first so many.
+    /// How many of the first `slots` slots are intact and satisfy a condition.
     fn count_if(&self, slots: u64, is_meant: impl Fn(&Done) -> bool) -> Result<u64, OutputError> {
         let mut count = 0;
         let mut bytes = vec![0; BLOCK * SLOT_BYTES];
@@ -270,13 +270,13 @@ impl Journal {
         Ok(count)
     }
 
-    /// The input is that of the interrupted run, as far as there are slots.
+    /// Records that the input is that of the interrupted run, up to its last slot.
     pub fn trust_input(&self) {
         *self.trust.lock().unwrap_or_else(PoisonError::into_inner) = Trust::Given;
     }
 
-    /// The input is not that of the interrupted run: takes back what was entered of it, so that
-    /// the run can still be continued with its own input.
+    /// Records that the input is not that of the interrupted run: removes what was entered since, so
+    /// that the run can still be resumed with its own input.
     ///
     /// # Errors
     /// When the journal cannot be written.
@@ -344,7 +344,7 @@ mod tests {
     }
 
     #[test]
-    fn rows_in_bf16_are_known_to_this_run_and_the_next() {
+    fn rows_in_bf16_are_known_in_this_run_and_the_next() {
         let dir = tempfile::tempdir().unwrap();
         let journal = Journal::create(dir.path()).unwrap();
         journal.enter(0, [1; 16], &proof(1)).unwrap();
@@ -360,13 +360,13 @@ mod tests {
         let journal = Journal::open(dir.path()).unwrap();
         assert_eq!(rows(&journal), [false, false, true, false, false]);
         assert_eq!(count(&journal), [0, 1, 1]);
-        // Done again, and it fits.
+        // Computed again, and it fits.
         journal.enter(2, [1; 16], &proof(1)).unwrap();
         assert!(!journal.is_in_bf16(2).unwrap());
     }
 
     #[test]
-    fn nothing_else_proves_anything() {
+    fn damaged_slots_do_not_count() {
         let slot = DONE.to_slot(5);
         assert_eq!(Done::from_slot(6, &slot), None);
         assert_eq!(Done::from_slot(0, &[0; SLOT_BYTES]), None);
@@ -378,7 +378,7 @@ mod tests {
     }
 
     #[test]
-    fn a_journal_is_read_back_whole_slots_alone() {
+    fn only_intact_slots_of_a_journal_are_read_back() {
         let dir = tempfile::tempdir().unwrap();
         let journal = Journal::create(dir.path()).unwrap();
         for row in [9, 2, 0] {
@@ -423,7 +423,7 @@ mod tests {
     }
 
     #[test]
-    fn what_another_input_gave_is_taken_back() {
+    fn entries_of_another_input_are_removed() {
         let dir = tempfile::tempdir().unwrap();
         let journal = Journal::create(dir.path()).unwrap();
         journal.enter(3, [1; 16], &proof(1)).unwrap();
@@ -451,13 +451,13 @@ mod tests {
         }
 
         #[test]
-        fn a_changed_bit_proves_nothing(row: u64, input: [u8; 16], rows: u32, in_bf16: bool, bit in 0..SLOT_BYTES * 8) {
+        fn a_slot_with_a_changed_bit_does_not_count(row: u64, input: [u8; 16], rows: u32, in_bf16: bool, bit in 0..SLOT_BYTES * 8) {
             let mut slot = Done { input, rows, in_bf16 }.to_slot(row);
             slot[bit / 8] ^= 1 << (bit % 8);
             prop_assert_eq!(Done::from_slot(row, &slot), None);
         }
 
-        /// Any bytes are read without a panic, and none but whole slots prove anything.
+        /// Any bytes are read without a panic, and only intact slots count.
         #[test]
         fn any_bytes_are_a_journal(
             first in prop_oneof![any::<u64>(), Just(u64::MAX), Just(0)],

@@ -1,4 +1,4 @@
-//! What an interrupted run leaves, and how another one proves and completes it.
+//! What an interrupted run leaves behind, and how another run proves it.
 
 pub(crate) mod journal;
 pub(crate) mod proof;

@@ -1,8 +1,8 @@
-//! Checksums of the bytes that a record's values became.
+//! Checksums of the values of a record.
 
 use crc32fast::Hasher;
 
-/// What one call wrote: the CRC-32 of the values of a record in one array.
+/// What one call wrote: the values of a record in one array, as a CRC-32.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Written {
     /// Number of the array in the layout.

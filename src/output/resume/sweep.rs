@@ -1,8 +1,7 @@
-//! Removes files of records that are not of this run from the folders of a resumed one.
+//! Removes files of records that the input of a resumed run does not have.
 //!
-//! An interrupted run may have written the file of a record that it did not come to enter in the
-//! journal. If the input, a stream, goes on in another way after the last entry, that file belongs
-//! to nothing.
+//! An interrupted run may have written the file of a record without entering it in the journal. If
+//! the input is a stream that continues differently after the last entry, no record has that file.
 
 use crate::output::error::OutputError;
 use crate::output::layout::Layout;
@@ -11,7 +10,7 @@ use std::collections::HashSet;
 use std::ffi::OsString;
 use std::path::Path;
 
-/// Leaves only the files of `records` records in each folder of per-record files.
+/// Removes all but the files of `records` records from each folder of per-record files.
 pub(crate) fn sweep(partial: &Path, layout: &Layout, records: u64) -> Result<(), OutputError> {
     let arrays = layout.file_arrays();
     if arrays.is_empty() {
@@ -41,7 +40,7 @@ pub(crate) fn sweep(partial: &Path, layout: &Layout, records: u64) -> Result<(),
     Ok(())
 }
 
-/// The rows whose files are in the sub-folder `name`, or `None` if there are none.
+/// The rows whose files belong in the sub-folder `name`, or `None` if there are none.
 fn rows_of(name: &OsString, records: u64) -> Option<std::ops::Range<u64>> {
     let number: u64 = name.to_str()?.parse().ok()?;
     let rows = Layout::rows_of_folder(number)?;

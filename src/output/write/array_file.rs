@@ -117,8 +117,8 @@ impl ArrayFile {
     }
 }
 
-/// Makes the file of one record, and its sub-folder when it is the first one there. A file that is
-/// there is of an earlier attempt at the same record and is replaced.
+/// Creates the file of one record, and its sub-folder if necessary. A file that exists is from an
+/// earlier attempt at the same record and is replaced.
 pub(crate) fn make_file(path: &Path) -> Result<File, OutputError> {
     let made = match disk::create_new(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -132,8 +132,8 @@ pub(crate) fn make_file(path: &Path) -> Result<File, OutputError> {
     made.map_err(|e| OutputError::io("making", path, e))
 }
 
-/// Makes `path` another name of the file `source`, and its sub-folder when it is the first one
-/// there; false where that cannot be, as between two file systems.
+/// Makes `path` a hard link to the file `source`, and creates its sub-folder if necessary; false
+/// where links are impossible, as between two file systems.
 pub(crate) fn link(source: &Path, path: &Path) -> Result<bool, OutputError> {
     let linked = match std::fs::hard_link(source, path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -152,7 +152,7 @@ pub(crate) fn link(source: &Path, path: &Path) -> Result<bool, OutputError> {
 
 fn make_parent(path: &Path) -> io::Result<()> {
     match path.parent().map_or(Ok(()), std::fs::create_dir) {
-        // Another thread was first.
+        // Another thread created it first.
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
         result => result,
     }

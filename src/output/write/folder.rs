@@ -33,37 +33,37 @@ pub struct OutputFolder {
     pub(crate) ledger: Ledger,
     pub(crate) rows: ArrayWriter,
     pub(crate) journal: Journal,
-    /// Held as long as this run writes.
+    /// Held while this run writes.
     pub(crate) lock: Lock,
-    /// Records with rows computed in bf16 that the journal does not know of.
+    /// Records with values computed in bf16 that are not in the journal.
     pub(crate) in_bf16: u64,
-    /// Whether an earlier run began it.
+    /// Whether this run resumes an earlier one.
     pub(crate) resumed: bool,
-    /// Threads that sync and take checksums at the end.
+    /// Threads that sync files and compute checksums at the end.
     pub(crate) threads: Threads,
 }
 
 impl OutputFolder {
-    /// Makes this the folder of one part of an input. To be called before the first record.
+    /// Makes this the folder of one shard of an input. To be called before the first record.
     ///
     /// # Errors
-    /// When the list of where the records stand in the input cannot be made.
+    /// When `shard.tsv` cannot be created.
     pub fn set_shard(&mut self, shard: ShardEntry) -> Result<(), OutputError> {
         self.shard = Some(shard);
         self.ledger.keep_shard()
     }
 
-    /// Threads that sync files and take their checksums at the end; by default, only the caller.
+    /// Threads that sync files and compute their checksums at the end; by default, only the caller.
     pub fn set_threads(&mut self, threads: Threads) {
         self.threads = threads;
     }
 
-    /// What is written.
+    /// The arrays and files of the run.
     pub fn layout(&self) -> &Layout {
         &self.layout
     }
 
-    /// Where it is written until it is finished.
+    /// The working folder.
     pub(crate) fn partial(&self) -> &Path {
         &self.partial
     }
@@ -94,18 +94,18 @@ impl OutputFolder {
         self.resumed
     }
 
-    /// Whether other runs are kept away; false on a file system that knows no locks.
+    /// Whether the folder is locked against other runs; false on a file system without locks.
     pub fn is_locked(&self) -> bool {
         self.lock.is_held()
     }
 
-    /// Copies the rows of duplicates, syncs every file, moves them to their place, and writes
+    /// Copies the values of duplicates, syncs every file, moves the files to their places, and writes
     /// `run.json` last.
     ///
-    /// `asked` and `resolved` become the parts of that name in `run.json`.
+    /// `asked` and `resolved` are written to `run.json`.
     ///
     /// # Errors
-    /// When rows are missing, a file cannot be written or moved, or something stands in the way.
+    /// When values are missing, a file cannot be written or moved, or something is in the way.
     /// Until `run.json` is in its place the folder does not look complete.
     pub fn finish(self, asked: Asked, resolved: Resolved) -> Result<Manifest, OutputError> {
         let Closed {
@@ -142,7 +142,7 @@ impl OutputFolder {
             files: sealed.files,
             folders: sealed.folders,
         };
-        // Something may have been put into the folder while the run was going.
+        // Something may have been put into the folder during the run.
         let replaces = self.identity.identity().replaces;
         check_targets(&self.dir, &self.layout, replaces)?;
         if replaces {
@@ -167,17 +167,17 @@ pub struct Parts<'a> {
     pub identity: &'a RunIdentityFile,
 }
 
-/// Makes the rows and then the journal of a run durable.
+/// Makes the values and then the journal of a run durable.
 ///
 /// # Errors
-/// When the file system cannot keep them.
+/// When the file system fails.
 pub fn sync_work(rows: &ArrayWriter, journal: &Journal) -> Result<(), OutputError> {
     rows.sync()?;
     journal.sync()
 }
 
-/// Copies rows from the first record with a sequence to every later one. Returns how many of the
-/// later ones have rows computed in bf16.
+/// Copies the values of the first record with a sequence to every later one. Returns how many of the
+/// later ones have values computed in bf16.
 fn copy_duplicates(
     partial: &Path,
     layout: &Layout,

@@ -1,4 +1,4 @@
-//! Gives every record of the input, in order, its place in the output.
+//! Assigns each record of the input, in order, its place in the output.
 
 use crate::output::append_file::AppendFile;
 use crate::output::counts::Counts;
@@ -23,12 +23,12 @@ const IDS: &str = "ids.seen";
 /// The place of a record, and whether its values are those of an earlier one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entered {
-    /// Where its rows belong.
+    /// Where its values belong.
     pub place: Place,
-    /// Row of the first record with the same sequence. If there is one, nothing is to be computed
-    /// or written: the rows are copied when the run is finished.
+    /// Row of the first record with the same sequence. If there is one, nothing has to be computed or
+    /// written: its values are copied when the run is finished.
     pub duplicate_of: Option<u64>,
-    /// Whether an earlier record has its identifier and another sequence.
+    /// Whether an earlier record has its identifier but another sequence.
     pub reused_id: bool,
     /// Digest of all records of the input up to this one.
     pub input: Key,
@@ -47,7 +47,7 @@ pub struct Ledger {
     /// For each identifier, the first row with the sequence of its first record.
     ids: DiskMap,
     names: Option<FileNames>,
-    /// Of a shard, where its records stand in the whole input.
+    /// For a shard, the position of its records in the whole input.
     shard: Option<AppendFile>,
     counts: Counts,
     lengths: Ids,
@@ -55,7 +55,7 @@ pub struct Ledger {
     input_digest: InputDigest,
 }
 
-/// What a ledger knows once all records are entered.
+/// The totals of a ledger once all records are entered.
 #[derive(Debug)]
 pub(crate) struct Closed {
     pub(crate) counts: Counts,
@@ -94,7 +94,7 @@ impl Ledger {
         })
     }
 
-    /// Keeps a list of where the records stand in the whole input, of which they are a part.
+    /// Starts the list of the position of each record in the whole input.
     pub(crate) fn keep_shard(&mut self) -> Result<(), OutputError> {
         let mut log = AppendFile::create(self.partial.join(SHARD_TSV))?;
         log.write(shard::COLUMNS.as_bytes())?;
@@ -119,7 +119,7 @@ impl Ledger {
             .sequences
             .get_or_insert(entry.sequence, row)
             .map_err(|e| OutputError::io("updating", &self.partial.join(SEQUENCES), e))?;
-        // Rows of one sequence hold the same values, so the first of them stands for all.
+        // Records with the same sequence have the same values, so the first represents all of them.
         let values = duplicate_of.unwrap_or(row);
         let of_first = self
             .ids
@@ -206,7 +206,7 @@ impl Ledger {
         self.lengths
     }
 
-    /// Writes what is left in buffers.
+    /// Writes the buffers.
     pub(crate) fn close(self) -> Result<Closed, OutputError> {
         self.index.close()?;
         self.places.close()?;

@@ -1,4 +1,4 @@
-//! Writes a run: gives every record its place and its rows theirs.
+//! Writes a run: assigns each record its place and writes its values there.
 
 pub(crate) mod array_file;
 pub(crate) mod folder;

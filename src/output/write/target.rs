@@ -1,4 +1,4 @@
-//! What stands at `--out`, and what a run may do about it.
+//! What is in the output folder before a run, and what the run may do with it.
 
 use crate::output::array::Array;
 use crate::output::disk;
@@ -18,26 +18,26 @@ use std::fs::FileType;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// What happens to an output that is there.
+/// What happens to existing output.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Existing {
-    /// It is not touched.
+    /// It is not changed.
     #[default]
     Refuse,
-    /// An unfinished run is discarded; a finished one is replaced when the new one is complete.
+    /// An unfinished run is discarded; a finished one is replaced once the new one is complete.
     Replace,
-    /// An unfinished run is continued.
+    /// An unfinished run is resumed.
     Resume,
 }
 
-/// What stands in an output folder.
+/// What an output folder contains.
 #[derive(Debug)]
 pub enum State {
     /// Nothing of a run, or what is to be replaced.
     Fresh,
     /// The work of an unfinished run.
     Interrupted(Box<RunIdentity>),
-    /// A run whose files are finished; some of them may not be in their place.
+    /// A run whose files are finished but may not all be in their places.
     Sealed(Box<Manifest>),
     /// A finished run.
     Complete(Box<Manifest>),
@@ -51,15 +51,15 @@ pub struct Target {
     layout: Layout,
     existing: Existing,
     state: State,
-    /// Taken early where there is work to continue, else when the run begins.
+    /// Taken early if there is work to resume, otherwise when the run begins.
     lock: Option<Lock>,
 }
 
 impl Target {
-    /// Looks at `dir`, which may be missing, empty, or hold files that no run writes; those are
-    /// never touched.
+    /// Examines `dir`, which may be missing, empty, or have files that no run writes; those are never
+    /// changed.
     ///
-    /// Nothing is made or changed, but for the lock of a working folder that is to be continued.
+    /// Nothing is created or changed, except the lock of a working folder that is to be resumed.
     ///
     /// # Errors
     /// When `dir` is not a folder, holds what `existing` does not allow, or cannot be read; with
@@ -109,7 +109,7 @@ impl Target {
         &self.state
     }
 
-    /// Bytes on the disk that the work takes which was found.
+    /// Bytes on the disk of the work that was found.
     pub fn held_bytes(&self) -> u64 {
         match self.state {
             State::Interrupted(_) => disk::bytes_below(&self.partial),
@@ -117,7 +117,7 @@ impl Target {
         }
     }
 
-    /// Which records the work is done for that was found; nothing is made or changed.
+    /// Which records are done in the work that was found; nothing is created or changed.
     ///
     /// # Errors
     /// When the journal is there and cannot be read.
@@ -128,7 +128,7 @@ impl Target {
         }
     }
 
-    /// Makes the folder and its working folder. With [`Existing::Replace`], the work of an
+    /// Creates the folder and its working folder. With [`Existing::Replace`], the work of an
     /// unfinished run is discarded now, and the files of a finished one are replaced in
     /// [`OutputFolder::finish`].
     ///
@@ -154,8 +154,8 @@ impl Target {
         self.open(identity, ledger, rows, journal, lock, false)
     }
 
-    /// Goes on with the work that was found, whose facts the caller has compared. Everything but
-    /// the rows and the journal is made anew.
+    /// Resumes the work that was found, whose identity the caller has compared. Everything but the
+    /// values and the journal is written again.
     ///
     /// # Errors
     /// When there is no such work, or the folder cannot be read or written.
@@ -164,7 +164,7 @@ impl Target {
         let (State::Interrupted(identity), Some(lock)) = (state, self.lock.take()) else {
             return Err(OutputError::NotResumable {
                 path: self.partial,
-                what: "holds no work to go on with".into(),
+                what: "has no unfinished work".into(),
             });
         };
         let mut kept = vec![LOCK.to_owned(), BEGUN_JSON.into(), JOURNAL.into()];
@@ -176,8 +176,8 @@ impl Target {
         self.open(*identity, ledger, rows, journal, lock, true)
     }
 
-    /// Moves the files of a sealed run to their place, as far as they are not there, and writes
-    /// `run.json`; of a complete run removes what is left of the working folder.
+    /// Moves the remaining files of a sealed run to their places and writes `run.json`; for a complete
+    /// run, removes what is left of the working folder.
     ///
     /// # Errors
     /// When a file is missing, cannot be moved, or is not as `run.json` says.
@@ -199,7 +199,7 @@ impl Target {
             }
             _ => Err(OutputError::NotResumable {
                 path: self.partial,
-                what: "holds no finished run".into(),
+                what: "has no finished run".into(),
             }),
         }
     }
@@ -213,7 +213,7 @@ impl Target {
         lock: Lock,
         resumed: bool,
     ) -> Result<OutputFolder, OutputError> {
-        // What is synced later has to be found again by its name.
+        // Files that are synced later have to be found by their names.
         for folder in [&self.partial, &self.dir] {
             disk::sync_folder(folder).map_err(|e| OutputError::io("syncing", folder, e))?;
         }
@@ -241,7 +241,7 @@ impl Target {
         match std::fs::metadata(&self.dir) {
             Ok(metadata) if metadata.is_dir() => Ok(true),
             Ok(_) => Err(not_a_folder()),
-            // A link that leads nowhere exists and cannot be made.
+            // A dangling link exists, so a folder cannot be created there.
             Err(e) if e.kind() == io::ErrorKind::NotFound => match kind(&self.dir)? {
                 None => Ok(false),
                 Some(_) => Err(not_a_folder()),
@@ -250,7 +250,7 @@ impl Target {
         }
     }
 
-    /// Refuses a working folder with work in it, unless that may be discarded.
+    /// Refuses a working folder with work, unless it may be discarded.
     fn check_unused(&self) -> Result<(), OutputError> {
         if self.existing == Existing::Replace || is_unused(&self.partial)? {
             return Ok(());
@@ -260,7 +260,7 @@ impl Target {
         })
     }
 
-    /// Checks again, now that nobody else writes, and empties the working folder.
+    /// Checks again, now that no other run can write, and empties the working folder.
     fn clear(&self) -> Result<(), OutputError> {
         let replaces = self.existing == Existing::Replace;
         check_targets(&self.dir, &self.layout, replaces)?;
@@ -272,7 +272,7 @@ impl Target {
         remove_others(&self.partial, &[LOCK.to_owned()])
     }
 
-    /// What there is to go on with.
+    /// The work that can be resumed.
     fn find_work(&self) -> Result<State, OutputError> {
         if let Some(manifest) = read_manifest(&self.partial)? {
             return Ok(State::Sealed(Box::new(manifest)));
@@ -296,7 +296,7 @@ impl Target {
 }
 
 impl OutputFolder {
-    /// [`Target::examine`] and [`Target::begin`] of a run that nobody will have to continue.
+    /// [`Target::examine`] and [`Target::begin`] of a run that is not to be resumed.
     ///
     /// # Errors
     /// As those.
@@ -310,7 +310,7 @@ impl OutputFolder {
     }
 }
 
-/// Whether a working folder is missing, or holds nothing but what is made before any work.
+/// Whether a working folder is missing, or has only files that precede any work.
 fn is_unused(partial: &Path) -> Result<bool, OutputError> {
     let reading = |e| OutputError::io("reading", partial, e);
     let entries = match std::fs::read_dir(partial) {
@@ -327,7 +327,7 @@ fn is_unused(partial: &Path) -> Result<bool, OutputError> {
     Ok(true)
 }
 
-/// Removes everything in a working folder but what is named.
+/// Removes everything from a working folder except the named files.
 fn remove_others(partial: &Path, kept: &[String]) -> Result<(), OutputError> {
     let reading = |e| OutputError::io("reading", partial, e);
     for entry in std::fs::read_dir(partial).map_err(reading)? {

@@ -1,5 +1,4 @@
-//! Values that were written before, copied to another place: from a shard, or for a repeated
-//! sequence.
+//! Copies values to another place: from a shard, or for a repeated sequence.
 
 use super::{ArrayWriter, OpenArray, record_file, span};
 use crate::output::disk;
@@ -11,8 +10,8 @@ use std::io::{self, Read};
 use std::path::Path;
 
 impl ArrayWriter {
-    /// Copies the values of one record from `source`: from the file of an array at that record, or
-    /// the whole file of the record.
+    /// Copies the values of one record from `source`: the next values of a packed file, or the entire
+    /// file of the record.
     pub(crate) fn pour(
         &self,
         product: Product,
@@ -30,7 +29,7 @@ impl ArrayWriter {
         Ok(())
     }
 
-    /// Makes the file of one record another name of `source`; false where the file system cannot.
+    /// Makes the file of one record a hard link to `source`; false where that is impossible.
     pub(crate) fn link_file(
         &self,
         product: Product,

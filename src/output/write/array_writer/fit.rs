@@ -1,4 +1,4 @@
-//! Whether the values of a record can be written.
+//! Checks values before they are written.
 
 use crate::output::array::Array;
 use crate::output::error::OutputError;
@@ -6,7 +6,7 @@ use crate::output::place::Place;
 use crate::product::OutDtype;
 use crate::product::Values;
 
-/// Checks number and fitness of values before any of them is written.
+/// Checks that there are as many values as the array has, and that each can be stored.
 pub(super) fn check(
     array: &Array,
     file: &str,
@@ -35,7 +35,7 @@ pub(super) fn check(
     let value = values.get(at).unwrap_or(f32::NAN);
     let file = file.to_owned();
     let position = array.position(at as u64, place.length);
-    // A half is infinite where a number did not fit it.
+    // An infinite f16 is a number that did not fit.
     let is_half = matches!(values, Values::F16(_)) && value.is_infinite();
     Err(if value.is_finite() || is_half {
         OutputError::HalfOverflow {

@@ -1,4 +1,4 @@
-//! What the files of an interrupted run hold of a record.
+//! Which values of a record an interrupted run has written.
 
 use super::{ArrayWriter, OpenArray, record_file, span};
 use crate::output::array::Array;
@@ -15,7 +15,7 @@ impl ArrayWriter {
     /// entered in the journal with the checksum `rows`.
     ///
     /// # Errors
-    /// When a file cannot be read; one that is missing or short does not hold them.
+    /// When a file cannot be read. A missing or short file lacks the values and is not an error.
     pub fn holds(&self, place: &Place, rows: u32) -> Result<bool, OutputError> {
         let mut proof = Proof::default();
         for (number, OpenArray { array, packed }) in self.arrays.iter().enumerate() {
@@ -37,7 +37,7 @@ impl ArrayWriter {
         Ok(proof.value() == rows)
     }
 
-    /// The checksum of the values in a record's own file, or `None` unless it is whole.
+    /// The checksum of the values in a record's own file, or `None` unless it is complete.
     fn file_checksum(&self, array: &Array, place: &Place) -> Result<Option<u32>, OutputError> {
         let name = record_file(array, place)?;
         let (start, bytes) = span(array, &name.to_string_lossy(), place)?;

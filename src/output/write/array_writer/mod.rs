@@ -23,7 +23,7 @@ pub struct ArrayWriter {
     partial: PathBuf,
     /// In the order of the layout.
     arrays: Vec<OpenArray>,
-    /// Whether an earlier run may have left something in the files.
+    /// Whether the files may contain values of an earlier run.
     resumed: bool,
 }
 
@@ -43,7 +43,7 @@ impl ArrayWriter {
         })
     }
 
-    /// Opens the files of an interrupted run; those that are missing are made.
+    /// Opens the files of an interrupted run; those that are missing are created.
     pub(crate) fn open(partial: &Path, layout: &Layout) -> Result<Self, OutputError> {
         Self::with(partial, layout, true, real_folders, |path| {
             let file =
@@ -217,8 +217,8 @@ fn record_file(array: &Array, place: &Place) -> Result<PathBuf, OutputError> {
         .join(name))
 }
 
-/// Checks that a folder of per-record files and its sub-folders are folders and not links; makes
-/// the first if it is missing.
+/// Checks that a folder of per-record files and its sub-folders are not links; creates the folder if
+/// it is missing.
 fn real_folders(path: &Path) -> Result<(), OutputError> {
     let reading = |e| OutputError::io("reading", path, e);
     let in_the_way = |path: PathBuf| Err(OutputError::InTheWay { path });

@@ -1,4 +1,4 @@
-//! Every row at its place, and what keeps one from being written.
+//! Values are written to their places or refused.
 
 use super::*;
 use crate::output::layout::{Include, Residues};
@@ -50,7 +50,7 @@ fn place(row: u64, residue_offset: u64, length: u64) -> Place {
 }
 
 #[test]
-fn rows_stand_at_their_place_in_any_order() {
+fn rows_are_written_to_their_places_in_any_order() {
     let dir = tempfile::tempdir().unwrap();
     let writer = writer(dir.path(), Residues::Packed, OutDtype::F16);
     for row in [2, 0, 1] {
@@ -170,7 +170,7 @@ fn a_missing_last_row_is_noticed() {
 fn a_record_is_copied_to_a_later_place() {
     let dir = tempfile::tempdir().unwrap();
     let writer = writer(dir.path(), Residues::Packed, OutDtype::F32);
-    // More rows than one buffer of the copy holds.
+    // More rows than fit the buffer of the copy.
     let length = CHUNK as u64 / 8 + 3;
     let values: Vec<f32> = (0..length * 2).map(|i| i as f32).collect();
     for layer in 0..2 {
