@@ -202,7 +202,7 @@ fn a_hostile_manifest_opens_nothing_outside() {
     let [quick, _] = damaged(Residues::Packed, change("\"dim\": 2", "\"dim\": 0"));
     assert!(!quick.is_empty());
     let [quick, _] = damaged(Residues::Packed, change("\"max\"", "\"mean\""));
-    assert_eq!(quick, ["run.json: its layout names an array twice"]);
+    assert_eq!(quick, ["run.json: its layout has an array twice"]);
     let [quick, _] = damaged(Residues::Packed, change("{", "["));
     assert!(quick[0].starts_with("run.json: is not what a run writes"));
     let [quick, _] = damaged(Residues::Packed, |dir| {
@@ -211,7 +211,7 @@ fn a_hostile_manifest_opens_nothing_outside() {
     });
     assert_eq!(
         quick,
-        ["mean.layer1.npy: is a symbolic link, which no run makes; it was not followed"]
+        ["mean.layer1.npy: is a symbolic link, which no run creates; it was not followed"]
     );
 }
 

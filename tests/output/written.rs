@@ -209,7 +209,7 @@ fn without_finish_nothing_looks_complete() {
     assert!(
         report
             .to_string()
-            .contains("run.json: is missing and .partial is there"),
+            .contains("run.json: is missing but .partial exists"),
         "{report}"
     );
 

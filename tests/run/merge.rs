@@ -264,7 +264,7 @@ fn a_shard_that_lists_other_records_is_noticed() {
         let ended = merge(&bench, "s1of2 s2of2 -o merged -q --force");
         assert_eq!(ended.code, 1);
         assert!(
-            ended.err.contains("shard.tsv: record ") && ended.err.contains(" is due"),
+            ended.err.contains("shard.tsv: has record ") && ended.err.contains(" is expected"),
             "{}",
             ended.err
         );

@@ -269,7 +269,7 @@ fn inspect() {
             "checked": false, "problem_count": 1,
             "problems": [{
                 "file": "run.json",
-                "what": "is missing and .partial is there: the run is still going, or did not \
+                "what": "is missing but .partial exists: the run is still going or did not \
                          finish",
             }],
             "run": null,
@@ -324,7 +324,7 @@ records: 3 (22 residues)
 files:
   mean.layer0.npy: [3, 32] f32, 512 bytes
   residues.layer2.npy: [22, 32] f32, 2.9 kB
-checksums: not recomputed (--check does)
+checksums: not recomputed (use --check)
 problems: none
 ",
         env!("CARGO_PKG_VERSION"),

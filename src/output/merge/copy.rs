@@ -46,7 +46,7 @@ fn open_packed<'a>(part: &'a Part, array: &Array) -> Result<Hashed<'a>, MergeErr
         .map_err(|e| part.unreadable(&name, e))?;
     let elements = array.elements(&part.manifest.counts);
     if Some(header) != npy::header(array.dtype, &array.packed_shape(elements)) {
-        return Err(file.damaged("its header is not the one that run.json calls for"));
+        return Err(file.damaged("its header does not match run.json"));
     }
     Ok(file)
 }
@@ -72,7 +72,7 @@ fn copy_files(
             .transpose()
             .map_err(|e| part.unreadable(list, e))?
             .flatten()
-            .ok_or_else(|| part.damaged(list, "holds a line that no run writes"))?;
+            .ok_or_else(|| part.damaged(list, "has a line that no run writes"))?;
         let path = format!("{name}/{}/{}", file.sub, file.name);
         let mut source = Hashed::open_as(part, &path, file.sha256, 1 << 16)?;
         let rows = folder.rows();

@@ -12,11 +12,11 @@ use std::path::{Path, PathBuf};
 
 /// Name of the list of places in the working folder.
 const DESTINATIONS: &str = "destinations";
-/// Bytes of places collected before they are written.
+/// Bytes of places that are collected before they are written.
 const PENDING: usize = 1 << 12;
 
-/// Where the rows of every record of every shard belong, on disk: one shard after the other, each
-/// in its own order.
+/// Where the values of every record belong, on disk: one shard after the other, each in its own
+/// order.
 pub(super) struct Destinations {
     path: PathBuf,
     file: File,

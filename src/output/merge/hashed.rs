@@ -1,5 +1,5 @@
-//! A file of a shard, read once from its first byte to its last, and then held against its
-//! checksum.
+//! A file of a shard that is read once, from the first byte to the last, and verified against its
+//! checksum at the end.
 
 use super::MergeError;
 use super::agree::Part;
@@ -8,7 +8,7 @@ use crate::output::disk;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 
-/// A file with the digest of what was read of it.
+/// A file and the checksum of what has been read.
 pub(super) struct Hashed<'a> {
     part: &'a Part,
     name: String,
@@ -16,7 +16,7 @@ pub(super) struct Hashed<'a> {
     reader: BufReader<Tap>,
 }
 
-/// Sees every byte that is read.
+/// Adds every byte that is read to the checksum.
 struct Tap {
     file: File,
     hash: PiecewiseSha256,
@@ -38,7 +38,7 @@ impl<'a> Hashed<'a> {
         Self::with(part, name, entry.sha256.clone(), hash, buffer)
     }
 
-    /// Opens the file of a record, which is to have this checksum.
+    /// Opens the file of a record, which must have this checksum.
     pub(super) fn open_as(
         part: &'a Part,
         name: &str,
@@ -65,7 +65,7 @@ impl<'a> Hashed<'a> {
         })
     }
 
-    /// Fills `line` with the next line without its end; false at the end of the file.
+    /// Reads the next line, without its line feed, into `line`; false at the end of the file.
     pub(super) fn line(&mut self, longest: usize, line: &mut Vec<u8>) -> Result<bool, MergeError> {
         line.clear();
         let most = longest as u64 + 1;
@@ -74,21 +74,21 @@ impl<'a> Hashed<'a> {
             .read_until(b'\n', line)
             .map_err(|e| self.part.unreadable(&self.name, e))?;
         if count > 0 && line.pop() != Some(b'\n') {
-            return Err(self.damaged("holds a line that is cut off or too long"));
+            return Err(self.damaged("has a line that is cut off or too long"));
         }
         Ok(count > 0)
     }
 
-    /// Something wrong with this file.
+    /// An error about this file.
     pub(super) fn damaged(&self, what: impl Into<String>) -> MergeError {
         self.part.damaged(&self.name, what)
     }
 
-    /// Checks that the file ends here and was what it should be.
+    /// Checks that the file ends here and has its checksum.
     pub(super) fn close(mut self) -> Result<(), MergeError> {
         let rest = self.reader.fill_buf().map(<[u8]>::len);
         if rest.map_err(|e| self.part.unreadable(&self.name, e))? > 0 {
-            return Err(self.damaged("holds more than run.json says"));
+            return Err(self.damaged("has more bytes than run.json says"));
         }
         let found = self.reader.get_ref().hash.clone().finish();
         if found != self.sha256 {

@@ -1,11 +1,11 @@
-//! Joins the folders of all shards of an input to the folder that one run over the whole of it
+//! Merges the folders of all shards of an input into the folder that a single run over the whole input
 //! would have written, byte for byte.
 //!
-//! Records come from the shards in the order of the input and are entered into a new ledger, as a
-//! run enters them: rows, offsets, names of files and duplicates are found anew. Then the rows of
-//! one shard after the other are copied to their place, checked against the checksums of the
-//! shard while they are read. Memory does not grow with the number of records, and the shards are
-//! left as they are until `run.json` of the whole stands in its place.
+//! The records of the shards are entered into a new ledger in the order of the input, as a run enters
+//! them: this gives rows, offsets, file names and duplicates. Then the values of one shard after the
+//! other are copied to their places and verified against the checksums of the shard as they are read.
+//! Memory does not grow with the number of records, and the shards are not changed until `run.json`
+//! of the merged output is in its place.
 
 mod agree;
 mod copy;
@@ -34,33 +34,33 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::path::{Path, PathBuf};
 
-/// What becomes of the shards.
+/// What happens to the shards.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Shards {
-    /// They stay as they are.
+    /// They stay.
     Keep,
-    /// The files of single records are linked instead of copied where the file system can do
-    /// that, and the shards are removed once the whole is complete.
+    /// They are removed once the merged output is complete. The files of single records are linked
+    /// instead of copied, where the file system allows it.
     Remove,
 }
 
-/// The whole that was made of shards.
+/// The merged output.
 #[derive(Debug)]
 pub struct Merged {
     /// The contents of its `run.json`.
     pub manifest: Manifest,
-    /// Its identifiers, which say whether there is an `ids.npy`, and why not.
+    /// Its identifiers, which tell whether `ids.npy` is written.
     pub ids: Ids,
 }
 
-/// Joins the shards in `dirs`, given in any order, in `out`.
+/// Merges the shards in `dirs`, in any order, into `out`.
 ///
-/// With `force` an existing output in `out` is replaced, as by [`OutputFolder::create`]. `threads`
-/// take the checksums at the end.
+/// With `force`, existing output in `out` is replaced, as by [`OutputFolder::create`]. `threads`
+/// threads compute the checksums at the end.
 ///
 /// # Errors
-/// Shards that do not belong together, are missing, doubled, incomplete or damaged, and whatever
-/// keeps `out` from being written. `out` does not look complete then, and no shard is changed.
+/// When shards do not belong together, are missing, given twice, incomplete or damaged, or when `out`
+/// cannot be written. Then `out` does not look complete, and no shard is changed.
 pub fn merge(
     dirs: &[PathBuf],
     out: &Path,
@@ -101,14 +101,14 @@ pub fn merge(
     if shards == Shards::Remove {
         for part in &parts {
             publish::remove_run(&part.dir, &Listed::of(&part.manifest))?;
-            // Something of somebody else may be in it, and then it stays.
+            // A folder with anything else in it stays.
             let _ = std::fs::remove_dir(&part.dir);
         }
     }
     Ok(Merged { manifest, ids })
 }
 
-/// The place of the whole must not be that of a shard: with `force` it would be overwritten.
+/// Refuses to merge into the folder of a shard, which `force` would overwrite.
 fn check_out(parts: &[Part], out: &Path) -> Result<(), MergeError> {
     let Ok(real) = out.canonicalize() else {
         return Ok(());
@@ -146,7 +146,7 @@ fn check_room(parts: &[Part], out: &Path, shards: Shards) -> Result<(), MergeErr
     }
 }
 
-/// Enters all records in the order of the input; says where the rows of each shard belong.
+/// Enters all records in the order of the input and returns where the values of each shard belong.
 fn enter_all(
     parts: &[Part],
     folder: &mut OutputFolder,
@@ -175,7 +175,7 @@ fn enter_all(
         if ordinal != due {
             return Err(part.damaged(
                 crate::output::layout::SHARD_TSV,
-                format!("record {ordinal} of the input comes where record {due} is due"),
+                format!("has record {ordinal} of the input where record {due} is expected"),
             ));
         }
         due += 1;

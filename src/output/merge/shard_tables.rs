@@ -9,12 +9,12 @@ use crate::output::index::{SKIPPED_COLUMNS, columns};
 use crate::output::layout::{INDEX_TSV, SHARD_TSV, SKIPPED_TSV};
 use crate::output::shard::{self, ShardLine};
 
-/// Bytes read at a time of each table: there may be thousands of them.
+/// Bytes read at a time from each table: there may be thousands of tables.
 const BUFFER: usize = 1 << 14;
 /// Longest line of an index: a header of 16 MiB, each byte written as four, and numbers.
 const LONGEST_LINE: usize = (16 << 22) + (1 << 16);
 
-/// The tables of one shard, read side by side.
+/// The tables of one shard, read in parallel.
 pub(super) struct ShardTables<'a> {
     files: bool,
     places: Hashed<'a>,
@@ -55,30 +55,34 @@ impl<'a> ShardTables<'a> {
         Ok(source)
     }
 
-    /// Goes on to the next record: its number in the whole input, or `None` after the last.
+    /// Advances to the next record and returns its number in the whole input, or `None` at the end.
     pub(super) fn next_ordinal(&mut self) -> Result<Option<u64>, MergeError> {
         if !self.places.line(shard::LONGEST_LINE, &mut self.line)? {
             self.next = None;
             return Ok(None);
         }
         let line = ShardLine::parse(&self.line)
-            .ok_or_else(|| self.places.damaged("holds a line that no run writes"))?;
+            .ok_or_else(|| self.places.damaged("has a line that no run writes"))?;
         self.next = Some(line);
         Ok(Some(line.ordinal))
     }
 
-    /// The record that [`Self::next_ordinal`] told of.
+    /// The record to which [`Self::next_ordinal`] advanced.
     pub(super) fn record(&mut self) -> Result<ShardRecord, MergeError> {
         let embedded = self.next.and_then(|line| line.embedded);
         let table = match (&embedded, &mut self.skipped) {
             (None, Some(skipped)) => skipped,
-            (None, None) => return Err(self.places.damaged("lists a skipped record too many")),
+            (None, None) => {
+                return Err(self
+                    .places
+                    .damaged("has more skipped records than skipped.tsv"));
+            }
             (Some(_), _) => &mut self.index,
         };
         if !table.line(LONGEST_LINE, &mut self.line)? {
             return Err(table.damaged("has fewer lines than shard.tsv has records"));
         }
-        let strange = || table.damaged("holds a line that no run writes");
+        let strange = || table.damaged("has a line that no run writes");
         match embedded {
             None => {
                 let line = SkippedLine::parse(&self.line).ok_or_else(strange)?;
@@ -92,7 +96,7 @@ impl<'a> ShardTables<'a> {
         }
     }
 
-    /// Checks that every table ends with the last record and was what it should be.
+    /// Checks that every table ends with the last record and has its checksum.
     pub(super) fn close(self) -> Result<(), MergeError> {
         self.places.close()?;
         self.index.close()?;
@@ -106,6 +110,6 @@ fn first_line(table: &mut Hashed<'_>, expected: &str) -> Result<(), MergeError> 
     if is_there && line == expected.trim_end().as_bytes() {
         Ok(())
     } else {
-        Err(table.damaged("does not open with the names of its columns"))
+        Err(table.damaged("does not start with the names of its columns"))
     }
 }

@@ -1,4 +1,4 @@
-//! What `inspect` found, as a person reads it.
+//! The report of `inspect`, for people.
 
 use crate::numerals::{count, grouped};
 use crate::output::layout::PARTIAL;
@@ -12,7 +12,7 @@ use std::path::PathBuf;
 /// Problems that are listed; more are only counted.
 const LISTED: usize = 50;
 
-/// Something about an output folder that is not as its `run.json` says.
+/// Something in an output folder that does not match its `run.json`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Problem {
     /// File or folder below the output folder.
@@ -32,16 +32,16 @@ impl fmt::Display for Problem {
     }
 }
 
-/// What an output folder holds, and what is wrong with it.
+/// What is in an output folder, and what is wrong with it.
 #[derive(Debug)]
 pub struct Report {
     /// The folder.
     pub dir: PathBuf,
-    /// Its `run.json`, if there is one that can be read.
+    /// Its `run.json`, if that can be read.
     pub manifest: Option<Manifest>,
     /// Whether the checksums were recomputed.
     pub checked: bool,
-    /// Whether the working folder of a run is in it.
+    /// Whether it has the working folder of a run.
     pub unfinished: bool,
     /// The first 50 problems.
     pub problems: Vec<Problem>,
@@ -61,7 +61,7 @@ impl Report {
         }
     }
 
-    /// Whether the folder is as its `run.json` says.
+    /// Whether the folder matches its `run.json`.
     pub fn is_sound(&self) -> bool {
         self.problem_count == 0
     }
@@ -96,14 +96,14 @@ impl fmt::Display for Report {
         if self.unfinished {
             writeln!(
                 f,
-                "{PARTIAL} is there: a run is using this folder, or one did not finish"
+                "{PARTIAL} exists: a run is using this folder, or one did not finish"
             )?;
         }
         if self.manifest.is_some() {
             let checked = if self.checked {
                 "recomputed"
             } else {
-                "not recomputed (--check does)"
+                "not recomputed (use `check`)"
             };
             writeln!(f, "checksums: {checked}")?;
         }

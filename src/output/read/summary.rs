@@ -1,4 +1,4 @@
-//! A `run.json` as a person reads it: one fact a line, what belongs together indented.
+//! A `run.json` for people: one fact a line, related facts indented.
 
 use crate::numerals::{bytes, count, grouped};
 use crate::output::manifest::Manifest;
@@ -9,7 +9,7 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fmt::{self, Formatter, Result};
 
-/// Writes what a run was, what it met, and the files it made.
+/// Writes the options of a run, its counts and its files.
 pub(crate) fn write(f: &mut Formatter<'_>, manifest: &Manifest) -> Result {
     writeln!(
         f,
@@ -93,15 +93,11 @@ fn write_counts(f: &mut Formatter<'_>, manifest: &Manifest) -> Result {
         (counts.masks, "<mask> token", ""),
         (counts.gaps, "gap", " of an alignment (- and .)"),
         (counts.invisible, "invisible character", " dropped"),
-        (
-            counts.nucleotides,
-            "record",
-            " of nucleotides, by the look of the residues",
-        ),
+        (counts.nucleotides, "record", " resembling nucleotides"),
         (
             counts.reused_ids,
             "record",
-            " with the id of an earlier record and another sequence",
+            " with the id of an earlier record but another sequence",
         ),
         (counts.stops, "record", " whose trailing * was dropped"),
     ] {

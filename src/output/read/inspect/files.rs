@@ -100,11 +100,11 @@ impl Inspector<'_> {
         let path = self.dir.join(&entry.name);
         real_folder(&path)?;
         let Some(array) = self.array(&entry.name) else {
-            // Reported already, as a name.
+            // Already reported, as a name.
             return Ok(());
         };
         let lines = match ListReader::open(&self.dir.join(&entry.checksums), &entry.name) {
-            // Reported already, as a file.
+            // Already reported, as a file.
             Err(_) => return Ok(()),
             Ok(lines) => lines,
         };
@@ -179,7 +179,7 @@ impl Inspector<'_> {
     }
 }
 
-/// The shape in the header of an array, which has to fit the size of the file.
+/// The shape in the header of an array, which has to match the size of the file.
 fn header(file: &mut File, array: &Array) -> Result<Vec<u64>, String> {
     let mut bytes = [0; HEADER_BYTES];
     file.read_exact(&mut bytes).map_err(unreadable)?;
@@ -211,7 +211,7 @@ fn open(path: &Path) -> Result<File, String> {
     disk::open_regular(path).map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => "is missing".to_owned(),
         _ if matches!(disk::kind(path), Ok(Some(kind)) if kind.is_symlink()) => {
-            "is a symbolic link, which no run makes; it was not followed".to_owned()
+            "is a symbolic link, which no run creates; it was not followed".to_owned()
         }
         _ => unreadable(error),
     })

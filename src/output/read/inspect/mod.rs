@@ -19,14 +19,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, BufReader};
 use std::path::Path;
 
-/// More layers than any model has; a `run.json` that lists more is not of a run.
+/// More layers than any model has: no run writes a `run.json` with more.
 const MOST_LAYERS: usize = 4096;
 /// More products than there are.
 const MOST_PRODUCTS: usize = 64;
 
-/// Looks at an output folder: files, sizes, shapes, index; with `check`, checksums too.
-///
-/// What is wrong with the folder is in the report.
+/// Examines an output folder: files, sizes, shapes and index; with `check`, checksums as well. The
+/// report lists what is wrong.
 ///
 /// # Errors
 /// When `dir` is not a folder or cannot be read at all.
@@ -61,7 +60,7 @@ pub fn inspect_with_threads(
         Ok(Some(manifest)) => manifest,
         Ok(None) => {
             let what = if report.unfinished {
-                "is missing and .partial is there: the run is still going, or did not finish"
+                "is missing but .partial exists: the run is still going or did not finish"
             } else {
                 "is missing: this is not an output folder, or its run did not finish"
             };
@@ -76,14 +75,14 @@ pub fn inspect_with_threads(
     let layout = &manifest.layout;
     let products = layout.pools.len() + layout.include.products.len();
     if layout.layers.len() > MOST_LAYERS || products > MOST_PRODUCTS {
-        let what = "its layout names more layers or products than there can be";
+        let what = "its layout has more layers or products than any run";
         report.problem(RUN_JSON, what);
         return Ok(report);
     }
     let arrays = layout.arrays();
     let names: BTreeSet<_> = arrays.iter().map(Array::name).collect();
     if names.len() < arrays.len() {
-        report.problem(RUN_JSON, "its layout names an array twice");
+        report.problem(RUN_JSON, "its layout has an array twice");
         return Ok(report);
     }
     let mut inspector = Inspector {
@@ -119,7 +118,7 @@ struct Inspector<'a> {
 }
 
 impl Inspector<'_> {
-    /// The files that the layout and the counts call for, with the shape of arrays.
+    /// The files that follow from the layout and the counts, with the shape of arrays.
     fn expected(&self) -> BTreeMap<String, Option<Vec<u64>>> {
         let Manifest {
             layout,
@@ -127,7 +126,7 @@ impl Inspector<'_> {
             shard,
             ..
         } = self.manifest;
-        // A run from before it was written has none, nor has one with too long identifiers.
+        // Early runs of 0.1.0 and runs with very long identifiers have no such file.
         let has_ids = self.manifest.files.iter().any(|file| file.name == IDS_NPY);
         let files = layout.files(counts, shard.is_some(), has_ids);
         let shape = |array: Array| array.packed_shape(array.elements(counts));
@@ -148,7 +147,7 @@ impl Inspector<'_> {
                 ),
                 Some(shape) if shape != file.shape => {
                     let what = format!(
-                        "run.json lists it with shape {}; its layout and counts make {}",
+                        "run.json lists it with shape {}; its layout and counts give {}",
                         shape_text(&file.shape),
                         shape_text(&shape)
                     );
@@ -185,12 +184,12 @@ impl Inspector<'_> {
         } = self.manifest;
         // Version 0.1.0 does not list them.
         if !arrays.is_empty() && *arrays != layout.entries(counts) {
-            let what = "its arrays are not those of its layout and counts";
+            let what = "its arrays do not match its layout and counts";
             self.report.problem(RUN_JSON, what);
         }
     }
 
-    /// Finds files that look as if they belonged to this output.
+    /// Finds files with names that runs give, but which `run.json` does not list.
     fn unlisted_names(&mut self) -> Result<(), OutputError> {
         let reading = |e| OutputError::io("reading", self.dir, e);
         let listed = |name: &str| {
@@ -216,7 +215,7 @@ impl Inspector<'_> {
 
     fn index(&mut self) {
         let Ok(file) = disk::open_regular(&self.dir.join(INDEX_TSV)) else {
-            // Reported already, as a file.
+            // Already reported, as a file.
             return;
         };
         let files = self.manifest.layout.has_files();
@@ -257,7 +256,7 @@ impl Inspector<'_> {
             self.report.problem(RUN_JSON, what);
         }
         let Ok(file) = disk::open_regular(&self.dir.join(SHARD_TSV)) else {
-            // Reported already, as a file.
+            // Already reported, as a file.
             return;
         };
         match scan::count_lines(BufReader::new(file)) {
@@ -295,12 +294,12 @@ fn shape_text(shape: &Option<Vec<u64>>) -> String {
     text.unwrap_or_else(|| "none".into())
 }
 
-/// A size to the byte: what differs may be a single one.
+/// An exact size: two may differ by a single byte.
 fn exact(bytes: u64) -> String {
     count(bytes, "byte")
 }
 
-/// A table that does not have one line for each record and one for the names of its columns.
+/// Says that a table does not have one line for each record and one for the column names.
 fn line_count(lines: u64, records: u64) -> String {
     format!(
         "has {}; run.json says {}, which makes {} with the header",
