@@ -166,8 +166,8 @@ def one_residue_each(out, scale):
                 assert block == first[: len(block)]
 
 
-TOO_LONG = "the sequence has more than 16777216 characters"
-HEADER = "the header has more than 16777216 bytes"
+TOO_LONG = "the sequence has more than 16,777,216 characters"
+HEADER = "the header has more than 16,777,216 bytes"
 SKIP = ["--on-invalid", "skip"]
 # Input, options, exit status, part of standard error, check of the output.
 CASES = {

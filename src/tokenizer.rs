@@ -86,9 +86,10 @@ pub const fn is_gap(id: u8) -> bool {
 pub enum TokenizerError {
     /// A character outside the alphabet, under [`UnknownPolicy::Error`].
     #[error(
-        "residue {position}: `{character}` is outside the ESM alphabet \
-         (LAGVSERTIDPKQNFYMHWCXBUZO.-); correct it, write X for an unknown residue, or choose \
-         `--unknown unk`"
+        "residue {position}: `{character}` is not in the ESM alphabet ({})\n\
+         hint: correct it, or write X for an unknown residue\n\
+         hint: use `unknown=unk`, which embeds it as <unk>",
+        letters()
     )]
     Unknown {
         /// The character, escaped if it does not print.
@@ -98,8 +99,9 @@ pub enum TokenizerError {
     },
     /// A token that marks the start, end or padding of a sequence, within its text.
     #[error(
-        "residue {position}: `{token}` is not a residue: the model would take it for the start, \
-         end or padding of a sequence; delete it, or write <mask> or X"
+        "residue {position}: `{token}` is not a residue: the model would read it as the start, end or \
+         padding of a sequence\n\
+         hint: delete it, or write <mask> or X"
     )]
     Reserved {
         /// The token.
@@ -107,6 +109,17 @@ pub enum TokenizerError {
         /// Its position.
         position: usize,
     },
+}
+
+/// The residues and gaps of the alphabet.
+fn letters() -> String {
+    let letters = VOCABULARY.iter().filter(|token| token.len() == 1);
+    letters.copied().collect()
+}
+
+/// The number of the token of one letter.
+pub(crate) const fn number_of(letter: u8) -> u8 {
+    TABLE[letter as usize]
 }
 
 /// Added to the number of a residue that is written as a lower-case letter.

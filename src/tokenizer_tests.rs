@@ -114,8 +114,9 @@ fn unknown_characters_are_named_with_their_position() {
     let error = tokenize(b"MJ", UnknownPolicy::Error).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "residue 2: `J` is outside the ESM alphabet (LAGVSERTIDPKQNFYMHWCXBUZO.-); correct \
-         it, write X for an unknown residue, or choose `--unknown unk`"
+        "residue 2: `J` is not in the ESM alphabet (LAGVSERTIDPKQNFYMHWCXBUZO.-)\n\
+         hint: correct it, or write X for an unknown residue\n\
+         hint: use `unknown=unk`, which embeds it as <unk>"
     );
 }
 

@@ -1,4 +1,4 @@
-//! Adapters (LoRA and its kin): small trained differences to a model that lies elsewhere.
+//! Adapters (LoRA and others): small trained differences to a base model.
 
 use std::path::{Path, PathBuf};
 
@@ -9,7 +9,7 @@ use super::file_names::ADAPTER_CONFIG;
 use super::json;
 use crate::printable;
 
-/// What PEFT calls a method, and what its authors do.
+/// PEFT's name of each method, and its usual name.
 const METHODS: [(&str, &str); 24] = [
     ("LORA", "LoRA"),
     ("ADALORA", "AdaLoRA"),
@@ -163,44 +163,45 @@ impl Adapter {
             .unwrap_or("a model that it does not name")
     }
 
-    /// What to do: Python that makes a whole model of it.
+    /// What to do, as a hint: Python that makes a complete model of it.
     pub fn remedy(&self) -> String {
         let base = self.base.as_deref().unwrap_or("BASE_MODEL");
         let base = printable::name(base);
         let folder = self.folder.display();
-        if !self.is_peft {
-            return format!(
-                "Merge it into its base model with the adapters library, in Python: \
-                 `model.load_adapter(\"{folder}\", set_active=True); model.merge_adapter(...)`, then \
-                 `model.save_pretrained(\"merged\")`, and give the folder `merged`"
-            );
-        }
         let class = match self.task.as_deref() {
             Some("SEQ_CLS") => "AutoModelForSequenceClassification",
             Some("TOKEN_CLS") => "AutoModelForTokenClassification",
             Some("FEATURE_EXTRACTION") => "AutoModel",
             _ => "AutoModelForMaskedLM",
         };
-        let load =
-            format!("PeftModel.from_pretrained({class}.from_pretrained(\"{base}\"), \"{folder}\")");
+        let load = format!("{class}.from_pretrained(\"{base}\")");
+        if !self.is_peft {
+            return format!(
+                "merge it into its base model in Python and use the folder `merged`: `import \
+                 adapters; from transformers import {class}; model = {load}; adapters.init(model); \
+                 name = model.load_adapter(\"{folder}\"); model.merge_adapter(name); \
+                 model.save_pretrained(\"merged\")`"
+            );
+        }
+        let import = format!("from peft import PeftModel; from transformers import {class}");
+        let load = format!("PeftModel.from_pretrained({load}, \"{folder}\")");
         if !self.can_be_merged {
             return format!(
-                "A prompt cannot be merged into the weights (merge_and_unload() has nothing to add \
-                 it to): compute these embeddings in Python, with `model = {load}`, or give the \
-                 base model to embed without the adapter"
+                "a prompt cannot be merged into the weights: use the base model to embed without it, \
+                 or compute these embeddings in Python: `{import}; model = {load}`"
             );
         }
         format!(
-            "Merge it into its base model in Python: `model = {load}.merge_and_unload()`, then \
-             `model.save_pretrained(\"merged\")`, and give the folder `merged`"
+            "merge it into its base model in Python and use the folder `merged`: `{import}; \
+             {load}.merge_and_unload().save_pretrained(\"merged\")`"
         )
     }
 
-    /// One sentence for an adapter that lies beside whole weights.
+    /// A warning about an adapter beside complete weights.
     pub(super) fn warning(&self, file: &Path) -> String {
         format!(
-            "{}: {} lies beside whole weights and is not applied; the embeddings are those of the \
-             weights without it. {}",
+            "{}: {} is beside complete weights and is not applied: the embeddings are those of the \
+             weights without it\nhint: {}",
             file.display(),
             self.kind(),
             self.remedy()
@@ -226,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn every_method_of_peft_has_a_name_and_two_lines_of_python() {
+    fn every_method_of_peft_has_a_name_and_python_to_run() {
         for (peft, name) in METHODS {
             let adapter = adapter(&format!(
                 r#"{{"peft_type": "{peft}", "base_model_name_or_path": "facebook/esm2_t6_8M_UR50D"}}"#
@@ -234,7 +235,10 @@ mod tests {
             assert_eq!(adapter.kind(), format!("a PEFT adapter ({name})"));
             assert_eq!(adapter.base_or_unknown(), "facebook/esm2_t6_8M_UR50D");
             let remedy = adapter.remedy();
-            assert!(remedy.contains("merge_and_unload()"), "{remedy}");
+            assert!(
+                remedy.contains("`from peft import PeftModel; from "),
+                "{remedy}"
+            );
             assert_eq!(
                 remedy.contains("save_pretrained"),
                 !name.contains("prompt") && !name.contains("prefix") && name != "P-tuning",
@@ -255,8 +259,10 @@ mod tests {
         let remedy = adapter.remedy();
         assert!(
             remedy.contains(
-                "`model = PeftModel.from_pretrained(AutoModelForSequenceClassification\
-                 .from_pretrained(\"BASE_MODEL\"), \"ADAPTER\").merge_and_unload()`"
+                "`from peft import PeftModel; from transformers import \
+                 AutoModelForSequenceClassification; PeftModel.from_pretrained(\
+                 AutoModelForSequenceClassification.from_pretrained(\"BASE_MODEL\"), \
+                 \"ADAPTER\").merge_and_unload().save_pretrained(\"merged\")`"
             ),
             "{remedy}"
         );
@@ -268,7 +274,7 @@ mod tests {
             r#"{"config": {"architecture": "union"}, "model_name": "facebook/esm2_t6_8M_UR50D"}"#,
         );
         assert_eq!(adapter.kind(), "an adapter (union)");
-        assert!(adapter.remedy().contains("adapters library"));
+        assert!(adapter.remedy().contains("`import adapters; "));
     }
 
     #[test]

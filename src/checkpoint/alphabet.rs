@@ -71,7 +71,7 @@ pub(super) struct Proven {
 }
 
 impl Proven {
-    /// One sentence about the tokens that are not used.
+    /// A warning about the tokens that are not used.
     pub(super) fn warning(&self) -> Option<String> {
         let (_, path) = self.others.first()?;
         let count = self.others.len();
@@ -82,8 +82,8 @@ impl Proven {
         let tokens_shown: Vec<&String> = self.others.iter().map(|(token, _)| token).collect();
         Some(format!(
             "{}: the model has {tokens} beside ESM's {ALPHABET_SIZE}, with {rows} that this program \
-             does not use: {}. A residue written so is read as <unk>; to embed {them}, use \
-             transformers",
+             does not use: {}; in a sequence, {them} would be read as <unk>\n\
+             hint: to embed {them}, use transformers",
             path.display(),
             printable::list(&tokens_shown)
         ))

@@ -37,7 +37,7 @@ fn proven(tokens: usize, files: &[(&str, &str)]) -> Result<(AlphabetProof, Vec<S
 fn refused(tokens: usize, files: &[(&str, &str)]) -> String {
     let error = proven(tokens, files).unwrap_err();
     for says in [
-        "structure-aware, codon and RNA models share ESM's layout",
+        "structure-aware, codon and RNA models have the same layout",
         "tokenizer.json",
     ] {
         assert!(error.contains(says), "{error}");

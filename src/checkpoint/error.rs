@@ -1,46 +1,47 @@
-//! What can be wrong with a checkpoint: where, what was found, what to do.
+//! What can be wrong with a checkpoint: where, what was found, and `hint:` lines that say what to do.
 
 use std::borrow::Cow;
 use std::path::PathBuf;
 
 use super::adapter::Adapter;
+use crate::numerals::count;
 use crate::printable;
 
-/// Why a checkpoint cannot be used. Every message names the file, says what was found there
-/// and ends with what to do about it. Of what the file itself says, a message shows the start, with
-/// control characters escaped.
+/// Why a checkpoint cannot be used. Every message names the file and says what was found there, and
+/// ends in `hint:` lines. Text from the file is escaped and cut.
 #[derive(Debug, thiserror::Error)]
 pub enum CheckpointError {
-    /// Nothing stands at this path.
+    /// There is nothing at this path.
     #[error(
-        "{path}: no such file or folder. Give a Hugging Face folder, a .safetensors beside its \
-         config.json, or a fair-esm .pt"
+        "{path}: no such file or folder\n\
+         hint: name a Hugging Face folder, a .safetensors file beside its config.json, or a fair-esm \
+         .pt file"
     )]
     NotFound {
         /// The path that was asked for.
         path: PathBuf,
     },
-    /// The system would not read the file.
-    #[error("{path}: cannot be read: {source}. Check its permissions and its disk")]
+    /// The file cannot be read.
+    #[error("{path}: cannot be read: {source}\nhint: check its permissions and its disk")]
     Io {
         /// The file or folder.
         path: PathBuf,
-        /// The system's own words.
+        /// The error of the system.
         source: std::io::Error,
     },
     /// The path holds something, but not weights that can be loaded.
-    #[error("{path}: {}. {remedy}", finding(.found))]
+    #[error("{path}: {}\nhint: {remedy}", finding(.found))]
     NotWeights {
         /// The file or folder.
         path: PathBuf,
         /// What was found there.
         found: String,
-        /// What to do.
+        /// What to do, as a hint.
         remedy: Cow<'static, str>,
     },
     /// The file contradicts itself or ends too early.
     #[error(
-        "{path}: {}. The file is damaged or was not copied whole; fetch it again",
+        "{path}: {}\nhint: the file is damaged or was not copied completely: download or copy it again",
         finding(.found)
     )]
     Damaged {
@@ -49,16 +50,19 @@ pub enum CheckpointError {
         /// What was found there.
         found: String,
     },
-    /// Somebody wrote into the file after it was opened.
-    #[error("{path}: changed while it was read. Wait until nothing writes to it, then run again")]
+    /// The file was written to after it was opened.
+    #[error(
+        "{path}: changed while it was read\nhint: wait until nothing writes to it, then run again"
+    )]
     Changed {
         /// The file.
         path: PathBuf,
     },
-    /// The pickle names something that is code, not data. It is never called or imported.
+    /// The pickle names code. It is never called or imported.
     #[error(
-        "{path}: its pickle asks for {}, which no checkpoint needs; nothing was run. Do not load \
-         this file with other programs either; if it is your own, save the state dict alone",
+        "{path}: its pickle asks to run {}, which no checkpoint needs; it was not run\n\
+         hint: do not load this file with other programs either; if it is your own, save only its \
+         state dict",
         finding(.global)
     )]
     Refused {
@@ -69,7 +73,7 @@ pub enum CheckpointError {
     },
     /// A sound checkpoint of a model that is not ESM-2, ESM-1b or ESM-1v.
     #[error(
-        "{path}: {} is not supported. Use an ESM-2, ESM-1b or ESM-1v checkpoint",
+        "{path}: {} is not supported\nhint: use an ESM-2, ESM-1b or ESM-1v checkpoint",
         finding(.found)
     )]
     Unsupported {
@@ -78,14 +82,14 @@ pub enum CheckpointError {
         /// Which model or feature it is.
         found: String,
     },
-    /// Nothing proves that the rows of the embedding stand for ESM's 33 tokens.
+    /// Nothing proves that the rows of the embedding are ESM's 33 tokens.
     #[error(
-        "{path}: another alphabet ({}): the model has {tokens} token{}, and nothing proves that they \
-         are ESM's 33 in ESM's order; structure-aware, codon and RNA models share ESM's layout. If \
-         it is an ESM model, put the vocab.txt or tokenizer.json of its repository, which lists \
-         ESM's 33 tokens first, beside the weights",
+        "{path}: another alphabet ({}): the model has {}, and nothing proves that they are ESM's 33 in \
+         ESM's order; structure-aware, codon and RNA models have the same layout\n\
+         hint: if it is an ESM model, put the vocab.txt or tokenizer.json of its repository, which \
+         lists ESM's 33 tokens first, beside the weights",
         finding(.found),
-        if *.tokens == 1 { "" } else { "s" }
+        count(*.tokens as u64, "token")
     )]
     Alphabet {
         /// The file that says otherwise, or the weights.
@@ -97,7 +101,7 @@ pub enum CheckpointError {
     },
     /// An adapter, which is a difference to another model.
     #[error(
-        "{path}: is {} of {}, not a whole model. {}",
+        "{path}: is {} of {}, not a complete model\nhint: {}",
         .adapter.kind(),
         printable::name(.adapter.base_or_unknown()),
         .adapter.remedy()
@@ -110,12 +114,13 @@ pub enum CheckpointError {
     },
     /// Trained tensors of the encoder that belong to no known layout.
     #[error(
-        "{path}: {} of the encoder belong{} to no known layout of ESM, and the embeddings would \
-         be those of another model without {}: {}. If they are an adapter, merge it into the \
-         weights in the program that trained it (PEFT: model.merge_and_unload(), then \
-         model.save_pretrained(FOLDER)); otherwise compute these embeddings with that program",
-        if .tensors.len() == 1 { "1 tensor".to_owned() } else { format!("{} tensors", .tensors.len()) },
-        if .tensors.len() == 1 { "s" } else { "" },
+        "{path}: {} of the encoder {} not part of any known ESM layout, and without {} the embeddings \
+         would be those of another model: {}\n\
+         hint: if this is an adapter, merge it into the weights with the program that trained it \
+         (PEFT: model.merge_and_unload(), then model.save_pretrained(FOLDER))\n\
+         hint: otherwise compute these embeddings with that program",
+        count(.tensors.len() as u64, "tensor"),
+        if .tensors.len() == 1 { "is" } else { "are" },
         if .tensors.len() == 1 { "it" } else { "them" },
         printable::list(.tensors)
     )]
@@ -127,7 +132,7 @@ pub enum CheckpointError {
     },
     /// The configuration is impossible or contradicts the weights.
     #[error(
-        "{path}: {}. Use the configuration that was published with these weights",
+        "{path}: {}\nhint: use the configuration that was published with these weights",
         finding(.found)
     )]
     Config {
@@ -136,18 +141,18 @@ pub enum CheckpointError {
         /// The setting, its value, and what contradicts it.
         found: String,
     },
-    /// The index lists a shard that is not there.
-    #[error("{path}: this shard is missing, but {index} lists it. Download it again")]
+    /// The index lists a shard that does not exist.
+    #[error("{path}: this shard is missing, but {index} lists it\nhint: download it again")]
     MissingShard {
         /// Where the shard should be.
         path: PathBuf,
         /// The index that lists it.
         index: PathBuf,
     },
-    /// A needed tensor is in no file.
+    /// A needed tensor is not in any file.
     #[error(
-        "{path}: the tensor `{}` is missing. Fetch the checkpoint again, or save all of the \
-         model's weights",
+        "{path}: the tensor `{}` is missing\n\
+         hint: download the checkpoint again, or save all weights of the model",
         printable::name(.tensor)
     )]
     MissingTensor {
@@ -156,10 +161,10 @@ pub enum CheckpointError {
         /// The file that should hold it.
         path: PathBuf,
     },
-    /// A needed tensor has another shape than the configuration asks for.
+    /// A needed tensor does not have the shape that the configuration calls for.
     #[error(
-        "{path}: the tensor `{}` has shape {found:?}, but {wanted:?} is needed. The configuration \
-         belongs to other weights, or the file is damaged; fetch both again",
+        "{path}: the tensor `{}` has shape {found:?}, but {wanted:?} is needed\n\
+         hint: the configuration belongs to other weights, or the file is damaged: download both again",
         printable::name(.tensor)
     )]
     Shape {
@@ -169,12 +174,12 @@ pub enum CheckpointError {
         path: PathBuf,
         /// The shape in the file.
         found: Vec<usize>,
-        /// The shape that the configuration and the other tensors ask for.
+        /// The shape that the configuration and the other tensors call for.
         wanted: Vec<usize>,
     },
     /// A needed tensor cannot be read as floating point numbers.
     #[error(
-        "{path}: the tensor `{}` {}. Save it as float32, float16 or bfloat16",
+        "{path}: the tensor `{}` {}\nhint: save it as float32, float16 or bfloat16",
         printable::name(.tensor),
         finding(.found)
     )]
@@ -186,9 +191,9 @@ pub enum CheckpointError {
         /// Why it cannot be read.
         found: String,
     },
-    /// The same name stands for two tensors.
+    /// Two tensors have the same name.
     #[error(
-        "{path}: the tensor `{}` is already in {first}. Keep one of the two",
+        "{path}: the tensor `{}` is already in {first}\nhint: keep one of the two",
         printable::name(.tensor)
     )]
     Duplicate {
@@ -201,8 +206,8 @@ pub enum CheckpointError {
     },
     /// A weight is NaN or infinite.
     #[error(
-        "{path}: the tensor `{}` holds {value} at row {row}, column {column}. The checkpoint is \
-         damaged or its training diverged; use another copy",
+        "{path}: the tensor `{}` holds {value} at row {row}, column {column}\n\
+         hint: the checkpoint is damaged, or its training diverged: use another copy",
         printable::name(.tensor)
     )]
     NonFinite {
@@ -228,13 +233,13 @@ pub enum CheckpointError {
 }
 
 impl CheckpointError {
-    /// What was found, where the reader knows the file.
+    /// What was found, without the path and without hints.
     pub(crate) fn found(&self) -> String {
         match self {
             Self::NotWeights { found, .. }
             | Self::Damaged { found, .. }
             | Self::Config { found, .. } => finding(found),
-            other => other.to_string(),
+            other => other.to_string().lines().take(1).collect(),
         }
     }
 }

@@ -43,14 +43,14 @@ impl WeightFile {
             return Err(CheckpointError::NotWeights {
                 path: path.to_path_buf(),
                 found: "is not a regular file".into(),
-                remedy: "Give the file that holds the weights".into(),
+                remedy: "name the file that holds the weights".into(),
             });
         }
         if kind.len() == 0 {
             return Err(CheckpointError::NotWeights {
                 path: path.to_path_buf(),
                 found: "is empty".into(),
-                remedy: "Fetch it again; the download did not finish".into(),
+                remedy: "download it again; the last download did not finish".into(),
             });
         }
         let file = File::open(path).map_err(io)?;
@@ -161,7 +161,7 @@ impl WeightFile {
         {
             true => Ok(()),
             false => Err(self.damaged(format!(
-                "ends at byte {}, before {length} bytes that should stand at {offset}",
+                "ends at byte {}, before {length} bytes that should be at {offset}",
                 self.length
             ))),
         }
@@ -202,7 +202,7 @@ fn stand_in(bytes: &[u8]) -> Option<(&'static str, &'static str)> {
     if text.starts_with(b"version https://git-lfs") {
         return Some((
             "is a git lfs pointer, not the file it points to",
-            "Run `git lfs pull` in its folder, or download the file itself",
+            "run `git lfs pull` in its folder, or download the file itself",
         ));
     }
     if [&b"<!doctype"[..], b"<html", b"<?xml", b"<head"]
@@ -211,7 +211,7 @@ fn stand_in(bytes: &[u8]) -> Option<(&'static str, &'static str)> {
     {
         return Some((
             "is a web page, not the file it should be",
-            "Download the file itself (on Hugging Face: /resolve/, not /blob/)",
+            "download the file itself (on Hugging Face: /resolve/, not /blob/)",
         ));
     }
     None
@@ -246,8 +246,8 @@ mod tests {
         for (offset, length) in [(8, 3), (11, 0), (0, usize::MAX), (usize::MAX, 2)] {
             let found = file.read(offset, length).unwrap_err().to_string();
             let says = format!(
-                "weights: ends at byte 10, before {length} bytes that should stand at {offset}. \
-                 The file is damaged or was not copied whole; fetch it again"
+                "weights: ends at byte 10, before {length} bytes that should be at {offset}\n\
+                 hint: the file is damaged or was not copied completely: download or copy it again"
             );
             assert!(found.ends_with(&says), "{found}");
         }
@@ -267,8 +267,8 @@ mod tests {
         };
         modified(1);
         let opened_now = WeightFile::open(&path).unwrap();
-        let says = "weights: changed while it was read. Wait until nothing writes to it, then run \
-                    again";
+        let says = "weights: changed while it was read\n\
+                    hint: wait until nothing writes to it, then run again";
         let changed = |result: Result<(), CheckpointError>| {
             let found = result.unwrap_err().to_string();
             assert!(found.ends_with(says), "{found}");

@@ -1,4 +1,4 @@
-//! Files and folders that are no PyTorch weights: what they are, and how to get some from them.
+//! Files and folders that are not PyTorch weights: what they are, and how to convert them.
 
 use std::path::Path;
 
@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::json;
 use crate::printable;
 
-/// What was found, as the end of the sentence "the file …", and what to do.
+/// What was found, as the end of the sentence "the file …", and what to do, as a hint.
 pub(super) type Described = (String, String);
 
 /// Formats of other frameworks, by the ends of their names.
@@ -58,18 +58,19 @@ impl Format {
         let folder = folder.display();
         let convert = |from: &str| {
             format!(
-                "Convert them to PyTorch in Python, with transformers 4: `model = AutoModelForMaskedLM\
-                 .from_pretrained(\"{folder}\", {from}=True)`, then \
-                 `model.save_pretrained(\"converted\")`, and give the folder `converted`"
+                "convert them to PyTorch in Python, with transformers 4, and use the folder \
+                 `converted`: `from transformers import AutoModelForMaskedLM; \
+                 AutoModelForMaskedLM.from_pretrained(\"{folder}\", {from}=True)\
+                 .save_pretrained(\"converted\")`"
             )
         };
         match self {
             Self::Flax => convert("from_flax"),
             Self::TensorFlow => convert("from_tf"),
-            Self::Onnx => "A graph does not keep the names of its weights: give the PyTorch or \
+            Self::Onnx => "a graph does not keep the names of its weights: use the PyTorch or \
                            safetensors weights that it was exported from"
                 .into(),
-            Self::Gguf => "They are mostly quantized, and cannot be converted back: give the \
+            Self::Gguf => "they are mostly quantized and cannot be converted back: use the \
                            PyTorch or safetensors weights that they were made from"
                 .into(),
         }
@@ -127,7 +128,7 @@ pub(crate) fn describe_repository(repo: &str, names: &[String]) -> Described {
                 "holds ESM C (`{}`), which is not supported",
                 printable::name(name)
             ),
-            "Use an ESM-2, ESM-1b or ESM-1v checkpoint".into(),
+            "use an ESM-2, ESM-1b or ESM-1v checkpoint".into(),
         );
     }
     if let Some(described) = in_folder(Path::new(repo), &names) {
@@ -140,8 +141,8 @@ pub(crate) fn describe_repository(repo: &str, names: &[String]) -> Described {
                 "holds `{name}`, but not config.json with model.safetensors or pytorch_model.bin"
             ),
             format!(
-                "Download that file (`hf download {repo} {name} --local-dir .`) and give it: \
-                 --model ./{name}"
+                "download that file with `hf download {repo} {name} --local-dir .`, then use \
+                 `model=./{name}`"
             ),
         );
     }
@@ -151,7 +152,7 @@ pub(crate) fn describe_repository(repo: &str, names: &[String]) -> Described {
     };
     (
         held,
-        "Choose another revision, or a repository with PyTorch or safetensors weights".into(),
+        "choose another revision, or a repository with PyTorch or safetensors weights".into(),
     )
 }
 
@@ -169,12 +170,12 @@ pub(super) fn of_content(path: &Path, start: &[u8]) -> Option<Described> {
     let packed = |what: &str, unpack: &str| {
         Some((
             format!("is packed ({what}), not the weights themselves"),
-            format!("Unpack it (`{unpack} {shown}`) and give the weights that it holds"),
+            format!("unpack it with `{unpack} {shown}`, and use the weights that it holds"),
         ))
     };
     let folder = path.parent().unwrap_or(Path::new("."));
     let format = |format: Format| Some((format!("holds {}", format.name()), format.remedy(folder)));
-    let give = "Give the folder of a Hugging Face model, or the weights file itself";
+    let give = "name the folder of a Hugging Face model, or the weights file itself";
     let is = |what: &str| {
         Some((
             format!("is {what}, not the weights of a model"),
@@ -238,7 +239,7 @@ pub(super) fn of_file(path: &Path, start: &[u8]) -> Option<Described> {
     if let Some(format) = by_content.or_else(|| Format::of_name(&name)) {
         return Some((format!("holds {}", format.name()), format.remedy(folder)));
     }
-    let give = || format!("Give the folder of the model: {}", folder.display());
+    let give = || format!("use the folder of the model: {}", folder.display());
     let is = |what: &str| Some((format!("is {what}, not its weights"), give()));
     match &*name {
         "config.json" => is("the configuration of a model"),
@@ -250,11 +251,11 @@ pub(super) fn of_file(path: &Path, start: &[u8]) -> Option<Described> {
         _ if name.ends_with(".index.json") => is("the index of a model in shards"),
         _ if name.ends_with(".json") => Some((
             "is a JSON file, not the weights of a model".into(),
-            "Give the folder of a Hugging Face model, or the weights file itself".into(),
+            "name the folder of a Hugging Face model, or the weights file itself".into(),
         )),
         _ if start.starts_with(b"\x93NUMPY") || name.ends_with(".npz") => Some((
             "is a NumPy file, not the weights of a model".into(),
-            "Give the folder of a Hugging Face model, or the weights file itself".into(),
+            "name the folder of a Hugging Face model, or the weights file itself".into(),
         )),
         _ => None,
     }

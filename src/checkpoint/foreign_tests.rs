@@ -61,17 +61,17 @@ fn a_repository_is_described_by_the_names_of_its_files() {
         (
             &["data/weights/esmc_300m_2024_12_v0.pth"],
             "holds ESM C (`data/weights/esmc_300m_2024_12_v0.pth`), which is not supported",
-            "Use an ESM-2",
+            "use an ESM-2",
         ),
         (
             &["my.pt"],
             "holds `my.pt`, but not config.json with",
-            "--model ./my.pt",
+            "`model=./my.pt`",
         ),
         (
             &["README.md"],
             "holds no weights; it holds `README.md`",
-            "Choose another revision",
+            "choose another revision",
         ),
     ] {
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
@@ -134,7 +134,7 @@ fn the_first_bytes_say_what_a_file_is() {
     let (_, remedy) = of_content(Path::new("m.nemo"), &tar("x")).unwrap();
     assert_eq!(
         remedy,
-        "Unpack it (`tar -xf m.nemo`) and give the weights that it holds"
+        "unpack it with `tar -xf m.nemo`, and use the weights that it holds"
     );
 }
 
@@ -161,7 +161,7 @@ fn parts_of_a_model_lead_to_its_folder() {
         let found = file(name, b"{").unwrap();
         assert!(found.starts_with(says), "{found}");
         assert!(
-            found.ends_with("Give the folder of the model: models/m"),
+            found.ends_with("use the folder of the model: models/m"),
             "{found}"
         );
     }

@@ -37,7 +37,7 @@ impl ShardIndex {
         let shards: BTreeSet<String> = shard_of.values().cloned().collect();
         if shards.is_empty() || shards.len() > MOST_SHARDS {
             return Err(wrong(format!(
-                "lists {} shards; 1 to {MOST_SHARDS} make sense",
+                "lists {} shards, not 1 to {MOST_SHARDS}",
                 shards.len()
             )));
         }

@@ -91,7 +91,7 @@ fn folder(path: &Path) -> Result<Located, CheckpointError> {
             return Err(CheckpointError::NotWeights {
                 path: path.to_path_buf(),
                 found: format!("holds weights, but no config.json; {}", listing(path)?),
-                remedy: "Put the config.json of the same repository beside the weights".into(),
+                remedy: "put the config.json of the same repository beside the weights".into(),
             });
         }
         return Ok(located);
@@ -135,7 +135,7 @@ fn folder(path: &Path) -> Result<Located, CheckpointError> {
              and without exactly one .pt; {}",
             listing(path)?
         ),
-        remedy: "Give the folder of a Hugging Face model, or the weights file itself".into(),
+        remedy: "name the folder of a Hugging Face model, or the weights file itself".into(),
     })
 }
 

@@ -394,7 +394,7 @@ fn detect(
         Err(found) => Err(other().unwrap_or_else(|| CheckpointError::NotWeights {
             path: main.to_path_buf(),
             found,
-            remedy: "Give the weights of an ESM-2, ESM-1b or ESM-1v model".into(),
+            remedy: "use the weights of an ESM-2, ESM-1b or ESM-1v model".into(),
         })),
     }
 }
@@ -405,7 +405,7 @@ fn read_config(located: &Located, main: &Path) -> Result<HfConfig, CheckpointErr
         return Err(CheckpointError::NotWeights {
             path: main.to_path_buf(),
             found: "has no config.json beside it".into(),
-            remedy: "Put the config.json of the same repository beside the weights".into(),
+            remedy: "put the config.json of the same repository beside the weights".into(),
         });
     };
     HfConfig::read(path)

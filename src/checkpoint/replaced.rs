@@ -1,5 +1,5 @@
-//! Weights that stand in a file in another form: wrapped, split into factors, masked, quantized, or
-//! taken out by a program that keeps them elsewhere.
+//! Weights that a file holds in another form: wrapped, split into factors, masked, quantized, or
+//! moved to another file by the program that saved them.
 
 use super::error::CheckpointError;
 use super::tensors::TensorSet;
@@ -10,7 +10,7 @@ const FORMS: [(&[&str], &str, &str); 8] = [
     (
         &["qweight", "qzeros", "g_idx", "scales"],
         "weights quantized by GPTQ or AWQ",
-        "Give the weights that they were made from",
+        "use the weights that they were made from",
     ),
     (
         &[
@@ -22,7 +22,7 @@ const FORMS: [(&[&str], &str, &str); 8] = [
             "weight_format",
         ],
         "weights quantized by bitsandbytes",
-        "Give the weights that they were made from, or save them in Python after \
+        "use the weights that they were made from, or save them in Python after \
          `model.dequantize()`",
     ),
     (
@@ -35,42 +35,42 @@ const FORMS: [(&[&str], &str, &str); 8] = [
             "zero_point",
         ],
         "quantized weights",
-        "Give the weights that they were made from",
+        "use the weights that they were made from",
     ),
     (
         &["original_module", "modules_to_save", "base_layer"],
         "weights that PEFT wraps",
-        "Merge them in Python: `model = model.merge_and_unload()`, then \
-         `model.save_pretrained(\"merged\")`, and give the folder `merged`",
+        "merge them in Python with `model.merge_and_unload().save_pretrained(\"merged\")`, and use the \
+         folder `merged`",
     ),
     (
         &["weight_mask", "bias_mask"],
         "pruned weights beside their masks",
-        "Make them whole in Python, for each pruned module: \
+        "make them permanent in Python, for each pruned module: \
          `torch.nn.utils.prune.remove(module, \"weight\")`, and save the model again",
     ),
     (
         &["weight_g", "weight_v"],
         "weights split by weight normalization",
-        "Make them whole in Python, for each such module: \
+        "combine them in Python, for each such module: \
          `torch.nn.utils.remove_weight_norm(module)`, and save the model again",
     ),
     (
         &["weight_u", "weight_orig"],
         "weights split by spectral normalization",
-        "Make them whole in Python, for each such module: \
+        "combine them in Python, for each such module: \
          `torch.nn.utils.remove_spectral_norm(module)`, and save the model again",
     ),
     (
         &["parametrizations"],
         "parametrized weights",
-        "Make them whole in Python, for each such module: \
+        "combine them in Python, for each such module: \
          `torch.nn.utils.parametrize.remove_parametrizations(module, \"weight\")`, and save the \
          model again",
     ),
 ];
 
-/// The error of a weight that cannot be used, or what stands in the file instead of the weight.
+/// The error of a weight that cannot be used, or what the file holds instead of the weight.
 pub(super) fn explained(error: CheckpointError, tensors: &TensorSet) -> CheckpointError {
     let tensor = match &error {
         CheckpointError::MissingTensor { tensor, .. }
@@ -121,8 +121,8 @@ pub(super) fn explained(error: CheckpointError, tensors: &TensorSet) -> Checkpoi
     let (what, remedy) = form.map_or(
         (
             "in a form that no known layout of ESM has",
-            "If it is an adapter, merge it in the program that trained it; otherwise save the \
-             model there with plain weights",
+            "if it is an adapter, merge it with the program that trained it; otherwise save the model \
+             there with plain weights",
         ),
         |(_, what, remedy)| (*what, *remedy),
     );
@@ -133,9 +133,9 @@ pub(super) fn explained(error: CheckpointError, tensors: &TensorSet) -> Checkpoi
     CheckpointError::NotWeights {
         path,
         found: format!(
-            "{what}: in place of `{}` stand{} {}",
+            "{what}: instead of `{}` there {} {}",
             printable::name(&tensor),
-            if others.len() == 1 { "s" } else { "" },
+            if others.len() == 1 { "is" } else { "are" },
             printable::list(&others)
         ),
         remedy: remedy.into(),
@@ -148,10 +148,10 @@ pub(super) fn emptied(path: std::path::PathBuf) -> CheckpointError {
         path,
         found:
             "holds tensors without numbers, as DeepSpeed ZeRO-3 leaves them: the weights are in \
-                the files of the single processes"
+                one file for each process"
                 .into(),
-        remedy: "Put them together with the script that DeepSpeed saves beside them: `python \
-                 zero_to_fp32.py . whole`, and give the file that it writes to `whole`"
+        remedy: "join them with the script that DeepSpeed saves beside them: `python \
+                 zero_to_fp32.py . whole`, and use the file that it writes to `whole`"
             .into(),
     }
 }

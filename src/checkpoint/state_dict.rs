@@ -79,7 +79,7 @@ pub(super) fn find(pickle: &Pickle<'_>) -> Result<Found, Wrong> {
                     printable::list(&names)
                 ),
                 remedy: format!(
-                    "Save the one that you want in Python: `import torch; \
+                    "save the one that you want in Python: `import torch; \
                      torch.save(torch.load({PATH}, weights_only=False){first}, \"weights.pt\")`"
                 ),
             })
@@ -109,9 +109,9 @@ fn without_embedding(pickle: &Pickle<'_>, visited: &Visited) -> Result<Found, Wr
             _ => format!("holds {all} tensors, but no dict of named weights"),
         },
         remedy: match all {
-            0 => "Give the weights of an ESM-2, ESM-1b or ESM-1v model",
+            0 => "use the weights of an ESM-2, ESM-1b or ESM-1v model",
             _ => {
-                "Give the weights of an ESM-2, ESM-1b or ESM-1v model, saved with \
+                "use the weights of an ESM-2, ESM-1b or ESM-1v model, saved with \
                  `torch.save(model.state_dict(), \"weights.pt\")`"
             }
         }
@@ -125,20 +125,20 @@ fn whole_module(pickle: &Pickle<'_>, visited: &Visited, module: &Place) -> Wrong
     // A model of transformers keeps its configuration, and writes both.
     let remedy = if pickle.get(module.value, "config").is_some() {
         format!(
-            "Save it in Python, where its classes can be imported: `import torch; \
-             {load}.save_pretrained(\"converted\")`, and give the folder `converted`"
+            "save it in Python where its classes can be imported, and use the folder `converted`: \
+             `import torch; {load}.save_pretrained(\"converted\")`"
         )
     } else {
         format!(
-            "Save its weights alone in Python, where its classes can be imported: `import torch; \
+            "save only its weights in Python, where its classes can be imported: `import torch; \
              torch.save({load}.state_dict(), \"weights.pt\")`"
         )
     };
     Wrong {
         found: match keys.as_str() {
-            "" => "is a whole pickled module (torch.save(model)), not a state dict".into(),
+            "" => "is a complete pickled module (torch.save(model)), not a state dict".into(),
             _ => format!(
-                "holds a whole pickled module under {}, not a state dict",
+                "holds a complete pickled module under {}, not a state dict",
                 visited.keys(pickle, module)
             ),
         },

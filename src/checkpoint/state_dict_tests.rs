@@ -150,7 +150,7 @@ fn a_whole_module_is_called_that() {
     .concat();
     for file in [module.clone(), dict(&[("model", module.clone())])] {
         let error = found(&file).unwrap_err();
-        assert!(error.contains("a whole pickled module"), "{error}");
+        assert!(error.contains("a complete pickled module"), "{error}");
         assert!(error.contains(".state_dict(), \"weights.pt\")"), "{error}");
     }
     // One among the hyper-parameters does not hide the weights.

@@ -94,7 +94,7 @@ fn refuse_legacy(file: &WeightFile) -> Result<(), CheckpointError> {
             found: "is in the form that torch wrote before version 1.6".into(),
             remedy: with_path(
                 &format!(
-                    "If you trust its source, load it with torch and save it again, in Python: \
+                    "if you trust its source, load it with torch and save it again in Python: \
                      `import torch; torch.save(torch.load({PATH}, weights_only=False), \
                      \"weights.pt\")`"
                 ),
@@ -126,7 +126,7 @@ fn zip_error(file: &WeightFile, error: ZipError) -> CheckpointError {
         ZipError::Packed(found) => CheckpointError::NotWeights {
             path: file.path().to_path_buf(),
             found,
-            remedy: "Save it again with torch.save, or unpack the archive and zip it without \
+            remedy: "save it again with torch.save, or unpack the archive and zip it without \
                      compression (zip -0)"
                 .into(),
         },
@@ -155,7 +155,7 @@ fn root<'a>(file: &WeightFile, entries: &'a ZipEntries) -> Result<&'a str, Check
         return Err(CheckpointError::NotWeights {
             path: file.path().to_path_buf(),
             found: "holds big-endian numbers".into(),
-            remedy: "Save it on a little-endian machine".into(),
+            remedy: "save it on a little-endian machine".into(),
         });
     }
     Ok(root)
@@ -165,7 +165,7 @@ fn torch_script(file: &WeightFile) -> CheckpointError {
     CheckpointError::NotWeights {
         path: file.path().to_path_buf(),
         found: "is a TorchScript program".into(),
-        remedy: "Save the model's state_dict() instead".into(),
+        remedy: "save the model's state_dict() instead".into(),
     }
 }
 

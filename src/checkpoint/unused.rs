@@ -87,7 +87,7 @@ pub(super) fn check(
     elsewhere.sort_unstable();
     Ok((!elsewhere.is_empty()).then(|| {
         format!(
-            "{}: {} not used: {}. If {} part of the encoder, these are the embeddings of another \
+            "{}: {} not used: {}; if {} part of the encoder, the embeddings are those of another \
              model",
             main.display(),
             match elsewhere.len() {

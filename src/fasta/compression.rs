@@ -71,44 +71,54 @@ enum Format {
     Zstd,
 }
 
-/// What is wrong with compressed data, and what to do.
+/// What is wrong with compressed data, with `hint:` lines that say what to do.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum Damage {
     /// gzip data that ends too early.
-    #[error("the gzip data is cut short; copy or download the file again, then try `gzip -t`")]
+    #[error(
+        "the gzip data is cut short\nhint: copy or download the file again, then test it with `gzip -t`"
+    )]
     GzipCutShort,
     /// bgzip blocks without the empty block that ends such a file.
     #[error(
-        "the empty block that ends a bgzip file is missing, so blocks may be lost; copy or \
-         download the file again, or, if it is known to be whole, decompress it with `gzip -d`"
+        "the empty block that ends a bgzip file is missing, so blocks may be lost\n\
+         hint: copy or download the file again\n\
+         hint: if it is known to be complete, decompress it with `gzip -d`"
     )]
     BgzipCutShort,
     /// gzip data followed by something that is neither gzip nor zero bytes.
     #[error(
-        "the gzip data is followed by something that is not gzip; copy or download the file \
-         again, or, if only rubbish follows, decompress it with `gzip -dc IN > OUT`"
+        "the gzip data is followed by something that is not gzip\n\
+         hint: copy or download the file again\n\
+         hint: if what follows can be dropped, decompress it with `gzip -dc IN > OUT`"
     )]
     GzipTrailing,
     /// gzip data that does not decompress or has the wrong checksum.
-    #[error("the gzip data is damaged ({0}); copy or download the file again, then try `gzip -t`")]
+    #[error(
+        "the gzip data is damaged ({0})\nhint: copy or download the file again, then test it with `gzip -t`"
+    )]
     GzipCorrupt(String),
     /// zstd data that ends too early.
-    #[error("the zstd data is cut short; copy or download the file again, then try `zstd -t`")]
+    #[error(
+        "the zstd data is cut short\nhint: copy or download the file again, then test it with `zstd -t`"
+    )]
     ZstdCutShort,
     /// zstd data followed by something else.
     #[error(
-        "the zstd data is followed by something that is not zstd; copy or download the file \
-         again, then try `zstd -t`"
+        "the zstd data is followed by something that is not zstd\n\
+         hint: copy or download the file again, then test it with `zstd -t`"
     )]
     ZstdTrailing,
     /// zstd data that needs more than 128 MiB to decompress.
     #[error(
-        "the zstd data was made with a window over 128 MiB; decompress it with \
-         `zstd -d --long=31 IN -o OUT`"
+        "the zstd data was compressed with a window over 128 MiB\n\
+         hint: decompress it with `zstd -d --long=31 IN -o OUT`"
     )]
     ZstdWindow,
     /// zstd data that does not decompress or has the wrong checksum.
-    #[error("the zstd data is damaged ({0}); copy or download the file again, then try `zstd -t`")]
+    #[error(
+        "the zstd data is damaged ({0})\nhint: copy or download the file again, then test it with `zstd -t`"
+    )]
     ZstdCorrupt(String),
 }
 
@@ -118,7 +128,7 @@ impl From<Damage> for io::Error {
     }
 }
 
-/// Tells an error of the data, made by a decoder, from an error of the source.
+/// Separates errors of the data, which a decoder reports, from errors of the source.
 fn classify(error: io::Error, format: Format) -> io::Error {
     let from_source = error.raw_os_error().is_some()
         || error.kind() == ErrorKind::Interrupted

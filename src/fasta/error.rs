@@ -1,57 +1,60 @@
-//! Errors of FASTA input: where, what was found, and what to do.
+//! Errors of FASTA input: where, what was found, and `hint:` lines that say what to do.
 
 use std::{fmt, io, sync::Arc};
 
 use thiserror::Error;
 
 use super::{Damage, Lookalike, MAX_HEADER, MAX_SEQUENCE};
+use crate::numerals::count;
 use crate::printable;
 
 /// Characters of an identifier that a message shows.
 const SHOWN: usize = 80;
 
-/// What can go wrong when FASTA is read.
+/// Why FASTA input cannot be read.
 #[derive(Debug, Clone, Error)]
 pub enum FastaError {
-    /// One record is unusable; the reader can go on with the next.
+    /// One record is unusable; the reader can read the next.
     #[error(transparent)]
     Record(#[from] Box<BadRecord>),
     /// The input cannot be opened.
-    #[error("{file}: cannot be opened: {cause}; check the path and its permissions")]
+    #[error("{file}: cannot be opened: {cause}\nhint: check the path and its permissions")]
     Open {
         /// Name of the input.
         file: String,
-        /// What the system said.
+        /// The error of the system.
         cause: Arc<io::Error>,
     },
     /// The input is a folder.
-    #[error("{file}: is a folder; name the FASTA files in it, for example {file}/*.fasta")]
+    #[error("{file}: is a folder\nhint: name the FASTA files in it, for example {file}/*.fasta")]
     Folder {
         /// Name of the input.
         file: String,
     },
-    /// The input cannot be read on.
+    /// The input cannot be read further.
     #[error(
-        "{file}, line {line}: cannot be read: {cause}; check the disk or the program that feeds \
-         it, then run again"
+        "{file}, line {line}: cannot be read: {cause}\n\
+         hint: check the disk, or the program that writes this input, then run again"
     )]
     Read {
         /// Name of the input.
         file: String,
         /// The line that was being read, from 1.
         line: u64,
-        /// What the system said.
+        /// The error of the system.
         cause: Arc<io::Error>,
     },
-    /// A file has another length at its end than when it was opened.
+    /// The length of a file changed while it was read.
     #[error(
-        "{file}: changed while it was read (it had {length} bytes when it was opened and has \
-         {found}); wait until nothing writes to it, then run again"
+        "{file}: changed while it was read: it had {} when it was opened and has {} now\n\
+         hint: wait until nothing writes to it, then run again",
+        count(*length, "byte"),
+        count(*found, "byte")
     )]
     Changed {
         /// Name of the input.
         file: String,
-        /// Bytes up to the end that it has now.
+        /// Length in bytes when its end was reached.
         found: u64,
         /// Length in bytes when the file was opened.
         length: u64,
@@ -66,8 +69,8 @@ pub enum FastaError {
     },
     /// The text is in an encoding of two or four bytes per character.
     #[error(
-        "{file}: is {encoding} text; FASTA is ASCII or UTF-8: convert it with \
-         `iconv -f {encoding} -t UTF-8 IN > OUT`"
+        "{file}: is {encoding} text, but FASTA is ASCII or UTF-8\n\
+         hint: convert it with `iconv -f {encoding} -t UTF-8 IN > OUT`"
     )]
     Encoding {
         /// Name of the input.
@@ -77,8 +80,9 @@ pub enum FastaError {
     },
     /// The first line that is not blank has an invisible character before its `>`.
     #[error(
-        "{file}, line {line}: the invisible character {} at column {column} is in front of `>`, so the \
-         line is not a header: delete it",
+        "{file}, line {line}: the invisible character {} at column {column} is before the `>`, so \
+         the line is not a header\n\
+         hint: delete that character",
         code_point(*character)
     )]
     UnseenAtStart {
@@ -94,14 +98,14 @@ pub enum FastaError {
     /// The first line that is not blank does not start with `>`.
     #[error(
         "{file}, line {line}: not FASTA, which starts with `>`: the line starts with `{start}`, \
-         which looks like {}; {}", .lookalike.what, .lookalike.remedy
+         which looks like {}\nhint: {}", .lookalike.what, .lookalike.remedy
     )]
     NotFasta {
         /// Name of the input.
         file: String,
         /// The first line that is not blank, from 1.
         line: u64,
-        /// How that line starts, fit for print.
+        /// How that line starts, printable.
         start: String,
         /// What it looks like instead.
         lookalike: Lookalike,
@@ -109,12 +113,12 @@ pub enum FastaError {
 }
 
 impl FastaError {
-    /// Whether only one record is concerned, so that reading can go on with the next.
+    /// Whether the error is of one record, so that the next one can be read.
     pub fn is_record(&self) -> bool {
         self.record().is_some()
     }
 
-    /// The record concerned, if reading can go on with the next.
+    /// The record, if the error is of one and the next one can be read.
     pub fn record(&self) -> Option<&BadRecord> {
         match self {
             Self::Record(record) => Some(record),
@@ -139,21 +143,22 @@ pub struct BadRecord {
     pub fault: Fault,
 }
 
-/// What is wrong with one record. Lines and columns count from 1, columns in bytes
-/// unless they say otherwise.
+/// What is wrong with one record. Lines and columns count from 1; columns are bytes unless stated
+/// otherwise.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum Fault {
     /// The header is longer than [`MAX_HEADER`].
     #[error(
-        "the header has more than {} bytes; check that its line ends where it should",
-        MAX_HEADER
+        "the header has more than {}\nhint: check that its line ends where it should",
+        count(MAX_HEADER as u64, "byte")
     )]
     HeaderTooLong,
     /// The sequence is longer than [`MAX_SEQUENCE`].
     #[error(
-        "the sequence has more than {} characters; check that the file is protein FASTA and that \
-         no header lost its `>`, or cut the sequence",
-        MAX_SEQUENCE
+        "the sequence has more than {}\n\
+         hint: check that the file is protein FASTA and that no header lost its `>`\n\
+         hint: cut the sequence",
+        count(MAX_SEQUENCE as u64, "character")
     )]
     SequenceTooLong {
         /// The line on which the bound was passed.
@@ -161,8 +166,8 @@ pub enum Fault {
     },
     /// A line starts with `;` or `#`.
     #[error(
-        "the line starts with `{mark}`, a comment in other formats and never a residue; delete \
-         such lines, for example with `grep -v '^{mark}' IN > OUT`"
+        "the line starts with `{mark}`, as comments do; FASTA has none\n\
+         hint: delete such lines, for example with `grep -v '^{mark}' IN > OUT`"
     )]
     Comment {
         /// The comment's line.
@@ -172,9 +177,9 @@ pub enum Fault {
     },
     /// A `>` inside a sequence line.
     #[error(
-        "a `>` stands at column {column}, inside a sequence line; if a header starts there, put \
-         it on its own line (files that were joined may lack their last end of line), otherwise \
-         delete it"
+        "there is a `>` at column {column}, inside a sequence line\n\
+         hint: if a header starts there, put it on its own line (joined files may lack a last line \
+         end); otherwise delete the `>`"
     )]
     HeaderInLine {
         /// Its line.
@@ -184,8 +189,9 @@ pub enum Fault {
     },
     /// An invisible character before the `>` that would start a header.
     #[error(
-        "the invisible character {} at column {column} is in front of a `>`, so the line is not a \
-         header: delete the character, or the `>` if it belongs to the sequence",
+        "the invisible character {} at column {column} is before the `>`, so the line is not a \
+         header\n\
+         hint: delete that character, or the `>` if the line is sequence",
         code_point(*character)
     )]
     UnseenBeforeHeader {
@@ -198,8 +204,8 @@ pub enum Fault {
     },
     /// A control character in the sequence.
     #[error(
-        "control character 0x{byte:02X} at column {column} of the sequence; delete it, or make \
-         the file again if it is damaged"
+        "there is a control character, 0x{byte:02X}, at column {column} of the sequence\n\
+         hint: delete it, or create the file again if it is damaged"
     )]
     Control {
         /// Its line.
@@ -211,8 +217,9 @@ pub enum Fault {
     },
     /// A byte in the sequence that is not UTF-8.
     #[error(
-        "byte 0x{byte:02X} at column {column} of the sequence is not UTF-8; replace it, or \
-         convert the file, for example with `iconv -f ISO-8859-1 -t UTF-8 IN > OUT`"
+        "the byte 0x{byte:02X} at column {column} of the sequence is not UTF-8\n\
+         hint: replace it, or convert the file, for example with \
+         `iconv -f ISO-8859-1 -t UTF-8 IN > OUT`"
     )]
     NotUtf8 {
         /// Its line.
@@ -224,11 +231,12 @@ pub enum Fault {
     },
     /// The record is written in the PIR format.
     #[error(
-        "a PIR record (`>{code};` … `*`), whose second line is a title and no sequence; convert \
-         the file to FASTA, for example with `seqret -sequence pir::IN -outseq fasta::OUT`"
+        "this is a PIR record (`>{code};` … `*`), whose second line is a title, not sequence\n\
+         hint: convert the file to FASTA, for example with \
+         `seqret -sequence pir::IN -outseq fasta::OUT`"
     )]
     Pir {
-        /// The two characters that name the kind of the entry.
+        /// The two characters of the entry type.
         code: String,
     },
 }
@@ -248,12 +256,12 @@ impl Fault {
     }
 }
 
-/// The line that a message names: that of the fault, or else of the header.
+/// The line that a message names: that of the fault, else that of the header.
 fn place(header: &u64, fault: &Fault) -> u64 {
     fault.line().unwrap_or(*header)
 }
 
-/// A character by its number in Unicode: `U+00A0`.
+/// The code point of a character: `U+00A0`.
 fn code_point(character: char) -> String {
     format!("U+{:04X}", u32::from(character))
 }

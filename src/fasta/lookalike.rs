@@ -1,4 +1,4 @@
-//! What a file that is not FASTA seems to be.
+//! What a file that is not FASTA looks like, and how to get FASTA from it.
 
 use super::{compression::is_zstd, is_blank};
 
@@ -15,7 +15,7 @@ const fn looks(what: &'static str, remedy: &'static str) -> Lookalike {
     Lookalike { what, remedy }
 }
 
-/// Where the name of the format stands in a tar archive.
+/// Offset of the format's name in a tar archive.
 const TAR_MAGIC: usize = 257;
 
 const TAR: Lookalike = looks(
@@ -29,16 +29,16 @@ const PDB: Lookalike = looks(
 const ALIGNMENT_REMEDY: &str =
     "convert it with `seqret -sequence IN -outseq fasta::OUT`, or with any alignment editor";
 const COMMENT_REMEDY: &str = "delete the comment lines, and start each record with a line `>name`";
-const ARCHIVE_REMEDY: &str = "unpack it and name the FASTA files in it";
+const ARCHIVE_REMEDY: &str = "unpack it and use the FASTA files in it";
 
-/// First bytes of formats, in the order in which they are tried.
+/// The first bytes of formats, in the order in which they are tried.
 const STARTS: &[(&[u8], Lookalike)] = &[
     (
         b"@",
         looks(
             "FASTQ",
-            "ESM reads proteins: translate the reads, or, if they are proteins, convert the file \
-             with `seqtk seq -a IN > OUT`",
+            "translate the reads to proteins, or, if they are proteins, convert the file with \
+             `seqtk seq -a IN > OUT`",
         ),
     ),
     (
@@ -85,35 +85,32 @@ const STARTS: &[(&[u8], Lookalike)] = &[
         b"<",
         looks(
             "HTML or XML",
-            "a download often saves an error page under the file's name: look at it, and \
-             download the FASTA again",
+            "open it: downloads often save an error page under the file's name; then download the \
+             FASTA again",
         ),
     ),
     (
         b"{\\rtf",
-        looks(
-            "a document of a word processor",
-            "save it as plain text there",
-        ),
+        looks("a word-processor document", "save it as plain text"),
     ),
     (
         b"{",
         looks(
             "JSON",
-            "take the FASTA form, or write each sequence as a line `>name` and its residues",
+            "download the FASTA form, or write each sequence as a line `>name` and its residues",
         ),
     ),
     (
         b"[",
         looks(
             "JSON",
-            "take the FASTA form, or write each sequence as a line `>name` and its residues",
+            "download the FASTA form, or write each sequence as a line `>name` and its residues",
         ),
     ),
     (
         b"version https://git-lfs",
         looks(
-            "a pointer of Git LFS, not the file itself",
+            "a Git LFS pointer, not the file itself",
             "fetch the file with `git lfs pull`",
         ),
     ),
@@ -141,7 +138,7 @@ const STARTS: &[(&[u8], Lookalike)] = &[
     ),
     (
         b"\x1F\x9D",
-        looks("data of compress (.Z)", "decompress it with `gzip -d IN`"),
+        looks("compress (.Z) data", "decompress it with `gzip -d IN`"),
     ),
     (
         b"\x1F\x8B",
@@ -162,15 +159,15 @@ const STARTS: &[(&[u8], Lookalike)] = &[
     (b"Rar!\x1A\x07", looks("a RAR archive", ARCHIVE_REMEDY)),
     (
         b"\x93NUMPY",
-        looks("a NumPy array", "name the FASTA file it was made from"),
+        looks("a NumPy array", "use the FASTA file it was made from"),
     ),
     (
         b"\x89HDF\r\n",
-        looks("an HDF5 file", "name the FASTA file it was made from"),
+        looks("an HDF5 file", "use the FASTA file it was made from"),
     ),
     (
         b"##gff",
-        looks("a GFF file", "take the FASTA of the proteins it annotates"),
+        looks("a GFF file", "use the FASTA of the proteins it annotates"),
     ),
     (b"#", looks("a comment of another format", COMMENT_REMEDY)),
     (
@@ -180,7 +177,7 @@ const STARTS: &[(&[u8], Lookalike)] = &[
     (
         b">",
         looks(
-            "a header behind white space",
+            "a header after white space",
             "delete the white space before `>`, for example with `sed 's/^[[:blank:]]*>/>/' IN > \
              OUT`",
         ),
@@ -189,7 +186,7 @@ const STARTS: &[(&[u8], Lookalike)] = &[
 
 const BINARY: Lookalike = looks(
     "binary data",
-    "check that the right file was named and that it was copied whole",
+    "check that this is the right file and that it was copied completely",
 );
 const TABLE: Lookalike = looks(
     "a table",
@@ -202,10 +199,10 @@ const BARE: Lookalike = looks(
 );
 const TEXT: Lookalike = looks(
     "some other text",
-    "check that the right file was named: FASTA has a line `>name` before each sequence",
+    "check that this is the right file: FASTA has a line `>name` before each sequence",
 );
 
-/// Names what `preview`, the start of a text whose first character is not FASTA's, looks like.
+/// What `preview` looks like, the start of a text that does not start with `>`.
 pub(super) fn lookalike(preview: &[u8]) -> Lookalike {
     if preview
         .get(TAR_MAGIC..)
@@ -248,7 +245,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_start_hides_a_later_one() {
+    fn no_entry_hides_a_later_one() {
         for (place, (start, _)) in STARTS.iter().enumerate() {
             let first = STARTS
                 .iter()
@@ -258,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tar_archive_is_known_by_its_header() {
+    fn a_tar_archive_is_recognised_by_its_header() {
         let mut block = vec![0; 512];
         block[..14].copy_from_slice(b"proteins.fasta");
         assert_eq!(lookalike(&block), BINARY);

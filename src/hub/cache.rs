@@ -90,15 +90,15 @@ impl CachedRepo {
         let several = self.begin_so();
         if several.len() > 1 {
             return format!(
-                "`{revision}` is the start of several commits there: {}",
+                "several commits there start with `{revision}`: {}",
                 several.join(", ")
             );
         }
         let held = match self.commits().as_slice() {
             [] => String::new(),
-            [one] => format!("; the cache holds the commit {one}, for --revision"),
+            [one] => format!("; the cache holds commit {one}, which `revision` can name"),
             several => format!(
-                "; the cache holds the commits {}, one of them for --revision",
+                "; the cache holds the commits {}, which `revision` can name",
                 several.join(", ")
             ),
         };
@@ -259,14 +259,14 @@ mod tests {
         std::fs::create_dir_all(at("main").snapshot(COMMIT)).unwrap();
         assert_eq!(
             at("main").without_commit(),
-            format!("{says}; the cache holds the commit {COMMIT}, for --revision")
+            format!("{says}; the cache holds commit {COMMIT}, which `revision` can name")
         );
         std::fs::create_dir_all(at("main").snapshot(other)).unwrap();
         assert_eq!(at("main").commit(), None);
         assert_eq!(
             at("main").without_commit(),
             format!(
-                "{says}; the cache holds the commits {COMMIT}, {other}, one of them for --revision"
+                "{says}; the cache holds the commits {COMMIT}, {other}, which `revision` can name"
             )
         );
         for short in ["01234", "0123456", "0123456789ABC"] {
@@ -278,7 +278,7 @@ mod tests {
         }
         assert_eq!(
             at("0123").without_commit(),
-            format!("`0123` is the start of several commits there: {COMMIT}, {other}")
+            format!("several commits there start with `0123`: {COMMIT}, {other}")
         );
     }
 

@@ -7,13 +7,13 @@ use super::published::mismatch;
 use crate::checkpoint::check_whole;
 use crate::sha256::sha256_file;
 
-const FROM_THE_HUB: &str = "by what the hub says of it";
-const FROM_THE_PUBLICATION: &str = "by the digest published for this revision";
-const REMOVED: &str = "It has been removed from the cache. Run the same command again; if this \
-                       repeats, a proxy or mirror between here and the hub changes files: use \
-                       another network or HF_ENDPOINT";
+const FROM_THE_HUB: &str = "the hub";
+const FROM_THE_PUBLICATION: &str = "the digest published for this revision";
+const REMOVED: &str = "the file has been removed from the cache: run the same command again\nhint: if \
+                       this repeats, a proxy or mirror changes files on the way: use another network \
+                       or HF_ENDPOINT";
 
-/// What a file must be.
+/// What a file must have.
 pub(super) struct Checks<'a> {
     pub(super) name: &'a str,
     /// The file and its repository, for errors.
@@ -24,7 +24,7 @@ pub(super) struct Checks<'a> {
 }
 
 impl Checks<'_> {
-    /// Reads the whole file; its sha256, or in what it is not the published one.
+    /// Reads the file to its end; its SHA-256, or in what it differs from the published file.
     pub(super) fn run(&self, path: &Path) -> Result<Result<String, HubError>, HubError> {
         let (found, bytes) = sha256_file(path).map_err(HubError::io("read", path))?;
         let sha256 = self.sha256.unwrap_or(&found);
@@ -41,7 +41,7 @@ impl Checks<'_> {
                 consequence: REMOVED,
             }));
         }
-        // A digest that fits says more than a look at the ends.
+        // A digest that matches proves more than a look at the ends.
         if self.sha256.is_none()
             && let Err(error) = check_whole(path, self.name)
         {

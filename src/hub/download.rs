@@ -26,6 +26,7 @@ use crate::checkpoint::file_names::{
     ADAPTER_CONFIG, ADDED_TOKENS, CONFIG, SPECIAL_TOKENS, TOKENIZER, TOKENIZER_CONFIG, VOCABULARY,
     VOCABULARY_JSON, WEIGHTS, is_adapter,
 };
+use crate::numerals::count;
 use crate::sha256::is_sha256;
 use crate::tokenizer;
 
@@ -174,10 +175,15 @@ impl Download<'_> {
 
     /// Says what a repository holds that has no ESM model in a form that can be downloaded.
     fn refuse_other_format(&mut self) -> Result<(), Stop> {
-        let Some(names) = self.listing() else {
-            return Ok(());
-        };
         let repo = self.wanted.repo;
+        let names = self.listing().unwrap_or_else(|| {
+            let is_there = |name: &&str| matches!(self.ask(name), Ok(Ok(_)));
+            let found = OTHER_WEIGHTS.into_iter().find(is_there);
+            found.map(str::to_owned).into_iter().collect()
+        });
+        if names.is_empty() {
+            return Ok(());
+        }
         if names.iter().any(|name| is_adapter(name)) {
             return Err(HubError::Adapter {
                 repo: repo.to_owned(),
@@ -234,17 +240,9 @@ impl Download<'_> {
         }
         self.refuse_adapter()?;
         self.refuse_other_format()?;
-        let mut other = None;
-        for name in OTHER_WEIGHTS {
-            if matches!(self.ask(name), Ok(Ok(_))) {
-                other = Some(name);
-                break;
-            }
-        }
         Err(HubError::NoWeights {
             repo: self.wanted.repo.to_owned(),
             revision: self.wanted.revision.to_owned(),
-            other,
         }
         .into())
     }
@@ -426,8 +424,10 @@ impl Download<'_> {
             Ok(_) => Ok(Some(pointer)),
             Err(wrong) => {
                 fs::remove_file(present).map_err(HubError::io("remove", present))?;
+                let wrong = wrong.to_string();
                 self.progress.note(&format!(
-                    "removed from the cache, downloading again: {wrong}"
+                    "{}; removed from the cache, downloading again",
+                    wrong.lines().next().unwrap_or_default()
                 ));
                 Ok(None)
             }
@@ -480,9 +480,10 @@ impl Download<'_> {
             cause,
             attempts: attempts.failed,
             kept: match attempts.furthest {
-                0 => "Run the same command again later".to_owned(),
-                bytes => format!(
-                    "{bytes} bytes are kept: the same command, run later, goes on from there"
+                0 => "run the same command again later".to_owned(),
+                kept => format!(
+                    "run the same command again later: it continues after the {} that are kept",
+                    count(kept, "byte")
                 ),
             },
         }

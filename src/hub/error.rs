@@ -1,71 +1,75 @@
-//! What can go wrong between a model's name and its files, each with its remedy.
+//! Why a model cannot be found or downloaded: one sentence, then `hint:` lines.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
 use super::known::{KnownModel, ModelShape, known_models};
 use crate::checkpoint::Adapter;
+use crate::numerals::bytes;
 use crate::printable;
 
-/// Why a model could not be had.
+/// Why a model could not be obtained.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum HubError {
     /// No variable names a folder for the cache.
     #[error(
-        "no folder for downloaded models: none of HF_HUB_CACHE, HF_HOME and HOME is set. Set \
-         HF_HOME to a folder with room for the model, or pass --model PATH"
+        "there is no folder for downloaded models: none of HF_HUB_CACHE, HF_HOME and HOME is set\n\
+         hint: set HF_HOME to a folder with enough space for the model\n\
+         hint: use the path of the model as `model`"
     )]
     NoCacheFolder,
 
-    /// `HF_ENDPOINT` is no web address.
+    /// `HF_ENDPOINT` is not a web address.
     #[error(
-        "HF_ENDPOINT is `{0}`, which is not an address of the form https://host. Unset it for \
-         the public hub, or correct it"
+        "HF_ENDPOINT is `{0}`, which is not an address of the form https://host\n\
+         hint: unset it to use the public hub, or correct it"
     )]
     Endpoint(String),
 
     /// A token with characters that cannot be sent.
     #[error(
-        "the access token from {from} holds spaces or characters outside ASCII. Write the token \
-         alone there, or remove it: the published ESM models need none"
+        "the access token from {from} contains spaces or characters outside ASCII\n\
+         hint: write only the token there, or remove it: the published ESM models need none"
     )]
     Token {
         /// The variable or file it came from.
         from: String,
     },
 
-    /// `--model` is neither a known name, nor a repository, nor a path that exists.
+    /// `model` is neither a known name, nor a repository, nor a path that exists.
     #[error(
-        "no model is called `{name}`{}. Known names: {}. Also accepted: organisation/name of a \
-         repository on the Hub, or the path of a folder, .safetensors or .pt file (`{name}` does \
-         not exist here)",
+        "no model is called `{name}`, and no such path exists\n{}\
+         hint: known names are {}\n\
+         hint: use the organization/name of a repository on the Hub, or the path of a folder, \
+         .safetensors or .pt file",
         did_you_mean(.nearest),
         known_names()
     )]
     UnknownModel {
-        /// What was asked for.
+        /// The name as given.
         name: String,
         /// The nearest known name.
         nearest: Option<&'static str>,
     },
 
-    /// `--revision` is no name of a branch, tag or commit.
+    /// `revision` cannot be the name of a branch, tag or commit.
     #[error(
-        "`{revision}` cannot be a revision: {why}. Give a branch, a tag or a commit hash of the \
-         repository"
+        "`{revision}` cannot be a revision: {why}\n\
+         hint: use a branch, a tag or a commit hash of the repository"
     )]
     Revision {
-        /// What was asked for.
+        /// The revision as given.
         revision: String,
         /// What is wrong with it.
         why: &'static str,
     },
 
-    /// A path given as `--model` does not exist.
+    /// The path given as `model` does not exist.
     #[error(
-        "{} does not exist. Check the path given as the model; a model of the Hub is named as \
-         650M, esm2_t33_650M_UR50D or organisation/name",
+        "{} does not exist\n\
+         hint: check the path given as `model`; a model of the Hub is named like 650M, \
+         esm2_t33_650M_UR50D or organization/name",
         .path.display()
     )]
     NoSuchPath {
@@ -73,9 +77,9 @@ pub enum HubError {
         path: PathBuf,
     },
 
-    /// A published name that stands for a model of another shape.
+    /// What has a published name is a model of another shape.
     #[error(
-        "{} holds a model of {found}, but {} has {}: it is another model under this name. {}",
+        "{} holds a model of {found}, but {} has {}: it is another model of the same name\nhint: {}",
         .path.display(),
         .known.name,
         .known.shape(),
@@ -92,10 +96,11 @@ pub enum HubError {
         is_cached: bool,
     },
 
-    /// A repository's folder of a cache, without the revision that was asked for.
+    /// The cache folder of a repository lacks the revision that was asked for.
     #[error(
-        "{}: {state}. Give the start of a commit's hash with --revision, or the path of its \
-         folder below snapshots/",
+        "{}: {state}\n\
+         hint: use the start of a commit hash as `revision`, or the path of its folder below \
+         snapshots/ as `model`",
         .path.display()
     )]
     NoCommit {
@@ -107,7 +112,7 @@ pub enum HubError {
 
     /// The repository holds an adapter.
     #[error(
-        "{repo} is {} of {}, not a whole model. {}",
+        "{repo} is {} of {}, not a complete model\nhint: {}",
         .adapter.kind(),
         printable::name(.adapter.base_or_unknown()),
         .adapter.remedy()
@@ -119,54 +124,54 @@ pub enum HubError {
         adapter: Box<Adapter>,
     },
 
-    /// The network is switched off and the cache holds no whole copy.
+    /// Downloads are forbidden and the cache holds no complete copy.
     #[error(
-        "{model} is not complete in the cache {} ({state}), and HF_HUB_OFFLINE forbids \
-         downloads. {}",
+        "{model} is not complete in the cache {} ({state}), and HF_HUB_OFFLINE forbids downloads\n{}",
         .cache.display(),
         elsewhere(.model, .revision)
     )]
     Offline {
-        /// The model as it is given to `--model`.
+        /// The model as given in `model`.
         model: String,
         /// The revision asked for, if not the default.
         revision: Option<String>,
         /// The cache folder.
         cache: PathBuf,
-        /// What the cache lacks.
+        /// What is missing in the cache.
         state: String,
     },
 
     /// The hub's host cannot be reached.
     #[error(
-        "{endpoint} cannot be reached ({cause}), and {model} is needed from there: {state}. {} If \
-         this machine has network, check the proxy variables and HF_ENDPOINT",
+        "{endpoint} cannot be reached ({cause}), and {model} is needed from there: {state}\n{}\n\
+         hint: if this machine has network, check the proxy variables and HF_ENDPOINT",
         elsewhere(.model, .revision)
     )]
     Unreachable {
         /// The hub's address.
         endpoint: String,
-        /// The model as it is given to `--model`.
+        /// The model as given in `model`.
         model: String,
         /// The revision asked for, if not the default.
         revision: Option<String>,
-        /// What the attempt ended with.
+        /// The error of the attempt.
         cause: String,
-        /// Why the cache does not do.
+        /// Why the cache is not enough.
         state: String,
     },
 
-    /// The hub's certificate is signed by no authority that this machine trusts.
+    /// The hub's certificate is not signed by an authority that this machine trusts.
     #[error(
         "the certificate of {endpoint} is not trusted ({cause}), neither by Mozilla's roots nor by \
-         this system's: it seems that a proxy of this network answers in its place. Ask the \
-         network's administrators for the certificate of their authority and name its PEM file in \
-         SSL_CERT_FILE, or download {model} on another network into the same HF_HOME"
+         this system's: a proxy of this network seems to answer instead\n\
+         hint: ask the network's administrators for the certificate of their authority, and name its \
+         PEM file in SSL_CERT_FILE\n\
+         hint: or download {model} on another network into the same HF_HOME"
     )]
     Certificate {
         /// The hub's address.
         endpoint: String,
-        /// The model as it is given to `--model`.
+        /// The model as given in `model`.
         model: String,
         /// What is wrong with the certificate.
         cause: String,
@@ -175,25 +180,26 @@ pub enum HubError {
     /// The cache lacks something of the model and cannot be written.
     #[error(
         "{model} is not complete in the cache {} ({state}), and the cache cannot be written \
-         ({source}). Set HF_HOME to a folder of yours, or have `esm-embed fetch {model}` run by \
-         someone who may write there",
+         ({source})\n\
+         hint: set HF_HOME to a folder that you can write to\n\
+         hint: or ask someone who can write there to run `esm-embed fetch {model}`",
         .cache.display()
     )]
     ReadOnlyCache {
-        /// The model as it is given to `--model`.
+        /// The model as given in `model`.
         model: String,
         /// The cache folder.
         cache: PathBuf,
-        /// Why the cache does not do.
+        /// Why the cache is not enough.
         state: String,
-        /// What the system answered.
+        /// The error of the system.
         source: io::Error,
     },
 
     /// 401 or 403.
     #[error(
-        "the hub refused {file} of {repo} (status {status}{said}): the repository does not exist, \
-         is private or asks for its terms to be accepted, and {}",
+        "the hub refused {file} of {repo} (status {status}{said}): the repository does not exist, is \
+         private or requires its terms to be accepted, and {}",
         token_remedy(*.with_token)
     )]
     Refused {
@@ -211,33 +217,32 @@ pub enum HubError {
 
     /// 404 for the repository, the revision or its `config.json`.
     #[error(
-        "the hub has no {what}{said}. Check the spelling on the hub's page of the repository; \
-         `esm-embed models` lists the published ESM models"
+        "the hub has no {what}{said}\n\
+         hint: check the spelling on the hub's page of the repository; `esm-embed models` lists the \
+         published ESM models"
     )]
     NotFound {
-        /// What is missing, as precisely as the hub told.
+        /// What is missing, as precisely as the hub says.
         what: String,
         /// What the hub said about it.
         said: String,
     },
 
-    /// The repository holds a `config.json` and no weights of a kind that can be read.
+    /// The repository holds a `config.json` and no weights.
     #[error(
         "{repo} at revision {revision} holds none of model.safetensors, \
-         model.safetensors.index.json, pytorch_model.bin and pytorch_model.bin.index.json{}",
-        no_weights_remedy(.other)
+         model.safetensors.index.json, pytorch_model.bin and pytorch_model.bin.index.json\n\
+         hint: choose another revision, or a repository with PyTorch or safetensors weights"
     )]
     NoWeights {
         /// `organisation/name`.
         repo: String,
         /// The revision asked for.
         revision: String,
-        /// A file of another framework that it holds.
-        other: Option<&'static str>,
     },
 
-    /// The repository exists, and holds no ESM model in a form that can be downloaded.
-    #[error("{repo} at revision {revision} {found}. {remedy}")]
+    /// The repository holds no ESM model in a form that can be downloaded.
+    #[error("{repo} at revision {revision} {found}\nhint: {remedy}")]
     OtherFormat {
         /// `organisation/name`.
         repo: String,
@@ -245,14 +250,14 @@ pub enum HubError {
         revision: String,
         /// What it holds.
         found: String,
-        /// What to do.
+        /// What to do, as a hint.
         remedy: String,
     },
 
-    /// The repository is of another architecture.
+    /// The repository holds a model of another architecture.
     #[error(
-        "{repo} is a model of type `{found}`; this program computes embeddings of ESM-1b, ESM-1v \
-         and ESM-2 checkpoints, whose config.json says `esm`. `esm-embed models` lists them"
+        "{repo} is a model of type `{found}`, not `esm`, which is that of ESM-1b, ESM-1v and ESM-2\n\
+         hint: `esm-embed models` lists the published ESM models"
     )]
     NotEsm {
         /// `organisation/name`.
@@ -261,22 +266,22 @@ pub enum HubError {
         found: String,
     },
 
-    /// An answer that no hub gives.
+    /// The answer is not that of a hub.
     #[error(
-        "{url} did not answer as a Hugging Face hub does: {what}. Check HF_ENDPOINT, and that no \
-         login page of a network or proxy answers in its place"
+        "{url} did not answer like a Hugging Face hub: {what}\n\
+         hint: check HF_ENDPOINT, and whether the login page of a network or proxy answers instead"
     )]
     NotAHub {
         /// The address asked.
         url: String,
-        /// What was found instead.
+        /// What is wrong with the answer.
         what: String,
     },
 
-    /// A failure that stayed after all retries.
+    /// A download failed after all retries.
     #[error(
-        "{file} of {repo} could not be downloaded: {cause}, {attempts} times without getting \
-         further. {kept}"
+        "{file} of {repo} could not be downloaded: {cause}; {attempts} attempts in a row got no \
+         further\nhint: {kept}"
     )]
     GaveUp {
         /// `organisation/name`.
@@ -285,43 +290,46 @@ pub enum HubError {
         file: String,
         /// The last failure.
         cause: String,
-        /// How often in a row.
+        /// Failures in a row.
         attempts: u32,
-        /// How much of the file is kept, and how to go on.
+        /// How much of the file is kept and how to continue, as a hint.
         kept: String,
     },
 
     /// A file is not the one that was published.
     #[error(
-        "{file} is not the file that was published ({source_of_truth}): expected {expected}, found \
-         {found}. {consequence}"
+        "{file} is not the published file, according to {source_of_truth}: expected {expected}, \
+         found {found}\nhint: {consequence}"
     )]
     Digest {
         /// The file, and the repository it came from.
         file: String,
-        /// Who says what was published.
+        /// Where the expected value comes from.
         source_of_truth: &'static str,
         /// sha256 or bytes expected.
         expected: String,
         /// sha256 or bytes found.
         found: String,
-        /// What was done about it and what to do next.
+        /// What to do, as a hint.
         consequence: &'static str,
     },
 
-    /// A file whose content contradicts its name.
-    #[error("{file}: {what}. {consequence}")]
+    /// The content of a file is not what its name says.
+    #[error("{file}: {what}\nhint: {consequence}")]
     Content {
         /// The file, and the repository it came from.
         file: String,
         /// What is wrong with it.
         what: String,
-        /// What was done about it and what to do next.
+        /// What to do, as a hint.
         consequence: &'static str,
     },
 
-    /// The index of a sharded checkpoint names files it must not, or that are missing.
-    #[error("{file}: {what}. The repository is damaged: choose another revision or repository")]
+    /// The index of a sharded checkpoint lists files that are missing or have impossible names.
+    #[error(
+        "{file}: {what}\n\
+         hint: the repository is damaged: choose another revision or repository"
+    )]
     Index {
         /// The index file, and the repository it came from.
         file: String,
@@ -329,11 +337,13 @@ pub enum HubError {
         what: String,
     },
 
-    /// The disk is too small for what is to come.
+    /// The disk is too small for the file.
     #[error(
-        "{file} needs {needed} more bytes in {}, where {free} are free. Free some space, or set \
-         HF_HOME to a folder on a larger disk",
-        .folder.display()
+        "{file} needs {} more in {}, where {} are free\n\
+         hint: free some space, or set HF_HOME to a folder on a larger disk",
+        bytes(*.needed),
+        .folder.display(),
+        bytes(*.free)
     )]
     NoSpace {
         /// The file to be downloaded.
@@ -346,21 +356,21 @@ pub enum HubError {
         folder: PathBuf,
     },
 
-    /// The operating system refused something.
-    #[error("cannot {action} {}: {source}. {}", .path.display(), io_remedy(.source))]
+    /// An operation on a file failed.
+    #[error("cannot {action} {}: {source}\nhint: {}", .path.display(), io_remedy(.source))]
     Io {
-        /// What was tried.
+        /// The operation.
         action: &'static str,
-        /// On which file or folder.
+        /// The file or folder.
         path: PathBuf,
-        /// What the system answered.
+        /// The error of the system.
         source: io::Error,
     },
 
-    /// The branch moved again and again while it was downloaded.
+    /// The branch moved repeatedly while it was downloaded.
     #[error(
-        "{repo} changed on the hub while it was downloaded, three times over. Pass --revision with \
-         a commit hash"
+        "{repo} changed on the hub three times while it was downloaded\n\
+         hint: use a commit hash as `revision`"
     )]
     Moving {
         /// `organisation/name`.
@@ -384,33 +394,18 @@ fn other_shape_remedy(path: &Path, known: &KnownModel, is_cached: bool) -> Strin
     let path = path.display();
     match is_cached {
         true => format!(
-            "Remove that folder and run `esm-embed fetch {}`, or pass --model {path} to use it as \
-             it is",
+            "remove that folder and run `esm-embed fetch {}`\n\
+             hint: or use `model={path}` to use it as it is",
             known.name
         ),
-        false => format!("Pass --model ./{path} to use it as it is"),
-    }
-}
-
-fn no_weights_remedy(other: &Option<&'static str>) -> String {
-    match other {
-        None => ". Choose another revision, or a repository with PyTorch or safetensors weights"
-            .to_owned(),
-        Some(file) => format!(
-            ", but {}. Convert them to PyTorch weights in Python, or choose a repository that has \
-             some",
-            match file.rsplit('.').next() {
-                Some("msgpack") => format!("Flax weights ({file})"),
-                Some("h5") => format!("TensorFlow weights ({file})"),
-                Some("onnx") => format!("an ONNX graph ({file})"),
-                _ => format!("GGUF weights ({file})"),
-            }
-        ),
+        false => format!("use `model=./{path}` to use it as it is"),
     }
 }
 
 fn did_you_mean(nearest: &Option<&'static str>) -> String {
-    nearest.map_or_else(String::new, |name| format!("; did you mean `{name}`?"))
+    nearest.map_or_else(String::new, |name| {
+        format!("hint: did you mean `{name}`?\n")
+    })
 }
 
 fn known_names() -> String {
@@ -424,37 +419,38 @@ fn known_names() -> String {
     names.join(", ")
 }
 
-/// What to run where when this machine cannot download.
+/// Hints for a machine that cannot download.
 fn elsewhere(model: &str, revision: &Option<String>) -> String {
-    let revision = revision
-        .as_ref()
-        .map_or_else(String::new, |r| format!(" --revision {r}"));
+    let revision = revision.as_ref();
+    let revision = revision.map_or_else(String::new, |r| format!(" (with `revision={r}`)"));
     format!(
-        "On a machine with network run `esm-embed fetch {model}{revision}` with HF_HOME set to a \
-         folder that both machines see, then run here with the same HF_HOME; or copy the model's \
-         folder here and pass --model PATH."
+        "hint: run `esm-embed fetch {model}`{revision} on a machine with network and with HF_HOME set \
+         to a folder that both machines see, then run here with the same HF_HOME\n\
+         hint: or copy the model's folder here and use its path as `model`"
     )
 }
 
 fn token_remedy(with_token: bool) -> &'static str {
     if with_token {
-        "the token that was sent does not open it. Check HF_TOKEN or the token file, accept the \
-         terms on the repository's page, or remove the token if the repository is public"
+        "the token that was sent gives no access\n\
+         hint: check HF_TOKEN or the token file, and accept the terms on the repository's page\n\
+         hint: remove the token if the repository is public"
     } else {
-        "no token was sent. Check the name; if it is right, accept the terms on the repository's \
-         page and set HF_TOKEN"
+        "no token was sent\n\
+         hint: check the name\n\
+         hint: if it is right, accept the terms on the repository's page and set HF_TOKEN"
     }
 }
 
 fn io_remedy(error: &io::Error) -> &'static str {
     match error.kind() {
         io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
-            "Set HF_HOME to a folder of yours, or have the permissions changed by its owner"
+            "set HF_HOME to a folder that you can write to, or ask its owner to change the permissions"
         }
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-            "Free some space, or set HF_HOME to a folder on a larger disk; the download goes on \
-             where it stopped"
+            "free some space, or set HF_HOME to a folder on a larger disk; the download then \
+             continues where it stopped"
         }
-        _ => "Check the folder, or set HF_HOME to another one",
+        _ => "check the folder, or set HF_HOME to another one",
     }
 }

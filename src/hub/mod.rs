@@ -166,10 +166,12 @@ impl Hub {
                 let state = "the cached copy is complete".to_owned();
                 match self.download(model, repo, revision, state, progress) {
                     Err(error) if error.is_of_network() => {
+                        let error = error.to_string();
                         progress.note(&format!(
-                            "{} could not be asked for a newer {model} ({error}); the complete copy \
-                             in the cache is checked instead",
-                            self.settings.endpoint
+                            "{} could not be asked for a newer {model} ({}); checking the complete \
+                             copy in the cache instead",
+                            self.settings.endpoint,
+                            error.lines().next().unwrap_or_default()
                         ));
                         report::verify_blobs(&local)?;
                         local
@@ -404,8 +406,9 @@ mod tests {
         assert_eq!(
             hub.with_state(error, &wanted).to_string(),
             "8M is not complete in the cache /c (config.json is missing), and the cache cannot be \
-             written (read-only filesystem or storage medium). Set HF_HOME to a folder of yours, or \
-             have `esm-embed fetch 8M` run by someone who may write there"
+             written (read-only filesystem or storage medium)\n\
+             hint: set HF_HOME to a folder that you can write to\n\
+             hint: or ask someone who can write there to run `esm-embed fetch 8M`"
         );
     }
 }

@@ -135,16 +135,15 @@ pub fn verify_file(path: &Path, sha256: &str, bytes: Option<u64>) -> Result<(), 
         None => Ok(()),
         Some((expected, found)) => Err(HubError::Digest {
             file: path.display().to_string(),
-            source_of_truth: "by the digest published for a file of this name",
+            source_of_truth: "the digest published for a file of this name",
             expected,
             found,
-            consequence: "Copy or download it again; if it was changed on purpose, give it another \
-                          name",
+            consequence: "copy or download it again, or rename it if it was changed on purpose",
         }),
     }
 }
 
-/// Expected and found, in words, if they differ: length first, as it says more.
+/// Expected and found, in words, if they differ: the length first, as it is easier to understand.
 pub(super) fn mismatch(
     (sha256, bytes): (&str, Option<u64>),
     (found, found_bytes): (&str, u64),

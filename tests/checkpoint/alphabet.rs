@@ -45,7 +45,7 @@ fn any_other_number_of_rows_needs_proof() {
         let says = format!("the model has {rows} tokens");
         assert!(found.contains(&says), "{found}");
         assert!(
-            found.contains("structure-aware, codon and RNA models share ESM's layout"),
+            found.contains("structure-aware, codon and RNA models have the same layout"),
             "{found}"
         );
         assert!(found.contains("vocab.txt or tokenizer.json"), "{found}");
@@ -111,7 +111,8 @@ fn a_token_of_the_model_that_nothing_uses_is_named() {
     assert!(
         warning.ends_with(
             "added_tokens.json: the model has a token beside ESM's 33, with a row that this program \
-             does not use: `*`. A residue written so is read as <unk>; to embed it, use transformers"
+             does not use: `*`; in a sequence, it would be read as <unk>\n\
+             hint: to embed it, use transformers"
         ),
         "{warning}"
     );

@@ -104,7 +104,7 @@ fn a_wrong_dtype_tag_is_an_error() {
     let entry = r#""esm.encoder.emb_layer_norm_after.bias":{"dtype":"F32""#;
     let found = with_header(entry, &entry.replace("F32", "I32"));
     assert!(
-        found.contains("is stored as I32. Save it as float32"),
+        found.contains("is stored as I32\nhint: save it as float32"),
         "{found}"
     );
     assert!(found.contains("the tensor `esm."), "{found}");

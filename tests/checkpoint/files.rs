@@ -9,11 +9,11 @@ use crate::support::{copy, edit, encoder, error, fixture, open, written};
 fn a_file_that_is_not_a_checkpoint_is_named() {
     let missing = error(Path::new("no/such/model"));
     assert!(
-        missing.starts_with("no/such/model: no such file or folder. Give"),
+        missing.starts_with("no/such/model: no such file or folder\nhint: name"),
         "{missing}"
     );
     for (bytes, says) in [
-        (&b""[..], "is empty. Fetch it again"),
+        (&b""[..], "is empty\nhint: download it again"),
         (
             b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n",
             "git lfs pointer",
@@ -191,8 +191,8 @@ fn a_file_shortened_while_it_is_read_is_an_error() {
     let length = path.metadata().unwrap().len();
     let file = fs::File::options().write(true).open(&path).unwrap();
     file.set_len(length / 2).unwrap();
-    let says = "model.safetensors: changed while it was read. Wait until nothing writes to it, \
-                then run again";
+    let says = "model.safetensors: changed while it was read\n\
+                hint: wait until nothing writes to it, then run again";
     let mut gone = 0;
     for name in encoder(checkpoint.config()) {
         if let Err(error) = checkpoint.weight(&name).unwrap().to_vec() {

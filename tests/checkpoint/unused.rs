@@ -64,11 +64,13 @@ fn an_unexplained_encoder_tensor_is_refused_by_name() {
     ] {
         let found = error(with(&[name]).path());
         assert!(
-            found.contains("model.safetensors: 1 tensor of the encoder belongs to no known layout"),
+            found.contains(
+                "model.safetensors: 1 tensor of the encoder is not part of any known ESM layout"
+            ),
             "{found}"
         );
         assert!(
-            found.contains(&format!("without it: `{name}`. ")),
+            found.contains(&format!("would be those of another model: `{name}`\n")),
             "{found}"
         );
     }
@@ -93,7 +95,7 @@ fn an_unmerged_adapter_is_named_before_the_weights_it_wraps() {
     });
     let found = error(folder.path());
     assert!(
-        found.contains("8 tensors of the encoder belong to no known layout"),
+        found.contains("8 tensors of the encoder are not part of any known ESM layout"),
         "{found}"
     );
     assert!(
@@ -156,8 +158,8 @@ fn tensors_that_may_change_the_encoder_are_warned_about() {
         };
         assert!(
             warning.ends_with(&format!(
-                "model.safetensors: 1 tensor beside the encoder is not used: `{name}`. If it is \
-                 part of the encoder, these are the embeddings of another model"
+                "model.safetensors: 1 tensor beside the encoder is not used: `{name}`; if it is \
+                 part of the encoder, the embeddings are those of another model"
             )),
             "{warning}"
         );
@@ -276,7 +278,7 @@ fn an_adapter_beside_full_weights_is_warned_about() {
     };
     assert!(
         warning.contains(
-            "adapter_config.json: a PEFT adapter (LoRA) lies beside whole weights and is not applied"
+            "adapter_config.json: a PEFT adapter (LoRA) is beside complete weights and is not applied"
         ),
         "{warning}"
     );
@@ -331,7 +333,7 @@ fn a_weight_in_another_form_is_named_with_the_form() {
         assert!(found.contains(says) && found.contains(remedy), "{found}");
         assert!(
             found.contains(&format!(
-                "in place of `{key}.weight` stand `{key}.{}`",
+                "instead of `{key}.weight` there are `{key}.{}`",
                 parts[0]
             )),
             "{found}"

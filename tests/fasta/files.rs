@@ -13,7 +13,9 @@ fn folders_and_missing_files_are_named() {
     let name = folder.path().to_str().unwrap();
     assert_eq!(
         error.to_string(),
-        format!("{name}: is a folder; name the FASTA files in it, for example {name}/*.fasta")
+        format!(
+            "{name}: is a folder\nhint: name the FASTA files in it, for example {name}/*.fasta"
+        )
     );
     let missing = folder.path().join("none.fasta");
     let error = Input::open(&missing).unwrap_err();
@@ -21,8 +23,8 @@ fn folders_and_missing_files_are_named() {
     assert_eq!(
         error.to_string(),
         format!(
-            "{}: cannot be opened: No such file or directory (os error 2); check the path and its \
-             permissions",
+            "{}: cannot be opened: No such file or directory (os error 2)\n\
+             hint: check the path and its permissions",
             missing.display()
         )
     );
@@ -76,8 +78,8 @@ fn a_disk_error_is_not_called_damage() {
     for _ in 0..2 {
         assert_eq!(
             reader.read(&mut record).unwrap_err().to_string(),
-            "x.fasta, line 4: cannot be read: Input/output error (os error 5); check the disk or \
-             the program that feeds it, then run again"
+            "x.fasta, line 4: cannot be read: Input/output error (os error 5)\n\
+             hint: check the disk, or the program that writes this input, then run again"
         );
     }
 }

@@ -29,16 +29,16 @@ fn other_formats_are_named() {
         (b"<!DOCTYPE html>\n", "HTML or XML"),
         (b"{\"seq\": \"MK\"}\n", "JSON"),
         (b"[1]\n", "JSON"),
-        (b"{\\rtf1\\ansi >a\n", "a document of a word processor"),
+        (b"{\\rtf1\\ansi >a\n", "a word-processor document"),
         (
             b"version https://git-lfs.github.com/spec/v1\n",
-            "a pointer of Git LFS, not the file itself",
+            "a Git LFS pointer, not the file itself",
         ),
         (b"%PDF-1.7\n", "a PDF"),
         (b"BZh91AY&SY", "bzip2 data"),
         (b"\xfd7zXZ\0\0\x04", "xz data"),
         (b"\x04\x22\x4d\x18aaaa", "lz4 data"),
-        (b"\x1f\x9d\x90\x3e", "data of compress (.Z)"),
+        (b"\x1f\x9d\x90\x3e", "compress (.Z) data"),
         (b"PK\x03\x04\x14\0", "a zip archive or an office document"),
         (b"7z\xbc\xaf\x27\x1c", "a 7z archive"),
         (b"\x93NUMPY\x01\0", "a NumPy array"),
@@ -50,7 +50,7 @@ fn other_formats_are_named() {
         (b"MKTVRQERLK\nMKT\n", "a sequence without a header"),
         (b"id\tsequence\np1\tMKT\n", "a table"),
         (b"This is not a valid FASTA file.", "some other text"),
-        (b" >a\nMK\n", "a header behind white space"),
+        (b" >a\nMK\n", "a header after white space"),
         (b"\0\0\0\0\0\0\0\0", "binary data"),
         (b"\x7fELF\x02\x01\x01\0", "binary data"),
         (b"\x1f", "binary data"),
@@ -80,13 +80,13 @@ fn other_formats_are_named() {
     assert_eq!(
         first_error(b"\n@read1\nACGT\n").to_string(),
         "x.fasta, line 2: not FASTA, which starts with `>`: the line starts with `@read1`, which \
-         looks like FASTQ; ESM reads proteins: translate the reads, or, if they are proteins, \
-         convert the file with `seqtk seq -a IN > OUT`"
+         looks like FASTQ\nhint: translate the reads to proteins, or, if they are proteins, convert \
+         the file with `seqtk seq -a IN > OUT`"
     );
     // Compressed too, by the same rule.
     let error = read_file(&gzip(&tar)).1.unwrap().to_string();
     assert!(
-        error.contains("looks like a tar archive; unpack it"),
+        error.contains("looks like a tar archive\nhint: unpack it"),
         "{error}"
     );
 }

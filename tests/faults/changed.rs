@@ -2,6 +2,7 @@
 
 use crate::bench::*;
 use crate::case::*;
+use esm_embed::numerals::count;
 use esm_embed::output::read_journal;
 use std::fs;
 use std::io::Write;
@@ -130,8 +131,9 @@ fn continued(child: Child) -> String {
 fn assert_noticed(case: &Case, child: Child, was: usize, is: usize) {
     let said = continued(child);
     let change = format!(
-        "in.fasta: changed while it was read (it had {was} bytes when it was opened and has {is}); \
-         wait until nothing writes to it, then run again"
+        "in.fasta: changed while it was read: it had {} when it was opened and has {} now\n  hint: wait until nothing writes to it, then run again",
+        count(was as u64, "byte"),
+        count(is as u64, "byte")
     );
     assert!(said.contains(&change), "{said}");
     assert_eq!(case.bench.names("emb"), [".partial"]);

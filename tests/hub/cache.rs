@@ -63,14 +63,14 @@ fn offline_uses_the_cache_and_says_what_to_run_where_without_it() {
             "HF_HUB_OFFLINE",
             "esm-embed fetch tiny-lab/tiny_esm`",
             "HF_HOME",
-            "--model PATH",
+            "use its path as `model`",
         ],
     );
     let error = bench.hub().resolve(&model(), Some("v1"), &()).unwrap_err();
     contains(
         &error.to_string(),
         &[
-            "esm-embed fetch tiny-lab/tiny_esm --revision v1`",
+            "esm-embed fetch tiny-lab/tiny_esm` (with `revision=v1`)",
             "revision `v1`",
         ],
     );

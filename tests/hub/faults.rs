@@ -41,7 +41,13 @@ fn a_transfer_that_keeps_failing_is_an_error_and_a_later_run_resumes_it() {
         let error = bench.error();
         contains(
             &error,
-            &[WEIGHTS, REPO, "90000", "3 times", "goes on from there"],
+            &[
+                WEIGHTS,
+                REPO,
+                "90,000",
+                "3 attempts in a row",
+                "it continues after",
+            ],
         );
         bench.assert_no_weights();
         let part = bench
@@ -201,7 +207,7 @@ fn a_missing_repository_revision_or_file_is_named() {
     let bare = Bench::with_files(&[("config.json", CONFIG), ("tf_model.h5", b"x")]);
     contains(
         &bare.error(),
-        &["none of model.safetensors", "pytorch_model.bin"],
+        &["TensorFlow weights (`tf_model.h5`)", "from_tf=True"],
     );
     let other_type = Bench::with_files(&[("config.json", br#"{"model_type": "bert"}"#)]);
     contains(&other_type.error(), &["model of type `bert`"]);
@@ -231,7 +237,7 @@ fn a_refusal_says_whether_a_token_was_sent() {
     );
     bench.settings.token = Some(Token::new("hf_wrong"));
     let error = bench.error();
-    contains(&error, &["does not open it"]);
+    contains(&error, &["the token that was sent gives no access"]);
     assert!(!error.contains("hf_wrong"));
     bench.settings.token = Some(Token::new("hf_right"));
     bench.server.take_requests();
@@ -258,7 +264,10 @@ fn requests_to_a_struggling_hub_are_repeated() {
 
     let bench = Bench::new();
     bench.server.refuse("config.json", &[(500, ""); 10]);
-    contains(&bench.error(), &["config.json", "status 500", "3 times"]);
+    contains(
+        &bench.error(),
+        &["config.json", "status 500", "3 attempts in a row"],
+    );
     assert_eq!(bench.server.take_requests().len(), 3);
 }
 
@@ -274,7 +283,7 @@ fn an_unreachable_hub_fails_at_once_with_a_remedy() {
         &[
             "cannot be reached",
             "esm-embed fetch tiny-lab/tiny_esm`",
-            "--model PATH",
+            "use its path as `model`",
         ],
     );
 }
@@ -303,7 +312,7 @@ fn a_moving_branch_never_mixes_two_commits() {
         .move_after("vocab.txt", &[&next(1), &next(2), &next(3), &next(4)]);
     contains(
         &restless.error(),
-        &[REPO, "changed on the hub", "--revision"],
+        &[REPO, "changed on the hub", "`revision`"],
     );
     restless.assert_no_weights();
 }

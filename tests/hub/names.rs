@@ -56,7 +56,7 @@ fn a_published_name_with_another_shape_is_refused() {
             contains(&error, &says);
             contains(
                 &error,
-                &[&format!("pass --model {} to use it", path.display())],
+                &[&format!("use `model={}` to use it", path.display())],
             );
         }
     }
@@ -75,7 +75,7 @@ fn a_cache_without_refs_lists_its_commits_and_accepts_a_prefix() {
         &bench.error(),
         &[
             "revision `main` was never downloaded",
-            &format!("the cache holds the commit {COMMIT}, for --revision"),
+            &format!("the cache holds commit {COMMIT}, which `revision` can name"),
         ],
     );
     for revision in [COMMIT, &COMMIT[..7], &COMMIT[..12]] {
@@ -104,7 +104,7 @@ fn fetch_without_network_checks_a_complete_copy_and_prints_it() {
     let heard = Heard::default();
     let hub = without_network(&bench);
     assert_eq!(hub.fetch(&model(), None, &heard).unwrap(), local);
-    assert!(heard.heard("the complete copy in the cache is checked instead"));
+    assert!(heard.heard("checking the complete copy in the cache instead"));
     // A damaged or incomplete copy is still an error.
     let weights_file = local.path.join(WEIGHTS).canonicalize().unwrap();
     let mut damaged = weights();
@@ -148,12 +148,15 @@ fn weights_of_another_framework_are_named() {
     let bench = Bench::with_files(&[("config.json", CONFIG), ("flax_model.msgpack", b"x")]);
     contains(
         &bench.error(),
-        &["holds none of", "but Flax weights (flax_model.msgpack)"],
+        &[
+            "holds Flax weights (`flax_model.msgpack`)",
+            "from_flax=True",
+        ],
     );
     let bench = Bench::with_files(&[("config.json", CONFIG)]);
     contains(
         &bench.error(),
-        &["holds none of", "Choose another revision"],
+        &["holds none of", "choose another revision"],
     );
 }
 

@@ -207,17 +207,18 @@ fn records_without_a_residue() {
 
 #[test]
 fn bytes_that_are_not_text() {
-    let control = "control character 0x00 at column 3 of the sequence; delete it, or make the \
-                   file again if it is damaged";
-    let latin = "byte 0xE9 at column 3 of the sequence is not UTF-8; replace it, or convert the \
-                 file, for example with `iconv -f ISO-8859-1 -t UTF-8 IN > OUT`";
+    let control = "there is a control character, 0x00, at column 3 of the sequence";
+    let correct = "\n  hint: delete it, or create the file again if it is damaged";
+    let latin = "the byte 0xE9 at column 3 of the sequence is not UTF-8";
+    let convert = "\n  hint: replace it, or convert the file, for example with \
+                   `iconv -f ISO-8859-1 -t UTF-8 IN > OUT`";
     assert_error(
         b">a\nMK\0T\n",
-        &format!(", line 2, record 1 (`a`): {control}{REMEDY}"),
+        &format!(", line 2, record 1 (`a`): {control}{correct}{REMEDY}"),
     );
     assert_error(
         b">a\nMK\xe9T\n",
-        &format!(", line 2, record 1 (`a`): {latin}{REMEDY}"),
+        &format!(", line 2, record 1 (`a`): {latin}{convert}{REMEDY}"),
     );
     assert_skips(
         b">a\nMK\0T\n>b\nMKT\n>c\nMK\xe9\n",
@@ -230,19 +231,19 @@ fn bytes_that_are_not_text() {
         .collect();
     assert_error(
         wide,
-        ": is UTF-16 text; FASTA is ASCII or UTF-8: convert it with `iconv -f UTF-16 -t UTF-8 IN \
-         > OUT`",
+        ": is UTF-16 text, but FASTA is ASCII or UTF-8\n  hint: convert it with \
+         `iconv -f UTF-16 -t UTF-8 IN > OUT`",
     );
 }
 
 #[test]
 fn concatenated_files_without_a_final_line_end() {
-    let fault = "a `>` stands at column 4, inside a sequence line; if a header starts there, put \
-                 it on its own line (files that were joined may lack their last end of line), \
-                 otherwise delete it";
+    let fault = "there is a `>` at column 4, inside a sequence line";
+    let correct = "\n  hint: if a header starts there, put it on its own line (joined files may \
+                   lack a last line end); otherwise delete the `>`";
     assert_error(
         ">a\nMKT>b\nMKA\n",
-        &format!(", line 2, record 1 (`a`): {fault}{REMEDY}"),
+        &format!(", line 2, record 1 (`a`): {fault}{correct}{REMEDY}"),
     );
     assert_skips(
         ">a\nMKT>b\nMKA\n>c\nMKG\n",
@@ -255,8 +256,9 @@ fn concatenated_files_without_a_final_line_end() {
 fn tokens_that_are_not_residues_are_refused_in_text() {
     assert_error(
         ">a\nMK<eos>T\n",
-        ", line 1, record 1 (a): residue 3: `<eos>` is not a residue: the model would take it for \
-         the start, end or padding of a sequence; delete it, or write <mask> or X\n\
+        ", line 1, record 1 (a): residue 3: `<eos>` is not a residue: the model would read it as \
+         the start, end or padding of a sequence\n\
+         \x20 hint: delete it, or write <mask> or X\n\
          \x20 hint: use --on-invalid skip to leave such records out and list them in skipped.tsv",
     );
 }
@@ -267,32 +269,36 @@ fn what_is_not_fasta_is_named() {
         (
             &b"# STOCKHOLM 1.0\n\nseq MKT\n//\n"[..],
             "# STOCKHOLM 1.0",
-            "a Stockholm alignment; ",
+            "a Stockholm alignment\n  hint: ",
         ),
         (
             b"ID   7LESS_DROME  Reviewed;  2554 AA.\nSQ   MKT\n//\n",
             "ID   7LESS_DROME  Review…",
-            "a UniProt or EMBL flat file; ",
+            "a UniProt or EMBL flat file\n  hint: ",
         ),
-        (b"@r1\nACGT\n+\nIIII\n", "@r1", "FASTQ; "),
+        (b"@r1\nACGT\n+\nIIII\n", "@r1", "FASTQ\n  hint: "),
         (
             b"MKTAYIAK\n>a\nMKT\n",
             "MKTAYIAK",
-            "a sequence without a header; ",
+            "a sequence without a header\n  hint: ",
         ),
         (
             b"This is no FASTA file.\n",
             "This is no FASTA file.",
-            "some other text; ",
+            "some other text\n  hint: ",
         ),
         (
             b";old\n>a\nMKT\n",
             ";old",
-            "a comment line of the old Pearson format; ",
+            "a comment line of the old Pearson format\n  hint: ",
         ),
-        (b"{\"a\": 1}\n", "{\"a\": 1}", "JSON; "),
-        (b"<!DOCTYPE html>\n", "<!DOCTYPE html>", "HTML or XML; "),
-        (b"BZh91AY&SY", "BZh91AY&SY", "bzip2 data; "),
+        (b"{\"a\": 1}\n", "{\"a\": 1}", "JSON\n  hint: "),
+        (
+            b"<!DOCTYPE html>\n",
+            "<!DOCTYPE html>",
+            "HTML or XML\n  hint: ",
+        ),
+        (b"BZh91AY&SY", "BZh91AY&SY", "bzip2 data\n  hint: "),
     ] {
         let bench = Bench::new();
         bench.write("in.fasta", text);
@@ -316,7 +322,7 @@ fn truncated_or_damaged_compressed_data() {
     let cut = &packed[..packed.len() - 10];
     assert_error(
         cut,
-        ": the gzip data is cut short; copy or download the file again, then try `gzip -t`",
+        ": the gzip data is cut short\n  hint: copy or download the file again, then test it with `gzip -t`",
     );
     let mut damaged = packed.clone();
     let at = damaged.len() / 2;

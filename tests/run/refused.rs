@@ -36,8 +36,9 @@ fn a_missing_model() {
     assert_fails(
         &bench,
         "in.fasta --model ./none",
-        "./none does not exist. Check the path given as the model; a model of the Hub is named as \
-         650M, esm2_t33_650M_UR50D or organisation/name",
+        "./none does not exist\n\
+         \x20 hint: check the path given as --model; a model of the Hub is named like 650M, \
+         esm2_t33_650M_UR50D or organization/name",
     );
     std::fs::create_dir(bench.path("empty")).unwrap();
     let ended = bench.run("in.fasta --model ./empty --out refused -q");
@@ -121,17 +122,17 @@ fn inputs_that_cannot_be_read() {
     for (input, error) in [
         (
             "none.fasta",
-            "none.fasta: cannot be opened: No such file or directory (os error 2); check the path \
-             and its permissions",
+            "none.fasta: cannot be opened: No such file or directory (os error 2)\n\
+             \x20 hint: check the path and its permissions",
         ),
         (
             "in.fasta none.fasta",
-            "none.fasta: cannot be opened: No such file or directory (os error 2); check the path \
-             and its permissions",
+            "none.fasta: cannot be opened: No such file or directory (os error 2)\n\
+             \x20 hint: check the path and its permissions",
         ),
         (
             "folder",
-            "folder: is a folder; name the FASTA files in it, for example folder/*.fasta",
+            "folder: is a folder\n  hint: name the FASTA files in it, for example folder/*.fasta",
         ),
         (
             "empty.fasta",
@@ -177,9 +178,10 @@ fn characters_outside_the_alphabet_on_request() {
     assert_fails(
         &bench,
         "in.fasta --model $MODEL --unknown error",
-        "in.fasta, line 3, record 2 (b): residue 3: `J` is outside the ESM alphabet \
-         (LAGVSERTIDPKQNFYMHWCXBUZO.-); correct it, write X for an unknown residue, or choose \
-         `--unknown unk`\n\
+        "in.fasta, line 3, record 2 (b): residue 3: `J` is not in the ESM alphabet \
+         (LAGVSERTIDPKQNFYMHWCXBUZO.-)\n\
+         \x20 hint: correct it, or write X for an unknown residue\n\
+         \x20 hint: use --unknown unk, which embeds it as <unk>\n\
          \x20 hint: use --on-invalid skip to leave such records out and list them in skipped.tsv",
     );
     let line = "in.fasta --model $MODEL --unknown error --on-invalid skip --out emb -q";
@@ -194,9 +196,8 @@ fn characters_outside_the_alphabet_on_request() {
     assert_eq!(
         bench.text("emb/skipped.tsv"),
         "file\tline\trecord\tid\treason\n\
-         in.fasta\t3\t2\tb\tresidue 3: `J` is outside the ESM alphabet \
-         (LAGVSERTIDPKQNFYMHWCXBUZO.-); correct it, write X for an unknown residue, or choose \
-         `--unknown unk`\n"
+         in.fasta\t3\t2\tb\tresidue 3: `J` is not in the ESM alphabet \
+         (LAGVSERTIDPKQNFYMHWCXBUZO.-)\n"
     );
     let ended = bench.run("in.fasta --model $MODEL --unknown unk --out unk -q");
     assert_eq!(ended.code, 0, "{}", ended.err);

@@ -234,7 +234,14 @@ impl<'a> Records<'a> {
             path: path.to_path_buf(),
             line: bad.line,
             number: bad.number,
-            reason: bad.fault.to_string(),
+            // Without the hints.
+            reason: bad
+                .fault
+                .to_string()
+                .lines()
+                .next()
+                .unwrap_or_default()
+                .to_owned(),
             id: bad.id,
         }))
     }
