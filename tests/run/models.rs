@@ -43,7 +43,7 @@ fn warnings_of_a_checkpoint_are_reported_by_runs_and_forecasts() {
         let (code, err) = run(home.path(), words);
         assert_eq!(code, 0, "{err}");
         assert!(
-            err.contains("warning: ./m/adapter_config.json: a PEFT adapter (LoRA) lies beside"),
+            err.contains("warning: ./m/adapter_config.json: a PEFT adapter (LoRA) is beside"),
             "{err}"
         );
     }

@@ -81,7 +81,8 @@ fn a_broken_checkpoint() {
         bench.write("model/model.safetensors", &bytes);
         let ended = bench.run("in.fasta --model ./model --out refused -q");
         assert_eq!((ended.code, &*ended.out), (1, ""), "{} bytes", bytes.len());
-        assert_eq!(ended.err.lines().count(), 1, "{}", ended.err);
+        assert_eq!(ended.err.lines().count(), 2, "{}", ended.err);
+        assert!(ended.err.contains("\n  hint: "), "{}", ended.err);
         assert!(
             ended.err.starts_with("error: ./model/model.safetensors"),
             "{}",
