@@ -1,7 +1,6 @@
 #!/usr/bin/env bash
-# Runs every fuzz target in turn for so many seconds each (600), beginning with parts of the
-# fixtures; what was found interesting before is kept in corpus/. Fails on the first finding, which
-# is left in artifacts/.
+# Runs every fuzz target in turn for SECONDS each (600), starting from parts of the fixtures and from
+# corpus/, which keeps interesting inputs. Fails on the first finding, which stays in artifacts/.
 #
 #     tests/fuzz/run.sh [SECONDS [TARGET...]]
 set -euo pipefail
@@ -12,7 +11,7 @@ shift $(($# > 0))
 if (($# > 0)); then targets=("$@"); else targets=(fasta config safetensors torch journal); fi
 declare -A longest=([fasta]=16384 [config]=8192 [safetensors]=16384 [torch]=16384 [journal]=4096)
 
-# Files are made for every input: in memory, where the system has a place for that.
+# Every input is written to files: in memory, if there is a file system in memory.
 scratch=$(mktemp -d --tmpdir="$([ -w /dev/shm ] && echo /dev/shm || echo "${TMPDIR:-/tmp}")")
 trap 'rm -rf "$scratch"' EXIT
 export TMPDIR=$scratch

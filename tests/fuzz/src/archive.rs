@@ -7,7 +7,7 @@ use std::path::Path;
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipArchive, ZipWriter};
 
-/// The end of the name of an archive's pickle.
+/// How the name of an archive's pickle ends.
 pub const PICKLE: &str = "/data.pkl";
 
 /// Names and bytes of an archive's entries.

@@ -1,6 +1,6 @@
-//! Sound checkpoints of which one part is replaced by the input.
+//! Sound checkpoints with one part replaced by the input.
 //!
-//! The first byte of an input is its tag: the number of the checkpoint, or what else it stands for.
+//! The first byte of an input is its tag: the index of a checkpoint, or another meaning.
 
 use std::fs;
 use std::path::PathBuf;
@@ -19,7 +19,7 @@ pub const SAFETENSORS: [&str; 8] = [
     "esm2_hd24",
 ];
 
-/// Torch files, each with the names of the files that stand beside it.
+/// Torch files, each with the names of the files beside it.
 pub const TORCH: [(&str, &str, &[&str]); 5] = [
     ("fair_esm", "esm2_hd16.pt", &[]),
     ("fair_esm", "esm1b.pt", &["esm1b-contact-regression.pt"]),
@@ -32,7 +32,7 @@ pub const TORCH: [(&str, &str, &[&str]); 5] = [
     ),
 ];
 
-/// A folder of this process that holds these files of a fixture.
+/// A folder of this process with these files of a fixture.
 pub fn copy(from: &str, to: &str, files: &[&str]) -> PathBuf {
     let folder = scratch().join(to);
     fs::create_dir_all(&folder).unwrap();

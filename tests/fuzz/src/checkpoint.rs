@@ -14,7 +14,7 @@ use esm_embed::tokenizer::{UnknownPolicy, tokenize};
 
 use crate::{memory, message};
 
-/// Memory that a checkpoint may take until it is open or refused.
+/// Memory that a checkpoint may take until it is opened or refused.
 const MOST_MEMORY: usize = 100_000_000;
 
 const PEPTIDE: &[u8] = b"MKTAYIAKQR";

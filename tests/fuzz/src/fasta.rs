@@ -1,8 +1,8 @@
-//! A second reader of FASTA, which takes the whole text at once and one character after the other.
+//! A second FASTA reader, which reads the whole text character by character.
 
 use std::str;
 
-/// What one record of the text is.
+/// One record of the text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Expected {
     /// Line of its header, from 1.

@@ -1,7 +1,7 @@
-//! What the fuzz targets share.
+//! Shared by the fuzz targets.
 //!
-//! A target makes files of its input, opens them as the program does, and holds the outcome against
-//! what is promised: no panic, memory within bounds, a message that is fit for print.
+//! A target writes its input to files, opens them as the program does, and checks the promises: no
+//! panic, memory within bounds, printable messages.
 
 #![warn(missing_docs)]
 
@@ -26,7 +26,7 @@ pub fn fixture(name: &str) -> PathBuf {
         .join(name)
 }
 
-/// A folder of this process, below `TMPDIR`. Whoever starts the target removes it.
+/// A folder of this process below `TMPDIR`, which `run.sh` removes.
 pub fn scratch() -> &'static Path {
     static FOLDER: OnceLock<TempDir> = OnceLock::new();
     FOLDER

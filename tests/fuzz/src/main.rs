@@ -1,4 +1,4 @@
-//! Writes the inputs that fuzzing begins with into the folder that is named.
+//! Writes the first inputs into the given folder.
 
 use std::path::Path;
 

@@ -1,4 +1,4 @@
-//! Memory that Rust code holds at the same time.
+//! Peak memory of Rust code.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 static NOW: AtomicUsize = AtomicUsize::new(0);
 static MOST: AtomicUsize = AtomicUsize::new(0);
 
-/// The system's allocator, which keeps count.
+/// The system's allocator with a count.
 struct Counting;
 
 #[global_allocator]
@@ -33,7 +33,7 @@ unsafe impl GlobalAlloc for Counting {
     }
 
     unsafe fn realloc(&self, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        // Both blocks are there while the bytes are copied.
+        // Both blocks exist while the bytes are copied.
         grow(size);
         NOW.fetch_sub(layout.size(), Relaxed);
         // SAFETY: as the caller promises.
@@ -46,7 +46,7 @@ fn grow(bytes: usize) {
     MOST.fetch_max(now, Relaxed);
 }
 
-/// Does some work, which may hold `bytes` of memory at most.
+/// Does some work that may hold at most `bytes` of memory.
 pub fn bounded<T>(bytes: usize, work: impl FnOnce() -> T) -> T {
     let before = NOW.load(Relaxed);
     MOST.store(before, Relaxed);

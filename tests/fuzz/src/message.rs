@@ -1,11 +1,11 @@
-//! Messages: what is said of hostile input must be fit for a terminal and a log.
+//! Messages about hostile input must be safe for a terminal and a log.
 
 use std::fmt::Display;
 
 /// More bytes than any message needs, paths included.
 const LONGEST: usize = 4096;
 
-/// Checks that a message holds nothing that moves a terminal's cursor.
+/// Checks that a message holds no control characters.
 pub fn check(message: &impl Display) {
     let text = message.to_string();
     assert!(!text.is_empty(), "an empty message");
@@ -13,7 +13,7 @@ pub fn check(message: &impl Display) {
     assert!(!text.contains(unfit), "not fit for print: {text:?}");
 }
 
-/// Checks besides that it is short, whatever it quotes.
+/// Checks also that it is short, whatever it quotes.
 pub fn check_short(message: &impl Display) {
     check(message);
     let text = message.to_string();

@@ -1,4 +1,4 @@
-//! The inputs that fuzzing begins with: parts of the fixtures, and hostile ones written by hand.
+//! The first inputs: parts of the fixtures, and hostile ones written by hand.
 
 use std::fs;
 use std::io::Write;
@@ -11,13 +11,13 @@ use flate2::write::GzEncoder;
 use crate::work::{self, Tree};
 use crate::{archive, bases, fixture, scratch};
 
-/// A tag that stands for a whole file.
+/// The tag for a whole file.
 const WHOLE: u8 = 0xFF;
 
-/// Bytes of a seed at most, so that it is mutated where it matters.
+/// Largest seed in bytes, so that mutations hit what matters.
 const MOST: usize = 16 << 10;
 
-/// Writes the seeds of every target into a folder of its name.
+/// Writes the seeds of each target into a folder with its name.
 pub fn write(corpus: &Path) {
     fasta(&corpus.join("fasta"));
     config(&corpus.join("config"));

@@ -5,11 +5,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use esm_embed::output::{
-    Begun, Done, Entered, Entry, Existing, Fact, Include, Layout, OutDtype, OutputError, OutputFolder, Pool,
-    Proof, Residues, SLOT_BYTES, ShardEntry, Target, key,
+    Done, Entered, Entry, Existing, Include, Layout, OutDtype, OutputError, OutputFolder, Pool,
+    Proof, Residues, RunIdentity, SLOT_BYTES, ShardEntry, Target, key,
 };
 use esm_embed::product::Product;
-use serde_json::json;
+use esm_embed::run_record::{Asked, Resolved, RunRecord};
 
 /// Identifier and sequence of each record.
 pub const RECORDS: [(&str, &str); 8] = [
@@ -23,7 +23,7 @@ pub const RECORDS: [(&str, &str); 8] = [
     ("last", "MKTAYIAK"),
 ];
 
-/// Records that the interrupted run has done.
+/// Records that the interrupted run has finished.
 const DONE: usize = 5;
 
 /// Paths below a folder, and the bytes of each file.
@@ -44,15 +44,17 @@ pub fn layout(residues: Residues) -> Layout {
 /// The files of a finished run.
 pub fn finished(dir: &Path, residues: Residues) -> Tree {
     let mut folder = begun(dir, residues);
-    go_on(&mut folder, &RECORDS).unwrap();
-    folder.finish(json!({}), json!({})).unwrap();
+    resume_work(&mut folder, &RECORDS).unwrap();
+    folder
+        .finish(Asked::default(), Resolved::default())
+        .unwrap();
     take(dir)
 }
 
 /// The files of a run that was interrupted after some records.
 pub fn interrupted(dir: &Path, residues: Residues) -> Tree {
     let mut folder = begun(dir, residues);
-    go_on(&mut folder, &RECORDS[..DONE]).unwrap();
+    resume_work(&mut folder, &RECORDS[..DONE]).unwrap();
     drop(folder);
     take(dir)
 }
@@ -69,19 +71,24 @@ pub fn shards(dir: &Path, residues: Residues) -> Tree {
         folder.set_shard(shard).unwrap();
         let records = RECORDS.iter().zip(0..).filter(|(_, i)| i % 2 + 1 == number);
         enter(&mut folder, records.map(|(record, i)| (*record, i))).unwrap();
-        folder.finish(json!({}), json!({})).unwrap();
+        folder
+            .finish(Asked::default(), Resolved::default())
+            .unwrap();
     }
     take(dir)
 }
 
 fn begun(dir: &Path, residues: Residues) -> OutputFolder {
     let target = Target::examine(dir, &layout(residues), Existing::Refuse).unwrap();
-    let facts = vec![Fact::new("dtype", "f32"), Fact::new("layers", "1")];
-    target.begin(Begun::new(facts, Vec::new())).unwrap()
+    let mut run = RunRecord::default();
+    run.resolved.layers = vec![1];
+    target
+        .begin(RunIdentity::new(run, Vec::new(), None))
+        .unwrap()
 }
 
-/// Enters the records of an input and writes the rows of those that are not done, as a run does.
-pub fn go_on(folder: &mut OutputFolder, records: &[(&str, &str)]) -> Result<(), OutputError> {
+/// Enters the records of an input and writes the rows of unfinished ones, as a run does.
+pub fn resume_work(folder: &mut OutputFolder, records: &[(&str, &str)]) -> Result<(), OutputError> {
     enter(folder, records.iter().copied().zip(0..))?;
     let (journal, mut row) = (folder.parts().journal, records.len() as u64);
     while row < journal.before() {
@@ -174,7 +181,7 @@ fn take(dir: &Path) -> Tree {
     files
 }
 
-/// Makes a folder hold these files and nothing else.
+/// Makes a folder hold exactly these files.
 pub fn put(dir: &Path, files: &Tree) {
     if dir.exists() {
         fs::remove_dir_all(dir).unwrap();
@@ -186,8 +193,8 @@ pub fn put(dir: &Path, files: &Tree) {
     }
 }
 
-/// Changes a journal and the rows beside it as a list of edits of four bytes says: single bytes,
-/// slots moved, cut, and slots that were changed and given their checksum again.
+/// Edits a journal and its rows by a list of edits of four bytes each: change a byte, move slots,
+/// truncate, or change a slot and recompute its checksum.
 pub fn edit(journal: &mut Vec<u8>, rows: &mut [&mut Vec<u8>], edits: &[u8]) {
     for &[what, row, place, value] in edits.as_chunks::<4>().0 {
         let slot = usize::from(row) * SLOT_BYTES;

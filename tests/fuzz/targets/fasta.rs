@@ -1,7 +1,7 @@
 //! The path of a FASTA file from its bytes to tokens: decompression, reader, records, tokenizer.
 //!
-//! Each input is read from memory, and once more in small pieces, as the file that it is, inside gzip
-//! or inside zstd. These must agree, also with a second reader.
+//! Each input is read from memory and again in one other way: in small pieces, as a file, inside gzip or
+//! inside zstd. Both must agree with each other and with a second reader.
 
 #![no_main]
 
@@ -23,7 +23,7 @@ const MOST_MEMORY: usize = 80 << 20;
 /// Bytes of the buffer of the first reading.
 const BUFFER: usize = 1 << 12;
 
-/// A reader that gives a few bytes at a time.
+/// A reader that returns a few bytes at a time.
 struct Pieces<'a> {
     rest: &'a [u8],
     size: usize,
@@ -37,7 +37,7 @@ impl Read for Pieces<'_> {
     }
 }
 
-/// Records and refusals up to the end, or up to the error that ends the reading.
+/// Records and refusals up to the end or to the error that ends reading.
 #[derive(Debug, PartialEq, Eq)]
 struct Outcome {
     records: Vec<fasta::Expected>,
@@ -152,8 +152,7 @@ fn check_tokens(sequence: &[u8]) {
     assert_eq!(residues.len(), tokens.residues());
     assert!(residues.iter().all(|id| (UNK..33).contains(id)));
     if !text.contains('<') {
-        let characters =
-            text.chars().count() - usize::from(tokens.stop_dropped) - tokens.invisible;
+        let characters = text.chars().count() - usize::from(tokens.stop_dropped) - tokens.invisible;
         assert_eq!((residues.len(), tokens.masks), (characters, 0));
         let unknown = residues.iter().filter(|id| **id == UNK).count();
         assert_eq!(tokens.unknown, unknown);
@@ -178,7 +177,7 @@ fn check(data: &[u8]) {
         read_file(data);
         return;
     }
-    // One more way of reading for each input: together they cost more than the mutations.
+    // One other way of reading per input: all of them would cost more than the mutations.
     let (start, end) = data.split_at(data.len() / 2);
     let again = match data.len() % 4 {
         0 => read_file(data),

@@ -1,8 +1,8 @@
-//! What a run leaves behind and a later one reads: the journal, `begun.json`, `run.json` and the
-//! tables. Whatever stands there, a run that is gone on with ends in the very files of one that was
-//! never interrupted, or is refused.
+//! Files that a run leaves behind and a later one reads: the journal, `begun.json`, `run.json` and the
+//! tables. Whatever they contain, a resumed run ends with the files of an undisturbed one, or is
+//! refused.
 //!
-//! The first byte of an input says which file the rest is.
+//! The first byte of an input chooses the file that the rest replaces.
 
 #![no_main]
 
@@ -11,9 +11,10 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use esm_embed::output::{
-    Begun, Existing, OutputError, Residues, SLOT_BYTES, Shards, State, Target, inspect, merge,
-    read_journal,
+    Existing, OutputError, Residues, RunIdentity, SLOT_BYTES, Shards, State, Target, inspect,
+    merge, read_journal,
 };
+use esm_embed::run_record::{Asked, Resolved};
 use esm_embed_fuzz::work::{self, RECORDS, Tree};
 use esm_embed_fuzz::{memory, message, scratch};
 use libfuzzer_sys::fuzz_target;
@@ -21,7 +22,7 @@ use serde_json::{Value, json};
 
 const MOST_MEMORY: usize = 32 << 20;
 
-/// The runs that inputs are put into, packed and in files.
+/// The runs that inputs are inserted into, with packed residues and with residue files.
 struct Runs {
     finished: [Tree; 2],
     interrupted: [Tree; 2],
@@ -30,7 +31,7 @@ struct Runs {
 
 const KINDS: [Residues; 2] = [Residues::Packed, Residues::Files];
 
-/// The folder of all folders that are written; besides these it holds a file of somebody else.
+/// The parent of all folders that are written. It also holds somebody else's file.
 fn home() -> PathBuf {
     scratch().join("home")
 }
@@ -49,7 +50,7 @@ fn runs() -> &'static Runs {
     })
 }
 
-/// Goes on with the run in `dir`, as `--resume` does.
+/// Resumes the run in `dir`, as `--resume` does.
 fn resume(dir: &Path, kind: usize) {
     let layout = work::layout(KINDS[kind]);
     let result = Target::examine(dir, &layout, Existing::Resume).and_then(|target| {
@@ -57,8 +58,8 @@ fn resume(dir: &Path, kind: usize) {
             State::Interrupted(_) => {
                 let mut folder = target.resume()?;
                 assert!(folder.parts().journal.count()? <= folder.parts().journal.before());
-                work::go_on(&mut folder, &RECORDS)?;
-                folder.finish(json!({}), json!({}))?;
+                work::resume_work(&mut folder, &RECORDS)?;
+                folder.finish(Asked::default(), Resolved::default())?;
                 assert_eq!(work::tree(dir), runs().finished[kind]);
             }
             State::Sealed(_) | State::Complete(_) => {
@@ -83,7 +84,7 @@ fn look(dir: &Path) {
     }
 }
 
-/// Size and checksum of a changed file, entered into the `run.json` beside it.
+/// Enters size and checksum of a changed file into the `run.json` beside it.
 fn seal(files: &mut Tree, name: &str, bytes: &[u8]) {
     let run = Path::new(name).with_file_name("run.json");
     let file = Path::new(name).file_name().unwrap().to_str().unwrap();
@@ -131,14 +132,14 @@ fn check(tag: u8, rest: &[u8]) {
             resume(&dir, kind);
         }
         b'B' => {
-            if let Err(what) = Begun::parse(rest) {
+            if let Err(what) = RunIdentity::parse(rest) {
                 assert!(!what.is_empty());
             }
             with(&runs().interrupted, ".partial/begun.json");
             resume(&dir, kind);
         }
         b'S' => {
-            // Sealed: nothing has been moved to its place yet.
+            // Sealed: nothing has been moved into place yet.
             let finished = &runs().finished[kind];
             let mut files: Tree = finished
                 .iter()
@@ -178,7 +179,13 @@ fn check(tag: u8, rest: &[u8]) {
             }
             work::put(&dir, &files);
             let out = dir.join("out");
-            match merge(&[dir.join("2"), dir.join("1")], &out, Shards::Keep, false) {
+            match merge(
+                &[dir.join("2"), dir.join("1")],
+                &out,
+                Shards::Keep,
+                false,
+                1,
+            ) {
                 Ok(_) => assert!(inspect(&out, true).unwrap().is_sound()),
                 Err(error) => {
                     message::check(&error);

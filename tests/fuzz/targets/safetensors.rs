@@ -1,4 +1,4 @@
-//! A `.safetensors` file: its header before the numbers of a sound one, or all of it.
+//! A `.safetensors` file: the header of a sound file, or a whole file.
 
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! A torch file: its pickle among the storages of a sound one, or all of it.
+//! A torch file: the pickle of a sound file, or a whole file.
 
 #![no_main]
 
@@ -9,7 +9,7 @@ use std::sync::OnceLock;
 use esm_embed_fuzz::{archive, bases, checkpoint, fixture};
 use libfuzzer_sys::fuzz_target;
 
-/// A folder in which one file is replaced, that file, the path to open, and the file's entries.
+/// A folder with one replaced file, that file, the path to open, and the file's entries.
 struct Base {
     file: PathBuf,
     opened: PathBuf,
