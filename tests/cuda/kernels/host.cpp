@@ -1,6 +1,6 @@
-// Runs one kernel on the CPU. The command line gives its name, the grid and its numbers; standard
-// input the buffers, each as its size in 8 bytes and its content, of which one without content is a
-// null pointer. Standard output gets all buffers as the kernel leaves them.
+// Runs one kernel on the CPU. The command line gives its name, the grid and its numbers. Standard input
+// gives the buffers, each as its size in 8 bytes and its content; an empty one is a null pointer.
+// Standard output receives all buffers after the kernel.
 #include "../../src/cuda/kernels/attention.cu"
 #include "../../src/cuda/kernels/rows.cu"
 

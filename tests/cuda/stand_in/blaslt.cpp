@@ -3,17 +3,17 @@
 //
 // STAND_IN_ALGORITHMS chooses what is offered, in this order:
 //   even      sums in one order
-//   uneven    sums in another order in every other hundred rows: the bits depend on the place
-//   restless  sums in another order in one call or another: equal rows agree within a call alone
+//   uneven    sums in another order in every other hundred rows: the bits depend on the position
+//   restless  sums in another order in some calls: equal rows agree only within a call
 //   tall      cannot be started with fewer than 8192 rows
 //   other     sums in another order in products of fewer than 8192 rows
-//   split     says that it splits sums among blocks
-//   greedy    wants a workspace
+//   split     declares that it splits sums among blocks
+//   greedy    needs a workspace
 //   broken    cannot be started
-// NAME@OUTPUTS is offered for weights of so many outputs alone, NAME@bf16 for those of bf16, and
-// NAME@f16 for those of f16.
+// NAME@OUTPUTS is offered only for weights with that number of outputs, NAME@bf16 only for bf16
+// weights, and NAME@f16 only for f16 weights.
 //
-// VERSION is that of the library, as it counts: 130000 for 13.0.0.
+// VERSION is the library's version number: 130000 for 13.0.0.
 #include "machine.h"
 
 #include <algorithm>
@@ -130,7 +130,7 @@ void narrow(int type, float value, unsigned char* to) {
     }
 }
 
-// The 10 bits after the point that TF32 keeps, to nearest.
+// Rounds to the 10 bits after the point that TF32 keeps.
 float tf32(float value) {
     if (!std::isfinite(value)) return value;
     uint32_t bits;
@@ -140,8 +140,8 @@ float tf32(float value) {
     return value;
 }
 
-// One call in two, without a pattern that a model of so many products could keep step with: the last
-// steps of the hash MurmurHash3.
+// About half of the calls, without a pattern that could match the sequence of products of a model: the
+// last steps of the hash MurmurHash3.
 bool is_odd(uint64_t number) {
     number = (number ^ number >> 33) * 0xff51afd7ed558ccd;
     number = (number ^ number >> 33) * 0xc4ceb9fe1a85ec53;
@@ -153,7 +153,7 @@ struct Product {
     Algorithm algorithm;
     float alpha;
     bool is_fast;
-    // How many products there were before.
+    // Number of earlier products.
     unsigned long number;
 
     void run(const unsigned char* w, const unsigned char* from, unsigned char* to) const {
@@ -167,7 +167,7 @@ struct Product {
                 turned[i * outputs + o] = is_fast ? tf32(value) : value;
             }
         }
-        // Equal rows that are summed in the same order have equal results: one is enough.
+        // Equal rows summed in the same order have equal results, so one is enough.
         std::unordered_map<std::string_view, size_t> known[2];
         std::vector<float> row(inputs), sums(outputs);
         for (size_t r = 0; r < x.columns; ++r) {
@@ -200,7 +200,7 @@ struct Product {
     }
 };
 
-// Whether the product is one of those that are provided.
+// Whether this product is supported.
 bool is_known(const Desc& desc, const Layout& w, const Layout& x, const Layout& c,
               const Layout& y) {
     bool is_compute = desc.compute == COMPUTE_32F || desc.compute == COMPUTE_32F_PEDANTIC ||
@@ -301,7 +301,7 @@ int cublasLtMatmulPreferenceSetAttribute(Preference* preference, int attribute, 
     return SUCCESS;
 }
 
-// A list that holds no regard for the preference: the caller has to look.
+// A list that ignores the preference: the caller has to check.
 int cublasLtMatmulAlgoGetHeuristic(Handle* handle, const Desc* desc, const Layout* w,
                                    const Layout* x, const Layout* c, const Layout* y,
                                    const Preference*, int room, Result* results, int* count) {

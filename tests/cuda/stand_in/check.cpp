@@ -1,5 +1,5 @@
-// Does the stand-in see what it is there to see? Each misuse of the driver is made in a process of
-// its own, which has to end with the sentence that is due.
+// The stand-in notices misuse: each misuse of the driver is made in a separate process, which must end
+// with the expected message.
 #include "cuda.h"
 
 #include <cstdio>
@@ -66,7 +66,7 @@ static void ends_with(const char* words, const std::function<void()>& misuse) {
     }
 }
 
-// What nobody has waited for has not been done.
+// Work that nobody waited for has not been done.
 static void late_work() {
     Card card(0);
     CUdeviceptr at = card.memory(4);
@@ -135,7 +135,7 @@ int main() {
         cuMemsetD8Async(at, 0, 4, card.stream);
     });
     ends_with("there is no memory at ", [] {
-        // Freed on one stream while another has work with it.
+        // Freed on one stream while another still uses it.
         Card card(0);
         CUdeviceptr at = card.memory(4);
         ok(cuMemsetD8Async(at, 0, 4, card.other));

@@ -1,4 +1,4 @@
-// What the stand-in provides of the driver's interface, as NVIDIA's cuda.h declares it.
+// The part of the driver's interface that the stand-in provides, as NVIDIA's cuda.h declares it.
 #pragma once
 
 #include <cstddef>
@@ -41,7 +41,7 @@ using CUevent = struct CUevent_st*;
 using CUmodule = struct CUmod_st*;
 using CUfunction = struct CUfunc_st*;
 
-// Functions that have changed since their first version go by the name of the present one.
+// Functions that changed since their first version have the current version's name.
 #define cuDevicePrimaryCtxRelease cuDevicePrimaryCtxRelease_v2
 #define cuDevicePrimaryCtxSetFlags cuDevicePrimaryCtxSetFlags_v2
 #define cuDeviceTotalMem cuDeviceTotalMem_v2

@@ -1,4 +1,4 @@
-// The driver's functions for cards and contexts.
+// The driver's functions for GPUs and contexts.
 #include "machine.h"
 
 #include <cstring>
@@ -140,7 +140,7 @@ CUresult cuCtxSynchronize() {
     return CUDA_SUCCESS;
 }
 
-// Words for the errors that the stand-in gives, as the driver has them.
+// The driver's texts for the errors that the stand-in returns.
 static const char* const words[][3] = {
     {"1", "CUDA_ERROR_INVALID_VALUE", "invalid argument"},
     {"2", "CUDA_ERROR_OUT_OF_MEMORY", "out of memory"},

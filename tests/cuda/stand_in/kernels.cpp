@@ -1,4 +1,4 @@
-// The crate's kernels, compiled for the host. What is included and listed here is made from the
+// The crate's kernels, compiled for the host. The included files and the list are generated from the
 // sources of the kernels: see tests/cuda/stand_in.rs.
 #include "kernels_included.h"
 
@@ -10,7 +10,7 @@
 
 namespace stand_in {
 
-// An argument as it was given, and as a kernel on the host gets it.
+// An argument as given, and as a kernel on the host receives it.
 template <class T> static T given(const char*, T value, int) { return value; }
 template <class T> static T* given(const char* name, T* value, int card) {
     if (value == nullptr) return nullptr;
@@ -48,7 +48,7 @@ const std::vector<Kernel>& kernels() {
 static const char* running = "";
 
 [[noreturn]] static void fault(int signal, siginfo_t* about, void*) {
-    // What follows is not made for a signal, but nothing else will run any more.
+    // What follows is not signal-safe, but nothing else will run after it.
     std::string what = std::string("kernel ") + running + ": block " +
                        std::to_string(host::block.x) + "," + std::to_string(host::block.y) +
                        ", thread " + std::to_string(host::block.current);

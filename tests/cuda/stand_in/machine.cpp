@@ -20,7 +20,7 @@ void fail(const char* format, ...) {
 }
 
 std::recursive_mutex& machine() {
-    // Never destroyed: threads may call until the process is gone.
+    // Never destroyed: threads may call until the process ends.
     static auto* lock = new std::recursive_mutex;
     return *lock;
 }
@@ -69,7 +69,7 @@ static Settings read() {
         s.fail_call = std::strtol(failure.c_str() + colon + 1, &end, 10);
         if (*end == ':') s.fail_code = std::atoi(end + 1);
     }
-    // As the driver reads it: numbers up to the first that is no card.
+    // As the driver reads it: numbers up to the first that is not a GPU.
     const char* visible = std::getenv("CUDA_VISIBLE_DEVICES");
     if (visible == nullptr) {
         for (int card = 0; card < s.cards; ++card) s.seen.push_back(card);

@@ -1,5 +1,5 @@
-// The driver's functions for memory. An address of a card is the host's with a bit set that no
-// address of a process has.
+// The driver's functions for memory. An address of a GPU is the host's with a bit set that no address
+// of a process has.
 #include "machine.h"
 
 #include <cstring>
@@ -16,9 +16,9 @@ using stand_in::settings;
 
 static constexpr Address CARD = Address(1) << 47;
 static constexpr size_t PAGE = 4096;
-// Allocations begin at multiples of this; what is left before the end of the page is guarded.
+// Allocations begin at multiples of this; the rest of the last page is guarded.
 static constexpr size_t ALIGN = 256;
-// What nobody has written: NaN in every number format.
+// Unwritten memory: NaN in every number format.
 static constexpr int UNWRITTEN = 0xff;
 static constexpr int GUARD = 0xfd;
 
@@ -91,7 +91,7 @@ static void release(const char* function, Address at) {
     if (!is_guard(start + memory.bytes, memory.pages + memory.paged - PAGE)) {
         fail("something was written after an allocation of %zu bytes", memory.bytes);
     }
-    // The pages go, their addresses stay taken.
+    // The pages are released, their addresses stay reserved.
     if (mmap(memory.pages, memory.paged, PROT_NONE,
              MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) == MAP_FAILED) {
         fail("%s: the host cannot take memory back", function);
@@ -172,7 +172,7 @@ CUresult cuMemAlloc(CUdeviceptr* at, size_t bytes) {
 
 CUresult cuMemFree(CUdeviceptr at) {
     DRIVER_CALL
-    // It waits for whoever may still use it.
+    // It waits for all work that may still use it.
     cuCtxSynchronize();
     release(__func__, at);
     return CUDA_SUCCESS;
@@ -185,7 +185,7 @@ CUresult cuMemAllocAsync(CUdeviceptr* at, size_t bytes, CUstream stream) {
     Address found;
     CUresult done = reserve(&found, bytes, card);
     if (done == CUDA_ERROR_OUT_OF_MEMORY) {
-        // What was freed before on the same stream can be had.
+        // Memory freed earlier on the same stream is available.
         cuStreamSynchronize(stream);
         done = reserve(&found, bytes, card);
     }
@@ -196,7 +196,7 @@ CUresult cuMemAllocAsync(CUdeviceptr* at, size_t bytes, CUstream stream) {
 CUresult cuMemFreeAsync(CUdeviceptr at, CUstream stream) {
     DRIVER_CALL
     if (allocations().count(at) == 0) fail("cuMemFreeAsync: no memory begins at %#llx", at);
-    // The stream says whose it is: the thread's context does not matter.
+    // The stream determines the GPU: the thread's context does not matter.
     auto queue = stream == nullptr ? nullptr : stream->queue;
     auto work = [at] { release("cuMemFreeAsync", at); };
     if (queue == nullptr) {
@@ -228,7 +228,7 @@ CUresult cuMemFreeHost(void* at) {
     DRIVER_CALL
     auto found = pinned().find(reinterpret_cast<Address>(at));
     if (found == pinned().end()) return CUDA_ERROR_INVALID_VALUE;
-    // Whoever still has a pointer into it meets nothing.
+    // Remaining pointers into it hit no memory.
     mmap(at, up(found->second, PAGE), PROT_NONE,
          MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
     pinned_bytes -= found->second;

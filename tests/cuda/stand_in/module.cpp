@@ -12,7 +12,7 @@ using stand_in::settings;
 struct CUfunc_st {
     const Kernel* kernel;
     CUcontext context;
-    // Dynamic shared memory that it may be launched with.
+    // Dynamic shared memory allowed at launch.
     int shared = 48 << 10;
 };
 
@@ -21,7 +21,7 @@ struct CUmod_st {
     std::vector<std::unique_ptr<CUfunc_st>> functions;
 };
 
-// Shared memory of a block that a card lets a function have.
+// Largest shared memory of a block that a GPU allows a function.
 static int most_shared() {
     switch (settings().capability) {
     case 80: return 163 << 10;
@@ -36,7 +36,7 @@ CUresult cuModuleLoadData(CUmodule* module, const void* image) {
     CUcontext context;
     cuCtxGetCurrent(&context);
     if (context == nullptr) return CUDA_ERROR_INVALID_CONTEXT;
-    // Machine code for this kind of card, or PTX: of either, the kernels are those of the host.
+    // Machine code for this kind of GPU, or PTX: for both, the host's kernels run.
     static const unsigned char elf[] = {0x7f, 'E', 'L', 'F'};
     bool is_code = std::memcmp(image, elf, sizeof elf) == 0;
     if (!is_code && std::strstr(static_cast<const char*>(image), "\n.version ") == nullptr)
@@ -47,7 +47,7 @@ CUresult cuModuleLoadData(CUmodule* module, const void* image) {
 
 CUresult cuModuleUnload(CUmodule module) {
     DRIVER_CALL
-    // Nothing that is queued may use its functions any more.
+    // No queued work may still use its functions.
     cuCtxSynchronize();
     delete module;
     return CUDA_SUCCESS;

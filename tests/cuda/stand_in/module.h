@@ -1,17 +1,17 @@
-// What the kernels' library tells the driver's.
+// The interface between the kernels' library and the driver's.
 #pragma once
 
 #include "machine.h"
 
 namespace stand_in {
 
-// Takes the arguments of a launch, whose addresses are checked, and gives what is to be done with
-// them for each thread once they can be reached.
+// Takes the arguments of a launch, whose addresses are checked, and returns the work of each thread,
+// to be run once they are accessible.
 using Prepare = std::function<std::function<Work()>(void** arguments, int card)>;
 
 struct Kernel {
     const char* name;
-    // Threads of a block, as it was declared.
+    // Threads of a block, as declared.
     unsigned threads;
     Prepare prepare;
 };

@@ -9,7 +9,7 @@ using stand_in::settings;
 
 struct CUevent_st {
     CUcontext context = nullptr;
-    // The work that was there when the event was recorded.
+    // The work queued when the event was recorded.
     std::shared_ptr<Queue> queue;
     uint64_t end = 0;
 };
@@ -68,7 +68,7 @@ CUresult cuStreamCreate(CUstream* stream, unsigned flags) {
 CUresult cuStreamDestroy(CUstream stream) {
     DRIVER_CALL
     if (stream == nullptr) return CUDA_ERROR_INVALID_HANDLE;
-    // Its work is still done, by whoever comes to it; here, at once.
+    // Its work is still to be done; here, at once.
     stream->queue->run();
     auto& all = stream->context->streams;
     all.erase(std::remove(all.begin(), all.end(), stream), all.end());
