@@ -48,7 +48,7 @@ pub struct OutputArgs {
 pub enum PoolArg {
     /// Mean over the residues
     Mean,
-    /// The <cls> token's vector; also accepted: cls
+    /// The vector of the `<cls>` token; also accepted: cls
     #[value(alias = "cls")]
     Bos,
     /// Maximum over the residues, feature by feature

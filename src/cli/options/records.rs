@@ -6,26 +6,27 @@ use esm_embed::admission::{Gaps, Long};
 use esm_embed::pipeline::{OnDuplicateId, OnInvalid};
 use esm_embed::tokenizer::UnknownPolicy;
 
+const LONG_HELP: &str = "\
+Sequences of more than 1,022 residues, ESM's training maximum
+
+full                  Embed the whole sequence
+truncate[:N]          Embed only the first N residues
+window[:N[:OVERLAP]]  Embed overlapping windows of N residues
+error                 Treat the record as invalid
+
+N is 1022 by default; if given, it replaces 1,022 as the limit. OVERLAP is 256 by default, or N/4 if N \
+is at most 256. Windows are blended where they overlap.
+
+[default: full for rotary positions (ESM-2), error for learned positions (ESM-1b, ESM-1v)]";
+
 /// How unusual records are treated.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Records")]
 pub struct RecordArgs {
     /// Sequences of more than 1,022 residues, ESM's training maximum
-    ///
-    /// full                  Embed the whole sequence
-    /// truncate[:N]          Embed only the first N residues
-    /// window[:N[:OVERLAP]]  Embed overlapping windows of N residues
-    /// error                 Treat the record as invalid
-    ///
-    /// N is 1022 by default; if given, it replaces 1,022 as the limit.
-    /// OVERLAP is 256 by default, or N/4 if N is at most 256. Windows are
-    /// blended where they overlap.
-    ///
-    /// [default: full for rotary positions (ESM-2), error for learned
-    /// positions (ESM-1b, ESM-1v)]
     #[arg(
         long,
-        verbatim_doc_comment,
+        long_help = LONG_HELP,
         value_name = "full|truncate[:N]|window[:N[:OVERLAP]]|error",
         value_parser = long
     )]
@@ -58,7 +59,7 @@ pub struct RecordArgs {
 /// `--unknown`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum UnknownArg {
-    /// Embed each as <unk>, and report how many there are
+    /// Embed each as `<unk>`, and report how many there are
     Unk,
     /// Treat the record as invalid
     Error,

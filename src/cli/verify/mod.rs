@@ -56,7 +56,7 @@ pub struct VerifyArgs {
     /// {"comparisons": [{"name": "first columns", "sequence": "MKTAYIAK", "what": "mean",
     /// "expected": [0.12, -0.4], "atol": 1e-4, "rtol": 1e-4, "source": "my notebook"}]}
     ///
-    /// what: hidden_rows (row 0 is <cls>), residue_rows, residue_norms, mean, bos or mean_of_mean.
+    /// what: hidden_rows (row 0 is `<cls>`), residue_rows, residue_norms, mean, bos or mean_of_mean.
     ///
     /// layer: default -1, the last.
     ///
