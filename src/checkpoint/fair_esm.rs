@@ -10,7 +10,7 @@ use super::tensors::TensorSet;
 
 /// Which loader of fair-esm reads this file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Loader {
+pub(super) enum FairEsmLoader {
     /// `{"args": Namespace, …}`: ESM-1b and ESM-1v.
     Version1,
     /// `{"cfg": {"model": Namespace}, …}`: ESM-2.
@@ -21,7 +21,7 @@ pub(super) enum Loader {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Settings {
     /// None where only the hyper-parameters of a training program say something.
-    pub(super) loader: Option<Loader>,
+    pub(super) loader: Option<FairEsmLoader>,
     arch: Option<String>,
     layers: Option<i64>,
     dim: Option<i64>,
@@ -65,7 +65,7 @@ impl Settings {
                 .and_then(|cfg| pickle.setting(cfg, "model"))
                 .filter(|cfg| has_any(pickle, *cfg, &OF_VERSION_2));
             if let Some(cfg) = cfg {
-                return Some(Self::of(pickle, Loader::Version2, cfg));
+                return Some(Self::of(pickle, FairEsmLoader::Version2, cfg));
             }
             let args = pickle.get(*holder, "args")?;
             let arch = pickle.setting(args, "arch");
@@ -73,7 +73,7 @@ impl Settings {
                 Some(arch) => ARCHITECTURES.contains(&arch) || arch.contains("gvp"),
                 None => has_any(pickle, args, &OF_VERSION_1),
             };
-            is_fair_esm.then(|| Self::of(pickle, Loader::Version1, args))
+            is_fair_esm.then(|| Self::of(pickle, FairEsmLoader::Version1, args))
         });
         of_fair_esm.or_else(|| Self::of_training(pickle, holders))
     }
@@ -101,7 +101,7 @@ impl Settings {
         })
     }
 
-    fn of(pickle: &Pickle<'_>, loader: Loader, source: Value) -> Self {
+    fn of(pickle: &Pickle<'_>, loader: FairEsmLoader, source: Value) -> Self {
         // ESM-1b's loader drops `encoder_` from the names, so files may spell either.
         let get = |name: &str| {
             let long = pickle.setting(source, &format!("encoder_{name}"));
@@ -236,7 +236,7 @@ impl File<'_> {
     ) -> Result<Positions, CheckpointError> {
         const TABLE: &str = "embed_positions.weight";
         let loader = settings.and_then(|settings| settings.loader);
-        if loader == Some(Loader::Version1) || (self.has(TABLE) && loader.is_none()) {
+        if loader == Some(FairEsmLoader::Version1) || (self.has(TABLE) && loader.is_none()) {
             if rotary {
                 let found = "holds rotary frequencies, though it is saved as ESM-1b or ESM-1v";
                 return Err(contradiction(self.path, found));
@@ -316,14 +316,14 @@ impl File<'_> {
         settings.is_none_or(|settings| {
             settings
                 .token_dropout
-                .unwrap_or(settings.loader == Some(Loader::Version2))
+                .unwrap_or(settings.loader == Some(FairEsmLoader::Version2))
         })
     }
 }
 
 /// Settings that contradict the tensors.
 fn agree(settings: &Settings, config: &EsmConfig, path: &Path) -> Result<(), CheckpointError> {
-    let version1 = settings.loader == Some(Loader::Version1);
+    let version1 = settings.loader == Some(FairEsmLoader::Version1);
     // fair-esm's ESM-2 class takes neither of these from the settings.
     let intermediate = settings.intermediate.filter(|_| version1);
     let rows = match config.positions {
@@ -391,7 +391,7 @@ mod tests {
     fn settings_of_both_loaders() {
         let v1 = b"\x80\x02}X\x04\0\0\0argscargparse\nNamespace\n)\x81}(X\x04\0\0\0archX\x0d\0\0\0roberta_largeX\x17\0\0\0encoder_attention_headsK\x14X\x0d\0\0\0token_dropout\x88ubs.";
         let settings = of(v1).unwrap();
-        assert_eq!(settings.loader, Some(Loader::Version1));
+        assert_eq!(settings.loader, Some(FairEsmLoader::Version1));
         assert_eq!(settings.heads, Some(20));
         assert_eq!(settings.token_dropout, Some(true));
         assert_eq!(settings.unsupported(), None);
@@ -399,7 +399,7 @@ mod tests {
         let settings = of(v2).unwrap();
         assert_eq!(
             (settings.loader, settings.layers),
-            (Some(Loader::Version2), Some(6))
+            (Some(FairEsmLoader::Version2), Some(6))
         );
         assert_eq!(settings.unsupported(), Some("MSA Transformer"));
     }

@@ -64,7 +64,7 @@ use crate::stamp::Stamp;
 use crate::tokenizer::MASK;
 use alphabet::{Claims, Proven};
 use config::contradiction;
-use fair_esm::{Loader, Settings};
+use fair_esm::{FairEsmLoader, Settings};
 use file::WeightFile;
 use hf_config::HfConfig;
 use loaded::Loaded;
@@ -160,7 +160,7 @@ impl Checkpoint {
         });
         let warnings = [alphabet.warning(), unused, contacts, taken, adapter];
         // fair-esm's loader of ESM-1b and 1v zeroes this row, in embedding and LM head alike.
-        if settings.is_some_and(|settings| settings.loader == Some(Loader::Version1))
+        if settings.is_some_and(|settings| settings.loader == Some(FairEsmLoader::Version1))
             && let Some(embedding) = weights.by_name.get_mut(EMBEDDING)
         {
             embedding.zero_row = Some(MASK.into());

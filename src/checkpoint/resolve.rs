@@ -5,17 +5,17 @@ use std::collections::{HashMap, HashSet};
 use super::config::{EsmConfig, Positions};
 use super::error::CheckpointError;
 use super::names::{Names, TensorPlace};
-use super::tensors::{Data, Dtype, StoredDtype, StoredTensor, TensorSet};
+use super::tensors::{Data, FloatType, StoredDtype, StoredTensor, TensorSet};
 use super::weight::{Resolved, Third};
 
 /// A weight that the model has.
-struct Wanted {
+struct NeededWeight {
     name: String,
     shape: [usize; 2],
     vector: bool,
 }
 
-impl Wanted {
+impl NeededWeight {
     fn matrix(name: impl Into<String>, rows: usize, columns: usize) -> Self {
         Self {
             name: name.into(),
@@ -144,63 +144,74 @@ fn all_or_none(
     }
 }
 
-fn needed(config: &EsmConfig) -> Vec<Wanted> {
+fn needed(config: &EsmConfig) -> Vec<NeededWeight> {
     let (dim, intermediate) = (config.dim, config.intermediate);
-    let mut wanted = vec![Wanted::matrix("embed_tokens.weight", config.vocab, dim)];
+    let mut wanted = vec![NeededWeight::matrix(
+        "embed_tokens.weight",
+        config.vocab,
+        dim,
+    )];
     if let Positions::Learned { rows } = config.positions {
-        wanted.push(Wanted::matrix("embed_positions.weight", rows, dim));
+        wanted.push(NeededWeight::matrix("embed_positions.weight", rows, dim));
     }
     if config.emb_layer_norm_before {
-        wanted.extend(Wanted::norm("emb_layer_norm_before", dim));
+        wanted.extend(NeededWeight::norm("emb_layer_norm_before", dim));
     }
     for i in 0..config.layers {
         for projection in ["q_proj", "k_proj", "v_proj", "out_proj"] {
-            wanted.extend(Wanted::linear(
+            wanted.extend(NeededWeight::linear(
                 &format!("layers.{i}.self_attn.{projection}"),
                 dim,
                 dim,
             ));
         }
-        wanted.extend(Wanted::norm(
+        wanted.extend(NeededWeight::norm(
             &format!("layers.{i}.self_attn_layer_norm"),
             dim,
         ));
-        wanted.extend(Wanted::linear(
+        wanted.extend(NeededWeight::linear(
             &format!("layers.{i}.fc1"),
             intermediate,
             dim,
         ));
-        wanted.extend(Wanted::linear(
+        wanted.extend(NeededWeight::linear(
             &format!("layers.{i}.fc2"),
             dim,
             intermediate,
         ));
-        wanted.extend(Wanted::norm(&format!("layers.{i}.final_layer_norm"), dim));
+        wanted.extend(NeededWeight::norm(
+            &format!("layers.{i}.final_layer_norm"),
+            dim,
+        ));
     }
-    wanted.extend(Wanted::norm("emb_layer_norm_after", dim));
+    wanted.extend(NeededWeight::norm("emb_layer_norm_after", dim));
     wanted
 }
 
-fn lm_head(config: &EsmConfig) -> Vec<Wanted> {
+fn lm_head(config: &EsmConfig) -> Vec<NeededWeight> {
     let mut wanted = Vec::new();
-    wanted.extend(Wanted::linear("lm_head.dense", config.dim, config.dim));
-    wanted.extend(Wanted::norm("lm_head.layer_norm", config.dim));
-    wanted.push(Wanted::vector("lm_head.bias", config.vocab));
+    wanted.extend(NeededWeight::linear(
+        "lm_head.dense",
+        config.dim,
+        config.dim,
+    ));
+    wanted.extend(NeededWeight::norm("lm_head.layer_norm", config.dim));
+    wanted.push(NeededWeight::vector("lm_head.bias", config.vocab));
     wanted
 }
 
-fn contact_head(config: &EsmConfig) -> Vec<Wanted> {
+fn contact_head(config: &EsmConfig) -> Vec<NeededWeight> {
     let width = config.layers * config.heads;
-    Wanted::linear("contact_head.regression", 1, width).into()
+    NeededWeight::linear("contact_head.regression", 1, width).into()
 }
 
-fn frequencies(config: &EsmConfig) -> Vec<Wanted> {
+fn frequencies(config: &EsmConfig) -> Vec<NeededWeight> {
     match config.positions {
         Positions::Rotary => {
             let length = config.head_dim() / 2;
             let layers = 0..config.layers;
             layers
-                .map(|i| Wanted::vector(inv_freq_name(i), length))
+                .map(|i| NeededWeight::vector(inv_freq_name(i), length))
                 .collect()
         }
         Positions::Learned { .. } => Vec::new(),
@@ -212,7 +223,7 @@ pub(super) fn inv_freq_name(layer: usize) -> String {
     format!("layers.{layer}.self_attn.rot_emb.inv_freq")
 }
 
-fn common_dtype(dtypes: impl Iterator<Item = Dtype>) -> StoredDtype {
+fn common_dtype(dtypes: impl Iterator<Item = FloatType>) -> StoredDtype {
     let mut dtypes = dtypes.map(StoredDtype::from);
     let first = dtypes.next().unwrap_or(StoredDtype::F32);
     if dtypes.all(|dtype| dtype == first) {
@@ -230,7 +241,7 @@ struct Resolver<'a> {
 }
 
 impl Resolver<'_> {
-    fn find(&self, wanted: &Wanted) -> Result<Option<Resolved>, CheckpointError> {
+    fn find(&self, wanted: &NeededWeight) -> Result<Option<Resolved>, CheckpointError> {
         for place in self.names.places(&wanted.name) {
             if let Some(tensor) = self.tensors.get(&place.tensor) {
                 return self.check(wanted, place, tensor).map(Some);
@@ -240,7 +251,7 @@ impl Resolver<'_> {
     }
 
     /// The weights of a head, as far as there are any.
-    fn head(&self, wanted: &[Wanted]) -> Result<Vec<(String, Resolved)>, CheckpointError> {
+    fn head(&self, wanted: &[NeededWeight]) -> Result<Vec<(String, Resolved)>, CheckpointError> {
         let mut found = Vec::new();
         for wanted in wanted {
             if let Some(resolved) = self.find(wanted)? {
@@ -252,7 +263,7 @@ impl Resolver<'_> {
 
     fn check(
         &self,
-        wanted: &Wanted,
+        wanted: &NeededWeight,
         TensorPlace { tensor, third }: TensorPlace,
         stored: &StoredTensor,
     ) -> Result<Resolved, CheckpointError> {
@@ -349,11 +360,11 @@ mod tests {
     #[test]
     fn dtypes_are_one_or_mixed() {
         assert_eq!(
-            common_dtype([Dtype::F16, Dtype::F16].into_iter()),
+            common_dtype([FloatType::F16, FloatType::F16].into_iter()),
             StoredDtype::F16
         );
         assert_eq!(
-            common_dtype([Dtype::F16, Dtype::F32].into_iter()),
+            common_dtype([FloatType::F16, FloatType::F32].into_iter()),
             StoredDtype::Mixed
         );
     }

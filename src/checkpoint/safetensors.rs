@@ -15,7 +15,7 @@ use serde::de::{Deserializer, Error, IgnoredAny, MapAccess, Visitor};
 
 use super::error::CheckpointError;
 use super::file::WeightFile;
-use super::tensors::{Data, Dtype, MOST_DIMENSIONS, StoredTensor};
+use super::tensors::{Data, FloatType, MOST_DIMENSIONS, StoredTensor};
 
 /// The largest published ESM has a header of about 100 kB.
 const MOST_HEADER_BYTES: usize = 4 << 20;
@@ -73,7 +73,7 @@ fn header_length(start: &[u8], file: usize) -> Result<usize, String> {
 /// The entries of the header, each proven to lie in the `body` bytes after it, which they
 /// fill without gap or overlap.
 fn tensors(header: &str, body: usize) -> Result<Vec<(String, TensorInfo)>, String> {
-    let Header(tensors) =
+    let TensorTable(tensors) =
         serde_json::from_str(header).map_err(|error| format!("has a malformed header: {error}"))?;
     if let Some((name, info)) = tensors
         .iter()
@@ -101,9 +101,9 @@ fn tensors(header: &str, body: usize) -> Result<Vec<(String, TensorInfo)>, Strin
 
 fn stored(info: TensorInfo, body: usize) -> StoredTensor {
     let dtype = match info.dtype {
-        TensorDtype::F32 => Ok(Dtype::F32),
-        TensorDtype::F16 => Ok(Dtype::F16),
-        TensorDtype::BF16 => Ok(Dtype::Bf16),
+        TensorDtype::F32 => Ok(FloatType::F32),
+        TensorDtype::F16 => Ok(FloatType::F16),
+        TensorDtype::BF16 => Ok(FloatType::Bf16),
         other => Err(format!("is stored as {other:?}")),
     };
     let data = match dtype {
@@ -135,24 +135,24 @@ pub(super) fn row_major(shape: &[usize]) -> Vec<usize> {
     strides
 }
 
-struct Header(HashMap<String, TensorInfo>);
+struct TensorTable(HashMap<String, TensorInfo>);
 
-impl<'de> Deserialize<'de> for Header {
+impl<'de> Deserialize<'de> for TensorTable {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(HeaderVisitor)
+        deserializer.deserialize_map(TensorTableVisitor)
     }
 }
 
-struct HeaderVisitor;
+struct TensorTableVisitor;
 
-impl<'de> Visitor<'de> for HeaderVisitor {
-    type Value = Header;
+impl<'de> Visitor<'de> for TensorTableVisitor {
+    type Value = TensorTable;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("an object of tensors")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Header, A::Error> {
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<TensorTable, A::Error> {
         let mut tensors = HashMap::new();
         while let Some(name) = map.next_key::<String>()? {
             if name == "__metadata__" {
@@ -167,7 +167,7 @@ impl<'de> Visitor<'de> for HeaderVisitor {
                 }
             };
         }
-        Ok(Header(tensors))
+        Ok(TensorTable(tensors))
     }
 }
 
@@ -188,7 +188,7 @@ mod tests {
             StoredTensor {
                 shape: vec![2, 3],
                 data: Data::Floats {
-                    dtype: Dtype::F32,
+                    dtype: FloatType::F32,
                     offset: 100,
                     strides: vec![3, 1]
                 }

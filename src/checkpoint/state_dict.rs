@@ -16,7 +16,7 @@ const MOST_KEYS: usize = 8;
 
 /// The dict of weights, and the one that holds it beside the settings.
 #[derive(Debug, PartialEq)]
-pub(super) struct Found {
+pub(super) struct StateDict {
     pub(super) state: Value,
     pub(super) holder: Value,
 }
@@ -35,9 +35,9 @@ pub(super) struct Wrong {
 ///
 /// A file without an ESM embedding matrix may still be a shard of one that has some: then it is the
 /// dict with the most tensors.
-pub(super) fn find(pickle: &Pickle<'_>) -> Result<Found, Wrong> {
+pub(super) fn find(pickle: &Pickle<'_>) -> Result<StateDict, Wrong> {
     let visited = Visited::all(pickle);
-    let mut candidates: Vec<&Place> = Vec::new();
+    let mut candidates: Vec<&Visit> = Vec::new();
     for place in &visited.order {
         if candidates.len() < MOST_CANDIDATES
             && named(pickle, place.value).any(is_embedding)
@@ -50,7 +50,7 @@ pub(super) fn find(pickle: &Pickle<'_>) -> Result<Found, Wrong> {
         }
     }
     // Of several encoders, ESM's has a LayerNorm after its last layer.
-    let is_esm = |place: &&&Place| {
+    let is_esm = |place: &&&Visit| {
         named(pickle, place.value).any(|name| name.ends_with("emb_layer_norm_after.weight"))
     };
     if let [one] = candidates
@@ -87,8 +87,8 @@ pub(super) fn find(pickle: &Pickle<'_>) -> Result<Found, Wrong> {
     }
 }
 
-fn without_embedding(pickle: &Pickle<'_>, visited: &Visited) -> Result<Found, Wrong> {
-    let count = |place: &Place| tensors(pickle, place.value);
+fn without_embedding(pickle: &Pickle<'_>, visited: &Visited) -> Result<StateDict, Wrong> {
+    let count = |place: &Visit| tensors(pickle, place.value);
     // The first of equals: the outermost.
     let most = visited.order.iter().rev().max_by_key(|place| count(place));
     let mut places = visited.order.iter();
@@ -119,7 +119,7 @@ fn without_embedding(pickle: &Pickle<'_>, visited: &Visited) -> Result<Found, Wr
     })
 }
 
-fn whole_module(pickle: &Pickle<'_>, visited: &Visited, module: &Place) -> Wrong {
+fn whole_module(pickle: &Pickle<'_>, visited: &Visited, module: &Visit) -> Wrong {
     let keys = visited.python(pickle, module);
     let load = format!("torch.load({PATH}, weights_only=False){keys}");
     // A model of transformers keeps its configuration, and writes both.
@@ -147,7 +147,7 @@ fn whole_module(pickle: &Pickle<'_>, visited: &Visited, module: &Place) -> Wrong
 }
 
 /// A value with the way that leads to it.
-struct Place {
+struct Visit {
     value: Value,
     /// Number of the place that holds it, and the key there.
     from: Option<(usize, Key)>,
@@ -164,12 +164,12 @@ enum Key {
 /// Every dict, list and object of a pickle once, the outermost first. A pickle may be of any shape,
 /// so each value takes the same little room.
 struct Visited {
-    order: Vec<Place>,
+    order: Vec<Visit>,
 }
 
 impl Visited {
     fn all(pickle: &Pickle<'_>) -> Self {
-        let mut order: Vec<Place> = Vec::new();
+        let mut order: Vec<Visit> = Vec::new();
         let mut seen = vec![false; pickle.nodes.len()];
         let mut see = |value: Value| {
             let Value::Node(number) = value else {
@@ -182,7 +182,7 @@ impl Visited {
         };
         let mut queue = VecDeque::new();
         if see(pickle.root) {
-            queue.push_back(Place {
+            queue.push_back(Visit {
                 value: pickle.root,
                 from: None,
             });
@@ -192,7 +192,7 @@ impl Visited {
             let mut push = |value: Value, key: Key| {
                 if see(value) {
                     let from = Some((at, key));
-                    queue.push_back(Place { value, from });
+                    queue.push_back(Visit { value, from });
                 }
             };
             match pickle.node(place.value) {
@@ -221,12 +221,12 @@ impl Visited {
         Self { order }
     }
 
-    fn found(&self, place: &Place) -> Found {
+    fn found(&self, place: &Visit) -> StateDict {
         let holder = place
             .from
             .as_ref()
             .and_then(|(number, _)| self.order.get(*number));
-        Found {
+        StateDict {
             state: place.value,
             holder: holder.map_or(place.value, |holder| holder.value),
         }
@@ -234,7 +234,7 @@ impl Visited {
 
     /// The innermost keys on the way to a place, the outermost of them first, each as `text`
     /// spells it.
-    fn path(&self, place: &Place, text: impl Fn(Key) -> Option<String>) -> Vec<String> {
+    fn path(&self, place: &Visit, text: impl Fn(Key) -> Option<String>) -> Vec<String> {
         let mut keys = Vec::new();
         let mut next = place.from;
         while let Some((number, key)) = next {
@@ -248,7 +248,7 @@ impl Visited {
     }
 
     /// `a.b`, or what the whole file is.
-    fn keys(&self, pickle: &Pickle<'_>, place: &Place) -> String {
+    fn keys(&self, pickle: &Pickle<'_>, place: &Visit) -> String {
         match self.path(place, |key| key_text(pickle, key)).as_slice() {
             [] => "the file itself".into(),
             keys => keys.join("."),
@@ -256,7 +256,7 @@ impl Visited {
     }
 
     /// `["a"][0]`.
-    fn python(&self, pickle: &Pickle<'_>, place: &Place) -> String {
+    fn python(&self, pickle: &Pickle<'_>, place: &Visit) -> String {
         let keys = self.path(place, |key| match key {
             Key::Of(Value::Int(number)) => Some(format!("[{number}]")),
             Key::Of(key) => Some(format!("[{}]", python_string(pickle.text(key)?))),

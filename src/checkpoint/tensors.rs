@@ -12,13 +12,13 @@ pub(super) const MOST_DIMENSIONS: usize = 8;
 
 /// How the numbers of one tensor are stored. Always little-endian.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Dtype {
+pub(super) enum FloatType {
     F32,
     F16,
     Bf16,
 }
 
-impl Dtype {
+impl FloatType {
     /// Bytes of one number.
     pub(super) fn size(self) -> usize {
         match self {
@@ -52,12 +52,12 @@ impl fmt::Display for StoredDtype {
     }
 }
 
-impl From<Dtype> for StoredDtype {
-    fn from(dtype: Dtype) -> Self {
+impl From<FloatType> for StoredDtype {
+    fn from(dtype: FloatType) -> Self {
         match dtype {
-            Dtype::F32 => Self::F32,
-            Dtype::F16 => Self::F16,
-            Dtype::Bf16 => Self::Bf16,
+            FloatType::F32 => Self::F32,
+            FloatType::F16 => Self::F16,
+            FloatType::Bf16 => Self::Bf16,
         }
     }
 }
@@ -69,7 +69,7 @@ pub(super) enum Data {
     /// The first number is at byte `offset`; `strides` count numbers, one per dimension. All
     /// numbers lie in the file.
     Floats {
-        dtype: Dtype,
+        dtype: FloatType,
         offset: usize,
         strides: Vec<usize>,
     },

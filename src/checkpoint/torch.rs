@@ -9,7 +9,7 @@ use super::file::WeightFile;
 use super::foreign;
 use super::pickle::{self, Node, Pickle, PickleError, Value};
 use super::state_dict::{self, PATH};
-use super::tensors::{Data, Dtype, MOST_DIMENSIONS, StoredTensor};
+use super::tensors::{Data, FloatType, MOST_DIMENSIONS, StoredTensor};
 use super::torch_zip::{self, ZipEntries, ZipError};
 use crate::printable;
 
@@ -230,9 +230,9 @@ impl Archive<'_> {
             return Err(damaged("has a malformed shape"));
         };
         let dtype = match *kind {
-            "FloatStorage" => Dtype::F32,
-            "HalfStorage" => Dtype::F16,
-            "BFloat16Storage" => Dtype::Bf16,
+            "FloatStorage" => FloatType::F32,
+            "HalfStorage" => FloatType::F16,
+            "BFloat16Storage" => FloatType::Bf16,
             other => {
                 let data = Data::Unreadable(format!("is stored as {}", printable::name(other)));
                 return Ok(StoredTensor { shape, data });

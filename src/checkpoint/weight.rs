@@ -7,7 +7,7 @@ use half::slice::HalfFloatSliceExt;
 
 use super::error::CheckpointError;
 use super::file::WeightFile;
-use super::tensors::Dtype;
+use super::tensors::FloatType;
 
 /// Numbers converted at a time where they do not stand side by side.
 const CHUNK: usize = 512;
@@ -41,7 +41,7 @@ pub(super) struct Resolved {
     pub(super) tensor: String,
     /// The number of the file.
     pub(super) file: usize,
-    pub(super) dtype: Dtype,
+    pub(super) dtype: FloatType,
     /// Byte of the first number of the tensor.
     pub(super) offset: usize,
     /// The weight's rows and columns; a vector has one row.
@@ -265,9 +265,9 @@ impl WeightRows<'_> {
 
 /// Converts as many numbers as `out` has places; whether all are finite. The loops carry no
 /// branch, so that they vectorise.
-fn decode(dtype: Dtype, bytes: &[u8], out: &mut [f32]) -> bool {
+fn decode(dtype: FloatType, bytes: &[u8], out: &mut [f32]) -> bool {
     match dtype {
-        Dtype::F32 => {
+        FloatType::F32 => {
             let mut finite = true;
             for (to, from) in out.iter_mut().zip(bytes.as_chunks::<4>().0) {
                 let bits = u32::from_le_bytes(*from);
@@ -276,7 +276,7 @@ fn decode(dtype: Dtype, bytes: &[u8], out: &mut [f32]) -> bool {
             }
             finite
         }
-        Dtype::Bf16 => {
+        FloatType::Bf16 => {
             let mut finite = true;
             for (to, from) in out.iter_mut().zip(bytes.as_chunks::<2>().0) {
                 let bits = u16::from_le_bytes(*from);
@@ -285,7 +285,7 @@ fn decode(dtype: Dtype, bytes: &[u8], out: &mut [f32]) -> bool {
             }
             finite
         }
-        Dtype::F16 => decode_f16(bytes, out),
+        FloatType::F16 => decode_f16(bytes, out),
     }
 }
 

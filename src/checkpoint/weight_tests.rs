@@ -17,7 +17,7 @@ fn resolved(shape: [usize; 2], strides: [usize; 2], offset: usize) -> Resolved {
     Resolved {
         tensor: "w".into(),
         file: 0,
-        dtype: Dtype::F32,
+        dtype: FloatType::F32,
         offset,
         shape,
         strides,
@@ -46,15 +46,15 @@ fn every_dtype_gives_the_nearest_f32() {
         .flat_map(|x| bf16::from_f32(*x).to_le_bytes())
         .collect();
     let mut out = [0.0; 6];
-    assert!(decode(Dtype::F32, &f32s, &mut out));
+    assert!(decode(FloatType::F32, &f32s, &mut out));
     assert_eq!(out.map(f32::to_bits), VALUES.map(f32::to_bits));
-    assert!(decode(Dtype::F16, &f16s, &mut out));
+    assert!(decode(FloatType::F16, &f16s, &mut out));
     assert_eq!(
         out.map(f32::to_bits),
         VALUES.map(|x| f16::from_f32(x).to_f32().to_bits())
     );
     assert_eq!(out[3], 5.9604645e-8);
-    assert!(decode(Dtype::Bf16, &bf16s, &mut out));
+    assert!(decode(FloatType::Bf16, &bf16s, &mut out));
     assert_eq!(
         out.map(f32::to_bits),
         VALUES.map(|x| bf16::from_f32(x).to_f32().to_bits())
@@ -89,9 +89,9 @@ fn nan_and_infinity_are_located() {
     }
     bytes.truncate(2);
     bytes.copy_from_slice(&f16::NAN.to_le_bytes());
-    assert!(!decode(Dtype::F16, &bytes, &mut out[..1]));
+    assert!(!decode(FloatType::F16, &bytes, &mut out[..1]));
     assert!(!decode(
-        Dtype::Bf16,
+        FloatType::Bf16,
         &bf16::INFINITY.to_le_bytes(),
         &mut out[..1]
     ));
@@ -223,7 +223,7 @@ proptest! {
     fn any_half_is_converted_exactly(halves in proptest::collection::vec(any::<u16>(), 1..1100)) {
         let bytes: Vec<u8> = halves.iter().flat_map(|x| x.to_le_bytes()).collect();
         let mut out = vec![0.0; halves.len()];
-        let finite = decode(Dtype::F16, &bytes, &mut out);
+        let finite = decode(FloatType::F16, &bytes, &mut out);
         let wanted: Vec<f32> = halves.iter().map(|x| f16::from_bits(*x).to_f32()).collect();
         prop_assert_eq!(finite, wanted.iter().all(|x| x.is_finite()));
         for (out, wanted) in out.iter().zip(&wanted) {

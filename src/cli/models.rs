@@ -15,8 +15,8 @@ pub struct ModelsArgs {
     /// Print the list as one JSON document
     ///
     /// Fields: cache (the folder, or null), cache_error, and models (name, short, repo, parameters,
-    /// layers, dim, heads, and cached: complete, path, revision, bytes, unfinished_bytes). Unknown
-    /// values are null.
+    /// layers, dim, heads, and cached: complete, path, revision, bytes, unfinished_bytes, problem).
+    /// Unknown values are null.
     #[arg(long)]
     pub json: bool,
 }
@@ -66,6 +66,8 @@ struct CachedReport {
     bytes: u64,
     /// Bytes of unfinished downloads.
     unfinished_bytes: u64,
+    /// Why the model cannot be used by this name; null if it can.
+    problem: Option<String>,
 }
 
 /// Prints the list.
@@ -127,6 +129,7 @@ fn held(model: &CachedModel) -> Option<CachedReport> {
             revision: local.revision.clone(),
             bytes: local.bytes,
             unfinished_bytes,
+            problem: None,
         }),
         (None, Some(path)) => Some(CachedReport {
             complete: false,
@@ -134,6 +137,10 @@ fn held(model: &CachedModel) -> Option<CachedReport> {
             revision: None,
             bytes: model.bytes,
             unfinished_bytes,
+            problem: model
+                .problem
+                .as_deref()
+                .map(|why| Message::of(why).one_line()),
         }),
         (None, None) => None,
     }
@@ -173,10 +180,12 @@ fn line([name, short, parameters, layers, width, cache]: [&str; 6]) -> String {
 }
 
 fn state(held: &CachedReport) -> String {
+    let problem = held.problem.as_ref();
     format!(
-        "{}{}: {}",
-        if held.complete { "" } else { "incomplete, " },
+        "{}{}: {}{}",
+        if held.complete { "" } else { "unusable, " },
         numerals::bytes(held.bytes),
-        printable::text(&held.path)
+        printable::text(&held.path),
+        problem.map_or_else(String::new, |why| format!(" ({})", printable::text(why)))
     )
 }

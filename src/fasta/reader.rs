@@ -34,7 +34,7 @@ const PIR_CODES: [&[u8]; 9] = [
 pub struct Reader<R> {
     lines: LineBuffer<R>,
     name: String,
-    place: Place,
+    position: Position,
     records: u64,
     /// The header being read; kept for its allocation.
     header: Vec<u8>,
@@ -42,7 +42,7 @@ pub struct Reader<R> {
 
 /// Where a reader stands.
 #[derive(Debug)]
-enum Place {
+enum Position {
     /// Nothing has been read.
     Start,
     /// At a `>` that starts a line, or at the end.
@@ -72,7 +72,7 @@ impl<R> Reader<R> {
         Self {
             lines: LineBuffer::new(inner, capacity),
             name: name.into(),
-            place: Place::Start,
+            position: Position::Start,
             records: 0,
             header: Vec::new(),
         }
@@ -105,14 +105,14 @@ impl<R: Read> Reader<R> {
     /// empty sequence, and the next call reads the record that follows. After any other error
     /// every call returns that error again.
     pub fn read(&mut self, record: &mut Record) -> Result<bool, FastaError> {
-        if let Place::Failed(error) = &self.place {
+        if let Position::Failed(error) = &self.position {
             return Err(error.clone());
         }
         let result = self.advance(record);
-        self.place = match &result {
-            Ok(_) => Place::Header,
-            Err(error) if error.is_record() => Place::BadRecord,
-            Err(error) => Place::Failed(error.clone()),
+        self.position = match &result {
+            Ok(_) => Position::Header,
+            Err(error) if error.is_record() => Position::BadRecord,
+            Err(error) => Position::Failed(error.clone()),
         };
         if !matches!(result, Ok(true)) {
             record.sequence.clear();
@@ -121,10 +121,10 @@ impl<R: Read> Reader<R> {
     }
 
     fn advance(&mut self, record: &mut Record) -> Result<bool, FastaError> {
-        match self.place {
-            Place::Start => self.find_first()?,
-            Place::BadRecord => self.skip_record()?,
-            Place::Header | Place::Failed(_) => {}
+        match self.position {
+            Position::Start => self.find_first()?,
+            Position::BadRecord => self.skip_record()?,
+            Position::Header | Position::Failed(_) => {}
         }
         if self.peek()?.is_empty() {
             return Ok(false);

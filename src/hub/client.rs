@@ -32,7 +32,7 @@ pub(super) struct Client<'a> {
 }
 
 /// Why there is no answer to use.
-pub(super) enum Failure {
+pub(super) enum RequestFailure {
     /// It may work the next time.
     Transient(String),
     /// The first request found no way to the hub.
@@ -41,9 +41,9 @@ pub(super) enum Failure {
     Fatal(Box<HubError>),
 }
 
-impl From<HubError> for Failure {
+impl From<HubError> for RequestFailure {
     fn from(error: HubError) -> Self {
-        Failure::Fatal(Box::new(error))
+        RequestFailure::Fatal(Box::new(error))
     }
 }
 
@@ -119,7 +119,12 @@ impl<'a> Client<'a> {
 
     /// Asks for a file at a revision. Redirects are followed on the hub itself; the one that leads
     /// elsewhere is left to [`Client::content`], so that nothing is transferred before it is wanted.
-    pub(super) fn ask(&self, repo: &str, revision: &str, file: &str) -> Result<Answer, Failure> {
+    pub(super) fn ask(
+        &self,
+        repo: &str,
+        revision: &str,
+        file: &str,
+    ) -> Result<Answer, RequestFailure> {
         let revision = revision.replace('/', "%2F");
         let asked = format!(
             "{}/{repo}/resolve/{revision}/{file}",
@@ -209,7 +214,7 @@ impl<'a> Client<'a> {
     }
 
     /// The content from byte `offset` on, or from an earlier one if the server wants it so.
-    pub(super) fn content(&self, pending: Pending, offset: u64) -> Result<Content, Failure> {
+    pub(super) fn content(&self, pending: Pending, offset: u64) -> Result<Content, RequestFailure> {
         if let (Some(begun), 0) = (pending.begun, offset) {
             return Ok(begun);
         }
@@ -226,7 +231,7 @@ impl<'a> Client<'a> {
                             size,
                             reader: reply.reader,
                         }),
-                        _ => Err(Failure::Transient(format!(
+                        _ => Err(RequestFailure::Transient(format!(
                             "the server sent the range `{}` when asked for bytes {offset} on",
                             crate::printable::name(range)
                         ))),
@@ -240,7 +245,7 @@ impl<'a> Client<'a> {
                 }
                 // The signed address has run out, or the range is beyond the file that is there now.
                 status @ (401 | 403 | 404 | 416) => {
-                    return Err(Failure::Transient(format!(
+                    return Err(RequestFailure::Transient(format!(
                         "{} answered with status {status}",
                         origin(&url)
                     )));
@@ -251,7 +256,7 @@ impl<'a> Client<'a> {
         Err(not_a_hub(&origin(&url), "redirects without end".to_owned()))
     }
 
-    fn get(&self, url: &str, offset: u64) -> Result<Reply, Failure> {
+    fn get(&self, url: &str, offset: u64) -> Result<Reply, RequestFailure> {
         let response = loop {
             match self.send(url, offset) {
                 Ok(response) => break response,
@@ -259,8 +264,8 @@ impl<'a> Client<'a> {
                 Err(error) => {
                     let cause = self.trust.explained(&error);
                     return Err(match self.was_reached.get() {
-                        true => Failure::Transient(format!("{}: {cause}", origin(url))),
-                        false => Failure::Unreachable(cause),
+                        true => RequestFailure::Transient(format!("{}: {cause}", origin(url))),
+                        false => RequestFailure::Unreachable(cause),
                     });
                 }
             }
@@ -290,17 +295,17 @@ impl<'a> Client<'a> {
     }
 }
 
-fn not_a_hub(url: &str, what: String) -> Failure {
-    Failure::Fatal(Box::new(HubError::NotAHub {
+fn not_a_hub(url: &str, what: String) -> RequestFailure {
+    RequestFailure::Fatal(Box::new(HubError::NotAHub {
         url: url.to_owned(),
         what,
     }))
 }
 
-fn status_failure(url: &str, status: u16, said: &str) -> Failure {
+fn status_failure(url: &str, status: u16, said: &str) -> RequestFailure {
     match status {
         408 | 425 | 429 | 500..=599 => {
-            Failure::Transient(format!("{url} answered with status {status}{said}"))
+            RequestFailure::Transient(format!("{url} answered with status {status}{said}"))
         }
         _ => not_a_hub(url, format!("it answered with status {status}{said}")),
     }

@@ -10,8 +10,9 @@ use std::path::{Path, PathBuf};
 use super::DownloadProgress;
 use super::cache::{CachedRepo, is_commit};
 use super::checks::Checks;
-use super::client::{Answer, Client, Failure, Pending};
+use super::client::{Answer, Client, Pending, RequestFailure};
 use super::error::HubError;
+use super::failure::{FileFailure, Missing, SnapshotFailure};
 use super::headers::Metadata;
 use super::known::KnownModel;
 use super::lock::{self, BlobLock};
@@ -19,7 +20,6 @@ use super::published::published_hub_digest;
 use super::settings::HubSettings;
 use super::snapshot::{ModelKind, adapter, is_esm, shards};
 use super::transfer::{Attempts, Transfer};
-use super::trouble::{Missing, Stop, Trouble};
 use super::trust::is_of_certificate;
 use crate::checkpoint;
 use crate::checkpoint::file_names::{
@@ -42,7 +42,7 @@ const OTHER_WEIGHTS: [&str; 5] = [
 const MAX_MOVES: usize = 3;
 
 /// A repository at a revision, to be brought into the cache.
-pub(super) struct Wanted<'a> {
+pub(super) struct WantedSnapshot<'a> {
     /// As it is given to `--model`, for errors.
     pub(super) model: String,
     pub(super) repo: &'a str,
@@ -57,7 +57,7 @@ pub(super) struct Wanted<'a> {
 /// its commit.
 pub(super) fn snapshot(
     settings: &HubSettings,
-    wanted: &Wanted<'_>,
+    wanted: &WantedSnapshot<'_>,
     progress: &dyn DownloadProgress,
 ) -> Result<String, HubError> {
     let client = Client::new(settings);
@@ -77,8 +77,8 @@ pub(super) fn snapshot(
                 cached.write_ref(&commit)?;
                 return Ok(commit);
             }
-            Err(Stop::Moved) => {}
-            Err(Stop::Error(error)) => return Err(*error),
+            Err(SnapshotFailure::Moved) => {}
+            Err(SnapshotFailure::Error(error)) => return Err(*error),
         }
     }
     Err(HubError::Moving {
@@ -88,7 +88,7 @@ pub(super) fn snapshot(
 
 struct Download<'a> {
     settings: &'a HubSettings,
-    wanted: &'a Wanted<'a>,
+    wanted: &'a WantedSnapshot<'a>,
     client: &'a Client<'a>,
     cached: &'a CachedRepo,
     progress: &'a dyn DownloadProgress,
@@ -99,7 +99,7 @@ struct Download<'a> {
 }
 
 impl Download<'_> {
-    fn files(&mut self) -> Result<String, Stop> {
+    fn files(&mut self) -> Result<String, SnapshotFailure> {
         let config = match self.file(CONFIG)? {
             Ok(config) => config,
             Err(missing) => {
@@ -122,11 +122,11 @@ impl Download<'_> {
                 let _ = self.file(&name)?;
             }
         }
-        self.commit.clone().ok_or(Stop::Moved)
+        self.commit.clone().ok_or(SnapshotFailure::Moved)
     }
 
     /// What proves the alphabet, and what may contradict it.
-    fn alphabet(&mut self, config: &Path) -> Result<(), Stop> {
+    fn alphabet(&mut self, config: &Path) -> Result<(), SnapshotFailure> {
         let has_vocabulary = self.file(VOCABULARY)?.is_ok();
         if !self.is_published() {
             for name in [
@@ -156,7 +156,7 @@ impl Download<'_> {
     }
 
     /// Says so if the repository is that of an adapter.
-    fn refuse_adapter(&mut self) -> Result<(), Stop> {
+    fn refuse_adapter(&mut self) -> Result<(), SnapshotFailure> {
         let Ok(path) = self.file(ADAPTER_CONFIG)? else {
             return Ok(());
         };
@@ -174,7 +174,7 @@ impl Download<'_> {
     }
 
     /// Says what a repository holds that has no ESM model in a form that can be downloaded.
-    fn refuse_other_format(&mut self) -> Result<(), Stop> {
+    fn refuse_other_format(&mut self) -> Result<(), SnapshotFailure> {
         let repo = self.wanted.repo;
         let names = self.listing().unwrap_or_else(|| {
             let is_there = |name: &&str| matches!(self.ask(name), Ok(Ok(_)));
@@ -214,7 +214,7 @@ impl Download<'_> {
         self.listing.clone().flatten()
     }
 
-    fn weights(&mut self) -> Result<(), Stop> {
+    fn weights(&mut self) -> Result<(), SnapshotFailure> {
         for (single, index) in WEIGHTS {
             if self.file(single)?.is_ok() {
                 return Ok(());
@@ -259,18 +259,20 @@ impl Download<'_> {
     }
 
     /// One file of the snapshot: its path, or that the repository has none of this name.
-    fn file(&mut self, name: &str) -> Result<Result<PathBuf, Missing>, Stop> {
+    fn file(&mut self, name: &str) -> Result<Result<PathBuf, Missing>, SnapshotFailure> {
         let mut attempts = Attempts::new(self.settings);
         let mut may_restart = true;
         loop {
             match self.attempt(name, &mut attempts, &mut may_restart) {
                 Ok(done) => return Ok(done),
-                Err(Trouble::Stop(stop)) => return Err(stop),
-                Err(Trouble::Failure(Failure::Fatal(error))) => return Err(Stop::Error(error)),
-                Err(Trouble::Failure(Failure::Unreachable(cause))) => {
+                Err(FileFailure::Snapshot(stop)) => return Err(stop),
+                Err(FileFailure::Request(RequestFailure::Fatal(error))) => {
+                    return Err(SnapshotFailure::Error(error));
+                }
+                Err(FileFailure::Request(RequestFailure::Unreachable(cause))) => {
                     return Err(self.unreachable(cause).into());
                 }
-                Err(Trouble::Failure(Failure::Transient(cause))) => {
+                Err(FileFailure::Request(RequestFailure::Transient(cause))) => {
                     let Some(wait) = attempts.next_wait() else {
                         return Err(self.gave_up(name, cause, &attempts).into());
                     };
@@ -278,7 +280,7 @@ impl Download<'_> {
                         .note(&format!("{name}: {cause}; trying again"));
                     std::thread::sleep(wait);
                 }
-                Err(Trouble::Restart(why)) => {
+                Err(FileFailure::Restart(why)) => {
                     self.progress.note(&format!("{name}: {why}; starting over"));
                 }
             }
@@ -290,7 +292,7 @@ impl Download<'_> {
         name: &str,
         attempts: &mut Attempts,
         may_restart: &mut bool,
-    ) -> Result<Result<PathBuf, Missing>, Trouble> {
+    ) -> Result<Result<PathBuf, Missing>, FileFailure> {
         let (metadata, pending) = match self.ask(name)? {
             Ok(found) => found,
             Err(missing) => return Ok(Err(missing)),
@@ -334,7 +336,7 @@ impl Download<'_> {
             // The connection has grown cold while another process worked.
             BlobLock::Held { waited: true, .. } => match self.ask(name)? {
                 Ok((again, pending)) if again == metadata => pending,
-                _ => return Err(Trouble::Stop(Stop::Moved)),
+                _ => return Err(FileFailure::Snapshot(SnapshotFailure::Moved)),
             },
             _ => pending,
         };
@@ -354,7 +356,7 @@ impl Download<'_> {
             Err(wrong) => {
                 fs::remove_file(&part).map_err(HubError::io("remove", &part))?;
                 if was_resumed && std::mem::take(may_restart) {
-                    return Err(Trouble::Restart("the two parts do not fit together"));
+                    return Err(FileFailure::Restart("the two parts do not fit together"));
                 }
                 Err(wrong.into())
             }
@@ -362,7 +364,7 @@ impl Download<'_> {
     }
 
     /// Asks the hub for the file, and holds it to the commit of the files before.
-    fn ask(&mut self, name: &str) -> Result<Result<(Metadata, Pending), Missing>, Trouble> {
+    fn ask(&mut self, name: &str) -> Result<Result<(Metadata, Pending), Missing>, FileFailure> {
         let (metadata, pending) =
             match self
                 .client
@@ -391,7 +393,7 @@ impl Download<'_> {
                 }
                 .into());
             }
-            Some(_) => return Err(Trouble::Stop(Stop::Moved)),
+            Some(_) => return Err(FileFailure::Snapshot(SnapshotFailure::Moved)),
         }
         Ok(Ok((metadata, pending)))
     }
@@ -458,7 +460,7 @@ impl Download<'_> {
     }
 
     fn not_found(&self, missing: Missing) -> HubError {
-        let Wanted { repo, revision, .. } = self.wanted;
+        let WantedSnapshot { repo, revision, .. } = self.wanted;
         HubError::NotFound {
             what: match missing.code.as_str() {
                 "RepoNotFound" => format!("repository {repo}"),

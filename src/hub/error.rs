@@ -4,7 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::known::{KnownModel, ModelShape, known_models};
-use crate::checkpoint::Adapter;
+use crate::checkpoint::{Adapter, CheckpointError};
 use crate::numerals::bytes;
 use crate::printable;
 
@@ -366,6 +366,10 @@ pub enum HubError {
         /// The error of the system.
         source: io::Error,
     },
+
+    /// The path holds no checkpoint that can be used.
+    #[error(transparent)]
+    Unusable(#[from] CheckpointError),
 
     /// The branch moved repeatedly while it was downloaded.
     #[error(

@@ -23,6 +23,7 @@ mod checks;
 mod client;
 mod download;
 mod error;
+mod failure;
 mod headers;
 mod known;
 mod lock;
@@ -32,7 +33,6 @@ mod report;
 mod settings;
 mod snapshot;
 mod transfer;
-mod trouble;
 mod trust;
 
 use std::path::{Path, PathBuf};
@@ -40,7 +40,7 @@ use std::path::{Path, PathBuf};
 use cache::{CachedRepo, checked_revision};
 use snapshot::Snapshot;
 
-use crate::checkpoint::file_names;
+use crate::checkpoint::{Checkpoint, file_names};
 
 pub use error::HubError;
 pub use known::{KnownModel, ModelShape, known_models};
@@ -138,8 +138,8 @@ impl Hub {
     /// offline, or where the hub cannot be reached, checks the cached files against the sha256 they
     /// are named by.
     ///
-    /// A path is only checked to exist, and a fair-esm file of a published name against its
-    /// published digest.
+    /// Of a path, the checkpoint is opened and checked, and a fair-esm file of a published name is
+    /// compared with its published digest.
     ///
     /// # Errors
     /// As [`Hub::resolve`].
@@ -156,6 +156,7 @@ impl Hub {
                     verify_file(&local.path, sha256, Some(bytes))?;
                 }
                 report::verify_blobs(&local)?;
+                Checkpoint::open(&local.path)?;
                 local
             }
             (Look::Found(local), Some(_)) if self.settings.offline => {
@@ -262,7 +263,7 @@ impl Hub {
                 state,
             });
         }
-        let wanted = download::Wanted {
+        let wanted = download::WantedSnapshot {
             model: model.to_string(),
             repo,
             revision: revision.unwrap_or(DEFAULT_REVISION),
@@ -298,7 +299,7 @@ impl HubError {
 
 impl Hub {
     /// A cache that cannot be written matters because of what it lacks: both belong in the error.
-    fn with_state(&self, error: HubError, wanted: &download::Wanted<'_>) -> HubError {
+    fn with_state(&self, error: HubError, wanted: &download::WantedSnapshot<'_>) -> HubError {
         use std::io::ErrorKind::{PermissionDenied, ReadOnlyFilesystem};
         match error {
             HubError::Io { source, .. }
@@ -391,7 +392,7 @@ mod tests {
     #[test]
     fn a_cache_that_cannot_be_written_is_named_with_what_it_lacks() {
         let hub = Hub::new(HubSettings::new("/c")).unwrap();
-        let wanted = download::Wanted {
+        let wanted = download::WantedSnapshot {
             model: "8M".to_owned(),
             repo: "o/n",
             revision: "main",

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::error::HubError;
+use crate::numerals::count;
 use crate::sha256::sha256_file;
 
 /// sha256 and bytes of the checkpoint files that fair-esm publishes.
@@ -150,7 +151,7 @@ pub(super) fn mismatch(
 ) -> Option<(String, String)> {
     match bytes {
         Some(bytes) if bytes != found_bytes => {
-            Some((format!("{bytes} bytes"), format!("{found_bytes} bytes")))
+            Some((count(bytes, "byte"), count(found_bytes, "byte")))
         }
         _ if !sha256.eq_ignore_ascii_case(found) => {
             Some((format!("sha256 {sha256}"), format!("sha256 {found}")))

@@ -9,7 +9,7 @@ use super::known::{KnownModel, known_models};
 use super::model_ref::ModelRef;
 use super::published::verify_file;
 use super::snapshot::{self, ModelKind, Snapshot};
-use super::{Hub, LocalModel};
+use super::{Hub, LocalModel, Look};
 use crate::checkpoint::file_names::CONFIG;
 use crate::sha256::is_sha256;
 
@@ -26,8 +26,10 @@ pub struct CachedModel {
     pub bytes: u64,
     /// Bytes of unfinished downloads.
     pub unfinished_bytes: u64,
-    /// The default branch's snapshot, if it is complete.
+    /// The default branch's snapshot, if it is complete and has the shape of the published model.
     pub complete: Option<LocalModel>,
+    /// Why a folder in the cache cannot be used by this name.
+    pub problem: Option<String>,
 }
 
 impl Hub {
@@ -44,19 +46,32 @@ impl Hub {
     fn report_of(&self, repo: String) -> CachedModel {
         let cached = CachedRepo::new(&self.settings.cache, &repo, super::DEFAULT_REVISION);
         let (bytes, unfinished_bytes) = disk_use(&cached.folder().join("blobs"));
+        let known = KnownModel::of_repo(&repo);
         let model = ModelRef::Hub { repo };
-        let complete = self.cached(&model, None);
-        let repo = model.to_string();
+        let (complete, problem) = match self.look(&model, None) {
+            Ok(Look::Found(local)) => {
+                let config = local.path.join(CONFIG);
+                match known.and_then(|known| known.other_shape(&config)) {
+                    None => (Some(local), None),
+                    Some(shape) => (None, Some(format!("another model: {shape}"))),
+                }
+            }
+            Ok(Look::Lacking { state, .. }) => (None, Some(state)),
+            Err(error) => {
+                let error = error.to_string();
+                (None, error.lines().next().map(str::to_owned))
+            }
+        };
+        let path = cached.folder();
+        let path = path.is_dir().then(|| path.to_path_buf());
         CachedModel {
-            known: KnownModel::of_repo(&repo),
-            path: cached
-                .folder()
-                .is_dir()
-                .then(|| cached.folder().to_path_buf()),
+            known,
+            problem: problem.filter(|_| path.is_some()),
+            path,
             bytes,
             unfinished_bytes,
             complete,
-            repo,
+            repo: model.to_string(),
         }
     }
 
@@ -73,8 +88,10 @@ impl Hub {
                     .strip_prefix("models--")?
                     .replacen("--", "/", 1);
                 let cached = CachedRepo::new(&self.settings.cache, &repo, super::DEFAULT_REVISION);
-                let snapshot = cached.snapshot(&cached.commit()?);
-                (KnownModel::of_repo(&repo).is_none() && is_esm(&snapshot.join(CONFIG)))
+                // Without refs, any commit tells the kind of model.
+                let commits = cached.commit().into_iter().chain(cached.commits());
+                let mut configs = commits.map(|commit| cached.snapshot(&commit).join(CONFIG));
+                (KnownModel::of_repo(&repo).is_none() && configs.any(|config| is_esm(&config)))
                     .then_some(repo)
             })
             .collect()

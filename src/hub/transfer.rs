@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::DownloadProgress;
 use super::checks::Checks;
-use super::client::{Client, Content, Failure, Pending};
+use super::client::{Client, Content, Pending, RequestFailure};
 use super::error::HubError;
 use super::settings::HubSettings;
 
@@ -27,7 +27,7 @@ impl Transfer<'_> {
         pending: Pending,
         part: &Path,
         attempts: &mut Attempts,
-    ) -> Result<bool, Failure> {
+    ) -> Result<bool, RequestFailure> {
         let mut file = File::options()
             .create(true)
             .append(true)
@@ -47,17 +47,17 @@ impl Transfer<'_> {
             size,
             mut reader,
         } = match self.client.content(pending, offset) {
-            Err(Failure::Transient(cause)) if had_bytes && self.checks.size.is_none() => {
+            Err(RequestFailure::Transient(cause)) if had_bytes && self.checks.size.is_none() => {
                 // Without a known size the part may be longer than the file: only a new start tells.
                 file.set_len(0).map_err(HubError::io("write", part))?;
-                return Err(Failure::Transient(cause));
+                return Err(RequestFailure::Transient(cause));
             }
             other => other?,
         };
         if let (Some(announced), Some(expected)) = (size, self.checks.size)
             && announced != expected
         {
-            return Err(Failure::Transient(format!(
+            return Err(RequestFailure::Transient(format!(
                 "{announced} bytes were announced where the hub says {expected} (a page of a proxy \
                  or network in the file's place?)"
             )));
@@ -77,7 +77,7 @@ impl Transfer<'_> {
         attempts.reached(offset);
         result?;
         match size {
-            Some(size) if offset < size => Err(Failure::Transient(format!(
+            Some(size) if offset < size => Err(RequestFailure::Transient(format!(
                 "the connection ended after {offset} of {size} bytes"
             ))),
             _ => {
@@ -95,7 +95,7 @@ impl Transfer<'_> {
         part: &Path,
         offset: &mut u64,
         size: Option<u64>,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), RequestFailure> {
         let mut buffer = vec![0; BUFFER];
         while size.is_none_or(|size| *offset <= size) {
             let read = match reader.read(&mut buffer) {
@@ -103,7 +103,7 @@ impl Transfer<'_> {
                 Ok(read) => read,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => {
-                    return Err(Failure::Transient(format!(
+                    return Err(RequestFailure::Transient(format!(
                         "the connection broke off after {offset} bytes ({error})"
                     )));
                 }

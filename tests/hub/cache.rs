@@ -259,7 +259,7 @@ fn paths_lead_to_themselves_or_to_the_snapshot_in_a_copied_cache_folder() {
     let error = hub.fetch(&ModelRef::Path(pt), None, &()).unwrap_err();
     contains(
         &error.to_string(),
-        &["expected 30099493 bytes, found 6 bytes"],
+        &["expected 30,099,493 bytes, found 6 bytes"],
     );
 }
 

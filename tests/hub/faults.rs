@@ -146,7 +146,7 @@ fn a_published_digest_is_checked_at_its_revision() {
     let error = hub.resolve(&model, None, &()).unwrap_err().to_string();
     contains(
         &error,
-        &["published", "31384292 bytes", "160071 bytes", "removed"],
+        &["published", "31,384,292 bytes", "160,071 bytes", "removed"],
     );
     assert_eq!(hub.cached(&model, None), None);
     // No digest is published for any other commit.

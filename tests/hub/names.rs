@@ -82,6 +82,10 @@ fn a_cache_without_refs_lists_its_commits_and_accepts_a_prefix() {
         let found = bench.hub().resolve(&model(), Some(revision), &());
         assert_eq!(found.unwrap(), local, "{revision}");
     }
+    let report = bench.hub().report();
+    let listed = report.iter().find(|held| held.repo == REPO).unwrap();
+    assert_eq!(listed.complete, None);
+    contains(listed.problem.as_ref().unwrap(), &[COMMIT]);
     // The folder of the repository, given as a path.
     let folder = ModelRef::Path(bench.repo());
     let error = bench.hub().resolve(&folder, None, &()).unwrap_err();

@@ -139,9 +139,26 @@ fn fetch_of_a_path_checks_it_and_prints_it() {
     assert!(
         digest
             .err
-            .contains("expected 30099493 bytes, found 25 bytes"),
+            .contains("expected 30,099,493 bytes, found 25 bytes"),
         "{}",
         digest.err
+    );
+
+    let folder = bench.path("broken");
+    std::fs::create_dir(&folder).unwrap();
+    std::fs::copy(
+        fixture("esm2_hd16").join("config.json"),
+        folder.join("config.json"),
+    )
+    .unwrap();
+    let broken = bench.call("fetch ./broken");
+    assert_eq!((broken.code, broken.out.as_str()), (1, ""));
+    assert!(
+        broken
+            .err
+            .starts_with("error: ./broken: is a folder without model.safetensors"),
+        "{}",
+        broken.err
     );
 }
 
@@ -175,12 +192,16 @@ fn models_lists_names_sizes_and_what_the_cache_holds() {
     std::fs::create_dir_all(repo.join("refs")).unwrap();
     std::fs::write(repo.join("refs/main"), commit).unwrap();
     let held = || bench.call("models").out.lines().nth(1).unwrap().to_owned();
-    assert!(held().contains("  incomplete, 0 bytes: "), "{}", held());
+    assert!(held().contains("  unusable, 0 bytes: "), "{}", held());
+    assert!(held().ends_with(" (config.json is missing)"), "{}", held());
     for file in ["config.json", "model.safetensors"] {
         std::fs::copy(fixture("esm2_hd16").join(file), snapshot.join(file)).unwrap();
     }
     assert!(
-        held().ends_with(&format!(" kB: {}", snapshot.display())),
+        held().ends_with(&format!(
+            "{} (another model: 2 layers of 32 with 2 heads)",
+            repo.display()
+        )),
         "{}",
         held()
     );

@@ -74,7 +74,7 @@ fn models() {
         report["models"][1]["cached"],
         json!({
             "complete": false, "path": begun.to_str().unwrap(), "revision": null, "bytes": 1_500,
-            "unfinished_bytes": 1_500,
+            "unfinished_bytes": 1_500, "problem": "config.json is missing",
         })
     );
     assert_eq!(
@@ -84,7 +84,7 @@ fn models() {
             "parameters": null, "layers": null, "dim": null, "heads": null,
             "cached": {
                 "complete": true, "path": snapshot.to_str().unwrap(), "revision": commit,
-                "bytes": bytes, "unfinished_bytes": 0,
+                "bytes": bytes, "unfinished_bytes": 0, "problem": null,
             },
         })
     );
@@ -92,7 +92,8 @@ fn models() {
     assert_eq!(
         text.lines().nth(2).unwrap(),
         format!(
-            "esm2_t12_35M_UR50D       35M       33.5 M     12   480  incomplete, 1.5 kB: {}",
+            "esm2_t12_35M_UR50D       35M       33.5 M     12   480  unusable, 1.5 kB: {} (config.json \
+             is missing)",
             begun.display()
         )
     );

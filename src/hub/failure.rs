@@ -1,18 +1,18 @@
 //! Why a file or a snapshot did not come.
 
-use super::client::Failure;
+use super::client::RequestFailure;
 use super::error::HubError;
 
 /// Why a snapshot was left.
-pub(super) enum Stop {
+pub(super) enum SnapshotFailure {
     /// The branch is at another commit than it was a file ago: start over.
     Moved,
     Error(Box<HubError>),
 }
 
-impl From<HubError> for Stop {
+impl From<HubError> for SnapshotFailure {
     fn from(error: HubError) -> Self {
-        Stop::Error(Box::new(error))
+        SnapshotFailure::Error(Box::new(error))
     }
 }
 
@@ -23,20 +23,20 @@ pub(super) struct Missing {
 }
 
 /// Why an attempt at a file did not end with the file.
-pub(super) enum Trouble {
-    Stop(Stop),
-    Failure(Failure),
+pub(super) enum FileFailure {
+    Snapshot(SnapshotFailure),
+    Request(RequestFailure),
     Restart(&'static str),
 }
 
-impl From<HubError> for Trouble {
+impl From<HubError> for FileFailure {
     fn from(error: HubError) -> Self {
-        Trouble::Stop(error.into())
+        FileFailure::Snapshot(error.into())
     }
 }
 
-impl From<Failure> for Trouble {
-    fn from(failure: Failure) -> Self {
-        Trouble::Failure(failure)
+impl From<RequestFailure> for FileFailure {
+    fn from(failure: RequestFailure) -> Self {
+        FileFailure::Request(failure)
     }
 }
