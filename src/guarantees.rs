@@ -16,7 +16,7 @@
 //! - Nothing is truncated, windowed, replaced or skipped unless you ask for it, and then
 //!   `index.tsv` or `skipped.tsv` says so.
 //!   `tests/run/long.rs::rotary_models_embed_long_sequences_whole_with_one_warning`,
-//!   `tests/run/values.rs::learned_positions_with_records_skipped`
+//!   `tests/run/numbers.rs::learned_positions_with_records_skipped`
 //! - White space and invisible characters are never residues. Gaps, masks and nucleotides are
 //!   reported.
 //!   `tests/run/residues.rs::white_space_and_invisible_characters_of_unicode_are_dropped`,
@@ -27,7 +27,7 @@
 //! - `dtype=f16` on a CPU with AVX-512 VNNI stays within 1e-3 of f32.
 //!   `tests/run/parity.rs::fixed_point_arithmetic_stays_near_f32`
 //! - NaN and infinities end a run; they are never written.
-//!   `tests/run/failing.rs::a_value_too_large_for_f16_ends_the_run`
+//!   `tests/run/failing_work.rs::a_value_too_large_for_f16_ends_the_run`
 //! - On a GPU, a record that overflows f16 is computed in bf16, and `run.json` counts it.
 //!   `tests/cuda/gpu/overflow.rs::records_that_overflow_f16_are_computed_in_bf16_and_no_others`
 //!
@@ -52,14 +52,14 @@
 //!   `tests/faults/injected.rs::killed_at_each_call_with_residue_files`
 //! - The same holds for what `merge` makes, and until that is complete, no shard has lost
 //!   anything.
-//!   `tests/faults/merged.rs::killed_at_each_call`,
-//!   `tests/faults/merged.rs::failed_at_each_call`
+//!   `tests/faults/merge.rs::killed_at_each_call`,
+//!   `tests/faults/merge.rs::failed_at_each_call`
 //! - An existing output is not touched without `force`, and stays intact until the run that
 //!   replaces it has succeeded.
-//!   `tests/run/exist.rs::an_output_is_refused_and_untouched_without_force`,
-//!   `tests/run/exist.rs::a_failed_run_leaves_the_old_output_intact_even_with_force`
+//!   `tests/run/existing_output.rs::an_output_is_refused_and_untouched_without_force`,
+//!   `tests/run/existing_output.rs::a_failed_run_leaves_the_old_output_intact_even_with_force`
 //! - `force` removes the files of the old run and no others.
-//!   `tests/run/exist.rs::force_replaces_the_files_of_the_old_run_and_no_others`
+//!   `tests/run/existing_output.rs::force_replaces_the_files_of_the_old_run_and_no_others`
 //! - Two runs never write to one folder at the same time.
 //!   `tests/output/existing.rs::a_second_run_in_the_same_folder_is_refused`
 //!
@@ -81,14 +81,14 @@
 //!   `tests/faults/memory_changed.rs::more_memory_changes_nothing`
 //! - A full disk, an exceeded quota, a failing disk and a vanished folder end a run with an error
 //!   and status 1; once there is space, it can be resumed.
-//!   `tests/faults/full.rs::a_full_file_system_at_any_page`,
-//!   `tests/faults/full.rs::a_full_file_system`,
-//!   `tests/faults/full.rs::a_folder_that_vanishes`,
+//!   `tests/faults/full_disk.rs::a_full_file_system_at_any_page`,
+//!   `tests/faults/full_disk.rs::a_full_file_system`,
+//!   `tests/faults/full_disk.rs::a_folder_that_vanishes`,
 //!   `tests/faults/injected.rs::failed_at_each_call`,
 //!   `tests/faults/injected.rs::failed_at_each_call_with_residue_files`,
 //!   `tests/faults/injected.rs::failed_at_each_open`
 //! - Short and interrupted writes are continued.
-//!   `tests/faults/short.rs::short_and_interrupted_writes`
+//!   `tests/faults/short_writes.rs::short_and_interrupted_writes`
 //! - SIGTERM, SIGINT, SIGUSR1 and SIGHUP save the finished work and end the run with 128 + the
 //!   signal's number, even while the input stalls; a second signal ends it at once. A SIGHUP that
 //!   is ignored at the start, as under nohup, stays ignored.
@@ -130,9 +130,9 @@
 //! - Links that somebody planted in the folder are not followed.
 //!   `tests/output/existing.rs::links_are_not_followed`,
 //!   `tests/faults/damaged.rs::planted_links_are_not_followed`,
-//!   `tests/faults/merged.rs::planted_links_and_foreign_files`
+//!   `tests/faults/merge.rs::planted_links_and_foreign_files`
 //! - Files of another user are neither touched nor followed.
-//!   `tests/faults/others.rs::files_owned_by_another_user`
+//!   `tests/faults/other_users.rs::files_owned_by_another_user`
 //! - A checkpoint runs no code.
 //!   `tests/checkpoint/damaged_torch.rs::a_pickle_that_names_code_is_refused_and_runs_nothing`
 //! - A truncated or altered checkpoint is an error, not a panic.
@@ -142,7 +142,7 @@
 //!   `tests/checkpoint/files.rs::a_file_shortened_while_it_is_read_is_an_error`
 //! - A remembered checksum of a checkpoint is used only for the file it was computed from, and
 //!   only until anything about that file changes, including permissions and times.
-//!   `tests/run/remembered.rs::a_checksum_is_reused_until_the_file_changes`
+//!   `tests/run/checksum_cache.rs::a_checksum_is_reused_until_the_file_changes`
 //! - Truncated or damaged input, and input in another format or encoding, is named with file and
 //!   line.
 //!   `tests/fasta/compressed.rs::gzip_cut_anywhere_is_an_error`,
@@ -151,7 +151,7 @@
 //! - A file that changes while it is read is noticed, and finished work can be resumed with the
 //!   original file.
 //!   `tests/fasta/files.rs::a_file_that_changes_while_it_is_read_is_an_error`,
-//!   `tests/faults/changed.rs::a_file_that_grows_shrinks_or_is_replaced_while_it_is_read`
+//!   `tests/faults/changed_input.rs::a_file_that_grows_shrinks_or_is_replaced_while_it_is_read`
 //! - Messages hold no control characters from the input.
 //!   `tests/run/streams.rs::errors_hold_no_control_characters`,
 //!   `tests/run/written.rs::a_log_holds_only_lines_of_text`

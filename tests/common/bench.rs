@@ -146,7 +146,7 @@ impl Bench {
     }
 }
 
-/// `$MODEL` and `$NAME` stand for fixtures.
+/// `$MODEL` and `$NAME` are fixtures.
 pub fn expand(word: &str) -> String {
     let path = |name: &str| fixture(name).to_str().unwrap().to_owned();
     match word.strip_prefix('$') {

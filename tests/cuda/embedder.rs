@@ -162,9 +162,9 @@ fn gpu_bits_are_the_same_in_any_batch() {
                 .collect();
             let together = embed(&embedder, &tokens);
             for (one, expected) in tokens.iter().zip(&together) {
-                let alone = embed(&embedder, std::slice::from_ref(one));
+                let single = embed(&embedder, std::slice::from_ref(one));
                 assert!(
-                    alone[0] == *expected,
+                    single[0] == *expected,
                     "{model} {dtype}, {} tokens",
                     one.len()
                 );

@@ -23,11 +23,11 @@ fn mend(case: &Case, damage: impl Fn(&Bench), what: &str) -> u64 {
     );
     assert_eq!(ended.code, 0, "{what}: {}", ended.err);
     case.assert_whole(what);
-    let told = ended
+    let line = ended
         .err
         .lines()
         .find(|line| line.ends_with(" already done"));
-    told.unwrap().split(' ').next().unwrap().parse().unwrap()
+    line.unwrap().split(' ').next().unwrap().parse().unwrap()
 }
 
 fn edit(bench: &Bench, name: &str, change: impl Fn(&mut Vec<u8>)) {

@@ -82,8 +82,8 @@ fn only_the_current_batch_is_lost() {
         let line = case.line.replace(" -q", "");
         let ended = case.bench.run(&format!("{line} --out emb --resume"));
         let were = if kept == 1 { "was" } else { "were" };
-        let told = format!("{kept} of 8 distinct sequences {were} already done\n");
-        assert!(ended.err.contains(&told), "{number}: {}", ended.err);
+        let message = format!("{kept} of 8 distinct sequences {were} already done\n");
+        assert!(ended.err.contains(&message), "{number}: {}", ended.err);
         case.assert_whole(&inject);
     }
 }

@@ -5,17 +5,17 @@
 mod common;
 
 mod case;
-mod changed;
+mod changed_input;
 mod damaged;
-mod full;
+mod full_disk;
 mod injected;
 mod interrupted_shards;
 mod killed;
 mod memory_changed;
-mod merged;
-mod others;
+mod merge;
+mod other_users;
 mod refused;
-mod short;
+mod short_writes;
 mod signals;
 
 use common::{bench, tools};

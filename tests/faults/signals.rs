@@ -89,8 +89,8 @@ fn a_long_record_is_abandoned_and_a_second_signal_ends_at_once() {
             send(&child, signal);
             // The first is acknowledged before it takes effect.
             if *signal == signals[0] {
-                let told = "stopping: saving finished work (Ctrl-C again to quit now)";
-                assert!(lines.any(|line| line.unwrap() == told));
+                let message = "stopping: saving finished work (Ctrl-C again to quit now)";
+                assert!(lines.any(|line| line.unwrap() == message));
             }
         }
         assert_eq!(wait(&mut child).code(), Some(code));
@@ -169,7 +169,7 @@ fn a_named_pipe_that_stalls() {
     let case = Case::bare("pipe --max-tokens 16", &text);
     let pipe = case.bench.path("pipe");
     make_pipe(&pipe);
-    let told = "error: stopped by SIGTERM; everything finished so far is kept in \
+    let message = "error: stopped by SIGTERM; everything finished so far is kept in \
                 emb/.partial: run the same command with --resume to continue\n";
 
     let mut child = case.command(&[], "--out emb --resume").spawn().unwrap();
@@ -180,7 +180,7 @@ fn a_named_pipe_that_stalls() {
     send(&child, "TERM");
     assert_eq!(wait(&mut child).code(), Some(143));
     let output = child.wait_with_output().unwrap();
-    assert_eq!(String::from_utf8(output.stderr).unwrap(), told);
+    assert_eq!(String::from_utf8(output.stderr).unwrap(), message);
 
     let more = "--out emb --resume --progress json";
     let mut child = case.command(&[], more).spawn().unwrap();

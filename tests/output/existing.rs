@@ -68,7 +68,7 @@ fn force_replaces_exactly_the_files_of_the_old_run() {
         assert_eq!(
             fs::read(dir.join("run.json")).unwrap(),
             before,
-            "until the end the old run stands"
+            "the old run stays until the end"
         );
         output
             .finish(Asked::default(), Resolved::default())

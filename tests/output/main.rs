@@ -2,6 +2,6 @@
 
 mod existing;
 mod inspected;
-mod pieces;
+mod large_file;
 mod support;
 mod written;

@@ -4,10 +4,11 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod checksum_cache;
 mod commands;
 mod earlier_versions;
-mod exist;
-mod failing;
+mod existing_output;
+mod failing_work;
 mod first_command;
 mod forecast;
 mod giants;
@@ -18,12 +19,12 @@ mod long;
 mod memory_limit;
 mod merge;
 mod models;
+mod numbers;
 mod odd_fasta;
 mod options;
 mod parity;
 mod reads;
 mod refused;
-mod remembered;
 mod reports;
 mod residues;
 mod same_bits;
@@ -33,7 +34,6 @@ mod stand_in_8m;
 mod streams;
 mod threads;
 mod usage;
-mod values;
 mod verify;
 mod written;
 

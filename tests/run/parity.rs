@@ -52,7 +52,7 @@ fn check(model: &str, reference: &str, path: CpuPath) {
             windows: &[],
         };
         let hidden = common::embed(&embedder, &[sequence]);
-        assert_parity(&reference, k, &hidden[0], &format!("{model} alone"));
+        assert_parity(&reference, k, &hidden[0], &format!("{model} single"));
     }
 }
 

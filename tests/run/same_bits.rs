@@ -45,12 +45,12 @@ fn a_short_sequence_has_the_same_bits_by_itself_twice_and_beside_a_long_one() {
     let (short, long) = (tokens("consistency_short"), tokens("consistency_long"));
     for model in MODELS {
         let embedder = load(&fixture(model), CpuPath::detect());
-        let alone = bits(&embed(&embedder, &[whole(&short)])[0]);
+        let single = bits(&embed(&embedder, &[whole(&short)])[0]);
         let twice = embed(&embedder, &[whole(&short), whole(&short)]);
         let beside = embed(&embedder, &[whole(&short), whole(&long)]);
         let behind = embed(&embedder, &[whole(&long), whole(&short)]);
         for other in [&twice[0], &twice[1], &beside[0], &behind[1]] {
-            assert!(bits(other) == alone, "{model}");
+            assert!(bits(other) == single, "{model}");
         }
     }
 }
@@ -75,9 +75,9 @@ fn a_long_record_has_the_same_bits_from_one_two_and_three_threads() {
             let embedder = load_for(&fixture(model), path, kind, threads);
             bits(&embed(&embedder, &[whole(&long)])[0])
         };
-        let alone = run(1);
-        assert!(run(2) == alone, "{model}, {path}, 2 threads");
-        assert!(run(3) == alone, "{model}, {path}, 3 threads");
+        let single = run(1);
+        assert!(run(2) == single, "{model}, {path}, 2 threads");
+        assert!(run(3) == single, "{model}, {path}, 3 threads");
     }
 }
 
@@ -151,11 +151,11 @@ proptest! {
             .map(|&(i, seed)| sequence(seed, AWKWARD[i].min(most)))
             .collect();
         let batch: Vec<_> = sequences.iter().map(|s| whole(s)).collect();
-        let alone: Vec<_> = batch.iter().map(|s| bits(&embed(embedder, &[*s])[0])).collect();
+        let single: Vec<_> = batch.iter().map(|s| bits(&embed(embedder, &[*s])[0])).collect();
 
         let together = embed(embedder, &batch);
         for (i, hidden) in together.iter().enumerate() {
-            prop_assert!(bits(hidden) == alone[i], "{name}: {} tokens", sequences[i].len());
+            prop_assert!(bits(hidden) == single[i], "{name}: {} tokens", sequences[i].len());
         }
         // With other neighbours, in reverse order, from two threads at once.
         let (left, right) = batch.split_at(cut.min(batch.len()));
@@ -168,7 +168,7 @@ proptest! {
             (run(left), other.join().unwrap())
         });
         for (i, found) in first.iter().chain(&second).enumerate() {
-            prop_assert!(*found == alone[i], "{name}: {} tokens, two threads", sequences[i].len());
+            prop_assert!(*found == single[i], "{name}: {} tokens, two threads", sequences[i].len());
         }
     }
 }
@@ -205,11 +205,11 @@ fn windows_blend_to_the_same_bits_under_any_budget() {
     let mut first = tokens[..201].to_vec();
     first.push(2);
     let embedder = load(&fixture("esm2_hd16"), CpuPath::detect());
-    let alone = &embed(&embedder, &[whole(&first)])[0];
+    let single = &embed(&embedder, &[whole(&first)])[0];
     let dim = 32;
     for layer in 0..3 {
-        assert_eq!(one_each[layer].0, alone[layer].0);
-        assert_eq!(one_each[layer].1[..140 * dim], alone[layer].1[..140 * dim]);
+        assert_eq!(one_each[layer].0, single[layer].0);
+        assert_eq!(one_each[layer].1[..140 * dim], single[layer].1[..140 * dim]);
     }
     // In an overlap, the row is the documented weighted mean of the two windows' rows.
     let mut second = vec![0];
@@ -219,7 +219,7 @@ fn windows_blend_to_the_same_bits_under_any_budget() {
     let residue = 150;
     for d in 0..dim {
         let (a, b) = (
-            alone[2].1[residue * dim + d],
+            single[2].1[residue * dim + d],
             next[2].1[(residue - 140) * dim + d],
         );
         let (wa, wb) = ((200 - residue) as f32, (residue - 140 + 1) as f32);

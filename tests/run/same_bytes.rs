@@ -170,18 +170,18 @@ fn files_and_a_stream_give_the_same_table_and_matrices() {
 fn a_short_sequence_by_itself_twice_and_beside_a_long_one() {
     let bench = Bench::new();
     let (short, long) = (sequence(3, 145), sequence(4, 607));
-    bench.write("alone.fasta", fasta([("short", &*short)]));
+    bench.write("single.fasta", fasta([("short", &*short)]));
     bench.write("twice.fasta", fasta([("short", &*short), ("copy", &short)]));
     bench.write("both.fasta", fasta([("long", &*long), ("short", &short)]));
-    for name in ["alone", "twice", "both"] {
+    for name in ["single", "twice", "both"] {
         embed(&bench, &format!("{name}.fasta --out {name} --threads 1"));
     }
-    let (alone, twice, both) = (
-        by_id(&bench, "alone"),
+    let (single, twice, both) = (
+        by_id(&bench, "single"),
         by_id(&bench, "twice"),
         by_id(&bench, "both"),
     );
-    assert!(twice["short"] == alone["short"]);
-    assert!(twice["copy"] == alone["short"]);
-    assert!(both["short"] == alone["short"]);
+    assert!(twice["short"] == single["short"]);
+    assert!(twice["copy"] == single["short"]);
+    assert!(both["short"] == single["short"]);
 }

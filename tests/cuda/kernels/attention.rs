@@ -233,7 +233,7 @@ fn bits_do_not_depend_on_neighbours_or_place() {
         let dim = batch.dim();
         for (start, length) in batch.sequences() {
             let rows = start * dim..(start + length) * dim;
-            let alone = Batch {
+            let single = Batch {
                 format,
                 lengths: vec![length],
                 heads: 2,
@@ -241,8 +241,8 @@ fn bits_do_not_depend_on_neighbours_or_place() {
                 qkv: batch.qkv[3 * rows.start..3 * rows.end].to_vec(),
                 bias: batch.bias.clone(),
             };
-            let alone = Format::F32.bytes(&alone.attend());
-            let is_same = alone == Format::F32.bytes(&together[rows]);
+            let single = Format::F32.bytes(&single.attend());
+            let is_same = single == Format::F32.bytes(&together[rows]);
             assert!(is_same, "{format:?}, {length} tokens");
         }
     }

@@ -133,13 +133,13 @@ fn an_algorithm_that_fails_in_the_whole_model_is_replaced() {
     {
         let variables = [("STAND_IN_ALGORITHMS", offered), ("STAND_IN_CARDS", "2")];
         // The second run reads it from the note of the first.
-        for (device, anew) in [
+        for (device, extra) in [
             ("cuda", " --check-device"),
             ("cuda", ""),
             ("all", " --check-device"),
         ] {
-            let out = format!("{number}{device}{}", anew.len());
-            let line = format!("{OPTIONS} --device {device} --out {out}{anew}");
+            let out = format!("{number}{device}{}", extra.len());
+            let line = format!("{OPTIONS} --device {device} --out {out}{extra}");
             embed(&bench, &variables, &line);
             assert!(
                 bench.tree(&out) == bench.tree("good"),

@@ -113,13 +113,13 @@ impl Case {
             skipped: 0,
         };
         assert_eq!(outcome, one);
-        let told = messages.0.into_inner().unwrap();
-        let note = told.contains(&(Level::Info, NOTE.into()));
+        let messages = messages.0.into_inner().unwrap();
+        let note = messages.contains(&(Level::Info, NOTE.into()));
         let read = (
             Level::Detail,
             "model: sha256 computed from its files".into(),
         );
-        assert_ne!(note, told.contains(&read), "{told:?}");
+        assert_ne!(note, messages.contains(&read), "{messages:?}");
         let name = self.bench.recorded("emb", "/resolved/model/files/1/name");
         assert_eq!(name, "model.safetensors");
         let sha256 = self.bench.recorded("emb", "/resolved/model/files/1/sha256");
@@ -236,8 +236,11 @@ fn a_finished_run_is_compared_by_remembered_checksum() {
     let caches = remembering(case.remembered());
     let messages = Messages::default();
     pipeline::run(&job, &caches, &messages, &Stop::default()).unwrap();
-    let told = messages.0.into_inner().unwrap();
-    assert!(told.contains(&(Level::Info, NOTE.into())), "{told:?}");
+    let messages = messages.0.into_inner().unwrap();
+    assert!(
+        messages.contains(&(Level::Info, NOTE.into())),
+        "{messages:?}"
+    );
     case.poison();
     let error = pipeline::run(&job, &caches, &Silent, &Stop::default()).unwrap_err();
     let says = format!("bytes with SHA-256 {SHA256} and is ");

@@ -198,6 +198,6 @@ fn concurrent_runs_into_one_folder_do_not_mix() {
     });
     let index = bench.text("emb/index.tsv");
     let winner = &rows(&index)[0][1][1..2];
-    bench.embed(&format!("{winner}.fasta --model $MODEL --out alone"));
-    assert_eq!(bench.tree("emb"), bench.tree("alone"));
+    bench.embed(&format!("{winner}.fasta --model $MODEL --out single"));
+    assert_eq!(bench.tree("emb"), bench.tree("single"));
 }
