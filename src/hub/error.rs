@@ -41,7 +41,7 @@ pub enum HubError {
     #[error(
         "no model is called `{name}`, and no such path exists\n{}\
          hint: known names are {}\n\
-         hint: use the organization/name of a repository on the Hub, or the path of a folder, \
+         hint: use the organisation/name of a repository on the Hub, or the path of a folder, \
          .safetensors or .pt file",
         did_you_mean(.nearest),
         known_names()
@@ -69,7 +69,7 @@ pub enum HubError {
     #[error(
         "{} does not exist\n\
          hint: check the path given as `model`; a model of the Hub is named like 650M, \
-         esm2_t33_650M_UR50D or organization/name",
+         esm2_t33_650M_UR50D or organisation/name",
         .path.display()
     )]
     NoSuchPath {

@@ -38,7 +38,7 @@ fn a_missing_model() {
         "in.fasta --model ./none",
         "./none does not exist\n\
          \x20 hint: check the path given as --model; a model of the Hub is named like 650M, \
-         esm2_t33_650M_UR50D or organization/name",
+         esm2_t33_650M_UR50D or organisation/name",
     );
     std::fs::create_dir(bench.path("empty")).unwrap();
     let ended = bench.run("in.fasta --model ./empty --out refused -q");
