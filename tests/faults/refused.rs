@@ -196,8 +196,8 @@ fn a_model_touched_before_its_checksums_were_known() {
     assert_refused(
         &case,
         &format!("{LINE} --model ./model"),
-        "the model's files are not those that the run began with, or have been moved or touched, \
-         and it ended before it knew their checksums",
+        "the model's files were moved, touched or replaced after the run began, and it ended \
+         before it had their checksums",
     );
     case.clear();
     case.starve(8, "--out emb");

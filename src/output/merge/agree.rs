@@ -8,6 +8,7 @@ use crate::output::layout::{INDEX_TSV, SHARD_TSV};
 use crate::output::manifest::{FileEntry, Manifest};
 use crate::output::read::inspect::inspect;
 use crate::output::shard::ShardEntry;
+use crate::printable;
 use crate::run_record::{Difference, RunRecord, differences, same_bits};
 use std::path::{Path, PathBuf};
 
@@ -129,7 +130,7 @@ fn agree(one: &Part, other: &Part) -> Result<(), MergeError> {
         ..part.manifest.record()
     };
     for Difference { what, before, now } in differences(&whole(one), &whole(other)) {
-        all.push(format!("{what} ({before} and {now})"));
+        all.push(printable::text(&format!("{what} ({before} and {now})")));
     }
     if all.is_empty() && one.manifest.layout != other.manifest.layout {
         all.push("the layout in run.json".into());

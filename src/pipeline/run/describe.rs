@@ -10,8 +10,8 @@ use crate::run_record::{Asked, AskedLayer, InputFacts, ModelFacts, Resolved, Run
 use crate::sha256::hex;
 use crate::tokenizer::{UnknownPolicy, VOCABULARY};
 
-/// This run, as far as it is known: without checksums of the model, and without what the model
-/// decides before it is loaded.
+/// This run, as far as it is known. Checksums of the model are never included; what shows only once
+/// the model is loaded needs the embedder.
 pub fn record(
     job: &Job,
     plan: &Plan,

@@ -1,4 +1,4 @@
-//! Whether the output folder holds work of this very run.
+//! Whether the work in the output folder belongs to this run.
 
 use super::describe;
 use super::model_files::Digests;
@@ -32,8 +32,8 @@ pub fn check_interrupted(
         match before.run.resolved.model.files.is_empty() {
             true => {
                 unknown = Some(
-                    "the model's files are not those that the run began with, or have been moved \
-                     or touched, and it ended before it knew their checksums",
+                    "the model's files were moved, touched or replaced after the run began, and \
+                     it ended before it had their checksums",
                 );
             }
             false => {
@@ -134,7 +134,7 @@ pub fn foresee(
     }
 }
 
-/// Refuses to resume a run that differs from this one, or of which something is unknown.
+/// Refuses to resume a run that differs from this one, or that may differ in something unknown.
 fn refuse(
     job: &Job,
     before: &RunRecord,
