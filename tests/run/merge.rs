@@ -186,9 +186,9 @@ fn damage_is_noticed_and_nothing_looks_finished() {
     assert_refused(
         &bench,
         &shards.join(" "),
-        "s2of2: run.json: is missing: this is not an output folder, or its run did not finish. Finish \
-         the run of this shard with --resume, or write the shard to another folder with --out, then \
-         merge",
+        "s2of2: run.json: is missing: this is not an output folder, or its run did not finish\n  \
+         hint: resume the run of this shard with --resume\n  \
+         hint: run this shard again into another folder with --out",
     );
 }
 
