@@ -72,6 +72,17 @@ impl EsmConfig {
         self.dim.checked_div(self.heads).unwrap_or(0)
     }
 
+    /// The index of a layer, 0 to [`Self::layers`]; negative numbers count from the end, -1 being
+    /// the last. None if the model does not have it.
+    pub fn layer_index(&self, layer: i64) -> Option<usize> {
+        let layer = match layer {
+            ..0 => layer.checked_add(self.layers as i64 + 1)?,
+            0.. => layer,
+        };
+        let index = usize::try_from(layer).ok()?;
+        (index <= self.layers).then_some(index)
+    }
+
     /// Refuses numbers that no ESM model can have, before anything is sized by them. `path` is
     /// the file they came from.
     pub(super) fn check(&self, path: &Path) -> Result<(), CheckpointError> {

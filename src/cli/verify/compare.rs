@@ -23,16 +23,13 @@ pub fn layers(comparisons: &[&Comparison], config: &EsmConfig) -> anyhow::Result
 
 /// The layer of the model that a comparison is for.
 fn layer(comparison: &Comparison, config: &EsmConfig) -> anyhow::Result<usize> {
-    let last = config.layers as i64;
-    let asked = comparison.layer;
-    let layer = if asked < 0 { asked + last + 1 } else { asked };
-    ensure!(
-        (0..=last).contains(&layer),
-        "comparison '{}' is for layer {asked}, but the model has layers 0 to {last}\nhint: its values \
-         may be of another model",
-        comparison.name
-    );
-    Ok(usize::try_from(layer)?)
+    config.layer_index(comparison.layer).with_context(|| {
+        format!(
+            "comparison '{}' is for layer {}, but the model has layers 0 to {}\nhint: its values may \
+             be of another model",
+            comparison.name, comparison.layer, config.layers
+        )
+    })
 }
 
 /// The `<cls>` row and the residue rows of a sequence, layer by layer.

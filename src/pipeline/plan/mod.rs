@@ -1,11 +1,9 @@
-//! A job held against a checkpoint and a machine: everything that is decided before any work.
+//! What a job comes to with this model on this machine: everything that is decided before any work.
 
+pub mod batches;
 pub mod forecast;
-mod gpu_throughput;
-mod probe;
-mod samples;
-mod speeds;
-pub mod throughput;
+pub mod resources;
+mod throughput;
 
 use crate::admission::{Admission, MemoryBudget, ModelMemory, PassCost, PassLimits, Policy};
 use crate::checkpoint::{Checkpoint, EsmConfig};
@@ -19,16 +17,16 @@ use crate::pipeline::job::{Caches, Job, Layers, SequenceOptions};
 use crate::product::Request;
 use anyhow::{Context, Result, bail};
 
-/// Tokens of a batch on the CPU when nothing is asked: enough rows to use every weight well,
-/// few enough that activations stay small.
+/// Tokens of a batch on the CPU by default: enough rows to use every weight well, few enough that
+/// activations stay small.
 const CPU_TOKENS: usize = 1024;
-/// The same on a card, whose products always have so many rows.
+/// The same on a GPU, whose matrix products always have this many rows.
 const CUDA_TOKENS: usize = 16_384;
 
 /// What a job comes to.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// Files and rows; layers resolved, ascending, each once.
+    /// Files and rows; the indices of the layers ascend.
     pub layout: Layout,
     /// What a sequence has to pass.
     pub admission: Admission,
@@ -38,7 +36,7 @@ pub struct Plan {
     pub gpu_failed: bool,
     /// Number format of the computation.
     pub dtype: Dtype,
-    /// Tokens of one batch at most.
+    /// Tokens of one batch, unless it holds a single longer sequence.
     pub max_tokens: usize,
     /// Memory that the run takes whatever its records are.
     pub model: ModelMemory,
@@ -47,9 +45,11 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// Resolves a job. `no_gpu` says why the GPU that `auto` chose before cannot be used.
+    ///
     /// # Errors
-    /// A layer that the model does not have, a policy that it cannot follow, a device that
-    /// cannot be had, or nothing to write.
+    /// A layer that the model does not have, a policy that it cannot follow, a device that is not
+    /// available, or nothing to write.
     pub fn new(
         job: &Job,
         caches: &Caches,
@@ -68,7 +68,10 @@ impl Plan {
             ..found
         };
         if job.output.pools.is_empty() && job.output.residues == Residues::None {
-            bail!("nothing would be written: choose a --pool, or --residues packed or files");
+            bail!(
+                "nothing would be written\n\
+                 hint: choose a `pool`, or use `residues=packed` or `residues=files`"
+            );
         }
         let layers = layers(&job.output.layers, config)?;
         let dtype = job.compute.dtype.unwrap_or(device.usual_dtype());
@@ -76,7 +79,7 @@ impl Plan {
             true => CUDA_TOKENS,
             false => CPU_TOKENS,
         });
-        // On a card the weights and passes are its own: it says so itself when it has no memory.
+        // On a GPU, weights and passes are in its own memory, which the engine checks.
         let top = match device.is_gpu() {
             true => 0,
             false => layers.last().copied().unwrap_or(0),
@@ -151,41 +154,33 @@ impl Plan {
     }
 }
 
-/// Representation indices, ascending, each once; the last one if none is asked for.
+/// Layers as asked → their indices, ascending, each once.
 fn layers(asked: &[Layers], config: &EsmConfig) -> Result<Vec<usize>> {
-    let last = config.layers;
     if asked.is_empty() {
-        return Ok(vec![last]);
+        return Ok(vec![config.layers]);
     }
-    let index = |layers: &Layers, layer: i64| {
-        let index = match layer {
-            ..0 => layer.saturating_add(last as i64 + 1),
-            0.. => layer,
-        };
-        usize::try_from(index)
-            .ok()
-            .filter(|&index| index <= last)
-            .with_context(|| {
-                format!(
-                    "--layer {layers}: this model has layers 0 to {last} (or -{} to -1, counted \
-                     from the end)",
-                    last + 1
-                )
-            })
+    let index = |part: &Layers, layer| {
+        config.layer_index(layer).with_context(|| {
+            format!(
+                "`layer={part}`: this model has layers 0 to {} (or -{} to -1, counted from the end)",
+                config.layers,
+                config.layers + 1
+            )
+        })
     };
     let mut layers = Vec::new();
     for part in asked {
-        let (first, end) = match *part {
+        let (first, last) = match *part {
             Layers::One(layer) => (layer, layer),
-            Layers::Span(first, end) => (first, end),
+            Layers::Span(first, last) => (first, last),
         };
-        let (first, end) = (index(part, first)?, index(part, end)?);
-        if first > end {
+        let (first, last) = (index(part, first)?, index(part, last)?);
+        if first > last {
             bail!(
-                "--layer {part}: layer {first} comes after layer {end}; write the lower one first"
+                "`layer={part}`: layer {first} comes after layer {last}\nhint: write the lower one first"
             );
         }
-        layers.extend(first..=end);
+        layers.extend(first..=last);
     }
     layers.sort_unstable();
     layers.dedup();

@@ -8,7 +8,7 @@ use crate::pipeline::input::records::Source;
 use crate::pipeline::input::rules::Rules;
 use crate::pipeline::input::scan::Scan;
 use crate::pipeline::job::OnInvalid;
-use crate::pipeline::plan::{Plan, forecast};
+use crate::pipeline::plan::{Plan, resources};
 use anyhow::Result;
 
 /// A run that nothing stands against.
@@ -104,7 +104,7 @@ fn check_resumed(run: Run<'_>, plan: &Plan, target: &Target, checked: &Checked) 
 /// Whether there is enough space on the disk, and probably enough memory.
 fn check_resources(run: Run<'_>, plan: &Plan, target: &Target, scan: Option<&Scan>) -> Result<()> {
     if let Some(scan) = scan {
-        forecast::check_space(run.job, plan, scan, target.held_bytes())?;
+        resources::check_space(run.job, plan, scan, target.held_bytes())?;
         warn_of_memory(run.job, plan, scan, run.reporter);
     }
     tell_of_output(run.job, plan, scan, run.reporter);

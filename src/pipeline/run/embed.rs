@@ -2,7 +2,7 @@
 
 use super::Run;
 use super::check::Checked;
-use super::feed::{self, Batching, Fed, Feed};
+use super::feed::{self, Fed, Feed};
 use super::finished_rows::FinishedRows;
 use super::model_files::{self, Digests};
 use super::syncing::{Syncs, sync_regularly};
@@ -15,6 +15,7 @@ use crate::pipeline::input::findings::Findings;
 use crate::pipeline::input::records::{Records, Source};
 use crate::pipeline::job::Job;
 use crate::pipeline::plan::Plan;
+use crate::pipeline::plan::batches::{Batching, LEAST_TOKENS};
 use crate::pipeline::reporter::{Level, Reporter};
 use crate::pipeline::stop::Stopped;
 use crate::run_record::ModelFile;
@@ -23,9 +24,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, channel, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::thread::{Scope, ScopedJoinHandle};
-
-/// Tokens of a batch on the CPU at least, where an input is small.
-pub const LEAST_TOKENS: usize = 256;
 
 /// Threads that embed and write.
 pub fn workers(job: &Job, capacity: Capacity) -> usize {

@@ -6,6 +6,7 @@ use crate::pipeline::input::findings::Findings;
 use crate::pipeline::input::records::{Next, Records};
 use crate::pipeline::input::same_ids::refusal;
 use crate::pipeline::job::OnDuplicateId;
+use crate::pipeline::plan::batches::Batching;
 use crate::pipeline::reporter::{Reporter, Totals};
 use crate::pipeline::run::finished_rows::FinishedRows;
 use crate::pipeline::run::work::Item;
@@ -17,33 +18,6 @@ const WAITING: usize = 16_384;
 
 /// Bytes of an identifier that messages have use for.
 const SHOWN: usize = 1024;
-
-/// How batches are formed.
-#[derive(Clone, Copy, Debug)]
-pub struct Batching {
-    /// Tokens of one batch at most.
-    pub max_tokens: usize,
-    /// One sequence per batch.
-    pub one_each: bool,
-    /// Threads that share the work.
-    pub threads: usize,
-    /// Tokens of a batch at least, where there are enough: a small input is shared by all threads
-    /// only down to this.
-    pub least: usize,
-}
-
-impl Batching {
-    /// Tokens that may wait to be batched.
-    fn waiting_tokens(&self) -> usize {
-        self.max_tokens.saturating_mul(16 * self.threads)
-    }
-
-    /// Tokens of one batch when `waiting` are to be shared: small inputs use every thread.
-    pub fn budget(&self, waiting: usize) -> usize {
-        let share = waiting.div_ceil(2 * self.threads.max(1));
-        self.max_tokens.min(share.max(self.least))
-    }
-}
 
 /// Where records go.
 pub struct Feed<'a> {

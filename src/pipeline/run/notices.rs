@@ -11,7 +11,7 @@ use crate::output::{Array, Counts, IDS_NPY, Ids, Manifest, Remark, Residues};
 use crate::pipeline::input::scan::Scan;
 use crate::pipeline::job::{Job, OnVarying};
 use crate::pipeline::plan::Plan;
-use crate::pipeline::plan::forecast;
+use crate::pipeline::plan::resources;
 use crate::pipeline::reporter::{Level, Reporter};
 use crate::product::{Elements, Extent, Product};
 use anyhow::{Result, bail};
@@ -19,7 +19,7 @@ use std::time::Duration;
 
 /// A machine that others use too may not have what a job's limit allows.
 pub fn warn_of_memory(job: &Job, plan: &Plan, scan: &Scan, reporter: &dyn Reporter) {
-    let needed = forecast::memory(job, plan, scan);
+    let needed = resources::memory(job, plan, scan);
     if let Some(available) = memory::available().filter(|available| *available < needed) {
         reporter.message(
             Level::Warning,
@@ -44,7 +44,7 @@ pub fn tell_of_output(job: &Job, plan: &Plan, scan: Option<&Scan>, reporter: &dy
     };
     let text = match scan {
         Some(scan) => {
-            let all = size(forecast::disk(plan, scan, job.inputs.shard.is_some()));
+            let all = size(resources::disk(plan, scan, job.inputs.shard.is_some()));
             let records = count(scan.records, "record");
             match large_arrays(&arrays, &scan.elements, without) {
                 parts if parts.is_empty() => format!("{records}; {all}"),

@@ -1,5 +1,8 @@
-//! How long a run will take: what its work costs, as samples of it say.
+//! How long computing takes on the CPU: what its passes cost, by samples of them.
 
+use super::probe::{self, SampleSizes};
+use super::speeds::{Speeds, shared_out};
+use super::workers;
 use crate::batching;
 use crate::checkpoint::Checkpoint;
 use crate::embedder::shared_from;
@@ -8,15 +11,8 @@ use crate::pipeline::input::passes::Passes;
 use crate::pipeline::input::scan::Scan;
 use crate::pipeline::job::{Caches, Job};
 use crate::pipeline::plan::Plan;
-use crate::pipeline::plan::gpu_throughput;
-use crate::pipeline::plan::probe::{self, Asked};
-use crate::pipeline::plan::speeds::{Speeds, shared_out};
-use crate::pipeline::run::embed::LEAST_TOKENS;
-use crate::pipeline::run::feed::Batching;
-use crate::product::Extent;
+use crate::pipeline::plan::batches::{Batching, LEAST_TOKENS};
 use anyhow::Result;
-use std::sync::Arc;
-use std::time::Duration;
 
 /// Passes that are put into batches one by one; of more, only their sums count.
 const FEW: u64 = 16_384;
@@ -25,54 +21,26 @@ const FULL: f64 = 504.0;
 
 /// Time that reading and checking a block takes beside loading it.
 const READING_SHARE: f64 = 0.3;
-/// Seconds of any run: its start, and syncing the files that it always writes.
-const ANY: f64 = 0.1;
-/// Seconds for each record besides its computation: index, journal, places.
-const RECORD: f64 = 20e-6;
-/// Seconds for each array of rows that is written of a record.
-const ROWS: f64 = 3e-6;
-/// Seconds for each file of a record: made, written, synced and read again.
-const FILE: f64 = 150e-6;
-/// Bytes per second that one thread hands to the system.
-const WRITING: f64 = 1.5e9;
 
-/// Time that a run will take, if it takes `reading` to read the input.
-pub(crate) fn forecast(
+/// Seconds that loading and computing will take.
+pub(super) fn seconds(
     job: &Job,
     caches: &Caches,
     plan: &Plan,
-    checkpoint: &Arc<Checkpoint>,
+    checkpoint: &Checkpoint,
     scan: &Scan,
-    reading: Duration,
-) -> Result<Duration> {
-    let computing = match (plan.top(), plan.device.is_gpu()) {
-        _ if scan.left.records == 0 => 0.0,
-        (1.., true) => gpu_throughput::seconds(job, plan, checkpoint, scan)?,
-        _ => {
-            let batches = Batches::new(job, plan, &scan.left.passes);
-            let asked = Asked {
-                workers: workers(job.compute.threads),
-                passes: batches.sizes(),
-                lengths: lengths(&scan.left.passes),
-                is_shared: job.compute.threads > 1,
-            };
-            let speeds = probe::speeds(plan, checkpoint, &asked)?;
-            let hashed =
-                unknown_bytes(caches.checksums.as_ref(), checkpoint) as f64 / speeds.hashing;
-            loading(job, plan, checkpoint, &speeds) + batches.seconds(plan.top(), &speeds, hashed)
-        }
+) -> Result<f64> {
+    let batches = Batches::new(job, plan, &scan.left.passes);
+    let sizes = SampleSizes {
+        workers: workers(job.compute.threads),
+        passes: batches.sizes(),
+        lengths: lengths(&scan.left.passes),
+        is_shared: job.compute.threads > 1,
     };
-    // Once before the model is loaded, and once more while records are embedded.
-    let reading = reading.as_secs_f64();
-    let work = computing + writing(job, plan, scan) + reading / workers(job.compute.threads) as f64;
-    let seconds = ANY + reading + work.max(reading);
-    Ok(Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX))
-}
-
-/// Threads that can work at the same time.
-fn workers(threads: usize) -> usize {
-    let processors = std::thread::available_parallelism().map_or(1, usize::from);
-    threads.min(processors).max(1)
+    let speeds = probe::speeds(plan, checkpoint, &sizes)?;
+    let hashed = unknown_bytes(caches.checksums.as_ref(), checkpoint) as f64 / speeds.hashing;
+    let computing = batches.seconds(plan.top(), &speeds, hashed);
+    Ok(loading(job, plan, checkpoint, &speeds) + computing)
 }
 
 /// Bytes of the model's files whose checksums are not remembered: one thread reads them while the
@@ -93,24 +61,6 @@ fn loading(job: &Job, plan: &Plan, checkpoint: &Checkpoint, speeds: &Speeds) -> 
     // The other blocks are read and checked.
     let others = all.saturating_sub(top) as f64 * READING_SHARE;
     speeds.load_fixed + speeds.load_block * (rounds as f64 + others)
-}
-
-/// What is done for rows besides computing them.
-fn writing(job: &Job, plan: &Plan, scan: &Scan) -> f64 {
-    let layout = &plan.layout;
-    let arrays = layout.arrays();
-    let files = layout.file_arrays().len();
-    let each = RECORD + ROWS * (arrays.len() - files) as f64;
-    // Rows that were written before are read to prove them, which takes about as long.
-    let made = scan.records.saturating_sub(scan.restored.records) as f64 * FILE * files as f64;
-    let per_residue = arrays
-        .iter()
-        .filter(|a| a.product.extent() != Extent::Record);
-    let bytes: f64 = per_residue
-        .map(|a| a.value_bytes(&scan.elements) as f64)
-        .sum();
-    let workers = workers(job.compute.threads) as f64;
-    (scan.records as f64 * each + made) / workers + bytes / WRITING
 }
 
 /// The forward passes of a run.
@@ -259,8 +209,8 @@ fn lengths(passes: &Passes) -> Vec<usize> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::speeds::{AttentionTime, LinearTime};
     use super::*;
-    use crate::pipeline::plan::speeds::{Attention, Linear};
 
     fn passes(lengths: impl IntoIterator<Item = (usize, usize)>) -> Passes {
         let mut passes = Passes::default();
@@ -276,11 +226,11 @@ mod tests {
             workers,
             load_fixed: 0.0,
             load_block: 0.0,
-            linear: vec![Linear {
+            linear: vec![LinearTime {
                 tokens: 100.0,
                 seconds: 100.0,
             }],
-            attention: vec![Attention {
+            attention: vec![AttentionTime {
                 length: 100.0,
                 seconds: 100.0,
             }],

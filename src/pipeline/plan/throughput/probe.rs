@@ -4,13 +4,13 @@
 //! What that takes is bounded, whatever the model and the input: a sample is never larger than what
 //! the run itself holds, and is made smaller until several of them take less than a second.
 
+use super::samples::{Samples, Stopwatch};
+use super::speeds::{AttentionTime, LinearTime, Speeds};
 use crate::checkpoint::{Checkpoint, EsmConfig, Positions};
 use crate::embedder::TEAM_TOKENS;
 use crate::model::{BlockSample, Esm, LoadOptions, Packed};
 use crate::ops::{self, AttentionSample, CpuPath, RotaryTable, Team};
 use crate::pipeline::plan::Plan;
-use crate::pipeline::plan::samples::{Samples, Stopwatch};
-use crate::pipeline::plan::speeds::{Attention, Linear, Speeds};
 use anyhow::Result;
 use candle_core::Tensor;
 use rayon::ThreadPool;
@@ -34,7 +34,7 @@ const LONGEST: usize = 1 << 18;
 const SEQUENCE: usize = 512;
 
 /// What is to be measured.
-pub struct Asked {
+pub struct SampleSizes {
     /// Threads that can work at the same time.
     pub workers: usize,
     /// Tokens of passes through the linear layers, shortest first.
@@ -49,7 +49,7 @@ pub struct Asked {
 ///
 /// # Errors
 /// A checkpoint that is damaged where this looks at it, or no memory.
-pub fn speeds(plan: &Plan, checkpoint: &Checkpoint, asked: &Asked) -> Result<Speeds> {
+pub fn speeds(plan: &Plan, checkpoint: &Checkpoint, asked: &SampleSizes) -> Result<Speeds> {
     let options = |top| LoadOptions {
         path: plan.device.path,
         weight_type: plan.dtype.weight_type(),
@@ -101,7 +101,7 @@ fn time_load(checkpoint: &Checkpoint, options: &LoadOptions<'_>) -> Result<f64> 
 
 /// One pass of so many tokens, or fewer, through the linear layers of a block, when all workers are
 /// at such passes.
-fn time_linear(block: &Esm, workers: usize, tokens: usize) -> Result<Linear> {
+fn time_linear(block: &Esm, workers: usize, tokens: usize) -> Result<LinearTime> {
     let dim = block.config().dim.max(1);
     let first = (FIRST / (dim * dim)).clamp(8, 64).min(tokens);
     let once = |sample: &BlockSample<'_>| {
@@ -129,7 +129,7 @@ fn time_linear(block: &Esm, workers: usize, tokens: usize) -> Result<Linear> {
         ended.collect::<candle_core::Result<Vec<_>>>()
     })?;
     Team::One.release();
-    Ok(Linear {
+    Ok(LinearTime {
         tokens: tokens as f64,
         seconds: times.iter().sum::<f64>() / times.len().max(1) as f64,
     })
@@ -170,7 +170,7 @@ impl<'a> Heads<'a> {
     }
 
     /// What attention over one sequence of so many tokens takes of one thread, when all are at it.
-    fn time(&self, length: usize, is_shared: bool) -> Result<Attention> {
+    fn time(&self, length: usize, is_shared: bool) -> Result<AttentionTime> {
         let is_long = length > TEAM_TOKENS;
         // A run gives short sequences to one thread each: waking others would count for more.
         let pool = self.pool.filter(|_| is_long);
@@ -234,7 +234,7 @@ impl<'a> Heads<'a> {
         };
         let length = length as f64;
         self.release();
-        Ok(Attention { length, seconds })
+        Ok(AttentionTime { length, seconds })
     }
 
     /// q, k and v of so many heads over so many tokens, of small numbers.

@@ -5,7 +5,7 @@
 
 /// A pass through the linear layers of one block.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Linear {
+pub struct LinearTime {
     /// Its tokens.
     pub tokens: f64,
     /// What it takes.
@@ -14,7 +14,7 @@ pub struct Linear {
 
 /// Attention of all heads of one block over one sequence.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Attention {
+pub struct AttentionTime {
     /// Its tokens.
     pub length: f64,
     /// What it takes of one thread.
@@ -31,9 +31,9 @@ pub struct Speeds {
     /// Seconds to load a block.
     pub load_block: f64,
     /// Passes, those with fewer tokens first.
-    pub linear: Vec<Linear>,
+    pub linear: Vec<LinearTime>,
     /// Sequences, shortest first.
-    pub attention: Vec<Attention>,
+    pub attention: Vec<AttentionTime>,
     /// Bytes per second of checksums.
     pub hashing: f64,
 }
@@ -110,10 +110,10 @@ mod tests {
             load_fixed: 0.0,
             load_block: 0.0,
             linear: linear
-                .map(|(tokens, seconds)| Linear { tokens, seconds })
+                .map(|(tokens, seconds)| LinearTime { tokens, seconds })
                 .into(),
             attention: attention
-                .map(|(length, seconds)| Attention { length, seconds })
+                .map(|(length, seconds)| AttentionTime { length, seconds })
                 .into(),
             hashing: 1e9,
         }
