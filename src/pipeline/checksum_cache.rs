@@ -1,25 +1,25 @@
 //! Checksums of large model files, remembered from run to run.
 //!
-//! An array of jobs reads one model thousands of times, and its checksum would cost each of them as
-//! much again. An entry holds the SHA-256 of a file and everything the system says of the file's
-//! identity and last change; it is used for a file of which the system says the same, whatever its
-//! path. Nothing of it is trusted further than that:
+//! An array of jobs reads one model thousands of times, and its checksum would take each of them as
+//! long again. An entry holds the SHA-256 of a file and everything the system reports about the
+//! file's identity and last change. It is used for a file of which the system reports the same,
+//! whatever its path, and only under these conditions:
 //!
-//! - Programs can set the time of the last write, but not that of the last change (ctime): a write
-//!   shows there even if it is covered up. File systems that keep no fraction of a second there
-//!   (images such as squashfs, some in user space) make it up, so their files are always read.
+//! - Programs can set the time of the last write, but not that of the last change (ctime), which
+//!   shows a write even if it is covered up. File systems without fractions of a second (images such
+//!   as squashfs, some in user space) make ctime up, so their files are always read.
 //! - Clocks of files tick every few milliseconds, and a second write within a tick does not show: a
 //!   file that was written or changed less than two seconds before it was read is not remembered.
-//! - Numbers of file systems are those of one machine since it was started; network file systems
-//!   have another one on each. So an entry belongs to one start of one machine (`boot_id`): each
-//!   node of a cluster reads a model once for itself. What a machine is called would let its next
-//!   start, or a copy of it with the same name, take one file system for another.
-//! - An entry that is damaged, or that others than this user may write, is passed over and replaced:
-//!   see `disk_cache`.
+//! - Numbers of file systems are valid on one machine until it restarts, and differ from machine to
+//!   machine for network file systems. So an entry belongs to one start of one machine (`boot_id`),
+//!   and each node of a cluster reads a model once. A host name would not distinguish the next
+//!   start, or a copy of the machine.
+//! - An entry that is damaged, or that other users may write, is ignored and replaced: see
+//!   `disk_cache`.
 //!
-//! What this does not see is what no stamp shows: a program that goes on writing through a mapping
-//! it made before, a network file system that answers from its own memory, a server whose clock is
-//! behind. For such files there is `--check-model`.
+//! Changes that no stamp shows go unnoticed: a program that still writes through a mapping it made
+//! before, a network file system that answers from its cache, a server whose clock is behind. For
+//! such files there is [`ChecksumCache::again`].
 //!
 //! Where entries cannot be kept, files are read; that is never an error.
 
@@ -28,39 +28,39 @@ use crate::stamp::Stamp;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// Smaller files are read in less time than it is worth to think about.
+/// Smaller files are read in no time.
 const LEAST_BYTES: u64 = 64 << 20;
 
-/// What a file's last write and change are older than when it is read.
+/// How old the last write and change of a file have to be when it is read.
 const LEAST_AGE: Duration = Duration::from_secs(2);
 
-/// The folder of remembered checksums, and what is remembered.
+/// A folder of remembered checksums, and which files are remembered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ChecksumCache {
-    /// It is made when the first checksum is remembered.
+    /// The folder; it is made when the first checksum is remembered.
     pub folder: PathBuf,
     /// Size of the smallest file whose checksum is remembered: 64 MiB.
     pub least_bytes: u64,
-    /// What a file's last write and change are older than when it is read: two seconds.
+    /// How old the last write and change of a file have to be when it is read: two seconds.
     pub least_age: Duration,
-    /// Reads the files even if their checksums are remembered, and remembers what it found.
-    pub anew: bool,
+    /// Reads files even if their checksums are remembered, and remembers the result.
+    pub again: bool,
 }
 
 impl ChecksumCache {
-    /// Remembers what is safe and worth it in this folder.
+    /// Remembers checksums in this folder, where that is safe and saves time.
     pub fn new(folder: impl Into<PathBuf>) -> Self {
         ChecksumCache {
             folder: folder.into(),
             least_bytes: LEAST_BYTES,
             least_age: LEAST_AGE,
-            anew: false,
+            again: false,
         }
     }
 
     /// The SHA-256, in hexadecimal, of the file with this stamp.
     pub(crate) fn find(&self, stamp: &Stamp) -> Option<String> {
-        if self.anew || stamp.bytes < self.least_bytes {
+        if self.again || stamp.bytes < self.least_bytes {
             return None;
         }
         let value = self.cache().find(&key(stamp, &boot()?)?)?;
@@ -69,11 +69,11 @@ impl ChecksumCache {
         (sha256.len() == 64 && sha256.bytes().all(is_hex)).then(|| sha256.to_owned())
     }
 
-    /// Remembers the SHA-256 of a file that had this stamp before and after it was read; the
-    /// reading began after `began`.
+    /// Remembers the SHA-256 of a file that had this stamp before and after it was read, from `began`
+    /// on.
     pub(crate) fn record(&self, stamp: &Stamp, began: SystemTime, sha256: &str) {
         if stamp.bytes >= self.least_bytes && self.is_old(stamp, began) {
-            // Without it the next run reads the file, as this one did.
+            // If that fails, the next run reads the file again.
             let _ = self.write(stamp, sha256);
         }
     }
@@ -101,7 +101,7 @@ fn value(sha256: &str) -> String {
     format!("sha256 {sha256}\n")
 }
 
-/// The start of an entry: what a file has to agree with. None if it says too little.
+/// The start of an entry: what a file has to agree with. None if the stamp is not reliable.
 fn key(stamp: &Stamp, boot: &str) -> Option<String> {
     let Stamp {
         device,
@@ -125,7 +125,7 @@ mod tests {
     use crate::disk_cache;
     use std::fs;
 
-    /// A whole entry.
+    /// A complete entry.
     fn entry(key: &str, sha256: &str) -> Option<String> {
         disk_cache::entry(key, &value(sha256))
     }
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn an_entry_has_these_bytes() {
+    fn bytes_of_an_entry() {
         let key = key(&STAMP, "0f0e").unwrap();
         assert_eq!(
             key,
@@ -166,18 +166,18 @@ mod tests {
     }
 
     #[test]
-    fn a_checksum_is_that_of_the_very_file() {
+    fn a_checksum_is_found_for_the_same_file_only() {
         let folder = tempfile::tempdir().unwrap();
         let remembered = ChecksumCache::new(folder.path().join("a/b"));
         assert_eq!(remembered.find(&STAMP), None);
         remembered.record(&STAMP, at(1_000_000_004), SHA256);
         assert_eq!(remembered.find(&STAMP).as_deref(), Some(SHA256));
-        let anew = ChecksumCache {
-            anew: true,
+        let again = ChecksumCache {
+            again: true,
             ..remembered.clone()
         };
-        assert_eq!(anew.find(&STAMP), None);
-        // Under the name of the other file too, as if the two met there.
+        assert_eq!(again.find(&STAMP), None);
+        // Even under the name of the other file, as if their names collided.
         let path = |stamp: &Stamp| {
             let key = key(stamp, &boot().unwrap()).unwrap();
             path_of(&remembered, &key)
@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn what_may_hide_a_change_is_not_remembered() {
+    fn a_file_whose_stamp_may_hide_a_change_is_not_remembered() {
         let folder = tempfile::tempdir().unwrap();
         let remembered = ChecksumCache::new(folder.path());
         let entries = || fs::read_dir(folder.path()).unwrap().count();
@@ -245,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn a_damaged_or_foreign_entry_is_passed_over_and_replaced() {
+    fn a_damaged_or_foreign_entry_is_ignored_and_replaced() {
         use std::os::unix::fs::{PermissionsExt, symlink};
         let folder = tempfile::tempdir().unwrap();
         let remembered = ChecksumCache::new(folder.path().join("r"));
@@ -290,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_that_cannot_be_used_is_no_error() {
+    fn an_unusable_folder_is_not_an_error() {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("file"), "").unwrap();
         let remembered = ChecksumCache::new(folder.path().join("file/r"));

@@ -1,4 +1,5 @@
-//! One run as asked: what `cli` makes of the arguments and [`run`](super::run()) carries out.
+//! A run as requested: `cli` makes a [`Job`] of the arguments, and [`run`](super::run()) carries it
+//! out.
 
 use crate::admission::{Gaps, Long};
 use crate::device::{DeviceChoice, Dtype, Tested};
@@ -20,7 +21,7 @@ pub enum OnDuplicateId {
     Fail,
 }
 
-/// Representations that are asked for. Negative numbers count from the end: -1 is the last.
+/// Requested layers. Negative numbers count from the end: -1 is the last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Layers {
     /// One.
@@ -30,11 +31,11 @@ pub enum Layers {
 }
 
 impl Layers {
-    /// Every one there is.
+    /// Every layer of the model.
     pub const ALL: Layers = Layers::Span(0, -1);
 
-    /// The same layers, each once: what does not depend on the model as numbers one by one. To be
-    /// called once a model is known to have them.
+    /// The same layers, each once, and spans that do not depend on the model as single layers. To be
+    /// called for a model that is known to have them.
     pub(crate) fn canonical(asked: &[Layers]) -> Vec<Layers> {
         let mut all = Vec::new();
         for &layers in asked {
@@ -63,20 +64,20 @@ impl fmt::Display for Layers {
     }
 }
 
-/// What happens to a record that cannot be embedded.
+/// What happens to records that cannot be embedded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OnInvalid {
     /// The run stops.
     #[default]
     Fail,
-    /// It is listed in `skipped.tsv` and has no row.
+    /// They are listed in `skipped.tsv` and have no rows.
     Skip,
 }
 
-/// What happens on a device that gives a sequence other bits in other batches.
+/// What happens on a GPU on which the bits of a sequence depend on its batch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OnVarying {
-    /// Each sequence has a pass of its own, where its bits are always the same.
+    /// Each sequence has a separate pass, in which its bits are always the same.
     #[default]
     Alone,
     /// The run stops before it begins.
@@ -86,7 +87,7 @@ pub enum OnVarying {
 /// A model on this machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Model {
-    /// As it was asked for.
+    /// As it was given.
     pub asked: String,
     /// Folder or file of the checkpoint.
     pub path: PathBuf,
@@ -114,7 +115,7 @@ pub struct OutputOptions {
     pub folder: PathBuf,
     /// What happens to a folder that exists.
     pub existing: Existing,
-    /// Layers as asked; empty for the last one.
+    /// Requested layers; empty for the last one.
     pub layers: Vec<Layers>,
     /// Pooled rows, each pool once.
     pub pools: Vec<Pool>,
@@ -156,7 +157,7 @@ pub struct ComputeOptions {
     pub on_varying: OnVarying,
 }
 
-/// One run, as asked.
+/// One run, as requested.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Job {
     /// What is embedded.

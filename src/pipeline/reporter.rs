@@ -1,19 +1,18 @@
-//! How a run reports what it does, without knowing where that is shown.
+//! How a run reports what it does: messages and progress, wherever they are shown.
 
 /// How much a message matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
-    /// Something the user has to know to trust the result.
+    /// Something the user has to know to judge the result.
     Warning,
     /// What the run does.
     Info,
-    /// What helps to find a fault.
+    /// What helps to find a problem.
     Detail,
 }
 
-/// What has to be computed, as far as it is known.
-///
-/// A sequence that occurs several times is computed once: it counts as one record.
+/// What has to be computed, as far as that is known. A sequence that occurs several times is computed
+/// once and counts as one record.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Totals {
     /// Records with different sequences; None for a stream.
@@ -22,28 +21,28 @@ pub struct Totals {
     pub residues: Option<u64>,
     /// Records that repeat the sequence of an earlier one: their rows are copied.
     pub duplicates: u64,
-    /// Of the records, those that an interrupted run has computed, by its journal.
+    /// Records among these that an interrupted run has computed, according to its journal.
     pub restored_records: u64,
     /// Their residues.
     pub restored_residues: u64,
 }
 
-/// What a run does before and after it embeds.
+/// What a run does before and after embedding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase<'a> {
-    /// It reads and checks the input.
+    /// Reads and checks the input.
     Reading,
-    /// It loads this model.
+    /// Loads this model.
     Loading(&'a str),
-    /// It measures how fast this model is here, for a forecast.
+    /// Measures how fast this model is on this machine, for a forecast.
     Measuring(&'a str),
-    /// It copies the rows of duplicates, syncs files and takes their checksums.
+    /// Copies the rows of duplicates, syncs files and takes their checksums.
     Finishing,
 }
 
 /// Receives messages and progress; called from several threads.
 pub trait Reporter: Sync {
-    /// Shows one message, a sentence or a paragraph without a final newline.
+    /// Shows one message without a final newline. It may end with `hint:` lines.
     fn message(&self, level: Level, text: &str);
     /// A phase begins; it ends with the next one or when embedding begins.
     fn phase(&self, _phase: Phase<'_>) {}
@@ -51,11 +50,11 @@ pub trait Reporter: Sync {
     fn checked(&self, _records: u64) {}
     /// Embedding begins.
     fn start(&self, totals: Totals);
-    /// Batches are ready to be computed: from the first time on, time is spent on that.
+    /// Batches are ready: from the first call on, time is spent on computing.
     fn working(&self) {}
     /// This many more records, with this many residues, are computed and written.
     fn advance(&self, records: u64, residues: u64);
-    /// This many more were computed by an earlier process, whose run this one resumes.
+    /// This many more were computed by the interrupted run.
     fn restored(&self, _records: u64, _residues: u64) {}
     /// The input has been read to its end: these are the exact totals.
     fn counted(&self, _totals: Totals) {}

@@ -1,10 +1,10 @@
-//! How a run is asked to stop, without knowing by whom.
+//! A request to stop a run, and what a run that stopped reports.
 
 use crate::cancel::Cancel;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 
-/// A request to stop, shared by whoever makes it and everyone who has to respect it.
+/// A request to stop, shared by those who make it and those who respect it.
 #[derive(Clone, Debug, Default)]
 pub struct Stop {
     cancel: Cancel,
@@ -13,29 +13,29 @@ pub struct Stop {
 }
 
 impl Stop {
-    /// Asks the run to stop because of this signal.
+    /// Requests a stop because of this signal.
     pub fn ask(&self, signal: i32) {
         self.signal.store(signal, Ordering::Relaxed);
         self.cancel.cancel();
     }
 
-    /// Whether the run was asked to stop.
+    /// Whether a stop was requested.
     pub fn is_asked(&self) -> bool {
         self.cancel.is_cancelled()
     }
 
-    /// The signal it was asked with.
+    /// The signal that requested it.
     pub fn signal(&self) -> i32 {
         self.signal.load(Ordering::Relaxed)
     }
 
-    /// Whether there is work that takes a moment to save. Otherwise the process may end at
-    /// once: nothing has begun, or everything is where it has to be.
+    /// Whether there is work that takes a moment to save. Otherwise the process may end at once:
+    /// nothing has begun, or everything is in its place.
     pub fn has_work(&self) -> bool {
         self.has_work.load(Ordering::Acquire)
     }
 
-    /// The request itself, for those who only look at it.
+    /// The request itself, for computations.
     pub fn cancel(&self) -> &Cancel {
         &self.cancel
     }
@@ -45,11 +45,11 @@ impl Stop {
     }
 }
 
-/// A run that was asked to stop and did, with its work saved.
+/// A run that stopped on request, with its work saved.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "stopped by {}; everything finished so far is kept in {out}/.partial: run the same command \
-     with --resume to continue",
+    "stopped by {}; everything finished so far is kept in {out}/.partial\n\
+     hint: use `resume` to continue",
     name(*.signal)
 )]
 pub struct Stopped {

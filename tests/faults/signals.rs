@@ -52,7 +52,7 @@ fn each_signal_ends_a_stalled_stream_with_its_code() {
             text,
             format!(
                 "error: stopped by SIG{signal}; everything finished so far is kept in \
-                 emb/.partial: run the same command with --resume to continue\n"
+                 emb/.partial\n  hint: use --resume to continue\n"
             )
         );
         assert_eq!(case.bench.names("emb"), [".partial"]);
@@ -170,7 +170,7 @@ fn a_named_pipe_that_stalls() {
     let pipe = case.bench.path("pipe");
     make_pipe(&pipe);
     let message = "error: stopped by SIGTERM; everything finished so far is kept in \
-                emb/.partial: run the same command with --resume to continue\n";
+                emb/.partial\n  hint: use --resume to continue\n";
 
     let mut child = case.command(&[], "--out emb --resume").spawn().unwrap();
     let journal = case.bench.path("emb/.partial/journal");

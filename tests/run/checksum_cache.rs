@@ -161,11 +161,11 @@ fn a_checksum_is_reused_until_the_file_changes() {
     assert_eq!(case.run(case.remembered()), found);
 
     // Read on request, and remembered again.
-    let anew = ChecksumCache {
-        anew: true,
+    let again = ChecksumCache {
+        again: true,
         ..case.remembered()
     };
-    assert_eq!(case.run(anew), read);
+    assert_eq!(case.run(again), read);
     assert_eq!(case.run(case.remembered()), (SHA256.to_owned(), true));
 
     let changes: [&dyn Fn(); 4] = [

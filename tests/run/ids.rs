@@ -197,7 +197,8 @@ fn an_id_with_different_sequences_is_warned_about() {
     bench.write("in.fasta", REUSED);
     let warning = "warning: 2 records have the id of an earlier record and another \
                    sequence; the first is `x` in row 3. A dictionary by id keeps only one record \
-                   of each id: use the row numbers of index.tsv, or make the ids unique \
+                   of each id\n\
+                   \x20 hint: use the row numbers of index.tsv, or make the ids unique \
                    (--on-duplicate-id fail checks this before the work)\n";
     let ended = bench.run("in.fasta --model $MODEL --out emb -q");
     assert_eq!((ended.code, &*ended.err), (0, warning));
@@ -243,8 +244,9 @@ fn an_id_with_different_sequences_can_fail_the_run_before_it_begins() {
     bench.write("a.fasta", ">x\nMKT\n");
     bench.write("b.fasta", ">z\nMKT\n>x\nMKG\n");
     let error = "b.fasta, line 3, record 2 (x): an earlier record has the same id and another \
-                 sequence, and --on-duplicate-id fail was given. Make the ids unique, or leave that \
-                 option out: index.tsv tells the records apart by row";
+                 sequence, which --on-duplicate-id fail does not allow\n\
+                 \x20 hint: make the ids unique, or leave out --on-duplicate-id: index.tsv tells \
+                 the records apart by row";
     for more in ["", "--shard 1/2", "--shard 2/2", "--dry-run", "--resume"] {
         let line = format!("a.fasta b.fasta --model $MODEL --on-duplicate-id fail {more}");
         assert_fails(&bench, &line, error);
@@ -284,7 +286,7 @@ fn a_shard_compares_its_own_ids_and_merge_compares_all() {
         let ended = bench.run(&format!("in.fasta --out s{i} --shard {i}/3 {options}"));
         assert_eq!(ended.code, 0, "{}", ended.err);
         let reused = bench.recorded(&format!("s{i}"), "/counts/reused_ids");
-        let warned = "Only the records of this shard were compared; merge compares all";
+        let warned = "hint: only the records of this shard were compared; merging compares all";
         assert_eq!(ended.err.contains(warned), reused != 0, "{}", ended.err);
         shards.push(format!("s{i}"));
     }

@@ -42,7 +42,7 @@ fn rotary_models_embed_long_sequences_whole_with_one_warning() {
                 0,
                 warning(
                     "2 of 3 sequences have more than 1,022 residues, ESM's training maximum; they \
-                     are embedded whole (--long chooses otherwise)"
+                     are embedded whole\n  hint: use --long window or --long truncate to stay within it"
                 )
             )
         );

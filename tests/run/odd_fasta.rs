@@ -17,7 +17,10 @@ fn assert_records(text: impl AsRef<[u8]>, due: &[[&str; 4]]) {
     for (ended, folder) in [(file, "file"), (stream, "stream")] {
         assert_eq!(ended.code, 0, "{folder}: {}", ended.err);
         assert!(
-            ended.err.lines().all(|line| line.starts_with("warning: ")),
+            ended
+                .err
+                .lines()
+                .all(|line| line.starts_with("warning: ") || line.starts_with("  hint: ")),
             "{}",
             ended.err
         );

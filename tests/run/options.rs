@@ -69,7 +69,7 @@ fn layers_by_range_and_by_name() {
         ),
         (
             "-1-0",
-            "--layer -1-0: layer 2 comes after layer 0; write the lower one first",
+            "--layer -1-0: layer 2 comes after layer 0\n  hint: write the lower one first",
         ),
     ] {
         assert_fails(

@@ -19,8 +19,9 @@ fn gaps_are_kept_counted_and_warned_about() {
     assert_eq!(
         ended.err,
         "warning: 2 of 3 records have gaps (- or .), 5 in total; the first is in.fasta, \
-         line 1, record 1 (s1). ESM-1b, ESM-1v and ESM-2 never saw aligned sequences, and each gap \
-         is embedded as a token with a row: --gaps drop takes the gaps out\n"
+         line 1, record 1 (s1). ESM was trained on sequences without gaps, and each gap is embedded \
+         as a token with a row\n\
+         \x20 hint: use --gaps drop to remove gaps before embedding\n"
     );
     assert_eq!(flags(&bench, "emb"), ["gaps=4", "gaps=1", ""]);
     assert_eq!(bench.recorded("emb", "/counts/gaps"), 5);
@@ -228,10 +229,11 @@ fn nucleotides_are_warned_about_before_the_work_and_recorded() {
     );
     let ended = bench.run("a.fasta b.fasta --model $MODEL --out emb");
     assert_eq!(ended.code, 0, "{}", ended.err);
-    let warning = "warning: 2 of 5 records look like nucleotides; the first is b.fasta, \
-                   line 3, record 2 (cds). ESM reads their letters as amino acids, and the \
-                   embedding of such a sequence means nothing: translate it to protein first, for \
-                   example with `seqkit translate`\n";
+    let warning = "warning: 2 of 5 records look like nucleotides, which ESM reads as amino acids, \
+                   so that their embeddings have no meaning; the first is b.fasta, line 3, record \
+                   2 (cds)\n\
+                   \x20 hint: translate nucleotides to protein first, for example with `seqkit \
+                   translate`\n";
     let at = ended.err.find(warning).expect(&ended.err);
     assert!(at < ended.err.find("loaded").unwrap(), "{}", ended.err);
     assert_eq!(bench.recorded("emb", "/counts/nucleotides"), 2);
@@ -256,7 +258,8 @@ fn nucleotides_are_warned_about_before_the_work_and_recorded() {
     let ended = bench.pipe("- --model $MODEL --out stream -q", text.as_bytes());
     assert!(
         ended.err.contains(
-            "1 of 1 record looks like nucleotides; the first is <stdin>, line 1, record 1"
+            "1 of 1 record looks like nucleotides, which ESM reads as amino acids, so that its \
+             embedding has no meaning; the first is <stdin>, line 1, record 1 (cds)\n"
         ),
         "{}",
         ended.err

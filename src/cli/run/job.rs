@@ -62,7 +62,7 @@ pub fn caches(args: &RunArgs, folder: Option<PathBuf>) -> Caches {
             again: args.compute.check_device,
         },
         checksums: folder.map(|folder| ChecksumCache {
-            anew: args.model.check_model,
+            again: args.model.check_model,
             ..ChecksumCache::new(folder)
         }),
     }
@@ -211,7 +211,7 @@ mod tests {
         assert_eq!(job_of(line), expected);
         let remembered = Caches {
             checksums: Some(ChecksumCache {
-                anew: true,
+                again: true,
                 ..ChecksumCache::new("/c")
             }),
             self_tests: Tested {

@@ -1,7 +1,7 @@
-//! What the different sequences of an input cost: one that occurs again is not computed again.
+//! The work for the distinct sequences of an input: a copy is not computed again.
 //!
-//! Exact up to [`MOST`] different sequences. Beyond that, one in 2, 4, 8 … of them is remembered,
-//! chosen by its digest, and stands for the others: memory does not grow with the input, and the
+//! Exact up to [`MOST`] distinct sequences. Beyond that, one in 2, 4, 8 … of them is remembered,
+//! chosen by its digest, and represents the others: memory does not grow with the input, and the
 //! result is right to about one part in a thousand.
 
 use crate::output::key;
@@ -14,10 +14,10 @@ pub fn digest(tokens: &[u8]) -> u64 {
     u64::from_le_bytes([a, b, c, d, e, f, g, h])
 }
 
-/// Digests that are remembered at most; they take 9 MiB.
+/// Digests that are remembered; they take 9 MiB.
 const MOST: usize = 7 << 17;
 
-/// What different sequences cost.
+/// The work for distinct sequences.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Work {
     /// Their number.
@@ -52,30 +52,30 @@ pub struct Amount {
     pub residues: u64,
 }
 
-/// What sequences cost, and what of it an interrupted run has done.
+/// The work for sequences, and the part that an interrupted run has done.
 #[derive(Clone, Debug, Default)]
 struct Cost {
     all: Work,
     restored: Passes,
 }
 
-/// Counts different sequences.
+/// Counts distinct sequences.
 #[derive(Clone, Debug)]
 pub struct Distinct {
     most: usize,
     seen: HashSet<u64>,
     /// Digests that end in fewer zero bits are not remembered.
     level: u32,
-    /// What the sequences cost whose digest ends in exactly so many zero bits.
+    /// The work for sequences by the number of zero bits at the end of their digests.
     of_zeros: Vec<Cost>,
-    /// Sequences that an interrupted run has done, all of them.
+    /// All sequences that an interrupted run has done.
     restored: Amount,
     /// Whether any sequence occurred again.
     repeats: bool,
 }
 
 impl Distinct {
-    /// Nothing has been seen yet.
+    /// No sequences yet.
     pub fn new() -> Distinct {
         Distinct::with(MOST)
     }
@@ -91,8 +91,8 @@ impl Distinct {
         }
     }
 
-    /// Counts a sequence with this digest that has so many residues and takes passes over so many
-    /// tokens each. One that an interrupted run has done is marked where it occurs first.
+    /// Counts a sequence with this digest, these residues, and passes over these numbers of tokens. One
+    /// that an interrupted run has done is marked where it first occurs.
     pub fn add(
         &mut self,
         digest: u64,
@@ -133,7 +133,7 @@ impl Distinct {
         }
     }
 
-    /// What all different sequences cost, of an input with so many records and residues.
+    /// The work for all distinct sequences, of an input with these totals.
     pub fn work(&self, records: u64, residues: u64) -> Work {
         let mut work = Work::default();
         let remembered = self.of_zeros.iter().skip(self.level as usize);
@@ -158,12 +158,12 @@ impl Distinct {
         }
     }
 
-    /// What an interrupted run has done of it.
+    /// The part that an interrupted run has done.
     pub fn restored(&self) -> Amount {
         self.restored
     }
 
-    /// What is left to be computed of `work`, which is that of all different sequences.
+    /// The part that is left of `work`, which is that of all distinct sequences.
     pub fn left(&self, work: &Work) -> Work {
         let mut restored = Passes::default();
         let remembered = self.of_zeros.iter().skip(self.level as usize);
@@ -187,7 +187,7 @@ mod tests {
         resumed(most, sequences, 0)
     }
 
-    /// After a run that has done the first so many.
+    /// After a run that has done the first `restored`.
     fn resumed(
         most: usize,
         sequences: impl Iterator<Item = u64>,
@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn copies_cost_nothing() {
+    fn copies_take_no_work() {
         let (distinct, records, residues) = counted(1000, (0..20).flat_map(|_| 0..300));
         assert_eq!((records, residues), (6000, 20 * 3897));
         let work = distinct.work(records, residues);
@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn what_an_interrupted_run_has_done_is_not_left() {
+    fn finished_work_is_not_left() {
         let (distinct, records, residues) = resumed(1000, (0..20).flat_map(|_| 0..300), 140);
         let work = distinct.work(records, residues);
         let left = distinct.left(&work);
@@ -238,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_left_of_many_sequences_is_estimated() {
+    fn work_left_of_many_sequences_is_estimated() {
         let (distinct, records, residues) = resumed(4096, 0..40_000, 14_000);
         let left = distinct.left(&distinct.work(records, residues));
         assert_eq!((left.records, left.residues), (26_000, residues - 182_000));

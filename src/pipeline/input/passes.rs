@@ -1,11 +1,11 @@
-//! How many forward passes have which length. Memory is bounded: long ones share a class with
+//! The number of forward passes of each length. Memory is bounded: long passes share a class with
 //! others of nearly the same length.
 
 use std::collections::BTreeMap;
 
-/// Lengths up to this one have a class each.
+/// Each length up to this one has a class.
 const EXACT: usize = 4096;
-/// Leading bits that the lengths of a class share beyond that: they differ by 1.6 % at most.
+/// Leading bits that longer lengths of a class share, so that they differ by at most 1.6 %.
 const BITS: u32 = 7;
 
 /// Passes by their length in tokens.
@@ -19,14 +19,14 @@ struct Class {
 }
 
 impl Passes {
-    /// One more pass over so many tokens.
+    /// One more pass over this number of tokens.
     pub fn push(&mut self, tokens: usize) {
         let class = self.0.entry(class(tokens)).or_default();
         class.count += 1.0;
         class.tokens += tokens as f64;
     }
 
-    /// Those of `other` too.
+    /// Adds the passes of `other`.
     pub fn add(&mut self, other: &Passes) {
         for (&length, more) in &other.0 {
             let class = self.0.entry(length).or_default();
@@ -35,7 +35,7 @@ impl Passes {
         }
     }
 
-    /// As many times as many of each length.
+    /// Multiplies the number of passes of each length.
     pub fn scale(&mut self, factor: f64) {
         for class in self.0.values_mut() {
             class.count *= factor;
@@ -43,7 +43,7 @@ impl Passes {
         }
     }
 
-    /// Without those of `other`, as far as there are.
+    /// Removes the passes of `other`, as far as there are any.
     pub fn subtract(&mut self, other: &Passes) {
         for (length, less) in &other.0 {
             if let Some(class) = self.0.get_mut(length) {
@@ -51,7 +51,7 @@ impl Passes {
                 class.tokens = (class.tokens - less.tokens).max(0.0);
             }
         }
-        // What rounding leaves of a class is no pass.
+        // Rounding may leave a fraction of a pass.
         self.0
             .retain(|_, class| class.count > 1e-6 && class.tokens > 0.0);
     }

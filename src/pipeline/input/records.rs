@@ -1,4 +1,4 @@
-//! All inputs of a run as one stream of records, each either ready to embed or unfit.
+//! All inputs of a run as one stream of records, each ready to embed or refused.
 
 use crate::admission::{Prepared, Unfit};
 use crate::cancel::Cancel;
@@ -21,7 +21,7 @@ pub struct Source {
     pub path: PathBuf,
     /// Decompressed bytes and their SHA-256.
     pub digest: Digest,
-    /// Records met, unfit ones included.
+    /// Records, including those that cannot be embedded.
     pub records: u64,
 }
 
@@ -68,8 +68,8 @@ pub struct Records<'a> {
 }
 
 impl<'a> Records<'a> {
-    /// Nothing is opened before the first record is asked for. With a share, all records are read
-    /// and those of others passed over.
+    /// Inputs are opened when their first record is needed. With a share, all records are read and
+    /// those of other shards passed over.
     pub fn new(paths: &'a [PathBuf], rules: Rules, share: Option<Share>) -> Records<'a> {
         Records {
             paths: paths.iter(),
@@ -85,7 +85,7 @@ impl<'a> Records<'a> {
         }
     }
 
-    /// Does not wait for a stream any more once `stop` is true.
+    /// Stops waiting for a stream on request.
     pub fn until(mut self, cancel: Cancel) -> Records<'a> {
         self.cancel = cancel;
         self
@@ -106,7 +106,7 @@ impl<'a> Records<'a> {
         self.tokens
     }
 
-    /// Where the record that was read last stands, for messages.
+    /// Where the record that was read last is, for messages.
     pub fn shown(&self) -> String {
         let id = shown(&self.record.id);
         match &self.open {
@@ -120,7 +120,7 @@ impl<'a> Records<'a> {
         }
     }
 
-    /// Records left out for want of memory when the run began, for which there is enough now.
+    /// Records left out for lack of memory when the run began, for which there is enough now.
     pub fn spared(&self) -> u64 {
         self.spared
     }
@@ -247,7 +247,7 @@ impl<'a> Records<'a> {
     }
 }
 
-/// An identifier fit for a message: escaped, and at most 80 characters of it.
+/// An identifier for messages: escaped, and at most 80 characters of it.
 pub fn shown(id: &[u8]) -> String {
     if id.is_empty() {
         return "no identifier".into();

@@ -9,9 +9,9 @@ use crate::pipeline::input::distinct::{Amount, Distinct, Work, digest};
 use crate::pipeline::input::findings::Findings;
 use crate::pipeline::input::records::{Next, Records, Source};
 use crate::pipeline::input::rules::Rules;
-use crate::pipeline::input::same_ids::SameIds;
 use crate::pipeline::input::shard::{Shard, Share, Survey};
 use crate::pipeline::input::spool::{Embeddable, Fate, Spool, Surveyed};
+use crate::pipeline::input::unique_ids::UniqueIds;
 use crate::pipeline::job::Job;
 use crate::pipeline::reporter::{Reporter, Totals};
 use crate::product::Elements;
@@ -37,25 +37,25 @@ pub struct Scan {
     pub elements: Elements,
     /// Records to be skipped.
     pub skipped: u64,
-    /// Records over 1022 residues that are embedded whole.
+    /// Records longer than the training maximum that are embedded whole.
     pub long: u64,
     /// Bytes of their headers.
     pub headers: u64,
     /// Their identifiers.
     pub ids: Ids,
-    /// What there is to warn of.
+    /// Records to warn about.
     pub findings: Findings,
-    /// What has to be computed for them: each sequence once.
+    /// What has to be computed: each sequence once.
     pub work: Work,
-    /// What of that the interrupted run has done that is resumed.
+    /// The part of it that the interrupted run has done.
     pub restored: Amount,
-    /// What is left of it.
+    /// The part that is left.
     pub left: Work,
     /// Tokens of the longest forward pass over one sequence.
     pub longest: usize,
     /// The inputs.
     pub sources: Vec<Source>,
-    /// The part of the records that all of this is about; None for all records.
+    /// The shard that is counted; None for all records.
     pub part: Option<Part>,
 }
 
@@ -71,7 +71,7 @@ impl Scan {
         }
     }
 
-    /// Nothing is left: the run that is resumed had finished.
+    /// Nothing is left: the run had finished.
     pub fn restore_all(&mut self) {
         self.restored = Amount {
             records: self.work.records,
@@ -104,7 +104,7 @@ pub fn scan(
     reporter: &dyn Reporter,
 ) -> Result<Scan> {
     let mut records = Records::new(&job.inputs.paths, rules, None);
-    let mut ids = SameIds::of(job)?;
+    let mut ids = UniqueIds::of(job)?;
     let mut shard = job.inputs.shard.map(|shard| Sharing {
         shard,
         survey: Survey::default(),
@@ -142,7 +142,7 @@ pub fn read_sources(job: &Job, rules: Rules, reporter: &dyn Reporter) -> Result<
 }
 
 /// What counts of the next record; None at the end.
-fn next(records: &mut Records<'_>, ids: &mut Option<SameIds>) -> Result<Option<Surveyed>> {
+fn next(records: &mut Records<'_>, ids: &mut Option<UniqueIds>) -> Result<Option<Surveyed>> {
     let fate = match records.next()? {
         Next::End => return Ok(None),
         Next::Skipped(_) => Fate::Skipped,

@@ -1,16 +1,16 @@
-//! `--shard i/N`: which records of the input are whose. Pure, and without the model: the same
+//! Which records of the input belong to which shard. Pure, and independent of the model: the same
 //! input and options give every node the same answer.
 //!
 //! Sequences are given out longest first, each to the shard that has the fewest tokens so far.
-//! Only how many sequences there are of each length has to be known for that, so memory does not
-//! grow with the number of records.
+//! That takes only the number of sequences of each length, so memory does not grow with the number
+//! of records.
 
 pub use crate::run_record::Shard;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 use std::ops::Range;
 
-/// How many records of the input cost how many tokens.
+/// The number of records for each number of tokens.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Survey(BTreeMap<u64, u64>);
 
@@ -25,13 +25,13 @@ impl Survey {
         self.0.values().sum()
     }
 
-    /// What falls to one shard.
+    /// The records of one shard.
     pub fn share(&self, shard: Shard) -> Share {
         // The least loaded shard comes first, of equals the one with the lowest number.
         let mut loads: BinaryHeap<_> = (1..=shard.of).map(|n| Reverse((0, n))).collect();
         let mut of_length = BTreeMap::new();
         for (&tokens, &count) in self.0.iter().rev() {
-            // Of the records of one length, shard 1 has the first ones of the input, and so on.
+            // Among records with the same number of tokens, shard 1 has the first ones of the input.
             let (mut before, mut own) = (0, 0);
             for _ in 0..count {
                 if let Some(mut least) = loads.peek_mut() {
@@ -49,15 +49,15 @@ impl Survey {
     }
 }
 
-/// Tells a shard's records from the others, one after the other.
+/// Tells which records belong to a shard, in the order of the input.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Share {
-    /// For each number of tokens: which of the records that cost as much, and how many were met.
+    /// For each number of tokens: which of its records, and how many came so far.
     of_length: BTreeMap<u64, (Range<u64>, u64)>,
 }
 
 impl Share {
-    /// Whether the next record of the input, which costs so many tokens, is one of the shard.
+    /// Whether the next record of the input, which takes this number of tokens, belongs to the shard.
     pub fn takes(&mut self, tokens: u64) -> bool {
         match self.of_length.get_mut(&tokens) {
             None => false,

@@ -14,8 +14,8 @@ pub fn warn_of_long(scan: &Scan, reporter: &dyn Reporter) {
         reporter.message(
             Level::Warning,
             &format!(
-                "{} of {} {} more than {} residues, ESM's training maximum; {} embedded whole \
-                 (--long chooses otherwise)",
+                "{} of {} {} more than {} residues, ESM's training maximum; {} embedded whole\n\
+                 hint: use `long=window` or `long=truncate` to stay within it",
                 grouped(scan.long),
                 count(scan.records, "sequence"),
                 if scan.long == 1 { "has" } else { "have" },
@@ -37,20 +37,25 @@ pub fn warn_of_findings(findings: &Findings, job: &Job, reporter: &dyn Reporter)
     let found = &findings.nucleotides;
     warn(found, &|first| {
         format!(
-            "{} of {all} {} like nucleotides; the first is {first}. ESM reads their letters as \
-             amino acids, and the embedding of such a sequence means nothing: translate it to \
-             protein first, for example with `seqkit translate`",
+            "{} of {all} {} like nucleotides, which ESM reads as amino acids, so that {} no \
+             meaning; the first is {first}\n\
+             hint: translate nucleotides to protein first, for example with `seqkit translate`",
             grouped(found.records),
             if found.records == 1 { "looks" } else { "look" },
+            if found.records == 1 {
+                "its embedding has"
+            } else {
+                "their embeddings have"
+            },
         )
     });
     let found = &findings.gapped;
     if job.sequences.gaps == Gaps::Keep {
         warn(found, &|first| {
             format!(
-                "{} of {all} {} gaps (- or .), {} in total; the first is {first}. ESM-1b, ESM-1v \
-                 and ESM-2 never saw aligned sequences, and each gap is embedded as a token with a \
-                 row: --gaps drop takes the gaps out",
+                "{} of {all} {} gaps (- or .), {} in total; the first is {first}. ESM was trained on \
+                 sequences without gaps, and each gap is embedded as a token with a row\n\
+                 hint: use `gaps=drop` to remove gaps before embedding",
                 grouped(found.records),
                 if found.records == 1 { "has" } else { "have" },
                 grouped(findings.gaps),

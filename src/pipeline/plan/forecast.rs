@@ -1,4 +1,4 @@
-//! What a job would do: records, tokens, memory, bytes on disk, time.
+//! The forecast of a run: records, tokens, memory, bytes on disk, time.
 
 use crate::checkpoint::Checkpoint;
 use crate::numerals::{bytes, count, grouped};
@@ -14,10 +14,10 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// What a run would do.
+/// What a run will take.
 #[derive(Clone, Debug, Serialize)]
 pub struct Forecast {
-    /// As asked for.
+    /// As it was given.
     model: String,
     out: String,
     /// Numbers of the layers that are written.
@@ -25,18 +25,18 @@ pub struct Forecast {
     files: u64,
     /// `I/N`.
     shard: Option<String>,
-    /// With a row.
+    /// Those with a row.
     records: u64,
-    /// With different sequences: only these are computed.
+    /// Records with distinct sequences: only these are computed.
     distinct_records: u64,
-    /// Of the distinct ones, those that an interrupted run has computed.
+    /// Distinct records that an interrupted run has computed.
     restored_records: u64,
     /// Their residues.
     restored_residues: u64,
     skipped: u64,
     /// Of all records.
     residues: u64,
-    /// Of all forward passes that are to be computed.
+    /// Of all forward passes.
     tokens: u64,
     /// Tokens of the longest forward pass over one sequence.
     longest: usize,
@@ -49,10 +49,10 @@ pub struct Forecast {
 }
 
 impl Forecast {
-    /// Runs one block of the model for a moment.
+    /// Measures by running one block of the model for a moment.
     ///
     /// # Errors
-    /// A checkpoint that is damaged where that is looked at.
+    /// A checkpoint that is damaged where samples need it.
     pub(crate) fn new(
         job: &Job,
         caches: &Caches,
@@ -86,7 +86,7 @@ impl Forecast {
 
     /// One JSON object in one line.
     pub fn json(&self) -> String {
-        // Strings and numbers only: there is nothing that JSON could not hold.
+        // Strings and numbers: JSON can hold them all.
         let mut object = serde_json::json!({ "event": "forecast" });
         if let (Some(all), Ok(Value::Object(fields))) =
             (object.as_object_mut(), serde_json::to_value(self))
@@ -134,7 +134,7 @@ impl fmt::Display for Forecast {
         writeln!(f, "longest       {}", count(self.longest as u64, "token"))?;
         writeln!(
             f,
-            "memory        {} at most, about",
+            "memory        about {} at most",
             bytes(self.memory_bytes)
         )?;
         write!(f, "disk          {}", bytes(self.disk_bytes))?;
@@ -145,7 +145,7 @@ impl fmt::Display for Forecast {
         let threads = count(self.threads as u64, "thread");
         writeln!(
             f,
-            "time          {}, about, on {threads}",
+            "time          about {} on {threads}",
             seconds(self.seconds)
         )
     }
@@ -212,9 +212,9 @@ mod tests {
              tokens        1,362,961\n\
              padding       0 (batches are packed)\n\
              longest       2,050 tokens\n\
-             memory        3.1 MB at most, about\n\
+             memory        about 3.1 MB at most\n\
              disk          5.4 GB\n\
-             time          51 s, about, on 1 thread\n"
+             time          about 51 s on 1 thread\n"
         );
     }
 

@@ -9,20 +9,21 @@ use crate::pipeline::input::scan::Scan;
 use crate::pipeline::job::Job;
 use anyhow::{Result, bail};
 
-/// Refuses a run whose files would not fit on the disk; `held` bytes of them are there already.
+/// Refuses a run whose files would not fit on the disk; `held` bytes of them are already there.
 ///
 /// # Errors
-/// Less room than the matrices take.
+/// Too little space.
 pub fn check_space(job: &Job, plan: &Plan, scan: &Scan, held: u64) -> Result<()> {
-    let wanted = disk(plan, scan, job.inputs.shard.is_some()).saturating_sub(held);
+    let needed = disk(plan, scan, job.inputs.shard.is_some()).saturating_sub(held);
     if let Some(free) = free_bytes(&job.output.folder)
-        && free < wanted
+        && free < needed
     {
         bail!(
-            "{}: the output takes {}, but only {} are free there; choose another folder with \
-             --out, fewer layers, --residues none or --out-dtype f16",
+            "{}: the output needs {}, but only {} are free there\n\
+             hint: choose another folder with `out`, fewer layers with `layer`, `residues=none` or \
+             `out_dtype=f16`",
             job.output.folder.display(),
-            bytes(wanted),
+            bytes(needed),
             bytes(free)
         );
     }
@@ -36,7 +37,7 @@ pub fn files(plan: &Plan, scan: &Scan) -> u64 {
     values.fold(tables(plan, scan), u64::saturating_add)
 }
 
-/// The files besides those of values: `run.json`, `index.tsv`, and those that not every run has.
+/// The other files: `run.json`, `index.tsv`, and those that not every run has.
 fn tables(plan: &Plan, scan: &Scan) -> u64 {
     let lists = plan.layout.file_arrays().len() as u64;
     2 + u64::from(scan.ids.bytes().is_ok()) + u64::from(scan.skipped > 0) + lists
@@ -62,7 +63,7 @@ pub fn disk(plan: &Plan, scan: &Scan, is_shard: bool) -> u64 {
 pub fn memory(job: &Job, plan: &Plan, scan: &Scan) -> u64 {
     let longest = scan.longest_left();
     if plan.device.is_gpu() {
-        // Rows on their way from the card.
+        // Rows on their way from the GPU.
         let row = plan.layout.dim as u64 * 4;
         let lanes = (plan.device.lanes(job.compute.threads) * plan.device.gpus.len()) as u64;
         let rows = row * plan.max_tokens.max(longest) as u64;
@@ -71,7 +72,7 @@ pub fn memory(job: &Job, plan: &Plan, scan: &Scan) -> u64 {
     let passes = &scan.left.passes;
     let tokens = usize::try_from(passes.tokens()).unwrap_or(usize::MAX);
     let batch = plan.max_tokens.min(tokens).max(longest);
-    // A small input does not keep every thread busy, and those that never work take next to nothing.
+    // A small input does not keep every thread busy, and an idle thread takes next to nothing.
     let batches = (tokens as u64)
         .div_ceil(LEAST_TOKENS as u64)
         .min(passes.count());

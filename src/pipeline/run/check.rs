@@ -11,7 +11,7 @@ use crate::pipeline::job::OnInvalid;
 use crate::pipeline::plan::{Plan, resources};
 use anyhow::Result;
 
-/// A run that nothing stands against.
+/// A run that may load its model and write its output.
 pub struct Checked {
     /// How records are judged.
     pub rules: Rules,

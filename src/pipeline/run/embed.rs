@@ -30,11 +30,11 @@ pub fn workers(job: &Job, capacity: Capacity) -> usize {
     capacity.lanes.unwrap_or(job.compute.threads).max(1)
 }
 
-/// What embedding came to.
+/// What embedding produced besides rows.
 pub struct Embedded {
     /// The inputs.
     pub sources: Vec<Source>,
-    /// Records to warn of.
+    /// Records to warn about.
     pub findings: Findings,
     /// The files of the checkpoint.
     pub model_files: Vec<ModelFile>,

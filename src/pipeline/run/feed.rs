@@ -4,7 +4,7 @@ use crate::batching;
 use crate::output::{Entry, Ledger, Skip, key};
 use crate::pipeline::input::findings::Findings;
 use crate::pipeline::input::records::{Next, Records};
-use crate::pipeline::input::same_ids::refusal;
+use crate::pipeline::input::unique_ids::refusal;
 use crate::pipeline::job::OnDuplicateId;
 use crate::pipeline::plan::batches::Batching;
 use crate::pipeline::reporter::{Reporter, Totals};
@@ -13,42 +13,42 @@ use crate::pipeline::run::work::Item;
 use anyhow::{Context, Result, bail};
 use std::sync::mpsc::SyncSender;
 
-/// Records that wait to be batched, at most: sorting by length needs some to choose from.
+/// Records that wait to be batched: sorting by length needs some to choose from.
 const WAITING: usize = 16_384;
 
-/// Bytes of an identifier that messages have use for.
+/// Bytes of an identifier that are kept for messages.
 const SHOWN: usize = 1024;
 
 /// Where records go.
 pub struct Feed<'a> {
     /// Gives each its place.
     pub ledger: &'a mut Ledger,
-    /// Says which ones an interrupted run has done, if it is gone on with.
+    /// Says which ones the interrupted run has done.
     pub done: FinishedRows<'a>,
     /// How batches are formed.
     pub batching: Batching,
-    /// Records with the identifier of an earlier one; of files they were found before.
+    /// Records with the identifier of an earlier one; in files, they were found by the first pass.
     pub on_duplicate_id: OnDuplicateId,
     /// Where they go.
     pub send: SyncSender<Vec<Item>>,
-    /// Whether to go on.
+    /// Whether to continue.
     pub go_on: &'a dyn Fn() -> bool,
-    /// Told of records that an earlier process has done, of the first batch, and of what there is.
+    /// Receives progress.
     pub reporter: &'a dyn Reporter,
 }
 
-/// What reading came to.
+/// What reading found.
 #[derive(Debug, Default)]
 pub struct Fed {
     /// Records that an interrupted run has done.
     pub kept: u64,
-    /// Records to warn of.
+    /// Records to warn about.
     pub findings: Findings,
 }
 
 /// Reads every record, enters it into the ledger and sends batches to the workers.
 ///
-/// Returns early, and well, when the workers have stopped: their error is the one that counts.
+/// Returns early, without an error, when the workers have stopped: their error is the one that counts.
 ///
 /// # Errors
 /// An input that cannot be read or is not that of the interrupted run, an unfit record that is not
@@ -162,7 +162,7 @@ pub fn feed(records: &mut Records<'_>, feed: Feed<'_>) -> Result<Fed> {
     })
 }
 
-/// Batches what waits; false when nobody receives any more.
+/// Batches the waiting records; false when all workers have stopped.
 fn send_batches(
     waiting: &mut Vec<Item>,
     batching: Batching,

@@ -1,4 +1,4 @@
-//! What an interrupted run has done, record by record as the input is read again.
+//! Which records an interrupted run has done, one by one as the input is read again.
 
 use crate::output::{ArrayWriter, Entered, Journal, OutputError};
 
@@ -50,7 +50,7 @@ impl<'a> FinishedRows<'a> {
         Ok(has)
     }
 
-    /// The input has ended after so many records.
+    /// The input has ended after this number of records.
     ///
     /// # Errors
     /// When the interrupted run met more.

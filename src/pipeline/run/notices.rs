@@ -1,4 +1,4 @@
-//! What the user has to know of the input and of memory.
+//! Messages of a run: what it will write, on what it computes, and what was out of the ordinary.
 
 use super::Run;
 use super::embed::workers;
@@ -17,15 +17,16 @@ use crate::product::{Elements, Extent, Product};
 use anyhow::{Result, bail};
 use std::time::Duration;
 
-/// A machine that others use too may not have what a job's limit allows.
+/// Other programs may use the memory that the limit of this process allows.
 pub fn warn_of_memory(job: &Job, plan: &Plan, scan: &Scan, reporter: &dyn Reporter) {
     let needed = resources::memory(job, plan, scan);
     if let Some(available) = memory::available().filter(|available| *available < needed) {
         reporter.message(
             Level::Warning,
             &format!(
-                "this run takes up to about {} of memory, and this machine has {} available at \
-                 the moment: fewer --threads, --long window or --dtype f16 take less",
+                "this run needs up to about {} of memory, and this machine has {} available at the \
+                 moment\n\
+                 hint: use fewer `threads`, `long=window` or `dtype=f16`, which need less",
                 size(needed),
                 size(available)
             ),
@@ -40,7 +41,7 @@ pub fn tell_of_output(job: &Job, plan: &Plan, scan: Option<&Scan>, reporter: &dy
     // Without pooled rows, nothing would be left.
     let without = match layout.pools.is_empty() {
         true => "",
-        false => " (--residues none leaves them out)",
+        false => " (`residues=none` leaves them out)",
     };
     let text = match scan {
         Some(scan) => {
@@ -51,7 +52,7 @@ pub fn tell_of_output(job: &Job, plan: &Plan, scan: Option<&Scan>, reporter: &dy
                 parts => format!("{records}; {all}, of which {parts}"),
             }
         }
-        // A stream is read once: nobody knows how much of it there will be.
+        // The length of a stream is not known.
         None => {
             let each = [
                 (Extent::Record, "", ""),
@@ -99,7 +100,7 @@ fn large_arrays(arrays: &[Array], elements: &Elements, without: &str) -> String 
     texts.collect::<Vec<_>>().join(", ")
 }
 
-/// Records that a lookup by identifier loses.
+/// Records that a lookup by identifier does not find.
 pub fn warn_of_notes(manifest: &Manifest, reporter: &dyn Reporter) {
     let is_reuse = |about| about == Remark::ReusedIds;
     for note in manifest.notes.iter().filter(|note| is_reuse(note.about)) {
@@ -108,16 +109,16 @@ pub fn warn_of_notes(manifest: &Manifest, reporter: &dyn Reporter) {
             id => format!("`{id}`"),
         };
         let scope = match manifest.shard {
-            Some(_) => ". Only the records of this shard were compared; merge compares all",
+            Some(_) => "\nhint: only the records of this shard were compared; merging compares all",
             None => "",
         };
         reporter.message(
             Level::Warning,
             &format!(
                 "{} the id of an earlier record and another sequence; the first is {first} in row \
-                 {}. A dictionary by id keeps only one record of each id: use the row numbers of \
-                 index.tsv, or make the ids unique (--on-duplicate-id fail checks this before the \
-                 work){scope}",
+                 {}. A dictionary by id keeps only one record of each id\n\
+                 hint: use the row numbers of index.tsv, or make the ids unique \
+                 (`on_duplicate_id=fail` checks this before the work){scope}",
                 match note.records {
                     1 => "1 record has".to_owned(),
                     records => format!("{} records have", grouped(records)),
@@ -128,7 +129,7 @@ pub fn warn_of_notes(manifest: &Manifest, reporter: &dyn Reporter) {
     }
 }
 
-/// Says why there is no list of identifiers.
+/// Why there is no `ids.npy`.
 pub fn warn_of_ids(ids: Ids, reporter: &dyn Reporter) {
     if let Err(why) = ids.bytes() {
         let text = format!("{IDS_NPY} is not written: {why}; index.tsv has every id");
@@ -236,7 +237,7 @@ pub fn warn_of_left_out(spared: u64, reporter: &dyn Reporter) {
     }
 }
 
-/// What the user has to know of the input, in counts.
+/// What was out of the ordinary, in counts, and how much was written.
 pub fn report(counts: &Counts, job: &Job, reporter: &dyn Reporter) {
     for text in what_was_met(counts) {
         reporter.message(Level::Warning, &text);
@@ -307,9 +308,9 @@ fn what_was_met(counts: &Counts) -> Vec<String> {
         ),
         (
             counts.in_bf16,
-            "record was computed in bf16 because its numbers do not fit f16 (--dtype bf16 computes \
+            "record was computed in bf16 because its numbers do not fit f16 (`dtype=bf16` computes \
              all records in bf16)",
-            "records were computed in bf16 because their numbers do not fit f16 (--dtype bf16 \
+            "records were computed in bf16 because their numbers do not fit f16 (`dtype=bf16` \
              computes all records in bf16)",
         ),
     ];
@@ -319,7 +320,7 @@ fn what_was_met(counts: &Counts) -> Vec<String> {
         .collect()
 }
 
-/// A number and what there is of it.
+/// A number and its noun.
 fn several(number: u64, one: &str, more: &str) -> String {
     match number {
         1 => format!("1 {one}"),
@@ -357,7 +358,7 @@ mod tests {
                 "1 sequence was truncated",
                 "1 sequence was embedded in windows",
                 "1 record was skipped and is listed in skipped.tsv",
-                "1 record was computed in bf16 because its numbers do not fit f16 (--dtype bf16 \
+                "1 record was computed in bf16 because its numbers do not fit f16 (`dtype=bf16` \
                  computes all records in bf16)",
             ]
         );
@@ -373,7 +374,7 @@ mod tests {
                 "215,432 sequences were embedded in windows",
                 "215,432 records were skipped and are listed in skipped.tsv",
                 "215,432 records were computed in bf16 because their numbers do not fit f16 \
-                 (--dtype bf16 computes all records in bf16)",
+                 (`dtype=bf16` computes all records in bf16)",
             ]
         );
     }

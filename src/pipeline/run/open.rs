@@ -1,4 +1,4 @@
-//! Opening a job's checkpoint, with what has to be said about it.
+//! Opens a job's checkpoint.
 
 use crate::checkpoint::{Checkpoint, CheckpointError};
 use crate::pipeline::job::Job;

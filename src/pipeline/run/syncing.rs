@@ -1,4 +1,4 @@
-//! Makes the work of a run durable while it goes on, at a cost that is bounded beforehand.
+//! Makes finished work durable during a run, at a bounded cost.
 
 use crate::output::{ArrayWriter, Journal, OutputError, sync_work};
 use crate::pipeline::stop::Stop;
@@ -12,7 +12,7 @@ const LEAST_PAUSE: Duration = Duration::from_secs(10);
 /// work, it would cost less than one part in 64.
 const SHARE: u32 = 64;
 
-/// How often a request to stop is looked for.
+/// How often to check for a request to stop.
 const LOOK: Duration = Duration::from_millis(100);
 
 /// What the syncs of a run cost.
@@ -24,8 +24,7 @@ pub struct Syncs {
     pub time: Duration,
 }
 
-/// Syncs again and again until the other end of `over` is dropped; at once when the run is asked
-/// to stop.
+/// Syncs now and then until the other end of `over` is dropped, and at once on a request to stop.
 ///
 /// # Errors
 /// When the file system cannot keep the work.
@@ -56,7 +55,7 @@ pub fn sync_regularly(
     }
 }
 
-/// How long to wait after a sync that took this long.
+/// The pause after a sync that took this long.
 fn pause(took: Duration) -> Duration {
     took.saturating_mul(SHARE).max(LEAST_PAUSE)
 }

@@ -14,12 +14,12 @@ use crate::pipeline::plan::Plan;
 use crate::pipeline::plan::batches::{Batching, LEAST_TOKENS};
 use anyhow::Result;
 
-/// Passes that are put into batches one by one; of more, only their sums count.
+/// Passes that are put into batches one by one; of more, only sums are used.
 const FEW: u64 = 16_384;
-/// Tokens beyond which linear layers are as fast as they get: those that a block works together.
+/// Tokens beyond which linear layers do not get faster: those that are computed as one block.
 const FULL: f64 = 504.0;
 
-/// Time that reading and checking a block takes beside loading it.
+/// Time to read and check a block, as a share of the time to load it.
 const READING_SHARE: f64 = 0.3;
 
 /// Seconds that loading and computing will take.
@@ -43,8 +43,8 @@ pub(super) fn seconds(
     Ok(loading(job, plan, checkpoint, &speeds) + computing)
 }
 
-/// Bytes of the model's files whose checksums are not remembered: one thread reads them while the
-/// others embed.
+/// Bytes of the model's files whose checksums are not cached: one thread reads them while the others
+/// embed.
 fn unknown_bytes(checksums: Option<&ChecksumCache>, checkpoint: &Checkpoint) -> u64 {
     let files = checkpoint.files().iter();
     let stamps = files.filter_map(|path| checkpoint.stamp(path));
@@ -58,7 +58,7 @@ fn unknown_bytes(checksums: Option<&ChecksumCache>, checkpoint: &Checkpoint) -> 
 fn loading(job: &Job, plan: &Plan, checkpoint: &Checkpoint, speeds: &Speeds) -> f64 {
     let (top, all) = (plan.top(), checkpoint.config().layers);
     let rounds = top.div_ceil(workers(job.compute.threads).min(top.max(1)));
-    // The other blocks are read and checked.
+    // Blocks above the top are only read and checked.
     let others = all.saturating_sub(top) as f64 * READING_SHARE;
     speeds.load_fixed + speeds.load_block * (rounds as f64 + others)
 }
@@ -70,13 +70,13 @@ struct Batches {
     shared: Vec<(f64, f64)>,
 }
 
-/// Passes that one thread works at, each.
+/// Passes on one thread each.
 enum Alone {
     /// Lengths of the sequences of each pass, in the order in which they are taken.
     Few(Vec<Vec<usize>>),
-    /// (Tokens, number) of sequences, in passes of so many tokens.
+    /// (Tokens, number) of sequences, and the tokens of one pass.
     Many(Vec<(f64, f64)>, f64),
-    /// The same, each in a pass of its own.
+    /// (Tokens, number) of sequences in separate passes.
     OneEach(Vec<(f64, f64)>),
 }
 
@@ -116,8 +116,8 @@ impl Batches {
         Batches { alone, shared }
     }
 
-    /// Sizes of passes whose linear layers are worth a sample: the usual one, and a full one if the
-    /// usual is smaller and there are such.
+    /// Sizes of passes whose linear layers are sampled: the mean one, and the largest one if it is much
+    /// larger.
     fn sizes(&self) -> Vec<usize> {
         let mean = |lengths: &[(f64, f64)]| {
             let tokens: f64 = lengths.iter().map(|(tokens, count)| tokens * count).sum();
@@ -149,7 +149,7 @@ impl Batches {
         sizes
     }
 
-    /// Seconds for `top` blocks, while checksums of the model take `hashing` of one thread.
+    /// Seconds for `top` blocks, while checksums of the model take one thread `hashing` seconds.
     fn seconds(&self, top: usize, speeds: &Speeds, hashing: f64) -> f64 {
         let workers = speeds.workers as f64;
         let sum = |lengths: &[(f64, f64)], cost: &dyn Fn(f64) -> f64| -> f64 {
@@ -180,8 +180,8 @@ impl Batches {
     }
 }
 
-/// Lengths of sequences that are worth a sample of attention: those between which most of its work
-/// is, and the longest.
+/// Lengths of sequences whose attention is sampled: those between which most of the work is, and the
+/// longest.
 fn lengths(passes: &Passes) -> Vec<usize> {
     let work = |(tokens, count): (f64, f64)| tokens * tokens * count;
     let all: f64 = passes.lengths().map(work).sum();
@@ -196,7 +196,7 @@ fn lengths(passes: &Passes) -> Vec<usize> {
             lengths.push(length.0.round() as usize);
         }
     }
-    // Those that are nearly the same cost nearly the same.
+    // Nearly equal lengths cost nearly the same.
     let mut kept: Vec<usize> = Vec::new();
     for length in lengths.into_iter().rev() {
         if kept.last().is_none_or(|&longer| length * 5 < longer * 4) {
@@ -239,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn lengths_that_hold_most_of_the_work_are_sampled() {
+    fn lengths_with_most_of_the_work_are_sampled() {
         assert_eq!(lengths(&passes([(168_002, 1)])), [168_002]);
         assert_eq!(lengths(&passes([(300, 50)])), [300]);
         assert_eq!(lengths(&passes([(12, 900), (40_002, 1)])), [40_002]);
@@ -249,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn passes_are_shared_out() {
+    fn time_of_passes_on_several_threads() {
         let few = Batches {
             alone: Alone::Few(vec![vec![100], vec![60, 40]]),
             shared: vec![(1000.0, 2.0)],

@@ -1,7 +1,7 @@
-//! How long a run on cards will take, from one block of the model at work for a moment.
+//! How long computing takes on GPUs, by samples of one block of the model.
 //!
-//! A pass over sequences of n tokens takes `a·n + b·n²` for each of them and for each block: two
-//! kinds of batches, on as many threads as the run will have, give a and b.
+//! A pass takes `a·n + b·n²` for each block and each sequence of n tokens. Two kinds of batches, on as
+//! many threads as the run will have, give a and b.
 
 use crate::cancel::Cancel;
 use crate::checkpoint::Checkpoint;
@@ -47,7 +47,7 @@ pub(crate) fn seconds(
         true => vec![mean],
         false => vec![mean; (plan.max_tokens / mean).max(1)],
     };
-    // The typical length of the sequence that a token is in, which attention depends on.
+    // The mean length of the sequence that a token is in, on which attention depends.
     let typical = (squares / tokens) as usize;
     let long = vec![(4 * typical).clamp(mean, LONG.min(scan.longest_left()).max(mean))];
     let cost = fit(
@@ -67,7 +67,7 @@ struct Batch {
 }
 
 impl Batch {
-    /// Mean time of one batch when every thread works at such batches.
+    /// Mean time of one batch when every thread works on such batches.
     fn time(block: &Embedder, threads: usize, lengths: Vec<usize>) -> Result<Batch> {
         let ids: Vec<Vec<u8>> = lengths.iter().map(|&length| tokens(length)).collect();
         let sequences: Vec<Sequence<'_>> = ids
@@ -84,7 +84,7 @@ impl Batch {
             block.embed(&sequences, &request, &cancel, out)
         };
         let work = || -> Result<(f64, u32), EngineError> {
-            // The first one fills caches and buffers.
+            // The first run fills caches and buffers.
             once()?;
             let begin = Instant::now();
             let mut count = 0;
@@ -146,16 +146,16 @@ mod tests {
         let cost = (0.25, 0.125);
         let found = fit(batch(&[8.0, 8.0], cost), batch(&[32.0], cost));
         assert_eq!(found, cost);
-        // One kind tells nothing of squares.
+        // One kind does not tell anything about squares.
         let found = fit(batch(&[8.0], (0.25, 0.0)), batch(&[8.0], (0.25, 0.0)));
         assert_eq!(found, (0.25, 0.0));
-        // Nor does noise below zero.
+        // Noise may go below zero.
         let found = fit(batch(&[8.0, 8.0], (1.0, 0.0)), batch(&[32.0], (0.5, 0.0)));
         assert_eq!(found, (1.0, 0.0));
     }
 
     #[test]
-    fn a_sequence_of_the_length_asked_for() {
+    fn a_sequence_of_a_given_length() {
         assert_eq!(tokens(5), [0, 4, 5, 6, 2]);
         assert_eq!(tokens(24)[21..], [4, 5, 2]);
     }

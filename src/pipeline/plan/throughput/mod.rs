@@ -15,15 +15,15 @@ use anyhow::Result;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Seconds of any run: its start, and syncing the files that it always writes.
+/// Seconds that any run takes: its start, and syncing the files that it always writes.
 const ANY: f64 = 0.1;
-/// Seconds for each record besides its computation: index, journal, places.
+/// Seconds for each record besides its computation: index, journal, places in the output.
 const RECORD: f64 = 20e-6;
-/// Seconds for each array of rows that is written of a record.
+/// Seconds for each array that a record is written to.
 const ROWS: f64 = 3e-6;
-/// Seconds for each file of a record: made, written, synced and read again.
+/// Seconds for each file of a record: making, writing, syncing and reading it.
 const FILE: f64 = 150e-6;
-/// Bytes per second that one thread hands to the system.
+/// Bytes per second that one thread writes.
 const WRITING: f64 = 1.5e9;
 
 /// Time that a run will take, if it takes `reading` to read the input.
@@ -56,13 +56,13 @@ fn workers(threads: usize) -> usize {
     threads.min(processors).max(1)
 }
 
-/// What is done for rows besides computing them.
+/// Seconds for writing rows.
 fn writing(job: &Job, plan: &Plan, scan: &Scan) -> f64 {
     let layout = &plan.layout;
     let arrays = layout.arrays();
     let files = layout.file_arrays().len();
     let each = RECORD + ROWS * (arrays.len() - files) as f64;
-    // Rows that were written before are read to prove them, which takes about as long.
+    // Rows that are already written are read to verify them, which takes about as long.
     let made = scan.records.saturating_sub(scan.restored.records) as f64 * FILE * files as f64;
     let per_residue = arrays
         .iter()

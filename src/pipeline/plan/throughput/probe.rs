@@ -1,8 +1,8 @@
-//! How fast this machine is: one block of the model and a few heads of attention at work for a
-//! moment, on as many threads as can work at the same time.
+//! Measures this machine: one block of the model and a few heads of attention run for a moment, on as
+//! many threads as can work at the same time.
 //!
-//! What that takes is bounded, whatever the model and the input: a sample is never larger than what
-//! the run itself holds, and is made smaller until several of them take less than a second.
+//! Time and memory are bounded for any model and input: a sample is never larger than what the run
+//! itself holds, and is made smaller until several of them take less than a second.
 
 use super::samples::{Samples, Stopwatch};
 use super::speeds::{AttentionTime, LinearTime, Speeds};
@@ -17,23 +17,23 @@ use rayon::ThreadPool;
 use sha2::{Digest, Sha256};
 use std::time::{Duration, Instant};
 
-/// Time for one kind of sample; twice this where there are few, and more only if one takes longer.
+/// Time for one kind of sample: twice this if few samples fit, more if a single one takes longer.
 const MOMENT: Duration = Duration::from_millis(300);
-/// Time of one sample at most, if a smaller one can be made: several are taken.
+/// Time of one sample, if a smaller one can be made: several are taken.
 const SAMPLE: Duration = Duration::from_millis(400);
 /// The same for a part of attention over a long sequence.
 const PART: Duration = Duration::from_millis(50);
-/// Multiplications for each weight row of the first, small pass through a block of a model: 64
-/// tokens of 650M, which take a tenth of a second.
+/// Tokens × D² of the first, small pass through a block: 64 tokens of 650M, which take a tenth of a
+/// second.
 const FIRST: usize = 64 * 1280 * 1280;
-/// Queries that are worked on together at least; the kernel takes so many at a time or fewer.
+/// Queries of a part, at least: the kernel takes up to this many at a time.
 const QUERIES: usize = 64;
-/// The longest sequence that is sampled: beyond this, nothing fits any cache.
+/// The longest sequence that is sampled: longer ones exceed every cache.
 const LONGEST: usize = 1 << 18;
-/// Tokens of one sequence in a sample of the linear layers: learned positions end at about 1,000.
+/// Tokens of one sequence in a sample of the linear layers: learned positions end soon after 1,000.
 const SEQUENCE: usize = 512;
 
-/// What is to be measured.
+/// The sizes of samples.
 pub struct SampleSizes {
     /// Threads that can work at the same time.
     pub workers: usize,
@@ -45,10 +45,10 @@ pub struct SampleSizes {
     pub is_shared: bool,
 }
 
-/// Measures.
+/// Measures this machine with samples of these sizes.
 ///
 /// # Errors
-/// A checkpoint that is damaged where this looks at it, or no memory.
+/// A checkpoint that is damaged where samples need it, or too little memory.
 pub fn speeds(plan: &Plan, checkpoint: &Checkpoint, asked: &SampleSizes) -> Result<Speeds> {
     let options = |top| LoadOptions {
         path: plan.device.path,
@@ -86,8 +86,8 @@ pub fn speeds(plan: &Plan, checkpoint: &Checkpoint, asked: &SampleSizes) -> Resu
     })
 }
 
-/// The least time in which so much of the model was loaded: files may have to be read first, and
-/// other programs may be busy.
+/// The shortest time to load a part of the model: files may not be in the system's cache at first,
+/// and other programs may be busy.
 fn time_load(checkpoint: &Checkpoint, options: &LoadOptions<'_>) -> Result<f64> {
     let start = Instant::now();
     let mut least = f64::INFINITY;
@@ -99,8 +99,8 @@ fn time_load(checkpoint: &Checkpoint, options: &LoadOptions<'_>) -> Result<f64> 
     Ok(least)
 }
 
-/// One pass of so many tokens, or fewer, through the linear layers of a block, when all workers are
-/// at such passes.
+/// One pass of up to `tokens` tokens through the linear layers of a block while all workers run such
+/// passes.
 fn time_linear(block: &Esm, workers: usize, tokens: usize) -> Result<LinearTime> {
     let dim = block.config().dim.max(1);
     let first = (FIRST / (dim * dim)).clamp(8, 64).min(tokens);
@@ -135,7 +135,7 @@ fn time_linear(block: &Esm, workers: usize, tokens: usize) -> Result<LinearTime>
     })
 }
 
-/// Sequences of so many tokens together.
+/// Sequences with `tokens` tokens in total.
 fn batch(tokens: usize) -> Packed {
     let residues = (0..tokens).map(|i| 4 + (i % 20) as u8);
     let ids: Vec<u8> = residues.collect();
@@ -149,7 +149,7 @@ struct Heads<'a> {
     head_dim: usize,
     /// Of the model.
     all: usize,
-    /// That start where the first of a chunk does: so many are a pattern that repeats.
+    /// After this many heads, their places in vector lanes repeat.
     pattern: usize,
     pool: Option<&'a ThreadPool>,
 }
@@ -169,19 +169,19 @@ impl<'a> Heads<'a> {
         }
     }
 
-    /// What attention over one sequence of so many tokens takes of one thread, when all are at it.
+    /// Seconds of one thread for attention over one sequence of `length` tokens while all work on it.
     fn time(&self, length: usize, is_shared: bool) -> Result<AttentionTime> {
         let is_long = length > TEAM_TOKENS;
-        // A run gives short sequences to one thread each: waking others would count for more.
+        // A run computes short sequences on one thread each: waking others would take longer.
         let pool = self.pool.filter(|_| is_long);
         let workers = pool.map_or(1, ThreadPool::current_num_threads);
         let heads = self.pattern.max(1);
         let qkv = self.qkv(heads, length)?;
         let rotary = self.is_rotary.then(|| {
-            // The angle is always zero: that takes no time, and the rotation as long as any.
+            // Making a table of zero angles takes no time, and rotating by them as long as by any.
             RotaryTable::new(&vec![0.0; self.head_dim / 2], length)
         });
-        // Seconds of all threads together.
+        // Seconds of all threads in total.
         let run = |queries: usize, parts: usize| -> Result<f64> {
             let watch = match pool {
                 Some(_) => Stopwatch::of_process(workers),
@@ -224,7 +224,7 @@ impl<'a> Heads<'a> {
                     _ => part(blocks, 3 * PART)?,
                 };
                 let (ready, each) = line(few, many, blocks);
-                // Keys are made ready once for a head, or for each part that a team shares.
+                // Keys are prepared once for a head, or for each part if all threads share it.
                 let spans = match is_shared {
                     true => length as f64 / ops::QUERY_SPAN as f64,
                     false => 1.0,
@@ -237,11 +237,11 @@ impl<'a> Heads<'a> {
         Ok(AttentionTime { length, seconds })
     }
 
-    /// q, k and v of so many heads over so many tokens, of small numbers.
+    /// q, k and v of some heads over `length` tokens, filled with small numbers.
     fn qkv(&self, heads: usize, length: usize) -> Result<Tensor> {
         let [a, b, c, d] = ops::qkv_shape(self.path, heads * self.head_dim, length);
         let qkv = ops::tensor((a, b, c, d))?;
-        // Any numbers will do, but zeros may take a short cut.
+        // Zeros might be faster than other numbers.
         let numbers: Vec<f32> = (0..b * c * d)
             .map(|i| (i % 251) as f32 / 251.0 - 0.5)
             .collect();
@@ -264,14 +264,14 @@ impl<'a> Heads<'a> {
 fn line(few: f64, many: f64, blocks: usize) -> (f64, f64) {
     let queries = (QUERIES * blocks) as f64;
     if blocks < 2 || many <= few {
-        // There is no telling them apart.
+        // The two cannot be told apart.
         return (0.0, many / queries);
     }
     let each = (many - few) / (queries - QUERIES as f64);
     ((few - each * QUERIES as f64).max(0.0), each)
 }
 
-/// Bytes per second of one thread that takes checksums.
+/// Bytes per second of one thread for checksums.
 fn time_hashing() -> f64 {
     let bytes = vec![1_u8; 1 << 18];
     let mut times = Samples::default();
@@ -290,16 +290,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_queries_take_and_what_comes_before_them() {
+    fn time_for_queries_and_before_them() {
         // 3 s, and 0.5 s for each of 64 and of 640.
         assert_eq!(line(35.0, 323.0, 10), (3.0, 0.5));
         assert_eq!(line(32.0, 32.0, 1), (0.0, 0.5));
-        // Noise: attention is never free, and nothing takes less than no time.
+        // Noise may make a sample too short.
         assert_eq!(line(40.0, 32.0, 2), (0.0, 0.25));
         assert_eq!(line(16.0, 336.0, 6), (0.0, 1.0));
     }
 
-    /// One head of a giant, whatever the threads: less than the run holds of all heads.
+    /// A sample holds one head of a long sequence, on any number of threads: less than the run itself.
     #[test]
     fn samples_of_long_sequences_are_bounded() {
         let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/esm2_hd16");
@@ -322,7 +322,7 @@ mod tests {
     }
 
     #[test]
-    fn a_batch_has_the_tokens_asked_for() {
+    fn a_batch_has_the_given_tokens() {
         for tokens in [1, 64, 512, 1300] {
             let batch = batch(tokens);
             assert_eq!(batch.token_ids().len(), tokens);

@@ -1,8 +1,8 @@
-//! What a piece of work takes, from several samples of it.
+//! The time that a piece of work takes, from several samples of it.
 //!
-//! Other programs, interrupts and clocks that jump disturb single samples, and nearly always make
-//! them longer. So time is taken from the processor's clock, which stands still while another
-//! program runs, and of several samples the lower quartile counts.
+//! Other programs, interrupts and clock changes disturb single samples, and nearly always make them
+//! longer. So time is read from the thread's CPU clock, which stops while another program runs, and
+//! the lower quartile of several samples counts.
 
 use rustix::time::{ClockId, Timespec, clock_gettime};
 use std::time::{Duration, Instant};
@@ -15,7 +15,7 @@ const ENOUGH: usize = 4;
 pub struct Samples(Vec<f64>);
 
 impl Samples {
-    /// Repeats the work for a moment, or for up to two if it has been done only a few times by then.
+    /// Repeats the work for a moment, or for up to two if it has run only a few times by then.
     ///
     /// # Errors
     /// That of the work.
@@ -90,9 +90,8 @@ impl Stopwatch {
     }
 }
 
-/// The time that work took, by the clock on the wall and by the processor's. The first is used only
-/// where the second is too coarse to move: a clock on the wall may jump, and runs on while the work
-/// waits for a processor.
+/// The time that work took, by the wall clock and by the CPU clock. The wall clock counts only where
+/// the CPU clock is too coarse to move: it may jump, and runs on while the work waits for a CPU.
 fn taken(wall: f64, processor: f64) -> f64 {
     match processor > 0.0 {
         true => processor,
@@ -132,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn a_jump_of_the_clock_on_the_wall_is_no_work() {
+    fn a_jump_of_the_wall_clock_does_not_count() {
         assert_eq!(taken(3600.0, 0.2), 0.2);
         assert_eq!(taken(0.0, 0.2), 0.2);
         assert_eq!(taken(0.3, 0.0), 0.3);

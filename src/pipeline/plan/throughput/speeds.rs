@@ -1,14 +1,14 @@
-//! What work costs, from samples of it. Pure.
+//! The time for any amount of work, from samples of it. Pure.
 //!
-//! A forward pass takes, for each block, what its linear layers take for all its tokens, and what
-//! attention takes for each of its sequences.
+//! For each block, a forward pass takes the time of the linear layers for all tokens, and the time of
+//! attention for each sequence.
 
 /// A pass through the linear layers of one block.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct LinearTime {
     /// Its tokens.
     pub tokens: f64,
-    /// What it takes.
+    /// Its time.
     pub seconds: f64,
 }
 
@@ -17,16 +17,16 @@ pub struct LinearTime {
 pub struct AttentionTime {
     /// Its tokens.
     pub length: f64,
-    /// What it takes of one thread.
+    /// Its time on one thread.
     pub seconds: f64,
 }
 
-/// What one thread does while the others work too.
+/// The speed of one thread while the others work too.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Speeds {
     /// Threads that can work at the same time.
     pub workers: usize,
-    /// Seconds to load what is not in a block.
+    /// Seconds to load everything outside blocks.
     pub load_fixed: f64,
     /// Seconds to load a block.
     pub load_block: f64,
@@ -39,13 +39,13 @@ pub struct Speeds {
 }
 
 impl Speeds {
-    /// Seconds of one thread for a pass over so many tokens through the linear layers of a block.
+    /// Seconds of one thread for a pass over `tokens` through the linear layers of a block.
     pub fn linear(&self, tokens: f64) -> f64 {
         let points = self.linear.iter().map(|p| (p.tokens, p.seconds / p.tokens));
         tokens * between(points, tokens, Beyond::Level)
     }
 
-    /// Seconds of one thread for attention of a block over one sequence of so many tokens.
+    /// Seconds of one thread for attention of a block over one sequence of `length` tokens.
     pub fn attention(&self, length: f64) -> f64 {
         let points = self
             .attention
@@ -86,8 +86,7 @@ fn at_end((x0, y0): (f64, f64), x: f64, beyond: Beyond) -> f64 {
     }
 }
 
-/// Seconds until jobs are done, each taking so many seconds of one thread: whoever is free takes the
-/// next one.
+/// Seconds until jobs with these times are done, if the first free worker always takes the next job.
 pub fn shared_out(jobs: impl IntoIterator<Item = f64>, workers: usize) -> f64 {
     let mut free = vec![0.0_f64; workers.max(1)];
     for job in jobs {
@@ -156,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_is_free_takes_the_next_job() {
+    fn the_first_free_worker_takes_the_next_job() {
         assert_eq!(shared_out([3.0, 3.0, 2.0], 2), 5.0);
         assert_eq!(shared_out([4.0, 1.0, 1.0, 1.0], 8), 4.0);
         assert_eq!(shared_out([4.0, 1.0], 1), 5.0);
