@@ -1,7 +1,7 @@
 //! Attention, with and without rotary positions, by one thread and by a team.
 
 use super::chunks::{chunked, unchunked};
-use super::reference::{assert_close, relative};
+use super::reference::{assert_close, relative, softmax_f64};
 use super::{numbers, paths};
 use crate::ops::{Attention, CpuPath, RotaryTable, Team, thread_pool};
 use candle_core::InplaceOp1;
@@ -41,12 +41,10 @@ fn attention_f64(case: &Case, qkv: &[f32], inv_freq: Option<&[f32]>) -> Vec<f64>
                 let scores: Vec<f64> = (0..len)
                     .map(|u| q.iter().zip(rotate(get(u, 1), u)).map(|(a, b)| a * b).sum())
                     .collect();
-                let most = scores.iter().copied().fold(f64::MIN, f64::max);
-                let p: Vec<f64> = scores.iter().map(|s| (s - most).exp()).collect();
-                let sum: f64 = p.iter().sum();
+                let p = softmax_f64(&scores);
                 for (u, p) in p.iter().enumerate() {
                     for (i, v) in get(u, 2).iter().enumerate() {
-                        out[(start + t) * dim + h * d + i] += p / sum * v;
+                        out[(start + t) * dim + h * d + i] += p * v;
                     }
                 }
             }

@@ -1,7 +1,7 @@
 //! LayerNorm.
 
-use super::reference::assert_close;
-use super::{numbers, paths, tensor, values};
+use super::reference::{assert_close, layer_norm_f64};
+use super::{numbers, paths, tensor, values, wide};
 use crate::ops::LayerNorm;
 
 #[test]
@@ -14,26 +14,7 @@ fn layer_norm_equals_the_reference_also_with_outliers() {
             let (w, b) = (numbers(12, dim), numbers(13, dim));
             let norm = LayerNorm::new(path, w.clone(), b.clone(), 1e-5);
             let y = tensor(&x, &[3, dim]).apply_op1_no_bwd(&&norm).unwrap();
-            let want: Vec<f64> = x
-                .chunks_exact(dim)
-                .flat_map(|row| {
-                    let d = dim as f64;
-                    let mean = row.iter().map(|x| f64::from(*x)).sum::<f64>() / d;
-                    let var = row
-                        .iter()
-                        .map(|x| (f64::from(*x) - mean).powi(2))
-                        .sum::<f64>()
-                        / d;
-                    let (w, b) = (w.clone(), b.clone());
-                    row.iter()
-                        .enumerate()
-                        .map(move |(i, x)| {
-                            (f64::from(*x) - mean) / (var + 1e-5).sqrt() * f64::from(w[i])
-                                + f64::from(b[i])
-                        })
-                        .collect::<Vec<_>>()
-                })
-                .collect();
+            let want = layer_norm_f64(&wide(&x), &w, &b);
             assert_close(&values(&y), &want, 5e-5, &format!("{path} dim {dim}"));
         }
     }

@@ -1,5 +1,7 @@
 //! References in f64, and the error of a result.
 
+use candle_core::{D, Device, Tensor};
+
 pub fn erf64(x: f64) -> f64 {
     // Maclaurin series up to 3, the continued fraction of erfc beyond.
     let a = x.abs();
@@ -36,17 +38,23 @@ pub fn linear_f64(x: &[f32], w: &[f32], b: &[f32], k: usize) -> Vec<f64> {
         .collect()
 }
 
+/// candle-nn's LayerNorm in f64 over rows of `w.len()` values, with ESM's epsilon.
 pub fn layer_norm_f64(x: &[f64], w: &[f32], b: &[f32]) -> Vec<f64> {
-    let d = w.len() as f64;
-    x.chunks_exact(w.len())
-        .flat_map(|row| {
-            let mean = row.iter().sum::<f64>() / d;
-            let var = row.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / d;
-            row.iter().zip(w.iter().zip(b)).map(move |(x, (w, b))| {
-                (x - mean) / (var + 1e-5).sqrt() * f64::from(*w) + f64::from(*b)
-            })
-        })
-        .collect()
+    let dim = w.len();
+    let vector = |values: &[f32]| {
+        let wide: Vec<f64> = values.iter().map(|&v| f64::from(v)).collect();
+        Tensor::from_vec(wide, dim, &Device::Cpu).unwrap()
+    };
+    let x = Tensor::from_slice(x, (x.len() / dim, dim), &Device::Cpu).unwrap();
+    let y = candle_nn::ops::layer_norm_slow(&x, &vector(w), &vector(b), 1e-5).unwrap();
+    y.flatten_all().unwrap().to_vec1().unwrap()
+}
+
+/// candle-nn's softmax in f64.
+pub fn softmax_f64(scores: &[f64]) -> Vec<f64> {
+    let scores = Tensor::from_slice(scores, scores.len(), &Device::Cpu).unwrap();
+    let p = candle_nn::ops::softmax(&scores, D::Minus1).unwrap();
+    p.to_vec1().unwrap()
 }
 
 pub fn assert_close(found: &[f32], want: &[f64], bound: f64, what: &str) {
