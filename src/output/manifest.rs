@@ -229,18 +229,46 @@ fn read_bytes(path: &Path) -> Result<Option<Vec<u8>>, ManifestError> {
 }
 
 #[cfg(test)]
+impl Manifest {
+    /// A run of nothing.
+    pub(super) fn example() -> Self {
+        use crate::output::layout::{Include, Residues};
+        Manifest {
+            format_version: 1,
+            esm_embed: "0.1.0".into(),
+            shard: None,
+            asked: Asked::default(),
+            resolved: Resolved::default(),
+            layout: Layout {
+                layers: vec![6],
+                pools: vec![crate::product::Pool::Mean],
+                residues: Residues::None,
+                dtype: OutDtype::F32,
+                dim: 320,
+                include: Include::default(),
+            },
+            counts: Counts::default(),
+            notes: Vec::new(),
+            arrays: Vec::new(),
+            files: Vec::new(),
+            folders: Vec::new(),
+        }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
-    use crate::output::layout::{Include, Residues};
-    use crate::product::Pool;
+    use crate::product::{Pool, Residues};
     use crate::run_record::{AskedLayer, InputFacts, ModelFacts, ModelFile};
 
     #[test]
     fn literal_bytes() {
+        let counts = Counts {
+            records: 2,
+            ..Counts::default()
+        };
         let manifest = Manifest {
-            format_version: 1,
-            esm_embed: "0.1.0".into(),
-            shard: None,
             asked: Asked {
                 layer: vec![AskedLayer::Index(-1), AskedLayer::Span("2-last".into())],
                 pool: vec![Pool::Mean],
@@ -258,20 +286,8 @@ mod tests {
                 },
                 ..Resolved::default()
             },
-            layout: Layout {
-                layers: vec![6],
-                pools: vec![Pool::Mean],
-                residues: Residues::None,
-                dtype: OutDtype::F32,
-                dim: 320,
-                include: Include::default(),
-            },
-            counts: Counts {
-                records: 2,
-                ..Counts::default()
-            },
-            notes: Vec::new(),
-            arrays: Vec::new(),
+            counts,
+            arrays: Manifest::example().layout.entries(&counts),
             files: vec![FileEntry {
                 name: "mean.layer6.npy".into(),
                 bytes: 2688,
@@ -280,7 +296,7 @@ mod tests {
                 shape: Some(vec![2, 320]),
                 dtype: Some(OutDtype::F32),
             }],
-            folders: Vec::new(),
+            ..Manifest::example()
         };
         let expected = r#"{
   "format_version": 1,
@@ -370,6 +386,17 @@ mod tests {
     "nucleotides": 0,
     "reused_ids": 0
   },
+  "arrays": [
+    {
+      "name": "mean.layer6",
+      "dtype": "f32",
+      "shape": [
+        2,
+        320
+      ],
+      "location": "mean.layer6.npy"
+    }
+  ],
   "files": [
     {
       "name": "mean.layer6.npy",

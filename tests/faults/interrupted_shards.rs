@@ -89,7 +89,7 @@ fn another_shard_is_not_resumed() {
             let ended = case.bench.run(&line);
             let now = if now == "0/2" { "2/2" } else { now };
             assert_eq!(ended.code, 1);
-            let difference = format!("continue: --shard was {before} and is {now}. Give");
+            let difference = format!("resume: --shard was {before} and is {now}\n");
             assert!(ended.err.contains(&difference), "{}", ended.err);
         }
         case.go_on("a finished shard is left as it is");

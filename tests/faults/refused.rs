@@ -286,10 +286,10 @@ fn a_finished_run_has_nothing_left_to_do() {
         (ended.code, &*ended.err),
         (
             1,
-            "error: emb holds the output of another run, which --resume does not \
-             continue: --layer was 2 and is 1; --on-invalid was skip and is fail. Give the same \
-             input, model and options again, or choose another folder with --out, or rename or \
-             remove this one\n"
+            "error: emb holds the output of another run, which this run cannot resume: --layer was \
+             2 and is 1; --on-invalid was skip and is fail\n  \
+             hint: give the same input, model and options again\n  \
+             hint: choose another folder with --out, or rename or remove this one\n"
         )
     );
     fs::remove_file(case.bench.path("emb/mean.layer2.npy")).unwrap();

@@ -233,11 +233,9 @@ fn list<T: fmt::Display>(items: impl IntoIterator<Item = T>) -> String {
 mod tests {
     use super::*;
     use crate::output::counts::Counts;
-    use crate::output::layout::{Include, Layout, Residues};
-    use crate::output::manifest::{FORMAT_VERSION, FileEntry, FolderEntry};
+    use crate::output::manifest::{FileEntry, FolderEntry};
     use crate::output::shard::ShardEntry;
-    use crate::product::Pool;
-    use crate::run_record::{Asked, GpuFacts, InputFacts, ModelFile};
+    use crate::run_record::{GpuFacts, InputFacts, ModelFile};
     use serde_json::json;
 
     struct Text(Manifest);
@@ -250,24 +248,8 @@ mod tests {
 
     fn manifest(resolved: Resolved) -> Manifest {
         Manifest {
-            format_version: FORMAT_VERSION,
-            esm_embed: "0.1.0".into(),
-            shard: None,
-            asked: Asked::default(),
             resolved,
-            layout: Layout {
-                layers: vec![6],
-                pools: vec![Pool::Mean],
-                residues: Residues::None,
-                dtype: OutDtype::F32,
-                dim: 320,
-                include: Include::default(),
-            },
-            notes: Vec::new(),
-            arrays: Vec::new(),
-            counts: Counts::default(),
-            files: Vec::new(),
-            folders: Vec::new(),
+            ..Manifest::example()
         }
     }
 

@@ -100,7 +100,7 @@ fn unfit_values_are_named_and_not_written() {
         .write(residues(0), &place(4, 0, 2), &[1.0, 2.0, 3.0, 1e6])
         .unwrap_err();
     assert!(error.to_string().starts_with(
-        "residues.layer1.npy, record in row 4, residue 2, column 1: 1000000 does not fit into f16"
+        "residues.layer1.npy, record in row 4, residue 2, column 1: 1000000 does not fit f16"
     ));
     let error = writer
         .write(pooled(1, Pool::Bos), &place(5, 0, 0), &[f32::NAN, 0.0])
