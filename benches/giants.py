@@ -172,12 +172,12 @@ SKIP = ["--on-invalid", "skip"]
 # Input, options, exit status, part of standard error, check of the output.
 CASES = {
     "line": (line, [], 1, f"<stdin>, line 4, record 2 (`giant`): {TOO_LONG}", nothing),
-    "line-skipped": (line, SKIP, 3, "listed in skipped.tsv: 1", one_skipped(TOO_LONG)),
+    "line-skipped": (line, SKIP, 3, "1 record was skipped and is listed in skipped.tsv", one_skipped(TOO_LONG)),
     "header": (header, [], 1, f": {HEADER}", nothing),
-    "header-skipped": (header, SKIP, 3, "listed in skipped.tsv: 1", one_skipped(HEADER)),
+    "header-skipped": (header, SKIP, 3, "1 record was skipped and is listed in skipped.tsv", one_skipped(HEADER)),
     "blank-lines": (blank, [], 0, "2 records", blank_lines),
     "bomb": (bomb, [], 1, f"<stdin>, line 4, record 2 (`giant`): {TOO_LONG}", nothing),
-    "bomb-skipped": (bomb, SKIP, 3, "listed in skipped.tsv: 1", one_skipped(TOO_LONG)),
+    "bomb-skipped": (bomb, SKIP, 3, "1 record was skipped and is listed in skipped.tsv", one_skipped(TOO_LONG)),
     "long-identifiers": (headers, [], 0, "records (20 distinct", long_identifiers),
     "one-residue": (residues, [], 0, "records (20 distinct", one_residue_each),
 }

@@ -263,32 +263,59 @@ impl<S: Simd> Geometry<'_, S> {
     /// Keys as `[feature, key]`, rotated.
     #[inline(always)]
     pub(super) unsafe fn take_keys(&self) {
-        // SAFETY: the caller's.
-        unsafe {
-            let to = self.memory.keys;
-            self.transposed(self.k, 0, self.len, to, self.key_stride, 1.0);
-        }
-    }
-
-    /// `count` tokens from `first` on as `[feature, token]`, scaled and rotated.
-    #[inline(always)]
-    pub(super) unsafe fn transposed(
-        &self,
-        x: Chunks,
-        first: usize,
-        count: usize,
-        to: *mut f32,
-        stride: usize,
-        scale: f32,
-    ) {
+        let (to, stride) = (self.memory.keys, self.key_stride);
         // SAFETY: the caller's.
         unsafe {
             for c in 0..self.chunks() {
-                for t in (0..count).step_by(S::LANES) {
+                for t in (0..self.len).step_by(S::LANES) {
                     let to = to.add(c * S::LANES * stride + t);
-                    S::transpose(self.at(x, c, first + t), S::LANES, to, stride);
+                    S::transpose(self.at(self.k, c, t), S::LANES, to, stride);
                 }
             }
+            self.rotate(to, stride, 0, self.len, 1.0);
+        }
+    }
+
+    /// `count` queries from `first` on as `[feature, query]`, rotated, for scores in units of
+    /// ln 2: softmax then takes powers of two.
+    #[inline(always)]
+    pub(super) unsafe fn take_queries<const N: usize>(&self, first: usize, count: usize) {
+        let scale = score_scale(self.head_dim) * std::f32::consts::LOG2_E;
+        let (to, stride) = (self.memory.queries, N * S::LANES);
+        let end = self.offset + self.head_dim;
+        for c in 0..self.chunks() {
+            let start = (c * S::LANES).max(self.offset);
+            let features = end.min((c + 1) * S::LANES) - start;
+            for t in (0..count).step_by(S::LANES) {
+                let tokens = S::LANES.min(count - t);
+                let from = self.at(self.q, c, first + t);
+                // SAFETY: the caller's; only this head's lanes of this block's tokens are read,
+                // because other threads may write the others.
+                unsafe {
+                    let to = to.add(c * S::LANES * stride + t);
+                    if tokens == S::LANES && features == S::LANES {
+                        S::transpose(from, S::LANES, to, stride);
+                        continue;
+                    }
+                    let square = self.memory.square;
+                    for i in 0..tokens {
+                        let at = i * S::LANES + start % S::LANES;
+                        std::ptr::copy_nonoverlapping(from.add(at), square.add(at), features);
+                    }
+                    S::transpose(square, S::LANES, to, stride);
+                }
+            }
+        }
+        // SAFETY: the caller's.
+        unsafe { self.rotate(to, stride, first, count, scale) }
+    }
+
+    /// Scales and rotates `count` tokens `[feature, token]` in place, in whole vectors. The first
+    /// is at position `first`.
+    #[inline(always)]
+    unsafe fn rotate(&self, to: *mut f32, stride: usize, first: usize, count: usize, scale: f32) {
+        // SAFETY: the caller's.
+        unsafe {
             let to = to.add(self.offset * stride);
             match self.rotary {
                 Some(table) => table.rotate::<S>(to, stride, count, first, scale),
@@ -303,16 +330,6 @@ impl<S: Simd> Geometry<'_, S> {
                 None => {}
             }
         }
-    }
-
-    /// `count` queries from `first` on as `[feature, query]`, rotated, for scores in units of
-    /// ln 2: softmax then takes powers of two.
-    #[inline(always)]
-    pub(super) unsafe fn take_queries<const N: usize>(&self, first: usize, count: usize) {
-        let scale = score_scale(self.head_dim) * std::f32::consts::LOG2_E;
-        let to = self.memory.queries;
-        // SAFETY: the caller's.
-        unsafe { self.transposed(self.q, first, count, to, N * S::LANES, scale) }
     }
 
     /// Divides the block's output by the sums of the probabilities and replaces its queries with it.

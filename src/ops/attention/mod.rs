@@ -153,9 +153,8 @@ impl Attention<'_> {
             let rows = stride - part.start;
             scratch(floats(self.head_dim, part.len, self.path), |buffer| {
                 let head = Head {
-                    // SAFETY: a part writes only its head's features of its queries, and parts
-                    // are distinct. Whole vectors are loaded, so lanes of other parts may be read
-                    // while they are written; these lanes are dropped.
+                    // SAFETY: a part reads and writes only its head's features of its queries,
+                    // and parts are distinct.
                     q: unsafe { q.shared_rows(part.start) },
                     k: k.rows(part.start, rows),
                     v: v.rows(part.start, rows),
