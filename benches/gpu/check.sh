@@ -12,7 +12,7 @@
 #     fixtures   all fixtures and dtypes against fair-esm; the same bits in any batch (tests/cuda/embedder.rs)
 #     check      numbers and bits at 8M and 650M
 #     parts      GB/s of row kernels, TFLOP/s of attention, algorithms of the products
-#     speed      650M and 8M beside other tools, interleaved
+#     speed      650M and 8M in comparison with other tools, interleaved
 #     timeline   kernels of a 650M batch, by ncu
 #     more       speed of 150M and 3B, as time permits
 #     cpu        the CPU engine at 8M and 150M with 1, 2, 4, 8 and 16 threads

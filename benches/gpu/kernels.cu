@@ -101,9 +101,9 @@ static double time_of(const std::function<void()>& call, int repeats = 15) {
     return all[all.size() / 2];
 }
 
-// ---- other ways to write the same kernels -----------------------------------------------------
+// ---- alternative forms of the same kernels ----------------------------------------------------
 
-// A warp to a row: no barrier. V: eights of a lane.
+// One warp per row: no barrier. V: groups of eight elements per lane.
 template <class T, int V>
 __global__ void __launch_bounds__(128) warp_norm(float* x, const T* y, const float* y_bias,
                                                  const float* weight, const float* bias, float eps,
@@ -154,7 +154,7 @@ __global__ void __launch_bounds__(128) warp_norm(float* x, const T* y, const flo
     }
 }
 
-// Attention compiled for so many blocks of a multiprocessor.
+// Attention compiled for a number of blocks per multiprocessor.
 #define ATTENTION_BOUNDS(type, head, width, blocks)                                               \
     extern "C" __global__ void __launch_bounds__(128, blocks) attention_##type##_##head##_b##blocks( \
         type* out, const type* qkv, const float* bias, const Tile* tiles, int dim) {              \
@@ -167,7 +167,7 @@ ATTENTION_BOUNDS(f16, 64, 64, 3)
 ATTENTION_BOUNDS(f16, 64, 64, 4)
 ATTENTION_BOUNDS(f16, 64, 64, 5)
 
-// ---- what is measured -------------------------------------------------------------------------
+// ---- measurements -------------------------------------------------------------------------
 
 static void rows() {
     const int T = 65536;
@@ -324,7 +324,7 @@ static void products(cublasLtHandle_t lt) {
             uint16_t* w = reserve<uint16_t>(size_t(in) * out, 0.1f);
             uint16_t* x = reserve<uint16_t>(size_t(MOST) * in);
             uint16_t* y = reserve<uint16_t>(size_t(MOST) * out);
-            // Row r holds the content of row r mod 257, so that a content is at many places.
+            // Row r equals row r mod 257, so that each content is at many positions.
             for (int r = 257; r < MOST; r += 257) {
                 int count = std::min(257, MOST - r);
                 CHECK(cudaMemcpyAsync(x + size_t(r) * in, x, size_t(count) * in * 2, cudaMemcpyDeviceToDevice));
@@ -359,7 +359,7 @@ static void products(cublasLtHandle_t lt) {
                 }
                 printf(" TFLOP/s\n");
             }
-            // What the library would take first for each row count, as a yardstick.
+            // The library's first choice for each row count, for comparison.
             printf("  first offered by row count:");
             for (int count : ROW_COUNTS) {
                 Gemm part(count, in, out);
@@ -377,8 +377,8 @@ static void products(cublasLtHandle_t lt) {
     }
 }
 
-// fc1, GELU and fc2 over 33,792 rows, in slabs of several sizes: is it worth keeping the wide layer in
-// the second-level cache?
+// fc1, GELU and fc2 over 33,792 rows, in slabs of several sizes: measures what is gained by keeping the
+// wide layer in the second-level cache.
 static void chain(cublasLtHandle_t lt) {
     const int T = 33792;
     printf("\n## fc1, GELU, fc2 over %d rows by slab: ms (and TFLOP/s)\n", T);

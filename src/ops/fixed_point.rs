@@ -1,16 +1,16 @@
-//! Rounding to integers of 16 bits, for products by AVX-512 VNNI.
+//! Rounding to 16-bit integers, for products by AVX-512 VNNI.
 
 use std::arch::x86_64::*;
 
-/// The length of a block as integers, before they are rounded. Rounding adds half the root of its
-/// features at most, and there are no more than 512 (`PAIR` · `product::MOST`):
+/// The length (norm) of a block of integers before rounding. Rounding adds up to half the square root
+/// of the number of features, which is at most 512 (two in each of `blocking::MAX_DEPTH` steps):
 /// (46 000 + 12)² < 2³¹.
 pub(super) const LENGTH: f32 = 46_000.0;
 
 /// The largest integer.
 pub(super) const LARGEST: f32 = 32_767.0;
 
-/// Below this a block is nought: its scale would not be a number.
+/// A block whose largest value is below this becomes zero: its scale would not be finite.
 pub(super) const SMALLEST: f32 = 1e-30;
 
 /// Rounds two vectors to integers and stores them side by side, lane by lane.

@@ -10,7 +10,7 @@ use super::simd::{CpuPath, Kernel, Simd};
 use super::tile;
 use std::marker::PhantomData;
 
-/// Where a matrix in chunks lies. Kernels use it after they have checked the sizes of the
+/// The memory of a matrix in chunks. Kernels use it after they have checked the extent of the
 /// [`Chunked`] or [`ChunkedMut`] it comes from.
 #[derive(Clone, Copy)]
 pub(super) struct Chunks {

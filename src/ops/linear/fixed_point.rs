@@ -76,8 +76,8 @@ impl FixedPanels {
                 .zip(pairs.chunks_mut(depth))
                 .enumerate()
             {
-                // SAFETY: both hold the block, whose features are whole pairs of chunks; that the
-                // panels exist shows that the processor has the instructions.
+                // SAFETY: both hold the block, whose features are pairs of chunks; the processor has
+                // the instructions, or the panels would not exist.
                 scales[i * WIDTH + j] =
                     unsafe { round(from.as_ptr(), LANES, from.len(), to.as_mut_ptr(), LANES) };
             }
@@ -92,8 +92,8 @@ impl FixedPanels {
 /// `from_stride` floats apart, chunks of steps `to_stride`.
 ///
 /// # Safety
-/// `from` is readable for `features` features, whole pairs of chunks, and `to` writable for half
-/// as many steps; the processor has AVX-512.
+/// `from` is readable for `features` features, which are pairs of chunks, and `to` is writable for
+/// `features / 2` steps; the processor has AVX-512.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c")]
 pub(super) unsafe fn round(

@@ -87,7 +87,7 @@ impl Linear {
         let weights = &self.weights;
         #[cfg(target_arch = "x86_64")]
         if let Panels::Fixed(panels) = &weights.panels {
-            // SAFETY: that such panels exist shows that the processor has AVX-512 VNNI.
+            // SAFETY: the processor has AVX-512 VNNI, or these panels would not exist.
             return unsafe { fixed_matmul::apply(weights, panels, x, target, scratch) };
         }
         let operands = weights.size.operand_scratch(x.extent().rows);

@@ -20,7 +20,7 @@ pub enum PackError<E> {
     /// The weights could not be read.
     #[error(transparent)]
     Weights(E),
-    /// There is no memory for them.
+    /// There is not enough memory for the packed weights.
     #[error("out of memory: {bytes} bytes for packed weights: {source}")]
     Memory {
         /// Bytes that were requested.
@@ -30,7 +30,7 @@ pub enum PackError<E> {
     },
 }
 
-/// Packed weights and the bias.
+/// The packed weights and the bias of a layer.
 pub(super) struct Packed {
     pub(super) size: LinearSize,
     /// Outputs without their padding.

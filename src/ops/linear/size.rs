@@ -19,7 +19,7 @@ pub enum WeightType {
     Bf16,
 }
 
-/// What a product multiplies.
+/// The operands of a product.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Operands {
     /// The stored weights.
@@ -83,7 +83,7 @@ impl LinearSize {
         self.operand_scratch(rows) + self.sums(rows)
     }
 
-    /// Those of them that hold the sums of blocks that are not complete.
+    /// The part of it for incomplete sums.
     pub(super) fn sums(&self, rows: usize) -> usize {
         match keeps_sums(self.steps) {
             true => rows * self.outputs,
@@ -91,7 +91,7 @@ impl LinearSize {
         }
     }
 
-    /// Those of them that hold operands: a widened block of weights, or rows as integers.
+    /// The part of it for operands: a widened block of weights, or rows as integers.
     #[cfg_attr(not(target_arch = "x86_64"), expect(unused_variables))]
     pub(super) fn operand_scratch(&self, rows: usize) -> usize {
         match self.operands {

@@ -111,7 +111,7 @@ fn attention_equals_the_reference_for_every_head_size_and_ragged_length() {
                     _ => assert_close(&y, &want, 2e-5, &what),
                 }
 
-                // Each sequence alone, and the work of a team, give the same bits.
+                // A team, and each sequence in a separate call, give the same bits.
                 let team = Team::Pool(&pool);
                 assert_eq!(attend(&Attention { team, ..op }, &qkv, total), y, "{what}");
                 for w in cu_seqlens.windows(2) {
