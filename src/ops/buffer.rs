@@ -48,9 +48,9 @@ impl<T: Number> Buffer<T> {
         unsafe { std::slice::from_raw_parts(self.map.as_ptr().cast(), self.len) }
     }
 
-    /// A part that is about to be written for the first time. Its pages are allocated together, which
-    /// is faster than one page fault each, and are still in the cache when they are written. Linux
-    /// before 5.14 allocates them one by one.
+    /// A part that is about to be written for the first time. Its pages are allocated together,
+    /// which is faster than one page fault each, and are still in the cache when they are written.
+    /// Linux before 5.14 allocates them one by one.
     ///
     /// # Panics
     /// The range reaches past the end.

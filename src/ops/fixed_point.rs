@@ -2,9 +2,9 @@
 
 use std::arch::x86_64::*;
 
-/// The length (norm) of a block of integers before rounding. Rounding adds up to half the square root
-/// of the number of features, which is at most 512 (two in each of `blocking::MAX_DEPTH` steps):
-/// (46 000 + 12)² < 2³¹.
+/// The length (norm) of a block of integers before rounding. Rounding adds up to half the square
+/// root of the number of features, which is at most 512 (two in each of `blocking::MAX_DEPTH`
+/// steps): (46 000 + 12)² < 2³¹.
 pub(super) const LENGTH: f32 = 46_000.0;
 
 /// The largest integer.

@@ -123,7 +123,8 @@ pub(crate) unsafe fn exp<S: Simd>(x: S::V) -> S::V {
         // Beyond these limits the result is 0 or ∞ anyway. The operand order keeps NaN.
         let x = S::min(S::splat(130.0), S::max(S::splat(-152.0), x));
         let (p, n) = exp_parts::<S>(x);
-        // 2^n in two factors, so that overflow and denormal results are right without special cases.
+        // 2^n in two factors, so that overflow and denormal results are right without special
+        // cases.
         let half = S::round(S::mul(n, S::splat(0.5)));
         S::mul(S::mul(p, S::exp2i(half)), S::exp2i(S::sub(n, half)))
     }
@@ -143,8 +144,8 @@ pub(crate) unsafe fn exp_nonpositive<S: Simd>(x: S::V) -> S::V {
     }
 }
 
-/// 2^x for x ≤ 0, and 2^−64 below −64: for softmax. Next to a largest term of 1 this is negligible, and
-/// its products are never denormal numbers, which are slow.
+/// 2^x for x ≤ 0, and 2^−64 below −64: for softmax. Next to a largest term of 1 this is negligible,
+/// and its products are never denormal numbers, which are slow.
 ///
 /// # Safety
 /// The processor has the instructions of `S`.

@@ -5,10 +5,10 @@ use candle_core::{Error, Result};
 
 /// The threads of one forward pass.
 ///
-/// A batch is processed by one thread: threads that take different batches never wait for each other.
-/// A record that is longer than a batch gets a team: its operations are cut into parts, and each free
-/// thread takes the next part, so that a busy core does not delay the others. The bits of a row do not
-/// depend on the cuts.
+/// A batch is processed by one thread: threads that take different batches never wait for each
+/// other. A record that is longer than a batch gets a team: its operations are cut into parts, and
+/// each free thread takes the next part, so that a busy core does not delay the others. The bits of
+/// a row do not depend on the cuts.
 #[derive(Clone, Copy)]
 pub enum Team<'a> {
     /// Only the calling thread.

@@ -1,7 +1,7 @@
 //! The register tile under every matrix product: `acc[i][j] += Σₖ a[k][i] · b[k][j]`.
 //!
-//! One accumulator per output element, and k in ascending order: the bits of an element depend only on
-//! its row of `a` and its column of `b`, not on the height of the tile or on other elements.
+//! One accumulator per output element, and k in ascending order: the bits of an element depend only
+//! on its row of `a` and its column of `b`, not on the height of the tile or on other elements.
 
 use super::simd::Simd;
 
@@ -39,8 +39,8 @@ pub(crate) unsafe fn accumulate<S: Simd, const M: usize, const N: usize>(
 ) {
     let (mut a, mut b) = (a, b);
     for _ in 0..depth {
-        // SAFETY: within the elements of the step by the caller's contract; after the last step, the
-        // pointers are not read.
+        // SAFETY: within the elements of the step by the caller's contract; after the last step,
+        // the pointers are not read.
         unsafe {
             let mut columns = [S::splat(0.0); N];
             for (j, column) in columns.iter_mut().enumerate() {
@@ -60,8 +60,8 @@ pub(crate) unsafe fn accumulate<S: Simd, const M: usize, const N: usize>(
 
 /// Calls `$body` with the constant `$M` equal to `$rows` (1 ..= 14).
 ///
-/// Every height is compiled, so that a short tile wastes no rows and has the same order of operations
-/// as a full one.
+/// Every height is compiled, so that a short tile wastes no rows and has the same order of
+/// operations as a full one.
 macro_rules! with_rows {
     ($rows:expr, $M:ident, $body:block) => {
         match $rows {

@@ -1,8 +1,8 @@
 //! One head of one sequence.
 //!
-//! It is computed in blocks of queries, one tile width each, with one query per lane from the scores
-//! to the output: softmax runs down the columns and no reduction crosses lanes. The scores of a
-//! block are `[keys, queries]`; memory is linear in the length of the sequence.
+//! It is computed in blocks of queries, one tile width each, with one query per lane from the
+//! scores to the output: softmax runs down the columns and no reduction crosses lanes. The scores
+//! of a block are `[keys, queries]`; memory is linear in the length of the sequence.
 
 use super::rotary::{RotaryTable, score_scale};
 use crate::ops::math;
@@ -332,7 +332,8 @@ impl<S: Simd> Geometry<'_, S> {
         }
     }
 
-    /// Divides the block's output by the sums of the probabilities and replaces its queries with it.
+    /// Divides the block's output by the sums of the probabilities and replaces its queries with
+    /// it.
     #[inline(always)]
     pub(super) unsafe fn finish<const N: usize>(
         &self,

@@ -1,6 +1,7 @@
 //! Self-attention of packed sequences: `softmax(q·kᵀ)·v`, each sequence over its own tokens.
 //!
-//! The result for a sequence depends only on that sequence, so its bits do not depend on the others.
+//! The result for a sequence depends only on that sequence, so its bits do not depend on the
+//! others.
 
 #[cfg(target_arch = "x86_64")]
 mod fixed_point;

@@ -76,8 +76,8 @@ impl FixedPanels {
                 .zip(pairs.chunks_mut(depth))
                 .enumerate()
             {
-                // SAFETY: both hold the block, whose features are pairs of chunks; the processor has
-                // the instructions, or the panels would not exist.
+                // SAFETY: both hold the block, whose features are pairs of chunks; the processor
+                // has the instructions, or the panels would not exist.
                 scales[i * WIDTH + j] =
                     unsafe { round(from.as_ptr(), LANES, from.len(), to.as_mut_ptr(), LANES) };
             }

@@ -282,8 +282,8 @@ struct Tile {
 
 impl Tile {
     /// # Safety
-    /// As for [`Arithmetic::sums`] and [`Finish::run`]; `sums` is writable for M rows, and holds the
-    /// sums so far unless this is the first block.
+    /// As for [`Arithmetic::sums`] and [`Finish::run`]; `sums` is writable for M rows, and holds
+    /// the sums so far unless this is the first block.
     #[inline(always)]
     unsafe fn run<S: Simd, A: Arithmetic<S>, const M: usize>(&self, arithmetic: A) {
         let width = tile::width::<S>();

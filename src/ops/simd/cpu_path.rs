@@ -14,16 +14,16 @@ use std::sync::OnceLock;
 /// The instruction set that the CPU kernels run with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum CpuPath {
-    /// Only what the build target guarantees: SSE2 on x86-64, and NEON on aarch64. There it is called
-    /// `neon`, because its last bits differ.
+    /// Only what the build target guarantees: SSE2 on x86-64, and NEON on aarch64. There it is
+    /// called `neon`, because its last bits differ.
     Portable,
     /// AVX2 and FMA (x86-64 since 2013).
     Avx2,
     /// AVX-512 F, BW, DQ and VL (x86-64 servers since 2017).
     Avx512,
-    /// AVX-512 with VNNI (Intel servers since 2019, AMD since 2022): the products of attention, and of
-    /// linear layers with f16 weights, are in fixed point. Never chosen by [`CpuPath::detect`], because
-    /// its results are less exact.
+    /// AVX-512 with VNNI (Intel servers since 2019, AMD since 2022): the products of attention, and
+    /// of linear layers with f16 weights, are in fixed point. Never chosen by [`CpuPath::detect`],
+    /// because its results are less exact.
     Avx512Vnni,
 }
 
@@ -84,8 +84,8 @@ impl CpuPath {
 
     /// Runs a kernel with this path's instructions.
     ///
-    /// A path that the processor lacks is replaced by its best one, so that no illegal instruction is
-    /// executed.
+    /// A path that the processor lacks is replaced by its best one, so that no illegal instruction
+    /// is executed.
     #[inline]
     pub(crate) fn dispatch<K: Kernel>(self, kernel: K) -> K::Output {
         match self.min(CpuPath::detect()) {

@@ -1,9 +1,10 @@
 //! One set of vector operations, four instruction sets.
 //!
-//! Every kernel of [`crate::ops`] is written once, against [`Simd`], and compiled for what the target
-//! guarantees (NEON on aarch64, SSE2 on x86-64), and on x86-64 also for AVX-512 and for AVX2 with FMA.
-//! [`CpuPath`] selects one at run time. Kernels never reduce across lanes in an order that depends on the
-//! shape of a batch, so that on each path the bits of a row do not depend on its position.
+//! Every kernel of [`crate::ops`] is written once, against [`Simd`], and compiled for what the
+//! target guarantees (NEON on aarch64, SSE2 on x86-64), and on x86-64 also for AVX-512 and for AVX2
+//! with FMA. [`CpuPath`] selects one at run time. Kernels never reduce across lanes in an order
+//! that depends on the shape of a batch, so that on each path the bits of a row do not depend on
+//! its position.
 
 mod cpu_path;
 #[cfg(target_arch = "aarch64")]
@@ -27,8 +28,8 @@ pub(crate) trait Kernel {
     /// are compiled without the caller's instructions.
     ///
     /// # Safety
-    /// The processor has the instructions of `S`. That must be the only condition: a kernel checks the
-    /// sizes of what it was made of.
+    /// The processor has the instructions of `S`. That must be the only condition: a kernel checks
+    /// the sizes of what it was made of.
     unsafe fn run<S: Simd>(self) -> Self::Output;
 }
 

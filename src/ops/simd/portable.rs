@@ -41,8 +41,8 @@ impl Simd for Portable {
     }
     #[inline(always)]
     unsafe fn fma(a: V, b: V, c: V) -> V {
-        // Without an FMA instruction, `mul_add` is a library call. Two roundings on every target give
-        // the same bits everywhere.
+        // Without an FMA instruction, `mul_add` is a library call. Two roundings on every target
+        // give the same bits everywhere.
         std::array::from_fn(|i| a[i] * b[i] + c[i])
     }
     #[inline(always)]
@@ -71,8 +71,8 @@ impl Simd for Portable {
     }
     #[inline(always)]
     unsafe fn round(a: V) -> V {
-        // Adding and subtracting 1.5·2²³ rounds to an integer for |a| < 2²². Arguments are clamped to
-        // that before, and NaN stays NaN.
+        // Adding and subtracting 1.5·2²³ rounds to an integer for |a| < 2²². Arguments are clamped
+        // to that before, and NaN stays NaN.
         const MAGIC: f32 = 12_582_912.0;
         a.map(|x| (x + MAGIC) - MAGIC)
     }
