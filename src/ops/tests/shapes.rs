@@ -1,7 +1,9 @@
-//! What every operation says of wrong shapes.
+//! Errors of the operations for wrong shapes, and of kernels for memory that is too small.
 
 use super::chunks::chunked;
 use super::{pack, tensor};
+use crate::ops::linear::Target;
+use crate::ops::matrix::{Chunked, ChunkedMut, lanes, padded};
 use crate::ops::{Attention, CpuPath, FeedForward, LayerNorm, QkvProjection, Team, WeightType};
 
 #[test]
@@ -45,4 +47,39 @@ fn wrong_shapes_are_errors() {
         team: Team::One,
     };
     assert!(x.inplace_op2(&qkv, &feed_forward).is_err());
+}
+
+/// Kernels write through pointers: they check sizes first, because `dispatch` is safe.
+#[test]
+fn kernels_refuse_memory_that_is_too_small() {
+    let refuses = |work: &mut dyn FnMut()| {
+        std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)).is_err()
+    };
+    for path in super::paths() {
+        let (lanes, width, rows) = (lanes(path), padded(1, path), 3);
+        let layer = pack(path, WeightType::F32, &vec![1.0; width], &[0.0], width);
+        let norm = LayerNorm::new(path, vec![1.0; width], vec![0.0; width], 1e-5);
+        let scratch = layer.size().scratch(rows);
+        let apply = |x_rows: usize, out_rows: usize, scratch: usize| {
+            let x = vec![1.0; x_rows * width];
+            let mut out = vec![0.0; out_rows * width];
+            let mut buffer = vec![0.0; scratch];
+            refuses(&mut || {
+                let target = ChunkedMut::new(&mut out, out_rows, lanes);
+                let x = Chunked::new(&x, x_rows, lanes);
+                layer.apply(x, Target::Chunks(target), &mut buffer);
+            })
+        };
+        assert!(!apply(rows, rows, scratch), "{path}");
+        assert!(apply(rows, rows - 1, scratch), "{path}");
+        assert!(apply(rows, rows, scratch - 1), "{path}");
+        let normalize = |out_rows: usize| {
+            let mut out = vec![0.0; out_rows * width];
+            refuses(&mut || {
+                let out = ChunkedMut::new(&mut out, out_rows, lanes);
+                norm.chunks(&vec![1.0; rows * width], out);
+            })
+        };
+        assert!(!normalize(rows) && normalize(rows - 1), "{path}");
+    }
 }

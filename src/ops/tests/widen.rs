@@ -16,7 +16,10 @@ impl Kernel for Widen<'_> {
 
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
-        for i in (0..self.f16.len()).step_by(S::LANES) {
+        let len = self.f16.len();
+        assert!(len.is_multiple_of(S::LANES) && self.bf16.len() == len);
+        assert!(self.wide.iter().all(|wide| wide.len() == len));
+        for i in (0..len).step_by(S::LANES) {
             // SAFETY: all four have the same length, a multiple of the lanes.
             unsafe {
                 let v = S::load_f16(self.f16.as_ptr().add(i));
