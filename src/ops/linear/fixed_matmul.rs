@@ -40,11 +40,13 @@ pub(super) fn apply(
             };
         }
     }
+    let blocks = blocks(steps);
+    assert!(panels.scales.len() >= blocks * weights.size.outputs);
     let fixed = Fixed {
         rows,
-        scales,
-        blocks: blocks(steps),
-        weights: &panels.scales,
+        scales: scales.as_ptr(),
+        blocks,
+        weights: panels.scales.as_ptr(),
     };
     let product = MatMul {
         weights,
@@ -54,29 +56,31 @@ pub(super) fn apply(
         widened: &mut [],
     };
     // SAFETY: this function is compiled with the instructions.
-    unsafe { product.work::<S, Fixed<'_>>(fixed) }
+    unsafe { product.work::<S, Fixed>(fixed) }
 }
 
 /// Sums in fixed point, scaled back.
 #[derive(Clone, Copy)]
-struct Fixed<'a> {
+struct Fixed {
     rows: usize,
     /// Of the rows, `[block, rows]`.
-    scales: &'a [f32],
+    scales: *const f32,
     blocks: usize,
     /// Of the weights, `[panel, block, WIDTH]`.
-    weights: &'a [f32],
+    weights: *const f32,
 }
 
-impl Arithmetic<S> for Fixed<'_> {
+impl Arithmetic<S> for Fixed {
     #[inline(always)]
     unsafe fn sums<const M: usize>(self, block: &Block) -> [[__m512; VECTORS]; M] {
         let (mut a, mut b) = (block.a.cast::<i32>(), block.b.cast::<i32>());
         let mut prefetch = block.prefetch;
-        let scales = &self.scales[block.index * self.rows + block.row..][..M];
+        let scales = self
+            .scales
+            .wrapping_add(block.index * self.rows + block.row);
         let weights = (block.panel * self.blocks + block.index) * WIDTH;
-        let weights = &self.weights[weights..][..WIDTH];
-        // SAFETY: the caller's; M and `WIDTH` scales were checked.
+        let weights = self.weights.wrapping_add(weights);
+        // SAFETY: the caller's; there are scales for all rows, panels and blocks.
         unsafe {
             let mut acc = [[_mm512_setzero_si512(); VECTORS]; M];
             for chunk in 1..=block.chunks {
@@ -100,9 +104,9 @@ impl Arithmetic<S> for Fixed<'_> {
             }
             let mut sums = [[_mm512_setzero_ps(); VECTORS]; M];
             for (i, (sums, acc)) in sums.iter_mut().zip(&acc).enumerate() {
-                let x = _mm512_set1_ps(scales[i]);
+                let x = _mm512_set1_ps(*scales.add(i));
                 for (j, (sum, acc)) in sums.iter_mut().zip(acc).enumerate() {
-                    let w = _mm512_loadu_ps(weights.as_ptr().add(j * LANES));
+                    let w = _mm512_loadu_ps(weights.add(j * LANES));
                     *sum = _mm512_mul_ps(_mm512_mul_ps(_mm512_cvtepi32_ps(*acc), x), w);
                 }
             }
