@@ -1,9 +1,8 @@
-//! What one run finds and later ones use: small entries in a folder, each in a file of its own.
+//! Small results that later runs reuse, one file each.
 //!
-//! An entry is a key, which says what has to be the same for the value to hold, the value, and a
-//! checksum of both. One that is not byte for byte what is written here, or that others than this
-//! user may write, is passed over and replaced. Nothing here is ever an error: what cannot be kept
-//! is found anew.
+//! An entry is a key, which says what must be the same for the value to hold, the value, and a checksum
+//! of both. An entry that is not byte for byte as written here, or that other users can write, is ignored
+//! and replaced. Nothing here is an error: what cannot be stored is computed again.
 
 use crate::sha256::sha256_of;
 use rustix::process::{geteuid, getpid};
@@ -12,11 +11,11 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-/// Bytes that no entry has.
+/// Longest entry in bytes.
 const LONGEST: u64 = 1024;
 
-/// Digits of an entry's name: there are never more than 4096 entries, each less than a block, however
-/// many machines are started how often. Of two that meet, the last one stays.
+/// Digits of an entry's file name: there are at most 4096 entries, each smaller than a disk block. Of two
+/// entries with the same name, the last one stays.
 const DIGITS: usize = 3;
 
 /// A folder of entries.
@@ -24,21 +23,20 @@ const DIGITS: usize = 3;
 pub(crate) struct DiskCache<'a>(pub(crate) &'a Path);
 
 impl DiskCache<'_> {
-    /// The value that was written under a key, which ends with a line.
+    /// The value of a key. It ends with a line end, as the key does.
     pub(crate) fn find(self, key: &str) -> Option<String> {
         let text = read_entry(&self.path(key)?)?;
         let (value, _) = text.strip_prefix(key)?.rsplit_once("entry ")?;
         (text == entry(key, value)?).then(|| value.to_owned())
     }
 
-    /// Writes a value, which ends with a line too; None if that could not be done. The folder is
-    /// made if it is not there.
+    /// Writes a value, which ends with a line end; None if that fails. The folder is created if needed.
     pub(crate) fn write(self, key: &str, value: &str) -> Option<()> {
         let text = entry(key, value)?;
         let path = self.path(key)?;
         fs::create_dir_all(self.0).ok()?;
-        // Of two containers that have even the number of the process in common, one may spoil the
-        // entry of the other, and a spoilt entry is passed over.
+        // Two containers may have the same process number: one may damage the entry of the other, and a
+        // damaged entry is ignored.
         let pid = getpid().as_raw_nonzero();
         let new = self.0.join(format!(".{}.{pid}", boot()?));
         let _ = fs::remove_file(&new);
@@ -55,7 +53,7 @@ impl DiskCache<'_> {
     }
 }
 
-/// A whole entry, the last line of which is its own checksum.
+/// An entry, whose last line is its checksum.
 pub(crate) fn entry(key: &str, value: &str) -> Option<String> {
     let text = format!("{key}{value}");
     let check = sha256_of(&text);
@@ -63,7 +61,7 @@ pub(crate) fn entry(key: &str, value: &str) -> Option<String> {
     (text.len() as u64 <= LONGEST).then_some(text)
 }
 
-/// Which start of which machine this is.
+/// The identifier of this start of this machine.
 pub(crate) fn boot() -> Option<String> {
     let text = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
     let id = text.trim_end();
@@ -71,9 +69,9 @@ pub(crate) fn boot() -> Option<String> {
     fits.then(|| id.to_owned())
 }
 
-/// The text of an entry that only this user, or the machine's administrator, could write.
+/// The text of an entry that only this user or the administrator can write.
 fn read_entry(path: &Path) -> Option<String> {
-    // A pipe is not waited for, and a link is not followed.
+    // Do not wait for a pipe, do not follow a link.
     let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
     let mut options = OpenOptions::new();
     let file = options.read(true).custom_flags(flags).open(path).ok()?;

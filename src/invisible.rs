@@ -1,11 +1,10 @@
-//! Characters that show nothing: white space and invisible characters beyond ASCII.
+//! Invisible characters: white space and format characters beyond ASCII.
 //!
-//! They come into sequences by copy and paste. None of them is a residue, and a message does not
-//! show them as they are.
+//! They get into sequences by copy and paste. None of them is a residue, and messages escape them.
 
-/// Format characters (general category Cf) and those that Unicode says to ignore where they cannot
-/// be shown (`Default_Ignorable_Code_Point`), and the control characters from U+0080 on; the blank
-/// braille pattern, which is a symbol by its category and empty to the eye.
+/// Format characters (general category Cf), those that Unicode says to ignore if they cannot be displayed
+/// (`Default_Ignorable_Code_Point`), control characters from U+0080 on, and the blank braille pattern,
+/// which is a symbol by category but shows nothing.
 const UNSEEN: [(char, char); 34] = [
     ('\u{80}', '\u{9F}'),
     ('\u{AD}', '\u{AD}'),
@@ -44,7 +43,7 @@ const UNSEEN: [(char, char); 34] = [
     ('\u{3000}', '\u{3000}'),
 ];
 
-/// White space, format characters and other characters beyond ASCII that show nothing.
+/// White space, format characters and other invisible characters beyond ASCII.
 pub(crate) fn is_unseen(character: char) -> bool {
     !character.is_ascii()
         && UNSEEN
@@ -52,7 +51,7 @@ pub(crate) fn is_unseen(character: char) -> bool {
             .any(|&(first, last)| (first..=last).contains(&character))
 }
 
-/// What a message escapes: control characters and everything that is not seen.
+/// What a message escapes: control characters and invisible characters.
 pub(crate) fn is_invisible(character: char) -> bool {
     character.is_control() || is_unseen(character)
 }
@@ -76,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn what_can_be_seen_and_all_of_ascii_is_not() {
+    fn visible_characters_and_ascii_are_not_unseen() {
         for text in [
             "é", "α", "蛋", "\u{301}", "€", "–", "−", "·", "𝄞", "\u{FFFD}",
         ] {
@@ -100,7 +99,7 @@ mod tests {
         }
 
         #[test]
-        fn nothing_else_is(
+        fn other_characters_are_not_unseen(
             text in "[^\\p{Cf}\\p{Default_Ignorable_Code_Point}\\p{White_Space}\\p{Cc}\\x{2800}]{8}",
         ) {
             prop_assert!(!text.chars().any(is_unseen), "{text}");

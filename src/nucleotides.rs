@@ -1,14 +1,14 @@
-//! Tells a nucleotide sequence, whose letters are all residues too, from a protein.
+//! Recognises nucleotide sequences, whose letters are all residues too.
 //!
-//! A, C, G, T, U and N are a quarter of the residues of an average protein; 18 of them in a row are
-//! met once in 10^10 places by chance. What remains are proteins of low complexity. They are told
-//! apart by the letters that they lack: poly-alanine, silk, collagen and antifreeze proteins do not
-//! hold all of A, C, G and T beside so few other letters.
+//! A, C, G, T, U and N are a quarter of the residues of an average protein; 18 of them in a row occur by
+//! chance once in 10^10 positions. What remains are proteins of low complexity. They are recognised by the
+//! letters that they lack: poly-alanine, silk, collagen and antifreeze proteins do not have all of A, C,
+//! G and T with so few other letters.
 
 use crate::tokenizer::{DASH, DOT, MASK, UNK, VOCABULARY, number_of};
 
-/// Bases that a sequence holds at least, N not counted, or of a primer, the codes of two bases
-/// included: primers have as many.
+/// Fewest bases of a nucleotide sequence, not counting N; in primers, codes of two bases count too.
+/// Primers are about this long.
 const LEAST: u64 = 18;
 /// Tokens of the alphabet.
 const TOKENS: usize = VOCABULARY.len();
@@ -32,8 +32,8 @@ const X: u8 = number_of(b'X');
 const Y: u8 = number_of(b'Y');
 const NULL: u8 = 31;
 
-/// Whether a sequence, as `<cls>`, residues, `<eos>`, is made of nucleotides. Gaps, masks, X and
-/// characters outside the alphabet, such as numbers of bases, say nothing about it.
+/// Whether a sequence, as `<cls>`, residues, `<eos>`, consists of nucleotides. Gaps, masks, X and
+/// characters outside the alphabet, such as position numbers, do not count.
 ///
 /// One of these holds, in a sequence of at least 18 bases:
 ///

@@ -11,7 +11,7 @@
 //!
 //! The vocabulary is that of fair-esm's `ESM-1b` alphabet, which ESM-1b, ESM-1v and ESM-2 share.
 //! A character outside it becomes one `<unk>`; Hugging Face's tokenizer makes one `<unk>` of a
-//! whole run of them, after which its rows no longer stand for residues.
+//! run of them, after which its rows are no longer those of residues.
 
 use crate::invisible::is_unseen;
 use crate::printable;
@@ -24,7 +24,7 @@ pub const CLS: u8 = 0;
 pub const PAD: u8 = 1;
 /// Number of `<eos>`, the last token of every sequence.
 pub const EOS: u8 = 2;
-/// Number of `<unk>`, which stands for a character outside the alphabet.
+/// Number of `<unk>`, the token of every character outside the alphabet.
 pub const UNK: u8 = 3;
 /// Number of `.`, a gap of an alignment.
 pub const DOT: u8 = 29;
@@ -40,7 +40,7 @@ pub const VOCABULARY: [&str; 33] = [
     "<mask>",
 ];
 
-/// What becomes of a character outside the alphabet.
+/// What happens to a character outside the alphabet.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub enum UnknownPolicy {
     /// One `<unk>` for each.
@@ -124,7 +124,7 @@ pub(crate) const fn number_of(letter: u8) -> u8 {
 
 /// Added to the number of a residue that is written as a lower-case letter.
 const LOWER: u8 = 0x80;
-/// In the table: white space, which is no residue.
+/// In the table: white space, which is not a residue.
 const BLANK: u8 = 0xFD;
 /// In the table: `<`, which may begin a token of several characters.
 const BRACKET: u8 = 0xFE;
@@ -164,7 +164,7 @@ const TABLE: [u8; 256] = {
 /// - White space is not a residue and is passed over; so are the invisible characters of Unicode,
 ///   such as the zero-width space, the soft hyphen and marks of direction.
 ///
-/// An empty sequence, or one of `*` alone, has no residues, and its tokens are `<cls>` and
+/// An empty sequence, or only `*`, has no residues, and its tokens are `<cls>` and
 /// `<eos>`.
 ///
 /// # Errors

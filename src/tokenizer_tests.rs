@@ -84,7 +84,7 @@ fn one_stop_at_the_end_is_dropped() {
 }
 
 #[test]
-fn white_space_is_no_residue() {
+fn white_space_is_not_a_residue() {
     assert_eq!(
         ids("K A <mask>\tI\nS\r\n\x0b\x0cQ"),
         [0, 15, 5, 32, 12, 8, 16, 2]
@@ -155,7 +155,7 @@ fn gaps_are_tokens_that_are_counted_and_can_be_taken_out() {
 
 proptest! {
     #[test]
-    fn every_character_that_is_seen_has_one_token(text in "[^\\s<*]{0,200}") {
+    fn every_visible_character_has_one_token(text in "[^\\s<*]{0,200}") {
         let tokens = tokenize(text.as_bytes(), UnknownPolicy::Unk).unwrap();
         prop_assert_eq!(tokens.residues() + tokens.invisible, text.chars().count());
         prop_assert_eq!(tokens.ids.first(), Some(&0));
@@ -192,7 +192,7 @@ proptest! {
     }
 
     #[test]
-    fn any_bytes_have_an_answer(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+    fn any_bytes_give_tokens_or_an_error(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
         if let Ok(tokens) = tokenize(&bytes, UnknownPolicy::Unk) {
             prop_assert!(tokens.residues() <= bytes.len());
             prop_assert!(tokens.ids[1..=tokens.residues()].iter().all(|&id| (3..33).contains(&id)));

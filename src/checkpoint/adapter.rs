@@ -254,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn the_task_tells_the_class_of_the_base_model() {
+    fn the_task_selects_the_class_of_the_base_model() {
         let adapter = adapter(r#"{"peft_type": "LORA", "task_type": "SEQ_CLS"}"#);
         let remedy = adapter.remedy();
         assert!(
@@ -278,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn tensors_of_adapters_are_told_by_their_names() {
+    fn tensors_of_adapters_are_recognised_by_their_names() {
         for name in [
             "base_model.model.esm.encoder.layer.0.attention.self.key.lora_A.weight",
             "esm.encoder.layer.0.attention.self.value.lora_B",

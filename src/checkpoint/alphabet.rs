@@ -1,6 +1,6 @@
-//! The alphabet that the embedding's rows stand for, and what proves it.
+//! The alphabet of the embedding's rows, and what proves it.
 //!
-//! Structure-aware, codon and RNA models share ESM's layout, but token 4 of theirs is not leucine.
+//! Structure-aware, codon and RNA models have ESM's layout, but their token 4 is not leucine.
 //! The proof is `vocab.txt`, else `tokenizer.json`, else an embedding of exactly 33 rows; nothing
 //! beside the weights may contradict it.
 
@@ -18,19 +18,19 @@ use super::locate::Located;
 use crate::printable;
 use crate::tokenizer::VOCABULARY;
 
-/// A token that no sequence holds and some tokenizers leave out.
+/// A token that no sequence contains and some tokenizers omit.
 const NULL: &str = "<null_1>";
 
-/// What proves that the rows of the embedding stand for ESM's 33 tokens.
+/// What proves that the rows of the embedding are ESM's 33 tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AlphabetProof {
     /// `vocab.txt` lists them.
     VocabTxt,
     /// `tokenizer.json` lists them.
     TokenizerJson,
-    /// There are 33 rows, and nothing beside the weights says otherwise.
+    /// There are 33 rows, and nothing beside the weights contradicts it.
     Rows,
-    /// There are more rows, of which `vocab_size` counts 33: an export that pads them.
+    /// There are more rows, but `vocab_size` is 33: the export pads them.
     PaddedRows,
 }
 
@@ -49,13 +49,13 @@ impl fmt::Display for AlphabetProof {
 pub(super) struct Claims<'a> {
     /// The file of weights, for errors.
     pub(super) path: &'a Path,
-    /// Rows of the embedding that stand for tokens; rows of padding do not.
+    /// Rows of the embedding that are tokens, not padding.
     pub(super) tokens: usize,
-    /// Whether there are rows of padding beside them.
+    /// Whether there are padding rows after them.
     pub(super) is_padded: bool,
-    /// What `config.json` says against ESM's alphabet, whatever else lists the tokens.
+    /// What in `config.json` contradicts ESM's alphabet, even if another file lists the tokens.
     pub(super) against: Option<String>,
-    /// What it says against the alphabet where nothing else tells it.
+    /// What contradicts it if no other file lists the tokens.
     pub(super) contrary: Option<String>,
     /// Tokens that `config.json` lists.
     pub(super) listed: Option<&'a [String]>,
@@ -65,8 +65,8 @@ pub(super) struct Claims<'a> {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Proven {
     pub(super) proof: AlphabetProof,
-    /// Tokens that the model has beside ESM's 33, each with the file that lists it. They are never
-    /// produced.
+    /// Tokens that the model has beside ESM's 33, each with the file that lists it. No sequence is
+    /// tokenized to them.
     pub(super) others: Vec<(String, PathBuf)>,
 }
 
@@ -90,7 +90,10 @@ impl Proven {
     }
 }
 
-/// Proves the alphabet, or says what is in the way.
+/// Proves the alphabet.
+///
+/// # Errors
+/// What contradicts it, or that nothing proves it.
 pub(super) fn prove(located: &Located, claims: &Claims<'_>) -> Result<Proven, CheckpointError> {
     let refuse = |path: &Path, tokens: usize, found: String| CheckpointError::Alphabet {
         path: path.to_path_buf(),
@@ -117,7 +120,7 @@ pub(super) fn prove(located: &Located, claims: &Claims<'_>) -> Result<Proven, Ch
                 keep_others(&mut others, numbers, path);
                 proof = Some(AlphabetProof::TokenizerJson);
             }
-            // vocab.txt is the proof; without it, nobody knows what this file would say.
+            // vocab.txt is the proof; without it, this file would have to be read.
             Err(_) if located.vocabulary.is_some() => {}
             Err(error) => return Err(error),
         }
@@ -183,7 +186,7 @@ fn keep_others(others: &mut Vec<(String, usize, PathBuf)>, numbers: Numbers, pat
     others.extend(foreign.map(|(token, number)| (token, number, path.to_path_buf())));
 }
 
-/// A list that does not begin with ESM's tokens in order, or that gives one of them a second number.
+/// How a list does not begin with ESM's tokens in order, or gives one of them a second number.
 fn out_of_order(tokens: &[String]) -> Option<String> {
     for (number, ours) in VOCABULARY.iter().enumerate() {
         match tokens.get(number) {
@@ -232,12 +235,12 @@ fn moved(numbers: &Numbers) -> Option<String> {
     })
 }
 
-/// What a list of tokens that a torch file carries says against ESM's alphabet.
+/// How a list of tokens in a torch file contradicts ESM's alphabet.
 pub(super) fn against_list(tokens: &[String]) -> Option<String> {
     out_of_order(tokens)
 }
 
-/// What a table of tokens and their numbers in a torch file says against ESM's alphabet.
+/// How a table of tokens and their numbers in a torch file contradicts ESM's alphabet.
 pub(super) fn against_table(table: impl Iterator<Item = (String, usize)>) -> Option<String> {
     let numbers: Numbers = table.collect();
     lacking(&numbers).or_else(|| moved(&numbers))
@@ -323,14 +326,14 @@ fn tokenizer_config(located: &Located) -> Result<TokenizerConfig, CheckpointErro
     }
 }
 
-/// Tokens that were added to a tokenizer, by the files that say so.
+/// Tokens that were added to a tokenizer, by file.
 fn added(located: &Located) -> Result<Vec<(PathBuf, Numbers)>, CheckpointError> {
     let mut all = Vec::new();
     if let Some(path) = &located.added_tokens {
         let json::Unique(numbers) = json::read::<json::Unique<usize>>(path)?;
         all.push((path.clone(), numbers.into_iter().collect()));
     }
-    // Tokenizers of other kinds keep their tokens here; those of ESM do without.
+    // Tokenizers of other kinds keep their tokens here; those of ESM do not have this file.
     if let (Some(path), None) = (&located.vocabulary_json, &located.vocabulary)
         && let Ok(json::Unique(numbers)) = json::read::<json::Unique<usize>>(path)
     {
@@ -348,7 +351,7 @@ fn added(located: &Located) -> Result<Vec<(PathBuf, Numbers)>, CheckpointError> 
     Ok(all)
 }
 
-/// A tokenizer of another program, where nothing else tells what its tokens are.
+/// How the tokenizer differs from ESM's, for models without a list of tokens.
 fn foreign_tokenizer(located: &Located) -> Option<(PathBuf, String)> {
     if let Some(path) = &located.special_tokens
         && let Some(found) = json::read::<Special>(path)

@@ -1,8 +1,7 @@
-//! A file of weights, read piece by piece and never held as a whole.
+//! A file of weights, read piece by piece and never held completely in memory.
 //!
-//! It is not mapped. A mapping counts against a limit on the address space, beside the weights that
-//! are made of it; it costs a fault for each of its pages; and a file that is shortened under it
-//! ends the process, where reading is an error.
+//! It is not memory-mapped: a mapping counts against a limit on the address space, costs a page fault
+//! for each page, and kills the process if the file is shortened, where reading is an error.
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Read};
@@ -12,11 +11,11 @@ use std::path::{Path, PathBuf};
 use super::error::CheckpointError;
 use crate::stamp::Stamp;
 
-/// Bytes that are enough to tell what a file is.
+/// Bytes that are enough to recognise a file.
 const START: usize = 512;
 
-/// One open file. Everything is read from the file that was opened, whatever stands at its path
-/// later on.
+/// One open file. Everything is read from the file that was opened, even if its path later names
+/// another one.
 #[derive(Debug)]
 pub(super) struct WeightFile {
     path: PathBuf,
@@ -27,13 +26,13 @@ pub(super) struct WeightFile {
 }
 
 impl WeightFile {
-    /// Opens a regular file that is not empty and not a stand-in for the real one.
+    /// Opens a regular file that is not empty, a web page or a Git LFS pointer.
     pub(super) fn open(path: &Path) -> Result<Self, CheckpointError> {
         let io = |source| CheckpointError::Io {
             path: path.to_path_buf(),
             source,
         };
-        // Looked at before it is opened: opening a named pipe would wait for a writer.
+        // Examined before it is opened: opening a named pipe would wait for a writer.
         let kind = match path.metadata() {
             Ok(kind) => kind,
             Err(error) if error.kind() == ErrorKind::NotFound => return Err(absent(path)),
@@ -82,7 +81,7 @@ impl WeightFile {
         &self.start
     }
 
-    /// `length` bytes from `offset`. Memory is taken only for bytes that the file holds.
+    /// `length` bytes from `offset`. Memory is allocated only for bytes that the file has.
     ///
     /// # Errors
     /// As [`WeightFile::read_into`].
@@ -96,8 +95,8 @@ impl WeightFile {
     /// Fills `into` with the bytes from `offset`.
     ///
     /// # Errors
-    /// [`CheckpointError::Damaged`] where the file does not hold them,
-    /// [`CheckpointError::Changed`] where it does not hold them any more, or the system's error.
+    /// [`CheckpointError::Damaged`] if the file never had them, [`CheckpointError::Changed`] if it no
+    /// longer has them, or it cannot be read.
     pub(super) fn read_into(&self, offset: usize, into: &mut [u8]) -> Result<(), CheckpointError> {
         self.check_range(offset, into.len())?;
         self.file
@@ -119,10 +118,10 @@ impl WeightFile {
         }
     }
 
-    /// Whether nobody has written into the file since it was opened.
+    /// Checks that the file was not written to since it was opened.
     ///
     /// # Errors
-    /// [`CheckpointError::Changed`], or the system's error.
+    /// [`CheckpointError::Changed`], or the file cannot be examined.
     pub(super) fn check_unchanged(&self) -> Result<(), CheckpointError> {
         let metadata = self.file.metadata().map_err(|source| CheckpointError::Io {
             path: self.path.clone(),
@@ -134,13 +133,13 @@ impl WeightFile {
         }
     }
 
-    /// The file's stamp now, if it is in every part that of the file when it was opened.
+    /// The file's stamp, if it has not changed since the file was opened.
     pub(super) fn stamp(&self) -> Option<Stamp> {
         let now = Stamp::of(&self.file.metadata().ok()?);
         (now == self.stamp).then_some(now)
     }
 
-    /// An error of this file that says the file is damaged.
+    /// The error that this file is damaged.
     pub(super) fn damaged(&self, found: impl Into<String>) -> CheckpointError {
         CheckpointError::Damaged {
             path: self.path.clone(),
@@ -168,7 +167,7 @@ impl WeightFile {
     }
 }
 
-/// Reads a file from its beginning, whoever else reads it at the same time.
+/// Reads a file from its beginning, independently of other readers.
 #[derive(Debug)]
 pub(super) struct FileReader<'a> {
     file: &'a File,
@@ -183,7 +182,7 @@ impl Read for FileReader<'_> {
     }
 }
 
-/// Refuses files that hosting sites and tools leave in the place of the real ones.
+/// Refuses files that hosting sites and tools leave instead of the real ones.
 pub(super) fn refuse_stand_in(path: &Path, bytes: &[u8]) -> Result<(), CheckpointError> {
     let Some((found, remedy)) = stand_in(bytes) else {
         return Ok(());
@@ -195,7 +194,7 @@ pub(super) fn refuse_stand_in(path: &Path, bytes: &[u8]) -> Result<(), Checkpoin
     })
 }
 
-/// What stands in the place of the real file, and what to do about it.
+/// What the file is instead of the real one, and what to do about it.
 fn stand_in(bytes: &[u8]) -> Option<(&'static str, &'static str)> {
     let start: Vec<u8> = bytes.iter().take(256).map(u8::to_ascii_lowercase).collect();
     let text = start.trim_ascii_start();
@@ -217,12 +216,12 @@ fn stand_in(bytes: &[u8]) -> Option<(&'static str, &'static str)> {
     None
 }
 
-/// Nothing there, or a link that leads nowhere (a cache whose blobs were removed).
+/// The error of a path that does not exist or is a broken link (a cache whose blobs were removed).
 fn absent(path: &Path) -> CheckpointError {
     if path.symlink_metadata().is_ok() {
         return CheckpointError::Damaged {
             path: path.to_path_buf(),
-            found: "is a link to a file that is not there".into(),
+            found: "is a link to a file that does not exist".into(),
         };
     }
     CheckpointError::NotFound {
@@ -279,7 +278,7 @@ mod tests {
         changed(opened_now.check_unchanged());
         assert_eq!(opened_now.read(0, 5).unwrap(), b"01234");
         changed(opened_now.read(3, 5).map(drop));
-        // Another file at the same path is no matter: it is not the one that is read.
+        // Another file at the same path does not count: it is not the one that is read.
         let opened = WeightFile::open(&path).unwrap();
         std::fs::write(folder.path().join("other"), b"abcdefgh").unwrap();
         std::fs::rename(folder.path().join("other"), &path).unwrap();
@@ -288,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn stand_ins_are_recognised_by_content() {
+    fn files_left_instead_of_the_real_one_are_recognised() {
         assert!(
             stand_in(b"version https://git-lfs.github.com/spec/v1\noid")
                 .unwrap()

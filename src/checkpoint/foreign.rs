@@ -97,8 +97,7 @@ pub(super) fn in_folder(folder: &Path, names: &[String]) -> Option<Described> {
     ))
 }
 
-/// What the folder of a repository holds that has files of another framework and no weights of its
-/// own kind.
+/// What a folder holds if its weights are of another framework.
 pub(crate) fn other_format(folder: &Path) -> Option<Described> {
     let entries = folder.read_dir().ok()?.flatten();
     let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
@@ -107,7 +106,7 @@ pub(crate) fn other_format(folder: &Path) -> Option<Described> {
     in_folder(folder, &names)
 }
 
-/// What a repository holds by the names of its files, where none of them is downloaded as a model.
+/// What a repository without a supported model holds, by the names of its files.
 pub(crate) fn describe_repository(repo: &str, names: &[String]) -> Described {
     let mut names = names.to_vec();
     names.sort_unstable();
@@ -164,7 +163,7 @@ pub(super) fn is_tar(start: &[u8]) -> bool {
     start.get(257..262) == Some(b"ustar")
 }
 
-/// What a file of weights is by its first bytes alone, if it is certainly no PyTorch weights.
+/// What a file is by its first bytes, if it is certainly not PyTorch weights.
 pub(super) fn of_content(path: &Path, start: &[u8]) -> Option<Described> {
     let shown = path.display();
     let packed = |what: &str, unpack: &str| {
@@ -222,7 +221,7 @@ pub(super) fn of_content(path: &Path, start: &[u8]) -> Option<Described> {
     }
 }
 
-/// What a file is by its name and its first bytes, if it is certainly no PyTorch weights.
+/// What a file is by its name and its first bytes, if it is certainly not PyTorch weights.
 pub(super) fn of_file(path: &Path, start: &[u8]) -> Option<Described> {
     let name = path.file_name()?.to_string_lossy();
     let folder = path

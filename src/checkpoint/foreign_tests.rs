@@ -190,7 +190,7 @@ fn a_folder_of_another_framework_is_named() {
 }
 
 #[test]
-fn other_models_are_told_by_their_configuration() {
+fn other_models_are_recognised_by_their_configuration() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("config.json");
     for (json, says) in [

@@ -14,7 +14,7 @@ use crate::printable;
 const TE_PADDED_VOCAB: usize = 64;
 
 /// What is read from `config.json`; the names are the file's, and what the file leaves out has the
-/// default of transformers' `EsmConfig`. Unknown fields are skipped: many concern training alone.
+/// default of transformers' `EsmConfig`. Unknown fields are skipped: many concern only training.
 #[derive(Debug, Deserialize)]
 pub(super) struct HfConfig {
     model_type: Option<String>,
@@ -113,7 +113,7 @@ impl HfConfig {
         Ok(())
     }
 
-    /// Rows of an embedding of `rows` rows that stand for tokens: NVIDIA's export pads them.
+    /// How many of `rows` rows of the embedding are tokens: NVIDIA's export pads them.
     pub(super) fn tokens(&self, rows: usize) -> usize {
         match self.vocab_size {
             Some(vocab) if Some(rows) == self.padded_vocab() => vocab.min(rows),

@@ -76,6 +76,6 @@ mod tests {
             assert!(found.contains("not a plain file name"), "{shard}: {found}");
         }
         assert!(error(r#"{"weight_map": {}}"#).contains("lists 0 shards"));
-        assert!(error("[]").contains("is not the JSON that is needed"));
+        assert!(error("[]").contains("is not the expected JSON"));
     }
 }

@@ -1,4 +1,4 @@
-//! Small JSON files, read with a bound and without silently dropping a doubled name.
+//! Small JSON files, with a limit on their size and duplicate names refused.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -22,7 +22,7 @@ pub(crate) fn read<T: DeserializeOwned>(path: &Path) -> Result<T, CheckpointErro
     refuse_stand_in(path, &bytes)?;
     serde_json::from_slice(&bytes).map_err(|error| CheckpointError::Config {
         path: path.to_path_buf(),
-        found: format!("is not the JSON that is needed: {error}"),
+        found: format!("is not the expected JSON: {error}"),
     })
 }
 
@@ -46,7 +46,7 @@ pub(super) fn bytes(path: &Path) -> Result<Vec<u8>, CheckpointError> {
     Ok(bytes)
 }
 
-/// A JSON object in which every name stands once.
+/// A JSON object without duplicate names.
 #[derive(Debug)]
 pub(super) struct Unique<V>(pub(super) HashMap<String, V>);
 
@@ -69,9 +69,7 @@ impl<'de, V: Deserialize<'de>> Visitor<'de> for UniqueVisitor<V> {
         let mut entries = HashMap::new();
         while let Some((name, value)) = map.next_entry::<String, V>()? {
             if entries.contains_key(&name) {
-                return Err(A::Error::custom(format!(
-                    "the name `{name}` stands there twice"
-                )));
+                return Err(A::Error::custom(format!("the name `{name}` occurs twice")));
             }
             entries.insert(name, value);
         }
@@ -89,9 +87,7 @@ mod tests {
         assert_eq!(once.0["b"], 2);
         let twice = serde_json::from_str::<Unique<u8>>(r#"{"a": 1, "a": 2}"#).unwrap_err();
         assert!(
-            twice
-                .to_string()
-                .contains("the name `a` stands there twice"),
+            twice.to_string().contains("the name `a` occurs twice"),
             "{twice}"
         );
     }

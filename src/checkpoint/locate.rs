@@ -12,7 +12,7 @@ use super::foreign;
 use super::index::ShardIndex;
 use crate::printable;
 
-/// What training leaves beside the weights.
+/// Files that training leaves beside the weights.
 const OF_TRAINING: [&str; 5] = [
     "optimizer.",
     "rng_state",
@@ -21,7 +21,7 @@ const OF_TRAINING: [&str; 5] = [
     "training_args.",
 ];
 const REGRESSION: &str = "-contact-regression.pt";
-/// Bytes that are enough to know other formats by.
+/// Bytes that are enough to recognise other formats.
 const START: u64 = 16;
 
 /// The files of a checkpoint.
@@ -97,12 +97,12 @@ fn folder(path: &Path) -> Result<Located, CheckpointError> {
         return Ok(located);
     }
     let files = listed(path)?;
-    let mut alone: Vec<PathBuf> = files
+    let mut models: Vec<PathBuf> = files
         .iter()
         .filter(|name| is_model(name))
         .map(|name| path.join(name))
         .collect();
-    match (alone.pop(), alone.is_empty()) {
+    match (models.pop(), models.is_empty()) {
         (Some(one), true) => return file(&one),
         (None, _) if files.iter().any(|name| is_adapter(name)) => {
             return Err(CheckpointError::Adapter {
@@ -183,7 +183,7 @@ fn file(path: &Path) -> Result<Located, CheckpointError> {
     Ok(beside(path))
 }
 
-/// One file of weights and what stands beside it.
+/// One file of weights and the files beside it.
 fn beside(weights: &Path) -> Located {
     let parent = parent(weights);
     let there = |name: &str| Some(parent.join(name)).filter(|path| is_there(path));
@@ -253,7 +253,7 @@ fn start(path: &Path) -> Vec<u8> {
     start
 }
 
-/// Whether anything has this name, be it a link that leads nowhere.
+/// Whether this path exists, even as a broken link.
 fn is_there(path: &Path) -> bool {
     path.symlink_metadata().is_ok()
 }
@@ -278,7 +278,7 @@ fn listed(folder: &Path) -> Result<Vec<String>, CheckpointError> {
     Ok(names)
 }
 
-/// What a folder holds, for an error's reader.
+/// What a folder holds, for messages.
 fn listing(folder: &Path) -> Result<String, CheckpointError> {
     const SHOWN: usize = 12;
     let names = listed(folder)?;
@@ -356,7 +356,7 @@ mod tests {
     }
 
     #[test]
-    fn an_adapter_is_told_by_its_configuration_or_its_weights() {
+    fn an_adapter_is_recognised_by_its_configuration_or_its_weights() {
         let config = r#"{"peft_type": "VERA", "base_model_name_or_path": "lab/base"}"#;
         let leftovers = [
             ("optimizer.pt", "x"),
@@ -402,7 +402,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_folder_holds_is_said() {
+    fn the_message_lists_what_a_folder_holds() {
         let folder = make(&[("README", "x"), ("config.json", "{}")]);
         let error = locate(folder.path()).unwrap_err().to_string();
         assert!(error.contains("it holds README, config.json"), "{error}");

@@ -1,18 +1,19 @@
-//! Checkpoints: from any layout that people hold to an architecture and named weights.
+//! Checkpoints: from any published layout to an architecture and named weights.
 //!
-//! [`Checkpoint::open`] takes a Hugging Face folder (safetensors or `.bin`, whole or in shards),
-//! a `.safetensors` or `.bin` beside its `config.json`, a fair-esm `.pt`, a state dict under any keys
-//! of a torch file, a folder with one of these, or NVIDIA's TransformerEngine export of ESM-2. It checks everything before any model
-//! is built: that each needed tensor is there once and has the shape that the configuration asks
-//! for, that shards are whole, that settings and tensors agree, that the alphabet is proven to be
-//! ESM's and that no trained tensor of the encoder is left out. The kind and size of the model
-//! come from the configuration and the shapes, never from a file's name.
+//! [`Checkpoint::open`] takes a Hugging Face folder (safetensors or `.bin`, one file or shards), a
+//! `.safetensors` or `.bin` beside its `config.json`, a fair-esm `.pt`, a state dict under any keys of a
+//! torch file, a folder with one of these, or NVIDIA's TransformerEngine export of ESM-2. It checks
+//! everything before a model is built: each needed tensor exists once and has the shape that the
+//! configuration calls for, no shard is missing, settings and tensors agree, the alphabet is proven to
+//! be ESM's, and no trained tensor of the encoder is left out. The kind and size of the model come from
+//! the configuration and the shapes, never from a file's name.
 //!
-//! Files are read where they are needed and never as a whole. A [`Weight`] is a view that converts
-//! one row at a time to `f32` and refuses NaN and infinities, so a model can be loaded without a
-//! second copy of the file in memory. A pickle is read as data: nothing in it is ever imported or called.
+//! Only the needed parts of a file are read, and never the complete file at once. A [`Weight`] is a view
+//! that converts one row at a time to `f32` and refuses NaN and infinities, so a model can be loaded
+//! without a second copy of the file in memory. A pickle is read as data: nothing in it is imported or
+//! called.
 //!
-//! Weights go by fair-esm's names in every layout: `embed_tokens.weight`,
+//! Weights have fair-esm's names in every layout: `embed_tokens.weight`,
 //! `layers.0.self_attn.q_proj.weight`, `layers.0.fc1.bias`, `emb_layer_norm_after.weight`,
 //! `lm_head.dense.weight`, `contact_head.regression.weight`.
 
@@ -113,12 +114,12 @@ pub struct Checkpoint {
 }
 
 impl Checkpoint {
-    /// Opens the checkpoint at a path and checks it. Reads headers and configuration only: the
-    /// cost does not grow with the size of the weights.
+    /// Opens the checkpoint at a path and checks it. Only headers, configuration and the small heads are
+    /// read: the cost does not grow with the size of the encoder.
     ///
     /// # Errors
-    /// Whatever makes the checkpoint unusable; see [`CheckpointError`]. NaN and infinities among
-    /// the weights are found by [`WeightRows::read`].
+    /// What makes the checkpoint unusable; see [`CheckpointError`]. NaN and infinities among the
+    /// weights of the encoder are found by [`WeightRows::read`].
     pub fn open(path: &Path) -> Result<Self, CheckpointError> {
         let located = locate::locate(path)?;
         let Loaded {
@@ -200,8 +201,8 @@ impl Checkpoint {
         self.alphabet
     }
 
-    /// What a user has to know of this checkpoint before its embeddings are used, one sentence each:
-    /// what it holds that is not used, and what was taken for granted.
+    /// What a user should know before using the embeddings of this checkpoint: what it holds that is not
+    /// used, and what was assumed.
     pub fn warnings(&self) -> &[String] {
         &self.warnings
     }
@@ -211,17 +212,17 @@ impl Checkpoint {
         self.weights.stored_dtype
     }
 
-    /// Every file that has a say in the weights or the architecture: configuration, index,
-    /// weights in the order of their names, contact regression.
+    /// Every file that determines the weights or the architecture: configuration, index, weights in the
+    /// order of their names, contact regression.
     pub fn files(&self) -> &[PathBuf] {
         &self.files
     }
 
-    /// Reads one of [`Checkpoint::files`] from its beginning: a file of weights as it was opened,
-    /// even if another one has taken its place since.
+    /// Reads one of [`Checkpoint::files`] from its beginning. A file of weights is the one that was
+    /// opened, even if it has been replaced since.
     ///
     /// # Errors
-    /// The system's.
+    /// The file cannot be opened.
     pub fn read_file(&self, path: &Path) -> io::Result<Box<dyn Read + '_>> {
         match self.tensors.files().find(|file| file.path() == path) {
             Some(file) => Ok(Box::new(file.reader())),
@@ -229,15 +230,15 @@ impl Checkpoint {
         }
     }
 
-    /// The stamp of one of [`Checkpoint::files`] as it is now, taken from the open file. None if
-    /// anything of it has changed since it was opened, or if it is not a file of weights.
+    /// The current stamp of one of [`Checkpoint::files`], taken from the open file. None if the stamp has
+    /// changed since the file was opened, or if it is not a file of weights.
     pub fn stamp(&self, path: &Path) -> Option<Stamp> {
         let mut files = self.tensors.files();
         files.find(|file| file.path() == path)?.stamp()
     }
 
-    /// A weight by fair-esm's name. All weights of the encoder are there in every checkpoint;
-    /// those of the LM head and the contact head may be absent.
+    /// A weight by fair-esm's name. Every checkpoint has all weights of the encoder; those of the LM
+    /// head and the contact head may be absent.
     ///
     /// # Errors
     /// [`CheckpointError::NoSuchWeight`].
@@ -249,9 +250,9 @@ impl Checkpoint {
             })
     }
 
-    /// Reads the weights of the encoder that `unread` picks by name and refuses NaN and infinities
-    /// among them, as [`WeightRows::read`] does for those that a model is made of. Heads that hold some
-    /// count as absent since the checkpoint was opened.
+    /// Reads the weights of the encoder that `unread` selects by name and refuses NaN and infinities,
+    /// as [`WeightRows::read`] does for the weights that a model loads. Heads with NaN or infinities
+    /// already count as absent.
     ///
     /// # Errors
     /// [`CheckpointError::NonFinite`].
@@ -267,19 +268,19 @@ impl Checkpoint {
         Ok(())
     }
 
-    /// Whether nobody has written into the files of weights since they were opened: what was read
-    /// of them until now belongs together.
+    /// Checks that the files of weights were not written to since they were opened, so that everything
+    /// read from them belongs together.
     ///
     /// # Errors
-    /// [`CheckpointError::Changed`], or the system's error.
+    /// [`CheckpointError::Changed`], or a file cannot be examined.
     pub fn check_unchanged(&self) -> Result<(), CheckpointError> {
         self.tensors
             .files()
             .try_for_each(WeightFile::check_unchanged)
     }
 
-    /// The inverse frequencies of a layer of a rotary model: those in the checkpoint, or where
-    /// it holds none, computed ones.
+    /// The inverse frequencies of a layer of a rotary model: those in the checkpoint, or computed ones if
+    /// it has none.
     ///
     /// # Errors
     /// [`CheckpointError::NoSuchWeight`] for a model with learned positions or a layer it does
@@ -300,12 +301,12 @@ impl Checkpoint {
         }
     }
 
-    /// Whether the regression that turns attention into contacts is there.
+    /// Whether the checkpoint has the regression from attention to contacts.
     pub fn has_contact_head(&self) -> bool {
         CONTACT_HEAD.iter().all(|name| self.find(name).is_some())
     }
 
-    /// Whether the head that turns hidden states into logits is there.
+    /// Whether the checkpoint has the head from hidden states to logits.
     pub fn has_lm_head(&self) -> bool {
         LM_HEAD.iter().all(|name| self.find(name).is_some())
     }
@@ -327,8 +328,8 @@ fn read_whole(weight: &Weight<'_>, buffer: &mut Vec<f32>) -> Result<(), Checkpoi
     (0..count).try_for_each(|row| rows.read(row, buffer))
 }
 
-/// A head that holds NaN or infinity counts as absent, because embeddings do not need it; a warning
-/// for each names the tensor.
+/// Drops heads that hold NaN or infinities: embeddings do not need them. A warning for each names the
+/// tensor.
 fn drop_damaged_heads(
     tensors: &TensorSet,
     weights: &mut Weights,
@@ -382,7 +383,7 @@ fn detect(
         Some(unsupported(path, foreign::other_model(path)?))
     };
     match Names::detect(tensors) {
-        // The configuration beside a fair-esm file is not its own.
+        // A configuration beside a fair-esm file does not belong to it.
         Ok(names) if names.naming == Naming::FairEsm => Ok(names),
         Ok(names) => other().map_or(Ok(names), Err),
         Err(_) if tensors.names().any(adapter::is_adapter_tensor) => {
@@ -445,7 +446,7 @@ fn prove_alphabet(
     alphabet::prove(located, &claims)
 }
 
-/// The architecture by `config.json`, held against the tensors.
+/// The architecture by `config.json`, checked against the tensors.
 fn hf_config(
     hf: &HfConfig,
     path: &Path,

@@ -38,7 +38,7 @@ pub(super) struct TensorPlace {
     pub(super) third: Option<usize>,
 }
 
-/// The names of one checkpoint: its layout and what it puts before every name.
+/// The names of one checkpoint: its layout and the prefixes of its names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Names {
     pub(super) naming: Naming,
@@ -50,9 +50,9 @@ pub(super) struct Names {
     contact_head: String,
 }
 
-/// Where a tensor stands, seen from the encoder.
+/// Where a tensor is, relative to the encoder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Standing {
+pub(super) enum Location {
     /// In the module of the encoder; where names have no prefix, among the embeddings or in a layer.
     Inside,
     /// In another module.
@@ -61,11 +61,10 @@ pub(super) enum Standing {
 
 const HF_EMBEDDING: &str = "embeddings.word_embeddings.weight";
 const FAIR_EMBEDDING: &str = "embed_tokens.weight";
-/// Bytes of a name in which an embedding is looked for; those of models have about 70.
+/// Longest name that may be that of an embedding; names in models have about 70 bytes.
 const MOST_NAME: usize = 1000;
 
-/// Modules that torch.compile, FSDP and activation checkpointing put around others. They stand
-/// anywhere in a name and mean nothing.
+/// Modules that torch.compile, FSDP and activation checkpointing put around others, anywhere in a name.
 const WRAPPERS: [&str; 4] = [
     "_orig_mod",
     "_fsdp_wrapped_module",
@@ -75,7 +74,7 @@ const WRAPPERS: [&str; 4] = [
 
 /// Whether this is the name of an ESM embedding matrix, under any prefix.
 pub(super) fn is_embedding(name: &str) -> bool {
-    // Any number of entries may share one name, however long.
+    // Many entries of a pickle may share one long name.
     if name.len() > MOST_NAME {
         return false;
     }
@@ -147,7 +146,7 @@ impl Names {
         } else {
             Naming::HuggingFace
         };
-        // The head stands beside the encoder: one level up, or where the names start.
+        // The head is beside the encoder: one level up, or at the start of the names.
         let up = prefix
             .strip_suffix('.')
             .map_or("", |prefix| match prefix.rfind('.') {
@@ -188,19 +187,19 @@ impl Names {
             .map_or(0, |last| last.saturating_add(1))
     }
 
-    /// Where a tensor of this name stands, seen from the encoder.
-    pub(super) fn standing(&self, name: &str) -> Standing {
+    /// Where a tensor of this name is, relative to the encoder.
+    pub(super) fn location(&self, name: &str) -> Location {
         let Some(rest) = name.strip_prefix(&self.prefix) else {
-            return Standing::Outside;
+            return Location::Outside;
         };
         let inside: &[&str] = match self.naming {
             Naming::HuggingFace | Naming::TransformerEngine => &["embeddings.", "encoder."],
             Naming::FairEsm => &["embed_", "emb_layer_norm_", "layers."],
         };
-        // Without a prefix, the modules above the encoder stand beside its parts.
+        // Without a prefix, the modules above the encoder are beside its parts.
         match !self.prefix.is_empty() || inside.iter().any(|start| rest.starts_with(start)) {
-            true => Standing::Inside,
-            false => Standing::Outside,
+            true => Location::Inside,
+            false => Location::Outside,
         }
     }
 
@@ -300,7 +299,7 @@ fn split(weight: &str) -> (&str, Cow<'_, str>, &str) {
     }
 }
 
-/// Models whose weights have telling names and that this program does not run.
+/// Models that are not supported and can be recognised by the names of their weights.
 pub(super) fn unsupported(tensors: &TensorSet) -> Option<&'static str> {
     let any = |test: &dyn Fn(&str) -> bool| tensors.names().any(test);
     if any(&|name| name.starts_with("trunk.") || name.starts_with("esm_s_combine")) {

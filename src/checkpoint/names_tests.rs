@@ -36,20 +36,20 @@ fn wrappers_mean_nothing() {
 fn a_name_is_inside_or_outside_the_encoder() {
     let hf = names(Naming::HuggingFace, "esm.", "");
     let fair = names(Naming::FairEsm, "", "");
-    for (names, name, standing) in [
+    for (names, name, location) in [
         (
             &hf,
             "esm.encoder.layer.0.adapter.down.weight",
-            Standing::Inside,
+            Location::Inside,
         ),
-        (&hf, "esm.embeddings.structure.weight", Standing::Inside),
-        (&hf, "esm.pooler.dense.weight", Standing::Inside),
-        (&hf, "classifier.weight", Standing::Outside),
-        (&fair, "layers.0.adapter.down.weight", Standing::Inside),
-        (&fair, "embed_structure.weight", Standing::Inside),
-        (&fair, "classifier.weight", Standing::Outside),
+        (&hf, "esm.embeddings.structure.weight", Location::Inside),
+        (&hf, "esm.pooler.dense.weight", Location::Inside),
+        (&hf, "classifier.weight", Location::Outside),
+        (&fair, "layers.0.adapter.down.weight", Location::Inside),
+        (&fair, "embed_structure.weight", Location::Inside),
+        (&fair, "classifier.weight", Location::Outside),
     ] {
-        assert_eq!(names.standing(name), standing, "{name}");
+        assert_eq!(names.location(name), location, "{name}");
     }
 }
 

@@ -19,7 +19,7 @@ use super::tensors::{Data, FloatType, MOST_DIMENSIONS, StoredTensor};
 
 /// The largest published ESM has a header of about 100 kB.
 const MOST_HEADER_BYTES: usize = 4 << 20;
-/// The header's length stands before it.
+/// The length of the header precedes it.
 const LENGTH_BYTES: usize = 8;
 
 /// The tensors that the header of this file describes.
@@ -42,7 +42,7 @@ pub(super) fn looks_like(file: &WeightFile) -> bool {
     has_header(file) && header_length(file.start(), file.length()).is_ok()
 }
 
-/// Whether a brace stands where the header of a safetensors file begins.
+/// Whether there is a brace where the header of a safetensors file begins.
 pub(super) fn has_header(file: &WeightFile) -> bool {
     file.start().get(LENGTH_BYTES) == Some(&b'{')
 }
@@ -120,7 +120,7 @@ fn stored(info: TensorInfo, body: usize) -> StoredTensor {
     }
 }
 
-/// Strides of numbers that stand row after row. The shape's product is known to fit.
+/// Strides of numbers in row-major order. The shape's product is known to fit.
 pub(super) fn row_major(shape: &[usize]) -> Vec<usize> {
     let mut strides: Vec<usize> = shape
         .iter()
@@ -162,7 +162,7 @@ impl<'de> Visitor<'de> for TensorTableVisitor {
             match tensors.entry(name) {
                 Entry::Vacant(entry) => entry.insert(map.next_value()?),
                 Entry::Occupied(entry) => {
-                    let twice = format!("the tensor `{}` stands there twice", entry.key());
+                    let twice = format!("the tensor `{}` occurs twice", entry.key());
                     return Err(A::Error::custom(twice));
                 }
             };
@@ -209,7 +209,7 @@ mod tests {
         for (header, says) in [
             (
                 r#"{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}"#,
-                "`a` stands there twice",
+                "`a` occurs twice",
             ),
             (
                 r#"{"a":{"dtype":"F99","shape":[1],"data_offsets":[0,4]}}"#,

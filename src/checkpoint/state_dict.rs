@@ -8,10 +8,10 @@ use super::pickle::{Node, Pickle, Value};
 use super::torch::python_string;
 use crate::printable;
 
-/// Copies of weights that are told apart.
+/// Copies of the weights that are distinguished.
 const MOST_CANDIDATES: usize = 16;
 
-/// Keys of the way to a dict that a message shows.
+/// Keys of the path to a dict that a message shows.
 const MOST_KEYS: usize = 8;
 
 /// The dict of weights, and the one that holds it beside the settings.
@@ -21,10 +21,10 @@ pub(super) struct StateDict {
     pub(super) holder: Value,
 }
 
-/// What stands for the path of the file, as Python spells it, in what is to be done.
+/// Placeholder in a hint for the path of the file as Python spells it.
 pub(super) const PATH: &str = "{PATH}";
 
-/// Why there is none to take; `found` is the end of the sentence "the file …".
+/// Why there is no such dict; `found` is the end of the sentence "the file …".
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Wrong {
     pub(super) found: String,
@@ -33,8 +33,8 @@ pub(super) struct Wrong {
 
 /// Finds the dict of weights.
 ///
-/// A file without an ESM embedding matrix may still be a shard of one that has some: then it is the
-/// dict with the most tensors.
+/// A file without an ESM embedding matrix may be a shard of a checkpoint that has one: then the dict with
+/// the most tensors is taken.
 pub(super) fn find(pickle: &Pickle<'_>) -> Result<StateDict, Wrong> {
     let visited = Visited::all(pickle);
     let mut candidates: Vec<&Visit> = Vec::new();
@@ -89,7 +89,7 @@ pub(super) fn find(pickle: &Pickle<'_>) -> Result<StateDict, Wrong> {
 
 fn without_embedding(pickle: &Pickle<'_>, visited: &Visited) -> Result<StateDict, Wrong> {
     let count = |place: &Visit| tensors(pickle, place.value);
-    // The first of equals: the outermost.
+    // The first of equal ones: the outermost.
     let most = visited.order.iter().rev().max_by_key(|place| count(place));
     let mut places = visited.order.iter();
     if let Some(module) = places.find(|place| is_module(pickle, place.value)) {
@@ -146,7 +146,7 @@ fn whole_module(pickle: &Pickle<'_>, visited: &Visited, module: &Visit) -> Wrong
     }
 }
 
-/// A value with the way that leads to it.
+/// A value with the path that leads to it.
 struct Visit {
     value: Value,
     /// Number of the place that holds it, and the key there.

@@ -63,7 +63,7 @@ impl From<FloatType> for StoredDtype {
 }
 
 /// Where a tensor's numbers are, or why they cannot be read. Only tensors that the model
-/// needs have to be readable: `position_ids` are integers and nobody minds.
+/// needs have to be readable; `position_ids`, for example, are integers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Data {
     /// The first number is at byte `offset`; `strides` count numbers, one per dimension. All

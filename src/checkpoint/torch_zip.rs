@@ -94,7 +94,7 @@ pub(super) fn read(file: &WeightFile) -> Result<ZipEntries, ZipError> {
     Ok(entries)
 }
 
-/// The central directory: where its headers stand and how many there are.
+/// The central directory: the range of its headers and their number.
 pub(super) struct Directory {
     range: Range<usize>,
     count: u64,
@@ -243,7 +243,7 @@ impl<'a> CentralHeader<'a> {
         Ok(name)
     }
 
-    /// Where the entry's bytes are; all of them stand before the directory.
+    /// Where the entry's bytes are, all of them before the directory.
     fn entry(&self, file: &WeightFile, directory: usize) -> Result<ZipEntry, ZipError> {
         let name = printable::name(self.name);
         if self.flags & 1 != 0 {

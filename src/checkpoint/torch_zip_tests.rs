@@ -18,7 +18,7 @@ fn archive(entries: &[(&str, &[u8])], large: bool) -> Vec<u8> {
     writer.finish().unwrap().into_inner()
 }
 
-/// The entries of an archive that stands in a file.
+/// The entries of an archive in a file.
 fn entries(bytes: &[u8]) -> Result<ZipEntries, ZipError> {
     let mut file = tempfile::NamedTempFile::new().unwrap();
     file.write_all(bytes).unwrap();

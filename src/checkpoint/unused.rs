@@ -1,16 +1,16 @@
-//! Tensors that no weight of the model comes from: harmless, or a sign that the file holds another
-//! model than the one that would be computed.
+//! Tensors that are not weights of the model: harmless, or a sign that the file holds another model than
+//! the one that would be computed.
 
 use std::collections::HashSet;
 use std::path::Path;
 
 use super::adapter::is_adapter_tensor;
 use super::error::CheckpointError;
-use super::names::{Names, Standing};
+use super::names::{Location, Names};
 use super::tensors::TensorSet;
 use crate::printable;
 
-/// Last parts of names that carry nothing trained for the embeddings: buffers and states of libraries.
+/// Last parts of names of tensors that are not trained: buffers and states of libraries.
 const HARMLESS: [&str; 8] = [
     "_extra_state",
     "_float_tensor",
@@ -25,8 +25,8 @@ const HARMLESS: [&str; 8] = [
 /// The position table that a rotary model may still have.
 const POSITION_TABLE: &str = "embeddings.position_embeddings.weight";
 
-/// Modules that read what an encoder computes. A name is a head's by these alone: whatever else
-/// stands in a file may change the encoder.
+/// Modules that use what an encoder computes. Only these are known to be heads: any other tensor may
+/// change the encoder.
 const HEADS: [&str; 16] = [
     "classification_head",
     "classification_heads",
@@ -51,26 +51,26 @@ fn is_harmless(name: &str) -> bool {
     HARMLESS.contains(&last) || name.ends_with(POSITION_TABLE)
 }
 
-/// Whether a tensor is of a known head: the first part of its name below the modules that also hold
-/// the encoder.
+/// Whether a tensor belongs to a known head, by the first part of its name below the modules that also
+/// hold the encoder.
 fn is_head(names: &Names, name: &str) -> bool {
     let module = names.below_shared(name);
     let module = module.split_once('.').map_or("", |(module, _)| module);
     HEADS.contains(&module)
 }
 
-/// Refuses tensors of an adapter, whatever they belong to but heads. Comes before any look at single
-/// weights: those that an adapter wraps have other names.
+/// Refuses tensors of an adapter, except those of heads. This comes before single weights are looked up:
+/// those that an adapter wraps have other names.
 pub(super) fn refuse_adapters(tensors: &TensorSet, names: &Names) -> Result<(), CheckpointError> {
     let found = tensors.names().filter(|name| {
         is_adapter_tensor(name)
-            && (names.standing(name) == Standing::Inside || !is_head(names, name))
+            && (names.location(name) == Location::Inside || !is_head(names, name))
     });
     refuse(tensors, found)
 }
 
-/// Refuses what the encoder holds beside the weights that are `used`, and returns a warning for what
-/// may change the model from elsewhere.
+/// Refuses tensors inside the encoder that are not `used`, and returns a warning about tensors elsewhere
+/// that may change the model.
 pub(super) fn check(
     tensors: &TensorSet,
     names: &Names,
@@ -82,7 +82,7 @@ pub(super) fn check(
     let (inside, mut elsewhere): (Vec<&str>, Vec<&str>) = tensors
         .names()
         .filter(is_unknown)
-        .partition(|name| names.standing(name) != Standing::Outside);
+        .partition(|name| names.location(name) != Location::Outside);
     refuse(tensors, inside.into_iter())?;
     elsewhere.sort_unstable();
     Ok((!elsewhere.is_empty()).then(|| {

@@ -9,7 +9,7 @@ use super::error::CheckpointError;
 use super::file::WeightFile;
 use super::tensors::FloatType;
 
-/// Numbers converted at a time where they do not stand side by side.
+/// Numbers converted at a time where they are not contiguous.
 const CHUNK: usize = 512;
 /// Bytes that are read at a time: few system calls, and all of them in the second-level cache.
 const WINDOW: usize = 256 << 10;
@@ -33,8 +33,8 @@ impl Third {
     }
 }
 
-/// Where a weight's numbers are. Made by [`super::resolve`], which has checked that all of them
-/// lie in the file.
+/// Where a weight's numbers are. Created by [`super::resolve`], which has checked that all of them are
+/// in the file.
 #[derive(Clone, Debug)]
 pub(super) struct Resolved {
     /// The tensor's name as the file spells it.
@@ -52,7 +52,7 @@ pub(super) struct Resolved {
     pub(super) third: Option<Third>,
     /// Whether the weight is a vector.
     pub(super) vector: bool,
-    /// A row that counts as zero, whatever stands there.
+    /// A row that counts as zero, whatever the file holds.
     pub(super) zero_row: Option<usize>,
 }
 
@@ -74,7 +74,7 @@ impl<'a> Weight<'a> {
         &self.resolved.tensor
     }
 
-    /// Its rows, for one who reads many of them.
+    /// Its rows, for reading many of them.
     pub fn rows(&self) -> WeightRows<'a> {
         WeightRows {
             weight: *self,
@@ -83,7 +83,7 @@ impl<'a> Weight<'a> {
         }
     }
 
-    /// Writes one row as `f32` into `out`, which has as many places as there are columns.
+    /// Writes one row as `f32` into `out`, whose length is the number of columns.
     ///
     /// # Errors
     /// As [`WeightRows::read`].
@@ -145,7 +145,7 @@ pub struct WeightRows<'a> {
 }
 
 impl WeightRows<'_> {
-    /// Writes one row as `f32` into `out`, which has as many places as there are columns.
+    /// Writes one row as `f32` into `out`, whose length is the number of columns.
     ///
     /// # Errors
     /// [`CheckpointError::NonFinite`] if the row holds NaN or an infinity,

@@ -1,4 +1,4 @@
-//! A read buffer that knows the line and column it stands at.
+//! A read buffer that knows its line and column.
 
 use std::io::{self, ErrorKind, Read};
 
@@ -163,7 +163,7 @@ pub(super) fn prefix(bytes: &[u8], keep: impl Fn(u8) -> bool) -> usize {
     whole + rest.iter().take_while(|byte| keep(**byte)).count()
 }
 
-/// How many bytes stand before the first line end in `bytes`.
+/// How many bytes precede the first line end in `bytes`.
 pub(super) fn line_length(bytes: &[u8]) -> usize {
     prefix(bytes, |byte| byte != b'\n' && byte != b'\r')
 }

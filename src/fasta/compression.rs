@@ -43,7 +43,7 @@ fn buffered<R: Read>(inner: R) -> BufReader<R> {
     BufReader::with_capacity(CAPACITY, inner)
 }
 
-/// A zstd frame, or one of the skippable frames that may stand before it.
+/// A zstd frame, or one of the skippable frames that may precede it.
 pub(super) fn is_zstd(head: &[u8]) -> bool {
     matches!(
         head,
@@ -219,7 +219,7 @@ impl<R: BufRead> Read for Gzip<R> {
                     self.length += count as u64;
                     return Ok(count);
                 }
-                // A member whose header is no header at all.
+                // What follows is not the header of a member.
                 Err(error)
                     if self.finished > 0
                         && member.header().is_none()

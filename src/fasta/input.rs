@@ -140,7 +140,7 @@ fn open_file(path: &Path, name: &str, cancel: Cancel) -> Result<Raw, FastaError>
         .metadata()
         .is_ok_and(|found| found.file_type().is_fifo())
     {
-        // Opening would wait for somebody to write, deaf to `cancel`.
+        // Opening would wait for a writer and ignore `cancel`.
         options.custom_flags(OFlags::NONBLOCK.bits().cast_signed());
     }
     let file = options.read(true).open(path).map_err(failed)?;
@@ -193,7 +193,7 @@ struct Stream {
     cancel: Cancel,
 }
 
-/// How often a stream that stalls is left to look whether to go on.
+/// How often a stalled stream checks for cancellation.
 const LOOK: Timespec = Timespec {
     tv_sec: 0,
     tv_nsec: 100_000_000,
@@ -242,7 +242,7 @@ impl Read for Regular {
         if self.length == 0 {
             return self.file.read(into);
         }
-        // What was added since is not read: half a record might stand at the old end.
+        // What was appended since is not read: the old end may be in the middle of a record.
         let left = usize::try_from(self.length - self.read).unwrap_or(usize::MAX);
         let wanted = into.len().min(left);
         let count = match into.get_mut(..wanted) {
@@ -266,7 +266,7 @@ impl Read for Regular {
 }
 
 impl Regular {
-    /// Whether anything stands behind the end that the file had when it was opened.
+    /// Whether the file now has bytes after the end it had when it was opened.
     fn has_more(&self) -> io::Result<bool> {
         Ok(self.file.read_at(&mut [0], self.length)? > 0)
     }

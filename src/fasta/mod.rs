@@ -38,7 +38,7 @@
 //!
 //! # What is refused
 //!
-//! A [record-level](FastaError::is_record) error concerns one record, and reading goes on with
+//! A [record-level](FastaError::is_record) error is of one record, and reading continues with
 //! the next one: a line that starts with `;` or `#` (comments of other formats, whose letters
 //! would pass for residues), a `>` inside a line (the end of line before a header is missing)
 //! unless it closes a token such as `<mask>`, control characters, bytes that are not UTF-8, the
@@ -70,7 +70,7 @@ pub const MAX_HEADER: usize = 16 << 20;
 /// The most characters a sequence may have, in bytes as typed and without white space: 16 Mi.
 pub const MAX_SEQUENCE: usize = 16 << 20;
 
-/// Whether a byte is white space that stands inside a line.
+/// Whether a byte is white space within a line.
 ///
 /// `u8::is_ascii_whitespace` differs: it leaves out the vertical tab and takes in the line ends.
 const fn is_blank(byte: u8) -> bool {

@@ -40,16 +40,16 @@ pub struct Reader<R> {
     header: Vec<u8>,
 }
 
-/// Where a reader stands.
+/// The position of a reader.
 #[derive(Debug)]
 enum Position {
     /// Nothing has been read.
     Start,
     /// At a `>` that starts a line, or at the end.
     Header,
-    /// Somewhere in a record that is given up.
+    /// Inside a record that is skipped.
     BadRecord,
-    /// After an error that ends the reading.
+    /// After an error that ends reading.
     Failed(FastaError),
 }
 
@@ -135,7 +135,7 @@ impl<R: Read> Reader<R> {
         Ok(true)
     }
 
-    /// Goes to the first header, over blank lines alone.
+    /// Skips blank lines up to the first header.
     fn find_first(&mut self) -> Result<(), FastaError> {
         if let Some(encoding) = wide_encoding(self.peek_at_least(4)?) {
             return Err(FastaError::Encoding {
@@ -332,7 +332,7 @@ impl<R: Read> Reader<R> {
     }
 
     /// A PIR record gives itself away by the code in its header and the `*` at its end; either
-    /// alone is ordinary FASTA.
+    /// by itself is ordinary FASTA.
     fn check_pir(&self, record: &Record) -> Result<(), FastaError> {
         let Some((code, b";")) = record
             .id

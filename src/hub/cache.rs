@@ -1,7 +1,7 @@
 //! The Hugging Face cache: `models--org--name/{blobs,refs,snapshots/COMMIT/file -> ../../blobs/ETAG}`.
 //!
-//! Paths and refs are hf-hub's; what is written is what Python's `huggingface_hub` writes, so that
-//! each finds what the other fetched.
+//! Paths and refs are hf-hub's. The files are those that Python's `huggingface_hub` writes, so each
+//! program finds what the other one downloaded.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -10,10 +10,10 @@ use hf_hub::{Cache, CacheRepo, Repo, RepoType};
 
 use super::error::HubError;
 
-/// Digits that a commit is told by at least, as in git.
+/// Shortest start of a commit hash that is accepted, as in git.
 const SHORTEST_HASH: usize = 4;
 
-/// One repository in the cache, seen at one revision.
+/// One repository in the cache at one revision.
 pub(super) struct CachedRepo {
     cache: CacheRepo,
     folder: PathBuf,
@@ -39,8 +39,8 @@ impl CachedRepo {
         &self.folder
     }
 
-    /// The commit this revision had when it was last downloaded; also the one commit of the cache
-    /// whose hash begins so.
+    /// The commit of this revision when it was last downloaded, or the only commit in the cache whose
+    /// hash starts with it.
     pub(super) fn commit(&self) -> Option<String> {
         if is_commit(&self.revision) {
             return Some(self.revision.clone());
@@ -50,15 +50,15 @@ impl CachedRepo {
             let commit = commit.trim();
             return is_safe_name(commit).then(|| commit.to_owned());
         }
-        let mut found = self.begin_so();
+        let mut found = self.starting_with_revision();
         match (found.pop(), found.is_empty()) {
             (Some(commit), true) => Some(commit),
             _ => None,
         }
     }
 
-    /// Cached commits whose hash begins with the revision, where that can be the start of a hash.
-    fn begin_so(&self) -> Vec<String> {
+    /// Cached commits whose hash starts with the revision, if that can be the start of a hash.
+    fn starting_with_revision(&self) -> Vec<String> {
         let is_start = (SHORTEST_HASH..40).contains(&self.revision.len())
             && self.revision.bytes().all(|b| b.is_ascii_hexdigit());
         if !is_start {
@@ -70,7 +70,7 @@ impl CachedRepo {
         commits
     }
 
-    /// The commits that the cache holds something of, sorted.
+    /// The commits in the cache, sorted; their files may be incomplete.
     pub(super) fn commits(&self) -> Vec<String> {
         let Ok(entries) = std::fs::read_dir(self.folder.join("snapshots")) else {
             return Vec::new();
@@ -84,10 +84,10 @@ impl CachedRepo {
         commits
     }
 
-    /// Why there is no commit for this revision, in words.
+    /// Why there is no commit for this revision.
     pub(super) fn without_commit(&self) -> String {
         let revision = &self.revision;
-        let several = self.begin_so();
+        let several = self.starting_with_revision();
         if several.len() > 1 {
             return format!(
                 "several commits there start with `{revision}`: {}",
@@ -110,17 +110,17 @@ impl CachedRepo {
         self.cache.pointer_path(commit)
     }
 
-    /// Where the content with this ETag lies.
+    /// The file of the content with this ETag.
     pub(super) fn blob(&self, etag: &str) -> PathBuf {
         self.folder.join("blobs").join(etag)
     }
 
-    /// The file whose lock allows to write a blob.
+    /// The file whose lock is needed to write a blob.
     pub(super) fn lock(&self, etag: &str) -> PathBuf {
         self.locks.join(format!("{etag}.lock"))
     }
 
-    /// Notes that the revision is this commit, once all of its files are there.
+    /// Records that the revision is this commit, after all of its files are complete.
     pub(super) fn write_ref(&self, commit: &str) -> Result<(), HubError> {
         if is_commit(&self.revision) || self.commit().as_deref() == Some(commit) {
             return Ok(());
@@ -133,7 +133,7 @@ impl CachedRepo {
 
     /// Makes `snapshots/COMMIT/file` a link to a blob and returns its path.
     ///
-    /// Where the file system has no links the blob itself is moved there, as the Python tools do.
+    /// If the file system has no links, the blob itself is moved there, as the Python tools do.
     pub(super) fn link(&self, etag: &str, commit: &str, file: &str) -> Result<PathBuf, HubError> {
         let folder = self.snapshot(commit);
         let pointer = folder.join(file);

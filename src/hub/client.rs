@@ -27,17 +27,17 @@ pub(super) struct Client<'a> {
     settings: &'a HubSettings,
     origin: String,
     trust: Trust,
-    /// An answer has come: the network works, and a later failure may pass.
+    /// An answer has arrived: the network works, and later failures may be temporary.
     was_reached: Cell<bool>,
 }
 
-/// Why there is no answer to use.
+/// Why there is no usable answer.
 pub(super) enum RequestFailure {
-    /// It may work the next time.
+    /// It may work next time.
     Transient(String),
-    /// The first request found no way to the hub.
+    /// The first request could not reach the hub.
     Unreachable(String),
-    /// It will not work the next time.
+    /// It will not work next time.
     Fatal(Box<HubError>),
 }
 
@@ -47,11 +47,11 @@ impl From<HubError> for RequestFailure {
     }
 }
 
-/// The hub's answer to the question for a file.
+/// The hub's answer to a request for a file.
 pub(super) enum Answer {
-    /// The file, its content still to come.
+    /// The file, whose content is still to be read.
     File(Metadata, Pending),
-    /// 404, with the hub's own code and words for it.
+    /// 404, with the hub's code and message.
     Missing {
         /// `X-Error-Code`: `RepoNotFound`, `RevisionNotFound`, `EntryNotFound` or nothing.
         code: String,
@@ -67,25 +67,25 @@ pub(super) enum Answer {
     },
 }
 
-/// Where the content is to be read.
+/// Where to read the content from.
 pub(super) struct Pending {
     url: String,
-    /// The content already under way, if the hub sends it itself.
+    /// The content, if the hub itself sends it and the transfer has begun.
     begun: Option<Content>,
 }
 
 impl Pending {
-    /// Length of the file, if its content is already under way and the answer told.
+    /// Length of the file, if its transfer has begun and the answer gives it.
     pub(super) fn size(&self) -> Option<u64> {
         self.begun.as_ref().and_then(|content| content.size)
     }
 }
 
-/// Content from some offset on.
+/// Content from an offset on.
 pub(super) struct Content {
-    /// The byte of the file that comes first.
+    /// Offset of the first byte.
     pub(super) start: u64,
-    /// Length of the whole file, if the answer tells.
+    /// Length of the complete file, if the answer gives it.
     pub(super) size: Option<u64>,
     pub(super) reader: Box<dyn Read>,
 }
@@ -117,8 +117,8 @@ impl<'a> Client<'a> {
         }
     }
 
-    /// Asks for a file at a revision. Redirects are followed on the hub itself; the one that leads
-    /// elsewhere is left to [`Client::content`], so that nothing is transferred before it is wanted.
+    /// Asks for a file at a revision. Redirects within the hub are followed; one that leads elsewhere is
+    /// left to [`Client::content`], so that nothing is transferred before it is needed.
     pub(super) fn ask(
         &self,
         repo: &str,
@@ -145,9 +145,10 @@ impl<'a> Client<'a> {
                 301 | 302 | 303 | 307 | 308 => {
                     seen.keep_first(&reply.headers);
                     let location = reply.headers.location.as_deref().unwrap_or_default();
-                    url = join(&url, location)
-                        .ok_or_else(|| not_a_hub(&asked, "a redirect led nowhere".to_owned()))?;
-                    // Before the commit is known the hub itself is elsewhere, as from http to https.
+                    url = join(&url, location).ok_or_else(|| {
+                        not_a_hub(&asked, "it redirects to no valid address".to_owned())
+                    })?;
+                    // Before the commit is known, it is the hub itself that has moved, for example to https.
                     if origin(&url) != self.origin && seen.commit.is_some() {
                         let metadata = seen.metadata().map_err(|what| not_a_hub(&asked, what))?;
                         return Ok(Answer::File(metadata, Pending { url, begun: None }));
@@ -161,10 +162,10 @@ impl<'a> Client<'a> {
                 status => return Err(status_failure(&asked, status, &said)),
             }
         }
-        Err(not_a_hub(&asked, "redirects without end".to_owned()))
+        Err(not_a_hub(&asked, "it redirects without end".to_owned()))
     }
 
-    /// The names of a repository's files at a revision; none where the hub keeps no such list.
+    /// The names of a repository's files at a revision, if the hub lists them.
     pub(super) fn list(&self, repo: &str, revision: &str) -> Option<Vec<String>> {
         #[derive(Deserialize)]
         struct Listing {
@@ -183,7 +184,7 @@ impl<'a> Client<'a> {
         Some(siblings.map(|sibling| sibling.rfilename).collect())
     }
 
-    /// One request, by the authorities that are trusted now.
+    /// One request, with the certificate authorities that are trusted at the moment.
     fn send(&self, url: &str, offset: u64) -> Result<Response<Body>, ureq::Error> {
         let mut request = self.agent.get(url).header("User-Agent", USER_AGENT);
         if let Some(token) = &self.settings.token
@@ -213,7 +214,7 @@ impl<'a> Client<'a> {
             .call()
     }
 
-    /// The content from byte `offset` on, or from an earlier one if the server wants it so.
+    /// The content from byte `offset` on, or from an earlier one if the server sends more.
     pub(super) fn content(&self, pending: Pending, offset: u64) -> Result<Content, RequestFailure> {
         if let (Some(begun), 0) = (pending.begun, offset) {
             return Ok(begun);
@@ -240,10 +241,10 @@ impl<'a> Client<'a> {
                 301 | 302 | 303 | 307 | 308 => {
                     let location = reply.headers.location.as_deref().unwrap_or_default();
                     url = join(&url, location).ok_or_else(|| {
-                        not_a_hub(&origin(&url), "a redirect led nowhere".to_owned())
+                        not_a_hub(&origin(&url), "it redirects to no valid address".to_owned())
                     })?;
                 }
-                // The signed address has run out, or the range is beyond the file that is there now.
+                // The signed address has expired, or the range is beyond the end of the file.
                 status @ (401 | 403 | 404 | 416) => {
                     return Err(RequestFailure::Transient(format!(
                         "{} answered with status {status}",
@@ -253,7 +254,10 @@ impl<'a> Client<'a> {
                 status => return Err(status_failure(&origin(&url), status, "")),
             }
         }
-        Err(not_a_hub(&origin(&url), "redirects without end".to_owned()))
+        Err(not_a_hub(
+            &origin(&url),
+            "it redirects without end".to_owned(),
+        ))
     }
 
     fn get(&self, url: &str, offset: u64) -> Result<Reply, RequestFailure> {

@@ -1,8 +1,8 @@
-//! From the hub into the cache: a file is what was published before it gets its name.
+//! From the hub to the cache: a file gets its name only when it is proven to be the published one.
 //!
-//! A transfer goes to `blobs/ETAG.incomplete`, which a later run continues. When the last byte is
-//! there, length, sha256 and content are checked, and only then is it renamed to `blobs/ETAG` and
-//! linked into the snapshot. The branch's ref is written last, when the whole snapshot is there.
+//! A transfer goes to `blobs/ETAG.incomplete`, which a later run continues. After the last byte, length,
+//! SHA-256 and content are checked; only then is it renamed to `blobs/ETAG` and linked into the
+//! snapshot. The branch's ref is written last, when the snapshot is complete.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -38,23 +38,23 @@ const OTHER_WEIGHTS: [&str; 5] = [
     "onnx/model.onnx",
     "model.gguf",
 ];
-/// How often a branch may move while it is downloaded.
+/// How often a branch may move during a download.
 const MAX_MOVES: usize = 3;
 
-/// A repository at a revision, to be brought into the cache.
+/// A repository at a revision, to be downloaded to the cache.
 pub(super) struct WantedSnapshot<'a> {
-    /// As it is given to `--model`, for errors.
+    /// The name as given in `model`, for errors.
     pub(super) model: String,
     pub(super) repo: &'a str,
     pub(super) revision: &'a str,
-    /// Why the cache does not do.
+    /// What the cache lacks.
     pub(super) state: String,
-    /// The revision as it was asked for, if it was.
+    /// The revision as given, if it was.
     pub(super) asked_revision: Option<&'a str>,
 }
 
-/// Brings a snapshot into the cache, or checks the one that is there against the hub, and returns
-/// its commit.
+/// Downloads a snapshot to the cache, or checks the existing one against the hub, and returns its
+/// commit.
 pub(super) fn snapshot(
     settings: &HubSettings,
     wanted: &WantedSnapshot<'_>,
@@ -92,9 +92,9 @@ struct Download<'a> {
     client: &'a Client<'a>,
     cached: &'a CachedRepo,
     progress: &'a dyn DownloadProgress,
-    /// The commit of all files, once the first has told it.
+    /// The commit of all files, known after the first.
     commit: Option<String>,
-    /// The names of the repository's files, once they were asked for, if the hub tells them.
+    /// The names of the repository's files after they were asked for, if the hub lists them.
     listing: Option<Option<Vec<String>>>,
 }
 
@@ -125,7 +125,7 @@ impl Download<'_> {
         self.commit.clone().ok_or(SnapshotFailure::Moved)
     }
 
-    /// What proves the alphabet, and what may contradict it.
+    /// Downloads what proves the alphabet and what may contradict it.
     fn alphabet(&mut self, config: &Path) -> Result<(), SnapshotFailure> {
         let has_vocabulary = self.file(VOCABULARY)?.is_ok();
         if !self.is_published() {
@@ -155,7 +155,7 @@ impl Download<'_> {
         Ok(())
     }
 
-    /// Says so if the repository is that of an adapter.
+    /// Refuses the repository of an adapter.
     fn refuse_adapter(&mut self) -> Result<(), SnapshotFailure> {
         let Ok(path) = self.file(ADAPTER_CONFIG)? else {
             return Ok(());
@@ -173,7 +173,7 @@ impl Download<'_> {
         }
     }
 
-    /// Says what a repository holds that has no ESM model in a form that can be downloaded.
+    /// Refuses a repository without a supported model, and says what it holds.
     fn refuse_other_format(&mut self) -> Result<(), SnapshotFailure> {
         let repo = self.wanted.repo;
         let names = self.listing().unwrap_or_else(|| {
@@ -205,7 +205,7 @@ impl Download<'_> {
         KnownModel::of_repo(self.wanted.repo).is_some()
     }
 
-    /// The names of the repository's files, if the hub tells them.
+    /// The names of the repository's files, if the hub lists them.
     fn listing(&mut self) -> Option<Vec<String>> {
         if self.listing.is_none() {
             let revision = self.commit.as_deref().unwrap_or(self.wanted.revision);
@@ -258,7 +258,7 @@ impl Download<'_> {
         }
     }
 
-    /// One file of the snapshot: its path, or that the repository has none of this name.
+    /// One file of the snapshot: its path, or that the repository does not have it.
     fn file(&mut self, name: &str) -> Result<Result<PathBuf, Missing>, SnapshotFailure> {
         let mut attempts = Attempts::new(self.settings);
         let mut may_restart = true;
@@ -298,7 +298,7 @@ impl Download<'_> {
             Err(missing) => return Ok(Err(missing)),
         };
         let sha256 = metadata.etag.as_deref().filter(|etag| is_sha256(etag));
-        // Without an ETag the content names itself, once it is there.
+        // Without an ETag the file is named by its content, once it is complete.
         let etag = metadata
             .etag
             .clone()
@@ -327,13 +327,13 @@ impl Download<'_> {
 
         let part = match &lock {
             BlobLock::Held { .. } => folder.join(format!("{etag}.incomplete")),
-            // Nothing keeps another process out of that file: this one is nobody else's.
+            // Other processes are not excluded from that file: use one that only this process knows.
             BlobLock::Unsupported => {
                 folder.join(format!("{etag}.{}.incomplete", std::process::id()))
             }
         };
         let pending = match lock {
-            // The connection has grown cold while another process worked.
+            // The connection may have timed out while another process downloaded.
             BlobLock::Held { waited: true, .. } => match self.ask(name)? {
                 Ok((again, pending)) if again == metadata => pending,
                 _ => return Err(FileFailure::Snapshot(SnapshotFailure::Moved)),
@@ -363,7 +363,7 @@ impl Download<'_> {
         }
     }
 
-    /// Asks the hub for the file, and holds it to the commit of the files before.
+    /// Asks the hub for the file, which must belong to the commit of the files before.
     fn ask(&mut self, name: &str) -> Result<Result<(Metadata, Pending), Missing>, FileFailure> {
         let (metadata, pending) =
             match self
@@ -398,8 +398,8 @@ impl Download<'_> {
         Ok(Ok((metadata, pending)))
     }
 
-    /// The file that another run or tool has brought into the cache, if it passes the checks; one
-    /// that does not is removed.
+    /// The file that another run or tool has put into the cache, if it passes the checks; otherwise it
+    /// is removed.
     fn already_there(
         &self,
         blob: &Path,

@@ -1,11 +1,11 @@
-//! Why a file or a snapshot did not come.
+//! Why a file or a snapshot could not be downloaded.
 
 use super::client::RequestFailure;
 use super::error::HubError;
 
-/// Why a snapshot was left.
+/// Why a snapshot was not completed.
 pub(super) enum SnapshotFailure {
-    /// The branch is at another commit than it was a file ago: start over.
+    /// The branch moved between two files: start over.
     Moved,
     Error(Box<HubError>),
 }
@@ -16,13 +16,13 @@ impl From<HubError> for SnapshotFailure {
     }
 }
 
-/// A file the repository does not hold.
+/// A file that the repository does not have.
 pub(super) struct Missing {
     pub(super) code: String,
     pub(super) said: String,
 }
 
-/// Why an attempt at a file did not end with the file.
+/// Why an attempt at a file failed.
 pub(super) enum FileFailure {
     Snapshot(SnapshotFailure),
     Request(RequestFailure),

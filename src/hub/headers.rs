@@ -1,20 +1,20 @@
-//! What the hub's headers say of a file.
+//! What the hub's headers say about a file.
 
 use super::cache::is_safe_name;
 use crate::printable;
 
-/// What the hub knows of a file before any of its bytes have come.
+/// What the hub says about a file before its content.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Metadata {
-    /// The commit the revision means now.
+    /// The current commit of the revision.
     pub(super) commit: String,
-    /// Names the content: the sha256 of large files.
+    /// The name of the content: for large files, its SHA-256.
     pub(super) etag: Option<String>,
-    /// Length of the content, where the hub tells it apart from the transfer.
+    /// Length of the content, if the hub states it separately from the transfer.
     pub(super) linked_size: Option<u64>,
 }
 
-/// The headers of an answer that say something about a file.
+/// The headers of an answer that describe a file.
 #[derive(Default)]
 pub(super) struct Headers {
     pub(super) location: Option<String>,
@@ -30,7 +30,7 @@ pub(super) struct Headers {
 }
 
 impl Headers {
-    /// The first answer in a chain of redirects is the hub's own: what it says counts.
+    /// The first answer in a chain of redirects is the hub's own, so its headers count.
     pub(super) fn keep_first(&mut self, later: &Headers) {
         let keep = |first: &mut Option<String>, later: &Option<String>| {
             if first.is_none() {
@@ -44,7 +44,7 @@ impl Headers {
         keep(&mut self.kind, &later.kind);
     }
 
-    /// What they say of the file; an error is the end of the sentence "the hub …".
+    /// What they say about the file; an error is what is wrong with them.
     pub(super) fn metadata(&self) -> Result<Metadata, String> {
         let commit = self.commit.as_deref().ok_or_else(|| {
             let kind = self.kind.as_deref().unwrap_or("of no stated type");

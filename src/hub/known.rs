@@ -23,12 +23,12 @@ pub struct KnownModel {
     pub dim: u32,
     /// Attention heads per layer.
     pub heads: u32,
-    /// Weights, the language-model head included and the contact head left out: a count from the
-    /// shapes, for estimates of size.
+    /// Weights with the language-model head and without the contact head, counted from the shapes for
+    /// estimates of size.
     pub parameters: u64,
 }
 
-/// The shape of a model, as a `config.json` says it.
+/// The shape of a model, as a `config.json` gives it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 pub struct ModelShape {
     /// Transformer layers.
@@ -147,8 +147,8 @@ impl KnownModel {
         KnownModel::find(text).or_else(|| KnownModel::of_repo(text))
     }
 
-    /// The shape by a `config.json` that is not this model's. What the file leaves out has
-    /// transformers' default; a file that cannot be read says nothing.
+    /// The shape in a `config.json`, if it is not this model's. Missing settings have transformers'
+    /// defaults; a file that cannot be read has no shape.
     pub(super) fn other_shape(&self, config: &Path) -> Option<ModelShape> {
         let found: ModelShape = json::read(config).ok()?;
         (found != self.shape()).then_some(found)
@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn a_configuration_of_another_shape_is_told() {
+    fn a_configuration_of_another_shape_is_noticed() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("config.json");
         let known = KnownModel::find("8M").unwrap();

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use crate::flock::{self, Lock};
 
-/// How often a taken lock is tried again.
+/// How often a lock that is held is tried again.
 const POLL: Duration = Duration::from_millis(100);
 
 /// The right to write one blob.
@@ -18,12 +18,12 @@ const POLL: Duration = Duration::from_millis(100);
 pub(super) enum BlobLock {
     /// Nobody else writes it until this is dropped.
     Held {
-        /// Closing the file gives the lock back.
+        /// Closing the file releases the lock.
         _file: File,
         /// Another process held it first.
         waited: bool,
     },
-    /// The file system has no locks (Lustre without `flock`, some NFS): others may write too.
+    /// The file system has no locks: other processes may write too.
     Unsupported,
 }
 
@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lock_file_that_its_holder_removed_is_made_anew() {
+    fn a_lock_file_that_its_holder_removed_is_created_again() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("x.lock");
         let first = acquire(&path, || ()).unwrap();

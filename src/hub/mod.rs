@@ -1,21 +1,21 @@
-//! From a model's name to files on this machine, in the ordinary Hugging Face cache.
+//! From the name of a model to files on this machine, in the ordinary Hugging Face cache.
 //!
-//! [`ModelRef::parse`] reads what `--model` says, [`Hub::resolve`] answers with a [`LocalModel`]: a
-//! path to give to a checkpoint reader.
+//! [`ModelRef::parse`] reads the name, and [`Hub::resolve`] returns a [`LocalModel`]: the path of a
+//! checkpoint.
 //!
-//! **The cache comes first.** A model that is complete in the cache is used without touching the
-//! network, also when a branch is asked for: a compute node without network must not wait for
-//! time-outs, and a run must not change because a branch moved. [`Hub::fetch`] asks the hub for the
-//! branch's present commit, checks every file against the hub's digest and repairs what is damaged.
-//! A complete model in a cache that cannot be written is used as it is.
+//! **The cache comes first.** A model that is complete in the cache is used without the network, even if
+//! a branch is asked for: a compute node without network must not wait for timeouts, and a run must not
+//! change because a branch moved. [`Hub::fetch`] asks the hub for the current commit of the branch, checks
+//! every file against the hub's digest and repairs damaged ones. A complete model in a cache that cannot
+//! be written is used as it is.
 //!
-//! **Nothing partial looks whole.** A transfer goes to an `.incomplete` file that a later run
-//! continues; it gets its name when its length, its sha256 (where the hub or the publication tells
-//! one) and its ends have been checked. Two processes that want the same file take turns.
+//! **Incomplete files never look complete.** A transfer goes to an `.incomplete` file that a later run
+//! continues; it gets its name when its length, its SHA-256 (if the hub or the publication gives one)
+//! and its ends have been checked. Processes that want the same file take turns.
 //!
-//! hf-hub lays out the cache and prepares the requests. The transfer itself is not its own: its
-//! `download` renames a file before anything can be checked, knows no time limit, sends the token to
-//! the storage host and gives up after five seconds when another process downloads.
+//! hf-hub lays out the cache. Requests and transfers are made here: hf-hub's `download` renames a file
+//! before anything can be checked, has no time limit, sends the token to the storage host and gives up
+//! after five seconds when another process downloads.
 
 mod address;
 mod cache;
@@ -49,22 +49,22 @@ pub use published::{published_digest, published_hub_digest, verify_file};
 pub use report::CachedModel;
 pub use settings::{HubSettings, Token};
 
-/// The branch that is meant when no revision is asked for.
+/// The branch that is used if no revision is given.
 const DEFAULT_REVISION: &str = "main";
 
-/// Hears how a download goes.
+/// Receives the progress of a download.
 pub trait DownloadProgress {
-    /// A file begins, or begins again after a break; its length in bytes if it is known.
+    /// A file starts, or starts again after an interruption; its length in bytes if it is known.
     fn start(&self, file: &str, bytes: Option<u64>);
-    /// So many more bytes are there; what an earlier run had downloaded is told at once.
+    /// More bytes have arrived; those of an earlier run are reported at once.
     fn advance(&self, bytes: u64);
-    /// The file is there, or its transfer broke off.
+    /// The file is complete, or its transfer was interrupted.
     fn finish(&self);
-    /// Something a patient user wants to know: a retry, a wait for another process, a repair.
+    /// A message: a retry, a wait for another process, a repair.
     fn note(&self, _text: &str) {}
 }
 
-/// Hears nothing.
+/// Ignores the progress.
 impl DownloadProgress for () {
     fn start(&self, _file: &str, _bytes: Option<u64>) {}
     fn advance(&self, _bytes: u64) {}
@@ -78,13 +78,13 @@ pub struct LocalModel {
     pub path: PathBuf,
     /// `organisation/name`, if it came from the Hub.
     pub repo: Option<String>,
-    /// The commit hash the revision stands for, if it came from the Hub.
+    /// The commit hash of the revision, if it came from the Hub.
     pub revision: Option<String>,
-    /// Bytes of the files that are used; 0 for a path, which is not looked into.
+    /// Bytes of the files that are used; 0 for a path.
     pub bytes: u64,
 }
 
-/// A model hub and the cache in front of it.
+/// A model hub and its cache.
 #[derive(Debug, Clone)]
 pub struct Hub {
     settings: HubSettings,
@@ -113,7 +113,7 @@ impl Hub {
         &self.settings
     }
 
-    /// The model's files: from the cache if they are complete there, else downloaded.
+    /// The model's files: from the cache if it is complete there, else downloaded.
     ///
     /// `revision` is a branch, a tag or a commit hash, `main` if `None`; a path has no revision.
     ///
@@ -134,9 +134,9 @@ impl Hub {
         checked_shape(model, local)
     }
 
-    /// Brings the cache up to what the hub has now, checking every file against the hub's digests;
-    /// offline, or where the hub cannot be reached, checks the cached files against the sha256 they
-    /// are named by.
+    /// Updates the cache to what the hub has now and checks every file against the hub's digests.
+    /// Offline, or if the hub cannot be reached, the cached files are checked against the SHA-256 in
+    /// their names.
     ///
     /// Of a path, the checkpoint is opened and checked, and a fair-esm file of a published name is
     /// compared with its published digest.
@@ -187,7 +187,7 @@ impl Hub {
         checked_shape(model, local)
     }
 
-    /// The model if it is on this machine, complete; the network is never touched.
+    /// The model, if it is complete on this machine. The network is not used.
     pub fn cached(&self, model: &ModelRef, revision: Option<&str>) -> Option<LocalModel> {
         match self.look(model, revision) {
             Ok(Look::Found(local)) => Some(local),
@@ -240,7 +240,7 @@ impl Hub {
         progress: &dyn DownloadProgress,
     ) -> Result<LocalModel, HubError> {
         if self.settings.offline {
-            // Of a published model the hub has more than such a copy.
+            // For a published model, the hub has better files than this copy.
             let cached = CachedRepo::new(
                 &self.settings.cache,
                 repo,
@@ -287,8 +287,7 @@ impl Hub {
 }
 
 impl HubError {
-    /// Whether the hub gave no answer of its own: there is no network, or something in it answers
-    /// in the hub's place.
+    /// Whether the hub did not answer: there is no network, or something else answers instead.
     fn is_of_network(&self) -> bool {
         matches!(
             self,
@@ -298,7 +297,7 @@ impl HubError {
 }
 
 impl Hub {
-    /// A cache that cannot be written matters because of what it lacks: both belong in the error.
+    /// The error of a cache that cannot be written says what the cache lacks.
     fn with_state(&self, error: HubError, wanted: &download::WantedSnapshot<'_>) -> HubError {
         use std::io::ErrorKind::{PermissionDenied, ReadOnlyFilesystem};
         match error {
@@ -320,14 +319,14 @@ impl Hub {
 /// What this machine has of a model.
 enum Look {
     Found(LocalModel),
-    /// The repository, and what is missing in words.
+    /// The repository, and what is missing.
     Lacking {
         repo: String,
         state: String,
     },
 }
 
-/// A path as it is; a repository's folder out of a cache (`models--org--name`) leads to its snapshot.
+/// A path as it is, or the snapshot in the cache folder of a repository (`models--org--name`).
 fn local_path(path: &Path, revision: &str) -> Result<LocalModel, HubError> {
     if !path.exists() {
         return Err(HubError::NoSuchPath {
@@ -362,12 +361,12 @@ fn local_path(path: &Path, revision: &str) -> Result<LocalModel, HubError> {
     Ok(local)
 }
 
-/// Refuses a model that was chosen by a published name and has another shape than is published.
+/// Refuses a model with a published name that does not have the published shape.
 fn checked_shape(model: &ModelRef, local: LocalModel) -> Result<LocalModel, HubError> {
     let known = match model {
         ModelRef::Known(known) => Some(*known),
         ModelRef::Hub { repo } => KnownModel::of_repo(repo),
-        // A folder of that name here.
+        // A folder of that name in the current folder.
         ModelRef::Path(path) => path.to_str().and_then(KnownModel::of_text),
     };
     let found = known.and_then(|known| {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::error::HubError;
 use super::known::{KnownModel, known_models};
 
-/// Ends that only the name of a file has.
+/// Ends of names that are those of files.
 const FILE_ENDS: [&str; 11] = [
     ".pt",
     ".pth",
@@ -21,7 +21,7 @@ const FILE_ENDS: [&str; 11] = [
     "/",
 ];
 
-/// Where a model comes from, as `--model` says it.
+/// Where a model comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ModelRef {
     /// A published model by its name or short form.
@@ -36,9 +36,9 @@ pub enum ModelRef {
 }
 
 impl ModelRef {
-    /// Reads a `--model` argument. The first rule that fits decides:
+    /// Reads the name of a model. The first rule that applies decides:
     ///
-    /// 1. it looks like a path (starts with `.`, `/` or `~`, ends in `/` or as files of weights do):
+    /// 1. it looks like a path (starts with `.`, `/` or `~`, ends in `/` or like a file of weights):
     ///    [`ModelRef::Path`], whether it exists or not;
     /// 2. a known name or short form: [`ModelRef::Known`], unless a folder of that name here holds a
     ///    `config.json`;
@@ -84,7 +84,7 @@ impl ModelRef {
 }
 
 impl fmt::Display for ModelRef {
-    /// The text that, given as `--model`, means this model again.
+    /// The text that [`ModelRef::parse`] reads as this model.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             ModelRef::Known(known) => f.write_str(known.name),

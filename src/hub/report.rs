@@ -13,7 +13,7 @@ use super::{Hub, LocalModel, Look};
 use crate::checkpoint::file_names::CONFIG;
 use crate::sha256::is_sha256;
 
-/// A model and what the cache holds of it.
+/// A model and its files in the cache.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CachedModel {
     /// `organisation/name`.
@@ -33,8 +33,8 @@ pub struct CachedModel {
 }
 
 impl Hub {
-    /// The published models, cached or not, then the other ESM repositories in the cache by name.
-    /// The network is not touched; a cache that is not there is an empty one.
+    /// The published models, cached or not, then the other ESM repositories in the cache by name. The
+    /// network is not used; a cache that does not exist counts as empty.
     pub fn report(&self) -> Vec<CachedModel> {
         let known = known_models().iter().map(|model| model.repo.to_owned());
         known
@@ -103,7 +103,7 @@ fn is_esm(config: &Path) -> bool {
     kind.is_some_and(|kind| snapshot::is_esm(&kind))
 }
 
-/// Bytes in a folder of blobs, and how many of them belong to unfinished downloads.
+/// Bytes in a folder of blobs, and how many of them are of unfinished downloads.
 fn disk_use(blobs: &Path) -> (u64, u64) {
     let Ok(entries) = std::fs::read_dir(blobs) else {
         return (0, 0);
@@ -123,7 +123,7 @@ fn disk_use(blobs: &Path) -> (u64, u64) {
         })
 }
 
-/// Compares each cached file with the sha256 its blob is named by, and the published digest.
+/// Compares each cached file with the SHA-256 in the name of its blob and with the published digest.
 pub(super) fn verify_blobs(local: &LocalModel) -> Result<(), HubError> {
     let Snapshot::Complete { files, .. } = snapshot::inspect(&local.path) else {
         return Ok(());

@@ -1,4 +1,4 @@
-//! Where the cache lies, which hub is asked and with which token: what the environment says.
+//! Cache folder, hub, token and time limits, as the environment sets them.
 
 use std::ffi::OsString;
 use std::fmt;
@@ -39,20 +39,20 @@ pub struct HubSettings {
     pub cache: PathBuf,
     /// Address of the hub, without a slash at its end.
     pub endpoint: String,
-    /// Sent to the endpoint alone, never to a host it redirects to.
+    /// Sent only to the endpoint, never to a host it redirects to.
     pub token: Option<Token>,
-    /// A PEM file of certificate authorities that are trusted beside Mozilla's and the system's.
+    /// A PEM file of certificate authorities that are trusted in addition to Mozilla's and the system's.
     pub certificates: Option<PathBuf>,
     /// Never touch the network.
     pub offline: bool,
-    /// How often a request is tried again after a failure that may pass; a transfer that moved
-    /// forward starts counting anew.
+    /// How often a request is repeated after a failure that may be temporary; progress of a transfer
+    /// resets the count.
     pub retries: u32,
     /// Wait before the first retry; it doubles each time, up to 16 times this.
     pub retry_wait: Duration,
     /// Limit for looking up the host's name, and again for connecting to it.
     pub connect_timeout: Duration,
-    /// Limit for the hub's answer, and for a transfer that stands still.
+    /// Limit for the hub's answer, and for a stalled transfer.
     pub stall_timeout: Duration,
 }
 
@@ -72,13 +72,13 @@ impl HubSettings {
         }
     }
 
-    /// Where checksums of model files are remembered. Hugging Face's tools take every folder of the
-    /// cache for a repository and warn of one that is none, `.locks` alone excepted.
+    /// Folder of the remembered checksums of model files. Hugging Face's tools warn about every folder of
+    /// the cache that is not a repository, except `.locks`.
     pub fn remembered(&self) -> PathBuf {
         self.cache.join(".locks/esm-embed")
     }
 
-    /// What Hugging Face's own tools read from the environment:
+    /// Settings from the environment, as Hugging Face's own tools read it:
     ///
     /// | | first that is set |
     /// |---|---|
@@ -89,7 +89,7 @@ impl HubSettings {
     /// | offline | `HF_HUB_OFFLINE` or `TRANSFORMERS_OFFLINE` is `1`, `on`, `yes` or `true` |
     ///
     /// # Errors
-    /// No folder for the cache, an endpoint that is no web address, a token that cannot be sent.
+    /// There is no cache folder, the endpoint is not a web address, or the token cannot be sent.
     pub fn from_env() -> Result<Self, HubError> {
         Self::from_vars(|name| std::env::var_os(name))
     }
@@ -240,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn offline_is_what_the_python_tools_take_for_it() {
+    fn offline_is_read_as_the_python_tools_read_it() {
         for yes in ["1", "ON", "yes", "True"] {
             assert!(settings(&[("HF_HUB_OFFLINE", yes)]).unwrap().offline);
         }

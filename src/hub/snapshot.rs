@@ -1,4 +1,4 @@
-//! What a snapshot of a repository must hold, and whether a folder holds it.
+//! Which files a snapshot of a repository must have, and whether a folder has them.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -13,14 +13,14 @@ use crate::printable;
 /// The state of a snapshot folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Snapshot {
-    /// Everything is there.
+    /// No file is missing.
     Complete {
         /// `config.json`, then the weights, then the vocabulary if there is one.
         files: Vec<PathBuf>,
         /// Their bytes.
         bytes: u64,
     },
-    /// What is missing or damaged, in words.
+    /// What is missing or damaged.
     Incomplete(String),
 }
 
@@ -37,10 +37,10 @@ impl ModelKind {
     }
 }
 
-/// The adapter of a snapshot that holds no whole model.
+/// The adapter of a snapshot without a complete model.
 pub(super) fn adapter(folder: &Path, repo: &str) -> Option<Adapter> {
     let mut adapter = Adapter::configured(folder)?;
-    // PEFT takes the name of a repository where it takes a folder.
+    // PEFT accepts the name of a repository instead of a folder.
     adapter.folder = repo.into();
     Some(adapter)
 }
@@ -62,8 +62,8 @@ pub(super) fn shards(index: &Path) -> Result<BTreeSet<String>, String> {
     }
 }
 
-/// Looks at a snapshot folder without the network: are all files there, and can each be what its
-/// name says?
+/// Examines a snapshot folder without the network: whether all files exist and can be what their names
+/// say.
 pub(super) fn inspect(folder: &Path) -> Snapshot {
     match files(folder) {
         Ok((files, bytes)) => Snapshot::Complete { files, bytes },
@@ -73,7 +73,7 @@ pub(super) fn inspect(folder: &Path) -> Snapshot {
 
 fn files(folder: &Path) -> Result<(Vec<PathBuf>, u64), String> {
     if !folder.is_dir() {
-        return Err("nothing of this revision is there".to_owned());
+        return Err("no file of this revision is in the cache".to_owned());
     }
     let mut found = SnapshotFiles {
         folder,
@@ -97,7 +97,7 @@ struct SnapshotFiles<'a> {
 }
 
 impl SnapshotFiles<'_> {
-    /// Whether the file is there; an error if it is there and damaged.
+    /// Whether the file exists; an error if it is damaged.
     fn add(&mut self, name: &str) -> Result<bool, String> {
         let path = self.folder.join(name);
         let Ok(metadata) = path.symlink_metadata() else {
@@ -156,7 +156,7 @@ mod tests {
         let file = |name: &str| folder.path().join(name);
         assert_eq!(
             incomplete(&file("none")),
-            "nothing of this revision is there"
+            "no file of this revision is in the cache"
         );
         assert_eq!(incomplete(folder.path()), "config.json is missing");
         std::fs::write(file("config.json"), "{}").unwrap();

@@ -1,4 +1,4 @@
-//! The bytes of one file, appended to what an earlier attempt left.
+//! The bytes of one file, appended to those of an earlier attempt.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -13,7 +13,7 @@ use super::settings::HubSettings;
 
 const BUFFER: usize = 1 << 18;
 
-/// One file on its way.
+/// The transfer of one file.
 pub(super) struct Transfer<'a> {
     pub(super) client: &'a Client<'a>,
     pub(super) checks: &'a Checks<'a>,
@@ -21,7 +21,7 @@ pub(super) struct Transfer<'a> {
 }
 
 impl Transfer<'_> {
-    /// Appends to the part until the file is whole; whether it began with an earlier part.
+    /// Appends to the part until the file is complete; whether it continued an earlier part.
     pub(super) fn run(
         &self,
         pending: Pending,
@@ -48,7 +48,7 @@ impl Transfer<'_> {
             mut reader,
         } = match self.client.content(pending, offset) {
             Err(RequestFailure::Transient(cause)) if had_bytes && self.checks.size.is_none() => {
-                // Without a known size the part may be longer than the file: only a new start tells.
+                // The size is unknown and the part may be longer than the file: start again.
                 file.set_len(0).map_err(HubError::io("write", part))?;
                 return Err(RequestFailure::Transient(cause));
             }
@@ -58,8 +58,8 @@ impl Transfer<'_> {
             && announced != expected
         {
             return Err(RequestFailure::Transient(format!(
-                "{announced} bytes were announced where the hub says {expected} (a page of a proxy \
-                 or network in the file's place?)"
+                "{announced} bytes were announced, but the hub says {expected}: a proxy or the login \
+                 page of a network may be answering instead"
             )));
         }
         if start < offset {
@@ -87,7 +87,7 @@ impl Transfer<'_> {
         }
     }
 
-    /// Copies until the reader ends, or one buffer beyond the size the file should have.
+    /// Copies until the reader ends, at most one buffer beyond the expected size.
     fn copy(
         &self,
         reader: &mut dyn Read,
@@ -104,7 +104,7 @@ impl Transfer<'_> {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => {
                     return Err(RequestFailure::Transient(format!(
-                        "the connection broke off after {offset} bytes ({error})"
+                        "the connection broke after {offset} bytes ({error})"
                     )));
                 }
             };
@@ -117,7 +117,7 @@ impl Transfer<'_> {
     }
 }
 
-/// Failures in a row; a transfer that got further than ever before starts counting anew.
+/// Failures in a row; a transfer that gets further than before resets the count.
 pub(super) struct Attempts {
     retries: u32,
     first_wait: Duration,
@@ -142,14 +142,14 @@ impl Attempts {
         }
     }
 
-    /// How long to wait before the next attempt, if there is to be one.
+    /// How long to wait before the next attempt, if attempts are left.
     pub(super) fn next_wait(&mut self) -> Option<Duration> {
         self.failed += 1;
         (self.failed <= self.retries).then(|| self.first_wait * (1 << (self.failed - 1).min(4)))
     }
 }
 
-/// An early word on a disk that is too small; one that cannot tell its size is tried.
+/// Refuses a disk that is too small before the transfer; a disk of unknown size is tried.
 fn check_space(name: &str, part: &Path, needed: u64) -> Result<(), HubError> {
     let folder = part.parent().unwrap_or(part);
     match rustix::fs::statvfs(folder) {
@@ -174,7 +174,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn waits_double_and_progress_starts_them_anew() {
+    fn waits_double_and_progress_resets_them() {
         let mut settings = HubSettings::new("/c");
         settings.retries = 6;
         settings.retry_wait = Duration::from_secs(1);

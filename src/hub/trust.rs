@@ -1,9 +1,8 @@
 //! Which certificate authorities a connection trusts: Mozilla's, then those of a file that the
 //! environment names, then the system's own.
 //!
-//! Proxies of hospitals and companies answer in the place of the hub, with certificates of an
-//! authority that only the system knows. A later choice is tried only where an earlier one does not
-//! trust the certificate.
+//! Proxies of hospitals and companies answer instead of the hub, with certificates of an authority that
+//! only the system knows. A later choice is tried only if an earlier one does not trust the certificate.
 
 use std::cell::Cell;
 use std::path::{Path, PathBuf};
@@ -11,7 +10,7 @@ use std::sync::Arc;
 
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
 
-/// The choices, and the one that is in use.
+/// The choices, and which one is in use.
 pub(super) struct Trust {
     choices: Vec<RootCerts>,
     at: Cell<usize>,
@@ -20,7 +19,7 @@ pub(super) struct Trust {
 }
 
 impl Trust {
-    /// The choices where the environment names this file of certificates.
+    /// The choices, if the environment names this file of certificates.
     pub(super) fn new(bundle: Option<&PathBuf>) -> Self {
         let mut trust = Trust {
             choices: vec![RootCerts::WebPki],
@@ -45,7 +44,7 @@ impl Trust {
         TlsConfig::builder().root_certs(roots).build()
     }
 
-    /// Turns to the next choice if `error` is about a certificate; whether there is one.
+    /// Switches to the next choice if `error` is about a certificate; whether there was one.
     pub(super) fn try_next(&self, error: &ureq::Error) -> bool {
         let next = self.at.get() + 1;
         if next >= self.choices.len() || !is_of_certificate(&error.to_string()) {
@@ -90,7 +89,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_without_certificates_is_passed_over_and_named() {
+    fn a_file_without_certificates_is_skipped_and_named() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("ca.pem");
         let refused = ureq::Error::Io(std::io::Error::other("invalid peer certificate: x"));

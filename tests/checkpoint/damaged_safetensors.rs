@@ -143,7 +143,7 @@ fn a_duplicate_name_is_an_error() {
     let length = (doubled.len() as u64).to_le_bytes();
     fs::write(&path, [&length, doubled.as_bytes(), &bytes[end..]].concat()).unwrap();
     let found = error(folder.path());
-    assert!(found.contains("stands there twice"), "{found}");
+    assert!(found.contains("occurs twice"), "{found}");
 }
 
 #[test]

@@ -95,7 +95,7 @@ fn a_dangling_link_is_named() {
     std::os::unix::fs::symlink("../blobs/gone", &weights).unwrap();
     let found = error(folder.path());
     assert!(
-        found.contains("model.safetensors: is a link to a file that is not there"),
+        found.contains("model.safetensors: is a link to a file that does not exist"),
         "{found}"
     );
 }
@@ -177,7 +177,7 @@ fn an_index_stays_in_its_folder_and_names_each_tensor_once() {
     );
     let found = error(folder.path());
     assert!(
-        found.contains("the name `lm_head.bias` stands there twice"),
+        found.contains("the name `lm_head.bias` occurs twice"),
         "{found}"
     );
 }

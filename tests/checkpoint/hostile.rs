@@ -462,7 +462,7 @@ fn settings_that_move_the_cursor() {
     let found = refusal(&folder, "");
     assert!(
         found.starts_with(
-            r#"config.json: is not the JSON that is needed: invalid type: string "\u{1b}[2J""#
+            r#"config.json: is not the expected JSON: invalid type: string "\u{1b}[2J""#
         ),
         "{found}"
     );

@@ -80,14 +80,14 @@ fn a_config_that_contradicts_its_weights_is_an_error() {
         (
             r#""hidden_size": 32"#,
             r#""hidden_size": -1"#,
-            "is not the JSON that is needed",
+            "is not the expected JSON",
         ),
         (
             r#""hidden_size": 32"#,
             r#""hidden_size": 32, "hidden_size": 32"#,
             "duplicate field",
         ),
-        ("{", "", "is not the JSON that is needed"),
+        ("{", "", "is not the expected JSON"),
     ] {
         let found = after("esm2_hd16", from, to);
         assert!(found.contains(says), "{to}: {found}");

@@ -180,7 +180,7 @@ fn a_truncation_without_a_length_header_is_noticed_in_the_file() {
         .fail_content("config.json", &[Fault::CutWithoutLength(20)]);
     contains(
         &bench.error(),
-        &["config.json", "is not the JSON", "removed"],
+        &["config.json", "is not the expected JSON", "removed"],
     );
     bench.assert_no_weights();
     bench.resolve().unwrap();

@@ -95,7 +95,7 @@ impl<'a> Machine<'a> {
     }
 
     /// The pairs that an ordered dict is made from. Each item counts against the bound on held
-    /// values, also one that is no pair: a pickle may make many dicts from one long list.
+    /// values, and so does an item that is not a pair: a pickle may make many dicts from one long list.
     fn pairs(&mut self, list: Option<Value>) -> Result<Vec<(Value, Value)>, PickleError> {
         let count = match list.and_then(|list| self.get(list)) {
             Some(Node::List(items)) => items.len(),

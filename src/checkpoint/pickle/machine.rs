@@ -30,7 +30,7 @@ pub(super) fn malformed<T>(found: impl Into<String>) -> Result<T, PickleError> {
     Err(PickleError::Malformed(found.into()))
 }
 
-/// Refuses a pickle of so many bytes, before it is read, if no checkpoint needs one.
+/// Refuses a pickle that is too long for any checkpoint, before it is read.
 pub(in crate::checkpoint) fn check_length(bytes: usize) -> Result<(), PickleError> {
     if bytes > MOST_BYTES {
         return malformed(format!(
@@ -69,7 +69,7 @@ pub(super) struct Machine<'a> {
     input: &'a [u8],
     nodes: Vec<Node<'a>>,
     stack: Vec<Value>,
-    /// Heights of the stack at which a mark stands.
+    /// Heights of the stack at which there is a mark.
     marks: Vec<usize>,
     memo: HashMap<u32, Value>,
     /// Values held by all lists and dicts together.

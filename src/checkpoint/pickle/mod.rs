@@ -56,7 +56,7 @@ pub(in crate::checkpoint) enum Node<'a> {
     },
 }
 
-/// A pickle that was read: its values and the one that it stands for.
+/// A pickle that was read: its values, and which of them it represents.
 #[derive(Debug)]
 pub(in crate::checkpoint) struct Pickle<'a> {
     pub(in crate::checkpoint) nodes: Vec<Node<'a>>,
@@ -79,7 +79,7 @@ impl<'a> Pickle<'a> {
         }
     }
 
-    /// A list of at most so many integers that are not negative.
+    /// A list of at most `most` integers that are not negative.
     pub(in crate::checkpoint) fn sizes(&self, value: Value, most: usize) -> Option<Vec<usize>> {
         let Some(Node::List(values)) = self.node(value) else {
             return None;
