@@ -4,8 +4,7 @@
 //! The library names a setting in backticks and in its Python spelling, `` `out_dtype` `` or
 //! `` `dtype=bf16` ``, and puts each remedy on a line that opens with `hint: `.
 
-use super::command_line::Cli;
-use clap::CommandFactory;
+use clap::Command;
 use clap::builder::styling::{AnsiColor, Style};
 use esm_embed::printable;
 use serde::Serialize;
@@ -122,7 +121,7 @@ fn flag(setting: &str) -> Option<String> {
         None => (setting, None),
     };
     let name = name.replace('_', "-");
-    let takes_value = *flags().get(&name)?;
+    let takes_value = *FLAGS.get()?.get(&name)?;
     match value {
         Some(value) if takes_value => Some(format!("--{name} {value}")),
         Some("true") | None => Some(format!("--{name}")),
@@ -131,10 +130,11 @@ fn flag(setting: &str) -> Option<String> {
 }
 
 /// The long flags of all commands, and whether they take a value.
-fn flags() -> &'static BTreeMap<String, bool> {
-    static FLAGS: OnceLock<BTreeMap<String, bool>> = OnceLock::new();
+static FLAGS: OnceLock<BTreeMap<String, bool>> = OnceLock::new();
+
+/// Sets the flags that settings are spelled as: those of all subcommands. The first call counts.
+pub fn spell_flags_of(command: &Command) {
     FLAGS.get_or_init(|| {
-        let command = Cli::command();
         let arguments = command.get_subcommands().flat_map(|c| c.get_arguments());
         arguments
             .filter_map(|arg| {
@@ -142,13 +142,15 @@ fn flags() -> &'static BTreeMap<String, bool> {
                 Some((name, arg.get_action().takes_values()))
             })
             .collect()
-    })
+    });
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::Cli;
     use super::*;
     use anyhow::Context;
+    use clap::CommandFactory;
 
     #[test]
     fn causes_are_joined_once() {
@@ -163,6 +165,7 @@ mod tests {
 
     #[test]
     fn hints_come_last_and_once() {
+        spell_flags_of(&Cli::command());
         let error = anyhow::anyhow!("no room\nhint: free some space\nhint: use `residues=none`")
             .context("cannot write emb\nhint: free some space")
             .context("record 3\nhint: use `on_invalid=skip`\nfailed");
@@ -180,6 +183,7 @@ mod tests {
 
     #[test]
     fn settings_are_spelled_as_flags() {
+        spell_flags_of(&Cli::command());
         for (text, spelled) in [
             ("use `dtype=bf16`", "use --dtype bf16"),
             (
@@ -208,6 +212,7 @@ mod tests {
 
     #[test]
     fn lines_for_a_terminal() {
+        spell_flags_of(&Cli::command());
         let message = Message::of("a\u{1b}b\nhint: use `layer=-1`");
         assert_eq!(
             message.labelled("error", ERROR),

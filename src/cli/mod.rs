@@ -62,6 +62,7 @@ impl From<Exit> for ExitCode {
 /// # Errors
 /// The exit code to end with: 0 after help or version, 2 after wrong usage.
 pub fn parse() -> Result<Cli, ExitCode> {
+    message::spell_flags_of(&Cli::command());
     let words: Vec<OsString> = std::env::args_os().collect();
     let parsed = Cli::try_parse_from(&words).map_err(|error| {
         let error = options::variables::name_variable(error, &words);

@@ -1,6 +1,6 @@
 //! The model's embeddings against the values of comparisons.
 
-use super::reference::Comparison;
+use super::comparison::Comparison;
 use super::verdict::Verdict;
 use anyhow::{Context, ensure};
 use esm_embed::cancel::Cancel;

@@ -107,8 +107,8 @@ pub fn error_by_column(rows: &[ComparedRow], scale: f64) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use super::super::comparison::{Comparison, Expected, Tolerance};
     use super::super::published;
-    use super::super::reference::{Comparison, Expected, Tolerance};
     use super::*;
 
     #[test]

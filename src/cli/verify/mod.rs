@@ -1,6 +1,7 @@
 //! `verify`: does this build, on this machine, reproduce published numbers?
 
 mod compare;
+mod comparison;
 mod conclusion;
 mod deviation;
 mod file_digests;

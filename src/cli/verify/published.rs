@@ -22,7 +22,7 @@
 //! 0.78, the mean of another sequence by 0.17 to 0.43, and a factor of 0.88 gives norms off by 0.12.
 //! All of that is beyond τ, and the tests of `deviation.rs` hold it there.
 
-use super::reference::{Comparison, Expected, Tolerance};
+use super::comparison::{Comparison, Expected, Tolerance};
 use anyhow::{Context, bail, ensure};
 use half::f16;
 use safetensors::{Dtype, SafeTensors};

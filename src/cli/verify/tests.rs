@@ -1,6 +1,6 @@
 use super::compare::embed;
-use super::reference::Comparison;
-use super::reference::Expected;
+use super::comparison::Comparison;
+use super::comparison::Expected;
 use super::*;
 use esm_embed::device::Device;
 use esm_embed::hub::published_hub_digest;

@@ -1,7 +1,7 @@
 //! The outcome of one comparison.
 
+use super::comparison::{Comparison, Expected, Tolerance};
 use super::deviation::{ComparedRow, Outcome, error_by_column, norm, pairs, typical, worst};
-use super::reference::{Comparison, Expected, Tolerance};
 use anyhow::ensure;
 use esm_embed::numerals::{count, grouped};
 use esm_embed::pooling;
