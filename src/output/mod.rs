@@ -52,7 +52,7 @@
 //! | `skipped.tsv` | records that were left out, if there are any |
 //! | `shard.tsv` | only in a shard: the position of its records in the whole input, and what `merge` needs to know about them |
 //!
-//! Tables have one tab between fields, and fields are written by [`escape`]: each line is one
+//! Tables have one tab between fields, and fields are written by [`escape()`]: each line is one
 //! record, no field is ever quoted, and Python's `csv.reader(file, "excel-tab")`, pandas'
 //! `read_csv(path, sep="\t", quoting=3, dtype=str, keep_default_na=False)` and `cut` read the same
 //! fields. Without the last two options, pandas would read the identifiers `NA` and `007` as

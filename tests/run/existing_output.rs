@@ -138,12 +138,12 @@ fn obstacles_are_named() {
     let cases = [
         (
             "thesis",
-            "thesis is not a folder: choose another place with --out",
+            "thesis is not a folder\n  hint: choose another folder with --out",
         ),
         (
             "a.fasta/emb",
-            "reading a.fasta/emb: Not a directory (os error 20); a part of this path is not \
-             a folder: choose another place with --out",
+            "reading a.fasta/emb: Not a directory (os error 20)\n  \
+             hint: a part of this path is not a folder: choose another folder with --out",
         ),
     ];
     for (out, error) in cases {
