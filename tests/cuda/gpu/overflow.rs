@@ -152,7 +152,7 @@ fn bits_in_bf16_that_depend_on_the_batch_are_not_trusted() {
     let line = format!("run in.fasta {OPTIONS} -q --out");
     let ended = run(&bench, &variables, &format!("{line} alone"));
     assert_eq!(ended.code, 0, "{}", ended.err);
-    let said = "in bf16 the bits of a sequence depend on its batch: each record";
+    let said = "in bf16 the bits of a sequence depend on its batch; each record";
     assert!(ended.err.contains(said), "{}", ended.err);
     assert_eq!(bench.recorded("alone", "/counts/in_bf16"), 1);
     let same = "/resolved/cuda/same_bits_in_any_batch";

@@ -175,7 +175,7 @@ fn without_equal_bits_every_record_is_a_separate_batch() {
         let ended = run(&bench, &variables, &format!("{line}-2 --on-varying fail"));
         assert_eq!(ended.code, 1, "{}", ended.err);
         assert!(
-            ended.err.contains("--on-varying fail was given"),
+            ended.err.contains("which --on-varying fail does not allow"),
             "{}",
             ended.err
         );
