@@ -148,9 +148,6 @@ pub enum CudaError {
     /// The checkpoint is damaged.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
-    /// The system refused to start threads.
-    #[error("threads could not be started: {0}")]
-    Threads(candle_core::Error),
     /// Something that cannot happen.
     #[error("the GPU engine stopped unexpectedly\nhint: please report this as a bug")]
     Defect,
@@ -179,10 +176,7 @@ impl CudaError {
     pub fn is_of_gpu(&self) -> bool {
         !matches!(
             self,
-            CudaError::Checkpoint(_)
-                | CudaError::Batch(_)
-                | CudaError::Threads(_)
-                | CudaError::Defect
+            CudaError::Checkpoint(_) | CudaError::Batch(_) | CudaError::Defect
         )
     }
 

@@ -7,8 +7,9 @@ use super::memory::Memory;
 use super::number_format::put;
 use crate::checkpoint::{Checkpoint, InvFreqSource, Positions};
 use crate::device::Dtype;
-use crate::model::{BlockNames, Frequencies, make_blocks};
+use crate::model::{BlockNames, Frequencies};
 use crate::ops;
+use crate::threads::Threads;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Rotary tables are made for this many tokens at load; longer sequences make larger ones.
@@ -141,11 +142,7 @@ impl Loader<'_> {
         let rotary = sets.into_iter().map(|set| Rotary::new(self.gpu, set));
         let rotary = rotary.collect::<Result<Vec<_>, _>>()?;
         let block = |i| self.block(i, of_block.get(i).copied().flatten());
-        let pool = match self.threads.min(of_block.len()) {
-            0 | 1 => None,
-            threads => Some(ops::thread_pool(threads).map_err(CudaError::Threads)?),
-        };
-        let blocks = make_blocks(of_block.len(), pool.as_ref(), block)?;
+        let blocks = Threads::new(self.threads).map(of_block.len(), block)?;
         let positions = match config.positions {
             Positions::Rotary => None,
             Positions::Learned { .. } => Some(self.floats("embed_positions.weight")?),

@@ -11,7 +11,6 @@ use crate::ops::Team;
 use crate::pooling;
 use crate::product::Request;
 use crate::threads::Threads;
-use candle_core::Error;
 use std::ops::ControlFlow;
 
 /// Tokens above which all threads share a sequence, if it is a batch by itself: half a minute of one
@@ -48,7 +47,7 @@ impl CpuEngine {
             weight_type: options.dtype.weight_type(),
             top: options.top_layer,
             kept_tokens: kept_tokens(options.max_tokens),
-            pool: options.threads.pool().map_err(Error::wrap)?,
+            threads: &options.threads,
         };
         let model = Esm::load(checkpoint, &load)?;
         Ok(CpuEngine {

@@ -1,9 +1,6 @@
-//! What every engine needs to load blocks: the names of their weights, their rotary frequencies, and
-//! how threads share the work.
+//! What every engine needs to load blocks: the names of their weights and their rotary frequencies.
 
 use crate::checkpoint::{Checkpoint, CheckpointError, InvFreqSource, Positions};
-use rayon::ThreadPool;
-use rayon::prelude::*;
 
 /// Names of a block's layers, to which `.weight` and `.bias` are added. Linear layers that share
 /// their input are grouped.
@@ -74,25 +71,6 @@ impl Frequencies {
     }
 }
 
-/// Makes `count` blocks, in order, on the threads of a pool, or on the calling thread without one.
-///
-/// # Errors
-/// The first of `make`, by the order of the blocks.
-pub(crate) fn make_blocks<T: Send, E: Send>(
-    count: usize,
-    pool: Option<&ThreadPool>,
-    make: impl Fn(usize) -> Result<T, E> + Sync + Send,
-) -> Result<Vec<T>, E> {
-    match pool {
-        None => (0..count).map(make).collect(),
-        Some(pool) => {
-            let make_all = || (0..count).into_par_iter().map(make).collect();
-            let all: Vec<Result<T, E>> = pool.install(make_all);
-            all.into_iter().collect()
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -108,17 +86,5 @@ mod tests {
             (&*names.fc1[0], &*names.fc2[0]),
             ("layers.7.fc1", "layers.7.fc2")
         );
-    }
-
-    #[test]
-    fn blocks_come_in_order_from_any_number_of_threads() {
-        let pools = [1, 3].map(|threads| crate::ops::thread_pool(threads).unwrap());
-        for pool in [None, Some(&pools[0]), Some(&pools[1])] {
-            let made = make_blocks(9, pool, |i| Ok::<_, ()>(i * i));
-            assert_eq!(made, Ok(vec![0, 1, 4, 9, 16, 25, 36, 49, 64]));
-            let failed = make_blocks(9, pool, |i| if i < 4 { Ok(i) } else { Err(i) });
-            assert_eq!(failed, Err(4));
-            assert_eq!(make_blocks(0, pool, |_| Ok::<(), ()>(())), Ok(vec![]));
-        }
     }
 }

@@ -1,12 +1,12 @@
 //! From a checkpoint to a model: every weight is read once, row by row, into its packed form.
 
-use super::blocks::{BlockNames, Frequencies, make_blocks};
+use super::blocks::{BlockNames, Frequencies};
 use super::{Embedding, Esm, Rotary, TransformerLayer, Workspaces};
 use crate::checkpoint::{
     Checkpoint, CheckpointError, InvFreqSource, Positions, Weight, WeightRows,
 };
 use crate::ops::{self, CpuPath, LayerNorm, Linear, PackError, WeightType, padded};
-use rayon::ThreadPool;
+use crate::threads::Threads;
 use std::sync::Arc;
 use thiserror::Error;
 
@@ -37,9 +37,6 @@ pub enum LoadError {
         /// What the system said.
         source: std::io::Error,
     },
-    /// The system refused to start threads.
-    #[error("threads could not be started: {0}")]
-    Team(#[from] candle_core::Error),
 }
 
 /// How to load a model.
@@ -53,8 +50,8 @@ pub struct LoadOptions<'a> {
     pub top: usize,
     /// Tokens of the largest pass whose memory is kept for the next one.
     pub kept_tokens: usize,
-    /// Threads that pack weights; None for the calling thread only.
-    pub pool: Option<&'a ThreadPool>,
+    /// Threads that pack weights.
+    pub threads: &'a Threads,
 }
 
 impl Esm {
@@ -234,6 +231,6 @@ impl Loader<'_> {
     /// Packs the layers.
     fn layers(&self, rotary: &[LayerRotary]) -> Result<Vec<TransformerLayer>, LoadError> {
         let layer = |i| self.layer(i, rotary.get(i).cloned().flatten());
-        make_blocks(rotary.len(), self.options.pool, layer)
+        self.options.threads.map(rotary.len(), layer)
     }
 }

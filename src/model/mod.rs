@@ -18,7 +18,7 @@ pub use memory::PassMemory;
 pub use packed::Packed;
 pub use sample::BlockSample;
 
-pub(crate) use blocks::{BlockNames, Frequencies, make_blocks};
+pub(crate) use blocks::{BlockNames, Frequencies};
 pub(crate) use embedding::TokenScale;
 pub(crate) use load::is_loaded;
 

@@ -11,6 +11,7 @@ use crate::embedder::TEAM_TOKENS;
 use crate::model::{BlockSample, Esm, LoadOptions, Packed};
 use crate::ops::{self, AttentionSample, CpuPath, RotaryTable, Team};
 use crate::pipeline::plan::Plan;
+use crate::threads::Threads;
 use anyhow::Result;
 use candle_core::Tensor;
 use rayon::ThreadPool;
@@ -50,12 +51,13 @@ pub struct SampleSizes {
 /// # Errors
 /// A checkpoint that is damaged where samples need it, or too little memory.
 pub fn speeds(plan: &Plan, checkpoint: &Checkpoint, asked: &SampleSizes) -> Result<Speeds> {
+    let threads = Threads::default();
     let options = |top| LoadOptions {
         path: plan.device.path,
         weight_type: plan.dtype.weight_type(),
         top,
         kept_tokens: 0,
-        pool: None,
+        threads: &threads,
     };
     let load_fixed = time_load(checkpoint, &options(0))?;
     let load_block = (time_load(checkpoint, &options(1))? - load_fixed).max(0.0);
