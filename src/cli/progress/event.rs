@@ -132,6 +132,7 @@ mod tests {
 
     #[test]
     fn lines_for_programs() {
+        crate::cli::message::spell_flags_of(&<crate::cli::Cli as clap::CommandFactory>::command());
         assert_eq!(
             Event::start(Totals::default()).json(),
             concat!(

@@ -109,6 +109,7 @@ mod tests {
 
     #[test]
     fn lines_for_people() {
+        crate::cli::message::spell_flags_of(&<crate::cli::Cli as clap::CommandFactory>::command());
         let plain = |event: Event<'_>| event.plain();
         assert_eq!(
             plain(Event::start(TOTALS)),
