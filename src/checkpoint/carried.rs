@@ -18,16 +18,16 @@ const KEYS: [&str; 11] = [
     "vocabulary",
 ];
 
-/// Tokens that tell an alphabet of a language model from a list of classes or of letters.
+/// Tokens that distinguish the alphabet of a language model from a list of classes or letters.
 const TELLING: [&str; 2] = ["<cls>", "<mask>"];
 
-/// Alphabets of a file that are looked at.
+/// Most alphabets of a file that are examined.
 const MOST_ALPHABETS: usize = 100;
 
-/// More tokens than this no alphabet of interest has.
+/// Longest alphabet that is read.
 const MOST_TOKENS: usize = 10_000;
 
-/// What the first such alphabet that is not ESM's says against it.
+/// How the first such alphabet that is not ESM's differs from it.
 pub(super) fn against(pickle: &Pickle<'_>) -> Option<String> {
     let entries = pickle.nodes.iter().filter_map(|node| match node {
         Node::Dict(entries) | Node::Object { items: entries, .. } => Some(entries),
@@ -35,7 +35,7 @@ pub(super) fn against(pickle: &Pickle<'_>) -> Option<String> {
     });
     let is_alphabet =
         |(key, _): &&(Value, Value)| pickle.text(*key).is_some_and(|key| KEYS.contains(&key));
-    // Any number of keys may share one value, however long.
+    // Many keys may share one long value.
     let mut alphabets = entries.flatten().filter(is_alphabet).take(MOST_ALPHABETS);
     alphabets.find_map(|(_, value)| of_value(pickle, *value))
 }

@@ -19,7 +19,7 @@ pub(crate) const ALPHABET_SIZE: usize = VOCABULARY.len();
 /// Residues of the longest sequences that ESM-1b, ESM-1v and ESM-2 were trained on.
 pub const TRAINING_MAXIMUM: usize = 1022;
 
-/// How the model knows a token's place in its sequence.
+/// How the model encodes the position of a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Positions {
     /// Rotary embeddings of queries and keys (ESM-2): no limit on the length.
@@ -55,7 +55,7 @@ pub struct EsmConfig {
     pub intermediate: usize,
     /// Rows of the embedding matrix in the file: at least 33, more where it is padded.
     pub vocab: usize,
-    /// How positions enter.
+    /// How positions are encoded.
     pub positions: Positions,
     /// Whether a LayerNorm follows the embedding (ESM-1b).
     pub emb_layer_norm_before: bool,

@@ -13,8 +13,8 @@ use crate::printable;
 /// Vocabulary that the TransformerEngine export pads to when its configuration does not say.
 const TE_PADDED_VOCAB: usize = 64;
 
-/// What is read from `config.json`; the names are the file's, and what the file leaves out has the
-/// default of transformers' `EsmConfig`. Unknown fields are skipped: many concern only training.
+/// What is read from `config.json`; the names are the file's, and missing fields have the
+/// defaults of transformers' `EsmConfig`. Unknown fields are skipped: many concern only training.
 #[derive(Debug, Deserialize)]
 pub(super) struct HfConfig {
     model_type: Option<String>,
@@ -121,8 +121,8 @@ impl HfConfig {
         }
     }
 
-    /// What the `config.json` beside a file of fair-esm's form says against ESM's alphabet, if it
-    /// can be read and is of an ESM model.
+    /// How the `config.json` beside a fair-esm file contradicts ESM's alphabet, if it can be read and
+    /// belongs to an ESM model.
     pub(super) fn beside_fair_esm(path: &Path, rows: usize) -> Option<String> {
         #[derive(Deserialize)]
         struct Beside {
@@ -153,7 +153,7 @@ impl HfConfig {
             })
     }
 
-    /// What speaks against ESM's alphabet, whatever lists its tokens.
+    /// What contradicts ESM's alphabet, even if another file lists the tokens.
     pub(super) fn against(&self) -> Option<String> {
         let ids = [
             ("mask_token_id", self.mask_token_id, 32),
@@ -165,7 +165,7 @@ impl HfConfig {
         })
     }
 
-    /// What speaks against ESM's alphabet where nothing else tells the alphabet.
+    /// What contradicts ESM's alphabet if no other file lists the tokens.
     pub(super) fn contrary(&self) -> Option<String> {
         let ids = [
             ("cls_token_id", &self.cls_token_id, 0),
@@ -185,7 +185,7 @@ impl HfConfig {
     }
 
     /// The architecture, for an embedding matrix of `embedding_rows` rows and the rows of the
-    /// position table where the file holds one.
+    /// position table, if the file has one.
     pub(super) fn esm_config(
         &self,
         path: &Path,
@@ -229,7 +229,7 @@ impl HfConfig {
         Ok(())
     }
 
-    /// Rows that the embedding is padded to, where it is.
+    /// Rows that the embedding is padded to, if it is.
     fn padded_vocab(&self) -> Option<usize> {
         match self.model_type.as_deref() {
             Some("nv_esm") => Some(self.padded_vocab_size.unwrap_or(TE_PADDED_VOCAB)),
@@ -262,7 +262,7 @@ impl HfConfig {
         }
     }
 
-    /// Base of the rotary frequencies, used where the file does not hold them.
+    /// Base of the rotary frequencies, used if the file does not hold them.
     pub(super) fn rope_theta(&self) -> f64 {
         self.rope_theta.unwrap_or(10_000.0)
     }

@@ -282,11 +282,7 @@ fn listed(folder: &Path) -> Result<Vec<String>, CheckpointError> {
 fn listing(folder: &Path) -> Result<String, CheckpointError> {
     const SHOWN: usize = 12;
     let names = listed(folder)?;
-    let shown: Vec<String> = names
-        .iter()
-        .take(SHOWN)
-        .map(|name| printable::name(name))
-        .collect();
+    let shown: Vec<String> = names.iter().take(SHOWN).map(printable::name).collect();
     Ok(match names.len() {
         0 => "it is empty".into(),
         count if count > SHOWN => format!("it holds {}, … ({count} files)", shown.join(", ")),

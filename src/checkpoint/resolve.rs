@@ -8,7 +8,7 @@ use super::names::{Names, TensorPlace};
 use super::tensors::{Data, FloatType, StoredDtype, StoredTensor, TensorSet};
 use super::weight::{Resolved, Third};
 
-/// A weight that the model has.
+/// A weight that the model needs, and its shape.
 struct NeededWeight {
     name: String,
     shape: [usize; 2],
@@ -250,7 +250,7 @@ impl Resolver<'_> {
         Ok(None)
     }
 
-    /// The weights of a head, as far as there are any.
+    /// The weights of a head that the file has.
     fn head(&self, wanted: &[NeededWeight]) -> Result<Vec<(String, Resolved)>, CheckpointError> {
         let mut found = Vec::new();
         for wanted in wanted {

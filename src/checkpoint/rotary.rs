@@ -3,8 +3,8 @@
 /// Where inverse frequencies come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum InvFreqSource {
-    /// The checkpoint holds them. Published ones went through float16, and the model was trained
-    /// or converted with exactly those.
+    /// The checkpoint holds them. Published ones were rounded to float16, and the model was trained or
+    /// converted with exactly these.
     Stored,
     /// The checkpoint holds none; they were computed.
     Computed,
@@ -19,7 +19,7 @@ impl std::fmt::Display for InvFreqSource {
     }
 }
 
-/// The inverse frequencies of one layer: half as many as a head is wide.
+/// The inverse frequencies of one layer: half the head width of them.
 #[derive(Clone, Debug, PartialEq)]
 pub struct InvFreq {
     /// Radians per token.

@@ -2,7 +2,7 @@
 //!
 //! The safetensors crate parses and checks each tensor's entry. Its own reader of the whole
 //! header keeps the last of two tensors of one name and accepts headers of 100 MB, so the header
-//! is walked here.
+//! is parsed here.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -70,8 +70,8 @@ fn header_length(start: &[u8], file: usize) -> Result<usize, String> {
     Ok(length)
 }
 
-/// The entries of the header, each proven to lie in the `body` bytes after it, which they
-/// fill without gap or overlap.
+/// The entries of the header, each checked to be in the `body` bytes after it, which they fill without
+/// gap or overlap.
 fn tensors(header: &str, body: usize) -> Result<Vec<(String, TensorInfo)>, String> {
     let TensorTable(tensors) =
         serde_json::from_str(header).map_err(|error| format!("has a malformed header: {error}"))?;

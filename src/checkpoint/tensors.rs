@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use super::error::CheckpointError;
 use super::file::WeightFile;
 
-/// Dimensions of a tensor, at most: those of ESM have one or two.
+/// Most dimensions of a tensor; those of ESM have one or two.
 pub(super) const MOST_DIMENSIONS: usize = 8;
 
 /// How the numbers of one tensor are stored. Always little-endian.
@@ -67,7 +67,7 @@ impl From<FloatType> for StoredDtype {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Data {
     /// The first number is at byte `offset`; `strides` count numbers, one per dimension. All
-    /// numbers lie in the file.
+    /// numbers are in the file.
     Floats {
         dtype: FloatType,
         offset: usize,
@@ -91,7 +91,7 @@ struct HeldTensor {
     file: usize,
 }
 
-/// All tensors of a checkpoint and the files they lie in.
+/// All tensors of a checkpoint and the files that hold them.
 #[derive(Debug, Default)]
 pub(super) struct TensorSet {
     files: Vec<WeightFile>,
@@ -141,7 +141,7 @@ impl TensorSet {
         Ok(())
     }
 
-    /// Forgets a tensor, so that another file may give it.
+    /// Removes a tensor, so that another file can provide it.
     pub(super) fn remove(&mut self, name: &str) {
         self.tensors.remove(name);
     }

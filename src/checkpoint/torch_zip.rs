@@ -4,7 +4,7 @@
 //! entries stored as they are, names that stay inside the archive, each name once. Nothing is
 //! ever unpacked, so an entry cannot grow, and a name is never used as a path. General zip
 //! readers reserve memory by the counts that an archive claims and search a whole file for
-//! its end; here every count and length is held against the file before it is used.
+//! its end; here every count and length is checked against the file before it is used.
 
 use std::collections::HashMap;
 use std::ops::Range;

@@ -56,7 +56,7 @@ pub(super) struct Resolved {
     pub(super) zero_row: Option<usize>,
 }
 
-/// A weight of the model, as a view of its file. WeightRows may be read by several threads at once.
+/// A weight of the model, as a view of its file. Rows may be read by several threads at once.
 #[derive(Clone, Copy, Debug)]
 pub struct Weight<'a> {
     pub(super) resolved: &'a Resolved,
@@ -64,7 +64,7 @@ pub struct Weight<'a> {
 }
 
 impl<'a> Weight<'a> {
-    /// WeightRows and columns: `[out, in]` of a linear layer, `[1, n]` of a vector.
+    /// Rows and columns: `[out, in]` of a linear layer, `[1, n]` of a vector.
     pub fn shape(&self) -> [usize; 2] {
         self.resolved.shape
     }
@@ -211,8 +211,7 @@ impl WeightRows<'_> {
             let bytes = self.bytes(start, out.len() * size, WINDOW)?;
             return Ok(decode(dtype, bytes, out));
         }
-        // A row is spread over the whole weight: all of it is held, unless it is spread over much
-        // more.
+        // The row is spread over the weight: read all of it, unless it is spread over much more.
         let (span, numbers) = self.weight.span();
         let window = match span.len() <= 2 * numbers {
             true => span.len(),
@@ -231,8 +230,8 @@ impl WeightRows<'_> {
         Ok(finite)
     }
 
-    /// `length` bytes of the file from `start`. Where they are not at hand, `window` bytes are
-    /// read, as far as the weight reaches.
+    /// `length` bytes of the file from `start`. If they are not in the window, `window` bytes are
+    /// read, up to the end of the weight.
     fn bytes(
         &mut self,
         start: usize,
@@ -263,8 +262,8 @@ impl WeightRows<'_> {
     }
 }
 
-/// Converts as many numbers as `out` has places; whether all are finite. The loops carry no
-/// branch, so that they vectorise.
+/// Fills `out` with converted numbers; whether all are finite. The loops have no branches, so that they
+/// vectorize.
 fn decode(dtype: FloatType, bytes: &[u8], out: &mut [f32]) -> bool {
     match dtype {
         FloatType::F32 => {
@@ -289,8 +288,7 @@ fn decode(dtype: FloatType, bytes: &[u8], out: &mut [f32]) -> bool {
     }
 }
 
-/// In pieces of aligned halves, which the half crate converts with the processor's own
-/// instruction where it has one.
+/// In aligned pieces, which the half crate converts with the processor's instruction, if there is one.
 fn decode_f16(bytes: &[u8], out: &mut [f32]) -> bool {
     let mut finite = true;
     let mut aligned = [f16::ZERO; CHUNK];

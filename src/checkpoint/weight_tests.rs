@@ -163,7 +163,7 @@ fn a_row_that_is_not_there_is_an_error() {
 
 #[test]
 fn rows_are_the_same_in_any_order_and_through_any_window() {
-    // WeightRows of 48 kB: a window holds five of them, and the last one fewer.
+    // Rows of 48 kB: a window holds five of them, and the last one fewer.
     let (rows, columns) = (12, 12_000);
     let (_folder, file) = counting(rows * columns);
     let row_major = resolved([rows, columns], [columns, 1], 1);

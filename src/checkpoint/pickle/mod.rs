@@ -17,7 +17,7 @@ pub(in crate::checkpoint) enum Value {
     Bool(bool),
     Int(i64),
     Float(f64),
-    /// Something that no reader of checkpoints asks for: bytes, a huge integer.
+    /// A value that no checkpoint needs: bytes, a huge integer.
     Opaque,
     Node(u32),
 }
