@@ -279,7 +279,8 @@ fn a_model_that_changes_ends_the_run_at_once() {
     });
     let touching = Touching(&weights);
     let error = pipeline::run(&job, &Caches::default(), &touching, &Stop::default()).unwrap_err();
-    let says = "model.safetensors: changed while it was read. Wait until nothing writes to it";
+    let says =
+        "model.safetensors: changed while it was read\nhint: wait until nothing writes to it";
     assert!(error.to_string().contains(says), "{error}");
     let end = writer.join().unwrap().unwrap_err();
     assert_eq!(end.kind(), ErrorKind::BrokenPipe);

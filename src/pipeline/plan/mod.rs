@@ -7,13 +7,13 @@ mod throughput;
 
 use crate::admission::{Admission, MemoryBudget, ModelMemory, PassCost, PassLimits, Policy};
 use crate::checkpoint::{Checkpoint, EsmConfig};
-use crate::device::{Device, DeviceChoice, Dtype};
+use crate::device::{Device, DeviceChoice, DeviceError, Dtype};
 use crate::embedder;
 use crate::memory::MemoryLimit;
 use crate::model::PassMemory;
 use crate::output::{Include, Layout, Residues, State};
 use crate::pipeline::input::rules::Rules;
-use crate::pipeline::job::{Caches, Job, Layers, SequenceOptions};
+use crate::pipeline::job::{Caches, ComputeOptions, Job, Layers, SequenceOptions};
 use crate::product::Request;
 use anyhow::{Context, Result, bail};
 
@@ -21,7 +21,7 @@ use anyhow::{Context, Result, bail};
 /// activations stay small.
 const CPU_TOKENS: usize = 1024;
 /// The same on a GPU, whose matrix products always have this many rows.
-const CUDA_TOKENS: usize = 16_384;
+const GPU_TOKENS: usize = 16_384;
 
 /// What a job comes to.
 #[derive(Clone, Debug)]
@@ -57,16 +57,7 @@ impl Plan {
         no_gpu: Option<&str>,
     ) -> Result<Plan> {
         let config = checkpoint.config();
-        let choice = match (&job.compute.device, no_gpu) {
-            (DeviceChoice::Auto, Some(_)) => &DeviceChoice::Cpu,
-            (choice, _) => choice,
-        };
-        let found = embedder::resolve(choice, job.compute.cpu_path, job.compute.dtype)?;
-        let device = Device {
-            tested: caches.self_tests.clone(),
-            why_cpu: found.why_cpu.or_else(|| no_gpu.map(str::to_owned)),
-            ..found
-        };
+        let device = device(job, caches, no_gpu)?;
         if job.output.pools.is_empty() && job.output.residues == Residues::None {
             bail!(
                 "nothing would be written\n\
@@ -75,27 +66,10 @@ impl Plan {
         }
         let layers = layers(&job.output.layers, config)?;
         let dtype = job.compute.dtype.unwrap_or(device.usual_dtype());
-        let max_tokens = job.compute.max_tokens.unwrap_or(match device.is_gpu() {
-            true => CUDA_TOKENS,
-            false => CPU_TOKENS,
-        });
-        // On a GPU, weights and passes are in its own memory, which the engine checks.
-        let top = match device.is_gpu() {
-            true => 0,
-            false => layers.last().copied().unwrap_or(0),
-        };
-        let model = ModelMemory::new(config, top, dtype.weight_type(), job.compute.threads);
-        let memory = PassMemory::new(config, device.path, dtype.weight_type());
-        let limits = PassLimits {
-            max_tokens,
-            threads: job.compute.threads,
-            one_each: job.compute.deterministic,
-        };
-        let cost = PassCost::new(config, memory, layers.len(), limits);
-        let may_shrink = job.compute.max_tokens.is_none();
+        let (model, cost) = needs(job, config, &device, dtype, &layers);
         let memory = match MemoryLimit::here() {
             Some(limit) if !device.is_gpu() => Some(
-                MemoryBudget::new(limit, &model, cost, may_shrink)
+                MemoryBudget::new(limit, &model, cost, job.compute.max_tokens.is_none())
                     .with_context(|| job.model.asked.clone())?,
             ),
             _ => None,
@@ -152,6 +126,51 @@ impl Plan {
     pub fn top(&self) -> usize {
         self.layout.layers.last().copied().unwrap_or(0)
     }
+}
+
+fn device(job: &Job, caches: &Caches, no_gpu: Option<&str>) -> Result<Device, DeviceError> {
+    let choice = match (&job.compute.device, no_gpu) {
+        (DeviceChoice::Auto, Some(_)) => &DeviceChoice::Cpu,
+        (choice, _) => choice,
+    };
+    let found = embedder::resolve(choice, job.compute.cpu_path, job.compute.dtype)?;
+    Ok(Device {
+        tested: caches.self_tests.clone(),
+        why_cpu: found.why_cpu.or_else(|| no_gpu.map(str::to_owned)),
+        ..found
+    })
+}
+
+/// Memory that the model and its forward passes need.
+fn needs(
+    job: &Job,
+    config: &EsmConfig,
+    device: &Device,
+    dtype: Dtype,
+    layers: &[usize],
+) -> (ModelMemory, PassCost) {
+    let ComputeOptions {
+        threads,
+        max_tokens,
+        deterministic,
+        ..
+    } = job.compute;
+    // On a GPU, weights and passes are in its own memory, which the engine checks.
+    let (top, usual_tokens) = match device.is_gpu() {
+        true => (0, GPU_TOKENS),
+        false => (layers.last().copied().unwrap_or(0), CPU_TOKENS),
+    };
+    let limits = PassLimits {
+        max_tokens: max_tokens.unwrap_or(usual_tokens),
+        threads,
+        one_each: deterministic,
+    };
+    let weight_type = dtype.weight_type();
+    let memory = PassMemory::new(config, device.path, weight_type);
+    (
+        ModelMemory::new(config, top, weight_type, threads),
+        PassCost::new(config, memory, layers.len(), limits),
+    )
 }
 
 /// Layers as asked → their indices, ascending, each once.

@@ -10,7 +10,7 @@ use super::work::{Item, Workers};
 use crate::admission::Gate;
 use crate::embedder::{Capacity, Embedder};
 use crate::numerals;
-use crate::output::{OutputFolder, Parts, RunIdentityFile, sync_work};
+use crate::output::{OutputError, OutputFolder, Parts, RunIdentityFile, sync_work};
 use crate::pipeline::input::findings::Findings;
 use crate::pipeline::input::records::{Records, Source};
 use crate::pipeline::job::Job;
@@ -21,7 +21,7 @@ use crate::pipeline::stop::Stopped;
 use crate::run_record::ModelFile;
 use anyhow::{Result, anyhow, bail};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, channel, sync_channel};
+use std::sync::mpsc::{Receiver, Sender, channel, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::thread::{Scope, ScopedJoinHandle};
 
@@ -122,13 +122,16 @@ fn embed_all(
         // A GPU that computes many small batches a second must not wait for the next one.
         let waiting = capacity.lanes.map_or(count, |lanes| 4 * lanes);
         let (send, receive) = sync_channel(waiting);
-        let threads = spawn_workers(scope, &workers, receive, count);
-        let files = scope.spawn(|| ending(&failed, record_model_files(run, identity)));
         let (over, listen) = channel();
-        let syncing = scope.spawn(move || {
-            let synced = sync_regularly(rows, journal, stop, &listen);
-            ending(workers.failed, synced)
-        });
+        let threads = Threads {
+            workers: spawn_workers(scope, &workers, receive, count),
+            model_files: scope.spawn(|| ending(&failed, record_model_files(run, identity))),
+            syncing: scope.spawn(move || {
+                let synced = sync_regularly(rows, journal, stop, &listen);
+                ending(workers.failed, synced)
+            }),
+            over,
+        };
         let feed = Feed {
             ledger,
             done: FinishedRows::new(journal, rows),
@@ -139,23 +142,12 @@ fn embed_all(
             reporter,
         };
         let fed = ending(&failed, feed::feed(&mut records, feed));
-
-        let worked = threads.into_iter().map(|thread| joined(thread, "worker"));
-        let worked = worked.fold(Ok(()), Result::and);
-        drop(over);
-        let syncs = joined(syncing, "syncing");
-        let files = joined(files, "checksum");
-        // A worker's failure is the cause when both sides stopped.
-        if let Ok(syncs) = &syncs {
-            tell_of_syncs(syncs, reporter);
-        }
-        worked?;
-        syncs?;
+        let model_files = threads.join(reporter)?;
         if stop.is_asked() {
             return Ok(None);
         }
         // A checkpoint that has changed is the cause when the reading ended early.
-        let model_files = files?;
+        let model_files = model_files?;
         let Fed { kept, findings } = fed?;
         Ok(Some(Embedded {
             spared: records.spared(),
@@ -165,6 +157,34 @@ fn embed_all(
             restored: kept,
         }))
     })
+}
+
+/// The threads besides the one that reads.
+struct Threads<'scope> {
+    workers: Vec<ScopedJoinHandle<'scope, Result<()>>>,
+    model_files: ScopedJoinHandle<'scope, Result<Vec<ModelFile>>>,
+    syncing: ScopedJoinHandle<'scope, Result<Syncs, OutputError>>,
+    /// Syncing ends when this is dropped.
+    over: Sender<()>,
+}
+
+impl Threads<'_> {
+    /// Waits for all of them. A failure of workers or of syncing is an error: it is the cause when
+    /// others stopped too.
+    fn join(self, reporter: &dyn Reporter) -> Result<Result<Vec<ModelFile>>> {
+        let workers = self.workers.into_iter();
+        let worked = workers.map(|thread| joined(thread, "worker"));
+        let worked = worked.fold(Ok(()), Result::and);
+        drop(self.over);
+        let syncs = joined(self.syncing, "syncing");
+        let model_files = joined(self.model_files, "checksum");
+        if let Ok(syncs) = &syncs {
+            tell_of_syncs(syncs, reporter);
+        }
+        worked?;
+        syncs?;
+        Ok(model_files)
+    }
 }
 
 /// Worker threads own the receiver: when the last of them stops, sending fails instead of waiting.
@@ -209,7 +229,7 @@ fn tell_of_syncs(syncs: &Syncs, reporter: &dyn Reporter) {
     reporter.message(
         Level::Detail,
         &format!(
-            "work was synced {} while it went on, in {:.3} s",
+            "work was synced {} during the run, in {:.3} s",
             numerals::count(syncs.count, "time"),
             syncs.time.as_secs_f64()
         ),

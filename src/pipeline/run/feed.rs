@@ -1,9 +1,10 @@
 //! The reading side of a run: gives every record its place and forms batches.
 
+use crate::admission::Prepared;
 use crate::batching;
-use crate::output::{Entry, Ledger, Skip, key};
+use crate::output::{Entered, Entry, Ledger, Skip, key};
 use crate::pipeline::input::findings::Findings;
-use crate::pipeline::input::records::{Next, Records};
+use crate::pipeline::input::records::{Next, Records, Skipped};
 use crate::pipeline::input::unique_ids::refusal;
 use crate::pipeline::job::OnDuplicateId;
 use crate::pipeline::plan::batches::Batching;
@@ -51,58 +52,106 @@ pub struct Fed {
 /// Returns early, without an error, when the workers have stopped: their error is the one that counts.
 ///
 /// # Errors
-/// An input that cannot be read or is not that of the interrupted run, an unfit record that is not
-/// to be skipped, or an index that cannot be written.
+/// An input that cannot be read or is not that of the interrupted run, a record that cannot be
+/// embedded and is not to be skipped, or an index that cannot be written.
 pub fn feed(records: &mut Records<'_>, feed: Feed<'_>) -> Result<Fed> {
-    let Feed {
-        ledger,
-        mut done,
-        batching,
-        on_duplicate_id,
-        send,
-        go_on,
-        reporter,
-    } = feed;
-
-    let mut findings = Findings::default();
-    let mut waiting: Vec<Item> = Vec::new();
-    let (mut tokens, mut residues, mut restored_residues) = (0, 0, 0);
-    loop {
-        if !go_on() {
-            return Ok(Fed {
-                kept: done.kept(),
-                findings,
-            });
-        }
-        let prepared = match records.next()? {
-            Next::End => break,
-            Next::Skipped(skipped) => {
-                ledger.skip(&Skip {
-                    ordinal: records.ordinal(),
-                    file: skipped.path.as_os_str().as_encoded_bytes(),
-                    line: skipped.line,
-                    record: skipped.number,
-                    id: &skipped.id,
-                    reason: &skipped.reason,
-                })?;
-                continue;
-            }
+    let mut feeder = Feeder {
+        feed,
+        findings: Findings::default(),
+        waiting: Vec::new(),
+        tokens: 0,
+        residues: 0,
+        restored_residues: 0,
+    };
+    let mut is_received = true;
+    while is_received && (feeder.feed.go_on)() {
+        match records.next()? {
+            Next::Ready(prepared) => is_received = feeder.take(records, prepared)?,
+            Next::Skipped(skipped) => feeder.skip(records, &skipped)?,
             Next::Refused(message) => bail!(message),
-            Next::Ready(prepared) => prepared,
-        };
-        findings.add(prepared.nucleotides, prepared.gaps, || records.shown());
+            Next::End => {
+                feeder.end()?;
+                break;
+            }
+        }
+    }
+    Ok(Fed {
+        kept: feeder.feed.done.kept(),
+        findings: feeder.findings,
+    })
+}
+
+/// Forms batches.
+struct Feeder<'a> {
+    feed: Feed<'a>,
+    findings: Findings,
+    waiting: Vec<Item>,
+    /// Of the waiting records.
+    tokens: usize,
+    /// Of distinct records so far.
+    residues: u64,
+    /// Of distinct records that the interrupted run has done.
+    restored_residues: u64,
+}
+
+impl Feeder<'_> {
+    fn skip(&mut self, records: &Records<'_>, skipped: &Skipped) -> Result<()> {
+        self.feed.ledger.skip(&Skip {
+            ordinal: records.ordinal(),
+            file: skipped.path.as_os_str().as_encoded_bytes(),
+            line: skipped.line,
+            record: skipped.number,
+            id: &skipped.id,
+            reason: &skipped.reason,
+        })?;
+        Ok(())
+    }
+
+    /// Gives a record its place and queues it, unless its rows exist; false when all workers have
+    /// stopped.
+    fn take(&mut self, records: &Records<'_>, prepared: Prepared) -> Result<bool> {
+        let (nucleotides, gaps) = (prepared.nucleotides, prepared.gaps);
+        self.findings.add(nucleotides, gaps, || records.shown());
+        let entered = self.enter(records, &prepared)?;
+        if entered.reused_id && self.feed.on_duplicate_id == OnDuplicateId::Fail {
+            bail!(refusal(&records.shown()));
+        }
+        if entered.duplicate_of.is_some() {
+            return Ok(true);
+        }
+        let residues = prepared.residues() as u64;
+        self.residues += residues;
+        let is_done = self.feed.done.has(&entered);
+        if is_done.with_context(|| records.shown())? {
+            self.restored_residues += residues;
+            self.feed.reporter.restored(1, residues);
+            return Ok(true);
+        }
+        self.tokens += prepared.tokens.len();
+        self.waiting.push(Item {
+            place: entered.place,
+            // For messages: thousands of records wait, and an identifier may have megabytes.
+            id: records.record().id.iter().take(SHOWN).copied().collect(),
+            tokens: prepared.tokens,
+            windows: prepared.windows,
+            input: entered.input,
+        });
+        let batching = &self.feed.batching;
+        let is_full = self.tokens >= batching.waiting_tokens() || self.waiting.len() >= WAITING;
+        Ok(!is_full || self.send(batching.max_tokens))
+    }
+
+    fn enter(&mut self, records: &Records<'_>, prepared: &Prepared) -> Result<Entered> {
         let record = records.record();
-        let entered = ledger.enter(&Entry {
+        let windows = prepared.windows.len() as u64;
+        let entered = self.feed.ledger.enter(&Entry {
             ordinal: records.ordinal(),
             id: &record.id,
             description: &record.description,
             length: prepared.residues() as u64,
             sequence: key(&prepared.tokens),
             truncated_from: prepared.truncated_from,
-            windows: match prepared.windows.len() {
-                0 => None,
-                count => Some(count as u64),
-            },
+            windows: (windows > 0).then_some(windows),
             unknown: prepared.unknown,
             lower: prepared.lower,
             masks: prepared.masks,
@@ -111,73 +160,41 @@ pub fn feed(records: &mut Records<'_>, feed: Feed<'_>) -> Result<Fed> {
             nucleotides: prepared.nucleotides,
             stop: prepared.stop,
         })?;
-        if entered.reused_id && on_duplicate_id == OnDuplicateId::Fail {
-            bail!(refusal(&records.shown()));
-        }
-        if entered.duplicate_of.is_some() {
-            continue;
-        }
-        residues += prepared.residues() as u64;
-        if done.has(&entered).with_context(|| records.shown())? {
-            restored_residues += prepared.residues() as u64;
-            reporter.restored(1, prepared.residues() as u64);
-            continue;
-        }
-        tokens += prepared.tokens.len();
-        waiting.push(Item {
-            place: entered.place,
-            // For messages: thousands of records wait, and an identifier may have megabytes.
-            id: record.id.iter().take(SHOWN).copied().collect(),
-            tokens: prepared.tokens,
-            windows: prepared.windows,
-            input: entered.input,
-        });
-        if tokens >= batching.waiting_tokens() || waiting.len() >= WAITING {
-            reporter.working();
-            if !send_batches(&mut waiting, batching, batching.max_tokens, &send) {
-                return Ok(Fed {
-                    kept: done.kept(),
-                    findings,
-                });
-            }
-            tokens = 0;
-        }
+        Ok(entered)
     }
-    done.end(ledger.counts().records)?;
-    let counts = ledger.counts();
-    reporter.counted(Totals {
-        records: Some(counts.unique_sequences),
-        residues: Some(residues),
-        duplicates: counts.duplicates,
-        restored_records: done.kept(),
-        restored_residues,
-    });
-    if !waiting.is_empty() {
-        reporter.working();
-    }
-    send_batches(&mut waiting, batching, batching.budget(tokens), &send);
-    Ok(Fed {
-        kept: done.kept(),
-        findings,
-    })
-}
 
-/// Batches the waiting records; false when all workers have stopped.
-fn send_batches(
-    waiting: &mut Vec<Item>,
-    batching: Batching,
-    budget: usize,
-    send: &SyncSender<Vec<Item>>,
-) -> bool {
-    let lengths: Vec<usize> = waiting.iter().map(|item| item.tokens.len()).collect();
-    let mut items: Vec<Option<Item>> = waiting.drain(..).map(Some).collect();
-    batching::batches(&lengths, budget, batching.one_each)
-        .into_iter()
-        .all(|batch| {
-            let batch = batch
-                .into_iter()
-                .filter_map(|i| items.get_mut(i).and_then(Option::take))
-                .collect();
-            send.send(batch).is_ok()
-        })
+    /// Reports the totals and sends what waits.
+    fn end(&mut self) -> Result<()> {
+        let counts = self.feed.ledger.counts();
+        self.feed.done.end(counts.records)?;
+        self.feed.reporter.counted(Totals {
+            records: Some(counts.unique_sequences),
+            residues: Some(self.residues),
+            duplicates: counts.duplicates,
+            restored_records: self.feed.done.kept(),
+            restored_residues: self.restored_residues,
+        });
+        if !self.waiting.is_empty() {
+            self.send(self.feed.batching.budget(self.tokens));
+        }
+        Ok(())
+    }
+
+    /// Sends the waiting records in batches of up to `budget` tokens; false when all workers have
+    /// stopped.
+    fn send(&mut self, budget: usize) -> bool {
+        self.feed.reporter.working();
+        self.tokens = 0;
+        let lengths: Vec<usize> = self.waiting.iter().map(|item| item.tokens.len()).collect();
+        let mut items: Vec<Option<Item>> = self.waiting.drain(..).map(Some).collect();
+        batching::batches(&lengths, budget, self.feed.batching.one_each)
+            .into_iter()
+            .all(|batch| {
+                let batch = batch
+                    .into_iter()
+                    .filter_map(|i| items.get_mut(i).and_then(Option::take))
+                    .collect();
+                self.feed.send.send(batch).is_ok()
+            })
+    }
 }

@@ -137,7 +137,7 @@ pub fn warn_of_ids(ids: Ids, reporter: &dyn Reporter) {
     }
 }
 
-/// The model that is loaded, and what computes.
+/// The model that is loaded, and what it is computed on.
 ///
 /// # Errors
 /// On this GPU the bits of a sequence depend on its batch, and the job does not allow that.
@@ -147,14 +147,51 @@ pub fn tell_of_model(
     embedder: &Embedder,
     loading: Duration,
 ) -> Result<()> {
-    let Run {
-        job,
-        checkpoint,
-        reporter,
-        ..
-    } = run;
-    let engine = embedder.engine();
-    let capacity = engine.capacity(&plan.request());
+    let capacity = embedder.engine().capacity(&plan.request());
+    let config = embedder.config();
+    let text = format!(
+        "loaded {} ({} of {}, {}) in {:.2} s; computing on {}",
+        run.job.model.asked,
+        count(config.layers as u64, "layer"),
+        config.dim,
+        run.checkpoint.naming(),
+        loading.as_secs_f64(),
+        computing(run.job, plan, capacity),
+    );
+    run.reporter.message(Level::Info, &text);
+    if let Some(why) = &plan.device.why_cpu {
+        let level = match plan.gpu_failed {
+            true => Level::Warning,
+            false => Level::Info,
+        };
+        run.reporter
+            .message(level, &format!("no GPU is used: {why}"));
+    }
+    if !capacity.shares_passes {
+        if run.job.compute.on_varying == OnVarying::Fail {
+            bail!(
+                "{VARYING}, which `on_varying=fail` does not allow\n\
+                 hint: leave `on_varying` out; then each sequence is computed in a separate pass"
+            );
+        }
+        let text = format!("{VARYING}; each sequence is computed in a separate pass");
+        run.reporter.message(Level::Warning, &text);
+    }
+    if embedder.engine().about().inv_freq == Some(InvFreqSource::Computed) {
+        run.reporter.message(
+            Level::Warning,
+            "the checkpoint has no inv_freq, so rotary frequencies are computed, while published \
+             checkpoints have rounded ones; run.json records this",
+        );
+    }
+    Ok(())
+}
+
+const VARYING: &str =
+    "a self-test on this GPU found that the bits of a sequence depend on its batch";
+
+/// Device, threads and number format.
+fn computing(job: &Job, plan: &Plan, capacity: Capacity) -> String {
     let is_gpu = plan.device.is_gpu();
     let device = match is_gpu {
         true => plan.device.to_string(),
@@ -164,46 +201,9 @@ pub fn tell_of_model(
         true => format!(", {} per batch", count(capacity.tokens as u64, "token")),
         false => String::new(),
     };
-    let text = format!(
-        "loaded {} ({} of {}, {}) in {:.2} s; computing on {device}, {}, {}{batch}",
-        job.model.asked,
-        count(embedder.config().layers as u64, "layer"),
-        embedder.config().dim,
-        checkpoint.naming(),
-        loading.as_secs_f64(),
-        count(workers(job, capacity) as u64, "thread"),
-        plan.dtype,
-    );
-    reporter.message(Level::Info, &text);
-    if let Some(why) = &plan.device.why_cpu {
-        let level = match plan.gpu_failed {
-            true => Level::Warning,
-            false => Level::Info,
-        };
-        reporter.message(level, &format!("no GPU is used: {why}"));
-    }
-    if !capacity.shares_passes {
-        if job.compute.on_varying == OnVarying::Fail {
-            bail!(
-                "{VARYING}, which `on_varying=fail` does not allow\n\
-                 hint: leave `on_varying` out; then each sequence is computed in a separate pass"
-            );
-        }
-        let text = format!("{VARYING}; each sequence is computed in a separate pass");
-        reporter.message(Level::Warning, &text);
-    }
-    if engine.about().inv_freq == Some(InvFreqSource::Computed) {
-        reporter.message(
-            Level::Warning,
-            "the checkpoint has no inv_freq, so rotary frequencies are computed; those in published \
-             checkpoints are rounded, and run.json records the difference",
-        );
-    }
-    Ok(())
+    let threads = count(workers(job, capacity) as u64, "thread");
+    format!("{device}, {threads}, {}{batch}", plan.dtype)
 }
-
-const VARYING: &str =
-    "a self-test on this GPU found that the bits of a sequence depend on its batch";
 
 /// How much of an interrupted run could be used.
 pub fn tell_of_restored(restored: u64, manifest: &Manifest, reporter: &dyn Reporter) {
