@@ -20,8 +20,8 @@ const HALF_LIMIT: f32 = 65520.0;
 /// The most dimensions of an array.
 const MOST_DIMENSIONS: usize = 4;
 
-/// The header of an array of this shape, or `None` if it has more than four dimensions or they do
-/// not fit into the header. They do where the array has fewer than 2^64 bytes.
+/// The header of an array of this shape, or `None` if the shape has more than four dimensions or is
+/// too long for the header. The shape of any array of fewer than 2^64 bytes fits.
 pub fn header(dtype: OutDtype, shape: &[u64]) -> Option<[u8; HEADER_BYTES]> {
     let sizes: Vec<String> = shape.iter().map(u64::to_string).collect();
     let comma = if shape.len() == 1 { "," } else { "" };
