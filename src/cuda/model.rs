@@ -233,7 +233,7 @@ impl GpuModel {
                 Share::Lane => self.on_a_lane(pass, part, &mut each),
                 Share::WholeGpu => self.on_a_whole_gpu(pass, part, &mut each).map(Some),
             };
-            match found.map_err(|failure| failure.from_sequence(first))? {
+            match found.map_err(|failure| failure.offset_by(first))? {
                 None => Ok::<bool, Failure>(false),
                 Some(found) => {
                     overflows.extend(found.into_iter().map(|overflow| Overflow {

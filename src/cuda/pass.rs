@@ -106,7 +106,7 @@ impl From<CudaError> for Failure {
 
 impl Failure {
     /// The failure of a pass over sequences that begin with sequence `first` of the batch.
-    pub(super) fn from_sequence(self, first: usize) -> Failure {
+    pub(super) fn offset_by(self, first: usize) -> Failure {
         match self {
             Failure::Cuda { sequence, error } => Failure::Cuda {
                 sequence: sequence.map(|sequence| first + sequence),

@@ -45,7 +45,7 @@ pub(super) struct ChunkedMut<'a> {
 
 impl Chunks {
     /// The same chunks from row `first` on.
-    fn from_row(self, first: usize, lanes: usize) -> Chunks {
+    fn starting_at(self, first: usize, lanes: usize) -> Chunks {
         Chunks {
             at: self.at.wrapping_add(first * lanes),
             ..self
@@ -90,7 +90,7 @@ impl<'a> Chunked<'a> {
     pub(super) fn rows(self, first: usize, rows: usize) -> Chunked<'a> {
         assert!(first <= self.extent.rows && rows <= self.extent.rows - first);
         Chunked {
-            chunks: self.chunks.from_row(first, self.extent.lanes),
+            chunks: self.chunks.starting_at(first, self.extent.lanes),
             extent: Extent {
                 rows,
                 ..self.extent
@@ -134,7 +134,7 @@ impl<'a> ChunkedMut<'a> {
             assert!(first == next && rows <= self.extent.rows - first);
             next = first + rows;
             ChunkedMut {
-                chunks: self.chunks.from_row(first, self.extent.lanes),
+                chunks: self.chunks.starting_at(first, self.extent.lanes),
                 extent: Extent {
                     rows,
                     ..self.extent
@@ -156,7 +156,7 @@ impl<'a> ChunkedMut<'a> {
     pub(super) unsafe fn shared_rows(&self, first: usize) -> ChunkedMut<'_> {
         assert!(first <= self.extent.rows);
         ChunkedMut {
-            chunks: self.chunks.from_row(first, self.extent.lanes),
+            chunks: self.chunks.starting_at(first, self.extent.lanes),
             extent: Extent {
                 rows: self.extent.rows - first,
                 ..self.extent
