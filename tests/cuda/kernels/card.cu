@@ -1,8 +1,8 @@
 // Runs one kernel on a GPU, with the command line and the streams of host.cpp. Built by
 // `nvcc -std=c++17 -O3 -arch=native -o card tests/cuda/kernels/card.cu`; the tests start it instead of
 // host.cpp's program if ESM_EMBED_KERNEL_LAUNCHER names it.
-#include "../../src/cuda/kernels/attention.cu"
-#include "../../src/cuda/kernels/rows.cu"
+#include "../../../src/cuda/kernels/attention.cu"
+#include "../../../src/cuda/kernels/rows.cu"
 
 #include <cstdio>
 #include <cstdlib>

@@ -1,8 +1,8 @@
 // Runs one kernel on the CPU. The command line gives its name, the grid and its numbers. Standard input
 // gives the buffers, each as its size in 8 bytes and its content; an empty one is a null pointer.
 // Standard output receives all buffers after the kernel.
-#include "../../src/cuda/kernels/attention.cu"
-#include "../../src/cuda/kernels/rows.cu"
+#include "../../../src/cuda/kernels/attention.cu"
+#include "../../../src/cuda/kernels/rows.cu"
 
 #include <map>
 #include <string>
