@@ -18,6 +18,12 @@ pub fn text(text: &str) -> String {
     start(text, usize::MAX)
 }
 
+/// A string literal of Python.
+pub fn python(literal: &str) -> String {
+    let literal = text(literal);
+    format!("\"{}\"", literal.replace('\\', "\\\\").replace('"', "\\\""))
+}
+
 /// The start of the text, in about `limit` characters as shown; `…` marks that there is more.
 pub fn start(text: impl AsRef<[u8]>, limit: usize) -> String {
     let bytes = text.as_ref();

@@ -5,8 +5,6 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::file_names::ADAPTER_CONFIG;
-use super::json;
 use crate::printable;
 
 /// PEFT's name of each method, and its usual name.
@@ -87,8 +85,9 @@ pub struct Adapter {
     is_peft: bool,
 }
 
+/// `adapter_config.json`.
 #[derive(Deserialize)]
-struct Config {
+pub(super) struct AdapterConfig {
     peft_type: Option<Value>,
     base_model_name_or_path: Option<Value>,
     model_name: Option<Value>,
@@ -98,17 +97,6 @@ struct Config {
 }
 
 impl Adapter {
-    /// The adapter that the configuration in a folder describes, if there is one.
-    pub(crate) fn configured(folder: &Path) -> Option<Self> {
-        let config = json::read(&folder.join(ADAPTER_CONFIG)).ok()?;
-        Some(Self::new(config, folder))
-    }
-
-    /// The adapter of a folder, as far as its configuration says.
-    pub(super) fn of_folder(folder: &Path) -> Self {
-        Self::configured(folder).unwrap_or_else(|| Self::unknown(folder))
-    }
-
     /// An adapter without a configuration.
     pub(crate) fn unknown(folder: &Path) -> Self {
         Self {
@@ -119,7 +107,8 @@ impl Adapter {
         }
     }
 
-    fn new(config: Config, folder: &Path) -> Self {
+    /// The adapter that a configuration describes.
+    pub(super) fn new(config: AdapterConfig, folder: &Path) -> Self {
         let text = |value: &Option<Value>| {
             let text = value.as_ref()?.as_str()?;
             (!text.is_empty()).then(|| text.to_owned())
@@ -250,7 +239,6 @@ mod tests {
             "a PEFT adapter (NEW)"
         );
         assert_eq!(adapter("{}").kind(), "a PEFT adapter");
-        assert_eq!(Adapter::configured(Path::new("/nowhere")), None);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
-use super::adapter::Adapter;
+use super::adapter_config::adapter_of;
 use super::error::CheckpointError;
 use super::file_names::{self as names, is_adapter};
 use super::foreign;
@@ -107,7 +107,7 @@ fn folder(path: &Path) -> Result<Located, CheckpointError> {
         (None, _) if files.iter().any(|name| is_adapter(name)) => {
             return Err(CheckpointError::Adapter {
                 path: path.to_path_buf(),
-                adapter: Box::new(Adapter::of_folder(path)),
+                adapter: Box::new(adapter_of(path)),
             });
         }
         (None, _) => {
@@ -157,7 +157,7 @@ fn file(path: &Path) -> Result<Located, CheckpointError> {
     if is_adapter(&name) {
         return Err(CheckpointError::Adapter {
             path: path.to_path_buf(),
-            adapter: Box::new(Adapter::of_folder(shown_parent(path))),
+            adapter: Box::new(adapter_of(shown_parent(path))),
         });
     }
     if let Some((found, remedy)) = foreign::of_file(path, &start(path)) {

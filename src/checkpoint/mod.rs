@@ -18,6 +18,7 @@
 //! `lm_head.dense.weight`, `contact_head.regression.weight`.
 
 mod adapter;
+mod adapter_config;
 mod alphabet;
 mod carried;
 mod config;
@@ -50,6 +51,8 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 pub use adapter::Adapter;
+use adapter_config::adapter_of;
+pub(crate) use adapter_config::configured_adapter;
 pub use alphabet::AlphabetProof;
 pub use config::{EsmConfig, Positions, TRAINING_MAXIMUM};
 pub use error::CheckpointError;
@@ -157,7 +160,7 @@ impl Checkpoint {
         };
         let adapter = located.adapter.as_ref().map(|file| {
             let folder = file.parent().unwrap_or(Path::new("."));
-            Adapter::of_folder(folder).warning(file)
+            adapter_of(folder).warning(file)
         });
         let warnings = [alphabet.warning(), unused, contacts, taken, adapter];
         // fair-esm's loader of ESM-1b and 1v zeroes this row, in embedding and LM head alike.

@@ -5,7 +5,6 @@ use std::collections::VecDeque;
 
 use super::names::is_embedding;
 use super::pickle::{Node, Pickle, Value};
-use super::torch::python_string;
 use crate::printable;
 
 /// Copies of the weights that are distinguished.
@@ -259,7 +258,7 @@ impl Visited {
     fn python(&self, pickle: &Pickle<'_>, place: &Visit) -> String {
         let keys = self.path(place, |key| match key {
             Key::Of(Value::Int(number)) => Some(format!("[{number}]")),
-            Key::Of(key) => Some(format!("[{}]", python_string(pickle.text(key)?))),
+            Key::Of(key) => Some(format!("[{}]", printable::python(pickle.text(key)?))),
             Key::At(number) => Some(format!("[{number}]")),
             Key::Unnamed => None,
         });

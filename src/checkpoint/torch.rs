@@ -108,13 +108,7 @@ fn refuse_legacy(file: &WeightFile) -> Result<(), CheckpointError> {
 
 /// What is to be done, with the path of the file in its place.
 fn with_path(remedy: &str, file: &WeightFile) -> String {
-    remedy.replace(PATH, &python_string(&file.path().display().to_string()))
-}
-
-/// A text as Python spells it.
-pub(super) fn python_string(text: &str) -> String {
-    let text = printable::text(text);
-    format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
+    remedy.replace(PATH, &printable::python(&file.path().display().to_string()))
 }
 
 fn zip_error(file: &WeightFile, error: ZipError) -> CheckpointError {

@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use super::cache::is_safe_name;
 use crate::checkpoint::file_names::{CONFIG, VOCABULARY, WEIGHTS};
-use crate::checkpoint::{Adapter, ShardIndex, check_whole, json};
+use crate::checkpoint::{Adapter, ShardIndex, check_whole, configured_adapter, json};
 use crate::printable;
 
 /// The state of a snapshot folder.
@@ -39,7 +39,7 @@ impl ModelKind {
 
 /// The adapter of a snapshot without a complete model.
 pub(super) fn adapter(folder: &Path, repo: &str) -> Option<Adapter> {
-    let mut adapter = Adapter::configured(folder)?;
+    let mut adapter = configured_adapter(folder)?;
     // PEFT accepts the name of a repository instead of a folder.
     adapter.folder = repo.into();
     Some(adapter)

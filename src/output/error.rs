@@ -1,6 +1,6 @@
 //! What can go wrong with an output folder, and what to do about it.
 
-use crate::output::layout::PARTIAL;
+use crate::output::folder_files::PARTIAL;
 use crate::printable;
 use std::io;
 use std::path::{Path, PathBuf};

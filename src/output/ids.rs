@@ -9,15 +9,12 @@ use crate::output::append_file::AppendFile;
 use crate::output::disk;
 use crate::output::error::OutputError;
 use crate::output::escape::unescape;
-use crate::output::layout::INDEX_TSV;
+use crate::output::folder_files::{IDS_NPY, INDEX_TSV};
 use crate::output::npy::{self, HEADER_BYTES};
 use std::borrow::Cow;
 use std::fmt;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::Path;
-
-/// Name of the file.
-pub const IDS_NPY: &str = "ids.npy";
 
 /// The most characters of an identifier.
 const MOST_CHARACTERS: u64 = 1024;

@@ -2,21 +2,11 @@
 
 use crate::output::array::{Array, ArrayEntry, Storage};
 use crate::output::counts::Counts;
-use crate::output::ids::IDS_NPY;
+use crate::output::folder_files::IDS_NPY;
+pub use crate::output::folder_files::{INDEX_TSV, PARTIAL, RUN_JSON, SHARD_TSV, SKIPPED_TSV};
 pub use crate::product::Residues;
 use crate::product::{Elements, Extent, ModelShape, OutDtype, Pool, Product};
 use serde::{Deserialize, Serialize};
-
-/// Name of the file whose presence means that a run is complete.
-pub const RUN_JSON: &str = "run.json";
-/// Name of the table of records.
-pub const INDEX_TSV: &str = "index.tsv";
-/// Name of the table of skipped records.
-pub const SKIPPED_TSV: &str = "skipped.tsv";
-/// Name of the table with the position of each record of a shard in the whole input.
-pub const SHARD_TSV: &str = "shard.tsv";
-/// Name of the working folder of an unfinished run.
-pub const PARTIAL: &str = ".partial";
 
 /// Files in each sub-folder of a folder with one file per record.
 const FILES_PER_FOLDER: u64 = 1000;

@@ -15,6 +15,8 @@ pub enum Remark {
     Nucleotides,
     /// Records with the identifier of an earlier record but another sequence.
     ReusedIds,
+    /// Records with characters outside the alphabet, which were embedded as `<unk>`.
+    Unknown,
 }
 
 /// Something about records that the user should know.

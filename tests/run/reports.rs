@@ -320,7 +320,7 @@ inputs:
   x.fasta: 3 records, 39 bytes, SHA-256 {}
 records: 3 (22 residues)
   1 record with the sequence of an earlier one
-  1 character outside the alphabet
+  1 character outside the alphabet, embedded as <unk>
   1 record whose trailing * was dropped
 files:
   mean.layer0.npy: [3, 32] f32, 512 bytes

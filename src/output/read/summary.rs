@@ -88,7 +88,11 @@ fn write_counts(f: &mut Formatter<'_>, manifest: &Manifest) -> Result {
             "record",
             " computed in bf16, with numbers too large for f16",
         ),
-        (counts.unknown, "character", " outside the alphabet"),
+        (
+            counts.unknown,
+            "character",
+            " outside the alphabet, embedded as <unk>",
+        ),
         (counts.lower, "lower-case letter", ""),
         (counts.masks, "<mask> token", ""),
         (counts.gaps, "gap", " of an alignment (- and .)"),
@@ -349,7 +353,7 @@ inputs:
   a\\u{1b}[31m.fasta: 1 record, 1 byte, SHA-256 cc
 records: 4,391 (1,354,179 residues)
   1 record with the sequence of an earlier one
-  2,000 characters outside the alphabet
+  2,000 characters outside the alphabet, embedded as <unk>
   1 record whose trailing * was dropped
 files:
   index.tsv: 1 byte

@@ -164,6 +164,7 @@ impl Ledger {
         for (about, applies) in [
             (Remark::Nucleotides, entry.nucleotides),
             (Remark::ReusedIds, reused_id),
+            (Remark::Unknown, entry.unknown > 0),
         ] {
             if applies {
                 self.notes.add(about, row, entry);

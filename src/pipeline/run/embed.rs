@@ -1,12 +1,12 @@
 //! Streams the records of a run through its workers.
 
-use super::Run;
 use super::check::Checked;
 use super::feed::{self, Fed, Feed};
 use super::finished_rows::FinishedRows;
 use super::model_files::{self, Digests};
 use super::syncing::{Syncs, sync_regularly};
 use super::work::{Item, Workers};
+use super::{Run, workers};
 use crate::admission::Gate;
 use crate::embedder::{Capacity, Embedder};
 use crate::numerals;
@@ -24,11 +24,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::thread::{Scope, ScopedJoinHandle};
-
-/// Threads that embed and write.
-pub fn workers(job: &Job, capacity: Capacity) -> usize {
-    capacity.lanes.unwrap_or(job.compute.threads).max(1)
-}
 
 /// What embedding produced besides rows.
 pub struct Embedded {

@@ -53,6 +53,6 @@ pub fn finish(
     }
     warn_of_notes(&manifest, reporter);
     warn_of_ids(ids, reporter);
-    notices::report(&manifest.counts, job, reporter);
+    notices::report(&manifest, job, reporter);
     Ok(manifest)
 }

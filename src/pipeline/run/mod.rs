@@ -15,6 +15,7 @@ pub mod syncing;
 pub mod work;
 
 use crate::checkpoint::Checkpoint;
+use crate::embedder::Capacity;
 use crate::pipeline::job::{Caches, Job};
 use crate::pipeline::reporter::Reporter;
 use crate::pipeline::stop::Stop;
@@ -36,4 +37,9 @@ pub struct Run<'a> {
     pub reporter: &'a dyn Reporter,
     /// Asks the run to stop.
     pub stop: &'a Stop,
+}
+
+/// Threads that embed and write.
+pub fn workers(job: &Job, capacity: Capacity) -> usize {
+    capacity.lanes.unwrap_or(job.compute.threads).max(1)
 }

@@ -1,13 +1,13 @@
 //! Messages of a run: what it will write, on what it computes, and what was out of the ordinary.
 
 use super::Run;
-use super::embed::workers;
+use super::workers;
 use crate::admission::Gaps;
 use crate::checkpoint::InvFreqSource;
 use crate::embedder::{Capacity, Embedder};
 use crate::memory;
 use crate::numerals::{bytes as size, count, grouped};
-use crate::output::{Array, Counts, IDS_NPY, Ids, Manifest, Remark, Residues};
+use crate::output::{Array, Counts, IDS_NPY, Ids, Manifest, Note, Remark, Residues};
 use crate::pipeline::input::scan::Scan;
 use crate::pipeline::job::{Job, OnVarying};
 use crate::pipeline::plan::Plan;
@@ -238,7 +238,12 @@ pub fn warn_of_left_out(spared: u64, reporter: &dyn Reporter) {
 }
 
 /// What was out of the ordinary, in counts, and how much was written.
-pub fn report(counts: &Counts, job: &Job, reporter: &dyn Reporter) {
+pub fn report(manifest: &Manifest, job: &Job, reporter: &dyn Reporter) {
+    let counts = &manifest.counts;
+    let mut notes = manifest.notes.iter();
+    if let Some(note) = notes.find(|note| note.about == Remark::Unknown) {
+        reporter.message(Level::Warning, &unknown_characters(counts.unknown, note));
+    }
     for text in what_was_met(counts) {
         reporter.message(Level::Warning, &text);
     }
@@ -263,14 +268,23 @@ pub fn report(counts: &Counts, job: &Job, reporter: &dyn Reporter) {
     );
 }
 
-/// What was out of the ordinary in a finished run, one sentence for each kind.
+/// Characters outside the alphabet, and the record that has them.
+fn unknown_characters(number: u64, note: &Note) -> String {
+    let text = several(
+        number,
+        "character is not in the ESM alphabet and was embedded as <unk>",
+        "characters are not in the ESM alphabet and were embedded as <unk>",
+    );
+    match (note.records, note.first_id.as_str()) {
+        (_, "") => format!("{text} (first in row {})", grouped(note.first_row)),
+        (1, id) => format!("{text} (record {id})"),
+        (_, id) => format!("{text} (first in record {id})"),
+    }
+}
+
+/// What else was out of the ordinary in a finished run, one sentence for each kind.
 fn what_was_met(counts: &Counts) -> Vec<String> {
     let all = [
-        (
-            counts.unknown,
-            "character is not in the ESM alphabet and was embedded as <unk>",
-            "characters are not in the ESM alphabet and were embedded as <unk>",
-        ),
         (
             counts.lower,
             "lower-case letter was read as upper case",
@@ -333,9 +347,32 @@ mod tests {
     use super::*;
 
     #[test]
+    fn unknown_characters_name_their_record() {
+        let note = |records, id: &str| Note {
+            about: Remark::Unknown,
+            records,
+            first_row: 1_204,
+            first_id: id.into(),
+        };
+        assert_eq!(
+            unknown_characters(1, &note(1, "ambiguous_7")),
+            "1 character is not in the ESM alphabet and was embedded as <unk> (record ambiguous_7)"
+        );
+        assert_eq!(
+            unknown_characters(215_432, &note(2, "P1")),
+            "215,432 characters are not in the ESM alphabet and were embedded as <unk> (first in \
+             record P1)"
+        );
+        assert_eq!(
+            unknown_characters(2, &note(1, "")),
+            "2 characters are not in the ESM alphabet and were embedded as <unk> (first in row \
+             1,204)"
+        );
+    }
+
+    #[test]
     fn what_was_met_has_its_plural_right() {
         let of = |n| Counts {
-            unknown: n,
             lower: n,
             masks: n,
             invisible: n,
@@ -350,7 +387,6 @@ mod tests {
         assert_eq!(
             what_was_met(&of(1)),
             [
-                "1 character is not in the ESM alphabet and was embedded as <unk>",
                 "1 lower-case letter was read as upper case",
                 "1 <mask> token was embedded and has a row",
                 "1 white-space or invisible character beyond ASCII was dropped",
@@ -365,7 +401,6 @@ mod tests {
         assert_eq!(
             what_was_met(&of(215_432)),
             [
-                "215,432 characters are not in the ESM alphabet and were embedded as <unk>",
                 "215,432 lower-case letters were read as upper case",
                 "215,432 <mask> tokens were embedded and have a row each",
                 "215,432 white-space or invisible characters beyond ASCII were dropped",

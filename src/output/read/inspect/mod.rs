@@ -7,7 +7,7 @@ use crate::numerals::{count, grouped};
 use crate::output::array::Array;
 use crate::output::disk;
 use crate::output::error::OutputError;
-use crate::output::ids::IDS_NPY;
+use crate::output::folder_files::IDS_NPY;
 use crate::output::index::scan;
 use crate::output::layout::{
     INDEX_TSV, PARTIAL, RUN_JSON, SHARD_TSV, SKIPPED_TSV, is_file_name, is_folder_name,
