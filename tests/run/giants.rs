@@ -163,6 +163,8 @@ fn a_gzip_bomb() {
         "bomb.gz --model $MODEL",
         &format!(
             "bomb.gz, line 4, record 2 (`giant`): {TOO_LONG}\n\
+             \x20 hint: check that the file is protein FASTA and that no header lost its `>`\n\
+             \x20 hint: cut the sequence\n\
              \x20 hint: use --on-invalid skip to leave such records out and list them in skipped.tsv"
         ),
     );

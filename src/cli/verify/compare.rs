@@ -2,7 +2,7 @@
 
 use super::comparison::Comparison;
 use super::verdict::Verdict;
-use anyhow::{Context, ensure};
+use anyhow::{Context, anyhow, ensure};
 use esm_embed::cancel::Cancel;
 use esm_embed::checkpoint::EsmConfig;
 use esm_embed::embedder::{Computed, Embedder, Sequence};
@@ -73,7 +73,12 @@ pub(super) fn embed(
     layers: &[usize],
     sequence: &str,
 ) -> anyhow::Result<Hidden> {
-    let tokens = tokenize(sequence.as_bytes(), UnknownPolicy::Error)?;
+    let tokens = tokenize(sequence.as_bytes(), UnknownPolicy::Error).map_err(|error| {
+        // Its hints are for a FASTA file.
+        let text = error.to_string();
+        let text = text.lines().next().unwrap_or_default();
+        anyhow!("{text}\nhint: correct the sequence in the reference file")
+    })?;
     ensure!(tokens.residues() > 0, "its sequence is empty");
     let sequence = Sequence {
         tokens: &tokens.ids,

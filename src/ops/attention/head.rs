@@ -300,7 +300,7 @@ impl<S: Simd> Geometry<'_, S> {
                     let square = self.memory.square;
                     for i in 0..tokens {
                         let at = i * S::LANES + start % S::LANES;
-                        std::ptr::copy_nonoverlapping(from.add(at), square.add(at), features);
+                        copy_features(from.add(at), square.add(at), features);
                     }
                     S::transpose(square, S::LANES, to, stride);
                 }
@@ -438,7 +438,7 @@ impl<S: Simd> Geometry<'_, S> {
                     S::transpose(from, width, square, S::LANES);
                     for i in 0..tokens {
                         let at = i * S::LANES + start % S::LANES;
-                        std::ptr::copy_nonoverlapping(square.add(at), to.add(at), features);
+                        copy_features(square.add(at), to.add(at), features);
                     }
                 }
             }
@@ -474,6 +474,24 @@ impl<S: Simd> Scheme<S> for Float {
                 head.values::<N>(k, keys, scores);
             }
             head.finish::<N>(&total, first, count);
+        }
+    }
+}
+
+/// Copies `count` features. Most heads have a multiple of eight, for which no function is called.
+///
+/// # Safety
+/// `from` is readable and `to` writable for `count` numbers, and they do not overlap.
+#[inline(always)]
+unsafe fn copy_features(from: *const f32, to: *mut f32, count: usize) {
+    // SAFETY: the caller's.
+    unsafe {
+        if count.is_multiple_of(8) {
+            for f in (0..count).step_by(8) {
+                std::ptr::copy_nonoverlapping(from.add(f), to.add(f), 8);
+            }
+        } else {
+            std::ptr::copy_nonoverlapping(from, to, count);
         }
     }
 }
