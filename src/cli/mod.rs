@@ -65,7 +65,7 @@ pub fn parse() -> Result<Cli, ExitCode> {
     message::spell_flags_of(&Cli::command());
     let words: Vec<OsString> = std::env::args_os().collect();
     let parsed = Cli::try_parse_from(&words).map_err(|error| {
-        let error = options::variables::name_variable(error, &words);
+        let error = options::variables::name_variable(error, Cli::command(), &words);
         suggest::explain(error, &words)
     });
     let args = parsed.and_then(|args| match args.contradiction() {

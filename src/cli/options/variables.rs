@@ -1,7 +1,6 @@
 //! Environment variables that set the defaults of flags.
 
-use super::super::command_line::Cli;
-use clap::CommandFactory;
+use clap::Command;
 use clap::error::{ContextKind, ContextValue};
 use std::ffi::OsString;
 
@@ -16,12 +15,11 @@ pub const THREADS: &str = "ESM_EMBED_THREADS";
 pub const ALL: [&str; 3] = [MODEL, DEVICE, THREADS];
 
 /// Names the variable in an error over a value that was not typed, but taken from it.
-pub fn name_variable(error: clap::Error, words: &[OsString]) -> clap::Error {
+pub fn name_variable(error: clap::Error, mut command: Command, words: &[OsString]) -> clap::Error {
     let flag = match error.get(ContextKind::InvalidArg) {
         Some(ContextValue::String(flag)) => flag.clone(),
         _ => return error,
     };
-    let mut command = Cli::command();
     command.build();
     let mut arguments = command.get_subcommands().flat_map(|c| c.get_arguments());
     let Some(argument) = arguments.find(|argument| argument.to_string() == flag) else {
