@@ -8,7 +8,7 @@
 //! [`Policy`] says how characters, gaps and long sequences are treated. [`MemoryBudget`] says
 //! whether a forward pass over the tokens fits in memory; [`Gate`] lets passes begin only while
 //! they fit together. Whoever embeds sequences uses the three alike; nothing here knows where a
-//! sequence comes from or what becomes of its rows.
+//! sequence comes from or what happens to its rows.
 //!
 //! ```
 //! use esm_embed::admission::{Admission, Gaps, Long, Policy, Unfit};

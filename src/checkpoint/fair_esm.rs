@@ -250,7 +250,7 @@ impl File<'_> {
         }
         if loader.is_none() && !rotary {
             let found = "holds neither `cfg` nor `args`, no table of positions and no rotary \
-                         frequencies, so that its kind of model cannot be told";
+                         frequencies, so its architecture is unknown";
             return Err(contradiction(self.path, found));
         }
         Ok(Positions::Rotary)

@@ -71,7 +71,7 @@ find_preempted() {
     return 1
 }
 
-# A job that was requeued waits for two minutes unless it is told to begin. For a moment after it has
+# A job that was requeued waits for two minutes unless it is released by hand. For a moment after it has
 # ended the node would refuse it, which counts as failed.
 declare -A waits_since
 begin_soon() {

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# What `esm-embed template snakemake` prints, run by Snakemake: three shards, of which one is broken
-# off in the middle of its work and gone on with, and the merge, held against a plain run.
+# Runs the output of `esm-embed template snakemake` in Snakemake: three shards, one of which is
+# interrupted and resumed, then the merge. Compares the result with a plain run.
 #
 #   pip install snakemake
 #   tests/schedulers/snakemake.sh [ESM_EMBED] [SNAKEMAKE]

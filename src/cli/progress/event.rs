@@ -106,29 +106,8 @@ fn level_name<S: serde::Serializer>(level: &Level, serializer: S) -> Result<S::O
 
 #[cfg(test)]
 mod tests {
-    use super::super::tally::Amount;
+    use super::super::tally::example::{TOTALS, so_far};
     use super::*;
-
-    fn so_far(totals: Totals) -> SoFar {
-        SoFar {
-            totals,
-            computed: Amount {
-                records: 3,
-                residues: 250,
-            },
-            restored: Amount::default(),
-            seconds: 6.0,
-            work_seconds: 5.0,
-        }
-    }
-
-    const TOTALS: Totals = Totals {
-        records: Some(10),
-        residues: Some(1000),
-        duplicates: 0,
-        restored_records: 0,
-        restored_residues: 0,
-    };
 
     #[test]
     fn lines_for_programs() {

@@ -159,6 +159,35 @@ impl Transfer {
     }
 }
 
+/// Progress that the tests of its displays show.
+#[cfg(test)]
+pub mod example {
+    use super::*;
+
+    /// Three of some records, after six seconds.
+    pub fn so_far(totals: Totals) -> SoFar {
+        SoFar {
+            totals,
+            computed: Amount {
+                records: 3,
+                residues: 250,
+            },
+            restored: Amount::default(),
+            seconds: 6.0,
+            work_seconds: 5.0,
+        }
+    }
+
+    /// Ten records of 1,000 residues together.
+    pub const TOTALS: Totals = Totals {
+        records: Some(10),
+        residues: Some(1000),
+        duplicates: 0,
+        restored_records: 0,
+        restored_residues: 0,
+    };
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
