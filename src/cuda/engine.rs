@@ -65,6 +65,52 @@ impl GpuEngine {
         })
     }
 
+    /// Carries out `work` on the sequences of a batch, for a request that was checked.
+    fn with_pass(
+        &self,
+        batch: &Packed,
+        request: &Request,
+        cancel: &Cancel,
+        out: Out<'_>,
+        work: impl FnOnce(&[&[u8]], &Pass<'_>, &mut RowsOut<'_, '_>) -> Result<(), Failure>,
+    ) -> Result<(), EngineError> {
+        check(request, self.top_layer)?;
+        let sequences: Vec<&[u8]> = batch.sequences().collect();
+        let layers = request.layers();
+        let pass = Pass {
+            layers: &layers,
+            residues: ResidueRows::of(request),
+            cancel,
+        };
+        let mut rows = RowsOut {
+            request,
+            layers: &layers,
+            out,
+        };
+        ended(work(&sequences, &pass, &mut rows))
+    }
+
+    /// All sequences in the number format of the model, and in bf16 those that do not fit f16.
+    fn run_all(
+        &self,
+        sequences: &[&[u8]],
+        pass: &Pass<'_>,
+        rows: &mut RowsOut<'_, '_>,
+    ) -> Result<(), Failure> {
+        let mut each = |layer: usize, sequence: usize, found: HostRows<'_>| {
+            rows.hand_over(layer, sequence, found, false)
+        };
+        let mut overflows = self.model.forward(sequences, pass, &mut each)?;
+        // From the first layer on that does not fit: so a row depends on its sequence and layer only.
+        overflows.sort_by_key(|overflow| (overflow.layer, overflow.sequence));
+        for group in overflows.chunk_by(|a, b| a.layer == b.layer) {
+            let some: Vec<usize> = group.iter().map(|overflow| overflow.sequence).collect();
+            let first = group.first().map_or(0, |overflow| overflow.layer);
+            self.run_some_in_bf16(sequences, &some, first, pass, rows)?;
+        }
+        Ok(())
+    }
+
     /// The layers of `layers` from position `first` on, in bf16, for some sequences of a batch.
     fn run_some_in_bf16(
         &self,
@@ -135,34 +181,9 @@ impl Engine for GpuEngine {
         cancel: &Cancel,
         out: Out<'_>,
     ) -> Result<(), EngineError> {
-        check(request, self.top_layer)?;
-        let sequences: Vec<&[u8]> = batch.sequences().collect();
-        let layers = request.layers();
-        let pass = Pass {
-            layers: &layers,
-            residues: ResidueRows::of(request),
-            cancel,
-        };
-        let mut rows = RowsOut {
-            request,
-            layers: &layers,
-            out,
-        };
-        let mut each = |layer: usize, sequence: usize, found: HostRows<'_>| {
-            rows.hand_over(layer, sequence, found, false)
-        };
-        let done = self.model.forward(&sequences, &pass, &mut each);
-        let done = done.and_then(|mut overflows| {
-            // From the first layer on that does not fit: so a row depends on its sequence and layer only.
-            overflows.sort_by_key(|overflow| (overflow.layer, overflow.sequence));
-            for group in overflows.chunk_by(|a, b| a.layer == b.layer) {
-                let some: Vec<usize> = group.iter().map(|overflow| overflow.sequence).collect();
-                let first = group.first().map_or(0, |overflow| overflow.layer);
-                self.run_some_in_bf16(&sequences, &some, first, &pass, &mut rows)?;
-            }
-            Ok(())
-        });
-        ended(done)
+        self.with_pass(batch, request, cancel, out, |sequences, pass, rows| {
+            self.run_all(sequences, pass, rows)
+        })
     }
 
     fn run_in_bf16(
@@ -172,21 +193,10 @@ impl Engine for GpuEngine {
         cancel: &Cancel,
         out: Out<'_>,
     ) -> Result<(), EngineError> {
-        check(request, self.top_layer)?;
-        let sequences: Vec<&[u8]> = batch.sequences().collect();
-        let layers = request.layers();
-        let pass = Pass {
-            layers: &layers,
-            residues: ResidueRows::of(request),
-            cancel,
-        };
-        let mut rows = RowsOut {
-            request,
-            layers: &layers,
-            out,
-        };
-        let all: Vec<usize> = (0..sequences.len()).collect();
-        ended(self.run_some_in_bf16(&sequences, &all, 0, &pass, &mut rows))
+        self.with_pass(batch, request, cancel, out, |sequences, pass, rows| {
+            let all: Vec<usize> = (0..sequences.len()).collect();
+            self.run_some_in_bf16(sequences, &all, 0, pass, rows)
+        })
     }
 }
 
