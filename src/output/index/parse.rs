@@ -97,7 +97,8 @@ impl SkippedLine {
     }
 }
 
-fn number(text: &[u8]) -> Option<u64> {
+/// A number in digits only.
+pub(crate) fn number(text: &[u8]) -> Option<u64> {
     let text = std::str::from_utf8(text).ok()?;
     text.bytes().all(|b| b.is_ascii_digit()).then_some(())?;
     text.parse().ok()

@@ -1,5 +1,11 @@
-//! Reads an output folder and compares it with its `run.json`.
+//! Reads output folders: their records and arrays, and whether they match their `run.json`.
 
+mod array_file;
+mod error;
+pub(crate) mod finished;
 pub(crate) mod inspect;
+pub(crate) mod record;
 pub(crate) mod report;
 mod summary;
+
+pub use error::ReadError;

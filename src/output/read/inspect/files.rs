@@ -1,6 +1,6 @@
 //! The files and folders of an output folder: sizes, headers and checksums.
 
-use super::{Inspector, exact, shape_text, unreadable};
+use super::{Inspector, shape_text};
 use crate::numerals::{count, grouped};
 use crate::output::array::{Array, checksum_list};
 use crate::output::checksum::{ChecksumLine, ListReader, pieces, sha256};
@@ -9,9 +9,10 @@ use crate::output::folder_files::IDS_NPY;
 use crate::output::ids;
 use crate::output::layout::{Layout, is_file_name, is_folder_name};
 use crate::output::manifest::{FileEntry, FolderEntry};
-use crate::output::npy::{HEADER_BYTES, parse_header};
+use crate::output::npy::HEADER_BYTES;
+use crate::output::read::array_file::{exact, header, open, unreadable};
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::Read;
 use std::path::Path;
 
 impl Inspector<'_> {
@@ -178,44 +179,6 @@ impl Inspector<'_> {
         self.checksum(&file, None, &listed.sha256)?;
         Ok((residues, file.metadata().map_err(unreadable)?.len()))
     }
-}
-
-/// The shape in the header of an array, which has to match the size of the file.
-fn header(file: &mut File, array: &Array) -> Result<Vec<u64>, String> {
-    let mut bytes = [0; HEADER_BYTES];
-    file.read_exact(&mut bytes).map_err(unreadable)?;
-    let (dtype, shape) = parse_header(&bytes)
-        .ok_or("its first 128 bytes are not the header of an array that a run writes")?;
-    if dtype != array.dtype {
-        return Err(format!(
-            "its header says {} numbers; run.json says {}",
-            dtype.descr(),
-            array.dtype.descr()
-        ));
-    }
-    let found = file.metadata().map_err(unreadable)?.len();
-    let values = shape.iter().fold(1, |n: u64, &size| n.saturating_mul(size));
-    let bytes = values
-        .saturating_mul(dtype.bytes())
-        .saturating_add(HEADER_BYTES as u64);
-    if bytes != found {
-        return Err(format!(
-            "its header says shape {shape:?}, which makes {}; it has {}",
-            exact(bytes),
-            exact(found)
-        ));
-    }
-    Ok(shape)
-}
-
-fn open(path: &Path) -> Result<File, String> {
-    disk::open_regular(path).map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound => "is missing".to_owned(),
-        _ if matches!(disk::kind(path), Ok(Some(kind)) if kind.is_symlink()) => {
-            "is a symbolic link, which no run creates; it was not followed".to_owned()
-        }
-        _ => unreadable(error),
-    })
 }
 
 fn real_folder(path: &Path) -> Result<(), String> {

@@ -13,16 +13,13 @@ use crate::output::layout::{
     INDEX_TSV, PARTIAL, RUN_JSON, SHARD_TSV, SKIPPED_TSV, is_file_name, is_folder_name,
 };
 use crate::output::manifest::Manifest;
+use crate::output::read::array_file::unreadable;
+use crate::output::read::finished::check_arrays;
 use crate::output::read::report::Report;
 use crate::threads::Threads;
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{self, BufReader};
+use std::io::BufReader;
 use std::path::Path;
-
-/// More layers than any model has: no run writes a `run.json` with more.
-const MOST_LAYERS: usize = 4096;
-/// More products than there are.
-const MOST_PRODUCTS: usize = 64;
 
 /// Examines an output folder: files, sizes, shapes and index; with `check`, checksums as well. The
 /// report lists what is wrong.
@@ -72,17 +69,8 @@ pub fn inspect_with_threads(
             return Ok(report);
         }
     };
-    let layout = &manifest.layout;
-    let products = layout.pools.len() + layout.include.products.len();
-    if layout.layers.len() > MOST_LAYERS || products > MOST_PRODUCTS {
-        let what = "its layout has more layers or products than any run";
+    if let Err(what) = check_arrays(&manifest.layout) {
         report.problem(RUN_JSON, what);
-        return Ok(report);
-    }
-    let arrays = layout.arrays();
-    let names: BTreeSet<_> = arrays.iter().map(Array::name).collect();
-    if names.len() < arrays.len() {
-        report.problem(RUN_JSON, "its layout has an array twice");
         return Ok(report);
     }
     let mut inspector = Inspector {
@@ -285,18 +273,9 @@ impl Inspector<'_> {
     }
 }
 
-fn unreadable(error: io::Error) -> String {
-    format!("cannot be read: {error}")
-}
-
 fn shape_text(shape: &Option<Vec<u64>>) -> String {
     let text = shape.as_ref().map(|shape| format!("{shape:?}"));
     text.unwrap_or_else(|| "none".into())
-}
-
-/// An exact size: two may differ by a single byte.
-fn exact(bytes: u64) -> String {
-    count(bytes, "byte")
 }
 
 /// Says that a table does not have one line for each record and one for the column names.

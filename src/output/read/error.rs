@@ -1,0 +1,44 @@
+//! Why an output folder cannot be read.
+
+use crate::output::folder_files::RUN_JSON;
+use crate::output::manifest::ManifestError;
+use crate::printable;
+use std::path::PathBuf;
+
+/// Why an output folder, or something in it, cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// There is no `run.json`.
+    #[error(
+        "{} has no {RUN_JSON}: it is not an output folder, or its run did not finish\n\
+         hint: give the folder that a run wrote\n\
+         hint: finish an interrupted run with `resume`",
+        dir.display()
+    )]
+    NotComplete {
+        /// The folder.
+        dir: PathBuf,
+    },
+
+    /// The `run.json` cannot be used.
+    #[error("{} {source}\nhint: run again into another folder", dir.join(RUN_JSON).display())]
+    Manifest {
+        /// The folder.
+        dir: PathBuf,
+        /// Why.
+        source: ManifestError,
+    },
+
+    /// A file does not match the `run.json`.
+    #[error(
+        "{}: {}\nhint: inspect the folder with `check` to see everything that is damaged",
+        path.display(),
+        printable::text(what)
+    )]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What was found.
+        what: String,
+    },
+}

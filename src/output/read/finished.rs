@@ -1,0 +1,379 @@
+//! The output folder of a finished run, opened for reading. It is not trusted: each file is checked
+//! against `run.json` as it is read.
+
+use super::ReadError;
+use super::array_file::{header, open, unreadable};
+use super::record::{Record, Records};
+use crate::numerals::count;
+use crate::output::array::{Array, Storage};
+use crate::output::folder_files::INDEX_TSV;
+use crate::output::layout::Layout;
+use crate::output::manifest::Manifest;
+use crate::product::{Extent, OutDtype, Product};
+use half::f16;
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+/// More layers than any model has: no run writes a `run.json` with more.
+const MOST_LAYERS: usize = 4096;
+/// More products than there are.
+const MOST_PRODUCTS: usize = 64;
+/// Bytes that are read at once.
+const BLOCK: usize = 1 << 16;
+
+/// Refuses a layout that no run has: every loop over its arrays is then bounded.
+pub(super) fn check_arrays(layout: &Layout) -> Result<(), &'static str> {
+    let products = layout
+        .pools
+        .len()
+        .saturating_add(layout.include.products.len());
+    if layout.layers.len() > MOST_LAYERS || products > MOST_PRODUCTS {
+        return Err("its layout has more layers or products than any run");
+    }
+    let arrays = layout.arrays();
+    let names: BTreeSet<_> = arrays.iter().map(Array::name).collect();
+    match names.len() < arrays.len() {
+        true => Err("its layout has an array twice"),
+        false => Ok(()),
+    }
+}
+
+/// The output folder of a finished run.
+#[derive(Debug)]
+pub struct FinishedFolder {
+    dir: PathBuf,
+    manifest: Manifest,
+    arrays: Vec<Array>,
+}
+
+impl FinishedFolder {
+    /// Opens a folder.
+    ///
+    /// # Errors
+    /// When it has no `run.json` that a run wrote.
+    pub fn open(dir: &Path) -> Result<Self, ReadError> {
+        let failed = |source| ReadError::Manifest {
+            dir: dir.to_path_buf(),
+            source,
+        };
+        let manifest = Manifest::read(dir).map_err(failed)?;
+        let manifest = manifest.ok_or_else(|| ReadError::NotComplete {
+            dir: dir.to_path_buf(),
+        })?;
+        check_arrays(&manifest.layout).map_err(|what| ReadError::Damaged {
+            path: dir.join(crate::output::folder_files::RUN_JSON),
+            what: what.into(),
+        })?;
+        Ok(Self {
+            dir: dir.to_path_buf(),
+            arrays: manifest.layout.arrays(),
+            manifest,
+        })
+    }
+
+    /// The folder.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Its `run.json`.
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// Its arrays, layer by layer.
+    pub fn arrays(&self) -> &[Array] {
+        &self.arrays
+    }
+
+    /// The array of a product, if the run wrote it.
+    pub fn array(&self, product: Product) -> Option<&Array> {
+        self.arrays.iter().find(|array| array.product == product)
+    }
+
+    /// The model: its repository, or else how it was given; the name of the last folder of a path.
+    pub fn model_name(&self) -> String {
+        let Manifest {
+            asked, resolved, ..
+        } = &self.manifest;
+        match &resolved.model.repo {
+            Some(repo) => repo.clone(),
+            None => {
+                let path = Path::new(&asked.model);
+                let name = path.file_name().unwrap_or(path.as_os_str());
+                name.to_string_lossy().into_owned()
+            }
+        }
+    }
+
+    /// Its records in order.
+    ///
+    /// # Errors
+    /// When the index cannot be opened, or is not that of a run.
+    pub fn records(&self) -> Result<Records, ReadError> {
+        let path = self.dir.join(INDEX_TSV);
+        match open(&path) {
+            Ok(file) => Records::new(file, path, self.manifest.layout.has_files()),
+            Err(what) => Err(ReadError::Damaged { path, what }),
+        }
+    }
+
+    /// The values of a record in an array with one file per record, row by row.
+    ///
+    /// # Errors
+    /// When the file is missing or damaged, or has a number that is not finite.
+    pub fn record_values(&self, array: &Array, record: &Record) -> Result<Vec<f32>, ReadError> {
+        let file = record.file.as_deref().unwrap_or_default();
+        let path = self.dir.join(array.location()).join(file);
+        let shape = array.record_shape(record.length);
+        read(path, array, &shape)
+    }
+
+    /// All values of an array that is one file, row by row.
+    ///
+    /// # Errors
+    /// When the file is missing or damaged, or has a number that is not finite.
+    pub fn packed_values(&self, array: &Array) -> Result<Vec<f32>, ReadError> {
+        let path = self.dir.join(array.location());
+        let shape = array.packed_shape(array.elements(&self.manifest.counts));
+        read(path, array, &shape)
+    }
+
+    /// The pooled array that is used if none is named: of the highest layer, the mean if there is one.
+    pub fn default_pooled(&self) -> Option<&Array> {
+        let is_pooled = |array: &&Array| {
+            array.product.extent() == Extent::Record && array.storage == Storage::Packed
+        };
+        self.arrays
+            .iter()
+            .filter(is_pooled)
+            .max_by_key(|array| match array.product {
+                Product::Pooled { layer, pool } => Some((layer, std::cmp::Reverse(pool))),
+                _ => None,
+            })
+    }
+}
+
+fn read(path: PathBuf, array: &Array, shape: &[u64]) -> Result<Vec<f32>, ReadError> {
+    read_values(&path, array, shape).map_err(|what| ReadError::Damaged { path, what })
+}
+
+fn read_values(path: &Path, array: &Array, shape: &[u64]) -> Result<Vec<f32>, String> {
+    let mut file = open(path)?;
+    let found = header(&mut file, array)?;
+    if found != shape {
+        return Err(format!(
+            "its header says shape {found:?}; index.tsv and run.json give {shape:?}"
+        ));
+    }
+    // The header matches the size of the file, so the number of values is that of a real file.
+    let number = shape.iter().fold(1, |n: u64, &size| n.saturating_mul(size));
+    let number = usize::try_from(number).map_err(|_| "is too large for this machine")?;
+    let mut values = Vec::new();
+    values.try_reserve_exact(number).map_err(|_| {
+        let bytes = (number as u64).saturating_mul(4);
+        format!(
+            "there is no memory for its values, {}",
+            crate::numerals::bytes(bytes)
+        )
+    })?;
+    decode(&mut file, array.dtype, number, &mut values).map_err(unreadable)?;
+    match values.iter().position(|value| !value.is_finite()) {
+        None => Ok(values),
+        Some(at) => Err(format!(
+            "value {} of {} is not a finite number",
+            at.saturating_add(1),
+            count(number as u64, "value")
+        )),
+    }
+}
+
+/// Appends `number` values of a file.
+fn decode(
+    file: &mut File,
+    dtype: OutDtype,
+    number: usize,
+    values: &mut Vec<f32>,
+) -> std::io::Result<()> {
+    let mut block = vec![0; BLOCK];
+    let size = dtype.bytes() as usize;
+    let mut left = number.saturating_mul(size);
+    while left > 0 {
+        let (bytes, _) = block.split_at_mut(left.min(BLOCK));
+        file.read_exact(bytes)?;
+        match dtype {
+            OutDtype::F32 => {
+                let (numbers, _) = bytes.as_chunks();
+                values.extend(numbers.iter().map(|&number| f32::from_le_bytes(number)));
+            }
+            OutDtype::F16 => {
+                let (numbers, _) = bytes.as_chunks();
+                let numbers = numbers.iter().map(|&number| f16::from_le_bytes(number));
+                values.extend(numbers.map(f16::to_f32));
+            }
+        }
+        left -= bytes.len();
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::output::{Entry, Include, OutputFolder, Residues, key};
+    use crate::product::{ModelShape, Pool};
+    use crate::run_record::{Asked, Resolved};
+
+    const MEAN: Product = Product::Pooled {
+        layer: 2,
+        pool: Pool::Mean,
+    };
+
+    /// A folder with means and contacts of two records.
+    fn folder(dir: &Path, dtype: OutDtype) {
+        let model = ModelShape {
+            dim: 2,
+            ..ModelShape::default()
+        };
+        let layout = Layout {
+            layers: vec![1, 2],
+            pools: vec![Pool::Mean, Pool::Max],
+            residues: Residues::None,
+            dtype,
+            dim: 2,
+            include: Include::new(vec![Product::Contacts], &model),
+        };
+        let mut folder = OutputFolder::create(dir, layout.clone(), false).unwrap();
+        let (ledger, rows) = folder.split();
+        for (id, description, length) in [("a/b", "one", 2), ("P2", "two\ttabs", 1)] {
+            let entry = Entry {
+                id: id.as_bytes(),
+                description: description.as_bytes(),
+                length,
+                sequence: key(id.as_bytes()),
+                ..Entry::default()
+            };
+            let place = ledger.enter(&entry).unwrap().place;
+            for array in layout.arrays() {
+                let number: u64 = array.record_shape(length).iter().product();
+                let values: Vec<f32> = (0..number).map(|i| i as f32 + length as f32).collect();
+                rows.write(array.product, &place, &values[..]).unwrap();
+            }
+        }
+        let asked = Asked {
+            model: "models/tiny".into(),
+            ..Asked::default()
+        };
+        folder.finish(asked, Resolved::default()).unwrap();
+    }
+
+    #[test]
+    fn records_and_values_are_those_that_were_written() {
+        for dtype in [OutDtype::F32, OutDtype::F16] {
+            let home = tempfile::tempdir().unwrap();
+            let dir = home.path().join("emb");
+            folder(&dir, dtype);
+            let folder = FinishedFolder::open(&dir).unwrap();
+            assert_eq!(folder.model_name(), "tiny");
+            let records: Vec<Record> = folder.records().unwrap().map(Result::unwrap).collect();
+            assert_eq!(
+                records,
+                [
+                    Record {
+                        row: 0,
+                        id: b"a/b".to_vec(),
+                        description: b"one".to_vec(),
+                        length: 2,
+                        residue_offset: 0,
+                        file: Some("000000/a_b-c14cddc033f64b9d.npy".into()),
+                    },
+                    Record {
+                        row: 1,
+                        id: b"P2".to_vec(),
+                        description: b"two\ttabs".to_vec(),
+                        length: 1,
+                        residue_offset: 2,
+                        file: Some("000000/P2.npy".into()),
+                    },
+                ]
+            );
+            assert_eq!(records[0].file_stem(), Some("a_b-c14cddc033f64b9d"));
+            let mean = folder.default_pooled().unwrap();
+            assert_eq!(mean.product, MEAN);
+            assert_eq!(folder.packed_values(mean).unwrap(), [2.0, 3.0, 1.0, 2.0]);
+            let contacts = folder.array(Product::Contacts).unwrap();
+            let values = folder.record_values(contacts, &records[0]).unwrap();
+            assert_eq!(values, [2.0, 3.0, 4.0, 5.0]);
+            assert!(folder.array(Product::Logits).is_none());
+        }
+    }
+
+    #[test]
+    fn damage_is_an_error() {
+        let home = tempfile::tempdir().unwrap();
+        let dir = home.path().join("emb");
+        assert!(
+            FinishedFolder::open(home.path())
+                .unwrap_err()
+                .to_string()
+                .contains(
+                    " has no run.json: it is not an output folder, or its run did not finish"
+                )
+        );
+        folder(&dir, OutDtype::F32);
+        let folder = FinishedFolder::open(&dir).unwrap();
+        let contacts = folder.array(Product::Contacts).unwrap();
+        let mut record = folder.records().unwrap().next().unwrap().unwrap();
+        let path = dir.join("contacts/000000/a_b-c14cddc033f64b9d.npy");
+        let why = |record: &Record| {
+            let error = folder.record_values(contacts, record).unwrap_err();
+            let text = error.to_string();
+            text.strip_prefix(&format!("{}: ", path.display()))
+                .unwrap()
+                .to_owned()
+        };
+        let bytes = std::fs::read(&path).unwrap();
+        let mut damaged = bytes.clone();
+        damaged[128..132].copy_from_slice(&f32::NAN.to_le_bytes());
+        std::fs::write(&path, damaged).unwrap();
+        assert!(why(&record).starts_with("value 1 of 4 values is not a finite number\nhint: "));
+        std::fs::write(&path, &bytes[..bytes.len() - 1]).unwrap();
+        assert!(why(&record).starts_with("its header says shape [2, 2], which makes 144 bytes; "));
+        std::fs::write(&path, bytes).unwrap();
+        record.length = 3;
+        assert!(why(&record).starts_with(
+            "its header says shape [2, 2]; index.tsv and run.json give [3, 3]\nhint: "
+        ));
+
+        let index = dir.join(INDEX_TSV);
+        let text = std::fs::read_to_string(&index).unwrap();
+        for (from, to, what) in [
+            (
+                "000000/P2",
+                "../000000/P2",
+                "line 3 is not that of the record in row 1",
+            ),
+            (
+                "\t2\t\t",
+                "\t3\t\t",
+                "line 3 is not that of the record in row 1",
+            ),
+            ("two\\ttabs\n", "two", "it ends in the middle of a line"),
+            (
+                "row\t",
+                "Row\t",
+                "its first line does not name the columns of an index",
+            ),
+        ] {
+            assert!(text.contains(from), "{from}");
+            std::fs::write(&index, text.replace(from, to)).unwrap();
+            let error = match folder.records() {
+                Err(error) => error,
+                Ok(records) => records.last().unwrap().unwrap_err(),
+            };
+            assert!(error.to_string().contains(what), "{error}");
+        }
+    }
+}
