@@ -117,7 +117,7 @@ def main():
         (line.split(":", 1)[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines()
          if line.startswith("model name")), "?")
     print(f"\n{datetime.date.today()}; {count} records, {report['counts']['residues']} residues; "
-          f"{report['resolved']['cpu_path']}, {args.dtype}; {processor}.")
+          f"{args.dtype}; {processor}.")
     sys.exit(0 if same else 1)
 
 

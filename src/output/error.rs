@@ -36,11 +36,15 @@ pub enum OutputError {
     /// The folder holds a run that this one cannot resume.
     #[error(
         "{} holds {}, which this run cannot resume: {}\n\
-         hint: give the same input, model and options again\n\
+         hint: {}\n\
          hint: choose another folder with `out`, or rename or remove this one",
         dir.display(),
         if *finished { "the output of another run" } else { "the unfinished work of another run" },
         printable::text(&differences.join("; ")),
+        match other_version {
+            None => "give the same input, model and options again".into(),
+            Some(version) => format!("resume it with esm-embed {}", printable::text(version)),
+        },
     )]
     OtherRun {
         /// The output folder.
@@ -49,6 +53,8 @@ pub enum OutputError {
         finished: bool,
         /// How it differs from this run.
         differences: Vec<String>,
+        /// The version that began it, if that one computes other bits.
+        other_version: Option<String>,
     },
 
     /// The input is not that of the interrupted run.

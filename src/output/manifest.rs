@@ -37,7 +37,7 @@ const MOST_BYTES: u64 = 64 << 20;
 pub struct Manifest {
     /// Version of the folder's format, up to [`FORMAT_VERSION`].
     pub format_version: u32,
-    /// Version of the program that wrote it.
+    /// Version of the program that computed it.
     pub esm_embed: String,
     /// The part of the input that it holds; `None` for all of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -235,7 +235,7 @@ impl Manifest {
         use crate::output::layout::{Include, Residues};
         Manifest {
             format_version: 1,
-            esm_embed: "0.1.0".into(),
+            esm_embed: "0.2.0".into(),
             shard: None,
             asked: Asked::default(),
             resolved: Resolved::default(),
@@ -276,7 +276,6 @@ mod tests {
                 ..Asked::default()
             },
             resolved: Resolved {
-                cpu_path: Some("avx2".into()),
                 layers: vec![6],
                 inputs: vec![InputFacts::default()],
                 model: ModelFacts {
@@ -300,7 +299,7 @@ mod tests {
         };
         let expected = r#"{
   "format_version": 1,
-  "esm_embed": "0.1.0",
+  "esm_embed": "0.2.0",
   "asked": {
     "dtype": null,
     "gaps": "",
@@ -320,8 +319,6 @@ mod tests {
     "unknown": ""
   },
   "resolved": {
-    "arch": "",
-    "cpu_path": "avx2",
     "device": "",
     "dtype": "",
     "gaps": "",

@@ -29,7 +29,7 @@ pub use job::{
     OutputOptions, SequenceOptions,
 };
 pub use plan::forecast::Forecast;
-pub use reporter::{Level, Phase, Reporter, Silent, Totals};
+pub use reporter::{Computing, Level, Phase, Reporter, Silent, Totals};
 pub use run::notices::{warn_of_ids, warn_of_notes};
 pub use stop::{Stop, Stopped};
 

@@ -1,5 +1,7 @@
 //! How a run reports what it does: messages and progress, wherever they are shown.
 
+use crate::device::{Device, Dtype};
+
 /// How much a message matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
@@ -27,6 +29,15 @@ pub struct Totals {
     pub restored_residues: u64,
 }
 
+/// What computes a run. On a CPU, its path changes nothing but the time.
+#[derive(Clone, Copy, Debug)]
+pub struct Computing<'a> {
+    /// The CPU and its path, or GPUs.
+    pub device: &'a Device,
+    /// Number format of the computation.
+    pub dtype: Dtype,
+}
+
 /// What a run does before and after embedding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase<'a> {
@@ -49,7 +60,7 @@ pub trait Reporter: Sync {
     /// This number of records has been read and checked before embedding begins.
     fn checked(&self, _records: u64) {}
     /// Embedding begins.
-    fn start(&self, totals: Totals);
+    fn start(&self, computing: Computing<'_>, totals: Totals);
     /// Batches are ready: from the first call on, time is spent on computing.
     fn working(&self) {}
     /// This many more records, with this many residues, are computed and written.
@@ -67,7 +78,7 @@ pub struct Silent;
 
 impl Reporter for Silent {
     fn message(&self, _: Level, _: &str) {}
-    fn start(&self, _: Totals) {}
+    fn start(&self, _: Computing<'_>, _: Totals) {}
     fn advance(&self, _: u64, _: u64) {}
     fn finish(&self) {}
 }

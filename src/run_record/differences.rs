@@ -5,9 +5,15 @@ use crate::numerals::count;
 use serde::Serialize;
 use std::fmt::{self, Display};
 
-/// Versions that write the same bits for the same run. A version that changes a number removes the
-/// earlier ones.
-const SAME_BITS: [&str; 2] = ["0.1.0", env!("CARGO_PKG_VERSION")];
+/// This version.
+const CURRENT: &str = env!("CARGO_PKG_VERSION");
+
+/// Versions that write the same bits for the same run, on any processor. A version that changes a
+/// number removes the earlier ones.
+const SAME_BITS: [&str; 2] = ["0.2.0", CURRENT];
+
+/// Versions with other bits whose folders hold what this version writes into a merged one.
+const MERGED_AMONG_THEMSELVES: [&str; 1] = ["0.1.0"];
 
 /// A setting or circumstance in which two runs differ.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,7 +62,12 @@ pub fn same_bits(one: &str, other: &str) -> bool {
     one == other || SAME_BITS.contains(&one) && SAME_BITS.contains(&other)
 }
 
-/// What it is, and its value; `None` if that is not known yet.
+/// Whether shards of this version can be merged, with others of the same bits.
+pub fn can_be_merged(version: &str) -> bool {
+    same_bits(version, CURRENT) || MERGED_AMONG_THEMSELVES.contains(&version)
+}
+
+/// What it is, and its value; `None` if that is not known.
 type Setting = (String, Option<String>);
 
 fn setting(what: &str, value: impl Display) -> Setting {
@@ -123,8 +134,9 @@ impl RunRecord {
             setting("`out_dtype`", out_dtype.name()),
             setting("`dtype`", dtype),
             setting("`device`", device),
-            setting("`cpu_path`", cpu_path.as_deref().unwrap_or("none")),
-            setting("the processor", arch),
+            // Versions with the same bits on every processor do not record it.
+            ("`cpu_path`".into(), cpu_path.clone()),
+            ("the processor".into(), arch.clone()),
             setting("`long`", long),
             setting("`unknown`", unknown),
             setting("`gaps`", gaps),
@@ -268,7 +280,7 @@ mod tests {
             now.asked.out_dtype = OutDtype::F16;
             now.asked.unknown = "error".into();
             now.asked.on_invalid = "skip".into();
-            now.resolved.arch = "aarch64".into();
+            now.resolved.arch = Some("aarch64".into());
             now.resolved.cpu_path = Some("neon".into());
             now.resolved.device = "cuda (H100)".into();
             now.resolved.dtype = "f16".into();
@@ -281,7 +293,8 @@ mod tests {
         let before = run(|before| {
             before.asked.unknown = "unk".into();
             before.asked.on_invalid = "fail".into();
-            before.resolved.arch = "x86_64".into();
+            before.resolved.arch = Some("x86_64".into());
+            before.resolved.cpu_path = Some("portable".into());
             before.resolved.device = "cpu".into();
             before.resolved.dtype = "f32".into();
             before.resolved.gaps = "keep".into();
@@ -300,7 +313,7 @@ mod tests {
                 "`out_dtype` was f32 and is f16",
                 "`dtype` was f32 and is f16",
                 "`device` was cpu and is cuda (H100)",
-                "`cpu_path` was none and is neon",
+                "`cpu_path` was portable and is neon",
                 "the processor was x86_64 and is aarch64",
                 "`long` was full and is window:9:2",
                 "`unknown` was unk and is error",
@@ -314,7 +327,6 @@ mod tests {
     #[test]
     fn what_cannot_change_a_byte_is_not_compared() {
         let now = run(|now| {
-            now.esm_embed = "0.1.0".into();
             now.asked.model = "elsewhere".into();
             now.asked.inputs = vec!["c.fasta".into(), "d.fasta".into()];
             now.asked.dtype = Some("f32".into());
@@ -323,6 +335,30 @@ mod tests {
             now.resolved.model.alphabet_size = Some(33);
         });
         assert!(words(&run(|_| {}), &now).is_empty());
+    }
+
+    #[test]
+    fn versions_with_other_bits_differ_and_the_processor_does_not() {
+        let old = |path: &str| {
+            run(|run| {
+                run.esm_embed = "0.1.0".into();
+                run.resolved.arch = Some("x86_64".into());
+                run.resolved.cpu_path = Some(path.into());
+            })
+        };
+        assert!(words(&old("avx2"), &old("avx2")).is_empty());
+        assert_eq!(
+            words(&old("avx2"), &old("avx512")),
+            ["`cpu_path` was avx2 and is avx512"]
+        );
+        let now = run(|run| run.esm_embed = "0.2.0".into());
+        assert_eq!(
+            words(&old("avx2"), &now),
+            ["the version of esm-embed was 0.1.0 and is 0.2.0"]
+        );
+        assert!(same_bits("0.2.0", CURRENT) && !same_bits("0.1.0", CURRENT));
+        assert!(["0.1.0", "0.2.0", CURRENT].into_iter().all(can_be_merged));
+        assert!(!can_be_merged("0.0.9") && !can_be_merged("9.9.9"));
     }
 
     #[test]
@@ -384,7 +420,7 @@ mod tests {
     #[test]
     fn keys_of_a_newer_version_are_kept_and_compared() {
         let text = serde_json::to_string(&run(|_| {})).unwrap();
-        let newer = text.replacen(r#""arch""#, r#""adapter":{"sha256":"ee"},"arch""#, 1);
+        let newer = text.replacen(r#""device""#, r#""adapter":{"sha256":"ee"},"device""#, 1);
         assert_ne!(text, newer);
         let read = |text: &str| serde_json::from_str::<RunRecord>(text).unwrap();
         assert_eq!(read(&text), run(|_| {}));

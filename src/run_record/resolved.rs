@@ -8,9 +8,12 @@ use std::collections::BTreeMap;
 /// The part `resolved` of `run.json`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Resolved {
-    /// Architecture of the processor: `x86_64`.
-    pub arch: String,
-    /// Instructions of the processor that computed; `None` if a GPU did.
+    /// Architecture of the processor. Only version 0.1.0, whose bits depend on it, recorded it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub arch: Option<String>,
+    /// Instructions of the processor that computed. Only version 0.1.0, whose bits depend on them,
+    /// recorded them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cpu_path: Option<String>,
     /// What computed on GPUs; `None` on the CPU, and before the model is loaded.
     #[serde(default, skip_serializing_if = "Option::is_none")]

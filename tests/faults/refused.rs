@@ -103,16 +103,6 @@ fn each_option_that_changes_a_byte_is_refused() {
         let line = format!("{LINE} --model ./model").replace(old, new);
         assert_refused(&case, &line, differences);
     }
-    let avx2 = LINE.replace("portable", "avx2");
-    let ended = case
-        .bench
-        .run(&format!("{avx2} --model ./model -q --out emb --resume"));
-    assert!(
-        ended.err.contains("--cpu-path was portable and is avx2")
-            || ended.err.contains("processor"),
-        "{}",
-        ended.err
-    );
     // Options that change no byte may differ.
     let line = LINE.replace("16", "99").replace("in.fasta", "./in.fasta");
     let ended = case.bench.run(&format!(

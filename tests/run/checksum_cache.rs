@@ -5,8 +5,8 @@ use crate::common::fixture;
 use esm_embed::device::DeviceChoice;
 use esm_embed::output::{Existing, OutDtype, Pool, Residues};
 use esm_embed::pipeline::{
-    self, Caches, ChecksumCache, ComputeOptions, Inputs, Job, Level, Model, OnVarying, Outcome,
-    OutputOptions, Reporter, SequenceOptions, Silent, Stop, Totals,
+    self, Caches, ChecksumCache, ComputeOptions, Computing, Inputs, Job, Level, Model, OnVarying,
+    Outcome, OutputOptions, Reporter, SequenceOptions, Silent, Stop, Totals,
 };
 use sha2::{Digest, Sha256};
 use std::fs::{self, File, OpenOptions, Permissions};
@@ -32,7 +32,7 @@ impl Reporter for Messages {
     fn message(&self, level: Level, text: &str) {
         self.0.lock().unwrap().push((level, text.to_owned()));
     }
-    fn start(&self, _: Totals) {}
+    fn start(&self, _: Computing<'_>, _: Totals) {}
     fn advance(&self, _: u64, _: u64) {}
     fn finish(&self) {}
 }
@@ -258,7 +258,7 @@ impl Reporter for Touching<'_> {
             file.set_modified(SystemTime::UNIX_EPOCH).unwrap();
         }
     }
-    fn start(&self, _: Totals) {}
+    fn start(&self, _: Computing<'_>, _: Totals) {}
     fn advance(&self, _: u64, _: u64) {}
     fn finish(&self) {}
 }

@@ -1,5 +1,6 @@
-//! Folders that esm-embed 0.1.0 wrote: they are inspected, merged and left complete as those of
-//! this version are. Only an interrupted run cannot be resumed.
+//! Folders that esm-embed 0.1.0 wrote. They are inspected as those of this version are, and merged
+//! with each other by the rules of that version. They are never mixed with those of this version,
+//! whose numbers have other bits, nor resumed.
 
 use crate::bench::*;
 use crate::common::fixture;
@@ -63,6 +64,21 @@ const SHARDS: [[(&str, &str); 4]; 2] = [
     ],
 ];
 
+/// The values of `mean.layer2.npy` in the two shards, which that version computed.
+const VALUES: [&str; 2] = [
+    "5d1e1c3fd9e141bfee8e4b3f68bf80bf93bd4c3e1ef64fbd55debebf37873d3e778ae13eece421bf1e55\
+     c1bf725a4b3f50bf79beaca7bf3e624a2c3f7c94f23e3252ad3dc080f6be8c699f3fad4a31be4efe653f\
+     d2d9b53f028123bfdebcb6bdf5f8cf3e22cbd6bec50923bfe636333eed9c91be97fb11bf7c3baa3e68cb\
+     3fbf",
+    "6cae6e3e448163bff78bb13edb5238bf36b2803e29ec303deb2b21c0076ce43da793453e8fc5edbe8310\
+     edbe87eb713fa984d83d686209bf2e87a93ffd25893f4cdbf0be9b15d33c0f4aa63fc6cef3be8bc44e3f\
+     e536b43fa2f42dbf76608f3ea5e83c3f39f088be05c2a6bf0194e93dac2c643d39357fbf1881133e5188\
+     36bf86191e3f98903cbf37932c3f36322dbf70c8093e17dcdebce97daebfdad2413e1b07883e812231bf\
+     e670a2bf77bd3f3f1a67acbeb3ccd83e071a293f4e9bf13e5230eb3d034cc0be3ecf993fc4c20dbefc9d\
+     8b3ff71c903f17c501bf4364603e8a6a623d71ef2cbf05972abfd17164bd94eb90be723d00bfa22adf3e\
+     84832dbf",
+];
+
 const LINE: &str = "in.fasta --model model --residues none --cpu-path portable";
 
 /// A bench with the whole output in `whole`, shards of this version in `new1` and `new2`, and those
@@ -85,9 +101,25 @@ fn bench() -> Bench {
             json = json.replace(place, value);
         }
         bench.write(&format!("old{number}/run.json"), json);
+        let array = format!("old{number}/mean.layer2.npy");
+        let mut bytes = fs::read(bench.path(&array)).unwrap();
+        let values = bytes_of(VALUES[number - 1]);
+        bytes.truncate(bytes.len() - values.len());
+        bench.write(&array, [bytes, values].concat());
         fs::remove_file(bench.path(&format!("old{number}/ids.npy"))).unwrap();
     }
     bench
+}
+
+fn bytes_of(hexadecimal: &str) -> Vec<u8> {
+    let digits: Vec<u32> = hexadecimal
+        .chars()
+        .map(|c| c.to_digit(16).unwrap())
+        .collect();
+    digits
+        .chunks(2)
+        .map(|pair| (16 * pair[0] + pair[1]) as u8)
+        .collect()
 }
 
 fn command(bench: &Bench, line: &str) -> Ended {
@@ -113,35 +145,76 @@ fn they_are_sound() {
 }
 
 #[test]
-fn they_are_merged_with_each_other_and_with_those_of_this_version() {
+fn they_are_merged_with_each_other_and_keep_their_version() {
     let bench = bench();
-    let mut whole = bench.tree("whole");
-    for (shards, says_all) in [
-        ("old1 old2", false),
-        ("old1 new2", true),
-        ("new1 old2", true),
-        ("new1 new2", true),
-    ] {
-        let merged = command(&bench, &format!("merge {shards} --out merged --force -q"));
-        assert_eq!((merged.code, &*merged.err), (0, ""), "{shards}");
-        let mut merged = bench.tree("merged");
-        if !says_all {
-            // 0.1.0 did not record what proves the alphabet.
-            merged.remove("run.json");
-            whole.remove("run.json");
-        }
-        assert!(merged == whole, "{shards}");
-        whole = bench.tree("whole");
+    let merged = command(&bench, "merge old1 old2 --out merged -q");
+    assert_eq!((merged.code, &*merged.err), (0, ""));
+    let recorded = |pointer: &str| bench.recorded("merged", pointer);
+    assert_eq!(recorded("/esm_embed"), "0.1.0");
+    assert_eq!(recorded("/resolved/cpu_path"), "portable");
+    assert_eq!(recorded("/resolved/arch"), std::env::consts::ARCH);
+    let means = fs::read(bench.path("merged/mean.layer2.npy")).unwrap();
+    assert!(means[128..] == bytes_of(&VALUES.concat()));
+    let (whole, merged) = (bench.tree("whole"), bench.tree("merged"));
+    assert!(whole.keys().eq(merged.keys()));
+    for name in ["index.tsv", "ids.npy"] {
+        assert!(whole[name] == merged[name], "{name}");
     }
+    // The rules of that version: one path, one architecture.
+    let text = bench.text("old1/run.json");
+    for (was, is, difference) in [
+        (
+            r#""cpu_path": "portable""#,
+            r#""cpu_path": "avx2""#,
+            "--cpu-path (avx2 and portable)",
+        ),
+        (
+            std::env::consts::ARCH,
+            "sparc64",
+            &format!("the processor (sparc64 and {})", std::env::consts::ARCH),
+        ),
+        (
+            r#""long": "full""#,
+            r#""long": "error""#,
+            "--long (error and full)",
+        ),
+    ] {
+        let changed = text.replace(was, is);
+        assert_ne!(changed, text);
+        bench.write("old1/run.json", changed);
+        let refused = command(&bench, "merge old1 old2 --out refused -q");
+        assert_eq!(refused.code, 1);
+        let expected = format!("old1 and old2 are not shards of one run: {difference}\n");
+        assert!(refused.err.contains(&expected), "{}", refused.err);
+    }
+}
+
+#[test]
+fn they_are_not_mixed_with_those_of_this_version() {
+    let bench = bench();
+    let now = env!("CARGO_PKG_VERSION");
+    for (shards, versions) in [
+        ("old1 new2", format!("0.1.0 and {now}")),
+        ("new1 old2", format!("{now} and 0.1.0")),
+    ] {
+        let refused = command(&bench, &format!("merge {shards} --out merged -q"));
+        assert_eq!(refused.code, 1);
+        let (first, second) = shards.split_once(' ').unwrap();
+        assert_eq!(
+            refused.err,
+            format!(
+                "error: {first} and {second} are not shards of one run: the version of esm-embed \
+                 ({versions})\n  \
+                 hint: run one of them again, with the input, model and options of the other, into \
+                 another folder with --out\n"
+            )
+        );
+        assert!(!exists(&bench.path("merged")));
+    }
+    let merged = command(&bench, "merge new1 new2 --out merged -q");
+    assert_eq!((merged.code, &*merged.err), (0, ""));
+    assert!(bench.tree("merged") == bench.tree("whole"));
     let old = bench.text("old1/run.json");
-    bench.write(
-        "old1/run.json",
-        old.replace(r#""long": "full""#, r#""long": "error""#),
-    );
-    let refused = command(&bench, "merge old1 new2 --out merged --force -q");
-    assert_eq!(refused.code, 1);
-    let difference = "old1 and new2 are not shards of one run: --long (error and full)";
-    assert!(refused.err.contains(difference), "{}", refused.err);
     bench.write("old1/run.json", old.replace(r#""0.1.0""#, r#""0.0.9""#));
     let refused = command(&bench, "merge old1 new2 --out merged --force -q");
     assert_eq!(refused.code, 1);
@@ -150,13 +223,24 @@ fn they_are_merged_with_each_other_and_with_those_of_this_version() {
 }
 
 #[test]
-fn a_finished_run_has_nothing_left_to_do() {
+fn a_finished_run_is_left_to_its_version() {
     let bench = bench();
+    let before = bench.tree("old2");
     let ended = bench.run(&format!("{LINE} --shard 2/2 --out old2 --resume"));
     assert_eq!(
-        (ended.code, &*ended.err),
-        (0, "old2 is already complete: there is nothing to do\n")
+        (ended.code, ended.err),
+        (
+            1,
+            format!(
+                "error: old2 holds the output of another run, which this run cannot resume: the \
+                 version of esm-embed was 0.1.0 and is {}\n  \
+                 hint: resume it with esm-embed 0.1.0\n  \
+                 hint: choose another folder with --out, or rename or remove this one\n",
+                env!("CARGO_PKG_VERSION")
+            )
+        )
     );
+    assert!(bench.tree("old2") == before);
 }
 
 #[test]
@@ -165,7 +249,11 @@ fn keys_of_a_newer_version_are_kept() {
     for number in [1, 2] {
         let path = format!("new{number}/run.json");
         let json = bench.text(&path);
-        let newer = json.replacen(r#""arch": "#, "\"adapter\": \"lora\",\n    \"arch\": ", 1);
+        let newer = json.replacen(
+            r#""device": "#,
+            "\"adapter\": \"lora\",\n    \"device\": ",
+            1,
+        );
         assert_ne!(json, newer);
         bench.write(&path, newer);
     }
@@ -180,7 +268,8 @@ fn keys_of_a_newer_version_are_kept() {
     assert_eq!((merged.code, &*merged.err), (0, ""));
     assert_eq!(bench.recorded("merged", "/resolved/adapter"), "lora");
     // One shard has the setting, the other has not.
-    let merged = command(&bench, "merge new1 old2 --out other -q");
+    bench.embed(&format!("{LINE} --shard 2/2 --out new2 --force"));
+    let merged = command(&bench, "merge new1 new2 --out other -q");
     assert_eq!(merged.code, 1);
     assert!(
         merged.err.contains("what another version recorded"),

@@ -2,6 +2,7 @@
 
 use crate::bench::*;
 use crate::written::bench;
+use esm_embed::ops::CpuPath;
 
 #[test]
 fn a_dry_run_says_what_would_be_done_and_does_nothing() {
@@ -79,6 +80,14 @@ fn copies_are_not_counted_as_work() {
         (&30.into(), &1200.into())
     );
     assert_eq!(start["duplicates"], 570);
+    assert_eq!(
+        (&start["device"], &start["cpu_path"], &start["dtype"]),
+        (
+            &"cpu".into(),
+            &CpuPath::detect().to_string().into(),
+            &"f32".into()
+        )
+    );
     let end = of_kind("end");
     assert_eq!(
         (&end["records"], &end["residues"]),

@@ -73,10 +73,6 @@ fn shards_that_do_not_belong_together_are_named() {
     ));
     run(&format!("a.fasta --model $MODEL {}", line(2, "input")));
     run(&format!(
-        "{INPUTS} --model $MODEL {} --cpu-path portable",
-        line(2, "path")
-    ));
-    run(&format!(
         "{INPUTS} --model $MODEL -o of4 --shard 2/4 -q --on-invalid skip"
     ));
     assert_refused(
@@ -125,7 +121,6 @@ fn shards_that_do_not_belong_together_are_named() {
     );
     differ("model", "run: model file ");
     differ("input", "the records of the input (13 and 6)");
-    differ("path", " and portable)\n");
     differ("of4", "the number of shards (3 and 4)");
     // The same shards elsewhere, where the input has another name.
     fs::copy(bench.path("a.fasta"), bench.path("c.fasta")).unwrap();

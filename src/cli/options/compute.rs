@@ -66,7 +66,7 @@ pub struct ComputeArgs {
 
     /// Newest CPU instructions to use [default: the best that this CPU has]
     ///
-    /// Rounding differs between these paths; one path gives the same bits on every CPU that has it.
+    /// For tests and measurements. The results do not depend on it, bit for bit.
     #[arg(long, value_name = "PATH", value_enum)]
     pub cpu_path: Option<CpuPathArg>,
 }
@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn cpu_paths_have_the_names_that_run_json_records() {
+    fn cpu_paths_have_the_names_that_messages_have() {
         for arg in CpuPathArg::value_variants() {
             let name = arg.to_possible_value().unwrap().get_name().to_owned();
             assert_eq!(CpuPath::from(*arg).to_string(), name);

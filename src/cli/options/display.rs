@@ -29,7 +29,8 @@ pub enum ProgressArg {
     Bar,
     /// One line per minute
     Plain,
-    /// One JSON object per line, messages included
+    /// One JSON object per line, messages included. The event start has device, cpu_path (null on
+    /// GPUs), dtype and the totals
     Json,
     /// Messages only
     None,

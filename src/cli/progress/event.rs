@@ -3,7 +3,7 @@
 use super::super::message::Message;
 use super::numbers::Numbers;
 use super::tally::{SoFar, Transfer};
-use esm_embed::pipeline::{Level, Phase, Totals};
+use esm_embed::pipeline::{Computing, Level, Phase, Totals};
 use serde::Serialize;
 
 /// One line.
@@ -29,6 +29,11 @@ pub enum Event<'a> {
     },
     /// Embedding begins.
     Start {
+        /// `cpu`, or the kinds of GPUs.
+        device: String,
+        /// Null on GPUs.
+        cpu_path: Option<String>,
+        dtype: String,
         records_total: Option<u64>,
         residues_total: Option<u64>,
         duplicates: u64,
@@ -50,8 +55,12 @@ pub enum Event<'a> {
 
 impl<'a> Event<'a> {
     /// Embedding begins.
-    pub fn start(totals: Totals) -> Self {
+    pub fn start(computing: Computing<'_>, totals: Totals) -> Self {
+        let Computing { device, dtype } = computing;
         Event::Start {
+            device: device.to_string(),
+            cpu_path: (!device.is_gpu()).then(|| device.path.to_string()),
+            dtype: dtype.to_string(),
             records_total: totals.records,
             residues_total: totals.residues,
             duplicates: totals.duplicates,
@@ -106,19 +115,38 @@ fn level_name<S: serde::Serializer>(level: &Level, serializer: S) -> Result<S::O
 
 #[cfg(test)]
 mod tests {
-    use super::super::tally::example::{TOTALS, so_far};
+    use super::super::tally::example::{TOTALS, computing, so_far};
     use super::*;
+    use esm_embed::device::{Device, Gpu};
+    use esm_embed::ops::CpuPath;
 
     #[test]
     fn lines_for_programs() {
         crate::cli::message::spell_flags_of(&<crate::cli::Cli as clap::CommandFactory>::command());
+        let avx2 = Device::cpu(CpuPath::Avx2);
         assert_eq!(
-            Event::start(Totals::default()).json(),
+            Event::start(computing(&avx2), Totals::default()).json(),
             concat!(
-                r#"{"event":"start","records_total":null,"residues_total":null,"duplicates":0,"#,
+                r#"{"event":"start","device":"cpu","cpu_path":"avx2","dtype":"f32","#,
+                r#""records_total":null,"residues_total":null,"duplicates":0,"#,
                 r#""records_restored":0,"residues_restored":0}"#
             )
         );
+        let gpu = Device {
+            gpus: vec![Gpu {
+                number: 0,
+                name: "NVIDIA H100".to_owned(),
+                capability: (9, 0),
+                memory: 0,
+                multiprocessors: 132,
+                driver: 13000,
+                driver_version: None,
+            }],
+            ..avx2.clone()
+        };
+        let start = Event::start(computing(&gpu), TOTALS).json();
+        let device = r#""device":"cuda (NVIDIA H100)","cpu_path":null,"dtype":"f32","#;
+        assert!(start.contains(device), "{start}");
         assert_eq!(
             Event::progress(so_far(TOTALS)).json(),
             concat!(

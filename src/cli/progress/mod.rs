@@ -15,7 +15,7 @@ use anstream::{AutoStream, ColorChoice};
 use bar::Bar;
 use esm_embed::hub::DownloadProgress;
 use esm_embed::numerals::count;
-use esm_embed::pipeline::{Level, Phase, Reporter, Totals};
+use esm_embed::pipeline::{Computing, Level, Phase, Reporter, Totals};
 use event::Event;
 use std::io::{self, IsTerminal, Write};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -172,12 +172,12 @@ impl Reporter for Progress {
         }
     }
 
-    fn start(&self, totals: Totals) {
+    fn start(&self, computing: Computing<'_>, totals: Totals) {
         let screen = &self.screen;
         let (now, mut state) = (screen.now(), screen.state());
         let interval = Interval::new(screen.style.period(), now);
         state.run = Some((Tally::new(totals, now), interval));
-        screen.show(&state, &Event::start(totals));
+        screen.show(&state, &Event::start(computing, totals));
         if screen.style == Style::Bar {
             // The previous bar goes first, because they would be drawn over each other.
             state.bar = None;

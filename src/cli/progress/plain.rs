@@ -23,6 +23,7 @@ impl Event<'_> {
                 duplicates,
                 records_restored,
                 residues_restored,
+                ..
             } => {
                 let copies = match duplicates {
                     0 => String::new(),
@@ -82,17 +83,20 @@ pub fn phase_text(phase: Phase<'_>) -> String {
 #[cfg(test)]
 mod tests {
     use super::super::super::message::Message;
-    use super::super::tally::example::{TOTALS, so_far};
+    use super::super::tally::example::{TOTALS, computing, so_far};
     use super::super::tally::{Amount, SoFar, Transfer};
     use super::*;
+    use esm_embed::device::Device;
+    use esm_embed::ops::CpuPath;
     use esm_embed::pipeline::Totals;
 
     #[test]
     fn lines_for_people() {
         crate::cli::message::spell_flags_of(&<crate::cli::Cli as clap::CommandFactory>::command());
         let plain = |event: Event<'_>| event.plain();
+        let cpu = Device::cpu(CpuPath::Portable);
         assert_eq!(
-            plain(Event::start(TOTALS)),
+            plain(Event::start(computing(&cpu), TOTALS)),
             "embedding 10 records, 1,000 residues"
         );
         let one = Totals {
@@ -102,7 +106,7 @@ mod tests {
             ..Totals::default()
         };
         assert_eq!(
-            plain(Event::start(one)),
+            plain(Event::start(computing(&cpu), one)),
             "embedding 1 record, 1 residue; 1 more record repeats one of these sequences"
         );
         assert_eq!(
@@ -166,8 +170,9 @@ mod tests {
             seconds: 1.3,
             work_seconds: 1.0,
         };
+        let cpu = Device::cpu(CpuPath::Portable);
         assert_eq!(
-            Event::start(resumed.totals).plain(),
+            Event::start(computing(&cpu), resumed.totals).plain(),
             "embedding 2,391 records, 702,000 residues; already finished: 2,000 \
              records, 652,179 residues"
         );

@@ -163,6 +163,8 @@ impl Transfer {
 #[cfg(test)]
 pub mod example {
     use super::*;
+    use esm_embed::device::{Device, Dtype};
+    use esm_embed::pipeline::Computing;
 
     /// Three of some records, after six seconds.
     pub fn so_far(totals: Totals) -> SoFar {
@@ -175,6 +177,14 @@ pub mod example {
             restored: Amount::default(),
             seconds: 6.0,
             work_seconds: 5.0,
+        }
+    }
+
+    /// A run in f32.
+    pub fn computing(device: &Device) -> Computing<'_> {
+        Computing {
+            device,
+            dtype: Dtype::F32,
         }
     }
 

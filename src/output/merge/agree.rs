@@ -9,7 +9,7 @@ use crate::output::manifest::{FileEntry, Manifest};
 use crate::output::read::inspect::inspect;
 use crate::output::shard::ShardEntry;
 use crate::printable;
-use crate::run_record::{Difference, RunRecord, differences, same_bits};
+use crate::run_record::{Difference, RunRecord, can_be_merged, differences};
 use std::path::{Path, PathBuf};
 
 /// Differences and missing shards that are named.
@@ -99,7 +99,7 @@ fn open_one(dir: &Path) -> Result<Part, MergeError> {
             dir: dir.to_path_buf(),
         });
     };
-    if !same_bits(&manifest.esm_embed, env!("CARGO_PKG_VERSION")) {
+    if !can_be_merged(&manifest.esm_embed) {
         return Err(MergeError::OtherVersion {
             dir: dir.to_path_buf(),
             found: manifest.esm_embed,

@@ -26,6 +26,7 @@ use crate::output::publish;
 use crate::output::resume::run_identity::RunIdentity;
 use crate::output::write::folder::OutputFolder;
 use crate::output::write::target::{Existing, Target};
+use crate::run_record::same_bits;
 use crate::threads::Threads;
 use agree::Part;
 use destinations::Destinations;
@@ -93,11 +94,19 @@ pub fn merge(
     let mut manifests = parts.iter().map(|part| &part.manifest);
     let fullest = manifests.find(|manifest| manifest.resolved.model.alphabet_proof.is_some());
     let Manifest {
-        asked, resolved, ..
+        esm_embed,
+        asked,
+        resolved,
+        ..
     } = fullest.unwrap_or(&first.manifest).clone();
     folder.in_bf16 = parts.iter().map(|part| part.manifest.counts.in_bf16).sum();
     let ids = folder.split().0.ids();
-    let manifest = folder.finish(asked, resolved)?;
+    // The merged values have the bits of the version that computed them.
+    let version = match same_bits(&esm_embed, env!("CARGO_PKG_VERSION")) {
+        true => env!("CARGO_PKG_VERSION"),
+        false => &esm_embed,
+    };
+    let manifest = folder.finish_as(version, asked, resolved)?;
     if shards == Shards::Remove {
         for part in &parts {
             publish::remove_run(&part.dir, &Listed::of(&part.manifest))?;

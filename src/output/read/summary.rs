@@ -118,7 +118,7 @@ fn write_resolved(f: &mut Formatter<'_>, resolved: &Resolved) -> Result {
     line(f, 0, "layers", list(&resolved.layers))?;
     line(f, 0, "device", &resolved.device)?;
     line(f, 0, "CPU path", known(&resolved.cpu_path))?;
-    line(f, 0, "processor", &resolved.arch)?;
+    line(f, 0, "processor", known(&resolved.arch))?;
     line(f, 0, "computed in", &resolved.dtype)?;
     if let Some(cuda) = &resolved.cuda {
         write_cuda(f, cuda)?;
@@ -292,6 +292,7 @@ mod tests {
             }],
             ..Resolved::default()
         });
+        manifest.esm_embed = "0.1.0".into();
         manifest.shard = Some(ShardEntry {
             number: 2,
             of: 3,

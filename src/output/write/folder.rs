@@ -108,6 +108,16 @@ impl OutputFolder {
     /// When values are missing, a file cannot be written or moved, or something is in the way.
     /// Until `run.json` is in its place the folder does not look complete.
     pub fn finish(self, asked: Asked, resolved: Resolved) -> Result<Manifest, OutputError> {
+        self.finish_as(env!("CARGO_PKG_VERSION"), asked, resolved)
+    }
+
+    /// The same with values that another version may have computed.
+    pub(crate) fn finish_as(
+        self,
+        version: &str,
+        asked: Asked,
+        resolved: Resolved,
+    ) -> Result<Manifest, OutputError> {
         let Closed {
             mut counts,
             ids,
@@ -131,7 +141,7 @@ impl OutputFolder {
         )?;
         let manifest = Manifest {
             format_version: manifest::format_version(&self.layout),
-            esm_embed: env!("CARGO_PKG_VERSION").into(),
+            esm_embed: version.into(),
             shard: self.shard,
             asked,
             resolved,

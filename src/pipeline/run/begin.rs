@@ -7,7 +7,7 @@ use crate::numerals::count;
 use crate::output::{OutputFolder, RunIdentity, State, Target};
 use crate::pipeline::input::scan::Scan;
 use crate::pipeline::plan::Plan;
-use crate::pipeline::reporter::{Level, Totals};
+use crate::pipeline::reporter::{Computing, Level, Totals};
 use anyhow::Result;
 
 /// Makes the folder, or continues the work in it. From here on there is work to save.
@@ -36,8 +36,12 @@ pub fn begin(
     };
     report_folder(run, &mut folder)?;
     let scan = checked.scan.as_ref();
-    run.reporter
-        .start(scan.map_or_else(Totals::default, Scan::totals));
+    let computing = Computing {
+        device: &plan.device,
+        dtype: plan.dtype,
+    };
+    let totals = scan.map_or_else(Totals::default, Scan::totals);
+    run.reporter.start(computing, totals);
     folder.set_threads(run.threads.clone());
     if let Some(part) = scan.and_then(|scan| scan.part.as_ref()) {
         folder.set_shard(part.entry)?;

@@ -1,5 +1,5 @@
 //! What `run.json` records of a run: everything that can change a byte of its files, and nothing
-//! that cannot (threads, batch size, time).
+//! that cannot (processor, threads, batch size, time).
 
 use crate::checkpoint::{Checkpoint, InvFreqSource, Positions};
 use crate::embedder::Embedder;
@@ -24,8 +24,6 @@ pub fn record(
         shard: job.inputs.shard,
         asked: asked(job),
         resolved: Resolved {
-            arch: std::env::consts::ARCH.into(),
-            cpu_path: (!plan.device.is_gpu()).then(|| plan.device.path.to_string()),
             cuda: embedder.and_then(|embedder| embedder.engine().about().gpus),
             device: plan.device.to_string(),
             dtype: plan.dtype.to_string(),

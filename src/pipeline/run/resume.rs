@@ -11,7 +11,7 @@ use crate::pipeline::job::{Caches, Job};
 use crate::pipeline::plan::Plan;
 use crate::pipeline::reporter::{Level, Reporter};
 use crate::pipeline::stop::Stop;
-use crate::run_record::{RunRecord, differences};
+use crate::run_record::{RunRecord, differences, same_bits};
 use anyhow::{Result, bail};
 
 /// Compares an interrupted run with this one before the model is loaded. The model's files are
@@ -156,6 +156,8 @@ fn refuse(
         dir,
         finished,
         differences,
+        other_version: (!same_bits(&before.esm_embed, &now.esm_embed))
+            .then(|| before.esm_embed.clone()),
     }
     .into())
 }
