@@ -39,8 +39,13 @@ PTXAS = "nvidia-cuda-nvcc-cu12==12.6.85"
 NEWER_PTXAS = "nvidia-cuda-nvcc-cu12==12.8.93"
 ZSTANDARD = "zstandard==0.23.0"
 
+# GPUs of compute capability 7.5 need PTX of their own, which is not among the images: no other GPU is
+# older than PTX.
+TURING = "sm_75"
+TURING_PTX = "compute_75"
 PTX = "compute_80"
 CUBINS = {
+    TURING: PTXAS,
     "sm_80": PTXAS,
     "sm_86": PTXAS,
     "sm_89": PTXAS,
@@ -61,7 +66,7 @@ def package(spec):
     return folder
 
 
-def compile_ptx(sources):
+def compile_ptx(sources, architecture):
     """PTX of all kernels as one program."""
     libraries = package(NVRTC) / "nvidia/cuda_nvrtc/lib"
     ctypes.CDLL(str(libraries / "libnvrtc-builtins.so.12.0"), mode=ctypes.RTLD_GLOBAL)
@@ -86,7 +91,7 @@ def compile_ptx(sources):
         headers,
         names,
     )
-    options = [b"--std=c++17", b"--gpu-architecture=" + PTX.encode()]
+    options = [b"--std=c++17", b"--gpu-architecture=" + architecture.encode()]
     options = (ctypes.c_char_p * len(options))(*options)
     failed = call("nvrtcCompileProgram", program, len(options), options)
     size = ctypes.c_size_t()
@@ -131,9 +136,15 @@ def main():
         for path in sorted(SOURCES.iterdir())
         if path.suffix in (".cu", ".cuh")
     }
-    ptx = compile_ptx(sources)
+    ptx = compile_ptx(sources, PTX)
+    turing_ptx = compile_ptx(sources, TURING_PTX)
     images = {
-        name: assemble(ptx, name, spec, args.verbose and name == "sm_90")
+        name: assemble(
+            turing_ptx if name == TURING else ptx,
+            name,
+            spec,
+            args.verbose and name in (TURING, "sm_90"),
+        )
         for name, spec in CUBINS.items()
     }
     images[PTX] = ptx

@@ -38,8 +38,11 @@ impl fmt::Display for GpuChoice {
     }
 }
 
-/// Compute capability that the kernels need: bfloat16 on tensor cores and asynchronous copies.
+/// Compute capability that the kernels need.
 pub(crate) const LEAST_CAPABILITY: (i32, i32) = (8, 0);
+
+/// The first compute capability with bfloat16 and TF32 on tensor cores, and asynchronous copies.
+pub(crate) const AMPERE: (i32, i32) = (8, 0);
 
 /// A GPU of this machine.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -80,7 +80,15 @@ mod tests {
 
     #[test]
     fn gpus_run_code_of_their_own_major_version_and_newer_ones_ptx() {
-        let names = ["sm_80", "sm_86", "sm_89", "sm_90", "sm_100", "compute_80"];
+        let names = [
+            "sm_75",
+            "sm_80",
+            "sm_86",
+            "sm_89",
+            "sm_90",
+            "sm_100",
+            "compute_80",
+        ];
         for (capability, expected) in [
             ((8, 0), Some("sm_80")),
             ((8, 6), Some("sm_86")),
@@ -89,7 +97,8 @@ mod tests {
             ((9, 0), Some("sm_90")),
             ((10, 3), Some("sm_100")),
             ((11, 0), Some("compute_80")),
-            ((7, 5), None),
+            ((7, 5), Some("sm_75")),
+            ((7, 0), None),
         ] {
             assert_eq!(choose(&names, capability), expected, "{capability:?}");
         }
@@ -100,6 +109,7 @@ mod tests {
         let content = zstd::decode_all(IMAGES).unwrap();
         let names: Vec<&str> = parse(&content).unwrap().iter().map(|(n, _)| *n).collect();
         let expected = [
+            "sm_75",
             "sm_80",
             "sm_86",
             "sm_89",
@@ -109,7 +119,12 @@ mod tests {
             "compute_80",
         ];
         assert_eq!(names, expected);
-        for (capability, name) in [((9, 0), "sm_90"), ((8, 6), "sm_86"), ((12, 1), "sm_120")] {
+        for (capability, name) in [
+            ((7, 5), "sm_75"),
+            ((8, 6), "sm_86"),
+            ((9, 0), "sm_90"),
+            ((12, 1), "sm_120"),
+        ] {
             let image = image(capability).unwrap();
             assert_eq!(image.name, name);
             assert!(image.bytes.starts_with(b"\x7fELF"), "{name}");
@@ -119,7 +134,7 @@ mod tests {
         // The driver reads up to the zero at its end.
         assert!(ptx.bytes.ends_with(b"\0"));
         assert!(String::from_utf8_lossy(&ptx.bytes).contains("\n.version 8.0\n.target sm_80\n"));
-        assert!(matches!(image((7, 5)), Err(CudaError::Images)));
+        assert!(matches!(image((7, 0)), Err(CudaError::Images)));
         assert_eq!(digest().len(), 64);
     }
 

@@ -2,7 +2,7 @@
 
 use super::error::{CudaError, While};
 use super::images;
-use crate::device::Dtype;
+use crate::device::{AMPERE, Dtype};
 use cudarc::driver::sys::CUfunction_attribute_enum::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
 use cudarc::driver::{CudaContext, CudaFunction, CudaModule, LaunchConfig};
 use cudarc::nvrtc::Ptx;
@@ -16,6 +16,7 @@ pub(super) const QUERIES: usize = 64;
 /// All kernels, loaded onto a GPU.
 pub(super) struct Kernels {
     module: Arc<CudaModule>,
+    capability: (i32, i32),
     /// Name of the image that they come from.
     pub(super) image: String,
 }
@@ -46,6 +47,7 @@ impl Kernels {
             .while_("loading the kernels")?;
         Ok(Kernels {
             module,
+            capability,
             image: image.name,
         })
     }
@@ -63,7 +65,7 @@ impl Kernels {
         };
         let fours = fours(dim)?;
         let name = name(dtype);
-        let attention_shared = attention_shared(dtype, head_dim)?;
+        let attention_shared = attention_shared(dtype, head_dim, self.capability)?;
         let attention = kernel(&format!("attention_{name}_{head_dim}"))?;
         attention
             .set_attribute(
@@ -108,7 +110,11 @@ fn fours(dim: usize) -> Result<usize, CudaError> {
 }
 
 /// Bytes of shared memory that a block of attention uses: see `attention.cu`.
-fn attention_shared(dtype: Dtype, head_dim: usize) -> Result<u32, CudaError> {
+fn attention_shared(
+    dtype: Dtype,
+    head_dim: usize,
+    capability: (i32, i32),
+) -> Result<u32, CudaError> {
     let width = match head_dim {
         16 | 32 | 64 | 128 => head_dim,
         24 => 32,
@@ -118,11 +124,13 @@ fn attention_shared(dtype: Dtype, head_dim: usize) -> Result<u32, CudaError> {
             )));
         }
     };
+    // Older GPUs have values in the place of the keys in single precision, and one buffer in half.
+    let copies = if capability < AMPERE { 1 } else { 2 };
     let bytes = match dtype {
         // Queries, 32 keys and values, rows padded by one; the weights of 64 queries.
-        Dtype::F32 | Dtype::Tf32 => 4 * ((64 + 2 * 32) * (head_dim + 1) + 64 * 33),
-        // Two buffers of 64 keys and values, rows padded by 8.
-        Dtype::F16 | Dtype::Bf16 => 2 * 4 * 64 * (width + 8),
+        Dtype::F32 | Dtype::Tf32 => 4 * ((64 + copies * 32) * (head_dim + 1) + 64 * 33),
+        // Buffers of 64 keys and values, rows padded by 8.
+        Dtype::F16 | Dtype::Bf16 => 2 * copies * 2 * 64 * (width + 8),
     };
     Ok(bytes as u32)
 }
@@ -166,10 +174,17 @@ mod tests {
             [Some(1), Some(1), Some(2), Some(3), Some(5), Some(10)]
         );
         assert!(fours(5128).is_err() && fours(36).is_err());
-        assert_eq!(attention_shared(Dtype::F16, 64).ok(), Some(36_864));
-        assert_eq!(attention_shared(Dtype::Bf16, 24).ok(), Some(20_480));
-        assert_eq!(attention_shared(Dtype::F16, 128).ok(), Some(69_632));
-        assert_eq!(attention_shared(Dtype::F32, 128).ok(), Some(74_496));
-        assert!(attention_shared(Dtype::F16, 48).is_err());
+        let shared =
+            |dtype, head_dim, capability| attention_shared(dtype, head_dim, capability).ok();
+        assert_eq!(shared(Dtype::F16, 64, (9, 0)), Some(36_864));
+        assert_eq!(shared(Dtype::Bf16, 24, (8, 0)), Some(20_480));
+        assert_eq!(shared(Dtype::F16, 128, (9, 0)), Some(69_632));
+        assert_eq!(shared(Dtype::F32, 128, (9, 0)), Some(74_496));
+        assert_eq!(shared(Dtype::F16, 48, (9, 0)), None);
+        // At most 64 KiB.
+        assert_eq!(shared(Dtype::F16, 128, (7, 5)), Some(34_816));
+        assert_eq!(shared(Dtype::F32, 128, (7, 5)), Some(57_984));
+        assert_eq!(shared(Dtype::F16, 24, (7, 5)), Some(10_240));
+        assert_eq!(shared(Dtype::F32, 64, (7, 5)), Some(33_408));
     }
 }

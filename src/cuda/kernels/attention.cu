@@ -13,6 +13,20 @@
 constexpr int QUERIES = 64;
 constexpr float LOG2_E = 1.44269504088896341f;
 
+// Steps by which copies of keys and values are ahead of the products, and whether in single precision
+// values take the place of the keys. Without asynchronous copies, being ahead gains nothing; with less
+// shared memory for each block, more blocks work at the same time: three with heads of 64 in half
+// precision, and four elsewhere.
+#ifdef TURING
+constexpr int AHEAD = 0;
+constexpr bool IN_TURN = true;
+constexpr int BLOCKS_64 = 3;
+#else
+constexpr int AHEAD = 1;
+constexpr bool IN_TURN = false;
+constexpr int BLOCKS_64 = 4;
+#endif
+
 struct Tile {
     int start, tokens, first, unused;
 };
@@ -49,7 +63,7 @@ DEVICE void attention(T* out, const T* qkv, const float* bias, const Tile* tiles
     constexpr int ROW = WIDTH + APART;
     constexpr int STEPS = WIDTH / 16;
     T* keys = reinterpret_cast<T*>(memory);
-    T* values = keys + 2 * KEYS * ROW;
+    T* values = keys + (AHEAD + 1) * KEYS * ROW;
 
     Tile tile = tiles[block_x()];
     int head = block_y();
@@ -62,9 +76,11 @@ DEVICE void attention(T* out, const T* qkv, const float* bias, const Tile* tiles
     int rows[2];
     for (int r = 0; r < 2; ++r) rows[r] = tile.first + thread() / 32 * 16 + group + 8 * r;
 
-    copy_keys<T, HEAD, WIDTH>(keys, key, stride, 0, tile.tokens);
-    copy_keys<T, HEAD, WIDTH>(values, value, stride, 0, tile.tokens);
-    copy_group();
+    if (AHEAD > 0) {
+        copy_keys<T, HEAD, WIDTH>(keys, key, stride, 0, tile.tokens);
+        copy_keys<T, HEAD, WIDTH>(values, value, stride, 0, tile.tokens);
+        copy_group();
+    }
 
     uint32_t q[STEPS][4];
 #pragma unroll
@@ -81,16 +97,17 @@ DEVICE void attention(T* out, const T* qkv, const float* bias, const Tile* tiles
     float sums[WIDTH / 8][4] = {};
     float most[2] = {-INFINITY, -INFINITY}, total[2] = {0, 0};
     int turn = 0;
-    for (int first = 0; first < tile.tokens; first += KEYS, turn ^= 1) {
-        // While this step's keys are worked on, the next ones arrive in the other half.
-        if (first + KEYS < tile.tokens) {
-            T* next = keys + (turn ^ 1) * KEYS * ROW;
-            copy_keys<T, HEAD, WIDTH>(next, key, stride, first + KEYS, tile.tokens);
-            next = values + (turn ^ 1) * KEYS * ROW;
-            copy_keys<T, HEAD, WIDTH>(next, value, stride, first + KEYS, tile.tokens);
+    for (int first = 0; first < tile.tokens; first += KEYS, turn ^= AHEAD) {
+        // While this step's keys are worked on, the next ones arrive in the other half, if there is one.
+        int coming = first + AHEAD * KEYS;
+        if (coming < tile.tokens) {
+            T* next = keys + (turn ^ AHEAD) * KEYS * ROW;
+            copy_keys<T, HEAD, WIDTH>(next, key, stride, coming, tile.tokens);
+            next = values + (turn ^ AHEAD) * KEYS * ROW;
+            copy_keys<T, HEAD, WIDTH>(next, value, stride, coming, tile.tokens);
         }
         copy_group();
-        copy_wait<1>();
+        copy_wait<AHEAD>();
         block_barrier();
         const T* k = keys + turn * KEYS * ROW;
         const T* v = values + turn * KEYS * ROW;
@@ -162,7 +179,7 @@ DEVICE void attention(T* out, const T* qkv, const float* bias, const Tile* tiles
                 multiply<T>(sums[n + 1], weights, b[2], b[3]);
             }
         }
-        // The other half may be written again only when all have read it.
+        // What was read may be written again only when all have read it.
         block_barrier();
     }
 
@@ -200,7 +217,7 @@ DEVICE void attention_exact(float* out, const float* qkv, const float* bias, con
     constexpr int PARTS = (HEAD + 15) / 16;
     float* queries = reinterpret_cast<float*>(memory);
     float* keys = queries + QUERIES * ROW;
-    float* values = keys + KEYS_F32 * ROW;
+    float* values = IN_TURN ? keys : keys + KEYS_F32 * ROW;
     float* weights = values + KEYS_F32 * ROW;
 
     Tile tile = tiles[block_x()];
@@ -222,7 +239,7 @@ DEVICE void attention_exact(float* out, const float* qkv, const float* bias, con
             int at = first + i / HEAD, to = i / HEAD * ROW + i % HEAD;
             const float* from = query + at * stride + i % HEAD;
             keys[to] = at < tile.tokens ? from[dim] : 0;
-            values[to] = at < tile.tokens ? from[2 * dim] : 0;
+            if (!IN_TURN) values[to] = at < tile.tokens ? from[2 * dim] : 0;
         }
         block_barrier();
 
@@ -257,6 +274,15 @@ DEVICE void attention_exact(float* out, const float* qkv, const float* bias, con
             for (float& sum : sums[r]) sum *= fade;
         }
         block_barrier();
+        if (IN_TURN) {
+            // All have read the keys.
+            for (int i = thread(); i < KEYS_F32 * HEAD; i += 128) {
+                int at = first + i / HEAD;
+                const float* from = query + at * stride + i % HEAD;
+                values[i / HEAD * ROW + i % HEAD] = at < tile.tokens ? from[2 * dim] : 0;
+            }
+            block_barrier();
+        }
 
         for (int k = 0; k < KEYS_F32; ++k) {
 #pragma unroll
@@ -303,13 +329,15 @@ DEVICE void attention_exact(float* out, const float* qkv, const float* bias, con
 ATTENTION(KERNEL(128), f16, 16, 16)
 ATTENTION(KERNEL(128), f16, 24, 32)
 ATTENTION(KERNEL(128), f16, 32, 32)
-ATTENTION(CROWDED_KERNEL(128, 4), f16, 64, 64)
+ATTENTION(CROWDED_KERNEL(128, BLOCKS_64), f16, 64, 64)
 ATTENTION(KERNEL(128), f16, 128, 128)
+#ifndef TURING
 ATTENTION(KERNEL(128), bf16, 16, 16)
 ATTENTION(KERNEL(128), bf16, 24, 32)
 ATTENTION(KERNEL(128), bf16, 32, 32)
-ATTENTION(CROWDED_KERNEL(128, 4), bf16, 64, 64)
+ATTENTION(CROWDED_KERNEL(128, BLOCKS_64), bf16, 64, 64)
 ATTENTION(KERNEL(128), bf16, 128, 128)
+#endif
 ATTENTION_EXACT(16)
 ATTENTION_EXACT(24)
 ATTENTION_EXACT(32)

@@ -1,7 +1,15 @@
 // What the kernels ask of a card: indices, barriers, shuffles, tensor-core products, asynchronous
 // copies, and numbers of 16 bits. Under nvcc these are instructions; under any other compiler
 // host.h does the same on the CPU, so that tests can run the very same kernels.
+//
+// GPUs of compute capability 7.5 (Turing) lack some of them. TURING chooses the code that does without:
+// no bfloat16, tensor-core products of half the depth, copies that are not asynchronous, and less shared
+// memory (64 KiB for a block).
 #pragma once
+
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 800 && !defined(TURING)
+#define TURING
+#endif
 
 #ifdef __CUDACC_RTC__
 // NVRTC, which makes the images that are built into the program, has no headers of the host.
@@ -60,6 +68,7 @@ DEVICE void from_float(float value, float& to) { to = value; }
 DEVICE void from_float(float value, f16& to) {
     asm("cvt.rn.f16.f32 %0, %1;" : "=h"(to.bits) : "f"(value));
 }
+#ifndef TURING
 DEVICE void from_float(float value, bf16& to) {
     asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(to.bits) : "f"(value));
 }
@@ -76,6 +85,7 @@ template <> DEVICE uint32_t pack<bf16>(float low, float high) {
     asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(both) : "f"(high), "f"(low));
     return both;
 }
+#endif
 
 // 2^x to within 2 units in the last place; results below the normal range are zero.
 DEVICE float exp2_fast(float x) {
@@ -103,6 +113,21 @@ DEVICE void load_matrices_transposed(uint32_t (&to)[4], const void* row) {
                  : "r"(address)
                  : "memory");
 }
+
+#ifdef TURING
+
+// d += a · b on tensor cores, by a warp: a is [16, 8], b is [8, 8], d is [16, 8] in float. With
+// g = lane / 4 and t = lane mod 4, a lane holds of d rows g and g + 8, columns 2 t and 2 t + 1; of
+// a the same rows and columns; of b the rows 2 t and 2 t + 1 of column g.
+template <class T> DEVICE void multiply_8(float (&d)[4], uint32_t a0, uint32_t a1, uint32_t b);
+template <> DEVICE void multiply_8<f16>(float (&d)[4], uint32_t a0, uint32_t a1, uint32_t b) {
+    asm volatile("mma.sync.aligned.m16n8k8.row.col.f32.f16.f16.f32 "
+                 "{%0, %1, %2, %3}, {%4, %5}, {%6}, {%0, %1, %2, %3};"
+                 : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+                 : "r"(a0), "r"(a1), "r"(b));
+}
+
+#else
 
 // d += a · b on tensor cores, by a warp: a is [16, 16], b is [16, 8], d is [16, 8] in float. With
 // g = lane / 4 and t = lane mod 4, a lane holds of d rows g and g + 8, columns 2 t and 2 t + 1; of
@@ -146,6 +171,8 @@ template <int pending> DEVICE void copy_wait() {
 
 #endif
 
+#endif
+
 // From here on a number of the argument's type rounds to infinity.
 DEVICE float limit(float) { return INFINITY; }
 DEVICE float limit(f16) { return 65520.0f; }
@@ -153,6 +180,28 @@ DEVICE float limit(bf16) { return 3.39617752923046e38f; }
 
 // The number, or NaN if T has no room for it: an infinity can vanish from a result, NaN cannot.
 template <class T> DEVICE float fit(float value) { return fabsf(value) < limit(T{}) ? value : NAN; }
+
+#if defined(TURING) || !defined(__CUDACC__)
+// Two numbers in one register, the first in the lower half.
+template <class T> DEVICE uint32_t pack(float low, float high) {
+    T first, second;
+    from_float(low, first);
+    from_float(high, second);
+    return first.bits | static_cast<uint32_t>(second.bits) << 16;
+}
+#endif
+
+#ifdef TURING
+
+// The product of [16, 16] and [16, 8] of other GPUs, in two of half the depth: `a` and `b` are where
+// those have them.
+template <class T>
+DEVICE void multiply(float (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
+    multiply_8<T>(d, a[0], a[1], b0);
+    multiply_8<T>(d, a[2], a[3], b1);
+}
+
+#endif
 
 // The first type or the second.
 template <bool IS_FIRST, class First, class Second> struct Choose {
@@ -172,6 +221,20 @@ struct alignas(16) Words4 {
 struct alignas(8) Words2 {
     uint32_t at[2];
 };
+
+#ifdef TURING
+
+// Copies 16 bytes to shared memory, or zeros if there is nothing to copy. They are there for other threads
+// after the next barrier, as copies that are waited for are.
+DEVICE void copy_begin(void* to, const void* from, bool is_there) {
+    Words4 all = {};
+    if (is_there) all = *static_cast<const Words4*>(from);
+    *static_cast<Words4*>(to) = all;
+}
+DEVICE void copy_group() {}
+template <int pending> DEVICE void copy_wait() {}
+
+#endif
 
 DEVICE void load(const float* from, float (&to)[4]) {
     Floats4 all = *reinterpret_cast<const Floats4*>(from);

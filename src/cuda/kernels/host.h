@@ -171,8 +171,12 @@ inline void launch(int grid_x, int grid_y, int threads, size_t shared, std::func
         for (int x = 0; x < grid_x; ++x) {
             block.x = x;
             block.y = y;
-            block.shared.assign(shared + 16, 0xff);
+            // What is beyond the end must stay as it is.
+            block.shared.assign(2 * shared + 16, 0xff);
             run_block(static_cast<unsigned>(y * 7919 + x));
+            bool is_intact = std::all_of(block.shared.begin() + shared, block.shared.end(),
+                                         [](unsigned char byte) { return byte == 0xff; });
+            if (!is_intact) fail("a write beyond the end of shared memory");
         }
     }
 }
@@ -263,13 +267,6 @@ DEVICE void from_float(float value, bf16& to) {
                                 : static_cast<uint16_t>((bits + 0x7fff + ((bits >> 16) & 1)) >> 16);
 }
 
-template <class T> DEVICE uint32_t pack(float low, float high) {
-    T a, b;
-    from_float(low, a);
-    from_float(high, b);
-    return a.bits | static_cast<uint32_t>(b.bits) << 16;
-}
-
 DEVICE float exp2_fast(float x) { return std::exp2(x); }
 
 DEVICE void load_matrices(uint32_t (&to)[4], const void* row) {
@@ -293,29 +290,47 @@ DEVICE void load_matrices_transposed(uint32_t (&to)[4], const void* row) {
     }
 }
 
-template <class T>
-DEVICE void multiply(float (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
-    host::Warp::Lane* all = host::exchange([&](host::Warp::Lane& mine) {
-        std::memcpy(mine.a, a, sizeof mine.a);
-        mine.b[0] = b0;
-        mine.b[1] = b1;
+namespace host {
+// d += a · b on tensor cores, where lanes hold their parts as device.cuh says: of each 8 of the depth
+// two registers of a and one of b.
+template <class T, int DEPTH>
+inline void multiply(float (&d)[4], const uint32_t* a, const uint32_t* b) {
+    Warp::Lane* all = exchange([&](Warp::Lane& parts) {
+        std::memcpy(parts.a, a, DEPTH);
+        std::memcpy(parts.b, b, DEPTH / 2);
     });
     auto number = [](uint32_t both, int which) {
         T one;
         one.bits = static_cast<uint16_t>(both >> (16 * which));
         return to_float(one);
     };
-    int lane = host::lane();
+    int mine = lane();
     for (int i = 0; i < 4; ++i) {
-        int row = lane / 4 + 8 * (i / 2), column = 2 * (lane % 4) + i % 2;
+        int row = mine / 4 + 8 * (i / 2), column = 2 * (mine % 4) + i % 2;
         float sum = d[i];
-        for (int k = 0; k < 16; ++k) {
+        for (int k = 0; k < DEPTH; ++k) {
             uint32_t left = all[4 * (row % 8) + k % 8 / 2].a[row / 8 + 2 * (k / 8)];
             uint32_t right = all[4 * column + k % 8 / 2].b[k / 8];
             sum += number(left, k % 2) * number(right, k % 2);
         }
         d[i] = sum;
     }
+}
+} // namespace host
+
+#ifdef TURING
+
+template <class T> DEVICE void multiply_8(float (&d)[4], uint32_t a0, uint32_t a1, uint32_t b) {
+    uint32_t a[2] = {a0, a1};
+    host::multiply<T, 8>(d, a, &b);
+}
+
+#else
+
+template <class T>
+DEVICE void multiply(float (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
+    uint32_t b[2] = {b0, b1};
+    host::multiply<T, 16>(d, a, b);
 }
 
 // Late on purpose: what is copied is there only once it has been waited for.
@@ -349,3 +364,5 @@ template <int pending> DEVICE void copy_wait() {
         groups.erase(groups.begin());
     }
 }
+
+#endif

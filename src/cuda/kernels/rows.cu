@@ -228,14 +228,16 @@ KERNEL(128) pool(float* mean, float* most, float* first, int* unfit, const float
 
 using f32 = float;
 ADD_NORMS(f16)
-ADD_NORMS(bf16)
 ADD_NORMS(f32)
 FINAL_NORMS(f16)
-FINAL_NORMS(bf16)
 FINAL_NORMS(f32)
 ROWS(f16)
-ROWS(bf16)
 ROWS(f32)
+#ifndef TURING
+ADD_NORMS(bf16)
+FINAL_NORMS(bf16)
+ROWS(bf16)
+#endif
 
 KERNEL(128) take_rows_f32(float* out, const float* x, const int* places, int dim) {
     take_rows<float>(out, x, places, dim);

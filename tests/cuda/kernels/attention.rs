@@ -1,16 +1,17 @@
 //! Attention over packed sequences.
 
-use super::host::{self, Launch, run};
+use super::host::{Kernels, Launch};
 use super::numbers::{Format, Random, assert_close, ints, poison};
 
 /// Queries of a block.
 const QUERIES: usize = 64;
 
-/// A head's width and its padded width.
-const HEADS: [(usize, usize); 5] = [(16, 16), (24, 32), (32, 32), (64, 64), (128, 128)];
+/// Widths of heads.
+const HEADS: [usize; 5] = [16, 24, 32, 64, 128];
 
 /// A batch with q, k and v rounded to the format, `[T, 3 dim]`, and their bias.
 struct Batch {
+    kernels: Kernels,
     format: Format,
     lengths: Vec<usize>,
     heads: usize,
@@ -22,6 +23,7 @@ struct Batch {
 
 impl Batch {
     fn random(
+        kernels: Kernels,
         random: &mut Random,
         format: Format,
         lengths: &[usize],
@@ -37,6 +39,7 @@ impl Batch {
             v.iter_mut().for_each(|v| *v /= size);
         }
         Batch {
+            kernels,
             format,
             lengths: lengths.to_vec(),
             heads,
@@ -72,19 +75,13 @@ impl Batch {
                     .map(move |first| [start, length, first])
             })
             .collect();
-        let width = HEADS.iter().find(|(head, _)| *head == self.head_dim);
-        let shared = match (self.format, width) {
-            (Format::F32, _) => 4 * ((64 + 2 * 32) * (self.head_dim + 1) + 64 * 33),
-            (_, Some((_, width))) => 2 * 4 * 64 * (width + 8),
-            (_, None) => panic!("no such head"),
-        };
         let name = format!("attention_{}_{}", self.format.name(), self.head_dim);
         // The second-to-last row represents padding.
-        let done = run(
+        let done = self.kernels.run(
             &name,
             Launch {
                 grid: [tiles.len(), self.heads],
-                shared,
+                shared: self.kernels.attention_shared(self.format, self.head_dim),
             },
             &[dim as f64],
             &[
@@ -139,7 +136,7 @@ impl Batch {
         let (expected, sizes) = self.reference();
         let rounding = self.format.rounding();
         // Weights are rounded before they multiply the values, and the result is rounded again.
-        let what = format!("{:?}, {:?}", self.format, self.lengths);
+        let what = format!("{:?}, {:?}, {:?}", self.kernels, self.format, self.lengths);
         // Scores of up to about 20 are accurate to a few millionths in f32.
         let of_weights = match self.format {
             Format::F32 => 1e-5,
@@ -153,118 +150,114 @@ impl Batch {
 
 #[test]
 fn ragged_lengths_of_every_head() {
-    if !host::can_compile() {
-        return;
-    }
-    let mut random = Random::fresh();
-    for format in Format::ALL {
-        for (head_dim, _) in HEADS {
-            let mut lengths = vec![1, 2, 16, 31, 33, 63, 64, 65];
-            lengths.push(random.between(66, 200));
-            // In no particular order.
-            for i in (1..lengths.len()).rev() {
-                lengths.swap(i, random.between(0, i));
+    for kernels in Kernels::all() {
+        let mut random = Random::fresh();
+        for &format in kernels.formats() {
+            for head_dim in HEADS {
+                let mut lengths = vec![1, 2, 16, 31, 33, 63, 64, 65];
+                lengths.push(random.between(66, 200));
+                // In no particular order.
+                for i in (1..lengths.len()).rev() {
+                    lengths.swap(i, random.between(0, i));
+                }
+                Batch::random(kernels, &mut random, format, &lengths, 2, head_dim).check();
             }
-            Batch::random(&mut random, format, &lengths, 2, head_dim).check();
         }
     }
 }
 
 #[test]
 fn many_steps_of_keys() {
-    if !host::can_compile() {
-        return;
-    }
-    let mut random = Random::fresh();
-    for format in Format::ALL {
-        let lengths = [random.between(400, 1100), 3, 129];
-        Batch::random(&mut random, format, &lengths, 1, 32).check();
+    for kernels in Kernels::all() {
+        let mut random = Random::fresh();
+        for &format in kernels.formats() {
+            let lengths = [random.between(400, 1100), 3, 129];
+            Batch::random(kernels, &mut random, format, &lengths, 1, 32).check();
+        }
     }
 }
 
 #[test]
 fn the_longest_usual_length() {
-    if !host::can_compile() {
-        return;
+    for kernels in Kernels::all() {
+        let mut random = Random::fresh();
+        Batch::random(kernels, &mut random, Format::F16, &[1100], 1, 64).check();
     }
-    let mut random = Random::fresh();
-    Batch::random(&mut random, Format::F16, &[1100], 1, 64).check();
 }
 
 #[test]
 fn scores_far_apart_do_not_overflow() {
-    if !host::can_compile() {
-        return;
-    }
-    let mut random = Random::fresh();
-    for format in Format::ALL {
-        let mut batch = Batch::random(&mut random, format, &[150], 1, 64);
-        // Scores in the thousands, rising by 16, so that every step finds larger ones.
-        let dim = batch.dim();
-        for (t, row) in batch.qkv.chunks_exact_mut(3 * dim).enumerate() {
-            row[..dim].fill(0.0);
-            row[0] = 16.0;
-            row[dim] = t as f32;
-        }
-        // The last key has all the weight, for every query.
-        let last = &batch.qkv[(149 * 3 + 2) * dim..];
-        let with_bias = last.iter().zip(&batch.bias[2 * dim..]);
-        let expected: Vec<f64> = with_bias.map(|(v, b)| f64::from(v + b)).collect();
-        let rounding = format.rounding();
-        for row in batch.attend().chunks_exact(dim) {
-            // The weight, nearly 1, is rounded, and so is the result.
-            assert_close("the last value", row, &expected, |i| {
-                (expected[i].abs() + f64::from(last[i].abs())) * rounding + 1e-5
-            });
+    for kernels in Kernels::all() {
+        let mut random = Random::fresh();
+        for &format in kernels.formats() {
+            let mut batch = Batch::random(kernels, &mut random, format, &[150], 1, 64);
+            // Scores in the thousands, rising by 16, so that every step finds larger ones.
+            let dim = batch.dim();
+            for (t, row) in batch.qkv.chunks_exact_mut(3 * dim).enumerate() {
+                row[..dim].fill(0.0);
+                row[0] = 16.0;
+                row[dim] = t as f32;
+            }
+            // The last key has all the weight, for every query.
+            let last = &batch.qkv[(149 * 3 + 2) * dim..];
+            let with_bias = last.iter().zip(&batch.bias[2 * dim..]);
+            let expected: Vec<f64> = with_bias.map(|(v, b)| f64::from(v + b)).collect();
+            let rounding = format.rounding();
+            for row in batch.attend().chunks_exact(dim) {
+                // The weight, nearly 1, is rounded, and so is the result.
+                assert_close("the last value", row, &expected, |i| {
+                    (expected[i].abs() + f64::from(last[i].abs())) * rounding + 1e-5
+                });
+            }
         }
     }
 }
 
 #[test]
 fn bits_do_not_depend_on_neighbours_or_place() {
-    if !host::can_compile() {
-        return;
-    }
-    let mut random = Random::fresh();
-    for format in Format::ALL {
-        let lengths = [70, 5, 130, 1, 64];
-        let batch = Batch::random(&mut random, format, &lengths, 2, 24);
-        let together = batch.attend();
-        let dim = batch.dim();
-        for (start, length) in batch.sequences() {
-            let rows = start * dim..(start + length) * dim;
-            let single = Batch {
-                format,
-                lengths: vec![length],
-                heads: 2,
-                head_dim: 24,
-                qkv: batch.qkv[3 * rows.start..3 * rows.end].to_vec(),
-                bias: batch.bias.clone(),
-            };
-            let single = Format::F32.bytes(&single.attend());
-            let is_same = single == Format::F32.bytes(&together[rows]);
-            assert!(is_same, "{format:?}, {length} tokens");
+    for kernels in Kernels::all() {
+        let mut random = Random::fresh();
+        for &format in kernels.formats() {
+            let lengths = [70, 5, 130, 1, 64];
+            let batch = Batch::random(kernels, &mut random, format, &lengths, 2, 24);
+            let together = batch.attend();
+            let dim = batch.dim();
+            for (start, length) in batch.sequences() {
+                let rows = start * dim..(start + length) * dim;
+                let single = Batch {
+                    kernels,
+                    format,
+                    lengths: vec![length],
+                    heads: 2,
+                    head_dim: 24,
+                    qkv: batch.qkv[3 * rows.start..3 * rows.end].to_vec(),
+                    bias: batch.bias.clone(),
+                };
+                let single = Format::F32.bytes(&single.attend());
+                let is_same = single == Format::F32.bytes(&together[rows]);
+                assert!(is_same, "{format:?}, {length} tokens");
+            }
         }
     }
 }
 
 #[test]
 fn a_nan_key_reaches_every_row_of_its_sequence() {
-    if !host::can_compile() {
-        return;
-    }
-    let mut random = Random::fresh();
-    for format in Format::ALL {
-        for head_dim in [16, 64] {
-            let mut batch = Batch::random(&mut random, format, &[5, 130, 70], 1, head_dim);
-            let dim = batch.dim();
-            // In the last of three steps of keys.
-            batch.qkv[(5 + 129) * 3 * dim + dim + 7] = f32::NAN;
-            let found = batch.attend();
-            let (others, its) = (&found[..5 * dim], &found[5 * dim..135 * dim]);
-            assert!(its.iter().all(|x| x.is_nan()), "{format:?}, {head_dim}");
-            assert!(others.iter().all(|x| x.is_finite()));
-            assert!(found[135 * dim..].iter().all(|x| x.is_finite()));
+    for kernels in Kernels::all() {
+        let mut random = Random::fresh();
+        for &format in kernels.formats() {
+            for head_dim in [16, 64] {
+                let mut batch =
+                    Batch::random(kernels, &mut random, format, &[5, 130, 70], 1, head_dim);
+                let dim = batch.dim();
+                // In the last of three steps of keys.
+                batch.qkv[(5 + 129) * 3 * dim + dim + 7] = f32::NAN;
+                let found = batch.attend();
+                let (others, its) = (&found[..5 * dim], &found[5 * dim..135 * dim]);
+                assert!(its.iter().all(|x| x.is_nan()), "{format:?}, {head_dim}");
+                assert!(others.iter().all(|x| x.is_finite()));
+                assert!(found[135 * dim..].iter().all(|x| x.is_finite()));
+            }
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The kernels in the order of the forward pass, with the test's own matrix products between them,
 //! against fair-esm's numbers for a small checkpoint.
 
-use super::host::{self, Launch, run};
+use super::host::{Kernels, Launch};
 use super::numbers::{Format, ints, poison};
 use crate::common::fixture;
 use esm_embed::checkpoint::{Checkpoint, Positions};
@@ -12,6 +12,7 @@ const NORM: &str = "add_norm_f16_1";
 const FINAL: &str = "final_norm_f16_1";
 
 struct Model {
+    kernels: Kernels,
     checkpoint: Checkpoint,
     format: Format,
 }
@@ -53,7 +54,7 @@ impl Model {
     fn forward(&self, sequences: &[Vec<u8>]) -> [Vec<f32>; 3] {
         let config = self.checkpoint.config();
         let (dim, heads, head_dim) = (config.dim, config.heads, config.head_dim());
-        let format = self.format;
+        let (kernels, format) = (self.kernels, self.format);
         let name = |kernel: &str| kernel.replace("f16", format.name());
         let tokens = sequences.concat();
         let count = tokens.len();
@@ -78,7 +79,7 @@ impl Model {
             Positions::Rotary => vec![],
             Positions::Learned { .. } => self.bytes("embed_positions.weight"),
         };
-        let done = run(
+        let done = kernels.run(
             "embed",
             rows,
             &[dim as f64],
@@ -93,7 +94,7 @@ impl Model {
         );
         let mut x = done[0].clone();
         let norm = |kernel: &str, x: &[u8], y: Vec<u8>, y_bias: Vec<u8>, norm: &str| {
-            let done = run(
+            let done = kernels.run(
                 &name(kernel),
                 rows,
                 &[dim as f64, f64::from(config.layer_norm_eps)],
@@ -128,7 +129,7 @@ impl Model {
                     sines.extend(angles.map(|a| a.sin() as f32));
                 }
             }
-            let rotated = run(
+            let rotated = kernels.run(
                 &name("bias_rotary_f16"),
                 rows,
                 &[
@@ -144,11 +145,11 @@ impl Model {
                     ints(positions.clone()),
                 ],
             );
-            let attended = run(
+            let attended = kernels.run(
                 &format!("attention_{}_{head_dim}", format.name()),
                 Launch {
                     grid: [tiles.len() / 4, heads],
-                    shared: 75_000,
+                    shared: kernels.attention_shared(format, head_dim),
                 },
                 &[dim as f64],
                 &[
@@ -162,7 +163,7 @@ impl Model {
             let bias = self.bytes(&part("self_attn.out_proj.bias"));
             (x, h) = norm(NORM, &x, y, bias, &part("final_layer_norm"));
             let inside = self.product(&h, &[part("fc1")]);
-            let activated = run(
+            let activated = kernels.run(
                 &name("bias_gelu_f16"),
                 rows,
                 &[config.intermediate as f64],
@@ -177,7 +178,7 @@ impl Model {
                 (x, h) = norm(NORM, &x, y, bias, &next);
             }
         }
-        let pooled = run(
+        let pooled = kernels.run(
             "pool",
             Launch {
                 grid: [sequences.len(), dim.div_ceil(128)],
@@ -194,7 +195,7 @@ impl Model {
             ],
         );
         assert_eq!(pooled[3], ints(sequences.iter().map(|_| 0)));
-        let taken = run(
+        let taken = kernels.run(
             "take_rows_f32",
             rows,
             &[dim as f64],
@@ -245,43 +246,47 @@ fn references(name: &str, layer: usize, count: usize) -> Vec<(Vec<u8>, Vec<f32>,
 
 #[test]
 fn a_whole_pass_gives_the_numbers_of_fair_esm() {
-    if !host::can_compile() {
-        return;
+    for kernels in Kernels::all() {
+        for model in ["esm2_hd16", "esm2_hd24", "esm1b"] {
+            assert_near_fair_esm(kernels, model);
+        }
     }
-    let limits = [
-        (Format::F32, 2e-6),
-        (Format::F16, 5e-3),
-        (Format::Bf16, 3e-2),
-    ];
-    for model in ["esm2_hd16", "esm2_hd24", "esm1b"] {
-        let checkpoint = Checkpoint::open(&fixture(model)).unwrap();
-        let (layers, dim) = (checkpoint.config().layers, checkpoint.config().dim);
-        let references = references(model, layers, 3);
-        let sequences: Vec<Vec<u8>> = references.iter().map(|(t, _, _)| t.clone()).collect();
-        let mut model_on_host = Model {
-            checkpoint,
-            format: Format::F32,
+}
+
+fn assert_near_fair_esm(kernels: Kernels, model: &str) {
+    let checkpoint = Checkpoint::open(&fixture(model)).unwrap();
+    let (layers, dim) = (checkpoint.config().layers, checkpoint.config().dim);
+    let references = references(model, layers, 3);
+    let sequences: Vec<Vec<u8>> = references.iter().map(|(t, _, _)| t.clone()).collect();
+    let mut model_on_host = Model {
+        kernels,
+        checkpoint,
+        format: Format::F32,
+    };
+    for &format in kernels.formats() {
+        let limit = match format {
+            Format::F32 => 2e-6,
+            Format::F16 => 5e-3,
+            Format::Bf16 => 3e-2,
         };
-        for (format, limit) in limits {
-            model_on_host.format = format;
-            let [means, firsts, residues] = model_on_host.forward(&sequences);
-            let mut start = 0;
-            for (s, (tokens, rows, mean)) in references.iter().enumerate() {
-                let at = s * dim..(s + 1) * dim;
-                let count = (tokens.len() - 2) * dim;
-                let found = [
-                    difference(&residues[start..start + count], &rows[dim..dim + count]),
-                    difference(&firsts[at.clone()], &rows[..dim]),
-                    difference(&means[at], mean),
-                ];
-                start += count;
-                let worst = found.into_iter().fold(0.0, f64::max);
-                assert!(
-                    worst <= limit,
-                    "{model}, {format:?}, sequence {s}: {found:?}"
-                );
-                println!("{model} {format:?}: {worst:.1e} of {limit:.0e}");
-            }
+        model_on_host.format = format;
+        let [means, firsts, residues] = model_on_host.forward(&sequences);
+        let mut start = 0;
+        for (s, (tokens, rows, mean)) in references.iter().enumerate() {
+            let at = s * dim..(s + 1) * dim;
+            let count = (tokens.len() - 2) * dim;
+            let found = [
+                difference(&residues[start..start + count], &rows[dim..dim + count]),
+                difference(&firsts[at.clone()], &rows[..dim]),
+                difference(&means[at], mean),
+            ];
+            start += count;
+            let worst = found.into_iter().fold(0.0, f64::max);
+            assert!(
+                worst <= limit,
+                "{kernels:?}, {model}, {format:?}, sequence {s}: {found:?}"
+            );
+            println!("{kernels:?}, {model}, {format:?}: {worst:.1e} of {limit:.0e}");
         }
     }
 }
