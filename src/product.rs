@@ -10,6 +10,13 @@
 //! | [`Product::Logits`] | `[n, V]` | `logits.npy` |
 //! | [`Product::Contacts`] | `[n, n]` | `contacts/…/ID.npy` |
 //! | [`Product::Attentions`] | `[layers, heads, n + 2, n + 2]` | `attentions/…/ID.npy` |
+//!
+//! A request may name some of the layers, and the mean over the heads instead of all of them: the
+//! shape is then `[layers, n + 2, n + 2]`.
+
+mod maps;
+
+pub use maps::{AttentionMaps, MapHeads};
 
 use half::f16;
 use serde::de::Error as _;
@@ -229,10 +236,10 @@ pub struct ModelShape {
     pub dim: usize,
     /// Tokens of the alphabet that have a logit, V.
     pub vocab: usize,
-    /// Transformer blocks.
+    /// Transformer blocks whose attention maps are stored.
     pub layers: usize,
-    /// Attention heads of a block.
-    pub heads: usize,
+    /// Attention heads of a block; None where their mean is stored.
+    pub heads: Option<usize>,
 }
 
 impl Product {
@@ -259,13 +266,19 @@ impl Product {
         }
     }
 
+    /// Whether engines hand it over in parts: all maps of a sequence together may be larger than
+    /// memory.
+    pub fn is_streamed(self) -> bool {
+        self == Product::Attentions
+    }
+
     /// Numbers for each element of its extent.
     pub fn width(self, model: &ModelShape) -> usize {
         match self {
             Product::Pooled { .. } | Product::Residues { .. } => model.dim,
             Product::Logits => model.vocab,
             Product::Contacts => 1,
-            Product::Attentions => model.layers.saturating_mul(model.heads),
+            Product::Attentions => model.layers.saturating_mul(model.heads.unwrap_or(1)),
             #[cfg(test)]
             Product::Invented(_) => 3,
         }
@@ -281,7 +294,9 @@ impl Product {
             Product::Contacts => vec![n, n],
             Product::Attentions => {
                 let tokens = n.saturating_add(2);
-                vec![model.layers as u64, model.heads as u64, tokens, tokens]
+                let maps = [Some(model.layers), model.heads];
+                let maps = maps.into_iter().flatten().map(|count| count as u64);
+                maps.chain([tokens, tokens]).collect()
             }
             #[cfg(test)]
             Product::Invented(Extent::Pairs) => vec![n, n, 3],
@@ -320,14 +335,6 @@ impl Product {
         // `mean.layer06` and `+6` are not names that a run gives.
         (product.file_stem() == stem).then_some(product)
     }
-
-    /// The highest representation it is computed from, in a model of `layers` blocks.
-    pub fn top_layer(self, layers: usize) -> usize {
-        match self {
-            Product::Pooled { layer, .. } | Product::Residues { layer } => layer,
-            _ => layers,
-        }
-    }
 }
 
 impl Serialize for Product {
@@ -350,6 +357,7 @@ impl<'de> Deserialize<'de> for Product {
 pub struct Request {
     products: Vec<Product>,
     dtype: OutDtype,
+    maps: AttentionMaps,
 }
 
 impl Request {
@@ -367,7 +375,26 @@ impl Request {
             Product::Invented(extent) => (1, 3, extent as usize, None),
         });
         products.dedup();
-        Request { products, dtype }
+        Request {
+            products,
+            dtype,
+            maps: AttentionMaps::default(),
+        }
+    }
+
+    /// The same request with these maps as its [`Product::Attentions`].
+    pub fn with_maps(self, maps: AttentionMaps) -> Request {
+        Request { maps, ..self }
+    }
+
+    /// The maps of [`Product::Attentions`].
+    pub fn maps(&self) -> &AttentionMaps {
+        &self.maps
+    }
+
+    /// Whether a product is wanted.
+    pub fn has(&self, product: Product) -> bool {
+        self.products.contains(&product)
     }
 
     /// The products, each once.
@@ -406,16 +433,17 @@ impl Request {
 
     /// Whether the residue rows of a layer are wanted.
     pub fn has_residues(&self, layer: usize) -> bool {
-        self.products.contains(&Product::Residues { layer })
+        self.has(Product::Residues { layer })
     }
 
     /// The highest representation that has to be computed, in a model of `layers` blocks.
     pub fn top_layer(&self, layers: usize) -> usize {
-        let tops = self
-            .products
-            .iter()
-            .map(|product| product.top_layer(layers));
-        tops.max().unwrap_or(0)
+        let top = |product: &Product| match product {
+            Product::Pooled { layer, .. } | Product::Residues { layer } => *layer,
+            Product::Attentions => self.maps.layers.last().map_or(0, |block| block + 1),
+            _ => layers,
+        };
+        self.products.iter().map(top).max().unwrap_or(0)
     }
 }
 
@@ -427,7 +455,7 @@ mod tests {
         dim: 320,
         vocab: 33,
         layers: 6,
-        heads: 20,
+        heads: Some(20),
     };
 
     #[test]
@@ -452,6 +480,14 @@ mod tests {
             let values = elements * product.width(&MODEL) as u64;
             assert_eq!(values, shape.iter().product::<u64>());
         }
+        let mean = ModelShape {
+            layers: 2,
+            heads: MapHeads::Mean.stored(20),
+            ..MODEL
+        };
+        assert_eq!(Product::Attentions.shape(&mean, 10), [2, 12, 12]);
+        assert_eq!(Product::Attentions.width(&mean), 2);
+        assert_eq!(MapHeads::All.stored(20), Some(20));
         assert_eq!(Extent::Pairs.elements(1 << 33), None);
         assert_eq!(Extent::TokenPairs.elements(u64::MAX), None);
     }
@@ -527,5 +563,13 @@ mod tests {
         assert_eq!(request.top_layer(36), 36);
         let rows = Request::new([pooled(6, Pool::Bos)], OutDtype::F16);
         assert_eq!((rows.top_layer(36), rows.dtype()), (6, OutDtype::F16));
+        let maps = AttentionMaps {
+            layers: vec![2, 7],
+            heads: MapHeads::Mean,
+        };
+        let products = [pooled(6, Pool::Bos), Product::Attentions];
+        let some = Request::new(products, OutDtype::F32).with_maps(maps);
+        // The maps of block 7 are on the way to layer 8.
+        assert_eq!(some.top_layer(36), 8);
     }
 }

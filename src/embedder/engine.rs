@@ -25,6 +25,7 @@ pub trait Engine: Send + Sync {
 
     /// Computes the products of `request` for every sequence of `batch`. `out` receives each product
     /// once. Those of one sequence arrive in the order of the request; sequences may take turns.
+    /// A product that [is streamed](Product::is_streamed) arrives in parts, while others do.
     ///
     /// After [`ControlFlow::Break`], `out` is not called again and the result is `Ok`: the caller
     /// knows why it stopped. `cancel` is checked before every block of the model.
@@ -59,14 +60,15 @@ pub trait Engine: Send + Sync {
 /// Receives products while a pass runs.
 pub type Out<'a> = &'a mut dyn FnMut(Computed<'_>) -> ControlFlow<()>;
 
-/// One product of one sequence.
+/// One product of one sequence, or a part of it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Computed<'a> {
     /// Index of the sequence in the batch.
     pub sequence: usize,
     /// Which product it is.
     pub product: Product,
-    /// Its numbers, in the shape of [`Product::shape`].
+    /// Its numbers, in the shape of [`Product::shape`]. Where [`Product::is_streamed`], these are the
+    /// next of them.
     pub values: Values<'a>,
     /// Whether it was computed in bf16 because numbers of the sequence do not fit f16.
     pub in_bf16: bool,

@@ -214,7 +214,7 @@ mod tests {
                 dim: 320,
                 vocab: 33,
                 layers: 6,
-                heads: 20,
+                heads: Some(20),
             },
         }
     }

@@ -38,10 +38,10 @@ pub struct Include {
     pub products: Vec<Product>,
     /// Tokens of the alphabet that have a logit.
     pub vocab: usize,
-    /// Transformer blocks.
+    /// Transformer blocks whose attention maps are written.
     pub layers: usize,
-    /// Attention heads of a block.
-    pub heads: usize,
+    /// Attention heads of a block; None where their mean is written.
+    pub heads: Option<usize>,
 }
 
 impl Include {
@@ -285,7 +285,7 @@ mod tests {
             products: vec![Product::Logits, Product::Contacts],
             vocab: 33,
             layers: 6,
-            heads: 20,
+            heads: Some(20),
         };
         let text = serde_json::to_string(&with).unwrap();
         assert!(

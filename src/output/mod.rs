@@ -140,7 +140,7 @@ pub use resume::journal::{Done, Journal, SLOT_BYTES, read_journal};
 pub use resume::proof::{Proof, Written};
 pub use resume::run_identity::{FileStamp, RunIdentity, RunIdentityFile};
 pub use shard::ShardEntry;
-pub use write::array_writer::ArrayWriter;
+pub use write::array_writer::{ArrayWriter, RecordWriter};
 pub use write::folder::{OutputFolder, Parts, sync_work};
 pub use write::ledger::{Entered, Ledger};
 pub use write::target::{Existing, State, Target};

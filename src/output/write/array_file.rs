@@ -31,14 +31,14 @@ impl ArrayFile {
         self.write_bytes_at(0, &header)
     }
 
-    /// Writes values one after the other from byte `start`; returns the CRC-32 of their bytes.
+    /// Writes values one after the other from byte `start`, and adds their bytes to a CRC-32.
     pub(crate) fn write_at(
         &self,
         start: u64,
         values: Values<'_>,
         dtype: OutDtype,
-    ) -> Result<u32, OutputError> {
-        let mut hasher = Hasher::new();
+        hasher: &mut Hasher,
+    ) -> Result<(), OutputError> {
         let mut at = start;
         let mut bytes = Vec::with_capacity(values.len().min(CHUNK) * dtype.bytes() as usize);
         for chunk in values.chunks(CHUNK) {
@@ -48,7 +48,7 @@ impl ArrayFile {
             self.write_bytes_at(at, &bytes)?;
             at += bytes.len() as u64;
         }
-        Ok(hasher.finalize())
+        Ok(())
     }
 
     /// The CRC-32 of `bytes` bytes from byte `start`, or `None` if the file ends before.

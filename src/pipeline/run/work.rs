@@ -3,12 +3,13 @@
 
 use crate::admission::{Gate, PassCost};
 use crate::embedder::{Computed, Embedder, EngineError, Sequence};
-use crate::output::{ArrayWriter, Journal, Key, Place, Proof};
+use crate::output::{ArrayWriter, Journal, Key, OutputError, Place, Proof, RecordWriter, Written};
 use crate::pipeline::input::records::shown;
 use crate::pipeline::reporter::Reporter;
 use crate::pipeline::stop::Stop;
-use crate::product::Request;
+use crate::product::{Product, Request};
 use anyhow::{Context, Result};
+use std::collections::HashMap;
 use std::ops::{ControlFlow, Range};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -91,6 +92,7 @@ impl Workers<'_> {
             .collect();
         let _entered = self.gate.enter(self.needed(batch));
         let mut proofs = vec![Proof::default(); batch.len()];
+        let mut open = HashMap::new();
         let mut failed = None;
         let cancel = self.stop.cancel();
         let mut out = |computed: Computed<'_>| {
@@ -101,12 +103,9 @@ impl Workers<'_> {
             if computed.in_bf16 {
                 proof.note_bf16();
             }
-            match self
-                .rows
-                .write(computed.product, &item.place, computed.values)
-            {
+            match self.write(&computed, &item.place, &mut open) {
                 Ok(written) => {
-                    proof.add(written);
+                    written.into_iter().for_each(|written| proof.add(written));
                     ControlFlow::Continue(())
                 }
                 Err(error) => {
@@ -118,6 +117,13 @@ impl Workers<'_> {
         let done = self
             .embedder
             .embed(&sequences, self.request, cancel, &mut out);
+        if failed.is_none() && done.is_ok() {
+            // A product of which parts are missing.
+            failed = open.into_iter().find_map(|((at, _), record)| {
+                let missing = record.finish().err()?;
+                Some((at, missing))
+            });
+        }
         if let Some((at, error)) = failed {
             return Err(error).with_context(|| name(batch, Some(at)));
         }
@@ -134,6 +140,34 @@ impl Workers<'_> {
                 Err(error).with_context(|| name(batch, at))
             }
         }
+    }
+
+    /// Writes a product, or a part of one; returns what was written once a product is complete.
+    fn write<'r>(
+        &'r self,
+        computed: &Computed<'_>,
+        place: &Place,
+        open: &mut HashMap<(usize, Product), RecordWriter<'r>>,
+    ) -> Result<Option<Written>, OutputError> {
+        let &Computed {
+            sequence,
+            product,
+            values,
+            in_bf16: _,
+        } = computed;
+        if !product.is_streamed() {
+            return self.rows.write(product, place, values).map(Some);
+        }
+        let mut record = match open.remove(&(sequence, product)) {
+            Some(record) => record,
+            None => self.rows.begin(product, place)?,
+        };
+        record.push(values)?;
+        if record.is_complete() {
+            return record.finish().map(Some);
+        }
+        open.insert((sequence, product), record);
+        Ok(None)
     }
 
     /// The memory that the passes of a batch need: one for its whole sequences, then those of each

@@ -3,6 +3,9 @@
 mod copy;
 mod fit;
 mod held;
+mod record;
+
+pub use record::RecordWriter;
 
 use crate::output::array::{Array, Storage};
 use crate::output::counts::Counts;
@@ -11,7 +14,7 @@ use crate::output::error::OutputError;
 use crate::output::layout::Layout;
 use crate::output::place::Place;
 use crate::output::resume::proof::Written;
-use crate::output::write::array_file::{ArrayFile, make_file};
+use crate::output::write::array_file::ArrayFile;
 use crate::product::Product;
 use crate::product::Values;
 use std::fs::File;
@@ -100,30 +103,17 @@ impl ArrayWriter {
         values: impl Into<Values<'v>>,
     ) -> Result<Written, OutputError> {
         let values = values.into();
-        let (number, OpenArray { array, packed }) = self.find(product)?;
-        let checksum = match packed {
-            Some(file) => {
-                fit::check(array, &file.name, place, values)?;
-                let (start, _) = span(array, &file.name, place)?;
-                file.write_at(start, values, array.dtype)?
-            }
+        let (_, OpenArray { array, packed }) = self.find(product)?;
+        match packed {
+            Some(file) => fit::check(array, &file.name, place, values)?,
             None => {
-                let path = record_file(array, place)?;
-                let name = path.to_string_lossy();
-                fit::check(array, &name, place, values)?;
-                let (start, _) = span(array, &name, place)?;
-                let name = name.into_owned();
-                let path = self.partial.join(&path);
-                let file = make_file(&path)?;
-                let file = ArrayFile { name, path, file };
-                file.write_header(array.dtype, &array.record_shape(place.length))?;
-                file.write_at(start, values, array.dtype)?
+                let name = record_file(array, place)?;
+                fit::check(array, &name.to_string_lossy(), place, values)?;
             }
-        };
-        Ok(Written {
-            array: number,
-            checksum,
-        })
+        }
+        let mut record = self.begin(product, place)?;
+        record.append(values)?;
+        record.finish()
     }
 
     /// Whether the layout has this product.

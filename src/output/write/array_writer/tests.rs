@@ -221,3 +221,65 @@ fn each_record_has_its_own_file() {
     assert_eq!(bytes[128..], [0, 0, 0x40, 0x40, 0, 0, 0x80, 0x40]);
     assert!(dir.path().join("residues.layer1/000000/r0.npy").exists());
 }
+
+#[test]
+fn parts_of_a_record_have_the_bytes_and_the_checksum_of_the_whole() {
+    let values: Vec<f32> = (0..10).map(|i| i as f32 / 4.0).collect();
+    for storage in [Residues::Packed, Residues::Files] {
+        for dtype in [OutDtype::F32, OutDtype::F16] {
+            let (one, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+            let place = place(0, 0, 5);
+            let whole = writer(one.path(), storage, dtype);
+            let whole = whole.write(residues(0), &place, &values[..]).unwrap();
+            let parts = writer(other.path(), storage, dtype);
+            let mut record = parts.begin(residues(0), &place).unwrap();
+            for part in [&values[..1], &values[1..1], &values[1..8], &values[8..]] {
+                record.push(part).unwrap();
+            }
+            assert_eq!(record.finish().unwrap(), whole);
+            let file = match storage {
+                Residues::Files => "residues.layer1/000000/r0.npy",
+                _ => "residues.layer1.npy",
+            };
+            let bytes = |dir: &Path| std::fs::read(dir.join(file)).unwrap();
+            assert_eq!(bytes(one.path()), bytes(other.path()));
+        }
+    }
+}
+
+#[test]
+fn parts_that_do_not_make_up_the_record_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let writer = writer(dir.path(), Residues::Files, OutDtype::F16);
+    let begin = || writer.begin(residues(1), &place(3, 0, 2)).unwrap();
+    let mut record = begin();
+    record.push(&[1.0, 2.0, 3.0]).unwrap();
+    let unfit = record.push(&[1e6]).unwrap_err().to_string();
+    let position = "r3.npy, record in row 3, residue 2, column 1: 1000000 does not fit f16";
+    assert!(unfit.contains(position), "{unfit}");
+    let more = record.push(&[4.0, 5.0]);
+    assert!(matches!(
+        more,
+        Err(OutputError::Shape {
+            expected: 4,
+            found: 5,
+            row: 3,
+            ..
+        })
+    ));
+    let fewer = record.finish();
+    assert!(matches!(
+        fewer,
+        Err(OutputError::Shape {
+            expected: 4,
+            found: 3,
+            row: 3,
+            ..
+        })
+    ));
+    // Only the three that were written are in the file.
+    let path = dir.path().join("residues.layer6/000000/r3.npy");
+    assert_eq!(std::fs::metadata(path).unwrap().len(), 128 + 3 * 2);
+    begin().push(&[1.0; 4]).unwrap();
+    assert!(writer.begin(residues(2), &place(0, 0, 1)).is_err());
+}
