@@ -5,6 +5,7 @@
 //! does. There is no padding anywhere.
 
 mod blocks;
+mod contact_head;
 mod embedding;
 mod layer;
 mod load;
@@ -13,6 +14,7 @@ mod packed;
 mod sample;
 mod workspace;
 
+pub use contact_head::{ContactHead, ContactSums};
 pub use load::{LoadError, LoadOptions};
 pub use memory::PassMemory;
 pub use packed::Packed;

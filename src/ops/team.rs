@@ -52,7 +52,7 @@ impl Team<'_> {
     }
 
     /// Works on every part once, in any order.
-    pub(super) fn each<T: Send>(self, parts: Vec<T>, work: impl Fn(T) + Send + Sync) {
+    pub(crate) fn each<T: Send>(self, parts: Vec<T>, work: impl Fn(T) + Send + Sync) {
         match self {
             Team::One => parts.into_iter().for_each(work),
             Team::Pool(pool) => pool.scope(|scope| {
