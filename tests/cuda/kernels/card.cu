@@ -3,6 +3,7 @@
 // host.cpp's program if ESM_EMBED_KERNEL_LAUNCHER names it. For a GPU of compute capability 7.5 it is
 // built with -DTURING, and ESM_EMBED_KERNEL_LAUNCHER_TURING names it.
 #include "../../../src/cuda/kernels/attention.cu"
+#include "../../../src/cuda/kernels/matmul.cu"
 #include "../../../src/cuda/kernels/rows.cu"
 
 #include <cstdio>
@@ -32,10 +33,14 @@ static int whole(size_t i) { return static_cast<int>(numbers.at(i)); }
 static float single(size_t i) { return static_cast<float>(numbers.at(i)); }
 
 template <class Kernel, class... Arguments>
-static void launch(Kernel kernel, Arguments... arguments) {
+static void launch_with(int threads, Kernel kernel, Arguments... arguments) {
     check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, shared_bytes),
           "reserving shared memory");
-    kernel<<<grid, 128, shared_bytes>>>(arguments...);
+    kernel<<<grid, threads, shared_bytes>>>(arguments...);
+}
+template <class Kernel, class... Arguments>
+static void launch(Kernel kernel, Arguments... arguments) {
+    launch_with(128, kernel, arguments...);
 }
 
 #define NORM(name, In, Out, at)                                                                 \
@@ -61,8 +66,27 @@ static void launch(Kernel kernel, Arguments... arguments) {
          launch(attention_##type##_##head, buffer<type>(0), buffer<type>(1), buffer<float>(2),  \
                 buffer<Tile>(3), whole(0));                                                     \
      }}
+#define PRODUCT_OF(type, rows, threads)                                                         \
+    {"product_" #type "_gelu_" #rows, [] {                                                      \
+         launch_with(threads, product_##type##_gelu_##rows, buffer<type>(0), buffer<type>(1),   \
+                     buffer<type>(2), buffer<float>(3), whole(0), whole(1), whole(2));          \
+     }},                                                                                        \
+    {"product_" #type "_residual_" #rows, [] {                                                  \
+         launch_with(threads, product_##type##_residual_##rows, buffer<float>(0),               \
+                     buffer<type>(1), buffer<type>(2), buffer<float>(3), whole(0), whole(1),    \
+                     whole(2));                                                                 \
+     }},                                                                                        \
+    {"product_" #type "_rotary_" #rows, [] {                                                    \
+         launch_with(threads, product_##type##_rotary_##rows, buffer<type>(0), buffer<type>(1), \
+                     buffer<type>(2), buffer<float>(3), whole(0), whole(1), whole(2),           \
+                     buffer<float>(4), buffer<float>(5), buffer<int>(6), single(3), whole(4));  \
+     }}
 
 static const std::map<std::string, void (*)()> kernels = {
+    PRODUCT_OF(f16, 128, 128),
+    PRODUCT_OF(f16, 32, 128),
+    PRODUCT_OF(f32, 128, 128),
+    PRODUCT_OF(f32, 32, 128),
     {"embed", [] {
          launch(embed, buffer<float>(0), buffer<float>(1), buffer<float>(2),
                 buffer<unsigned char>(3), buffer<float>(4), buffer<int>(5), whole(0));
@@ -94,6 +118,10 @@ static const std::map<std::string, void (*)()> kernels = {
     ATTEND(f32, 64),
     ATTEND(f32, 128),
 #ifndef TURING
+    PRODUCT_OF(f16, 256, 256),
+    PRODUCT_OF(bf16, 256, 256),
+    PRODUCT_OF(bf16, 128, 128),
+    PRODUCT_OF(bf16, 32, 128),
     NORM(add_norm_bf16_1, bf16, bf16, 5),
     NORM(add_norm_bf16_3, bf16, bf16, 5),
     NORM(final_norm_bf16_1, bf16, f32, 0),

@@ -3,6 +3,7 @@
 // Standard output receives all buffers after the kernel. With -DTURING they are the kernels of GPUs of
 // compute capability 7.5.
 #include "../../../src/cuda/kernels/attention.cu"
+#include "../../../src/cuda/kernels/matmul.cu"
 #include "../../../src/cuda/kernels/rows.cu"
 
 #include <map>
@@ -52,7 +53,36 @@ template <int HEAD> static void run_exact() {
     attention_exact<HEAD>(buffer<float>(0), buffer<float>(1), buffer<float>(2), buffer<Tile>(3), whole(0));
 }
 
-static const std::map<std::string, void (*)()> kernels = {
+// A kernel, with the threads of a block.
+struct Kernel {
+    void (*run)();
+    int threads;
+    Kernel(void (*run)(), int threads = 128) : run(run), threads(threads) {}
+};
+
+// Products: result or residual stream, x, weights, bias, cosines, sines, positions; rows, outputs, inputs,
+// scale, half of a head.
+#define PRODUCT_OF(type, rows, threads)                                                              \
+    {"product_" #type "_gelu_" #rows, Kernel([] {                                                    \
+         product_##type##_gelu_##rows(buffer<type>(0), buffer<type>(1), buffer<type>(2),             \
+                                      buffer<float>(3), whole(0), whole(1), whole(2));               \
+     }, threads)},                                                                                   \
+    {"product_" #type "_residual_" #rows, Kernel([] {                                                \
+         product_##type##_residual_##rows(buffer<float>(0), buffer<type>(1), buffer<type>(2),        \
+                                          buffer<float>(3), whole(0), whole(1), whole(2));           \
+     }, threads)},                                                                                   \
+    {"product_" #type "_rotary_" #rows, Kernel([] {                                                  \
+         product_##type##_rotary_##rows(buffer<type>(0), buffer<type>(1), buffer<type>(2),           \
+                                        buffer<float>(3), whole(0), whole(1), whole(2),              \
+                                        buffer<float>(4), buffer<float>(5), buffer<int>(6),          \
+                                        single(3), whole(4));                                        \
+     }, threads)}
+
+static const std::map<std::string, Kernel> kernels = {
+    PRODUCT_OF(f16, 128, 128),
+    PRODUCT_OF(f16, 32, 128),
+    PRODUCT_OF(f32, 128, 128),
+    PRODUCT_OF(f32, 32, 128),
     {"embed", run_embed},
     {"add_norm_f16_1", run_norm<f16, f16, 1>},
     {"add_norm_f32_1", run_norm<f32, f32, 1>},
@@ -78,6 +108,10 @@ static const std::map<std::string, void (*)()> kernels = {
     {"attention_f32_64", run_exact<64>},
     {"attention_f32_128", run_exact<128>},
 #ifndef TURING
+    PRODUCT_OF(f16, 256, 256),
+    PRODUCT_OF(bf16, 256, 256),
+    PRODUCT_OF(bf16, 128, 128),
+    PRODUCT_OF(bf16, 32, 128),
     {"add_norm_bf16_1", run_norm<bf16, bf16, 1>},
     {"add_norm_bf16_3", run_norm<bf16, bf16, 3>},
     {"final_norm_bf16_1", run_final<bf16, 1>},
@@ -100,8 +134,9 @@ int main(int count, char** words) {
         buffers.emplace_back(size);
         if (std::fread(buffers.back().data(), 1, size, stdin) != size) host::fail("input ends early");
     }
-    host::launch(std::atoi(words[2]), std::atoi(words[3]), 128, std::atoi(words[4]),
-                 kernels.at(words[1]));
+    const Kernel& kernel = kernels.at(words[1]);
+    host::launch(std::atoi(words[2]), std::atoi(words[3]), kernel.threads, std::atoi(words[4]),
+                 kernel.run);
     for (const std::vector<unsigned char>& buffer : buffers) {
         uint64_t size = buffer.size();
         std::fwrite(&size, sizeof size, 1, stdout);

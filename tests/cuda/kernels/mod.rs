@@ -5,5 +5,6 @@
 mod attention;
 mod forward;
 mod host;
+mod matmul;
 mod numbers;
 mod rows;
