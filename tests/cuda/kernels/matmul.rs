@@ -261,6 +261,7 @@ fn what_does_not_fit_becomes_nan() {
         let mut product =
             Product::new(kernels, &mut random, Format::F16, Next::Rotary(head), shape);
         product.bias = vec![0.0; 48];
+        product.angles.clear();
         // Of the first output of q, k and v.
         for output in [0, 16, 32] {
             product.weights[output * 16..][..16].fill(60_000.0);
