@@ -57,6 +57,8 @@ pub struct Gpu {
     pub memory: u64,
     /// Its multiprocessors.
     pub multiprocessors: usize,
+    /// Bytes of its second-level cache.
+    pub cache: usize,
     /// The newest CUDA version that its driver supports: 13000 is 13.0.
     pub driver: i32,
     /// The release of the driver, such as 580.95.05, if it is known.
@@ -390,6 +392,7 @@ mod tests {
             capability: (9, 0),
             memory: 150_323_855_360,
             multiprocessors: 132,
+            cache: 50 << 20,
             driver: 13000,
             driver_version: Some("580.95.05".to_owned()),
         }

@@ -3,13 +3,14 @@
 use super::batch::Batch;
 use super::error::{CudaError, While};
 use super::kernels::{grid, launch};
-use super::lane::{Lane, Rows};
+use super::lane::{Lane, Rows, Shape};
 use super::load::{Block, Linear, Norm, RotaryTable};
 use super::matmul::Matmul;
 use super::memory::Memory;
 use super::pass::{Each, Failure, Overflow, Pass};
 use super::replica::Replica;
 use super::results::Results;
+use super::slab;
 use crate::checkpoint::EsmConfig;
 use crate::ops;
 use std::sync::Arc;
@@ -162,18 +163,16 @@ impl Running<'_> {
         let (products, weights) = (&self.replica.products, &self.replica.weights);
         let part = |rows: &Rows| (rows.h.at(0), rows.wide.at(0), rows.y.at(0));
         let (h, wide, y) = part(lane.rows(0)?);
-        self.product(lane, &products.qkv, &block.qkv, h, wide)?;
+        self.product(lane, &products.qkv, &block.qkv, h, wide, self.pieces)?;
         self.attend(lane, block, wide, h)?;
-        self.product(lane, &products.out, &block.out, h, y)?;
+        self.product(lane, &products.out, &block.out, h, y, self.pieces)?;
         self.add_norm(
             lane,
             Some(&block.out.bias),
             Some(&block.feed_forward_norm),
             false,
         )?;
-        self.product(lane, &products.fc1, &block.fc1, h, wide)?;
-        self.gelu(lane, block, wide)?;
-        self.product(lane, &products.fc2, &block.fc2, wide, y)?;
+        self.feed_forward(lane, block, h, wide, y)?;
         let bias = Some(&block.fc2.bias);
         match (next, &weights.norm_after) {
             (Some(next), _) => self.add_norm(lane, bias, Some(&next.attention_norm), false),
@@ -184,6 +183,36 @@ impl Running<'_> {
         }
     }
 
+    /// fc1, GELU and fc2, for as many rows at a time as the inner layer has memory for.
+    fn feed_forward(
+        &self,
+        lane: &Lane,
+        block: &Block,
+        h: u64,
+        inner: u64,
+        y: u64,
+    ) -> Result<(), CudaError> {
+        let products = &self.replica.products;
+        let Shape {
+            dim,
+            size,
+            inner_rows,
+            ..
+        } = lane.shape;
+        let mut before = 0;
+        for pieces in slab::parts(self.pieces, inner_rows) {
+            let at = (before * dim * size) as u64;
+            let rows: usize = pieces.iter().sum();
+            // The last rows of the last piece are padding.
+            let tokens = rows.min(self.batch.tokens - before);
+            self.product(lane, &products.fc1, &block.fc1, h + at, inner, pieces)?;
+            self.gelu(lane, block, inner, tokens)?;
+            self.product(lane, &products.fc2, &block.fc2, inner, y + at, pieces)?;
+            before += rows;
+        }
+        Ok(())
+    }
+
     fn product(
         &self,
         lane: &Lane,
@@ -191,11 +220,12 @@ impl Running<'_> {
         linear: &Linear,
         from: u64,
         to: u64,
+        pieces: &[usize],
     ) -> Result<(), CudaError> {
         let (blas, stream) = (&self.replica.gpu.blas, &lane.stream);
         // SAFETY: `from` and `to` are parts of the lane's memory for the rows of all pieces, as wide as
         // the product's inputs and outputs or wider.
-        unsafe { product.run(blas, stream, &linear.weight, from, to, self.pieces) }
+        unsafe { product.run(blas, stream, &linear.weight, from, to, pieces) }
     }
 
     /// Bias and rotation of q and k, then attention, which adds the bias of v.
@@ -236,14 +266,14 @@ impl Running<'_> {
         Ok(())
     }
 
-    fn gelu(&self, lane: &Lane, block: &Block, inside: u64) -> Result<(), CudaError> {
+    fn gelu(&self, lane: &Lane, block: &Block, inner: u64, tokens: usize) -> Result<(), CudaError> {
         // SAFETY: arguments as the kernel declares them; there is a row for each token.
         unsafe {
             launch!(
                 lane.stream,
                 self.replica.kernels.bias_gelu,
-                grid(self.batch.tokens, 1, 0),
-                inside,
+                grid(tokens, 1, 0),
+                inner,
                 block.fc1.bias.at(0),
                 self.config.intermediate as i32,
             )

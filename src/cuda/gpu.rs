@@ -25,33 +25,25 @@ pub fn gpus() -> Result<Vec<device::Gpu>, CudaError> {
     for number in 0..count {
         let asking = "listing the GPUs";
         let gpu = result::device::get(number).while_(asking)?;
-        // SAFETY: `gpu` is a device of the driver, as it has just reported.
-        let (major, minor, multiprocessors, memory) = unsafe {
-            (
-                result::device::get_attribute(
-                    gpu,
-                    Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR,
-                )
-                .while_(asking)?,
-                result::device::get_attribute(
-                    gpu,
-                    Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR,
-                )
-                .while_(asking)?,
-                result::device::get_attribute(
-                    gpu,
-                    Attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT,
-                )
-                .while_(asking)?,
-                result::device::total_mem(gpu).while_(asking)?,
-            )
+        let attribute = |attribute| {
+            // SAFETY: `gpu` is a device of the driver, as it has just reported.
+            unsafe { result::device::get_attribute(gpu, attribute) }.while_(asking)
         };
+        let size = |of: i32| usize::try_from(of).unwrap_or(0);
+        // SAFETY: as above.
+        let memory = unsafe { result::device::total_mem(gpu) }.while_(asking)?;
         all.push(device::Gpu {
             number: number as usize,
             name: result::device::get_name(gpu).while_(asking)?,
-            capability: (major, minor),
+            capability: (
+                attribute(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)?,
+                attribute(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR)?,
+            ),
             memory: memory as u64,
-            multiprocessors: usize::try_from(multiprocessors).unwrap_or(0),
+            multiprocessors: size(attribute(
+                Attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT,
+            )?),
+            cache: size(attribute(Attribute::CU_DEVICE_ATTRIBUTE_L2_CACHE_SIZE)?),
             driver,
             driver_version: driver_version(),
         });

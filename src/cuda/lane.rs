@@ -5,7 +5,6 @@ use super::error::{CudaError, While, no_memory};
 use super::gpu::OpenGpu;
 use super::memory::Memory;
 use super::number_format::size;
-use crate::checkpoint::EsmConfig;
 use crate::device::Dtype;
 use cudarc::driver::{CudaStream, PinnedHostSlice, result};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -19,27 +18,41 @@ pub(super) struct Shape {
     pub(super) dim: usize,
     pub(super) intermediate: usize,
     pub(super) size: usize,
+    /// Rows of the inner feed-forward layer that are in memory at a time.
+    pub(super) inner_rows: usize,
 }
 
 impl Shape {
-    pub(super) fn new(config: &EsmConfig, dtype: Dtype) -> Shape {
+    /// For a width and a feed-forward width, and a GPU with slabs of `slab` rows and `cache` bytes of second-level cache. If the inner
+    /// feed-forward layer of a slab fits there, it is computed slab by slab, always in the same memory,
+    /// so that the next kernel finds it in the cache.
+    pub(super) fn new(
+        dim: usize,
+        intermediate: usize,
+        dtype: Dtype,
+        slab: usize,
+        cache: usize,
+    ) -> Shape {
+        let size = size(dtype);
+        let is_cached = slab * intermediate * size <= cache;
         Shape {
-            dim: config.dim,
-            intermediate: config.intermediate,
-            size: size(dtype),
+            dim,
+            intermediate,
+            size,
+            inner_rows: if is_cached { slab } else { usize::MAX },
         }
     }
 
-    /// Numbers in a row of q, k and v or of the inner feed-forward layer, which share memory.
-    fn wide(&self) -> usize {
-        self.intermediate.max(3 * self.dim)
+    /// Numbers of q, k and v of `rows` rows, or of their inner feed-forward layer, which share memory.
+    fn wide(&self, rows: usize) -> usize {
+        (3 * self.dim * rows).max(self.intermediate * rows.min(self.inner_rows))
     }
 
     /// Bytes of the GPU's memory for each row: residual stream and results in f32 (which also covers
     /// pooled rows: a sequence has three, and at least three tokens); input, output and wide rows of a
     /// layer in the number format.
     pub(super) fn row_bytes(&self) -> usize {
-        12 * self.dim + (2 * self.dim + self.wide()) * self.size
+        12 * self.dim + (2 * self.dim + self.wide(1)) * self.size
     }
 }
 
@@ -50,7 +63,7 @@ pub(super) struct Rows {
     pub(super) x: Memory,
     /// Input of a layer, and result of attention, `[rows, dim]`.
     pub(super) h: Memory,
-    /// q, k and v, or the inner feed-forward layer.
+    /// q, k and v, or the inner feed-forward layer of [`Shape::inner_rows`] rows.
     pub(super) wide: Memory,
     /// Output of a layer, `[rows, dim]`.
     pub(super) y: Memory,
@@ -68,7 +81,7 @@ pub(super) struct Lane {
     /// Index of its GPU in the model.
     pub(super) gpu: usize,
     pub(super) stream: Arc<CudaStream>,
-    shape: Shape,
+    pub(super) shape: Shape,
     rows: Option<Rows>,
     batch: Option<Memory>,
     results: Option<Results>,
@@ -100,13 +113,13 @@ impl Lane {
             // The old memory is freed before the new one is allocated.
             self.rows = None;
             let Shape { dim, size, .. } = self.shape;
-            let of = |bytes: usize| Memory::zeroed(&self.stream, "a forward pass", rows * bytes);
+            let of = |bytes: usize| Memory::zeroed(&self.stream, "a forward pass", bytes);
             let made = Rows {
                 rows,
-                x: of(4 * dim)?,
-                h: of(dim * size)?,
-                wide: of(self.shape.wide() * size)?,
-                y: of(dim * size)?,
+                x: of(rows * dim * 4)?,
+                h: of(rows * dim * size)?,
+                wide: of(self.shape.wide(rows) * size)?,
+                y: of(rows * dim * size)?,
             };
             self.rows = Some(made);
         }
@@ -280,6 +293,25 @@ impl Lanes {
                 .changed
                 .wait(free)
                 .unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The sizes of ESM-2 on an H100, with slabs of 16,896 rows and 50 MiB of cache.
+    #[test]
+    fn the_inner_layer_of_a_small_model_fits_the_cache() {
+        let shape = |dim, dtype| Shape::new(dim, 4 * dim, dtype, 16_896, 50 << 20);
+        let small = shape(320, Dtype::F16);
+        assert_eq!(small.inner_rows, 16_896);
+        assert_eq!(small.wide(16_896), 16_896 * 1280);
+        assert_eq!(small.wide(4 * 16_896), 4 * 16_896 * 960);
+        for large in [shape(320, Dtype::F32), shape(480, Dtype::F16)] {
+            assert_eq!(large.inner_rows, usize::MAX);
+            assert_eq!(large.wide(4 * 16_896), 4 * 16_896 * 4 * large.dim);
         }
     }
 }

@@ -67,7 +67,6 @@ impl GpuModel {
                 config.intermediate
             )));
         }
-        let shape = Shape::new(&config, dtype);
         let wanted = Wanted {
             checkpoint,
             dtype,
@@ -89,19 +88,23 @@ impl GpuModel {
             let number = other.gpu.about.number;
             return Err(CudaError::Unlike { number });
         }
+        let shape = |gpu: &OpenGpu| {
+            let (slab, cache) = (gpu.heights.slab(), gpu.about.cache);
+            Shape::new(config.dim, config.intermediate, dtype, slab, cache)
+        };
         let (lanes, lane_count, slabs) = match beside {
             Some(other) => (Arc::clone(&other.lanes), other.lane_count, other.slabs),
             None => {
                 let mut slabs = usize::MAX;
                 for replica in &replicas {
-                    slabs = slabs.min(slabs_that_fit(&replica.gpu, shape)?);
+                    slabs = slabs.min(slabs_that_fit(&replica.gpu, shape(&replica.gpu))?);
                 }
                 let each = device.lanes(threads).min(slabs);
                 let mut all = Vec::new();
                 // GPUs take turns.
                 for _ in 0..each {
                     for (number, replica) in replicas.iter().enumerate() {
-                        all.push(Lane::new(number, &replica.gpu, shape)?);
+                        all.push(Lane::new(number, &replica.gpu, shape(&replica.gpu))?);
                     }
                 }
                 let count = all.len();

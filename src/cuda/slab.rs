@@ -67,6 +67,22 @@ impl Heights {
     }
 }
 
+/// Pieces in order, in parts of at most `rows` rows each. A higher piece is a part by itself.
+pub(super) fn parts(pieces: &[usize], rows: usize) -> Vec<&[usize]> {
+    let (mut all, mut left) = (Vec::new(), pieces);
+    while let Some((first, rest)) = left.split_first() {
+        let mut height = *first;
+        let more = rest.iter().take_while(|piece| {
+            height = height.saturating_add(**piece);
+            height <= rows
+        });
+        let (part, after) = left.split_at(1 + more.count());
+        all.push(part);
+        left = after;
+    }
+    all
+}
+
 fn cost(pieces: &[usize]) -> usize {
     pieces.iter().map(|height| height + OVERHEAD).sum()
 }
@@ -104,6 +120,17 @@ mod tests {
             assert_eq!(heights.pieces(rows), pieces, "{rows}");
         }
         assert_eq!(heights.slabs(17_000), [16_896, 16_896]);
+    }
+
+    #[test]
+    fn parts_are_as_high_as_allowed() {
+        let pieces = [1024, 1024, 256, 256, 256];
+        let parts = |rows| super::parts(&pieces, rows);
+        assert_eq!(parts(1024), [&pieces[..1], &pieces[1..2], &pieces[2..]]);
+        assert_eq!(parts(1300), [&pieces[..1], &pieces[1..3], &pieces[3..]]);
+        assert_eq!(parts(300).len(), 5);
+        assert_eq!(parts(usize::MAX), [&pieces]);
+        assert!(super::parts(&[], 1024).is_empty());
     }
 
     #[test]

@@ -86,6 +86,7 @@ mod tests {
             capability: (9, 0),
             memory: 150_323_855_360,
             multiprocessors: 132,
+            cache: 50 << 20,
             driver: 13000,
             driver_version: Some("580.95.05".to_owned()),
         }

@@ -70,6 +70,23 @@ fn a_batch_that_does_not_fit_is_split() {
     assert!(bench.tree("little") == bench.tree("plenty"));
 }
 
+/// If the inner feed-forward layer of a slab fits the cache, it is computed slab by slab.
+#[test]
+fn the_bytes_are_the_same_with_any_cache() {
+    let bench = Bench::new();
+    bench.write("in.fasta", short(60));
+    // One batch of seven slabs of 256 rows and a smaller piece.
+    for cache in ["0", "50"] {
+        let variables = [
+            ("STAND_IN_MULTIPROCESSORS", "2"),
+            ("STAND_IN_CACHE_MIB", cache),
+        ];
+        let line = format!("{OPTIONS} --max-tokens 3000 --out c{cache}");
+        embed(&bench, &variables, &line);
+    }
+    assert!(bench.tree("c0") == bench.tree("c50"));
+}
+
 /// By default, the batch size follows the GPU's memory, and no bit depends on it.
 #[test]
 fn batches_grow_with_the_memory() {

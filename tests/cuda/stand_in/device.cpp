@@ -89,6 +89,9 @@ CUresult cuDeviceGetAttribute(int* value, CUdevice_attribute attribute, CUdevice
     case CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT:
         *value = settings().multiprocessors;
         return CUDA_SUCCESS;
+    case CU_DEVICE_ATTRIBUTE_L2_CACHE_SIZE:
+        *value = static_cast<int>(settings().cache);
+        return CUDA_SUCCESS;
     default: fail("cuDeviceGetAttribute: attribute %d is not provided", attribute);
     }
 }

@@ -53,6 +53,7 @@ static Settings read() {
     s.capability = static_cast<int>(number("STAND_IN_CAPABILITY", 90));
     s.old = static_cast<int>(number("STAND_IN_OLD", 0));
     s.multiprocessors = static_cast<int>(number("STAND_IN_MULTIPROCESSORS", 132));
+    s.cache = static_cast<size_t>(number("STAND_IN_CACHE_MIB", 50)) << 20;
     s.driver = static_cast<int>(number("STAND_IN_DRIVER", 13000));
     s.pools = number("STAND_IN_POOLS", 1) != 0;
     std::string work = text("STAND_IN_WORK", "late");

@@ -45,6 +45,8 @@ struct Settings {
     int old = 0;
     // STAND_IN_MULTIPROCESSORS: multiprocessors of each (132).
     int multiprocessors = 132;
+    // STAND_IN_CACHE_MIB: second-level cache of each (50).
+    size_t cache = size_t(50) << 20;
     // STAND_IN_DRIVER: the newest CUDA version that the driver supports (13000).
     int driver = 13000;
     // STAND_IN_POOLS: 0 for GPUs without stream-ordered memory.
