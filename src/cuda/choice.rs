@@ -9,6 +9,8 @@ use super::matmul_test::{Found, MatmulTest};
 use super::memory::Memory;
 use super::tested::Tests;
 use crate::device::Dtype;
+use crate::numerals::grouped;
+use std::fmt;
 use std::time::Duration;
 
 /// Algorithms that are tried for each product when the whole model fails its test.
@@ -18,10 +20,50 @@ const TIMED: usize = 8;
 /// A later algorithm has to be faster than an earlier one by this share of the time: less is noise.
 const FASTER_BY: f64 = 0.02;
 
+/// How the algorithm of a product was chosen.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Choice {
+    /// Whether a row has the same bits at every place.
+    pub(super) same_bits: bool,
+    /// Algorithms that cuBLASLt offers and whose settings are acceptable.
+    pub(super) offered: usize,
+    /// Those that were tested, up to the last that was timed; 0 if an earlier choice is remembered.
+    pub(super) tested: usize,
+    /// The times of a slab with those that passed, in cuBLASLt's order.
+    pub(super) passed: Vec<Duration>,
+    /// The times of the chosen one by number of rows, ascending; none if no algorithm was timed.
+    pub(super) times: Vec<(usize, Duration)>,
+}
+
+impl fmt::Display for Choice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let micros = |time: &Duration| format!("{:.1}", time.as_secs_f64() * 1e6);
+        write!(f, "{} offered, ", self.offered)?;
+        if self.tested == 0 {
+            return f.write_str("chosen in an earlier self-test");
+        }
+        write!(f, "{} tested, {} passed", self.tested, self.passed.len())?;
+        if let Some((slab, _)) = self.times.last() {
+            let passed: Vec<String> = self.passed.iter().map(micros).collect();
+            let rows = |&(rows, _): &(usize, Duration)| grouped(rows as u64);
+            let all = self.times.iter();
+            let all = all.map(|each| format!("{} µs for {}", micros(&each.1), rows(each)));
+            write!(
+                f,
+                " (in {} µs for {} rows); the chosen one takes {} rows",
+                passed.join(", "),
+                grouped(*slab as u64),
+                all.collect::<Vec<_>>().join(", ")
+            )?;
+        }
+        Ok(())
+    }
+}
+
 /// Chooses an algorithm that gives a row the same bits at every place in products of all heights: the
 /// fastest among the first that passes and others with its bits. If none passes, the first that passes in
-/// slabs is taken. If none does, the first that works is taken and the result is false: then every
-/// sequence needs its own pass, which always begins with the first row.
+/// slabs is taken. If none does, the first that works is taken, and every sequence needs its own pass,
+/// which always begins with the first row.
 ///
 /// # Errors
 /// No algorithm works.
@@ -31,21 +73,31 @@ pub(super) fn pin(
     product: &mut Matmul,
     weights: &Memory,
     tests: &Tests,
-) -> Result<bool, CudaError> {
+) -> Result<Choice, CudaError> {
     let candidates = product.candidates(&gpu.blas)?;
+    let mut choice = Choice {
+        same_bits: true,
+        offered: candidates.len(),
+        ..Choice::default()
+    };
     if let Some(numbers) = tests.find(&name(product))
         && let Some(passed) = candidates.iter().find(|a| a.numbers() == numbers)
     {
         product.pin(*passed);
-        return Ok(true);
+        return Ok(choice);
     }
     let mut test = MatmulTest::new(gpu, dtype, product, weights)?;
+    let slab = gpu.heights.slab();
     let (mut in_slabs, mut works) = (None, None);
-    let mut passed: Vec<(Algorithm, Duration)> = Vec::new();
+    let mut passed: Vec<Algorithm> = Vec::new();
     for algorithm in candidates {
         product.pin(algorithm);
+        choice.tested += 1;
         match test.run(product)? {
-            Found::Same if test.has_first_bits() => passed.push((algorithm, test.time(product)?)),
+            Found::Same if test.has_first_bits() => {
+                passed.push(algorithm);
+                choice.passed.push(test.time(product, slab)?);
+            }
             // It passes, but with other bits.
             Found::Same => {}
             Found::SameInSlabs => in_slabs = in_slabs.or(Some(algorithm)),
@@ -56,23 +108,26 @@ pub(super) fn pin(
             break;
         }
     }
-    let times: Vec<Duration> = passed.iter().map(|(_, time)| *time).collect();
-    if let Some((algorithm, _)) = fastest(&times).and_then(|i| passed.get(i)) {
+    if let Some(algorithm) = fastest(&choice.passed).and_then(|i| passed.get(i)) {
         product.pin(*algorithm);
+        for &rows in gpu.heights.all() {
+            choice.times.push((rows, test.time(product, rows)?));
+        }
         remember(product, tests);
-        return Ok(true);
+        return Ok(choice);
     }
     if let Some(algorithm) = in_slabs {
         product.pin(algorithm);
         product.in_slabs_only = true;
-        return Ok(true);
+        return Ok(choice);
     }
     let first = works.ok_or(CudaError::NoAlgorithm {
         outputs: product.outputs,
         inputs: product.inputs,
     })?;
     product.pin(first);
-    Ok(false)
+    choice.same_bits = false;
+    Ok(choice)
 }
 
 /// The index of the shortest time; if several hardly differ, the first of them.
@@ -123,6 +178,28 @@ pub(super) fn alternatives(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_choice_as_text() {
+        let micros = Duration::from_micros;
+        let mut choice = Choice {
+            offered: 9,
+            ..Choice::default()
+        };
+        assert_eq!(
+            choice.to_string(),
+            "9 offered, chosen in an earlier self-test"
+        );
+        choice.tested = 4;
+        assert_eq!(choice.to_string(), "9 offered, 4 tested, 0 passed");
+        choice.passed = vec![micros(40), micros(32)];
+        choice.times = vec![(256, micros(12)), (16_896, micros(31))];
+        assert_eq!(
+            choice.to_string(),
+            "9 offered, 4 tested, 2 passed (in 40.0, 32.0 µs for 16,896 rows); the chosen one takes \
+             12.0 µs for 256, 31.0 µs for 16,896 rows"
+        );
+    }
 
     #[test]
     fn the_fastest_or_one_that_is_nearly_as_fast() {

@@ -65,6 +65,12 @@ impl GpuEngine {
         })
     }
 
+    /// Tokens of a full batch.
+    fn batch_tokens(&self, request: &Request) -> usize {
+        let by_memory = || self.model.batch_tokens(ResidueRows::of(request));
+        self.max_tokens.unwrap_or_else(by_memory)
+    }
+
     /// Carries out `work` on the sequences of a batch, for a request that was checked.
     fn with_pass(
         &self,
@@ -80,6 +86,7 @@ impl GpuEngine {
         let pass = Pass {
             layers: &layers,
             residues: ResidueRows::of(request),
+            batch_tokens: self.batch_tokens(request),
             cancel,
         };
         let mut rows = RowsOut {
@@ -157,10 +164,9 @@ impl Engine for GpuEngine {
     }
 
     fn capacity(&self, request: &Request) -> Capacity {
-        let by_memory = || self.model.batch_tokens(ResidueRows::of(request));
         let fallback = self.bf16_fallback.as_ref();
         Capacity {
-            tokens: self.max_tokens.unwrap_or_else(by_memory),
+            tokens: self.batch_tokens(request),
             lanes: Some(self.model.lanes()),
             shares_passes: self.model.has_same_bits(),
             shares_bf16_passes: fallback.is_none_or(Bf16Fallback::shares_passes),
@@ -171,6 +177,7 @@ impl Engine for GpuEngine {
         About {
             inv_freq: self.model.inv_freq(),
             gpus: Some(self.model.facts()),
+            details: self.model.choices(),
         }
     }
 

@@ -9,7 +9,7 @@ use crate::device::Dtype;
 use cudarc::driver::{CudaStream, PinnedHostSlice, result};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-/// Memory of results grows in steps of this many floats (16 MiB): pinning it takes time.
+/// Memory of results is reserved in steps of this many floats (16 MiB): pinning it takes time.
 const RESULTS_STEP: usize = 4 << 20;
 
 /// What decides how much memory a pass takes.
@@ -74,6 +74,20 @@ struct Results {
     floats: usize,
     gpu: Memory,
     host: PinnedHostSlice<f32>,
+}
+
+impl Results {
+    fn new(stream: &Arc<CudaStream>, floats: usize) -> Result<Results, CudaError> {
+        let floats = floats.next_multiple_of(RESULTS_STEP);
+        let gpu = Memory::zeroed(stream, "results", 4 * floats)?;
+        let doing = "reserving pinned memory";
+        // SAFETY: written below before it is read. Not write-combined, which is slow to read.
+        let host = unsafe { stream.context().alloc_pinned_with_flags::<f32>(floats, 0) };
+        let used_up = CudaError::Pinned { bytes: 4 * floats };
+        let mut host = host.map_err(|source| no_memory(doing, source, used_up))?;
+        host.as_mut_slice().while_(doing)?.fill(0.0);
+        Ok(Results { floats, gpu, host })
+    }
 }
 
 /// A stream, with memory that grows with the largest batch.
@@ -142,31 +156,22 @@ impl Lane {
         Ok(memory.at(0))
     }
 
-    /// The address of memory for `floats` floats of results.
-    pub(super) fn results(&mut self, floats: usize) -> Result<u64, CudaError> {
-        if self
-            .results
-            .as_ref()
-            .is_none_or(|held| held.floats < floats)
+    /// The address of memory for `floats` floats of results. If there is too little, it is replaced by
+    /// memory for `reserved` floats, or for these only if that fails.
+    pub(super) fn results(&mut self, floats: usize, reserved: usize) -> Result<u64, CudaError> {
+        if let Some(held) = &self.results
+            && held.floats >= floats
         {
-            self.results = None;
-            let floats = floats.next_multiple_of(RESULTS_STEP);
-            let gpu = Memory::zeroed(&self.stream, "results", 4 * floats)?;
-            // SAFETY: written below before it is read. Not write-combined, which is slow to read.
-            let mut host = unsafe {
-                let context = self.stream.context();
-                context.alloc_pinned_with_flags::<f32>(floats, 0)
-            }
-            .map_err(|source| {
-                let used_up = CudaError::Pinned { bytes: 4 * floats };
-                no_memory("reserving pinned memory", source, used_up)
-            })?;
-            host.as_mut_slice()
-                .while_("reserving pinned memory")?
-                .fill(0.0);
-            self.results = Some(Results { floats, gpu, host });
+            return Ok(held.gpu.at(0));
         }
-        Ok(self.results.as_ref().ok_or(CudaError::Defect)?.gpu.at(0))
+        self.results = None;
+        let made = match Results::new(&self.stream, reserved) {
+            Err(CudaError::Memory { .. } | CudaError::Pinned { .. }) if reserved > floats => {
+                Results::new(&self.stream, floats)?
+            }
+            made => made?,
+        };
+        Ok(self.results.insert(made).gpu.at(0))
     }
 
     /// Copies `floats` floats of results to the machine after all work before it.

@@ -7,19 +7,16 @@ use super::matmul::Matmul;
 use super::memory::Memory;
 use super::number_format::{floats, put, size};
 use super::probe::probe;
+use super::timing;
 use crate::device::Dtype;
 use cudarc::driver::result;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Different rows in the test of a product: a prime, so that copies of a row appear at every place of
 /// every tile.
 const DIFFERENT: usize = 257;
 /// How often a slab is computed again if smaller products differ from it.
 const REPEATS: usize = 4;
-/// Launches of a product that are timed together, so that starting and waiting hardly count, and the
-/// number of such measurements.
-const LAUNCHES: usize = 32;
-const ROUNDS: usize = 3;
 
 /// What the test of an algorithm found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -149,23 +146,14 @@ impl<'a> MatmulTest<'a> {
         }
     }
 
-    /// The shortest time of a slab with the algorithm that the product has.
-    pub(super) fn time(&mut self, product: &Matmul) -> Result<Duration, CudaError> {
+    /// The time of `rows` rows, one of the heights, with the algorithm that the product has.
+    pub(super) fn time(&self, product: &Matmul, rows: usize) -> Result<Duration, CudaError> {
         let OpenGpu { blas, stream, .. } = self.gpu;
         let (x, y) = (self.x.at(0), self.y.at(0));
-        let slab = self.gpu.heights.slab();
-        let doing = "timing an algorithm";
-        let mut best = Duration::MAX;
-        for _ in 0..ROUNDS {
-            let begin = Instant::now();
-            for _ in 0..LAUNCHES {
-                // SAFETY: x and y are a slab each, and the weights are those of the product.
-                unsafe { product.run(blas, stream, self.weights, x, y, &[slab]) }?;
-            }
-            stream.synchronize().while_(doing)?;
-            best = best.min(begin.elapsed());
-        }
-        Ok(best / LAUNCHES as u32)
+        timing::of_launch(stream, || {
+            // SAFETY: x and y are a slab each, and the weights are those of the product.
+            unsafe { product.run(blas, stream, self.weights, x, y, &[rows]) }
+        })
     }
 }
 

@@ -54,6 +54,7 @@ mod settle;
 mod slab;
 mod split;
 mod tested;
+mod timing;
 
 pub use engine::GpuEngine;
 pub use error::CudaError;

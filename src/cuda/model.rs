@@ -122,7 +122,7 @@ impl GpuModel {
             budget: Budget::new(),
             same_bits: true,
         };
-        let is_same = model.replicas.iter().all(|replica| replica.same_bits);
+        let is_same = model.replicas.iter().all(Replica::has_same_bits);
         let mut settling = Settling {
             model: &mut model,
             top,
@@ -176,6 +176,12 @@ impl GpuModel {
         let slab = (residues.row_bytes(self.config.dim) * rows).max(1) as u64;
         let pinned = usize::try_from(PINNED / slab).unwrap_or(usize::MAX);
         rows * self.slabs.min(pinned).clamp(1, MOST_SLABS)
+    }
+
+    /// How the algorithms of the first GPU were chosen, a line for each product. All GPUs use the same.
+    pub(super) fn choices(&self) -> Vec<String> {
+        let first = self.replicas.first();
+        first.map_or_else(Vec::new, Replica::describe_choices)
     }
 
     /// Libraries, GPUs and algorithms, as `run.json` records them.
@@ -330,7 +336,7 @@ impl GpuModel {
             ))));
         }
         let layout = Layout::new(&batch, self.config.dim, pass.residues);
-        let address = lane.results(layout.floats())?;
+        let address = lane.results(layout.floats(), layout.reserved(pass.batch_tokens))?;
         let pieces = replica.pieces(batch.tokens);
         lane.rows(pieces.iter().sum())?;
         let tables = replica
@@ -377,6 +383,7 @@ impl GpuModel {
         let pass = Pass {
             layers: &[top],
             residues: ResidueRows::F32,
+            batch_tokens: 0,
             cancel: &Cancel::default(),
         };
         match self.forward(sequences, &pass, &mut keep) {

@@ -12,6 +12,8 @@ pub(super) struct Pass<'a> {
     /// Representations, ascending, each once.
     pub(super) layers: &'a [usize],
     pub(super) residues: ResidueRows,
+    /// Tokens of a full batch.
+    pub(super) batch_tokens: usize,
     pub(super) cancel: &'a Cancel,
 }
 

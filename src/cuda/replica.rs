@@ -1,6 +1,6 @@
 //! The model on one GPU.
 
-use super::choice;
+use super::choice::{self, Choice};
 use super::error::{CudaError, While};
 use super::gpu::{OpenGpu, check_environment};
 use super::kernels::ModelKernels;
@@ -43,6 +43,21 @@ impl Matmuls {
         each.into()
     }
 
+    /// The same algorithms with their `choices`, a line for each.
+    pub(super) fn describe_choices(&self, choices: &[Choice]) -> Vec<String> {
+        let all = self.all().into_iter().zip(choices);
+        let all = all.map(|(product, choice)| {
+            let algorithm = product.algorithm().map(|a| a.describe());
+            format!(
+                "algorithms for weights of {} × {}: {choice}; used: {}",
+                product.outputs,
+                product.inputs,
+                algorithm.unwrap_or_default()
+            )
+        });
+        all.collect()
+    }
+
     /// The same algorithms, as the numbers by which cuBLASLt knows them.
     pub(super) fn numbers(&self) -> String {
         let each = self.all().map(|product| {
@@ -75,8 +90,8 @@ pub(super) struct Replica {
     dtype: Dtype,
     /// Self-tests that a GPU of this kind has passed.
     pub(super) tests: Tests,
-    /// Whether every product gives a row the same bits at every place.
-    pub(super) same_bits: bool,
+    /// How the algorithms of the products were chosen.
+    choices: Vec<Choice>,
 }
 
 impl Replica {
@@ -111,9 +126,9 @@ impl Replica {
             fc1: Matmul::new(&gpu.blas, &gpu.heights, dtype, inside, dim)?,
             fc2: Matmul::new(&gpu.blas, &gpu.heights, dtype, dim, inside)?,
         };
-        let mut same_bits = true;
+        let mut choices = Vec::new();
         for (product, weights) in products.all_mut().into_iter().zip(weights.of_products()) {
-            same_bits &= choice::pin(&gpu, dtype, product, weights, &tests)?;
+            choices.push(choice::pin(&gpu, dtype, product, weights, &tests)?);
         }
         let replica = Replica {
             gpu,
@@ -122,9 +137,19 @@ impl Replica {
             kernels,
             dtype,
             tests,
-            same_bits,
+            choices,
         };
         Ok((replica, inv_freq))
+    }
+
+    /// Whether every product gives a row the same bits at every place.
+    pub(super) fn has_same_bits(&self) -> bool {
+        self.choices.iter().all(|choice| choice.same_bits)
+    }
+
+    /// How the algorithms were chosen, and which they are, for people.
+    pub(super) fn describe_choices(&self) -> Vec<String> {
+        self.products.describe_choices(&self.choices)
     }
 
     /// Whether products smaller than a slab gave a row other bits.

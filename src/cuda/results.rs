@@ -9,6 +9,9 @@ use cudarc::driver::result;
 use half::f16;
 use std::sync::Arc;
 
+/// Tokens of the sequences that memory is provided for before they occur. A protein has about 300.
+const SHORT: usize = 32;
+
 /// Where the parts of a result are, in floats: a mark for each sequence that is not finite; means,
 /// largest values and first rows of all sequences; residue rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +41,23 @@ impl Layout {
     /// Floats that fill as much memory as `rows` residue rows; widths are even.
     fn floats_of(&self, rows: usize) -> usize {
         rows * self.rows.row_bytes(self.dim) / 4
+    }
+
+    /// Floats to reserve if the memory is too small for these results, where full batches have `full`
+    /// tokens. A batch of more than half of that is one of many, so memory for the largest of them is
+    /// reserved at once: pinning takes time, and the GPU waits while old memory is freed. Batches of
+    /// very short sequences may still need more.
+    pub(super) fn reserved(&self, full: usize) -> usize {
+        let tokens = self.residues + 2 * self.sequences;
+        if tokens > full || 2 * tokens <= full {
+            return self.floats();
+        }
+        let largest = Layout {
+            sequences: full.div_ceil(SHORT),
+            residues: full,
+            ..*self
+        };
+        largest.floats().max(self.floats())
     }
 
     pub(super) fn floats(&self) -> usize {
@@ -174,6 +194,20 @@ mod tests {
         assert_eq!(layout(ResidueRows::F16).floats(), 52 + 3 * 4);
         assert_eq!(layout(ResidueRows::None).floats(), 52);
         assert_eq!(lengths(&batch).collect::<Vec<_>>(), [2, 1]);
+    }
+
+    #[test]
+    fn a_large_batch_provides_for_a_full_one() {
+        let tokens = [vec![0], vec![4; 598], vec![2]].concat();
+        let batch = Batch::new(&Packed::new([tokens.as_slice()]), 33, true).unwrap();
+        let layout = Layout::new(&batch, 8, ResidueRows::F32);
+        let own = 4 + 3 * 8 + 598 * 8;
+        assert_eq!(layout.floats(), own);
+        // 1,000 tokens have 32 sequences of 32 tokens.
+        assert_eq!(layout.reserved(1000), 32 + 32 * 3 * 8 + 1000 * 8);
+        assert_eq!(layout.reserved(1200), own);
+        assert_eq!(layout.reserved(599), own);
+        assert_eq!(layout.reserved(600), 20 + 19 * 3 * 8 + 600 * 8);
     }
 
     #[test]

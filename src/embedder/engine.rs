@@ -95,6 +95,8 @@ pub struct About {
     pub inv_freq: Option<InvFreqSource>,
     /// GPUs with their libraries and algorithms; None on the CPU.
     pub gpus: Option<CudaFacts>,
+    /// How that was chosen, in lines for people.
+    pub details: Vec<String>,
 }
 
 /// Checks a request before a pass.

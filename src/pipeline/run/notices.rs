@@ -159,6 +159,10 @@ pub fn tell_of_model(
         computing(run.job, plan, capacity),
     );
     run.reporter.message(Level::Info, &text);
+    let about = embedder.engine().about();
+    for line in &about.details {
+        run.reporter.message(Level::Detail, line);
+    }
     if let Some(why) = &plan.device.why_cpu {
         let level = match plan.gpu_failed {
             true => Level::Warning,
@@ -177,7 +181,7 @@ pub fn tell_of_model(
         let text = format!("{VARYING}; each sequence is computed in a separate pass");
         run.reporter.message(Level::Warning, &text);
     }
-    if embedder.engine().about().inv_freq == Some(InvFreqSource::Computed) {
+    if about.inv_freq == Some(InvFreqSource::Computed) {
         run.reporter.message(
             Level::Warning,
             "the checkpoint has no inv_freq, so rotary frequencies are computed, while published \

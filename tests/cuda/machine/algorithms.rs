@@ -40,6 +40,42 @@ fn the_first_good_algorithm_is_used() {
     }
 }
 
+/// With `-v`, a run reports how the algorithm of each product was chosen.
+#[test]
+fn a_verbose_run_reports_the_choices() {
+    let bench = bench();
+    let variables = [("STAND_IN_ALGORITHMS", "split,uneven,broken,even,even,even")];
+    let line = format!("run {OPTIONS} --device cuda -v --out");
+    let ended = run(&bench, &variables, &format!("{line} tested"));
+    assert_eq!(ended.code, 0, "{}", ended.err);
+    for shape in ["96 × 32", "32 × 32", "128 × 32", "32 × 128"] {
+        let said = format!("algorithms for weights of {shape}: 5 offered, 5 tested, 3 passed (in ");
+        let found = ended.err.lines().find(|line| line.contains(&said));
+        let found = found.unwrap_or_else(|| panic!("{shape}: {}", ended.err));
+        let times = found.split_once("; the chosen one takes ").unwrap().1;
+        let (times, used) = times.split_once("; used: ").unwrap();
+        for rows in ["for 256, ", "for 1,024, ", "for 4,096, ", "for 4,608 rows"] {
+            assert!(times.contains(rows), "{times}");
+        }
+        assert!(used.starts_with("id 0, tile 20, stages 11"), "{used}");
+    }
+    let ended = run(&bench, &variables, &format!("{line} remembered"));
+    assert_eq!(ended.code, 0, "{}", ended.err);
+    let said =
+        "algorithms for weights of 96 × 32: 5 offered, chosen in an earlier self-test; used: id 0";
+    assert!(ended.err.contains(said), "{}", ended.err);
+    let ended = run(
+        &bench,
+        &variables,
+        &format!("{} plain", line.replace(" -v", "")),
+    );
+    assert!(
+        !ended.err.contains("algorithms for weights"),
+        "{}",
+        ended.err
+    );
+}
+
 /// An algorithm that gives other bits in small products, or cannot be started there, is replaced by
 /// one that does not; if there is none, all products are slabs.
 #[test]
