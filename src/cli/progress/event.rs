@@ -139,6 +139,7 @@ mod tests {
                 capability: (9, 0),
                 memory: 0,
                 multiprocessors: 132,
+                cache: 50 << 20,
                 driver: 13000,
                 driver_version: None,
             }],
