@@ -1,7 +1,9 @@
 //! LayerNorm over the last dimension: `y = (x − mean) / √(var + eps) · w + b`.
 //!
 //! Two passes over the row (mean, then squared deviations), because E[x²] − mean² loses precision
-//! on ESM's outlier channels.
+//! on ESM's outlier channels. Both sums have eight accumulators on every path: number i adds the
+//! features f with f mod 8 = i, in ascending order, as far as features come in eights. The
+//! accumulators are added in pairs, then the other features one by one.
 
 use super::matrix::{ChunkedMut, Chunks};
 use super::simd::{CpuPath, Kernel, Simd};
@@ -80,15 +82,22 @@ enum Destination {
 }
 
 impl Destination {
-    /// Where vector `i / LANES` of row t of `dim` elements goes.
+    /// Where feature i of row t of `dim` features goes, and the seven after it.
     #[inline(always)]
     fn vector<S: Simd>(self, dim: usize, t: usize, i: usize) -> *mut f32 {
         match self {
             Destination::Rows(to) => to.wrapping_add(t * dim + i),
-            Destination::Chunks(to) => to.at.wrapping_add(i * to.stride + t * S::LANES),
+            Destination::Chunks(to) => {
+                let lane = i % S::LANES;
+                let chunk = to.at.wrapping_add((i - lane) * to.stride + t * S::LANES);
+                chunk.wrapping_add(lane)
+            }
         }
     }
 }
+
+/// Rows that are normalised together, so that their sums do not wait for each other.
+const ROWS: usize = 4;
 
 struct Normalize<'a> {
     norm: &'a LayerNorm,
@@ -101,14 +110,10 @@ impl Kernel for Normalize<'_> {
 
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
-        let LayerNorm {
-            weight, bias, eps, ..
-        } = self.norm;
-        let dim = weight.len();
-        let whole = dim - dim % S::LANES;
+        let dim = self.norm.weight.len();
         let padded = dim.next_multiple_of(tile::width::<S>());
         let rows = self.x.len() / dim.max(1);
-        assert_eq!(bias.len(), dim);
+        assert_eq!(self.norm.bias.len(), dim);
         let to = match self.to {
             To::Rows(to) => {
                 assert!(to.len() >= rows * dim);
@@ -121,79 +126,103 @@ impl Kernel for Normalize<'_> {
                 Destination::Chunks(to.chunks())
             }
         };
-        for t in 0..rows {
-            let row = &self.x[t * dim..][..dim];
-            // SAFETY: every load and store is below `dim` in a row of `dim` elements, or in the
-            // padding of the last chunks.
-            unsafe {
-                let mut sums = S::splat(0.0);
-                for i in (0..whole).step_by(S::LANES) {
-                    sums = S::add(sums, S::load(row.as_ptr().add(i)));
+        let (norm, whole) = (self.norm, rows - rows % ROWS);
+        for t in (0..whole).step_by(ROWS) {
+            let x = &self.x[t * dim..][..ROWS * dim];
+            // SAFETY: the caller's; the sizes were checked.
+            unsafe { norm.rows::<S, ROWS>(x, t, to) }
+        }
+        for t in whole..rows {
+            let x = &self.x[t * dim..][..dim];
+            // SAFETY: as above.
+            unsafe { norm.rows::<S, 1>(x, t, to) }
+        }
+    }
+}
+
+impl LayerNorm {
+    /// Normalises R rows, the first of which is row t of the target.
+    ///
+    /// # Safety
+    /// `x` holds R rows of D elements, and the target the rows with their padding; weight and bias
+    /// have D elements; the processor has the instructions of `S`.
+    #[inline(always)]
+    unsafe fn rows<S: Simd, const R: usize>(&self, x: &[f32], t: usize, to: Destination) {
+        let LayerNorm {
+            weight, bias, eps, ..
+        } = self;
+        let dim = weight.len();
+        let eight = S::Eight::LANES;
+        let whole = dim - dim % eight;
+        // SAFETY: the caller's; every load and store is below `dim` in a row of `dim` elements, or
+        // in the padding of the last chunks.
+        unsafe {
+            let mut sums = [S::Eight::splat(0.0); R];
+            for i in (0..whole).step_by(eight) {
+                for (r, sums) in sums.iter_mut().enumerate() {
+                    *sums = S::Eight::add(*sums, S::Eight::load(x.as_ptr().add(r * dim + i)));
                 }
-                let mut sum = add_lanes::<S>(sums);
-                for x in &row[whole..] {
+            }
+            let mut means = [0.0; R];
+            for (r, mean) in means.iter_mut().enumerate() {
+                let mut sum = S::Eight::sum_lanes(sums[r]);
+                for x in &x[r * dim + whole..(r + 1) * dim] {
                     sum += x;
                 }
-                let mean = sum / dim as f32;
+                *mean = sum / dim as f32;
+            }
 
-                let mut sums = S::splat(0.0);
-                for i in (0..whole).step_by(S::LANES) {
-                    let d = S::sub(S::load(row.as_ptr().add(i)), S::splat(mean));
-                    sums = S::fma(d, d, sums);
+            let mut sums = [S::Eight::splat(0.0); R];
+            for i in (0..whole).step_by(eight) {
+                for (r, sums) in sums.iter_mut().enumerate() {
+                    let x = S::Eight::load(x.as_ptr().add(r * dim + i));
+                    let d = S::Eight::sub(x, S::Eight::splat(means[r]));
+                    *sums = S::Eight::fma(d, d, *sums);
                 }
-                let mut sum = add_lanes::<S>(sums);
-                for x in &row[whole..] {
-                    sum += (x - mean) * (x - mean);
+            }
+            let mut scales = [0.0; R];
+            for (r, scale) in scales.iter_mut().enumerate() {
+                let mut sum = S::Eight::sum_lanes(sums[r]);
+                for x in &x[r * dim + whole..(r + 1) * dim] {
+                    sum += (x - means[r]) * (x - means[r]);
                 }
-                let scale = 1.0 / (sum / dim as f32 + eps).sqrt();
+                *scale = 1.0 / (sum / dim as f32 + eps).sqrt();
+            }
 
-                for i in (0..whole).step_by(S::LANES) {
-                    let d = S::sub(S::load(row.as_ptr().add(i)), S::splat(mean));
-                    let y = S::fma(
-                        S::mul(d, S::splat(scale)),
-                        S::load(weight.as_ptr().add(i)),
-                        S::load(bias.as_ptr().add(i)),
-                    );
-                    S::store(to.vector::<S>(dim, t, i), y);
+            for i in (0..whole).step_by(eight) {
+                let weight = S::Eight::load(weight.as_ptr().add(i));
+                let bias = S::Eight::load(bias.as_ptr().add(i));
+                for r in 0..R {
+                    let x = S::Eight::load(x.as_ptr().add(r * dim + i));
+                    let d = S::Eight::sub(x, S::Eight::splat(means[r]));
+                    let y = S::Eight::mul(d, S::Eight::splat(scales[r]));
+                    let y = S::Eight::fma(y, weight, bias);
+                    S::Eight::store(to.vector::<S>(dim, t + r, i), y);
                 }
-                let mut edge = [0.0f32; 16];
+            }
+            for r in 0..R {
+                let mut edge = [0.0f32; 8];
                 for i in whole..dim {
-                    edge[i - whole] = (row[i] - mean) * scale * weight[i] + bias[i];
+                    let d = x[r * dim + i] - means[r];
+                    edge[i - whole] = d * scales[r] * weight[i] + bias[i];
                 }
                 match to {
                     Destination::Rows(_) => {
-                        let out = to.vector::<S>(dim, t, whole);
+                        let out = to.vector::<S>(dim, t + r, whole);
                         for (i, y) in edge[..dim - whole].iter().enumerate() {
                             *out.add(i) = *y;
                         }
                     }
                     Destination::Chunks(_) => {
-                        for i in (whole..padded).step_by(S::LANES) {
-                            S::store(to.vector::<S>(dim, t, i), S::load(edge.as_ptr()));
-                            edge = [0.0; 16];
+                        let padded = dim.next_multiple_of(tile::width::<S>());
+                        for i in (whole..padded).step_by(eight) {
+                            let at = to.vector::<S>(dim, t + r, i);
+                            S::Eight::store(at, S::Eight::load(edge.as_ptr()));
+                            edge = [0.0; 8];
                         }
                     }
                 }
             }
         }
     }
-}
-
-/// The sum of the lanes of a vector, added pairwise in a fixed order.
-///
-/// # Safety
-/// The processor has the instructions of `S`.
-#[inline(always)]
-unsafe fn add_lanes<S: Simd>(v: S::V) -> f32 {
-    let mut lanes = [0.0f32; 16];
-    // SAFETY: 16 ≥ LANES.
-    unsafe { S::store(lanes.as_mut_ptr(), v) };
-    let mut n = S::LANES;
-    while n > 1 {
-        n /= 2;
-        for i in 0..n {
-            lanes[i] += lanes[i + n];
-        }
-    }
-    lanes[0]
 }

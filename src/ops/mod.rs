@@ -1,9 +1,10 @@
 //! The operations of the CPU engine.
 //!
 //! Each is a Candle custom operation, so that the model reads like a Candle model. Token rows are
-//! packed end to end, without padding. Every output element has one accumulator and a fixed order
-//! of additions, which never depends on the number of rows: this is why a sequence gets the same
-//! bits in any batch. (The CUDA engine has its own kernels, in `cuda`.)
+//! packed end to end, without padding. Every output element has a fixed order of additions, which
+//! depends neither on the number of rows nor on the instructions of the [`CpuPath`], and every
+//! operation is rounded as IEEE 754 says: this is why a sequence gets the same bits in any batch
+//! and on any processor. (The CUDA engine has its own kernels, in `cuda`.)
 
 mod attention;
 mod block_shape;

@@ -1,5 +1,5 @@
-//! The promise: a record's bits do not depend on its neighbours, its position, the batch, the budget or
-//! the number of threads, and equal those of one sequence per forward pass.
+//! The promise: a record's bits do not depend on its neighbours, its position, the batch, the budget,
+//! the number of threads or the processor, and equal those of one sequence per forward pass.
 
 use crate::common::{Hidden, embed, fixture, load, load_as, load_for, records};
 use esm_embed::embedder::{Embedder, Sequence};
@@ -51,6 +51,33 @@ fn a_short_sequence_has_the_same_bits_by_itself_twice_and_beside_a_long_one() {
         let behind = embed(&embedder, &[whole(&long), whole(&short)]);
         for other in [&twice[0], &twice[1], &beside[0], &behind[1]] {
             assert!(bits(other) == single, "{model}");
+        }
+    }
+}
+
+#[test]
+fn every_path_gives_the_same_bits() {
+    let all: Vec<Vec<u8>> = AWKWARD
+        .iter()
+        .enumerate()
+        .filter(|(_, tokens)| **tokens <= 505)
+        .map(|(i, tokens)| sequence(i as u64, *tokens))
+        .collect();
+    let batch: Vec<_> = all.iter().map(|tokens| whole(tokens)).collect();
+    for model in MODELS {
+        for kind in [WeightType::F32, WeightType::Bf16] {
+            let run = |path| embed(&load_as(&fixture(model), path, kind), &batch);
+            let portable = run(CpuPath::Portable);
+            for path in [CpuPath::Avx2, CpuPath::Avx512] {
+                let found = path.is_available().then(|| run(path));
+                for (i, (a, b)) in portable.iter().zip(found.iter().flatten()).enumerate() {
+                    assert!(
+                        bits(a) == bits(b),
+                        "{model} {kind:?} {path}: {}",
+                        all[i].len()
+                    );
+                }
+            }
         }
     }
 }

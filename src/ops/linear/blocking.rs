@@ -11,21 +11,12 @@ const MAX_DEPTH: usize = 256;
 /// in the second-level cache.
 pub(super) const SPAN: usize = 3;
 
-/// Blocks of an inner dimension of `steps` steps.
-pub(in crate::ops) fn blocks(steps: usize) -> usize {
-    steps.div_ceil(MAX_DEPTH)
-}
-
-/// Steps of each of these blocks. They are of nearly equal size; the last may be shorter.
-pub(in crate::ops) fn block_depth(steps: usize) -> usize {
-    let each = steps.max(1).div_ceil(blocks(steps).max(1));
+/// Steps of each block of an inner dimension of `steps` steps, a multiple of [`MAX_LANES`]. The
+/// blocks are as few as possible and of nearly equal size; the last may be shorter.
+pub(super) fn block_depth(steps: usize) -> usize {
+    let blocks = steps.div_ceil(MAX_DEPTH).max(1);
+    let each = steps.max(1).div_ceil(blocks);
     each.next_multiple_of(MAX_LANES)
-}
-
-/// Whether the next panel starts before the sums of this one are complete, so that the sums of all
-/// panels have to be stored.
-pub(in crate::ops) fn keeps_sums(steps: usize) -> bool {
-    blocks(steps) > SPAN
 }
 
 /// Rows that go through a transformer block of this width together: many, to read each weight
@@ -39,15 +30,14 @@ pub(in crate::ops) fn row_block(features: usize) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::{MAX_DEPTH, block_depth, blocks};
+    use super::{MAX_DEPTH, block_depth};
     use crate::ops::tile::MAX_LANES;
 
     #[test]
     fn blocks_are_few_and_nearly_equal() {
         for steps in (8..6000).step_by(8) {
             let depth = block_depth(steps);
-            let blocks = blocks(steps);
-            assert_eq!(steps.div_ceil(depth), blocks);
+            let blocks = steps.div_ceil(depth);
             assert_eq!(steps.div_ceil(MAX_DEPTH), blocks);
             assert!(depth <= MAX_DEPTH && depth.is_multiple_of(MAX_LANES));
             let last = steps - (blocks - 1) * depth;

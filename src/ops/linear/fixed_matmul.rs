@@ -1,7 +1,6 @@
 //! The product of rows with packed weights in fixed point, for processors with AVX-512 VNNI.
 
-use super::blocking::{block_depth, blocks};
-use super::fixed_point::{FixedPanels, LANES, PAIR, WIDTH, round, scratch};
+use super::fixed_point::{FixedPanels, LANES, PAIR, WIDTH, round};
 use super::matmul::{Arithmetic, Block, MatMul, Target};
 use super::panels::Packed;
 use crate::ops::matrix::Chunked;
@@ -22,9 +21,9 @@ pub(super) fn apply(
     buffer: &mut [f32],
 ) {
     let steps = weights.size.steps;
-    let (depth, rows) = (block_depth(steps), x.extent().rows);
+    let (depth, rows) = (weights.size.depth, x.extent().rows);
     assert!(x.extent().lanes == LANES && x.extent().features() >= PAIR * steps);
-    let (operands, sums) = buffer.split_at_mut(scratch(steps, rows));
+    let (operands, sums) = buffer.split_at_mut(weights.size.operand_scratch(rows));
     let (pairs, scales) = operands.split_at_mut(rows * steps);
     let from = x.chunks();
     for (i, scales) in scales.chunks_exact_mut(rows).enumerate() {
@@ -40,7 +39,7 @@ pub(super) fn apply(
             };
         }
     }
-    let blocks = blocks(steps);
+    let blocks = panels.blocks;
     assert!(panels.scales.len() >= blocks * weights.size.outputs);
     let fixed = Fixed {
         rows,

@@ -6,7 +6,7 @@
 //! |Σ a·b| ≤ ‖a‖·‖b‖ and the scales keep ‖·‖ below 2^15.5. Blocks are summed in f32. As everywhere,
 //! the bits of a row depend only on that row.
 
-use super::blocking::{block_depth, blocks};
+use super::size::LinearSize;
 use crate::ops::buffer::Buffer;
 use crate::ops::fixed_point::{LARGEST, LENGTH, SMALLEST, pair};
 use crate::ops::simd::{Avx512 as S, CpuPath, Simd};
@@ -31,27 +31,28 @@ pub(super) struct FixedPanels {
     pub(super) steps: Buffer<f32>,
     /// The factor of the sums of a block, `[panel, block, WIDTH]`.
     pub(super) scales: Vec<f32>,
-}
-
-/// Floats of working memory for `rows` rows as integers.
-pub(super) fn scratch(steps: usize, rows: usize) -> usize {
-    rows * (steps + blocks(steps))
+    /// Steps of a block, and blocks.
+    depth: usize,
+    pub(super) blocks: usize,
 }
 
 impl FixedPanels {
-    /// Memory for `panels` panels of `steps` steps, all zero.
+    /// Memory for `panels` panels, all zero.
     ///
     /// # Errors
     /// The system is out of memory.
     ///
     /// # Panics
     /// The processor lacks AVX-512 VNNI.
-    pub(super) fn zeroed(panels: usize, steps: usize) -> std::io::Result<FixedPanels> {
+    pub(super) fn zeroed(panels: usize, size: &LinearSize) -> std::io::Result<FixedPanels> {
         assert!(CpuPath::Avx512Vnni.is_available());
-        let len = panels.saturating_mul(steps).saturating_mul(WIDTH);
+        let len = panels.saturating_mul(size.steps).saturating_mul(WIDTH);
+        let blocks = size.blocks();
         Ok(FixedPanels {
             steps: Buffer::zeroed(len)?,
-            scales: vec![0.0; panels * blocks(steps) * WIDTH],
+            scales: vec![0.0; panels * blocks * WIDTH],
+            depth: size.depth,
+            blocks,
         })
     }
 
@@ -63,9 +64,9 @@ impl FixedPanels {
     /// Rows `[WIDTH, 2 · steps]` as the pairs of a panel, `[WIDTH, steps]`; stores their scales.
     pub(super) fn round(&mut self, panel: usize, rows: &[f32], pairs: &mut [f32]) {
         let steps = pairs.len() / WIDTH;
-        let depth = block_depth(steps);
+        let (depth, blocks) = (self.depth, self.blocks);
         assert!(rows.len() == PAIR * pairs.len() && steps.is_multiple_of(LANES));
-        let scales = &mut self.scales[panel * blocks(steps) * WIDTH..][..blocks(steps) * WIDTH];
+        let scales = &mut self.scales[panel * blocks * WIDTH..][..blocks * WIDTH];
         for (j, (row, pairs)) in rows
             .chunks_exact(PAIR * steps)
             .zip(pairs.chunks_exact_mut(steps))

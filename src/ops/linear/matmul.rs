@@ -4,7 +4,7 @@
 //! only on the layer; each is summed in one accumulator per element, in ascending order. What
 //! follows a product (bias, GELU, residual) is done while the sums of a tile are in the cache.
 
-use super::blocking::{SPAN, block_depth, keeps_sums};
+use super::blocking::SPAN;
 use super::panels::Packed;
 use super::prefetch::{Prefetch, TilePrefetch};
 use crate::ops::math;
@@ -194,7 +194,7 @@ impl MatMul<'_> {
         assert!(x.extent().features() >= steps && sums.len() >= weights.size.sums(rows));
         let target = target.checked(rows, lanes, weights);
         let (x, sums) = (x.chunks(), sums.as_mut_ptr());
-        let (full, keeps_sums) = (block_depth(steps), keeps_sums(steps));
+        let (full, keeps_sums) = (weights.size.depth, weights.size.keeps_sums());
         let mut start = 0;
         while start < steps {
             let end = steps.min(start + SPAN * full);

@@ -1,9 +1,8 @@
 //! The weights of a layer, packed for the register tile: panels of one tile's width,
 //! `[panel, inputs, width]`.
 
-use super::blocking::block_depth;
 #[cfg(target_arch = "x86_64")]
-use super::fixed_point::FixedPanels;
+use super::fixed_point::{self, FixedPanels};
 use super::prefetch::Prefetch;
 #[cfg(target_arch = "x86_64")]
 use super::size::Operands;
@@ -59,13 +58,19 @@ impl Packed {
         mut row: impl FnMut(usize, &mut [f32]) -> Result<(), E>,
     ) -> Result<Packed, PackError<E>> {
         let size = LinearSize::new(path, weight_type, inputs, outputs);
-        let (depth, steps, width) = (size.inputs, size.steps, size.width);
+        let (steps, width) = (size.steps, size.width);
+        // Features of a row, with their padding.
+        let depth = match size.operands {
+            #[cfg(target_arch = "x86_64")]
+            Operands::FixedPoint => steps * fixed_point::PAIR,
+            _ => steps,
+        };
         let count = outputs.div_ceil(width);
         let len = count.saturating_mul(width).saturating_mul(depth);
         let mut panels = match weight_type {
             #[cfg(target_arch = "x86_64")]
             WeightType::F16 if size.operands == Operands::FixedPoint => {
-                Panels::Fixed(FixedPanels::zeroed(count, steps).map_err(no_memory(len * 2))?)
+                Panels::Fixed(FixedPanels::zeroed(count, &size).map_err(no_memory(len * 2))?)
             }
             WeightType::F32 => Panels::F32(zeroed(len)?),
             WeightType::F16 => Panels::F16(zeroed(len)?),
@@ -143,9 +148,14 @@ impl Packed {
             let from = panels.as_slice().as_ptr().wrapping_add(at);
             Prefetch::new(from, width, width / tile::VECTORS, steps)
         }
-        let LinearSize { steps, width, .. } = self.size;
+        let LinearSize {
+            steps,
+            depth,
+            width,
+            ..
+        } = self.size;
         let at = (panel * steps + k) * width;
-        let block = steps.saturating_sub(k).min(block_depth(steps));
+        let block = steps.saturating_sub(k).min(depth);
         match &self.panels {
             Panels::F32(p) => of(p, at, width, block),
             Panels::F16(p) => of(p, at, width, block),

@@ -1,10 +1,11 @@
 //! How weights are stored, and what working memory a product needs.
 
-use super::blocking::{block_depth, keeps_sums};
+use super::blocking::{SPAN, block_depth};
 #[cfg(target_arch = "x86_64")]
 use super::fixed_point;
 use crate::ops::matrix::padded;
 use crate::ops::simd::CpuPath;
+use crate::ops::tile::{MAX_LANES, MAX_WIDTH};
 
 /// How the packed weights are stored. Arithmetic is in f32, except for [`WeightType::F16`] on
 /// [`CpuPath::Avx512Vnni`], which is 16-bit fixed point.
@@ -38,15 +39,6 @@ impl Operands {
             WeightType::F16 | WeightType::Bf16 => Operands::Widened,
         }
     }
-
-    /// Steps of the inner dimension for a number of padded features.
-    fn steps(self, features: usize) -> usize {
-        match self {
-            #[cfg(target_arch = "x86_64")]
-            Operands::FixedPoint => features / fixed_point::PAIR,
-            _ => features,
-        }
-    }
 }
 
 /// Sizes of a packed layer, all with their padding.
@@ -54,8 +46,10 @@ impl Operands {
 pub(in crate::ops) struct LinearSize {
     pub(in crate::ops) inputs: usize,
     pub(in crate::ops) outputs: usize,
-    /// Steps of the inner dimension: see `blocking`.
+    /// Steps of the inner dimension, and of each of its blocks: see `blocking`. The blocks have the
+    /// same features on every path, so that their sums have the same bits.
     pub(super) steps: usize,
+    pub(super) depth: usize,
     /// Outputs of a panel.
     pub(super) width: usize,
     pub(super) operands: Operands,
@@ -68,14 +62,38 @@ impl LinearSize {
         inputs: usize,
         outputs: usize,
     ) -> LinearSize {
-        let (inputs, operands) = (padded(inputs, path), Operands::of(path, weight_type));
+        let operands = Operands::of(path, weight_type);
+        let (steps, depth) = match operands {
+            #[cfg(target_arch = "x86_64")]
+            Operands::FixedPoint => {
+                let most = inputs.next_multiple_of(MAX_WIDTH);
+                let steps = padded(inputs, path) / fixed_point::PAIR;
+                (steps, block_depth(most / fixed_point::PAIR))
+            }
+            _ => {
+                let steps = inputs.next_multiple_of(MAX_LANES);
+                (steps, block_depth(steps))
+            }
+        };
         LinearSize {
-            inputs,
+            inputs: padded(inputs, path),
             outputs: padded(outputs, path),
-            steps: operands.steps(inputs),
+            steps,
+            depth,
             width: padded(1, path),
             operands,
         }
+    }
+
+    /// Blocks of the inner dimension.
+    pub(super) fn blocks(&self) -> usize {
+        self.steps.div_ceil(self.depth)
+    }
+
+    /// Whether the next panel starts before the sums of this one are complete, so that the sums of
+    /// all panels have to be stored.
+    pub(super) fn keeps_sums(&self) -> bool {
+        self.blocks() > SPAN
     }
 
     /// Floats of working memory that a product of `rows` rows needs.
@@ -85,7 +103,7 @@ impl LinearSize {
 
     /// The part of it for incomplete sums.
     pub(super) fn sums(&self, rows: usize) -> usize {
-        match keeps_sums(self.steps) {
+        match self.keeps_sums() {
             true => rows * self.outputs,
             false => rows * self.width,
         }
@@ -96,9 +114,9 @@ impl LinearSize {
     pub(super) fn operand_scratch(&self, rows: usize) -> usize {
         match self.operands {
             Operands::F32 => 0,
-            Operands::Widened => block_depth(self.steps) * self.width,
+            Operands::Widened => self.depth * self.width,
             #[cfg(target_arch = "x86_64")]
-            Operands::FixedPoint => fixed_point::scratch(self.steps, rows),
+            Operands::FixedPoint => rows * (self.steps + self.blocks()),
             #[cfg(not(target_arch = "x86_64"))]
             Operands::FixedPoint => 0,
         }

@@ -3,10 +3,12 @@
 //! Every kernel of [`crate::ops`] is written once, against [`Simd`], and compiled for what the
 //! target guarantees (NEON on aarch64, SSE2 on x86-64), and on x86-64 also for AVX-512 and for AVX2
 //! with FMA. [`CpuPath`] selects one at run time. Kernels never reduce across lanes in an order
-//! that depends on the shape of a batch, so that on each path the bits of a row do not depend on
-//! its position.
+//! that depends on the shape of a batch or on the number of lanes, and every operation of [`Simd`]
+//! gives the same bits on all paths (of a NaN, only that it is one).
 
 mod cpu_path;
+#[cfg(not(target_arch = "aarch64"))]
+mod fma;
 #[cfg(target_arch = "aarch64")]
 mod neon;
 #[cfg(not(target_arch = "aarch64"))]
@@ -47,11 +49,13 @@ pub(crate) trait Simd: Copy {
     const ROWS: usize;
     /// One vector.
     type V: Copy;
+    /// Vectors of eight lanes, for sums over a row: their order must not depend on the path.
+    type Eight: Simd;
 
     unsafe fn splat(x: f32) -> Self::V;
     unsafe fn load(at: *const f32) -> Self::V;
     unsafe fn store(at: *mut f32, v: Self::V);
-    /// a·b + c, rounded once where the instruction set has it.
+    /// a·b + c, rounded once.
     unsafe fn fma(a: Self::V, b: Self::V, c: Self::V) -> Self::V;
     unsafe fn add(a: Self::V, b: Self::V) -> Self::V;
     unsafe fn sub(a: Self::V, b: Self::V) -> Self::V;
@@ -63,7 +67,7 @@ pub(crate) trait Simd: Copy {
     unsafe fn round(a: Self::V) -> Self::V;
     /// 2^n for integral n in −126 ..= 127.
     unsafe fn exp2i(n: Self::V) -> Self::V;
-    /// x − ⌊x⌋, for |x| < 2²².
+    /// x − ⌊x⌋ rounded to nearest, for |x| < 2²².
     unsafe fn fraction(x: Self::V) -> Self::V;
     /// p·2^⌊n⌋ for ⌊n⌋ in −126 ..= 127; p accounts for the fraction of n.
     unsafe fn scale2(p: Self::V, n: Self::V) -> Self::V;
@@ -76,6 +80,8 @@ pub(crate) trait Simd: Copy {
     unsafe fn load_f16(at: *const half::f16) -> Self::V;
     /// Reads LANES bfloat16 numbers.
     unsafe fn load_bf16(at: *const half::bf16) -> Self::V;
+    /// The sum of the lanes: lane i and lane i + n are added for n = LANES / 2, LANES / 4, … 1.
+    unsafe fn sum_lanes(v: Self::V) -> f32;
     /// Transposes LANES × LANES elements; rows start `from_stride` and `to_stride` apart.
     unsafe fn transpose(from: *const f32, from_stride: usize, to: *mut f32, to_stride: usize);
     /// LANES, as the bound of a loop over the steps of a tile.

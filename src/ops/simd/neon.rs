@@ -15,6 +15,7 @@ impl Simd for Neon {
     const LANES: usize = 8;
     const ROWS: usize = 6;
     type V = V;
+    type Eight = Neon;
 
     #[inline(always)]
     unsafe fn splat(x: f32) -> V {
@@ -117,6 +118,14 @@ impl Simd for Neon {
                 vreinterpretq_f32_u32(vshll_n_u16::<16>(vget_low_u16(v))),
                 vreinterpretq_f32_u32(vshll_high_n_u16::<16>(v)),
             ]
+        }
+    }
+    #[inline(always)]
+    unsafe fn sum_lanes(v: V) -> f32 {
+        unsafe {
+            let four = vaddq_f32(v[0], v[1]);
+            let two = vadd_f32(vget_low_f32(four), vget_high_f32(four));
+            vget_lane_f32::<0>(two) + vget_lane_f32::<1>(two)
         }
     }
     #[inline(always)]

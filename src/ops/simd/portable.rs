@@ -1,6 +1,7 @@
 //! Only what the build target guarantees.
 
 use super::Simd;
+use super::fma::fma;
 
 /// Eight lanes in an array: the compiler maps them to the registers that the target has.
 #[derive(Clone, Copy)]
@@ -26,6 +27,7 @@ impl Simd for Portable {
     const LANES: usize = 8;
     const ROWS: usize = 6;
     type V = V;
+    type Eight = Portable;
 
     #[inline(always)]
     unsafe fn splat(x: f32) -> V {
@@ -41,9 +43,7 @@ impl Simd for Portable {
     }
     #[inline(always)]
     unsafe fn fma(a: V, b: V, c: V) -> V {
-        // Without an FMA instruction, `mul_add` is a library call. Two roundings on every target
-        // give the same bits everywhere.
-        std::array::from_fn(|i| a[i] * b[i] + c[i])
+        fma(a, b, c)
     }
     #[inline(always)]
     unsafe fn add(a: V, b: V) -> V {
@@ -74,7 +74,7 @@ impl Simd for Portable {
         // Adding and subtracting 1.5·2²³ rounds to an integer for |a| < 2²². Arguments are clamped
         // to that before, and NaN stays NaN.
         const MAGIC: f32 = 12_582_912.0;
-        a.map(|x| (x + MAGIC) - MAGIC)
+        a.map(|x| ((x + MAGIC) - MAGIC).copysign(x))
     }
     #[inline(always)]
     unsafe fn exp2i(n: V) -> V {
@@ -109,6 +109,11 @@ impl Simd for Portable {
     unsafe fn load_bf16(at: *const half::bf16) -> V {
         let v = unsafe { at.cast::<[half::bf16; 8]>().read_unaligned() };
         v.map(half::bf16::to_f32)
+    }
+    #[inline(always)]
+    unsafe fn sum_lanes(v: V) -> f32 {
+        let four: [f32; 4] = std::array::from_fn(|i| v[i] + v[i + 4]);
+        (four[0] + four[2]) + (four[1] + four[3])
     }
     #[inline(always)]
     unsafe fn transpose(from: *const f32, from_stride: usize, to: *mut f32, to_stride: usize) {

@@ -12,6 +12,7 @@ impl Simd for Avx512 {
     const LANES: usize = 16;
     const ROWS: usize = 14;
     type V = __m512;
+    type Eight = Avx2;
 
     #[inline(always)]
     unsafe fn splat(x: f32) -> __m512 {
@@ -64,9 +65,13 @@ impl Simd for Avx512 {
             _mm512_castsi512_ps(_mm512_slli_epi32::<23>(bits))
         }
     }
+    // VREDUCEPS rounds the difference down.
     #[inline(always)]
     unsafe fn fraction(x: __m512) -> __m512 {
-        unsafe { _mm512_reduce_ps::<{ _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC }>(x) }
+        unsafe {
+            let floor = _mm512_roundscale_ps::<{ _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC }>(x);
+            _mm512_sub_ps(x, floor)
+        }
     }
     #[inline(always)]
     unsafe fn scale2(p: __m512, n: __m512) -> __m512 {
@@ -96,6 +101,13 @@ impl Simd for Avx512 {
         unsafe {
             let wide = _mm512_cvtepu16_epi32(_mm256_loadu_si256(at.cast()));
             _mm512_castsi512_ps(_mm512_slli_epi32::<16>(wide))
+        }
+    }
+    #[inline(always)]
+    unsafe fn sum_lanes(v: __m512) -> f32 {
+        unsafe {
+            let high = _mm512_extractf32x8_ps::<1>(v);
+            Avx2::sum_lanes(_mm256_add_ps(_mm512_castps512_ps256(v), high))
         }
     }
     #[inline(always)]
@@ -147,6 +159,7 @@ impl Simd for Avx2 {
     const LANES: usize = 8;
     const ROWS: usize = 6;
     type V = __m256;
+    type Eight = Avx2;
 
     #[inline(always)]
     unsafe fn splat(x: f32) -> __m256 {
@@ -231,6 +244,14 @@ impl Simd for Avx2 {
         unsafe {
             let wide = _mm256_cvtepu16_epi32(_mm_loadu_si128(at.cast()));
             _mm256_castsi256_ps(_mm256_slli_epi32::<16>(wide))
+        }
+    }
+    #[inline(always)]
+    unsafe fn sum_lanes(v: __m256) -> f32 {
+        unsafe {
+            let four = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps::<1>(v));
+            let two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+            _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)))
         }
     }
     #[inline(always)]

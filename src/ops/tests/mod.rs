@@ -10,6 +10,7 @@ mod linear;
 mod math;
 mod qkv_projection;
 mod reference;
+mod same_bits;
 mod shapes;
 mod widen;
 
