@@ -222,6 +222,20 @@ pub enum CheckpointError {
         /// The value.
         value: f32,
     },
+    /// Contacts need a regression.
+    #[error(
+        "{path}: contacts cannot be computed: {}\n\
+         hint: use a model that has the regression: ESM-2 or ESM-1b from Hugging Face\n\
+         hint: name its file with `contact_regression`, where fair-esm publishes one\n\
+         hint: use `include=attentions` for the attention maps that contacts are computed from",
+        finding(.why)
+    )]
+    NoContacts {
+        /// The checkpoint.
+        path: PathBuf,
+        /// What is missing or wrong.
+        why: String,
+    },
     /// A caller asked for a weight or a row that this model does not have.
     #[error("{path}: this model has no {asked}")]
     NoSuchWeight {

@@ -8,7 +8,7 @@ use super::fair_esm::Settings;
 use super::file::WeightFile;
 use super::locate::Located;
 use super::tensors::{StoredTensor, TensorSet};
-use super::{foreign, names, safetensors, torch, torch_zip};
+use super::{contacts, foreign, names, safetensors, torch, torch_zip};
 
 /// All tensors of a checkpoint's files.
 pub(super) struct Loaded {
@@ -50,11 +50,15 @@ pub(super) fn load(located: &Located) -> Result<Loaded, CheckpointError> {
         tensors.add(file, unwrapped(found))?;
     }
     if let Some(path) = &located.regression {
-        let file = WeightFile::open(path)?;
-        let mut found = torch::read(&file)?.tensors;
-        found.retain(|(name, _)| name.starts_with("contact_head."));
+        let file = WeightFile::open(path).map_err(contacts::not_there)?;
+        let found = contacts::read(&file)?;
+        if found.is_empty() && located.regression_given {
+            return Err(contacts::none_in(path));
+        }
         // Like fair-esm's loader, the separate file wins over what the model may hold.
-        found.iter().for_each(|(name, _)| tensors.remove(name));
+        let held = tensors.names().filter(|name| contacts::is_regression(name));
+        let held: Vec<String> = held.map(str::to_owned).collect();
+        held.iter().for_each(|name| tensors.remove(name));
         tensors.add(file, found)?;
     }
     let main = located

@@ -49,8 +49,10 @@ pub(super) struct Located {
     pub(super) vocabulary_json: Option<PathBuf>,
     /// A file of an adapter beside the weights.
     pub(super) adapter: Option<PathBuf>,
-    /// fair-esm's `NAME-contact-regression.pt` beside `NAME.pt`.
+    /// fair-esm's `NAME-contact-regression.pt` beside `NAME.pt`, or the file that the user named.
     pub(super) regression: Option<PathBuf>,
+    /// Whether the user named it.
+    pub(super) regression_given: bool,
 }
 
 /// Finds the files that belong to a folder or file.

@@ -22,6 +22,7 @@ mod adapter_config;
 mod alphabet;
 mod carried;
 mod config;
+mod contacts;
 mod error;
 mod fair_esm;
 mod file;
@@ -55,6 +56,7 @@ use adapter_config::adapter_of;
 pub(crate) use adapter_config::configured_adapter;
 pub use alphabet::AlphabetProof;
 pub use config::{EsmConfig, Positions, TRAINING_MAXIMUM};
+pub use contacts::ContactRegression;
 pub use error::CheckpointError;
 pub(crate) use foreign::{describe_repository, other_format};
 pub(crate) use index::ShardIndex;
@@ -68,6 +70,7 @@ use crate::stamp::Stamp;
 use crate::tokenizer::MASK;
 use alphabet::{Claims, Proven};
 use config::contradiction;
+use contacts::Contacts;
 use fair_esm::{FairEsmLoader, Settings};
 use file::WeightFile;
 use hf_config::HfConfig;
@@ -111,6 +114,7 @@ pub struct Checkpoint {
     files: Vec<PathBuf>,
     tensors: TensorSet,
     weights: Weights,
+    contacts: Contacts,
     rope_theta: f64,
     alphabet: AlphabetProof,
     warnings: Vec<String>,
@@ -124,7 +128,22 @@ impl Checkpoint {
     /// What makes the checkpoint unusable; see [`CheckpointError`]. NaN and infinities among the
     /// weights of the encoder are found by [`WeightRows::read`].
     pub fn open(path: &Path) -> Result<Self, CheckpointError> {
-        let located = locate::locate(path)?;
+        Self::open_with(path, None)
+    }
+
+    /// The same with the contact regression in this file, whatever the checkpoint holds.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::open`]; a file without a regression, or with that of another model.
+    pub fn open_with(
+        path: &Path,
+        contact_regression: Option<&Path>,
+    ) -> Result<Self, CheckpointError> {
+        let mut located = locate::locate(path)?;
+        if let Some(given) = contact_regression {
+            located.regression = Some(given.to_path_buf());
+            located.regression_given = true;
+        }
         let Loaded {
             tensors,
             settings,
@@ -153,7 +172,8 @@ impl Checkpoint {
             .map_err(|error| replaced::explained(error, &tensors))?;
         let unused = unused::check(&tensors, &names, &weights.places, &main)?;
         let contacts = weights.without_contacts.take();
-        let contacts = contacts.map(|wrong| format!("the contact head is not used: {wrong}"));
+        let wrong = contacts.clone();
+        let not_used = contacts.map(|wrong| format!("the contact head is not used: {wrong}"));
         let taken = match hf {
             Some(_) => None,
             None => fair_esm::warning(&config, settings.as_ref(), &main),
@@ -162,7 +182,7 @@ impl Checkpoint {
             let folder = file.parent().unwrap_or(Path::new("."));
             adapter_of(folder).warning(file)
         });
-        let warnings = [alphabet.warning(), unused, contacts, taken, adapter];
+        let warnings = [alphabet.warning(), unused, not_used, taken, adapter];
         // fair-esm's loader of ESM-1b and 1v zeroes this row, in embedding and LM head alike.
         if settings.is_some_and(|settings| settings.loader == Some(FairEsmLoader::Version1))
             && let Some(embedding) = weights.by_name.get_mut(EMBEDDING)
@@ -170,6 +190,7 @@ impl Checkpoint {
             embedding.zero_row = Some(MASK.into());
         }
         let damaged = drop_damaged_heads(&tensors, &mut weights)?;
+        let contacts = Contacts::new(contact_regression, wrong.as_ref(), &damaged)?;
         let warnings = warnings.into_iter().flatten().chain(damaged).collect();
         let config_file = located.config.filter(|_| hf.is_some());
         let files = config_file
@@ -183,6 +204,7 @@ impl Checkpoint {
             files: files.chain(located.regression).collect(),
             tensors,
             weights,
+            contacts,
             alphabet: alphabet.proof,
             warnings,
             rope_theta: hf.as_ref().map_or(10_000.0, HfConfig::rope_theta),

@@ -90,6 +90,15 @@ pub struct Hub {
     settings: HubSettings,
 }
 
+/// Checks a file of a published name against its digest.
+fn verify_published(path: &Path) -> Result<(), HubError> {
+    let name = path.file_name().and_then(|name| name.to_str());
+    match name.and_then(published_digest) {
+        Some((sha256, bytes)) => verify_file(path, sha256, Some(bytes)),
+        None => Ok(()),
+    }
+}
+
 impl Hub {
     /// A hub with these settings.
     ///
@@ -138,8 +147,8 @@ impl Hub {
     /// Offline, or if the hub cannot be reached, the cached files are checked against the SHA-256 in
     /// their names.
     ///
-    /// Of a path, the checkpoint is opened and checked, and a fair-esm file of a published name is
-    /// compared with its published digest.
+    /// Of a path, the checkpoint is opened and checked, and a fair-esm file of a published name and its
+    /// contact regression are compared with their published digests.
     ///
     /// # Errors
     /// As [`Hub::resolve`].
@@ -151,12 +160,15 @@ impl Hub {
     ) -> Result<LocalModel, HubError> {
         let local = match (self.look(model, revision)?, model.repo()) {
             (Look::Found(local), None) => {
-                let name = local.path.file_name().and_then(|name| name.to_str());
-                if let Some((sha256, bytes)) = name.and_then(published_digest) {
-                    verify_file(&local.path, sha256, Some(bytes))?;
-                }
+                verify_published(&local.path)?;
                 report::verify_blobs(&local)?;
-                Checkpoint::open(&local.path)?;
+                // A contact regression is a file beside the model's.
+                let checkpoint = Checkpoint::open(&local.path)?;
+                let files = checkpoint.files().iter();
+                let others = files.filter(|file| **file != local.path);
+                others
+                    .map(PathBuf::as_path)
+                    .try_for_each(verify_published)?;
                 local
             }
             (Look::Found(local), Some(_)) if self.settings.offline => {

@@ -2,6 +2,7 @@
 //! the file.
 
 mod alphabet;
+mod contacts;
 mod damaged_safetensors;
 mod damaged_torch;
 mod files;
