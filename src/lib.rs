@@ -99,7 +99,7 @@
 //! Dependencies point down:
 //!
 //! ```text
-//! main → cli → pipeline → { admission, embedder, output }
+//! main → cli → { pipeline, plot } → { admission, embedder, output }
 //!                              → { product, fasta, tokenizer, batching, windows, checkpoint, model, cuda }
 //!                                   → ops
 //! ```
@@ -113,6 +113,7 @@
 //! | [`cuda`] | GPUs |
 //! | [`model`], [`ops`] | Candle |
 //! | [`output`] | files of an output folder |
+//! | [`plot`] | pictures of an output folder |
 //! | [`product`] | what a model can produce; everything that stores or computes loops over its list |
 //! | [`run_record`] | what was asked of a run and what that resolved to; `run.json`, resume and merge compare these types |
 //! | [`hub`] | names, the cache and the network |
@@ -148,6 +149,7 @@ pub mod numerals;
 pub mod ops;
 pub mod output;
 pub mod pipeline;
+pub mod plot;
 pub mod pooling;
 pub mod printable;
 pub mod product;

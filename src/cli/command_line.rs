@@ -6,6 +6,7 @@ use super::inspect::InspectArgs;
 use super::merge::{self, MergeArgs};
 use super::models::ModelsArgs;
 use super::options::DisplayArgs;
+use super::plot::PlotArgs;
 use super::run::{self, RunArgs};
 use super::template::{self, TemplateArgs};
 use super::verify::VerifyArgs;
@@ -50,6 +51,8 @@ pub enum Command {
     /// Merge the output folders of all shards into one
     #[command(after_help = merge::EXAMPLES)]
     Merge(MergeArgs),
+    /// Draw what an output folder holds
+    Plot(PlotArgs),
     /// Compare the embeddings of a model with published values
     Verify(VerifyArgs),
     /// Show CPU, memory, GPUs, cache and network as this program sees them
@@ -66,6 +69,7 @@ impl Cli {
             Command::Run(args) => args.display,
             Command::Fetch(args) => args.display,
             Command::Merge(args) => args.display,
+            Command::Plot(args) => args.display(),
             Command::Verify(args) => args.display,
             Command::Models(_)
             | Command::Inspect(_)
@@ -86,6 +90,7 @@ impl Cli {
 
 #[cfg(test)]
 mod tests {
+    use super::super::plot;
     use super::*;
     use clap::CommandFactory;
 
@@ -96,7 +101,13 @@ mod tests {
 
     #[test]
     fn examples_fit_80_columns() {
-        for examples in [EXAMPLES, run::EXAMPLES, merge::EXAMPLES, template::EXAMPLES] {
+        for examples in [
+            EXAMPLES,
+            run::EXAMPLES,
+            merge::EXAMPLES,
+            plot::contacts::EXAMPLES,
+            template::EXAMPLES,
+        ] {
             for line in examples.lines() {
                 assert!(line.len() <= 80, "{line}");
             }

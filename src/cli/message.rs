@@ -135,8 +135,11 @@ static FLAGS: OnceLock<BTreeMap<String, bool>> = OnceLock::new();
 /// Sets the flags that settings are spelled as: those of all subcommands. The first call counts.
 pub fn spell_flags_of(command: &Command) {
     FLAGS.get_or_init(|| {
-        let arguments = command.get_subcommands().flat_map(|c| c.get_arguments());
-        arguments
+        // A command may have commands of its own.
+        let commands = command.get_subcommands();
+        let commands = commands.flat_map(|one| one.get_subcommands().chain([one]));
+        commands
+            .flat_map(|one| one.get_arguments())
             .filter_map(|arg| {
                 let name = arg.get_long()?.to_owned();
                 Some((name, arg.get_action().takes_values()))

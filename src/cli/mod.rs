@@ -11,6 +11,7 @@ mod message;
 mod model_files;
 mod models;
 mod options;
+mod plot;
 mod progress;
 mod quantities;
 #[cfg(test)]
@@ -103,6 +104,7 @@ pub fn execute(args: &Cli) -> anyhow::Result<Exit> {
         Command::Models(args) => models::execute(args),
         Command::Inspect(args) => inspect::execute(args),
         Command::Merge(args) => merge::execute(args),
+        Command::Plot(args) => plot::execute(args),
         Command::Verify(args) => verify::execute(args),
         Command::Doctor(args) => doctor::execute(args),
         Command::Template(args) => template::execute(args),

@@ -158,7 +158,7 @@ pub(super) fn bytes_below(folder: &Path) -> u64 {
 }
 
 /// Writes a small file durably, so that it exists completely or not at all.
-pub(super) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+pub(crate) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(NEW);
     let beside = path.with_file_name(name);

@@ -118,7 +118,7 @@ mod write;
 pub use crate::product::{OutDtype, Pool};
 pub use array::{Array, ArrayEntry, Dimension, Storage};
 pub use counts::Counts;
-pub(crate) use disk::{free_bytes, unnamed_file};
+pub(crate) use disk::{free_bytes, replace, unnamed_file};
 pub use disk_map::{DiskMap, Key, key};
 pub use error::OutputError;
 pub use escape::{escape, unescape};

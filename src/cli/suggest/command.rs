@@ -21,10 +21,9 @@ const RUN: [&str; 10] = [
 ];
 
 /// Commands that this version does not have.
-const LATER: [&str; 10] = [
+const LATER: [&str; 9] = [
     "serve",
     "score",
-    "plot",
     "export",
     "report",
     "plan",

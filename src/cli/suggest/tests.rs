@@ -151,7 +151,7 @@ fn options_come_after_the_command() {
         ),
         (
             "--model 8M",
-            "\n  hint: give a command first: run, fetch, models, inspect, merge, verify, doctor or template",
+            "\n  hint: give a command first: run, fetch, models, inspect, merge, plot, verify, doctor or template",
         ),
     ] {
         let text = answer(line);

@@ -1,0 +1,89 @@
+//! What can go wrong with a picture, and what to do about it.
+
+use crate::numerals::count;
+use crate::output::ReadError;
+use crate::printable;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Why a picture could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum PlotError {
+    /// The output folder cannot be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+
+    /// The run wrote no contacts.
+    #[error(
+        "{} has no contacts, only {}\nhint: run again with `include=contacts`, into another folder",
+        dir.display(),
+        printable::text(&arrays.join(", "))
+    )]
+    NoContacts {
+        /// The output folder.
+        dir: PathBuf,
+        /// The arrays that it has.
+        arrays: Vec<String>,
+    },
+
+    /// Several records, and none was chosen.
+    #[error(
+        "{} has {}\nhint: choose one with `id`, which can be given several times\n\
+         hint: draw every record with `all`",
+        dir.display(),
+        count(*records, "record")
+    )]
+    NotChosen {
+        /// The output folder.
+        dir: PathBuf,
+        /// Number of its records.
+        records: u64,
+    },
+
+    /// No record has this identifier.
+    #[error(
+        "{} has no record {:?}{}",
+        dir.display(),
+        printable::name(id),
+        match similar {
+            Some(similar) => format!("\nhint: there is a record {:?}", printable::name(similar)),
+            None => "\nhint: column `id` of index.tsv lists the records".to_owned(),
+        }
+    )]
+    NoRecord {
+        /// The output folder.
+        dir: PathBuf,
+        /// The identifier as given.
+        id: Vec<u8>,
+        /// The most similar one, if any is.
+        similar: Option<Vec<u8>>,
+    },
+
+    /// A file of this name exists.
+    #[error(
+        "{} already exists\nhint: choose another folder with `out`\nhint: replace it with `force`",
+        path.display()
+    )]
+    Exists {
+        /// The file.
+        path: PathBuf,
+    },
+
+    /// A file cannot be written.
+    #[error("writing {}: {source}", path.display())]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+impl PlotError {
+    pub(super) fn io(path: &Path, source: io::Error) -> Self {
+        Self::Io {
+            path: path.to_path_buf(),
+            source,
+        }
+    }
+}

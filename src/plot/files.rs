@@ -1,0 +1,73 @@
+//! Files of pictures: written beside their place and renamed, so that each exists completely or not at
+//! all.
+
+use super::PlotError;
+use crate::output;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Whether existing files are replaced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Existing {
+    /// They are an error.
+    Keep,
+    /// They are replaced.
+    Replace,
+}
+
+/// The folder beside an output folder for what is made of it: `emb-map` for `emb/`. None for a path
+/// without a name, such as `/` or `..`.
+pub fn beside(dir: &Path, ending: &str) -> Option<PathBuf> {
+    let named = match dir.file_name() {
+        Some(_) => dir.to_path_buf(),
+        // The folder `.` has a name, too.
+        None if dir.components().all(|part| part.as_os_str() == ".") => {
+            std::path::absolute(dir).ok()?
+        }
+        None => return None,
+    };
+    let mut name = named.file_name()?.to_owned();
+    name.push(ending);
+    Some(named.with_file_name(name))
+}
+
+/// Refuses a file that exists, unless it is to be replaced.
+pub(super) fn check(path: &Path, existing: Existing) -> Result<(), PlotError> {
+    match existing == Existing::Keep && fs::symlink_metadata(path).is_ok() {
+        true => Err(PlotError::Exists {
+            path: path.to_path_buf(),
+        }),
+        false => Ok(()),
+    }
+}
+
+/// Makes a folder, if it is not there.
+pub(super) fn make_folder(dir: &Path) -> Result<(), PlotError> {
+    fs::create_dir_all(dir).map_err(|error| PlotError::io(dir, error))
+}
+
+/// Writes a file.
+pub(super) fn write(path: &Path, bytes: &[u8]) -> Result<(), PlotError> {
+    output::replace(path, bytes).map_err(|error| PlotError::io(path, error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_beside_another() {
+        let beside = |dir: &str| super::beside(Path::new(dir), "-map");
+        assert_eq!(beside("emb/"), Some("emb-map".into()));
+        assert_eq!(beside("/a/b.c"), Some("/a/b.c-map".into()));
+        assert_eq!(beside(".."), None);
+        assert_eq!(beside("a/.."), None);
+        assert_eq!(beside("/"), None);
+        let here = std::env::current_dir().unwrap();
+        let name = here.file_name().unwrap().to_str().unwrap();
+        assert_eq!(
+            beside("."),
+            Some(here.with_file_name(format!("{name}-map")))
+        );
+    }
+}
