@@ -358,6 +358,7 @@ pub struct Request {
     products: Vec<Product>,
     dtype: OutDtype,
     maps: AttentionMaps,
+    ends: bool,
 }
 
 impl Request {
@@ -379,6 +380,7 @@ impl Request {
             products,
             dtype,
             maps: AttentionMaps::default(),
+            ends: false,
         }
     }
 
@@ -395,6 +397,18 @@ impl Request {
     /// Whether a product is wanted.
     pub fn has(&self, product: Product) -> bool {
         self.products.contains(&product)
+    }
+
+    /// The same with rows for the first and the last token, which are otherwise left out: an inner
+    /// piece of a sequence begins and ends with residues. Only [`Product::Residues`] and
+    /// [`Product::Logits`] may be asked for in this way.
+    pub fn with_ends(self) -> Request {
+        Request { ends: true, ..self }
+    }
+
+    /// Whether there are rows for the first and the last token.
+    pub fn has_ends(&self) -> bool {
+        self.ends
     }
 
     /// The products, each once.

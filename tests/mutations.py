@@ -60,6 +60,43 @@ MISTAKES = [
         "run parity::",
     ),
     (
+        "tanh GELU in the language-model head",
+        "src/model/lm_head.rs",
+        "map(self.path, Function::Gelu, &mut x);",
+        """for x in &mut x {
+                *x *= 0.5 * (1.0 + (0.797_884_56 * (*x + 0.044_715 * x.powi(3))).tanh());
+            }""",
+        "run logits::",
+    ),
+    (
+        "no LayerNorm in the language-model head",
+        "src/model/lm_head.rs",
+        "let x = x.apply_op1_no_bwd(&&self.norm)?;",
+        "let _ = &self.norm;",
+        "run logits::",
+    ),
+    (
+        "an untied decoder ignored",
+        "src/checkpoint/lm_head.rs",
+        "find(DECODER).or_else(|_| find(EMBEDDING))?",
+        "find(EMBEDDING)?",
+        "run logits::",
+    ),
+    (
+        "the <mask> row of ESM-1b's decoder not zeroed",
+        "src/checkpoint/mod.rs",
+        "for name in [EMBEDDING, resolve::DECODER] {",
+        "for name in [EMBEDDING] {",
+        "run logits::",
+    ),
+    (
+        "logits off by one residue",
+        "src/pooling.rs",
+        "hidden.get(dim..end).unwrap_or_default()",
+        "hidden.get(..end.saturating_sub(dim)).unwrap_or_default()",
+        "run logits::",
+    ),
+    (
         "residue rows off by one (<cls> kept, last residue lost)",
         "src/pooling.rs",
         "hidden.get(dim..end).unwrap_or_default()",

@@ -3,6 +3,7 @@
 use super::pass_cost::PassCost;
 use crate::checkpoint::EsmConfig;
 use crate::memory::{LimitedBy, MemoryLimit};
+use crate::model::LmHead;
 use crate::numerals;
 use crate::ops::WeightType;
 use thiserror::Error;
@@ -47,6 +48,14 @@ impl ModelMemory {
         ModelMemory {
             weights: top as u64 * block as u64 * weight + embedding,
             threads,
+        }
+    }
+
+    /// The same model with its language-model head.
+    pub fn with_lm_head(self, config: &EsmConfig) -> ModelMemory {
+        ModelMemory {
+            weights: self.weights.saturating_add(LmHead::bytes(config.dim)),
+            ..self
         }
     }
 

@@ -2,7 +2,7 @@
 
 use crate::checkpoint::EsmConfig;
 use crate::embedder::{TEAM_TOKENS, kept_tokens, shared_from};
-use crate::model::PassMemory;
+use crate::model::{LmHead, PassMemory};
 use std::ops::Range;
 
 /// The limits of forward passes.
@@ -24,6 +24,8 @@ pub struct PassCost {
     /// Bytes of one row `[D]`.
     row: u64,
     layers: u64,
+    /// Whether logits are computed.
+    logits: bool,
     limits: PassLimits,
 }
 
@@ -39,7 +41,16 @@ impl PassCost {
             memory,
             row: config.dim as u64 * 4,
             layers: layers as u64,
+            logits: false,
             limits,
+        }
+    }
+
+    /// The same with logits.
+    pub fn with_logits(self) -> PassCost {
+        PassCost {
+            logits: true,
+            ..self
         }
     }
 
@@ -75,8 +86,14 @@ impl PassCost {
             true => self.threads(),
             false => count,
         };
+        // The head works on one sequence at a time.
+        let logits = match self.logits {
+            true => LmHead::passing((self.row / 4) as usize, longest),
+            false => 0,
+        };
         workspace
             .saturating_add(passing)
+            .saturating_add(logits)
             .saturating_mul(count)
             .saturating_add(scratch.saturating_mul(threads))
     }
@@ -89,8 +106,12 @@ impl PassCost {
         };
         // Windows share passes; the blended rows are those of the whole sequence.
         let blends = self.layers.saturating_mul(tokens as u64 * self.row);
+        let logits = match self.logits {
+            true => (tokens * LmHead::TOKENS * 4) as u64,
+            false => 0,
+        };
         let pass = self.pass(self.limits.max_tokens.max(longest), longest);
-        pass.saturating_add(blends)
+        pass.saturating_add(blends).saturating_add(logits)
     }
 
     /// The same with batches halved until every thread can work on one within `bytes`, but not

@@ -236,6 +236,19 @@ pub enum CheckpointError {
         /// What is missing or wrong.
         why: String,
     },
+    /// Logits and scores need the language-model head.
+    #[error(
+        "{path}: this checkpoint has no language-model head that can be used, which logits and scores \
+         need: {}\n\
+         hint: use the model as it was trained (in transformers: `EsmForMaskedLM`)",
+        finding(.why)
+    )]
+    NoLmHead {
+        /// The checkpoint.
+        path: PathBuf,
+        /// What is missing or wrong.
+        why: String,
+    },
     /// A caller asked for a weight or a row that this model does not have.
     #[error("{path}: this model has no {asked}")]
     NoSuchWeight {

@@ -52,6 +52,7 @@ pub(super) struct HfConfig {
     is_decoder: Option<bool>,
     rope_theta: Option<f64>,
     qkv_weight_interleaved: Option<bool>,
+    tie_word_embeddings: Option<bool>,
 }
 
 fn twelve() -> usize {
@@ -111,6 +112,11 @@ impl HfConfig {
             return unsupported("a decoder (is_decoder is true)");
         }
         Ok(())
+    }
+
+    /// Whether the decoder of the language-model head is the embedding, where the file holds none.
+    pub(super) fn is_tied(&self) -> bool {
+        self.tie_word_embeddings.unwrap_or(true)
     }
 
     /// How many of `rows` rows of the embedding are tokens: NVIDIA's export pads them.

@@ -31,6 +31,7 @@ mod foreign;
 mod hf_config;
 mod index;
 pub(crate) mod json;
+mod lm_head;
 mod loaded;
 mod locate;
 mod names;
@@ -60,6 +61,7 @@ pub use contacts::ContactRegression;
 pub use error::CheckpointError;
 pub(crate) use foreign::{describe_repository, other_format};
 pub(crate) use index::ShardIndex;
+pub use lm_head::LmHeadWeights;
 pub use names::Naming;
 pub use rotary::{InvFreq, InvFreqSource};
 pub use tensors::StoredDtype;
@@ -110,11 +112,13 @@ const CONTACT_HEAD: [&str; 2] = [
 pub struct Checkpoint {
     path: PathBuf,
     config: EsmConfig,
-    naming: Naming,
+    names: Names,
     files: Vec<PathBuf>,
     tensors: TensorSet,
     weights: Weights,
     contacts: Contacts,
+    /// Why the language-model head cannot be used, if it is there.
+    without_logits: Option<String>,
     rope_theta: f64,
     alphabet: AlphabetProof,
     warnings: Vec<String>,
@@ -184,13 +188,26 @@ impl Checkpoint {
         });
         let warnings = [alphabet.warning(), unused, not_used, taken, adapter];
         // fair-esm's loader of ESM-1b and 1v zeroes this row, in embedding and LM head alike.
-        if settings.is_some_and(|settings| settings.loader == Some(FairEsmLoader::Version1))
-            && let Some(embedding) = weights.by_name.get_mut(EMBEDDING)
-        {
-            embedding.zero_row = Some(MASK.into());
+        if settings.is_some_and(|settings| settings.loader == Some(FairEsmLoader::Version1)) {
+            for name in [EMBEDDING, resolve::DECODER] {
+                if let Some(matrix) = weights.by_name.get_mut(name) {
+                    matrix.zero_row = Some(MASK.into());
+                }
+            }
         }
         let damaged = drop_damaged_heads(&tensors, &mut weights)?;
         let contacts = Contacts::new(contact_regression, wrong.as_ref(), &damaged)?;
+        let wrong = weights.without_logits.take();
+        let wrong = wrong.and_then(|wrong| wrong.lines().next().map(str::to_owned));
+        let without_logits = wrong.or_else(|| {
+            let is_lost = hf.as_ref().is_some_and(|hf| !hf.is_tied())
+                && !weights.by_name.contains_key(resolve::DECODER);
+            is_lost.then(|| {
+                let tensor = names.places(resolve::DECODER).pop();
+                let tensor = tensor.map(|place| place.tensor).unwrap_or_default();
+                format!("tie_word_embeddings is false, but it holds no `{tensor}`")
+            })
+        });
         let warnings = warnings.into_iter().flatten().chain(damaged).collect();
         let config_file = located.config.filter(|_| hf.is_some());
         let files = config_file
@@ -200,11 +217,12 @@ impl Checkpoint {
         Ok(Self {
             path: path.to_path_buf(),
             config,
-            naming: names.naming,
+            names,
             files: files.chain(located.regression).collect(),
             tensors,
             weights,
             contacts,
+            without_logits,
             alphabet: alphabet.proof,
             warnings,
             rope_theta: hf.as_ref().map_or(10_000.0, HfConfig::rope_theta),
@@ -218,7 +236,7 @@ impl Checkpoint {
 
     /// How the checkpoint names and arranges its weights.
     pub fn naming(&self) -> Naming {
-        self.naming
+        self.names.naming
     }
 
     /// What proves that the alphabet is ESM's 33 tokens.
@@ -285,7 +303,7 @@ impl Checkpoint {
         let mut buffer = Vec::new();
         let mut names: Vec<&String> = self.weights.by_name.keys().collect();
         names.sort_unstable();
-        let heads = [&LM_HEAD[..], &CONTACT_HEAD].concat();
+        let heads = [&LM_HEAD[..], &[resolve::DECODER], &CONTACT_HEAD].concat();
         let is_wanted = |name: &&String| unread(name) && !heads.contains(&name.as_str());
         for name in names.into_iter().filter(is_wanted) {
             read_whole(&self.weight(name)?, &mut buffer)?;
@@ -331,11 +349,6 @@ impl Checkpoint {
         CONTACT_HEAD.iter().all(|name| self.find(name).is_some())
     }
 
-    /// Whether the checkpoint has the head from hidden states to logits.
-    pub fn has_lm_head(&self) -> bool {
-        LM_HEAD.iter().all(|name| self.find(name).is_some())
-    }
-
     fn find(&self, name: &str) -> Option<Weight<'_>> {
         let resolved = self.weights.by_name.get(name)?;
         Some(Weight {
@@ -361,8 +374,9 @@ fn drop_damaged_heads(
 ) -> Result<Vec<String>, CheckpointError> {
     let mut warnings = Vec::new();
     let mut buffer = Vec::new();
+    let logits = [&LM_HEAD[..], &[resolve::DECODER]].concat();
     for (head, names) in [
-        ("language-model head", &LM_HEAD[..]),
+        ("language-model head", &logits[..]),
         ("contact head", &CONTACT_HEAD),
     ] {
         let mut wrong = None;
@@ -382,6 +396,9 @@ fn drop_damaged_heads(
             names.iter().for_each(|name| {
                 weights.by_name.remove(*name);
             });
+            if names.contains(&resolve::DECODER) {
+                weights.without_logits = Some(wrong.clone());
+            }
             warnings.push(format!("the {head} is not used: {wrong}"));
         }
     }

@@ -282,7 +282,7 @@ const SPELLINGS: [(&str, &str, &str); 16] = [
     ("layers.{n}.fc1", "encoder.layer.{n}.intermediate.dense.{part}", "encoder.layers.{n}.layernorm_mlp.fc1_{part}"),
     ("layers.{n}.fc2", "encoder.layer.{n}.output.dense.{part}", "encoder.layers.{n}.layernorm_mlp.fc2_{part}"),
     ("emb_layer_norm_after", "encoder.emb_layer_norm_after.{part}", "encoder.emb_layer_norm_after.{part}"),
-    ("lm_head", "lm_head.{part}", "lm_head.decoder.{part}"),
+    ("lm_head", "lm_head.{part} lm_head.decoder.{part}", "lm_head.decoder.{part}"),
     ("lm_head.layer_norm", "lm_head.layer_norm.{part}", "lm_head.decoder.layer_norm_{part}"),
     ("lm_head.dense", "lm_head.dense.{part}", "lm_head.dense.{part}"),
 ];

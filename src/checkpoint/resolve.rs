@@ -51,7 +51,9 @@ pub(super) struct Weights {
     pub(super) stored_dtype: StoredDtype,
     /// Names of all tensors that a weight may come from.
     pub(super) places: HashSet<String>,
-    /// What was found wrong with the contact head, which then counts as absent.
+    /// What was found wrong with the language-model head, which then counts as absent.
+    pub(super) without_logits: Option<String>,
+    /// The same of the contact head.
     pub(super) without_contacts: Option<String>,
 }
 
@@ -104,7 +106,7 @@ pub(super) fn resolve(
             Err(error) => *wrong = Some(error.to_string()),
         }
     }
-    let [_, without_contacts] = wrong;
+    let [without_logits, without_contacts] = wrong;
     let all = [
         needed(config),
         frequencies(config),
@@ -119,6 +121,7 @@ pub(super) fn resolve(
         by_name,
         stored_dtype,
         places: places.map(|place| place.tensor).collect(),
+        without_logits,
         without_contacts,
     })
 }
@@ -188,6 +191,9 @@ fn needed(config: &EsmConfig) -> Vec<NeededWeight> {
     wanted
 }
 
+/// fair-esm's name of the matrix from the head's hidden states to logits.
+pub(super) const DECODER: &str = "lm_head.weight";
+
 fn lm_head(config: &EsmConfig) -> Vec<NeededWeight> {
     let mut wanted = Vec::new();
     wanted.extend(NeededWeight::linear(
@@ -197,6 +203,8 @@ fn lm_head(config: &EsmConfig) -> Vec<NeededWeight> {
     ));
     wanted.extend(NeededWeight::norm("lm_head.layer_norm", config.dim));
     wanted.push(NeededWeight::vector("lm_head.bias", config.vocab));
+    // Without it, the decoder is the embedding.
+    wanted.push(NeededWeight::matrix(DECODER, config.vocab, config.dim));
     wanted
 }
 
@@ -348,7 +356,7 @@ mod tests {
         assert_eq!(shape("layers.1.fc2.bias"), Some([1, 8]));
         assert_eq!(shape("emb_layer_norm_before.bias"), Some([1, 8]));
         assert_eq!(shape("layers.2.fc1.weight"), None);
-        assert_eq!(lm_head(&config).len() + contact_head(&config).len(), 7);
+        assert_eq!(lm_head(&config).len() + contact_head(&config).len(), 8);
         assert_eq!(frequencies(&config).len(), 0);
         let rotary = EsmConfig {
             positions: Positions::Rotary,

@@ -81,6 +81,9 @@ impl GpuEngine {
         work: impl FnOnce(&[&[u8]], &Pass<'_>, &mut RowsOut<'_, '_>) -> Result<(), Failure>,
     ) -> Result<(), EngineError> {
         check(request, self.top_layer)?;
+        if request.has_ends() {
+            return Err(EngineError::NoEnds);
+        }
         let sequences: Vec<&[u8]> = batch.sequences().collect();
         let layers = request.layers();
         let pass = Pass {

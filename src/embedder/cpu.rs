@@ -104,7 +104,10 @@ impl Engine for CpuEngine {
                     sequence,
                     layer,
                     bos: pooling::bos(hidden, dim),
-                    residues: pooling::residues(hidden, dim),
+                    residues: match request.has_ends() {
+                        true => hidden,
+                        false => pooling::residues(hidden, dim),
+                    },
                     in_bf16: false,
                 };
                 rows.hand_over(request, dim, out)?;

@@ -102,7 +102,8 @@ pub struct About {
 /// Checks a request before a pass.
 ///
 /// # Errors
-/// A product other than hidden states and what is pooled from them, or a layer above `loaded`.
+/// A product other than hidden states and what is pooled from them (logits are made of those by the
+/// [`Embedder`](super::Embedder)), or a layer above `loaded`.
 pub fn check(request: &Request, loaded: usize) -> Result<(), EngineError> {
     for &product in request.products() {
         match product {
@@ -110,6 +111,7 @@ pub fn check(request: &Request, loaded: usize) -> Result<(), EngineError> {
                 return Err(EngineError::NotLoaded { layer, loaded });
             }
             Product::Pooled { .. } | Product::Residues { .. } => {}
+            Product::Logits => return Err(EngineError::NoLmHead),
             product => return Err(EngineError::NotComputed { product }),
         }
     }

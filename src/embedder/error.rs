@@ -36,6 +36,12 @@ pub enum EngineError {
         /// The product.
         product: Product,
     },
+    /// Logits of a model that is loaded without its head.
+    #[error("logits were requested, but the model is loaded without its language-model head")]
+    NoLmHead,
+    /// The rows of the first and the last token, which only the CPU engine hands over.
+    #[error("rows of `<cls>` and `<eos>` are not computed on a GPU\nhint: use `device=cpu`")]
+    NoEnds,
     /// A layer above those that are loaded.
     #[error("layer {layer} was requested, but the model is loaded up to layer {loaded}")]
     NotLoaded {

@@ -8,6 +8,7 @@ mod rows;
 #[cfg(test)]
 mod tests;
 mod windowed;
+mod with_logits;
 
 pub use engine::{About, Capacity, Computed, Engine, Out, check};
 pub use error::{EngineError, LoadError};
@@ -19,13 +20,14 @@ use crate::cancel::Cancel;
 use crate::checkpoint::{Checkpoint, EsmConfig};
 use crate::cuda;
 use crate::device::{Device, DeviceChoice, DeviceError, Dtype};
-use crate::model::Packed;
+use crate::model::{LmHead, Packed};
 use crate::ops::CpuPath;
 use crate::product::Request;
 use cpu::CpuEngine;
 use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 use windowed::Windowed;
+use with_logits::WithLogits;
 
 /// One sequence to embed.
 #[derive(Clone, Copy, Debug)]
@@ -60,15 +62,34 @@ impl Embedder {
     /// Loads the blocks up to the top layer onto the device.
     ///
     /// # Errors
-    /// A damaged checkpoint, naming tensor and file; a layer that the model does not have; a device
-    /// that cannot take the model.
+    /// A damaged checkpoint, naming tensor and file; a layer that the model does not have; logits
+    /// without a language-model head; a device that cannot take the model.
     pub fn load(
         checkpoint: &Arc<Checkpoint>,
         options: &EmbedderOptions,
     ) -> Result<Embedder, LoadError> {
-        Ok(Embedder::new(match options.device.is_gpu() {
-            true => Arc::new(cuda::GpuEngine::load(checkpoint, options)?),
-            false => Arc::new(CpuEngine::load(checkpoint, options)?),
+        let head = match options.lm_head {
+            true => Some(LmHead::load(checkpoint, options.device.path)?),
+            false => None,
+        };
+        let (engine, shared_from): (Arc<dyn Engine>, usize) = match options.device.is_gpu() {
+            true => (
+                Arc::new(cuda::GpuEngine::load(checkpoint, options)?),
+                LmHead::ROWS,
+            ),
+            false => (
+                Arc::new(CpuEngine::load(checkpoint, options)?),
+                shared_from(options.max_tokens),
+            ),
+        };
+        Ok(Embedder::new(match head {
+            None => engine,
+            Some(head) => Arc::new(WithLogits {
+                engine,
+                head,
+                threads: options.threads.clone(),
+                shared_from,
+            }),
         }))
     }
 

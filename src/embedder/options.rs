@@ -12,6 +12,8 @@ pub struct EmbedderOptions {
     pub dtype: Dtype,
     /// The highest layer that a request may name: blocks above it are not loaded.
     pub top_layer: usize,
+    /// Whether a request may name logits, which need the checkpoint's language-model head.
+    pub lm_head: bool,
     /// Threads that load weights and share long sequences.
     pub threads: Threads,
     /// Tokens of a batch, and of one pass over windows of a long sequence.
@@ -23,12 +25,13 @@ pub struct EmbedderOptions {
 }
 
 impl EmbedderOptions {
-    /// One thread, 1,024 tokens to a batch, and an error for sequences that do not fit f16.
+    /// One thread, 1,024 tokens to a batch, no logits, and an error for sequences that do not fit f16.
     pub fn new(device: Device, dtype: Dtype, top_layer: usize) -> EmbedderOptions {
         EmbedderOptions {
             device,
             dtype,
             top_layer,
+            lm_head: false,
             threads: Threads::default(),
             max_tokens: 1024,
             fill_memory: false,

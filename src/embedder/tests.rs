@@ -333,7 +333,7 @@ fn requests_that_cannot_be_computed_are_refused() {
             (
                 &loaded,
                 Product::Logits,
-                "this version of esm-embed does not compute logits",
+                "logits were requested, but the model is loaded without its language-model head",
             ),
             (
                 &loaded,

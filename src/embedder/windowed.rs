@@ -2,10 +2,10 @@
 
 use super::engine::{Engine, Out, check};
 use super::rows::LayerRows;
-use super::{EngineError, Sequence};
+use super::{Computed, EngineError, Sequence};
 use crate::batching;
 use crate::cancel::Cancel;
-use crate::model::Packed;
+use crate::model::{LmHead, Packed};
 use crate::product::{OutDtype, Pool, Product, Request, Values};
 use crate::tokenizer::{CLS, EOS};
 use crate::windows::Blend;
@@ -24,8 +24,10 @@ pub(super) struct Windowed<'a> {
 impl Windowed<'_> {
     /// Hands the products over when all windows are done.
     pub(super) fn embed(&self, out: Out<'_>) -> Result<ControlFlow<()>, EngineError> {
-        // Only hidden states can be blended.
-        check(self.request, usize::MAX)?;
+        // Only what has a row for each residue can be blended.
+        let of_rows = |product: &&Product| !matches!(product, Product::Logits);
+        let rows = self.request.products().iter().filter(of_rows).copied();
+        check(&Request::new(rows, OutDtype::F32), usize::MAX)?;
         let blended = match self.blend(false) {
             // All windows have one number format, or their rows would not fit together.
             Ok(blended) if blended.mixed => self.blend(true),
@@ -45,7 +47,15 @@ impl Windowed<'_> {
                 return Ok(ControlFlow::Break(()));
             }
         }
-        Ok(ControlFlow::Continue(()))
+        match blended.logits {
+            None => Ok(ControlFlow::Continue(())),
+            Some(logits) => Ok(out(Computed {
+                sequence: self.index,
+                product: Product::Logits,
+                values: Values::F32(&logits.finish()),
+                in_bf16: blended.in_bf16,
+            })),
+        }
     }
 
     /// Passes over all windows, or over those before the first that is in another number format.
@@ -54,6 +64,7 @@ impl Windowed<'_> {
         let dim = self.engine.config().dim;
         let length = tokens.len().saturating_sub(2);
         let layers = self.request.layers();
+        let has_logits = self.request.products().contains(&Product::Logits);
         let of_layer = |&layer: &usize| BlendedLayer {
             layer,
             residues: Blend::new(length, dim),
@@ -61,10 +72,11 @@ impl Windowed<'_> {
         };
         let mut blended = Blended {
             layers: layers.iter().map(of_layer).collect(),
+            logits: has_logits.then(|| Blend::new(length, LmHead::TOKENS)),
             in_bf16,
             mixed: false,
         };
-        let request = rows_of(&layers);
+        let request = rows_of(&layers, has_logits);
         let pieces: Vec<Vec<u8>> = windows
             .iter()
             .map(|window| {
@@ -80,16 +92,21 @@ impl Windowed<'_> {
         let budget = self.engine.capacity(&request).tokens;
         for group in batching::batches(&lengths, budget, false) {
             let batch = Packed::new(group.iter().map(|&window| pieces[window].as_slice()));
-            let mut add = |computed: super::Computed<'_>| {
+            let mut add = |computed: Computed<'_>| {
                 blended.mixed |= computed.in_bf16 != in_bf16;
                 let Values::F32(values) = computed.values else {
                     return ControlFlow::Continue(());
                 };
+                let window = windows[group[computed.sequence]].clone();
                 match computed.product {
                     Product::Residues { layer } => {
                         if let Some(rows) = blended.layer(layer) {
-                            let window = windows[group[computed.sequence]].clone();
                             rows.residues.add(window, values);
+                        }
+                    }
+                    Product::Logits => {
+                        if let Some(logits) = &mut blended.logits {
+                            logits.add(window, values);
                         }
                     }
                     Product::Pooled { layer, .. } => match blended.layer(layer) {
@@ -115,17 +132,19 @@ impl Windowed<'_> {
 }
 
 /// The rows that are needed of each window: everything else is pooled from the blended rows.
-fn rows_of(layers: &[usize]) -> Request {
+fn rows_of(layers: &[usize], has_logits: bool) -> Request {
     let products = layers.iter().flat_map(|&layer| {
         let pool = Pool::Bos;
         [Product::Pooled { layer, pool }, Product::Residues { layer }]
     });
-    Request::new(products, OutDtype::F32)
+    let logits = has_logits.then_some(Product::Logits);
+    Request::new(products.chain(logits), OutDtype::F32)
 }
 
 /// The windows of a sequence, blended.
 struct Blended {
     layers: Vec<BlendedLayer>,
+    logits: Option<Blend>,
     /// Whether all of it was requested in bf16.
     in_bf16: bool,
     /// Whether some of it has another number format than was requested.

@@ -8,6 +8,7 @@ mod blocks;
 mod contact_head;
 mod embedding;
 mod layer;
+mod lm_head;
 mod load;
 mod memory;
 mod packed;
@@ -15,6 +16,7 @@ mod sample;
 mod workspace;
 
 pub use contact_head::{ContactHead, ContactSums};
+pub use lm_head::LmHead;
 pub use load::{LoadError, LoadOptions};
 pub use memory::PassMemory;
 pub use packed::Packed;

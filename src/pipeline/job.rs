@@ -7,6 +7,7 @@ use crate::ops::CpuPath;
 use crate::output::{Existing, OutDtype, Pool, Residues};
 use crate::pipeline::checksum_cache::ChecksumCache;
 use crate::pipeline::input::shard::Shard;
+use crate::product::Product;
 use crate::tokenizer::UnknownPolicy;
 use std::fmt;
 use std::path::PathBuf;
@@ -121,6 +122,8 @@ pub struct OutputOptions {
     pub pools: Vec<Pool>,
     /// Residue rows.
     pub residues: Residues,
+    /// Products that do not belong to one layer, each once.
+    pub include: Vec<Product>,
     /// Number format of the files.
     pub dtype: OutDtype,
 }

@@ -146,6 +146,7 @@ fn load(run: Run<'_>, plan: &Plan) -> Result<Embedder, LoadError> {
         on_overflow: OnOverflow::Bf16 {
             may_vary: compute.on_varying != OnVarying::Fail,
         },
+        lm_head: plan.has_logits(),
         ..EmbedderOptions::new(plan.device.clone(), plan.dtype, plan.top())
     };
     Embedder::load(run.checkpoint, &options)

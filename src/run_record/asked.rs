@@ -1,7 +1,7 @@
 //! The options of a run as they were given.
 
 use super::keep_gaps;
-use crate::product::{OutDtype, Pool, Residues};
+use crate::product::{OutDtype, Pool, Product, Residues};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -14,6 +14,9 @@ pub struct Asked {
     /// What happens to the gaps of an alignment.
     #[serde(default = "keep_gaps")]
     pub gaps: String,
+    /// Products that do not belong to one layer.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub include: Vec<Product>,
     /// Paths of the FASTA files; `-` is standard input.
     pub inputs: Vec<String>,
     /// Layers; empty for the last one.

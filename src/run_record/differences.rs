@@ -96,6 +96,7 @@ impl RunRecord {
     /// separately.
     fn settings(&self) -> Vec<Setting> {
         let Asked {
+            include,
             on_invalid,
             out_dtype,
             pool,
@@ -120,6 +121,8 @@ impl RunRecord {
             gaps,
             inputs: _,
             layers,
+            // They follow from what is included.
+            letters: _,
             long,
             // All else that is recorded of the model follows from its files.
             model: _,
@@ -131,6 +134,10 @@ impl RunRecord {
             setting("`layer`", list(layers)),
             setting("`pool`", list(pool.iter().map(|pool| pool.name()))),
             setting("`residues`", residues.name()),
+            setting(
+                "`include`",
+                list(include.iter().map(|product| product.file_stem())),
+            ),
             setting("`out_dtype`", out_dtype.name()),
             setting("`dtype`", dtype),
             setting("`device`", device),

@@ -29,6 +29,9 @@ pub struct Resolved {
     pub inputs: Vec<InputFacts>,
     /// Layers, ascending, each once; 0 is the scaled embedding.
     pub layers: Vec<usize>,
+    /// The tokens that the columns of logits belong to; empty without logits.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub letters: Vec<String>,
     /// What happened to long sequences.
     pub long: String,
     /// The model.

@@ -129,7 +129,7 @@ fn heads_and_buffers_are_harmless() {
         "esm.embeddings.position_ids",
         "esm.embeddings.position_embeddings.weight",
         "esm.encoder.layer.0._extra_state",
-        "lm_head.decoder.weight",
+        "mlm_head.decoder.weight",
         "score.weight",
         "regression.weight",
     ]);
@@ -404,4 +404,41 @@ fn esm_c_is_named_under_any_prefix() {
         let found = error(folder.path());
         assert!(found.contains("ESM C is not supported"), "{found}");
     }
+}
+
+#[test]
+fn a_decoder_of_its_own_belongs_to_the_head() {
+    let with = |shape: &[usize]| {
+        changed("esm2_hd16", |tensors| {
+            tensors.insert("lm_head.decoder.weight".into(), floats(shape));
+        })
+    };
+    let folder = with(&[33, 32]);
+    let checkpoint = open(folder.path());
+    let decoder = checkpoint.lm_head().unwrap().decoder;
+    assert_eq!(decoder.name(), "lm_head.decoder.weight");
+    let base = open(&fixture("esm2_hd16"));
+    assert_eq!(
+        base.lm_head().unwrap().decoder.name(),
+        "esm.embeddings.word_embeddings.weight"
+    );
+    let folder = with(&[4, 32]);
+    let why = open(folder.path()).lm_head().unwrap_err().to_string();
+    assert!(
+        why.contains("need: ") && why.contains("`lm_head.decoder.weight` has shape [4, 32]"),
+        "{why}"
+    );
+    // Lost: transformers would make random numbers of it.
+    let folder = changed("esm2_hd16", |_| {});
+    edit(
+        &folder,
+        "config.json",
+        r#""vocab_size": 33"#,
+        r#""vocab_size": 33, "tie_word_embeddings": false"#,
+    );
+    let why = open(folder.path()).lm_head().unwrap_err().to_string();
+    assert!(
+        why.contains("tie_word_embeddings is false, but it holds no `lm_head.decoder.weight`"),
+        "{why}"
+    );
 }

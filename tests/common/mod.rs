@@ -47,6 +47,17 @@ pub fn load_for(
     weight_type: WeightType,
     threads: usize,
 ) -> Embedder {
+    load_with(path, cpu, weight_type, threads, false)
+}
+
+/// The same with or without the language-model head.
+pub fn load_with(
+    path: &std::path::Path,
+    cpu: CpuPath,
+    weight_type: WeightType,
+    threads: usize,
+    lm_head: bool,
+) -> Embedder {
     let dtype = match weight_type {
         WeightType::F32 => Dtype::F32,
         WeightType::F16 => Dtype::F16,
@@ -54,6 +65,7 @@ pub fn load_for(
     };
     let checkpoint = Checkpoint::open(path).unwrap();
     let options = EmbedderOptions {
+        lm_head,
         threads: Threads::new(threads),
         max_tokens: 2048,
         ..EmbedderOptions::new(Device::cpu(cpu), dtype, checkpoint.config().layers)
@@ -177,6 +189,16 @@ impl Reference {
             rows,
             self.f32(&format!("seq{k}.layer{layer}.sampled")).unwrap(),
         )
+    }
+
+    /// Numbers of some residue rows (the first is 1), and fair-esm's logits of a model there; None for
+    /// a sequence that is not in the file of logits.
+    pub fn logits(&self, model: &str, k: usize) -> Option<(Vec<usize>, Vec<f32>)> {
+        let logits = self.f32(&format!("{model}.seq{k}.logits"))?;
+        let tensors = self.tensors();
+        let rows = tensors.tensor(&format!("{model}.seq{k}.rows")).unwrap();
+        let row = |b: &[u8]| i32::from_le_bytes(b.try_into().unwrap()) as usize;
+        Some((rows.data().chunks_exact(4).map(row).collect(), logits))
     }
 
     pub fn mean(&self, k: usize, layer: usize) -> Vec<f32> {

@@ -83,6 +83,7 @@ impl Case {
                 revision: None,
             },
             output: OutputOptions {
+                include: Vec::new(),
                 folder: self.bench.path("emb"),
                 existing: Existing::Replace,
                 layers: vec![],

@@ -15,6 +15,7 @@ mod giants;
 mod identifiers;
 mod ids;
 mod inputs;
+mod logits;
 mod long;
 mod memory_limit;
 mod merge;

@@ -280,7 +280,16 @@ fn options_of_other_tools_are_answered_with_ours() {
         ),
         (
             "run a.fasta --out emb --include mean",
-            "hint: for --include mean, use --pool mean; for bos, --pool bos; for per_tok, --residues packed",
+            "error: invalid value 'mean' for '--include <PRODUCT[,PRODUCT...]>': for the mean, use --pool \
+             mean\n",
+        ),
+        (
+            "run a.fasta --out emb --include contacts",
+            "'--include <PRODUCT[,PRODUCT...]>': this version does not compute it\n",
+        ),
+        (
+            "run a.fasta --out emb --include charge",
+            "'--include <PRODUCT[,PRODUCT...]>': expected logits\n",
         ),
         (
             "run a.fasta --out emb --format h5",

@@ -3,6 +3,7 @@
 use super::layers::{LayerArg, layer};
 use clap::ValueEnum;
 use esm_embed::output::{OutDtype, Pool, Residues};
+use esm_embed::product::Product;
 
 /// What is written.
 #[derive(Debug, clap::Args)]
@@ -38,9 +39,34 @@ pub struct OutputArgs {
     #[arg(long, value_name = "STORAGE", value_enum, default_value = "packed")]
     pub residues: ResiduesArg,
 
+    /// What else to write, separated by commas: logits
+    ///
+    /// logits: for each residue, one number for each of the 33 tokens of the alphabet, which run.json
+    /// lists. With --residues files, each record has a file of its own. --pool none and --residues none
+    /// leave the embeddings out.
+    #[arg(
+        long,
+        value_name = "PRODUCT[,PRODUCT...]",
+        value_delimiter = ',',
+        value_parser = included
+    )]
+    pub include: Vec<Product>,
+
     /// Number format of the arrays
     #[arg(long, value_name = "FORMAT", value_enum, default_value = "f32")]
     pub out_dtype: OutDtypeArg,
+}
+
+/// A value of `--include`. Those of fair-esm's extract.py are answered.
+fn included(text: &str) -> Result<Product, &'static str> {
+    Err(match text {
+        "logits" => return Ok(Product::Logits),
+        "mean" => "for the mean, use --pool mean",
+        "bos" => "for the vector of <cls>, use --pool bos",
+        "per_tok" => "for a vector per residue, use --residues packed",
+        "contacts" | "attentions" => "this version does not compute it",
+        _ => "expected logits",
+    })
 }
 
 /// `--pool`.

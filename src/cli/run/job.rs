@@ -34,6 +34,7 @@ pub fn job(args: &RunArgs, model: Model) -> Job {
             layers: each_once(output.layers.iter().map(|arg| arg.0)),
             pools: pools(&output.pools),
             residues: output.residues.into(),
+            include: each_once(output.include.iter().copied()),
             dtype: output.out_dtype.into(),
         },
         sequences: SequenceOptions {
@@ -96,6 +97,7 @@ mod tests {
     use esm_embed::ops::CpuPath;
     use esm_embed::output::{OutDtype, Residues};
     use esm_embed::pipeline::{Layers, OnDuplicateId, OnInvalid, OnVarying};
+    use esm_embed::product::Product;
     use esm_embed::tokenizer::UnknownPolicy;
 
     fn model() -> Model {
@@ -138,6 +140,7 @@ mod tests {
                 layers: vec![],
                 pools: vec![Pool::Mean],
                 residues: Residues::Packed,
+                include: vec![],
                 dtype: OutDtype::F32,
             },
             sequences: SequenceOptions {
@@ -170,6 +173,7 @@ mod tests {
     #[test]
     fn every_flag() {
         let line = "a.fasta - -o emb -m 8M --layer -1,0,-1 --layer=3 --pool max,mean,max --residues files \
+             --include logits,logits \
              --dtype bf16 --out-dtype f16 --device cpu --threads 3 --max-tokens 4096 \
              --deterministic --long window:100:10 --unknown error --gaps drop --on-invalid skip \
              --on-duplicate-id fail --force \
@@ -187,6 +191,7 @@ mod tests {
                 layers: [-1, 0, 3].map(Layers::One).to_vec(),
                 pools: vec![Pool::Mean, Pool::Max],
                 residues: Residues::Files,
+                include: vec![Product::Logits],
                 dtype: OutDtype::F16,
             },
             sequences: SequenceOptions {

@@ -27,6 +27,8 @@ Examples:
   esm-embed run a.fasta b.fasta.gz --out emb/ --layer 0,-1 --pool mean,bos
   # Standard input, your own checkpoint, long sequences in windows
   zcat a.fasta.gz | esm-embed run - --out emb/ --model ./my_esm2 --long window
+  # Only logits
+  esm-embed run a.fasta --out emb/ --include logits --pool none --residues none
   # How long will it take, and how much disk space will it need?
   esm-embed run proteins.fasta --out emb/ --dry-run
   # Resume after an interruption
@@ -116,7 +118,7 @@ impl RunArgs {
             if pools.iter().any(|pool| *pool != PoolArg::None) {
                 return Some("`pool=none` cannot be combined with other pools".to_owned());
             }
-            if self.output.residues == ResiduesArg::None {
+            if self.output.residues == ResiduesArg::None && self.output.include.is_empty() {
                 return Some(
                     "with `pool=none` and `residues=none`, there is nothing to write".to_owned(),
                 );

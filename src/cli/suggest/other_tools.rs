@@ -25,8 +25,7 @@ pub const KEPT: [&str; 8] = [
 ];
 
 /// What other tools compute and this version does not.
-pub const LATER: [&str; 8] = [
-    "logits",
+pub const LATER: [&str; 7] = [
     "contacts",
     "contact-maps",
     "attentions",
@@ -38,6 +37,12 @@ pub const LATER: [&str; 8] = [
 
 /// Options of fair-esm's script and of other tools, and what to write instead.
 pub const OPTIONS: &[ForeignOption] = &[
+    ForeignOption {
+        names: &["logits", "return-logits"],
+        needs: Some("include"),
+        only_run: true,
+        what: "use --include logits",
+    },
     ForeignOption {
         names: &[
             "batch-size",
@@ -269,8 +274,3 @@ pub const OPTIONS: &[ForeignOption] = &[
         what: "set the environment variable HF_HUB_OFFLINE=1; a model given as a path needs no network",
     },
 ];
-
-/// What fair-esm's `--include` corresponds to.
-pub const INCLUDE: &str = "for --include mean, use --pool mean; for bos, --pool bos; for per_tok, \
-                           --residues packed. All can be combined. Logits, contacts and attentions \
-                           come in a later version";

@@ -22,8 +22,6 @@ fn options_of_other_tools_are_answered_with_ours() {
         ("--toks_per_batch=4096", "--max-tokens N"),
         ("--repr-layers 33", "--layer"),
         ("--repr_layers 0 32", "--layer"),
-        ("--include mean per_tok", "--residues packed"),
-        ("--include logits", "a later version"),
         ("--fp16", "--dtype f16"),
         ("--format h5", ".npy files"),
         ("--truncation_seq_length 1022", "--long truncate:N"),
@@ -38,7 +36,8 @@ fn options_of_other_tools_are_answered_with_ours() {
         ("--residue none", "hint: write --residues\n"),
         ("--overwrite", "choose another folder with --out, or resume"),
         ("--no-resume", "leave --resume out"),
-        ("--logits", "this version does not compute logits\n"),
+        ("--logits", "use --include logits\n"),
+        ("--contacts", "this version does not compute contacts\n"),
         (
             "--foo",
             "hint: esm-embed run --help lists the options of run\n",
@@ -170,8 +169,7 @@ fn commands_of_other_tools_are_answered_with_run() {
         ("Embedd a.fasta -o x", "esm-embed run a.fasta --out x\n"),
         (
             "extract esm2_t33_650M_UR50D a.fasta x --include mean",
-            "esm-embed run a.fasta --model esm2_t33_650M_UR50D --out x (without --include, which run \
-             does not have)\n",
+            "esm-embed run a.fasta --model esm2_t33_650M_UR50D --out x\n",
         ),
         ("ebmed a.fasta", "esm-embed run a.fasta --out emb\n"),
         (

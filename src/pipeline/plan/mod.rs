@@ -10,11 +10,11 @@ use crate::checkpoint::{Checkpoint, EsmConfig};
 use crate::device::{Device, DeviceChoice, DeviceError, Dtype};
 use crate::embedder;
 use crate::memory::MemoryLimit;
-use crate::model::PassMemory;
+use crate::model::{LmHead, PassMemory};
 use crate::output::{Include, Layout, Residues, State};
 use crate::pipeline::input::rules::Rules;
-use crate::pipeline::job::{Caches, ComputeOptions, Job, Layers, SequenceOptions};
-use crate::product::Request;
+use crate::pipeline::job::{Caches, ComputeOptions, Job, Layers, OutputOptions, SequenceOptions};
+use crate::product::{ModelShape, Product, Request};
 use anyhow::{Context, Result, bail};
 
 /// Tokens of a batch on the CPU by default: enough rows to use every weight well, few enough that
@@ -28,6 +28,8 @@ const GPU_TOKENS: usize = 16_384;
 pub struct Plan {
     /// Files and rows; the indices of the layers ascend.
     pub layout: Layout,
+    /// Transformer blocks of the model.
+    model_layers: usize,
     /// What a sequence has to pass.
     pub admission: Admission,
     /// Where to compute.
@@ -58,11 +60,20 @@ impl Plan {
     ) -> Result<Plan> {
         let config = checkpoint.config();
         let device = device(job, caches, no_gpu)?;
-        if job.output.pools.is_empty() && job.output.residues == Residues::None {
+        let OutputOptions {
+            pools,
+            residues,
+            include,
+            ..
+        } = &job.output;
+        if pools.is_empty() && *residues == Residues::None && include.is_empty() {
             bail!(
                 "nothing would be written\n\
-                 hint: choose a `pool`, or use `residues=packed` or `residues=files`"
+                 hint: choose a `pool`, use `residues=packed` or `residues=files`, or `include=logits`"
             );
+        }
+        if include.contains(&Product::Logits) {
+            checkpoint.lm_head()?;
         }
         let layers = layers(&job.output.layers, config)?;
         let dtype = job.compute.dtype.unwrap_or(device.usual_dtype());
@@ -84,12 +95,13 @@ impl Plan {
         Ok(Plan {
             layout: Layout {
                 layers,
-                pools: job.output.pools.clone(),
-                residues: job.output.residues,
+                pools: pools.clone(),
+                residues: *residues,
                 dtype: job.output.dtype,
                 dim: config.dim,
-                include: Include::default(),
+                include: included(include, config),
             },
+            model_layers: config.layers,
             admission: Admission {
                 policy: Policy::new(config, unknown, gaps, long)?,
                 memory,
@@ -122,9 +134,30 @@ impl Plan {
         Request::new(arrays.map(|array| array.product), self.layout.dtype)
     }
 
-    /// The highest representation that is written.
+    /// The highest representation that is computed.
     pub fn top(&self) -> usize {
-        self.layout.layers.last().copied().unwrap_or(0)
+        self.request().top_layer(self.model_layers)
+    }
+
+    /// Whether logits are written.
+    pub fn has_logits(&self) -> bool {
+        self.layout.include.products.contains(&Product::Logits)
+    }
+}
+
+/// What the folder records of included products.
+fn included(products: &[Product], config: &EsmConfig) -> Include {
+    match products {
+        [] => Include::default(),
+        products => Include::new(
+            products.to_vec(),
+            &ModelShape {
+                dim: config.dim,
+                vocab: LmHead::TOKENS,
+                layers: config.layers,
+                heads: Some(config.heads),
+            },
+        ),
     }
 }
 
@@ -156,8 +189,10 @@ fn needs(
         ..
     } = job.compute;
     // On a GPU, weights and passes are in its own memory, which the engine checks.
+    let has_logits = job.output.include.contains(&Product::Logits);
     let (top, usual_tokens) = match device.is_gpu() {
         true => (0, GPU_TOKENS),
+        false if has_logits => (config.layers, CPU_TOKENS),
         false => (layers.last().copied().unwrap_or(0), CPU_TOKENS),
     };
     let limits = PassLimits {
@@ -167,9 +202,17 @@ fn needs(
     };
     let weight_type = dtype.weight_type();
     let memory = PassMemory::new(config, device.path, weight_type);
+    let model = ModelMemory::new(config, top, weight_type, threads);
+    let cost = PassCost::new(config, memory, layers.len(), limits);
     (
-        ModelMemory::new(config, top, weight_type, threads),
-        PassCost::new(config, memory, layers.len(), limits),
+        match has_logits {
+            true => model.with_lm_head(config),
+            false => model,
+        },
+        match has_logits {
+            true => cost.with_logits(),
+            false => cost,
+        },
     )
 }
 

@@ -30,6 +30,10 @@ pub fn record(
             gaps: plan.admission.policy.gaps.to_string(),
             inputs: inputs(sources),
             layers: plan.layout.layers.clone(),
+            letters: match plan.has_logits() {
+                true => VOCABULARY.map(str::to_owned).to_vec(),
+                false => Vec::new(),
+            },
             long: plan.admission.policy.long.to_string(),
             model: model(job, checkpoint, embedder),
             ..Resolved::default()
@@ -47,6 +51,7 @@ fn asked(job: &Job) -> Asked {
     Asked {
         dtype: job.compute.dtype.map(|dtype| dtype.to_string()),
         gaps: job.sequences.gaps.to_string(),
+        include: job.output.include.clone(),
         inputs: paths.map(|path| path.to_string_lossy().into()).collect(),
         layer: layers.into_iter().map(layer).collect(),
         long: job.sequences.long.map(|long| long.to_string()),
