@@ -32,6 +32,14 @@ pub fn gpus() -> Result<Vec<Gpu>, CudaError> {
     Err(CudaError::Absent)
 }
 
+/// cuBLASLt.
+///
+/// # Errors
+/// Always.
+pub fn cublaslt() -> Result<String, CudaError> {
+    Err(CudaError::Absent)
+}
+
 /// A model on GPUs, which cannot exist.
 pub enum GpuEngine {}
 

@@ -93,11 +93,14 @@ unsafe impl Send for Blas {}
 unsafe impl Sync for Blas {}
 
 impl Blas {
-    pub(super) fn open() -> Result<Blas, CudaError> {
-        let library = library()?;
+    /// None if there is no library: see [`library`].
+    pub(super) fn open() -> Result<Option<Blas>, CudaError> {
+        let Ok(library) = library() else {
+            return Ok(None);
+        };
         // SAFETY: the call writes a handle.
         let handle = made(|handle| unsafe { (library.create)(handle) }).while_("starting")?;
-        Ok(Blas { library, handle })
+        Ok(Some(Blas { library, handle }))
     }
 
     /// Its version: 130100 is 13.1.0.
@@ -143,6 +146,27 @@ pub(super) fn library() -> Result<&'static BlasLt, CudaError> {
     }
     let found = find(driver::version()?)?;
     Ok(LIBRARY.get_or_init(|| found))
+}
+
+/// The version and the file of the cuBLASLt that fits the driver. Without it, the program's own matrix
+/// products are used.
+///
+/// # Errors
+/// Why there is none.
+pub fn cublaslt() -> Result<String, CudaError> {
+    let library = library()?;
+    Ok(format!(
+        "{} ({})",
+        library.version(),
+        library.path.display()
+    ))
+}
+
+/// The first line of the reason why there is no library.
+pub(super) fn why_missing() -> String {
+    let why = library().err().map(|error| error.to_string());
+    let first = why.as_deref().and_then(|why| why.lines().next());
+    first.unwrap_or("it cannot be used").to_owned()
 }
 
 /// The names of the library, the best first. A major version needs a driver of that version or newer.
@@ -218,7 +242,8 @@ fn missing(driver: i32, folders: &[PathBuf], failed: Option<String>) -> CudaErro
     };
     CudaError::NoBlas(format!(
         "{why}\n\
-         hint: run `pip install {package}` in the Python on PATH, or `module load cuda` on a cluster\n\
+         hint: cuBLASLt may be faster: run `pip install {package}` in the Python on PATH, or `module \
+         load cuda` on a cluster\n\
          hint: if it is installed, add its folder to LD_LIBRARY_PATH"
     ))
 }
@@ -240,8 +265,8 @@ mod tests {
         assert_eq!(
             missing(12020, &folders, None).to_string(),
             "cuBLASLt is missing: libcublasLt.so.12 was not found (searched: /a, /b)\n\
-             hint: run `pip install nvidia-cublas-cu12` in the Python on PATH, or `module load cuda` on \
-             a cluster\n\
+             hint: cuBLASLt may be faster: run `pip install nvidia-cublas-cu12` in the Python on PATH, \
+             or `module load cuda` on a cluster\n\
              hint: if it is installed, add its folder to LD_LIBRARY_PATH"
         );
         let said = Some("x: file too short".to_owned());

@@ -2,11 +2,14 @@
 //! the product with the bits of the first that passes, so that timing decides about speed only, never
 //! about numbers.
 
+use super::blaslt::Blas;
 use super::error::CudaError;
 use super::gpu::OpenGpu;
 use super::matmul::{Algorithm, Matmul};
-use super::matmul_test::{Found, MatmulTest};
+use super::matmul_test::{Found, MatmulTest, Piece, Tested};
 use super::memory::Memory;
+use super::number_format::size;
+use super::own_choice::OwnChoice;
 use super::tested::Tests;
 use crate::device::Dtype;
 use crate::numerals::grouped;
@@ -33,11 +36,23 @@ pub(super) struct Choice {
     pub(super) passed: Vec<Duration>,
     /// The times of the chosen one by number of rows, ascending; none if no algorithm was timed.
     pub(super) times: Vec<(usize, Duration)>,
+    /// How it compares with the program's own product.
+    pub(super) own: OwnChoice,
 }
 
 impl fmt::Display for Choice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.write_algorithms(f)?;
+        write!(f, "{}", self.own)
+    }
+}
+
+impl Choice {
+    fn write_algorithms(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let micros = |time: &Duration| format!("{:.1}", time.as_secs_f64() * 1e6);
+        if self.offered == 0 {
+            return f.write_str("none offered");
+        }
         write!(f, "{} offered, ", self.offered)?;
         if self.tested == 0 {
             return f.write_str("chosen in an earlier self-test");
@@ -69,12 +84,13 @@ impl fmt::Display for Choice {
 /// No algorithm works.
 pub(super) fn pin(
     gpu: &OpenGpu,
+    blas: &Blas,
     dtype: Dtype,
     product: &mut Matmul,
     weights: &Memory,
     tests: &Tests,
 ) -> Result<Choice, CudaError> {
-    let candidates = product.candidates(&gpu.blas)?;
+    let candidates = product.candidates(blas)?;
     let mut choice = Choice {
         same_bits: true,
         offered: candidates.len(),
@@ -86,17 +102,18 @@ pub(super) fn pin(
         product.pin(*passed);
         return Ok(choice);
     }
-    let mut test = MatmulTest::new(gpu, dtype, product, weights)?;
+    let mut test = MatmulTest::new(gpu, tested(dtype, product, weights))?;
     let slab = gpu.heights.slab();
     let (mut in_slabs, mut works) = (None, None);
     let mut passed: Vec<Algorithm> = Vec::new();
     for algorithm in candidates {
         product.pin(algorithm);
         choice.tested += 1;
-        match test.run(product)? {
+        let compute = compute(gpu, blas, product, weights);
+        match test.run(&compute, gpu.heights.all())? {
             Found::Same if test.has_first_bits() => {
                 passed.push(algorithm);
-                choice.passed.push(test.time(product, slab)?);
+                choice.passed.push(test.time(&compute, slab)?);
             }
             // It passes, but with other bits.
             Found::Same => {}
@@ -111,7 +128,8 @@ pub(super) fn pin(
     if let Some(algorithm) = fastest(&choice.passed).and_then(|i| passed.get(i)) {
         product.pin(*algorithm);
         for &rows in gpu.heights.all() {
-            choice.times.push((rows, test.time(product, rows)?));
+            let compute = compute(gpu, blas, product, weights);
+            choice.times.push((rows, test.time(&compute, rows)?));
         }
         remember(product, tests);
         return Ok(choice);
@@ -128,6 +146,30 @@ pub(super) fn pin(
     product.pin(first);
     choice.same_bits = false;
     Ok(choice)
+}
+
+/// The product as it is tested.
+fn tested<'a>(dtype: Dtype, product: &Matmul, weights: &'a Memory) -> Tested<'a> {
+    Tested {
+        dtype,
+        inputs: product.inputs,
+        outputs: product.outputs,
+        result: size(dtype),
+        weights,
+    }
+}
+
+/// Computes a piece with the algorithm that the product has.
+fn compute<'a>(
+    gpu: &'a OpenGpu,
+    blas: &'a Blas,
+    product: &'a Matmul,
+    weights: &'a Memory,
+) -> impl Fn(Piece) -> Result<(), CudaError> + 'a {
+    move |piece| {
+        // SAFETY: a piece has as many rows of inputs and results, and the weights are the product's.
+        unsafe { product.run(blas, &gpu.stream, weights, piece.x, piece.y, &[piece.rows]) }
+    }
 }
 
 /// The index of the shortest time; if several hardly differ, the first of them.
@@ -151,19 +193,21 @@ fn name(product: &Matmul) -> String {
 /// The first few algorithms that pass the test of a product. The product keeps the one it has.
 pub(super) fn alternatives(
     gpu: &OpenGpu,
+    blas: &Blas,
     dtype: Dtype,
     product: &mut Matmul,
     weights: &Memory,
 ) -> Result<Vec<Algorithm>, CudaError> {
     let kept = product.algorithm().copied();
-    let mut test = MatmulTest::new(gpu, dtype, product, weights)?;
+    let mut test = MatmulTest::new(gpu, tested(dtype, product, weights))?;
     let mut passed = Vec::new();
-    for algorithm in product.candidates(&gpu.blas)? {
+    for algorithm in product.candidates(blas)? {
         if passed.len() == ALTERNATIVES {
             break;
         }
         product.pin(algorithm);
-        match test.run(product)? {
+        let compute = compute(gpu, blas, product, weights);
+        match test.run(&compute, gpu.heights.all())? {
             Found::Same => passed.push(algorithm),
             Found::SameInSlabs if product.in_slabs_only => passed.push(algorithm),
             _ => {}

@@ -180,6 +180,7 @@ impl Engine for GpuEngine {
         About {
             inv_freq: self.model.inv_freq(),
             gpus: Some(self.model.facts()),
+            notice: self.model.notice(),
             details: self.model.choices(),
         }
     }

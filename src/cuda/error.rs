@@ -34,6 +34,9 @@ pub enum CudaError {
     /// No cuBLASLt that fits the driver.
     #[error("cuBLASLt is missing: {0}")]
     NoBlas(String),
+    /// TF32 without cuBLASLt.
+    #[error("TF32 needs cuBLASLt ({0})\nhint: install cuBLASLt, or use `dtype=f32`")]
+    NoTf32(String),
     /// The program's kernels are damaged, or there are none for a GPU.
     #[error("this program holds no CUDA kernels for this GPU\nhint: please report this as a bug")]
     Images,

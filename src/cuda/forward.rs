@@ -3,13 +3,13 @@
 use super::batch::Batch;
 use super::error::{CudaError, While};
 use super::kernels::{grid, launch};
-use super::lane::{Lane, Rows, Shape};
+use super::lane::{Lane, Shape};
+use super::linear_layer::{Call, LinearLayer, To};
 use super::load::{Block, Linear, Norm, RotaryTable};
-use super::matmul::Matmul;
-use super::memory::Memory;
 use super::pass::{Each, Failure, Overflow, Pass};
 use super::replica::Replica;
 use super::results::Results;
+use super::row_kernels::{NormTo, Rotation, RowKernels};
 use super::slab;
 use crate::checkpoint::EsmConfig;
 use crate::ops;
@@ -28,6 +28,13 @@ pub(super) struct Running<'a> {
     pub(super) results: Results<'a>,
     /// Whether numbers that are not finite are an [`Overflow`]; otherwise they are a failure.
     pub(super) may_overflow: bool,
+}
+
+/// Rows of a batch that follow one another: pieces of matrix products, and the tokens in them.
+#[derive(Clone, Copy)]
+struct Part<'a> {
+    pieces: &'a [usize],
+    tokens: usize,
 }
 
 impl Running<'_> {
@@ -86,16 +93,16 @@ impl Running<'_> {
     fn embed(&self, lane: &mut Lane) -> Result<(), CudaError> {
         let (batch, weights, kernels) = (self.batch, &self.replica.weights, &self.replica.kernels);
         let dim = self.config.dim;
-        let stream = Arc::clone(&lane.stream);
         let rows = lane.rows(0)?;
+        let (x, h) = (rows.x.at(0), rows.h.at(0));
         // SAFETY: arguments as the kernel declares them; x has a row for each token, tokens are
         // within the table and positions within theirs, which `Batch::new` and `GpuModel::run` ensure.
         unsafe {
             launch!(
-                stream,
+                lane.stream,
                 kernels.embed,
                 grid(batch.tokens, 1, 0),
-                rows.x.at(0),
+                x,
                 weights.tokens.at(0),
                 weights.positions.as_ref().map_or(0, |places| places.at(0)),
                 self.at + batch.tokens_at as u64,
@@ -106,49 +113,30 @@ impl Running<'_> {
         }
         .while_("starting a kernel")?;
         if let Some(norm) = &weights.norm_before {
-            self.add_norm(lane, None, Some(norm), true)?;
+            self.norm(lane, norm, x, NormTo::Stream)?;
         }
         match weights.blocks.first() {
-            Some(block) => self.add_norm(lane, None, Some(&block.attention_norm), false),
+            Some(block) => self.norm(lane, &block.attention_norm, x, NormTo::Rows(h)),
             None => Ok(()),
         }
     }
 
-    /// x += y + bias if there is a bias, then h = norm(x), or x = norm(x) if `into_x`.
-    fn add_norm(
-        &self,
-        lane: &mut Lane,
-        y_bias: Option<&Memory>,
-        norm: Option<&Norm>,
-        into_x: bool,
-    ) -> Result<(), CudaError> {
-        let kernels = &self.replica.kernels;
-        let config = self.config;
-        let stream = Arc::clone(&lane.stream);
-        let rows = lane.rows(0)?;
-        let (kernel, out) = match into_x {
-            true => (&kernels.final_norm, rows.x.at(0)),
-            false => (&kernels.add_norm, rows.h.at(0)),
-        };
-        // SAFETY: arguments as both kernels declare them; x, y and out have a row for each token,
-        // and weights and biases a number for each column.
-        unsafe {
-            launch!(
-                stream,
-                kernel,
-                grid(self.batch.tokens, 1, 0),
-                rows.x.at(0),
-                y_bias.map_or(0, |_| rows.y.at(0)),
-                y_bias.map_or(0, |bias| bias.at(0)),
-                norm.map_or(0, |norm| norm.weight.at(0)),
-                norm.map_or(0, |norm| norm.bias.at(0)),
-                config.layer_norm_eps,
-                out,
-                config.dim as i32,
-            )
+    /// The kernels that work on each of `rows` rows.
+    fn row_kernels<'a>(&'a self, lane: &'a Lane, rows: usize) -> RowKernels<'a> {
+        RowKernels {
+            stream: &lane.stream,
+            kernels: &self.replica.kernels,
+            rows,
+            dim: self.config.dim,
+            eps: self.config.layer_norm_eps,
         }
-        .while_("starting a kernel")?;
-        Ok(())
+    }
+
+    /// Norm of the residual stream.
+    fn norm(&self, lane: &Lane, norm: &Norm, x: u64, to: NormTo) -> Result<(), CudaError> {
+        let rows = self.row_kernels(lane, self.batch.tokens);
+        // SAFETY: x has a row for each token, as has h, and weights a number for each column.
+        unsafe { rows.add_norm(x, None, Some(norm), to) }
     }
 
     /// h holds the block's input after its first norm; x is the residual stream. Afterwards x is
@@ -160,39 +148,32 @@ impl Running<'_> {
         next: Option<&Block>,
         index: usize,
     ) -> Result<(), CudaError> {
-        let (products, weights) = (&self.replica.products, &self.replica.weights);
-        let part = |rows: &Rows| (rows.h.at(0), rows.wide.at(0), rows.y.at(0));
-        let (h, wide, y) = part(lane.rows(0)?);
-        self.product(lane, &products.qkv, &block.qkv, h, wide, self.pieces)?;
+        let (layers, weights) = (&self.replica.layers, &self.replica.weights);
+        let rows = lane.rows(0)?;
+        let (x, h, wide, y) = (rows.x.at(0), rows.h.at(0), rows.wide.at(0), rows.y.at(0));
+        let all = Part {
+            pieces: self.pieces,
+            tokens: self.batch.tokens,
+        };
+        let qkv = To::Qkv {
+            qkv: wide,
+            rotation: self.rotation(block),
+        };
+        self.linear(lane, &layers.qkv, &block.qkv, h, qkv, all)?;
         self.attend(lane, block, wide, h)?;
-        self.product(lane, &products.out, &block.out, h, y, self.pieces)?;
-        self.add_norm(
-            lane,
-            Some(&block.out.bias),
-            Some(&block.feed_forward_norm),
-            false,
-        )?;
-        self.feed_forward(lane, block, h, wide, y)?;
-        let bias = Some(&block.fc2.bias);
-        match (next, &weights.norm_after) {
-            (Some(next), _) => self.add_norm(lane, bias, Some(&next.attention_norm), false),
-            (None, Some(norm)) if index == self.config.layers => {
-                self.add_norm(lane, bias, Some(norm), true)
-            }
-            (None, _) => self.add_norm(lane, bias, None, false),
-        }
-    }
-
-    /// fc1, GELU and fc2, for as many rows at a time as the inner layer has memory for.
-    fn feed_forward(
-        &self,
-        lane: &Lane,
-        block: &Block,
-        h: u64,
-        inner: u64,
-        y: u64,
-    ) -> Result<(), CudaError> {
-        let products = &self.replica.products;
+        let out = To::Outer {
+            x,
+            y,
+            norm: Some(&block.feed_forward_norm),
+            norm_to: NormTo::Rows(h),
+        };
+        self.linear(lane, &layers.out, &block.out, h, out, all)?;
+        let (norm, norm_to) = match (next, &weights.norm_after) {
+            (Some(next), _) => (Some(&next.attention_norm), NormTo::Rows(h)),
+            (None, Some(norm)) if index == self.config.layers => (Some(norm), NormTo::Stream),
+            (None, _) => (None, NormTo::Rows(h)),
+        };
+        // The feed-forward layers, for as many rows at a time as the inner layer has memory for.
         let Shape {
             dim,
             size,
@@ -201,56 +182,70 @@ impl Running<'_> {
         } = lane.shape;
         let mut before = 0;
         for pieces in slab::parts(self.pieces, inner_rows) {
-            let at = (before * dim * size) as u64;
-            let rows: usize = pieces.iter().sum();
+            let height: usize = pieces.iter().sum();
             // The last rows of the last piece are padding.
-            let tokens = rows.min(self.batch.tokens - before);
-            self.product(lane, &products.fc1, &block.fc1, h + at, inner, pieces)?;
-            self.gelu(lane, block, inner, tokens)?;
-            self.product(lane, &products.fc2, &block.fc2, inner, y + at, pieces)?;
-            before += rows;
+            let tokens = height.min(all.tokens - before);
+            let part = Part { pieces, tokens };
+            let at = (before * dim * size) as u64;
+            let inner = To::Inner { u: wide };
+            self.linear(lane, &layers.fc1, &block.fc1, h + at, inner, part)?;
+            let outer = To::Outer {
+                x: x + (before * dim * 4) as u64,
+                y: y + at,
+                norm,
+                norm_to: match norm_to {
+                    NormTo::Rows(h) => NormTo::Rows(h + at),
+                    NormTo::Stream => NormTo::Stream,
+                },
+            };
+            self.linear(lane, &layers.fc2, &block.fc2, wide, outer, part)?;
+            before += height;
         }
         Ok(())
     }
 
-    fn product(
+    /// A linear layer, and what follows it.
+    fn linear(
         &self,
         lane: &Lane,
-        product: &Matmul,
+        layer: &LinearLayer,
         linear: &Linear,
         from: u64,
-        to: u64,
-        pieces: &[usize],
+        to: To<'_>,
+        part: Part<'_>,
     ) -> Result<(), CudaError> {
-        let (blas, stream) = (&self.replica.gpu.blas, &lane.stream);
-        // SAFETY: `from` and `to` are parts of the lane's memory for the rows of all pieces, as wide as
-        // the product's inputs and outputs or wider.
-        unsafe { product.run(blas, stream, &linear.weight, from, to, pieces) }
+        let call = Call {
+            rows: self.row_kernels(lane, part.tokens),
+            blas: self.replica.gpu.blas.as_ref(),
+            pieces: part.pieces,
+            linear,
+            from,
+            to,
+        };
+        // SAFETY: addresses are parts of the lane's memory for the rows of all pieces, as wide as the
+        // layer's inputs and outputs or wider, and the rotation has a row for each position.
+        unsafe { layer.run(layer.by, &call) }
     }
 
-    /// Bias and rotation of q and k, then attention, which adds the bias of v.
+    /// The rotation of a block's queries and keys.
+    fn rotation(&self, block: &Block) -> Rotation {
+        let table = block.rotary.and_then(|number| self.tables.get(number));
+        let head_dim = self.config.head_dim();
+        Rotation {
+            cosines: table.map_or(0, |table| table.cosines.at(0)),
+            sines: table.map_or(0, |table| table.sines.at(0)),
+            positions: self.at + self.batch.positions_at as u64,
+            scale: ops::score_scale(head_dim),
+            half: head_dim / 2,
+        }
+    }
+
+    /// Attention, which adds the bias of v.
     fn attend(&self, lane: &Lane, block: &Block, qkv: u64, out: u64) -> Result<(), CudaError> {
         let (config, kernels, batch) = (self.config, &self.replica.kernels, self.batch);
-        let head_dim = config.head_dim();
-        let table = block.rotary.and_then(|number| self.tables.get(number));
-        let scale = ops::score_scale(head_dim);
-        // SAFETY: arguments as the kernels declare them; qkv has 3 and out 1 row of `dim` for each
-        // token, the table has a row for each position, and tiles name rows of the batch.
+        // SAFETY: arguments as the kernel declares them; qkv has 3 and out 1 row of `dim` for each
+        // token, and tiles name rows of the batch.
         unsafe {
-            launch!(
-                lane.stream,
-                kernels.bias_rotary,
-                grid(batch.tokens, 1, 0),
-                qkv,
-                block.qkv.bias.at(0),
-                table.map_or(0, |table| table.cosines.at(0)),
-                table.map_or(0, |table| table.sines.at(0)),
-                self.at + batch.positions_at as u64,
-                scale,
-                config.dim as i32,
-                (head_dim / 2) as i32,
-            )
-            .while_("starting a kernel")?;
             launch!(
                 lane.stream,
                 kernels.attention,
@@ -260,22 +255,6 @@ impl Running<'_> {
                 block.qkv.bias.at(0),
                 self.at + batch.tiles_at as u64,
                 config.dim as i32,
-            )
-            .while_("starting a kernel")?;
-        }
-        Ok(())
-    }
-
-    fn gelu(&self, lane: &Lane, block: &Block, inner: u64, tokens: usize) -> Result<(), CudaError> {
-        // SAFETY: arguments as the kernel declares them; there is a row for each token.
-        unsafe {
-            launch!(
-                lane.stream,
-                self.replica.kernels.bias_gelu,
-                grid(tokens, 1, 0),
-                inner,
-                block.fc1.bias.at(0),
-                self.config.intermediate as i32,
             )
         }
         .while_("starting a kernel")?;

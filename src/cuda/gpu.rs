@@ -1,10 +1,10 @@
 //! The GPUs of the machine, and one that is open.
 
 use super::blaslt::Blas;
+use super::driver;
 use super::error::{CudaError, While};
 use super::kernels::Kernels;
 use super::slab::Heights;
-use super::{blaslt, driver};
 use crate::device::{self, Dtype, LEAST_CAPABILITY};
 use cudarc::driver::sys::CUdevice_attribute_enum as Attribute;
 use cudarc::driver::{CudaContext, CudaStream, result};
@@ -56,8 +56,6 @@ pub fn gpus() -> Result<Vec<device::Gpu>, CudaError> {
             capability: best.capability,
         });
     }
-    // Without the library, none of them can be used.
-    blaslt::library()?;
     Ok(all)
 }
 
@@ -113,8 +111,8 @@ pub(super) struct OpenGpu {
     pub(super) about: device::Gpu,
     /// Its kernels.
     pub(super) kernels: Kernels,
-    /// cuBLASLt on it.
-    pub(super) blas: Blas,
+    /// cuBLASLt on it, if there is a library that fits the driver.
+    pub(super) blas: Option<Blas>,
     /// The heights of its matrix products.
     pub(super) heights: Heights,
     /// The stream that weights are uploaded on.

@@ -34,6 +34,45 @@ pub(super) struct ModelKernels {
     pub(super) pool: CudaFunction,
     pub(super) take_rows_f32: CudaFunction,
     pub(super) take_rows_f16: CudaFunction,
+    /// Matrix products; none for TF32.
+    pub(super) products: Option<ProductKernels>,
+}
+
+/// Matrix products, by what they do next with a row: see `matmul.cu`.
+pub(super) struct ProductKernels {
+    pub(super) gelu: Vec<TileKernel>,
+    pub(super) residual: Vec<TileKernel>,
+    pub(super) rotary: Vec<TileKernel>,
+}
+
+/// A matrix product by tiles of one height.
+#[derive(Clone)]
+pub(super) struct TileKernel {
+    pub(super) tile: Tile,
+    pub(super) function: CudaFunction,
+}
+
+/// A tile of the result that a block computes, of [`COLUMNS`] columns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Tile {
+    pub(super) rows: usize,
+    threads: u32,
+    /// Bytes of shared memory.
+    shared: u32,
+}
+
+/// Columns of a tile.
+pub(super) const COLUMNS: usize = 128;
+
+impl Tile {
+    /// A grid of so many tiles.
+    pub(super) fn grid(&self, tiles: usize) -> LaunchConfig {
+        LaunchConfig {
+            grid_dim: (tiles as u32, 1, 1),
+            block_dim: (self.threads, 1, 1),
+            shared_mem_bytes: self.shared,
+        }
+    }
 }
 
 impl Kernels {
@@ -66,13 +105,8 @@ impl Kernels {
         let fours = fours(dim)?;
         let name = name(dtype);
         let attention_shared = attention_shared(dtype, head_dim, self.capability)?;
-        let attention = kernel(&format!("attention_{name}_{head_dim}"))?;
-        attention
-            .set_attribute(
-                CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES,
-                attention_shared as i32,
-            )
-            .while_("reserving shared memory")?;
+        let attention = format!("attention_{name}_{head_dim}");
+        let attention = self.function(&attention, attention_shared)?;
         Ok(ModelKernels {
             embed: kernel("embed")?,
             add_norm: kernel(&format!("add_norm_{name}_{fours}"))?,
@@ -84,12 +118,46 @@ impl Kernels {
             pool: kernel("pool")?,
             take_rows_f32: kernel("take_rows_f32")?,
             take_rows_f16: kernel("take_rows_f16")?,
+            products: match dtype {
+                Dtype::Tf32 => None,
+                _ => Some(self.products(dtype)?),
+            },
         })
+    }
+
+    fn products(&self, dtype: Dtype) -> Result<ProductKernels, CudaError> {
+        let kernels = |next: &str| {
+            let tiles = tiles(dtype, self.capability).into_iter();
+            tiles
+                .map(|tile| {
+                    let kernel = format!("product_{}_{next}_{}", name(dtype), tile.rows);
+                    let function = self.function(&kernel, tile.shared)?;
+                    Ok(TileKernel { tile, function })
+                })
+                .collect::<Result<Vec<_>, CudaError>>()
+        };
+        Ok(ProductKernels {
+            gelu: kernels("gelu")?,
+            residual: kernels("residual")?,
+            rotary: kernels("rotary")?,
+        })
+    }
+
+    /// A kernel with so many bytes of shared memory, chosen at launch.
+    fn function(&self, name: &str, shared: u32) -> Result<CudaFunction, CudaError> {
+        let function = self.module.load_function(name);
+        let function = function.while_("looking for a kernel")?;
+        function
+            .set_attribute(
+                CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES,
+                shared as i32,
+            )
+            .while_("reserving shared memory")?;
+        Ok(function)
     }
 }
 
-/// The part of a kernel's name that stands for a number format. TF32 concerns matrix products only,
-/// which are not among the kernels.
+/// The part of a kernel's name that stands for a number format. TF32 concerns matrix products only.
 fn name(dtype: Dtype) -> &'static str {
     match dtype {
         Dtype::F32 | Dtype::Tf32 => "f32",
@@ -135,6 +203,28 @@ fn attention_shared(
     Ok(bytes as u32)
 }
 
+/// The tiles of matrix products in a number format, the highest first: see `matmul.cu`.
+fn tiles(dtype: Dtype, capability: (i32, i32)) -> Vec<Tile> {
+    let tile = |rows: usize, threads, row_bytes| Tile {
+        rows,
+        threads,
+        shared: (rows + COLUMNS) as u32 * row_bytes,
+    };
+    match dtype {
+        // Two steps of 16 numbers, rows padded by 4.
+        Dtype::F32 | Dtype::Tf32 => vec![tile(128, 128, 160), tile(32, 128, 160)],
+        // Two to four steps of 32 numbers.
+        Dtype::F16 | Dtype::Bf16 if capability < AMPERE => {
+            vec![tile(128, 128, 2 * 64), tile(32, 128, 2 * 64)]
+        }
+        Dtype::F16 | Dtype::Bf16 => vec![
+            tile(256, 256, 4 * 64),
+            tile(128, 128, 3 * 64),
+            tile(32, 128, 4 * 64),
+        ],
+    }
+}
+
 /// A grid of blocks of 128 threads.
 pub(super) fn grid(x: usize, y: usize, shared: u32) -> LaunchConfig {
     LaunchConfig {
@@ -165,6 +255,18 @@ pub(super) use launch;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn tiles_fit_the_shared_memory_of_their_gpus() {
+        let shared = |dtype, capability| {
+            let tiles = tiles(dtype, capability).into_iter();
+            tiles.map(|tile| tile.shared).collect::<Vec<_>>()
+        };
+        // 99 KiB on 8.6 and 8.9, and 64 KiB on 7.5.
+        assert_eq!(shared(Dtype::F16, (8, 6)), [98_304, 49_152, 40_960]);
+        assert_eq!(shared(Dtype::F16, (7, 5)), [32_768, 20_480]);
+        assert_eq!(shared(Dtype::F32, (7, 5)), [40_960, 25_600]);
+    }
 
     #[test]
     fn shapes_with_kernels() {

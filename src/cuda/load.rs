@@ -40,6 +40,13 @@ pub(super) struct Block {
     pub(super) fc2: Linear,
 }
 
+impl Block {
+    /// Its linear layers, in the order of [`super::replica::Layers`].
+    pub(super) fn linears(&self) -> [&Linear; 4] {
+        [&self.qkv, &self.out, &self.fc1, &self.fc2]
+    }
+}
+
 /// The weights of a model on a GPU.
 pub(super) struct Weights {
     /// `[vocab, dim]`, f32.
@@ -56,11 +63,10 @@ pub(super) struct Weights {
 }
 
 impl Weights {
-    /// The weights of the first block that products are tested with, in the order of
-    /// [`super::replica::Matmuls`]; none if there is no block.
-    pub(super) fn of_products(&self) -> impl Iterator<Item = &Memory> {
+    /// The layers of the first block that products are tested with; none if there is no block.
+    pub(super) fn of_products(&self) -> impl Iterator<Item = &Linear> {
         let first = self.blocks.first().into_iter();
-        first.flat_map(|block| [&block.qkv, &block.out, &block.fc1, &block.fc2].map(|l| &l.weight))
+        first.flat_map(Block::linears)
     }
 }
 
@@ -102,6 +108,11 @@ impl Rotary {
 }
 
 impl RotaryTable {
+    /// Its positions.
+    pub(super) fn positions(&self) -> usize {
+        self.positions
+    }
+
     fn new(gpu: &OpenGpu, inv_freq: &[f32], positions: usize) -> Result<RotaryTable, CudaError> {
         let (mut cosines, mut sines) = (Vec::new(), Vec::new());
         for position in 0..positions {

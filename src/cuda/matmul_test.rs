@@ -3,7 +3,6 @@
 
 use super::error::{CudaError, While};
 use super::gpu::OpenGpu;
-use super::matmul::Matmul;
 use super::memory::Memory;
 use super::number_format::{floats, put, size};
 use super::probe::probe;
@@ -31,10 +30,34 @@ pub(super) enum Found {
     Same,
 }
 
+/// Rows of the test, of which a product is computed.
+#[derive(Clone, Copy)]
+pub(super) struct Piece {
+    /// The first of them, and their number.
+    pub(super) first: usize,
+    pub(super) rows: usize,
+    /// Addresses of their inputs and results. The results are zero before.
+    pub(super) x: u64,
+    pub(super) y: u64,
+}
+
+/// Starts the product of a piece on the GPU's stream.
+pub(super) type Compute<'a> = &'a dyn Fn(Piece) -> Result<(), CudaError>;
+
+/// A product that is tested.
+#[derive(Clone, Copy)]
+pub(super) struct Tested<'a> {
+    pub(super) dtype: Dtype,
+    pub(super) inputs: usize,
+    pub(super) outputs: usize,
+    /// Bytes of a result.
+    pub(super) result: usize,
+    pub(super) weights: &'a Memory,
+}
+
 /// A slab of rows that the algorithms of a product are tested with.
 pub(super) struct MatmulTest<'a> {
     gpu: &'a OpenGpu,
-    weights: &'a Memory,
     x: Memory,
     y: Memory,
     found: Vec<u8>,
@@ -46,20 +69,15 @@ pub(super) struct MatmulTest<'a> {
 }
 
 impl<'a> MatmulTest<'a> {
-    pub(super) fn new(
-        gpu: &'a OpenGpu,
-        dtype: Dtype,
-        product: &Matmul,
-        weights: &'a Memory,
-    ) -> Result<MatmulTest<'a>, CudaError> {
-        let (input, output) = (product.inputs * size(dtype), product.outputs * size(dtype));
+    pub(super) fn new(gpu: &'a OpenGpu, tested: Tested<'_>) -> Result<MatmulTest<'a>, CudaError> {
+        let input = tested.inputs * size(tested.dtype);
+        let output = tested.outputs * tested.result;
         let slab = gpu.heights.slab();
         let mut rows = Vec::new();
-        put(dtype, &numbers(DIFFERENT * product.inputs), &mut rows);
-        probes(gpu, dtype, product, weights, &mut rows)?;
+        put(tested.dtype, &numbers(DIFFERENT * tested.inputs), &mut rows);
+        probes(gpu, tested, &mut rows)?;
         Ok(MatmulTest {
             gpu,
-            weights,
             x: Memory::upload(&gpu.stream, "a self-test", &copies(&rows, input, slab))?,
             y: Memory::zeroed(&gpu.stream, "a self-test", slab * output)?,
             found: vec![0u8; slab * output],
@@ -69,12 +87,15 @@ impl<'a> MatmulTest<'a> {
         })
     }
 
-    /// Tests the algorithm that the product has.
-    pub(super) fn run(&mut self, product: &Matmul) -> Result<Found, CudaError> {
-        let heights = self.gpu.heights.all();
+    /// Tests a way to compute the product, in a slab and in smaller products of these heights.
+    pub(super) fn run(
+        &mut self,
+        compute: Compute<'_>,
+        heights: &[usize],
+    ) -> Result<Found, CudaError> {
         let slab = self.gpu.heights.slab();
         let mut found = std::mem::take(&mut self.found);
-        let ran = self.piece(product, 0, slab, &mut found);
+        let ran = self.piece(compute, 0, slab, &mut found);
         self.found = found;
         if !ran? {
             return Ok(Found::Nothing);
@@ -87,10 +108,10 @@ impl<'a> MatmulTest<'a> {
             // Not from the first row, so that rows that the slab left in y are never the expected ones.
             for first in [(slab - rows).div_ceil(2), slab - rows] {
                 let due = first * self.output..(first + rows) * self.output;
-                let is_same = self.piece(product, first, rows, &mut piece)?
+                let is_same = self.piece(compute, first, rows, &mut piece)?
                     && self.found.get(due) == Some(piece.as_slice());
                 if !is_same {
-                    return self.again_in_slabs(product);
+                    return self.again_in_slabs(compute);
                 }
             }
         }
@@ -98,10 +119,10 @@ impl<'a> MatmulTest<'a> {
     }
 
     /// Smaller products differ: finds out whether slabs agree with each other at least.
-    fn again_in_slabs(&self, product: &Matmul) -> Result<Found, CudaError> {
+    fn again_in_slabs(&self, compute: Compute<'_>) -> Result<Found, CudaError> {
         let mut again = vec![0u8; self.found.len()];
         for _ in 0..REPEATS {
-            let ran = self.piece(product, 0, self.gpu.heights.slab(), &mut again)?;
+            let ran = self.piece(compute, 0, self.gpu.heights.slab(), &mut again)?;
             if !ran || again != self.found {
                 return Ok(Found::Varies);
             }
@@ -112,18 +133,18 @@ impl<'a> MatmulTest<'a> {
     /// The product of `rows` rows from `first` on; false if it cannot be started.
     fn piece(
         &self,
-        product: &Matmul,
+        compute: Compute<'_>,
         first: usize,
         rows: usize,
         found: &mut [u8],
     ) -> Result<bool, CudaError> {
-        let OpenGpu { blas, stream, .. } = self.gpu;
-        let (x, y) = (self.x.at(first * self.input), self.y.at(0));
+        let stream = &self.gpu.stream;
         let doing = "testing an algorithm";
-        // SAFETY: x and y have a slab each, of which these rows are a part, and the weights are those of
-        // the product.
-        let ran = unsafe { product.run(blas, stream, self.weights, x, y, &[rows]) };
-        if ran.is_err() {
+        let (x, y) = (self.x.at(first * self.input), self.y.at(0));
+        // SAFETY: y has a slab, of which these rows are a part.
+        unsafe { result::memset_d8_async(y, 0, rows * self.output, stream.cu_stream()) }
+            .while_(doing)?;
+        if compute(Piece { first, rows, x, y }).is_err() {
             return Ok(false);
         }
         // SAFETY: both sides have as many bytes, and the stream is waited for before they are read.
@@ -146,14 +167,20 @@ impl<'a> MatmulTest<'a> {
         }
     }
 
-    /// The time of `rows` rows, one of the heights, with the algorithm that the product has.
-    pub(super) fn time(&self, product: &Matmul, rows: usize) -> Result<Duration, CudaError> {
-        let OpenGpu { blas, stream, .. } = self.gpu;
-        let (x, y) = (self.x.at(0), self.y.at(0));
-        timing::of_launch(stream, || {
-            // SAFETY: x and y are a slab each, and the weights are those of the product.
-            unsafe { product.run(blas, stream, self.weights, x, y, &[rows]) }
-        })
+    /// The time of a launch for `rows` rows by itself, once the code is loaded.
+    pub(super) fn single_time(
+        &self,
+        compute: Compute<'_>,
+        rows: usize,
+    ) -> Result<Duration, CudaError> {
+        let (x, y, first) = (self.x.at(0), self.y.at(0), 0);
+        timing::of_single_launch(&self.gpu.stream, || compute(Piece { first, rows, x, y }))
+    }
+
+    /// The time of `rows` rows, one of the heights.
+    pub(super) fn time(&self, compute: Compute<'_>, rows: usize) -> Result<Duration, CudaError> {
+        let (x, y, first) = (self.x.at(0), self.y.at(0), 0);
+        timing::of_launch(&self.gpu.stream, || compute(Piece { first, rows, x, y }))
     }
 }
 
@@ -168,18 +195,19 @@ fn copies(different: &[u8], bytes: usize, slab: usize) -> Vec<u8> {
 }
 
 /// Replaces every other row with a probe of an output's weights.
-fn probes(
-    gpu: &OpenGpu,
-    dtype: Dtype,
-    product: &Matmul,
-    weights: &Memory,
-    rows: &mut [u8],
-) -> Result<(), CudaError> {
+fn probes(gpu: &OpenGpu, tested: Tested<'_>, rows: &mut [u8]) -> Result<(), CudaError> {
+    let Tested {
+        dtype,
+        inputs,
+        outputs,
+        weights,
+        ..
+    } = tested;
     let doing = "preparing a self-test";
-    let bytes = product.inputs * size(dtype);
+    let bytes = inputs * size(dtype);
     let mut of_output = vec![0u8; bytes];
     for (number, row) in rows.chunks_exact_mut(bytes).enumerate().skip(1).step_by(2) {
-        let from = weights.at(number * product.outputs / DIFFERENT * bytes);
+        let from = weights.at(number * outputs / DIFFERENT * bytes);
         // SAFETY: both sides hold the weights of an output, and the stream is waited for.
         unsafe { result::memcpy_dtoh_async(&mut of_output, from, gpu.stream.cu_stream()) }
             .while_(doing)?;
@@ -192,7 +220,7 @@ fn probes(
 }
 
 /// Which of the different rows is in a row of the slab: neighbours change from one round to the next.
-fn row_at(row: usize) -> usize {
+pub(super) fn row_at(row: usize) -> usize {
     (row * 131 + row / DIFFERENT * 17) % DIFFERENT
 }
 

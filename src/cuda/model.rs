@@ -1,14 +1,14 @@
 //! The model on GPUs: batches in, representations out.
 
 use super::batch::Batch;
-use super::blaslt::Blas;
+use super::blaslt::{self, Blas};
 use super::error::{CudaError, While};
 use super::forward::Running;
 use super::gpu::OpenGpu;
 use super::images;
 use super::lane::{Lane, Lanes, Shape};
 use super::pass::{Each, Failure, HostRows, Overflow, Pass, ResidueRows};
-use super::replica::{Replica, Wanted, other_choice};
+use super::replica::{Replica, Wanted, agree, other_choice};
 use super::results::{Layout, Results};
 use super::selftest;
 use super::settle;
@@ -82,7 +82,8 @@ impl GpuModel {
             let ended = joined.map(|loaded| loaded.unwrap_or(Err(CudaError::Defect)));
             ended.collect::<Result<Vec<_>, _>>()
         })?;
-        let (replicas, sources): (Vec<Replica>, Vec<_>) = loaded.into_iter().unzip();
+        let (mut replicas, sources): (Vec<Replica>, Vec<_>) = loaded.into_iter().unzip();
+        agree(&mut replicas);
         let inv_freq = sources.first().copied().flatten();
         if let Some(other) = other_choice(&replicas) {
             let number = other.gpu.about.number;
@@ -178,6 +179,16 @@ impl GpuModel {
         rows * self.slabs.min(pinned).clamp(1, MOST_SLABS)
     }
 
+    /// Why cuBLASLt is not used, if it is missing.
+    pub(super) fn notice(&self) -> Option<String> {
+        let first = self.replicas.first()?;
+        let why = match first.gpu.blas {
+            Some(_) => None,
+            None => blaslt::library().err(),
+        };
+        Some(format!("own matrix products are used: {}", why?))
+    }
+
     /// How the algorithms of the first GPU were chosen, a line for each product. All GPUs use the same.
     pub(super) fn choices(&self) -> Vec<String> {
         let first = self.replicas.first();
@@ -191,7 +202,7 @@ impl GpuModel {
         for replica in &self.replicas {
             let about = &replica.gpu.about;
             let card = GpuFacts {
-                algorithms: replica.products.describe(),
+                algorithms: replica.layers.describe(),
                 card: about.name.clone(),
                 compute_capability: format!("{}.{}", about.capability.0, about.capability.1),
                 driver: about.driver,
@@ -203,8 +214,9 @@ impl GpuModel {
             }
         }
         let first = self.replicas.first();
-        let blas = first.map(|replica| &replica.gpu.blas);
-        let heights = first.map(|replica| replica.gpu.heights.all().to_vec());
+        let blas = first.and_then(|replica| replica.gpu.blas.as_ref());
+        let heights = first.filter(|_| blas.is_some());
+        let heights = heights.map(|replica| replica.gpu.heights.all().to_vec());
         CudaFacts {
             cards,
             cublaslt: blas.map(Blas::version),

@@ -1,11 +1,15 @@
 //! The model on one GPU.
 
+use super::blaslt::{self, Blas};
 use super::choice::{self, Choice};
 use super::error::{CudaError, While};
 use super::gpu::{OpenGpu, check_environment};
 use super::kernels::ModelKernels;
-use super::load::{Loader, Weights};
-use super::matmul::{Algorithm, Matmul};
+use super::linear_layer::{By, LinearLayer};
+use super::load::{Linear, Loader, Weights};
+use super::matmul::Algorithm;
+use super::own_choice::{self, Trial};
+use super::own_matmul::Role;
 use super::tested::Tests;
 use crate::checkpoint::{Checkpoint, InvFreqSource};
 use crate::device::{self, Dtype, Tested};
@@ -14,31 +18,28 @@ use std::collections::BTreeMap;
 /// Shapes of weights in a block.
 pub(super) const PRODUCTS: usize = 4;
 
-/// The products of a model, one for each shape of weights.
-pub(super) struct Matmuls {
-    pub(super) qkv: Matmul,
-    pub(super) out: Matmul,
-    pub(super) fc1: Matmul,
-    pub(super) fc2: Matmul,
+/// The linear layers of a block, which all blocks share.
+pub(super) struct Layers {
+    pub(super) qkv: LinearLayer,
+    pub(super) out: LinearLayer,
+    pub(super) fc1: LinearLayer,
+    pub(super) fc2: LinearLayer,
 }
 
-impl Matmuls {
-    fn all(&self) -> [&Matmul; PRODUCTS] {
+impl Layers {
+    fn all(&self) -> [&LinearLayer; PRODUCTS] {
         [&self.qkv, &self.out, &self.fc1, &self.fc2]
     }
 
-    fn all_mut(&mut self) -> [&mut Matmul; PRODUCTS] {
+    fn all_mut(&mut self) -> [&mut LinearLayer; PRODUCTS] {
         [&mut self.qkv, &mut self.out, &mut self.fc1, &mut self.fc2]
     }
 
     /// The algorithm of each shape of weights, for `run.json`.
     pub(super) fn describe(&self) -> BTreeMap<String, Option<String>> {
-        let each = self.all().map(|product| {
-            let algorithm = product.algorithm().map(|a| a.describe());
-            (
-                format!("{} x {}", product.outputs, product.inputs),
-                algorithm,
-            )
+        let each = self.all().map(|layer| {
+            let shape = format!("{} x {}", layer.outputs, layer.inputs);
+            (shape, layer.describe())
         });
         each.into()
     }
@@ -46,25 +47,20 @@ impl Matmuls {
     /// The same algorithms with their `choices`, a line for each.
     pub(super) fn describe_choices(&self, choices: &[Choice]) -> Vec<String> {
         let all = self.all().into_iter().zip(choices);
-        let all = all.map(|(product, choice)| {
-            let algorithm = product.algorithm().map(|a| a.describe());
+        let all = all.map(|(layer, choice)| {
             format!(
                 "algorithms for weights of {} × {}: {choice}; used: {}",
-                product.outputs,
-                product.inputs,
-                algorithm.unwrap_or_default()
+                layer.outputs,
+                layer.inputs,
+                layer.describe().unwrap_or_default()
             )
         });
         all.collect()
     }
 
-    /// The same algorithms, as the numbers by which cuBLASLt knows them.
+    /// The same algorithms, as text that is equal if they are.
     pub(super) fn numbers(&self) -> String {
-        let each = self.all().map(|product| {
-            let numbers = product.algorithm().map(|a| a.numbers());
-            numbers.unwrap_or_default()
-        });
-        each.join(" ")
+        self.all().map(LinearLayer::numbers).join(" ")
     }
 }
 
@@ -85,7 +81,7 @@ pub(super) struct Wanted<'a> {
 pub(super) struct Replica {
     pub(super) gpu: OpenGpu,
     pub(super) weights: Weights,
-    pub(super) products: Matmuls,
+    pub(super) layers: Layers,
     pub(super) kernels: ModelKernels,
     dtype: Dtype,
     /// Self-tests that a GPU of this kind has passed.
@@ -108,10 +104,16 @@ impl Replica {
         } = wanted;
         let config = checkpoint.config();
         let (dim, inside) = (config.dim, config.intermediate);
-        check_environment(dtype)?;
         let gpu = OpenGpu::open(about)?;
-        let kernels = gpu.kernels.of(dtype, dim, config.head_dim())?;
-        let tests = Tests::new(tested, about, dtype, gpu.blas.version());
+        match (&gpu.blas, dtype) {
+            (Some(_), _) => check_environment(dtype)?,
+            (None, Dtype::Tf32) => return Err(CudaError::NoTf32(blaslt::why_missing())),
+            (None, _) => {}
+        }
+        let head_dim = config.head_dim();
+        let kernels = gpu.kernels.of(dtype, dim, head_dim)?;
+        let version = gpu.blas.as_ref().map(Blas::version);
+        let tests = Tests::new(tested, about, dtype, version);
         let (weights, inv_freq) = Loader {
             checkpoint,
             gpu: &gpu,
@@ -120,20 +122,36 @@ impl Replica {
             threads,
         }
         .load()?;
-        let mut products = Matmuls {
-            qkv: Matmul::new(&gpu.blas, &gpu.heights, dtype, 3 * dim, dim)?,
-            out: Matmul::new(&gpu.blas, &gpu.heights, dtype, dim, dim)?,
-            fc1: Matmul::new(&gpu.blas, &gpu.heights, dtype, inside, dim)?,
-            fc2: Matmul::new(&gpu.blas, &gpu.heights, dtype, dim, inside)?,
+        let layer =
+            |role, outputs, inputs| LinearLayer::new(&gpu, &kernels, dtype, role, outputs, inputs);
+        let mut layers = Layers {
+            qkv: layer(Role::Qkv { head_dim }, 3 * dim, dim)?,
+            out: layer(Role::Outer, dim, dim)?,
+            fc1: layer(Role::Inner, inside, dim)?,
+            fc2: layer(Role::Outer, dim, inside)?,
         };
         let mut choices = Vec::new();
-        for (product, weights) in products.all_mut().into_iter().zip(weights.of_products()) {
-            choices.push(choice::pin(&gpu, dtype, product, weights, &tests)?);
+        if let Some(block) = weights.blocks.first() {
+            let table = block.rotary.and_then(|number| weights.rotary.get(number));
+            let table = table.map(|rotary| rotary.table(&gpu, 1)).transpose()?;
+            let trial = Trial {
+                gpu: &gpu,
+                kernels: &kernels,
+                dtype,
+                block,
+                table: table.as_deref(),
+                dim,
+                eps: config.layer_norm_eps,
+                tests: &tests,
+            };
+            for (layer, linear) in layers.all_mut().into_iter().zip(block.linears()) {
+                choices.push(choose(trial, layer, linear)?);
+            }
         }
         let replica = Replica {
             gpu,
             weights,
-            products,
+            layers,
             kernels,
             dtype,
             tests,
@@ -149,63 +167,128 @@ impl Replica {
 
     /// How the algorithms were chosen, and which they are, for people.
     pub(super) fn describe_choices(&self) -> Vec<String> {
-        self.products.describe_choices(&self.choices)
+        self.layers.describe_choices(&self.choices)
     }
 
     /// Whether products smaller than a slab gave a row other bits.
     pub(super) fn is_in_slabs_only(&self) -> bool {
-        let all = self.products.all();
-        all.iter().any(|product| product.in_slabs_only)
+        let all = self.layers.all();
+        all.into_iter().any(LinearLayer::is_in_slabs_only)
     }
 
     /// The heights of the products for a batch of `tokens` tokens.
     pub(super) fn pieces(&self, tokens: usize) -> Vec<usize> {
+        let heights = &self.gpu.heights;
+        let is_own = |layer: &LinearLayer| layer.by == By::Own;
         match self.is_in_slabs_only() {
-            true => self.gpu.heights.slabs(tokens),
-            false => self.gpu.heights.pieces(tokens),
+            true => heights.slabs(tokens),
+            false if self.layers.all().into_iter().all(is_own) => heights.unpadded(tokens),
+            false => heights.pieces(tokens),
         }
     }
 
-    /// The algorithm of each product.
+    /// The algorithm of each product of cuBLASLt.
     pub(super) fn algorithms(&self) -> [Option<Algorithm>; PRODUCTS] {
-        let products = self.products.all();
-        products.map(|product| product.algorithm().copied())
+        let layers = self.layers.all();
+        layers.map(|layer| layer.matmul.as_ref()?.algorithm().copied())
     }
 
     /// Uses these algorithms from now on; a product without one keeps its own.
     pub(super) fn pin(&mut self, algorithms: [Option<Algorithm>; PRODUCTS]) {
-        for (product, algorithm) in self.products.all_mut().into_iter().zip(algorithms) {
-            if let Some(algorithm) = algorithm {
-                product.pin(algorithm);
+        for (layer, algorithm) in self.layers.all_mut().into_iter().zip(algorithms) {
+            if let (Some(matmul), Some(algorithm)) = (&mut layer.matmul, algorithm) {
+                matmul.pin(algorithm);
             }
         }
     }
 
-    /// The algorithms that each product could use.
+    /// The algorithms that each product of cuBLASLt could use; none where the program's own is used.
     pub(super) fn alternatives(&mut self) -> Result<Vec<Vec<Algorithm>>, CudaError> {
         // From here on this thread's calls are for this GPU.
         let context = self.gpu.context();
         context.bind_to_thread().while_("selecting a GPU")?;
-        let products = self.products.all_mut().into_iter();
-        products
-            .zip(self.weights.of_products())
-            .map(|(product, weights)| choice::alternatives(&self.gpu, self.dtype, product, weights))
-            .collect()
+        let gpu = &self.gpu;
+        let of = |(layer, linear): (&mut LinearLayer, &Linear)| match (&mut layer.matmul, &gpu.blas)
+        {
+            (Some(matmul), Some(blas)) if layer.by == By::Blas => {
+                choice::alternatives(gpu, blas, self.dtype, matmul, &linear.weight)
+            }
+            _ => Ok(Vec::new()),
+        };
+        let layers = self.layers.all_mut().into_iter();
+        layers.zip(self.weights.of_products()).map(of).collect()
+    }
+
+    /// What computes each layer.
+    pub(super) fn by(&self) -> [By; PRODUCTS] {
+        self.layers.all().map(|layer| layer.by)
+    }
+
+    /// Lets these compute the layers from now on, if all can. Returns whether that is so.
+    pub(super) fn compute_by(&mut self, by: [By; PRODUCTS]) -> bool {
+        let layers = self.layers.all_mut();
+        let mut both = layers.iter().zip(by);
+        let can = both.all(|(layer, by)| match by {
+            By::Own => layer.own.is_some(),
+            By::Blas => layer.matmul.is_some(),
+        });
+        if can {
+            for (layer, by) in layers.into_iter().zip(by) {
+                layer.by = by;
+            }
+        }
+        can
     }
 
     /// Remembers the algorithms for later runs.
     pub(super) fn remember(&self) {
-        for product in self.products.all() {
-            if !product.in_slabs_only {
-                choice::remember(product, &self.tests);
+        for layer in self.layers.all() {
+            match (&layer.matmul, layer.by) {
+                (_, By::Own) => own_choice::remember(layer, &self.tests),
+                (Some(matmul), By::Blas) if !matmul.in_slabs_only => {
+                    choice::remember(matmul, &self.tests);
+                }
+                _ => {}
             }
         }
     }
 }
 
+/// Chooses what computes a layer, and how.
+fn choose(trial: Trial<'_>, layer: &mut LinearLayer, linear: &Linear) -> Result<Choice, CudaError> {
+    let (mut choice, mut failed) = (Choice::default(), None);
+    if let (Some(matmul), Some(blas)) = (&mut layer.matmul, &trial.gpu.blas) {
+        let weights = &linear.weight;
+        match choice::pin(trial.gpu, blas, trial.dtype, matmul, weights, trial.tests) {
+            Ok(made) => choice = made,
+            Err(error @ CudaError::NoAlgorithm { .. }) if layer.own.is_some() => {
+                (layer.matmul, layer.by, failed) = (None, By::Own, Some(error));
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    let chosen = own_choice::choose(trial, layer, linear, &mut choice);
+    chosen.map_err(|error| failed.unwrap_or(error))?;
+    Ok(choice)
+}
+
+/// Where GPUs chose differently between cuBLASLt and the program's own products, because their times
+/// differ, all of them use the latter.
+pub(super) fn agree(replicas: &mut [Replica]) {
+    let all: Vec<[By; PRODUCTS]> = replicas.iter().map(Replica::by).collect();
+    let own = |layer: usize| all.iter().any(|by| by.get(layer) == Some(&By::Own));
+    let by = std::array::from_fn(|layer| match own(layer) {
+        true => By::Own,
+        false => By::Blas,
+    });
+    for replica in replicas {
+        replica.compute_by(by);
+    }
+}
+
 /// The first replica whose products have other algorithms than those of the first.
 pub(super) fn other_choice(replicas: &[Replica]) -> Option<&Replica> {
-    let algorithms = |replica: &Replica| replica.products.numbers();
+    let algorithms = |replica: &Replica| replica.layers.numbers();
     let first = replicas.first().map(algorithms);
     replicas.iter().find(|r| Some(algorithms(r)) != first)
 }
@@ -214,6 +297,6 @@ pub(super) fn other_choice(replicas: &[Replica]) -> Option<&Replica> {
 pub(super) fn common_choice(replicas: &[Replica]) -> Option<String> {
     match other_choice(replicas) {
         Some(_) => None,
-        None => Some(replicas.first()?.products.numbers()),
+        None => Some(replicas.first()?.layers.numbers()),
     }
 }

@@ -36,7 +36,7 @@ pub(super) fn passes(
     let tests: Vec<(&Tests, String)> = replicas
         .iter()
         .map(|replica| {
-            let products = sha256_of(replica.products.numbers());
+            let products = sha256_of(replica.layers.numbers());
             (&replica.tests, format!("{shape}{products}"))
         })
         .collect();

@@ -1,8 +1,9 @@
 //! Which algorithms a whole model uses. If it fails its self-test with the fastest algorithm of each
-//! product, the next ones are tried.
+//! product, the next ones are tried, and at last the program's own products.
 
 use super::choice::ALTERNATIVES;
 use super::error::CudaError;
+use super::linear_layer::By;
 use super::replica::{PRODUCTS, Replica, common_choice};
 
 /// A model on one GPU or more.
@@ -53,6 +54,19 @@ pub(super) fn settle(model: &mut impl Model) -> Result<bool, CudaError> {
     }
     for (replica, algorithms) in model.replicas().iter_mut().zip(first) {
         replica.pin(algorithms);
+    }
+    let replicas = model.replicas();
+    let before: Vec<_> = replicas.iter().map(Replica::by).collect();
+    let own = [By::Own; PRODUCTS];
+    let is_new = before.iter().any(|by| *by != own);
+    let can = is_new && replicas.iter_mut().all(|replica| replica.compute_by(own));
+    // If they cannot be started, cuBLASLt is still there.
+    if can && matches!(model.passes(), Ok(true)) {
+        model.replicas().iter().for_each(Replica::remember);
+        return Ok(true);
+    }
+    for (replica, by) in model.replicas().iter_mut().zip(before) {
+        replica.compute_by(by);
     }
     Ok(false)
 }

@@ -41,6 +41,13 @@ impl Heights {
         all
     }
 
+    /// Slabs of `rows` rows, and the rest as it is: for products that take any number of rows.
+    pub(super) fn unpadded(&self, rows: usize) -> Vec<usize> {
+        let mut all = vec![self.slab(); rows / self.slab()];
+        all.extend(Some(rows % self.slab()).filter(|rest| *rest > 0));
+        all
+    }
+
     /// Whole slabs for `rows` rows.
     pub(super) fn slabs(&self, rows: usize) -> Vec<usize> {
         vec![self.slab(); rows.div_ceil(self.slab())]
@@ -120,6 +127,8 @@ mod tests {
             assert_eq!(heights.pieces(rows), pieces, "{rows}");
         }
         assert_eq!(heights.slabs(17_000), [16_896, 16_896]);
+        assert_eq!(heights.unpadded(17_000), [16_896, 104]);
+        assert_eq!(heights.unpadded(16_896), [16_896]);
     }
 
     #[test]

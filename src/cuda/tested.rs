@@ -16,7 +16,7 @@ pub(super) struct Tests {
 }
 
 impl Tests {
-    pub(super) fn new(tested: &Tested, gpu: &Gpu, dtype: Dtype, cublaslt: usize) -> Tests {
+    pub(super) fn new(tested: &Tested, gpu: &Gpu, dtype: Dtype, cublaslt: Option<usize>) -> Tests {
         Tests {
             tested: tested.clone(),
             key: key(gpu, dtype, cublaslt, images::digest()),
@@ -48,7 +48,7 @@ impl Tests {
 }
 
 /// Everything that can change a bit of a product or a kernel, as text.
-fn key(gpu: &Gpu, dtype: Dtype, cublaslt: usize, kernels: &str) -> String {
+fn key(gpu: &Gpu, dtype: Dtype, cublaslt: Option<usize>, kernels: &str) -> String {
     let Gpu {
         name,
         capability: (major, minor),
@@ -59,6 +59,7 @@ fn key(gpu: &Gpu, dtype: Dtype, cublaslt: usize, kernels: &str) -> String {
         ..
     } = gpu;
     let name = name.escape_debug();
+    let cublaslt = cublaslt.map_or("none".to_owned(), |version| version.to_string());
     let heights = Heights::of(*multiprocessors);
     let heights: Vec<String> = heights.all().iter().map(usize::to_string).collect();
     let heights = heights.join(" ");
@@ -98,14 +99,14 @@ mod tests {
                 folder: folder.map(Into::into),
                 again: false,
             },
-            key: key(gpu, dtype, 130_100, "00ff"),
+            key: key(gpu, dtype, Some(130_100), "00ff"),
         }
     }
 
     #[test]
     fn a_key_names_everything_that_can_change_bits() {
         assert_eq!(
-            key(&gpu(), Dtype::F16, 130_100, "00ff"),
+            key(&gpu(), Dtype::F16, Some(130_100), "00ff"),
             format!(
                 "esm-embed self-test 1\nprogram {}\nkernels 00ff\ncard NVIDIA H200\ncapability \
                  9.0\nmemory 150323855360\ndriver 13000 580.95.05\ncublaslt 130100\nrows 256 \
@@ -124,6 +125,11 @@ mod tests {
         same.pass("a", "0123");
         assert_eq!(same.find("a").as_deref(), Some("0123"));
         assert_eq!(same.find("b"), None);
+        let without = Tests {
+            key: key(&gpu(), Dtype::F16, None, "00ff"),
+            ..tests(Some(&folder), &gpu(), Dtype::F16)
+        };
+        assert_eq!(without.find("a"), None);
         let others = [
             Gpu {
                 name: "NVIDIA H100".to_owned(),

@@ -15,22 +15,36 @@ pub(super) fn of_launch(
     stream: &CudaStream,
     mut launch: impl FnMut() -> Result<(), CudaError>,
 ) -> Result<Duration, CudaError> {
-    let mut measure = |launches: u32| {
-        let begin = Instant::now();
-        for _ in 0..launches {
-            launch()?;
-        }
-        stream.synchronize().while_("timing a launch")?;
-        Ok::<Duration, CudaError>(begin.elapsed() / launches)
-    };
-    // The first also loads the code.
-    measure(1)?;
-    let launches = launches(measure(1)?);
+    let launches = launches(of_single_launch(stream, &mut launch)?);
     let mut shortest = Duration::MAX;
     for _ in 0..ROUNDS {
-        shortest = shortest.min(measure(launches)?);
+        shortest = shortest.min(measure(stream, &mut launch, launches)?);
     }
     Ok(shortest)
+}
+
+/// The time of one launch by itself, with starting it and waiting for it.
+pub(super) fn of_single_launch(
+    stream: &CudaStream,
+    mut launch: impl FnMut() -> Result<(), CudaError>,
+) -> Result<Duration, CudaError> {
+    // The first also loads the code.
+    measure(stream, &mut launch, 1)?;
+    measure(stream, &mut launch, 1)
+}
+
+/// The time of one of several launches.
+fn measure(
+    stream: &CudaStream,
+    launch: &mut impl FnMut() -> Result<(), CudaError>,
+    launches: u32,
+) -> Result<Duration, CudaError> {
+    let begin = Instant::now();
+    for _ in 0..launches {
+        launch()?;
+    }
+    stream.synchronize().while_("timing a launch")?;
+    Ok(begin.elapsed() / launches)
 }
 
 /// Launches of a measurement, if one of them takes this long.

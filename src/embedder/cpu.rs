@@ -77,6 +77,7 @@ impl Engine for CpuEngine {
         About {
             inv_freq: self.model.inv_freq(),
             gpus: None,
+            notice: None,
             details: Vec::new(),
         }
     }

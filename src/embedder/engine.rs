@@ -95,6 +95,8 @@ pub struct About {
     pub inv_freq: Option<InvFreqSource>,
     /// GPUs with their libraries and algorithms; None on the CPU.
     pub gpus: Option<CudaFacts>,
+    /// What is missing for full speed, and what to do about it.
+    pub notice: Option<String>,
     /// How that was chosen, in lines for people.
     pub details: Vec<String>,
 }

@@ -136,6 +136,7 @@ fn doctor() {
             "cpu_paths",
             "cpus_by_affinity",
             "cpus_by_cgroup",
+            "cublaslt",
             "instructions",
             "memory_available_bytes",
             "memory_by_cgroup_bytes",
@@ -143,6 +144,7 @@ fn doctor() {
             "processor",
             "threads",
             "why_no_cards",
+            "why_no_cublaslt",
         ]
     );
     let paths: Vec<String> = CpuPath::ALL

@@ -4,7 +4,7 @@ use super::ReportLine;
 use super::environment::variable;
 use crate::cli::message::Message;
 use crate::cli::options::variables;
-use esm_embed::cuda;
+use esm_embed::cuda::{self, CudaError};
 use esm_embed::device::available_threads;
 use esm_embed::memory::{self, cgroup_folders};
 use esm_embed::numerals::{self, grouped};
@@ -19,6 +19,10 @@ pub struct Computation {
     cards: Vec<String>,
     /// Why it can use none; null if it can use one.
     why_no_cards: Option<String>,
+    /// Version and file of cuBLASLt; null without one and without GPUs.
+    cublaslt: Option<String>,
+    /// Why there is none, and the program's own matrix products are used; null without GPUs.
+    why_no_cublaslt: Option<String>,
     /// Name of the CPU.
     processor: Option<String>,
     /// Its architecture.
@@ -46,13 +50,22 @@ pub struct Computation {
 impl Computation {
     /// Looks at GPUs, CPU, threads and memory.
     pub fn look() -> Computation {
-        let (cards, why_no_cards) = match cuda::gpus() {
+        let one_line = |why: CudaError| Message::of(&why.to_string()).one_line();
+        let (cards, why_no_cards): (Vec<String>, _) = match cuda::gpus() {
             Ok(cards) => (cards.iter().map(ToString::to_string).collect(), None),
-            Err(why) => (Vec::new(), Some(Message::of(&why.to_string()).one_line())),
+            Err(why) => (Vec::new(), Some(one_line(why))),
+        };
+        let cublaslt = (!cards.is_empty()).then(cuda::cublaslt);
+        let (cublaslt, why_no_cublaslt) = match cublaslt {
+            Some(Ok(found)) => (Some(found), None),
+            Some(Err(why)) => (None, Some(one_line(why))),
+            None => (None, None),
         };
         Computation {
             cards,
             why_no_cards,
+            cublaslt,
+            why_no_cublaslt,
             processor: processor(),
             arch: std::env::consts::ARCH,
             instructions: instructions(),
@@ -76,6 +89,9 @@ impl Computation {
     pub fn lines(self) -> Vec<ReportLine> {
         let mut lines: Vec<ReportLine> = self.cards.into_iter().map(|card| ("GPU", card)).collect();
         lines.extend(self.why_no_cards.map(|why| ("GPU", format!("none: {why}"))));
+        lines.extend(self.cublaslt.map(|found| ("cuBLASLt", found)));
+        let own = |why| ("cuBLASLt", format!("none, own matrix products: {why}"));
+        lines.extend(self.why_no_cublaslt.map(own));
         lines.extend(variable("CUDA_VISIBLE_DEVICES").map(|cards| ("CUDA_VISIBLE_DEVICES", cards)));
         let processor = self.processor.as_deref().unwrap_or("unknown model");
         let instructions = match self.instructions.is_empty() {

@@ -160,6 +160,9 @@ pub fn tell_of_model(
     );
     run.reporter.message(Level::Info, &text);
     let about = embedder.engine().about();
+    if let Some(text) = &about.notice {
+        run.reporter.message(Level::Info, text);
+    }
     for line in &about.details {
         run.reporter.message(Level::Detail, line);
     }

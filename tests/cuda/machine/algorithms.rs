@@ -2,6 +2,7 @@
 
 use crate::bench::Bench;
 use crate::command::*;
+use crate::stand_in;
 
 const OPTIONS: &str = "in.fasta --model $MODEL --layer 2";
 
@@ -216,5 +217,103 @@ fn without_equal_bits_every_record_is_a_separate_batch() {
             ended.err
         );
         assert!(!bench.path(&format!("{offered}-2/run.json")).exists());
+    }
+}
+
+/// The own products are used where they are faster, and the choice is remembered; they give a record the
+/// same bits in any batch, and numbers close to those of cuBLASLt.
+#[test]
+fn own_products_are_used_where_they_are_faster() {
+    let bench = bench();
+    let variables = |products| {
+        [
+            ("STAND_IN_ALGORITHMS", "even"),
+            ("STAND_IN_MULTIPROCESSORS", "8"),
+            ("STAND_IN_PRODUCTS", products),
+        ]
+    };
+    let line = format!("{OPTIONS} --device cuda --out");
+    embed(&bench, &variables("none"), &format!("{line} blas"));
+    let ended = run(
+        &bench,
+        &variables("fast"),
+        &format!("run {line} own --check-device -v"),
+    );
+    assert_eq!(ended.code, 0, "{}", ended.err);
+    for words in [
+        "algorithms for weights of 96 × 32: 1 offered, 1 tested, 1 passed (in ",
+        "; with what follows, a slab takes ",
+        "; own product by tiles of 256 rows: ",
+        "; own product by tiles of 128 rows: ",
+        "; used: esm-embed",
+    ] {
+        assert!(ended.err.contains(words), "{words}: {}", ended.err);
+    }
+    // From the note of the first run.
+    embed(&bench, &variables("even"), &format!("{line} again"));
+    embed(
+        &bench,
+        &variables("even"),
+        &format!("{line} alone --deterministic"),
+    );
+    assert!(bench.tree("again") == bench.tree("own"));
+    let mean = |out: &str| std::fs::read(bench.path(&format!("{out}/mean.layer2.npy"))).unwrap();
+    assert!(mean("alone") == mean("own"));
+    assert!(mean("blas") != mean("own"));
+    for out in ["own", "again", "alone"] {
+        let cuda = bench.recorded(out, "/resolved/cuda");
+        assert_eq!(cuda["same_bits_in_any_batch"], true);
+        assert_eq!(cuda["cublaslt"], 130_400);
+        let taken = cuda["cards"][0]["algorithms"].as_object().unwrap();
+        assert!(taken.values().all(|name| name == "esm-embed"), "{taken:?}");
+    }
+}
+
+/// The own products take the place of algorithms whose bits depend on the batch, or of none at all.
+#[test]
+fn own_products_replace_algorithms_that_cannot_be_used() {
+    let bench = bench();
+    for (number, offered) in ["uneven", "broken", "restless"].into_iter().enumerate() {
+        let variables = [
+            ("STAND_IN_ALGORITHMS", offered),
+            ("STAND_IN_MULTIPROCESSORS", "8"),
+            ("STAND_IN_PRODUCTS", "even"),
+        ];
+        let out = format!("o{number}");
+        embed(
+            &bench,
+            &variables,
+            &format!("{OPTIONS} --device cuda --out {out} --check-device"),
+        );
+        let cuda = bench.recorded(&out, "/resolved/cuda");
+        assert_eq!(cuda["same_bits_in_any_batch"], true, "{offered}");
+        let taken = cuda["cards"][0]["algorithms"].as_object().unwrap();
+        assert!(
+            taken.values().all(|name| name == "esm-embed"),
+            "{offered}: {taken:?}"
+        );
+        assert!(bench.tree(&out)["mean.layer2.npy"] == bench.tree("o0")["mean.layer2.npy"]);
+    }
+}
+
+/// Own products that fail the test of their bits are not used beside cuBLASLt. Without it, every record
+/// is a separate batch.
+#[test]
+fn own_products_pass_the_same_test() {
+    let bench = bench();
+    let usual = stand_in::library_path("13");
+    let none = stand_in::folder().to_str().unwrap();
+    for (libraries, offered, same) in [(&*usual, "even", true), (none, "even", false)] {
+        let variables = [
+            ("LD_LIBRARY_PATH", libraries),
+            ("STAND_IN_ALGORITHMS", offered),
+            ("STAND_IN_MULTIPROCESSORS", "8"),
+            ("STAND_IN_PRODUCTS", "restless"),
+        ];
+        let line = format!("run {OPTIONS} --device cuda --out {same} --check-device");
+        let ended = run(&bench, &variables, &line);
+        assert_eq!(ended.code, 0, "{}", ended.err);
+        let cuda = bench.recorded(&same.to_string(), "/resolved/cuda");
+        assert_eq!(cuda["same_bits_in_any_batch"], same);
     }
 }

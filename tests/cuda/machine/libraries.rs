@@ -131,22 +131,93 @@ fn cublaslt_is_found_where_pip_puts_it() {
 #[test]
 fn missing_libraries_are_named_with_a_remedy() {
     let bench = bench();
-    let driver = stand_in::folder().to_str().unwrap().to_owned();
-    if !is_installed("libcublasLt.so.12") && !is_installed("libcublasLt.so.13") {
-        let missing = "cuBLASLt is missing: libcublasLt.so.12 was not found (searched: ";
-        assert_refused(&bench, &driver, "12020", missing);
-        let ended = with(&bench, &driver, "13000", "doctor");
-        for words in [
-            "cuBLASLt is missing: libcublasLt.so.13 or libcublasLt.so.12 was not found",
-            &driver,
-            "run `pip install nvidia-cublas` in the Python on PATH",
-        ] {
-            assert!(ended.out.contains(words), "{words}: {}", ended.out);
-        }
-    }
     if !is_installed("libcuda.so.1") {
         let missing = "no NVIDIA driver is installed (libcuda.so.1 is missing)";
         assert_refused(&bench, "", "13000", missing);
+    }
+}
+
+/// Without cuBLASLt, or with one that is damaged, the GPU is used with the program's own matrix products,
+/// and the run says so. Only TF32 is refused.
+#[test]
+fn without_cublaslt_own_products_are_used() {
+    if ["libcublasLt.so.12", "libcublasLt.so.13"]
+        .iter()
+        .any(|name| is_installed(name))
+    {
+        return;
+    }
+    let bench = bench();
+    let driver = stand_in::folder().to_str().unwrap().to_owned();
+    let damaged = bench.path("libs");
+    make(&damaged, "libcublasLt.so.13", "int nothing;");
+    let damaged = format!("{}:{driver}", damaged.display());
+    for (number, (path, version, why)) in [
+        (
+            &driver,
+            "12020",
+            "cuBLASLt is missing: libcublasLt.so.12 was not found (searched: ",
+        ),
+        (
+            &damaged,
+            "13000",
+            "libcublasLt.so.13 has no function cublasLtGetVersion",
+        ),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let run = |line: &str| {
+            let variables = [
+                ("LD_LIBRARY_PATH", path.as_str()),
+                ("STAND_IN_DRIVER", version),
+                ("STAND_IN_MULTIPROCESSORS", "8"),
+                ("STAND_IN_PRODUCTS", "even"),
+            ];
+            run(&bench, &variables, line)
+        };
+        for device in ["--device cuda", ""] {
+            let out = format!("o{number}{}", device.len());
+            let ended = run(&format!("{OPTIONS} {device} --out {out}"));
+            assert_eq!(ended.code, 0, "{}", ended.err);
+            assert!(
+                ended.err.contains("own matrix products are used: ") && ended.err.contains(why),
+                "{}",
+                ended.err
+            );
+            assert_eq!(bench.recorded(&out, "/resolved/device"), "cuda (Stand-in)");
+            let cuda = bench.recorded(&out, "/resolved/cuda");
+            assert_eq!(cuda["cublaslt"], serde_json::Value::Null);
+            assert_eq!(cuda["same_bits_in_any_batch"], true);
+            let taken = cuda["cards"][0]["algorithms"].as_object().unwrap().clone();
+            assert_eq!(taken.len(), 4);
+            assert!(taken.values().all(|name| name == "esm-embed"), "{taken:?}");
+        }
+        let ended = run("doctor");
+        assert!(
+            ended.out.contains("none, own matrix products: "),
+            "{}",
+            ended.out
+        );
+        assert!(ended.out.contains(why), "{}", ended.out);
+        let ended = run(&format!("{OPTIONS} --device cuda --dtype tf32 --out no -q"));
+        assert_eq!((ended.code, &*ended.out), (1, ""), "{}", ended.err);
+        assert!(ended.err.contains("TF32 needs cuBLASLt ("), "{}", ended.err);
+        assert!(ended.err.contains("use --dtype f32"), "{}", ended.err);
+    }
+    assert!(bench.tree("o00")["mean.layer2.npy"] == bench.tree("o10")["mean.layer2.npy"]);
+    // What is missing is named with a remedy.
+    let variables = [
+        ("LD_LIBRARY_PATH", driver.as_str()),
+        ("STAND_IN_DRIVER", "13000"),
+    ];
+    let ended = self::run(&bench, &variables, "doctor");
+    for words in [
+        "cuBLASLt is missing: libcublasLt.so.13 or libcublasLt.so.12 was not found",
+        &driver,
+        "run `pip install nvidia-cublas` in the Python on PATH",
+    ] {
+        assert!(ended.out.contains(words), "{words}: {}", ended.out);
     }
 }
 
@@ -181,10 +252,7 @@ fn damaged_libraries() {
     let why = "a folder of LD_LIBRARY_PATH holds a libcuda.so that is not the driver's";
     assert_refused(&bench, &path, "13000", why);
     fs::remove_file(folder.join("libcuda.so")).unwrap();
-    make(&folder, "libcublasLt.so.13", "int nothing;");
     let library = folder.join("libcublasLt.so.13");
-    let why = format!("{} has no function cublasLtGetVersion", library.display());
-    assert_refused(&bench, &path, "13000", &why);
     // One that cannot be opened is skipped.
     fs::write(&library, "text").unwrap();
     let ended = with(

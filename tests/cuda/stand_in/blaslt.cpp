@@ -17,10 +17,12 @@
 #include "machine.h"
 
 #include <algorithm>
+#include <chrono>
 #include <cmath>
 #include <cstring>
 #include <map>
 #include <string_view>
+#include <thread>
 #include <unordered_map>
 
 using stand_in::Address;
@@ -140,14 +142,6 @@ float tf32(float value) {
     return value;
 }
 
-// About half of the calls, without a pattern that could match the sequence of products of a model: the
-// last steps of the hash MurmurHash3.
-bool is_odd(uint64_t number) {
-    number = (number ^ number >> 33) * 0xff51afd7ed558ccd;
-    number = (number ^ number >> 33) * 0xc4ceb9fe1a85ec53;
-    return (number ^ number >> 33) & 1;
-}
-
 struct Product {
     Layout weights, x, y;
     Algorithm algorithm;
@@ -174,7 +168,7 @@ struct Product {
             const unsigned char* source = from + r * x.apart * x_size;
             unsigned char* target = to + r * y.apart * y_size;
             bool is_other = (algorithm.kind == UNEVEN && r / 100 % 2 == 1) ||
-                            (algorithm.kind == RESTLESS && is_odd(number)) ||
+                            (algorithm.kind == RESTLESS && stand_in::is_odd(number)) ||
                             (algorithm.kind == OTHER && x.columns < 8192);
             std::string_view bytes(reinterpret_cast<const char*>(source), inputs * x_size);
             auto [first, is_new] = known[is_other].emplace(bytes, r);
@@ -381,7 +375,9 @@ int cublasLtMatmul(Handle* handle, const Desc* desc, const float* alpha, const v
         if (address % 16 != 0) fail("%s: %#lx is not aligned", name, address);
         stand_in::check(name, address, layout->bytes(), card);
     }
+    bool is_slow = stand_in::settings().products == "fast" && x_layout->columns >= 1024;
     stand_in::enqueue(name, stream, [=, w = at(w), x = at(x), y = at(y)] {
+        if (is_slow) std::this_thread::sleep_for(std::chrono::milliseconds(200));
         product.run(stand_in::reach(name, w, product.weights.bytes(), card),
                     stand_in::reach(name, x, product.x.bytes(), card),
                     stand_in::reach(name, y, product.y.bytes(), card));

@@ -61,6 +61,7 @@ static Settings read() {
         fail("STAND_IN_WORK=%s is neither late nor now", work.c_str());
     s.late = work == "late";
     s.algorithms = list(text("STAND_IN_ALGORITHMS", "split,uneven,even"));
+    s.products = text("STAND_IN_PRODUCTS", "none");
     std::string failure = text("STAND_IN_FAIL", "");
     if (!failure.empty()) {
         size_t colon = failure.find(':');
@@ -95,6 +96,12 @@ int injected(const char* function) {
     const Settings& s = settings();
     if (s.fail_call == 0 || s.fail_name != function) return 0;
     return ++calls == s.fail_call ? s.fail_code : 0;
+}
+
+bool is_odd(uint64_t number) {
+    number = (number ^ number >> 33) * 0xff51afd7ed558ccd;
+    number = (number ^ number >> 33) * 0xc4ceb9fe1a85ec53;
+    return (number ^ number >> 33) & 1;
 }
 
 } // namespace stand_in

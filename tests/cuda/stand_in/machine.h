@@ -55,6 +55,10 @@ struct Settings {
     bool late = true;
     // STAND_IN_ALGORITHMS: the algorithms that cuBLASLt offers, in order: see blaslt.cpp.
     std::vector<std::string> algorithms;
+    // STAND_IN_PRODUCTS: the kernels of matrix products: `none` cannot be started, `even` give a row the
+    // same bits everywhere, `restless` other ones in some calls, and with `fast` products of cuBLASLt
+    // take longer (none).
+    std::string products = "none";
     // STAND_IN_FAIL: `NAME:N` or `NAME:N:CODE`: the Nth call of a function fails.
     std::string fail_name;
     long fail_call = 0;
@@ -63,6 +67,10 @@ struct Settings {
     std::vector<int> seen;
 };
 const Settings& settings();
+
+// About half of the calls, without a pattern that could match the sequence of products of a model: the
+// last steps of the hash MurmurHash3.
+bool is_odd(uint64_t number);
 
 // 0, or the error with which STAND_IN_FAIL makes this call fail.
 int injected(const char* function);

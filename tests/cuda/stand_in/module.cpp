@@ -92,8 +92,17 @@ CUresult cuLaunchKernel(CUfunction function, unsigned x, unsigned y, unsigned z,
         fail("cuLaunchKernel: %s is a function of card %d, and the thread's context of card %d",
              kernel.name, function->context->card, card);
     }
+    bool is_product = std::strncmp(kernel.name, "product_", 8) == 0;
+    const std::string& products = settings().products;
+    if (is_product && products == "none") return CUDA_ERROR_NOT_SUPPORTED;
+    static unsigned long number = 0;
+    bool is_other = is_product && products == "restless" && stand_in::is_odd(number++);
+    // The first argument of a product is its result.
+    stand_in::Address result = is_other ? *static_cast<stand_in::Address*>(arguments[0]) : 0;
     auto body = kernel.prepare(arguments, card);
-    enqueue(__func__, stream,
-            [=, &kernel] { stand_in::run_grid(kernel.name, x, y, threads, shared, body()); });
+    enqueue(__func__, stream, [=, &kernel] {
+        stand_in::run_grid(kernel.name, x, y, threads, shared, body());
+        if (is_other) *stand_in::reach(kernel.name, result, 1, card) ^= 1;
+    });
     return CUDA_SUCCESS;
 }

@@ -1,0 +1,308 @@
+//! Whether a linear layer is computed by cuBLASLt or by the program's own product. The own product is
+//! used where it passes the test of its bits and is faster, with what follows it on both sides, and
+//! where cuBLASLt is missing or its bits depend on the place of a row.
+
+use super::choice::Choice;
+use super::error::CudaError;
+use super::gpu::OpenGpu;
+use super::kernels::ModelKernels;
+use super::linear_layer::{By, Call, LinearLayer, To};
+use super::load::{Block, Linear, RotaryTable};
+use super::matmul_test::{Found, MatmulTest, Piece, Tested, row_at};
+use super::memory::Memory;
+use super::number_format::size;
+use super::own_matmul::Role;
+use super::row_kernels::{NormTo, Rotation, RowKernels};
+use super::tested::Tests;
+use crate::device::Dtype;
+use crate::ops;
+use std::fmt;
+use std::time::Duration;
+
+/// The own product rounds in other places than cuBLASLt and a kernel after it. It has to be faster by this
+/// share of the time, so that noise seldom decides about bits.
+const FASTER_BY: f64 = 0.05;
+/// What a single launch may take besides its work.
+const STARTING: Duration = Duration::from_micros(100);
+/// Numbers of rows of the test, besides the heights of cuBLASLt's products: the own product takes any.
+const ODD_HEIGHTS: [usize; 2] = [1, 131];
+
+/// What is remembered of a layer for which cuBLASLt was faster.
+const BLAS: &str = "cublaslt";
+
+/// Times of a slab of a layer with what follows it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct OwnChoice {
+    /// With cuBLASLt, if that was measured.
+    pub(super) blas: Option<Duration>,
+    /// With the own product, by rows of its highest tiles.
+    pub(super) own: Vec<(usize, Duration)>,
+}
+
+impl fmt::Display for OwnChoice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let micros = |time: &Duration| format!("{:.1} µs", time.as_secs_f64() * 1e6);
+        if let Some(time) = &self.blas {
+            write!(f, "; with what follows, a slab takes {}", micros(time))?;
+        }
+        for (rows, time) in &self.own {
+            write!(f, "; own product by tiles of {rows} rows: {}", micros(time))?;
+        }
+        Ok(())
+    }
+}
+
+/// A model on a GPU, with what its layers are tested with.
+#[derive(Clone, Copy)]
+pub(super) struct Trial<'a> {
+    pub(super) gpu: &'a OpenGpu,
+    pub(super) kernels: &'a ModelKernels,
+    pub(super) dtype: Dtype,
+    /// The first block.
+    pub(super) block: &'a Block,
+    /// Its rotary table and the positions that it has.
+    pub(super) table: Option<&'a RotaryTable>,
+    pub(super) dim: usize,
+    pub(super) eps: f32,
+    pub(super) tests: &'a Tests,
+}
+
+/// Decides what computes a layer, given the choice of cuBLASLt's algorithm, if there is one.
+///
+/// # Errors
+/// Neither can compute it, or the GPU failed.
+pub(super) fn choose(
+    trial: Trial<'_>,
+    layer: &mut LinearLayer,
+    linear: &Linear,
+    choice: &mut Choice,
+) -> Result<(), CudaError> {
+    let has_blas = layer.matmul.is_some();
+    let Some(own) = &layer.own else {
+        return Ok(());
+    };
+    let is_good = choice.same_bits && layer.matmul.as_ref().is_some_and(|m| !m.in_slabs_only);
+    let tiles = own.tiles();
+    match trial.tests.find(&name(layer)).as_deref() {
+        Some(BLAS) if is_good => return Ok(()),
+        Some(found) => {
+            if let Some(&rows) = tiles.iter().find(|rows| of_tiles(**rows) == found) {
+                use_own(layer, rows);
+                choice.same_bits = true;
+                return Ok(());
+            }
+        }
+        None => {}
+    }
+    let buffers = match Buffers::new(trial, layer) {
+        // Memory is short, and cuBLASLt works.
+        Err(CudaError::Memory { .. }) if is_good => return Ok(()),
+        made => made?,
+    };
+    let mut test = MatmulTest::new(trial.gpu, tested(trial, layer, linear))?;
+    let slab = trial.gpu.heights.slab();
+    if is_good {
+        let by_blas = buffers.compute(trial, layer, linear, By::Blas);
+        choice.own.blas = Some(test.time(&by_blas, slab)?);
+    }
+    let few = trial.gpu.heights.all().first().copied().unwrap_or(slab);
+    for rows in tiles {
+        limit(layer, rows);
+        let by_own = buffers.compute(trial, layer, linear, By::Own);
+        let of_few = match test.single_time(&by_own, few) {
+            // It cannot be started.
+            Err(_) if has_blas => {
+                drop(by_own);
+                layer.own = None;
+                break;
+            }
+            time => time?,
+        };
+        // No measurement of a slab is needed if few rows take longer than a slab by cuBLASLt.
+        let is_slow = |blas| of_few.saturating_sub(STARTING) > blas;
+        if !choice.own.blas.is_some_and(is_slow) {
+            choice.own.own.push((rows, test.time(&by_own, slab)?));
+        }
+    }
+    let fastest = choice.own.own.iter().min_by_key(|(_, time)| *time).copied();
+    let is_faster = |time: Duration| {
+        let blas = choice.own.blas;
+        blas.is_none_or(|blas| time.mul_f64(1.0 + FASTER_BY) < blas)
+    };
+    if let Some((rows, time)) = fastest
+        && is_faster(time)
+    {
+        limit(layer, rows);
+        let heights = [trial.gpu.heights.all(), &ODD_HEIGHTS].concat();
+        let by_own = buffers.compute(trial, layer, linear, By::Own);
+        let found = test.run(&by_own, &heights)?;
+        drop(by_own);
+        if found == Found::Same {
+            use_own(layer, rows);
+            choice.same_bits = true;
+            remember(layer, trial.tests);
+            return Ok(());
+        }
+        if !has_blas {
+            use_own(layer, rows);
+            choice.same_bits = false;
+        }
+    }
+    if is_good {
+        trial.tests.pass(&name(layer), BLAS);
+    }
+    Ok(())
+}
+
+/// From now on the own product computes the layer, by tiles of at most `rows` rows.
+fn use_own(layer: &mut LinearLayer, rows: usize) {
+    limit(layer, rows);
+    layer.by = By::Own;
+}
+
+fn limit(layer: &mut LinearLayer, rows: usize) {
+    if let Some(own) = &mut layer.own {
+        own.limit(rows);
+    }
+}
+
+/// Remembers that the own product has passed.
+pub(super) fn remember(layer: &LinearLayer, tests: &Tests) {
+    if let Some(own) = &layer.own {
+        tests.pass(&name(layer), &of_tiles(own.highest()));
+    }
+}
+
+/// What is remembered of an own product by tiles of this height.
+fn of_tiles(rows: usize) -> String {
+    format!("own {rows}")
+}
+
+/// The name of the test of a layer.
+fn name(layer: &LinearLayer) -> String {
+    let role = match layer.role {
+        Role::Qkv { head_dim } => format!("heads of {head_dim}"),
+        Role::Inner => "inner".to_owned(),
+        Role::Outer => "outer".to_owned(),
+    };
+    format!("own product {} x {}, {role}", layer.outputs, layer.inputs)
+}
+
+/// Bytes of a result of the own product.
+fn result(trial: Trial<'_>, layer: &LinearLayer) -> usize {
+    match layer.role {
+        Role::Outer => size(Dtype::F32),
+        Role::Qkv { .. } | Role::Inner => size(trial.dtype),
+    }
+}
+
+/// The layer as it is tested.
+fn tested<'a>(trial: Trial<'_>, layer: &LinearLayer, linear: &'a Linear) -> Tested<'a> {
+    Tested {
+        dtype: trial.dtype,
+        inputs: layer.inputs,
+        outputs: layer.outputs,
+        result: result(trial, layer),
+        weights: &linear.weight,
+    }
+}
+
+/// Memory for a slab besides that of the test.
+struct Buffers {
+    /// The position of each row.
+    positions: Memory,
+    /// Results of cuBLASLt and of the norm, of layers whose result is added to the residual stream.
+    outer: Option<(Memory, Memory)>,
+}
+
+impl Buffers {
+    fn new(trial: Trial<'_>, layer: &LinearLayer) -> Result<Buffers, CudaError> {
+        let stream = &trial.gpu.stream;
+        let slab = trial.gpu.heights.slab();
+        let longest = trial.table.map_or(1, RotaryTable::positions);
+        // Equal rows have equal positions.
+        let positions = (0..slab).map(|row| (row_at(row) * 7 % longest) as i32);
+        let positions: Vec<u8> = positions.flat_map(i32::to_ne_bytes).collect();
+        let what = "a self-test";
+        let bytes = slab * layer.outputs * size(trial.dtype);
+        let rows = || Memory::zeroed(stream, what, bytes);
+        Ok(Buffers {
+            positions: Memory::upload(stream, what, &positions)?,
+            outer: match layer.role {
+                Role::Outer => Some((rows()?, rows()?)),
+                Role::Qkv { .. } | Role::Inner => None,
+            },
+        })
+    }
+
+    /// Computes a piece with what follows it.
+    fn compute<'a>(
+        &'a self,
+        trial: Trial<'a>,
+        layer: &'a LinearLayer,
+        linear: &'a Linear,
+        by: By,
+    ) -> impl Fn(Piece) -> Result<(), CudaError> + 'a {
+        move |piece| {
+            let angles = trial.table.map(|t| (t.cosines.at(0), t.sines.at(0)));
+            let (cosines, sines) = angles.unwrap_or_default();
+            let to = match (layer.role, &self.outer) {
+                (Role::Qkv { head_dim }, _) => To::Qkv {
+                    qkv: piece.y,
+                    rotation: Rotation {
+                        cosines,
+                        sines,
+                        positions: self.positions.at(piece.first * size_of::<i32>()),
+                        scale: ops::score_scale(head_dim),
+                        half: head_dim / 2,
+                    },
+                },
+                (Role::Outer, Some((y, h))) => To::Outer {
+                    x: piece.y,
+                    y: y.at(0),
+                    norm: Some(&trial.block.feed_forward_norm),
+                    norm_to: NormTo::Rows(h.at(0)),
+                },
+                _ => To::Inner { u: piece.y },
+            };
+            let call = Call {
+                rows: RowKernels {
+                    stream: &trial.gpu.stream,
+                    kernels: trial.kernels,
+                    rows: piece.rows,
+                    dim: trial.dim,
+                    eps: trial.eps,
+                },
+                blas: trial.gpu.blas.as_ref(),
+                pieces: &[piece.rows],
+                linear,
+                from: piece.x,
+                to,
+            };
+            // SAFETY: the piece and the buffers have as many rows, of the layer's widths, and positions
+            // are within the table.
+            unsafe { layer.run(by, &call) }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_as_text() {
+        let mut choice = OwnChoice::default();
+        assert_eq!(choice.to_string(), "");
+        choice.own = vec![(256, Duration::from_micros(120))];
+        assert_eq!(
+            choice.to_string(),
+            "; own product by tiles of 256 rows: 120.0 µs"
+        );
+        choice.blas = Some(Duration::from_nanos(130_500));
+        assert_eq!(
+            choice.to_string(),
+            "; with what follows, a slab takes 130.5 µs; own product by tiles of 256 rows: 120.0 µs"
+        );
+    }
+}
