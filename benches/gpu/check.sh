@@ -135,7 +135,7 @@ gpu_check() {
     "$python" "$here/check.py" --binary "$program" --out "$report/check" --work "$shm/check" \
         --storage "$(df --output=fstype "$shm" | tail -n 1)" --seconds "$@"
 }
-parts() { LD_LIBRARY_PATH=${LD_LIBRARY_PATH:-}:$libraries "$bin/kernels" rows attention chain products; }
+parts() { LD_LIBRARY_PATH=${LD_LIBRARY_PATH:-}:$libraries "$bin/kernels" rows attention chain own products; }
 timeline() {
     command -v ncu >/dev/null || { echo "ncu is missing: skipped"; return 0; }
     "$python" "$here/inputs.py" "$shm/check/650M" "$work/batch.fasta" 32000

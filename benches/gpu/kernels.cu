@@ -5,7 +5,9 @@
 //
 //     nvcc -O3 -std=c++17 -arch=sm_90 -Isrc/cuda/kernels -I CUBLAS/include benches/gpu/kernels.cu \
 //         -o kernels -L CUBLAS/lib -l:libcublasLt.so.13
-//     ./kernels rows|attention|products|chain
+//     ./kernels rows|attention|products|chain|own
+//
+// `own` times the program's own matrix products with what follows them.
 //
 // Times are medians of repeated launches on data larger than the second-level cache.
 #include <cublasLt.h>
@@ -17,9 +19,11 @@
 #include <cstring>
 #include <functional>
 #include <string>
+#include <type_traits>
 #include <vector>
 
 #include "attention.cu"
+#include "matmul.cu"
 #include "rows.cu"
 
 #define CHECK(call)                                                              \
@@ -417,6 +421,71 @@ static void chain(cublasLtHandle_t lt) {
     }
 }
 
+// The program's own products by tiles of so many rows, with the threads and the shared memory of a block.
+template <class Gelu, class Residual, class Rotary> struct OwnKernels {
+    int rows, threads, shared;
+    Gelu gelu;
+    Residual residual;
+    Rotary rotary;
+    OwnKernels(int rows, int threads, int shared, Gelu gelu, Residual residual, Rotary rotary)
+        : rows(rows), threads(threads), shared(shared), gelu(gelu), residual(residual), rotary(rotary) {}
+};
+template <class A, class B, class C>
+static void time_own(const Model& model, const char* type, const OwnKernels<A, B, C>& kernels) {
+    const int T = 16896;
+    int dim = model.dim, width = 4 * dim, head = dim / model.heads;
+    using X = std::conditional_t<std::is_same_v<A, decltype(&product_f32_gelu_128)>, float, f16>;
+    X* x = reserve<X>(size_t(T) * width);
+    X* w = reserve<X>(size_t(dim) * width, 0.1f);
+    X* y = reserve<X>(size_t(T) * width);
+    float* stream = reserve<float>(size_t(T) * dim);
+    float* bias = reserve<float>(width);
+    float* angles = reserve<float>(1024 * 64);
+    std::vector<int> at(T);
+    for (int i = 0; i < T; ++i) at[i] = i % 300;
+    int* positions = upload(at);
+    auto allow = [&](auto kernel) {
+        CHECK(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kernels.shared));
+    };
+    allow(kernels.gelu);
+    allow(kernels.residual);
+    allow(kernels.rotary);
+    auto say = [&](const char* name, int outputs, int inputs, int used, auto launch) {
+        int across = (outputs + used - 1) / used, down = (T + kernels.rows - 1) / kernels.rows;
+        double ms = time_of([&] { launch(down * across); });
+        printf("%-5s %-4s %-10s tiles of %3d: %8.3f ms %7.0f TFLOP/s\n", model.name, type, name,
+               kernels.rows, ms, 2.0 * T * outputs * inputs / ms / 1e9);
+    };
+    say("qkv", 3 * dim, dim, 128 / head * head, [&](int blocks) {
+        kernels.rotary<<<blocks, kernels.threads, kernels.shared>>>(
+            y, x, w, bias, T, 3 * dim, dim, angles, angles, positions, 0.25f, head / 2);
+    });
+    say("out", dim, dim, 128, [&](int blocks) {
+        kernels.residual<<<blocks, kernels.threads, kernels.shared>>>(stream, x, w, bias, T, dim, dim);
+    });
+    say("fc1", width, dim, 128, [&](int blocks) {
+        kernels.gelu<<<blocks, kernels.threads, kernels.shared>>>(y, x, w, bias, T, width, dim);
+    });
+    say("fc2", dim, width, 128, [&](int blocks) {
+        kernels.residual<<<blocks, kernels.threads, kernels.shared>>>(stream, x, w, bias, T, dim, width);
+    });
+    for (void* each : {(void*)x, (void*)w, (void*)y, (void*)stream, (void*)bias, (void*)angles, (void*)positions}) CHECK(cudaFree(each));
+}
+static void own() {
+    printf("\n## Own products with what follows them, 16896 rows\n");
+#define OWN(type, rows, threads, shared)                                                       \
+    time_own(model, #type, OwnKernels{rows, threads, shared, &product_##type##_gelu_##rows,    \
+                                      &product_##type##_residual_##rows,                       \
+                                      &product_##type##_rotary_##rows})
+    for (const Model& model : MODELS) {
+        OWN(f16, 256, 256, 98304);
+        OWN(f16, 128, 128, 49152);
+        OWN(f16, 32, 128, 40960);
+        OWN(f32, 128, 128, 40960);
+        fflush(stdout);
+    }
+}
+
 int main(int count, char** words) {
     cudaDeviceProp about;
     CHECK(cudaGetDeviceProperties(&about, 0));
@@ -429,6 +498,7 @@ int main(int count, char** words) {
         if (what == "attention") attention_speed();
         if (what == "products") products(lt);
         if (what == "chain") chain(lt);
+        if (what == "own") own();
         fflush(stdout);
     }
     return 0;

@@ -1,9 +1,9 @@
 //! ESM on NVIDIA GPUs: the [`Engine`](crate::embedder::Engine) that computes with CUDA.
 //!
 //! Nothing of CUDA is linked. The driver (`driver`) and cuBLASLt (`blaslt`, found as `search`
-//! describes) are opened when a GPU is requested, and what is missing is an error with a hint. The
-//! program brings its own kernels (`kernels/*.cu`, compiled in `images`) for everything but matrix
-//! products, which cuBLASLt computes. The path of a batch:
+//! describes) are opened when a GPU is requested. A missing driver is an error with a hint. The
+//! program brings its own kernels (`kernels/*.cu`, compiled in `images`), among them matrix products,
+//! which are used where cuBLASLt is missing or slower. The path of a batch:
 //!
 //! 1. `batch`: what the kernels need to know of a packed batch, as arrays made on the CPU.
 //! 2. `lane`: a stream with the memory of one forward pass. A GPU has a few of them: while one
@@ -11,8 +11,10 @@
 //!    takes a lane for a batch, which is all the scheduling there is.
 //! 3. `forward`: the blocks of the model. Weights are uploaded once (`load`), the residual stream and
 //!    all sums are f32, and nothing returns to the CPU between blocks.
-//! 4. `matmul`: matrix products of a few fixed numbers of rows, with one algorithm for each shape of
-//!    weights, chosen by tests of its bits (`choice`, `matmul_test`).
+//! 4. `linear_layer`: a linear layer and what follows it. Either cuBLASLt (`matmul`) computes products of
+//!    a few fixed numbers of rows, with one algorithm for each shape of weights, and `row_kernels` do the
+//!    rest, or an own product (`own_matmul`) does both. Tests of bits and times decide (`choice`,
+//!    `own_choice`, `matmul_test`).
 //! 5. `results`: pooled rows, and residue rows if they are requested, in the number format of the
 //!    request, so that no more than that leaves the GPU.
 //!
@@ -21,8 +23,8 @@
 //! sequences whose numbers do not fit f16 again in bf16 (`bf16_fallback`).
 //!
 //! A sequence has the same bits in any batch because rows never meet outside attention, attention is
-//! tiled by the sequence only, and products always have one of a few heights (`slab`) in which a row
-//! has the same bits. Before a run begins, self-tests prove that on the GPU (`selftest`, `settle`),
+//! tiled by the sequence only, and a row has the same bits in own products of any height and in those
+//! few heights that products of cuBLASLt have (`slab`). Before a run begins, self-tests prove that on the GPU (`selftest`, `settle`),
 //! once for each kind of GPU, driver and library (`tested`).
 
 mod batch;

@@ -94,12 +94,15 @@ pub(super) fn choose(
         }
         None => {}
     }
-    let buffers = match Buffers::new(trial, layer) {
+    let made = Buffers::new(trial, layer).and_then(|buffers| {
+        let test = MatmulTest::new(trial.gpu, tested(trial, layer, linear))?;
+        Ok((buffers, test))
+    });
+    let (buffers, mut test) = match made {
         // Memory is short, and cuBLASLt works.
         Err(CudaError::Memory { .. }) if is_good => return Ok(()),
         made => made?,
     };
-    let mut test = MatmulTest::new(trial.gpu, tested(trial, layer, linear))?;
     let slab = trial.gpu.heights.slab();
     if is_good {
         let by_blas = buffers.compute(trial, layer, linear, By::Blas);

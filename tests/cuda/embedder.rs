@@ -25,7 +25,12 @@ const MODELS: [&str; 7] = [
 /// Whether this process sees the GPU under test. If not, the test has been run in another process, with
 /// the libraries on its path.
 fn is_on_gpu() -> bool {
-    if stand_in::is_real() || std::env::var_os("STAND_IN_HERE").is_some() {
+    stand_in::is_real() || is_on_stand_in(&stand_in::library_path("13"), &[])
+}
+
+/// The same for a GPU of the stand-in, with these libraries and variables.
+fn is_on_stand_in(libraries: &str, variables: &[(&str, &str)]) -> bool {
+    if std::env::var_os("STAND_IN_HERE").is_some() {
         return true;
     }
     let name = std::thread::current().name().unwrap().to_owned();
@@ -33,8 +38,9 @@ fn is_on_gpu() -> bool {
         .args([&name, "--exact", "--nocapture"])
         .env("STAND_IN_HERE", "1")
         .env("STAND_IN_MULTIPROCESSORS", "36")
-        .env("LD_LIBRARY_PATH", stand_in::library_path("13"))
+        .env("LD_LIBRARY_PATH", libraries)
         .env_remove("CUDA_VISIBLE_DEVICES")
+        .envs(variables.iter().copied())
         .output()
         .unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
@@ -106,11 +112,16 @@ fn gpu_numbers_are_those_of_fair_esm() {
     if !is_on_gpu() {
         return;
     }
-    for model in MODELS {
+    assert_numbers(&MODELS, longest());
+}
+
+/// Compares the numbers of these models with those of fair-esm, for sequences of up to `longest` tokens.
+fn assert_numbers(models: &[&str], longest: usize) {
+    for model in models {
         let reference = Reference::open(model);
         let numbers: Vec<usize> = reference
             .numbers()
-            .filter(|&k| (3..=longest()).contains(&reference.tokens(k).len()))
+            .filter(|&k| (3..=longest).contains(&reference.tokens(k).len()))
             .collect();
         let tokens: Vec<Vec<u8>> = numbers.iter().map(|&k| reference.tokens(k)).collect();
         for (dtype, limit) in [(Dtype::F32, 1e-5), (Dtype::F16, 5e-3), (Dtype::Bf16, 3e-2)] {
@@ -148,13 +159,18 @@ fn gpu_bits_are_the_same_in_any_batch() {
     if !is_on_gpu() {
         return;
     }
-    for model in ["esm2_hd24", "esm2_hd64"] {
+    assert_same_bits(&["esm2_hd24", "esm2_hd64"], longest());
+}
+
+/// Compares the bits of sequences of up to `longest` tokens in a batch and alone.
+fn assert_same_bits(models: &[&str], longest: usize) {
+    for model in models {
         for dtype in [Dtype::F16, Dtype::Bf16, Dtype::F32] {
             let embedder = load(model, dtype);
             let lengths = [3, 17, 64, 65, 66, 127, 130, 300, 700, 1023, 1024, 2500];
             let tokens: Vec<Vec<u8>> = lengths
                 .iter()
-                .filter(|n| **n <= longest())
+                .filter(|n| **n <= longest)
                 .map(|&n| {
                     let residues = (2..n).map(|i| 4 + ((i * i + n) % 20) as u8);
                     [0].into_iter().chain(residues).chain([2]).collect()
@@ -171,4 +187,25 @@ fn gpu_bits_are_the_same_in_any_batch() {
             }
         }
     }
+}
+
+/// Without cuBLASLt, all products are the program's own.
+#[test]
+fn own_products_have_the_numbers_of_fair_esm_and_the_same_bits_in_any_batch() {
+    let driver = stand_in::folder().to_str().unwrap();
+    let variables = [
+        ("STAND_IN_PRODUCTS", "even"),
+        ("STAND_IN_MULTIPROCESSORS", "2"),
+    ];
+    // On a real GPU, cuBLASLt cannot be taken away.
+    if stand_in::is_real() || !is_on_stand_in(driver, &variables) {
+        return;
+    }
+    let embedder = load("esm2_hd24", Dtype::F16);
+    let gpus = embedder.engine().about().gpus.unwrap();
+    assert_eq!(gpus.cublaslt, None);
+    let all = gpus.cards[0].algorithms.values();
+    assert!(all.flatten().all(|name| name == "esm-embed"));
+    assert_numbers(&["esm2_hd16", "esm2_hd24", "esm2_hd128", "esm1b"], 60);
+    assert_same_bits(&["esm2_hd24"], 130);
 }
