@@ -100,6 +100,16 @@ pub enum Dtype {
 }
 
 impl Dtype {
+    /// Its name in settings and reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Dtype::F32 => "f32",
+            Dtype::F16 => "f16",
+            Dtype::Bf16 => "bf16",
+            Dtype::Tf32 => "tf32",
+        }
+    }
+
     /// How the CPU engine stores weights for it.
     pub fn weight_type(self) -> WeightType {
         match self {
@@ -112,12 +122,7 @@ impl Dtype {
 
 impl fmt::Display for Dtype {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Dtype::F32 => "f32",
-            Dtype::F16 => "f16",
-            Dtype::Bf16 => "bf16",
-            Dtype::Tf32 => "tf32",
-        })
+        f.write_str(self.name())
     }
 }
 

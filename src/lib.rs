@@ -138,6 +138,7 @@ pub mod device;
 mod disk_cache;
 pub mod embedder;
 pub mod fasta;
+pub mod fingerprint;
 mod flock;
 pub mod guarantees;
 pub mod hub;

@@ -13,6 +13,7 @@ mod interrupted_shards;
 mod killed;
 mod memory_changed;
 mod merge;
+mod other_path;
 mod other_users;
 mod refused;
 mod short_writes;

@@ -4,8 +4,10 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod any_cpu;
 mod checksum_cache;
 mod commands;
+mod committed_bits;
 mod earlier_versions;
 mod existing_output;
 mod failing_work;

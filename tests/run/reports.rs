@@ -107,6 +107,47 @@ fn models() {
     assert_eq!(report["models"].as_array().unwrap().len(), 12);
 }
 
+/// The whole report: it is the same on every CPU, so that two machines can be compared.
+#[test]
+fn doctor_prints_the_bits_of_this_version() {
+    let digests = [
+        (
+            "f32",
+            "2a0d4472b1e1a4ae4f3e86eb4c3444fcd269e1215aa7cb1a84eb1a6f7dc95f4a",
+        ),
+        (
+            "bf16",
+            "48b6096481feae7bd8d07fb9e1fe0b242538d4003458c75a7dd591df8cb20174",
+        ),
+    ];
+    let version = env!("CARGO_PKG_VERSION");
+    let bench = Bench::new();
+    let ended = bench.call("doctor --bits");
+    assert_eq!((ended.code, &*ended.err), (0, ""));
+    let mut expected = format!("esm-embed {version}\n\nBits\n");
+    for (dtype, digest) in digests {
+        expected += &format!("  {dtype:<22} {digest}\n");
+    }
+    assert_eq!(ended.out, expected + "  as on every CPU        yes\n");
+    let ended = bench.call("doctor --bits --json");
+    assert_eq!((ended.code, &*ended.err), (0, ""));
+    let sha256: serde_json::Map<_, _> = digests
+        .map(|(dtype, digest)| (dtype.to_owned(), json!(digest)))
+        .into_iter()
+        .collect();
+    assert_eq!(
+        document(&ended.out),
+        json!({"esm_embed": version, "bits": {"sha256": sha256, "expected": true}})
+    );
+    let nowhere = bench.call_with("doctor --bits", &[("TMPDIR", "/nowhere")]);
+    assert_eq!(nowhere.code, 1);
+    assert!(
+        nowhere.err.starts_with("error: /nowhere/esm-embed-"),
+        "{}",
+        nowhere.err
+    );
+}
+
 #[test]
 fn doctor() {
     let bench = Bench::new();

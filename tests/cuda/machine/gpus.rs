@@ -188,6 +188,35 @@ fn a_run_begun_on_a_gpu_is_not_resumed_on_the_cpu() {
     assert_eq!((ended.code, &*ended.err), (0, ""));
 }
 
+/// A GPU has its own bits, whatever the number format.
+#[test]
+fn shards_of_a_gpu_and_of_a_cpu_are_not_merged() {
+    let bench = bench();
+    let line = "in.fasta --model $MODEL --dtype f32 --residues none";
+    for (number, device) in [(1, "cpu"), (1, "cuda"), (2, "cpu"), (2, "cuda")] {
+        let out = format!("--device {device} --out {device}{number}");
+        embed(&bench, &[], &format!("{line} --shard {number}/2 {out}"));
+    }
+    for (shards, devices) in [
+        ("cpu1 cuda2", "cpu and cuda (Stand-in)"),
+        ("cuda1 cpu2", "cuda (Stand-in) and cpu"),
+    ] {
+        let ended = run(&bench, &[], &format!("merge {shards} --out merged -q"));
+        assert_eq!(ended.code, 1, "{}", ended.err);
+        let (first, second) = shards.split_once(' ').unwrap();
+        let why = format!(
+            "error: {first} and {second} are not shards of one run: --device ({devices})\n"
+        );
+        assert!(ended.err.starts_with(&why), "{}", ended.err);
+        assert!(!bench.path("merged").exists());
+    }
+    for device in ["cpu", "cuda"] {
+        let line = format!("merge {device}1 {device}2 --out {device} -q");
+        let ended = run(&bench, &[], &line);
+        assert_eq!((ended.code, &*ended.err), (0, ""));
+    }
+}
+
 #[test]
 fn doctor_lists_the_visible_gpus() {
     let bench = Bench::new();

@@ -1,0 +1,174 @@
+//! The committed table of digests, `tests/run/bits.sha256`: every fixture, layer and number format has
+//! these bits on every processor, on every CPU path.
+//!
+//! A line is the SHA-256 of all values of one layer, as little-endian f32: for each record of
+//! `fixtures/reference/sequences.fasta`, in the order of the file, its `<cls>` row, its residue rows,
+//! their mean and their largest values. Records are `short` up to [`SHORT`] residues, else `long`;
+//! lines of long records exist for the fixtures of which no other one has the weights.
+//!
+//! `ESM_EMBED_BLESS=1 cargo test --test run committed_bits` writes what is computed into the table. A
+//! release may add lines; it changes none.
+
+use crate::common::{Hidden, embed, fixture, load_as, package, records};
+use esm_embed::embedder::{Embedder, Sequence};
+use esm_embed::ops::{CpuPath, WeightType};
+use esm_embed::pooling;
+use esm_embed::sha256::sha256_of;
+use esm_embed::tokenizer::{UnknownPolicy, tokenize};
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::PathBuf;
+use std::sync::Mutex;
+
+/// Residues of the longest short record.
+const SHORT: usize = 128;
+
+/// Tokens of the longest sequence of models with learned positions.
+const POSITIONS: usize = 1024;
+
+const DTYPES: [(&str, WeightType); 2] = [("f32", WeightType::F32), ("bf16", WeightType::Bf16)];
+
+/// Fixtures with the weights of no other one.
+const MODELS: [&str; 10] = [
+    "esm1b",
+    "esm1v",
+    "esm2_hd128",
+    "esm2_hd16",
+    "esm2_hd16_bf16",
+    "esm2_hd16_f16",
+    "esm2_hd16_noinvfreq",
+    "esm2_hd24",
+    "esm2_hd32",
+    "esm2_hd64",
+];
+
+/// Every checkpoint among the fixtures.
+fn checkpoints() -> Vec<String> {
+    let names = |folder: &str| -> Vec<String> {
+        let entries = fs::read_dir(fixture(folder)).unwrap();
+        entries
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect()
+    };
+    let mut all = names("");
+    all.retain(|name| fixture(name).join("config.json").exists());
+    let files = names("fair_esm").into_iter();
+    all.extend(
+        files
+            .filter(|name| name.ends_with(".pt") && !name.contains("regression"))
+            .map(|name| format!("fair_esm/{name}")),
+    );
+    all.sort();
+    all
+}
+
+/// Digests by what they are of: `esm2_hd16 f32 layer 2 short`.
+type Digests = BTreeMap<String, String>;
+
+fn table() -> PathBuf {
+    package().join("tests/run/bits.sha256")
+}
+
+fn read_table() -> Digests {
+    let text = fs::read_to_string(table()).unwrap();
+    text.lines()
+        .map(|line| line.split_once("  ").unwrap())
+        .map(|(digest, what)| (what.to_owned(), digest.to_owned()))
+        .collect()
+}
+
+/// Sequences of the short or of the long records.
+fn sequences(are_short: bool) -> Vec<Vec<u8>> {
+    let all = records("reference/sequences.fasta").into_iter();
+    all.map(|(_, sequence)| tokenize(&sequence, UnknownPolicy::Unk).unwrap().ids)
+        .filter(|tokens| (tokens.len() - 2 <= SHORT) == are_short)
+        .collect()
+}
+
+/// The digest of each layer.
+fn digests(embedder: &Embedder, sequences: &[Vec<u8>]) -> Vec<String> {
+    let dim = embedder.config().dim;
+    let mut layers = vec![Vec::new(); embedder.config().layers + 1];
+    for tokens in sequences {
+        let windows = &[];
+        let hidden: Hidden = embed(embedder, &[Sequence { tokens, windows }]).remove(0);
+        for (bytes, (bos, rows)) in layers.iter_mut().zip(hidden) {
+            let (mean, max) = (pooling::mean(&rows, dim), pooling::max(&rows, dim));
+            let values = [bos, rows, mean, max].into_iter().flatten();
+            bytes.extend(values.flat_map(f32::to_le_bytes));
+        }
+    }
+    layers.iter().map(sha256_of).collect()
+}
+
+/// Computes the lines of short or long records on every path, and compares them with the table.
+fn assert_committed(are_short: bool) {
+    let length = if are_short { "short" } else { "long" };
+    let mut models = checkpoints();
+    assert!(MODELS.iter().all(|name| models.contains(&name.to_string())));
+    models.retain(|name| are_short || MODELS.contains(&name.as_str()));
+    let mut found: BTreeMap<String, Vec<(CpuPath, String)>> = BTreeMap::new();
+    for model in &models {
+        let mut sequences = sequences(are_short);
+        sequences.retain(|tokens| !model.contains("esm1") || tokens.len() <= POSITIONS);
+        for (dtype, weights) in DTYPES {
+            for path in CpuPath::ALL.into_iter().filter(|path| path.is_available()) {
+                if path == CpuPath::Avx512Vnni && weights != WeightType::F16 {
+                    continue;
+                }
+                let embedder = load_as(&fixture(model), path, weights);
+                for (layer, digest) in digests(&embedder, &sequences).into_iter().enumerate() {
+                    let what = format!("{model} {dtype} layer {layer} {length}");
+                    found.entry(what).or_default().push((path, digest));
+                }
+            }
+        }
+    }
+    let mut committed = table_lines(length, &found);
+    let mut wrong = Vec::new();
+    for (what, digests) in &found {
+        let expected = committed
+            .remove(what)
+            .unwrap_or_else(|| "no line".to_owned());
+        for (path, digest) in digests.iter().filter(|(_, digest)| *digest != expected) {
+            wrong.push(format!(
+                "{what}: {digest} on {path}, in the table {expected}"
+            ));
+        }
+    }
+    wrong.extend(committed.keys().map(|what| format!("{what}: not computed")));
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// The committed lines of these lengths. With `ESM_EMBED_BLESS=1` they are first replaced by what the
+/// first path computed.
+fn table_lines(length: &str, found: &BTreeMap<String, Vec<(CpuPath, String)>>) -> Digests {
+    static TABLE: Mutex<()> = Mutex::new(());
+    let _alone = TABLE.lock().unwrap();
+    let of_length = |what: &str| what.ends_with(&format!(" {length}"));
+    if std::env::var_os("ESM_EMBED_BLESS").is_some_and(|value| value == "1") {
+        let mut all = read_table();
+        all.retain(|what, _| !of_length(what));
+        let first = |(what, digests): (&String, &Vec<(CpuPath, String)>)| {
+            (what.clone(), digests[0].1.clone())
+        };
+        all.extend(found.iter().map(first));
+        let lines = all
+            .iter()
+            .map(|(what, digest)| format!("{digest}  {what}\n"));
+        fs::write(table(), lines.collect::<String>()).unwrap();
+    }
+    let mut all = read_table();
+    all.retain(|what, _| of_length(what));
+    all
+}
+
+#[test]
+fn short_records_have_the_committed_bits_on_every_path() {
+    assert_committed(true);
+}
+
+#[test]
+fn long_records_have_the_committed_bits_on_every_path() {
+    assert_committed(false);
+}
