@@ -11,7 +11,7 @@ use super::load::{Block, Linear, RotaryTable};
 use super::matmul_test::{Found, MatmulTest, Piece, Tested, row_at};
 use super::memory::Memory;
 use super::number_format::size;
-use super::own_matmul::Role;
+use super::own_matmul::{OwnMatmul, Role};
 use super::row_kernels::{NormTo, Rotation, RowKernels};
 use super::tested::Tests;
 use crate::device::Dtype;
@@ -77,16 +77,15 @@ pub(super) fn choose(
     linear: &Linear,
     choice: &mut Choice,
 ) -> Result<(), CudaError> {
-    let has_blas = layer.matmul.is_some();
     let Some(own) = &layer.own else {
         return Ok(());
     };
     let is_good = choice.same_bits && layer.matmul.as_ref().is_some_and(|m| !m.in_slabs_only);
-    let tiles = own.tiles();
     match trial.tests.find(&name(layer)).as_deref() {
         Some(BLAS) if is_good => return Ok(()),
         Some(found) => {
-            if let Some(&rows) = tiles.iter().find(|rows| of_tiles(**rows) == found) {
+            let mut tiles = own.tiles().into_iter();
+            if let Some(rows) = tiles.find(|rows| of_tiles(*rows) == found) {
                 use_own(layer, rows);
                 choice.same_bits = true;
                 return Ok(());
@@ -103,18 +102,50 @@ pub(super) fn choose(
         Err(CudaError::Memory { .. }) if is_good => return Ok(()),
         made => made?,
     };
-    let slab = trial.gpu.heights.slab();
+    choice.own = measure(trial, layer, linear, &buffers, &test, is_good)?;
+    if let Some(rows) = choice.own.fastest() {
+        limit(layer, rows);
+        let heights = [trial.gpu.heights.all(), &ODD_HEIGHTS].concat();
+        let by_own = buffers.compute(trial, layer, linear, By::Own);
+        let is_same = test.run(&by_own, &heights)? == Found::Same;
+        drop(by_own);
+        if is_same || layer.matmul.is_none() {
+            use_own(layer, rows);
+            choice.same_bits = is_same;
+        }
+        if is_same {
+            remember(layer, trial.tests);
+            return Ok(());
+        }
+    }
     if is_good {
+        trial.tests.pass(&name(layer), BLAS);
+    }
+    Ok(())
+}
+
+/// Times of a slab of the layer by both, by cuBLASLt only if that can be used. A layer whose own product
+/// cannot be started loses it, unless there is nothing else.
+fn measure(
+    trial: Trial<'_>,
+    layer: &mut LinearLayer,
+    linear: &Linear,
+    buffers: &Buffers,
+    test: &MatmulTest<'_>,
+    with_blas: bool,
+) -> Result<OwnChoice, CudaError> {
+    let mut times = OwnChoice::default();
+    let slab = trial.gpu.heights.slab();
+    if with_blas {
         let by_blas = buffers.compute(trial, layer, linear, By::Blas);
-        choice.own.blas = Some(test.time(&by_blas, slab)?);
+        times.blas = Some(test.time(&by_blas, slab)?);
     }
     let few = trial.gpu.heights.all().first().copied().unwrap_or(slab);
-    for rows in tiles {
+    for rows in layer.own.as_ref().map_or(Vec::new(), OwnMatmul::tiles) {
         limit(layer, rows);
         let by_own = buffers.compute(trial, layer, linear, By::Own);
         let of_few = match test.single_time(&by_own, few) {
-            // It cannot be started.
-            Err(_) if has_blas => {
+            Err(_) if layer.matmul.is_some() => {
                 drop(by_own);
                 layer.own = None;
                 break;
@@ -123,38 +154,21 @@ pub(super) fn choose(
         };
         // No measurement of a slab is needed if few rows take longer than a slab by cuBLASLt.
         let is_slow = |blas| of_few.saturating_sub(STARTING) > blas;
-        if !choice.own.blas.is_some_and(is_slow) {
-            choice.own.own.push((rows, test.time(&by_own, slab)?));
+        if !times.blas.is_some_and(is_slow) {
+            times.own.push((rows, test.time(&by_own, slab)?));
         }
     }
-    let fastest = choice.own.own.iter().min_by_key(|(_, time)| *time).copied();
-    let is_faster = |time: Duration| {
-        let blas = choice.own.blas;
-        blas.is_none_or(|blas| time.mul_f64(1.0 + FASTER_BY) < blas)
-    };
-    if let Some((rows, time)) = fastest
-        && is_faster(time)
-    {
-        limit(layer, rows);
-        let heights = [trial.gpu.heights.all(), &ODD_HEIGHTS].concat();
-        let by_own = buffers.compute(trial, layer, linear, By::Own);
-        let found = test.run(&by_own, &heights)?;
-        drop(by_own);
-        if found == Found::Same {
-            use_own(layer, rows);
-            choice.same_bits = true;
-            remember(layer, trial.tests);
-            return Ok(());
-        }
-        if !has_blas {
-            use_own(layer, rows);
-            choice.same_bits = false;
-        }
+    Ok(times)
+}
+
+impl OwnChoice {
+    /// The height of the tiles with which the own product is the fastest; None if cuBLASLt is.
+    fn fastest(&self) -> Option<usize> {
+        let (rows, time) = self.own.iter().min_by_key(|(_, time)| *time)?;
+        let limit = time.mul_f64(1.0 + FASTER_BY);
+        let is_faster = self.blas.is_none_or(|blas| limit < blas);
+        is_faster.then_some(*rows)
     }
-    if is_good {
-        trial.tests.pass(&name(layer), BLAS);
-    }
-    Ok(())
 }
 
 /// From now on the own product computes the layer, by tiles of at most `rows` rows.
@@ -292,6 +306,20 @@ impl Buffers {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_own_product_has_to_be_clearly_faster() {
+        let micros = Duration::from_micros;
+        let fastest = |blas: Option<u64>, own: &[(usize, u64)]| {
+            let own = own.iter().map(|&(rows, time)| (rows, micros(time)));
+            let (blas, own) = (blas.map(micros), own.collect());
+            OwnChoice { blas, own }.fastest()
+        };
+        assert_eq!(fastest(Some(100), &[]), None);
+        assert_eq!(fastest(Some(100), &[(256, 120), (128, 94)]), Some(128));
+        assert_eq!(fastest(Some(100), &[(256, 96), (128, 99)]), None);
+        assert_eq!(fastest(None, &[(256, 96), (128, 99)]), Some(256));
+    }
 
     #[test]
     fn times_as_text() {

@@ -167,7 +167,10 @@ impl CudaFacts {
             other,
         } = self;
         let mut all = vec![
-            setting("cuBLASLt", json(cublaslt)),
+            setting(
+                "cuBLASLt",
+                cublaslt.map_or("none".to_owned(), |version| version.to_string()),
+            ),
             setting("the kernels' SHA-256", kernels),
             setting("the heights of matrix products", json(rows_of_a_product)),
             setting(
@@ -409,6 +412,8 @@ mod tests {
         assert!(words(&before, &same).is_empty());
         // Before the model is loaded nothing is known of it.
         assert!(words(&before, &run(|_| {})).is_empty());
+        let own = on_gpu(|cuda| cuda.cublaslt = None);
+        assert_eq!(words(&before, &own), ["cuBLASLt was 130400 and is none"]);
         let other = on_gpu(|cuda| {
             cuda.cublaslt = Some(130_100);
             cuda.cards[0].driver = 12_080;

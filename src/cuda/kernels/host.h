@@ -40,7 +40,7 @@ struct Warp {
     struct Lane {
         float number;
         const unsigned char* row;
-        uint32_t a[4], b[2];
+        float left[8], right[4];
     } lane[2][WARP];
 };
 
@@ -295,23 +295,22 @@ namespace host {
 // two registers of a and one of b.
 template <class T, int DEPTH>
 inline void multiply(float (&d)[4], const uint32_t* a, const uint32_t* b) {
-    Warp::Lane* all = exchange([&](Warp::Lane& parts) {
-        std::memcpy(parts.a, a, DEPTH);
-        std::memcpy(parts.b, b, DEPTH / 2);
-    });
-    auto number = [](uint32_t both, int which) {
+    auto number = [](const uint32_t* pairs, int which) {
         T one;
-        one.bits = static_cast<uint16_t>(both >> (16 * which));
+        one.bits = static_cast<uint16_t>(pairs[which / 2] >> (16 * (which % 2)));
         return to_float(one);
     };
+    Warp::Lane* all = exchange([&](Warp::Lane& parts) {
+        for (int i = 0; i < DEPTH / 2; ++i) parts.left[i] = number(a, i);
+        for (int i = 0; i < DEPTH / 4; ++i) parts.right[i] = number(b, i);
+    });
     int mine = lane();
     for (int i = 0; i < 4; ++i) {
         int row = mine / 4 + 8 * (i / 2), column = 2 * (mine % 4) + i % 2;
         float sum = d[i];
         for (int k = 0; k < DEPTH; ++k) {
-            uint32_t left = all[4 * (row % 8) + k % 8 / 2].a[row / 8 + 2 * (k / 8)];
-            uint32_t right = all[4 * column + k % 8 / 2].b[k / 8];
-            sum += number(left, k % 2) * number(right, k % 2);
+            float left = all[4 * (row % 8) + k % 8 / 2].left[(row / 8 + 2 * (k / 8)) * 2 + k % 2];
+            sum += left * all[4 * column + k % 8 / 2].right[k / 8 * 2 + k % 2];
         }
         d[i] = sum;
     }
