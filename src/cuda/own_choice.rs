@@ -134,26 +134,31 @@ fn measure(
     test: &MatmulTest<'_>,
     with_blas: bool,
 ) -> Result<OwnChoice, CudaError> {
-    let mut times = OwnChoice::default();
     let slab = trial.gpu.heights.slab();
+    let few = trial.gpu.heights.all().first().copied().unwrap_or(slab);
+    let mut of_few = Vec::new();
+    for rows in layer.own.as_ref().map_or(Vec::new(), OwnMatmul::tiles) {
+        limit(layer, rows);
+        let by_own = buffers.compute(trial, layer, linear, By::Own);
+        match test.single_time(&by_own, few) {
+            Err(_) if layer.matmul.is_some() => {
+                drop(by_own);
+                layer.own = None;
+                return Ok(OwnChoice::default());
+            }
+            time => of_few.push((rows, time?)),
+        }
+    }
+    let mut times = OwnChoice::default();
     if with_blas {
         let by_blas = buffers.compute(trial, layer, linear, By::Blas);
         times.blas = Some(test.time(&by_blas, slab)?);
     }
-    let few = trial.gpu.heights.all().first().copied().unwrap_or(slab);
-    for rows in layer.own.as_ref().map_or(Vec::new(), OwnMatmul::tiles) {
+    for (rows, time) in of_few {
         limit(layer, rows);
         let by_own = buffers.compute(trial, layer, linear, By::Own);
-        let of_few = match test.single_time(&by_own, few) {
-            Err(_) if layer.matmul.is_some() => {
-                drop(by_own);
-                layer.own = None;
-                break;
-            }
-            time => time?,
-        };
         // No measurement of a slab is needed if few rows take longer than a slab by cuBLASLt.
-        let is_slow = |blas| of_few.saturating_sub(STARTING) > blas;
+        let is_slow = |blas| time.saturating_sub(STARTING) > blas;
         if !times.blas.is_some_and(is_slow) {
             times.own.push((rows, test.time(&by_own, slab)?));
         }
