@@ -106,6 +106,7 @@ mod tests {
             run::EXAMPLES,
             merge::EXAMPLES,
             plot::contacts::EXAMPLES,
+            plot::map::EXAMPLES,
             template::EXAMPLES,
         ] {
             for line in examples.lines() {

@@ -228,7 +228,8 @@ impl<'a> Figure<'a> {
         for step in 0..steps {
             let probability = 1.0 - step as f32 / (steps - 1).max(1) as f32;
             let colour = colour_scale::colour(probability);
-            self.rectangle(x, top + step, width, 1, colour);
+            // To the end, so that there is no seam between two of them at another size.
+            self.rectangle(x, top + step, width, height - step, colour);
         }
         for y in [top - 2, top + height] {
             self.rectangle(x - 2, y, width + 4, 2, Colour::INK);

@@ -26,6 +26,28 @@ pub enum PlotError {
         arrays: Vec<String>,
     },
 
+    /// The run has no such pooled array.
+    #[error(
+        "{} has no {}{}",
+        dir.display(),
+        match name {
+            Some(name) => format!("array {} with one row for each record", printable::name(name)),
+            None => "array with one row for each record".to_owned(),
+        },
+        match pooled.as_slice() {
+            [] => "\nhint: run again with `pool=mean`, into another folder".to_owned(),
+            names => format!("\nhint: it has {}", printable::text(&names.join(", "))),
+        }
+    )]
+    NoPooled {
+        /// The output folder.
+        dir: PathBuf,
+        /// The array as given.
+        name: Option<String>,
+        /// The pooled arrays that it has.
+        pooled: Vec<String>,
+    },
+
     /// Several records, and none was chosen.
     #[error(
         "{} has {}\nhint: choose one with `id`, which can be given several times\n\

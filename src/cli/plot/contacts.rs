@@ -1,14 +1,14 @@
 //! `plot contacts`: contact maps as pictures.
 
+use super::out_folder;
 use crate::cli::Exit;
 use crate::cli::options::{DisplayArgs, digits, folders};
 use crate::cli::progress::Progress;
 use crate::cli::stdout::{self, print_json};
-use anyhow::Context;
 use esm_embed::numerals::count;
 use esm_embed::output::FinishedFolder;
 use esm_embed::pipeline::{Level, Reporter};
-use esm_embed::plot::files::{Existing, beside};
+use esm_embed::plot::files::Existing;
 use esm_embed::plot::{Chosen, ContactPlots, PlottedContacts, Top};
 use serde::Serialize;
 use std::ffi::OsString;
@@ -116,13 +116,7 @@ impl From<&PlottedContacts> for MapReport {
 pub fn execute(args: &ContactsArgs) -> anyhow::Result<Exit> {
     let progress = Progress::new(args.display);
     folders::check_is_folder(&args.dir, "give the folder that a run wrote")?;
-    let out = match &args.out {
-        Some(out) => out.clone(),
-        None => beside(&args.dir, "-contacts").with_context(|| {
-            let dir = args.dir.display();
-            format!("{dir} has no name to put -contacts after\nhint: give a folder with `out`")
-        })?,
-    };
+    let out = out_folder(args.out.as_deref(), &args.dir, "-contacts")?;
     let ids = args.id.iter().cloned().map(OsString::into_vec);
     let plots = ContactPlots {
         chosen: match (args.all, args.id.is_empty()) {
