@@ -131,10 +131,12 @@ mod tests {
         let mut wrong = Vec::new();
         for path in CpuPath::ALL.into_iter().filter(|path| path.is_available()) {
             for (dtype, expected) in EXPECTED {
-                match model.digest(Some(path), dtype) {
-                    Ok(found) if found == expected => {}
-                    Err(FingerprintError::Device(DeviceError::FixedPath)) => {}
-                    found => wrong.push(format!("{dtype} on {path}: {found:?}")),
+                if path == CpuPath::Avx512Vnni && dtype != Dtype::F16 {
+                    continue;
+                }
+                let found = model.digest(Some(path), dtype).unwrap();
+                if found != expected {
+                    wrong.push(format!("{dtype} on {path}: {found}"));
                 }
             }
         }
