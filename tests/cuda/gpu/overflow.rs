@@ -4,6 +4,7 @@ use crate::bench::{Bench, first_byte, sequence};
 use crate::command::*;
 use crate::common::fixture;
 use crate::gpu::same_bits::bits;
+use crate::stand_in;
 use std::fs;
 
 /// The token of tryptophan.
@@ -116,6 +117,39 @@ fn records_that_overflow_f16_are_computed_in_bf16_and_no_others() {
             "{more}"
         );
     }
+}
+
+/// Own products round in other places, and notice the same records.
+#[test]
+fn own_products_notice_what_does_not_fit() {
+    if stand_in::is_real() {
+        return;
+    }
+    let bench = Bench::new();
+    make_model(&bench);
+    let [small, large] = both(1, 30);
+    for (name, records) in [
+        ("all", &[("s", &small), ("l", &large)][..]),
+        ("small", &[("s", &small)]),
+        ("large", &[("l", &large)]),
+    ] {
+        let owned = records.iter().map(|(id, s)| ((*id).into(), (*s).clone()));
+        bench.write(&format!("{name}.fasta"), text(&owned.collect::<Vec<_>>()));
+    }
+    let variables = [
+        ("LD_LIBRARY_PATH", stand_in::folder().to_str().unwrap()),
+        ("STAND_IN_MULTIPROCESSORS", "2"),
+        ("STAND_IN_PRODUCTS", "even"),
+    ];
+    for (name, dtype) in [("all", "f16"), ("small", "f16"), ("large", "bf16")] {
+        let line = format!("run {name}.fasta {OPTIONS} --dtype {dtype} --out {name}");
+        let ended = run(&bench, &variables, &line);
+        assert_eq!(ended.code, 0, "{}", ended.err);
+    }
+    assert_eq!(bench.recorded("all", "/counts/in_bf16"), 1);
+    let all = bits(&bench, "all");
+    assert!(all["s"] == bits(&bench, "small")["s"]);
+    assert!(all["l"] == bits(&bench, "large")["l"]);
 }
 
 /// The bf16 model uses the memory of the other one for its passes.

@@ -2,6 +2,7 @@
 
 use crate::bench::{Bench, messages};
 use crate::command::*;
+use crate::stand_in;
 
 const OPTIONS: &str =
     "in.fasta --model $MODEL --layer 2 --device cuda --max-tokens 300 --threads 2";
@@ -12,9 +13,7 @@ const OPTIONS: &str =
 fn every_call_can_fail() {
     let bench = Bench::new();
     bench.write("in.fasta", text(&records()));
-    embed(&bench, &[], &format!("{OPTIONS} --out whole"));
-    let whole = bench.tree("whole");
-    for failure in [
+    let failures = [
         "cuInit:1:999",
         "cuDeviceGetCount:1:999",
         "cuDevicePrimaryCtxRetain:1:2",
@@ -40,9 +39,39 @@ fn every_call_can_fail() {
         "cublasLtMatmulAlgoGetHeuristic:1:15",
         "cublasLtMatmul:3:13",
         "cublasLtMatmul:120:13",
-    ] {
+    ];
+    assert_resumed(&bench, &[], &failures);
+}
+
+/// The same without cuBLASLt.
+#[test]
+fn every_call_of_own_products_can_fail() {
+    let bench = Bench::new();
+    bench.write("in.fasta", ">a\nMKTAY\n>b\nWWKLMMNRST\n");
+    let variables = [
+        ("LD_LIBRARY_PATH", stand_in::folder().to_str().unwrap()),
+        ("STAND_IN_MULTIPROCESSORS", "2"),
+        ("STAND_IN_PRODUCTS", "even"),
+    ];
+    let failures = [
+        "cuModuleGetFunction:12:500",
+        "cuFuncSetAttribute:3:1",
+        "cuLaunchKernel:1:999",
+        "cuLaunchKernel:9:700",
+        "cuMemAllocAsync:40:2",
+        "cuStreamSynchronize:60:700",
+    ];
+    assert_resumed(&bench, &variables, &failures);
+}
+
+/// Runs with each of these failures, and resumes what is left.
+fn assert_resumed(bench: &Bench, variables: &[Variable<'_>], failures: &[&str]) {
+    embed(bench, variables, &format!("{OPTIONS} --out whole"));
+    let whole = bench.tree("whole");
+    for failure in failures {
         let line = format!("run {OPTIONS} --out emb --resume -q");
-        let ended = run(&bench, &[("STAND_IN_FAIL", failure)], &line);
+        let failing = [variables, &[("STAND_IN_FAIL", failure)]].concat();
+        let ended = run(bench, &failing, &line);
         if ended.code != 0 {
             assert_eq!(
                 (ended.code, &*ended.out),
@@ -52,7 +81,7 @@ fn every_call_can_fail() {
             );
             assert_eq!(messages(&ended.err), 1, "{failure}: {}", ended.err);
             assert!(!bench.path("emb/index.tsv").exists(), "{failure}");
-            embed(&bench, &[], &format!("{OPTIONS} --out emb --resume"));
+            embed(bench, variables, &format!("{OPTIONS} --out emb --resume"));
         }
         assert!(bench.tree("emb") == whole, "{failure}");
         std::fs::remove_dir_all(bench.path("emb")).unwrap();
