@@ -186,7 +186,10 @@ impl GpuModel {
             Some(_) => None,
             None => blaslt::library().err(),
         };
-        Some(format!("own matrix products are used: {}", why?))
+        Some(format!(
+            "the program's own matrix products are used: {}",
+            why?
+        ))
     }
 
     /// How the algorithms of the first GPU were chosen, a line for each product. All GPUs use the same.

@@ -90,7 +90,12 @@ impl Computation {
         let mut lines: Vec<ReportLine> = self.cards.into_iter().map(|card| ("GPU", card)).collect();
         lines.extend(self.why_no_cards.map(|why| ("GPU", format!("none: {why}"))));
         lines.extend(self.cublaslt.map(|found| ("cuBLASLt", found)));
-        let own = |why| ("cuBLASLt", format!("none, own matrix products: {why}"));
+        let own = |why| {
+            (
+                "cuBLASLt",
+                format!("none; the program's own matrix products are used: {why}"),
+            )
+        };
         lines.extend(self.why_no_cublaslt.map(own));
         lines.extend(variable("CUDA_VISIBLE_DEVICES").map(|cards| ("CUDA_VISIBLE_DEVICES", cards)));
         let processor = self.processor.as_deref().unwrap_or("unknown model");

@@ -256,7 +256,10 @@ fn own_products_are_used_where_they_are_faster() {
         &variables("even"),
         &format!("{line} alone --deterministic"),
     );
+    let two = [&variables("even")[..], &[("STAND_IN_CARDS", "2")]].concat();
+    embed(&bench, &two, &format!("{OPTIONS} --device all --out both"));
     assert!(bench.tree("again") == bench.tree("own"));
+    assert!(bench.tree("both") == bench.tree("own"));
     let mean = |out: &str| std::fs::read(bench.path(&format!("{out}/mean.layer2.npy"))).unwrap();
     assert!(mean("alone") == mean("own"));
     assert!(mean("blas") != mean("own"));

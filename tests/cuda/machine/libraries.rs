@@ -181,7 +181,10 @@ fn without_cublaslt_own_products_are_used() {
             let ended = run(&format!("{OPTIONS} {device} --out {out}"));
             assert_eq!(ended.code, 0, "{}", ended.err);
             assert!(
-                ended.err.contains("own matrix products are used: ") && ended.err.contains(why),
+                ended
+                    .err
+                    .contains("the program's own matrix products are used: ")
+                    && ended.err.contains(why),
                 "{}",
                 ended.err
             );
@@ -195,7 +198,9 @@ fn without_cublaslt_own_products_are_used() {
         }
         let ended = run("doctor");
         assert!(
-            ended.out.contains("none, own matrix products: "),
+            ended
+                .out
+                .contains("none; the program's own matrix products are used: "),
             "{}",
             ended.out
         );
