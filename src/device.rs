@@ -1,6 +1,7 @@
 //! The settings `device`, `dtype` and `threads`, resolved on this machine.
 
 use crate::ops::{CpuPath, WeightType};
+use crate::product::Fallback;
 use std::fmt;
 use std::path::PathBuf;
 use thiserror::Error;
@@ -38,8 +39,8 @@ impl fmt::Display for GpuChoice {
     }
 }
 
-/// Compute capability that the kernels need.
-pub(crate) const LEAST_CAPABILITY: (i32, i32) = (8, 0);
+/// Compute capability that the kernels need: tensor cores that multiply f16, and `ldmatrix`.
+pub(crate) const LEAST_CAPABILITY: (i32, i32) = (7, 5);
 
 /// The first compute capability with bfloat16 and TF32 on tensor cores, and asynchronous copies.
 pub(crate) const AMPERE: (i32, i32) = (8, 0);
@@ -63,6 +64,21 @@ pub struct Gpu {
     pub driver: i32,
     /// The release of the driver, such as 580.95.05, if it is known.
     pub driver_version: Option<String>,
+}
+
+impl Gpu {
+    /// # Errors
+    /// It lacks the number format.
+    pub(crate) fn check(&self, dtype: Dtype) -> Result<(), DeviceError> {
+        match dtype {
+            Dtype::Bf16 | Dtype::Tf32 if self.capability < AMPERE => Err(DeviceError::NoFormat {
+                dtype,
+                name: self.name.clone(),
+                capability: self.capability,
+            }),
+            _ => Ok(()),
+        }
+    }
 }
 
 impl fmt::Display for Gpu {
@@ -178,6 +194,20 @@ pub enum DeviceError {
         /// Their names.
         kinds: String,
     },
+    /// A number format that the GPU lacks.
+    #[error(
+        "`dtype={dtype}` needs compute capability {}.{}, and {name} has {}.{}\n\
+         hint: use `dtype=f16` or `dtype=f32`",
+        AMPERE.0, AMPERE.1, .capability.0, .capability.1
+    )]
+    NoFormat {
+        /// The requested format.
+        dtype: Dtype,
+        /// The name of the GPU.
+        name: String,
+        /// Its compute capability.
+        capability: (i32, i32),
+    },
     /// The processor lacks the requested instructions.
     #[error(
         "`cpu_path={requested}` is not available: the best path of this processor is {best}\n\
@@ -263,7 +293,7 @@ impl Device {
             }
             requested => requested.unwrap_or(best),
         };
-        let (gpus, why_cpu) = chosen(choice, gpus)?;
+        let (gpus, why_cpu) = chosen(choice, dtype, gpus)?;
         if dtype == Some(Dtype::Tf32) && gpus.is_empty() {
             return Err(DeviceError::Tf32OnCpu { why: why_cpu });
         }
@@ -294,6 +324,14 @@ impl Device {
             false => Dtype::F32,
         }
     }
+
+    /// The number format of sequences whose numbers do not fit f16, if GPUs compute.
+    pub(crate) fn fallback(&self) -> Fallback {
+        match self.gpus.iter().all(|gpu| gpu.check(Dtype::Bf16).is_ok()) {
+            true => Fallback::Bf16,
+            false => Fallback::F32,
+        }
+    }
 }
 
 /// GPUs, or why there are none.
@@ -302,6 +340,7 @@ type Chosen = (Vec<Gpu>, Option<String>);
 /// The GPUs of a choice, of those that the machine has.
 fn chosen(
     choice: &DeviceChoice,
+    dtype: Option<Dtype>,
     gpus: impl FnOnce() -> Result<Vec<Gpu>, String>,
 ) -> Result<Chosen, DeviceError> {
     let requested = match choice {
@@ -311,8 +350,12 @@ fn chosen(
                 Ok(mut gpus) => {
                     // The driver may list an older GPU first.
                     gpus.retain(|gpu| gpu.capability >= LEAST_CAPABILITY);
+                    gpus.sort_by_key(|gpu| gpu.capability < AMPERE);
                     gpus.truncate(1);
-                    (gpus, None)
+                    match checked(&gpus, dtype) {
+                        Ok(()) => (gpus, None),
+                        Err(error) => (Vec::new(), Some(error.to_string())),
+                    }
                 }
                 Err(why) => (Vec::new(), Some(why)),
             });
@@ -335,12 +378,22 @@ fn chosen(
         })
     };
     let gpus = numbers.iter().map(gpu).collect::<Result<Vec<_>, _>>()?;
+    checked(&gpus, dtype)?;
     match kinds(&gpus).as_slice() {
         [] | [_] => Ok((gpus, None)),
         kinds => Err(DeviceError::Mixed {
             requested: requested.clone(),
             kinds: kinds.join(", "),
         }),
+    }
+}
+
+/// # Errors
+/// One of the GPUs lacks the number format.
+fn checked(gpus: &[Gpu], dtype: Option<Dtype>) -> Result<(), DeviceError> {
+    match dtype {
+        Some(dtype) => gpus.iter().try_for_each(|gpu| gpu.check(dtype)),
+        None => Ok(()),
     }
 }
 
@@ -408,7 +461,7 @@ mod tests {
         let requested = GpuChoice::These(vec![1]);
         let choice = DeviceChoice::Cuda(requested);
         let refused = |gpus: Result<Vec<Gpu>, String>| {
-            let chosen = chosen(&choice, || gpus);
+            let chosen = chosen(&choice, None, || gpus);
             chosen.map_err(|error| error.to_string()).unwrap_err()
         };
         assert_eq!(
@@ -427,9 +480,9 @@ mod tests {
     fn requested_gpus_are_used() {
         let three = || Ok(vec![gpu(0), gpu(1), gpu(2)]);
         let some = DeviceChoice::Cuda(GpuChoice::These(vec![0, 2]));
-        assert_eq!(chosen(&some, three), Ok((vec![gpu(0), gpu(2)], None)));
+        assert_eq!(chosen(&some, None, three), Ok((vec![gpu(0), gpu(2)], None)));
         let all = DeviceChoice::Cuda(GpuChoice::All);
-        assert_eq!(chosen(&all, three).map(|(gpus, _)| gpus.len()), Ok(3));
+        assert_eq!(chosen(&all, None, three).map(|(gpus, _)| gpus.len()), Ok(3));
         assert_eq!(
             gpu(0).to_string(),
             "0: NVIDIA H200, compute capability 9.0, 140.0 GiB, driver 580.95.05 for CUDA 13.0"
@@ -439,14 +492,14 @@ mod tests {
             Ok(vec![gpu(0), Gpu { name, ..gpu(1) }])
         };
         assert_eq!(
-            chosen(&all, mixed),
+            chosen(&all, None, mixed),
             Err(DeviceError::Mixed {
                 requested: GpuChoice::All,
                 kinds: "NVIDIA A100, NVIDIA H200".to_owned()
             })
         );
         let second = DeviceChoice::Cuda(GpuChoice::These(vec![1]));
-        assert!(chosen(&second, mixed).is_ok());
+        assert!(chosen(&second, None, mixed).is_ok());
         let device = Device {
             gpus: vec![gpu(0), gpu(2)],
             ..Device::cpu(CpuPath::Portable)
@@ -454,6 +507,56 @@ mod tests {
         assert_eq!(device.to_string(), "cuda (NVIDIA H200)");
         assert_eq!(device.usual_dtype(), Dtype::F16);
         assert_eq!([1, 8, 32].map(|threads| device.lanes(threads)), [3, 4, 6]);
+    }
+
+    #[test]
+    fn older_gpus_have_fewer_number_formats() {
+        let old = |number, name: &str, capability| Gpu {
+            name: name.to_owned(),
+            capability,
+            ..gpu(number)
+        };
+        let t4 = old(0, "Tesla T4", (7, 5));
+        let one = || Ok(vec![t4.clone()]);
+        let cuda = DeviceChoice::Cuda(GpuChoice::These(vec![0]));
+        for dtype in [None, Some(Dtype::F16), Some(Dtype::F32)] {
+            assert_eq!(chosen(&cuda, dtype, one), Ok((vec![t4.clone()], None)));
+        }
+        let why = |dtype| {
+            format!(
+                "`dtype={dtype}` needs compute capability 8.0, and Tesla T4 has 7.5\n\
+                 hint: use `dtype=f16` or `dtype=f32`"
+            )
+        };
+        for dtype in [Dtype::Bf16, Dtype::Tf32] {
+            let refused = chosen(&cuda, Some(dtype), one).map_err(|error| error.to_string());
+            assert_eq!(refused, Err(why(dtype)));
+            let by_auto = chosen(&DeviceChoice::Auto, Some(dtype), one);
+            assert_eq!(by_auto, Ok((vec![], Some(why(dtype)))));
+        }
+        // A newer GPU comes first, and one that is too old is left out.
+        let three = || {
+            let volta = old(0, "Tesla V100", (7, 0));
+            Ok(vec![
+                volta,
+                Gpu {
+                    number: 1,
+                    ..t4.clone()
+                },
+                gpu(2),
+            ])
+        };
+        let by_auto = chosen(&DeviceChoice::Auto, None, three);
+        assert_eq!(by_auto, Ok((vec![gpu(2)], None)));
+        let fallback = |gpus| {
+            let device = Device {
+                gpus,
+                ..Device::cpu(CpuPath::Portable)
+            };
+            device.fallback()
+        };
+        assert_eq!(fallback(vec![t4.clone()]), Fallback::F32);
+        assert_eq!(fallback(vec![gpu(0)]), Fallback::Bf16);
     }
 
     fn no_gpu() -> Result<Vec<Gpu>, String> {

@@ -28,8 +28,10 @@
 //!   `tests/run/parity.rs::fixed_point_arithmetic_stays_near_f32`
 //! - NaN and infinities end a run; they are never written.
 //!   `tests/run/failing_work.rs::a_value_too_large_for_f16_ends_the_run`
-//! - On a GPU, a record that overflows f16 is computed in bf16, and `run.json` counts it.
-//!   `tests/cuda/gpu/overflow.rs::records_that_overflow_f16_are_computed_in_bf16_and_no_others`
+//! - On a GPU, a record that overflows f16 is computed in bf16, or in f32 on a GPU without bf16, and
+//!   `run.json` counts it.
+//!   `tests/cuda/gpu/overflow.rs::records_that_overflow_f16_are_computed_in_bf16_and_no_others`,
+//!   `tests/cuda/machine/turing.rs::records_that_overflow_f16_are_computed_in_f32`
 //!
 //! # Determinism
 //!

@@ -21,6 +21,7 @@ pub use maps::{AttentionMaps, MapHeads};
 use half::f16;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::fmt;
 
 /// How the residue rows of one record become a single row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -45,6 +46,24 @@ impl Pool {
             Self::Bos => "bos",
             Self::Max => "max",
         }
+    }
+}
+
+/// The number format in which a GPU computes a sequence whose numbers do not fit f16.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fallback {
+    /// bfloat16.
+    Bf16,
+    /// 32-bit floats, on GPUs without bfloat16.
+    F32,
+}
+
+impl fmt::Display for Fallback {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Bf16 => "bf16",
+            Self::F32 => "f32",
+        })
     }
 }
 

@@ -1,8 +1,8 @@
-//! The engine on GPUs: passes in the number format that was requested, and further passes in bf16 for
-//! sequences that do not fit f16.
+//! The engine on GPUs: passes in the number format that was requested, and further passes in the fallback
+//! for sequences that do not fit f16.
 
-use super::bf16_fallback::Bf16Fallback;
 use super::error::CudaError;
+use super::fallback::FallbackModel;
 use super::model::GpuModel;
 use super::pass::{Failure, HostRows, Pass, ResidueRows};
 use crate::cancel::Cancel;
@@ -12,7 +12,7 @@ use crate::embedder::{
     About, Capacity, Computed, EmbedderOptions, Engine, EngineError, OnOverflow, Out, check,
 };
 use crate::model::{Packed, is_loaded};
-use crate::product::{Pool, Product, Request, Values};
+use crate::product::{Fallback, Pool, Product, Request, Values};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -20,7 +20,7 @@ use std::sync::Arc;
 pub struct GpuEngine {
     model: GpuModel,
     /// For sequences whose numbers do not fit f16.
-    bf16_fallback: Option<Bf16Fallback>,
+    fallback: Option<FallbackModel>,
     top_layer: usize,
     /// Tokens of a batch; None to go by the memory.
     max_tokens: Option<usize>,
@@ -47,8 +47,8 @@ impl GpuEngine {
         let model = GpuModel::load(checkpoint, device, dtype, top_layer, threads, None)?;
         // A damaged checkpoint is refused as a whole, even where this run does not read it.
         checkpoint.check_finite(|name| !is_loaded(name, top_layer))?;
-        let bf16_fallback = match options.on_overflow {
-            OnOverflow::Bf16 { may_vary } if dtype == Dtype::F16 => Some(Bf16Fallback::new(
+        let fallback = match options.on_overflow {
+            OnOverflow::Fallback { may_vary } if dtype == Dtype::F16 => Some(FallbackModel::new(
                 Arc::clone(checkpoint),
                 device.clone(),
                 top_layer,
@@ -59,7 +59,7 @@ impl GpuEngine {
         };
         Ok(GpuEngine {
             model,
-            bf16_fallback,
+            fallback,
             top_layer,
             max_tokens: (!options.fill_memory).then_some(options.max_tokens),
         })
@@ -100,7 +100,7 @@ impl GpuEngine {
         ended(work(&sequences, &pass, &mut rows))
     }
 
-    /// All sequences in the number format of the model, and in bf16 those that do not fit f16.
+    /// All sequences in the number format of the model, and in the fallback those that do not fit f16.
     fn run_all(
         &self,
         sequences: &[&[u8]],
@@ -108,7 +108,7 @@ impl GpuEngine {
         rows: &mut RowsOut<'_, '_>,
     ) -> Result<(), Failure> {
         let mut each = |layer: usize, sequence: usize, found: HostRows<'_>| {
-            rows.hand_over(layer, sequence, found, false)
+            rows.hand_over(layer, sequence, found, None)
         };
         let mut overflows = self.model.forward(sequences, pass, &mut each)?;
         // From the first layer on that does not fit: so a row depends on its sequence and layer only.
@@ -116,13 +116,13 @@ impl GpuEngine {
         for group in overflows.chunk_by(|a, b| a.layer == b.layer) {
             let some: Vec<usize> = group.iter().map(|overflow| overflow.sequence).collect();
             let first = group.first().map_or(0, |overflow| overflow.layer);
-            self.run_some_in_bf16(sequences, &some, first, pass, rows)?;
+            self.run_some_in_fallback(sequences, &some, first, pass, rows)?;
         }
         Ok(())
     }
 
-    /// The layers of `layers` from position `first` on, in bf16, for some sequences of a batch.
-    fn run_some_in_bf16(
+    /// The layers of `layers` from position `first` on, in the fallback, for some sequences of a batch.
+    fn run_some_in_fallback(
         &self,
         batch: &[&[u8]],
         some: &[usize],
@@ -141,7 +141,7 @@ impl GpuEngine {
             },
             other => other,
         };
-        let Some(fallback) = &self.bf16_fallback else {
+        let Some(fallback) = &self.fallback else {
             return Err(Failure::Overflow { sequence: at(0) });
         };
         let sequences = some.iter().filter_map(|&i| batch.get(i).copied());
@@ -152,7 +152,7 @@ impl GpuEngine {
         };
         let model = fallback.get(&self.model).map_err(Failure::from);
         let mut each = |layer: usize, sequence: usize, found: HostRows<'_>| {
-            rows.hand_over(first + layer, at(sequence), found, true)
+            rows.hand_over(first + layer, at(sequence), found, Some(fallback.format()))
         };
         model
             .and_then(|model| model.forward(&sequences, &pass, &mut each))
@@ -167,12 +167,15 @@ impl Engine for GpuEngine {
     }
 
     fn capacity(&self, request: &Request) -> Capacity {
-        let fallback = self.bf16_fallback.as_ref();
+        let varying = self
+            .fallback
+            .as_ref()
+            .filter(|model| !model.shares_passes());
         Capacity {
             tokens: self.batch_tokens(request),
             lanes: Some(self.model.lanes()),
             shares_passes: self.model.has_same_bits(),
-            shares_bf16_passes: fallback.is_none_or(Bf16Fallback::shares_passes),
+            varying_fallback: varying.map(FallbackModel::format),
         }
     }
 
@@ -197,7 +200,7 @@ impl Engine for GpuEngine {
         })
     }
 
-    fn run_in_bf16(
+    fn run_in_fallback(
         &self,
         batch: &Packed,
         request: &Request,
@@ -206,7 +209,7 @@ impl Engine for GpuEngine {
     ) -> Result<(), EngineError> {
         self.with_pass(batch, request, cancel, out, |sequences, pass, rows| {
             let all: Vec<usize> = (0..sequences.len()).collect();
-            self.run_some_in_bf16(sequences, &all, 0, pass, rows)
+            self.run_some_in_fallback(sequences, &all, 0, pass, rows)
         })
     }
 }
@@ -225,7 +228,7 @@ impl RowsOut<'_, '_> {
         layer: usize,
         sequence: usize,
         rows: HostRows<'_>,
-        in_bf16: bool,
+        fallback: Option<Fallback>,
     ) -> ControlFlow<()> {
         let wanted = self.layers.get(layer).copied();
         for &product in self.request.products() {
@@ -247,7 +250,7 @@ impl RowsOut<'_, '_> {
                 sequence,
                 product,
                 values,
-                in_bf16,
+                fallback,
             })?;
         }
         ControlFlow::Continue(())

@@ -1,7 +1,9 @@
 //! What can go wrong with a GPU.
 
 use crate::checkpoint::CheckpointError;
+use crate::device::{DeviceError, LEAST_CAPABILITY};
 use crate::numerals;
+use crate::product::Fallback;
 use cudarc::cublaslt::result::CublasError;
 use cudarc::driver::DriverError;
 use cudarc::driver::sys::CUresult;
@@ -60,7 +62,10 @@ pub enum CudaError {
         needed: i32,
     },
     /// A GPU that is too old.
-    #[error("{name} has compute capability {}.{}, and 8.0 is needed", .capability.0, .capability.1)]
+    #[error(
+        "{name} has compute capability {}.{}, and {}.{} is needed",
+        .capability.0, .capability.1, LEAST_CAPABILITY.0, LEAST_CAPABILITY.1
+    )]
     OldGpu {
         /// Its name.
         name: String,
@@ -77,6 +82,20 @@ pub enum CudaError {
     Memory {
         /// What it was for.
         what: &'static str,
+        /// How much was requested.
+        bytes: usize,
+    },
+    /// The GPU has no memory left for a second copy of the weights.
+    #[error(
+        "the GPU has no memory left for {} of the same weights in {fallback}, for records whose numbers \
+         do not fit f16\n\
+         hint: use `dtype={fallback}`, which needs no weights in f16\n\
+         hint: stop other programs that use this GPU",
+        numerals::bytes(*bytes as u64)
+    )]
+    FallbackMemory {
+        /// Their number format.
+        fallback: Fallback,
         /// How much was requested.
         bytes: usize,
     },
@@ -125,13 +144,21 @@ pub enum CudaError {
         /// Its name.
         variable: &'static str,
     },
-    /// Bits in bf16 that depend on the batch, and may not.
+    /// Bits in the fallback that depend on the batch, and may not.
     #[error(
-        "records whose numbers do not fit f16 are computed in bf16, and a self-test on this GPU found \
-         that in bf16 the bits of a sequence depend on its batch, which `on_varying=fail` forbids\n\
-         hint: use `dtype=f32`, or do not set `on_varying`"
+        "records whose numbers do not fit f16 are computed in {fallback}, and a self-test on this GPU \
+         found that in {fallback} the bits of a sequence depend on its batch, which `on_varying=fail` \
+         forbids\n\
+         hint: {}do not set `on_varying`",
+        match .fallback {
+            Fallback::Bf16 => "use `dtype=f32`, or ",
+            Fallback::F32 => "",
+        }
     )]
-    Varies,
+    Varies {
+        /// The number format.
+        fallback: Fallback,
+    },
     /// The driver failed.
     #[error("CUDA failed while {doing}: {}", said(source))]
     Driver {
@@ -148,6 +175,9 @@ pub enum CudaError {
         /// What it reported.
         source: CublasError,
     },
+    /// A number format that the GPU lacks.
+    #[error(transparent)]
+    Format(#[from] DeviceError),
     /// The checkpoint is damaged.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),

@@ -93,7 +93,7 @@ impl Running<'_> {
     fn embed(&self, lane: &mut Lane) -> Result<(), CudaError> {
         let (batch, weights, kernels) = (self.batch, &self.replica.weights, &self.replica.kernels);
         let dim = self.config.dim;
-        let rows = lane.rows(0)?;
+        let rows = lane.rows()?;
         let (x, h) = (rows.x.at(0), rows.h.at(0));
         // SAFETY: arguments as the kernel declares them; x has a row for each token, tokens are
         // within the table and positions within theirs, which `Batch::new` and `GpuModel::run` ensure.
@@ -149,7 +149,7 @@ impl Running<'_> {
         index: usize,
     ) -> Result<(), CudaError> {
         let (layers, weights) = (&self.replica.layers, &self.replica.weights);
-        let rows = lane.rows(0)?;
+        let rows = lane.rows()?;
         let (x, h, wide, y) = (rows.x.at(0), rows.h.at(0), rows.wide.at(0), rows.y.at(0));
         let all = Part {
             pieces: self.pieces,
@@ -179,7 +179,7 @@ impl Running<'_> {
             size,
             inner_rows,
             ..
-        } = lane.shape;
+        } = lane.rows()?.shape;
         let mut before = 0;
         for pieces in slab::parts(self.pieces, inner_rows) {
             let height: usize = pieces.iter().sum();

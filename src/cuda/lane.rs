@@ -56,9 +56,10 @@ impl Shape {
     }
 }
 
-/// The memory of a pass over `rows` rows.
+/// The memory of a pass over some rows.
 pub(super) struct Rows {
-    rows: usize,
+    /// What the pass needs of it.
+    pub(super) shape: Shape,
     /// Residual stream, `[rows, dim]` of f32.
     pub(super) x: Memory,
     /// Input of a layer, and result of attention, `[rows, dim]`.
@@ -95,19 +96,17 @@ pub(super) struct Lane {
     /// Index of its GPU in the model.
     pub(super) gpu: usize,
     pub(super) stream: Arc<CudaStream>,
-    pub(super) shape: Shape,
     rows: Option<Rows>,
     batch: Option<Memory>,
     results: Option<Results>,
 }
 
 impl Lane {
-    pub(super) fn new(number: usize, gpu: &OpenGpu, shape: Shape) -> Result<Lane, CudaError> {
+    pub(super) fn new(number: usize, gpu: &OpenGpu) -> Result<Lane, CudaError> {
         let stream = gpu.context().new_stream().while_("making a stream")?;
         Ok(Lane {
             gpu: number,
             stream,
-            shape,
             rows: None,
             batch: None,
             results: None,
@@ -121,22 +120,34 @@ impl Lane {
         let _ = self.stream.synchronize();
     }
 
-    /// Memory for `rows` rows, those of whole pieces; unspecified but finite content.
-    pub(super) fn rows(&mut self, rows: usize) -> Result<&Rows, CudaError> {
-        if self.rows.as_ref().is_none_or(|held| held.rows < rows) {
+    /// Reserves memory for `rows` rows, those of whole pieces; their content is unspecified.
+    pub(super) fn reserve(&mut self, shape: Shape, rows: usize) -> Result<(), CudaError> {
+        let Shape { dim, size, .. } = shape;
+        let (x, h, wide) = (rows * 4 * dim, rows * dim * size, shape.wide(rows) * size);
+        let holds = |held: &Rows| {
+            held.x.bytes() >= x
+                && held.h.bytes().min(held.y.bytes()) >= h
+                && held.wide.bytes() >= wide
+        };
+        if let Some(held) = self.rows.as_mut().filter(|held| holds(held)) {
+            held.shape = shape;
+        } else {
             // The old memory is freed before the new one is allocated.
             self.rows = None;
-            let Shape { dim, size, .. } = self.shape;
-            let of = |bytes: usize| Memory::zeroed(&self.stream, "a forward pass", bytes);
-            let made = Rows {
-                rows,
-                x: of(rows * dim * 4)?,
-                h: of(rows * dim * size)?,
-                wide: of(self.shape.wide(rows) * size)?,
-                y: of(rows * dim * size)?,
-            };
-            self.rows = Some(made);
+            let of = |bytes| Memory::zeroed(&self.stream, "a forward pass", bytes);
+            self.rows = Some(Rows {
+                shape,
+                x: of(x)?,
+                h: of(h)?,
+                wide: of(wide)?,
+                y: of(h)?,
+            });
         }
+        Ok(())
+    }
+
+    /// The memory that is reserved.
+    pub(super) fn rows(&self) -> Result<&Rows, CudaError> {
         self.rows.as_ref().ok_or(CudaError::Defect)
     }
 

@@ -20,7 +20,7 @@
 //!
 //! `replica` is a model on one GPU, `model` the whole on all of them: it gives each batch a lane, and
 //! cuts batches for which there is no memory (`split`). `engine` implements the contract; it computes
-//! sequences whose numbers do not fit f16 again in bf16 (`bf16_fallback`).
+//! sequences whose numbers do not fit f16 again in bf16, or in f32 on GPUs without bf16 (`fallback`).
 //!
 //! A sequence has the same bits in any batch because rows never meet outside attention, attention is
 //! tiled by the sequence only, and a row has the same bits in own products of any height and in those
@@ -28,12 +28,12 @@
 //! once for each kind of GPU, driver and library (`tested`).
 
 mod batch;
-mod bf16_fallback;
 mod blaslt;
 mod choice;
 mod driver;
 mod engine;
 mod error;
+mod fallback;
 mod forward;
 mod gpu;
 mod images;

@@ -33,7 +33,7 @@ pub(super) struct GpuModel {
     dtype: Dtype,
     inv_freq: Option<InvFreqSource>,
     replicas: Vec<Replica>,
-    /// Shared with a model of the same shape and size on the same GPUs, if there is one.
+    /// Shared with the same model in another number format on the same GPUs, if there is one.
     lanes: Arc<Lanes>,
     lane_count: usize,
     /// Slabs of rows for which every lane has memory.
@@ -47,8 +47,8 @@ pub(super) struct GpuModel {
 impl GpuModel {
     /// Loads the blocks up to representation `top` onto every GPU of the device with `threads` threads,
     /// chooses the algorithms of the products, and tests that bits do not depend on the batch, unless
-    /// earlier tests are remembered. A model `beside` it, of the same shape and with numbers of the same
-    /// size, takes turns with it and shares its memory for passes.
+    /// earlier tests are remembered. A model `beside` it, the same in another number format, takes turns
+    /// with it and shares its memory for passes.
     ///
     /// # Errors
     /// A damaged checkpoint, a shape without kernels, or a GPU without memory for the model.
@@ -89,23 +89,22 @@ impl GpuModel {
             let number = other.gpu.about.number;
             return Err(CudaError::Unlike { number });
         }
-        let shape = |gpu: &OpenGpu| {
-            let (slab, cache) = (gpu.heights.slab(), gpu.about.cache);
-            Shape::new(config.dim, config.intermediate, dtype, slab, cache)
-        };
         let (lanes, lane_count, slabs) = match beside {
             Some(other) => (Arc::clone(&other.lanes), other.lane_count, other.slabs),
             None => {
                 let mut slabs = usize::MAX;
                 for replica in &replicas {
-                    slabs = slabs.min(slabs_that_fit(&replica.gpu, shape(&replica.gpu))?);
+                    slabs = slabs.min(slabs_that_fit(
+                        &replica.gpu,
+                        shape(&config, dtype, &replica.gpu),
+                    )?);
                 }
                 let each = device.lanes(threads).min(slabs);
                 let mut all = Vec::new();
                 // GPUs take turns.
                 for _ in 0..each {
                     for (number, replica) in replicas.iter().enumerate() {
-                        all.push(Lane::new(number, &replica.gpu, shape(&replica.gpu))?);
+                        all.push(Lane::new(number, &replica.gpu)?);
                     }
                 }
                 let count = all.len();
@@ -353,7 +352,8 @@ impl GpuModel {
         let layout = Layout::new(&batch, self.config.dim, pass.residues);
         let address = lane.results(layout.floats(), layout.reserved(pass.batch_tokens))?;
         let pieces = replica.pieces(batch.tokens);
-        lane.rows(pieces.iter().sum())?;
+        let shape = shape(&self.config, self.dtype, &replica.gpu);
+        lane.reserve(shape, pieces.iter().sum())?;
         let tables = replica
             .weights
             .rotary
@@ -427,6 +427,12 @@ impl settle::Model for Settling<'_> {
         let embed = |sequences: &[&[u8]]| self.model.bits(sequences, self.top);
         selftest::passes(config, replicas, self.top, &embed)
     }
+}
+
+/// What decides how much memory a pass of a model takes on a GPU.
+fn shape(config: &EsmConfig, dtype: Dtype, gpu: &OpenGpu) -> Shape {
+    let (slab, cache) = (gpu.heights.slab(), gpu.about.cache);
+    Shape::new(config.dim, config.intermediate, dtype, slab, cache)
 }
 
 /// Slabs of rows for which a GPU has memory after the weights.

@@ -104,6 +104,7 @@ impl Replica {
         } = wanted;
         let config = checkpoint.config();
         let (dim, inside) = (config.dim, config.intermediate);
+        about.check(dtype)?;
         let gpu = OpenGpu::open(about)?;
         match (&gpu.blas, dtype) {
             (Some(_), _) => check_environment(dtype)?,

@@ -116,7 +116,7 @@ impl Results<'_> {
         let (batch, layout, kernels) = (self.batch, self.layout, self.kernels);
         let dim = layout.dim;
         let stream = Arc::clone(&lane.stream);
-        let x = lane.rows(0)?.x.at(0);
+        let x = lane.rows()?.x.at(0);
         let part = |i: usize| self.address + 4 * layout.pooled(i) as u64;
         let take_rows = match layout.rows {
             ResidueRows::None => None,

@@ -69,7 +69,7 @@ impl Engine for CpuEngine {
             tokens: self.max_tokens,
             lanes: None,
             shares_passes: true,
-            shares_bf16_passes: true,
+            varying_fallback: None,
         }
     }
 
@@ -109,7 +109,7 @@ impl Engine for CpuEngine {
                         true => hidden,
                         false => pooling::residues(hidden, dim),
                     },
-                    in_bf16: false,
+                    fallback: None,
                 };
                 rows.hand_over(request, dim, out)?;
             }

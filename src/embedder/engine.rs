@@ -5,7 +5,7 @@ use super::EngineError;
 use crate::cancel::Cancel;
 use crate::checkpoint::{EsmConfig, InvFreqSource};
 use crate::model::Packed;
-use crate::product::{Product, Request, Values};
+use crate::product::{Fallback, Product, Request, Values};
 use crate::run_record::CudaFacts;
 use std::ops::ControlFlow;
 
@@ -41,12 +41,12 @@ pub trait Engine: Send + Sync {
         out: Out<'_>,
     ) -> Result<(), EngineError>;
 
-    /// The same with bf16 for every sequence, as if none fitted f16. It is called only on
-    /// engines that return products that are [`Computed::in_bf16`].
+    /// The same with the fallback for every sequence, as if none fitted f16. It is called only on
+    /// engines that return products with a [`Computed::fallback`].
     ///
     /// # Errors
     /// As [`Engine::run`].
-    fn run_in_bf16(
+    fn run_in_fallback(
         &self,
         batch: &Packed,
         request: &Request,
@@ -70,8 +70,8 @@ pub struct Computed<'a> {
     /// Its numbers, in the shape of [`Product::shape`]. Where [`Product::is_streamed`], these are the
     /// next of them.
     pub values: Values<'a>,
-    /// Whether it was computed in bf16 because numbers of the sequence do not fit f16.
-    pub in_bf16: bool,
+    /// The format in which it was computed because numbers of the sequence do not fit f16.
+    pub fallback: Option<Fallback>,
 }
 
 /// How much an engine computes at a time.
@@ -84,8 +84,9 @@ pub struct Capacity {
     /// Whether the sequences of a batch share passes. A device on which bits would then depend on the
     /// batch gives each sequence its own pass.
     pub shares_passes: bool,
-    /// The same for sequences that were computed in bf16 because they do not fit f16.
-    pub shares_bf16_passes: bool,
+    /// The format of sequences that do not fit f16, if each of them has its own pass because bits in
+    /// that format depend on the batch.
+    pub varying_fallback: Option<Fallback>,
 }
 
 /// What computes.

@@ -46,11 +46,11 @@ pub enum OnOverflow {
     /// It is an error.
     #[default]
     Fail,
-    /// It is computed in bf16, by weights that are loaded from the same checkpoint when they are first
-    /// needed.
-    Bf16 {
-        /// Whether that is allowed even if bits in bf16 depend on the batch. Each sequence then has its
-        /// own pass.
+    /// It is computed in bf16, or in f32 on GPUs without bf16, by weights that are loaded from the same
+    /// checkpoint when they are first needed.
+    Fallback {
+        /// Whether that is allowed even if bits in this format depend on the batch. Each sequence then
+        /// has its own pass.
         may_vary: bool,
     },
 }

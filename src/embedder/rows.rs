@@ -2,7 +2,7 @@
 
 use super::engine::{Computed, Out};
 use crate::pooling;
-use crate::product::{Pool, Product, Request, Values};
+use crate::product::{Fallback, Pool, Product, Request, Values};
 use std::ops::ControlFlow;
 
 /// One layer of one sequence of n residues.
@@ -14,7 +14,7 @@ pub(super) struct LayerRows<'a> {
     pub(super) bos: &'a [f32],
     /// Residue rows, `[n, D]`.
     pub(super) residues: &'a [f32],
-    pub(super) in_bf16: bool,
+    pub(super) fallback: Option<Fallback>,
 }
 
 impl LayerRows<'_> {
@@ -41,7 +41,7 @@ impl LayerRows<'_> {
                 sequence: self.sequence,
                 product,
                 values: Values::F32(values),
-                in_bf16: self.in_bf16,
+                fallback: self.fallback,
             })?;
         }
         ControlFlow::Continue(())

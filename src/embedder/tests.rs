@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::checkpoint::Positions;
-use crate::product::{OutDtype, Pool, Product, Values};
+use crate::product::{Fallback, OutDtype, Pool, Product, Values};
 use crate::tokenizer::{CLS, EOS};
 use std::path::Path;
 use std::sync::Mutex;
@@ -10,11 +10,11 @@ use std::sync::Mutex;
 /// A token whose sequences do not fit f16.
 const LARGE: u8 = 30;
 
-/// A model of width 1. The row of a token at layer l is `token + 100 l`; in bf16 it is negative.
+/// A model of width 1. The row of a token at layer l is `token + 100 l`; in the fallback it is negative.
 struct Fake {
     config: EsmConfig,
     /// Whether it computes in bf16 what does not fit f16.
-    has_bf16: bool,
+    has_fallback: bool,
     /// The batches that it was given, `b` first if in bf16.
     calls: Mutex<Vec<String>>,
 }
@@ -29,7 +29,7 @@ impl Fake {
         assert_eq!(config.positions, Positions::Rotary);
         Fake {
             config,
-            has_bf16: true,
+            has_fallback: true,
             calls: Mutex::default(),
         }
     }
@@ -49,7 +49,7 @@ impl Fake {
             .push(format!("{format}{lengths:?}"));
         for (sequence, tokens) in batch.sequences().enumerate() {
             let is_large = tokens.contains(&LARGE);
-            if is_large && !self.has_bf16 {
+            if is_large && !self.has_fallback {
                 return Err(EngineError::Overflow { sequence });
             }
             let in_bf16 = in_bf16 || is_large;
@@ -62,7 +62,7 @@ impl Fake {
                     layer,
                     bos: &hidden[..1],
                     residues: &hidden[1..hidden.len() - 1],
-                    in_bf16,
+                    fallback: in_bf16.then_some(Fallback::Bf16),
                 };
                 if rows.hand_over(request, 1, out).is_break() {
                     return Ok(());
@@ -83,7 +83,7 @@ impl Engine for Fake {
             tokens: 10,
             lanes: None,
             shares_passes: true,
-            shares_bf16_passes: true,
+            varying_fallback: None,
         }
     }
 
@@ -105,7 +105,7 @@ impl Engine for Fake {
         }
     }
 
-    fn run_in_bf16(
+    fn run_in_fallback(
         &self,
         batch: &Packed,
         request: &Request,
@@ -159,7 +159,7 @@ fn embed(
             computed.sequence,
             computed.product,
             values.to_vec(),
-            computed.in_bf16,
+            computed.fallback.is_some(),
         ));
         flow(&all)
     };
@@ -236,7 +236,7 @@ fn one_window_that_does_not_fit_f16_puts_all_windows_into_bf16() {
 #[test]
 fn an_error_in_a_window_or_a_batch_names_its_sequence() {
     let mut fake = Fake::new();
-    fake.has_bf16 = false;
+    fake.has_fallback = false;
     let embedder = Embedder::new(Arc::new(fake));
     let (fits, large) = (tokens(&[4, 5, 6]), tokens(&[4, 5, LARGE]));
     let whole = |tokens| Sequence {

@@ -6,7 +6,7 @@ use super::{Computed, EngineError, Sequence};
 use crate::batching;
 use crate::cancel::Cancel;
 use crate::model::{LmHead, Packed};
-use crate::product::{OutDtype, Pool, Product, Request, Values};
+use crate::product::{Fallback, OutDtype, Pool, Product, Request, Values};
 use crate::tokenizer::{CLS, EOS};
 use crate::windows::Blend;
 use std::ops::ControlFlow;
@@ -41,7 +41,7 @@ impl Windowed<'_> {
                 layer: rows.layer,
                 bos: &rows.bos,
                 residues: &rows.residues.finish(),
-                in_bf16: blended.in_bf16,
+                fallback: blended.fallback,
             };
             if rows_of_layer.hand_over(self.request, dim, out).is_break() {
                 return Ok(ControlFlow::Break(()));
@@ -53,13 +53,13 @@ impl Windowed<'_> {
                 sequence: self.index,
                 product: Product::Logits,
                 values: Values::F32(&logits.finish()),
-                in_bf16: blended.in_bf16,
+                fallback: blended.fallback,
             })),
         }
     }
 
     /// Passes over all windows, or over those before the first that is in another number format.
-    fn blend(&self, in_bf16: bool) -> Result<Blended, EngineError> {
+    fn blend(&self, in_fallback: bool) -> Result<Blended, EngineError> {
         let Sequence { tokens, windows } = *self.sequence;
         let dim = self.engine.config().dim;
         let length = tokens.len().saturating_sub(2);
@@ -73,7 +73,7 @@ impl Windowed<'_> {
         let mut blended = Blended {
             layers: layers.iter().map(of_layer).collect(),
             logits: has_logits.then(|| Blend::new(length, LmHead::TOKENS)),
-            in_bf16,
+            fallback: None,
             mixed: false,
         };
         let request = rows_of(&layers, has_logits);
@@ -93,7 +93,8 @@ impl Windowed<'_> {
         for group in batching::batches(&lengths, budget, false) {
             let batch = Packed::new(group.iter().map(|&window| pieces[window].as_slice()));
             let mut add = |computed: Computed<'_>| {
-                blended.mixed |= computed.in_bf16 != in_bf16;
+                blended.fallback = computed.fallback;
+                blended.mixed |= computed.fallback.is_some() != in_fallback;
                 let Values::F32(values) = computed.values else {
                     return ControlFlow::Continue(());
                 };
@@ -117,11 +118,11 @@ impl Windowed<'_> {
                 }
                 ControlFlow::Continue(())
             };
-            match in_bf16 {
+            match in_fallback {
                 false => self.engine.run(&batch, &request, self.cancel, &mut add),
                 true => self
                     .engine
-                    .run_in_bf16(&batch, &request, self.cancel, &mut add),
+                    .run_in_fallback(&batch, &request, self.cancel, &mut add),
             }?;
             if blended.mixed {
                 break;
@@ -145,9 +146,9 @@ fn rows_of(layers: &[usize], has_logits: bool) -> Request {
 struct Blended {
     layers: Vec<BlendedLayer>,
     logits: Option<Blend>,
-    /// Whether all of it was requested in bf16.
-    in_bf16: bool,
-    /// Whether some of it has another number format than was requested.
+    /// The format in which it was computed because it does not fit f16.
+    fallback: Option<Fallback>,
+    /// Whether some of it is in the fallback although that was not requested, or the other way round.
     mixed: bool,
 }
 

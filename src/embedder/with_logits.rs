@@ -114,7 +114,7 @@ impl Engine for WithLogits {
         })
     }
 
-    fn run_in_bf16(
+    fn run_in_fallback(
         &self,
         batch: &Packed,
         request: &Request,
@@ -122,7 +122,7 @@ impl Engine for WithLogits {
         out: Out<'_>,
     ) -> Result<(), EngineError> {
         self.add_logits(request, out, |request, out| {
-            self.engine.run_in_bf16(batch, request, cancel, out)
+            self.engine.run_in_fallback(batch, request, cancel, out)
         })
     }
 }

@@ -1,6 +1,7 @@
 //! Totals of a run.
 
 use crate::output::index::Entry;
+use crate::product::Fallback;
 use serde::{Deserialize, Serialize};
 
 /// Totals over all records of a run, as `run.json` states them.
@@ -43,6 +44,27 @@ pub struct Counts {
     /// Records computed in bf16 because their numbers do not fit f16.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub in_bf16: u64,
+    /// The same in f32, on a GPU without bf16.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub in_f32: u64,
+}
+
+/// Records that were computed in another format because their numbers do not fit f16.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct InFallback {
+    pub(crate) bf16: u64,
+    pub(crate) f32: u64,
+}
+
+impl InFallback {
+    /// Adds a record.
+    pub(crate) fn add(&mut self, fallback: Option<Fallback>) {
+        match fallback {
+            None => {}
+            Some(Fallback::Bf16) => self.bf16 += 1,
+            Some(Fallback::F32) => self.f32 += 1,
+        }
+    }
 }
 
 fn is_zero(count: &u64) -> bool {
@@ -90,6 +112,7 @@ impl Counts {
             (&mut self.nucleotides, other.nucleotides),
             (&mut self.reused_ids, other.reused_ids),
             (&mut self.in_bf16, other.in_bf16),
+            (&mut self.in_f32, other.in_f32),
         ] {
             *to = to.saturating_add(from);
         }

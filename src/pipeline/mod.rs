@@ -143,7 +143,7 @@ fn load(run: Run<'_>, plan: &Plan) -> Result<Embedder, LoadError> {
             false => plan.max_tokens,
         },
         fill_memory: compute.max_tokens.is_none() && !compute.deterministic,
-        on_overflow: OnOverflow::Bf16 {
+        on_overflow: OnOverflow::Fallback {
             may_vary: compute.on_varying != OnVarying::Fail,
         },
         lm_head: plan.has_logits(),

@@ -4,7 +4,7 @@ use crate::common::{Reference, differences, fixture};
 use crate::stand_in;
 use esm_embed::cancel::Cancel;
 use esm_embed::checkpoint::Checkpoint;
-use esm_embed::device::{DeviceChoice, Dtype, GpuChoice};
+use esm_embed::device::{Device, DeviceChoice, Dtype, GpuChoice};
 use esm_embed::embedder::{Computed, Embedder, EmbedderOptions, Sequence, resolve};
 use esm_embed::product::{OutDtype, Pool, Product, Request, Values};
 use esm_embed::threads::Threads;
@@ -26,6 +26,12 @@ const MODELS: [&str; 7] = [
 /// the libraries on its path.
 fn is_on_gpu() -> bool {
     stand_in::is_real() || is_on_stand_in(&stand_in::library_path("13"), &[])
+}
+
+/// The same for a GPU of compute capability 7.5, which has no bf16, of the stand-in.
+fn is_on_turing() -> bool {
+    let variables = [("STAND_IN_CAPABILITY", "75")];
+    !stand_in::is_real() && is_on_stand_in(&stand_in::library_path("13"), &variables)
 }
 
 /// The same for a GPU of the stand-in, with these libraries and variables.
@@ -58,9 +64,23 @@ fn longest() -> usize {
     }
 }
 
-fn load(model: &str, dtype: Dtype) -> Embedder {
+/// The GPU.
+fn device() -> Device {
     let choice = DeviceChoice::Cuda(GpuChoice::These(vec![0]));
-    let device = resolve(&choice, None, Some(dtype)).unwrap();
+    resolve(&choice, None, None).unwrap()
+}
+
+/// Its number formats, and how close to the reference they are.
+fn formats() -> Vec<(Dtype, f64)> {
+    let mut all = vec![(Dtype::F32, 1e-5), (Dtype::F16, 5e-3)];
+    if device().gpus[0].capability >= (8, 0) {
+        all.push((Dtype::Bf16, 3e-2));
+    }
+    all
+}
+
+fn load(model: &str, dtype: Dtype) -> Embedder {
+    let device = device();
     let checkpoint = Checkpoint::open(&fixture(model)).unwrap();
     let options = EmbedderOptions {
         threads: Threads::new(2),
@@ -115,6 +135,13 @@ fn gpu_numbers_are_those_of_fair_esm() {
     assert_numbers(&MODELS, longest());
 }
 
+#[test]
+fn numbers_of_compute_capability_7_5_are_those_of_fair_esm() {
+    if is_on_turing() {
+        assert_numbers(&MODELS, 130);
+    }
+}
+
 /// Compares the numbers of these models with those of fair-esm, for sequences of up to `longest` tokens.
 fn assert_numbers(models: &[&str], longest: usize) {
     for model in models {
@@ -124,7 +151,7 @@ fn assert_numbers(models: &[&str], longest: usize) {
             .filter(|&k| (3..=longest).contains(&reference.tokens(k).len()))
             .collect();
         let tokens: Vec<Vec<u8>> = numbers.iter().map(|&k| reference.tokens(k)).collect();
-        for (dtype, limit) in [(Dtype::F32, 1e-5), (Dtype::F16, 5e-3), (Dtype::Bf16, 3e-2)] {
+        for (dtype, limit) in formats() {
             let embedder = load(model, dtype);
             assert!(
                 embedder.engine().capacity(&request(1)).shares_passes,
@@ -162,10 +189,17 @@ fn gpu_bits_are_the_same_in_any_batch() {
     assert_same_bits(&["esm2_hd24", "esm2_hd64"], longest());
 }
 
+#[test]
+fn bits_of_compute_capability_7_5_are_the_same_in_any_batch() {
+    if is_on_turing() {
+        assert_same_bits(&["esm2_hd24", "esm2_hd64"], 130);
+    }
+}
+
 /// Compares the bits of sequences of up to `longest` tokens in a batch and alone.
 fn assert_same_bits(models: &[&str], longest: usize) {
     for model in models {
-        for dtype in [Dtype::F16, Dtype::Bf16, Dtype::F32] {
+        for (dtype, _) in formats() {
             let embedder = load(model, dtype);
             let lengths = [3, 17, 64, 65, 66, 127, 130, 300, 700, 1023, 1024, 2500];
             let tokens: Vec<Vec<u8>> = lengths

@@ -15,7 +15,7 @@ mod embedder;
 mod gpu {
     mod killed;
     mod numbers;
-    mod overflow;
+    pub mod overflow;
     mod residues;
     pub mod same_bits;
 }
@@ -29,6 +29,7 @@ mod machine {
     mod libraries;
     mod little_memory;
     mod stand_in_itself;
+    mod turing;
 }
 #[cfg(target_os = "linux")]
 mod stand_in;

@@ -36,6 +36,9 @@ const FOR_KERNELS: [&str; 7] = [
     "-fsanitize-undefined-trap-on-error",
 ];
 
+/// Compiles the kernels of GPUs of compute capability 7.5.
+const TURING: Option<&str> = Some("-DTURING");
+
 /// The versions of cuBLASLt, each in a folder of its name beside the driver.
 pub const VERSIONS: [&str; 2] = ["12", "13"];
 
@@ -108,23 +111,28 @@ fn make() -> PathBuf {
     // Several test programs may build at the same time.
     let part = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let out = part.path();
-    list_kernels(&kernels, out);
+    list_kernels(&kernels, out, None, "kernels_listed.h");
+    list_kernels(&kernels, out, TURING, "kernels_listed_turing.h");
     let source = |name: &str| sources.join(format!("{name}.cpp"));
     let object = |name: &str| out.join(format!("{name}.o"));
-    let parts = ["machine", "device", "stream", "memory", "module", "kernels"];
+    let parts = [
+        "machine", "device", "stream", "memory", "module", "kernels", "turing",
+    ];
     for name in parts {
-        let more: &[&str] = match name {
-            "kernels" => &FOR_KERNELS,
-            _ => &[],
+        let (source, more, turing): (_, &[&str], _) = match name {
+            "kernels" => (source(name), &FOR_KERNELS, None),
+            "turing" => (source("kernels"), &FOR_KERNELS, TURING),
+            _ => (source(name), &[], None),
         };
         compile(|c| {
             c.args(FLAGS)
                 .args(more)
+                .args(turing)
                 .arg("-I")
                 .arg(out)
                 .arg("-I")
                 .arg(&sources);
-            c.arg("-c").arg(source(name)).arg("-o").arg(object(name))
+            c.arg("-c").arg(source).arg("-o").arg(object(name))
         });
     }
     let driver = out.join("libcuda.so.1");
@@ -164,13 +172,13 @@ fn make() -> PathBuf {
 }
 
 /// Lists the kernels with their threads, from the preprocessor's output.
-fn list_kernels(kernels: &Path, out: &Path) {
+fn list_kernels(kernels: &Path, out: &Path, turing: Option<&str>, list: &str) {
     let (mut included, mut listed) = (String::new(), String::new());
     let is_source = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "cu");
     for file in files(kernels).into_iter().filter(is_source) {
         included += &format!("#include \"{}\"\n", file.display());
         let text = compile(|c| {
-            c.args(["-std=c++17", "-E", "-P", "-x", "c++"]);
+            c.args(["-std=c++17", "-E", "-P", "-x", "c++"]).args(turing);
             c.arg("-DKERNEL(threads)=A_KERNEL threads void").arg(&file)
         });
         let text = String::from_utf8(text.stdout).unwrap();
@@ -181,5 +189,5 @@ fn list_kernels(kernels: &Path, out: &Path) {
         }
     }
     fs::write(out.join("kernels_included.h"), included).unwrap();
-    fs::write(out.join("kernels_listed.h"), listed).unwrap();
+    fs::write(out.join(list), listed).unwrap();
 }

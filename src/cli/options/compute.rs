@@ -18,9 +18,9 @@ const MAX_THREADS: usize = 4096;
 pub struct ComputeArgs {
     /// Device: auto, cpu, cuda (the first GPU), cuda:0,1,… or all (every GPU)
     ///
-    /// auto uses the first GPU with compute capability 8.0 or newer, else the CPU. If a GPU is present
-    /// but unusable (out of memory, unsupported), auto warns and uses the CPU. With --cpu-path, auto is
-    /// the CPU. gpu is another name for cuda.
+    /// auto uses the first GPU with compute capability 8.0 or newer, else the first with 7.5, else the
+    /// CPU. If a GPU is present but unusable (out of memory, unsupported), auto warns and uses the CPU.
+    /// With --cpu-path, auto is the CPU. gpu is another name for cuda.
     #[arg(
         long,
         env = variables::DEVICE,
@@ -96,15 +96,16 @@ pub enum DtypeArg {
     F32,
     /// 16 bits; also accepted: fp16, float16, half. On the CPU, weights take half the memory; with
     /// AVX-512 VNNI, products are in 16-bit fixed point and about twice as fast, else in f32. On
-    /// GPUs, records whose values exceed the range of f16 are computed in bf16
+    /// GPUs, records whose values exceed the range of f16 are computed in bf16 (with compute
+    /// capability 7.5, in f32)
     #[value(aliases = ["fp16", "float16", "half"])]
     F16,
     /// 16 bits with the range of f32; also accepted: bfloat16. On the CPU, weights take half the
-    /// memory and arithmetic is in f32
+    /// memory and arithmetic is in f32. GPUs need compute capability 8.0
     #[value(alias = "bfloat16")]
     Bf16,
-    /// GPUs only: 32-bit floats whose products use 11 significant bits of each factor, faster than
-    /// f32
+    /// GPUs with compute capability 8.0 only: 32-bit floats whose products use 11 significant bits of
+    /// each factor, faster than f32
     Tf32,
 }
 

@@ -172,7 +172,7 @@ pub(super) fn check_counts(parts: &[Part], met: u64, merged: &Counts) -> Result<
     // An identifier and its reuse may be in different shards.
     due.reused_ids = merged.reused_ids;
     // The tables do not list them.
-    due.in_bf16 = merged.in_bf16;
+    (due.in_bf16, due.in_f32) = (merged.in_bf16, merged.in_f32);
     if due != *merged {
         let what = format!(
             "the tables of all shards add up to {merged:?}, but their run.json files to {due:?}"

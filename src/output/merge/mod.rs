@@ -16,6 +16,7 @@ mod shard_tables;
 
 pub use error::MergeError;
 
+use crate::output::counts::InFallback;
 use crate::output::disk;
 use crate::output::error::OutputError;
 use crate::output::ids::Ids;
@@ -99,7 +100,11 @@ pub fn merge(
         resolved,
         ..
     } = fullest.unwrap_or(&first.manifest).clone();
-    folder.in_bf16 = parts.iter().map(|part| part.manifest.counts.in_bf16).sum();
+    let counts = || parts.iter().map(|part| &part.manifest.counts);
+    folder.in_fallback = InFallback {
+        bf16: counts().map(|counts| counts.in_bf16).sum(),
+        f32: counts().map(|counts| counts.in_f32).sum(),
+    };
     let ids = folder.split().0.ids();
     // The merged values have the bits of the version that computed them.
     let version = match same_bits(&esm_embed, env!("CARGO_PKG_VERSION")) {

@@ -89,6 +89,11 @@ fn write_counts(f: &mut Formatter<'_>, manifest: &Manifest) -> Result {
             " computed in bf16, with numbers too large for f16",
         ),
         (
+            counts.in_f32,
+            "record",
+            " computed in f32, with numbers too large for f16",
+        ),
+        (
             counts.unknown,
             "character",
             " outside the alphabet, embedded as <unk>",

@@ -1,16 +1,18 @@
 //! Which records are done: one slot for each row, at a position that follows from the row.
 //!
 //! A slot is 24 bytes: the [`Key`] of the input up to its record (16), the CRC-32 of its values (4,
-//! see [`Proof`]), and the CRC-32 of a tag, the row and these 20 bytes (4). Values that were computed
-//! in bf16 because they do not fit f16 have another tag. A slot is written after its values and can
+//! see [`Proof`]), and the CRC-32 of a tag, the row and these 20 bytes (4). Values that do not fit f16
+//! have the tag of the format in which they were computed. A slot is written after its values and can
 //! be verified: one that was torn, never written or lost in a power failure does not match its own
 //! checksum, and one whose values were lost does not match theirs. So nothing has to be synced in a
 //! particular order, and whatever is not proven is computed again.
 
+use crate::output::counts::InFallback;
 use crate::output::disk;
 use crate::output::disk_map::Key;
 use crate::output::error::OutputError;
 use crate::output::resume::proof::Proof;
+use crate::product::Fallback;
 use crc32fast::Hasher;
 use std::fs::File;
 use std::io;
@@ -30,8 +32,9 @@ const COVERED: usize = SLOT_BYTES - 4;
 
 /// Ensures that zeros and slots of other formats do not count as valid.
 const TAG: &[u8] = b"esm-embed journal 1";
-/// The same for values computed in bf16.
+/// The same for values that do not fit f16, by the format in which they were computed.
 const TAG_BF16: &[u8] = b"esm-embed journal 1 bf16";
+const TAG_F32: &[u8] = b"esm-embed journal 1 f32";
 
 /// Slots read at a time when they are counted.
 const BLOCK: usize = 4096;
@@ -43,8 +46,8 @@ pub struct Done {
     pub input: Key,
     /// Checksum of its values.
     pub rows: u32,
-    /// Whether values were computed in bf16 because they do not fit f16.
-    pub in_bf16: bool,
+    /// The format in which values were computed because they do not fit f16.
+    pub fallback: Option<Fallback>,
 }
 
 impl Done {
@@ -55,27 +58,33 @@ impl Done {
         let (input, rows) = covered.split_at_mut(self.input.len());
         input.copy_from_slice(&self.input);
         rows.copy_from_slice(&self.rows.to_le_bytes());
-        check.copy_from_slice(&checksum(self.in_bf16, row, covered).to_le_bytes());
+        check.copy_from_slice(&checksum(self.fallback, row, covered).to_le_bytes());
         slot
     }
 
     /// Reads the slot of `row`; `None` unless it is intact and belongs to that row.
     pub fn from_slot(row: u64, slot: &[u8; SLOT_BYTES]) -> Option<Self> {
         let (covered, check) = slot.split_at_checked(COVERED)?;
-        let is = |in_bf16: &bool| check == checksum(*in_bf16, row, covered).to_le_bytes();
-        let in_bf16 = [false, true].into_iter().find(is)?;
+        let is =
+            |fallback: &Option<Fallback>| check == checksum(*fallback, row, covered).to_le_bytes();
+        let known = [None, Some(Fallback::Bf16), Some(Fallback::F32)];
+        let fallback = known.into_iter().find(is)?;
         let (input, rows) = covered.split_first_chunk()?;
         Some(Self {
             input: *input,
             rows: u32::from_le_bytes(*rows.first_chunk()?),
-            in_bf16,
+            fallback,
         })
     }
 }
 
-fn checksum(in_bf16: bool, row: u64, covered: &[u8]) -> u32 {
+fn checksum(fallback: Option<Fallback>, row: u64, covered: &[u8]) -> u32 {
     let mut hasher = Hasher::new();
-    hasher.update(if in_bf16 { TAG_BF16 } else { TAG });
+    hasher.update(match fallback {
+        None => TAG,
+        Some(Fallback::Bf16) => TAG_BF16,
+        Some(Fallback::F32) => TAG_F32,
+    });
     hasher.update(&row.to_le_bytes());
     hasher.update(covered);
     hasher.finalize()
@@ -98,8 +107,8 @@ pub struct Journal {
     /// Slots in the journal when it was opened, intact or not.
     before: u64,
     trust: Mutex<Trust>,
-    /// Whether this run entered a record with values in bf16.
-    in_bf16: AtomicBool,
+    /// Whether this run entered a record with values that do not fit f16.
+    has_fallback: AtomicBool,
 }
 
 /// Whether the input is known to be that of the interrupted run.
@@ -122,7 +131,7 @@ impl Journal {
             file,
             before: 0,
             trust: Mutex::new(Trust::Given),
-            in_bf16: AtomicBool::new(false),
+            has_fallback: AtomicBool::new(false),
         })
     }
 
@@ -139,7 +148,7 @@ impl Journal {
             file,
             before: bytes / SLOT_BYTES as u64,
             trust: Mutex::new(Trust::Open(Vec::new())),
-            in_bf16: AtomicBool::new(false),
+            has_fallback: AtomicBool::new(false),
         })
     }
 
@@ -159,7 +168,7 @@ impl Journal {
             file,
             before: bytes / SLOT_BYTES as u64,
             trust: Mutex::new(Trust::Refused),
-            in_bf16: AtomicBool::new(false),
+            has_fallback: AtomicBool::new(false),
         }))
     }
 
@@ -174,15 +183,14 @@ impl Journal {
             Trust::Given => drop(trust),
             Trust::Refused => return Ok(()),
         }
-        let (rows, in_bf16) = (proof.value(), proof.is_in_bf16());
-        if in_bf16 {
-            self.in_bf16.store(true, Ordering::Relaxed);
-        }
         let done = Done {
             input,
-            rows,
-            in_bf16,
+            rows: proof.value(),
+            fallback: proof.fallback(),
         };
+        if done.fallback.is_some() {
+            self.has_fallback.store(true, Ordering::Relaxed);
+        }
         self.write(row, &done.to_slot(row))
     }
 
@@ -197,15 +205,16 @@ impl Journal {
         self.slot(row)
     }
 
-    /// Whether values of a record were computed in bf16, by this run or the one that it resumes.
+    /// The format in which values of a record that do not fit f16 were computed, by this run or the one
+    /// that it resumes.
     ///
     /// # Errors
     /// When the journal cannot be read.
-    pub(crate) fn is_in_bf16(&self, row: u64) -> Result<bool, OutputError> {
-        if row >= self.slots_in_bf16()? {
-            return Ok(false);
+    pub(crate) fn fallback(&self, row: u64) -> Result<Option<Fallback>, OutputError> {
+        if row >= self.slots_in_fallback()? {
+            return Ok(None);
         }
-        Ok(self.slot(row)?.is_some_and(|done| done.in_bf16))
+        Ok(self.slot(row)?.and_then(|done| done.fallback))
     }
 
     fn slot(&self, row: u64) -> Result<Option<Done>, OutputError> {
@@ -230,31 +239,34 @@ impl Journal {
     /// # Errors
     /// When the journal cannot be read.
     pub fn count(&self) -> Result<u64, OutputError> {
-        self.count_if(self.before, |_| true)
+        let mut count = 0;
+        self.each(self.before, |_| count += 1)?;
+        Ok(count)
     }
 
-    /// How many of the first `rows` rows were computed in bf16: see [`Self::is_in_bf16`].
+    /// How many of the first `rows` rows have values that do not fit f16: see [`Self::fallback`].
     ///
     /// # Errors
     /// When the journal cannot be read.
-    pub(crate) fn count_in_bf16(&self, rows: u64) -> Result<u64, OutputError> {
-        let slots = self.slots_in_bf16()?.min(rows);
-        self.count_if(slots, |done| done.in_bf16)
+    pub(crate) fn count_in_fallback(&self, rows: u64) -> Result<InFallback, OutputError> {
+        let slots = self.slots_in_fallback()?.min(rows);
+        let mut count = InFallback::default();
+        self.each(slots, |done| count.add(done.fallback))?;
+        Ok(count)
     }
 
-    /// Number of slots among which all rows computed in bf16 are.
-    fn slots_in_bf16(&self) -> Result<u64, OutputError> {
+    /// Number of slots among which all rows with values that do not fit f16 are.
+    fn slots_in_fallback(&self) -> Result<u64, OutputError> {
         // Neither this run nor an earlier one has such a record.
-        if self.before == 0 && !self.in_bf16.load(Ordering::Relaxed) {
+        if self.before == 0 && !self.has_fallback.load(Ordering::Relaxed) {
             return Ok(0);
         }
         let metadata = self.file.metadata().map_err(|e| self.reading(e))?;
         Ok(metadata.len() / SLOT_BYTES as u64)
     }
 
-    /// How many of the first `slots` slots are intact and satisfy a condition.
-    fn count_if(&self, slots: u64, is_meant: impl Fn(&Done) -> bool) -> Result<u64, OutputError> {
-        let mut count = 0;
+    /// Reads the intact ones of the first `slots` slots.
+    fn each(&self, slots: u64, mut found: impl FnMut(&Done)) -> Result<(), OutputError> {
         let mut bytes = vec![0; BLOCK * SLOT_BYTES];
         let mut first = 0;
         while first < slots {
@@ -263,11 +275,10 @@ impl Journal {
             self.file
                 .read_exact_at(block, first * SLOT_BYTES as u64)
                 .map_err(|e| self.reading(e))?;
-            let whole = read_journal(first, block);
-            count += whole.filter(|(_, done)| is_meant(done)).count() as u64;
+            read_journal(first, block).for_each(|(_, done)| found(&done));
             first += some;
         }
-        Ok(count)
+        Ok(())
     }
 
     /// Records that the input is that of the interrupted run, up to its last slot.
@@ -313,7 +324,7 @@ mod tests {
     const DONE: Done = Done {
         input: *b"0123456789abcdef",
         rows: 0x0403_0201,
-        in_bf16: false,
+        fallback: None,
     };
 
     fn proof(value: u32) -> Proof {
@@ -333,36 +344,46 @@ mod tests {
             *b"0123456789abcdef\x01\x02\x03\x04\x6b\x22\x65\x55"
         );
         assert_eq!(Done::from_slot(5, &DONE.to_slot(5)), Some(DONE));
-        let in_bf16 = Done {
-            in_bf16: true,
-            ..DONE
-        };
-        let slot = in_bf16.to_slot(5);
-        assert_eq!(slot[..20], DONE.to_slot(5)[..20]);
-        assert_ne!(slot[20..], DONE.to_slot(5)[20..]);
-        assert_eq!(Done::from_slot(5, &slot), Some(in_bf16));
+        for (fallback, check) in [
+            (Fallback::Bf16, *b"\x3b\x46\xd2\xda"),
+            (Fallback::F32, *b"\x69\xb9\x5e\x85"),
+        ] {
+            let done = Done {
+                fallback: Some(fallback),
+                ..DONE
+            };
+            let slot = done.to_slot(5);
+            assert_eq!(slot[..20], DONE.to_slot(5)[..20]);
+            assert_eq!(slot[20..], check);
+            assert_eq!(Done::from_slot(5, &slot), Some(done));
+        }
     }
 
     #[test]
-    fn rows_in_bf16_are_known_in_this_run_and_the_next() {
+    fn rows_that_do_not_fit_f16_are_known_in_this_run_and_the_next() {
         let dir = tempfile::tempdir().unwrap();
         let journal = Journal::create(dir.path()).unwrap();
         journal.enter(0, [1; 16], &proof(1)).unwrap();
-        assert!(!journal.is_in_bf16(0).unwrap());
-        let mut in_bf16 = proof(1);
-        in_bf16.note_bf16();
-        journal.enter(2, [1; 16], &in_bf16).unwrap();
-        let rows =
-            |journal: &Journal| [0, 1, 2, 3, u64::MAX].map(|r| journal.is_in_bf16(r).unwrap());
-        assert_eq!(rows(&journal), [false, false, true, false, false]);
-        let count = |journal: &Journal| [2, 3, 9].map(|n| journal.count_in_bf16(n).unwrap());
-        assert_eq!(count(&journal), [0, 1, 1]);
+        assert_eq!(journal.fallback(0).unwrap(), None);
+        for (row, fallback) in [(2, Fallback::Bf16), (3, Fallback::F32)] {
+            let mut large = proof(1);
+            large.note_fallback(fallback);
+            journal.enter(row, [1; 16], &large).unwrap();
+        }
+        let rows = |journal: &Journal| [0, 1, 2, 3, u64::MAX].map(|r| journal.fallback(r).unwrap());
+        let due = [None, None, Some(Fallback::Bf16), Some(Fallback::F32), None];
+        assert_eq!(rows(&journal), due);
+        let count = |journal: &Journal| {
+            let of_rows = |rows| journal.count_in_fallback(rows).unwrap();
+            [2, 3, 9].map(of_rows).map(|count| (count.bf16, count.f32))
+        };
+        assert_eq!(count(&journal), [(0, 0), (1, 0), (1, 1)]);
         let journal = Journal::open(dir.path()).unwrap();
-        assert_eq!(rows(&journal), [false, false, true, false, false]);
-        assert_eq!(count(&journal), [0, 1, 1]);
+        assert_eq!(rows(&journal), due);
+        assert_eq!(count(&journal), [(0, 0), (1, 0), (1, 1)]);
         // Computed again, and it fits.
         journal.enter(2, [1; 16], &proof(1)).unwrap();
-        assert!(!journal.is_in_bf16(2).unwrap());
+        assert_eq!(journal.fallback(2).unwrap(), None);
     }
 
     #[test]
@@ -443,16 +464,20 @@ mod tests {
         assert_eq!(Journal::open(dir.path()).unwrap().count().unwrap(), 3);
     }
 
+    fn fallback() -> impl Strategy<Value = Option<Fallback>> {
+        prop::sample::select(vec![None, Some(Fallback::Bf16), Some(Fallback::F32)])
+    }
+
     proptest! {
         #[test]
-        fn a_slot_is_read_back(row: u64, input: [u8; 16], rows: u32, in_bf16: bool) {
-            let done = Done { input, rows, in_bf16 };
+        fn a_slot_is_read_back(row: u64, input: [u8; 16], rows: u32, fallback in fallback()) {
+            let done = Done { input, rows, fallback };
             prop_assert_eq!(Done::from_slot(row, &done.to_slot(row)), Some(done));
         }
 
         #[test]
-        fn a_slot_with_a_changed_bit_does_not_count(row: u64, input: [u8; 16], rows: u32, in_bf16: bool, bit in 0..SLOT_BYTES * 8) {
-            let mut slot = Done { input, rows, in_bf16 }.to_slot(row);
+        fn a_slot_with_a_changed_bit_does_not_count(row: u64, input: [u8; 16], rows: u32, fallback in fallback(), bit in 0..SLOT_BYTES * 8) {
+            let mut slot = Done { input, rows, fallback }.to_slot(row);
             slot[bit / 8] ^= 1 << (bit % 8);
             prop_assert_eq!(Done::from_slot(row, &slot), None);
         }

@@ -1,5 +1,6 @@
 //! Checksums of the values of a record.
 
+use crate::product::Fallback;
 use crc32fast::Hasher;
 
 /// What one call wrote: the values of a record in one array, as a CRC-32.
@@ -14,7 +15,7 @@ pub struct Written {
 #[derive(Debug, Clone, Default)]
 pub struct Proof {
     written: Vec<Written>,
-    in_bf16: bool,
+    fallback: Option<Fallback>,
 }
 
 impl Proof {
@@ -23,13 +24,13 @@ impl Proof {
         self.written.push(written);
     }
 
-    /// Notes that values of the record were computed in bf16 because they do not fit f16.
-    pub fn note_bf16(&mut self) {
-        self.in_bf16 = true;
+    /// Notes that values of the record were computed in this format because they do not fit f16.
+    pub fn note_fallback(&mut self, fallback: Fallback) {
+        self.fallback = Some(fallback);
     }
 
-    pub(crate) fn is_in_bf16(&self) -> bool {
-        self.in_bf16
+    pub(crate) fn fallback(&self) -> Option<Fallback> {
+        self.fallback
     }
 
     /// The checksum of everything added so far, in the order of the layout's arrays.

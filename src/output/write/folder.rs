@@ -1,5 +1,6 @@
 //! The output folder of a run, from its beginning to `run.json`.
 
+use crate::output::counts::InFallback;
 use crate::output::disk;
 use crate::output::error::OutputError;
 use crate::output::layout::Layout;
@@ -35,8 +36,8 @@ pub struct OutputFolder {
     pub(crate) journal: Journal,
     /// Held while this run writes.
     pub(crate) lock: Lock,
-    /// Records with values computed in bf16 that are not in the journal.
-    pub(crate) in_bf16: u64,
+    /// Records with values that do not fit f16, besides those in the journal.
+    pub(crate) in_fallback: InFallback,
     /// Whether this run resumes an earlier one.
     pub(crate) resumed: bool,
     /// Threads that sync files and compute checksums at the end.
@@ -124,7 +125,10 @@ impl OutputFolder {
             notes,
         } = self.ledger.close()?;
         let copies = copy_duplicates(&self.partial, &self.layout, &self.rows, &self.journal)?;
-        counts.in_bf16 = self.in_bf16 + self.journal.count_in_bf16(counts.records)? + copies;
+        let computed = self.journal.count_in_fallback(counts.records)?;
+        let all = [self.in_fallback, computed, copies];
+        counts.in_bf16 = all.iter().map(|some| some.bf16).sum();
+        counts.in_f32 = all.iter().map(|some| some.f32).sum();
         self.rows.close(&counts)?;
         if self.resumed {
             sweep::sweep(&self.partial, &self.layout, counts.records)?;
@@ -187,18 +191,18 @@ pub fn sync_work(rows: &ArrayWriter, journal: &Journal) -> Result<(), OutputErro
 }
 
 /// Copies the values of the first record with a sequence to every later one. Returns how many of the
-/// later ones have values computed in bf16.
+/// later ones have values that do not fit f16.
 fn copy_duplicates(
     partial: &Path,
     layout: &Layout,
     rows: &ArrayWriter,
     journal: &Journal,
-) -> Result<u64, OutputError> {
-    let mut in_bf16 = 0;
+) -> Result<InFallback, OutputError> {
+    let mut copies = InFallback::default();
     let path = partial.join(DUPLICATES);
     let kind = disk::kind(&path).map_err(|e| OutputError::io("reading", &path, e))?;
     if kind.is_none() {
-        return Ok(in_bf16);
+        return Ok(copies);
     }
     let reading = |e| OutputError::io("reading", &path, e);
     let places = PlaceReader::open(partial, layout.has_files())?;
@@ -214,7 +218,7 @@ fn copy_duplicates(
         let first = u64::from_le_bytes(first);
         let from = places.get(first)?;
         rows.copy_record(&from, &places.get(u64::from_le_bytes(row))?)?;
-        in_bf16 += u64::from(journal.is_in_bf16(first)?);
+        copies.add(journal.fallback(first)?);
     }
-    Ok(in_bf16)
+    Ok(copies)
 }

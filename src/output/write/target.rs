@@ -1,6 +1,7 @@
 //! What is in the output folder before a run, and what the run may do with it.
 
 use crate::output::array::Array;
+use crate::output::counts::InFallback;
 use crate::output::disk;
 use crate::output::error::OutputError;
 use crate::output::layout::{Layout, PARTIAL, RUN_JSON};
@@ -228,7 +229,7 @@ impl Target {
             journal,
             lock,
             resumed,
-            in_bf16: 0,
+            in_fallback: InFallback::default(),
             threads: Threads::default(),
         })
     }

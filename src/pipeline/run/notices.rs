@@ -222,12 +222,14 @@ pub fn tell_of_restored(restored: u64, manifest: &Manifest, reporter: &dyn Repor
 
 /// Records that did not share a pass although they could have.
 pub fn warn_of_passes(capacity: Capacity, reporter: &dyn Reporter) {
-    if capacity.shares_passes && !capacity.shares_bf16_passes {
-        reporter.message(
-            Level::Warning,
-            "a self-test on this GPU found that in bf16 the bits of a sequence depend on its batch; \
-             each record in bf16 was computed in a separate pass",
+    if let Some(fallback) = capacity.varying_fallback
+        && capacity.shares_passes
+    {
+        let text = format!(
+            "a self-test on this GPU found that in {fallback} the bits of a sequence depend on its \
+             batch; each record in {fallback} was computed in a separate pass"
         );
+        reporter.message(Level::Warning, &text);
     }
 }
 
@@ -333,6 +335,13 @@ fn what_was_met(counts: &Counts) -> Vec<String> {
              all records in bf16)",
             "records were computed in bf16 because their numbers do not fit f16 (`dtype=bf16` \
              computes all records in bf16)",
+        ),
+        (
+            counts.in_f32,
+            "record was computed in f32 because its numbers do not fit f16 (`dtype=f32` computes \
+             all records in f32)",
+            "records were computed in f32 because their numbers do not fit f16 (`dtype=f32` \
+             computes all records in f32)",
         ),
     ];
     all.into_iter()

@@ -100,8 +100,8 @@ impl Workers<'_> {
             let (Some(item), Some(proof)) = (batch.get(at), proofs.get_mut(at)) else {
                 return ControlFlow::Continue(());
             };
-            if computed.in_bf16 {
-                proof.note_bf16();
+            if let Some(fallback) = computed.fallback {
+                proof.note_fallback(fallback);
             }
             match self.write(&computed, &item.place, &mut open) {
                 Ok(written) => {
@@ -153,7 +153,7 @@ impl Workers<'_> {
             sequence,
             product,
             values,
-            in_bf16: _,
+            fallback: _,
         } = computed;
         if !product.is_streamed() {
             return self.rows.write(product, place, values).map(Some);

@@ -13,7 +13,7 @@ const W: usize = 22;
 const DIM: usize = 32;
 
 /// A copy of a model in which only tryptophan makes a number of the first block too large for f16.
-fn make_model(bench: &Bench) {
+pub fn make_model(bench: &Bench) {
     fs::create_dir(bench.path("model")).unwrap();
     let from = fixture("esm2_hd16");
     for name in ["config.json", "vocab.txt"] {
@@ -39,14 +39,14 @@ fn make_model(bench: &Bench) {
 }
 
 /// A sequence without tryptophan, and the same with one.
-fn both(seed: u64, residues: usize) -> [String; 2] {
+pub fn both(seed: u64, residues: usize) -> [String; 2] {
     let without = sequence(seed, residues).replace('W', "A");
     let mut with = without.clone();
     with.replace_range(residues / 2..residues / 2 + 1, "W");
     [without, with]
 }
 
-const OPTIONS: &str = "--model model --layer 0,1,2 --pool mean,bos,max --device cuda";
+pub const OPTIONS: &str = "--model model --layer 0,1,2 --pool mean,bos,max --device cuda";
 
 #[test]
 fn records_that_overflow_f16_are_computed_in_bf16_and_no_others() {

@@ -93,9 +93,9 @@ fn a_gpu_that_is_not_available_is_refused() {
         "the NVIDIA driver is too old: it supports CUDA up to 11.8, and CUDA 12.0 is needed",
     );
     refused(
-        &[("STAND_IN_CAPABILITY", "75")],
+        &[("STAND_IN_CAPABILITY", "70")],
         "cuda",
-        "Stand-in has compute capability 7.5, and 8.0 is needed",
+        "Stand-in has compute capability 7.0, and 7.5 is needed",
     );
     refused(
         &[("STAND_IN_CARDS", "2"), ("STAND_IN_NAMES", "A,B")],
@@ -132,6 +132,11 @@ fn auto_ignores_an_unusable_gpu() {
     let capability = "/resolved/cuda/cards/0/compute_capability";
     assert_eq!(bench.recorded("newer", capability), "9.0");
     embed(&bench, &[], &format!("{} cpu --device cpu", &line[4..]));
+    let old = [("STAND_IN_CAPABILITY", "70")];
+    let ended = run(&bench, &old, &format!("{line} old"));
+    let said = "\nno GPU is used: Stand-in has compute capability 7.0, and 7.5 is needed\n";
+    assert!(ended.err.contains(said), "{}", ended.err);
+    assert!(bench.tree("old") == bench.tree("cpu"));
     for (number, (variable, why)) in [
         (
             ("STAND_IN_MEMORY_MIB", "1"),

@@ -10,8 +10,8 @@
 //   split     declares that it splits sums among blocks
 //   greedy    needs a workspace
 //   broken    cannot be started
-// NAME@OUTPUTS is offered only for weights with that number of outputs, NAME@bf16 only for bf16
-// weights, and NAME@f16 only for f16 weights.
+// NAME@OUTPUTS is offered only for weights with that number of outputs, and NAME@bf16, NAME@f16 and
+// NAME@f32 only for weights of that format.
 //
 // VERSION is the library's version number: 130000 for 13.0.0.
 #include "machine.h"
@@ -31,7 +31,13 @@ using stand_in::fail;
 
 namespace {
 
-enum Status { SUCCESS = 0, INVALID_VALUE = 7, EXECUTION_FAILED = 13, NOT_SUPPORTED = 15 };
+enum Status {
+    SUCCESS = 0,
+    INVALID_VALUE = 7,
+    ARCH_MISMATCH = 8,
+    EXECUTION_FAILED = 13,
+    NOT_SUPPORTED = 15
+};
 enum Type { F32 = 0, F16 = 2, BF16 = 14 };
 enum Compute { COMPUTE_32F = 68, COMPUTE_32F_PEDANTIC = 69, COMPUTE_32F_FAST_TF32 = 77 };
 
@@ -210,6 +216,12 @@ bool is_known(const Desc& desc, const Layout& w, const Layout& x, const Layout& 
     return w.rows == x.rows && w.columns == y.rows && x.columns == y.columns && c == y;
 }
 
+// Whether the GPU has the number format: before 8.0 there is neither bf16 nor TF32.
+bool has_format(const Handle& handle, const Desc& desc, const Layout& w) {
+    bool is_new = w.type == BF16 || desc.compute == COMPUTE_32F_FAST_TF32;
+    return !is_new || stand_in::capability(handle.card) >= 80;
+}
+
 } // namespace
 
 #define CALL                                                                                       \
@@ -302,13 +314,15 @@ int cublasLtMatmulAlgoGetHeuristic(Handle* handle, const Desc* desc, const Layou
     CALL
     if (handle == nullptr || room < 1 || !is_known(*desc, *w, *x, *c, *y)) return INVALID_VALUE;
     *count = 0;
+    if (!has_format(*handle, *desc, *w)) return NOT_SUPPORTED;
     for (const std::string& entry : stand_in::settings().algorithms) {
         if (*count == room) break;
         size_t at = entry.find('@');
         std::string name = entry.substr(0, at);
         if (at != std::string::npos) {
             std::string only = entry.substr(at + 1);
-            bool is_type = (only == "bf16" && w->type == BF16) || (only == "f16" && w->type == F16);
+            bool is_type = (only == "bf16" && w->type == BF16) ||
+                           (only == "f16" && w->type == F16) || (only == "f32" && w->type == F32);
             if (!is_type && only != std::to_string(w->columns)) continue;
         }
         Result& result = results[(*count)++];
@@ -361,6 +375,7 @@ int cublasLtMatmul(Handle* handle, const Desc* desc, const float* alpha, const v
         algorithm->inputs != w_layout->rows || algorithm->outputs != w_layout->columns) {
         return INVALID_VALUE;
     }
+    if (!has_format(*handle, *desc, *w_layout)) return ARCH_MISMATCH;
     if (algorithm->kind == BROKEN) return EXECUTION_FAILED;
     if (algorithm->kind == TALL && x_layout->columns < 8192) return NOT_SUPPORTED;
     if (algorithm->kind == GREEDY) return INVALID_VALUE;

@@ -88,9 +88,13 @@ static void late_work() {
 
 static void launch(CUdeviceptr from, int width) {
     Card card(0);
-    static const unsigned char image[64] = {0x7f, 'E', 'L', 'F'};
+    // For 8.0, which 9.0 does not run, and for 9.0.
+    unsigned char image[64] = {0x7f, 'E', 'L', 'F'};
+    image[48] = 80;
     CUmodule module;
     CUfunction function;
+    expect(cuModuleLoadData(&module, image) == CUDA_ERROR_NO_BINARY_FOR_GPU, "code for another GPU");
+    image[48] = 90;
     ok(cuModuleLoadData(&module, image));
     expect(cuModuleGetFunction(&function, module, "none") == CUDA_ERROR_NOT_FOUND, "no kernel");
     ok(cuModuleGetFunction(&function, module, "bias_gelu_f32"));

@@ -22,6 +22,10 @@ namespace stand_in {
 
 int current_card() { return current == nullptr ? -1 : current->card; }
 
+int capability(int card) {
+    return settings().seen[card] < settings().old ? 70 : settings().capability;
+}
+
 } // namespace stand_in
 
 CUresult cuInit(unsigned flags) {
@@ -71,19 +75,15 @@ CUresult cuDeviceTotalMem(size_t* bytes, CUdevice card) {
     return CUDA_SUCCESS;
 }
 
-static int capability_of(CUdevice card) {
-    return settings().seen[card] < settings().old ? 75 : settings().capability;
-}
-
 CUresult cuDeviceGetAttribute(int* value, CUdevice_attribute attribute, CUdevice card) {
     DRIVER_CALL
     if (!is_card(card)) return CUDA_ERROR_INVALID_DEVICE;
     switch (attribute) {
     case CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR:
-        *value = capability_of(card) / 10;
+        *value = stand_in::capability(card) / 10;
         return CUDA_SUCCESS;
     case CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR:
-        *value = capability_of(card) % 10;
+        *value = stand_in::capability(card) % 10;
         return CUDA_SUCCESS;
     case CU_DEVICE_ATTRIBUTE_MEMORY_POOLS_SUPPORTED: *value = settings().pools; return CUDA_SUCCESS;
     case CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT:
@@ -150,6 +150,7 @@ static const char* const words[][3] = {
     {"3", "CUDA_ERROR_NOT_INITIALIZED", "initialization error"},
     {"100", "CUDA_ERROR_NO_DEVICE", "no CUDA-capable device is detected"},
     {"101", "CUDA_ERROR_INVALID_DEVICE", "invalid device ordinal"},
+    {"209", "CUDA_ERROR_NO_BINARY_FOR_GPU", "no kernel image is available for execution on the device"},
     {"201", "CUDA_ERROR_INVALID_CONTEXT", "invalid device context"},
     {"400", "CUDA_ERROR_INVALID_HANDLE", "invalid resource handle"},
     {"500", "CUDA_ERROR_NOT_FOUND", "named symbol not found"},

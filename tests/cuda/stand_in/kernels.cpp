@@ -1,5 +1,6 @@
-// The crate's kernels, compiled for the host. The included files and the list are generated from the
-// sources of the kernels: see tests/cuda/stand_in.rs.
+// The crate's kernels, compiled for the host: once, and once more with -DTURING for GPUs of compute
+// capability 7.5. The included files and the lists are generated from the sources of the kernels: see
+// tests/cuda/stand_in.rs.
 #include "kernels_included.h"
 
 #include "module.h"
@@ -36,14 +37,22 @@ template <class... A> static Prepare prepare(const char* name, void (*kernel)(A.
     return prepare(name, kernel, std::index_sequence_for<A...>());
 }
 
+#ifdef TURING
+#define LIST "kernels_listed_turing.h"
+const std::vector<Kernel>& turing_kernels() {
+#else
+#define LIST "kernels_listed.h"
 const std::vector<Kernel>& kernels() {
+#endif
     static const auto* all = new std::vector<Kernel>{
 #define ENTRY(name, threads) {#name, threads, prepare(#name, name)},
-#include "kernels_listed.h"
+#include LIST
 #undef ENTRY
     };
     return *all;
 }
+
+#ifndef TURING
 
 static const char* running = "";
 
@@ -71,5 +80,7 @@ void run_grid(const char* name, unsigned x, unsigned y, unsigned threads, size_t
     sigaction(SIGSEGV, &segv, nullptr);
     sigaction(SIGILL, &ill, nullptr);
 }
+
+#endif
 
 } // namespace stand_in

@@ -41,7 +41,7 @@ struct Settings {
     std::vector<std::string> names;
     // STAND_IN_CAPABILITY: their compute capability (90 for 9.0).
     int capability = 90;
-    // STAND_IN_OLD: number of GPUs, from the first, that have 7.5 instead (0).
+    // STAND_IN_OLD: number of GPUs, from the first, that have 7.0 instead (0).
     int old = 0;
     // STAND_IN_MULTIPROCESSORS: multiprocessors of each (132).
     int multiprocessors = 132;
@@ -90,6 +90,9 @@ void enqueue(const char* function, CUstream stream, Work work);
 
 // The GPU of the calling thread's context, or −1.
 int current_card();
+
+// The compute capability of a GPU: 90 for 9.0.
+int capability(int card);
 
 // Ends the process unless `bytes` at an address belong to one allocation of this GPU.
 void check(const char* function, Address at, size_t bytes, int card);

@@ -1,6 +1,7 @@
 // The driver's functions for modules and launches.
 #include "module.h"
 
+#include <cstdlib>
 #include <cstring>
 
 using stand_in::current_card;
@@ -22,13 +23,23 @@ struct CUmod_st {
 };
 
 // Largest shared memory of a block that a GPU allows a function.
-static int most_shared() {
-    switch (settings().capability) {
+static int most_shared(int card) {
+    switch (stand_in::capability(card)) {
+    case 75: return 64 << 10;
     case 80: return 163 << 10;
     case 86:
     case 89: return 99 << 10;
     default: return 227 << 10;
     }
+}
+
+// Whether a GPU of this compute capability runs the machine code.
+static bool runs_code(const unsigned char* elf, int capability) {
+    uint32_t flags;
+    std::memcpy(&flags, elf + 48, sizeof flags);
+    // Where ptxas writes the number: since 12.8 in the second byte, with another version of the ABI.
+    int made_for = elf[8] >= 8 ? flags >> 8 & 0xff : flags & 0xff;
+    return made_for / 10 == capability / 10 && made_for <= capability;
 }
 
 CUresult cuModuleLoadData(CUmodule* module, const void* image) {
@@ -41,6 +52,11 @@ CUresult cuModuleLoadData(CUmodule* module, const void* image) {
     bool is_code = std::memcmp(image, elf, sizeof elf) == 0;
     if (!is_code && std::strstr(static_cast<const char*>(image), "\n.version ") == nullptr)
         return CUDA_ERROR_INVALID_IMAGE;
+    int capability = stand_in::capability(context->card);
+    const char* target = is_code ? nullptr : std::strstr(static_cast<const char*>(image), "\n.target sm_");
+    bool runs = is_code ? runs_code(static_cast<const unsigned char*>(image), capability)
+                        : target != nullptr && std::atoi(target + 12) <= capability;
+    if (!runs) return CUDA_ERROR_NO_BINARY_FOR_GPU;
     *module = new CUmod_st{context, {}};
     return CUDA_SUCCESS;
 }
@@ -55,7 +71,8 @@ CUresult cuModuleUnload(CUmodule module) {
 
 CUresult cuModuleGetFunction(CUfunction* function, CUmodule module, const char* name) {
     DRIVER_CALL
-    for (const Kernel& kernel : stand_in::kernels()) {
+    bool is_turing = stand_in::capability(module->context->card) < 80;
+    for (const Kernel& kernel : is_turing ? stand_in::turing_kernels() : stand_in::kernels()) {
         if (std::strcmp(kernel.name, name) != 0) continue;
         module->functions.push_back(
             std::make_unique<CUfunc_st>(CUfunc_st{&kernel, module->context}));
@@ -70,7 +87,7 @@ CUresult cuFuncSetAttribute(CUfunction function, CUfunction_attribute attribute,
     if (attribute != CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES) {
         fail("cuFuncSetAttribute: attribute %d is not provided", attribute);
     }
-    if (value > most_shared()) return CUDA_ERROR_INVALID_VALUE;
+    if (value > most_shared(function->context->card)) return CUDA_ERROR_INVALID_VALUE;
     function->shared = value;
     return CUDA_SUCCESS;
 }

@@ -16,8 +16,9 @@ struct Kernel {
     Prepare prepare;
 };
 
-// All of them.
+// All of them, and all of compute capability 7.5.
 const std::vector<Kernel>& kernels();
+const std::vector<Kernel>& turing_kernels();
 
 // Runs a kernel over a grid. Works with the lock held.
 void run_grid(const char* name, unsigned x, unsigned y, unsigned threads, size_t shared, Work body);

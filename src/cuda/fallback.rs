@@ -1,13 +1,15 @@
-//! The model in bfloat16, beside the one in f16, for sequences whose numbers do not fit f16.
+//! The model in bf16, or in f32 on GPUs without bf16, beside the one in f16, for sequences whose numbers
+//! do not fit f16.
 
 use super::error::CudaError;
 use super::model::GpuModel;
 use crate::checkpoint::Checkpoint;
 use crate::device::{Device, Dtype};
+use crate::product::Fallback;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// A model that is loaded when it is first needed.
-pub(super) struct Bf16Fallback {
+pub(super) struct FallbackModel {
     checkpoint: Arc<Checkpoint>,
     device: Device,
     top: usize,
@@ -16,7 +18,7 @@ pub(super) struct Bf16Fallback {
     loaded: Mutex<Option<Arc<GpuModel>>>,
 }
 
-impl Bf16Fallback {
+impl FallbackModel {
     /// As for [`GpuModel::load`]; `may_vary` says whether it may be used even if the bits of a sequence
     /// depend on its batch. Each sequence then has its own pass.
     pub(super) fn new(
@@ -25,8 +27,8 @@ impl Bf16Fallback {
         top: usize,
         threads: usize,
         may_vary: bool,
-    ) -> Bf16Fallback {
-        Bf16Fallback {
+    ) -> FallbackModel {
+        FallbackModel {
             checkpoint,
             device,
             top,
@@ -34,6 +36,11 @@ impl Bf16Fallback {
             may_vary,
             loaded: Mutex::new(None),
         }
+    }
+
+    /// Its number format.
+    pub(super) fn format(&self) -> Fallback {
+        self.device.fallback()
     }
 
     /// Whether the sequences of a batch share passes, as far as it was used.
@@ -53,24 +60,25 @@ impl Bf16Fallback {
             return Ok(Arc::clone(model));
         }
         main.release();
+        let fallback = self.format();
         let model = GpuModel::load(
             &self.checkpoint,
             &self.device,
-            Dtype::Bf16,
+            match fallback {
+                Fallback::Bf16 => Dtype::Bf16,
+                Fallback::F32 => Dtype::F32,
+            },
             self.top,
             self.threads,
             Some(main),
         )
         .map_err(|error| match error {
-            CudaError::Memory { bytes, .. } => CudaError::Memory {
-                what: "the same weights in bf16, for records whose numbers do not fit f16",
-                bytes,
-            },
+            CudaError::Memory { bytes, .. } => CudaError::FallbackMemory { fallback, bytes },
             other => other,
         })?;
         self.checkpoint.check_unchanged()?;
         if !model.has_same_bits() && !self.may_vary {
-            return Err(CudaError::Varies);
+            return Err(CudaError::Varies { fallback });
         }
         let model = Arc::new(model);
         *loaded = Some(Arc::clone(&model));
