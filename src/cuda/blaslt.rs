@@ -93,7 +93,7 @@ unsafe impl Send for Blas {}
 unsafe impl Sync for Blas {}
 
 impl Blas {
-    /// None if there is no library: see [`library`].
+    /// None if there is no library: see [`library()`].
     pub(super) fn open() -> Result<Option<Blas>, CudaError> {
         let Ok(library) = library() else {
             return Ok(None);
