@@ -1,5 +1,11 @@
 //! The CUDA engine on systems other than Linux: the same names, and no GPU.
 
+mod measured;
+
+pub use measured::{
+    MeasuredAttention, MeasuredKernel, MeasuredModel, MeasuredProduct, MeasuredRows, MeasuredTiles,
+};
+
 use crate::cancel::Cancel;
 use crate::checkpoint::{Checkpoint, EsmConfig};
 use crate::device::Gpu;
@@ -37,6 +43,14 @@ pub fn gpus() -> Result<Vec<Gpu>, CudaError> {
 /// # Errors
 /// Always.
 pub fn cublaslt() -> Result<String, CudaError> {
+    Err(CudaError::Absent)
+}
+
+/// Times the parts of a block.
+///
+/// # Errors
+/// Always.
+pub fn measure(_: &Gpu, _: usize, _: usize) -> Result<MeasuredModel, CudaError> {
     Err(CudaError::Absent)
 }
 

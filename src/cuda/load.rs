@@ -113,7 +113,11 @@ impl RotaryTable {
         self.positions
     }
 
-    fn new(gpu: &OpenGpu, inv_freq: &[f32], positions: usize) -> Result<RotaryTable, CudaError> {
+    pub(super) fn new(
+        gpu: &OpenGpu,
+        inv_freq: &[f32],
+        positions: usize,
+    ) -> Result<RotaryTable, CudaError> {
         let (mut cosines, mut sines) = (Vec::new(), Vec::new());
         for position in 0..positions {
             for frequency in inv_freq {

@@ -241,7 +241,7 @@ fn is_same_everywhere(found: &[u8], bytes: usize) -> bool {
 }
 
 /// Numbers between −1 and 1 without a pattern.
-fn numbers(count: usize) -> Vec<f32> {
+pub(super) fn numbers(count: usize) -> Vec<f32> {
     let mut state = 1u32;
     let next = || {
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);

@@ -26,6 +26,8 @@
 //! tiled by the sequence only, and a row has the same bits in own products of any height and in those
 //! few heights that products of cuBLASLt have (`slab`). Before a run begins, self-tests prove that on the GPU (`selftest`, `settle`),
 //! once for each kind of GPU, driver and library (`tested`).
+//!
+//! `measure` times the parts of a block one by one, for `doctor`.
 
 mod batch;
 mod blaslt;
@@ -44,6 +46,8 @@ mod linear_layer;
 mod load;
 mod matmul;
 mod matmul_test;
+mod measure;
+mod measured;
 mod memory;
 mod model;
 mod number_format;
@@ -66,3 +70,7 @@ pub use blaslt::cublaslt;
 pub use engine::GpuEngine;
 pub use error::CudaError;
 pub use gpu::gpus;
+pub use measure::measure;
+pub use measured::{
+    MeasuredAttention, MeasuredKernel, MeasuredModel, MeasuredProduct, MeasuredRows, MeasuredTiles,
+};

@@ -27,7 +27,32 @@ pub(super) struct Layers {
 }
 
 impl Layers {
-    fn all(&self) -> [&LinearLayer; PRODUCTS] {
+    /// For a width, a feed-forward width and a width of heads.
+    pub(super) fn new(
+        gpu: &OpenGpu,
+        kernels: &ModelKernels,
+        dtype: Dtype,
+        [dim, inside, head_dim]: [usize; 3],
+    ) -> Result<Layers, CudaError> {
+        let layer =
+            |role, outputs, inputs| LinearLayer::new(gpu, kernels, dtype, role, outputs, inputs);
+        Ok(Layers {
+            qkv: layer(Role::Qkv { head_dim }, 3 * dim, dim)?,
+            out: layer(Role::Outer, dim, dim)?,
+            fc1: layer(Role::Inner, inside, dim)?,
+            fc2: layer(Role::Outer, dim, inside)?,
+        })
+    }
+
+    /// Chooses what computes each layer, and how.
+    pub(super) fn choose(&mut self, trial: Trial<'_>) -> Result<Vec<Choice>, CudaError> {
+        let layers = self.all_mut().into_iter().zip(trial.block.linears());
+        layers
+            .map(|(layer, linear)| choose(trial, layer, linear))
+            .collect()
+    }
+
+    pub(super) fn all(&self) -> [&LinearLayer; PRODUCTS] {
         [&self.qkv, &self.out, &self.fc1, &self.fc2]
     }
 
@@ -123,14 +148,7 @@ impl Replica {
             threads,
         }
         .load()?;
-        let layer =
-            |role, outputs, inputs| LinearLayer::new(&gpu, &kernels, dtype, role, outputs, inputs);
-        let mut layers = Layers {
-            qkv: layer(Role::Qkv { head_dim }, 3 * dim, dim)?,
-            out: layer(Role::Outer, dim, dim)?,
-            fc1: layer(Role::Inner, inside, dim)?,
-            fc2: layer(Role::Outer, dim, inside)?,
-        };
+        let mut layers = Layers::new(&gpu, &kernels, dtype, [dim, inside, head_dim])?;
         let mut choices = Vec::new();
         if let Some(block) = weights.blocks.first() {
             let table = block.rotary.and_then(|number| weights.rotary.get(number));
@@ -145,9 +163,7 @@ impl Replica {
                 eps: config.layer_norm_eps,
                 tests: &tests,
             };
-            for (layer, linear) in layers.all_mut().into_iter().zip(block.linears()) {
-                choices.push(choose(trial, layer, linear)?);
-            }
+            choices = layers.choose(trial)?;
         }
         let replica = Replica {
             gpu,

@@ -172,20 +172,20 @@ fn doctor() {
         fields(computation),
         [
             "arch",
-            "cards",
             "cpu_path",
             "cpu_paths",
             "cpus_by_affinity",
             "cpus_by_cgroup",
             "cublaslt",
+            "gpus",
             "instructions",
             "memory_available_bytes",
             "memory_by_cgroup_bytes",
             "memory_bytes",
             "processor",
             "threads",
-            "why_no_cards",
             "why_no_cublaslt",
+            "why_no_gpus",
         ]
     );
     let paths: Vec<String> = CpuPath::ALL

@@ -16,9 +16,9 @@ use std::fs::read_to_string;
 #[derive(Debug, Serialize)]
 pub struct Computation {
     /// The GPUs that this program can use.
-    cards: Vec<String>,
+    gpus: Vec<String>,
     /// Why it can use none; null if it can use one.
-    why_no_cards: Option<String>,
+    why_no_gpus: Option<String>,
     /// Version and file of cuBLASLt; null without one and without GPUs.
     cublaslt: Option<String>,
     /// Why there is none, and the program's own matrix products are used; null without GPUs.
@@ -51,19 +51,19 @@ impl Computation {
     /// Looks at GPUs, CPU, threads and memory.
     pub fn look() -> Computation {
         let one_line = |why: CudaError| Message::of(&why.to_string()).one_line();
-        let (cards, why_no_cards): (Vec<String>, _) = match cuda::gpus() {
-            Ok(cards) => (cards.iter().map(ToString::to_string).collect(), None),
+        let (gpus, why_no_gpus): (Vec<String>, _) = match cuda::gpus() {
+            Ok(gpus) => (gpus.iter().map(ToString::to_string).collect(), None),
             Err(why) => (Vec::new(), Some(one_line(why))),
         };
-        let cublaslt = (!cards.is_empty()).then(cuda::cublaslt);
+        let cublaslt = (!gpus.is_empty()).then(cuda::cublaslt);
         let (cublaslt, why_no_cublaslt) = match cublaslt {
             Some(Ok(found)) => (Some(found), None),
             Some(Err(why)) => (None, Some(one_line(why))),
             None => (None, None),
         };
         Computation {
-            cards,
-            why_no_cards,
+            gpus,
+            why_no_gpus,
             cublaslt,
             why_no_cublaslt,
             processor: processor(),
@@ -87,8 +87,8 @@ impl Computation {
 
     /// As text, with the variables that change it.
     pub fn lines(self) -> Vec<ReportLine> {
-        let mut lines: Vec<ReportLine> = self.cards.into_iter().map(|card| ("GPU", card)).collect();
-        lines.extend(self.why_no_cards.map(|why| ("GPU", format!("none: {why}"))));
+        let mut lines: Vec<ReportLine> = self.gpus.into_iter().map(|gpu| ("GPU", gpu)).collect();
+        lines.extend(self.why_no_gpus.map(|why| ("GPU", format!("none: {why}"))));
         lines.extend(self.cublaslt.map(|found| ("cuBLASLt", found)));
         let own = |why| {
             (
@@ -97,7 +97,7 @@ impl Computation {
             )
         };
         lines.extend(self.why_no_cublaslt.map(own));
-        lines.extend(variable("CUDA_VISIBLE_DEVICES").map(|cards| ("CUDA_VISIBLE_DEVICES", cards)));
+        lines.extend(variable("CUDA_VISIBLE_DEVICES").map(|gpus| ("CUDA_VISIBLE_DEVICES", gpus)));
         let processor = self.processor.as_deref().unwrap_or("unknown model");
         let instructions = match self.instructions.is_empty() {
             true => "none with a CPU path".to_owned(),

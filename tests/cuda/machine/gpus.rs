@@ -247,3 +247,98 @@ fn doctor_lists_the_visible_gpus() {
     assert_eq!(said.code, 0, "{}", said.err);
     assert!(said.out.contains("no CUDA GPU is visible"), "{}", said.out);
 }
+
+/// `doctor --gpu` times every product, kernel and length, and fails where nothing can be measured.
+#[test]
+fn doctor_measures_the_gpu() {
+    let bench = Bench::new();
+    let variables = [
+        ("STAND_IN_MULTIPROCESSORS", "3"),
+        ("STAND_IN_ALGORITHMS", "uneven,even,broken,even"),
+        ("STAND_IN_WORK", "now"),
+    ];
+    let said = run(&bench, &variables, "doctor --gpu=8M --json");
+    assert_eq!(said.code, 0, "{}", said.err);
+    let report: serde_json::Value = serde_json::from_str(&said.out).unwrap();
+    let gpus = report["computation"]["gpus"].as_array().unwrap();
+    assert_eq!(gpus.len(), 1);
+    let all = report["gpu"].as_array().unwrap();
+    assert_eq!(all.len(), 1);
+    let found = &all[0];
+    let shape = ["size", "dim", "heads", "tokens"].map(|name| found[name].clone());
+    let expected = serde_json::json!(["8M", 320, 20, 1536]);
+    assert_eq!(serde_json::json!(shape), expected);
+    let is_positive = |value: &serde_json::Value| value.as_f64().unwrap() > 0.0;
+    let products = found["products"].as_array().unwrap();
+    let shapes = products
+        .iter()
+        .map(|p| [p["outputs"].clone(), p["inputs"].clone()]);
+    let shapes: Vec<_> = shapes.collect();
+    let expected = serde_json::json!([[960, 320], [320, 320], [1280, 320], [320, 1280]]);
+    assert_eq!(serde_json::json!(shapes), expected);
+    for product in products {
+        let counts = ["offered", "tested", "passed"].map(|name| product[name].as_u64().unwrap());
+        assert_eq!(counts, [4, 4, 2]);
+        let used = product["used"].as_str().unwrap();
+        assert!(
+            used.starts_with("id 0, tile 20") || used == "esm-embed",
+            "{used}"
+        );
+        assert!(is_positive(&product["milliseconds_with_next"]));
+        let own = product["own"].as_array().unwrap();
+        assert!(own.iter().all(|tiles| is_positive(&tiles["milliseconds"])));
+        let times = product["times"].as_array().unwrap();
+        let rows: Vec<_> = times.iter().map(|time| time["rows"].as_u64()).collect();
+        assert_eq!(rows, [Some(256), Some(384)]);
+        assert!(
+            times
+                .iter()
+                .all(|time| is_positive(&time["tflop_per_second"]))
+        );
+    }
+    let rows = found["rows"].as_array().unwrap();
+    let names: Vec<_> = rows
+        .iter()
+        .map(|row| row["kernel"].as_str().unwrap())
+        .collect();
+    let expected = [
+        "embed",
+        "bias_rotary",
+        "add_norm",
+        "bias_gelu",
+        "final_norm",
+        "pool",
+        "take_rows_f32",
+        "take_rows_f16",
+    ];
+    assert_eq!(names, expected);
+    assert!(rows.iter().all(|row| is_positive(&row["gb_per_second"])));
+    let attention = found["attention"].as_array().unwrap();
+    let lengths = attention
+        .iter()
+        .map(|each| [&each["length"], &each["sequences"]]);
+    let lengths: Vec<_> = lengths.collect();
+    let expected = serde_json::json!([[128, 12], [300, 5], [1000, 1]]);
+    assert_eq!(serde_json::json!(lengths), expected);
+    assert!(
+        attention
+            .iter()
+            .all(|each| is_positive(&each["tflop_per_second"]))
+    );
+
+    let said = run(&bench, &[("STAND_IN_CARDS", "0")], "doctor --gpu=8M");
+    assert_eq!(said.code, 1, "{}", said.out);
+    assert!(
+        said.err
+            .contains("--gpu cannot be measured: no CUDA GPU is visible"),
+        "{}",
+        said.err
+    );
+    let said = run(&bench, &[], "doctor --gpu=7M");
+    assert_eq!(said.code, 2, "{}", said.err);
+    assert!(
+        said.err.contains("not a size of ESM-2, such as 8M or 650M"),
+        "{}",
+        said.err
+    );
+}
