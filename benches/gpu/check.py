@@ -90,9 +90,15 @@ def empty_cache():
         torch.cuda.empty_cache()
 
 
+def torch_device(args):
+    """Where torch computes: on the CPU if it cannot use a GPU."""
+    return "cuda" if args.device == "cuda" and torch.cuda.is_available() else "cpu"
+
+
 class Check:
     def __init__(self, args, report):
         self.args, self.report, self.name = args, report, None
+        self.torch = torch_device(args)
         self.program = Program(args.binary, args.device, args.work / "run",
                                lambda said: report.warn(self.name, said))
 
@@ -107,7 +113,7 @@ class Check:
         model = self.args.work / size
         try:
             if not model.exists():
-                random_model(size, model, self.args.device)
+                random_model(size, model, self.torch)
                 empty_cache()
             getattr(self, stage)(size, model, dtype)
         except KeyboardInterrupt:
@@ -142,7 +148,7 @@ class Check:
         records = [(f"n{n}", protein(rng, n)) for n in LENGTHS]
         fasta = self.args.work / "numbers.fasta"
         write_fasta(fasta, records)
-        reference = load(model, torch.float32, self.args.device, "eager")
+        reference = load(model, torch.float32, self.torch, "eager")
         in_f32 = self.hidden_states(reference, records)
         expected = self.hidden_states(reference.double(), records)
         del reference
@@ -177,7 +183,7 @@ class Check:
         found = []
         with torch.no_grad():
             for _, sequence in records:
-                ids = torch.tensor(tokenize(sequence).astype(np.int64), device=self.args.device)
+                ids = torch.tensor(tokenize(sequence).astype(np.int64), device=self.torch)
                 # A mask of ones: transformers scales by 0.88 only if it gets a mask.
                 hidden = model(input_ids=ids[None], attention_mask=torch.ones_like(ids[None]))
                 found.append(hidden.last_hidden_state[0, 1:-1].double().cpu().numpy())
@@ -272,7 +278,7 @@ class Check:
         _, entry["start_seconds"] = self.program.embed(one, model, *options)
         try:
             few = natural(np.random.default_rng(4), theirs)
-            peers = Peers(load(model, TORCH[dtype], self.args.device), few, self.args.device)
+            peers = Peers(load(model, TORCH[dtype], self.torch), few, self.torch)
             ways, peer_residues = peers.ways, peers.residues
         except Exception as error:
             ways, peer_residues = {}, 0
@@ -349,7 +355,7 @@ def about(args):
     said = subprocess.run([args.binary, "--version"], capture_output=True, text=True, check=True)
     digest = hashlib.sha256(args.binary.read_bytes())
     return {
-        "card": torch.cuda.get_device_name() if args.device == "cuda" else "CPU",
+        "card": torch.cuda.get_device_name() if torch_device(args) == "cuda" else "CPU",
         "date": datetime.date.today().isoformat(),
         "versions": f"{said.stdout.strip()}, torch {torch.__version__}, "
                     f"transformers {transformers.__version__}",

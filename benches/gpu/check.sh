@@ -11,16 +11,19 @@
 #     kernels    each kernel against f64 (tests/cuda/kernels)
 #     fixtures   all fixtures and dtypes against fair-esm; the same bits in any batch (tests/cuda/embedder.rs)
 #     check      numbers and bits at 8M and 650M
-#     parts      GB/s of row kernels, TFLOP/s of attention, algorithms of the products
+#     parts      `doctor --gpu`: algorithms of the products, GB/s of row kernels, TFLOP/s of attention
 #     speed      650M and 8M in comparison with other tools, interleaved
 #     timeline   kernels of a 650M batch, by ncu
 #     more       speed of 150M and 3B, as time permits
 #     cpu        the CPU engine at 8M and 150M with 1, 2, 4, 8 and 16 threads
 #
 # A failure of `first`, `kernels`, `fixtures` or `check` is repeated with CUDA_LAUNCH_BLOCKING=1 and
-# under compute-sanitizer, and ends the command. Missing tools are skipped. Needs Python 3
-# with torch, transformers, safetensors and NumPy for `check`, `speed`, `timeline`, `more` and `cpu`.
-# SECONDS_AT_MOST (540) limits all stages together. Nothing is downloaded.
+# under compute-sanitizer, and ends the command. Missing tools are skipped, and so are `check`, `speed`,
+# `timeline`, `more` and `cpu` if Python (PYTHON, python3) lacks torch, transformers, safetensors or
+# NumPy. SECONDS_AT_MOST (540) limits all stages together. Nothing is downloaded.
+#
+# REHEARSAL=1 runs every stage with tiny models and few tests, on the stand-in for the driver
+# (tests/cuda/check_script.rs).
 set -uo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 source_folder=$(cd "$here/../.." && pwd)
@@ -32,49 +35,72 @@ pack=$(realpath -e "$1") && mkdir -p "$2" && out=$(realpath "$2") || exit 2
 shift 2
 all="machine first kernels fixtures check parts speed timeline more cpu"
 stages=${*:-$all}
+for name in $stages; do
+    case " $all " in
+    *" $name "*) ;;
+    *) echo "unknown stage: $name" >&2 && exit 2 ;;
+    esac
+done
 python=${PYTHON:-python3}
 most=${SECONDS_AT_MOST:-540}
-work=$(mktemp -d "${TMPDIR:-/tmp}/gpu-check.XXXXXX")
-shm=$(mktemp -d "${SHM:-/dev/shm}/gpu-check.XXXXXX")
+rehearsal=${REHEARSAL:-}
+work=$(mktemp -d "${TMPDIR:-/tmp}/gpu-check.XXXXXX") || exit 2
+shm=$(mktemp -d "${SHM:-/dev/shm}/gpu-check.XXXXXX") || exit 2
 trap 'rm -rf "$work" "$shm"' EXIT
 report=$work/report
 bin=$work/bin
 mkdir -p "$report" "$bin"
-export PYTHONUNBUFFERED=1 CARGO_MANIFEST_DIR=$source_folder
+: >"$work/rows"
+export PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 CARGO_MANIFEST_DIR=$source_folder
 export HF_HOME=$shm/cache HF_HUB_OFFLINE=1
 unset HF_HUB_CACHE HUGGINGFACE_HUB_CACHE
 
+# Puts a program of the pack, compressed or not, into the folder of programs.
 unpack() {
+    if [ -f "$pack/$1" ]; then
+        ln -s "$pack/$1" "$bin/$1"
+        return
+    fi
     [ -f "$pack/$1.xz" ] || return 1
     "$python" -c '
 import lzma, shutil, sys
 with lzma.open(sys.argv[1]) as packed, open(sys.argv[2], "wb") as file:
     shutil.copyfileobj(packed, file)' "$pack/$1.xz" "$bin/$1" && chmod +x "$bin/$1"
 }
-for program in esm-embed cuda-test; do unpack "$program" || exit 2; done
-for program in card kernels; do unpack "$program"; done
+for program in esm-embed cuda-test; do
+    unpack "$program" || { echo "$pack has no $program" >&2 && exit 2; }
+done
 program=$bin/esm-embed
-# The libraries that pip installed with torch, for the benchmark and for compiling here.
-site=$("$python" -c 'import sysconfig; print(sysconfig.get_paths()["purelib"])')
-libraries=$(ls -d "$site"/nvidia/*/lib 2>/dev/null | paste -sd:)
-if ! [ -x "$bin/kernels" ] && command -v nvcc >/dev/null; then
-    "$here/compile.sh" nvcc "$(dirname "$(ls -d "$site"/nvidia/cu13/lib)")" "$bin" \
-        >"$report/compile.txt" 2>&1
+if ! unpack card && command -v nvcc >/dev/null; then
+    ARCHITECTURE=native "$here/compile.sh" nvcc "$bin" >"$report/compile.txt" 2>&1
 fi
 
 # Seconds left in total.
 left() { echo $((most - SECONDS)); }
+# within LIMIT: seconds that a command of a stage with this limit has, so that it can end by itself.
+within() {
+    local seconds=$1
+    [ "$seconds" -le "$(left)" ] || seconds=$(left)
+    echo $((seconds - 8))
+}
+# skip NAME WHY: records a stage that is not run.
+skip() {
+    echo "==> [$SECONDS s] $1: not run: $2"
+    echo "| $1 | not run: $2 | |" >>"$work/rows"
+    publish
+}
 # stage NAME LIMIT COMMAND...: runs a command, saves its output and records how it ended.
 stage() {
     local name=$1 limit=$2 begin=$SECONDS status
     shift 2
     if [ "$(left)" -lt 10 ]; then
-        echo "| $name | not run: no time left | |" >>"$work/rows"
+        skip "$name" "no time left"
         return 0
     fi
     [ "$limit" -le "$(left)" ] || limit=$(left)
     echo "==> [$SECONDS s] $name, up to $limit s"
-    timeout --kill-after 10 "$limit" "$@" >"$report/$name.txt" 2>&1
+    # An interrupted command saves what it has.
+    timeout --signal INT --kill-after 10 "$limit" "$@" >"$report/$name.txt" 2>&1
     status=$?
     printf '{"stage": "%s", "status": %d, "seconds": %d}\n' "$name" "$status" \
         $((SECONDS - begin)) >>"$report/stages.jsonl"
@@ -103,20 +129,26 @@ publish() {
 # Diagnoses a failure on a GPU: repeats a command with one launch at a time, then under the memory and
 # race checkers.
 diagnose() {
-    local name=$1
+    local name=$1 tool
     shift
     stage "$name-blocking" 60 env CUDA_LAUNCH_BLOCKING=1 "$@"
-    if command -v compute-sanitizer >/dev/null; then
-        stage "$name-memcheck" 90 compute-sanitizer --tool memcheck "$@"
-        stage "$name-racecheck" 90 compute-sanitizer --tool racecheck "$@"
-    fi
+    for tool in memcheck racecheck; do
+        if command -v compute-sanitizer >/dev/null; then
+            stage "$name-$tool" 90 compute-sanitizer --tool "$tool" --target-processes all \
+                --error-exitcode 99 "$@"
+        else
+            skip "$name-$tool" "compute-sanitizer is missing"
+        fi
+    done
     echo "ended after the failure of $name: see $out/report.tar.gz"
     exit 1
 }
 
 machine() {
-    nvidia-smi --query-gpu=name,driver_version,memory.total,compute_cap --format=csv,noheader
-    nvidia-smi
+    if command -v nvidia-smi >/dev/null; then
+        nvidia-smi --query-gpu=name,driver_version,memory.total,compute_cap --format=csv,noheader
+        nvidia-smi
+    fi
     lscpu | grep -E 'Model name|^CPU\(s\)|NUMA'
     lscpu | grep -oE 'amx[a-z0-9_]*|avx512f|avx512_vnni|avx512_fp16' | sort -u | paste -sd' '
     free -g
@@ -131,50 +163,77 @@ first() {
     "$program" run "$work/five.fasta" --model "$source_folder/fixtures/esm2_hd16" --dtype f16 \
         --device cuda --out "$work/first" --force --progress none -v
 }
+# Runs tests by their names. That there are none is a failure.
+tests() {
+    "$bin/cuda-test" "$@" 2>&1 | tee "$work/tests.txt"
+    [ "${PIPESTATUS[0]}" -eq 0 ] || return 1
+    grep -qE '^test result: ok\. [1-9][0-9]* passed' "$work/tests.txt" && return
+    echo "no test has such a name: $*"
+    return 1
+}
+kernels() {
+    export ESM_EMBED_KERNEL_LAUNCHER=$bin/card
+    # The forward pass is that of the next stage.
+    tests "kernels::${rehearsal:+rows::gelu}" --test-threads 8 --skip kernels::forward
+}
+fixtures() {
+    # A rehearsal says that the libraries are those of the stand-in, on which long sequences are slow.
+    if [ "$rehearsal" ]; then export STAND_IN_HERE=1; else export ESM_EMBED_TEST_GPU=1; fi
+    tests "embedder::${rehearsal:+gpu_bits}" --nocapture --test-threads 1
+}
+# gpu_check SECONDS OPTION...
 gpu_check() {
     "$python" "$here/check.py" --binary "$program" --out "$report/check" --work "$shm/check" \
-        --storage "$(df --output=fstype "$shm" | tail -n 1)" --seconds "$@"
+        --storage "$(df --output=fstype "$shm" | tail -n 1)" --seconds "$@" \
+        ${rehearsal:+--seconds 9999 --bits 12 --scale 0.0002}
 }
-parts() { LD_LIBRARY_PATH=${LD_LIBRARY_PATH:-}:$libraries "$bin/kernels" rows attention chain own products; }
+parts() { "$program" doctor --json --gpu"${rehearsal:+=8M}"; }
 timeline() {
-    command -v ncu >/dev/null || { echo "ncu is missing: skipped"; return 0; }
-    "$python" "$here/inputs.py" "$shm/check/650M" "$work/batch.fasta" 32000
+    local tokens=${rehearsal:+300}
+    "$python" "$here/inputs.py" "$shm/check/650M" "$work/batch.fasta" "${tokens:-32000}" || return
     local run=("$program" run "$work/batch.fasta" --model "$shm/check/650M" --dtype f16 --out-dtype f16
         --device cuda --out "$work/timeline" --force --progress none)
     "${run[@]}" && ncu --clock-control none --metrics gpu__time_duration.sum,dram__bytes.sum --csv \
         --page raw --print-units base "${run[@]}" >"$report/ncu.csv" &&
         "$python" "$here/timeline.py" "$report/ncu.csv"
 }
-export -f machine first gpu_check parts timeline
-export program python here report work shm bin libraries source_folder pack
+cpu() { "$python" "$here/cpu.py" --binary "$program" --work "$shm/check"; }
+export -f machine first tests kernels fixtures gpu_check parts timeline cpu
+export program python here report work shm bin source_folder rehearsal
 
+has_python=yes
+"$python" -c 'import numpy, safetensors, torch, transformers' 2>/dev/null || has_python=
 for name in $stages; do
+    case $name in
+    check | speed | timeline | more | cpu)
+        [ "$has_python" ] || { skip "$name" "Python lacks packages" && continue; } ;;
+    esac
     case $name in
     machine) stage machine 40 bash -c machine ;;
     first) stage first 60 bash -c first || diagnose first bash -c first ;;
     kernels)
-        test=(env ESM_EMBED_KERNEL_LAUNCHER="$bin/card" "$bin/cuda-test" kernels:: --test-threads 8
-            --skip kernels::forward)
         if [ -x "$bin/card" ]; then
-            stage kernels 60 "${test[@]}" || diagnose kernels "${test[@]}"
+            stage kernels 60 bash -c kernels || diagnose kernels bash -c kernels
         else
-            echo "| kernels | not run: no launcher and no nvcc | |" >>"$work/rows"
+            skip kernels "no launcher and no nvcc"
         fi
         ;;
-    fixtures)
-        test=(env ESM_EMBED_TEST_GPU=1 "$bin/cuda-test" embedder:: --nocapture --test-threads 1)
-        stage fixtures 90 "${test[@]}" || diagnose fixtures "${test[@]}"
-        ;;
+    fixtures) stage fixtures 90 bash -c fixtures || diagnose fixtures bash -c fixtures ;;
     check)
-        stage check 150 bash -c 'gpu_check 150 --sizes 8M,650M --only numbers,bits' ||
-            diagnose check env ESM_EMBED_TEST_GPU=1 "$bin/cuda-test" embedder:: --nocapture --test-threads 1
+        stage check 150 bash -c "gpu_check $(within 150) --sizes 8M,650M --only numbers,bits" ||
+            diagnose check bash -c fixtures
         ;;
-    parts) [ -x "$bin/kernels" ] && stage parts 60 bash -c parts ;;
-    speed) stage speed 260 bash -c 'gpu_check 250 --sizes 650M,8M --only speed --dtypes f16' ;;
-    timeline) stage timeline 60 bash -c timeline ;;
-    more) stage more 260 bash -c 'gpu_check 250 --sizes 150M,3B --only speed --dtypes f16' ;;
-    cpu) stage cpu 90 bash -c '"$python" "$here/cpu.py" --binary "$program" --work "$shm/check"' ;;
-    *) echo "unknown stage: $name" >&2 && exit 2 ;;
+    parts) stage parts 60 bash -c parts ;;
+    speed) stage speed 260 bash -c "gpu_check $(within 260) --sizes 650M,8M --only speed --dtypes f16" ;;
+    timeline)
+        if command -v ncu >/dev/null; then
+            stage timeline 60 bash -c timeline
+        else
+            skip timeline "ncu is missing"
+        fi
+        ;;
+    more) stage more 260 bash -c "gpu_check $(within 260) --sizes 150M,3B --only speed --dtypes f16" ;;
+    cpu) stage cpu 90 bash -c cpu ;;
     esac
 done
 publish

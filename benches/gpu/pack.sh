@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # Builds and packs what benches/gpu/check.sh needs on a machine with a GPU: the program, the test program
-# of the GPU engine, and, if nvcc is available, the kernel launcher and benchmark.
+# of the GPU engine, and, if nvcc is available, the kernel launcher.
 #
 #     benches/gpu/pack.sh [FOLDER]       FOLDER: gpu-pack (ignored by git)
 #
-# Everything is stripped and compressed, about 20 MB. NVCC names the compiler (nvcc on PATH); without
-# one, check.sh compiles the launcher and the benchmark on the machine with the GPU.
+# Everything is stripped and compressed, about 7 MB. NVCC names the compiler (nvcc on PATH); without
+# one, check.sh compiles the launcher on the machine with the GPU.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 pack=${1:-gpu-pack}
@@ -23,15 +23,15 @@ for line in sys.stdin:
         print(message["executable"])' "$1" <<<"$built"
 }
 add() {
-    strip -o "$pack/$2" "$1"
-    xz -T0 -6 --force "$pack/$2"
+    strip -o "$pack/.stripped" "$1"
+    xz -T0 -6 --stdout "$pack/.stripped" >"$pack/$2.xz"
+    rm "$pack/.stripped"
 }
 add target/release/esm-embed esm-embed
 add "$(find_test cuda)" cuda-test
-if command -v "$nvcc" >/dev/null && [ -n "${CUBLAS:-}" ]; then
-    benches/gpu/compile.sh "$nvcc" "$CUBLAS" "$pack"
+if command -v "$nvcc" >/dev/null; then
+    benches/gpu/compile.sh "$nvcc" "$pack"
     add "$pack/card" card
-    add "$pack/kernels" kernels
-    rm -f "$pack/card" "$pack/kernels"
+    rm "$pack/card"
 fi
 ls -l "$pack"

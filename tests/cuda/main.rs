@@ -5,6 +5,8 @@
 //! the GPU of this machine; the others need a simulated machine.
 
 #[cfg(target_os = "linux")]
+mod check_script;
+#[cfg(target_os = "linux")]
 mod command;
 #[path = "../common/mod.rs"]
 mod common;

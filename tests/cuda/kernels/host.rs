@@ -38,10 +38,11 @@ impl Kernels {
     }
 
     fn launcher(self) -> Option<OsString> {
-        std::env::var_os(match self {
+        let named = std::env::var_os(match self {
             Kernels::Turing => "ESM_EMBED_KERNEL_LAUNCHER_TURING",
             Kernels::Ampere => "ESM_EMBED_KERNEL_LAUNCHER",
-        })
+        });
+        named.filter(|program| !program.is_empty())
     }
 
     pub fn formats(self) -> &'static [Format] {
@@ -64,7 +65,7 @@ impl Kernels {
     }
 
     /// The compiled program.
-    fn program(self) -> PathBuf {
+    pub fn program(self) -> PathBuf {
         static COMPILED: [OnceLock<PathBuf>; 2] = [const { OnceLock::new() }; 2];
         let compiled = || {
             COMPILED[self as usize]
@@ -102,7 +103,11 @@ fn can_compile() -> bool {
 fn without_a_compiler_a_test_is_skipped() {
     tools::assert_skips(
         "kernels::rows::gelu_is_the_erf_form",
-        &[("CXX", "no-such-compiler")],
+        &[
+            ("CXX", "no-such-compiler"),
+            ("ESM_EMBED_KERNEL_LAUNCHER", ""),
+            ("ESM_EMBED_KERNEL_LAUNCHER_TURING", ""),
+        ],
         "a C++ compiler (c++, or what CXX names)",
     );
 }

@@ -4,7 +4,7 @@
 
 mod attention;
 mod forward;
-mod host;
+pub mod host;
 mod matmul;
 mod numbers;
 mod rows;
