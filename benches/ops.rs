@@ -68,6 +68,9 @@ fn cu_seqlens() -> Vec<usize> {
     bounds
 }
 
+/// The arithmetics that blocks are measured in.
+const KINDS: [(&str, WeightType); 2] = [("f32", WeightType::F32), ("f16", WeightType::F16)];
+
 fn blocks(c: &mut Criterion) {
     let path = CpuPath::detect();
     let tokens: usize = LENGTHS.iter().sum();
@@ -76,14 +79,7 @@ fn blocks(c: &mut Criterion) {
         let shape = qkv_shape(path, dim, tokens);
         let qkv = filled(&shape);
         let apart = shape[1] * shape[3];
-        let mut kinds = vec![
-            ("f32", path, WeightType::F32),
-            ("f16 storage", path, WeightType::F16),
-        ];
-        if CpuPath::Avx512Vnni.is_available() {
-            kinds.push(("f16", CpuPath::Avx512Vnni, WeightType::F16));
-        }
-        for (kind_name, path, kind) in kinds {
+        for (kind_name, kind) in KINDS {
             let project = QkvProjection {
                 path,
                 norm: &norm(dim),
@@ -124,21 +120,24 @@ fn blocks(c: &mut Criterion) {
             .map(|i| 10000f32.powf(-2.0 * i as f32 / head_dim as f32))
             .collect();
         let table = RotaryTable::new(&inv_freq, 1024);
-        let attention = Attention {
-            path,
-            cu_seqlens: &bounds,
-            heads,
-            head_dim,
-            rotary: Some(&table),
-            team: Team::One,
-        };
         let pairs: usize = LENGTHS.iter().map(|len| len * len).sum();
-        let mut group = c.benchmark_group("attention");
-        group.throughput(Throughput::Elements((pairs * dim * 4) as u64));
-        group.bench_function(name, |b| {
-            b.iter(|| qkv.inplace_op1(&attention).expect("shapes"));
-        });
-        group.finish();
+        for (kind_name, weight_type) in KINDS {
+            let attention = Attention {
+                path,
+                weight_type,
+                cu_seqlens: &bounds,
+                heads,
+                head_dim,
+                rotary: Some(&table),
+                team: Team::One,
+            };
+            let mut group = c.benchmark_group(format!("attention {kind_name}"));
+            group.throughput(Throughput::Elements((pairs * dim * 4) as u64));
+            group.bench_function(name, |b| {
+                b.iter(|| qkv.inplace_op1(&attention).expect("shapes"));
+            });
+            group.finish();
+        }
     }
 }
 

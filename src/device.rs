@@ -106,8 +106,7 @@ impl fmt::Display for Gpu {
 pub enum Dtype {
     /// 32-bit floats.
     F32,
-    /// 16 bits. On CPUs with AVX-512 VNNI, matrix products are computed in 16-bit fixed point;
-    /// on others it is a storage format of the weights, and arithmetic stays f32.
+    /// 16 bits. On the CPU, matrix products are computed in 16-bit fixed point.
     F16,
     /// bfloat16. On the CPU a storage format of the weights: arithmetic stays f32.
     Bf16,
@@ -219,13 +218,6 @@ pub enum DeviceError {
         /// The best path of this processor.
         best: CpuPath,
     },
-    /// Fixed-point arithmetic with another number format.
-    #[error(
-        "`cpu_path={}` computes in fixed point, which needs `dtype=f16`\nhint: use `cpu_path={}`",
-        CpuPath::Avx512Vnni,
-        CpuPath::Avx512
-    )]
-    FixedPath,
     /// A number format of GPUs on the CPU.
     #[error(
         "`dtype=tf32` is a number format of GPUs, and the CPU would compute{}\n\
@@ -276,18 +268,12 @@ impl Device {
         dtype: Option<Dtype>,
         gpus: impl FnOnce() -> Result<Vec<Gpu>, String>,
     ) -> Result<Device, DeviceError> {
-        let best = match dtype {
-            Some(Dtype::F16) if CpuPath::Avx512Vnni.is_available() => CpuPath::Avx512Vnni,
-            _ => CpuPath::detect(),
-        };
+        let best = CpuPath::detect();
         let choice = match (choice, path) {
             (DeviceChoice::Auto, Some(_)) => &DeviceChoice::Cpu,
             _ => choice,
         };
         let path = match path {
-            Some(CpuPath::Avx512Vnni) if dtype != Some(Dtype::F16) => {
-                return Err(DeviceError::FixedPath);
-            }
             Some(requested) if requested > best => {
                 return Err(DeviceError::NoPath { requested, best });
             }
@@ -584,13 +570,19 @@ mod tests {
 
     #[test]
     fn paths_of_the_cpu() {
-        let resolve =
-            |path, dtype| Device::resolve(&DeviceChoice::Auto, Some(path), Some(dtype), no_gpu);
-        assert_eq!(
-            resolve(CpuPath::Avx512Vnni, Dtype::Bf16),
-            Err(DeviceError::FixedPath)
-        );
-        let portable = resolve(CpuPath::Portable, Dtype::F32);
+        let resolve = |path, dtype| Device::resolve(&DeviceChoice::Auto, path, dtype, no_gpu);
+        let portable = resolve(Some(CpuPath::Portable), Some(Dtype::F16));
         assert_eq!(portable.map(|d| d.path), Ok(CpuPath::Portable));
+        let best = CpuPath::detect();
+        assert_eq!(resolve(None, None).map(|d| d.path), Ok(best));
+        if best < CpuPath::Avx512Vnni {
+            assert_eq!(
+                resolve(Some(CpuPath::Avx512Vnni), None),
+                Err(DeviceError::NoPath {
+                    requested: CpuPath::Avx512Vnni,
+                    best
+                })
+            );
+        }
     }
 }

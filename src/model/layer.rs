@@ -48,6 +48,7 @@ impl TransformerLayer {
         self.project(x, qkv, team)?;
         qkv.inplace_op1(&Attention {
             path: self.path,
+            weight_type: self.qkv.weight_type(),
             cu_seqlens,
             heads: self.heads,
             head_dim: self.head_dim,

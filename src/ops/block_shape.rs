@@ -41,7 +41,12 @@ impl BlockShape {
         let rows = row_block(dim);
         qkv_projection::floats(qkv, rows)
             .max(feed_forward::floats(rest, rows))
-            .max(attention::floats(self.head_dim, longest, path))
+            .max(attention::floats(
+                self.head_dim,
+                longest,
+                path,
+                self.weight_type,
+            ))
     }
 }
 
@@ -53,11 +58,8 @@ mod tests {
 
     #[test]
     fn a_layer_has_the_predicted_size() {
-        for path in [CpuPath::Portable, CpuPath::detect(), CpuPath::Avx512Vnni] {
-            if !path.is_available() {
-                continue;
-            }
-            for weight_type in [WeightType::F32, WeightType::F16] {
+        for path in [CpuPath::Portable, CpuPath::detect()] {
+            for weight_type in [WeightType::F32, WeightType::F16, WeightType::Bf16] {
                 for (inputs, outputs) in [(20, 33), (800, 70)] {
                     let row = |_: usize, _: &mut [f32]| Ok::<(), Infallible>(());
                     let bias = vec![0.0; outputs];

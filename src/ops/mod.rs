@@ -10,7 +10,6 @@ mod attention;
 mod block_shape;
 mod buffer;
 mod feed_forward;
-#[cfg(target_arch = "x86_64")]
 mod fixed_point;
 mod layer_norm;
 mod linear;

@@ -58,7 +58,7 @@ fn check(model: &str, reference: &str, path: CpuPath) {
 
 #[test]
 fn every_model_equals_fair_esm_on_every_path() {
-    for path in [CpuPath::Portable, CpuPath::Avx2, CpuPath::Avx512] {
+    for path in CpuPath::ALL {
         if path.is_available() {
             for (model, reference) in MODELS {
                 check(model, reference, path);
@@ -105,13 +105,9 @@ fn every_reference_sequence_gives_its_tokens() {
     }
 }
 
-/// `dtype=f16` where the processor computes in fixed point: within 1e-3 for each sequence, model and
-/// layer.
+/// `dtype=f16` computes in fixed point: within 1e-3 for each sequence, model and layer.
 #[test]
 fn fixed_point_arithmetic_stays_near_f32() {
-    if !CpuPath::Avx512Vnni.is_available() {
-        return;
-    }
     let mut worst = 0.0f64;
     for model in [
         "esm2_hd16",
@@ -122,7 +118,7 @@ fn fixed_point_arithmetic_stays_near_f32() {
         "esm1b",
     ] {
         let exact = load(&fixture(model), CpuPath::detect());
-        let half = load_as(&fixture(model), CpuPath::Avx512Vnni, WeightType::F16);
+        let half = load_as(&fixture(model), CpuPath::detect(), WeightType::F16);
         for (id, sequence) in records("reference/sequences.fasta") {
             let Ok(tokens) = tokenize(&sequence, UnknownPolicy::Unk) else {
                 continue;

@@ -117,7 +117,7 @@ impl Computation {
             ("CPU", format!("{processor} ({})", self.arch)),
             ("instructions", instructions),
             ("CPU path", self.cpu_path),
-            ("choices of --cpu-path", listed(&self.cpu_paths)),
+            ("choices of --cpu-path", self.cpu_paths.join(", ")),
             (
                 "CPUs (affinity)",
                 self.cpus_by_affinity.map_or_else(unknown, grouped),
@@ -186,19 +186,6 @@ fn paths(can_run: impl Fn(CpuPath) -> bool) -> Vec<CpuPath> {
     all.filter(|path| can_run(*path)).collect()
 }
 
-/// Names of CPU paths, as text.
-fn listed(paths: &[String]) -> String {
-    let vnni = CpuPath::Avx512Vnni.to_string();
-    let all: Vec<String> = paths
-        .iter()
-        .map(|path| match *path == vnni {
-            true => format!("{path} (the default of --dtype f16)"),
-            false => path.clone(),
-        })
-        .collect();
-    all.join(", ")
-}
-
 fn affinity() -> Option<u64> {
     #[cfg(target_os = "linux")]
     if let Ok(set) = rustix::thread::sched_getaffinity(None) {
@@ -243,11 +230,11 @@ mod tests {
         };
         let paths = |can_run: fn(CpuPath) -> bool| {
             let names: Vec<String> = paths(can_run).iter().map(ToString::to_string).collect();
-            listed(&names)
+            names.join(", ")
         };
         assert_eq!(
             paths(|_| true),
-            format!("avx512vnni (the default of --dtype f16), avx512, avx2, {baseline}")
+            format!("avx512vnni, avx512, avx2, {baseline}")
         );
         assert_eq!(
             paths(|path| path <= CpuPath::Avx2),

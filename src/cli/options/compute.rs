@@ -94,10 +94,10 @@ pub enum DtypeArg {
     /// 32-bit floats; also accepted: fp32, float32
     #[value(aliases = ["fp32", "float32"])]
     F32,
-    /// 16 bits; also accepted: fp16, float16, half. On the CPU, weights take half the memory; with
-    /// AVX-512 VNNI, products are in 16-bit fixed point and about twice as fast, else in f32. On
-    /// GPUs, records whose values exceed the range of f16 are computed in bf16 (with compute
-    /// capability 7.5, in f32)
+    /// 16 bits; also accepted: fp16, float16, half. On the CPU, weights take half the memory and
+    /// products are in 16-bit fixed point: with AVX-512 VNNI about twice as fast as f32. On GPUs,
+    /// records whose values exceed the range of f16 are computed in bf16 (with compute capability
+    /// 7.5, in f32)
     #[value(aliases = ["fp16", "float16", "half"])]
     F16,
     /// 16 bits with the range of f32; also accepted: bfloat16. On the CPU, weights take half the
@@ -141,7 +141,7 @@ impl From<OnVaryingArg> for OnVarying {
 /// `--cpu-path`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum CpuPathArg {
-    /// AVX-512 with VNNI: only with --dtype f16, where it is the default
+    /// AVX-512 with VNNI, which only makes --dtype f16 faster
     #[value(name = "avx512vnni")]
     Avx512Vnni,
     /// AVX-512

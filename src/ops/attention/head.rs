@@ -196,10 +196,6 @@ impl Head<'_> {
 
 /// Working memory, see [`Sizes`].
 #[derive(Clone, Copy)]
-#[cfg_attr(
-    not(target_arch = "x86_64"),
-    expect(dead_code, reason = "some fields are for fixed point")
-)]
 pub(super) struct Memory {
     pub(super) keys: *mut f32,
     pub(super) queries: *mut f32,
@@ -215,10 +211,6 @@ pub(super) struct Memory {
 ///
 /// Its features are in the chunks from `chunk` on, the first of them at lane `offset`; working
 /// memory holds those chunks entirely.
-#[cfg_attr(
-    not(target_arch = "x86_64"),
-    expect(dead_code, reason = "some fields are for fixed point")
-)]
 pub(super) struct Geometry<'a, S: Simd> {
     q: Chunks,
     k: Chunks,

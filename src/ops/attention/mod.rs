@@ -3,7 +3,6 @@
 //! The result for a sequence depends only on that sequence, so its bits do not depend on the
 //! others.
 
-#[cfg(target_arch = "x86_64")]
 mod fixed_point;
 mod head;
 mod rotary;
@@ -12,10 +11,12 @@ pub use rotary::RotaryTable;
 pub(crate) use rotary::{cos_sin, score_scale};
 
 use crate::ops::buffer::scratch;
+use crate::ops::linear::WeightType;
 use crate::ops::matrix::{Chunked, ChunkedMut, lanes, padded};
 use crate::ops::simd::CpuPath;
 use crate::ops::team::Team;
 use candle_core::{CpuStorage, InplaceOp1, Layout};
+use fixed_point::FixedHead;
 use head::{Head, Sizes};
 
 /// Queries of one part when a team shares a long sequence.
@@ -25,6 +26,8 @@ pub const QUERY_SPAN: usize = 512;
 pub struct Attention<'a> {
     /// Instructions to run with.
     pub path: CpuPath,
+    /// How linear weights are stored: products of attention are in fixed point if theirs are.
+    pub weight_type: WeightType,
     /// Where each sequence starts, then the total: `[sequences + 1]`, ascending from 0.
     pub cu_seqlens: &'a [usize],
     /// Number of heads.
@@ -43,8 +46,8 @@ pub(super) fn rows(tokens: usize, path: CpuPath) -> usize {
 }
 
 /// Floats of working memory for a head of a sequence of `len` tokens.
-pub(super) fn floats(head_dim: usize, len: usize, path: CpuPath) -> usize {
-    Sizes::new(head_dim, len, lanes(path), path.in_fixed_point()).total()
+pub(super) fn floats(head_dim: usize, len: usize, path: CpuPath, weight_type: WeightType) -> usize {
+    Sizes::new(head_dim, len, lanes(path), weight_type.in_fixed_point()).total()
 }
 
 /// A sample of an attention's work, to measure its speed.
@@ -149,10 +152,10 @@ impl Attention<'_> {
         let (k, v) = rest.split_at(part);
         let q = ChunkedMut::new(q, stride, lanes);
         let [k, v] = [k, v].map(|x| Chunked::new(x, stride, lanes));
-        let fixed = self.path.in_fixed_point();
         self.team.each(work, |part| {
             let rows = stride - part.start;
-            scratch(floats(self.head_dim, part.len, self.path), |buffer| {
+            let floats = floats(self.head_dim, part.len, self.path, self.weight_type);
+            scratch(floats, |buffer| {
                 let head = Head {
                     // SAFETY: a part reads and writes only its head's features of its queries,
                     // and parts are distinct.
@@ -166,12 +169,10 @@ impl Attention<'_> {
                     queries: part.queries,
                     buffer,
                 };
-                #[cfg(target_arch = "x86_64")]
-                if fixed {
-                    // SAFETY: the path is available.
-                    return unsafe { fixed_point::run(head) };
+                match self.weight_type.in_fixed_point() {
+                    true => self.path.dispatch(FixedHead(head)),
+                    false => self.path.dispatch(head),
                 }
-                self.path.dispatch(head);
             });
         });
         Ok(())

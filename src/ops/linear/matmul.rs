@@ -66,10 +66,6 @@ pub(super) trait Arithmetic<S: Simd>: Copy {
 }
 
 /// One tile's part of one block of the inner dimension.
-#[cfg_attr(
-    not(target_arch = "x86_64"),
-    expect(dead_code, reason = "some fields are for fixed point")
-)]
 pub(super) struct Block {
     /// Index of the block.
     pub(super) index: usize,

@@ -3,9 +3,7 @@
 //! Weights are packed once (`panels`). The bits of a row depend only on that row (`matmul`).
 
 mod blocking;
-#[cfg(target_arch = "x86_64")]
 mod fixed_matmul;
-#[cfg(target_arch = "x86_64")]
 mod fixed_point;
 mod matmul;
 mod panels;
@@ -24,10 +22,9 @@ use super::matrix::{Chunked, lanes, split_rows};
 use super::simd::CpuPath;
 use super::tile;
 use candle_core::{CpuStorage, CustomOp1, Layout, Shape};
+use fixed_matmul::FixedMatMul;
 use matmul::MatMul;
-use panels::Packed;
-#[cfg(target_arch = "x86_64")]
-use panels::Panels;
+use panels::{Packed, Panels};
 
 /// A linear layer with its weights packed for one [`CpuPath`].
 pub struct Linear {
@@ -69,6 +66,11 @@ impl Linear {
         self.weights.outputs
     }
 
+    /// How the weights are stored.
+    pub fn weight_type(&self) -> WeightType {
+        self.weights.size.weight_type
+    }
+
     /// Bytes of the packed weights.
     pub fn bytes(&self) -> usize {
         self.weights.bytes()
@@ -85,10 +87,14 @@ impl Linear {
     /// x, the target or the working memory is too small: see [`LinearSize::scratch`].
     pub(super) fn apply(&self, x: Chunked<'_>, target: Target<'_>, scratch: &mut [f32]) {
         let weights = &self.weights;
-        #[cfg(target_arch = "x86_64")]
         if let Panels::Fixed(panels) = &weights.panels {
-            // SAFETY: the processor has AVX-512 VNNI, or these panels would not exist.
-            return unsafe { fixed_matmul::apply(weights, panels, x, target, scratch) };
+            return self.path.dispatch(FixedMatMul {
+                weights,
+                panels,
+                x,
+                target,
+                buffer: scratch,
+            });
         }
         let operands = weights.size.operand_scratch(x.extent().rows);
         let (widened, sums) = scratch.split_at_mut(operands);

@@ -1,16 +1,13 @@
 //! The weights of a layer, packed for the register tile: panels of one tile's width,
 //! `[panel, inputs, width]`.
 
-#[cfg(target_arch = "x86_64")]
-use super::fixed_point::{self, FixedPanels};
+use super::fixed_point::{self, FixedPanels, RoundPanel};
 use super::prefetch::Prefetch;
-#[cfg(target_arch = "x86_64")]
-use super::size::Operands;
 use super::size::{LinearSize, WeightType};
 use crate::ops::buffer::{Buffer, Number};
 use crate::ops::simd::{CpuPath, Kernel, Simd};
 use crate::ops::tile;
-use half::{bf16, f16};
+use half::bf16;
 use thiserror::Error;
 
 /// Why a layer could not be packed.
@@ -41,9 +38,7 @@ pub(super) struct Packed {
 
 pub(super) enum Panels {
     F32(Buffer<f32>),
-    F16(Buffer<f16>),
     Bf16(Buffer<bf16>),
-    #[cfg(target_arch = "x86_64")]
     Fixed(FixedPanels),
 }
 
@@ -60,28 +55,25 @@ impl Packed {
         let size = LinearSize::new(path, weight_type, inputs, outputs);
         let (steps, width) = (size.steps, size.width);
         // Features of a row, with their padding.
-        let depth = match size.operands {
-            #[cfg(target_arch = "x86_64")]
-            Operands::FixedPoint => steps * fixed_point::PAIR,
-            _ => steps,
+        let depth = match weight_type {
+            WeightType::F16 => steps * fixed_point::PAIR,
+            WeightType::F32 | WeightType::Bf16 => steps,
         };
         let count = outputs.div_ceil(width);
         let len = count.saturating_mul(width).saturating_mul(depth);
         let mut panels = match weight_type {
-            #[cfg(target_arch = "x86_64")]
-            WeightType::F16 if size.operands == Operands::FixedPoint => {
-                Panels::Fixed(FixedPanels::zeroed(count, &size).map_err(no_memory(len * 2))?)
-            }
             WeightType::F32 => Panels::F32(zeroed(len)?),
-            WeightType::F16 => Panels::F16(zeroed(len)?),
+            WeightType::F16 => {
+                let bytes = len.saturating_mul(2);
+                Panels::Fixed(FixedPanels::zeroed(count, &size).map_err(no_memory(bytes))?)
+            }
             WeightType::Bf16 => Panels::Bf16(zeroed(len)?),
         };
         // All rows of a panel are read before they are interleaved: the writes are then
         // sequential.
         let mut rows = vec![0.0f32; width * depth];
-        #[cfg(target_arch = "x86_64")]
-        let mut pairs = match size.operands {
-            Operands::FixedPoint => vec![0.0f32; width * steps],
+        let mut pairs = match weight_type {
+            WeightType::F16 => vec![0.0f32; width * steps],
             _ => Vec::new(),
         };
         for panel in 0..count {
@@ -100,17 +92,18 @@ impl Packed {
                     depth,
                     panel: p.fresh(block),
                 }),
-                Panels::F16(p) => {
-                    let panel = p.fresh(block);
-                    interleave(&rows, depth, width, panel, f16::from_f32);
-                }
                 Panels::Bf16(p) => {
                     let panel = p.fresh(block);
                     interleave(&rows, depth, width, panel, bf16::from_f32);
                 }
-                #[cfg(target_arch = "x86_64")]
                 Panels::Fixed(p) => {
-                    p.round(panel, &rows, &mut pairs);
+                    let scales = size.blocks() * width;
+                    path.dispatch(RoundPanel {
+                        size: &size,
+                        rows: &rows,
+                        pairs: &mut pairs,
+                        scales: &mut p.scales[panel * scales..][..scales],
+                    });
                     path.dispatch(Interleave {
                         rows: &pairs,
                         depth: steps,
@@ -135,9 +128,7 @@ impl Packed {
     pub(super) fn bytes(&self) -> usize {
         match &self.panels {
             Panels::F32(p) => p.len() * 4,
-            Panels::F16(p) => p.len() * 2,
             Panels::Bf16(p) => p.len() * 2,
-            #[cfg(target_arch = "x86_64")]
             Panels::Fixed(p) => p.bytes(),
         }
     }
@@ -158,14 +149,12 @@ impl Packed {
         let block = steps.saturating_sub(k).min(depth);
         match &self.panels {
             Panels::F32(p) => of(p, at, width, block),
-            Panels::F16(p) => of(p, at, width, block),
             Panels::Bf16(p) => of(p, at, width, block),
-            #[cfg(target_arch = "x86_64")]
             Panels::Fixed(p) => of(&p.steps, at, width, block),
         }
     }
 
-    /// A block of a panel as the tile reads it; half precision is widened into the buffer.
+    /// A block of a panel as the tile reads it; bfloat16 is widened into the buffer.
     ///
     /// # Safety
     /// The processor has the instructions of `S`.
@@ -182,25 +171,15 @@ impl Packed {
     ) -> *const f32 {
         match &self.panels {
             Panels::F32(p) => p.as_slice()[at..at + len].as_ptr(),
-            Panels::F16(p) => {
-                let from = p.as_slice()[at..at + len].as_ptr();
-                let to = buffer[..len].as_mut_ptr();
-                for i in (0..len).step_by(S::LANES) {
-                    // SAFETY: i + LANES ≤ len, which is a multiple of the lanes.
-                    unsafe { S::store(to.add(i), S::load_f16(from.add(i))) }
-                }
-                to
-            }
             Panels::Bf16(p) => {
                 let from = p.as_slice()[at..at + len].as_ptr();
                 let to = buffer[..len].as_mut_ptr();
                 for i in (0..len).step_by(S::LANES) {
-                    // SAFETY: as above.
+                    // SAFETY: i + LANES ≤ len, which is a multiple of the lanes.
                     unsafe { S::store(to.add(i), S::load_bf16(from.add(i))) }
                 }
                 to
             }
-            #[cfg(target_arch = "x86_64")]
             Panels::Fixed(p) => p.steps.as_slice()[at..at + len].as_ptr(),
         }
     }

@@ -1,43 +1,27 @@
 //! How weights are stored, and what working memory a product needs.
 
 use super::blocking::{SPAN, block_depth};
-#[cfg(target_arch = "x86_64")]
 use super::fixed_point;
 use crate::ops::matrix::padded;
 use crate::ops::simd::CpuPath;
 use crate::ops::tile::{MAX_LANES, MAX_WIDTH};
 
-/// How the packed weights are stored. Arithmetic is in f32, except for [`WeightType::F16`] on
-/// [`CpuPath::Avx512Vnni`], which is 16-bit fixed point.
+/// How the packed weights are stored, and with it the arithmetic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WeightType {
-    /// 4 bytes a weight: exactly the values of an f32, f16 or bf16 checkpoint.
+    /// 4 bytes a weight: exactly the values of an f32, f16 or bf16 checkpoint. Arithmetic is in f32.
     F32,
-    /// 2 bytes a weight, rounded to half precision (in fixed point: to 16 bits, with a scale for
-    /// every 512 weights of an output).
+    /// 2 bytes a weight: 16-bit integers with a scale for every 512 weights of an output. Products
+    /// are in fixed point, those of attention too.
     F16,
-    /// 2 bytes a weight, rounded to bfloat16.
+    /// 2 bytes a weight, rounded to bfloat16. Arithmetic is in f32.
     Bf16,
 }
 
-/// The operands of a product.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Operands {
-    /// The stored weights.
-    F32,
-    /// Stored weights that are widened to f32, block by block.
-    Widened,
-    /// 16-bit integers: rows are rounded before the product.
-    FixedPoint,
-}
-
-impl Operands {
-    pub(super) fn of(path: CpuPath, weight_type: WeightType) -> Operands {
-        match weight_type {
-            WeightType::F32 => Operands::F32,
-            WeightType::F16 if path.in_fixed_point() => Operands::FixedPoint,
-            WeightType::F16 | WeightType::Bf16 => Operands::Widened,
-        }
+impl WeightType {
+    /// Whether products are in 16-bit fixed point.
+    pub(in crate::ops) fn in_fixed_point(self) -> bool {
+        self == WeightType::F16
     }
 }
 
@@ -52,7 +36,7 @@ pub(in crate::ops) struct LinearSize {
     pub(super) depth: usize,
     /// Outputs of a panel.
     pub(super) width: usize,
-    pub(super) operands: Operands,
+    pub(super) weight_type: WeightType,
 }
 
 impl LinearSize {
@@ -62,15 +46,13 @@ impl LinearSize {
         inputs: usize,
         outputs: usize,
     ) -> LinearSize {
-        let operands = Operands::of(path, weight_type);
-        let (steps, depth) = match operands {
-            #[cfg(target_arch = "x86_64")]
-            Operands::FixedPoint => {
+        let (steps, depth) = match weight_type {
+            WeightType::F16 => {
                 let most = inputs.next_multiple_of(MAX_WIDTH);
                 let steps = padded(inputs, path) / fixed_point::PAIR;
                 (steps, block_depth(most / fixed_point::PAIR))
             }
-            _ => {
+            WeightType::F32 | WeightType::Bf16 => {
                 let steps = inputs.next_multiple_of(MAX_LANES);
                 (steps, block_depth(steps))
             }
@@ -81,7 +63,7 @@ impl LinearSize {
             steps,
             depth,
             width: padded(1, path),
-            operands,
+            weight_type,
         }
     }
 
@@ -110,15 +92,11 @@ impl LinearSize {
     }
 
     /// The part of it for operands: a widened block of weights, or rows as integers.
-    #[cfg_attr(not(target_arch = "x86_64"), expect(unused_variables))]
     pub(super) fn operand_scratch(&self, rows: usize) -> usize {
-        match self.operands {
-            Operands::F32 => 0,
-            Operands::Widened => self.depth * self.width,
-            #[cfg(target_arch = "x86_64")]
-            Operands::FixedPoint => rows * (self.steps + self.blocks()),
-            #[cfg(not(target_arch = "x86_64"))]
-            Operands::FixedPoint => 0,
+        match self.weight_type {
+            WeightType::F32 => 0,
+            WeightType::Bf16 => self.depth * self.width,
+            WeightType::F16 => rows * (self.steps + self.blocks()),
         }
     }
 }

@@ -11,19 +11,18 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::OnceLock;
 
-/// The instruction set that the CPU kernels run with.
+/// The instruction set that the CPU kernels run with. All give the same bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum CpuPath {
     /// Only what the build target guarantees: SSE2 on x86-64, and NEON on aarch64. There it is
-    /// called `neon`, because its last bits differ.
+    /// called `neon`.
     Portable,
     /// AVX2 and FMA (x86-64 since 2013).
     Avx2,
     /// AVX-512 F, BW, DQ and VL (x86-64 servers since 2017).
     Avx512,
-    /// AVX-512 with VNNI (Intel servers since 2019, AMD since 2022): the products of attention, and
-    /// of linear layers with f16 weights, are in fixed point. Never chosen by [`CpuPath::detect`],
-    /// because its results are less exact.
+    /// AVX-512 with VNNI (Intel servers since 2019, AMD since 2022), which makes products in fixed
+    /// point faster; everything else runs as with [`CpuPath::Avx512`].
     Avx512Vnni,
 }
 
@@ -42,44 +41,32 @@ impl CpuPath {
         CpuPath::Portable,
     ];
 
-    /// The fastest path in f32 that this processor can run.
+    /// The fastest path that this processor can run.
     pub fn detect() -> CpuPath {
         static BEST: OnceLock<CpuPath> = OnceLock::new();
         *BEST.get_or_init(|| {
             #[cfg(target_arch = "x86_64")]
             {
-                let avx2 = is_x86_feature_detected!("avx2")
-                    && is_x86_feature_detected!("fma")
-                    && is_x86_feature_detected!("f16c");
+                let avx2 = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
                 let avx512 = is_x86_feature_detected!("avx512f")
                     && is_x86_feature_detected!("avx512bw")
                     && is_x86_feature_detected!("avx512dq")
                     && is_x86_feature_detected!("avx512vl");
-                if avx2 && avx512 {
-                    return CpuPath::Avx512;
-                }
-                if avx2 {
-                    return CpuPath::Avx2;
-                }
+                return match (avx2, avx512, is_x86_feature_detected!("avx512vnni")) {
+                    (true, true, true) => CpuPath::Avx512Vnni,
+                    (true, true, false) => CpuPath::Avx512,
+                    (true, false, _) => CpuPath::Avx2,
+                    (false, ..) => CpuPath::Portable,
+                };
             }
+            #[cfg(not(target_arch = "x86_64"))]
             CpuPath::Portable
         })
     }
 
     /// True when this processor can run the path.
     pub fn is_available(self) -> bool {
-        match self {
-            #[cfg(target_arch = "x86_64")]
-            CpuPath::Avx512Vnni => {
-                CpuPath::detect() == CpuPath::Avx512 && is_x86_feature_detected!("avx512vnni")
-            }
-            other => other <= CpuPath::detect(),
-        }
-    }
-
-    /// True when the path computes in fixed point on this processor.
-    pub(crate) fn in_fixed_point(self) -> bool {
-        self == CpuPath::Avx512Vnni && self.is_available()
+        self <= CpuPath::detect()
     }
 
     /// Runs a kernel with this path's instructions.
@@ -91,7 +78,10 @@ impl CpuPath {
         match self.min(CpuPath::detect()) {
             // SAFETY: `detect` saw every feature that the function is compiled with.
             #[cfg(target_arch = "x86_64")]
-            CpuPath::Avx512 => unsafe { run_avx512(kernel) },
+            CpuPath::Avx512Vnni if K::IN_FIXED_POINT => unsafe { run_avx512vnni(kernel) },
+            // SAFETY: as above.
+            #[cfg(target_arch = "x86_64")]
+            CpuPath::Avx512Vnni | CpuPath::Avx512 => unsafe { run_avx512(kernel) },
             // SAFETY: as above.
             #[cfg(target_arch = "x86_64")]
             CpuPath::Avx2 => unsafe { run_avx2(kernel) },
@@ -130,14 +120,21 @@ impl FromStr for CpuPath {
 }
 
 #[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c")]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
 unsafe fn run_avx512<K: Kernel>(kernel: K) -> K::Output {
     // SAFETY: the caller has checked the features of this function.
-    unsafe { kernel.run::<x86::Avx512>() }
+    unsafe { kernel.run::<x86::Avx512<false>>() }
 }
 
 #[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2,fma,f16c")]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma")]
+unsafe fn run_avx512vnni<K: Kernel>(kernel: K) -> K::Output {
+    // SAFETY: the caller has checked the features of this function.
+    unsafe { kernel.run::<x86::Avx512<true>>() }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma")]
 unsafe fn run_avx2<K: Kernel>(kernel: K) -> K::Output {
     // SAFETY: the caller has checked the features of this function.
     unsafe { kernel.run::<x86::Avx2>() }

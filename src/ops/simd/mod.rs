@@ -17,13 +17,13 @@ mod portable;
 mod x86;
 
 pub use cpu_path::CpuPath;
-#[cfg(target_arch = "x86_64")]
-pub(super) use x86::Avx512;
 
 /// A computation that [`CpuPath::dispatch`] compiles for every instruction set.
 pub(crate) trait Kernel {
     /// What the computation returns.
     type Output;
+    /// Whether it multiplies integers: only then are there kernels with AVX-512 VNNI.
+    const IN_FIXED_POINT: bool = false;
 
     /// Runs with the vectors of `S`. Implementations are `#[inline(always)]`, so that the body
     /// is compiled with the instructions of the caller. Vector code must not be in closures, which
@@ -35,7 +35,9 @@ pub(crate) trait Kernel {
     unsafe fn run<S: Simd>(self) -> Self::Output;
 }
 
-/// Vectors of `f32` and what the kernels do with them.
+/// Vectors of `f32` and of integers, and what the kernels do with them.
+///
+/// In fixed point, two 16-bit integers are in the place of one `f32`.
 ///
 /// # Safety
 /// Every method needs a processor with the instructions of the implementing type; the memory
@@ -47,8 +49,16 @@ pub(crate) trait Simd: Copy {
     const LANES: usize;
     /// Rows of a register tile (see `tile`) that fit the registers, with two vectors a row.
     const ROWS: usize;
+    /// Rows of a register tile in fixed point.
+    const FIXED_ROWS: usize;
     /// One vector.
     type V: Copy;
+    /// A pair of 16-bit integers in each lane.
+    type Pairs: Copy;
+    /// The same pair for all lanes.
+    type Pair: Copy;
+    /// A 32-bit integer in each lane.
+    type Sums: Copy;
     /// Vectors of eight lanes, for sums over a row: their order must not depend on the path.
     type Eight: Simd;
 
@@ -61,6 +71,7 @@ pub(crate) trait Simd: Copy {
     unsafe fn sub(a: Self::V, b: Self::V) -> Self::V;
     unsafe fn mul(a: Self::V, b: Self::V) -> Self::V;
     unsafe fn div(a: Self::V, b: Self::V) -> Self::V;
+    unsafe fn sqrt(a: Self::V) -> Self::V;
     unsafe fn max(a: Self::V, b: Self::V) -> Self::V;
     unsafe fn min(a: Self::V, b: Self::V) -> Self::V;
     /// Nearest integer, ties to even.
@@ -76,12 +87,24 @@ pub(crate) trait Simd: Copy {
     unsafe fn copysign(magnitude: Self::V, sign: Self::V) -> Self::V;
     /// Lane by lane: `a < b ? yes : no`.
     unsafe fn select_lt(a: Self::V, b: Self::V, yes: Self::V, no: Self::V) -> Self::V;
-    /// Reads LANES half-precision numbers.
-    unsafe fn load_f16(at: *const half::f16) -> Self::V;
     /// Reads LANES bfloat16 numbers.
     unsafe fn load_bf16(at: *const half::bf16) -> Self::V;
     /// The sum of the lanes: lane i and lane i + n are added for n = LANES / 2, LANES / 4, … 1.
     unsafe fn sum_lanes(v: Self::V) -> f32;
+    /// The largest lane of a vector without NaN.
+    unsafe fn max_lanes(v: Self::V) -> f32;
+    /// Rounds the lanes of two vectors to the nearest integers, ties to even, and stores them as
+    /// pairs. Beyond 16 bits, and for NaN, the integers are unspecified.
+    unsafe fn store_pairs(at: *mut f32, first: Self::V, second: Self::V);
+    /// Reads LANES pairs.
+    unsafe fn load_pairs(at: *const f32) -> Self::Pairs;
+    /// Reads one pair.
+    unsafe fn splat_pair(at: *const f32) -> Self::Pair;
+    unsafe fn no_sums() -> Self::Sums;
+    /// Adds a.first · b.first + a.second · b.second, modulo 2³².
+    unsafe fn add_products(sums: Self::Sums, a: Self::Pair, b: Self::Pairs) -> Self::Sums;
+    /// The nearest f32, ties to even.
+    unsafe fn sums_to_f32(sums: Self::Sums) -> Self::V;
     /// Transposes LANES × LANES elements; rows start `from_stride` and `to_stride` apart.
     unsafe fn transpose(from: *const f32, from_stride: usize, to: *mut f32, to_stride: usize);
     /// LANES, as the bound of a loop over the steps of a tile.

@@ -14,7 +14,13 @@ type V = [float32x4_t; 2];
 impl Simd for Neon {
     const LANES: usize = 8;
     const ROWS: usize = 6;
+    const FIXED_ROWS: usize = 6;
     type V = V;
+    /// The first integers of all pairs, and the second ones.
+    type Pairs = int16x8x2_t;
+    /// Two integers, and two that are not used.
+    type Pair = int16x4_t;
+    type Sums = [int32x4_t; 2];
     type Eight = Neon;
 
     #[inline(always)]
@@ -51,6 +57,10 @@ impl Simd for Neon {
     #[inline(always)]
     unsafe fn div(a: V, b: V) -> V {
         unsafe { [vdivq_f32(a[0], b[0]), vdivq_f32(a[1], b[1])] }
+    }
+    #[inline(always)]
+    unsafe fn sqrt(a: V) -> V {
+        unsafe { [vsqrtq_f32(a[0]), vsqrtq_f32(a[1])] }
     }
     // FMAX and FMIN return NaN where x86 returns b.
     #[inline(always)]
@@ -101,16 +111,6 @@ impl Simd for Neon {
         }
     }
     #[inline(always)]
-    unsafe fn load_f16(at: *const half::f16) -> V {
-        unsafe {
-            let v = vld1q_u16(at.cast());
-            [
-                vcvt_f32_f16(vreinterpret_f16_u16(vget_low_u16(v))),
-                vcvt_f32_f16(vreinterpret_f16_u16(vget_high_u16(v))),
-            ]
-        }
-    }
-    #[inline(always)]
     unsafe fn load_bf16(at: *const half::bf16) -> V {
         unsafe {
             let v = vld1q_u16(at.cast());
@@ -127,6 +127,47 @@ impl Simd for Neon {
             let two = vadd_f32(vget_low_f32(four), vget_high_f32(four));
             vget_lane_f32::<0>(two) + vget_lane_f32::<1>(two)
         }
+    }
+    #[inline(always)]
+    unsafe fn max_lanes(v: V) -> f32 {
+        unsafe { vmaxvq_f32(vmaxq_f32(v[0], v[1])) }
+    }
+    #[inline(always)]
+    unsafe fn store_pairs(at: *mut f32, first: V, second: V) {
+        unsafe {
+            let low = |v: V| {
+                let low = vmovn_s32(vcvtnq_s32_f32(v[0]));
+                vmovn_high_s32(low, vcvtnq_s32_f32(v[1]))
+            };
+            vst2q_s16(at.cast(), int16x8x2_t(low(first), low(second)));
+        }
+    }
+    #[inline(always)]
+    unsafe fn load_pairs(at: *const f32) -> int16x8x2_t {
+        unsafe { vld2q_s16(at.cast()) }
+    }
+    #[inline(always)]
+    unsafe fn splat_pair(at: *const f32) -> int16x4_t {
+        unsafe { vreinterpret_s16_s32(vld1_dup_s32(at.cast())) }
+    }
+    #[inline(always)]
+    unsafe fn no_sums() -> [int32x4_t; 2] {
+        unsafe { [vdupq_n_s32(0); 2] }
+    }
+    #[inline(always)]
+    unsafe fn add_products(sums: [int32x4_t; 2], a: int16x4_t, b: int16x8x2_t) -> [int32x4_t; 2] {
+        unsafe {
+            let low = vmlal_lane_s16::<0>(sums[0], vget_low_s16(b.0), a);
+            let high = vmlal_high_lane_s16::<0>(sums[1], b.0, a);
+            [
+                vmlal_lane_s16::<1>(low, vget_low_s16(b.1), a),
+                vmlal_high_lane_s16::<1>(high, b.1, a),
+            ]
+        }
+    }
+    #[inline(always)]
+    unsafe fn sums_to_f32(sums: [int32x4_t; 2]) -> V {
+        unsafe { [vcvtq_f32_s32(sums[0]), vcvtq_f32_s32(sums[1])] }
     }
     #[inline(always)]
     unsafe fn transpose(from: *const f32, from_stride: usize, to: *mut f32, to_stride: usize) {

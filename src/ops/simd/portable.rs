@@ -2,6 +2,7 @@
 
 use super::Simd;
 use super::fma::fma;
+use std::array::from_fn;
 
 /// Eight lanes in an array: the compiler maps them to the registers that the target has.
 #[derive(Clone, Copy)]
@@ -11,7 +12,7 @@ type V = [f32; 8];
 
 #[inline(always)]
 fn map2(a: V, b: V, f: impl Fn(f32, f32) -> f32) -> V {
-    std::array::from_fn(|i| f(a[i], b[i]))
+    from_fn(|i| f(a[i], b[i]))
 }
 
 /// Largest integer not above x, for |x| < 2²²; `f32::floor` may be a library call.
@@ -26,7 +27,11 @@ fn floor(x: V) -> V {
 impl Simd for Portable {
     const LANES: usize = 8;
     const ROWS: usize = 6;
+    const FIXED_ROWS: usize = 6;
     type V = V;
+    type Pairs = [[i16; 2]; 8];
+    type Pair = [i16; 2];
+    type Sums = [i32; 8];
     type Eight = Portable;
 
     #[inline(always)]
@@ -60,6 +65,10 @@ impl Simd for Portable {
     #[inline(always)]
     unsafe fn div(a: V, b: V) -> V {
         map2(a, b, |x, y| x / y)
+    }
+    #[inline(always)]
+    unsafe fn sqrt(a: V) -> V {
+        a.map(f32::sqrt)
     }
     #[inline(always)]
     unsafe fn max(a: V, b: V) -> V {
@@ -98,12 +107,7 @@ impl Simd for Portable {
     }
     #[inline(always)]
     unsafe fn select_lt(a: V, b: V, yes: V, no: V) -> V {
-        std::array::from_fn(|i| if a[i] < b[i] { yes[i] } else { no[i] })
-    }
-    #[inline(always)]
-    unsafe fn load_f16(at: *const half::f16) -> V {
-        let v = unsafe { at.cast::<[half::f16; 8]>().read_unaligned() };
-        v.map(half::f16::to_f32)
+        from_fn(|i| if a[i] < b[i] { yes[i] } else { no[i] })
     }
     #[inline(always)]
     unsafe fn load_bf16(at: *const half::bf16) -> V {
@@ -112,8 +116,44 @@ impl Simd for Portable {
     }
     #[inline(always)]
     unsafe fn sum_lanes(v: V) -> f32 {
-        let four: [f32; 4] = std::array::from_fn(|i| v[i] + v[i + 4]);
+        let four: [f32; 4] = from_fn(|i| v[i] + v[i + 4]);
         (four[0] + four[2]) + (four[1] + four[3])
+    }
+    #[inline(always)]
+    unsafe fn max_lanes(v: V) -> f32 {
+        v.into_iter().fold(v[0], f32::max)
+    }
+    #[inline(always)]
+    unsafe fn store_pairs(at: *mut f32, first: V, second: V) {
+        unsafe {
+            let (first, second) = (Self::round(first), Self::round(second));
+            let pairs: Self::Pairs = from_fn(|i| [first[i], second[i]].map(|x| x as i32 as i16));
+            at.cast::<Self::Pairs>().write_unaligned(pairs);
+        }
+    }
+    #[inline(always)]
+    unsafe fn load_pairs(at: *const f32) -> Self::Pairs {
+        unsafe { at.cast::<Self::Pairs>().read_unaligned() }
+    }
+    #[inline(always)]
+    unsafe fn splat_pair(at: *const f32) -> Self::Pair {
+        unsafe { at.cast::<Self::Pair>().read_unaligned() }
+    }
+    #[inline(always)]
+    unsafe fn no_sums() -> Self::Sums {
+        [0; 8]
+    }
+    #[inline(always)]
+    unsafe fn add_products(sums: Self::Sums, a: Self::Pair, b: Self::Pairs) -> Self::Sums {
+        let product = |a: i16, b: i16| i32::from(a) * i32::from(b);
+        from_fn(|i| {
+            let two = product(a[0], b[i][0]).wrapping_add(product(a[1], b[i][1]));
+            sums[i].wrapping_add(two)
+        })
+    }
+    #[inline(always)]
+    unsafe fn sums_to_f32(sums: Self::Sums) -> V {
+        sums.map(|sum| sum as f32)
     }
     #[inline(always)]
     unsafe fn transpose(from: *const f32, from_stride: usize, to: *mut f32, to_stride: usize) {

@@ -3,15 +3,21 @@
 use super::Simd;
 use std::arch::x86_64::*;
 
+/// With or without the instructions of VNNI, which give the same bits.
 #[derive(Clone, Copy)]
-pub(crate) struct Avx512;
+pub(crate) struct Avx512<const VNNI: bool>;
 
-// SAFETY (all methods): the caller guarantees AVX-512 F, BW, DQ and VL; pointers are
-// readable or writable for LANES elements by the trait's contract.
-impl Simd for Avx512 {
+// SAFETY (all methods): the caller guarantees AVX-512 F, BW, DQ and VL, and VNNI where it is used;
+// pointers are readable or writable for LANES elements by the trait's contract.
+impl<const VNNI: bool> Simd for Avx512<VNNI> {
     const LANES: usize = 16;
     const ROWS: usize = 14;
+    // With two more, the compiler moves registers around in every step of attention.
+    const FIXED_ROWS: usize = 12;
     type V = __m512;
+    type Pairs = __m512i;
+    type Pair = __m512i;
+    type Sums = __m512i;
     type Eight = Avx2;
 
     #[inline(always)]
@@ -45,6 +51,10 @@ impl Simd for Avx512 {
     #[inline(always)]
     unsafe fn div(a: __m512, b: __m512) -> __m512 {
         unsafe { _mm512_div_ps(a, b) }
+    }
+    #[inline(always)]
+    unsafe fn sqrt(a: __m512) -> __m512 {
+        unsafe { _mm512_sqrt_ps(a) }
     }
     #[inline(always)]
     unsafe fn max(a: __m512, b: __m512) -> __m512 {
@@ -93,10 +103,6 @@ impl Simd for Avx512 {
         unsafe { _mm512_mask_blend_ps(_mm512_cmp_ps_mask::<_CMP_LT_OQ>(a, b), no, yes) }
     }
     #[inline(always)]
-    unsafe fn load_f16(at: *const half::f16) -> __m512 {
-        unsafe { _mm512_cvtph_ps(_mm256_loadu_si256(at.cast())) }
-    }
-    #[inline(always)]
     unsafe fn load_bf16(at: *const half::bf16) -> __m512 {
         unsafe {
             let wide = _mm512_cvtepu16_epi32(_mm256_loadu_si256(at.cast()));
@@ -109,6 +115,47 @@ impl Simd for Avx512 {
             let high = _mm512_extractf32x8_ps::<1>(v);
             Avx2::sum_lanes(_mm256_add_ps(_mm512_castps512_ps256(v), high))
         }
+    }
+    #[inline(always)]
+    unsafe fn max_lanes(v: __m512) -> f32 {
+        unsafe {
+            let high = _mm512_extractf32x8_ps::<1>(v);
+            Avx2::max_lanes(_mm256_max_ps(_mm512_castps512_ps256(v), high))
+        }
+    }
+    #[inline(always)]
+    unsafe fn store_pairs(at: *mut f32, first: __m512, second: __m512) {
+        unsafe {
+            let second = _mm512_slli_epi32::<16>(_mm512_cvtps_epi32(second));
+            // The low halves of the first.
+            let both = _mm512_mask_blend_epi16(0xaaaa_aaaa, _mm512_cvtps_epi32(first), second);
+            _mm512_storeu_si512(at.cast(), both);
+        }
+    }
+    #[inline(always)]
+    unsafe fn load_pairs(at: *const f32) -> __m512i {
+        unsafe { _mm512_loadu_si512(at.cast()) }
+    }
+    #[inline(always)]
+    unsafe fn splat_pair(at: *const f32) -> __m512i {
+        unsafe { _mm512_set1_epi32(at.cast::<i32>().read_unaligned()) }
+    }
+    #[inline(always)]
+    unsafe fn no_sums() -> __m512i {
+        unsafe { _mm512_setzero_si512() }
+    }
+    #[inline(always)]
+    unsafe fn add_products(sums: __m512i, a: __m512i, b: __m512i) -> __m512i {
+        unsafe {
+            match VNNI {
+                true => _mm512_dpwssd_epi32(sums, a, b),
+                false => _mm512_add_epi32(sums, _mm512_madd_epi16(a, b)),
+            }
+        }
+    }
+    #[inline(always)]
+    unsafe fn sums_to_f32(sums: __m512i) -> __m512 {
+        unsafe { _mm512_cvtepi32_ps(sums) }
     }
     #[inline(always)]
     unsafe fn transpose(from: *const f32, from_stride: usize, to: *mut f32, to_stride: usize) {
@@ -158,7 +205,11 @@ pub(crate) struct Avx2;
 impl Simd for Avx2 {
     const LANES: usize = 8;
     const ROWS: usize = 6;
+    const FIXED_ROWS: usize = 6;
     type V = __m256;
+    type Pairs = __m256i;
+    type Pair = __m256i;
+    type Sums = __m256i;
     type Eight = Avx2;
 
     #[inline(always)]
@@ -192,6 +243,10 @@ impl Simd for Avx2 {
     #[inline(always)]
     unsafe fn div(a: __m256, b: __m256) -> __m256 {
         unsafe { _mm256_div_ps(a, b) }
+    }
+    #[inline(always)]
+    unsafe fn sqrt(a: __m256) -> __m256 {
+        unsafe { _mm256_sqrt_ps(a) }
     }
     #[inline(always)]
     unsafe fn max(a: __m256, b: __m256) -> __m256 {
@@ -236,10 +291,6 @@ impl Simd for Avx2 {
         unsafe { _mm256_blendv_ps(no, yes, _mm256_cmp_ps::<_CMP_LT_OQ>(a, b)) }
     }
     #[inline(always)]
-    unsafe fn load_f16(at: *const half::f16) -> __m256 {
-        unsafe { _mm256_cvtph_ps(_mm_loadu_si128(at.cast())) }
-    }
-    #[inline(always)]
     unsafe fn load_bf16(at: *const half::bf16) -> __m256 {
         unsafe {
             let wide = _mm256_cvtepu16_epi32(_mm_loadu_si128(at.cast()));
@@ -253,6 +304,43 @@ impl Simd for Avx2 {
             let two = _mm_add_ps(four, _mm_movehl_ps(four, four));
             _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)))
         }
+    }
+    #[inline(always)]
+    unsafe fn max_lanes(v: __m256) -> f32 {
+        unsafe {
+            let four = _mm_max_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps::<1>(v));
+            let two = _mm_max_ps(four, _mm_movehl_ps(four, four));
+            _mm_cvtss_f32(_mm_max_ss(two, _mm_movehdup_ps(two)))
+        }
+    }
+    #[inline(always)]
+    unsafe fn store_pairs(at: *mut f32, first: __m256, second: __m256) {
+        unsafe {
+            let second = _mm256_slli_epi32::<16>(_mm256_cvtps_epi32(second));
+            // The low halves of the first.
+            let both = _mm256_blend_epi16::<0xaa>(_mm256_cvtps_epi32(first), second);
+            _mm256_storeu_si256(at.cast(), both);
+        }
+    }
+    #[inline(always)]
+    unsafe fn load_pairs(at: *const f32) -> __m256i {
+        unsafe { _mm256_loadu_si256(at.cast()) }
+    }
+    #[inline(always)]
+    unsafe fn splat_pair(at: *const f32) -> __m256i {
+        unsafe { _mm256_set1_epi32(at.cast::<i32>().read_unaligned()) }
+    }
+    #[inline(always)]
+    unsafe fn no_sums() -> __m256i {
+        unsafe { _mm256_setzero_si256() }
+    }
+    #[inline(always)]
+    unsafe fn add_products(sums: __m256i, a: __m256i, b: __m256i) -> __m256i {
+        unsafe { _mm256_add_epi32(sums, _mm256_madd_epi16(a, b)) }
+    }
+    #[inline(always)]
+    unsafe fn sums_to_f32(sums: __m256i) -> __m256 {
+        unsafe { _mm256_cvtepi32_ps(sums) }
     }
     #[inline(always)]
     unsafe fn transpose(from: *const f32, from_stride: usize, to: *mut f32, to_stride: usize) {

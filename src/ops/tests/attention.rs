@@ -3,7 +3,7 @@
 use super::chunks::{chunked, unchunked};
 use super::reference::{assert_close, relative, softmax_f64};
 use super::{numbers, paths};
-use crate::ops::{Attention, CpuPath, RotaryTable, Team, thread_pool};
+use crate::ops::{Attention, RotaryTable, Team, WeightType, thread_pool};
 use candle_core::InplaceOp1;
 
 struct Case {
@@ -64,10 +64,10 @@ fn attend(op: &Attention<'_>, qkv: &[f32], tokens: usize) -> Vec<f32> {
 
 #[test]
 fn attention_equals_the_reference_for_every_head_size_and_ragged_length() {
-    let fixed = CpuPath::Avx512Vnni;
-    for path in paths()
+    let kinds = [WeightType::F32, WeightType::F16];
+    for (path, weight_type) in paths()
         .into_iter()
-        .chain(fixed.is_available().then_some(fixed))
+        .flat_map(|path| kinds.map(|kind| (path, kind)))
     {
         for (heads, head_dim) in [(3, 16), (2, 24), (2, 32), (1, 64), (1, 128), (2, 8), (1, 2)] {
             let lengths = vec![2, 1, 3, 33, 17, 64, 130, 15, 600];
@@ -94,6 +94,7 @@ fn attention_equals_the_reference_for_every_head_size_and_ragged_length() {
             for rotary in [Some(&table), None] {
                 let op = Attention {
                     path,
+                    weight_type,
                     cu_seqlens: &cu_seqlens,
                     heads,
                     head_dim,
@@ -102,9 +103,10 @@ fn attention_equals_the_reference_for_every_head_size_and_ragged_length() {
                 };
                 let y = attend(&op, &qkv, total);
                 let want = attention_f64(&case, &qkv, rotary.map(|_| &inv_freq[..]));
-                let what = format!("{path} {heads}×{head_dim} rotary {}", rotary.is_some());
-                match path {
-                    CpuPath::Avx512Vnni => {
+                let rotates = rotary.is_some();
+                let what = format!("{path} {weight_type:?} {heads}×{head_dim} rotary {rotates}");
+                match weight_type {
+                    WeightType::F16 => {
                         let found = relative(&y, &want);
                         assert!((1e-5..4e-4).contains(&found), "{what}: {found:.1e}");
                     }

@@ -19,10 +19,9 @@ use candle_core::{Device, Tensor};
 use std::convert::Infallible;
 
 fn paths() -> Vec<CpuPath> {
-    [CpuPath::Portable, CpuPath::Avx2, CpuPath::Avx512]
-        .into_iter()
-        .filter(|p| p.is_available())
-        .collect()
+    let mut all = CpuPath::ALL.to_vec();
+    all.retain(|path| path.is_available());
+    all
 }
 
 /// Reproducible numbers in −1 .. 1.

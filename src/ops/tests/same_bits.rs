@@ -156,6 +156,7 @@ impl Shape {
         }
         let attention = Attention {
             path,
+            weight_type: kind,
             cu_seqlens: &cu_seqlens,
             heads: self.heads,
             head_dim: self.head_dim,
@@ -205,7 +206,7 @@ proptest! {
 
     #[test]
     fn blocks_have_the_same_bits_on_every_path(shape in shapes()) {
-        for kind in [WeightType::F32, WeightType::Bf16] {
+        for kind in [WeightType::F32, WeightType::F16, WeightType::Bf16] {
             same(&format!("{kind:?} {shape:?}"), |path| shape.run(path, kind));
         }
     }
@@ -220,7 +221,7 @@ proptest! {
     ) {
         let x = uneven(seed, rows, inputs);
         let (w, b) = (uneven(seed + 1, outputs, inputs), numbers(seed + 2, outputs));
-        for kind in [WeightType::F32, WeightType::Bf16] {
+        for kind in [WeightType::F32, WeightType::F16, WeightType::Bf16] {
             same(&format!("{rows}×{inputs}×{outputs} {kind:?}"), |path| {
                 let layer = pack(path, kind, &w, &b, inputs);
                 values(&tensor(&x, &[rows, inputs]).apply_op1_no_bwd(&&layer).unwrap())

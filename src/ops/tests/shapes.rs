@@ -23,6 +23,7 @@ fn wrong_shapes_are_errors() {
     for cu_seqlens in bounds {
         let op = Attention {
             path,
+            weight_type: WeightType::F32,
             cu_seqlens,
             heads: 1,
             head_dim: 2,

@@ -9,7 +9,7 @@ use super::speeds::{AttentionTime, LinearTime, Speeds};
 use crate::checkpoint::{Checkpoint, EsmConfig, Positions};
 use crate::embedder::TEAM_TOKENS;
 use crate::model::{BlockSample, Esm, LoadOptions, Packed};
-use crate::ops::{self, AttentionSample, CpuPath, RotaryTable, Team};
+use crate::ops::{self, AttentionSample, CpuPath, RotaryTable, Team, WeightType};
 use crate::pipeline::plan::Plan;
 use crate::threads::Threads;
 use anyhow::Result;
@@ -75,7 +75,7 @@ pub fn speeds(plan: &Plan, checkpoint: &Checkpoint, asked: &SampleSizes) -> Resu
     };
     let mut attention = Vec::new();
     for &length in &asked.lengths {
-        let heads = Heads::new(config, plan.device.path, pool.as_ref());
+        let heads = Heads::new(config, &options(0), pool.as_ref());
         attention.push(heads.time(length.min(LONGEST), asked.is_shared)?);
     }
     Ok(Speeds {
@@ -147,6 +147,7 @@ fn batch(tokens: usize) -> Packed {
 /// Some heads of attention, each over one sequence.
 struct Heads<'a> {
     path: CpuPath,
+    weight_type: WeightType,
     is_rotary: bool,
     head_dim: usize,
     /// Of the model.
@@ -157,12 +158,20 @@ struct Heads<'a> {
 }
 
 impl<'a> Heads<'a> {
-    fn new(config: &EsmConfig, path: CpuPath, pool: Option<&'a ThreadPool>) -> Heads<'a> {
+    fn new(
+        config: &EsmConfig,
+        options: &LoadOptions<'_>,
+        pool: Option<&'a ThreadPool>,
+    ) -> Heads<'a> {
+        let LoadOptions {
+            path, weight_type, ..
+        } = *options;
         let lanes = ops::qkv_shape(path, 1, 1)[3];
         let head_dim = config.head_dim().max(1);
         let pattern = (1..=lanes).find(|heads| (heads * head_dim).is_multiple_of(lanes));
         Heads {
             path,
+            weight_type,
             is_rotary: matches!(config.positions, Positions::Rotary),
             head_dim,
             all: config.heads,
@@ -192,6 +201,7 @@ impl<'a> Heads<'a> {
             qkv.inplace_op1(&AttentionSample {
                 attention: ops::Attention {
                     path: self.path,
+                    weight_type: self.weight_type,
                     cu_seqlens: &[0, length],
                     heads,
                     head_dim: self.head_dim,
@@ -308,7 +318,15 @@ mod tests {
         let checkpoint = Checkpoint::open(&folder).unwrap();
         let config = checkpoint.config();
         let pool = ops::thread_pool(3).unwrap();
-        let heads = Heads::new(config, CpuPath::Portable, Some(&pool));
+        let threads = Threads::default();
+        let options = LoadOptions {
+            path: CpuPath::Portable,
+            weight_type: WeightType::F32,
+            top: 0,
+            kept_tokens: 0,
+            threads: &threads,
+        };
+        let heads = Heads::new(config, &options, Some(&pool));
         assert!(heads.pattern * heads.head_dim <= config.dim);
         let length = TEAM_TOKENS + 1;
         let qkv = heads.qkv(heads.pattern, length).unwrap();
