@@ -131,9 +131,6 @@ mod tests {
         let mut wrong = Vec::new();
         for path in CpuPath::ALL.into_iter().filter(|path| path.is_available()) {
             for (dtype, expected) in EXPECTED {
-                if path == CpuPath::Avx512Vnni && dtype != Dtype::F16 {
-                    continue;
-                }
                 let found = model.digest(Some(path), dtype).unwrap();
                 if found != expected {
                     wrong.push(format!("{dtype} on {path}: {found}"));
