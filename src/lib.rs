@@ -99,7 +99,7 @@
 //! Dependencies point down:
 //!
 //! ```text
-//! main → cli → { pipeline, plot } → { admission, embedder, output }
+//! main → cli → { pipeline, score, plot } → { admission, embedder, output }
 //!                              → { product, fasta, tokenizer, batching, windows, checkpoint, model, cuda }
 //!                                   → ops
 //! ```
@@ -155,6 +155,7 @@ pub mod pooling;
 pub mod printable;
 pub mod product;
 pub mod run_record;
+pub mod score;
 pub mod sha256;
 pub mod stamp;
 pub mod threads;

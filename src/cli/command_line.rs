@@ -8,6 +8,7 @@ use super::models::ModelsArgs;
 use super::options::DisplayArgs;
 use super::plot::PlotArgs;
 use super::run::{self, RunArgs};
+use super::score::{self, ScoreArgs};
 use super::template::{self, TemplateArgs};
 use super::verify::VerifyArgs;
 use clap::{Parser, Subcommand};
@@ -42,6 +43,9 @@ pub enum Command {
     /// Embed the sequences of FASTA files
     #[command(after_help = run::EXAMPLES)]
     Run(Box<RunArgs>),
+    /// Score the variants of proteins
+    #[command(after_help = score::EXAMPLES)]
+    Score(Box<ScoreArgs>),
     /// Download a model and verify its files, for use without a network
     Fetch(FetchArgs),
     /// List the published ESM models and those in the cache
@@ -67,6 +71,7 @@ impl Cli {
     pub fn display(&self) -> DisplayArgs {
         match &self.command {
             Command::Run(args) => args.display,
+            Command::Score(args) => args.display,
             Command::Fetch(args) => args.display,
             Command::Merge(args) => args.display,
             Command::Plot(args) => args.display(),
@@ -82,6 +87,7 @@ impl Cli {
     pub fn contradiction(&self) -> Option<(&'static str, String)> {
         match &self.command {
             Command::Run(args) => args.contradiction().map(|what| ("run", what)),
+            Command::Score(args) => args.contradiction().map(|what| ("score", what)),
             Command::Merge(args) => args.contradiction().map(|what| ("merge", what)),
             _ => None,
         }
@@ -107,6 +113,7 @@ mod tests {
             merge::EXAMPLES,
             plot::contacts::EXAMPLES,
             plot::map::EXAMPLES,
+            score::EXAMPLES,
             template::EXAMPLES,
         ] {
             for line in examples.lines() {

@@ -17,6 +17,7 @@ mod quantities;
 #[cfg(test)]
 mod readme_tests;
 mod run;
+mod score;
 mod signals;
 mod stdout;
 mod suggest;
@@ -100,6 +101,7 @@ fn wrong_usage(kind: ErrorKind, subcommand: &str, what: &str) -> clap::Error {
 pub fn execute(args: &Cli) -> anyhow::Result<Exit> {
     match &args.command {
         Command::Run(args) => run::execute(args),
+        Command::Score(args) => score::execute(args),
         Command::Fetch(args) => fetch::execute(args),
         Command::Models(args) => models::execute(args),
         Command::Inspect(args) => inspect::execute(args),

@@ -128,17 +128,19 @@ pub fn known_models() -> &'static [KnownModel] {
 }
 
 impl KnownModel {
-    /// The model of this name or short form. Case is ignored; `esm1v_t33_650M_UR90S` is the first
-    /// of its five members, as in fair-esm.
+    /// The model of this name or short form, of which `esm1b` and `esm1v_1` to `esm1v_5` are some.
+    /// Case is ignored; `esm1v_t33_650M_UR90S` is the first of its five members, as in fair-esm.
     pub fn find(name: &str) -> Option<&'static KnownModel> {
-        let name = if name.eq_ignore_ascii_case(ESM1V_ENSEMBLE) {
-            "esm1v_t33_650M_UR90S_1"
-        } else {
-            name
+        let lower = name.to_ascii_lowercase();
+        let name = match lower.strip_prefix("esm1v_") {
+            _ if lower == "esm1b" => "esm1b_t33_650M_UR50S".to_owned(),
+            _ if lower == ESM1V_ENSEMBLE.to_ascii_lowercase() => format!("{ESM1V_ENSEMBLE}_1"),
+            Some(number) if number.len() == 1 => format!("{ESM1V_ENSEMBLE}_{number}"),
+            _ => lower,
         };
         KNOWN.iter().find(|model| {
-            model.name.eq_ignore_ascii_case(name)
-                || model.short.is_some_and(|s| s.eq_ignore_ascii_case(name))
+            model.name.eq_ignore_ascii_case(&name)
+                || model.short.is_some_and(|s| s.eq_ignore_ascii_case(&name))
         })
     }
 
@@ -180,6 +182,23 @@ mod tests {
         assert_eq!(counts[0], 7_512_353);
         assert_eq!(counts[3], 651_042_593);
         assert_eq!(counts[5], 15_129_098_273);
+    }
+
+    #[test]
+    fn names_in_any_case_and_short_ones() {
+        let found = |name: &str| KnownModel::find(name).map(|model| model.name);
+        for (name, model) in [
+            ("650m", Some("esm2_t33_650M_UR50D")),
+            ("ESM1B", Some("esm1b_t33_650M_UR50S")),
+            ("esm1b_t33_650m_ur50s", Some("esm1b_t33_650M_UR50S")),
+            ("esm1v_3", Some("esm1v_t33_650M_UR90S_3")),
+            ("esm1v_t33_650M_UR90S", Some("esm1v_t33_650M_UR90S_1")),
+            ("esm1v_t33_650M_UR90S_5", Some("esm1v_t33_650M_UR90S_5")),
+            ("esm1v_6", None),
+            ("esm1v_", None),
+        ] {
+            assert_eq!(found(name), model, "{name}");
+        }
     }
 
     #[test]

@@ -9,6 +9,7 @@
 use crate::output::disk_map::{DiskMap, key};
 use crate::sha256::hex;
 use sha2::{Digest, Sha256};
+use std::collections::HashSet;
 use std::io;
 use std::path::Path;
 
@@ -60,6 +61,19 @@ impl FileNames {
             .get_or_insert(key(folded.as_bytes()), row)?
             .is_none())
     }
+}
+
+/// The file names of a few records, without a table on disk.
+pub(crate) fn file_names<'a>(ids: impl Iterator<Item = &'a str>) -> Vec<String> {
+    let mut seen = HashSet::new();
+    let names = ids.zip(0..).map(|(id, row)| {
+        let first = unchanged(id.as_bytes()).map(|id| format!("{id}{ENDING}"));
+        let others = (0..).map(|attempt| changed(id.as_bytes(), row, attempt));
+        let mut names = first.into_iter().chain(others);
+        let free = names.find(|name| seen.insert(name.to_uppercase().to_lowercase()));
+        free.unwrap_or_default()
+    });
+    names.collect()
 }
 
 /// Whether `name` could have been given by [`FileNames::assign`], as far as safety goes.

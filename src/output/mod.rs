@@ -122,6 +122,7 @@ pub(crate) use disk::{free_bytes, replace, unnamed_file};
 pub use disk_map::{DiskMap, Key, key};
 pub use error::OutputError;
 pub use escape::{escape, unescape};
+pub(crate) use file_name::file_names;
 pub use folder_files::IDS_NPY;
 pub use ids::{Ids, NoIds, id_text};
 pub use index::{Entry, Skip};

@@ -32,6 +32,7 @@ mod reports;
 mod residues;
 mod same_bits;
 mod same_bytes;
+mod score;
 mod shards;
 mod stand_in_8m;
 mod streams;

@@ -21,9 +21,8 @@ const RUN: [&str; 10] = [
 ];
 
 /// Commands that this version does not have.
-const LATER: [&str; 9] = [
+const LATER: [&str; 8] = [
     "serve",
-    "score",
     "export",
     "report",
     "plan",

@@ -1,12 +1,13 @@
 //! The model's embeddings against the values of comparisons.
 
-use super::comparison::Comparison;
+use super::comparison::{Comparison, Expected};
 use super::verdict::Verdict;
 use anyhow::{Context, anyhow, ensure};
 use esm_embed::cancel::Cancel;
 use esm_embed::checkpoint::EsmConfig;
 use esm_embed::embedder::{Computed, Embedder, Sequence};
 use esm_embed::product::{OutDtype, Pool, Product, Request, Values};
+use esm_embed::score::{Protein, UnmaskedPass, Variant};
 use esm_embed::tokenizer::{UnknownPolicy, tokenize};
 use std::ops::ControlFlow;
 
@@ -45,6 +46,12 @@ pub fn compare<'a>(
 ) -> anyhow::Result<()> {
     let mut embedded: Option<(&str, Hidden)> = None;
     for comparison in comparisons {
+        if comparison.expected.needs_logits() {
+            let found = scores(embedder, comparison)
+                .with_context(|| format!("comparison '{}'", comparison.name))?;
+            pass_on(Verdict::of_scores(comparison, &found))?;
+            continue;
+        }
         let wanted = layer(comparison, embedder.config())?;
         let sequence = comparison.sequence.as_str();
         let hidden = match embedded.take() {
@@ -66,6 +73,35 @@ pub fn compare<'a>(
         embedded = Some((sequence, hidden));
     }
     Ok(())
+}
+
+/// The scores that a comparison expects, by one unmasked pass.
+pub(super) fn scores(embedder: &Embedder, comparison: &Comparison) -> anyhow::Result<Vec<f64>> {
+    let protein = Protein::new("sequence", comparison.sequence.as_bytes())?;
+    let sequence = Sequence {
+        tokens: protein.tokens(),
+        windows: &[],
+    };
+    let request = Request::new([Product::Logits], OutDtype::F32);
+    let mut logits = Vec::new();
+    let mut keep = |computed: Computed<'_>| {
+        if let Values::F32(values) = computed.values {
+            logits = values.to_vec();
+        }
+        ControlFlow::Continue(())
+    };
+    embedder.embed(&[sequence], &request, &Cancel::default(), &mut keep)?;
+    let pass = UnmaskedPass::new(&protein, &logits).context("its sequence is empty")?;
+    match &comparison.expected {
+        Expected::LogOdds(scores) => scores
+            .keys()
+            .map(|text| {
+                let variant = Variant::parse(text, &protein, 1).map_err(|why| anyhow!(why))?;
+                Ok(pass.log_odds(&variant))
+            })
+            .collect(),
+        _ => Ok(vec![pass.pll()]),
+    }
 }
 
 pub(super) fn embed(

@@ -2,6 +2,7 @@
 
 use anyhow::ensure;
 use serde::Deserialize;
+use std::collections::BTreeMap;
 
 /// One sequence and what is expected of its embedding.
 #[derive(Clone, Debug, Deserialize, PartialEq)]
@@ -44,6 +45,10 @@ pub enum Expected {
     Bos(Vec<f64>),
     /// The mean over all columns of the mean over the residues.
     MeanOfMean(f64),
+    /// Scores of variants by one unmasked pass, as `score --method wt-marginals` computes them.
+    LogOdds(BTreeMap<String, f64>),
+    /// The pseudo-log-likelihood of one unmasked pass, as `score --method pll-unmasked` computes it.
+    PllUnmasked(f64),
 }
 
 impl Expected {
@@ -56,16 +61,24 @@ impl Expected {
             Expected::Mean(_) => "mean",
             Expected::Bos(_) => "bos",
             Expected::MeanOfMean(_) => "mean_of_mean",
+            Expected::LogOdds(_) => "log_odds",
+            Expected::PllUnmasked(_) => "pll_unmasked",
         }
     }
 
-    fn rows(&self) -> Vec<&[f64]> {
+    /// Whether it is computed from logits.
+    pub fn needs_logits(&self) -> bool {
+        matches!(self, Expected::LogOdds(_) | Expected::PllUnmasked(_))
+    }
+
+    fn rows(&self) -> Vec<Vec<f64>> {
         match self {
-            Expected::HiddenRows(rows) | Expected::ResidueRows(rows) => {
-                rows.iter().map(Vec::as_slice).collect()
+            Expected::HiddenRows(rows) | Expected::ResidueRows(rows) => rows.clone(),
+            Expected::ResidueNorms(row) | Expected::Mean(row) | Expected::Bos(row) => {
+                vec![row.clone()]
             }
-            Expected::ResidueNorms(row) | Expected::Mean(row) | Expected::Bos(row) => vec![row],
-            Expected::MeanOfMean(value) => vec![std::slice::from_ref(value)],
+            Expected::MeanOfMean(value) | Expected::PllUnmasked(value) => vec![vec![*value]],
+            Expected::LogOdds(scores) => vec![scores.values().copied().collect()],
         }
     }
 }

@@ -21,6 +21,7 @@ use super::stdout::{self, print, print_json};
 use super::{Exit, model_files};
 use anyhow::bail;
 use compare::{compare, layers};
+use comparison::Comparison;
 use conclusion::conclusion;
 use esm_embed::checkpoint::Checkpoint;
 use esm_embed::checkpoint::TRAINING_MAXIMUM;
@@ -41,7 +42,7 @@ use verdict::VerdictReport;
 pub struct VerifyArgs {
     /// Model: a name, a Hugging Face repository, a folder or a file
     ///
-    /// Values are published for 8M, 35M, 150M, 650M and 3B. A folder or file must have the name of its
+    /// Values are published for 8M, 35M, 150M, 650M, 3B and esm1b. A folder or file must have the name of its
     /// model, such as esm2_t33_650M_UR50D, so that the values for it are found.
     #[arg(default_value = DEFAULT_MODEL, value_parser = model)]
     pub model: ModelArg,
@@ -57,7 +58,8 @@ pub struct VerifyArgs {
     /// {"comparisons": [{"name": "first columns", "sequence": "MKTAYIAK", "what": "mean",
     /// "expected": [0.12, -0.4], "atol": 1e-4, "rtol": 1e-4, "source": "my notebook"}]}
     ///
-    /// what: hidden_rows (row 0 is `<cls>`), residue_rows, residue_norms, mean, bos or mean_of_mean.
+    /// what: hidden_rows (row 0 is `<cls>`), residue_rows, residue_norms, mean, bos, mean_of_mean,
+    /// log_odds (an object: {"F1K": -3.2}, by one unmasked pass) or pll_unmasked.
     ///
     /// layer: default -1, the last.
     ///
@@ -151,7 +153,9 @@ pub fn execute(args: &VerifyArgs) -> anyhow::Result<Exit> {
     ))?;
     let files = digests(&model, &checkpoint, |file| show(file.to_string()))?;
     let layers = layers(&comparisons, checkpoint.config())?;
+    let needs_logits = |comparison: &&Comparison| comparison.expected.needs_logits();
     let options = EmbedderOptions {
+        lm_head: comparisons.iter().any(needs_logits),
         threads: Threads::new(available_threads()),
         max_tokens: TRAINING_MAXIMUM + 2,
         ..EmbedderOptions::new(

@@ -82,6 +82,7 @@ mod tests {
             reference.checkpoints(),
             [
                 "facebook/esm2_t6_8M_UR50D",
+                "facebook/esm1b_t33_650M_UR50S",
                 "facebook/esm2_t12_35M_UR50D",
                 "facebook/esm2_t30_150M_UR50D",
                 "facebook/esm2_t33_650M_UR50D",
@@ -96,7 +97,10 @@ mod tests {
             let found = reference.for_model(&names(&format!("esm2_{size}_UR50D")));
             assert_eq!(found.len(), 9, "{size}");
         }
-        for name in ["esm2_t48_15B_UR50D", "esm1b_t33_650M_UR50S"] {
+        let esm1b = reference.for_model(&names("esm1b_t33_650M_UR50S"));
+        assert_eq!(esm1b.len(), 3);
+        assert!(esm1b.iter().all(|c| c.expected.needs_logits()));
+        for name in ["esm2_t48_15B_UR50D", "esm1v_t33_650M_UR90S_1"] {
             assert!(reference.for_model(&names(name)).is_empty());
         }
         for comparison in &reference.comparisons {

@@ -167,3 +167,56 @@ fn the_published_values_cover_whole_sequences() {
         }
     }
 }
+
+/// A stand-in for ESM-1b: its own scores pass, and scores that are off by more than the tolerance fail.
+#[test]
+fn published_scores_are_compared() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/esm1b");
+    let checkpoint = Checkpoint::open(&path).unwrap();
+    let options = EmbedderOptions {
+        lm_head: true,
+        ..EmbedderOptions::new(
+            Device::cpu(CpuPath::detect()),
+            Dtype::F32,
+            checkpoint.config().layers,
+        )
+    };
+    let embedder = Embedder::load(&Arc::new(checkpoint), &options).unwrap();
+    let published = Reference::open(None).unwrap();
+    let names = ["esm1b_t33_650M_UR50S".to_owned()];
+    for published in published.for_model(&names) {
+        let found = compare::scores(&embedder, published).unwrap();
+        for (off, passes) in [(0.0, true), (0.005, true), (0.05, false), (-0.05, false)] {
+            let mut wanted = published.clone();
+            match &mut wanted.expected {
+                Expected::LogOdds(scores) => {
+                    assert_eq!(scores.len(), 3);
+                    for (score, found) in scores.values_mut().zip(&found) {
+                        *score = found + off;
+                    }
+                }
+                Expected::PllUnmasked(value) => *value = found[0] + off,
+                other => panic!("{other:?}"),
+            }
+            let mut verdicts = Vec::new();
+            compare(&embedder, &[2], &[&wanted], |verdict| {
+                verdicts.push((verdict.passed(), verdict.to_string()));
+                Ok(())
+            })
+            .unwrap();
+            let [(passed, text)] = &verdicts[..] else {
+                panic!("{verdicts:?}");
+            };
+            assert_eq!(*passed, passes, "{text}");
+            assert!(text.contains("one unmasked pass: "), "{text}");
+        }
+        // The published values are of other weights.
+        let mut verdicts = Vec::new();
+        compare(&embedder, &[2], &[published], |verdict| {
+            verdicts.push(verdict.passed());
+            Ok(())
+        })
+        .unwrap();
+        assert_eq!(verdicts, [false]);
+    }
+}

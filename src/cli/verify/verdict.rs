@@ -30,7 +30,8 @@ pub struct VerdictReport {
     sequence: String,
     /// Representation, negative from the end.
     layer: i64,
-    /// `hidden_rows`, `residue_rows`, `residue_norms`, `mean`, `bos` or `mean_of_mean`.
+    /// `hidden_rows`, `residue_rows`, `residue_norms`, `mean`, `bos`, `mean_of_mean`, `log_odds` or
+    /// `pll_unmasked`.
     what: &'static str,
     /// Number of values compared.
     values: usize,
@@ -107,12 +108,29 @@ impl<'a> Verdict<'a> {
             }
             Expected::Mean(row) => add(row, Some(&pooling::mean(residues, dim)), stride)?,
             Expected::Bos(row) => add(row, Some(bos), stride)?,
+            // These have no rows: see `of_scores`.
+            Expected::LogOdds(_) | Expected::PllUnmasked(_) => {}
             Expected::MeanOfMean(value) => {
                 let mean = pooling::mean(residues, dim);
                 let sum: f64 = mean.iter().copied().map(f64::from).sum();
                 add(&[*value], Some(&[(sum / dim as f64) as f32]), 1)?;
             }
         }
+        Ok(Verdict::of_rows(comparison, rows))
+    }
+
+    /// Compares scores, in the order of the expected ones.
+    pub fn of_scores(comparison: &'a Comparison, found: &[f64]) -> Verdict<'a> {
+        let expected = match &comparison.expected {
+            Expected::LogOdds(scores) => scores.values().copied().collect(),
+            Expected::PllUnmasked(value) => vec![*value],
+            _ => Vec::new(),
+        };
+        let found = found.iter().map(|&score| score as f32).collect();
+        Verdict::of_rows(comparison, vec![ComparedRow { expected, found }])
+    }
+
+    fn of_rows(comparison: &'a Comparison, rows: Vec<ComparedRow>) -> Verdict<'a> {
         let outcome = match comparison.tolerance {
             Tolerance::Each { atol, rtol } => worst(&rows, atol, rtol),
             Tolerance::Together { relative_l2, scale } => Outcome::Together {
@@ -120,11 +138,11 @@ impl<'a> Verdict<'a> {
                 limit: relative_l2,
             },
         };
-        Ok(Verdict {
+        Verdict {
             comparison,
             rows,
             outcome,
-        })
+        }
     }
 
     /// Whether every value is within its tolerance, or all together are. NaN is not.
@@ -188,10 +206,13 @@ impl fmt::Display for Verdict<'_> {
             Expected::Mean(_) => "mean over the residues",
             Expected::Bos(_) => "<cls> row",
             Expected::MeanOfMean(_) => "mean over the residues and all columns",
+            Expected::LogOdds(_) => "log-odds of variants by one unmasked pass",
+            Expected::PllUnmasked(_) => "pseudo-log-likelihood of one unmasked pass",
         };
         let layer = match comparison.layer {
-            -1 => "the last layer".to_owned(),
-            layer => format!("layer {layer}"),
+            _ if comparison.expected.needs_logits() => String::new(),
+            -1 => " of the last layer".to_owned(),
+            layer => format!(" of layer {layer}"),
         };
         let columns = match comparison.stride {
             1 => String::new(),
@@ -199,7 +220,7 @@ impl fmt::Display for Verdict<'_> {
         };
         writeln!(
             f,
-            "      compared  {what} of {layer}{columns}: {}",
+            "      compared  {what}{layer}{columns}: {}",
             count(self.values() as u64, "value")
         )?;
         if self.values() <= PRINTED {

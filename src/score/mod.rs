@@ -1,0 +1,36 @@
+//! Scores of variants: what a model says about substitutions in a protein.
+//!
+//! ```text
+//! FASTA, table of variants ──> pieces, each once ──> log-probabilities ──> scores ──> table
+//! ```
+//!
+//! `lp[i, a]` is the logarithm of the probability that a model gives residue a at position i, by
+//! `log_softmax` over all 33 tokens of its alphabet. [`Method`] says which passes it comes from and what
+//! becomes a score. Sequences longer than ESM's training maximum are seen in [`Window`]s, in the ways of
+//! ProteinGym. fair-esm's own `pseudo-ppl` masks token i but looks up residue i, one position off, and
+//! leaves out the last two residues; scores here are those of the definition.
+//!
+//! Copies of a protein that are equal are computed once, and copies of one length share batches. The
+//! bits of a score depend on model, protein and variant only.
+
+mod compute;
+mod job;
+mod journal;
+mod landscape;
+mod method;
+mod mutation;
+mod piece;
+mod protein;
+mod run;
+mod scorer;
+mod table;
+mod unmasked;
+mod variants;
+mod windows;
+
+pub use job::{ScoreJob, VariantTable};
+pub use method::{Method, NotTogether, Window};
+pub use mutation::{Mutation, Variant};
+pub use protein::Protein;
+pub use run::{Outcome, ScoreStopped, run};
+pub use unmasked::UnmaskedPass;

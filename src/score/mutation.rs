@@ -1,0 +1,212 @@
+//! Mutations as they are written: `A42G`, several joined by `:`.
+
+use super::protein::Protein;
+use crate::printable;
+use crate::tokenizer::{VOCABULARY, number_of};
+
+/// One substitution in a protein.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Mutation {
+    /// The residue, counted from 0.
+    pub residue: usize,
+    /// Token of the residue in the protein.
+    pub wild: u8,
+    /// Token of the residue in the variant.
+    pub mutant: u8,
+}
+
+/// Substitutions at different residues, in the order in which they are written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Variant(Vec<Mutation>);
+
+impl Variant {
+    /// Reads `A42G` or `A42G:K50R` and checks it against the protein, whose first residue has the
+    /// number `first`. Letters may be lower case.
+    ///
+    /// # Errors
+    /// What was expected, and what is there.
+    pub fn parse(text: &str, protein: &Protein, first: i64) -> Result<Variant, String> {
+        if text.trim().is_empty() {
+            return Err("expected a mutation such as A42G, found an empty cell".into());
+        }
+        let mut mutations: Vec<Mutation> = Vec::new();
+        for part in text.trim().split(':') {
+            let mutation = parse_one(part.trim(), protein, first)?;
+            if mutations.iter().any(|m| m.residue == mutation.residue) {
+                return Err(format!(
+                    "expected mutations of different residues, found a second one at {} in {}",
+                    first.saturating_add_unsigned(mutation.residue as u64),
+                    printable::name(text)
+                ));
+            }
+            mutations.push(mutation);
+        }
+        Ok(Variant(mutations))
+    }
+
+    /// The substitutions.
+    pub fn mutations(&self) -> &[Mutation] {
+        &self.0
+    }
+
+    /// Residues that differ from those of the protein, with their tokens, in ascending order.
+    pub fn changes(&self) -> Vec<(usize, u8)> {
+        let real = self.0.iter().filter(|m| m.wild != m.mutant);
+        let mut changes: Vec<(usize, u8)> = real.map(|m| (m.residue, m.mutant)).collect();
+        changes.sort_unstable();
+        changes
+    }
+}
+
+fn parse_one(text: &str, protein: &Protein, first: i64) -> Result<Mutation, String> {
+    let found = || printable::name(text);
+    let malformed = || format!("expected a mutation such as A42G, found {}", found());
+    let mut letters = text.chars();
+    let (Some(wild), Some(mutant)) = (letters.next(), letters.next_back()) else {
+        return Err(malformed());
+    };
+    let number = letters.as_str();
+    let digits = number.strip_prefix('-').unwrap_or(number);
+    if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(malformed());
+    }
+    let (wild, mutant) = (token(wild, text)?, token(mutant, text)?);
+    let outside = || {
+        let last = first.saturating_add_unsigned(protein.residues() as u64) - 1;
+        format!(
+            "expected a position from {first} to {last}, the residues of {}, found {number} in {}",
+            protein.shown(),
+            found()
+        )
+    };
+    let position: i64 = number.parse().map_err(|_| outside())?;
+    let residue = position.checked_sub(first);
+    let residue = residue.and_then(|residue| usize::try_from(residue).ok());
+    let (residue, there) = residue
+        .and_then(|residue| Some((residue, protein.residue(residue)?)))
+        .ok_or_else(outside)?;
+    if there != wild {
+        return Err(format!(
+            "expected {} at position {position}, which is what {} has there, found {} in {}",
+            name(there),
+            protein.shown(),
+            name(wild),
+            found()
+        ));
+    }
+    Ok(Mutation {
+        residue,
+        wild,
+        mutant,
+    })
+}
+
+/// The token of the letter of a residue.
+fn token(letter: char, text: &str) -> Result<u8, String> {
+    let upper = letter.to_ascii_uppercase();
+    let known = u8::try_from(upper)
+        .ok()
+        .filter(|byte| byte.is_ascii_uppercase());
+    let number = known.map(number_of);
+    number
+        .filter(|number| usize::from(*number) < VOCABULARY.len())
+        .ok_or_else(|| {
+            format!(
+                "expected residues of ESM's alphabet, found {} in {}",
+                printable::name(letter.to_string()),
+                printable::name(text)
+            )
+        })
+}
+
+/// The letter of a token.
+pub(super) fn name(token: u8) -> &'static str {
+    VOCABULARY.get(usize::from(token)).copied().unwrap_or("?")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn protein() -> Protein {
+        Protein::new("p1", b"MKTAYX").unwrap()
+    }
+
+    fn parse(text: &str, first: i64) -> Result<Vec<(usize, u8)>, String> {
+        Variant::parse(text, &protein(), first).map(|variant| variant.changes())
+    }
+
+    #[test]
+    fn single_and_multiple_mutations() {
+        assert_eq!(parse("M1L", 1), Ok(vec![(0, 4)]));
+        assert_eq!(parse(" a4g : k2r ", 1), Ok(vec![(1, 10), (3, 6)]));
+        assert_eq!(parse("Y-1C", -5), Ok(vec![(4, 23)]));
+        assert_eq!(parse("M24L", 24), Ok(vec![(0, 4)]));
+        // A silent one is no change.
+        assert_eq!(parse("T3T:X6A", 1), Ok(vec![(5, 5)]));
+    }
+
+    #[test]
+    fn what_is_wrong_says_what_was_expected_and_what_is_there() {
+        for (text, first, says) in [
+            (
+                "",
+                1,
+                "expected a mutation such as A42G, found an empty cell",
+            ),
+            (
+                "  ",
+                1,
+                "expected a mutation such as A42G, found an empty cell",
+            ),
+            ("A", 1, "expected a mutation such as A42G, found A"),
+            ("A4", 1, "expected a mutation such as A42G, found A4"),
+            ("4G", 1, "expected a mutation such as A42G, found 4G"),
+            ("A4G:", 1, "expected a mutation such as A42G, found "),
+            ("A+4G", 1, "expected a mutation such as A42G, found A+4G"),
+            (
+                "A4*",
+                1,
+                "expected residues of ESM's alphabet, found * in A4*",
+            ),
+            (
+                "A4J",
+                1,
+                "expected residues of ESM's alphabet, found J in A4J",
+            ),
+            (
+                "A4-",
+                1,
+                "expected residues of ESM's alphabet, found - in A4-",
+            ),
+            (
+                "A7G",
+                1,
+                "expected a position from 1 to 6, the residues of p1, found 7 in A7G",
+            ),
+            (
+                "A4G",
+                24,
+                "expected a position from 24 to 29, the residues of p1, found 4 in A4G",
+            ),
+            (
+                "A99999999999999999999G",
+                1,
+                "expected a position from 1 to 6, the residues of p1, found 99999999999999999999 in \
+                 A99999999999999999999G",
+            ),
+            (
+                "G4A",
+                1,
+                "expected A at position 4, which is what p1 has there, found G in G4A",
+            ),
+            (
+                "A4G:A4C",
+                1,
+                "expected mutations of different residues, found a second one at 4 in A4G:A4C",
+            ),
+        ] {
+            assert_eq!(parse(text, first), Err(says.to_owned()), "{text}");
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! The rows of a table of variants, checked against the proteins.
+
+use super::job::VariantTable;
+use super::mutation::Variant;
+use super::protein::Protein;
+use super::table::Table;
+use crate::pipeline::OnInvalid;
+use crate::printable;
+use anyhow::{Result, bail};
+use std::collections::HashMap;
+
+/// A table and what its rows ask for.
+#[derive(Debug)]
+pub struct Variants {
+    /// The table.
+    pub table: Table,
+    /// For each row, the number of its protein and the variant; None for a row that is left out.
+    pub rows: Vec<Option<(usize, Variant)>>,
+    /// Rows that are left out.
+    pub skipped: Vec<Skipped>,
+}
+
+/// A row that is left out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Skipped {
+    /// Its line.
+    pub line: u64,
+    /// Its mutation as it is written.
+    pub text: String,
+    /// What was expected, and what is there.
+    pub why: String,
+}
+
+impl Variants {
+    /// Reads and checks all rows.
+    ///
+    /// # Errors
+    /// A table that cannot be used, or the first row that cannot be scored if rows are not to be left
+    /// out.
+    pub fn read(asked: &VariantTable, proteins: &[Protein]) -> Result<Variants> {
+        let table = Table::read(&asked.path, &asked.mutation_col)?;
+        let mutations = table.column(&asked.mutation_col)?;
+        let ids = match &asked.sequence_col {
+            Some(name) => Some(table.column(name)?),
+            None if proteins.len() > 1 => bail!(
+                "there are {} proteins, and nothing says which of them a variant belongs to\n\
+                 hint: name the column with the identifiers of proteins with `sequence_col`",
+                proteins.len()
+            ),
+            None => None,
+        };
+        let by_id: HashMap<&[u8], usize> = proteins
+            .iter()
+            .map(|p| p.id().as_bytes())
+            .zip(0..)
+            .collect();
+        let protein_of = |id: Option<&[u8]>| match id {
+            None => Ok(0),
+            Some(id) => by_id.get(id.trim_ascii()).copied().ok_or_else(|| {
+                format!(
+                    "expected the identifier of a protein in the FASTA file, found {}",
+                    match id.trim_ascii() {
+                        [] => "an empty cell".to_owned(),
+                        id => printable::name(id),
+                    }
+                )
+            }),
+        };
+        let ids = ids.map(|column| table.cells(column).map(|(_, id)| id).collect::<Vec<_>>());
+        let (mut rows, mut skipped) = (Vec::new(), Vec::new());
+        for (row, (line, cell)) in table.cells(mutations).enumerate() {
+            let id = ids.as_ref().and_then(|ids| ids.get(row).copied());
+            let text = String::from_utf8_lossy(cell).into_owned();
+            let read = protein_of(id).and_then(|number| {
+                let protein = proteins.get(number).ok_or("there is no protein")?;
+                Ok((number, Variant::parse(&text, protein, asked.offset)?))
+            });
+            match (read, asked.on_invalid) {
+                (Ok(read), _) => rows.push(Some(read)),
+                (Err(why), OnInvalid::Skip) => {
+                    rows.push(None);
+                    skipped.push(Skipped { line, text, why });
+                }
+                (Err(why), OnInvalid::Fail) => bail!(
+                    "{}: {why}\n\
+                     hint: correct it, or use `on_invalid=skip` to leave such rows without a score\n\
+                     hint: if the numbering of residues does not begin with 1, use `offset`",
+                    table.place(line)
+                ),
+            }
+        }
+        Ok(Variants {
+            table,
+            rows,
+            skipped,
+        })
+    }
+}
+
+/// The list of rows that were left out, as a file.
+pub fn list(skipped: &[Skipped]) -> String {
+    let mut text = "line\tmutation\treason\n".to_owned();
+    for Skipped {
+        line,
+        text: cell,
+        why,
+    } in skipped
+    {
+        text += &format!("{line}\t{}\t{why}\n", printable::start(cell, 200));
+    }
+    text
+}
