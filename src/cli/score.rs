@@ -18,11 +18,11 @@ use std::sync::Arc;
 /// Examples below the help.
 pub const EXAMPLES: &str = "\
 Examples:
-  # Adds a column 650M to the table, whose column mutant holds A42G or A42G:K50R
-  esm-embed score protein.fasta --variants dms.csv --out scores.csv --model 650M
+  # Adds a column of scores; the column mutant holds A42G, or A42G:K50R
+  esm-embed score protein.fasta --variants dms.csv --out scores.csv
   # The five models of ESM-1v and their mean, residues numbered from 24
-  esm-embed score protein.fasta --variants dms.csv --out scores.csv --offset 24 \\
-    --model esm1v_1,esm1v_2,esm1v_3,esm1v_4,esm1v_5
+  esm-embed score protein.fasta --variants dms.csv --out scores.csv \\
+    --offset 24 --model esm1v_1,esm1v_2,esm1v_3,esm1v_4,esm1v_5
   # All twenty letters at every position, as [residues, 20]
   esm-embed score protein.fasta --landscape landscape/
   # One pseudo-log-likelihood and pseudo-perplexity for each record

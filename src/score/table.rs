@@ -84,7 +84,7 @@ impl Table {
         };
         for cells in reader(delimiter).into_byte_records() {
             let cells = cells.with_context(|| path.display().to_string())?;
-            let line = cells.position().map_or(0, csv::Position::line);
+            let line = cells.position().map_or(0, |at| first_line(bytes, at));
             if cells.len() != table.header.len() {
                 bail!(
                     "{}, line {line}: expected {}, as in line 1, found {}",
@@ -204,6 +204,14 @@ fn decimal(score: f64) -> String {
     }
 }
 
+/// The line on which a record begins: blank lines before it count as part of it to the reader.
+fn first_line(bytes: &[u8], at: &csv::Position) -> u64 {
+    let start = usize::try_from(at.byte()).unwrap_or(usize::MAX);
+    let rest = bytes.get(start..).unwrap_or_default();
+    let blank = rest.iter().take_while(|byte| matches!(byte, b'\r' | b'\n'));
+    at.line() + blank.filter(|byte| **byte == b'\n').count() as u64
+}
+
 /// The line ending of the first line.
 fn terminator(bytes: &[u8]) -> Terminator {
     let end = bytes.iter().position(|byte| *byte == b'\n');
@@ -283,7 +291,7 @@ mod tests {
         };
         assert!(
             says(b"a;b\n1;2\n")
-                .starts_with(", line 1: expected a column mutant, found `a` and `b`\nhint: "),
+                .starts_with(", line 1: expected a column mutant, found `a`, `b`\nhint: "),
             "{}",
             says(b"a;b\n1;2\n")
         );

@@ -21,7 +21,8 @@ fn protein(id: &str) -> String {
 
 /// The words of a line, where `$NAME` is a fixture, as arguments of `score`.
 fn score(bench: &Bench, line: &str) -> Ended {
-    let words = line.split_whitespace().map(expand);
+    let expanded = |word: &str| word.split(',').map(expand).collect::<Vec<_>>().join(",");
+    let words = line.split_whitespace().map(expanded);
     let mut command = bench.command();
     command.arg("score").args(words).arg("-q");
     ended(&mut command)
@@ -96,13 +97,10 @@ fn models_and_their_mean_in_the_same_bits_everywhere() {
     let bench = Bench::new();
     bench.write("p.fasta", TWO);
     bench.write(
-        "v.csv",
-        "id;mutant;DMS\r\np1;M1A;0,5\r\np2;G24S:A33V;\"1;2\"\r\np1;k2r;x\r\n",
+        "one.csv",
+        "id;mutant;DMS\r\np1;M1A;0,5\r\np2;G1S:A10V;\"1;2\"\r\n",
     );
-    let line = "p.fasta --variants v.csv --sequence-col id --model $esm2_hd16,$esm1b,$esm2_hd16";
-    // p1 is numbered from 1 and p2 from 24: each has its own table.
-    bench.write("one.csv", "id;mutant;DMS\r\np1;M1A;0,5\r\np1;k2r;x\r\n");
-    let line = line.replace("v.csv", "one.csv");
+    let line = "p.fasta --variants one.csv --sequence-col id --model $esm2_hd16,$esm1b,$esm2_hd16";
     scored(&bench, &format!("{line} --out s.csv"));
     let table = bench.text("s.csv");
     let mut lines = table.split("\r\n");
@@ -113,10 +111,12 @@ fn models_and_their_mean_in_the_same_bits_everywhere() {
     let first: Vec<&str> = lines.next().unwrap().split(';').collect();
     assert_eq!(first[..3], ["p1", "M1A", "0,5"]);
     assert_eq!(first[3], first[5]);
+    let second: Vec<&str> = lines.next().unwrap().split(';').collect();
+    assert_eq!(second[..4], ["p2", "G1S:A10V", "\"1", "2\""]);
     let number = |at: usize| first[at].parse::<f64>().unwrap();
     let mean = (number(3) + number(4) + number(5)) / 3.0;
     assert!((number(6) - mean).abs() < 2e-6);
-    assert_eq!((lines.count(), table.matches("\r\n").count()), (2, 3));
+    assert_eq!((lines.count(), table.matches("\r\n").count()), (1, 3));
     for options in [
         "--threads 1 --deterministic",
         "--threads 3 --max-tokens 12",
@@ -221,7 +221,7 @@ fn rows_that_cannot_be_scored_stop_the_run_or_are_listed() {
         bench.text("s.skipped.tsv"),
         "line\tmutation\treason\n\
          2\tA2G\texpected K at position 2, which is what p1 has there, found A in A2G\n\
-         4\tM1A,\texpected a mutation such as A42G, found `M1A,`\n"
+         4\tM1A,\texpected a mutation such as A42G, found M1A,\n"
     );
 }
 
@@ -242,11 +242,11 @@ fn other_inputs_that_cannot_be_scored_are_refused() {
         ),
         (
             format!("p.fasta {model} --sequence-col id"),
-            "error: v.csv, line 1: expected a column id, found mutant\n",
+            "error: v.csv, line 1: expected a column id, found `mutant`\n",
         ),
         (
             format!("p.fasta {model} --mutation-col change"),
-            "error: v.csv, line 1: expected a column change, found mutant\n",
+            "error: v.csv, line 1: expected a column change, found `mutant`\n",
         ),
         (
             format!("j.fasta {model}"),

@@ -102,7 +102,7 @@ fn wrong_usage_ends_with_2_and_a_remedy() {
 
     assert_usage(
         "nonsense",
-        "there is no command nonsense\n  hint: the commands are run, fetch,",
+        "there is no command nonsense\n  hint: the commands are run, score, fetch,",
     );
     assert_usage("run --out x", "<FASTA>...");
     assert_usage("run a.fasta", "--out <DIR>");
@@ -332,8 +332,8 @@ fn options_of_other_tools_are_answered_with_ours() {
         ),
         (
             "serve --port 80",
-            "error: this version has no command serve\n  hint: the commands are run, fetch, models, inspect, \
-             merge, verify, doctor and template\n",
+            "error: this version has no command serve\n  hint: the commands are run, score, fetch, models, \
+             inspect, merge, plot, verify, doctor and template\n",
         ),
         (
             "run a.fasta --out emb --layer last-0",

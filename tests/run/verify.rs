@@ -120,7 +120,7 @@ fn values_of_another_model_are_not_compared() {
         "{err}"
     );
     assert!(
-        err.contains("only for facebook/esm2_t6_8M_UR50D, facebook/esm2_t12_35M_UR50D"),
+        err.contains("only for facebook/esm2_t6_8M_UR50D, facebook/esm1b_t33_650M_UR50S, facebook/esm2_t12_35M_UR50D"),
         "{err}"
     );
     let reference = json!({ "comparisons": comparisons("esm2_hd32") });
@@ -432,7 +432,10 @@ fn verify_says_where_no_embeddings_are_published() {
     for (words, name) in [
         (&["15B"][..], "esm2_t48_15B_UR50D"),
         (&["facebook/esm2_t48_15B_UR50D"], "esm2_t48_15B_UR50D"),
-        (&["esm1b_t33_650M_UR50S", "--json"], "esm1b_t33_650M_UR50S"),
+        (
+            &["esm1v_t33_650M_UR90S_1", "--json"],
+            "esm1v_t33_650M_UR90S_1",
+        ),
         (&["esm1v_t33_650M_UR90S"], "esm1v_t33_650M_UR90S_1"),
         (&["./esm1v_t33_650M_UR90S_5.pt"], "esm1v_t33_650M_UR90S_5"),
     ] {
@@ -442,7 +445,7 @@ fn verify_says_where_no_embeddings_are_published() {
             err,
             format!(
                 "error: no embeddings of {name} are published to compare with, only of \
-                 facebook/esm2_t6_8M_UR50D, facebook/esm2_t12_35M_UR50D, \
+                 facebook/esm2_t6_8M_UR50D, facebook/esm1b_t33_650M_UR50S, facebook/esm2_t12_35M_UR50D, \
                  facebook/esm2_t30_150M_UR50D, facebook/esm2_t33_650M_UR50D, \
                  facebook/esm2_t36_3B_UR50D\n  hint: to verify its files, run: esm-embed fetch \
                  {name}\n  hint: to compare with your own values, use --reference FILE\n"

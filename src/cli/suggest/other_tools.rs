@@ -25,15 +25,7 @@ pub const KEPT: [&str; 8] = [
 ];
 
 /// What other tools compute and this version does not.
-pub const LATER: [&str; 7] = [
-    "contacts",
-    "contact-maps",
-    "attentions",
-    "attention",
-    "perplexity",
-    "variants",
-    "log-likelihood",
-];
+pub const LATER: [&str; 4] = ["contacts", "contact-maps", "attentions", "attention"];
 
 /// Options of fair-esm's script and of other tools, and what to write instead.
 pub const OPTIONS: &[ForeignOption] = &[
@@ -42,6 +34,17 @@ pub const OPTIONS: &[ForeignOption] = &[
         needs: Some("include"),
         only_run: true,
         what: "use --include logits",
+    },
+    ForeignOption {
+        names: &[
+            "variants",
+            "perplexity",
+            "pseudo-perplexity",
+            "log-likelihood",
+        ],
+        needs: None,
+        only_run: true,
+        what: "use another command: esm-embed score",
     },
     ForeignOption {
         names: &[

@@ -37,6 +37,7 @@ fn options_of_other_tools_are_answered_with_ours() {
         ("--overwrite", "choose another folder with --out, or resume"),
         ("--no-resume", "leave --resume out"),
         ("--logits", "use --include logits\n"),
+        ("--perplexity", "use another command: esm-embed score\n"),
         ("--contacts", "this version does not compute contacts\n"),
         (
             "--foo",
@@ -150,7 +151,7 @@ fn options_come_after_the_command() {
         ),
         (
             "--model 8M",
-            "\n  hint: give a command first: run, fetch, models, inspect, merge, plot, verify, doctor or template",
+            "\n  hint: give a command first: run, score, fetch, models, inspect, merge, plot, verify, doctor or template",
         ),
     ] {
         let text = answer(line);
@@ -178,7 +179,7 @@ fn commands_of_other_tools_are_answered_with_run() {
         ),
         (
             "ver 8M",
-            "there is no command ver\n  hint: the commands are run, fetch,",
+            "there is no command ver\n  hint: the commands are run, score, fetch,",
         ),
         ("em a", "there is no command em\n  hint: the commands are"),
         (
@@ -187,7 +188,7 @@ fn commands_of_other_tools_are_answered_with_run() {
         ),
         (
             "serve --model M",
-            "this version has no command serve\n  hint: the commands are run, fetch, models",
+            "this version has no command serve\n  hint: the commands are run, score, fetch, models",
         ),
         ("plan a.fasta", "this version has no command plan\n"),
         ("verfy 8M", "hint: use verify: esm-embed verify 8M\n"),

@@ -145,7 +145,7 @@ mod tests {
             let names = vec![name.to_owned()];
             nothing_to_compare(name, &names, &reference, None)
         };
-        let published = "facebook/esm2_t6_8M_UR50D, facebook/esm2_t12_35M_UR50D, \
+        let published = "facebook/esm2_t6_8M_UR50D, facebook/esm1b_t33_650M_UR50S, facebook/esm2_t12_35M_UR50D, \
                          facebook/esm2_t30_150M_UR50D, facebook/esm2_t33_650M_UR50D, \
                          facebook/esm2_t36_3B_UR50D";
         for name in [
