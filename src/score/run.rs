@@ -211,7 +211,7 @@ impl Shared<'_> {
                 false => cost.max_tokens(),
             },
             fill_memory: compute.max_tokens.is_none() && !compute.deterministic,
-            on_overflow: OnOverflow::Bf16 {
+            on_overflow: OnOverflow::Fallback {
                 may_vary: compute.on_varying != OnVarying::Fail,
             },
             ..EmbedderOptions::new(self.device.clone(), self.dtype, layers)
