@@ -213,6 +213,19 @@ impl CudaError {
         )
     }
 
+    /// Whether the GPU cannot start a kernel, and is otherwise sound.
+    pub(super) fn cannot_start(&self) -> bool {
+        let CudaError::Driver { source, .. } = self else {
+            return false;
+        };
+        matches!(
+            source.0,
+            CUresult::CUDA_ERROR_INVALID_VALUE
+                | CUresult::CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES
+                | CUresult::CUDA_ERROR_NOT_SUPPORTED
+        )
+    }
+
     /// Whether a smaller pass could succeed. Memory is requested before a pass begins: later errors of
     /// the driver are not about memory, whatever they are called.
     pub(super) fn is_memory(&self) -> bool {

@@ -141,7 +141,7 @@ fn measure(
         limit(layer, rows);
         let by_own = buffers.compute(trial, layer, linear, By::Own);
         match test.single_time(&by_own, few) {
-            Err(_) if layer.matmul.is_some() => {
+            Err(error) if error.cannot_start() && layer.matmul.is_some() => {
                 drop(by_own);
                 layer.own = None;
                 return Ok(OwnChoice::default());

@@ -60,10 +60,18 @@ pub(super) fn settle(model: &mut impl Model) -> Result<bool, CudaError> {
     let own = [By::Own; PRODUCTS];
     let is_new = before.iter().any(|by| *by != own);
     let can = is_new && replicas.iter_mut().all(|replica| replica.compute_by(own));
-    // If they cannot be started, cuBLASLt is still there.
-    if can && matches!(model.passes(), Ok(true)) {
-        model.replicas().iter().for_each(Replica::remember);
-        return Ok(true);
+    let passes = match can {
+        true => model.passes(),
+        false => Ok(false),
+    };
+    match passes {
+        Ok(true) => {
+            model.replicas().iter().for_each(Replica::remember);
+            return Ok(true);
+        }
+        // cuBLASLt is still there.
+        Err(error) if !error.cannot_start() => return Err(error),
+        _ => {}
     }
     for (replica, by) in model.replicas().iter_mut().zip(before) {
         replica.compute_by(by);
