@@ -24,7 +24,7 @@
 //!   `tests/run/residues.rs::nucleotides_are_warned_about_before_the_work_and_recorded`
 //! - Records that share an id but not a sequence are reported.
 //!   `tests/run/ids.rs::an_id_with_different_sequences_is_warned_about`
-//! - `dtype=f16` on a CPU with AVX-512 VNNI stays within 1e-3 of f32.
+//! - `dtype=f16` on a CPU stays within 1e-3 of f32.
 //!   `tests/run/parity.rs::fixed_point_arithmetic_stays_near_f32`
 //! - NaN and infinities end a run; they are never written.
 //!   `tests/run/failing_work.rs::a_value_too_large_for_f16_ends_the_run`
@@ -40,7 +40,18 @@
 //!   `tests/run/same_bits.rs::any_batch_gives_the_bits_of_one_sequence_at_a_time`
 //! - So does a record so long that all threads share it.
 //!   `tests/run/same_bits.rs::a_long_record_has_the_same_bits_from_one_two_and_three_threads`
-//! - The same input, model and options give the same files, byte for byte, on the same CPU path.
+//! - And on any CPU: AVX-512, AVX2, NEON and portable code give the same files.
+//!   `tests/run/any_cpu.rs::any_batch_on_any_cpu_path_gives_the_same_files`,
+//!   `tests/run/committed_bits.rs::short_records_have_the_committed_bits_on_every_path`,
+//!   `tests/run/committed_bits.rs::long_records_have_the_committed_bits_on_every_path`,
+//!   `tests/run/reports.rs::doctor_prints_the_bits_of_this_version`
+//! - Shards and parts of a run that were computed on different kinds of CPUs give the files of one.
+//!   `tests/run/any_cpu.rs::a_job_array_on_different_paths_merges_to_the_files_of_one_run`,
+//!   `tests/faults/other_path.rs::a_run_is_resumed_on_any_path_to_the_same_bytes`
+//! - The bits of a GPU and those of 0.1.0 are not mixed with them.
+//!   `tests/cuda/machine/gpus.rs::shards_of_a_gpu_and_of_a_cpu_are_not_merged`,
+//!   `tests/run/earlier_versions.rs::they_are_not_mixed_with_those_of_this_version`
+//! - The same input, model and options give the same files, byte for byte.
 //!   `tests/run/same_bytes.rs::every_file_is_the_same_with_packed_residues`,
 //!   `tests/run/same_bytes.rs::every_file_is_the_same_with_residue_files`
 //! - The order of the records changes no bit.
