@@ -14,40 +14,18 @@
 //! A request may name some of the layers, and the mean over the heads instead of all of them: the
 //! shape is then `[layers, n + 2, n + 2]`.
 
+mod extent;
 mod maps;
+mod options;
 
+pub use extent::{Elements, Extent};
 pub use maps::{AttentionMaps, MapHeads};
+pub use options::{OutDtype, Pool, Residues};
 
 use half::f16;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
-
-/// How the residue rows of one record become a single row.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Pool {
-    /// Mean over the residues.
-    Mean,
-    /// The `<cls>` row.
-    Bos,
-    /// Largest value over the residues, feature by feature.
-    Max,
-}
-
-impl Pool {
-    /// Every pool, in the order of their names in `run.json`.
-    pub const ALL: [Self; 3] = [Self::Mean, Self::Bos, Self::Max];
-
-    /// The first part of the file's name.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Mean => "mean",
-            Self::Bos => "bos",
-            Self::Max => "max",
-        }
-    }
-}
 
 /// The number format in which a GPU computes a sequence whose numbers do not fit f16.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,67 +42,6 @@ impl fmt::Display for Fallback {
             Self::Bf16 => "bf16",
             Self::F32 => "f32",
         })
-    }
-}
-
-/// How a number is stored in the output.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum OutDtype {
-    /// 32 bits, little-endian.
-    #[default]
-    F32,
-    /// 16 bits (IEEE half precision), little-endian.
-    F16,
-}
-
-impl OutDtype {
-    /// Its name in `run.json`.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::F32 => "f32",
-            Self::F16 => "f16",
-        }
-    }
-
-    /// Bytes of one number.
-    pub fn bytes(self) -> u64 {
-        match self {
-            Self::F32 => 4,
-            Self::F16 => 2,
-        }
-    }
-
-    /// NumPy's name of the type.
-    pub fn descr(self) -> &'static str {
-        match self {
-            Self::F32 => "<f4",
-            Self::F16 => "<f2",
-        }
-    }
-}
-
-/// Where residue rows go.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Residues {
-    /// One matrix per layer, records one after the other.
-    #[default]
-    Packed,
-    /// One file per record and layer.
-    Files,
-    /// Nowhere.
-    None,
-}
-
-impl Residues {
-    /// Its name in `run.json`.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Packed => "packed",
-            Self::Files => "files",
-            Self::None => "none",
-        }
     }
 }
 
@@ -181,71 +98,6 @@ pub enum Product {
     /// new product.
     #[cfg(test)]
     Invented(Extent),
-}
-
-/// How the size of a product grows with the sequence.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Extent {
-    /// One element for the record.
-    Record,
-    /// One element for each residue.
-    Residues,
-    /// One element for each ordered pair of residues.
-    Pairs,
-    /// One element for each ordered pair of tokens, `<cls>` and `<eos>` included.
-    TokenPairs,
-}
-
-impl Extent {
-    /// Elements for a record of `residues` residues; None beyond 2^64.
-    pub fn elements(self, residues: u64) -> Option<u64> {
-        match self {
-            Extent::Record => Some(1),
-            Extent::Residues => Some(residues),
-            Extent::Pairs => residues.checked_mul(residues),
-            Extent::TokenPairs => {
-                let tokens = residues.checked_add(2)?;
-                tokens.checked_mul(tokens)
-            }
-        }
-    }
-}
-
-/// The elements of all records together, for each extent.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Elements {
-    /// Number of records.
-    pub records: u64,
-    /// Residues of all records.
-    pub residues: u64,
-    /// Ordered pairs of residues, each pair within one record.
-    pub pairs: u64,
-    /// Ordered pairs of tokens, each pair within one record.
-    pub token_pairs: u64,
-}
-
-impl Elements {
-    /// Adds a record of `residues` residues.
-    pub fn add(&mut self, residues: u64) {
-        for (total, extent) in [
-            (&mut self.records, Extent::Record),
-            (&mut self.residues, Extent::Residues),
-            (&mut self.pairs, Extent::Pairs),
-            (&mut self.token_pairs, Extent::TokenPairs),
-        ] {
-            *total = total.saturating_add(extent.elements(residues).unwrap_or(u64::MAX));
-        }
-    }
-
-    /// The elements of one extent.
-    pub fn of(&self, extent: Extent) -> u64 {
-        match extent {
-            Extent::Record => self.records,
-            Extent::Residues => self.residues,
-            Extent::Pairs => self.pairs,
-            Extent::TokenPairs => self.token_pairs,
-        }
-    }
 }
 
 /// The sizes of a model that shapes of products are made of.
@@ -542,22 +394,6 @@ mod tests {
         ] {
             assert_eq!(Product::from_file_stem(stem), None, "{stem}");
         }
-    }
-
-    #[test]
-    fn elements_add_up() {
-        let mut all = Elements::default();
-        all.add(3);
-        all.add(5);
-        let extents = [
-            Extent::Record,
-            Extent::Residues,
-            Extent::Pairs,
-            Extent::TokenPairs,
-        ];
-        assert_eq!(extents.map(|extent| all.of(extent)), [2, 8, 34, 74]);
-        all.add(u64::MAX);
-        assert_eq!(all.pairs, u64::MAX);
     }
 
     #[test]

@@ -29,6 +29,7 @@ mod file;
 pub(crate) mod file_names;
 mod foreign;
 mod hf_config;
+mod identify;
 mod index;
 pub(crate) mod json;
 mod lm_head;
@@ -70,14 +71,12 @@ pub(crate) use whole::check_whole;
 
 use crate::stamp::Stamp;
 use crate::tokenizer::MASK;
-use alphabet::{Claims, Proven};
-use config::contradiction;
+
 use contacts::Contacts;
-use fair_esm::{FairEsmLoader, Settings};
+use fair_esm::FairEsmLoader;
 use file::WeightFile;
 use hf_config::HfConfig;
 use loaded::Loaded;
-use locate::Located;
 use names::Names;
 use resolve::{Fused, Weights};
 use tensors::TensorSet;
@@ -154,15 +153,18 @@ impl Checkpoint {
             carried,
             main,
         } = loaded::load(&located)?;
-        let names = detect(&located, &tensors, settings.as_ref(), &main)?;
+        let names = identify::detect(&located, &tensors, settings.as_ref(), &main)?;
         unused::refuse_adapters(&tensors, &names)?;
         let hf = match names.naming {
             Naming::FairEsm => None,
-            Naming::HuggingFace | Naming::TransformerEngine => Some(read_config(&located, &main)?),
+            Naming::HuggingFace | Naming::TransformerEngine => {
+                Some(identify::read_config(&located, &main)?)
+            }
         };
-        let alphabet = prove_alphabet(&located, &tensors, &names, hf.as_ref(), carried, &main)?;
+        let alphabet =
+            identify::prove_alphabet(&located, &tensors, &names, hf.as_ref(), carried, &main)?;
         let config = match (&hf, &located.config) {
-            (Some(hf), Some(path)) => hf_config(hf, path, &tensors, &names, &main),
+            (Some(hf), Some(path)) => identify::hf_config(hf, path, &tensors, &names, &main),
             _ => fair_esm::config(&tensors, &names, settings.as_ref(), &main),
         };
         let config = config.map_err(|error| replaced::explained(error, &tensors))?;
@@ -403,129 +405,6 @@ fn drop_damaged_heads(
         }
     }
     Ok(warnings)
-}
-
-/// Naming and prefix of the encoder, or which other model the file holds.
-fn detect(
-    located: &Located,
-    tensors: &TensorSet,
-    settings: Option<&Settings>,
-    main: &Path,
-) -> Result<Names, CheckpointError> {
-    let unsupported = |path: &Path, found: String| CheckpointError::Unsupported {
-        path: path.to_path_buf(),
-        found,
-    };
-    let other = settings.and_then(Settings::unsupported);
-    if let Some(other) = other.or_else(|| names::unsupported(tensors)) {
-        return Err(unsupported(main, other.into()));
-    }
-    let other = || {
-        let path = located.config.as_ref()?;
-        Some(unsupported(path, foreign::other_model(path)?))
-    };
-    match Names::detect(tensors) {
-        // A configuration beside a fair-esm file does not belong to it.
-        Ok(names) if names.naming == Naming::FairEsm => Ok(names),
-        Ok(names) => other().map_or(Ok(names), Err),
-        Err(_) if tensors.names().any(adapter::is_adapter_tensor) => {
-            Err(CheckpointError::Adapter {
-                path: main.to_path_buf(),
-                adapter: Box::new(Adapter::unknown(main)),
-            })
-        }
-        Err(found) => Err(other().unwrap_or_else(|| CheckpointError::NotWeights {
-            path: main.to_path_buf(),
-            found,
-            remedy: "use the weights of an ESM-2, ESM-1b or ESM-1v model".into(),
-        })),
-    }
-}
-
-/// `config.json` beside the weights.
-fn read_config(located: &Located, main: &Path) -> Result<HfConfig, CheckpointError> {
-    let Some(path) = &located.config else {
-        return Err(CheckpointError::NotWeights {
-            path: main.to_path_buf(),
-            found: "has no config.json beside it".into(),
-            remedy: "put the config.json of the same repository beside the weights".into(),
-        });
-    };
-    HfConfig::read(path)
-}
-
-/// Proves the alphabet of the embedding's rows.
-fn prove_alphabet(
-    located: &Located,
-    tensors: &TensorSet,
-    names: &Names,
-    hf: Option<&HfConfig>,
-    carried: Option<String>,
-    main: &Path,
-) -> Result<Proven, CheckpointError> {
-    let embedding = tensors.get(&names.first(EMBEDDING));
-    let rows = embedding.and_then(|tensor| tensor.shape.first().copied());
-    let rows = rows.unwrap_or(0);
-    if embedding.is_some_and(|tensor| tensor.shape.contains(&0)) {
-        return Err(replaced::emptied(main.to_path_buf()));
-    }
-    let tokens = hf.map_or(rows, |hf| hf.tokens(rows));
-    let beside = || match (hf, &located.config) {
-        (None, Some(path)) => HfConfig::beside_fair_esm(path, rows),
-        _ => None,
-    };
-    let claims = Claims {
-        path: main,
-        tokens,
-        is_padded: tokens < rows,
-        against: hf
-            .and_then(HfConfig::against)
-            .or_else(beside)
-            .or_else(|| carried.map(|found| format!("in the alphabet that it carries, {found}"))),
-        contrary: hf.and_then(HfConfig::contrary),
-        listed: hf.and_then(HfConfig::vocab_list),
-    };
-    alphabet::prove(located, &claims)
-}
-
-/// The architecture by `config.json`, checked against the tensors.
-fn hf_config(
-    hf: &HfConfig,
-    path: &Path,
-    tensors: &TensorSet,
-    names: &Names,
-    main: &Path,
-) -> Result<EsmConfig, CheckpointError> {
-    let rows = |weight: &str| {
-        let tensor = tensors.get(&names.first(weight))?;
-        tensor.shape.first().copied()
-    };
-    let config = hf.esm_config(path, rows(EMBEDDING).unwrap_or(0), rows(POSITIONS))?;
-    let layers = names.layers(tensors);
-    if let Some(last) = layers.checked_sub(1).filter(|last| *last >= config.layers) {
-        let found = format!(
-            "num_hidden_layers is {}, but {} holds a layer number {last}",
-            config.layers,
-            main.display()
-        );
-        return Err(contradiction(path, found));
-    }
-    let has = |weight: &str| {
-        names
-            .places(weight)
-            .iter()
-            .any(|place| tensors.get(&place.tensor).is_some())
-    };
-    if config.positions != Positions::Rotary && has(&resolve::inv_freq_name(0)) {
-        let found =
-            "position_embedding_type is not \"rotary\", but the weights hold rotary frequencies";
-        return Err(contradiction(path, found));
-    }
-    if !config.emb_layer_norm_before && has("emb_layer_norm_before.weight") {
-        let found = "emb_layer_norm_before is not true, but the weights hold that LayerNorm";
-        return Err(contradiction(path, found));
-    }
-    Ok(config)
 }
 
 #[cfg(test)]
