@@ -10,6 +10,7 @@
 #     first      five records, f16
 #     kernels    each kernel against f64 (tests/cuda/kernels)
 #     fixtures   all fixtures and dtypes against fair-esm; the same bits in any batch (tests/cuda/embedder.rs)
+#     own        the same without cuBLASLt, with the program's own matrix products
 #     check      numbers and bits at 8M and 650M
 #     parts      `doctor --gpu`: algorithms of the products, GB/s of row kernels, TFLOP/s of attention
 #     speed      650M and 8M in comparison with other tools, interleaved
@@ -17,7 +18,7 @@
 #     more       speed of 150M and 3B, as time permits
 #     cpu        the CPU engine at 8M and 150M with 1, 2, 4, 8 and 16 threads
 #
-# A failure of `first`, `kernels`, `fixtures` or `check` is repeated with CUDA_LAUNCH_BLOCKING=1 and
+# A failure of `first`, `kernels`, `fixtures`, `own` or `check` is repeated with CUDA_LAUNCH_BLOCKING=1 and
 # under compute-sanitizer, and ends the command. Missing tools are skipped, and so are `check`, `speed`,
 # `timeline`, `more` and `cpu` if Python (PYTHON, python3) lacks torch, transformers, safetensors or
 # NumPy. SECONDS_AT_MOST (540) limits all stages together. Nothing is downloaded.
@@ -33,7 +34,7 @@ if [ $# -lt 2 ]; then
 fi
 pack=$(realpath -e "$1") && mkdir -p "$2" && out=$(realpath "$2") || exit 2
 shift 2
-all="machine first kernels fixtures check parts speed timeline more cpu"
+all="machine first kernels fixtures own check parts speed timeline more cpu"
 stages=${*:-$all}
 for name in $stages; do
     case " $all " in
@@ -181,6 +182,18 @@ fixtures() {
     if [ "$rehearsal" ]; then export STAND_IN_HERE=1; else export ESM_EMBED_TEST_GPU=1; fi
     tests "embedder::${rehearsal:+gpu_bits}" --nocapture --test-threads 1
 }
+own() {
+    # A library that lacks the functions of cuBLASLt and is found first takes it away.
+    local version none=$work/no-cublaslt
+    mkdir -p "$none"
+    for version in 12 13; do
+        ln -sf "$(ldconfig -p | awk '/libm\.so\.6 / { print $NF; exit }')" "$none/libcublasLt.so.$version"
+    done
+    export LD_LIBRARY_PATH=$none${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
+    if [ "$rehearsal" ]; then export STAND_IN_PRODUCTS=even; fi
+    first && grep -q '"96 x 32": "esm-embed"' "$work/first/run.json" || return
+    [ "$rehearsal" ] || fixtures
+}
 # gpu_check SECONDS OPTION...
 gpu_check() {
     "$python" "$here/check.py" --binary "$program" --out "$report/check" --work "$shm/check" \
@@ -198,7 +211,7 @@ timeline() {
         "$python" "$here/timeline.py" "$report/ncu.csv"
 }
 cpu() { "$python" "$here/cpu.py" --binary "$program" --work "$shm/check"; }
-export -f machine first tests kernels fixtures gpu_check parts timeline cpu
+export -f machine first tests kernels fixtures own gpu_check parts timeline cpu
 export program python here report work shm bin source_folder rehearsal
 
 has_python=yes
@@ -219,6 +232,7 @@ for name in $stages; do
         fi
         ;;
     fixtures) stage fixtures 90 bash -c fixtures || diagnose fixtures bash -c fixtures ;;
+    own) stage own 90 bash -c own || diagnose own bash -c own ;;
     check)
         stage check 150 bash -c "gpu_check $(within 150) --sizes 8M,650M --only numbers,bits" ||
             diagnose check bash -c fixtures

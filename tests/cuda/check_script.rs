@@ -172,6 +172,7 @@ fn every_stage_runs() {
         ("first", "passed"),
         ("kernels", "passed"),
         ("fixtures", "passed"),
+        ("own", "passed"),
         ("check", of_python),
         ("parts", "passed"),
         ("speed", of_python),
@@ -204,6 +205,7 @@ fn a_failing_stage_is_diagnosed() {
     for (stage, failure) in [
         ("first", "cuLaunchKernel:1:700"),
         ("fixtures", "cuInit:1:999"),
+        ("own", "cuLaunchKernel:3:700"),
         ("kernels", ""),
     ] {
         let variables = [("STAND_IN_FAIL", failure)];
