@@ -48,6 +48,31 @@ pub enum PlotError {
         pooled: Vec<String>,
     },
 
+    /// A table of annotations cannot be used.
+    #[error(
+        "{}: {what}\nhint: `table` is tab-separated text: a line with the names of the columns, then \
+         one line for each record, the id first",
+        path.display()
+    )]
+    Table {
+        /// The table.
+        path: PathBuf,
+        /// What is wrong with it.
+        what: String,
+    },
+
+    /// A table has no such column.
+    #[error("{} has no column {}\nhint: its columns are {}", path.display(),
+        printable::name(name), printable::text(&columns.join(", ")))]
+    NoColumn {
+        /// The table.
+        path: PathBuf,
+        /// The column as given.
+        name: String,
+        /// The columns that it has.
+        columns: Vec<String>,
+    },
+
     /// Several records, and none was chosen.
     #[error(
         "{} has {}\nhint: choose one with `id`, which can be given several times\n\

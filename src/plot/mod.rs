@@ -6,6 +6,8 @@
 //! from [principal components](pca) and [UMAP](umap). A figure is a [`Drawing`]: a list of shapes at whole pixels, which
 //! [`svg`] writes as vectors and [`png`] as pixels.
 
+pub mod annotations;
+mod bundle;
 mod colour_scale;
 pub mod contact_figure;
 pub mod contact_map;
@@ -16,8 +18,10 @@ mod error;
 pub mod files;
 mod font;
 pub mod map;
+mod map_page;
 mod map_table;
 pub mod neighbours;
+mod parquet;
 pub mod pca;
 pub mod png;
 mod projections;

@@ -22,7 +22,8 @@ use std::time::{Duration, Instant};
 pub const EXAMPLES: &str = "\
 Example:
   esm-embed run proteins.fasta --out emb/
-  esm-embed plot map emb/
+  esm-embed plot map emb/ --table families.tsv
+  (open emb-map/map.html in a browser)
 
 Proteins with similar embeddings are near each other. The map is made by UMAP
 from the first 50 principal components. The same embeddings and options give the
@@ -41,6 +42,17 @@ pub struct MapArgs {
     /// Pooled array to map, such as max.layer33 [default: the mean of the highest layer]
     #[arg(long, value_name = "NAME")]
     pub array: Option<String>,
+
+    /// Table about the records, for colours: tab-separated, names of columns first, ids in the first
+    /// column
+    ///
+    /// An id may also be the accession within sp|P12345|NAME.
+    #[arg(long, value_name = "TSV")]
+    pub table: Option<PathBuf>,
+
+    /// Column of the table that gives the colors at first [default: the second column]
+    #[arg(long, value_name = "COLUMN", requires = "table")]
+    pub color_by: Option<String>,
 
     /// Dimensions of the maps of UMAP
     #[arg(long, value_name = "2|3|2,3", default_value = "2,3", value_delimiter = ',', value_parser = dims)]
@@ -108,6 +120,8 @@ pub fn execute(args: &MapArgs) -> anyhow::Result<Exit> {
             neighbours: args.neighbors,
             seed: args.seed,
         },
+        table: args.table.clone(),
+        color_by: args.color_by.clone(),
         out: out.clone(),
         existing: match args.force {
             true => Existing::Replace,
@@ -118,6 +132,17 @@ pub fn execute(args: &MapArgs) -> anyhow::Result<Exit> {
     let threads = Threads::new(available_threads());
     let folder = FinishedFolder::open(&args.dir)?;
     let plotted = plot.draw(&folder, &threads, &|stage| stages.show(stage))?;
+    if let Some(missing) = plotted
+        .annotated
+        .map(|known| plotted.records.saturating_sub(known))
+        .filter(|&n| n > 0)
+    {
+        let text = format!(
+            "the table has no line for {}",
+            count(missing as u64, "record")
+        );
+        progress.message(Level::Warning, &text);
+    }
     progress.message(Level::Info, &summary(&plotted));
     if args.json {
         print_json(&MapReport {

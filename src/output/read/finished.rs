@@ -78,6 +78,15 @@ impl FinishedFolder {
         &self.dir
     }
 
+    /// The name of the folder, without the folders that it is in.
+    pub fn name(&self) -> String {
+        let absolute = std::path::absolute(&self.dir);
+        let name = absolute
+            .ok()
+            .and_then(|path| path.file_name().map(ToOwned::to_owned));
+        crate::printable::text(&name.unwrap_or_default().to_string_lossy())
+    }
+
     /// Its `run.json`.
     pub fn manifest(&self) -> &Manifest {
         &self.manifest
