@@ -20,7 +20,9 @@ mod simd;
 mod team;
 mod tile;
 
-pub use attention::{Attention, AttentionSample, QUERY_SPAN, RotaryTable};
+pub use attention::{
+    Attention, AttentionSample, AttentionWithMaps, QUERY_SPAN, RotaryTable, TakeMaps,
+};
 pub(crate) use attention::{cos_sin, score_scale};
 pub use block_shape::BlockShape;
 pub use buffer::tensor;

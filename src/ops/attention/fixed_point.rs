@@ -77,6 +77,7 @@ impl<S: Simd> Scheme<S> for Fixed {
             for (block, (k, keys)) in blocks(head.len, KEY_BLOCK).enumerate() {
                 let scores = memory.scores.add(k * width);
                 let sums = exp2_columns::<S, N>(scores, keys, &scales, &most);
+                head.put_probabilities::<N>(k, keys, scores, first, count);
                 let mut back = [S::splat(0.0); N];
                 for j in 0..N {
                     total[j] = S::add(total[j], sums.total[j]);
@@ -90,6 +91,7 @@ impl<S: Simd> Scheme<S> for Fixed {
                 }
                 values::<S, N>(head, block, keys, scores, &back);
             }
+            head.divide_probabilities::<N>(&total, first, count);
             head.finish::<N>(&total, first, count);
         }
     }

@@ -4,6 +4,7 @@
 //! scores to the output: softmax runs down the columns and no reduction crosses lanes. The scores
 //! of a block are `[keys, queries]`; memory is linear in the length of the sequence.
 
+use super::probabilities::MapRows;
 use super::rotary::{RotaryTable, score_scale};
 use crate::ops::math;
 use crate::ops::matrix::{Chunked, ChunkedMut, Chunks, Extent};
@@ -76,6 +77,8 @@ pub(super) struct Head<'a> {
     pub(super) head_dim: usize,
     pub(super) rotary: Option<&'a RotaryTable>,
     pub(super) queries: std::ops::Range<usize>,
+    /// Where their probabilities go, `[queries, len]`; None if they are not wanted.
+    pub(super) map: Option<&'a mut [f32]>,
     /// See [`Sizes::total`].
     pub(super) buffer: &'a mut [f32],
 }
@@ -126,6 +129,12 @@ impl Head<'_> {
         if let Some(table) = self.rotary {
             assert!(table.head_dim() == head_dim && table.positions() >= len);
         }
+        let first = self.queries.start;
+        let map = self.map.map(|map| {
+            assert!(map.len() == self.queries.len() * len);
+            let at = map.as_mut_ptr();
+            MapRows { at, first }
+        });
         let sizes = Sizes::new(head_dim, len, S::LANES, A::IN_FIXED_POINT);
         let (keys, rest) = self.buffer.split_at_mut(sizes.keys);
         let (queries, rest) = rest.split_at_mut(sizes.block);
@@ -173,6 +182,7 @@ impl Head<'_> {
             key_stride: sizes.stride,
             features: sizes.features,
             rotary: self.rotary,
+            map,
             memory,
             tiles: &tiles,
             lanes: std::marker::PhantomData,
@@ -201,7 +211,7 @@ pub(super) struct Memory {
     pub(super) queries: *mut f32,
     pub(super) output: *mut f32,
     pub(super) scores: *mut f32,
-    square: *mut f32,
+    pub(super) square: *mut f32,
     pub(super) key_scales: *mut f32,
     pub(super) values: *mut f32,
     pub(super) value_scales: *mut f32,
@@ -223,6 +233,8 @@ pub(super) struct Geometry<'a, S: Simd> {
     /// Elements of a row of features in fixed point.
     pub(super) features: usize,
     rotary: Option<&'a RotaryTable>,
+    /// Where the probabilities go; None if they are not wanted.
+    pub(super) map: Option<MapRows>,
     pub(super) memory: Memory,
     pub(super) tiles: &'a [FeatureTile],
     lanes: std::marker::PhantomData<S>,
@@ -463,8 +475,10 @@ impl<S: Simd> Scheme<S> for Float {
                 for (t, p) in total.iter_mut().zip(&part) {
                     *t = S::add(*t, *p);
                 }
+                head.put_probabilities::<N>(k, keys, scores, first, count);
                 head.values::<N>(k, keys, scores);
             }
+            head.divide_probabilities::<N>(&total, first, count);
             head.finish::<N>(&total, first, count);
         }
     }

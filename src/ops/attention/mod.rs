@@ -5,8 +5,11 @@
 
 mod fixed_point;
 mod head;
+mod maps;
+mod probabilities;
 mod rotary;
 
+pub use maps::{AttentionWithMaps, TakeMaps};
 pub use rotary::RotaryTable;
 pub(crate) use rotary::{cos_sin, score_scale};
 
@@ -61,11 +64,15 @@ pub struct AttentionSample<'a> {
 }
 
 /// Some queries of a head of a sequence.
-struct Part {
+struct Part<'m> {
+    /// Index of the sequence.
+    sequence: usize,
     start: usize,
     len: usize,
     head: usize,
     queries: std::ops::Range<usize>,
+    /// Where their probabilities go, `[queries, len]`; None if they are not wanted.
+    map: Option<&'m mut [f32]>,
 }
 
 impl InplaceOp1 for Attention<'_> {
@@ -95,9 +102,9 @@ impl InplaceOp1 for AttentionSample<'_> {
 
 impl Attention<'_> {
     /// The work in parts of up to `span` queries; the first `limit` of them.
-    fn parts(&self, span: usize, limit: usize) -> Vec<Part> {
+    fn parts(&self, span: usize, limit: usize) -> Vec<Part<'static>> {
         let mut parts = Vec::new();
-        for bounds in self.cu_seqlens.windows(2) {
+        for (sequence, bounds) in self.cu_seqlens.windows(2).enumerate() {
             let (start, len) = (bounds[0], bounds[1].saturating_sub(bounds[0]));
             for head in 0..self.heads {
                 for first in (0..len).step_by(span.min(len).max(1)) {
@@ -105,10 +112,12 @@ impl Attention<'_> {
                         return parts;
                     }
                     parts.push(Part {
+                        sequence,
                         start,
                         len,
                         head,
                         queries: first..len.min(first.saturating_add(span)),
+                        map: None,
                     });
                 }
             }
@@ -116,7 +125,7 @@ impl Attention<'_> {
         parts
     }
 
-    fn run(&self, s: &mut CpuStorage, l: &Layout, work: Vec<Part>) -> candle_core::Result<()> {
+    fn run(&self, s: &mut CpuStorage, l: &Layout, work: Vec<Part<'_>>) -> candle_core::Result<()> {
         let qkv = crate::ops::contiguous_mut(s, l)?;
         let lanes = lanes(self.path);
         let chunks = padded(self.heads * self.head_dim, self.path) / lanes;
@@ -152,7 +161,7 @@ impl Attention<'_> {
         let (k, v) = rest.split_at(part);
         let q = ChunkedMut::new(q, stride, lanes);
         let [k, v] = [k, v].map(|x| Chunked::new(x, stride, lanes));
-        self.team.each(work, |part| {
+        self.team.each(work, |part: Part<'_>| {
             let rows = stride - part.start;
             let floats = floats(self.head_dim, part.len, self.path, self.weight_type);
             scratch(floats, |buffer| {
@@ -167,6 +176,7 @@ impl Attention<'_> {
                     head_dim: self.head_dim,
                     rotary: self.rotary,
                     queries: part.queries,
+                    map: part.map,
                     buffer,
                 };
                 match self.weight_type.in_fixed_point() {

@@ -3,8 +3,11 @@
 use super::chunks::{chunked, unchunked};
 use super::reference::{assert_close, relative, softmax_f64};
 use super::{numbers, paths};
-use crate::ops::{Attention, RotaryTable, Team, WeightType, thread_pool};
+use crate::ops::{
+    Attention, AttentionWithMaps, CpuPath, RotaryTable, TakeMaps, Team, WeightType, thread_pool,
+};
 use candle_core::InplaceOp1;
+use std::ops::ControlFlow;
 
 struct Case {
     heads: usize,
@@ -12,7 +15,8 @@ struct Case {
     lengths: Vec<usize>,
 }
 
-fn attention_f64(case: &Case, qkv: &[f32], inv_freq: Option<&[f32]>) -> Vec<f64> {
+/// The result, and the maps of all sequences and heads.
+fn attention_f64(case: &Case, qkv: &[f32], inv_freq: Option<&[f32]>) -> (Vec<f64>, Vec<Vec<f64>>) {
     let (heads, d) = (case.heads, case.head_dim);
     let dim = heads * d;
     let rotate = |x: Vec<f64>, position: usize| -> Vec<f64> {
@@ -28,6 +32,7 @@ fn attention_f64(case: &Case, qkv: &[f32], inv_freq: Option<&[f32]>) -> Vec<f64>
     };
     let total: usize = case.lengths.iter().sum();
     let mut out = vec![0.0; total * dim];
+    let mut maps = Vec::new();
     let mut start = 0;
     for &len in &case.lengths {
         for h in 0..heads {
@@ -35,6 +40,7 @@ fn attention_f64(case: &Case, qkv: &[f32], inv_freq: Option<&[f32]>) -> Vec<f64>
                 let at = (start + t) * 3 * dim + part * dim + h * d;
                 qkv[at..at + d].iter().map(|x| f64::from(*x)).collect()
             };
+            let mut map = Vec::new();
             for t in 0..len {
                 let scaled = get(t, 0).iter().map(|x| x / (d as f64).sqrt()).collect();
                 let q = rotate(scaled, t);
@@ -42,16 +48,59 @@ fn attention_f64(case: &Case, qkv: &[f32], inv_freq: Option<&[f32]>) -> Vec<f64>
                     .map(|u| q.iter().zip(rotate(get(u, 1), u)).map(|(a, b)| a * b).sum())
                     .collect();
                 let p = softmax_f64(&scores);
+                map.extend(&p);
                 for (u, p) in p.iter().enumerate() {
                     for (i, v) in get(u, 2).iter().enumerate() {
                         out[(start + t) * dim + h * d + i] += p * v;
                     }
                 }
             }
+            maps.push(map);
         }
         start += len;
     }
-    out
+    (out, maps)
+}
+
+/// Takes the maps of some heads, up to a number of them.
+struct Taken {
+    heads: Vec<usize>,
+    limit: usize,
+    /// Sequence, head and map.
+    maps: Vec<(usize, usize, Vec<f32>)>,
+}
+
+impl TakeMaps for Taken {
+    fn wants(&self, head: usize) -> bool {
+        self.heads.contains(&head)
+    }
+
+    fn take(&mut self, sequence: usize, head: usize, map: &[f32]) -> ControlFlow<()> {
+        self.maps.push((sequence, head, map.to_vec()));
+        match self.maps.len() == self.limit {
+            true => ControlFlow::Break(()),
+            false => ControlFlow::Continue(()),
+        }
+    }
+}
+
+fn attend_with_maps(
+    op: Attention<'_>,
+    qkv: &[f32],
+    tokens: usize,
+    heads: Vec<usize>,
+    limit: usize,
+) -> (Vec<f32>, Vec<(usize, usize, Vec<f32>)>, ControlFlow<()>) {
+    let dim = op.heads * op.head_dim;
+    let t = chunked(op.path, qkv, 3, dim);
+    let maps = Vec::new();
+    let mut taken = Taken { heads, limit, maps };
+    let mut buffer = Vec::new();
+    let with = AttentionWithMaps::new(op, &mut taken, &mut buffer);
+    t.inplace_op1(&with).unwrap();
+    let flow = with.flow();
+    drop(with);
+    (unchunked(&t, 0, tokens, dim), taken.maps, flow)
 }
 
 fn attend(op: &Attention<'_>, qkv: &[f32], tokens: usize) -> Vec<f32> {
@@ -102,7 +151,7 @@ fn attention_equals_the_reference_for_every_head_size_and_ragged_length() {
                     team: Team::One,
                 };
                 let y = attend(&op, &qkv, total);
-                let want = attention_f64(&case, &qkv, rotary.map(|_| &inv_freq[..]));
+                let (want, want_maps) = attention_f64(&case, &qkv, rotary.map(|_| &inv_freq[..]));
                 let rotates = rotary.is_some();
                 let what = format!("{path} {weight_type:?} {heads}×{head_dim} rotary {rotates}");
                 match weight_type {
@@ -113,9 +162,26 @@ fn attention_equals_the_reference_for_every_head_size_and_ragged_length() {
                     _ => assert_close(&y, &want, 2e-5, &what),
                 }
 
+                let every = || (0..heads).collect();
+                let (z, maps, flow) =
+                    attend_with_maps(Attention { ..op }, &qkv, total, every(), usize::MAX);
+                assert_eq!((z, flow), (y.clone(), ControlFlow::Continue(())), "{what}");
+                let bound = match weight_type {
+                    WeightType::F16 => 2e-3,
+                    _ => 3e-6,
+                };
+                assert_eq!(maps.len(), want_maps.len());
+                for (i, ((sequence, head, map), want)) in maps.iter().zip(&want_maps).enumerate() {
+                    assert_eq!((*sequence, *head), (i / heads, i % heads), "{what}");
+                    assert_close(map, want, bound, &what);
+                }
+
                 // A team, and each sequence in a separate call, give the same bits.
                 let team = Team::Pool(&pool);
                 assert_eq!(attend(&Attention { team, ..op }, &qkv, total), y, "{what}");
+                let shared = Attention { team, ..op };
+                let (z, parts, _) = attend_with_maps(shared, &qkv, total, every(), usize::MAX);
+                assert_eq!((&z, &parts), (&y, &maps), "{what}");
                 for w in cu_seqlens.windows(2) {
                     let cu_seqlens = &[0, w[1] - w[0]];
                     let rows = &qkv[w[0] * 3 * dim..w[1] * 3 * dim];
@@ -126,4 +192,34 @@ fn attention_equals_the_reference_for_every_head_size_and_ragged_length() {
             }
         }
     }
+}
+
+#[test]
+fn only_wanted_maps_are_handed_over_until_the_taker_has_enough() {
+    let (heads, head_dim) = (3, 8);
+    let cu_seqlens = [0, 5, 12];
+    let qkv = numbers(3, 12 * 3 * heads * head_dim);
+    let op = || Attention {
+        path: CpuPath::detect(),
+        weight_type: WeightType::F32,
+        cu_seqlens: &cu_seqlens,
+        heads,
+        head_dim,
+        rotary: None,
+        team: Team::One,
+    };
+    let whole = attend(&op(), &qkv, 12);
+    let names = |maps: &[(usize, usize, Vec<f32>)]| -> Vec<_> {
+        maps.iter()
+            .map(|&(s, h, ref map)| (s, h, map.len()))
+            .collect()
+    };
+    let (y, maps, flow) = attend_with_maps(op(), &qkv, 12, vec![0, 2], usize::MAX);
+    assert_eq!((y, flow), (whole, ControlFlow::Continue(())));
+    assert_eq!(
+        names(&maps),
+        [(0, 0, 25), (0, 2, 25), (1, 0, 49), (1, 2, 49)]
+    );
+    let (_, some, flow) = attend_with_maps(op(), &qkv, 12, vec![0, 2], 3);
+    assert_eq!((&some[..], flow), (&maps[..3], ControlFlow::Break(())));
 }
