@@ -6,10 +6,13 @@
 //! ```
 
 use super::Rotary;
+use super::visit::BlockMaps;
 use crate::ops::{
-    Attention, CpuPath, FeedForward, LayerNorm, Linear, QkvProjection, RotaryTable, Team,
+    Attention, AttentionWithMaps, CpuPath, FeedForward, LayerNorm, Linear, QkvProjection,
+    RotaryTable, Team,
 };
 use candle_core::Tensor;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 pub(super) struct TransformerLayer {
@@ -36,7 +39,9 @@ impl TransformerLayer {
         self.rotary.as_ref()
     }
 
-    /// Updates the residual stream `[T, D]`, with working memory for q, k and v.
+    /// Updates the residual stream `[T, D]`, with working memory for q, k and v, and hands over
+    /// attention maps, with working memory for one. If their taker has enough, the stream is left as
+    /// it is.
     pub(super) fn forward(
         &self,
         x: &Tensor,
@@ -44,9 +49,10 @@ impl TransformerLayer {
         cu_seqlens: &[usize],
         rotary: Option<&RotaryTable>,
         team: Team<'_>,
-    ) -> candle_core::Result<()> {
+        maps: Option<(BlockMaps<'_>, &mut Vec<f32>)>,
+    ) -> candle_core::Result<ControlFlow<()>> {
         self.project(x, qkv, team)?;
-        qkv.inplace_op1(&Attention {
+        let attention = Attention {
             path: self.path,
             weight_type: self.qkv.weight_type(),
             cu_seqlens,
@@ -54,8 +60,19 @@ impl TransformerLayer {
             head_dim: self.head_dim,
             rotary,
             team,
-        })?;
-        self.feed_forward(x, qkv, team)
+        };
+        match maps {
+            None => qkv.inplace_op1(&attention)?,
+            Some((mut maps, buffer)) => {
+                let with_maps = AttentionWithMaps::new(attention, &mut maps, buffer);
+                qkv.inplace_op1(&with_maps)?;
+                if with_maps.flow().is_break() {
+                    return Ok(ControlFlow::Break(()));
+                }
+            }
+        }
+        self.feed_forward(x, qkv, team)?;
+        Ok(ControlFlow::Continue(()))
     }
 
     /// The first product: `q, k, v = Linear(LN₁(x))`.

@@ -13,6 +13,7 @@ mod load;
 mod memory;
 mod packed;
 mod sample;
+mod visit;
 mod workspace;
 
 pub use contact_head::{ContactHead, ContactSums};
@@ -21,6 +22,7 @@ pub use load::{LoadError, LoadOptions};
 pub use memory::PassMemory;
 pub use packed::Packed;
 pub use sample::BlockSample;
+pub use visit::{AttentionMap, Visit};
 
 pub(crate) use blocks::{BlockNames, Frequencies};
 pub(crate) use embedding::TokenScale;
@@ -33,9 +35,9 @@ use candle_core::{Storage, Tensor};
 use embedding::Embedding;
 use layer::TransformerLayer;
 use std::borrow::Cow;
-use std::ops::ControlFlow;
 use std::sync::Arc;
 use thiserror::Error;
+use visit::BlockMaps;
 use workspace::Workspaces;
 
 /// Rotary tables are made for this many tokens at load; passes with longer sequences make their own.
@@ -91,9 +93,9 @@ impl Esm {
     ///
     /// `wanted` holds representation indices in ascending order, each once: 0 is the scaled
     /// embedding, i the residual stream after block i, and the last one is after the final
-    /// LayerNorm. `each(layer, hidden)` receives the hidden states `[T, D]`, `<cls>` and `<eos>`
-    /// rows included; after [`ControlFlow::Break`] it is not called again, and the result is `Ok`.
-    /// `cancel` is checked before every block.
+    /// LayerNorm. `visit` receives them, and the attention maps that it wants, block by block; after
+    /// [`ControlFlow::Break`] it is not called again, and the result is `Ok`. `cancel` is checked
+    /// before every block.
     ///
     /// # Errors
     /// A cancelled pass, a layer above those loaded, tokens outside the vocabulary, or a sequence
@@ -104,9 +106,11 @@ impl Esm {
         wanted: &[usize],
         team: Team<'_>,
         cancel: &Cancel,
-        each: &mut dyn FnMut(usize, &[f32]) -> ControlFlow<()>,
+        visit: &mut dyn Visit,
     ) -> Result<(), ForwardError> {
-        let Some(&top) = wanted.last() else {
+        let of_maps = (0..self.config.layers).rfind(|&block| self.wants_maps(visit, block));
+        let of_maps = of_maps.map(|block| block + 1);
+        let Some(top) = wanted.last().copied().max(of_maps) else {
             return Ok(());
         };
         let loaded = self.layers.len();
@@ -123,6 +127,7 @@ impl Esm {
         hidden.slice_set(&self.embedding.forward(batch)?, 0, 0)?;
         let mut wanted = wanted.iter().copied().peekable();
         let longest = batch.longest();
+        let mut map = Vec::new();
         // Layers share a table when they share frequencies, as every published model does.
         let mut table: Option<(*const Rotary, Cow<'_, RotaryTable>)> = None;
         for index in 0..=top {
@@ -139,14 +144,25 @@ impl Esm {
                 });
                 table = rotary;
                 let rotary = table.as_ref().map(|(_, t)| t.as_ref());
-                layer.forward(&hidden, &qkv, batch.cu_seqlens(), rotary, team)?;
+                let block = index - 1;
+                let maps = match self.wants_maps(visit, block) {
+                    true => Some((BlockMaps { visit, block }, &mut map)),
+                    false => None,
+                };
+                let cu_seqlens = batch.cu_seqlens();
+                let flow = layer.forward(&hidden, &qkv, cu_seqlens, rotary, team, maps)?;
+                if flow.is_break() {
+                    break;
+                }
             }
             if wanted.next_if_eq(&index).is_some() {
                 let flow = match &self.final_norm {
                     Some(norm) if index == self.config.layers => {
-                        host(&hidden.apply_op1_no_bwd(&norm)?, |rows| each(index, rows))?
+                        host(&hidden.apply_op1_no_bwd(&norm)?, |rows| {
+                            visit.hidden(index, rows)
+                        })?
                     }
-                    _ => host(&hidden, |rows| each(index, rows))?,
+                    _ => host(&hidden, |rows| visit.hidden(index, rows))?,
                 };
                 if flow.is_break() {
                     break;
@@ -156,6 +172,12 @@ impl Esm {
         drop((hidden, qkv));
         self.workspaces.give(workspace);
         Ok(())
+    }
+}
+
+impl Esm {
+    fn wants_maps(&self, visit: &dyn Visit, block: usize) -> bool {
+        (0..self.config.heads).any(|head| visit.wants_map(block, head))
     }
 }
 
