@@ -265,6 +265,24 @@ impl Request {
         &self.maps
     }
 
+    /// The same request without the products that are made of attention maps.
+    pub fn without_maps(&self) -> Request {
+        let mut request = self.clone();
+        request
+            .products
+            .retain(|product| !matches!(product, Product::Contacts | Product::Attentions));
+        request
+    }
+
+    /// The number of the highest block whose attention maps are wanted, counted from 1; 0 for none.
+    pub fn top_of_maps(&self) -> usize {
+        let last = self.maps.layers.last().map_or(0, |block| block + 1);
+        match self.has(Product::Attentions) {
+            true => last,
+            false => 0,
+        }
+    }
+
     /// Whether a product is wanted.
     pub fn has(&self, product: Product) -> bool {
         self.products.contains(&product)
@@ -325,7 +343,7 @@ impl Request {
     pub fn top_layer(&self, layers: usize) -> usize {
         let top = |product: &Product| match product {
             Product::Pooled { layer, .. } | Product::Residues { layer } => *layer,
-            Product::Attentions => self.maps.layers.last().map_or(0, |block| block + 1),
+            Product::Attentions => self.top_of_maps(),
             _ => layers,
         };
         self.products.iter().map(top).max().unwrap_or(0)

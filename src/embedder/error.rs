@@ -30,8 +30,8 @@ impl LoadError {
 /// Why a batch could not be embedded.
 #[derive(Debug, Error)]
 pub enum EngineError {
-    /// A product that engines do not compute.
-    #[error("this version of esm-embed does not compute {}", product.file_stem())]
+    /// A product that the engine does not compute.
+    #[error("{} are computed on the CPU only\nhint: use `device=cpu`", product.file_stem())]
     NotComputed {
         /// The product.
         product: Product,
@@ -42,6 +42,15 @@ pub enum EngineError {
     /// The rows of the first and the last token, which only the CPU engine hands over.
     #[error("rows of `<cls>` and `<eos>` are not computed on a GPU\nhint: use `device=cpu`")]
     NoEnds,
+    /// A product of a sequence in windows.
+    #[error("{} of a sequence need it in one pass, not in windows", product.file_stem())]
+    NotInWindows {
+        /// The product.
+        product: Product,
+    },
+    /// Contacts, without the regression.
+    #[error("contacts were requested, but the model is loaded without its contact regression")]
+    NoContactHead,
     /// A layer above those that are loaded.
     #[error("layer {layer} was requested, but the model is loaded up to layer {loaded}")]
     NotLoaded {

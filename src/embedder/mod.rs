@@ -3,6 +3,7 @@
 mod cpu;
 mod engine;
 mod error;
+mod maps;
 mod options;
 mod rows;
 #[cfg(test)]

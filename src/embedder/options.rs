@@ -14,6 +14,8 @@ pub struct EmbedderOptions {
     pub top_layer: usize,
     /// Whether a request may name logits, which need the checkpoint's language-model head.
     pub lm_head: bool,
+    /// Whether a request may name contacts, which need the checkpoint's contact regression.
+    pub contact_head: bool,
     /// Threads that load weights and share long sequences.
     pub threads: Threads,
     /// Tokens of a batch, and of one pass over windows of a long sequence.
@@ -32,6 +34,7 @@ impl EmbedderOptions {
             dtype,
             top_layer,
             lm_head: false,
+            contact_head: false,
             threads: Threads::default(),
             max_tokens: 1024,
             fill_memory: false,

@@ -338,12 +338,12 @@ fn requests_that_cannot_be_computed_are_refused() {
             (
                 &loaded,
                 Product::Contacts,
-                "this version of esm-embed does not compute contacts",
+                "contacts were requested, but the model is loaded without its contact regression",
             ),
             (
                 &fake,
                 Product::Attentions,
-                "this version of esm-embed does not compute attentions",
+                "attentions are computed on the CPU only\nhint: use `device=cpu`",
             ),
         ] {
             let request = request([MEAN, product]);

@@ -27,7 +27,10 @@ impl Windowed<'_> {
         // Only what has a row for each residue can be blended.
         let of_rows = |product: &&Product| !matches!(product, Product::Logits);
         let rows = self.request.products().iter().filter(of_rows).copied();
-        check(&Request::new(rows, OutDtype::F32), usize::MAX)?;
+        check(&Request::new(rows, OutDtype::F32), usize::MAX).map_err(|error| match error {
+            EngineError::NotComputed { product } => EngineError::NotInWindows { product },
+            other => other,
+        })?;
         let blended = match self.blend(false) {
             // All windows have one number format, or their rows would not fit together.
             Ok(blended) if blended.mixed => self.blend(true),

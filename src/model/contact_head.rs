@@ -17,6 +17,7 @@
 //!
 //! Sums are in f64 and in a fixed order.
 
+use crate::checkpoint::{Checkpoint, CheckpointError, ContactRegression};
 use crate::ops::Team;
 
 /// The regression from attention maps to contacts.
@@ -36,6 +37,20 @@ impl ContactHead {
             weights,
             bias,
         }
+    }
+
+    /// The regression of a checkpoint.
+    ///
+    /// # Errors
+    /// It has none.
+    pub fn load(checkpoint: &Checkpoint) -> Result<ContactHead, CheckpointError> {
+        let ContactRegression { weights, bias } = checkpoint.contact_regression()?;
+        Ok(ContactHead::new(checkpoint.config().heads, weights, bias))
+    }
+
+    /// The bias.
+    pub fn bias(&self) -> f32 {
+        self.bias
     }
 
     /// Whether the map of a head counts: most weights of the published regressions are zero.

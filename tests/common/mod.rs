@@ -159,7 +159,7 @@ impl Reference {
             .to_vec()
     }
 
-    fn f32(&self, name: &str) -> Option<Vec<f32>> {
+    pub fn f32(&self, name: &str) -> Option<Vec<f32>> {
         let tensors = self.tensors();
         let tensor = tensors.tensor(name).ok()?;
         assert_eq!(tensor.dtype(), safetensors::Dtype::F32);
