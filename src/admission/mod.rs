@@ -22,6 +22,7 @@
 //!         model_limit: None,
 //!     },
 //!     memory: None,
+//!     maps: None,
 //! };
 //! let prepared = admission.admit(b"MKTAY")?;
 //! assert_eq!(prepared.tokens, [0, 20, 15, 11, 2]);
@@ -31,12 +32,14 @@
 //! ```
 
 mod gate;
+mod maps;
 mod memory_budget;
 mod pass_cost;
 mod policy;
 mod unfit;
 
 pub use gate::{Entered, Gate};
+pub use maps::{MapCost, MapLimit};
 pub use memory_budget::{MemoryBudget, ModelMemory, ModelTooLarge};
 pub use pass_cost::{PassCost, PassLimits};
 pub use policy::{Gaps, Long, Policy, PolicyError, Prepared};
@@ -51,6 +54,8 @@ pub struct Admission {
     pub policy: Policy,
     /// Memory for forward passes; None if there is no limit.
     pub memory: Option<MemoryBudget>,
+    /// How large attention maps may be; None if none are written.
+    pub maps: Option<MapLimit>,
 }
 
 impl Admission {
@@ -60,6 +65,10 @@ impl Admission {
     /// Why it cannot be embedded.
     pub fn admit(&self, sequence: &[u8]) -> Result<Prepared, Unfit> {
         let prepared = self.policy.prepare(sequence)?;
+        let residues = prepared.tokens.len().saturating_sub(2);
+        if let Some(needed) = self.maps.and_then(|limit| limit.exceeded(residues)) {
+            return Err(Unfit::MapsTooLarge { residues, needed });
+        }
         let Some(budget) = self.memory else {
             return Ok(prepared);
         };

@@ -1,5 +1,6 @@
 //! Bytes that forward passes take.
 
+use super::maps::MapCost;
 use crate::checkpoint::EsmConfig;
 use crate::embedder::{TEAM_TOKENS, kept_tokens, shared_from};
 use crate::model::{LmHead, PassMemory};
@@ -26,6 +27,8 @@ pub struct PassCost {
     layers: u64,
     /// Whether logits are computed.
     logits: bool,
+    /// None without attention maps.
+    maps: Option<MapCost>,
     limits: PassLimits,
 }
 
@@ -42,6 +45,7 @@ impl PassCost {
             row: config.dim as u64 * 4,
             layers: layers as u64,
             logits: false,
+            maps: None,
             limits,
         }
     }
@@ -52,6 +56,11 @@ impl PassCost {
             logits: true,
             ..self
         }
+    }
+
+    /// The same with attention maps.
+    pub fn with_maps(self, maps: Option<MapCost>) -> PassCost {
+        PassCost { maps, ..self }
     }
 
     /// Tokens of one batch, unless it holds a single longer sequence.
@@ -91,9 +100,11 @@ impl PassCost {
             true => LmHead::passing((self.row / 4) as usize, longest),
             false => 0,
         };
+        let maps = self.maps.map_or(0, |maps| maps.pass(tokens, longest));
         workspace
             .saturating_add(passing)
             .saturating_add(logits)
+            .saturating_add(maps)
             .saturating_mul(count)
             .saturating_add(scratch.saturating_mul(threads))
     }

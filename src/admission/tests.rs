@@ -237,6 +237,7 @@ fn the_longest_sequence_that_fits_is_the_last_one_admitted() {
         },
     ] {
         let admission = Admission {
+            maps: None,
             policy: policy(long, None),
             memory: Some(budget(80, true).unwrap()),
         };
@@ -249,6 +250,7 @@ fn the_longest_sequence_that_fits_is_the_last_one_admitted() {
         assert_eq!(refused.residues(), Some(longest + 1));
     }
     let unlimited = Admission {
+        maps: None,
         policy: policy(Long::Full, None),
         memory: None,
     };

@@ -44,6 +44,20 @@ pub enum Unfit {
         /// Residues that the model can embed.
         limit: usize,
     },
+    /// Its attention maps take more than a file may.
+    #[error(
+        "the attention maps of {} would take {}, more than the limit of 4.3 GB for a record\n\
+         hint: choose some layers with `attention_layers`, use `attention_heads=mean`, or \
+         `out_dtype=f16`",
+        count(*.residues as u64, "residue"),
+        bytes(*.needed)
+    )]
+    MapsTooLarge {
+        /// Residues of the sequence that are embedded.
+        residues: usize,
+        /// Bytes of its maps.
+        needed: u64,
+    },
     /// A forward pass takes more memory than there is for it.
     #[error(
         "the sequence has {}, which need about {} of memory; {} are left beside the model ({})\n\
@@ -70,6 +84,7 @@ impl Unfit {
         match *self {
             Unfit::TooLong { residues, .. }
             | Unfit::BeyondModel { residues, .. }
+            | Unfit::MapsTooLarge { residues, .. }
             | Unfit::TooLarge { residues, .. } => Some(residues),
             Unfit::Empty | Unfit::OnlyGaps | Unfit::Token(_) => None,
         }

@@ -29,6 +29,7 @@ pub fn resolve(
         path: local.path,
         repo: local.repo,
         revision: local.revision,
+        contact_regression: None,
     })
 }
 

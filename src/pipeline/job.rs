@@ -7,7 +7,7 @@ use crate::ops::CpuPath;
 use crate::output::{Existing, OutDtype, Pool, Residues};
 use crate::pipeline::checksum_cache::ChecksumCache;
 use crate::pipeline::input::shard::Shard;
-use crate::product::Product;
+use crate::product::{MapHeads, Product};
 use crate::tokenizer::UnknownPolicy;
 use std::fmt;
 use std::path::PathBuf;
@@ -96,6 +96,8 @@ pub struct Model {
     pub repo: Option<String>,
     /// Commit of the repository.
     pub revision: Option<String>,
+    /// File of the contact regression; None for the one of the checkpoint.
+    pub contact_regression: Option<PathBuf>,
 }
 
 /// What is embedded.
@@ -107,6 +109,15 @@ pub struct Inputs {
     pub shard: Option<Shard>,
     /// Records with the identifier of an earlier one and another sequence.
     pub on_duplicate_id: OnDuplicateId,
+}
+
+/// Requested attention maps.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MapOptions {
+    /// Blocks, counted from 0; empty for all of them.
+    pub layers: Vec<Layers>,
+    /// All heads or their mean.
+    pub heads: MapHeads,
 }
 
 /// What is written, and where.
@@ -124,6 +135,8 @@ pub struct OutputOptions {
     pub residues: Residues,
     /// Products that do not belong to one layer, each once.
     pub include: Vec<Product>,
+    /// The attention maps, if they are included.
+    pub maps: MapOptions,
     /// Number format of the files.
     pub dtype: OutDtype,
 }

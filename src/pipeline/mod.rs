@@ -25,8 +25,8 @@ mod stop;
 pub use checksum_cache::ChecksumCache;
 pub use input::shard::Shard;
 pub use job::{
-    Caches, ComputeOptions, Inputs, Job, Layers, Model, OnDuplicateId, OnInvalid, OnVarying,
-    OutputOptions, SequenceOptions,
+    Caches, ComputeOptions, Inputs, Job, Layers, MapOptions, Model, OnDuplicateId, OnInvalid,
+    OnVarying, OutputOptions, SequenceOptions,
 };
 pub use plan::forecast::Forecast;
 pub use reporter::{Computing, Level, Phase, Reporter, Silent, Totals};
@@ -36,6 +36,7 @@ pub use stop::{Stop, Stopped};
 use crate::device::{DeviceChoice, Dtype};
 use crate::embedder::{Embedder, EmbedderOptions, LoadError, OnOverflow};
 use crate::output::{State, Target};
+use crate::product::Product;
 use crate::threads::Threads;
 use anyhow::Result;
 use input::check::{can_be_read_twice, check_inputs};
@@ -146,7 +147,8 @@ fn load(run: Run<'_>, plan: &Plan) -> Result<Embedder, LoadError> {
         on_overflow: OnOverflow::Fallback {
             may_vary: compute.on_varying != OnVarying::Fail,
         },
-        lm_head: plan.has_logits(),
+        lm_head: plan.has(Product::Logits),
+        contact_head: plan.has(Product::Contacts),
         ..EmbedderOptions::new(plan.device.clone(), plan.dtype, plan.top())
     };
     Embedder::load(run.checkpoint, &options)

@@ -1,7 +1,7 @@
 //! The options of a run as they were given.
 
 use super::keep_gaps;
-use crate::product::{OutDtype, Pool, Product, Residues};
+use crate::product::{MapHeads, OutDtype, Pool, Product, Residues};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -9,6 +9,15 @@ use std::collections::BTreeMap;
 /// The part `asked` of `run.json`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Asked {
+    /// Which attention maps of each block.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub attention_heads: MapHeads,
+    /// Blocks whose attention maps are written; empty for all of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub attention_layers: Vec<AskedLayer>,
+    /// File of the contact regression; `None` for the one of the checkpoint.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub contact_regression: Option<String>,
     /// Number format of the computation; `None` for the device's default.
     pub dtype: Option<String>,
     /// What happens to the gaps of an alignment.
@@ -38,6 +47,10 @@ pub struct Asked {
     /// Keys of a newer version.
     #[serde(flatten)]
     pub other: BTreeMap<String, Value>,
+}
+
+fn is_default(heads: &MapHeads) -> bool {
+    *heads == MapHeads::default()
 }
 
 /// Layers as they were given.

@@ -96,6 +96,7 @@ impl RunRecord {
     /// separately.
     fn settings(&self) -> Vec<Setting> {
         let Asked {
+            attention_heads,
             include,
             on_invalid,
             out_dtype,
@@ -104,16 +105,19 @@ impl RunRecord {
             unknown,
             other: asked,
             // What these resolved to is compared instead.
+            attention_layers: _,
             dtype: _,
             gaps: _,
             layer: _,
             long: _,
             // The contents of these files are compared instead.
+            contact_regression: _,
             inputs: _,
             model: _,
         } = &self.asked;
         let Resolved {
             arch,
+            attention_layers,
             cpu_path,
             cuda: _,
             device,
@@ -138,6 +142,8 @@ impl RunRecord {
                 "`include`",
                 list(include.iter().map(|product| product.file_stem())),
             ),
+            setting("`attention_layers`", list(attention_layers)),
+            setting("`attention_heads`", attention_heads.name()),
             setting("`out_dtype`", out_dtype.name()),
             setting("`dtype`", dtype),
             setting("`device`", device),

@@ -11,6 +11,9 @@ pub struct Resolved {
     /// Architecture of the processor. Only version 0.1.0, whose bits depend on it, recorded it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub arch: Option<String>,
+    /// Blocks whose attention maps are written, from 0, ascending; empty without attention maps.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub attention_layers: Vec<usize>,
     /// Instructions of the processor that computed. Only version 0.1.0, whose bits depend on them,
     /// recorded them.
     #[serde(default, skip_serializing_if = "Option::is_none")]

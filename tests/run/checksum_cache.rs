@@ -5,8 +5,8 @@ use crate::common::fixture;
 use esm_embed::device::DeviceChoice;
 use esm_embed::output::{Existing, OutDtype, Pool, Residues};
 use esm_embed::pipeline::{
-    self, Caches, ChecksumCache, ComputeOptions, Computing, Inputs, Job, Level, Model, OnVarying,
-    Outcome, OutputOptions, Reporter, SequenceOptions, Silent, Stop, Totals,
+    self, Caches, ChecksumCache, ComputeOptions, Computing, Inputs, Job, Level, MapOptions, Model,
+    OnVarying, Outcome, OutputOptions, Reporter, SequenceOptions, Silent, Stop, Totals,
 };
 use sha2::{Digest, Sha256};
 use std::fs::{self, File, OpenOptions, Permissions};
@@ -81,9 +81,11 @@ impl Case {
                 path: self.bench.path("model"),
                 repo: None,
                 revision: None,
+                contact_regression: None,
             },
             output: OutputOptions {
                 include: Vec::new(),
+                maps: MapOptions::default(),
                 folder: self.bench.path("emb"),
                 existing: Existing::Replace,
                 layers: vec![],

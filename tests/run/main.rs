@@ -19,6 +19,7 @@ mod ids;
 mod inputs;
 mod logits;
 mod long;
+mod map_files;
 mod maps;
 mod memory_limit;
 mod merge;

@@ -284,12 +284,14 @@ fn options_of_other_tools_are_answered_with_ours() {
              mean\n",
         ),
         (
-            "run a.fasta --out emb --include contacts",
-            "'--include <PRODUCT[,PRODUCT...]>': this version does not compute it\n",
+            "run a.fasta --out emb --attention-heads mean --include contacts",
+            "error: --attention-layers and --attention-heads say which attention maps are written, but \
+             none are\n  hint: use --include attentions\n",
         ),
         (
             "run a.fasta --out emb --include charge",
-            "'--include <PRODUCT[,PRODUCT...]>': expected logits\n",
+            "'--include <PRODUCT[,PRODUCT...]>': expected logits, contacts or \
+             attentions\n",
         ),
         (
             "run a.fasta --out emb --format h5",

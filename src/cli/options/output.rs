@@ -3,7 +3,7 @@
 use super::layers::{LayerArg, layer};
 use clap::ValueEnum;
 use esm_embed::output::{OutDtype, Pool, Residues};
-use esm_embed::product::Product;
+use esm_embed::product::{MapHeads, Product};
 
 /// What is written.
 #[derive(Debug, clap::Args)]
@@ -39,11 +39,13 @@ pub struct OutputArgs {
     #[arg(long, value_name = "STORAGE", value_enum, default_value = "packed")]
     pub residues: ResiduesArg,
 
-    /// What else to write, separated by commas: logits
+    /// What else to write, separated by commas: logits, contacts, attentions
     ///
     /// logits: for each residue, one number for each of the 33 tokens of the alphabet, which run.json
-    /// lists. With --residues files, each record has a file of its own. --pool none and --residues none
-    /// leave the embeddings out.
+    /// lists; with --residues files, each record has a file of its own. contacts: the probability that
+    /// two residues are in contact, [n, n], one file per record. attentions: the attention maps of
+    /// every layer and head, [layers, heads, n + 2, n + 2] with <cls> and <eos>, one file per record.
+    /// --pool none and --residues none leave the embeddings out.
     #[arg(
         long,
         value_name = "PRODUCT[,PRODUCT...]",
@@ -51,6 +53,23 @@ pub struct OutputArgs {
         value_parser = included
     )]
     pub include: Vec<Product>,
+
+    /// Layers whose attention maps are written, separated by commas [default: all]
+    ///
+    /// 0 is the first block. Negative numbers count from the end: -1 and last are the last block. A-B is
+    /// every block from A to B.
+    #[arg(
+        long,
+        value_name = "N[,N...]|A-B|all|last",
+        value_delimiter = ',',
+        allow_hyphen_values = true,
+        value_parser = layer
+    )]
+    pub attention_layers: Vec<LayerArg>,
+
+    /// Attention maps of a layer: those of all heads, or their mean
+    #[arg(long, value_name = "WHICH", value_enum)]
+    pub attention_heads: Option<AttentionHeadsArg>,
 
     /// Number format of the arrays
     #[arg(long, value_name = "FORMAT", value_enum, default_value = "f32")]
@@ -61,12 +80,31 @@ pub struct OutputArgs {
 fn included(text: &str) -> Result<Product, &'static str> {
     Err(match text {
         "logits" => return Ok(Product::Logits),
+        "contacts" => return Ok(Product::Contacts),
+        "attentions" => return Ok(Product::Attentions),
         "mean" => "for the mean, use --pool mean",
         "bos" => "for the vector of <cls>, use --pool bos",
         "per_tok" => "for a vector per residue, use --residues packed",
-        "contacts" | "attentions" => "this version does not compute it",
-        _ => "expected logits",
+        _ => "expected logits, contacts or attentions",
     })
+}
+
+/// `--attention-heads`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum AttentionHeadsArg {
+    /// One map for each head
+    All,
+    /// One map for each layer
+    Mean,
+}
+
+impl From<AttentionHeadsArg> for MapHeads {
+    fn from(arg: AttentionHeadsArg) -> MapHeads {
+        match arg {
+            AttentionHeadsArg::All => MapHeads::All,
+            AttentionHeadsArg::Mean => MapHeads::Mean,
+        }
+    }
 }
 
 /// `--pool`.

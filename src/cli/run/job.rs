@@ -5,8 +5,10 @@ use crate::cli::options::output::PoolArg;
 use esm_embed::device::{Tested, available_threads};
 use esm_embed::output::{Existing, Pool};
 use esm_embed::pipeline::{
-    Caches, ChecksumCache, ComputeOptions, Inputs, Job, Model, OutputOptions, SequenceOptions,
+    Caches, ChecksumCache, ComputeOptions, Inputs, Job, MapOptions, Model, OutputOptions,
+    SequenceOptions,
 };
+use esm_embed::product::Product;
 use std::path::PathBuf;
 
 /// What the arguments ask for.
@@ -23,7 +25,10 @@ pub fn job(args: &RunArgs, model: Model) -> Job {
             shard: args.shard,
             on_duplicate_id: records.on_duplicate_id.into(),
         },
-        model,
+        model: Model {
+            contact_regression: args.contact_regression.clone(),
+            ..model
+        },
         output: OutputOptions {
             folder: args.out.clone(),
             existing: match (args.resume, args.force) {
@@ -34,7 +39,11 @@ pub fn job(args: &RunArgs, model: Model) -> Job {
             layers: each_once(output.layers.iter().map(|arg| arg.0)),
             pools: pools(&output.pools),
             residues: output.residues.into(),
-            include: each_once(output.include.iter().copied()),
+            include: included(&output.include),
+            maps: MapOptions {
+                layers: each_once(output.attention_layers.iter().map(|arg| arg.0)),
+                heads: output.attention_heads.map(Into::into).unwrap_or_default(),
+            },
             dtype: output.out_dtype.into(),
         },
         sequences: SequenceOptions {
@@ -78,6 +87,14 @@ fn pools(asked: &[PoolArg]) -> Vec<Pool> {
         .collect()
 }
 
+/// The same for what is included.
+fn included(asked: &[Product]) -> Vec<Product> {
+    let mut asked = asked.to_vec();
+    asked.sort_unstable();
+    asked.dedup();
+    asked
+}
+
 fn each_once<T: PartialEq>(all: impl Iterator<Item = T>) -> Vec<T> {
     all.fold(Vec::new(), |mut kept, one| {
         if !kept.contains(&one) {
@@ -97,7 +114,7 @@ mod tests {
     use esm_embed::ops::CpuPath;
     use esm_embed::output::{OutDtype, Residues};
     use esm_embed::pipeline::{Layers, OnDuplicateId, OnInvalid, OnVarying};
-    use esm_embed::product::Product;
+    use esm_embed::product::MapHeads;
     use esm_embed::tokenizer::UnknownPolicy;
 
     fn model() -> Model {
@@ -106,6 +123,7 @@ mod tests {
             path: PathBuf::from("/m"),
             repo: None,
             revision: None,
+            contact_regression: None,
         }
     }
 
@@ -141,6 +159,7 @@ mod tests {
                 pools: vec![Pool::Mean],
                 residues: Residues::Packed,
                 include: vec![],
+                maps: MapOptions::default(),
                 dtype: OutDtype::F32,
             },
             sequences: SequenceOptions {
@@ -173,7 +192,8 @@ mod tests {
     #[test]
     fn every_flag() {
         let line = "a.fasta - -o emb -m 8M --layer -1,0,-1 --layer=3 --pool max,mean,max --residues files \
-             --include logits,logits \
+             --include attentions,logits,contacts,logits --attention-layers -1,0,-1 \
+             --attention-heads mean --contact-regression r.pt \
              --dtype bf16 --out-dtype f16 --device cpu --threads 3 --max-tokens 4096 \
              --deterministic --long window:100:10 --unknown error --gaps drop --on-invalid skip \
              --on-duplicate-id fail --force \
@@ -184,14 +204,21 @@ mod tests {
                 shard: None,
                 on_duplicate_id: OnDuplicateId::Fail,
             },
-            model: model(),
+            model: Model {
+                contact_regression: Some(PathBuf::from("r.pt")),
+                ..model()
+            },
             output: OutputOptions {
                 folder: PathBuf::from("emb"),
                 existing: Existing::Replace,
                 layers: [-1, 0, 3].map(Layers::One).to_vec(),
                 pools: vec![Pool::Mean, Pool::Max],
                 residues: Residues::Files,
-                include: vec![Product::Logits],
+                include: vec![Product::Logits, Product::Contacts, Product::Attentions],
+                maps: MapOptions {
+                    layers: [-1, 0].map(Layers::One).to_vec(),
+                    heads: MapHeads::Mean,
+                },
                 dtype: OutDtype::F16,
             },
             sequences: SequenceOptions {

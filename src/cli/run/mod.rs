@@ -13,6 +13,7 @@ use esm_embed::embedder;
 use esm_embed::fasta::Input;
 use esm_embed::hub::HubSettings;
 use esm_embed::pipeline::{self, Shard, Stopped};
+use esm_embed::product::Product;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -29,6 +30,9 @@ Examples:
   zcat a.fasta.gz | esm-embed run - --out emb/ --model ./my_esm2 --long window
   # Only logits
   esm-embed run a.fasta --out emb/ --include logits --pool none --residues none
+  # Contact maps beside the mean embeddings; the attention of the last layer
+  esm-embed run a.fasta --out emb/ --include contacts --residues none
+  esm-embed run a.fasta --out emb/ --include attentions --attention-layers last --pool none --residues none
   # How long will it take, and how much disk space will it need?
   esm-embed run proteins.fasta --out emb/ --dry-run
   # Resume after an interruption
@@ -82,6 +86,13 @@ pub struct RunArgs {
     #[command(flatten)]
     pub model: ModelArgs,
 
+    /// File of the contact regression [default: that of the model]
+    ///
+    /// Hugging Face checkpoints hold it. fair-esm has it in NAME-contact-regression.pt, which is found
+    /// beside NAME.pt.
+    #[arg(long, value_name = "FILE", help_heading = "Model")]
+    pub contact_regression: Option<PathBuf>,
+
     #[command(flatten)]
     pub output: OutputArgs,
 
@@ -112,6 +123,15 @@ impl RunArgs {
         }
         if let Some(what) = folders::not_a_folder(&self.out) {
             return Some(what);
+        }
+        let has_maps =
+            !self.output.attention_layers.is_empty() || self.output.attention_heads.is_some();
+        if has_maps && !self.output.include.contains(&Product::Attentions) {
+            return Some(
+                "`attention_layers` and `attention_heads` say which attention maps are written, but \
+                 none are\nhint: use `include=attentions`"
+                    .to_owned(),
+            );
         }
         let pools = &self.output.pools;
         if pools.contains(&PoolArg::None) {

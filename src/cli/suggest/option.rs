@@ -1,7 +1,7 @@
 //! Options that a command does not have.
 
 use super::super::command_line::Cli;
-use super::other_tools::{ForeignOption, KEPT, LATER, OPTIONS};
+use super::other_tools::{ForeignOption, KEPT, OPTIONS};
 use super::spelling::normal;
 use clap::CommandFactory;
 use strsim::osa_distance;
@@ -56,9 +56,6 @@ pub fn remedy(typed: &str, subcommand: &str) -> Remedy {
             "merge" => hint("choose another folder with --out; an existing output is not replaced"),
             _ => listed,
         };
-    }
-    if subcommand == "run" && LATER.contains(&name.as_str()) {
-        return Remedy::Reason(format!("this version does not compute {name}"));
     }
     if let Some(positive) = name
         .strip_prefix("no-")

@@ -24,9 +24,6 @@ pub const KEPT: [&str; 8] = [
     "exist-ok",
 ];
 
-/// What other tools compute and this version does not.
-pub const LATER: [&str; 4] = ["contacts", "contact-maps", "attentions", "attention"];
-
 /// Options of fair-esm's script and of other tools, and what to write instead.
 pub const OPTIONS: &[ForeignOption] = &[
     ForeignOption {
@@ -34,6 +31,24 @@ pub const OPTIONS: &[ForeignOption] = &[
         needs: Some("include"),
         only_run: true,
         what: "use --include logits",
+    },
+    ForeignOption {
+        names: &["contacts", "return-contacts", "contact-maps", "contact-map"],
+        needs: Some("include"),
+        only_run: true,
+        what: "use --include contacts",
+    },
+    ForeignOption {
+        names: &[
+            "attentions",
+            "attention",
+            "output-attentions",
+            "need-head-weights",
+            "attention-maps",
+        ],
+        needs: Some("include"),
+        only_run: true,
+        what: "use --include attentions",
     },
     ForeignOption {
         names: &[

@@ -38,7 +38,8 @@ fn options_of_other_tools_are_answered_with_ours() {
         ("--no-resume", "leave --resume out"),
         ("--logits", "use --include logits\n"),
         ("--perplexity", "use another command: esm-embed score\n"),
-        ("--contacts", "this version does not compute contacts\n"),
+        ("--contacts", "use --include contacts\n"),
+        ("--output-attentions", "use --include attentions\n"),
         (
             "--foo",
             "hint: esm-embed run --help lists the options of run\n",

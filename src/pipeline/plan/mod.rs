@@ -2,19 +2,20 @@
 
 pub mod batches;
 pub mod forecast;
+mod maps;
 pub mod resources;
 mod throughput;
 
 use crate::admission::{Admission, MemoryBudget, ModelMemory, PassCost, PassLimits, Policy};
 use crate::checkpoint::{Checkpoint, EsmConfig};
-use crate::device::{Device, DeviceChoice, DeviceError, Dtype};
+use crate::device::{Device, DeviceChoice, Dtype};
 use crate::embedder;
 use crate::memory::MemoryLimit;
 use crate::model::{LmHead, PassMemory};
 use crate::output::{Include, Layout, Residues, State};
 use crate::pipeline::input::rules::Rules;
 use crate::pipeline::job::{Caches, ComputeOptions, Job, Layers, OutputOptions, SequenceOptions};
-use crate::product::{ModelShape, Product, Request};
+use crate::product::{AttentionMaps, ModelShape, Product, Request};
 use anyhow::{Context, Result, bail};
 
 /// Tokens of a batch on the CPU by default: enough rows to use every weight well, few enough that
@@ -28,6 +29,8 @@ const GPU_TOKENS: usize = 16_384;
 pub struct Plan {
     /// Files and rows; the indices of the layers ascend.
     pub layout: Layout,
+    /// The attention maps that are written, if they are.
+    pub maps: AttentionMaps,
     /// Transformer blocks of the model.
     model_layers: usize,
     /// What a sequence has to pass.
@@ -69,15 +72,32 @@ impl Plan {
         if pools.is_empty() && *residues == Residues::None && include.is_empty() {
             bail!(
                 "nothing would be written\n\
-                 hint: choose a `pool`, use `residues=packed` or `residues=files`, or `include=logits`"
+                 hint: choose a `pool`, use `residues=packed` or `residues=files`, or `include`"
             );
         }
         if include.contains(&Product::Logits) {
             checkpoint.lm_head()?;
         }
-        let layers = layers(&job.output.layers, config)?;
+        let SequenceOptions {
+            long,
+            unknown,
+            gaps,
+            ..
+        } = job.sequences;
+        let policy = Policy::new(config, unknown, gaps, long)?;
+        maps::check(job, checkpoint, policy.long)?;
+        let maps = maps::resolve(job, config)?;
+        let layout = Layout {
+            layers: layers(&job.output.layers, config)?,
+            pools: pools.clone(),
+            residues: *residues,
+            dtype: job.output.dtype,
+            dim: config.dim,
+            include: included(include, config, &maps),
+        };
         let dtype = job.compute.dtype.unwrap_or(device.usual_dtype());
-        let (model, cost) = needs(job, config, &device, dtype, &layers);
+        let top = request(&layout, &maps).top_layer(config.layers);
+        let (model, cost) = needs(job, config, &device, dtype, &layout.layers, top);
         let memory = match MemoryLimit::here() {
             Some(limit) if !device.is_gpu() => Some(
                 MemoryBudget::new(limit, &model, cost, job.compute.max_tokens.is_none())
@@ -86,26 +106,15 @@ impl Plan {
             _ => None,
         };
         let cost = memory.map_or(cost, |budget| budget.cost);
-        let SequenceOptions {
-            long,
-            unknown,
-            gaps,
-            ..
-        } = job.sequences;
         Ok(Plan {
-            layout: Layout {
-                layers,
-                pools: pools.clone(),
-                residues: *residues,
-                dtype: job.output.dtype,
-                dim: config.dim,
-                include: included(include, config),
-            },
             model_layers: config.layers,
             admission: Admission {
-                policy: Policy::new(config, unknown, gaps, long)?,
+                policy,
                 memory,
+                maps: maps::limit(job, config, &maps),
             },
+            layout,
+            maps,
             device,
             gpu_failed: no_gpu.is_some(),
             dtype,
@@ -130,8 +139,7 @@ impl Plan {
 
     /// What is computed for each record.
     pub fn request(&self) -> Request {
-        let arrays = self.layout.arrays().into_iter();
-        Request::new(arrays.map(|array| array.product), self.layout.dtype)
+        request(&self.layout, &self.maps)
     }
 
     /// The highest representation that is computed.
@@ -139,14 +147,19 @@ impl Plan {
         self.request().top_layer(self.model_layers)
     }
 
-    /// Whether logits are written.
-    pub fn has_logits(&self) -> bool {
-        self.layout.include.products.contains(&Product::Logits)
+    /// Whether a product that does not belong to one layer is written.
+    pub fn has(&self, product: Product) -> bool {
+        self.layout.include.products.contains(&product)
     }
 }
 
+fn request(layout: &Layout, maps: &AttentionMaps) -> Request {
+    let products = layout.arrays().into_iter().map(|array| array.product);
+    Request::new(products, layout.dtype).with_maps(maps.clone())
+}
+
 /// What the folder records of included products.
-fn included(products: &[Product], config: &EsmConfig) -> Include {
+fn included(products: &[Product], config: &EsmConfig, maps: &AttentionMaps) -> Include {
     match products {
         [] => Include::default(),
         products => Include::new(
@@ -154,17 +167,19 @@ fn included(products: &[Product], config: &EsmConfig) -> Include {
             &ModelShape {
                 dim: config.dim,
                 vocab: LmHead::TOKENS,
-                layers: config.layers,
-                heads: Some(config.heads),
+                layers: maps.layers.len(),
+                heads: maps.heads.stored(config.heads),
             },
         ),
     }
 }
 
-fn device(job: &Job, caches: &Caches, no_gpu: Option<&str>) -> Result<Device, DeviceError> {
-    let choice = match (&job.compute.device, no_gpu) {
-        (DeviceChoice::Auto, Some(_)) => &DeviceChoice::Cpu,
-        (choice, _) => choice,
+fn device(job: &Job, caches: &Caches, no_gpu: Option<&str>) -> Result<Device> {
+    let of_maps = maps::device(&job.compute.device, maps::are_wanted(job))?;
+    let (choice, no_gpu) = match (&job.compute.device, no_gpu, &of_maps) {
+        (_, _, Some((choice, why))) => (choice, Some(*why)),
+        (DeviceChoice::Auto, Some(why), None) => (&DeviceChoice::Cpu, Some(why)),
+        (choice, why, None) => (choice, why),
     };
     let found = embedder::resolve(choice, job.compute.cpu_path, job.compute.dtype)?;
     Ok(Device {
@@ -181,6 +196,7 @@ fn needs(
     device: &Device,
     dtype: Dtype,
     layers: &[usize],
+    top: usize,
 ) -> (ModelMemory, PassCost) {
     let ComputeOptions {
         threads,
@@ -192,8 +208,7 @@ fn needs(
     let has_logits = job.output.include.contains(&Product::Logits);
     let (top, usual_tokens) = match device.is_gpu() {
         true => (0, GPU_TOKENS),
-        false if has_logits => (config.layers, CPU_TOKENS),
-        false => (layers.last().copied().unwrap_or(0), CPU_TOKENS),
+        false => (top, CPU_TOKENS),
     };
     let limits = PassLimits {
         max_tokens: max_tokens.unwrap_or(usual_tokens),
@@ -204,6 +219,7 @@ fn needs(
     let memory = PassMemory::new(config, device.path, weight_type);
     let model = ModelMemory::new(config, top, weight_type, threads);
     let cost = PassCost::new(config, memory, layers.len(), limits);
+    let cost = cost.with_maps(maps::cost(job, config));
     (
         match has_logits {
             true => model.with_lm_head(config),
@@ -221,25 +237,36 @@ fn layers(asked: &[Layers], config: &EsmConfig) -> Result<Vec<usize>> {
     if asked.is_empty() {
         return Ok(vec![config.layers]);
     }
-    let index = |part: &Layers, layer| {
-        config.layer_index(layer).with_context(|| {
-            format!(
-                "`layer={part}`: this model has layers 0 to {} (or -{} to -1, counted from the end)",
-                config.layers,
-                config.layers + 1
-            )
-        })
-    };
+    let index = |layer| config.layer_index(layer);
+    let which = format!(
+        "this model has layers 0 to {} (or -{} to -1, counted from the end)",
+        config.layers,
+        config.layers + 1
+    );
+    layer_indices("layer", asked, index, &which)
+}
+
+/// The indices of the layers that a setting names, ascending, each once. `which` says which there
+/// are.
+fn layer_indices(
+    setting: &str,
+    asked: &[Layers],
+    index: impl Fn(i64) -> Option<usize>,
+    which: &str,
+) -> Result<Vec<usize>> {
     let mut layers = Vec::new();
     for part in asked {
         let (first, last) = match *part {
             Layers::One(layer) => (layer, layer),
             Layers::Span(first, last) => (first, last),
         };
-        let (first, last) = (index(part, first)?, index(part, last)?);
+        let wrong = || format!("`{setting}={part}`: {which}");
+        let first = index(first).with_context(wrong)?;
+        let last = index(last).with_context(wrong)?;
         if first > last {
             bail!(
-                "`layer={part}`: layer {first} comes after layer {last}\nhint: write the lower one first"
+                "`{setting}={part}`: layer {first} comes after layer {last}\n\
+                 hint: write the lower one first"
             );
         }
         layers.extend(first..=last);

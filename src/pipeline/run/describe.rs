@@ -6,6 +6,7 @@ use crate::embedder::Embedder;
 use crate::pipeline::input::records::Source;
 use crate::pipeline::job::{Job, Layers, OnInvalid};
 use crate::pipeline::plan::Plan;
+use crate::product::Product;
 use crate::run_record::{Asked, AskedLayer, InputFacts, ModelFacts, Resolved, RunRecord};
 use crate::sha256::hex;
 use crate::tokenizer::{UnknownPolicy, VOCABULARY};
@@ -24,13 +25,17 @@ pub fn record(
         shard: job.inputs.shard,
         asked: asked(job),
         resolved: Resolved {
+            attention_layers: match plan.has(Product::Attentions) {
+                true => plan.maps.layers.clone(),
+                false => Vec::new(),
+            },
             cuda: embedder.and_then(|embedder| embedder.engine().about().gpus),
             device: plan.device.to_string(),
             dtype: plan.dtype.to_string(),
             gaps: plan.admission.policy.gaps.to_string(),
             inputs: inputs(sources),
             layers: plan.layout.layers.clone(),
-            letters: match plan.has_logits() {
+            letters: match plan.has(Product::Logits) {
                 true => VOCABULARY.map(str::to_owned).to_vec(),
                 false => Vec::new(),
             },
@@ -47,8 +52,14 @@ fn asked(job: &Job) -> Asked {
         span => AskedLayer::Span(span.to_string()),
     };
     let layers = Layers::canonical(&job.output.layers);
+    let regression = job.model.contact_regression.as_ref();
     let paths = job.inputs.paths.iter();
+    let maps = &job.output.maps;
+    let layers_of_maps = Layers::canonical(&maps.layers);
     Asked {
+        attention_heads: maps.heads,
+        attention_layers: layers_of_maps.into_iter().map(layer).collect(),
+        contact_regression: regression.map(|path| path.to_string_lossy().into()),
         dtype: job.compute.dtype.map(|dtype| dtype.to_string()),
         gaps: job.sequences.gaps.to_string(),
         include: job.output.include.clone(),

@@ -9,7 +9,8 @@ use crate::pipeline::reporter::{Level, Reporter};
 /// # Errors
 /// Whatever makes the checkpoint unusable.
 pub fn open(job: &Job, reporter: &dyn Reporter) -> Result<Checkpoint, CheckpointError> {
-    let checkpoint = Checkpoint::open(&job.model.path)?;
+    let checkpoint =
+        Checkpoint::open_with(&job.model.path, job.model.contact_regression.as_deref())?;
     for warning in checkpoint.warnings() {
         reporter.message(Level::Warning, warning);
     }
