@@ -7,11 +7,11 @@ use ndarray::ArrayD;
 use ndarray_npy::read_npy;
 use serde_json::json;
 
-/// A record twice, one of a single residue, and one with everything that is not a usual residue.
+/// A record twice, one of a single residue, and one with X and B.
 fn proteins() -> Bench {
     let bench = Bench::new();
     let long = sequence(4, 70);
-    let text = format!(">a/1\nMKTVRQERLK<mask>XB-AGA\n>b\n{long}\n>g\nG\n>again\n{long}\n");
+    let text = format!(">a/1\nMKTVRQERLKXBAGALV\n>b\n{long}\n>g\nG\n>again\n{long}\n");
     bench.write("in.fasta", text);
     bench
 }
