@@ -34,7 +34,8 @@ pub struct MeasuredProduct {
     pub passed: usize,
     /// Times of the fastest of those, by number of rows, ascending; empty if none passed.
     pub times: Vec<MeasuredRows>,
-    /// Time of a slab, the largest number of rows, with the kernel that follows; null if none passed.
+    /// Time of a slab, the largest number of rows, with the kernel that follows; null if none passed or the
+    /// own product cannot be started.
     pub milliseconds_with_next: Option<f64>,
     /// Times of the same by the program's own product.
     pub own: Vec<MeasuredTiles>,

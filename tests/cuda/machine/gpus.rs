@@ -255,6 +255,7 @@ fn doctor_measures_the_gpu() {
     let variables = [
         ("STAND_IN_MULTIPROCESSORS", "3"),
         ("STAND_IN_ALGORITHMS", "uneven,even,broken,even"),
+        ("STAND_IN_PRODUCTS", "even"),
         ("STAND_IN_WORK", "now"),
     ];
     let said = run(&bench, &variables, "doctor --gpu=8M --json");
