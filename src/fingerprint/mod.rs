@@ -23,10 +23,14 @@ use std::sync::Arc;
 use thiserror::Error;
 
 /// What this version computes on every CPU.
-pub const EXPECTED: [(Dtype, &str); 2] = [
+pub const EXPECTED: [(Dtype, &str); 3] = [
     (
         Dtype::F32,
         "2a0d4472b1e1a4ae4f3e86eb4c3444fcd269e1215aa7cb1a84eb1a6f7dc95f4a",
+    ),
+    (
+        Dtype::F16,
+        "250fdeaa6b7750b00a25509c7796aa9bfc7db43b5ef65c317e18ec1fb2ffc3f4",
     ),
     (
         Dtype::Bf16,

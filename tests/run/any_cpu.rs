@@ -6,23 +6,21 @@ use crate::shards::{INPUTS, OPTIONS, assert_same, bench, merge};
 use esm_embed::ops::CpuPath;
 use proptest::prelude::*;
 
-/// The paths of this CPU for a number format.
-fn paths(dtype: &str) -> Vec<String> {
+/// The paths of this CPU.
+fn paths() -> Vec<String> {
     let all = CpuPath::ALL.into_iter().filter(|path| path.is_available());
-    all.filter(|path| *path != CpuPath::Avx512Vnni || dtype == "f16")
-        .map(|path| path.to_string())
-        .collect()
+    all.map(|path| path.to_string()).collect()
 }
 
 /// As a SLURM array whose tasks land on different kinds of nodes.
 #[test]
 fn a_job_array_on_different_paths_merges_to_the_files_of_one_run() {
-    for (dtype, residues) in [("f32", "files"), ("f32", "packed"), ("bf16", "none")] {
+    for (dtype, residues) in [("f32", "files"), ("f16", "packed"), ("bf16", "none")] {
         let bench = bench();
         let options = format!("{INPUTS} {OPTIONS} --dtype {dtype} --residues {residues}");
         let ended = bench.run(&format!("{options} --out whole"));
         assert_eq!(ended.code, 3, "{}", ended.err);
-        let paths = paths(dtype);
+        let paths = paths();
         let of = paths.len() + 1;
         let shards: Vec<String> = (1..=of)
             .map(|i| {
@@ -44,7 +42,7 @@ fn a_job_array_on_different_paths_merges_to_the_files_of_one_run() {
 fn messages_name_the_path_and_run_json_does_not() {
     let bench = Bench::new();
     bench.write("in.fasta", ">a\nMKTAYIAK\n");
-    for path in paths("f32") {
+    for path in paths() {
         let line = format!("in.fasta --model $MODEL --threads 1 --cpu-path {path} --out {path}");
         let ended = bench.run(&line);
         assert_eq!(ended.code, 0, "{}", ended.err);
@@ -79,7 +77,7 @@ proptest! {
     #[test]
     fn any_batch_on_any_cpu_path_gives_the_same_files(
         model in prop::sample::select(&MODELS[..]),
-        dtype in prop::sample::select(&["f32", "bf16"][..]),
+        dtype in prop::sample::select(&["f32", "f16", "bf16"][..]),
         picks in prop::collection::vec((prop::sample::select(&LENGTHS[..]), any::<u64>()), 1..9),
         ways in prop::collection::vec((1usize..4, 1usize..2000), 4),
     ) {
@@ -93,7 +91,7 @@ proptest! {
         let options = format!("in.fasta --model ${model} --dtype {dtype} --layer all --pool mean,bos,max");
         bench.embed(&format!("{options} --out single --deterministic --threads 1"));
         let single = bench.tree("single");
-        for (path, (threads, tokens)) in paths(dtype).iter().zip(ways) {
+        for (path, (threads, tokens)) in paths().iter().zip(ways) {
             bench.embed(&format!(
                 "{options} --out {path} --cpu-path {path} --threads {threads} --max-tokens {tokens}"
             ));

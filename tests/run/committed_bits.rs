@@ -26,7 +26,11 @@ const SHORT: usize = 128;
 /// Tokens of the longest sequence of models with learned positions.
 const POSITIONS: usize = 1024;
 
-const DTYPES: [(&str, WeightType); 2] = [("f32", WeightType::F32), ("bf16", WeightType::Bf16)];
+const DTYPES: [(&str, WeightType); 3] = [
+    ("f32", WeightType::F32),
+    ("f16", WeightType::F16),
+    ("bf16", WeightType::Bf16),
+];
 
 /// Fixtures with the weights of no other one.
 const MODELS: [&str; 10] = [
@@ -113,9 +117,6 @@ fn assert_committed(are_short: bool) {
         sequences.retain(|tokens| !model.contains("esm1") || tokens.len() <= POSITIONS);
         for (dtype, weights) in DTYPES {
             for path in CpuPath::ALL.into_iter().filter(|path| path.is_available()) {
-                if path == CpuPath::Avx512Vnni && weights != WeightType::F16 {
-                    continue;
-                }
                 let embedder = load_as(&fixture(model), path, weights);
                 for (layer, digest) in digests(&embedder, &sequences).into_iter().enumerate() {
                     let what = format!("{model} {dtype} layer {layer} {length}");

@@ -116,6 +116,10 @@ fn doctor_prints_the_bits_of_this_version() {
             "2a0d4472b1e1a4ae4f3e86eb4c3444fcd269e1215aa7cb1a84eb1a6f7dc95f4a",
         ),
         (
+            "f16",
+            "250fdeaa6b7750b00a25509c7796aa9bfc7db43b5ef65c317e18ec1fb2ffc3f4",
+        ),
+        (
             "bf16",
             "48b6096481feae7bd8d07fb9e1fe0b242538d4003458c75a7dd591df8cb20174",
         ),

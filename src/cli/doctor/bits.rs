@@ -53,11 +53,18 @@ mod tests {
     #[test]
     fn other_bits_are_reported() {
         let bits = |expected| Bits {
-            sha256: [("f32", "aa".to_owned()), ("bf16", "cc".to_owned())].into(),
+            sha256: [("f32", "aa"), ("f16", "bb"), ("bf16", "cc")]
+                .map(|(dtype, digest)| (dtype, digest.to_owned()))
+                .into(),
             expected,
         };
         let lines = bits(true).lines();
-        let expected = [("f32", "aa"), ("bf16", "cc"), ("as on every CPU", "yes")];
+        let expected = [
+            ("f32", "aa"),
+            ("f16", "bb"),
+            ("bf16", "cc"),
+            ("as on every CPU", "yes"),
+        ];
         let found = lines.iter().map(|(what, found)| (*what, &**found));
         assert!(found.eq(expected), "{lines:?}");
         let lines = bits(false).lines();
