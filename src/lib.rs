@@ -28,7 +28,8 @@
 //!    the same bits in any batch.
 //! 7. **Products.** Still inside the engine, [`pooling`] takes the residue rows `[n, D]` out of the
 //!    `[n + 2, D]` of a sequence, and their mean, their largest values, or the `<cls>` row.
-//!    [`product::Product`] lists everything a model can produce, with shape and file name.
+//!    [`product::Product`] lists everything a model can produce, with shape and file name. Logits are made
+//!    of the residue rows of the last layer by [`model::LmHead`], on the CPU for every engine.
 //! 8. **Files.** The [`output::Ledger`] gives each record its row in input order. Worker threads write
 //!    rows through the [`output::ArrayWriter`] as batches finish, in any order, and the
 //!    [`output::Journal`] records finished rows, so that an interrupted run can be resumed.
@@ -113,6 +114,7 @@
 //! | [`cuda`] | GPUs |
 //! | [`model`], [`ops`] | Candle |
 //! | [`output`] | files of an output folder |
+//! | [`score`] | variants of proteins: which passes they need, and what becomes a score |
 //! | [`plot`] | pictures of an output folder |
 //! | [`product`] | what a model can produce; everything that stores or computes loops over its list |
 //! | [`run_record`] | what was asked of a run and what that resolved to; `run.json`, resume and merge compare these types |

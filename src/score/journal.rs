@@ -18,43 +18,49 @@ use std::sync::{Mutex, PoisonError};
 const KEY: usize = 32;
 const CHECKSUM: usize = 8;
 
-/// The open file.
+/// The finished work of a run. The file is made when there is some.
 #[derive(Debug)]
 pub struct Journal {
     path: PathBuf,
-    file: Mutex<BufWriter<File>>,
+    file: Mutex<Option<BufWriter<File>>>,
     finished: HashMap<String, Box<[f64]>>,
 }
 
 impl Journal {
-    /// Opens or creates the journal and reads what is in it.
+    /// Reads what is in a journal, if there is one.
     ///
     /// # Errors
-    /// It cannot be read or written.
+    /// It cannot be read.
     pub fn open(path: &Path) -> io::Result<Journal> {
-        let mut options = File::options();
-        let file = options.read(true).append(true).create(true).open(path)?;
-        let mut finished = HashMap::new();
-        let mut ends_in_line = true;
-        let mut reader = BufReader::new(&file);
+        let mut journal = Journal {
+            path: path.to_path_buf(),
+            file: Mutex::default(),
+            finished: HashMap::new(),
+        };
+        let mut reader = match File::open(path) {
+            Ok(file) => BufReader::new(file),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(journal),
+            Err(error) => return Err(error),
+        };
         let mut line = Vec::new();
-        loop {
+        while reader.read_until(b'\n', &mut line)? > 0 {
+            journal.finished.extend(parse(&line));
             line.clear();
-            if reader.read_until(b'\n', &mut line)? == 0 {
-                break;
-            }
-            ends_in_line = line.last() == Some(&b'\n');
-            finished.extend(parse(&line));
         }
+        Ok(journal)
+    }
+
+    /// The file, to add lines to it.
+    fn create(&self) -> io::Result<BufWriter<File>> {
+        let mut options = File::options();
+        let file = options.append(true).create(true).open(&self.path)?;
+        let is_empty = file.metadata()?.len() == 0;
         let mut file = BufWriter::new(file);
-        if !ends_in_line {
+        if !is_empty {
+            // The last line may be torn.
             file.write_all(b"\n")?;
         }
-        Ok(Journal {
-            path: path.to_path_buf(),
-            file: Mutex::new(file),
-            finished,
-        })
+        Ok(file)
     }
 
     /// The numbers of a piece that an earlier run has computed.
@@ -68,6 +74,12 @@ impl Journal {
     /// It cannot be written.
     pub fn enter<'a>(&self, pieces: impl Iterator<Item = (&'a str, &'a [f64])>) -> io::Result<()> {
         let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        if file.is_none() {
+            *file = Some(self.create()?);
+        }
+        let Some(file) = &mut *file else {
+            return Ok(());
+        };
         for (key, kept) in pieces {
             let mut line = format!("{key} ");
             for number in kept {
@@ -84,7 +96,10 @@ impl Journal {
     /// # Errors
     /// It cannot be removed.
     pub fn remove(self) -> io::Result<()> {
-        std::fs::remove_file(&self.path)
+        match std::fs::remove_file(&self.path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            result => result,
+        }
     }
 }
 

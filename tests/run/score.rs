@@ -278,8 +278,51 @@ fn other_inputs_that_cannot_be_scored_are_refused() {
     }
 }
 
+/// Work of a run that failed at its very end, of which some lines are lost.
 #[test]
-fn an_interrupted_run_computes_only_what_is_missing() {
+fn finished_passes_are_taken_over() {
+    let bench = Bench::new();
+    bench.write("p.fasta", protein("len33"));
+    let variants: Vec<String> = "A1C G17I A21C L25V V29Y I33D"
+        .split(' ')
+        .map(str::to_owned)
+        .collect();
+    bench.write("v.csv", format!("mutant\n{}\n", variants.join("\n")));
+    let line = "p.fasta --variants v.csv --model $esm2_hd16 --out s.csv";
+    scored(&bench, line);
+    let whole = bench.text("s.csv");
+    std::fs::remove_file(bench.path("s.csv")).unwrap();
+    // A folder cannot be replaced by the table.
+    std::fs::create_dir(bench.path("s.csv")).unwrap();
+    let failed = score(&bench, &format!("{line} --force"));
+    assert_eq!(failed.code, 1);
+    let journal = bench.text("s.csv.partial");
+    let lines: Vec<&str> = journal.lines().collect();
+    assert_eq!(lines.len(), 6);
+    std::fs::remove_dir(bench.path("s.csv")).unwrap();
+    for (changed, restored) in [("--offset 1", 4), ("--method pll-unmasked", 0)] {
+        bench.write(
+            "s.csv.partial",
+            format!("{}\n{}", lines[..4].join("\n"), &lines[4][..90]),
+        );
+        let mut command = bench.command();
+        let line = format!("score {line} --resume --progress json {changed}");
+        command.args(line.split_whitespace().map(expand));
+        let ended = ended(&mut command);
+        assert_eq!(ended.code, 0, "{}", ended.err);
+        let found = format!("\"records_restored\":{restored},");
+        assert!(ended.err.contains(&found), "{}", ended.err);
+        match restored {
+            4 => assert_eq!(bench.text("s.csv"), whole),
+            _ => assert_ne!(bench.text("s.csv"), whole),
+        }
+        assert!(!exists(&bench.path("s.csv.partial")));
+        std::fs::remove_file(bench.path("s.csv")).unwrap();
+    }
+}
+
+#[test]
+fn what_exists_is_not_touched_without_being_asked() {
     let bench = Bench::new();
     bench.write("p.fasta", protein("len128"));
     let line = "p.fasta --model $esm2_hd16 --landscape all --threads 1 --max-tokens 300";
