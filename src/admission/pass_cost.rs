@@ -24,7 +24,7 @@ pub struct PassCost {
     memory: PassMemory,
     /// Bytes of one row `[D]`.
     row: u64,
-    layers: u64,
+    layers: u32,
     /// Whether logits are computed.
     logits: bool,
     /// None without attention maps.
@@ -43,7 +43,7 @@ impl PassCost {
         PassCost {
             memory,
             row: config.dim as u64 * 4,
-            layers: layers as u64,
+            layers: u32::try_from(layers).unwrap_or(u32::MAX),
             logits: false,
             maps: None,
             limits,
@@ -116,7 +116,7 @@ impl PassCost {
             return self.pass(tokens, tokens);
         };
         // Windows share passes; the blended rows are those of the whole sequence.
-        let blends = self.layers.saturating_mul(tokens as u64 * self.row);
+        let blends = u64::from(self.layers).saturating_mul(tokens as u64 * self.row);
         let logits = match self.logits {
             true => (tokens * LmHead::TOKENS * 4) as u64,
             false => 0,
