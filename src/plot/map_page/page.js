@@ -29,8 +29,10 @@ for (const column of data.columns) columns.push({ ...column, label: column.name 
 
 const state = {
   projection: 0, column: 0, theme: 'light', zoom: 1, x: 0, y: 0, yaw: 0.6, pitch: 0.4,
-  selecting: false, hover: -1, found: [], at: -1, selected: [],
+  selecting: false, hover: -1, found: [], at: -1, selected: [], isSelected: new Uint8Array(count),
 };
+// Beyond this number, rings would hide the records: those not selected fade instead.
+const MOST_RINGS = 200;
 // Middle and radius of the records in each projection, so that all of them fit.
 for (const one of projections) {
   const low = Array(one.dims).fill(Infinity), high = Array(one.dims).fill(-Infinity);
@@ -118,10 +120,13 @@ function draw() {
   pixels.fill(packed(style.getPropertyValue('--back').trim()));
   depths = projections[state.projection].dims === 3 ? new Float32Array(width * height).fill(-Infinity) : null;
   const shape = disc(radius());
+  const ink = style.getPropertyValue('--ink').trim(), accent = style.getPropertyValue('--accent').trim();
+  const fades = state.selected.length > MOST_RINGS && state.selected.length < count;
+  const faded = packed(style.getPropertyValue('--line').trim());
   let drawn = 0;
   for (let i = 0; i < count; i++) {
     if (screenX[i] < -20 || screenY[i] < -20 || screenX[i] > width + 20 || screenY[i] > height + 20) continue;
-    splat(i, shape, colours[i]);
+    splat(i, shape, fades && !state.isSelected[i] ? faded : colours[i]);
     drawn++;
   }
   context.putImageData(image, 0, 0);
@@ -132,8 +137,7 @@ function draw() {
     context.strokeStyle = colour;
     context.stroke();
   };
-  const ink = style.getPropertyValue('--ink').trim(), accent = style.getPropertyValue('--accent').trim();
-  for (const i of state.selected.slice(0, 20000)) ring(i, accent, 1.5);
+  if (state.selected.length <= MOST_RINGS) for (const i of state.selected) ring(i, accent, 1.5);
   for (const i of state.found.slice(0, 2000)) ring(i, ink, 1.5);
   if (state.at >= 0) ring(state.found[state.at], ink, 3.5);
   if (state.hover >= 0) ring(state.hover, ink, 2.5);
@@ -285,6 +289,8 @@ function reset() {
 
 function choose(indices) {
   state.selected = indices;
+  state.isSelected.fill(0);
+  for (const i of indices) state.isSelected[i] = 1;
   $('copy').disabled = !indices.length;
   say(indices.length ? `${plural(indices.length, 'record')} selected` : '');
   redraw();

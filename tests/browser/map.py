@@ -1,0 +1,219 @@
+#!/usr/bin/env python3
+"""Opens map.html in headless Chromium as a user would: from file://, with mouse and keyboard.
+
+    tests/browser/map.py target/release/esm-embed [FOLDER FOR SCREENSHOTS]
+
+Needs `chromium` (apt-get install chromium) and nothing else: Chromium is driven over a pipe.
+"""
+import array
+import base64
+import json
+import os
+import pathlib
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+
+FLAGS = [
+    "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
+    "--hide-scrollbars", "--remote-debugging-pipe",
+]
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+LIMIT = 30
+
+
+class Browser:
+    """A page in Chromium, driven by the DevTools protocol: JSON, with a zero byte after each message."""
+
+    def __init__(self, width, height):
+        self.profile = tempfile.mkdtemp()
+        commands, self.write_to = os.pipe()
+        self.read_from, answers = os.pipe()
+
+        def connect():
+            # Chromium reads from 3 and writes to 4. The copies keep them apart until both are set.
+            high = [os.dup2(commands, 103), os.dup2(answers, 104)]
+            for own, there in zip(high, (3, 4)):
+                os.dup2(own, there)
+
+        self.process = subprocess.Popen(
+            ["chromium", *FLAGS, f"--user-data-dir={self.profile}", "about:blank"],
+            preexec_fn=connect, close_fds=False, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )
+        os.close(commands)
+        os.close(answers)
+        self.buffer, self.last, self.session, self.problems = b"", 0, None, []
+        targets = self.call("Target.getTargets")["targetInfos"]
+        page = next(target for target in targets if target["type"] == "page")
+        attached = self.call("Target.attachToTarget", targetId=page["targetId"], flatten=True)
+        self.session = attached["sessionId"]
+        for domain in ("Page", "Runtime", "Log", "Network"):
+            self.call(f"{domain}.enable")
+        self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1,
+                  mobile=width < 700)
+
+    def receive(self):
+        while b"\0" not in self.buffer:
+            more = os.read(self.read_from, 1 << 20)
+            if not more:
+                raise EOFError("Chromium ended")
+            self.buffer += more
+        message, self.buffer = self.buffer.split(b"\0", 1)
+        return json.loads(message)
+
+    def call(self, method, **params):
+        self.last += 1
+        message = {"id": self.last, "method": method, "params": params}
+        if self.session:
+            message["sessionId"] = self.session
+        os.write(self.write_to, json.dumps(message).encode() + b"\0")
+        while True:
+            answer = self.receive()
+            if answer.get("id") == self.last:
+                if "error" in answer:
+                    raise RuntimeError(f"{method}: {answer['error']}")
+                return answer["result"]
+            event = answer.get("method")
+            if event in ("Runtime.exceptionThrown", "Log.entryAdded", "Runtime.consoleAPICalled"):
+                self.problems.append(answer["params"])
+            if event == "Network.requestWillBeSent":
+                url = answer["params"]["request"]["url"]
+                if not url.startswith(("file:", "data:", "blob:")):
+                    self.problems.append(f"request of {url}")
+
+    def js(self, code):
+        answer = self.call("Runtime.evaluate", expression=code, returnByValue=True, awaitPromise=True)
+        if "exceptionDetails" in answer:
+            raise RuntimeError(f"{code}: {answer['exceptionDetails']}")
+        return answer["result"].get("value")
+
+    def wait(self, code):
+        end = time.monotonic() + LIMIT
+        while not self.js(code):
+            if time.monotonic() > end:
+                raise TimeoutError(code)
+            time.sleep(0.05)
+
+    def open(self, path):
+        self.call("Page.navigate", url=path.resolve().as_uri())
+        self.wait("document.documentElement?.dataset.drawn !== undefined")
+
+    def mouse(self, kind, x, y, pressed=False):
+        self.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left" if pressed else "none",
+                  buttons=int(pressed and kind != "mouseReleased"), clickCount=1)
+
+    def drag(self, x, y, dx, dy):
+        self.mouse("mouseMoved", x, y)
+        self.mouse("mousePressed", x, y, True)
+        self.mouse("mouseMoved", x + dx / 2, y + dy / 2, True)
+        self.mouse("mouseMoved", x + dx, y + dy, True)
+        self.mouse("mouseReleased", x + dx, y + dy, True)
+
+    def choose(self, control, value):
+        self.js(f"{{ const one = document.getElementById('{control}'); one.value = {json.dumps(value)};"
+                " for (const name of ['input', 'change']) one.dispatchEvent(new Event(name)); }")
+
+    def text(self, control):
+        return self.js(f"document.getElementById('{control}').textContent")
+
+    def screenshot(self, path):
+        path.write_bytes(base64.b64decode(self.call("Page.captureScreenshot")["data"]))
+
+    def close(self):
+        self.process.terminate()
+        self.process.wait()
+        shutil.rmtree(self.profile, ignore_errors=True)
+
+
+def output_folder(program, home, records):
+    """An output folder with made-up embeddings in five groups, from one that the program wrote."""
+    numbers = random.Random(records)
+    home.mkdir()
+    fasta = home / "in.fasta"
+    fasta.write_text("".join(f">P{row} group {row % 5}\nMKT\n" for row in range(records)))
+    emb = home / "emb"
+    subprocess.run([program, "run", fasta, "--model", ROOT / "fixtures/esm2_hd16", "--out", emb,
+                    "--residues", "none", "--quiet"], check=True)
+    mean = emb / "mean.layer2.npy"
+    header = mean.read_bytes()[:128]
+    values = array.array("f")
+    for row in range(records):
+        values.extend(numbers.gauss(4.0 if column == row % 5 else 0.0, 1.0) for column in range(32))
+    if sys.byteorder == "big":
+        values.byteswap()
+    mean.write_bytes(header + values.tobytes())
+    table = home / "table.tsv"
+    lines = (f"P{row}\tgroup {row % 5}\t{row / 2}\n" for row in range(records))
+    table.write_text("id\tgroup\tscore\n" + "".join(lines))
+    subprocess.run([program, "plot", "map", emb, "--table", table, "--out", home / "map", "--quiet"],
+                   check=True)
+    return home / "map" / "map.html"
+
+
+def check(browser, page, records, shots):
+    browser.open(page)
+    equal = lambda found, expected: None if found == expected else sys.exit(f"{records}: {found!r}, not {expected!r}")
+    shown = lambda: int(browser.js("document.documentElement.dataset.drawn"))
+    equal(shown(), records)
+    equal(browser.text("legend-title"), "group")
+    equal(browser.js("document.querySelectorAll('.level').length"), 5)
+    browser.screenshot(shots / f"{records}-map.png")
+
+    browser.choose("search", "p17")
+    found = sum("p17" in f"p{row}" for row in range(records))
+    equal(browser.text("status").split(" found")[0], f"{found:,} record{'s' * (found != 1)}")
+    browser.choose("search", "")
+
+    browser.choose("colour", "2")
+    equal(browser.text("legend-title"), "score")
+    equal(browser.js("document.querySelector('.ends').textContent"),
+          "0" + browser.js(f"({(records - 1) / 2}).toLocaleString('en')"))
+
+    point = ("(() => { draw(); const box = canvas.getBoundingClientRect();"
+             " return [box.left + screenX[7] / ratio, box.top + screenY[7] / ratio]; })()")
+    browser.mouse("mouseMoved", *browser.js(point))
+    browser.wait("!document.getElementById('tip').hidden")
+    lines = browser.text("tip").split("\n")
+    if records == 30:
+        equal(lines, ["P7", "group 2", "3 residues", "score: 3.5"])
+
+    box = browser.js("(() => { const b = canvas.getBoundingClientRect(); return [b.left, b.top, b.width, b.height]; })()")
+    browser.js("document.getElementById('select').click()")
+    browser.drag(box[0] + 2, box[1] + 2, box[2] - 4, box[3] - 4)
+    equal(browser.text("status"), f"{records:,} records selected")
+    browser.js("document.getElementById('select').click()")
+
+    browser.choose("projection", "1")
+    before = browser.js("state.yaw")
+    browser.drag(box[0] + box[2] / 2, box[1] + box[3] / 2, 60, 10)
+    equal(round(browser.js("state.yaw") - before, 6), 0.3)
+    browser.js("document.getElementById('theme').click()")
+    browser.js("draw()")
+    browser.screenshot(shots / f"{records}-turned.png")
+    outside = browser.js("document.documentElement.scrollWidth > innerWidth")
+    equal(outside, False)
+    equal(browser.problems, [])
+
+
+def main():
+    program = pathlib.Path(sys.argv[1]).resolve()
+    with tempfile.TemporaryDirectory() as home:
+        shots = pathlib.Path(sys.argv[2] if len(sys.argv) > 2 else home)
+        shots.mkdir(parents=True, exist_ok=True)
+        pages = {records: output_folder(program, pathlib.Path(home) / str(records), records)
+                 for records in (30, 5000)}
+        for records, page in pages.items():
+            for width, height in ((1280, 720), (390, 800)):
+                browser = Browser(width, height)
+                try:
+                    check(browser, page, records, shots)
+                finally:
+                    browser.close()
+                print(f"{records} records, {width} × {height}: as expected")
+
+
+if __name__ == "__main__":
+    main()
