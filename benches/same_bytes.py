@@ -2,8 +2,8 @@
 
     python benches/same_bytes.py proteome.fasta --model DIR --work same-bytes-work
 
-Embeds the FASTA file once per setting (threads, tokens of a batch, one sequence per pass) and once
-with its records in reverse order. The files of all settings must have the same SHA-256, and each
+Embeds the FASTA file once per setting (threads, tokens of a batch, one sequence per pass, CPU path)
+and once with its records in reverse order. The files of all settings must have the same SHA-256, and each
 record of the reversed run must have the same rows, bit for bit. Prints a Markdown table; exit status 1
 if anything differs. Needs NumPy. compare_binaries.py compares two builds instead.
 """
@@ -24,6 +24,7 @@ SETTINGS = [
     "--threads 2 --max-tokens 256",
     "--threads 3 --max-tokens 5000",
     "--threads 2 --deterministic",
+    "--cpu-path avx2",
 ]
 
 

@@ -52,15 +52,17 @@ impl CpuPath {
                     && is_x86_feature_detected!("avx512bw")
                     && is_x86_feature_detected!("avx512dq")
                     && is_x86_feature_detected!("avx512vl");
-                return match (avx2, avx512, is_x86_feature_detected!("avx512vnni")) {
+                match (avx2, avx512, is_x86_feature_detected!("avx512vnni")) {
                     (true, true, true) => CpuPath::Avx512Vnni,
                     (true, true, false) => CpuPath::Avx512,
                     (true, false, _) => CpuPath::Avx2,
                     (false, ..) => CpuPath::Portable,
-                };
+                }
             }
             #[cfg(not(target_arch = "x86_64"))]
-            CpuPath::Portable
+            {
+                CpuPath::Portable
+            }
         })
     }
 

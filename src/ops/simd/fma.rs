@@ -44,8 +44,7 @@ fn sum_to_odd(p: f64, c: f64) -> f64 {
     let of_c = sum - p;
     let error = (p - (sum - of_c)) + (c - of_c);
     let bits = sum.to_bits();
-    let inexact = error > 0.0 || error < 0.0;
-    f64::from_bits(match inexact && bits.is_multiple_of(2) {
+    f64::from_bits(match error.abs() > 0.0 && bits.is_multiple_of(2) {
         true if error.is_sign_negative() == sum.is_sign_negative() => bits + 1,
         true => bits - 1,
         false => bits,
