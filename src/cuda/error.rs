@@ -265,3 +265,30 @@ impl<T> While<T> for Result<T, CublasError> {
         self.map_err(|source| CudaError::Blas { doing, source })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_fallback_is_named_with_a_remedy() {
+        let memory = CudaError::FallbackMemory {
+            fallback: Fallback::F32,
+            bytes: 11_400_000_000,
+        };
+        assert_eq!(
+            memory.to_string(),
+            "the GPU has no memory left for 11.4 GB of the same weights in f32, for records whose numbers \
+             do not fit f16\n\
+             hint: use `dtype=f32`, which needs no weights in f16\n\
+             hint: stop other programs that use this GPU"
+        );
+        let hint = |fallback| {
+            let said = CudaError::Varies { fallback }.to_string();
+            said.split_once("\nhint: ").unwrap().1.to_owned()
+        };
+        let of_bf16 = "use `dtype=f32`, or do not set `on_varying`";
+        assert_eq!(hint(Fallback::Bf16), of_bf16);
+        assert_eq!(hint(Fallback::F32), "do not set `on_varying`");
+    }
+}
