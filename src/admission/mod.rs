@@ -77,7 +77,8 @@ impl Admission {
             true => Err(Unfit::TooLarge {
                 residues: prepared.original_residues(),
                 needed,
-                budget,
+                available: budget.bytes,
+                by: budget.by,
             }),
             false => Ok(prepared),
         }

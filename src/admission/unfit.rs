@@ -1,6 +1,6 @@
 //! Why a sequence cannot be embedded.
 
-use super::memory_budget::MemoryBudget;
+use crate::memory::LimitedBy;
 use crate::numerals::{bytes, count, grouped};
 use crate::tokenizer::TokenizerError;
 use thiserror::Error;
@@ -65,8 +65,8 @@ pub enum Unfit {
          hint: use `long=window` or `long=truncate`",
         count(*.residues as u64, "residue"),
         bytes(*.needed),
-        bytes(.budget.bytes),
-        .budget.by
+        bytes(*.available),
+        .by
     )]
     TooLarge {
         /// Residues of the sequence.
@@ -74,7 +74,9 @@ pub enum Unfit {
         /// Bytes that it needs.
         needed: u64,
         /// Bytes that there are.
-        budget: MemoryBudget,
+        available: u64,
+        /// What sets the limit.
+        by: LimitedBy,
     },
 }
 

@@ -84,13 +84,16 @@ impl TakeMaps for Taken {
     }
 }
 
+/// The output, the maps (sequence, head, numbers), and whether all were taken.
+type WithMaps = (Vec<f32>, Vec<(usize, usize, Vec<f32>)>, ControlFlow<()>);
+
 fn attend_with_maps(
     op: Attention<'_>,
     qkv: &[f32],
     tokens: usize,
     heads: Vec<usize>,
     limit: usize,
-) -> (Vec<f32>, Vec<(usize, usize, Vec<f32>)>, ControlFlow<()>) {
+) -> WithMaps {
     let dim = op.heads * op.head_dim;
     let t = chunked(op.path, qkv, 3, dim);
     let maps = Vec::new();
@@ -99,7 +102,6 @@ fn attend_with_maps(
     let with = AttentionWithMaps::new(op, &mut taken, &mut buffer);
     t.inplace_op1(&with).unwrap();
     let flow = with.flow();
-    drop(with);
     (unchunked(&t, 0, tokens, dim), taken.maps, flow)
 }
 

@@ -1,6 +1,7 @@
 //! Which records are embedded, left out, or end the run. Pure.
 
-use crate::admission::{Admission, MemoryBudget, Prepared, Unfit};
+use crate::admission::{Admission, Prepared, Unfit};
+use crate::memory::LimitedBy;
 use crate::numerals::{bytes, count, grouped};
 use crate::pipeline::job::OnInvalid;
 use thiserror::Error;
@@ -41,8 +42,8 @@ pub enum Refusal {
         count(*.residues as u64, "residue"),
         grouped(*.left_out_beyond as u64),
         bytes(*.needed),
-        bytes(.budget.bytes),
-        .budget.by
+        bytes(*.available),
+        .by
     )]
     LessMemory {
         /// Residues of the sequence.
@@ -52,7 +53,9 @@ pub enum Refusal {
         /// Bytes that it needs.
         needed: u64,
         /// Bytes that there are.
-        budget: MemoryBudget,
+        available: u64,
+        /// What sets the limit.
+        by: LimitedBy,
     },
 }
 
@@ -100,11 +103,17 @@ impl Rules {
         };
         match admitted {
             _ if residues > left_out_beyond => Err(Refusal::LeftOut { residues, fits }),
-            Err(Unfit::TooLarge { needed, budget, .. }) => Err(Refusal::LessMemory {
+            Err(Unfit::TooLarge {
+                needed,
+                available,
+                by,
+                ..
+            }) => Err(Refusal::LessMemory {
                 residues,
                 left_out_beyond,
                 needed,
-                budget,
+                available,
+                by,
             }),
             admitted => Ok(admitted?),
         }
