@@ -79,7 +79,6 @@ struct Results {
 
 impl Results {
     fn new(stream: &Arc<CudaStream>, floats: usize) -> Result<Results, CudaError> {
-        let floats = floats.next_multiple_of(RESULTS_STEP);
         let gpu = Memory::zeroed(stream, "results", 4 * floats)?;
         let doing = "reserving pinned memory";
         // SAFETY: written below before it is read. Not write-combined, which is slow to read.
@@ -176,9 +175,10 @@ impl Lane {
             return Ok(held.gpu.at(0));
         }
         self.results = None;
+        let reserved = reserved.max(floats).next_multiple_of(RESULTS_STEP);
         let made = match Results::new(&self.stream, reserved) {
-            Err(CudaError::Memory { .. } | CudaError::Pinned { .. }) if reserved > floats => {
-                Results::new(&self.stream, floats)?
+            Err(CudaError::Memory { .. } | CudaError::Pinned { .. }) => {
+                Results::new(&self.stream, floats.max(1))?
             }
             made => made?,
         };

@@ -359,8 +359,6 @@ model:
     model.safetensors: 115.3 kB, SHA-256 {}
 layers: 0, 2
 device: cpu
-CPU path: portable
-processor: {}
 computed in: f32
 long records: full
 inputs:
@@ -378,7 +376,6 @@ problems: none
         env!("CARGO_PKG_VERSION"),
         sha256("/resolved/model/files/0/sha256"),
         sha256("/resolved/model/files/1/sha256"),
-        std::env::consts::ARCH,
         sha256("/resolved/inputs/0/sha256"),
     );
     // In this order; other lines may come between.
@@ -482,7 +479,7 @@ fn help_names_the_fields() {
     let bench = Bench::new();
     for (command, words) in [
         ("models", "Fields: cache (the folder, or null)"),
-        ("doctor", "Fields: esm_embed, computation (cards,"),
+        ("doctor", "Fields: esm_embed, computation (gpus,"),
         ("inspect", "Fields: dir, complete, sound,"),
         ("verify", "Fields: esm_embed, model, path,"),
         ("fetch", "Fields: path, "),

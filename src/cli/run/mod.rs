@@ -32,7 +32,7 @@ Examples:
   esm-embed run a.fasta --out emb/ --include logits --pool none --residues none
   # Contact maps beside the mean embeddings; the attention of the last layer
   esm-embed run a.fasta --out emb/ --include contacts --residues none
-  esm-embed run a.fasta --out emb/ --include attentions --attention-layers last --pool none --residues none
+  esm-embed run a.fasta --out emb/ --include attentions --attention-layers last
   # How long will it take, and how much disk space will it need?
   esm-embed run proteins.fasta --out emb/ --dry-run
   # Resume after an interruption

@@ -58,9 +58,9 @@ fn a_passed_self_test_is_remembered_and_a_damaged_note_is_ignored() {
         all
     };
     let first = embed("first", "");
-    // Four shapes of weights, and the model.
+    // For each of four shapes of weights, the algorithm and the choice of a product; and the model.
     let before = entries();
-    assert_eq!(before.len(), 5);
+    assert_eq!(before.len(), 9);
     assert!(embed("second", "") == first);
     assert_eq!(entries(), before);
     for (path, _) in &before {
@@ -71,7 +71,7 @@ fn a_passed_self_test_is_remembered_and_a_damaged_note_is_ignored() {
     assert!(embed("fourth", "--check-device") == first);
     // It does not hold for other number formats.
     embed("other", "--dtype bf16");
-    assert_eq!(entries().len(), 10);
+    assert_eq!(entries().len(), 18);
     fs::remove_dir_all(&remembered).unwrap();
     fs::create_dir_all(remembered.parent().unwrap()).unwrap();
     fs::write(&remembered, "in the way").unwrap();
