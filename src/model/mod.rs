@@ -94,8 +94,8 @@ impl Esm {
     /// `wanted` holds representation indices in ascending order, each once: 0 is the scaled
     /// embedding, i the residual stream after block i, and the last one is after the final
     /// LayerNorm. `visit` receives them, and the attention maps that it wants, block by block; after
-    /// [`ControlFlow::Break`] it is not called again, and the result is `Ok`. `cancel` is checked
-    /// before every block.
+    /// [`Break`](std::ops::ControlFlow::Break) it is not called again, and the result is `Ok`.
+    /// `cancel` is checked before every block.
     ///
     /// # Errors
     /// A cancelled pass, a layer above those loaded, tokens outside the vocabulary, or a sequence
