@@ -135,7 +135,7 @@ static FLAGS: OnceLock<BTreeMap<String, bool>> = OnceLock::new();
 /// Sets the flags that settings are spelled as: those of all subcommands. The first call counts.
 pub fn spell_flags_of(command: &Command) {
     FLAGS.get_or_init(|| {
-        // A command may have commands of its own.
+        // A command may have subcommands.
         let commands = command.get_subcommands();
         let commands = commands.flat_map(|one| one.get_subcommands().chain([one]));
         commands

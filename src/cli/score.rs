@@ -7,10 +7,9 @@ use super::options::{ComputeArgs, DisplayArgs, ModelArg, model::DEFAULT, model::
 use super::progress::Progress;
 use super::{Exit, model_files, signals};
 use clap::ValueEnum;
-use esm_embed::device::{Tested, available_threads};
-use esm_embed::embedder;
+use esm_embed::device::Tested;
 use esm_embed::hub::{HubSettings, ModelRef};
-use esm_embed::pipeline::{Caches, ComputeOptions, Model};
+use esm_embed::pipeline::{Caches, Model};
 use esm_embed::score::{self, Method, ScoreJob, ScoreStopped, VariantTable, Window};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -205,12 +204,7 @@ pub fn execute(args: &ScoreArgs) -> anyhow::Result<Exit> {
     let progress = Arc::new(Progress::new(args.display));
     let stop = signals::listen(&progress)?;
     // What is sure to fail fails before a model is downloaded.
-    let compute = &args.compute;
-    let (path, dtype) = (
-        compute.cpu_path.map(Into::into),
-        compute.dtype.map(Into::into),
-    );
-    embedder::resolve(&compute.device, path, dtype)?;
+    args.compute.options().resolve_device()?;
     let models = args.models.iter().map(|model| {
         let found = model_files::resolve(model, None, &progress)?;
         Ok((column(model), found))
@@ -220,7 +214,7 @@ pub fn execute(args: &ScoreArgs) -> anyhow::Result<Exit> {
     let caches = Caches {
         self_tests: Tested {
             folder,
-            again: compute.check_device,
+            again: args.compute.check_device,
         },
         checksums: None,
     };
@@ -238,7 +232,6 @@ pub fn execute(args: &ScoreArgs) -> anyhow::Result<Exit> {
 }
 
 fn job(args: &ScoreArgs, models: Vec<(String, Model)>) -> ScoreJob {
-    let compute = &args.compute;
     ScoreJob {
         sequences: args.sequences.clone(),
         variants: args.variants.clone().map(|path| VariantTable {
@@ -253,15 +246,7 @@ fn job(args: &ScoreArgs, models: Vec<(String, Model)>) -> ScoreJob {
         models,
         method: args.method.into(),
         window: args.window.map(Into::into),
-        compute: ComputeOptions {
-            device: compute.device.clone(),
-            dtype: compute.dtype.map(Into::into),
-            cpu_path: compute.cpu_path.map(Into::into),
-            threads: compute.threads.unwrap_or_else(available_threads),
-            max_tokens: compute.max_tokens,
-            deterministic: compute.deterministic,
-            on_varying: compute.on_varying.into(),
-        },
+        compute: args.compute.options(),
         resume: args.resume,
         force: args.force,
     }

@@ -65,7 +65,7 @@ pub(super) struct Tile {
 pub(super) const COLUMNS: usize = 128;
 
 impl Tile {
-    /// A grid of so many tiles.
+    /// A grid with this many tiles.
     pub(super) fn grid(&self, tiles: usize) -> LaunchConfig {
         LaunchConfig {
             grid_dim: (tiles as u32, 1, 1),
@@ -143,7 +143,7 @@ impl Kernels {
         })
     }
 
-    /// A kernel with so many bytes of shared memory, chosen at launch.
+    /// A kernel with this many bytes of shared memory, chosen at launch.
     fn function(&self, name: &str, shared: u32) -> Result<CudaFunction, CudaError> {
         let function = self.module.load_function(name);
         let function = function.while_("looking for a kernel")?;

@@ -2,7 +2,8 @@
 //! out.
 
 use crate::admission::{Gaps, Long};
-use crate::device::{DeviceChoice, Dtype, Tested};
+use crate::device::{Device, DeviceChoice, DeviceError, Dtype, Tested};
+use crate::embedder;
 use crate::ops::CpuPath;
 use crate::output::{Existing, OutDtype, Pool, Residues};
 use crate::pipeline::checksum_cache::ChecksumCache;
@@ -171,6 +172,16 @@ pub struct ComputeOptions {
     pub deterministic: bool,
     /// A GPU on which the bits of a sequence depend on its batch.
     pub on_varying: OnVarying,
+}
+
+impl ComputeOptions {
+    /// Resolves the choice of device on this machine: see [`embedder::resolve`].
+    ///
+    /// # Errors
+    /// What was requested is not available.
+    pub fn resolve_device(&self) -> Result<Device, DeviceError> {
+        embedder::resolve(&self.device, self.cpu_path, self.dtype)
+    }
 }
 
 /// One run, as requested.

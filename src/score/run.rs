@@ -13,7 +13,7 @@ use super::variants::{Variants, list};
 use crate::admission::{MemoryBudget, ModelMemory, PassCost, PassLimits};
 use crate::checkpoint::Checkpoint;
 use crate::device::{Device, Dtype};
-use crate::embedder::{self, Embedder, EmbedderOptions, OnOverflow};
+use crate::embedder::{Embedder, EmbedderOptions, OnOverflow};
 use crate::memory::MemoryLimit;
 use crate::model::PassMemory;
 use crate::numerals::{self, count};
@@ -73,7 +73,7 @@ pub fn run(
         None => None,
     };
     let places = Places::check(job)?;
-    let device = embedder::resolve(&job.compute.device, job.compute.cpu_path, job.compute.dtype)?;
+    let device = job.compute.resolve_device()?;
     let device = Device {
         tested: caches.self_tests.clone(),
         ..device

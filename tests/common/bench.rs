@@ -123,6 +123,22 @@ impl Bench {
         names
     }
 
+    /// Checks that a run in other batches, on other numbers of threads and in two shards gives the files
+    /// of a plain one.
+    pub fn check_batches_and_shards(&self, run: &str) {
+        self.embed(&format!("{run} --out emb"));
+        for options in ["--threads 1 --deterministic", "--threads 3 --max-tokens 64"] {
+            self.embed(&format!("{run} --out other --force {options}"));
+            assert!(self.tree("other") == self.tree("emb"), "{options}");
+        }
+        for part in 1..=2 {
+            self.embed(&format!("{run} --shard {part}/2 --out part-{part}"));
+        }
+        let merged = self.call("merge part-1 part-2 --out merged -q");
+        assert_eq!((merged.code, &*merged.err), (0, ""));
+        assert!(self.tree("merged") == self.tree("emb"));
+    }
+
     /// Every file below a folder, with its bytes.
     pub fn tree(&self, folder: &str) -> BTreeMap<String, Vec<u8>> {
         let root = self.path(folder);

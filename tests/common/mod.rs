@@ -18,6 +18,17 @@ use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+/// One fixture for each head width and family.
+pub const MODELS: [&str; 7] = [
+    "esm2_hd16",
+    "esm2_hd24",
+    "esm2_hd32",
+    "esm2_hd64",
+    "esm2_hd128",
+    "esm1b",
+    "esm1v",
+];
+
 /// The folder of this package: where it was compiled, or where the environment says it is, for a test
 /// program that was copied to another machine.
 pub fn package() -> PathBuf {

@@ -2,6 +2,7 @@
 //! of this machine, and every file has the same bytes, `run.json` included.
 
 use crate::bench::*;
+use crate::common::MODELS;
 use crate::shards::{INPUTS, OPTIONS, assert_same, bench, merge};
 use esm_embed::ops::CpuPath;
 use proptest::prelude::*;
@@ -59,16 +60,6 @@ fn messages_name_the_path_and_run_json_does_not() {
 /// Residues on both sides of the kernels' tiles and blocks.
 const LENGTHS: [usize; 18] = [
     1, 2, 3, 5, 11, 14, 15, 16, 30, 31, 62, 64, 100, 127, 254, 258, 511, 700,
-];
-
-const MODELS: [&str; 7] = [
-    "esm2_hd16",
-    "esm2_hd24",
-    "esm2_hd32",
-    "esm2_hd64",
-    "esm2_hd128",
-    "esm1b",
-    "esm1v",
 ];
 
 proptest! {

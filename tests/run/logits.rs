@@ -307,17 +307,7 @@ fn logits_by_themselves_in_files_and_in_f16() {
 fn logits_of_shards_and_of_any_batch_are_those_of_one_run() {
     let bench = two_proteins();
     let run = "in.fasta --model $MODEL --include logits --residues none";
-    bench.embed(&format!("{run} --out emb"));
-    for options in ["--threads 1 --deterministic", "--threads 3 --max-tokens 64"] {
-        bench.embed(&format!("{run} --out other --force {options}"));
-        assert!(bench.tree("other") == bench.tree("emb"), "{options}");
-    }
-    for part in 1..=2 {
-        bench.embed(&format!("{run} --shard {part}/2 --out part-{part}"));
-    }
-    let merged = bench.call("merge part-1 part-2 --out merged -q");
-    assert_eq!((merged.code, &*merged.err), (0, ""));
-    assert!(bench.tree("merged") == bench.tree("emb"));
+    bench.check_batches_and_shards(run);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Attention maps and contacts: fair-esm's numbers on every path, and the same bits in any batch.
 
-use crate::common::{Reference, fixture, records};
+use crate::common::{MODELS, Reference, fixture, records};
 use esm_embed::cancel::Cancel;
 use esm_embed::checkpoint::Checkpoint;
 use esm_embed::device::{Device, Dtype};
@@ -12,16 +12,6 @@ use esm_embed::tokenizer::{UnknownPolicy, tokenize};
 use std::collections::HashMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
-
-const MODELS: [&str; 7] = [
-    "esm2_hd16",
-    "esm2_hd24",
-    "esm2_hd32",
-    "esm2_hd64",
-    "esm2_hd128",
-    "esm1b",
-    "esm1v",
-];
 
 /// Other layouts of the weights of a model.
 const LAYOUTS: [(&str, &str); 6] = [

@@ -1,22 +1,12 @@
 //! The promise: a record's bits do not depend on its neighbours, its position, the batch, the budget,
 //! the number of threads or the processor, and equal those of one sequence per forward pass.
 
-use crate::common::{Hidden, embed, fixture, load, load_as, load_for, records};
+use crate::common::{Hidden, MODELS, embed, fixture, load, load_as, load_for, records};
 use esm_embed::embedder::{Embedder, Sequence};
 use esm_embed::ops::{CpuPath, WeightType};
 use esm_embed::tokenizer::{UnknownPolicy, tokenize};
 use proptest::prelude::*;
 use std::sync::OnceLock;
-
-const MODELS: [&str; 7] = [
-    "esm2_hd16",
-    "esm2_hd24",
-    "esm2_hd32",
-    "esm2_hd64",
-    "esm2_hd128",
-    "esm1b",
-    "esm1v",
-];
 
 fn whole(tokens: &[u8]) -> Sequence<'_> {
     Sequence {

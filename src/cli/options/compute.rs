@@ -4,10 +4,10 @@ use super::device::device;
 use super::digits;
 use super::variables;
 use clap::ValueEnum;
-use esm_embed::device::{DeviceChoice, Dtype};
+use esm_embed::device::{DeviceChoice, Dtype, available_threads};
 use esm_embed::numerals::grouped;
 use esm_embed::ops::CpuPath;
-use esm_embed::pipeline::OnVarying;
+use esm_embed::pipeline::{ComputeOptions, OnVarying};
 
 /// More threads than any machine that this is meant for has.
 const MAX_THREADS: usize = 4096;
@@ -69,6 +69,21 @@ pub struct ComputeArgs {
     /// For tests and measurements. The results do not depend on it, bit for bit.
     #[arg(long, value_name = "PATH", value_enum)]
     pub cpu_path: Option<CpuPathArg>,
+}
+
+impl ComputeArgs {
+    /// What the arguments ask for.
+    pub fn options(&self) -> ComputeOptions {
+        ComputeOptions {
+            device: self.device.clone(),
+            dtype: self.dtype.map(Into::into),
+            cpu_path: self.cpu_path.map(Into::into),
+            threads: self.threads.unwrap_or_else(available_threads),
+            max_tokens: self.max_tokens,
+            deterministic: self.deterministic,
+            on_varying: self.on_varying.into(),
+        }
+    }
 }
 
 /// `--threads`.

@@ -42,7 +42,7 @@ pub struct OutputArgs {
     /// What else to write, separated by commas: logits, contacts, attentions
     ///
     /// logits: for each residue, one number for each of the 33 tokens of the alphabet, which run.json
-    /// lists; with --residues files, each record has a file of its own. contacts: the probability that
+    /// lists; with --residues files, each record has its own file. contacts: the probability that
     /// two residues are in contact, [n, n], one file per record. attentions: the attention maps of
     /// every layer and head, [layers, heads, n + 2, n + 2] with <cls> and <eos>, one file per record.
     /// --pool none and --residues none leave the embeddings out.

@@ -43,7 +43,7 @@ pub struct MapArgs {
     #[arg(long, value_name = "NAME")]
     pub array: Option<String>,
 
-    /// Table about the records, for colours: tab-separated, names of columns first, ids in the first
+    /// Table about the records, for colors: tab-separated, names of columns first, ids in the first
     /// column
     ///
     /// An id may also be the accession within sp|P12345|NAME.
@@ -58,7 +58,7 @@ pub struct MapArgs {
     #[arg(long, value_name = "2|3|2,3", default_value = "2,3", value_delimiter = ',', value_parser = dims)]
     pub dims: Vec<usize>,
 
-    /// Neighbours that UMAP tries to keep together; more show larger groups
+    /// Neighbors that UMAP tries to keep together; more show larger groups
     #[arg(long, value_name = "N", default_value = "15", value_parser = neighbours)]
     pub neighbors: usize,
 

@@ -2,11 +2,10 @@
 
 use super::RunArgs;
 use crate::cli::options::output::PoolArg;
-use esm_embed::device::{Tested, available_threads};
+use esm_embed::device::Tested;
 use esm_embed::output::{Existing, Pool};
 use esm_embed::pipeline::{
-    Caches, ChecksumCache, ComputeOptions, Inputs, Job, MapOptions, Model, OutputOptions,
-    SequenceOptions,
+    Caches, ChecksumCache, Inputs, Job, MapOptions, Model, OutputOptions, SequenceOptions,
 };
 use esm_embed::product::Product;
 use std::path::PathBuf;
@@ -52,15 +51,7 @@ pub fn job(args: &RunArgs, model: Model) -> Job {
             gaps: records.gaps.into(),
             on_invalid: records.on_invalid.into(),
         },
-        compute: ComputeOptions {
-            device: compute.device.clone(),
-            dtype: compute.dtype.map(Into::into),
-            cpu_path: compute.cpu_path.map(Into::into),
-            threads: compute.threads.unwrap_or_else(available_threads),
-            max_tokens: compute.max_tokens,
-            deterministic: compute.deterministic,
-            on_varying: compute.on_varying.into(),
-        },
+        compute: compute.options(),
     }
 }
 
@@ -110,10 +101,10 @@ mod tests {
     use crate::cli::command_line::{Cli, Command};
     use clap::Parser;
     use esm_embed::admission::{Gaps, Long};
-    use esm_embed::device::{DeviceChoice, Dtype};
+    use esm_embed::device::{DeviceChoice, Dtype, available_threads};
     use esm_embed::ops::CpuPath;
     use esm_embed::output::{OutDtype, Residues};
-    use esm_embed::pipeline::{Layers, OnDuplicateId, OnInvalid, OnVarying};
+    use esm_embed::pipeline::{ComputeOptions, Layers, OnDuplicateId, OnInvalid, OnVarying};
     use esm_embed::product::MapHeads;
     use esm_embed::tokenizer::UnknownPolicy;
 

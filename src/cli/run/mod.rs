@@ -9,7 +9,6 @@ use super::options::{ComputeArgs, DisplayArgs, ModelArgs, OutputArgs, RecordArgs
 use super::progress::Progress;
 use super::stdout::print;
 use super::{Exit, model_files, signals};
-use esm_embed::embedder;
 use esm_embed::fasta::Input;
 use esm_embed::hub::HubSettings;
 use esm_embed::pipeline::{self, Shard, Stopped};
@@ -153,12 +152,7 @@ pub fn execute(args: &RunArgs) -> anyhow::Result<Exit> {
     let progress = Arc::new(Progress::new(args.display));
     let stop = signals::listen(&progress)?;
     // What is sure to fail fails before a model is downloaded.
-    let compute = &args.compute;
-    let (path, dtype) = (
-        compute.cpu_path.map(Into::into),
-        compute.dtype.map(Into::into),
-    );
-    embedder::resolve(&compute.device, path, dtype)?;
+    args.compute.options().resolve_device()?;
     check_inputs(&args.inputs)?;
     let model = model_files::resolve(&args.model.model, args.model.revision.as_deref(), &progress)?;
     let cache = HubSettings::from_env().ok();

@@ -124,7 +124,7 @@ DEVICE void finish(const Rotary<T>& to, const float* sums, const Place& place, R
                 load(to.cosines + angle, cosine);
                 load(to.sines + angle, sine);
                 for (int j = 0; j < 4; ++j) {
-                    // In so many words, so that the compiler rounds alike in all kernels.
+                    // Written out, so that the compiler rounds alike in all kernels.
                     float turned = fmaf(a[j], cosine[j], -(b[j] * sine[j]));
                     b[j] = fmaf(b[j], cosine[j], a[j] * sine[j]);
                     a[j] = turned;
