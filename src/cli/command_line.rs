@@ -1,8 +1,11 @@
 //! The command line as clap reads it.
 
+use super::completions::{self, CompletionsArgs};
+use super::demo::DemoArgs;
 use super::doctor::DoctorArgs;
 use super::fetch::FetchArgs;
 use super::inspect::InspectArgs;
+use super::man::ManArgs;
 use super::merge::{self, MergeArgs};
 use super::models::ModelsArgs;
 use super::options::DisplayArgs;
@@ -64,6 +67,13 @@ pub enum Command {
     /// Print a job script for SLURM, Snakemake or Nextflow
     #[command(after_help = template::EXAMPLES)]
     Template(TemplateArgs),
+    /// Embed eight made-up proteins with a tiny model that the program carries
+    Demo(DemoArgs),
+    /// Print a script that completes commands and flags in a shell
+    #[command(after_help = completions::EXAMPLES)]
+    Completions(CompletionsArgs),
+    /// Write manual pages, one for each command
+    Man(ManArgs),
 }
 
 impl Cli {
@@ -76,10 +86,13 @@ impl Cli {
             Command::Merge(args) => args.display,
             Command::Plot(args) => args.display(),
             Command::Verify(args) => args.display,
+            Command::Demo(args) => args.display,
             Command::Models(_)
             | Command::Inspect(_)
             | Command::Doctor(_)
-            | Command::Template(_) => DisplayArgs::default(),
+            | Command::Template(_)
+            | Command::Completions(_)
+            | Command::Man(_) => DisplayArgs::default(),
         }
     }
 
@@ -89,6 +102,7 @@ impl Cli {
             Command::Run(args) => args.contradiction().map(|what| ("run", what)),
             Command::Score(args) => args.contradiction().map(|what| ("score", what)),
             Command::Merge(args) => args.contradiction().map(|what| ("merge", what)),
+            Command::Demo(args) => args.contradiction().map(|what| ("demo", what)),
             _ => None,
         }
     }
@@ -115,6 +129,7 @@ mod tests {
             plot::map::EXAMPLES,
             score::EXAMPLES,
             template::EXAMPLES,
+            completions::EXAMPLES,
         ] {
             for line in examples.lines() {
                 assert!(line.len() <= 80, "{line}");

@@ -4,9 +4,12 @@
 //! the Python package call [`main`]; nothing else of it is public.
 
 mod command_line;
+mod completions;
+mod demo;
 mod doctor;
 mod fetch;
 mod inspect;
+mod man;
 mod merge;
 mod message;
 mod model_files;
@@ -123,6 +126,9 @@ fn execute(args: &Cli) -> anyhow::Result<Exit> {
         Command::Verify(args) => verify::execute(args),
         Command::Doctor(args) => doctor::execute(args),
         Command::Template(args) => template::execute(args),
+        Command::Demo(args) => demo::execute(args),
+        Command::Completions(args) => completions::execute(args),
+        Command::Man(args) => man::execute(args),
     }
 }
 

@@ -335,7 +335,7 @@ fn options_of_other_tools_are_answered_with_ours() {
         (
             "serve --port 80",
             "error: this version has no command serve\n  hint: the commands are run, score, fetch, models, \
-             inspect, merge, plot, verify, doctor and template\n",
+             inspect, merge, plot, verify, doctor, template, demo, completions and man\n",
         ),
         (
             "run a.fasta --out emb --layer last-0",

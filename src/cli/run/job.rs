@@ -30,11 +30,7 @@ pub fn job(args: &RunArgs, model: Model) -> Job {
         },
         output: OutputOptions {
             folder: args.out.clone(),
-            existing: match (args.resume, args.force) {
-                (true, _) => Existing::Resume,
-                (false, true) => Existing::Replace,
-                (false, false) => Existing::Refuse,
-            },
+            existing: Existing::asked(args.resume, args.force),
             layers: each_once(output.layers.iter().map(|arg| arg.0)),
             pools: pools(&output.pools),
             residues: output.residues.into(),
