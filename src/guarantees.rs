@@ -88,6 +88,8 @@
 //!
 //! - A run killed at any moment can be resumed, and ends with the files of an undisturbed run.
 //!   `tests/faults/killed.rs::killed_at_sixty_moments_and_again_while_resuming`
+//! - So can `score`.
+//!   `tests/faults/score.rs::killed_at_each_call`
 //! - Only the batches being computed are lost.
 //!   `tests/faults/killed.rs::only_the_current_batch_is_lost`
 //! - Work that the journal does not prove is computed again.

@@ -29,7 +29,7 @@ pub use job::{
     OnVarying, OutputOptions, SequenceOptions,
 };
 pub use plan::forecast::Forecast;
-pub use reporter::{Computing, Level, Phase, Reporter, Silent, Totals};
+pub use reporter::{Computing, Counted, Level, Phase, Reporter, Silent, Totals};
 pub use run::notices::{warn_of_ids, warn_of_notes};
 pub use stop::{Stop, Stopped};
 
