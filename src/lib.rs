@@ -162,6 +162,7 @@ pub mod printable;
 pub mod product;
 pub mod run_record;
 pub mod score;
+pub mod server;
 pub mod sha256;
 pub mod stamp;
 pub mod threads;
