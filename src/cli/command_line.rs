@@ -12,6 +12,7 @@ use super::options::DisplayArgs;
 use super::plot::PlotArgs;
 use super::run::{self, RunArgs};
 use super::score::{self, ScoreArgs};
+use super::serve::{self, ServeArgs};
 use super::template::{self, TemplateArgs};
 use super::verify::VerifyArgs;
 use clap::{Parser, Subcommand};
@@ -49,6 +50,9 @@ pub enum Command {
     /// Score the variants of proteins
     #[command(after_help = score::EXAMPLES)]
     Score(Box<ScoreArgs>),
+    /// Answer requests for embeddings over HTTP and gRPC
+    #[command(after_help = serve::EXAMPLES)]
+    Serve(Box<ServeArgs>),
     /// Download a model and verify its files, for use without a network
     Fetch(FetchArgs),
     /// List the published ESM models and those in the cache
@@ -82,6 +86,7 @@ impl Cli {
         match &self.command {
             Command::Run(args) => args.display,
             Command::Score(args) => args.display,
+            Command::Serve(args) => args.display,
             Command::Fetch(args) => args.display,
             Command::Merge(args) => args.display,
             Command::Plot(args) => args.display(),
@@ -128,6 +133,7 @@ mod tests {
             plot::contacts::EXAMPLES,
             plot::map::EXAMPLES,
             score::EXAMPLES,
+            serve::EXAMPLES,
             template::EXAMPLES,
             completions::EXAMPLES,
         ] {

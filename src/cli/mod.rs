@@ -22,6 +22,7 @@ mod quantities;
 mod readme_tests;
 mod run;
 mod score;
+mod serve;
 mod signals;
 mod stdout;
 mod suggest;
@@ -118,6 +119,7 @@ fn execute(args: &Cli) -> anyhow::Result<Exit> {
     match &args.command {
         Command::Run(args) => run::execute(args),
         Command::Score(args) => score::execute(args),
+        Command::Serve(args) => serve::execute(args),
         Command::Fetch(args) => fetch::execute(args),
         Command::Models(args) => models::execute(args),
         Command::Inspect(args) => inspect::execute(args),

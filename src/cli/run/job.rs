@@ -42,9 +42,9 @@ pub fn job(args: &RunArgs, model: Model) -> Job {
             dtype: output.out_dtype.into(),
         },
         sequences: SequenceOptions {
-            long: records.long,
-            unknown: records.unknown.into(),
-            gaps: records.gaps.into(),
+            long: records.sequences.long,
+            unknown: records.sequences.unknown.into(),
+            gaps: records.sequences.gaps.into(),
             on_invalid: records.on_invalid.into(),
         },
         compute: compute.options(),
