@@ -93,7 +93,12 @@ pub struct ServeArgs {
     /// Requests send it as `Authorization: Bearer KEY` or `X-API-Key: KEY`. Without this flag and
     /// --api-key-file, the environment variable ESM_EMBED_API_KEY sets it. /health, /ping, /docs and the
     /// health service of gRPC need no key.
-    #[arg(long, value_name = "KEY", help_heading = "Access", conflicts_with = "api_key_file")]
+    #[arg(
+        long,
+        value_name = "KEY",
+        help_heading = "Access",
+        conflicts_with = "api_key_file"
+    )]
     pub api_key: Option<String>,
 
     /// File with the key
@@ -101,11 +106,21 @@ pub struct ServeArgs {
     pub api_key_file: Option<PathBuf>,
 
     /// Certificate and those that lead to its authority, PEM; turns TLS on
-    #[arg(long, value_name = "FILE", requires = "tls_key", help_heading = "Access")]
+    #[arg(
+        long,
+        value_name = "FILE",
+        requires = "tls_key",
+        help_heading = "Access"
+    )]
     pub tls_cert: Option<PathBuf>,
 
     /// Private key of the certificate, PEM
-    #[arg(long, value_name = "FILE", requires = "tls_cert", help_heading = "Access")]
+    #[arg(
+        long,
+        value_name = "FILE",
+        requires = "tls_cert",
+        help_heading = "Access"
+    )]
     pub tls_key: Option<PathBuf>,
 
     /// Requests that are worked on at the same time; more get status 429
@@ -320,7 +335,9 @@ mod tests {
     use clap::Parser;
 
     fn args(line: &str) -> Result<ServeArgs, String> {
-        let words = ["esm-embed", "serve"].into_iter().chain(line.split_whitespace());
+        let words = ["esm-embed", "serve"]
+            .into_iter()
+            .chain(line.split_whitespace());
         match Cli::try_parse_from(words) {
             Ok(Cli {
                 command: Command::Serve(args),

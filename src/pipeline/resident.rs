@@ -27,8 +27,6 @@ pub(crate) struct Opened {
 
 /// A loaded model.
 pub(crate) struct Resident {
-    /// Its files.
-    pub(crate) checkpoint: Arc<Checkpoint>,
     /// Computes.
     pub(crate) embedder: Embedder,
     /// What a sequence has to pass.
@@ -65,11 +63,6 @@ impl Resident {
 }
 
 impl Opened {
-    /// The shape of the model.
-    pub(crate) fn checkpoint(&self) -> &Checkpoint {
-        &self.checkpoint
-    }
-
     /// Loads the model.
     ///
     /// # Errors
@@ -109,7 +102,6 @@ impl Opened {
             device: plan.device,
             dtype: plan.dtype,
             layers: plan.layout.layers,
-            checkpoint,
             embedder,
         })
     }

@@ -8,6 +8,7 @@ use super::refusal::{Kind, Refusal};
 use super::scheduler::{Arrays, Batching, Computer, Item, Scheduler, SchedulerOptions, Ticket};
 use crate::admission::{Admission, Gate, Long, Prepared, Unfit};
 use crate::checkpoint::{EsmConfig, TRAINING_MAXIMUM};
+use crate::fasta::MAX_SEQUENCE;
 use crate::memory::MemoryLimit;
 use crate::model::LmHead;
 use crate::numerals::{bytes, grouped};
@@ -196,6 +197,11 @@ impl Service {
         products: &Arc<[Product]>,
     ) -> Result<Admitted, Refusal> {
         let facts = self.facts();
+        if sequence.len() > MAX_SEQUENCE {
+            let limit = bytes(MAX_SEQUENCE as u64);
+            let text = format!("the sequence has more than {limit}");
+            return Err(Refusal::new(Kind::TooLarge, text));
+        }
         if sequence.trim_ascii_start().starts_with(b">") {
             return Err(Refusal::new(
                 Kind::Character,
@@ -314,6 +320,18 @@ impl Facts {
                     format!("layer {asked} is not served; this server has layer {layers}"),
                 )
             })
+    }
+
+    /// Residues of the longest sequence that is taken as it is.
+    pub fn longest(&self) -> usize {
+        let policy = self.admission.policy;
+        let by_policy = match (policy.long, policy.model_limit) {
+            (Long::Error, None) => Some(TRAINING_MAXIMUM),
+            (Long::Full | Long::Error, limit) => limit,
+            (Long::Truncate(_) | Long::Window { .. }, _) => None,
+        };
+        let by_memory = self.admission.longest();
+        by_policy.map_or(by_memory, |limit| limit.min(by_memory))
     }
 
     /// Residues that truncation leaves: ESM's training maximum, if the model has positions for it.

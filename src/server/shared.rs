@@ -30,6 +30,8 @@ pub enum Phase {
 pub struct Shared {
     /// The name of the model in answers.
     pub name: String,
+    /// Commit of its repository.
+    pub revision: Option<String>,
     /// What is refused.
     pub limits: Limits,
     /// The key that requests must have.
@@ -52,6 +54,7 @@ impl Shared {
     ) -> Arc<Shared> {
         Arc::new(Shared {
             name: job.name.clone(),
+            revision: job.model.revision.clone(),
             limits: job.limits,
             api_key: job.api_key.clone(),
             reporter,

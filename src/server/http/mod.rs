@@ -6,6 +6,7 @@ mod body;
 mod error;
 mod guard;
 mod health;
+mod info;
 mod inputs;
 mod send;
 mod tei;
@@ -35,6 +36,7 @@ pub fn routes(shared: &Arc<Shared>) -> Router {
         .route("/contacts", post(tei::contacts))
         .route("/health", get(health::health))
         .route("/ping", get(health::health))
+        .route("/info", get(info::info))
         .route("/metrics", get(health::metrics))
         .with_state(Arc::clone(shared))
         .method_not_allowed_fallback(async || {

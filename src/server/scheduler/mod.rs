@@ -19,7 +19,7 @@ mod tests;
 mod work;
 
 pub use compute::Computer;
-pub use item::{Array, Arrays, Item, Outcome};
+pub use item::{Arrays, Item, Outcome};
 pub use queue::Batching;
 
 use super::metrics;
