@@ -81,10 +81,10 @@ mod tests {
     use super::*;
     use axum::http::HeaderValue;
 
-    fn accepted(values: &[&'static [u8]]) -> Option<Format> {
+    fn accepted(values: &[&str]) -> Option<Format> {
         let mut headers = HeaderMap::new();
         for value in values {
-            headers.append(ACCEPT, HeaderValue::from_bytes(value).unwrap());
+            headers.append(ACCEPT, HeaderValue::from_bytes(value.as_bytes()).unwrap());
         }
         Format::accepted(&headers).ok()
     }
@@ -93,31 +93,25 @@ mod tests {
     fn the_heaviest_format_is_chosen() {
         for (values, format) in [
             (&[][..], Format::Json),
-            (&[b"*/*"], Format::Json),
-            (&[b""], Format::Json),
-            (&[b"application/x-npy"], Format::Npy),
-            (&[b"Application/X-NPY"], Format::Npy),
-            (&[b"application/zip"], Format::Npz),
-            (&[b"application/x-npy;q=0.5, application/zip"], Format::Npz),
-            (&[b"application/x-npy, application/zip"], Format::Npy),
+            (&["*/*"], Format::Json),
+            (&[""], Format::Json),
+            (&[";;;"], Format::Json),
+            (&["application/x-npy"], Format::Npy),
+            (&["Application/X-NPY"], Format::Npy),
+            (&["application/zip"], Format::Npz),
+            (&["application/x-npy;q=0.5, application/zip"], Format::Npz),
+            (&["application/x-npy, application/zip"], Format::Npy),
             (
-                &[b"text/html, application/xhtml+xml, */*;q=0.8"],
+                &["text/html, application/xhtml+xml, */*;q=0.8"],
                 Format::Json,
             ),
-            (&[b"text/html", b"application/zip ; q=0.1"], Format::Npz),
-            (&[b"application/zip;q=2"], Format::Npz),
+            (&["text/html", "application/zip ; q=0.1"], Format::Npz),
+            (&["application/zip;q=2"], Format::Npz),
         ] {
             assert_eq!(accepted(values), Some(format), "{values:?}");
         }
-        for value in [
-            &b"text/html"[..],
-            b"application/x-npy;q=0",
-            b"\xff/\xfe",
-            b";;;",
-        ] {
-            let value: &'static [u8] = Box::leak(value.to_vec().into());
-            let expected = (value == b";;;").then_some(Format::Json);
-            assert_eq!(accepted(&[value]), expected, "{value:?}");
+        for value in ["text/html", "application/x-npy;q=0", "é/é"] {
+            assert_eq!(accepted(&[value]), None, "{value:?}");
         }
     }
 }
