@@ -8,8 +8,8 @@ use candle_core::Tensor;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use esm_embed::ops::math::{Function, map};
 use esm_embed::ops::{
-    Attention, CpuPath, FeedForward, LayerNorm, Linear, QkvProjection, RotaryTable, Team,
-    WeightType, qkv_shape, tensor,
+    Activation, Attention, CpuPath, FeedForward, LayerNorm, Linear, QkvProjection, RotaryTable,
+    Team, WeightType, qkv_shape, tensor,
 };
 use std::convert::Infallible;
 use std::hint::black_box;
@@ -84,6 +84,7 @@ fn blocks(c: &mut Criterion) {
                 path,
                 norm: &norm(dim),
                 qkv: &linear(path, kind, dim, 3 * apart),
+                qk_norms: None,
                 team: Team::One,
             };
             let x = filled(&[tokens, dim]);
@@ -99,7 +100,9 @@ fn blocks(c: &mut Criterion) {
                 out: &linear(path, kind, dim, dim),
                 norm: &norm(dim),
                 fc1: &linear(path, kind, dim, 4 * dim),
+                activation: Activation::Gelu,
                 fc2: &linear(path, kind, 4 * dim, dim),
+                scale: 1.0,
                 team: Team::One,
             };
             let attended = filled(&shape);

@@ -4,7 +4,7 @@ use super::linear::row_block;
 use super::linear::{LinearSize, WeightType};
 use super::matrix::padded;
 use super::simd::CpuPath;
-use super::{attention, feed_forward, qkv_projection};
+use super::{Activation, attention, feed_forward, qkv_projection};
 
 /// The properties that determine the working memory of a block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,6 +17,8 @@ pub struct BlockShape {
     pub dim: usize,
     /// Width inside the feed-forward network.
     pub intermediate: usize,
+    /// What is computed inside it.
+    pub activation: Activation,
     /// Features of one attention head.
     pub head_dim: usize,
 }
@@ -29,13 +31,14 @@ impl BlockShape {
             path,
             dim,
             intermediate,
+            activation,
             ..
         } = *self;
         let linear = |inputs, outputs| LinearSize::new(path, self.weight_type, inputs, outputs);
         let qkv = linear(dim, 3 * padded(dim, path));
         let rest = [
             linear(dim, dim),
-            linear(dim, intermediate),
+            linear(dim, activation.outputs(intermediate, path)),
             linear(intermediate, dim),
         ];
         let rows = row_block(dim);
@@ -78,12 +81,20 @@ mod tests {
             weight_type: WeightType::F32,
             dim: 1280,
             intermediate: 5120,
+            activation: Activation::Gelu,
             head_dim: 64,
         };
         // 504 rows, normalised and in the inner layer, and sums of all outputs of one product.
         assert!(shape.scratch(10) >= 504 * (1280 + 5120 + 5120));
         assert!(shape.scratch(10) < 504 * (1280 + 5120 + 5120) + 20_000);
         assert_eq!(shape.scratch(10), shape.scratch(2048));
+        // SwiGLU has the sums of twice as many outputs.
+        let gated = BlockShape {
+            activation: Activation::SwiGlu,
+            ..shape
+        };
+        assert!(gated.scratch(10) >= 504 * (1280 + 5120 + 2 * 5120));
+        assert!(gated.scratch(10) < 504 * (1280 + 5120 + 2 * 5120) + 20_000);
         // Keys and scores of one head.
         assert!(shape.scratch(1_000_000) >= (64 + 32) * 1_000_000);
     }

@@ -41,8 +41,18 @@ impl LayerNorm {
     pub(super) fn chunks(&self, x: &[f32], out: ChunkedMut<'_>) {
         self.path.dispatch(Normalize {
             norm: self,
-            x,
-            to: To::Chunks(out),
+            task: Task::Chunks(x, out),
+        });
+    }
+
+    /// Normalises D features from feature `first` on, with their padding, in every row of the chunks.
+    ///
+    /// # Panics
+    /// The chunks hold fewer features, or `first` is inside a chunk.
+    pub(super) fn in_chunks(&self, x: ChunkedMut<'_>, first: usize) {
+        self.path.dispatch(Normalize {
+            norm: self,
+            task: Task::InChunks(x, first),
         });
     }
 }
@@ -62,37 +72,50 @@ impl CustomOp1 for &LayerNorm {
         let mut out = vec![0.0; x.len()];
         self.path.dispatch(Normalize {
             norm: self,
-            x,
-            to: To::Rows(&mut out),
+            task: Task::Rows(x, &mut out),
         });
         Ok((CpuStorage::F32(out), l.shape().clone()))
     }
 }
 
-enum To<'a> {
-    Rows(&'a mut [f32]),
-    Chunks(ChunkedMut<'a>),
+enum Task<'a> {
+    /// Rows to rows.
+    Rows(&'a [f32], &'a mut [f32]),
+    /// Rows to chunks.
+    Chunks(&'a [f32], ChunkedMut<'a>),
+    /// Chunks in place, from this feature on.
+    InChunks(ChunkedMut<'a>, usize),
 }
 
-/// [`To`], after its size has been checked.
+/// Where rows of `dim` features are, after their size has been checked.
+trait Place: Copy {
+    /// Whether features are padded to whole tiles.
+    const IS_PADDED: bool;
+
+    /// Feature i of row t; those after it follow, up to a multiple of eight.
+    fn at<S: Simd>(self, dim: usize, t: usize, i: usize) -> *mut f32;
+}
+
 #[derive(Clone, Copy)]
-enum Destination {
-    Rows(*mut f32),
-    Chunks(Chunks),
+struct Rows(*mut f32);
+
+impl Place for Rows {
+    const IS_PADDED: bool = false;
+
+    #[inline(always)]
+    fn at<S: Simd>(self, dim: usize, t: usize, i: usize) -> *mut f32 {
+        self.0.wrapping_add(t * dim + i)
+    }
 }
 
-impl Destination {
-    /// Where feature i of row t of `dim` features goes, and the seven after it.
+impl Place for Chunks {
+    const IS_PADDED: bool = true;
+
     #[inline(always)]
-    fn vector<S: Simd>(self, dim: usize, t: usize, i: usize) -> *mut f32 {
-        match self {
-            Destination::Rows(to) => to.wrapping_add(t * dim + i),
-            Destination::Chunks(to) => {
-                let lane = i % S::LANES;
-                let chunk = to.at.wrapping_add((i - lane) * to.stride + t * S::LANES);
-                chunk.wrapping_add(lane)
-            }
-        }
+    fn at<S: Simd>(self, _: usize, t: usize, i: usize) -> *mut f32 {
+        let lane = i % S::LANES;
+        let chunk = (i - lane) * self.stride + t * S::LANES;
+        self.at.wrapping_add(chunk).wrapping_add(lane)
     }
 }
 
@@ -101,8 +124,7 @@ const ROWS: usize = 4;
 
 struct Normalize<'a> {
     norm: &'a LayerNorm,
-    x: &'a [f32],
-    to: To<'a>,
+    task: Task<'a>,
 }
 
 impl Kernel for Normalize<'_> {
@@ -110,44 +132,68 @@ impl Kernel for Normalize<'_> {
 
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
-        let dim = self.norm.weight.len();
+        let norm = self.norm;
+        let dim = norm.weight.len();
         let padded = dim.next_multiple_of(tile::width::<S>());
-        let rows = self.x.len() / dim.max(1);
-        assert_eq!(self.norm.bias.len(), dim);
-        let to = match self.to {
-            To::Rows(to) => {
+        assert_eq!(norm.bias.len(), dim);
+        match self.task {
+            Task::Rows(x, to) => {
+                let rows = x.len() / dim.max(1);
                 assert!(to.len() >= rows * dim);
-                Destination::Rows(to.as_mut_ptr())
+                let from = Rows(x.as_ptr().cast_mut());
+                // SAFETY: the caller's; the sizes were checked.
+                unsafe { norm.all::<S, _, _>(rows, from, Rows(to.as_mut_ptr())) }
             }
-            To::Chunks(mut to) => {
-                let extent = to.extent();
+            Task::Chunks(x, mut to) => {
+                let (rows, extent) = (x.len() / dim.max(1), to.extent());
                 assert!(extent.lanes == S::LANES);
                 assert!(extent.rows >= rows && extent.features() >= padded);
-                Destination::Chunks(to.chunks())
+                let from = Rows(x.as_ptr().cast_mut());
+                // SAFETY: as above.
+                unsafe { norm.all::<S, _, _>(rows, from, to.chunks()) }
             }
-        };
-        let (norm, whole) = (self.norm, rows - rows % ROWS);
-        for t in (0..whole).step_by(ROWS) {
-            let x = &self.x[t * dim..][..ROWS * dim];
-            // SAFETY: the caller's; the sizes were checked.
-            unsafe { norm.rows::<S, ROWS>(x, t, to) }
-        }
-        for t in whole..rows {
-            let x = &self.x[t * dim..][..dim];
-            // SAFETY: as above.
-            unsafe { norm.rows::<S, 1>(x, t, to) }
+            Task::InChunks(mut x, first) => {
+                let extent = x.extent();
+                assert!(extent.lanes == S::LANES && first.is_multiple_of(S::LANES));
+                assert!(extent.features() >= first + padded);
+                let x = x.chunks();
+                let x = Chunks {
+                    at: x.at.wrapping_add(first * x.stride),
+                    ..x
+                };
+                // SAFETY: as above; a feature is written after it was read for the last time.
+                unsafe { norm.all::<S, _, _>(extent.rows, x, x) }
+            }
         }
     }
 }
 
 impl LayerNorm {
-    /// Normalises R rows, the first of which is row t of the target.
+    /// Normalises `rows` rows.
     ///
     /// # Safety
-    /// `x` holds R rows of D elements, and the target the rows with their padding; weight and bias
-    /// have D elements; the processor has the instructions of `S`.
+    /// As [`LayerNorm::rows`], for all of them.
     #[inline(always)]
-    unsafe fn rows<S: Simd, const R: usize>(&self, x: &[f32], t: usize, to: Destination) {
+    unsafe fn all<S: Simd, F: Place, P: Place>(&self, rows: usize, from: F, to: P) {
+        let whole = rows - rows % ROWS;
+        // SAFETY: the caller's.
+        unsafe {
+            for t in (0..whole).step_by(ROWS) {
+                self.rows::<S, F, P, ROWS>(t, from, to);
+            }
+            for t in whole..rows {
+                self.rows::<S, F, P, 1>(t, from, to);
+            }
+        }
+    }
+
+    /// Normalises R rows from row t on.
+    ///
+    /// # Safety
+    /// `from` and `to` have the rows, with their padding if there is any; weight and bias have D
+    /// elements; the processor has the instructions of `S`.
+    #[inline(always)]
+    unsafe fn rows<S: Simd, F: Place, P: Place, const R: usize>(&self, t: usize, from: F, to: P) {
         let LayerNorm {
             weight, bias, eps, ..
         } = self;
@@ -160,14 +206,14 @@ impl LayerNorm {
             let mut sums = [S::Eight::splat(0.0); R];
             for i in (0..whole).step_by(eight) {
                 for (r, sums) in sums.iter_mut().enumerate() {
-                    *sums = S::Eight::add(*sums, S::Eight::load(x.as_ptr().add(r * dim + i)));
+                    *sums = S::Eight::add(*sums, S::Eight::load(from.at::<S>(dim, t + r, i)));
                 }
             }
             let mut means = [0.0; R];
             for (r, mean) in means.iter_mut().enumerate() {
                 let mut sum = S::Eight::sum_lanes(sums[r]);
-                for x in &x[r * dim + whole..(r + 1) * dim] {
-                    sum += x;
+                for i in whole..dim {
+                    sum += *from.at::<S>(dim, t + r, i);
                 }
                 *mean = sum / dim as f32;
             }
@@ -175,7 +221,7 @@ impl LayerNorm {
             let mut sums = [S::Eight::splat(0.0); R];
             for i in (0..whole).step_by(eight) {
                 for (r, sums) in sums.iter_mut().enumerate() {
-                    let x = S::Eight::load(x.as_ptr().add(r * dim + i));
+                    let x = S::Eight::load(from.at::<S>(dim, t + r, i));
                     let d = S::Eight::sub(x, S::Eight::splat(means[r]));
                     *sums = S::Eight::fma(d, d, *sums);
                 }
@@ -183,8 +229,9 @@ impl LayerNorm {
             let mut scales = [0.0; R];
             for (r, scale) in scales.iter_mut().enumerate() {
                 let mut sum = S::Eight::sum_lanes(sums[r]);
-                for x in &x[r * dim + whole..(r + 1) * dim] {
-                    sum += (x - means[r]) * (x - means[r]);
+                for i in whole..dim {
+                    let d = *from.at::<S>(dim, t + r, i) - means[r];
+                    sum += d * d;
                 }
                 *scale = 1.0 / (sum / dim as f32 + eps).sqrt();
             }
@@ -193,33 +240,29 @@ impl LayerNorm {
                 let weight = S::Eight::load(weight.as_ptr().add(i));
                 let bias = S::Eight::load(bias.as_ptr().add(i));
                 for r in 0..R {
-                    let x = S::Eight::load(x.as_ptr().add(r * dim + i));
+                    let x = S::Eight::load(from.at::<S>(dim, t + r, i));
                     let d = S::Eight::sub(x, S::Eight::splat(means[r]));
                     let y = S::Eight::mul(d, S::Eight::splat(scales[r]));
                     let y = S::Eight::fma(y, weight, bias);
-                    S::Eight::store(to.vector::<S>(dim, t + r, i), y);
+                    S::Eight::store(to.at::<S>(dim, t + r, i), y);
                 }
             }
             for r in 0..R {
                 let mut edge = [0.0f32; 8];
                 for i in whole..dim {
-                    let d = x[r * dim + i] - means[r];
+                    let d = *from.at::<S>(dim, t + r, i) - means[r];
                     edge[i - whole] = d * scales[r] * weight[i] + bias[i];
                 }
-                match to {
-                    Destination::Rows(_) => {
-                        let out = to.vector::<S>(dim, t + r, whole);
-                        for (i, y) in edge[..dim - whole].iter().enumerate() {
-                            *out.add(i) = *y;
-                        }
+                if P::IS_PADDED {
+                    let padded = dim.next_multiple_of(tile::width::<S>());
+                    for i in (whole..padded).step_by(eight) {
+                        let at = to.at::<S>(dim, t + r, i);
+                        S::Eight::store(at, S::Eight::load(edge.as_ptr()));
+                        edge = [0.0; 8];
                     }
-                    Destination::Chunks(_) => {
-                        let padded = dim.next_multiple_of(tile::width::<S>());
-                        for i in (whole..padded).step_by(eight) {
-                            let at = to.vector::<S>(dim, t + r, i);
-                            S::Eight::store(at, S::Eight::load(edge.as_ptr()));
-                            edge = [0.0; 8];
-                        }
+                } else {
+                    for (i, y) in edge[..dim - whole].iter().enumerate() {
+                        *to.at::<S>(dim, t + r, whole + i) = *y;
                     }
                 }
             }

@@ -26,9 +26,9 @@ pub use attention::{
 pub(crate) use attention::{cos_sin, score_scale};
 pub use block_shape::BlockShape;
 pub use buffer::tensor;
-pub use feed_forward::FeedForward;
+pub use feed_forward::{Activation, FeedForward};
 pub use layer_norm::LayerNorm;
-pub use linear::{Linear, PackError, WeightType};
+pub use linear::{Linear, PackError, WeightType, gated_outputs, gated_row};
 pub use matrix::padded;
 pub use qkv_projection::{QkvProjection, qkv_shape};
 pub use simd::CpuPath;

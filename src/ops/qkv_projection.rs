@@ -1,4 +1,4 @@
-//! The first product of a block: `q, k, v = Linear(LN(x))`.
+//! The first product of a block: `q, k, v = Linear(LN(x))`, and the norms of q and k.
 
 use super::attention;
 use super::buffer::scratch;
@@ -19,6 +19,8 @@ pub struct QkvProjection<'a> {
     pub norm: &'a LayerNorm,
     /// q, k and v, each padded to whole tiles.
     pub qkv: &'a Linear,
+    /// Norms of q and of k over all their features, D, if the model has them.
+    pub qk_norms: Option<&'a [LayerNorm; 2]>,
     /// The threads that share the work.
     pub team: Team<'a>,
 }
@@ -53,6 +55,12 @@ impl InplaceOp2 for QkvProjection<'_> {
         let (qkv, lanes) = (self.qkv, wanted[3]);
         if l.dims() != wanted
             || self.norm.features() != dim
+            || self
+                .qk_norms
+                .iter()
+                .copied()
+                .flatten()
+                .any(|norm| norm.features() != dim)
             || qkv.inputs() != dim
             || qkv.size().outputs != 3 * wanted[1] * lanes
         {
@@ -74,7 +82,11 @@ impl InplaceOp2 for QkvProjection<'_> {
                 let (normed, rest) = buffer.split_at_mut(rows * qkv.size().inputs);
                 let mut normed = ChunkedMut::new(normed, rows, lanes);
                 self.norm.chunks(x, normed.reborrow());
-                qkv.apply(normed.as_ref(), Target::Chunks(out), rest);
+                let mut out = out;
+                qkv.apply(normed.as_ref(), Target::Chunks(out.reborrow()), rest);
+                for (part, norm) in self.qk_norms.into_iter().flatten().enumerate() {
+                    norm.in_chunks(out.reborrow(), part * wanted[1] * lanes);
+                }
             });
         });
         Ok(())

@@ -19,8 +19,11 @@ pub(in crate::ops) enum Target<'a> {
     Chunks(ChunkedMut<'a>),
     /// `gelu(x·Wᵀ + b)`, padding included.
     Gelu(ChunkedMut<'a>),
-    /// Added to these rows `[rows, outputs]`, which have no padding.
-    Add(&'a mut [f32]),
+    /// `silu(a)·g` of `x·Wᵀ + b`, padding included: the first vector of each tile is a, the second g
+    /// (see [`gated_row`](super::gated_row)).
+    SwiGlu(ChunkedMut<'a>),
+    /// Multiplied by the factor, then added to these rows `[rows, outputs]`, which have no padding.
+    Add(&'a mut [f32], f32),
 }
 
 /// A [`Target`] whose size has been checked.
@@ -28,8 +31,18 @@ pub(in crate::ops) enum Target<'a> {
 enum Destination {
     Chunks(Chunks),
     Gelu(Chunks),
-    /// The first element, and the elements of a row.
-    Add(*mut f32, usize),
+    SwiGlu(Chunks),
+    Add(Residual),
+}
+
+/// Rows that a product is added to.
+#[derive(Clone, Copy)]
+struct Residual {
+    at: *mut f32,
+    /// Elements of a row.
+    outputs: usize,
+    /// The factor of the product.
+    scale: f32,
 }
 
 impl Target<'_> {
@@ -47,9 +60,18 @@ impl Target<'_> {
                 assert!(fits(to.extent()));
                 Destination::Gelu(to.chunks())
             }
-            Target::Add(to) => {
+            Target::SwiGlu(mut to) => {
+                let e = to.extent();
+                assert!(e.lanes == lanes && e.rows >= rows && 2 * e.features() >= outputs);
+                Destination::SwiGlu(to.chunks())
+            }
+            Target::Add(to, scale) => {
                 assert!(to.len() >= rows * weights.outputs);
-                Destination::Add(to.as_mut_ptr(), weights.outputs)
+                Destination::Add(Residual {
+                    at: to.as_mut_ptr(),
+                    outputs: weights.outputs,
+                    scale,
+                })
             }
         }
     }
@@ -337,6 +359,15 @@ impl Finish {
         let width = tile::width::<S>();
         // SAFETY: the caller's.
         unsafe {
+            if let Destination::SwiGlu(to) = self.target {
+                let biases = [S::load(self.bias), S::load(self.bias.add(S::LANES))];
+                for i in 0..rows {
+                    let a = S::add(S::load(sums.add(i * width)), biases[0]);
+                    let g = S::add(S::load(sums.add(i * width + S::LANES)), biases[1]);
+                    S::store(self.gated_chunk::<S>(to, i), S::mul(math::silu::<S>(a), g));
+                }
+                return;
+            }
             for j in (0..width).step_by(S::LANES) {
                 let bias = S::load(self.bias.add(j));
                 for i in 0..rows {
@@ -346,7 +377,9 @@ impl Finish {
                         Destination::Gelu(to) => {
                             S::store(self.chunk::<S>(to, i, j), math::gelu::<S>(y));
                         }
-                        Destination::Add(to, outputs) => self.add::<S>(to, outputs, i, j, y),
+                        // Written above.
+                        Destination::SwiGlu(_) => {}
+                        Destination::Add(to) => self.add::<S>(to, i, j, y),
                     }
                 }
             }
@@ -361,9 +394,12 @@ impl Finish {
                 let at = self.chunk::<S>(to, 0, 0);
                 Prefetch::new(at, S::LANES, to.stride * S::LANES, rows)
             }
-            Destination::Add(to, outputs) => {
-                let at = to.wrapping_add(self.row * outputs + self.column);
-                Prefetch::new(at, outputs, S::LANES, rows)
+            Destination::SwiGlu(to) => {
+                Prefetch::new(self.gated_chunk::<S>(to, 0), S::LANES, 0, rows)
+            }
+            Destination::Add(to) => {
+                let at = to.at.wrapping_add(self.row * to.outputs + self.column);
+                Prefetch::new(at, to.outputs, S::LANES, rows)
             }
         }
     }
@@ -375,13 +411,23 @@ impl Finish {
             .wrapping_add((self.column + j) * to.stride + (self.row + i) * S::LANES)
     }
 
+    /// Where the one vector that a tile leaves of row i goes.
+    #[inline(always)]
+    fn gated_chunk<S: Simd>(&self, to: Chunks, i: usize) -> *mut f32 {
+        to.at
+            .wrapping_add(self.column / tile::VECTORS * to.stride + (self.row + i) * S::LANES)
+    }
+
     /// # Safety
     /// As [`Finish::run`].
     #[inline(always)]
-    unsafe fn add<S: Simd>(&self, to: *mut f32, outputs: usize, i: usize, j: usize, y: S::V) {
-        let at = to.wrapping_add((self.row + i) * outputs + self.column + j);
+    unsafe fn add<S: Simd>(&self, to: Residual, i: usize, j: usize, y: S::V) {
+        let row = (self.row + i) * to.outputs;
+        let at = to.at.wrapping_add(row + self.column + j);
         // SAFETY: the caller's: `columns` elements of the row.
         unsafe {
+            // A factor of 1 changes no bit.
+            let y = S::mul(y, S::splat(to.scale));
             if j + S::LANES <= self.columns {
                 S::store(at, S::add(y, S::load(at)));
                 return;

@@ -18,7 +18,7 @@ pub(super) use matmul::Target;
 pub(super) use size::LinearSize;
 
 use super::buffer::scratch;
-use super::matrix::{Chunked, lanes, split_rows};
+use super::matrix::{Chunked, lanes, padded, split_rows};
 use super::simd::CpuPath;
 use super::tile;
 use candle_core::{CpuStorage, CustomOp1, Layout, Shape};
@@ -108,6 +108,19 @@ impl Linear {
     }
 }
 
+/// Outputs of the layer before SwiGLU, `silu(a)·g` with `inner` features: a and g, each padded.
+pub fn gated_outputs(inner: usize, path: CpuPath) -> usize {
+    tile::VECTORS * padded(inner, path)
+}
+
+/// What output n of such a layer is: 0 for a and 1 for g, and which of its features. A vector of a
+/// and one of g take turns, so that each tile holds both factors of its results.
+pub fn gated_row(n: usize, path: CpuPath) -> (usize, usize) {
+    let lanes = lanes(path);
+    let (tile, column) = (n / (tile::VECTORS * lanes), n % (tile::VECTORS * lanes));
+    (column / lanes, tile * lanes + column % lanes)
+}
+
 /// x·Wᵀ + b of plain tensors: `[T, K] → [T, N]`.
 impl CustomOp1 for &Linear {
     fn name(&self) -> &'static str {
@@ -138,7 +151,11 @@ impl CustomOp1 for &Linear {
                         chunks[(f / lanes * rows + t) * lanes + f % lanes] = *value;
                     }
                 }
-                self.apply(Chunked::new(chunks, rows, lanes), Target::Add(out), rest);
+                self.apply(
+                    Chunked::new(chunks, rows, lanes),
+                    Target::Add(out, 1.0),
+                    rest,
+                );
             });
         }
         let shape = Shape::from_dims(&[tokens, outputs]);

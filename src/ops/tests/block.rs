@@ -1,6 +1,6 @@
 //! Weights of a block of the model, and their products in f64.
 
-use super::{numbers, pack};
+use super::{gated, numbers, pack};
 use crate::ops::{CpuPath, LayerNorm, Linear, WeightType};
 
 /// Weights of a block of `dim` features with an inner layer of `inner`.
@@ -32,6 +32,28 @@ impl Block {
     pub fn linear(&self, path: CpuPath, i: usize) -> Linear {
         let (w, b, k) = &self.layers[i];
         pack(path, WeightType::F32, w, b, *k)
+    }
+
+    /// Layer i with a and g, one after the other, as SwiGLU needs it.
+    pub fn gated(&self, path: CpuPath, i: usize) -> Linear {
+        let (w, b, k) = &self.layers[i];
+        gated(path, WeightType::F32, w, b, *k)
+    }
+
+    /// Layer 0, of whose outputs only the first `dim` of every `apart` have weights.
+    pub fn padded(&self, path: CpuPath, dim: usize, apart: usize) -> Linear {
+        let (w, b, k) = &self.layers[0];
+        let is_used = |n: usize| n % apart < dim;
+        let values = w.chunks_exact(*k).enumerate();
+        let w: Vec<f32> = values
+            .flat_map(|(n, row)| match is_used(n) {
+                true => row.to_vec(),
+                false => vec![0.0; *k],
+            })
+            .collect();
+        let b = b.iter().enumerate();
+        let b: Vec<f32> = b.map(|(n, b)| if is_used(n) { *b } else { 0.0 }).collect();
+        pack(path, WeightType::F32, &w, &b, *k)
     }
 
     pub fn f64(&self, i: usize, x: &[f64]) -> Vec<f64> {

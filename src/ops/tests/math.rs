@@ -1,4 +1,4 @@
-//! exp, exp2, erf and GELU over the whole range of f32.
+//! exp, exp2, erf, GELU and SiLU over the whole range of f32.
 
 use super::paths;
 use super::reference::erf64;
@@ -118,5 +118,32 @@ fn gelu_is_the_erf_form_not_the_tanh_one() {
         assert_eq!(known[2], f32::INFINITY);
         assert!(known[3].is_nan());
         assert!(known[4].abs() < 3e-10);
+    }
+}
+
+#[test]
+fn silu_keeps_its_stated_error_over_the_whole_range() {
+    for path in paths() {
+        let x = arguments();
+        let mut y = x.clone();
+        map(path, Function::Silu, &mut y);
+        for (x, y) in x.iter().zip(&y) {
+            let want = f64::from(*x) / (1.0 + (-f64::from(*x)).exp());
+            if !x.is_finite() {
+                assert!(*x > 0.0 && *y == *x || *x < 0.0 && y.is_nan());
+                continue;
+            }
+            let error = (f64::from(*y) - want).abs();
+            assert!(
+                error <= (4.0 * ulp(want)).max(3e-37),
+                "{path}: silu({x}) = {y}, {want}"
+            );
+        }
+        let mut known = [1.0, -2.0, 0.0, f32::INFINITY, f32::NAN];
+        map(path, Function::Silu, &mut known);
+        assert!((known[0] - 0.731_058_6).abs() < 2e-7, "{known:?}");
+        assert!((known[1] + 0.238_405_84).abs() < 2e-7, "{known:?}");
+        assert_eq!(known[2..4], [0.0, f32::INFINITY]);
+        assert!(known[4].is_nan());
     }
 }

@@ -14,7 +14,7 @@ mod same_bits;
 mod shapes;
 mod widen;
 
-use super::{CpuPath, Linear, WeightType};
+use super::{CpuPath, Linear, WeightType, gated_outputs, gated_row};
 use candle_core::{Device, Tensor};
 use std::convert::Infallible;
 
@@ -48,6 +48,27 @@ fn values(t: &Tensor) -> Vec<f32> {
 fn pack(path: CpuPath, kind: WeightType, w: &[f32], b: &[f32], k: usize) -> Linear {
     Linear::pack(path, kind, k, b.len(), b, |n, row: &mut [f32]| {
         row.copy_from_slice(&w[n * k..(n + 1) * k]);
+        Ok::<_, Infallible>(())
+    })
+    .unwrap()
+}
+
+/// A layer whose outputs are a and g, one after the other, packed for SwiGLU.
+fn gated(path: CpuPath, kind: WeightType, w: &[f32], b: &[f32], k: usize) -> Linear {
+    let inner = b.len() / 2;
+    let outputs = gated_outputs(inner, path);
+    let source = |n: usize| {
+        let (half, feature) = gated_row(n, path);
+        (feature < inner).then_some(half * inner + feature)
+    };
+    let bias: Vec<f32> = (0..outputs)
+        .map(|n| source(n).map_or(0.0, |n| b[n]))
+        .collect();
+    Linear::pack(path, kind, k, outputs, &bias, |n, row: &mut [f32]| {
+        match source(n) {
+            Some(n) => row.copy_from_slice(&w[n * k..(n + 1) * k]),
+            None => row.fill(0.0),
+        }
         Ok::<_, Infallible>(())
     })
     .unwrap()

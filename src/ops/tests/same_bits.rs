@@ -2,11 +2,11 @@
 
 use super::chunks::unchunked;
 use super::math::arguments;
-use super::{numbers, pack, paths, tensor, values};
+use super::{gated, numbers, pack, paths, tensor, values};
 use crate::ops::math::{Function, map};
 use crate::ops::{
-    Attention, CpuPath, FeedForward, LayerNorm, Linear, QkvProjection, RotaryTable, Team,
-    WeightType, padded, qkv_shape,
+    Activation, Attention, CpuPath, FeedForward, LayerNorm, Linear, QkvProjection, RotaryTable,
+    Team, WeightType, padded, qkv_shape,
 };
 use candle_core::Tensor;
 use proptest::prelude::*;
@@ -33,7 +33,13 @@ fn same(what: &str, compute: impl Fn(CpuPath) -> Vec<f32>) {
 fn functions_have_the_same_bits_on_every_path() {
     let special = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY];
     let all: Vec<f32> = arguments().into_iter().chain(special).collect();
-    for function in [Function::Exp, Function::Exp2, Function::Erf, Function::Gelu] {
+    for function in [
+        Function::Exp,
+        Function::Exp2,
+        Function::Erf,
+        Function::Gelu,
+        Function::Silu,
+    ] {
         let mut x = all.clone();
         if function == Function::Exp2 {
             x.retain(|x| *x <= 1.0);
@@ -66,6 +72,8 @@ struct Shape {
     inner: usize,
     lengths: Vec<usize>,
     rotary: bool,
+    /// Norms of q and k, SwiGLU and a factor of what is added, as in ESM C.
+    esm_c: bool,
     seed: u64,
 }
 
@@ -94,6 +102,17 @@ impl Shape {
             .map(|w| w * size)
             .collect();
         pack(path, kind, &w, &numbers(seed + 1, outputs), inputs)
+    }
+
+    fn fc1(&self, path: CpuPath, kind: WeightType) -> Linear {
+        let (dim, seed) = (self.dim(), self.seed + 50);
+        if !self.esm_c {
+            return self.linear(path, kind, seed, dim, self.inner);
+        }
+        let size = 3.0 / (dim as f32).sqrt();
+        let w = numbers(seed, 2 * self.inner * dim);
+        let w: Vec<f32> = w.iter().map(|w| w * size).collect();
+        gated(path, kind, &w, &numbers(seed + 1, 2 * self.inner), dim)
     }
 
     /// q, k and v start at a tile each, whose width depends on the path.
@@ -131,10 +150,12 @@ impl Shape {
         // Rows beyond the tokens are read, but must not matter.
         let qkv = tensor(&vec![f32::NAN; shape.iter().product()], &shape);
         let mut all = Vec::new();
+        let norms = [70, 80].map(|seed| self.norm(path, self.seed + seed));
         let project = QkvProjection {
             path,
             norm: &self.norm(path, self.seed + 20),
             qkv: &self.qkv(path, kind),
+            qk_norms: self.esm_c.then_some(&norms),
             team,
         };
         qkv.inplace_op2(&x, &project).unwrap();
@@ -170,8 +191,13 @@ impl Shape {
             path,
             out: &self.linear(path, kind, self.seed + 30, dim, dim),
             norm: &self.norm(path, self.seed + 40),
-            fc1: &self.linear(path, kind, self.seed + 50, dim, self.inner),
+            fc1: &self.fc1(path, kind),
+            activation: match self.esm_c {
+                true => Activation::SwiGlu,
+                false => Activation::Gelu,
+            },
             fc2: &self.linear(path, kind, self.seed + 60, self.inner, dim),
+            scale: if self.esm_c { 0.9 } else { 1.0 },
             team,
         };
         x.inplace_op2(&qkv, &feed_forward).unwrap();
@@ -189,16 +215,20 @@ fn shapes() -> impl Strategy<Value = Shape> {
         1usize..600,
         lengths,
         any::<bool>(),
+        any::<bool>(),
         0u64..1000,
     )
-        .prop_map(|(heads, head_dim, inner, lengths, rotary, seed)| Shape {
-            heads,
-            head_dim,
-            inner,
-            lengths,
-            rotary,
-            seed,
-        })
+        .prop_map(
+            |(heads, head_dim, inner, lengths, rotary, esm_c, seed)| Shape {
+                heads,
+                head_dim,
+                inner,
+                lengths,
+                rotary,
+                esm_c,
+                seed,
+            },
+        )
 }
 
 proptest! {

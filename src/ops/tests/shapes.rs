@@ -4,7 +4,9 @@ use super::chunks::chunked;
 use super::{pack, tensor};
 use crate::ops::linear::Target;
 use crate::ops::matrix::{Chunked, ChunkedMut, lanes, padded};
-use crate::ops::{Attention, CpuPath, FeedForward, LayerNorm, QkvProjection, Team, WeightType};
+use crate::ops::{
+    Activation, Attention, CpuPath, FeedForward, LayerNorm, QkvProjection, Team, WeightType,
+};
 
 #[test]
 fn wrong_shapes_are_errors() {
@@ -36,6 +38,7 @@ fn wrong_shapes_are_errors() {
         path,
         norm: &norm,
         qkv: &layer,
+        qk_norms: None,
         team: Team::One,
     };
     assert!(qkv.inplace_op2(&x, &project).is_err());
@@ -44,7 +47,9 @@ fn wrong_shapes_are_errors() {
         out: &layer,
         norm: &norm,
         fc1: &layer,
+        activation: Activation::Gelu,
         fc2: &layer,
+        scale: 1.0,
         team: Team::One,
     };
     assert!(x.inplace_op2(&qkv, &feed_forward).is_err());
@@ -82,5 +87,20 @@ fn kernels_refuse_memory_that_is_too_small() {
             })
         };
         assert!(!normalize(rows) && normalize(rows - 1), "{path}");
+        let normalize = |first: usize| {
+            let mut x = vec![1.0; rows * width];
+            refuses(&mut || norm.in_chunks(ChunkedMut::new(&mut x, rows, lanes), first))
+        };
+        assert!(!normalize(0) && normalize(1) && normalize(lanes), "{path}");
+        let gated = |out: usize| {
+            let x = vec![1.0; rows * width];
+            let (mut out, mut buffer) = (vec![0.0; out], vec![0.0; scratch]);
+            refuses(&mut || {
+                let target = ChunkedMut::new(&mut out, rows, lanes);
+                let x = Chunked::new(&x, rows, lanes);
+                layer.apply(x, Target::SwiGlu(target), &mut buffer);
+            })
+        };
+        assert!(!gated(rows * lanes) && gated(rows * lanes - 1), "{path}");
     }
 }
