@@ -1,4 +1,4 @@
-//! The ESM alphabet: a sequence in, token numbers out, one per residue.
+//! The ESM alphabets: a sequence in, token numbers out, one per residue.
 //!
 //! ```
 //! use esm_embed::tokenizer::{UnknownPolicy, tokenize};
@@ -9,8 +9,8 @@
 //! # Ok::<(), esm_embed::tokenizer::TokenizerError>(())
 //! ```
 //!
-//! The vocabulary is that of fair-esm's `ESM-1b` alphabet, which ESM-1b, ESM-1v and ESM-2 share.
-//! A character outside it becomes one `<unk>`; Hugging Face's tokenizer makes one `<unk>` of a
+//! The vocabulary is that of fair-esm's `ESM-1b` alphabet, which ESM-1b, ESM-1v and ESM-2 share;
+//! [`Alphabet::EsmC`] differs in one token. A character outside it becomes one `<unk>`; Hugging Face's tokenizer makes one `<unk>` of a
 //! run of them, after which its rows are no longer those of residues.
 
 use crate::invisible::is_unseen;
@@ -39,6 +39,108 @@ pub const VOCABULARY: [&str; 33] = [
     "Q", "N", "F", "Y", "M", "H", "W", "C", "X", "B", "U", "Z", "O", ".", "-", "<null_1>",
     "<mask>",
 ];
+
+/// The rows of ESM C's embedding. Those after `<mask>` belong to no token, but have logits.
+const ESM_C: [&str; 64] = {
+    let mut all = [""; 64];
+    let mut id = 0;
+    while id < VOCABULARY.len() {
+        all[id] = VOCABULARY[id];
+        id += 1;
+    }
+    all[CHAIN_BREAK as usize] = "|";
+    while id < all.len() {
+        all[id] = UNUSED[id - VOCABULARY.len()];
+        id += 1;
+    }
+    all
+};
+
+/// The rows 33 to 63 of ESM C.
+#[rustfmt::skip]
+const UNUSED: [&str; 31] = [
+    "<unused_33>", "<unused_34>", "<unused_35>", "<unused_36>", "<unused_37>", "<unused_38>", "<unused_39>",
+    "<unused_40>", "<unused_41>", "<unused_42>", "<unused_43>", "<unused_44>", "<unused_45>", "<unused_46>",
+    "<unused_47>", "<unused_48>", "<unused_49>", "<unused_50>", "<unused_51>", "<unused_52>", "<unused_53>",
+    "<unused_54>", "<unused_55>", "<unused_56>", "<unused_57>", "<unused_58>", "<unused_59>", "<unused_60>",
+    "<unused_61>", "<unused_62>", "<unused_63>",
+];
+
+/// Number of `|` in ESM C, the break between two chains.
+const CHAIN_BREAK: u8 = 31;
+
+/// The alphabet of a family of models.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Alphabet {
+    /// ESM-1b, ESM-1v and ESM-2: [`VOCABULARY`].
+    #[default]
+    Esm,
+    /// ESM C: 64 rows, of which the first 33 are the tokens of [`VOCABULARY`], but 31 is `|`, the break
+    /// between two chains. `_` in a sequence is `<mask>`. Both are tokens and nothing else: attention
+    /// runs across a chain break.
+    EsmC,
+}
+
+impl Alphabet {
+    /// Names of all rows that have a logit, by number.
+    pub const fn rows(self) -> &'static [&'static str] {
+        match self {
+            Alphabet::Esm => &VOCABULARY,
+            Alphabet::EsmC => &ESM_C,
+        }
+    }
+
+    /// The tokens that a sequence may have, by number.
+    pub fn tokens(self) -> &'static [&'static str] {
+        self.rows().get(..VOCABULARY.len()).unwrap_or_default()
+    }
+
+    /// The residues, gaps and other tokens of one letter.
+    fn letters(self) -> String {
+        let letters = self.tokens().iter().filter(|token| token.len() == 1);
+        letters.copied().collect()
+    }
+
+    fn class_of(self, byte: u8) -> u8 {
+        let table = match self {
+            Alphabet::Esm => &TABLE,
+            Alphabet::EsmC => &TABLE_OF_ESM_C,
+        };
+        table[usize::from(byte)]
+    }
+
+    /// As [`tokenize`], with this alphabet.
+    ///
+    /// # Errors
+    /// As [`tokenize`].
+    pub fn tokenize(
+        self,
+        sequence: &[u8],
+        unknown: UnknownPolicy,
+    ) -> Result<Tokens, TokenizerError> {
+        let (sequence, invisible) = without_unseen(sequence);
+        let (sequence, _) = trim_end(&sequence, false);
+        self.visible_tokens(sequence, invisible, unknown)
+    }
+
+    /// As [`Alphabet::tokenize`], with the gaps of an alignment (`-` and `.`) taken out before a `*` at
+    /// the end is looked for; [`Tokens::gaps`] still says how many there were.
+    ///
+    /// # Errors
+    /// As [`tokenize`]; positions count the gaps.
+    pub fn tokenize_without_gaps(
+        self,
+        sequence: &[u8],
+        unknown: UnknownPolicy,
+    ) -> Result<Tokens, TokenizerError> {
+        let (sequence, invisible) = without_unseen(sequence);
+        let (sequence, gaps) = trim_end(&sequence, true);
+        let mut tokens = self.visible_tokens(sequence, invisible, unknown)?;
+        tokens.gaps += gaps;
+        tokens.ids.retain(|&id| !is_gap(id));
+        Ok(tokens)
+    }
+}
 
 /// What happens to a character outside the alphabet.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -89,9 +191,11 @@ pub enum TokenizerError {
         "residue {position}: `{character}` is not in the ESM alphabet ({})\n\
          hint: correct it, or write X for an unknown residue\n\
          hint: use `unknown=unk`, which embeds it as <unk>",
-        letters()
+        .alphabet.letters()
     )]
     Unknown {
+        /// The alphabet.
+        alphabet: Alphabet,
         /// The character, escaped if it does not print.
         character: String,
         /// Its position.
@@ -111,12 +215,6 @@ pub enum TokenizerError {
     },
 }
 
-/// The residues and gaps of the alphabet.
-fn letters() -> String {
-    let letters = VOCABULARY.iter().filter(|token| token.len() == 1);
-    letters.copied().collect()
-}
-
 /// The number of the token of one letter.
 pub(crate) const fn number_of(letter: u8) -> u8 {
     TABLE[letter as usize]
@@ -132,11 +230,18 @@ const BRACKET: u8 = 0xFE;
 const OTHER: u8 = 0xFF;
 
 /// What each byte is: the number of a token, with [`LOWER`] or not, or one of the marks above.
-const TABLE: [u8; 256] = {
+const TABLE: [u8; 256] = table(Alphabet::Esm);
+const TABLE_OF_ESM_C: [u8; 256] = {
+    let mut table = table(Alphabet::EsmC);
+    table[b'_' as usize] = MASK;
+    table
+};
+
+const fn table(alphabet: Alphabet) -> [u8; 256] {
     let mut table = [OTHER; 256];
     let mut id = 0;
     while id < VOCABULARY.len() {
-        if let [byte] = VOCABULARY[id].as_bytes() {
+        if let [byte] = alphabet.rows()[id].as_bytes() {
             if byte.is_ascii_uppercase() {
                 table[byte.to_ascii_lowercase() as usize] = LOWER | id as u8;
             }
@@ -152,7 +257,7 @@ const TABLE: [u8; 256] = {
     }
     table[b'<' as usize] = BRACKET;
     table
-};
+}
 
 /// Turns a sequence into tokens, one for each residue.
 ///
@@ -161,6 +266,7 @@ const TABLE: [u8; 256] = {
 /// - One `*` at the end is dropped; `-` and `.` are tokens of the alphabet.
 /// - Every other character outside the alphabet is one `<unk>`, however many bytes it takes; so
 ///   is each byte that is not UTF-8.
+/// - In ESM C, `|` is a token and `_` is `<mask>` ([`Alphabet::tokenize`]).
 /// - White space is not a residue and is passed over; so are the invisible characters of Unicode,
 ///   such as the zero-width space, the soft hyphen and marks of direction.
 ///
@@ -173,95 +279,89 @@ const TABLE: [u8; 256] = {
 /// [`TokenizerError::Unknown`] for the first character outside the alphabet if the policy says
 /// so.
 pub fn tokenize(sequence: &[u8], unknown: UnknownPolicy) -> Result<Tokens, TokenizerError> {
-    let (sequence, invisible) = without_unseen(sequence);
-    let (sequence, _) = trim_end(&sequence, false);
-    visible_tokens(sequence, invisible, unknown)
+    Alphabet::Esm.tokenize(sequence, unknown)
 }
 
-/// As [`tokenize`], with the gaps of an alignment (`-` and `.`) taken out before a `*` at the end is
-/// looked for; [`Tokens::gaps`] still says how many there were.
-///
-/// # Errors
-///
-/// As [`tokenize`]; positions count the gaps.
-pub fn tokenize_without_gaps(
-    sequence: &[u8],
-    unknown: UnknownPolicy,
-) -> Result<Tokens, TokenizerError> {
-    let (sequence, invisible) = without_unseen(sequence);
-    let (sequence, gaps) = trim_end(&sequence, true);
-    let mut tokens = visible_tokens(sequence, invisible, unknown)?;
-    tokens.gaps += gaps;
-    tokens.ids.retain(|&id| !is_gap(id));
-    Ok(tokens)
-}
-
-/// The tokens of a sequence that ends with a visible character, of which one `*` is dropped.
-fn visible_tokens(
-    sequence: &[u8],
-    invisible: usize,
-    unknown: UnknownPolicy,
-) -> Result<Tokens, TokenizerError> {
-    let (mut rest, stop_dropped) = match sequence.strip_suffix(b"*") {
-        Some(residues) => (residues, true),
-        None => (sequence, false),
-    };
-    let mut tokens = Tokens {
-        ids: Vec::with_capacity(rest.len().saturating_add(2)),
-        unknown: 0,
-        lower: 0,
-        masks: 0,
-        gaps: 0,
-        invisible,
-        stop_dropped,
-    };
-    tokens.ids.push(CLS);
-    while let [byte, tail @ ..] = rest {
-        let class = class_of(*byte);
-        rest = tail;
-        if class == BRACKET
-            && let Some((id, token)) = named_token(tail)
-        {
-            if matches!(id, CLS | PAD | EOS) {
-                let position = tokens.ids.len();
-                return Err(TokenizerError::Reserved { token, position });
-            }
-            tokens.ids.push(id);
-            tokens.masks += usize::from(id == MASK);
-            rest = tail.get(token.len() - 1..).unwrap_or_default();
-            continue;
-        }
-        match class {
-            0..LOWER => {
-                tokens.ids.push(class);
-                tokens.gaps += usize::from(is_gap(class));
-            }
-            LOWER..BLANK => {
-                tokens.ids.push(class & !LOWER);
-                tokens.lower += 1;
-            }
-            BLANK => {}
-            BRACKET | OTHER => {
-                let length = continuation_length(*byte, tail);
-                let (continuation, next) = tail.split_at_checked(length).unwrap_or((&[], tail));
-                rest = next;
-                if unknown == UnknownPolicy::Error {
-                    return Err(TokenizerError::Unknown {
-                        character: printable::start([&[*byte], continuation].concat(), 1),
-                        position: tokens.ids.len(),
-                    });
+impl Alphabet {
+    /// The tokens of a sequence that ends with a visible character, of which one `*` is dropped.
+    fn visible_tokens(
+        self,
+        sequence: &[u8],
+        invisible: usize,
+        unknown: UnknownPolicy,
+    ) -> Result<Tokens, TokenizerError> {
+        let (mut rest, stop_dropped) = match sequence.strip_suffix(b"*") {
+            Some(residues) => (residues, true),
+            None => (sequence, false),
+        };
+        let mut tokens = Tokens {
+            ids: Vec::with_capacity(rest.len().saturating_add(2)),
+            unknown: 0,
+            lower: 0,
+            masks: 0,
+            gaps: 0,
+            invisible,
+            stop_dropped,
+        };
+        tokens.ids.push(CLS);
+        while let [byte, tail @ ..] = rest {
+            let class = self.class_of(*byte);
+            rest = tail;
+            if class == BRACKET
+                && let Some((id, token)) = self.named_token(tail)
+            {
+                if matches!(id, CLS | PAD | EOS) {
+                    let position = tokens.ids.len();
+                    return Err(TokenizerError::Reserved { token, position });
                 }
-                tokens.ids.push(UNK);
-                tokens.unknown += 1;
+                tokens.ids.push(id);
+                tokens.masks += usize::from(id == MASK);
+                rest = tail.get(token.len() - 1..).unwrap_or_default();
+                continue;
+            }
+            match class {
+                0..LOWER => {
+                    tokens.ids.push(class);
+                    tokens.gaps += usize::from(is_gap(class));
+                    tokens.masks += usize::from(class == MASK);
+                }
+                LOWER..BLANK => {
+                    tokens.ids.push(class & !LOWER);
+                    tokens.lower += 1;
+                }
+                BLANK => {}
+                BRACKET | OTHER => {
+                    let length = continuation_length(*byte, tail);
+                    let (continuation, next) = tail.split_at_checked(length).unwrap_or((&[], tail));
+                    rest = next;
+                    if unknown == UnknownPolicy::Error {
+                        return Err(TokenizerError::Unknown {
+                            alphabet: self,
+                            character: printable::start([&[*byte], continuation].concat(), 1),
+                            position: tokens.ids.len(),
+                        });
+                    }
+                    tokens.ids.push(UNK);
+                    tokens.unknown += 1;
+                }
             }
         }
+        tokens.ids.push(EOS);
+        Ok(tokens)
     }
-    tokens.ids.push(EOS);
-    Ok(tokens)
-}
 
-fn class_of(byte: u8) -> u8 {
-    TABLE[usize::from(byte)]
+    /// The token of several characters whose text after `<` starts `tail`.
+    fn named_token(self, tail: &[u8]) -> Option<(u8, &'static str)> {
+        self.tokens()
+            .iter()
+            .zip(0..)
+            .filter_map(|(token, id)| Some((id, *token, token.strip_prefix('<')?)))
+            .find(|(_, _, name)| {
+                tail.get(..name.len())
+                    .is_some_and(|text| text.eq_ignore_ascii_case(name.as_bytes()))
+            })
+            .map(|(id, token, _)| (id, token))
+    }
 }
 
 /// The sequence without white space and invisible characters beyond ASCII, and how many those were.
@@ -289,7 +389,7 @@ fn without_unseen(sequence: &[u8]) -> (Cow<'_, [u8]>, usize) {
 fn trim_end(mut sequence: &[u8], with_gaps: bool) -> (&[u8], usize) {
     let mut gaps = 0;
     while let [rest @ .., last] = sequence {
-        let class = class_of(*last);
+        let class = Alphabet::Esm.class_of(*last);
         let is_dropped_gap = with_gaps && is_gap(class);
         if class != BLANK && !is_dropped_gap {
             break;
@@ -298,19 +398,6 @@ fn trim_end(mut sequence: &[u8], with_gaps: bool) -> (&[u8], usize) {
         sequence = rest;
     }
     (sequence, gaps)
-}
-
-/// The token of several characters whose text after `<` starts `tail`.
-fn named_token(tail: &[u8]) -> Option<(u8, &'static str)> {
-    VOCABULARY
-        .iter()
-        .zip(0..)
-        .filter_map(|(token, id)| Some((id, *token, token.strip_prefix('<')?)))
-        .find(|(_, _, name)| {
-            tail.get(..name.len())
-                .is_some_and(|text| text.eq_ignore_ascii_case(name.as_bytes()))
-        })
-        .map(|(id, token, _)| (id, token))
 }
 
 /// Bytes of `tail` that belong to the UTF-8 character which `first` begins.

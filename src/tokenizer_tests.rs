@@ -106,6 +106,7 @@ fn unknown_characters_are_named_with_their_position() {
         assert_eq!(
             tokenize(sequence, UnknownPolicy::Error),
             Err(TokenizerError::Unknown {
+                alphabet: Alphabet::Esm,
                 character: character.to_owned(),
                 position
             })
@@ -147,10 +148,41 @@ fn gaps_are_tokens_that_are_counted_and_can_be_taken_out() {
     let tokens = tokenize(b"-M.K<mask>--T.", UnknownPolicy::Error).unwrap();
     assert_eq!(tokens.ids, [0, 30, 20, 29, 15, 32, 30, 30, 11, 29, 2]);
     assert_eq!((tokens.gaps, tokens.masks), (5, 1));
-    let tokens = tokenize_without_gaps(b"-M.K<mask>--T*.", UnknownPolicy::Error).unwrap();
+    let text = b"-M.K<mask>--T*.";
+    let tokens = Alphabet::Esm.tokenize_without_gaps(text, UnknownPolicy::Error);
+    let tokens = tokens.unwrap();
     assert!(tokens.stop_dropped);
     assert_eq!(tokens.ids, [0, 20, 15, 32, 11, 2]);
     assert_eq!((tokens.gaps, tokens.residues()), (5, 4));
+}
+
+#[test]
+fn esm_c_has_a_chain_break_and_a_mask_of_one_letter() {
+    let esm_c = |text: &[u8]| Alphabet::EsmC.tokenize(text, UnknownPolicy::Error);
+    let tokens = esm_c(b"MK|t_<MASK>").unwrap();
+    assert_eq!(tokens.ids, [0, 20, 15, 31, 11, 32, 32, 2]);
+    assert_eq!((tokens.masks, tokens.lower, tokens.residues()), (2, 1, 6));
+    // They are characters like any other in the alphabet of ESM-2.
+    assert_eq!(ids("MK|T_"), [0, 20, 15, 3, 11, 3, 2]);
+    // `<null_1>` is ESM-2's, and rows without a token have no name.
+    for text in ["<null_1>", "<unused_33>"] {
+        let error = esm_c(text.as_bytes()).unwrap_err().to_string();
+        assert!(
+            error.starts_with(
+                "residue 1: `<` is not in the ESM alphabet (LAGVSERTIDPKQNFYMHWCXBUZO.-|)"
+            ),
+            "{error}"
+        );
+    }
+    assert_eq!(Alphabet::EsmC.rows().len(), 64);
+    assert_eq!(
+        Alphabet::EsmC.rows()[33..35],
+        ["<unused_33>", "<unused_34>"]
+    );
+    assert_eq!(Alphabet::EsmC.rows()[63], "<unused_63>");
+    for (id, (esm, esm_c)) in VOCABULARY.iter().zip(Alphabet::EsmC.tokens()).enumerate() {
+        assert!(esm == esm_c || id == 31, "{id}");
+    }
 }
 
 proptest! {

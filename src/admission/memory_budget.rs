@@ -5,7 +5,7 @@ use crate::checkpoint::EsmConfig;
 use crate::memory::{LimitedBy, MemoryLimit};
 use crate::model::LmHead;
 use crate::numerals;
-use crate::ops::WeightType;
+use crate::ops::{Activation, WeightType};
 use thiserror::Error;
 
 /// The program itself, its tables and buffers.
@@ -43,7 +43,11 @@ impl ModelMemory {
             WeightType::F32 => 4,
             WeightType::F16 | WeightType::Bf16 => 2,
         };
-        let block = 4 * config.dim * config.dim + 2 * config.dim * config.intermediate;
+        let matrices = match config.activation {
+            Activation::Gelu => 2,
+            Activation::SwiGlu => 3,
+        };
+        let block = 4 * config.dim * config.dim + matrices * config.dim * config.intermediate;
         let embedding = config.vocab as u64 * config.dim as u64 * 4;
         ModelMemory {
             weights: top as u64 * block as u64 * weight + embedding,
@@ -54,7 +58,7 @@ impl ModelMemory {
     /// The same model with its language-model head.
     pub fn with_lm_head(self, config: &EsmConfig) -> ModelMemory {
         ModelMemory {
-            weights: self.weights.saturating_add(LmHead::bytes(config.dim)),
+            weights: self.weights.saturating_add(LmHead::bytes(config)),
             ..self
         }
     }

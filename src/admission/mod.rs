@@ -12,10 +12,11 @@
 //!
 //! ```
 //! use esm_embed::admission::{Admission, Gaps, Long, Policy, Unfit};
-//! use esm_embed::tokenizer::UnknownPolicy;
+//! use esm_embed::tokenizer::{Alphabet, UnknownPolicy};
 //!
 //! let admission = Admission {
 //!     policy: Policy {
+//!         alphabet: Alphabet::Esm,
 //!         unknown: UnknownPolicy::Unk,
 //!         gaps: Gaps::Keep,
 //!         long: Long::Truncate(3),
@@ -65,21 +66,12 @@ impl Admission {
     /// Why it cannot be embedded.
     pub fn admit(&self, sequence: &[u8]) -> Result<Prepared, Unfit> {
         let prepared = self.policy.prepare(sequence)?;
-        self.check(&prepared)?;
-        Ok(prepared)
-    }
-
-    /// Whether there is memory for what is embedded.
-    ///
-    /// # Errors
-    /// There is not.
-    pub fn check(&self, prepared: &Prepared) -> Result<(), Unfit> {
-        let residues = prepared.residues();
+        let residues = prepared.tokens.len().saturating_sub(2);
         if let Some(needed) = self.maps.and_then(|limit| limit.exceeded(residues)) {
             return Err(Unfit::MapsTooLarge { residues, needed });
         }
         let Some(budget) = self.memory else {
-            return Ok(());
+            return Ok(prepared);
         };
         let needed = budget.cost.record(prepared.tokens.len(), &prepared.windows);
         match needed > budget.bytes {
@@ -89,7 +81,7 @@ impl Admission {
                 available: budget.bytes,
                 by: budget.by,
             }),
-            false => Ok(()),
+            false => Ok(prepared),
         }
     }
 

@@ -25,8 +25,8 @@ pub struct PassCost {
     /// Bytes of one row `[D]`.
     row: u64,
     layers: u32,
-    /// Whether logits are computed.
-    logits: bool,
+    /// Logits of a residue; 0 if they are not computed.
+    logits: usize,
     /// None without attention maps.
     maps: Option<MapCost>,
     limits: PassLimits,
@@ -44,16 +44,16 @@ impl PassCost {
             memory,
             row: config.dim as u64 * 4,
             layers: u32::try_from(layers).unwrap_or(u32::MAX),
-            logits: false,
+            logits: 0,
             maps: None,
             limits,
         }
     }
 
     /// The same with logits.
-    pub fn with_logits(self) -> PassCost {
+    pub fn with_logits(self, config: &EsmConfig) -> PassCost {
         PassCost {
-            logits: true,
+            logits: config.logits(),
             ..self
         }
     }
@@ -97,8 +97,8 @@ impl PassCost {
         };
         // The head works on one sequence at a time.
         let logits = match self.logits {
-            true => LmHead::passing((self.row / 4) as usize, longest),
-            false => 0,
+            0 => 0,
+            logits => LmHead::passing((self.row / 4) as usize, logits, longest),
         };
         let maps = self.maps.map_or(0, |maps| maps.pass(tokens, longest));
         workspace
@@ -117,28 +117,9 @@ impl PassCost {
         };
         // Windows share passes; the blended rows are those of the whole sequence.
         let blends = u64::from(self.layers).saturating_mul(tokens as u64 * self.row);
-        let logits = match self.logits {
-            true => (tokens * LmHead::TOKENS * 4) as u64,
-            false => 0,
-        };
+        let logits = (tokens * self.logits * 4) as u64;
         let pass = self.pass(self.limits.max_tokens.max(longest), longest);
         pass.saturating_add(blends).saturating_add(logits)
-    }
-
-    /// Bytes of the passes over a batch of sequences, each with its tokens and windows: one for those
-    /// that are embedded whole, then those of each sequence with windows.
-    pub fn batch<'a>(&self, batch: impl Iterator<Item = (usize, &'a [Range<usize>])>) -> u64 {
-        let (mut tokens, mut longest, mut most) = (0, 0, 0);
-        for (length, windows) in batch {
-            match windows {
-                [] => {
-                    tokens += length;
-                    longest = longest.max(length);
-                }
-                _ => most = most.max(self.record(length, windows)),
-            }
-        }
-        self.pass(tokens, longest).max(most)
     }
 
     /// The same with batches halved until every thread can work on one within `bytes`, but not

@@ -4,7 +4,7 @@ use super::unfit::Unfit;
 use crate::checkpoint::{EsmConfig, TRAINING_MAXIMUM};
 use crate::nucleotides::is_nucleotides;
 use crate::numerals::grouped;
-use crate::tokenizer::{EOS, Tokens, UnknownPolicy, tokenize, tokenize_without_gaps};
+use crate::tokenizer::{Alphabet, EOS, Tokens, UnknownPolicy};
 use crate::windows::windows;
 use std::fmt;
 use std::ops::Range;
@@ -114,6 +114,8 @@ pub enum PolicyError {
 /// How sequences are treated, resolved for one model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Policy {
+    /// The alphabet of the model.
+    pub alphabet: Alphabet,
     /// Characters outside the alphabet.
     pub unknown: UnknownPolicy,
     /// Gaps of an alignment.
@@ -151,6 +153,7 @@ impl Policy {
                 Err(PolicyError::BeyondModel { long, limit })
             }
             _ => Ok(Policy {
+                alphabet: config.alphabet,
                 unknown,
                 gaps,
                 long,
@@ -165,8 +168,10 @@ impl Policy {
     /// The sequence is empty, holds what is refused, or is too long.
     pub fn prepare(&self, sequence: &[u8]) -> Result<Prepared, Unfit> {
         let mut tokens = match self.gaps {
-            Gaps::Keep => tokenize(sequence, self.unknown)?,
-            Gaps::Drop => tokenize_without_gaps(sequence, self.unknown)?,
+            Gaps::Keep => self.alphabet.tokenize(sequence, self.unknown)?,
+            Gaps::Drop => self
+                .alphabet
+                .tokenize_without_gaps(sequence, self.unknown)?,
         };
         if self.holds_only_gaps(sequence, &tokens) {
             return Err(Unfit::OnlyGaps);
@@ -218,7 +223,9 @@ impl Policy {
             (Gaps::Drop, _) => tokens.residues() == 0,
             (Gaps::Keep, 0) => true,
             // A stop followed by gaps is not at the end, where it would have been dropped.
-            (Gaps::Keep, 1) => tokenize_without_gaps(sequence, self.unknown)
+            (Gaps::Keep, 1) => self
+                .alphabet
+                .tokenize_without_gaps(sequence, self.unknown)
                 .is_ok_and(|without| without.residues() == 0),
             (Gaps::Keep, _) => false,
         }

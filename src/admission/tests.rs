@@ -2,11 +2,12 @@ use super::*;
 use crate::checkpoint::{EsmConfig, Positions, TRAINING_MAXIMUM};
 use crate::memory::{LimitedBy, MemoryLimit};
 use crate::model::PassMemory;
-use crate::ops::{CpuPath, WeightType};
-use crate::tokenizer::UnknownPolicy;
+use crate::ops::{Activation, CpuPath, WeightType};
+use crate::tokenizer::{Alphabet, UnknownPolicy};
 
 fn policy(long: Long, model_limit: Option<usize>) -> Policy {
     Policy {
+        alphabet: Alphabet::Esm,
         unknown: UnknownPolicy::Unk,
         gaps: Gaps::Keep,
         long,
@@ -148,10 +149,15 @@ fn config(positions: Positions) -> EsmConfig {
         dim: 320,
         heads: 20,
         intermediate: 1280,
+        activation: Activation::Gelu,
         vocab: 33,
+        alphabet: Alphabet::Esm,
         positions,
         emb_layer_norm_before: false,
         token_dropout: true,
+        biases: true,
+        qk_norm: false,
+        residual_scale: 1.0,
         layer_norm_eps: 1e-5,
     }
 }

@@ -16,7 +16,7 @@ use super::error::CheckpointError;
 use super::json;
 use super::locate::Located;
 use crate::printable;
-use crate::tokenizer::VOCABULARY;
+use crate::tokenizer::Alphabet;
 
 /// A token that no sequence contains and some tokenizers omit.
 const NULL: &str = "<null_1>";
@@ -30,6 +30,8 @@ pub enum AlphabetProof {
     TokenizerJson,
     /// There are 33 rows, and nothing beside the weights contradicts it.
     Rows,
+    /// There are 64 rows in a model with the tensors of ESM C, and nothing beside the weights contradicts it.
+    RowsOfEsmC,
     /// There are more rows, but `vocab_size` is 33: the export pads them.
     PaddedRows,
 }
@@ -40,6 +42,7 @@ impl fmt::Display for AlphabetProof {
             Self::VocabTxt => "vocab.txt",
             Self::TokenizerJson => "tokenizer.json",
             Self::Rows => "33 rows",
+            Self::RowsOfEsmC => "64 rows of ESM C",
             Self::PaddedRows => "33 rows by vocab_size, the others being padding",
         })
     }
@@ -49,6 +52,8 @@ impl fmt::Display for AlphabetProof {
 pub(super) struct Claims<'a> {
     /// The file of weights, for errors.
     pub(super) path: &'a Path,
+    /// That of the model's family.
+    pub(super) alphabet: Alphabet,
     /// Rows of the embedding that are tokens, not padding.
     pub(super) tokens: usize,
     /// Whether there are padding rows after them.
@@ -96,11 +101,20 @@ impl Proven {
 /// What contradicts it, or that nothing proves it.
 pub(super) fn prove(located: &Located, claims: &Claims<'_>) -> Result<Proven, CheckpointError> {
     let refuse = |path: &Path, tokens: usize, found: String| CheckpointError::Alphabet {
+        than: match claims.alphabet {
+            Alphabet::Esm => "",
+            Alphabet::EsmC => " than that of ESM C",
+        },
         path: path.to_path_buf(),
         tokens,
         found,
     };
-    if claims.tokens < ALPHABET_SIZE {
+    let alphabet = claims.alphabet;
+    let is_size = match alphabet {
+        Alphabet::Esm => claims.tokens >= ALPHABET_SIZE,
+        Alphabet::EsmC => claims.tokens == alphabet.rows().len(),
+    };
+    if !is_size {
         let found = format!("its embedding has {} rows", claims.tokens);
         return Err(refuse(claims.path, claims.tokens, found));
     }
@@ -113,11 +127,11 @@ pub(super) fn prove(located: &Located, claims: &Claims<'_>) -> Result<Proven, Ch
         match from_tokenizer(path) {
             Ok(numbers) => {
                 let count = numbers.len();
-                let found = lacking(&numbers).or_else(|| moved(&numbers));
+                let found = lacking(alphabet, &numbers).or_else(|| moved(alphabet, &numbers));
                 if let Some(found) = found {
                     return Err(refuse(path, count, found));
                 }
-                keep_others(&mut others, numbers, path);
+                keep_others(alphabet, &mut others, numbers, path);
                 proof = Some(AlphabetProof::TokenizerJson);
             }
             // vocab.txt is the proof; without it, this file would have to be read.
@@ -127,34 +141,35 @@ pub(super) fn prove(located: &Located, claims: &Claims<'_>) -> Result<Proven, Ch
     }
     if let Some(path) = &located.vocabulary {
         let lines = lines(path)?;
-        if let Some(found) = out_of_order(&lines) {
+        if let Some(found) = out_of_order(alphabet, &lines) {
             return Err(refuse(path, lines.len(), found));
         }
         let extra = lines.into_iter().enumerate().skip(ALPHABET_SIZE);
         let extra = extra.map(|(number, token)| (token, number)).collect();
-        keep_others(&mut others, extra, path);
+        keep_others(alphabet, &mut others, extra, path);
         proof = Some(AlphabetProof::VocabTxt);
     }
     for (path, numbers) in added(located)? {
-        if let Some(found) = moved(&numbers) {
+        if let Some(found) = moved(alphabet, &numbers) {
             return Err(refuse(&path, claims.tokens, found));
         }
-        keep_others(&mut others, numbers, &path);
+        keep_others(alphabet, &mut others, numbers, &path);
     }
     if let Some(tokens) = claims.listed
-        && let Some(found) = out_of_order(tokens)
+        && let Some(found) = out_of_order(alphabet, tokens)
     {
         return Err(refuse(claims.path, tokens.len(), found));
     }
     let proof = match proof {
         Some(proof) => proof,
-        None if claims.tokens != ALPHABET_SIZE => {
+        None if claims.tokens != alphabet.rows().len() => {
             let found = format!("its embedding has {} rows", claims.tokens);
             return Err(refuse(claims.path, claims.tokens, found));
         }
         None => match (&claims.contrary, foreign_tokenizer(located)) {
             (Some(found), _) => return Err(refuse(claims.path, claims.tokens, found.clone())),
             (None, Some((path, found))) => return Err(refuse(&path, claims.tokens, found)),
+            (None, None) if alphabet == Alphabet::EsmC => AlphabetProof::RowsOfEsmC,
             (None, None) if claims.is_padded => AlphabetProof::PaddedRows,
             (None, None) => AlphabetProof::Rows,
         },
@@ -174,21 +189,26 @@ pub(super) fn prove(located: &Located, claims: &Claims<'_>) -> Result<Proven, Ch
 /// Tokens by name with their numbers.
 type Numbers = BTreeMap<String, usize>;
 
-/// The number of one of ESM's tokens.
-fn number_of(token: &str) -> Option<usize> {
-    VOCABULARY.iter().position(|ours| *ours == token)
+/// The number of one of the alphabet's tokens.
+fn number_of(alphabet: Alphabet, token: &str) -> Option<usize> {
+    alphabet.tokens().iter().position(|ours| *ours == token)
 }
 
-fn keep_others(others: &mut Vec<(String, usize, PathBuf)>, numbers: Numbers, path: &Path) {
+fn keep_others(
+    alphabet: Alphabet,
+    others: &mut Vec<(String, usize, PathBuf)>,
+    numbers: Numbers,
+    path: &Path,
+) {
     let foreign = numbers
         .into_iter()
-        .filter(|(token, number)| number_of(token).is_none() && *number >= ALPHABET_SIZE);
+        .filter(|(token, number)| number_of(alphabet, token).is_none() && *number >= ALPHABET_SIZE);
     others.extend(foreign.map(|(token, number)| (token, number, path.to_path_buf())));
 }
 
 /// How a list does not begin with ESM's tokens in order, or gives one of them a second number.
-fn out_of_order(tokens: &[String]) -> Option<String> {
-    for (number, ours) in VOCABULARY.iter().enumerate() {
+fn out_of_order(alphabet: Alphabet, tokens: &[String]) -> Option<String> {
+    for (number, ours) in alphabet.tokens().iter().enumerate() {
         match tokens.get(number) {
             Some(token) if token == ours => {}
             Some(token) => {
@@ -206,29 +226,34 @@ fn out_of_order(tokens: &[String]) -> Option<String> {
     }
     let mut extra = tokens.iter().enumerate().skip(ALPHABET_SIZE);
     extra.find_map(|(number, token)| {
-        let ours = number_of(token)?;
+        let ours = number_of(alphabet, token)?;
         Some(format!("`{token}` is token {ours} and token {number}"))
     })
 }
 
 /// One of ESM's tokens that has no number.
-fn lacking(numbers: &Numbers) -> Option<String> {
-    let ours = VOCABULARY.iter().filter(|token| **token != NULL);
+fn lacking(alphabet: Alphabet, numbers: &Numbers) -> Option<String> {
+    let ours = alphabet.tokens().iter().filter(|token| **token != NULL);
     let mut lacking = ours.filter(|token| !numbers.contains_key(**token));
     let first = lacking.next()?;
     Some(format!("it has no token `{first}`"))
 }
 
 /// One of ESM's tokens with another number, or another token with the number of one of ESM's.
-fn moved(numbers: &Numbers) -> Option<String> {
-    let ours = VOCABULARY.iter().enumerate().find_map(|(number, token)| {
-        let found = *numbers.get(*token)?;
-        (found != number).then(|| format!("`{token}` is token {found}, not token {number}"))
-    });
+fn moved(alphabet: Alphabet, numbers: &Numbers) -> Option<String> {
+    let ours = alphabet
+        .tokens()
+        .iter()
+        .enumerate()
+        .find_map(|(number, token)| {
+            let found = *numbers.get(*token)?;
+            (found != number).then(|| format!("`{token}` is token {found}, not token {number}"))
+        });
     ours.or_else(|| {
         numbers.iter().find_map(|(token, number)| {
-            let ours = VOCABULARY.get(*number)?;
-            let is_other = number_of(token).is_none() && !token.eq_ignore_ascii_case(ours);
+            let ours = alphabet.tokens().get(*number)?;
+            let is_other =
+                number_of(alphabet, token).is_none() && !token.eq_ignore_ascii_case(ours);
             let token = printable::name(token);
             is_other.then(|| format!("token {number} is `{token}`, not `{ours}`"))
         })
@@ -237,13 +262,13 @@ fn moved(numbers: &Numbers) -> Option<String> {
 
 /// How a list of tokens in a torch file contradicts ESM's alphabet.
 pub(super) fn against_list(tokens: &[String]) -> Option<String> {
-    out_of_order(tokens)
+    out_of_order(Alphabet::Esm, tokens)
 }
 
 /// How a table of tokens and their numbers in a torch file contradicts ESM's alphabet.
 pub(super) fn against_table(table: impl Iterator<Item = (String, usize)>) -> Option<String> {
     let numbers: Numbers = table.collect();
-    lacking(&numbers).or_else(|| moved(&numbers))
+    lacking(Alphabet::Esm, &numbers).or_else(|| moved(Alphabet::Esm, &numbers))
 }
 
 /// The tokens of `vocab.txt`, one a line; as in transformers, the line's number is the token's.

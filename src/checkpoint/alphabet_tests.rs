@@ -2,6 +2,7 @@ use std::fs;
 
 use super::super::locate::locate;
 use super::*;
+use crate::tokenizer::VOCABULARY;
 
 /// A folder of a Hugging Face model with these files beside its (empty) weights.
 fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
@@ -16,10 +17,19 @@ fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
 }
 
 fn proven(tokens: usize, files: &[(&str, &str)]) -> Result<(AlphabetProof, Vec<String>), String> {
+    proven_of(Alphabet::Esm, tokens, files)
+}
+
+fn proven_of(
+    alphabet: Alphabet,
+    tokens: usize,
+    files: &[(&str, &str)],
+) -> Result<(AlphabetProof, Vec<String>), String> {
     let folder = folder(files);
     let located = locate(folder.path()).unwrap();
     let claims = Claims {
         path: Path::new("model.safetensors"),
+        alphabet,
         tokens,
         is_padded: false,
         against: None,
@@ -257,4 +267,34 @@ fn added_tokens_with_a_row_are_named() {
     let warning = proven.warning().unwrap();
     assert!(warning.contains("`<0>`, `<1>`"), "{warning}");
     assert!(warning.contains("`<5>` and 6 more"), "{warning}");
+}
+
+#[test]
+fn the_alphabet_of_esm_c_is_proven_by_64_rows_or_a_list() {
+    let esm_c = |tokens, files: &[(&str, &str)]| proven_of(Alphabet::EsmC, tokens, files);
+    assert_eq!(esm_c(64, &[]).unwrap().0, AlphabetProof::RowsOfEsmC);
+    for rows in [33, 63, 65] {
+        let error = esm_c(rows, &[]).unwrap_err();
+        assert!(
+            error.contains(&format!("its embedding has {rows} rows")),
+            "{error}"
+        );
+    }
+    let ours: Vec<String> = Alphabet::EsmC
+        .tokens()
+        .iter()
+        .map(|token| (*token).to_owned())
+        .collect();
+    let (json, text) = (tokenizer(&ours), ours.join("\n"));
+    let by_json = esm_c(64, &[("tokenizer.json", &json)]).unwrap();
+    assert_eq!(by_json, (AlphabetProof::TokenizerJson, Vec::new()));
+    assert_eq!(
+        esm_c(64, &[("vocab.txt", &text)]).unwrap().0,
+        AlphabetProof::VocabTxt
+    );
+    // That of ESM-2 is another one.
+    let error = esm_c(64, &[("vocab.txt", &VOCABULARY.join("\n"))]).unwrap_err();
+    assert!(error.contains("token 31 is `<null_1>`, not `|`"), "{error}");
+    let error = proven(33, &[("vocab.txt", &text)]).unwrap_err();
+    assert!(error.contains("token 31 is `|`, not `<null_1>`"), "{error}");
 }

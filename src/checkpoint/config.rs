@@ -3,10 +3,11 @@
 use std::path::Path;
 
 use super::error::CheckpointError;
-use crate::tokenizer::VOCABULARY;
+use crate::ops::Activation;
+use crate::tokenizer::{Alphabet, VOCABULARY};
 
-/// Bounds on each number, several times those of the largest published ESM-2 (48 layers, width
-/// 5120): whatever a file claims, loops and buffers made from it stay small.
+/// Bounds on each number, several times those of the largest published models (80 layers of ESM C,
+/// width 5120 of ESM-2): whatever a file claims, loops and buffers made from it stay small.
 const MOST_LAYERS: usize = 512;
 const MOST_DIM: usize = 1 << 16;
 const MOST_INTERMEDIATE: usize = 1 << 18;
@@ -22,7 +23,7 @@ pub const TRAINING_MAXIMUM: usize = 1022;
 /// How the model encodes the position of a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Positions {
-    /// Rotary embeddings of queries and keys (ESM-2): no limit on the length.
+    /// Rotary embeddings of queries and keys (ESM-2, ESM C): no limit on the length.
     Rotary,
     /// A learned table (ESM-1b, ESM-1v), of which the first two rows are never used.
     Learned {
@@ -42,7 +43,25 @@ impl Positions {
     }
 }
 
-/// An ESM-2, ESM-1b or ESM-1v architecture, checked against the weights it came with.
+/// The architecture of a model, checked against the weights it came with.
+///
+/// ESM-1b, ESM-1v, ESM-2 and ESM C are one transformer with switches:
+///
+/// | | ESM-1b | ESM-1v | ESM-2 | ESM C |
+/// |---|---|---|---|---|
+/// | positions | learned | learned | rotary | rotary |
+/// | norm of the embedding | yes | | | |
+/// | token dropout (embeddings × 0.88 without masks) | yes | yes | yes | |
+/// | biases of linear layers, and of the final norm | yes | yes | yes | |
+/// | norm of queries and keys, over the whole width | | | | yes |
+/// | feed-forward network | GELU | GELU | GELU | SwiGLU |
+/// | factor of what a block adds | 1 | 1 | 1 | √(36 / layers) |
+/// | logits | 33 | 33 | 33 | 64 |
+///
+/// Layers are counted alike in all of them: 0 is the embedding, i is the residual stream after block i,
+/// and the last one is after the final norm. These are the `hidden_states` of transformers. Biohub's SDK
+/// counts the layers of ESM C in another way: its `hidden_states[k]` is layer k + 1 here, except its last
+/// one, which is the stream before the final norm; its `embeddings` are the last layer here.
 #[derive(Clone, Debug, PartialEq)]
 pub struct EsmConfig {
     /// Transformer blocks.
@@ -51,22 +70,39 @@ pub struct EsmConfig {
     pub dim: usize,
     /// Attention heads; they divide the width.
     pub heads: usize,
-    /// Width inside the feed-forward network: 4·`dim` in the published models.
+    /// Width inside the feed-forward network: 4·`dim` in the published ESM-1b, ESM-1v and ESM-2, 8/3·`dim`
+    /// in ESM C.
     pub intermediate: usize,
+    /// What is between the two layers of the feed-forward network.
+    pub activation: Activation,
     /// Rows of the embedding matrix in the file: at least 33, more where it is padded.
     pub vocab: usize,
+    /// What the rows are.
+    pub alphabet: Alphabet,
     /// How positions are encoded.
     pub positions: Positions,
     /// Whether a LayerNorm follows the embedding (ESM-1b).
     pub emb_layer_norm_before: bool,
     /// Whether embeddings are scaled by (1 − 0.12) / (1 − masked fraction) and `<mask>` rows are
-    /// zero. True for every published model.
+    /// zero. True for every published ESM-1b, ESM-1v and ESM-2.
     pub token_dropout: bool,
+    /// Whether the linear layers of the blocks and the final norm have biases.
+    pub biases: bool,
+    /// Whether queries and keys are normalised, over the whole width.
+    pub qk_norm: bool,
+    /// The factor of what a block adds to the residual stream, by attention and by the feed-forward
+    /// network.
+    pub residual_scale: f32,
     /// ε of every LayerNorm: 1e-5 in the published models.
     pub layer_norm_eps: f32,
 }
 
 impl EsmConfig {
+    /// Tokens that have a logit, V.
+    pub fn logits(&self) -> usize {
+        self.alphabet.rows().len()
+    }
+
     /// Width of one attention head.
     pub fn head_dim(&self) -> usize {
         self.dim.checked_div(self.heads).unwrap_or(0)
@@ -160,10 +196,15 @@ mod tests {
             dim: 320,
             heads: 20,
             intermediate: 1280,
+            activation: Activation::Gelu,
             vocab: 33,
+            alphabet: Alphabet::Esm,
             positions: Positions::Rotary,
             emb_layer_norm_before: false,
             token_dropout: true,
+            biases: true,
+            qk_norm: false,
+            residual_scale: 1.0,
             layer_norm_eps: 1e-5,
         }
     }

@@ -101,6 +101,9 @@ impl Checkpoint {
                                 NAME-contact-regression.pt, which is not beside this one"
                 .into(),
             Naming::HuggingFace => "it holds no contact regression".into(),
+            Naming::EsmC | Naming::EsmCSdk | Naming::EsmCResearch => {
+                "ESM C has no contact head: it was published without one".into()
+            }
         })
     }
 }

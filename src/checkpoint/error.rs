@@ -71,9 +71,9 @@ pub enum CheckpointError {
         /// `module.name` as the pickle spells it.
         global: String,
     },
-    /// A sound checkpoint of a model that is not ESM-2, ESM-1b or ESM-1v.
+    /// A sound checkpoint of a model that is not ESM-2, ESM-1b, ESM-1v or ESM C.
     #[error(
-        "{path}: {} is not supported\nhint: use an ESM-2, ESM-1b or ESM-1v checkpoint",
+        "{path}: {} is not supported\nhint: use an ESM-2, ESM-1b, ESM-1v or ESM C checkpoint",
         finding(.found)
     )]
     Unsupported {
@@ -84,7 +84,7 @@ pub enum CheckpointError {
     },
     /// Nothing proves that the rows of the embedding are ESM's 33 tokens.
     #[error(
-        "{path}: another alphabet ({}): the model has {}, and nothing proves that they are ESM's 33 in \
+        "{path}: another alphabet{than} ({}): the model has {}, and nothing proves that they are ESM's 33 in \
          ESM's order; structure-aware, codon and RNA models have the same layout\n\
          hint: if it is an ESM model, put the vocab.txt or tokenizer.json of its repository, which \
          lists ESM's 33 tokens first, beside the weights",
@@ -92,6 +92,8 @@ pub enum CheckpointError {
         count(*.tokens as u64, "token")
     )]
     Alphabet {
+        /// ` than that of ESM C`, or nothing for the other models.
+        than: &'static str,
         /// The file that says otherwise, or the weights.
         path: PathBuf,
         /// Tokens that it has.
@@ -151,11 +153,13 @@ pub enum CheckpointError {
     },
     /// A needed tensor is not in any file.
     #[error(
-        "{path}: the tensor `{}` is missing\n\
+        "{path}: the tensor `{}`{of} is missing\n\
          hint: download the checkpoint again, or save all weights of the model",
         printable::name(.tensor)
     )]
     MissingTensor {
+        /// ` of ESM C`, or nothing for the other models.
+        of: &'static str,
         /// The name as this layout spells it.
         tensor: String,
         /// The file that should hold it.
@@ -163,11 +167,13 @@ pub enum CheckpointError {
     },
     /// A needed tensor does not have the shape that the configuration calls for.
     #[error(
-        "{path}: the tensor `{}` has shape {found:?}, but {wanted:?} is needed\n\
+        "{path}: the tensor `{}`{of} has shape {found:?}, but {wanted:?} is needed\n\
          hint: the configuration belongs to other weights, or the file is damaged: download both again",
         printable::name(.tensor)
     )]
     Shape {
+        /// ` of ESM C`, or nothing for the other models.
+        of: &'static str,
         /// The name as the file spells it.
         tensor: String,
         /// The file.

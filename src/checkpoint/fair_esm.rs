@@ -7,6 +7,8 @@ use super::error::CheckpointError;
 use super::names::Names;
 use super::pickle::{Pickle, Value};
 use super::tensors::TensorSet;
+use crate::ops::Activation;
+use crate::tokenizer::Alphabet;
 
 /// Which loader of fair-esm reads this file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -181,10 +183,15 @@ pub(super) fn config(
         dim,
         heads: file.heads(settings, dim, layers)?,
         intermediate,
+        activation: Activation::Gelu,
         vocab,
+        alphabet: Alphabet::Esm,
         positions,
         emb_layer_norm_before: file.has("emb_layer_norm_before.weight"),
         token_dropout: file.token_dropout(settings),
+        biases: true,
+        qk_norm: false,
+        residual_scale: 1.0,
         layer_norm_eps: 1e-5,
     };
     config.check(path)?;
@@ -223,7 +230,11 @@ impl File<'_> {
                 path,
                 found: format!("has shape {other:?}, which is not a matrix"),
             }),
-            None => Err(CheckpointError::MissingTensor { tensor, path }),
+            None => Err(CheckpointError::MissingTensor {
+                of: "",
+                tensor,
+                path,
+            }),
         }
     }
 

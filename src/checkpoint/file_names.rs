@@ -32,6 +32,9 @@ pub(crate) const WEIGHTS: [(&str, &str); 2] = [
     ("pytorch_model.bin", "pytorch_model.bin.index.json"),
 ];
 
+/// Where the repositories of EvolutionaryScale's SDK keep the `.pth` of ESM C.
+pub(crate) const SDK_WEIGHTS: &str = "data/weights";
+
 /// Whether a file of this name belongs to an adapter.
 pub(crate) fn is_adapter(name: &str) -> bool {
     name == ADAPTER_CONFIG || ADAPTER_WEIGHTS.contains(&name)

@@ -114,22 +114,6 @@ pub(crate) fn describe_repository(repo: &str, names: &[String]) -> Described {
         let is_one = |name: &&String| ends.iter().any(|end| name.ends_with(end));
         names.iter().find(is_one)
     };
-    let last = |name: &str| {
-        name.rsplit('/')
-            .next()
-            .unwrap_or_default()
-            .to_ascii_lowercase()
-    };
-    let is_esmc = |name: &&String| last(name).starts_with("esmc_") && name.ends_with(".pth");
-    if let Some(name) = names.iter().find(is_esmc) {
-        return (
-            format!(
-                "holds ESM C (`{}`), which is not supported",
-                printable::name(name)
-            ),
-            "use an ESM-2, ESM-1b or ESM-1v checkpoint".into(),
-        );
-    }
     if let Some(described) = in_folder(Path::new(repo), &names) {
         return described;
     }
@@ -260,38 +244,54 @@ pub(super) fn of_file(path: &Path, start: &[u8]) -> Option<Described> {
     }
 }
 
-/// The model that a `config.json` describes, where it is none of ESM-1b, ESM-1v and ESM-2.
+/// What a `config.json` says of the kind of model.
+#[derive(Deserialize)]
+struct Kind {
+    model_type: Option<Value>,
+    #[serde(default)]
+    architectures: Value,
+}
+
+/// The `model_type` of a `config.json`, if it can be read and has one.
+pub(super) fn model_type(config: &Path) -> Option<String> {
+    let kind: Kind = json::read(config).ok()?;
+    Some(kind.model_type?.as_str()?.to_owned())
+}
+
+/// Letters and digits in lower case: the names of a model type differ in the others.
+fn plain(name: &str) -> String {
+    let characters = name.chars().filter(char::is_ascii_alphanumeric);
+    characters.map(|c| c.to_ascii_lowercase()).collect()
+}
+
+/// Whether a model type or a class of it is ESM C: that of transformers, of Biohub, or ESM++.
+pub(crate) fn is_esm_c(name: &str) -> bool {
+    let plain = plain(name);
+    ["esmc", "esmplusplus"]
+        .iter()
+        .any(|start| plain.starts_with(start))
+}
+
+/// Whether a `config.json` describes ESM C.
+pub(super) fn describes_esm_c(config: &Path) -> bool {
+    let Ok(kind) = json::read::<Kind>(config) else {
+        return false;
+    };
+    let class = kind.architectures.get(0).and_then(Value::as_str);
+    let kind = kind.model_type.as_ref().and_then(Value::as_str);
+    [kind, class].into_iter().flatten().any(is_esm_c)
+}
+
+/// The model that a `config.json` describes, where it is none of ESM-1b, ESM-1v, ESM-2 and ESM C.
 pub(super) fn other_model(config: &Path) -> Option<String> {
-    #[derive(Deserialize)]
-    struct Config {
-        model_type: Option<Value>,
-        #[serde(default)]
-        architectures: Value,
-    }
-    let Config {
-        model_type,
-        architectures,
-    } = json::read(config).ok()?;
-    let model_type = model_type?;
-    let model_type = model_type.as_str()?;
-    if matches!(model_type, "esm" | "nv_esm") {
+    let model_type = model_type(config)?;
+    if matches!(&*model_type, "esm" | "nv_esm") || describes_esm_c(config) {
         return None;
     }
-    let plain: String = model_type
-        .chars()
-        .filter(char::is_ascii_alphanumeric)
-        .map(|c| c.to_ascii_lowercase())
-        .collect();
-    let class = architectures.get(0).and_then(Value::as_str).unwrap_or("");
-    let is_esmc = ["esmc", "esmplusplus"]
-        .iter()
-        .any(|name| plain.starts_with(name))
-        || class.to_ascii_lowercase().starts_with("esmc")
-        || class.to_ascii_lowercase().starts_with("esmplusplus");
-    let name = match &*plain {
-        _ if is_esmc => "ESM C, ",
+    let name = match &*plain(&model_type) {
         "esm3" => "ESM3, ",
         "esmfold" => "ESMFold, ",
+        "esmfold2" => "ESMFold2, ",
         _ => "",
     };
     Some(format!(

@@ -59,11 +59,6 @@ fn a_repository_is_described_by_the_names_of_its_files() {
             "from_pretrained(\"o/n\", from_flax=True)",
         ),
         (
-            &["data/weights/esmc_300m_2024_12_v0.pth"],
-            "holds ESM C (`data/weights/esmc_300m_2024_12_v0.pth`), which is not supported",
-            "use an ESM-2",
-        ),
-        (
             &["my.pt"],
             "holds `my.pt`, but not config.json with",
             "`model=./my.pt`",
@@ -195,17 +190,15 @@ fn other_models_are_recognised_by_their_configuration() {
     let path = folder.path().join("config.json");
     for (json, says) in [
         (r#"{"model_type": "t5"}"#, Some("the model type \"t5\"")),
-        (
-            r#"{"model_type": "esmc"}"#,
-            Some("ESM C, the model type \"esmc\""),
-        ),
-        (
-            r#"{"model_type": "ESMplusplus"}"#,
-            Some("ESM C, the model type \"ESMplusplus\""),
-        ),
+        (r#"{"model_type": "esmc"}"#, None),
+        (r#"{"model_type": "ESMplusplus"}"#, None),
         (
             r#"{"model_type": "esm3"}"#,
             Some("ESM3, the model type \"esm3\""),
+        ),
+        (
+            r#"{"model_type": "esmfold2"}"#,
+            Some("ESMFold2, the model type \"esmfold2\""),
         ),
         (r#"{"model_type": "esm"}"#, None),
         (r#"{"model_type": "nv_esm"}"#, None),
@@ -213,5 +206,22 @@ fn other_models_are_recognised_by_their_configuration() {
     ] {
         std::fs::write(&path, json).unwrap();
         assert_eq!(other_model(&path).as_deref(), says, "{json}");
+    }
+}
+
+#[test]
+fn esm_c_is_recognised_by_its_configuration() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("config.json");
+    for (json, is_esm_c) in [
+        (r#"{"model_type": "esmc"}"#, true),
+        (r#"{"model_type": "ESMplusplus"}"#, true),
+        (r#"{"architectures": ["ESMCForMaskedLM"]}"#, true),
+        (r#"{"model_type": "esm"}"#, false),
+        (r#"{"d_model": 960}"#, false),
+        ("[", false),
+    ] {
+        std::fs::write(&path, json).unwrap();
+        assert_eq!(describes_esm_c(&path), is_esm_c, "{json}");
     }
 }

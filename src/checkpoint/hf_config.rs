@@ -8,7 +8,9 @@ use serde_json::Value;
 use super::config::{ALPHABET_SIZE, EsmConfig, Positions, contradiction};
 use super::error::CheckpointError;
 use super::json;
+use crate::ops::Activation;
 use crate::printable;
+use crate::tokenizer::Alphabet;
 
 /// Vocabulary that the TransformerEngine export pads to when its configuration does not say.
 const TE_PADDED_VOCAB: usize = 64;
@@ -37,6 +39,19 @@ pub(super) struct HfConfig {
     token_dropout: Option<bool>,
     #[serde(default = "default_eps")]
     layer_norm_eps: f32,
+    #[serde(flatten)]
+    ids: TokenIds,
+    vocab_list: Option<Vec<String>>,
+    is_folding_model: Option<bool>,
+    is_decoder: Option<bool>,
+    rope_theta: Option<f64>,
+    qkv_weight_interleaved: Option<bool>,
+    tie_word_embeddings: Option<bool>,
+}
+
+/// The numbers of special tokens in `config.json`.
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct TokenIds {
     mask_token_id: Option<i64>,
     pad_token_id: Option<i64>,
     #[serde(default)]
@@ -47,12 +62,34 @@ pub(super) struct HfConfig {
     eos_token_id: Value,
     #[serde(default)]
     unk_token_id: Value,
-    vocab_list: Option<Vec<String>>,
-    is_folding_model: Option<bool>,
-    is_decoder: Option<bool>,
-    rope_theta: Option<f64>,
-    qkv_weight_interleaved: Option<bool>,
-    tie_word_embeddings: Option<bool>,
+}
+
+impl TokenIds {
+    /// What contradicts ESM's alphabet, even if another file lists the tokens.
+    pub(super) fn against(&self) -> Option<String> {
+        let ids = [
+            ("mask_token_id", self.mask_token_id, 32),
+            ("pad_token_id", self.pad_token_id, 1),
+        ];
+        ids.into_iter().find_map(|(name, found, ours)| {
+            let found = found.filter(|found| *found != ours)?;
+            Some(format!("{name} is {found}, not {ours}"))
+        })
+    }
+
+    /// What contradicts ESM's alphabet if no other file lists the tokens.
+    pub(super) fn contrary(&self) -> Option<String> {
+        let ids = [
+            ("cls_token_id", &self.cls_token_id, 0),
+            ("bos_token_id", &self.bos_token_id, 0),
+            ("eos_token_id", &self.eos_token_id, 2),
+            ("unk_token_id", &self.unk_token_id, 3),
+        ];
+        ids.into_iter().find_map(|(name, value, ours)| {
+            let found = value.as_i64().filter(|found| *found != ours)?;
+            Some(format!("{name} is {found}, not {ours}"))
+        })
+    }
 }
 
 fn twelve() -> usize {
@@ -85,7 +122,7 @@ fn text_or_null<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D:
 }
 
 impl HfConfig {
-    /// Reads the file and refuses models that are not ESM-2, ESM-1b or ESM-1v.
+    /// Reads the file and refuses models that are not ESM-2, ESM-1b, ESM-1v or ESM C.
     pub(super) fn read(path: &Path) -> Result<Self, CheckpointError> {
         let config: Self = json::read(path)?;
         config.refuse_other_models(path)?;
@@ -159,30 +196,9 @@ impl HfConfig {
             })
     }
 
-    /// What contradicts ESM's alphabet, even if another file lists the tokens.
-    pub(super) fn against(&self) -> Option<String> {
-        let ids = [
-            ("mask_token_id", self.mask_token_id, 32),
-            ("pad_token_id", self.pad_token_id, 1),
-        ];
-        ids.into_iter().find_map(|(name, found, ours)| {
-            let found = found.filter(|found| *found != ours)?;
-            Some(format!("{name} is {found}, not {ours}"))
-        })
-    }
-
-    /// What contradicts ESM's alphabet if no other file lists the tokens.
-    pub(super) fn contrary(&self) -> Option<String> {
-        let ids = [
-            ("cls_token_id", &self.cls_token_id, 0),
-            ("bos_token_id", &self.bos_token_id, 0),
-            ("eos_token_id", &self.eos_token_id, 2),
-            ("unk_token_id", &self.unk_token_id, 3),
-        ];
-        ids.into_iter().find_map(|(name, value, ours)| {
-            let found = value.as_i64().filter(|found| *found != ours)?;
-            Some(format!("{name} is {found}, not {ours}"))
-        })
+    /// The numbers of its special tokens.
+    pub(super) fn ids(&self) -> &TokenIds {
+        &self.ids
     }
 
     /// The tokens that it lists.
@@ -204,10 +220,15 @@ impl HfConfig {
             dim: self.hidden_size,
             heads: self.num_attention_heads,
             intermediate: self.intermediate_size,
+            activation: Activation::Gelu,
             vocab: embedding_rows,
+            alphabet: Alphabet::Esm,
             positions: self.positions(path, position_rows)?,
             emb_layer_norm_before: self.emb_layer_norm_before.unwrap_or(false),
             token_dropout: self.token_dropout.unwrap_or(false),
+            biases: true,
+            qk_norm: false,
+            residual_scale: 1.0,
             layer_norm_eps: self.layer_norm_eps,
         };
         config.check(path)?;
@@ -316,10 +337,15 @@ mod tests {
                 dim: 320,
                 heads: 20,
                 intermediate: 1280,
+                activation: Activation::Gelu,
                 vocab: 33,
+                alphabet: Alphabet::Esm,
                 positions: Positions::Rotary,
                 emb_layer_norm_before: false,
                 token_dropout: true,
+                biases: true,
+                qk_norm: false,
+                residual_scale: 1.0,
                 layer_norm_eps: 1e-5,
             }
         );
@@ -342,10 +368,15 @@ mod tests {
                 dim: 768,
                 heads: 12,
                 intermediate: 3072,
+                activation: Activation::Gelu,
                 vocab: 33,
+                alphabet: Alphabet::Esm,
                 positions: Positions::Learned { rows: 1026 },
                 emb_layer_norm_before: false,
                 token_dropout: false,
+                biases: true,
+                qk_norm: false,
+                residual_scale: 1.0,
                 layer_norm_eps: 1e-12,
             }
         );
@@ -362,10 +393,10 @@ mod tests {
             "",
             r#", "eos_token_id": 2, "bos_token_id": null, "cls_token_id": 0"#,
         ] {
-            assert_eq!(parse(good).contrary(), None, "{good}");
+            assert_eq!(parse(good).ids().contrary(), None, "{good}");
         }
         assert_eq!(
-            parse(r#", "eos_token_id": 3"#).contrary().as_deref(),
+            parse(r#", "eos_token_id": 3"#).ids().contrary().as_deref(),
             Some("eos_token_id is 3, not 2")
         );
         for (extra, says) in [
@@ -376,7 +407,7 @@ mod tests {
             ),
             (r#", "pad_token_id": 0"#, Some("pad_token_id is 0, not 1")),
         ] {
-            assert_eq!(parse(extra).against().as_deref(), says);
+            assert_eq!(parse(extra).ids().against().as_deref(), says);
         }
     }
 

@@ -2,8 +2,9 @@
 
 use super::alphabet::{self, Claims, Proven};
 use super::config::contradiction;
+use super::esm_c::EsmCConfig;
 use super::fair_esm::Settings;
-use super::hf_config::HfConfig;
+use super::hf_config::{HfConfig, TokenIds};
 use super::locate::Located;
 use super::names::{self, Names};
 use super::tensors::TensorSet;
@@ -11,6 +12,7 @@ use super::{
     Adapter, CheckpointError, EMBEDDING, EsmConfig, Naming, POSITIONS, Positions, adapter, foreign,
     replaced, resolve,
 };
+use crate::tokenizer::Alphabet;
 use std::path::Path;
 
 /// Naming and prefix of the encoder, or which other model the file holds.
@@ -32,9 +34,19 @@ pub(super) fn detect(
         let path = located.config.as_ref()?;
         Some(unsupported(path, foreign::other_model(path)?))
     };
+    let is_esm_c = || {
+        located
+            .config
+            .as_deref()
+            .is_some_and(foreign::describes_esm_c)
+    };
     match Names::detect(tensors) {
         // A configuration beside a fair-esm file does not belong to it.
-        Ok(names) if names.naming == Naming::FairEsm => Ok(names),
+        Ok(names) if names.naming == Naming::FairEsm && !is_esm_c() => Ok(names),
+        // Its configuration is checked where it is read.
+        Ok(names) if names.naming.is_esm_c() => Ok(names),
+        // Without its blocks it is a damaged ESM C, and is called that.
+        _ if is_esm_c() => Ok(Names::esm_c(tensors)),
         Ok(names) => other().map_or(Ok(names), Err),
         Err(_) if tensors.names().any(adapter::is_adapter_tensor) => {
             Err(CheckpointError::Adapter {
@@ -45,7 +57,7 @@ pub(super) fn detect(
         Err(found) => Err(other().unwrap_or_else(|| CheckpointError::NotWeights {
             path: main.to_path_buf(),
             found,
-            remedy: "use the weights of an ESM-2, ESM-1b or ESM-1v model".into(),
+            remedy: "use the weights of an ESM-2, ESM-1b, ESM-1v or ESM C model".into(),
         })),
     }
 }
@@ -68,10 +80,19 @@ pub(super) fn prove_alphabet(
     tensors: &TensorSet,
     names: &Names,
     hf: Option<&HfConfig>,
+    esm_c: Option<&EsmCConfig>,
     carried: Option<String>,
     main: &Path,
 ) -> Result<Proven, CheckpointError> {
-    let embedding = tensors.get(&names.first(EMBEDDING));
+    let tensor = names.first(EMBEDDING);
+    let embedding = tensors.get(&tensor);
+    if embedding.is_none() && names.naming.is_esm_c() {
+        return Err(CheckpointError::MissingTensor {
+            of: names.naming.model(),
+            path: tensors.home(&tensor).to_path_buf(),
+            tensor,
+        });
+    }
     let rows = embedding.and_then(|tensor| tensor.shape.first().copied());
     let rows = rows.unwrap_or(0);
     if embedding.is_some_and(|tensor| tensor.shape.contains(&0)) {
@@ -79,18 +100,23 @@ pub(super) fn prove_alphabet(
     }
     let tokens = hf.map_or(rows, |hf| hf.tokens(rows));
     let beside = || match (hf, &located.config) {
-        (None, Some(path)) => HfConfig::beside_fair_esm(path, rows),
+        (None, Some(path)) if !names.naming.is_esm_c() => HfConfig::beside_fair_esm(path, rows),
         _ => None,
     };
+    let ids = hf.map(HfConfig::ids).or(esm_c.map(|config| &config.tokens));
     let claims = Claims {
         path: main,
+        alphabet: match names.naming.is_esm_c() {
+            true => Alphabet::EsmC,
+            false => Alphabet::Esm,
+        },
         tokens,
         is_padded: tokens < rows,
-        against: hf
-            .and_then(HfConfig::against)
+        against: ids
+            .and_then(TokenIds::against)
             .or_else(beside)
             .or_else(|| carried.map(|found| format!("in the alphabet that it carries, {found}"))),
-        contrary: hf.and_then(HfConfig::contrary),
+        contrary: ids.and_then(TokenIds::contrary),
         listed: hf.and_then(HfConfig::vocab_list),
     };
     alphabet::prove(located, &claims)

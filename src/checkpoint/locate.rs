@@ -99,11 +99,15 @@ fn folder(path: &Path) -> Result<Located, CheckpointError> {
         return Ok(located);
     }
     let files = listed(path)?;
-    let mut models: Vec<PathBuf> = files
-        .iter()
-        .filter(|name| is_model(name))
-        .map(|name| path.join(name))
-        .collect();
+    let of = |files: &[String], folder: &Path| -> Vec<PathBuf> {
+        let models = files.iter().filter(|name| is_model(name));
+        models.map(|name| folder.join(name)).collect()
+    };
+    let mut models = of(&files, path);
+    let below = path.join(names::SDK_WEIGHTS);
+    if models.is_empty() && below.is_dir() {
+        models = of(&listed(&below)?, &below);
+    }
     match (models.pop(), models.is_empty()) {
         (Some(one), true) => return file(&one),
         (None, _) if files.iter().any(|name| is_adapter(name)) => {
@@ -318,6 +322,23 @@ mod tests {
             Some(folder.path().join("m-contact-regression.pt"))
         );
         assert_eq!(located.config, None);
+    }
+
+    #[test]
+    fn a_repository_of_the_sdk_of_esm_c_has_its_weights_below_it() {
+        let folder = make(&[("README.md", "x")]);
+        let below = folder.path().join("data/weights");
+        std::fs::create_dir_all(&below).unwrap();
+        let weights = below.join("esmc_300m_2024_12_v0.pth");
+        std::fs::write(&weights, "x").unwrap();
+        assert_eq!(locate(folder.path()).unwrap().weights, [weights.clone()]);
+        // Weights of the folder itself come first.
+        std::fs::write(folder.path().join("m.pt"), "x").unwrap();
+        let own = folder.path().join("m.pt");
+        assert_eq!(locate(folder.path()).unwrap().weights, [own.clone()]);
+        std::fs::remove_file(own).unwrap();
+        std::fs::write(below.join("other.pth"), "x").unwrap();
+        assert!(locate(folder.path()).is_err());
     }
 
     #[test]

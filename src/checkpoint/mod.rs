@@ -2,7 +2,8 @@
 //!
 //! [`Checkpoint::open`] takes a Hugging Face folder (safetensors or `.bin`, one file or shards), a
 //! `.safetensors` or `.bin` beside its `config.json`, a fair-esm `.pt`, a state dict under any keys of a
-//! torch file, a folder with one of these, or NVIDIA's TransformerEngine export of ESM-2. It checks
+//! torch file, a folder with one of these, NVIDIA's TransformerEngine export of ESM-2, or ESM C as
+//! transformers, EvolutionaryScale's SDK, Biohub or ESM++ save it. It checks
 //! everything before a model is built: each needed tensor exists once and has the shape that the
 //! configuration calls for, no shard is missing, settings and tensors agree, the alphabet is proven to
 //! be ESM's, and no trained tensor of the encoder is left out. The kind and size of the model come from
@@ -15,7 +16,9 @@
 //!
 //! Weights have fair-esm's names in every layout: `embed_tokens.weight`,
 //! `layers.0.self_attn.q_proj.weight`, `layers.0.fc1.bias`, `emb_layer_norm_after.weight`,
-//! `lm_head.dense.weight`, `contact_head.regression.weight`.
+//! `lm_head.dense.weight`, `contact_head.regression.weight`. ESM C has `layers.0.self_attn.q_norm.weight`,
+//! `layers.0.self_attn.k_norm.weight` too, and `layers.0.fc1_silu.weight` and `layers.0.fc1_gate.weight` in
+//! the place of `fc1`.
 
 mod adapter;
 mod adapter_config;
@@ -24,6 +27,7 @@ mod carried;
 mod config;
 mod contacts;
 mod error;
+mod esm_c;
 mod fair_esm;
 mod file;
 pub(crate) mod file_names;
@@ -60,7 +64,7 @@ pub use alphabet::AlphabetProof;
 pub use config::{EsmConfig, Positions, TRAINING_MAXIMUM};
 pub use contacts::ContactRegression;
 pub use error::CheckpointError;
-pub(crate) use foreign::{describe_repository, other_format};
+pub(crate) use foreign::{describe_repository, is_esm_c, other_format};
 pub(crate) use index::ShardIndex;
 pub use lm_head::LmHeadWeights;
 pub use names::Naming;
@@ -156,19 +160,35 @@ impl Checkpoint {
         let names = identify::detect(&located, &tensors, settings.as_ref(), &main)?;
         unused::refuse_adapters(&tensors, &names)?;
         let hf = match names.naming {
-            Naming::FairEsm => None,
+            Naming::FairEsm | Naming::EsmC | Naming::EsmCSdk | Naming::EsmCResearch => None,
             Naming::HuggingFace | Naming::TransformerEngine => {
                 Some(identify::read_config(&located, &main)?)
             }
         };
-        let alphabet =
-            identify::prove_alphabet(&located, &tensors, &names, hf.as_ref(), carried, &main)?;
+        let is_esm_c = names.naming.is_esm_c();
+        let esm_c = match is_esm_c {
+            true => esm_c::read(&located, &names, &main)?,
+            false => None,
+        };
+        let alphabet = identify::prove_alphabet(
+            &located,
+            &tensors,
+            &names,
+            hf.as_ref(),
+            esm_c.as_ref(),
+            carried,
+            &main,
+        )?;
         let config = match (&hf, &located.config) {
+            (_, path) if is_esm_c => {
+                let described = esm_c.as_ref().zip(path.as_deref());
+                esm_c::config(&tensors, &names, described, &main)
+            }
             (Some(hf), Some(path)) => identify::hf_config(hf, path, &tensors, &names, &main),
             _ => fair_esm::config(&tensors, &names, settings.as_ref(), &main),
         };
         let config = config.map_err(|error| replaced::explained(error, &tensors))?;
-        let interleaved = hf.as_ref().is_none_or(HfConfig::qkv_interleaved);
+        let interleaved = !is_esm_c && hf.as_ref().is_none_or(HfConfig::qkv_interleaved);
         let fused = if interleaved {
             Fused::ByHead
         } else {
@@ -202,16 +222,19 @@ impl Checkpoint {
         let wrong = weights.without_logits.take();
         let wrong = wrong.and_then(|wrong| wrong.lines().next().map(str::to_owned));
         let without_logits = wrong.or_else(|| {
-            let is_lost = hf.as_ref().is_some_and(|hf| !hf.is_tied())
-                && !weights.by_name.contains_key(resolve::DECODER);
+            let is_untied = is_esm_c || hf.as_ref().is_some_and(|hf| !hf.is_tied());
+            let is_lost = is_untied && !weights.by_name.contains_key(resolve::DECODER);
             is_lost.then(|| {
                 let tensor = names.places(resolve::DECODER).pop();
                 let tensor = tensor.map(|place| place.tensor).unwrap_or_default();
-                format!("tie_word_embeddings is false, but it holds no `{tensor}`")
+                match is_esm_c {
+                    true => format!("it holds no `{tensor}`"),
+                    false => format!("tie_word_embeddings is false, but it holds no `{tensor}`"),
+                }
             })
         });
         let warnings = warnings.into_iter().flatten().chain(damaged).collect();
-        let config_file = located.config.filter(|_| hf.is_some());
+        let config_file = located.config.filter(|_| hf.is_some() || esm_c.is_some());
         let files = config_file
             .into_iter()
             .chain(located.index)
@@ -227,7 +250,11 @@ impl Checkpoint {
             without_logits,
             alphabet: alphabet.proof,
             warnings,
-            rope_theta: hf.as_ref().map_or(10_000.0, HfConfig::rope_theta),
+            rope_theta: match (&hf, &esm_c) {
+                (Some(hf), _) => hf.rope_theta(),
+                (None, Some(esm_c)) => esm_c.rope_theta(),
+                (None, None) => 10_000.0,
+            },
         })
     }
 

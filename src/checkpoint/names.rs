@@ -18,6 +18,25 @@ pub enum Naming {
     FairEsm,
     /// NVIDIA's TransformerEngine export of ESM-2, with query, key and value in one matrix.
     TransformerEngine,
+    /// ESM C in the transformers library: `esmc.layers.0.self_attn.q_proj.weight`.
+    EsmC,
+    /// ESM C in EvolutionaryScale's SDK, and ESM++: `transformer.blocks.0.attn.layernorm_qkv.1.weight`,
+    /// with query, key and value in one matrix.
+    EsmCSdk,
+    /// ESM C as Biohub publishes it: `esmc.transformer.blocks.0.attn.layernorm_qkv.weight`.
+    EsmCResearch,
+}
+
+impl Naming {
+    /// Whether this is a layout of ESM C.
+    pub fn is_esm_c(self) -> bool {
+        matches!(self, Self::EsmC | Self::EsmCSdk | Self::EsmCResearch)
+    }
+
+    /// The model that errors about its tensors name, if it is not ESM-1b, ESM-1v or ESM-2.
+    pub(super) fn model(self) -> &'static str {
+        if self.is_esm_c() { " of ESM C" } else { "" }
+    }
 }
 
 impl fmt::Display for Naming {
@@ -26,16 +45,20 @@ impl fmt::Display for Naming {
             Self::HuggingFace => "huggingface",
             Self::FairEsm => "fair-esm",
             Self::TransformerEngine => "transformer-engine",
+            Self::EsmC => "esm-c",
+            Self::EsmCSdk => "esm-c-sdk",
+            Self::EsmCResearch => "esm-c-research",
         })
     }
 }
 
-/// A weight's place in a file: a tensor, or the query, key or value third of one.
+/// A weight's place in a file: a tensor, or a part of one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct TensorPlace {
     pub(super) tensor: String,
-    /// 0 for query, 1 for key, 2 for value of a fused tensor.
-    pub(super) third: Option<usize>,
+    /// Which part of how many: 0, 1 or 2 of 3 for query, key and value; 0 or 1 of 2 for the factors of
+    /// SwiGLU.
+    pub(super) part: Option<(usize, usize)>,
 }
 
 /// The names of one checkpoint: its layout and the prefixes of its names.
@@ -61,6 +84,10 @@ pub(super) enum Location {
 
 const HF_EMBEDDING: &str = "embeddings.word_embeddings.weight";
 const FAIR_EMBEDDING: &str = "embed_tokens.weight";
+/// In ESM C, except in transformers.
+const ESM_C_EMBEDDING: &str = "embed.weight";
+/// What follows the prefix of ESM C's blocks in the SDK, and in transformers.
+const ESM_C_BLOCKS: [&str; 2] = ["transformer.blocks.", "layers."];
 /// Longest name that may be that of an embedding; names in models have about 70 bytes.
 const MOST_NAME: usize = 1000;
 
@@ -79,10 +106,12 @@ pub(super) fn is_embedding(name: &str) -> bool {
         return false;
     }
     let name = unwrapped(name);
-    [HF_EMBEDDING, FAIR_EMBEDDING].iter().any(|end| {
-        let prefix = name.strip_suffix(end);
-        prefix.is_some_and(|prefix| prefix.is_empty() || prefix.ends_with('.'))
-    })
+    [HF_EMBEDDING, FAIR_EMBEDDING, ESM_C_EMBEDDING]
+        .iter()
+        .any(|end| {
+            let prefix = name.strip_suffix(end);
+            prefix.is_some_and(|prefix| prefix.is_empty() || prefix.ends_with('.'))
+        })
 }
 
 /// A name without the modules that only wrap others.
@@ -101,6 +130,9 @@ impl Names {
     /// Finds the embedding matrix, and with it layout and prefix. An error is the end of the
     /// sentence "the checkpoint …".
     pub(super) fn detect(tensors: &TensorSet) -> Result<Self, String> {
+        if let Some(names) = Self::of_esm_c(tensors) {
+            return Ok(names);
+        }
         let mut embeddings: Vec<(&str, &str)> = tensors
             .names()
             .filter_map(|name| {
@@ -146,25 +178,64 @@ impl Names {
         } else {
             Naming::HuggingFace
         };
-        // The head is beside the encoder: one level up, or at the start of the names.
-        let up = prefix
-            .strip_suffix('.')
-            .map_or("", |prefix| match prefix.rfind('.') {
-                Some(dot) => prefix.get(..=dot).unwrap_or_default(),
-                None => "",
-            });
-        let beside = |module: &str| {
-            let found = [prefix, up, ""].into_iter().find(|prefix| {
-                let start = format!("{prefix}{module}");
-                tensors.names().any(|name| name.starts_with(&start))
-            });
-            found.unwrap_or(up).to_owned()
-        };
         Ok(Self {
             naming,
             prefix: prefix.to_owned(),
-            lm_head: beside("lm_head."),
-            contact_head: beside("contact_head."),
+            lm_head: beside(tensors, prefix, "lm_head."),
+            contact_head: beside(tensors, prefix, "contact_head."),
+        })
+    }
+
+    /// The names of an ESM C that has no blocks by which it would be known.
+    pub(super) fn esm_c(tensors: &TensorSet) -> Self {
+        let ends = [FAIR_EMBEDDING, ESM_C_EMBEDDING];
+        let prefixes = tensors.names().filter_map(|name| {
+            let mut ends = ends.into_iter().zip([Naming::EsmC, Naming::EsmCResearch]);
+            ends.find_map(|(end, naming)| Some((name.strip_suffix(end)?, naming)))
+        });
+        let (prefix, naming) = prefixes
+            .min_by_key(|(prefix, _)| *prefix)
+            .unwrap_or(("esmc.", Naming::EsmC));
+        Self {
+            naming,
+            prefix: prefix.to_owned(),
+            lm_head: beside(tensors, prefix, "lm_head."),
+            contact_head: prefix.to_owned(),
+        }
+    }
+
+    /// The names of ESM C, which is known by its blocks even if other tensors are missing.
+    fn of_esm_c(tensors: &TensorSet) -> Option<Self> {
+        // The smallest, so that a damaged file gives the same error each time.
+        let found = tensors.names().filter_map(esm_c_prefix).min()?;
+        let (prefix, is_sdk) = (found.0.to_owned(), found.1);
+        let part = format!("{prefix}transformer.blocks.");
+        let is_research = |name: &str| {
+            let Some(rest) = name.strip_prefix(&part) else {
+                return false;
+            };
+            [
+                "layernorm_qkv.layer_norm_weight",
+                "layernorm_qkv.weight",
+                "ffn.fc1_weight",
+            ]
+            .iter()
+            .any(|end| rest.ends_with(end))
+        };
+        let naming = match is_sdk {
+            false => Naming::EsmC,
+            true if tensors.names().any(is_research) => Naming::EsmCResearch,
+            true => Naming::EsmCSdk,
+        };
+        let head = match naming {
+            Naming::EsmCSdk => "sequence_head.",
+            _ => "lm_head.",
+        };
+        Some(Self {
+            naming,
+            lm_head: beside(tensors, &prefix, head),
+            contact_head: prefix.clone(),
+            prefix,
         })
     }
 
@@ -174,6 +245,8 @@ impl Names {
             Naming::HuggingFace => "encoder.layer.",
             Naming::FairEsm => "layers.",
             Naming::TransformerEngine => "encoder.layers.",
+            Naming::EsmC => "layers.",
+            Naming::EsmCSdk | Naming::EsmCResearch => "transformer.blocks.",
         };
         let start = format!("{}{layers}", self.prefix);
         let number = |name: &str| {
@@ -195,6 +268,8 @@ impl Names {
         let inside: &[&str] = match self.naming {
             Naming::HuggingFace | Naming::TransformerEngine => &["embeddings.", "encoder."],
             Naming::FairEsm => &["embed_", "emb_layer_norm_", "layers."],
+            Naming::EsmC => &["embed_", "layers.", "norm."],
+            Naming::EsmCSdk | Naming::EsmCResearch => &["embed.", "transformer."],
         };
         // Without a prefix, the modules above the encoder are beside its parts.
         match !self.prefix.is_empty() || inside.iter().any(|start| rest.starts_with(start)) {
@@ -231,29 +306,38 @@ impl Names {
         };
         let (number, module, part) = split(weight);
         let spelling = SPELLINGS.iter().find(|(ours, ..)| *ours == module);
-        let patterns = match (self.naming, spelling) {
-            (Naming::HuggingFace, Some((_, hf, _))) => hf,
-            (Naming::TransformerEngine, Some((.., te))) => te,
-            (Naming::FairEsm, _) | (_, None) => weight,
+        let of_esm_c = ESM_C_SPELLINGS.iter().find(|(ours, _)| *ours == module);
+        let patterns = match (self.naming, spelling, of_esm_c) {
+            (Naming::HuggingFace, Some((_, hf, _)), _) => hf,
+            (Naming::TransformerEngine, Some((.., te)), _) => te,
+            (Naming::EsmC, _, Some((_, [n, _, _]))) => n,
+            (Naming::EsmCSdk, _, Some((_, [_, sdk, _]))) => sdk,
+            (Naming::EsmCResearch, _, Some((_, [.., research]))) => research,
+            _ => weight,
         };
         let greek = if part == "weight" { "gamma" } else { "beta" };
         let place = |pattern: &str| {
+            let (pattern, fused) = pattern.split_once('#').unwrap_or((pattern, ""));
             let name = pattern.replace("{n}", number).replace("{part}", part);
-            let of_three = |ours: &&str| pattern.ends_with(FUSED) && module.ends_with(ours);
             TensorPlace {
                 tensor: format!("{prefix}{}", name.replace("{greek}", greek)),
-                third: ["q_proj", "k_proj", "v_proj"].iter().position(of_three),
+                part: match fused {
+                    "q" => Some((0, 3)),
+                    "k" => Some((1, 3)),
+                    "v" => Some((2, 3)),
+                    "a" => Some((0, 2)),
+                    "g" => Some((1, 2)),
+                    _ => None,
+                },
             }
         };
         patterns.split(' ').map(place).collect()
     }
 }
 
-/// The end of the name of a tensor that holds query, key and value.
-const FUSED: &str = "layernorm_qkv.{part}";
-
 /// Each module as fair-esm, Hugging Face and TransformerEngine spell it, the last two with all places
-/// to look in. `{n}` is the number of the layer and `{part}` is `weight`, `bias` or `inv_freq`.
+/// to look in. `{n}` is the number of the layer and `{part}` is `weight`, `bias` or `inv_freq`; `#q`, `#k`
+/// and `#v` are parts of a tensor that holds all three.
 ///
 /// Version 5 of transformers has one set of rotary frequencies for all layers. Saving a model that it
 /// loaded from the older form applies its renaming rules backwards: it writes that name with a star,
@@ -267,11 +351,11 @@ const SPELLINGS: [(&str, &str, &str); 16] = [
         "encoder.layer.{n}.attention.LayerNorm.{part} encoder.layer.{n}.attention.LayerNorm.{greek}",
         "encoder.layers.{n}.self_attention.layernorm_qkv.layer_norm_{part}"),
     ("layers.{n}.self_attn.q_proj", "encoder.layer.{n}.attention.self.query.{part}",
-        "encoder.layers.{n}.self_attention.layernorm_qkv.{part} encoder.layers.{n}.self_attention.layernorm_qkv.query_{part}"),
+        "encoder.layers.{n}.self_attention.layernorm_qkv.{part}#q encoder.layers.{n}.self_attention.layernorm_qkv.query_{part}"),
     ("layers.{n}.self_attn.k_proj", "encoder.layer.{n}.attention.self.key.{part}",
-        "encoder.layers.{n}.self_attention.layernorm_qkv.{part} encoder.layers.{n}.self_attention.layernorm_qkv.key_{part}"),
+        "encoder.layers.{n}.self_attention.layernorm_qkv.{part}#k encoder.layers.{n}.self_attention.layernorm_qkv.key_{part}"),
     ("layers.{n}.self_attn.v_proj", "encoder.layer.{n}.attention.self.value.{part}",
-        "encoder.layers.{n}.self_attention.layernorm_qkv.{part} encoder.layers.{n}.self_attention.layernorm_qkv.value_{part}"),
+        "encoder.layers.{n}.self_attention.layernorm_qkv.{part}#v encoder.layers.{n}.self_attention.layernorm_qkv.value_{part}"),
     ("layers.{n}.self_attn.rot_emb",
         "encoder.layer.{n}.attention.self.rotary_embeddings.{part} rotary_embeddings.{part} encoder.layer.*.attention.self.rotary_embeddings.{part}",
         "encoder.rotary_embeddings.{part}"),
@@ -286,6 +370,79 @@ const SPELLINGS: [(&str, &str, &str); 16] = [
     ("lm_head.layer_norm", "lm_head.layer_norm.{part}", "lm_head.decoder.layer_norm_{part}"),
     ("lm_head.dense", "lm_head.dense.{part}", "lm_head.dense.{part}"),
 ];
+
+/// The same for ESM C: as transformers, the SDK and the research folders spell it. `#a` and `#g` are the
+/// halves of the first layer of SwiGLU, `silu(a)·g`.
+#[rustfmt::skip]
+const ESM_C_SPELLINGS: [(&str, [&str; 3]); 16] = [
+    ("embed_tokens", ["embed_tokens.{part}", "embed.{part}", "embed.{part}"]),
+    ("layers.{n}.self_attn_layer_norm", ["layers.{n}.input_layernorm.{part}",
+        "transformer.blocks.{n}.attn.layernorm_qkv.0.{part}", "transformer.blocks.{n}.attn.layernorm_qkv.layer_norm_{part}"]),
+    ("layers.{n}.self_attn.q_proj", ["layers.{n}.self_attn.q_proj.{part}",
+        "transformer.blocks.{n}.attn.layernorm_qkv.1.{part}#q", "transformer.blocks.{n}.attn.layernorm_qkv.{part}#q"]),
+    ("layers.{n}.self_attn.k_proj", ["layers.{n}.self_attn.k_proj.{part}",
+        "transformer.blocks.{n}.attn.layernorm_qkv.1.{part}#k", "transformer.blocks.{n}.attn.layernorm_qkv.{part}#k"]),
+    ("layers.{n}.self_attn.v_proj", ["layers.{n}.self_attn.v_proj.{part}",
+        "transformer.blocks.{n}.attn.layernorm_qkv.1.{part}#v", "transformer.blocks.{n}.attn.layernorm_qkv.{part}#v"]),
+    ("layers.{n}.self_attn.q_norm", ["layers.{n}.self_attn.q_norm.{part}",
+        "transformer.blocks.{n}.attn.q_ln.{part}", "transformer.blocks.{n}.attn.q_ln.{part}"]),
+    ("layers.{n}.self_attn.k_norm", ["layers.{n}.self_attn.k_norm.{part}",
+        "transformer.blocks.{n}.attn.k_ln.{part}", "transformer.blocks.{n}.attn.k_ln.{part}"]),
+    ("layers.{n}.self_attn.out_proj", ["layers.{n}.self_attn.o_proj.{part}",
+        "transformer.blocks.{n}.attn.out_proj.{part}", "transformer.blocks.{n}.attn.out_proj.{part}"]),
+    ("layers.{n}.final_layer_norm", ["layers.{n}.post_attention_layernorm.{part}",
+        "transformer.blocks.{n}.ffn.0.{part}", "transformer.blocks.{n}.ffn.layer_norm_{part}"]),
+    ("layers.{n}.fc1_silu", ["layers.{n}.mlp.gate_proj.{part}",
+        "transformer.blocks.{n}.ffn.1.{part}#a", "transformer.blocks.{n}.ffn.fc1_{part}#a"]),
+    ("layers.{n}.fc1_gate", ["layers.{n}.mlp.up_proj.{part}",
+        "transformer.blocks.{n}.ffn.1.{part}#g", "transformer.blocks.{n}.ffn.fc1_{part}#g"]),
+    ("layers.{n}.fc2", ["layers.{n}.mlp.down_proj.{part}",
+        "transformer.blocks.{n}.ffn.3.{part}", "transformer.blocks.{n}.ffn.fc2_{part}"]),
+    ("emb_layer_norm_after", ["norm.{part}", "transformer.norm.{part}", "transformer.norm.{part}"]),
+    ("lm_head.dense", ["lm_head.dense.{part}", "sequence_head.0.{part}", "lm_head.0.{part}"]),
+    ("lm_head.layer_norm", ["lm_head.layer_norm.{part}", "sequence_head.2.{part}", "lm_head.2.{part}"]),
+    ("lm_head", ["lm_head.decoder.{part}", "sequence_head.3.{part}", "lm_head.3.{part}"]),
+];
+
+/// What precedes the names of ESM C's encoder, if this is a tensor of one of its blocks that no other
+/// layout has; and whether the names are those of the SDK.
+fn esm_c_prefix(name: &str) -> Option<(&str, bool)> {
+    if name.len() > MOST_NAME {
+        return None;
+    }
+    let [sdk, transformers] = ESM_C_BLOCKS;
+    let of = |blocks: &str, is_block: &dyn Fn(&str) -> bool| {
+        let at = name.find(blocks)?;
+        let (prefix, rest) = (name.get(..at)?, name.get(at + blocks.len()..)?);
+        let (number, rest) = rest.split_once('.')?;
+        let is_number = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
+        let is_whole = prefix.is_empty() || prefix.ends_with('.');
+        (is_number && is_whole && is_block(rest)).then_some(prefix)
+    };
+    let is_sdk = |rest: &str| rest.starts_with("attn.") || rest.starts_with("ffn.");
+    let is_new = |rest: &str| {
+        ["self_attn.q_norm.", "self_attn.k_norm."]
+            .iter()
+            .any(|start| rest.starts_with(start))
+    };
+    let found = of(sdk, &is_sdk).map(|prefix| (prefix, true));
+    found.or_else(|| Some((of(transformers, &is_new)?, false)))
+}
+
+/// What precedes the names of a head of this name: that of the encoder, one level up, or nothing.
+fn beside(tensors: &TensorSet, prefix: &str, module: &str) -> String {
+    let up = prefix
+        .strip_suffix('.')
+        .map_or("", |prefix| match prefix.rfind('.') {
+            Some(dot) => prefix.get(..=dot).unwrap_or_default(),
+            None => "",
+        });
+    let found = [prefix, up, ""].into_iter().find(|prefix| {
+        let start = format!("{prefix}{module}");
+        tensors.names().any(|name| name.starts_with(&start))
+    });
+    found.unwrap_or(up).to_owned()
+}
 
 /// `layers.3.fc1.bias` → `3`, `layers.{n}.fc1`, `bias`.
 fn split(weight: &str) -> (&str, Cow<'_, str>, &str) {
@@ -302,7 +459,9 @@ fn split(weight: &str) -> (&str, Cow<'_, str>, &str) {
 /// Models that are not supported and can be recognised by the names of their weights.
 pub(super) fn unsupported(tensors: &TensorSet) -> Option<&'static str> {
     let any = |test: &dyn Fn(&str) -> bool| tensors.names().any(test);
-    if any(&|name| name.starts_with("trunk.") || name.starts_with("esm_s_combine")) {
+    if any(&|name| name.starts_with("language_model.base_z_")) {
+        Some("ESMFold2")
+    } else if any(&|name| name.starts_with("trunk.") || name.starts_with("esm_s_combine")) {
         Some("ESMFold")
     } else if any(&|name| {
         name.contains("msa_position_embedding") || name.contains(".row_self_attention.")
@@ -315,15 +474,11 @@ pub(super) fn unsupported(tensors: &TensorSet) -> Option<&'static str> {
     } else if any(&|name| name.contains("embed_gvp") || name.contains("gvp_encoder")) {
         Some("ESM-IF (inverse folding)")
     } else if any(&|name| {
-        let name = unwrapped(name);
-        name.starts_with("transformer.blocks.") || name.contains(".transformer.blocks.")
+        name.contains("transformer.blocks.") && name.contains(".geom_attn.")
+            || name.ends_with("encoder.sequence_embed.weight")
     }) {
-        Some("ESM C or ESM3")
-    } else if any(&|name| {
-        name.contains(".self_attn.q_norm.") || name.ends_with("self_attn.q_ln.weight")
-    }) {
-        // Its layers are named as those of fair-esm, but have a norm of queries.
-        Some("ESM C")
+        // Its other blocks are named as those of ESM C.
+        Some("ESM3")
     } else {
         None
     }

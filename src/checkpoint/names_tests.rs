@@ -122,7 +122,7 @@ fn every_layout_spells_the_same_weights() {
         );
     }
     assert_eq!(
-        te.places("layers.0.self_attn.v_proj.weight")[0].third,
-        Some(2)
+        te.places("layers.0.self_attn.v_proj.weight")[0].part,
+        Some((2, 3))
     );
 }

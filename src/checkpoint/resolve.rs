@@ -6,7 +6,8 @@ use super::config::{EsmConfig, Positions};
 use super::error::CheckpointError;
 use super::names::{Names, TensorPlace};
 use super::tensors::{Data, FloatType, StoredDtype, StoredTensor, TensorSet};
-use super::weight::{Resolved, Third};
+use super::weight::{Part, Resolved};
+use crate::ops::Activation;
 
 /// A weight that the model needs, and its shape.
 struct NeededWeight {
@@ -85,7 +86,11 @@ pub(super) fn resolve(
         let resolved = resolver.find(&wanted)?.ok_or_else(|| {
             let tensor = names.first(&wanted.name);
             let path = tensors.home(&tensor).to_path_buf();
-            CheckpointError::MissingTensor { tensor, path }
+            CheckpointError::MissingTensor {
+                of: names.naming.model(),
+                tensor,
+                path,
+            }
         })?;
         by_name.insert(wanted.name, resolved);
     }
@@ -141,7 +146,11 @@ fn all_or_none(
         Some(lost) => {
             let tensor = names.first(&lost);
             let path = tensors.home(&tensor).to_path_buf();
-            Err(CheckpointError::MissingTensor { tensor, path })
+            Err(CheckpointError::MissingTensor {
+                of: names.naming.model(),
+                tensor,
+                path,
+            })
         }
         None => Ok(()),
     }
@@ -160,10 +169,15 @@ fn needed(config: &EsmConfig) -> Vec<NeededWeight> {
     if config.emb_layer_norm_before {
         wanted.extend(NeededWeight::norm("emb_layer_norm_before", dim));
     }
+    let linear = |name: String, rows, columns| {
+        let [weight, bias] = NeededWeight::linear(&name, rows, columns);
+        let bias = config.biases.then_some(bias);
+        std::iter::once(weight).chain(bias)
+    };
     for i in 0..config.layers {
         for projection in ["q_proj", "k_proj", "v_proj", "out_proj"] {
-            wanted.extend(NeededWeight::linear(
-                &format!("layers.{i}.self_attn.{projection}"),
+            wanted.extend(linear(
+                format!("layers.{i}.self_attn.{projection}"),
                 dim,
                 dim,
             ));
@@ -172,22 +186,29 @@ fn needed(config: &EsmConfig) -> Vec<NeededWeight> {
             &format!("layers.{i}.self_attn_layer_norm"),
             dim,
         ));
-        wanted.extend(NeededWeight::linear(
-            &format!("layers.{i}.fc1"),
-            intermediate,
-            dim,
-        ));
-        wanted.extend(NeededWeight::linear(
-            &format!("layers.{i}.fc2"),
-            dim,
-            intermediate,
-        ));
+        if config.qk_norm {
+            let names = ["q_norm", "k_norm"];
+            let names = names.map(|part| format!("layers.{i}.self_attn.{part}.weight"));
+            wanted.extend(names.map(|name| NeededWeight::vector(name, dim)));
+        }
+        let fc1: &[&str] = match config.activation {
+            Activation::Gelu => &["fc1"],
+            Activation::SwiGlu => &["fc1_silu", "fc1_gate"],
+        };
+        for part in fc1 {
+            wanted.extend(linear(format!("layers.{i}.{part}"), intermediate, dim));
+        }
+        wanted.extend(linear(format!("layers.{i}.fc2"), dim, intermediate));
         wanted.extend(NeededWeight::norm(
             &format!("layers.{i}.final_layer_norm"),
             dim,
         ));
     }
-    wanted.extend(NeededWeight::norm("emb_layer_norm_after", dim));
+    let [weight, bias] = NeededWeight::norm("emb_layer_norm_after", dim);
+    wanted.push(weight);
+    if config.biases {
+        wanted.push(bias);
+    }
     wanted
 }
 
@@ -272,11 +293,11 @@ impl Resolver<'_> {
     fn check(
         &self,
         wanted: &NeededWeight,
-        TensorPlace { tensor, third }: TensorPlace,
+        TensorPlace { tensor, part }: TensorPlace,
         stored: &StoredTensor,
     ) -> Result<Resolved, CheckpointError> {
         let path = || self.tensors.home(&tensor).to_path_buf();
-        let parts = if third.is_some() { 3 } else { 1 };
+        let parts = part.map_or(1, |(_, of)| of);
         let [rows, columns] = wanted.shape;
         let shape = if wanted.vector {
             vec![columns * parts]
@@ -286,6 +307,7 @@ impl Resolver<'_> {
         if stored.shape != shape {
             let (path, found) = (path(), stored.shape.clone());
             return Err(CheckpointError::Shape {
+                of: self.names.naming.model(),
                 tensor,
                 path,
                 found,
@@ -314,7 +336,8 @@ impl Resolver<'_> {
         };
         let block = match self.fused {
             Fused::ByHead => self.config.head_dim(),
-            Fused::Whole => self.config.dim,
+            Fused::Whole if wanted.vector => columns,
+            Fused::Whole => rows,
         };
         Ok(Resolved {
             file: self.tensors.file_of(&tensor).unwrap_or(0),
@@ -323,7 +346,7 @@ impl Resolver<'_> {
             offset,
             shape: wanted.shape,
             strides,
-            third: third.map(|part| Third { part, block }),
+            part: part.map(|(number, of)| Part { number, of, block }),
             vector: wanted.vector,
             zero_row: None,
         })
@@ -333,6 +356,7 @@ impl Resolver<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tokenizer::Alphabet;
 
     #[test]
     fn an_esm1b_needs_its_positions_and_both_norms() {
@@ -341,10 +365,15 @@ mod tests {
             dim: 8,
             heads: 2,
             intermediate: 32,
+            activation: Activation::Gelu,
             vocab: 33,
+            alphabet: Alphabet::Esm,
             positions: Positions::Learned { rows: 1026 },
             emb_layer_norm_before: true,
             token_dropout: true,
+            biases: true,
+            qk_norm: false,
+            residual_scale: 1.0,
             layer_norm_eps: 1e-5,
         };
         let wanted = needed(&config);

@@ -108,9 +108,9 @@ fn without_embedding(pickle: &Pickle<'_>, visited: &Visited) -> Result<StateDict
             _ => format!("holds {all} tensors, but no dict of named weights"),
         },
         remedy: match all {
-            0 => "use the weights of an ESM-2, ESM-1b or ESM-1v model",
+            0 => "use the weights of an ESM-2, ESM-1b, ESM-1v or ESM C model",
             _ => {
-                "use the weights of an ESM-2, ESM-1b or ESM-1v model, saved with \
+                "use the weights of an ESM-2, ESM-1b, ESM-1v or ESM C model, saved with \
                  `torch.save(model.state_dict(), \"weights.pt\")`"
             }
         }

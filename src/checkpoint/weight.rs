@@ -17,19 +17,20 @@ const F32_EXPONENT: u32 = 0x7f80_0000;
 const F16_EXPONENT: u16 = 0x7c00;
 const BF16_EXPONENT: u16 = 0x7f80;
 
-/// Query, key or value in a tensor that holds all three: blocks of `block` rows in the order
-/// q, k, v, q, k, v, … (one head each), or q, k, v once (all heads).
+/// One of `of` weights in a tensor that holds all of them: blocks of `block` rows, for example in the
+/// order q, k, v, q, k, v, … (one head each), or q, k, v once (all heads).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Third {
-    pub(super) part: usize,
+pub(super) struct Part {
+    pub(super) number: usize,
+    pub(super) of: usize,
     pub(super) block: usize,
 }
 
-impl Third {
-    /// The row of the fused tensor that holds row `row` of this third.
+impl Part {
+    /// The row of the fused tensor that holds row `row` of this part.
     fn stored(self, row: usize) -> usize {
         let block = self.block.max(1);
-        (row / block * 3 + self.part) * block + row % block
+        (row / block * self.of + self.number) * block + row % block
     }
 }
 
@@ -49,7 +50,7 @@ pub(super) struct Resolved {
     /// Numbers from one row to the next, and from one column to the next.
     pub(super) strides: [usize; 2],
     /// Set for a part of a fused tensor. Its blocks run over rows, in a vector over columns.
-    pub(super) third: Option<Third>,
+    pub(super) part: Option<Part>,
     /// Whether the weight is a vector.
     pub(super) vector: bool,
     /// A row that counts as zero, whatever the file holds.
@@ -113,11 +114,11 @@ impl<'a> Weight<'a> {
             dtype,
             strides: [down, across],
             shape: [rows, columns],
-            third,
+            part,
             vector,
             ..
         } = *self.resolved;
-        let fused = if third.is_some() { 3 } else { 1 };
+        let fused = part.map_or(1, |part| part.of);
         let [rows, columns] = match vector {
             true => [1, columns * fused],
             false => [rows * fused, columns],
@@ -161,9 +162,9 @@ impl WeightRows<'_> {
                 resolved.tensor
             )));
         }
-        let finite = match (resolved.third, resolved.vector) {
-            (Some(third), true) => self.read_thirds(third, out)?,
-            (Some(third), false) => self.read_run(third.stored(row), 0, out)?,
+        let finite = match (resolved.part, resolved.vector) {
+            (Some(part), true) => self.read_part(part, out)?,
+            (Some(part), false) => self.read_run(part.stored(row), 0, out)?,
             (None, _) => self.read_run(row, 0, out)?,
         };
         if !finite
@@ -183,11 +184,11 @@ impl WeightRows<'_> {
         Ok(())
     }
 
-    /// A vector that is a third of another: block by block.
-    fn read_thirds(&mut self, third: Third, out: &mut [f32]) -> Result<bool, CheckpointError> {
+    /// A vector that is a part of another: block by block.
+    fn read_part(&mut self, part: Part, out: &mut [f32]) -> Result<bool, CheckpointError> {
         let mut finite = true;
-        for (number, block) in out.chunks_mut(third.block.max(1)).enumerate() {
-            finite &= self.read_run(0, third.stored(number * third.block), block)?;
+        for (number, block) in out.chunks_mut(part.block.max(1)).enumerate() {
+            finite &= self.read_run(0, part.stored(number * part.block), block)?;
         }
         Ok(finite)
     }

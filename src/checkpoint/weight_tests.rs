@@ -21,7 +21,7 @@ fn resolved(shape: [usize; 2], strides: [usize; 2], offset: usize) -> Resolved {
         offset,
         shape,
         strides,
-        third: None,
+        part: None,
         vector: false,
         zero_row: None,
     }
@@ -107,9 +107,13 @@ fn rows_of_columns_and_of_fused_tensors() {
     };
     assert_eq!(weight.to_vec().unwrap(), [0.0, 2.0, 4.0, 1.0, 3.0, 5.0]);
     // Two heads of width two: q0 k0 v0 q1 k1 v1, each two rows of two numbers.
-    let key = Third { part: 1, block: 2 };
+    let key = Part {
+        number: 1,
+        of: 3,
+        block: 2,
+    };
     let fused = Resolved {
-        third: Some(key),
+        part: Some(key),
         ..resolved([4, 2], [2, 1], 1)
     };
     let weight = Weight {
@@ -122,7 +126,7 @@ fn rows_of_columns_and_of_fused_tensors() {
     );
     let bias = Resolved {
         vector: true,
-        third: Some(key),
+        part: Some(key),
         ..resolved([1, 4], [12, 1], 1)
     };
     let weight = Weight {
@@ -132,7 +136,11 @@ fn rows_of_columns_and_of_fused_tensors() {
     assert_eq!(weight.to_vec().unwrap(), [2.0, 3.0, 8.0, 9.0]);
     // All of q, then all of k, then all of v.
     let apart = Resolved {
-        third: Some(Third { part: 2, block: 4 }),
+        part: Some(Part {
+            number: 2,
+            of: 3,
+            block: 4,
+        }),
         ..resolved([4, 2], [2, 1], 1)
     };
     let weight = Weight {

@@ -210,7 +210,7 @@ impl Loader<'_> {
     }
 
     fn block(&self, i: usize, rotary: Option<usize>) -> Result<Block, CudaError> {
-        let names = BlockNames::new(i);
+        let names = BlockNames::new(i, self.checkpoint.config().activation);
         Ok(Block {
             rotary,
             attention_norm: self.norm(&names.attention_norm)?,

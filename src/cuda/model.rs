@@ -61,6 +61,9 @@ impl GpuModel {
         beside: Option<&GpuModel>,
     ) -> Result<GpuModel, CudaError> {
         let config = checkpoint.config().clone();
+        if config.qk_norm || !config.biases {
+            return Err(CudaError::Shape("ESM C".to_owned()));
+        }
         if !config.intermediate.is_multiple_of(8) {
             return Err(CudaError::Shape(format!(
                 "a feed-forward width of {} (only multiples of 8)",

@@ -5,7 +5,7 @@ use super::rows::LayerRows;
 use super::{Computed, EngineError, Sequence};
 use crate::batching;
 use crate::cancel::Cancel;
-use crate::model::{LmHead, Packed};
+use crate::model::Packed;
 use crate::product::{Fallback, OutDtype, Pool, Product, Request, Values};
 use crate::tokenizer::{CLS, EOS};
 use crate::windows::Blend;
@@ -75,7 +75,7 @@ impl Windowed<'_> {
         };
         let mut blended = Blended {
             layers: layers.iter().map(of_layer).collect(),
-            logits: has_logits.then(|| Blend::new(length, LmHead::TOKENS)),
+            logits: has_logits.then(|| Blend::new(length, self.engine.config().logits())),
             fallback: None,
             mixed: false,
         };

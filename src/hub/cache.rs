@@ -135,8 +135,8 @@ impl CachedRepo {
     ///
     /// If the file system has no links, the blob itself is moved there, as the Python tools do.
     pub(super) fn link(&self, etag: &str, commit: &str, file: &str) -> Result<PathBuf, HubError> {
-        let folder = self.snapshot(commit);
-        let pointer = folder.join(file);
+        let pointer = self.snapshot(commit).join(file);
+        let folder = pointer.parent().unwrap_or(&pointer).to_path_buf();
         let blob = self.blob(etag);
         let is_linked = match (pointer.canonicalize(), blob.canonicalize()) {
             (Ok(pointer), Ok(blob)) => pointer == blob,
@@ -146,8 +146,11 @@ impl CachedRepo {
             return Ok(pointer);
         }
         std::fs::create_dir_all(&folder).map_err(HubError::io("create", &folder))?;
-        let new = folder.join(format!(".{file}.{}", std::process::id()));
-        let target = Path::new("../../blobs").join(etag);
+        let name = file.rsplit('/').next().unwrap_or(file);
+        let new = folder.join(format!(".{name}.{}", std::process::id()));
+        // From the folder of the file, which may be below that of the commit.
+        let up = "../".repeat(2 + file.matches('/').count());
+        let target = Path::new(&up).join("blobs").join(etag);
         let _ = std::fs::remove_file(&new);
         let linked = match std::os::unix::fs::symlink(target, &new) {
             Ok(()) => std::fs::rename(&new, &pointer),

@@ -18,13 +18,13 @@ use super::known::KnownModel;
 use super::lock::{self, BlobLock};
 use super::published::published_hub_digest;
 use super::settings::HubSettings;
-use super::snapshot::{ModelKind, adapter, is_esm, shards};
+use super::snapshot::{ModelKind, adapter, is_esm, sdk_weights, shards};
 use super::transfer::{Attempts, Transfer};
 use super::trust::is_of_certificate;
 use crate::checkpoint;
 use crate::checkpoint::file_names::{
-    ADAPTER_CONFIG, ADDED_TOKENS, CONFIG, SPECIAL_TOKENS, TOKENIZER, TOKENIZER_CONFIG, VOCABULARY,
-    VOCABULARY_JSON, WEIGHTS, is_adapter,
+    ADAPTER_CONFIG, ADDED_TOKENS, CONFIG, SDK_WEIGHTS, SPECIAL_TOKENS, TOKENIZER, TOKENIZER_CONFIG,
+    VOCABULARY, VOCABULARY_JSON, WEIGHTS, is_adapter,
 };
 use crate::numerals::count;
 use crate::sha256::is_sha256;
@@ -104,6 +104,9 @@ impl Download<'_> {
             Ok(config) => config,
             Err(missing) => {
                 if matches!(missing.code.as_str(), "EntryNotFound" | "") {
+                    if self.sdk_weights()? {
+                        return self.commit.clone().ok_or(SnapshotFailure::Moved);
+                    }
                     self.refuse_adapter()?;
                     self.refuse_other_format()?;
                 }
@@ -238,6 +241,9 @@ impl Download<'_> {
             }
             return Ok(());
         }
+        if self.sdk_weights()? {
+            return Ok(());
+        }
         self.refuse_adapter()?;
         self.refuse_other_format()?;
         Err(HubError::NoWeights {
@@ -245,6 +251,24 @@ impl Download<'_> {
             revision: self.wanted.revision.to_owned(),
         }
         .into())
+    }
+
+    /// Downloads the weights of ESM C as its SDK keeps them, if the repository has them.
+    fn sdk_weights(&mut self) -> Result<bool, SnapshotFailure> {
+        let name = match self.listing() {
+            Some(names) => sdk_weights(names.iter().map(String::as_str)).map(str::to_owned),
+            // `esmc-300m-2024-12` → `esmc_300m_2024_12_v0.pth`.
+            None => {
+                let name = self.wanted.repo.rsplit('/').next().unwrap_or_default();
+                let name = name.to_ascii_lowercase().replace('-', "_");
+                let is_esm_c = checkpoint::is_esm_c(&name);
+                is_esm_c.then(|| format!("{SDK_WEIGHTS}/{name}_v0.pth"))
+            }
+        };
+        match name {
+            Some(name) => Ok(self.file(&name)?.is_ok()),
+            None => Ok(false),
+        }
     }
 
     /// A language model of another kind is refused before its weights are downloaded.
@@ -302,7 +326,7 @@ impl Download<'_> {
         let etag = metadata
             .etag
             .clone()
-            .unwrap_or_else(|| format!("unnamed-{}-{name}", metadata.commit));
+            .unwrap_or_else(|| format!("unnamed-{}-{}", metadata.commit, name.replace('/', "-")));
         let blob = self.cached.blob(&etag);
         let folder = blob.parent().unwrap_or(&blob).to_path_buf();
         fs::create_dir_all(&folder).map_err(HubError::io("create", &folder))?;

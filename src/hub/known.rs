@@ -8,10 +8,10 @@ use serde::Deserialize;
 use crate::checkpoint::json;
 use crate::tokenizer;
 
-/// A published ESM model: its name in fair-esm and its repository on the Hub.
+/// A published ESM model: its name in fair-esm or EvolutionaryScale's SDK, and its repository on the Hub.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct KnownModel {
-    /// The name fair-esm gives it, such as `esm2_t33_650M_UR50D`.
+    /// The name that its authors give it, such as `esm2_t33_650M_UR50D`.
     pub name: &'static str,
     /// The short form, such as `650M`; only the ESM-2 sizes have one.
     pub short: Option<&'static str>,
@@ -32,13 +32,13 @@ pub struct KnownModel {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 pub struct ModelShape {
     /// Transformer layers.
-    #[serde(rename = "num_hidden_layers", default = "twelve")]
+    #[serde(rename = "num_hidden_layers", alias = "n_layers", default = "twelve")]
     layers: u64,
     /// Length of a residue's representation.
-    #[serde(rename = "hidden_size", default = "default_width")]
+    #[serde(rename = "hidden_size", alias = "d_model", default = "default_width")]
     dim: u64,
     /// Attention heads per layer.
-    #[serde(rename = "num_attention_heads", default = "twelve")]
+    #[serde(rename = "num_attention_heads", alias = "n_heads", default = "twelve")]
     heads: u64,
 }
 
@@ -70,20 +70,31 @@ enum Family {
     Esm2,
     Esm1b,
     Esm1v,
+    EsmC,
 }
 
 const VOCABULARY: u64 = tokenizer::VOCABULARY.len() as u64;
 const LEARNED_POSITIONS: u64 = 1026;
 
+/// Rows of the embedding of ESM C.
+const ROWS_OF_ESM_C: u64 = 64;
+
 const fn parameters(family: Family, layers: u32, dim: u32) -> u64 {
     let d = dim as u64;
+    if let Family::EsmC = family {
+        // 8/3 of the width, rounded up to 256.
+        let inner = (8 * d / 3 + 255) / 256 * 256;
+        let layer = 4 * d * d + 3 * d * inner + 6 * d;
+        let head = d * d + d + 2 * d + ROWS_OF_ESM_C * d + ROWS_OF_ESM_C;
+        return ROWS_OF_ESM_C * d + layers as u64 * layer + d + head;
+    }
     let layer_norm = 2 * d;
     let attention = 4 * (d * d + d);
     let feed_forward = (4 * d * d + 4 * d) + (4 * d * d + d);
     let layer = attention + feed_forward + 2 * layer_norm;
     let head = d * d + d + layer_norm + VOCABULARY;
     let before = match family {
-        Family::Esm2 => 0,
+        Family::Esm2 | Family::EsmC => 0,
         Family::Esm1b => LEARNED_POSITIONS * d + layer_norm,
         Family::Esm1v => LEARNED_POSITIONS * d,
     };
@@ -92,10 +103,21 @@ const fn parameters(family: Family, layers: u32, dim: u32) -> u64 {
 
 macro_rules! known {
     ($family:ident, $name:literal, $short:expr, $layers:literal, $dim:literal, $heads:literal) => {
+        known!(
+            $family,
+            $name,
+            $short,
+            concat!("facebook/", $name),
+            $layers,
+            $dim,
+            $heads
+        )
+    };
+    ($family:ident, $name:literal, $short:expr, $repo:expr, $layers:literal, $dim:literal, $heads:literal) => {
         KnownModel {
             name: $name,
             short: $short,
-            repo: concat!("facebook/", $name),
+            repo: $repo,
             layers: $layers,
             dim: $dim,
             heads: $heads,
@@ -104,7 +126,7 @@ macro_rules! known {
     };
 }
 
-static KNOWN: [KnownModel; 12] = [
+static KNOWN: [KnownModel; 15] = [
     known!(Esm2, "esm2_t6_8M_UR50D", Some("8M"), 6, 320, 20),
     known!(Esm2, "esm2_t12_35M_UR50D", Some("35M"), 12, 480, 20),
     known!(Esm2, "esm2_t30_150M_UR50D", Some("150M"), 30, 640, 20),
@@ -117,25 +139,36 @@ static KNOWN: [KnownModel; 12] = [
     known!(Esm1v, "esm1v_t33_650M_UR90S_3", None, 33, 1280, 20),
     known!(Esm1v, "esm1v_t33_650M_UR90S_4", None, 33, 1280, 20),
     known!(Esm1v, "esm1v_t33_650M_UR90S_5", None, 33, 1280, 20),
+    known!(EsmC, "esmc_300m", None, "biohub/ESMC-300M", 30, 960, 15),
+    known!(EsmC, "esmc_600m", None, "biohub/ESMC-600M", 36, 1152, 18),
+    known!(EsmC, "esmc_6b", None, "biohub/ESMC-6B", 80, 2560, 40),
 ];
 
 /// fair-esm's name for the ESM-1v ensemble loads its first member; so does this crate.
 const ESM1V_ENSEMBLE: &str = "esm1v_t33_650M_UR90S";
 
-/// Every model that has a name here: the six ESM-2 sizes, ESM-1b and the five ESM-1v.
+/// Every model that has a name here: the six ESM-2 sizes, ESM-1b, the five ESM-1v and three ESM C.
 pub fn known_models() -> &'static [KnownModel] {
     &KNOWN
 }
 
 impl KnownModel {
     /// The model of this name or short form, of which `esm1b` and `esm1v_1` to `esm1v_5` are some.
-    /// Case is ignored; `esm1v_t33_650M_UR90S` is the first of its five members, as in fair-esm.
+    /// Case is ignored; `esm1v_t33_650M_UR90S` is the first of its five members, as in fair-esm. ESM C
+    /// may have hyphens, as on the Hub (`ESMC-300M`), and the date of its release (`esmc-300m-2024-12`).
     pub fn find(name: &str) -> Option<&'static KnownModel> {
         let lower = name.to_ascii_lowercase();
         let name = match lower.strip_prefix("esm1v_") {
             _ if lower == "esm1b" => "esm1b_t33_650M_UR50S".to_owned(),
             _ if lower == ESM1V_ENSEMBLE.to_ascii_lowercase() => format!("{ESM1V_ENSEMBLE}_1"),
             Some(number) if number.len() == 1 => format!("{ESM1V_ENSEMBLE}_{number}"),
+            _ if lower.starts_with("esmc") => {
+                let name = lower.replace('-', "_");
+                let dated = ["_202412", "_2024_12"].iter();
+                let short =
+                    dated.fold(&*name, |name, date| name.strip_suffix(date).unwrap_or(name));
+                short.to_owned()
+            }
             _ => lower,
         };
         KNOWN.iter().find(|model| {
@@ -182,6 +215,10 @@ mod tests {
         assert_eq!(counts[0], 7_512_353);
         assert_eq!(counts[3], 651_042_593);
         assert_eq!(counts[5], 15_129_098_273);
+        // The SDK's file of 300M holds 1,332,095,738 bytes of f32.
+        assert_eq!(counts[12], 332_997_184);
+        assert_eq!(counts[13], 575_036_992);
+        assert_eq!(counts[14], 6_352_005_184);
     }
 
     #[test]
@@ -194,6 +231,11 @@ mod tests {
             ("esm1v_3", Some("esm1v_t33_650M_UR90S_3")),
             ("esm1v_t33_650M_UR90S", Some("esm1v_t33_650M_UR90S_1")),
             ("esm1v_t33_650M_UR90S_5", Some("esm1v_t33_650M_UR90S_5")),
+            ("ESMC-300M", Some("esmc_300m")),
+            ("esmc_600m", Some("esmc_600m")),
+            ("esmc_600m_202412", Some("esmc_600m")),
+            ("esmc-6b-2024-12", Some("esmc_6b")),
+            ("esmc_1b", None),
             ("esm1v_6", None),
             ("esm1v_", None),
         ] {
@@ -222,5 +264,8 @@ mod tests {
             Some("12 layers of 768 with 12 heads")
         );
         assert_eq!(found("no JSON"), None);
+        let esm_c = KnownModel::find("esmc_300m").unwrap();
+        std::fs::write(&path, r#"{"d_model": 960, "n_layers": 30, "n_heads": 15}"#).unwrap();
+        assert_eq!(esm_c.other_shape(&path), None);
     }
 }

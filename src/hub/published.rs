@@ -61,7 +61,7 @@ const FAIR_ESM: [(&str, &str, u64); 10] = [
 ];
 
 /// Repository, first digits of the commit, file, sha256, bytes where they are known.
-const HUB: [(&str, &str, &str, &str, Option<u64>); 6] = [
+const HUB: [(&str, &str, &str, &str, Option<u64>); 15] = [
     (
         "facebook/esm2_t6_8M_UR50D",
         "c731040f",
@@ -103,6 +103,69 @@ const HUB: [(&str, &str, &str, &str, Option<u64>); 6] = [
         "pytorch_model-00002-of-00002.bin",
         "7560b46fc383c691fb74b915b7d4bcef40d3df181447f16ba4b298845e308d0c",
         None,
+    ),
+    (
+        "biohub/ESMC-300M",
+        "a59b8317",
+        "model.safetensors",
+        "0772d8fe64bb25e14fe6f23b80e3c9a7d215d0da3c6cba5bd356d7c0e0bb22cc",
+        None,
+    ),
+    (
+        "biohub/ESMC-600M",
+        "a7e82012",
+        "model.safetensors",
+        "e4232c30fd35fe2f57051ec88a703996ac94520580b4b836894207a3d45d9ff8",
+        None,
+    ),
+    (
+        "biohub/ESMC-6B",
+        "45b0fa5d",
+        "model-00001-of-00006.safetensors",
+        "bd90149ff223e6ac1a0cac6147a5ae0df20d3a21df4f65356a1f19cd14f4aa8a",
+        None,
+    ),
+    (
+        "biohub/ESMC-6B",
+        "45b0fa5d",
+        "model-00002-of-00006.safetensors",
+        "f75e2144d8269fe2eb4b3e0823fb089b94f176d8024153e85b8fb573a42294fa",
+        None,
+    ),
+    (
+        "biohub/ESMC-6B",
+        "45b0fa5d",
+        "model-00003-of-00006.safetensors",
+        "f699f01ecc9691d9c6470492765fe54b8b5d2e9f277c139e89427433ffdfe0b2",
+        None,
+    ),
+    (
+        "biohub/ESMC-6B",
+        "45b0fa5d",
+        "model-00004-of-00006.safetensors",
+        "46add1b7be098bbfdc3073884851ba3057f1b33ea23a158b650a37007dabd13d",
+        None,
+    ),
+    (
+        "biohub/ESMC-6B",
+        "45b0fa5d",
+        "model-00005-of-00006.safetensors",
+        "1e1cb62f060a34e18f54a31a76683ef888b8cec59e73315f5b31d25d45a1f88c",
+        None,
+    ),
+    (
+        "biohub/ESMC-6B",
+        "45b0fa5d",
+        "model-00006-of-00006.safetensors",
+        "56c73e13ae96e777ce65eee99364056069ef93b646470f352f83c5f1037b1b18",
+        None,
+    ),
+    (
+        "biohub/esmc-300m-2024-12",
+        "c309e1f4",
+        "data/weights/esmc_300m_2024_12_v0.pth",
+        "323dff9fbf3fef297a74f4f18b6528e6f2e599b0bcf72b6927516804015becea",
+        Some(1_332_095_738),
     ),
 ];
 

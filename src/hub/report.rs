@@ -11,6 +11,7 @@ use super::published::verify_file;
 use super::snapshot::{self, ModelKind, Snapshot};
 use super::{Hub, LocalModel, Look};
 use crate::checkpoint::file_names::CONFIG;
+use crate::checkpoint::is_esm_c;
 use crate::sha256::is_sha256;
 
 /// A model and its files in the cache.
@@ -90,17 +91,22 @@ impl Hub {
                 let cached = CachedRepo::new(&self.settings.cache, &repo, super::DEFAULT_REVISION);
                 // Without refs, any commit tells the kind of model.
                 let commits = cached.commit().into_iter().chain(cached.commits());
-                let mut configs = commits.map(|commit| cached.snapshot(&commit).join(CONFIG));
-                (KnownModel::of_repo(&repo).is_none() && configs.any(|config| is_esm(&config)))
+                let mut snapshots = commits.map(|commit| cached.snapshot(&commit));
+                (KnownModel::of_repo(&repo).is_none() && snapshots.any(|folder| is_esm(&folder)))
                     .then_some(repo)
             })
             .collect()
     }
 }
 
-fn is_esm(config: &Path) -> bool {
-    let kind = ModelKind::read(config).model_type;
+/// Whether a snapshot is of an ESM model, by its configuration or the name of the SDK's weights.
+fn is_esm(folder: &Path) -> bool {
+    let kind = ModelKind::read(&folder.join(CONFIG)).model_type;
     kind.is_some_and(|kind| snapshot::is_esm(&kind))
+        || snapshot::sdk_weights_in(folder).is_some_and(|name| {
+            let name = name.rsplit('/').next().unwrap_or_default();
+            is_esm_c(name)
+        })
 }
 
 /// Bytes in a folder of blobs, and how many of them are of unfinished downloads.
@@ -129,7 +135,8 @@ pub(super) fn verify_blobs(local: &LocalModel) -> Result<(), HubError> {
         return Ok(());
     };
     for file in files {
-        let name = file.file_name().and_then(|name| name.to_str());
+        let name = file.strip_prefix(&local.path).ok();
+        let name = name.and_then(|name| name.to_str());
         let published = match (&local.repo, &local.revision, name) {
             (Some(repo), Some(commit), Some(name)) => {
                 super::published_hub_digest(repo, commit, name)

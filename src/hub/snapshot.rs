@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use super::cache::is_safe_name;
-use crate::checkpoint::file_names::{CONFIG, VOCABULARY, WEIGHTS};
-use crate::checkpoint::{Adapter, ShardIndex, check_whole, configured_adapter, json};
+use crate::checkpoint::file_names::{CONFIG, SDK_WEIGHTS, VOCABULARY, WEIGHTS};
+use crate::checkpoint::{Adapter, ShardIndex, check_whole, configured_adapter, is_esm_c, json};
 use crate::printable;
 
 /// The state of a snapshot folder.
@@ -15,7 +15,7 @@ use crate::printable;
 pub(super) enum Snapshot {
     /// No file is missing.
     Complete {
-        /// `config.json`, then the weights, then the vocabulary if there is one.
+        /// `config.json` if there is one, then the weights, then the vocabulary if there is one.
         files: Vec<PathBuf>,
         /// Their bytes.
         bytes: u64,
@@ -45,9 +45,28 @@ pub(super) fn adapter(folder: &Path, repo: &str) -> Option<Adapter> {
     Some(adapter)
 }
 
-/// Whether a `model_type` is one that this program reads: Hugging Face's or NVIDIA's.
+/// Whether a `model_type` is one that this program reads: Hugging Face's, NVIDIA's or ESM C's.
 pub(super) fn is_esm(model_type: &str) -> bool {
-    matches!(model_type, "esm" | "nv_esm")
+    matches!(model_type, "esm" | "nv_esm") || is_esm_c(model_type)
+}
+
+/// The one file of weights among the names of a repository of ESM C's SDK.
+pub(super) fn sdk_weights<'a>(names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let is_weights = |name: &&str| {
+        let file = name.strip_prefix(SDK_WEIGHTS);
+        let file = file.and_then(|file| file.strip_prefix('/'));
+        file.is_some_and(|file| file.ends_with(".pth") && is_safe_name(file))
+    };
+    let mut found = names.filter(is_weights);
+    found.next().filter(|_| found.next().is_none())
+}
+
+/// The same in a folder, as the name of a file below it.
+pub(super) fn sdk_weights_in(folder: &Path) -> Option<String> {
+    let entries = folder.join(SDK_WEIGHTS).read_dir().ok()?.flatten();
+    let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
+    let names: Vec<String> = names.map(|name| format!("{SDK_WEIGHTS}/{name}")).collect();
+    sdk_weights(names.iter().map(String::as_str)).map(str::to_owned)
 }
 
 /// The shards an index lists. A name becomes part of an address, so only plain ones are accepted.
@@ -80,11 +99,16 @@ fn files(folder: &Path) -> Result<(Vec<PathBuf>, u64), String> {
         files: Vec::new(),
         bytes: 0,
     };
-    if !found.add(CONFIG)? {
-        return Err(format!("{CONFIG} is missing"));
-    }
-    if !found.add_weights()? {
-        return Err("the weights are missing".to_owned());
+    let has_config = found.add(CONFIG)?;
+    // Those of the SDK need no configuration.
+    let sdk = sdk_weights_in(folder);
+    match (has_config, &sdk) {
+        (true, _) if found.add_weights()? => {}
+        (_, Some(weights)) => {
+            found.add(weights)?;
+        }
+        (true, None) => return Err("the weights are missing".to_owned()),
+        (false, None) => return Err(format!("{CONFIG} is missing")),
     }
     found.add(VOCABULARY)?;
     Ok((found.files, found.bytes))
@@ -185,6 +209,35 @@ mod tests {
                 bytes: 2 + 10 + 6
             }
         );
+    }
+
+    #[test]
+    fn a_snapshot_of_the_sdk_of_esm_c_needs_its_weights_only() {
+        let folder = tempfile::tempdir().unwrap();
+        let below = folder.path().join("data/weights");
+        std::fs::create_dir_all(&below).unwrap();
+        assert_eq!(incomplete(folder.path()), "config.json is missing");
+        let weights = below.join("esmc_300m_2024_12_v0.pth");
+        std::os::unix::fs::symlink("../gone", &weights).unwrap();
+        assert!(incomplete(folder.path()).contains("is a link to ../gone"));
+        std::fs::remove_file(&weights).unwrap();
+        std::fs::write(&weights, "pickle").unwrap();
+        let complete = |files: Vec<PathBuf>, bytes| Snapshot::Complete { files, bytes };
+        assert_eq!(inspect(folder.path()), complete(vec![weights.clone()], 6));
+        let config = folder.path().join("config.json");
+        std::fs::write(&config, "{}").unwrap();
+        assert_eq!(inspect(folder.path()), complete(vec![config, weights], 8));
+        let two = ["data/weights/a.pth", "data/weights/b.pth"];
+        assert_eq!(sdk_weights(two.into_iter()), None);
+        for other in [
+            "data/weights/../a.pth",
+            "data/weights/a.pt",
+            "a.pth",
+            "data/weights/.pth",
+        ] {
+            assert_eq!(sdk_weights([other].into_iter()), None, "{other}");
+        }
+        assert_eq!(sdk_weights(["README.md", two[0]].into_iter()), Some(two[0]));
     }
 
     #[test]

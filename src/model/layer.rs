@@ -1,15 +1,18 @@
 //! One pre-LayerNorm transformer block:
 //!
 //! ```text
-//! h = LN₁(x)    q, k, v = Linear(h)    x ← x + Linear(attention(q, k, v))
-//! h = LN₂(x)    x ← x + fc2(gelu(fc1(h)))
+//! h = LN₁(x)    q, k, v = Linear(h)    x ← x + s·Linear(attention(q, k, v))
+//! h = LN₂(x)    x ← x + s·fc2(gelu(fc1(h)))
 //! ```
+//!
+//! ESM C has norms of q and of k over the whole width, before the heads; `silu(a)·g` with `a, g = fc1(h)`
+//! in the place of GELU; no biases; and s = √(36 / layers), which is 1 in the other models.
 
 use super::Rotary;
 use super::visit::BlockMaps;
 use crate::ops::{
-    Attention, AttentionWithMaps, CpuPath, FeedForward, LayerNorm, Linear, QkvProjection,
-    RotaryTable, Team,
+    Activation, Attention, AttentionWithMaps, CpuPath, FeedForward, LayerNorm, Linear,
+    QkvProjection, RotaryTable, Team,
 };
 use candle_core::Tensor;
 use std::ops::ControlFlow;
@@ -24,14 +27,19 @@ pub(super) struct TransformerLayer {
     pub(super) attention_norm: LayerNorm,
     /// q, k and v in one product, `D → 3D`, each padded to whole tiles.
     pub(super) qkv: Linear,
+    /// `q_norm` and `k_norm`, if the model has them.
+    pub(super) qk_norms: Option<[LayerNorm; 2]>,
     /// `out_proj`, `D → D`.
     pub(super) out: Linear,
     /// `final_layer_norm`.
     pub(super) feed_forward_norm: LayerNorm,
-    /// `D → 4D`.
+    /// `D → F`, or `D → 2F` for SwiGLU.
     pub(super) fc1: Linear,
-    /// `4D → D`.
+    pub(super) activation: Activation,
+    /// `F → D`.
     pub(super) fc2: Linear,
+    /// s.
+    pub(super) scale: f32,
 }
 
 impl TransformerLayer {
@@ -88,6 +96,7 @@ impl TransformerLayer {
                 path: self.path,
                 norm: &self.attention_norm,
                 qkv: &self.qkv,
+                qk_norms: self.qk_norms.as_ref(),
                 team,
             },
         )
@@ -107,7 +116,9 @@ impl TransformerLayer {
                 out: &self.out,
                 norm: &self.feed_forward_norm,
                 fc1: &self.fc1,
+                activation: self.activation,
                 fc2: &self.fc2,
+                scale: self.scale,
                 team,
             },
         )

@@ -4,29 +4,28 @@
 //! h = LN(gelu(Linear(x)))     logits = h·Eᵀ + b
 //! ```
 //!
-//! E is the token embedding unless the checkpoint holds another matrix. Weights and arithmetic are f32
+//! E is the token embedding unless the checkpoint holds another matrix, as ESM C does. Weights and arithmetic are f32
 //! whatever the format of the model: the head is less than 1 % of the weights, and scores are small
 //! differences of logits.
 
 use super::LoadError;
-use crate::checkpoint::{Checkpoint, Weight};
+use crate::checkpoint::{Checkpoint, EsmConfig, Weight};
 use crate::ops::math::{Function, map};
 use crate::ops::{CpuPath, LayerNorm, Linear, PackError, WeightType};
-use crate::tokenizer::VOCABULARY;
 use candle_core::{Device, Result, Tensor};
 
 /// A loaded language-model head.
 pub struct LmHead {
     path: CpuPath,
     dim: usize,
+    /// V.
+    tokens: usize,
     dense: Linear,
     norm: LayerNorm,
     decoder: Linear,
 }
 
 impl LmHead {
-    /// Tokens that have a logit, V.
-    pub const TOKENS: usize = VOCABULARY.len();
     /// Rows that go through the head together: working memory does not grow with the sequence.
     pub(crate) const ROWS: usize = 256;
 
@@ -40,6 +39,7 @@ impl LmHead {
         Ok(LmHead {
             path,
             dim: config.dim,
+            tokens: config.logits(),
             dense: linear(path, &weights.dense, &weights.dense_bias, config.dim)?,
             norm: LayerNorm::new(
                 path,
@@ -47,7 +47,7 @@ impl LmHead {
                 weights.norm_bias.to_vec()?,
                 config.layer_norm_eps,
             ),
-            decoder: linear(path, &weights.decoder, &weights.bias, Self::TOKENS)?,
+            decoder: linear(path, &weights.decoder, &weights.bias, config.logits())?,
         })
     }
 
@@ -57,7 +57,7 @@ impl LmHead {
     /// # Errors
     /// An error of Candle.
     pub fn logits(&self, rows: &[f32]) -> Result<Vec<f32>> {
-        let mut logits = Vec::with_capacity(rows.len() / self.dim.max(1) * Self::TOKENS);
+        let mut logits = Vec::with_capacity(rows.len() / self.dim.max(1) * self.tokens);
         for rows in rows.chunks(Self::ROWS * self.dim.max(1)) {
             let count = rows.len() / self.dim.max(1);
             let x = Tensor::from_slice(rows, (count, self.dim), &Device::Cpu)?;
@@ -70,17 +70,17 @@ impl LmHead {
         Ok(logits)
     }
 
-    /// Bytes that a head of width `dim` keeps in memory.
-    pub fn bytes(dim: usize) -> u64 {
-        let floats = (dim + Self::TOKENS).saturating_mul(dim) as u64;
+    /// Bytes that a head of this model keeps in memory.
+    pub fn bytes(config: &EsmConfig) -> u64 {
+        let floats = (config.dim + config.logits()).saturating_mul(config.dim) as u64;
         floats.saturating_mul(size_of::<f32>() as u64)
     }
 
     /// Bytes that one pass of the head takes beside the rows of its sequence: working memory, and the
-    /// logits of `residues` residues.
-    pub fn passing(dim: usize, residues: usize) -> u64 {
+    /// `tokens` logits of each of `residues` residues.
+    pub fn passing(dim: usize, tokens: usize, residues: usize) -> u64 {
         let rows = residues.min(Self::ROWS).saturating_mul(4 * dim) as u64;
-        let logits = residues.saturating_mul(Self::TOKENS) as u64;
+        let logits = residues.saturating_mul(tokens) as u64;
         rows.saturating_add(logits)
             .saturating_mul(size_of::<f32>() as u64)
     }

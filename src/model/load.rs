@@ -5,7 +5,9 @@ use super::{Embedding, Esm, Rotary, TransformerLayer, Workspaces};
 use crate::checkpoint::{
     Checkpoint, CheckpointError, InvFreqSource, Positions, Weight, WeightRows,
 };
-use crate::ops::{self, CpuPath, LayerNorm, Linear, PackError, WeightType, padded};
+use crate::ops::{
+    self, Activation, CpuPath, LayerNorm, Linear, PackError, WeightType, gated_row, padded,
+};
 use crate::threads::Threads;
 use std::sync::Arc;
 use thiserror::Error;
@@ -89,7 +91,7 @@ impl Esm {
         let embedding = loader.embedding()?;
         let layers = loader.layers(&rotary)?;
         let final_norm = if options.top == config.layers {
-            Some(loader.layer_norm("emb_layer_norm_after")?)
+            Some(loader.norm("emb_layer_norm_after", config.biases)?)
         } else {
             None
         };
@@ -132,47 +134,90 @@ impl Loader<'_> {
     }
 
     fn layer_norm(&self, name: &str) -> Result<LayerNorm, CheckpointError> {
-        Ok(LayerNorm::new(
-            self.options.path,
-            self.vector(&format!("{name}.weight"))?,
-            self.vector(&format!("{name}.bias"))?,
-            self.checkpoint.config().layer_norm_eps,
-        ))
+        self.norm(name, true)
+    }
+
+    /// A bias that the model does not have is zero.
+    fn norm(&self, name: &str, has_bias: bool) -> Result<LayerNorm, CheckpointError> {
+        let weight = self.vector(&format!("{name}.weight"))?;
+        let bias = match has_bias {
+            true => self.vector(&format!("{name}.bias"))?,
+            false => vec![0.0; weight.len()],
+        };
+        let eps = self.checkpoint.config().layer_norm_eps;
+        Ok(LayerNorm::new(self.options.path, weight, bias, eps))
     }
 
     /// Packs one layer, or several that share their input with their outputs side by side.
     fn linear(&self, names: &[String]) -> Result<Linear, LoadError> {
+        let path = self.options.path;
+        let each = self.rows(names)?;
+        // Each layer starts with a new tile.
+        let apart = match names.len() {
+            1 => each,
+            _ => padded(each, path),
+        }
+        .max(1);
+        let place = |n: usize| Some((n / apart, n % apart)).filter(|(_, row)| *row < each);
+        self.pack(names, names.len() * apart, place)
+    }
+
+    /// Packs the layer before the activation, in the order that the activation needs.
+    fn inner(&self, names: &[String], activation: Activation) -> Result<Linear, LoadError> {
+        match activation {
+            Activation::Gelu => self.linear(names),
+            Activation::SwiGlu => {
+                let (path, each) = (self.options.path, self.rows(names)?);
+                let place = |n: usize| Some(gated_row(n, path)).filter(|(_, row)| *row < each);
+                self.pack(names, activation.outputs(each, path), place)
+            }
+        }
+    }
+
+    /// Rows of each of these layers.
+    fn rows(&self, names: &[String]) -> Result<usize, CheckpointError> {
+        let first = names.first().map(|name| format!("{name}.weight"));
+        let first = first
+            .map(|name| self.checkpoint.weight(&name))
+            .transpose()?;
+        Ok(first.map_or(0, |weight| weight.shape()[0]))
+    }
+
+    /// Packs several layers as one of `outputs` outputs: `place` says which layer's row each of them is;
+    /// None for zeros.
+    fn pack(
+        &self,
+        names: &[String],
+        outputs: usize,
+        place: impl Fn(usize) -> Option<(usize, usize)>,
+    ) -> Result<Linear, LoadError> {
         let weights = names
             .iter()
             .map(|name| self.checkpoint.weight(&format!("{name}.weight")))
             .collect::<Result<Vec<_>, _>>()?;
         let inputs = weights.first().map_or(0, |w| w.shape()[1]);
-        // Each layer starts with a new tile.
-        let each = weights.first().map_or(0, |w| w.shape()[0]);
-        let apart = match names.len() {
-            1 => each,
-            _ => padded(each, self.options.path),
-        }
-        .max(1);
-        let mut bias = Vec::new();
-        for (i, name) in names.iter().enumerate() {
-            bias.resize(i * apart, 0.0);
-            bias.extend(self.vector(&format!("{name}.bias"))?);
-        }
-        if names.len() > 1 {
-            bias.resize(names.len() * apart, 0.0);
+        let mut bias = vec![0.0; outputs];
+        if self.checkpoint.config().biases {
+            let biases = names
+                .iter()
+                .map(|name| self.vector(&format!("{name}.bias")));
+            let biases = biases.collect::<Result<Vec<_>, _>>()?;
+            for (n, to) in bias.iter_mut().enumerate() {
+                let from = place(n).and_then(|(layer, row)| biases.get(layer)?.get(row));
+                *to = from.copied().unwrap_or(0.0);
+            }
         }
         let mut rows: Vec<WeightRows<'_>> = weights.iter().map(Weight::rows).collect();
         Linear::pack(
             self.options.path,
             self.options.weight_type,
             inputs,
-            bias.len(),
+            outputs,
             &bias,
-            |n, row| match rows.get_mut(n / apart) {
-                Some(rows) if n % apart < each => rows.read(n % apart, row),
-                _ => {
-                    row.fill(0.0);
+            |n, to| match place(n).and_then(|(layer, row)| Some((rows.get_mut(layer)?, row))) {
+                Some((rows, row)) => rows.read(row, to),
+                None => {
+                    to.fill(0.0);
                     Ok(())
                 }
             },
@@ -213,7 +258,14 @@ impl Loader<'_> {
 
     fn layer(&self, i: usize, rotary: LayerRotary) -> Result<TransformerLayer, LoadError> {
         let config = self.checkpoint.config();
-        let names = BlockNames::new(i);
+        let names = BlockNames::new(i, config.activation);
+        let qk_norms = match config.qk_norm {
+            true => {
+                let [q, k] = names.qk_norms.each_ref().map(|name| self.norm(name, false));
+                Some([q?, k?])
+            }
+            false => None,
+        };
         Ok(TransformerLayer {
             path: self.options.path,
             heads: config.heads,
@@ -221,10 +273,13 @@ impl Loader<'_> {
             rotary,
             attention_norm: self.layer_norm(&names.attention_norm)?,
             qkv: self.linear(&names.qkv)?,
+            qk_norms,
             out: self.linear(&names.out)?,
             feed_forward_norm: self.layer_norm(&names.feed_forward_norm)?,
-            fc1: self.linear(&names.fc1)?,
+            fc1: self.inner(&names.fc1, config.activation)?,
+            activation: config.activation,
             fc2: self.linear(&names.fc2)?,
+            scale: config.residual_scale,
         })
     }
 

@@ -27,6 +27,7 @@ impl PassMemory {
                 weight_type,
                 dim: config.dim,
                 intermediate: config.intermediate,
+                activation: config.activation,
                 head_dim: config.head_dim(),
             },
             is_rotary: matches!(config.positions, Positions::Rotary),

@@ -1,4 +1,4 @@
-//! The ESM transformer: ESM-2, ESM-1b and ESM-1v.
+//! The ESM transformer: ESM-2, ESM-1b, ESM-1v and ESM C.
 //!
 //! Tokens arrive packed: whole sequences end to end, `[T]`, with `cu_seqlens` saying where each
 //! starts. Linear layers and norms see `[T, D]` and know nothing about sequences; only attention

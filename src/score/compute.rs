@@ -6,9 +6,9 @@ use super::protein::Protein;
 use crate::admission::{Gate, PassCost};
 use crate::batching::batches;
 use crate::embedder::{Computed, Embedder, EngineError, Sequence};
-use crate::pipeline::{Computing, Counted, Reporter, Stop, Totals};
+use crate::pipeline::{Computing, Reporter, Stop, Totals};
 use crate::product::{OutDtype, Product, Request, Values};
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Result, anyhow, bail};
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -68,19 +68,18 @@ impl Compute<'_> {
         let left: Vec<usize> = (0..kept.len())
             .filter(|&i| kept.get(i) == Some(&None))
             .collect();
-        let tokens = |i: &usize| {
+        let residues = |i: &usize| {
             pieces
                 .all
                 .get(*i)
                 .map_or(0, |piece| piece.window.len() as u64)
         };
-        let of_all: u64 = (0..kept.len()).map(|i| tokens(&i)).sum();
-        let of_left: u64 = left.iter().map(tokens).sum();
+        let of_all: u64 = (0..kept.len()).map(|i| residues(&i)).sum();
+        let of_left: u64 = left.iter().map(residues).sum();
         let restored = (kept.len() - left.len()) as u64;
         self.reporter.start(
             self.computing,
             Totals {
-                counted: Counted::Passes,
                 records: Some(kept.len() as u64),
                 residues: Some(of_all),
                 restored_records: restored,
@@ -189,6 +188,7 @@ impl Compute<'_> {
         let longest = lengths.clone().max().unwrap_or(0);
         let _entered = gate.enter(self.cost.pass(lengths.sum(), longest));
         let mut found: Vec<Option<Box<[f64]>>> = vec![None; batch.len()];
+        let width = self.embedder.config().logits();
         let mut not_finite = None;
         let mut out = |computed: Computed<'_>| {
             let at = computed.sequence;
@@ -198,7 +198,7 @@ impl Compute<'_> {
             if let (Some(piece), Values::F32(logits), Some(to)) =
                 (piece, computed.values, found.get_mut(at))
             {
-                *to = piece.select(logits);
+                *to = piece.select(logits, width);
                 if to.iter().flatten().any(|lp| !lp.is_finite()) {
                     not_finite = Some(at);
                     return ControlFlow::Break(());
@@ -226,8 +226,7 @@ impl Compute<'_> {
             let lines = batch.iter().zip(&found).filter_map(|((number, _), kept)| {
                 Some((keys.get(*number)?.as_str(), &**kept.as_ref()?))
             });
-            let entered = journal.enter(lines);
-            entered.with_context(|| journal.path().display().to_string())?;
+            journal.enter(lines)?;
         }
         let mut all = kept.lock().unwrap_or_else(PoisonError::into_inner);
         for ((number, _), found) in batch.iter().zip(found) {
@@ -236,8 +235,8 @@ impl Compute<'_> {
             }
         }
         drop(all);
-        let tokens = batch.iter().map(|(_, tokens)| tokens.len() as u64).sum();
-        self.reporter.advance(batch.len() as u64, tokens);
+        let residues = batch.iter().map(|(_, tokens)| tokens.len() as u64).sum();
+        self.reporter.advance(batch.len() as u64, residues);
         Ok(())
     }
 

@@ -5,7 +5,7 @@
 //! ```
 //!
 //! `lp[i, a]` is the logarithm of the probability that a model gives residue a at position i, by
-//! `log_softmax` over all 33 tokens of its alphabet. [`Method`] says which passes it comes from and what
+//! `log_softmax` over all its logits: 33, those of the tokens of its alphabet, or 64 in ESM C. [`Method`] says which passes it comes from and what
 //! becomes a score. Sequences longer than ESM's training maximum are seen in [`Window`]s, in the ways of
 //! ProteinGym. fair-esm's own `pseudo-ppl` masks token i but looks up residue i, one position off, and
 //! leaves out the last two residues; scores here are those of the definition.
@@ -18,14 +18,11 @@ mod job;
 mod journal;
 mod landscape;
 mod method;
-mod model;
 mod mutation;
 mod piece;
-mod places;
 mod protein;
 mod run;
 mod scorer;
-mod scores;
 mod table;
 mod unmasked;
 mod variants;

@@ -2,7 +2,7 @@
 
 use super::protein::Protein;
 use super::windows::weight;
-use crate::tokenizer::MASK;
+use crate::tokenizer::{MASK, VOCABULARY};
 use std::collections::HashMap;
 use std::ops::Range;
 
@@ -82,15 +82,15 @@ impl Piece {
         }
     }
 
-    /// What is kept of logits `[rows, 33]`: of all tokens of the window, or of all but its ends.
-    pub fn select(&self, logits: &[f32]) -> Option<Box<[f64]>> {
+    /// What is kept of logits `[rows, width]`: of all tokens of the window, or of all but its ends.
+    pub fn select(&self, logits: &[f32], width: usize) -> Option<Box<[f64]>> {
         let row = |residue: usize| {
             let row = residue.checked_sub(self.window.start)?;
-            logits.get(row * LogProbs::TOKENS..(row + 1) * LogProbs::TOKENS)
+            logits.get(row * width..(row + 1) * width)
         };
         Some(match self.keep {
             Keep::All => {
-                let rows = logits.chunks_exact(LogProbs::TOKENS);
+                let rows = logits.chunks_exact(width.max(1));
                 // Without its ends, a window has rows of zeros there.
                 let ends = self.window.len().checked_sub(rows.len())? / 2;
                 let end = vec![0.0; ends * LogProbs::TOKENS];
@@ -112,10 +112,10 @@ impl Piece {
 pub struct LogProbs([f64; LogProbs::TOKENS]);
 
 impl LogProbs {
-    /// Tokens of the alphabet.
-    pub const TOKENS: usize = crate::model::LmHead::TOKENS;
+    /// Tokens of the alphabet. The other rows of ESM C are no tokens.
+    pub const TOKENS: usize = VOCABULARY.len();
 
-    /// `log_softmax` over all tokens, in f64.
+    /// `log_softmax` over all logits of a row, in f64: the values of the tokens.
     pub fn of(logits: &[f32]) -> [f64; Self::TOKENS] {
         let logits = logits.iter().map(|&x| f64::from(x));
         let most = logits.clone().fold(f64::NEG_INFINITY, f64::max);
@@ -242,10 +242,15 @@ mod tests {
         // Without the ends of the window, the first row is that of residue 2.
         let mut logits = vec![0.0f32; 3 * 33];
         logits[6] = 2.0;
-        let kept = piece.select(&logits).unwrap();
+        let kept = piece.select(&logits, 33).unwrap();
         let expected = 2.0 - (32.0 + 2.0f64.exp()).ln();
         assert!((kept[0] - expected).abs() < 1e-12);
-        assert_eq!(piece.select(&[]), None);
+        assert_eq!(piece.select(&[], 33), None);
+        // ESM C has 64 logits, all of which count in the sum.
+        let mut logits = vec![0.0f32; 3 * 64];
+        logits[6] = 2.0;
+        let kept = piece.select(&logits, 64).unwrap();
+        assert!((kept[0] - (2.0 - (63.0 + 2.0f64.exp()).ln())).abs() < 1e-12);
     }
 
     #[test]

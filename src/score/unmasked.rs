@@ -2,7 +2,7 @@
 
 use super::method::{Method, Window};
 use super::mutation::Variant;
-use super::piece::{Answers, Keep, Piece};
+use super::piece::{Answers, Keep, LogProbs, Piece};
 use super::protein::Protein;
 use super::scorer::Scorer;
 
@@ -23,10 +23,14 @@ impl Answers for One<'_> {
 }
 
 impl UnmaskedPass<'_> {
-    /// From the logits of all residues, `[n, 33]`; None if they are of another protein.
+    /// From the logits of all residues, `[n, V]`; None if they are of another protein.
     pub fn new<'a>(protein: &'a Protein, logits: &[f32]) -> Option<UnmaskedPass<'a>> {
         let piece = Piece::new(0, 0..protein.tokens().len(), &[], None, Keep::All);
-        let kept = piece.select(logits)?;
+        let width = logits.len().checked_div(protein.residues())?;
+        if width < LogProbs::TOKENS || !logits.len().is_multiple_of(protein.residues()) {
+            return None;
+        }
+        let kept = piece.select(logits, width)?;
         (kept.len() == piece.kept()).then_some(UnmaskedPass { protein, kept })
     }
 

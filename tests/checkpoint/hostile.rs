@@ -173,7 +173,7 @@ fn tensors_that_share_a_long_storage() {
     assert_eq!(
         found,
         "model.pt: holds no ESM embedding matrix; its tensors are `00000`, `00001`, \
-         `00002`, `00003`, `00004`, `00005` and 39,994 more\nhint: use the weights of an ESM-2, ESM-1b or ESM-1v model"
+         `00002`, `00003`, `00004`, `00005` and 39,994 more\nhint: use the weights of an ESM-2, ESM-1b, ESM-1v or ESM C model"
     );
     let found = pickled(&[
         &tensor(b"FloatStorage", &[b'0'; 10_000_000], b"K\x01\x85"),
@@ -197,7 +197,7 @@ fn more_tensors_than_any_checkpoint_has() {
     assert_eq!(
         pickled(&[&shared, &named(50_000)]),
         "model.pt: holds no ESM embedding matrix; its tensors are `00000`, `00001`, \
-         `00002`, `00003`, `00004`, `00005` and 49,994 more\nhint: use the weights of an ESM-2, ESM-1b or ESM-1v model"
+         `00002`, `00003`, `00004`, `00005` and 49,994 more\nhint: use the weights of an ESM-2, ESM-1b, ESM-1v or ESM C model"
     );
 }
 
@@ -207,7 +207,7 @@ fn a_pickle_that_builds_as_much_as_is_allowed() {
     let found = pickled(&[&b"}NNs\x94".repeat(199_990)]);
     assert_eq!(
         found,
-        "model.pt: holds no tensors\nhint: use the weights of an ESM-2, ESM-1b or ESM-1v model"
+        "model.pt: holds no tensors\nhint: use the weights of an ESM-2, ESM-1b, ESM-1v or ESM C model"
     );
     let found = pickled(&[&b"]Na\x94".repeat(200_001)]);
     assert_eq!(
@@ -320,7 +320,7 @@ fn zip64_numbers_of_2_to_the_63() {
     let at = end as u64;
     assert_eq!(
         with([1, size, central, at]),
-        "model.pt: holds no tensors\nhint: use the weights of an ESM-2, ESM-1b or ESM-1v model"
+        "model.pt: holds no tensors\nhint: use the weights of an ESM-2, ESM-1b, ESM-1v or ESM C model"
     );
     for (numbers, says) in [
         (
@@ -378,7 +378,7 @@ fn safetensors_headers_of_four_mib() {
         found,
         format!(
             "model.safetensors: holds no ESM embedding matrix; its tensors are `{shown}…`\nhint: use the \
-             weights of an ESM-2, ESM-1b or ESM-1v model"
+             weights of an ESM-2, ESM-1b, ESM-1v or ESM C model"
         )
     );
     let dtype = r"\u001b[2J".repeat(400_000);
@@ -402,7 +402,7 @@ fn safetensors_headers_of_four_mib() {
     assert_eq!(
         found,
         "model.safetensors: holds no ESM embedding matrix; its tensors are `00000`, `00001`, \
-         `00002`, `00003`, `00004`, `00005` and 54,995 more\nhint: use the weights of an ESM-2, ESM-1b or ESM-1v model"
+         `00002`, `00003`, `00004`, `00005` and 54,995 more\nhint: use the weights of an ESM-2, ESM-1b, ESM-1v or ESM C model"
     );
 }
 
@@ -444,7 +444,7 @@ fn settings_that_move_the_cursor() {
     assert_eq!(
         refusal(&folder, ""),
         "config.json: the model type \"\\u{1b}[2J\" is not supported\n\
-         hint: use an ESM-2, ESM-1b or ESM-1v checkpoint"
+         hint: use an ESM-2, ESM-1b, ESM-1v or ESM C checkpoint"
     );
     write(&config(&format!(
         r#", "model_type": "{}""#,
@@ -454,7 +454,7 @@ fn settings_that_move_the_cursor() {
         refusal(&folder, ""),
         format!(
             "config.json: the model type \"{}…\" is not supported\n\
-             hint: use an ESM-2, ESM-1b or ESM-1v checkpoint",
+             hint: use an ESM-2, ESM-1b, ESM-1v or ESM C checkpoint",
             r"\u{1}".repeat(40)
         )
     );

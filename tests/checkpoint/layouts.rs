@@ -1,6 +1,8 @@
 //! Every layout loads, and gives the weights of the plain Hugging Face folder to the bit.
 
 use esm_embed::checkpoint::{Checkpoint, EsmConfig, InvFreqSource, Naming, Positions, StoredDtype};
+use esm_embed::ops::Activation;
+use esm_embed::tokenizer::Alphabet;
 use half::{bf16, f16};
 
 use crate::support::{LM_HEAD, bits, encoder, fixture, open, weights};
@@ -11,10 +13,15 @@ fn esm2_hd16() -> EsmConfig {
         dim: 32,
         heads: 2,
         intermediate: 128,
+        activation: Activation::Gelu,
         vocab: 33,
+        alphabet: Alphabet::Esm,
         positions: Positions::Rotary,
         emb_layer_norm_before: false,
         token_dropout: true,
+        biases: true,
+        qk_norm: false,
+        residual_scale: 1.0,
         layer_norm_eps: 1e-5,
     }
 }

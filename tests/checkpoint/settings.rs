@@ -208,7 +208,16 @@ fn other_models_of_the_family_are_named() {
         error(&path)
     };
     assert!(tensor("trunk.blocks.0.weight").contains("ESMFold is not supported"));
-    assert!(tensor("transformer.blocks.0.ffn.1.weight").contains("ESM C or ESM3 is not supported"));
+    let esm3 = tensor("transformer.blocks.0.geom_attn.proj.weight");
+    assert!(esm3.contains("ESM3 is not supported"), "{esm3}");
+    let esmfold2 = tensor("language_model.base_z_linear.0.weight");
+    assert!(esmfold2.contains("ESMFold2 is not supported"), "{esmfold2}");
+    // Of ESM C there is one tensor, of one number.
+    let esm_c = tensor("transformer.blocks.0.ffn.1.weight");
+    assert!(
+        esm_c.contains("the tensor `embed.weight` of ESM C is missing"),
+        "{esm_c}"
+    );
     assert!(
         tensor("bert.weight")
             .contains("holds no ESM embedding matrix; its tensors are `bert.weight`")

@@ -388,8 +388,9 @@ fn an_empty_head_counts_as_absent() {
     );
 }
 
+/// Wrong or few tensors are those of a damaged ESM C, whatever is before their names.
 #[test]
-fn esm_c_is_named_under_any_prefix() {
+fn a_damaged_esm_c_is_named_under_any_prefix() {
     for prefix in ["esmc.", "", "model.backbone."] {
         let folder = changed("esm2_hd16", |tensors| {
             tensors.clear();
@@ -401,8 +402,24 @@ fn esm_c_is_named_under_any_prefix() {
                 tensors.insert(format!("{prefix}{name}"), floats(&[64, 32]));
             }
         });
+        // The configuration is that of ESM-2.
         let found = error(folder.path());
-        assert!(found.contains("ESM C is not supported"), "{found}");
+        let says = "config.json: the model type \"esm\" with the tensors of ESM C is not supported";
+        assert!(found.contains(says), "{found}");
+        fs::write(
+            folder.path().join("config.json"),
+            r#"{"model_type": "esmc"}"#,
+        )
+        .unwrap();
+        let found = error(folder.path());
+        let says =
+            "vocab.txt: another alphabet than that of ESM C (token 31 is `<null_1>`, not `|`)";
+        assert!(found.contains(says), "{found}");
+        fs::remove_file(folder.path().join("vocab.txt")).unwrap();
+        let found = error(folder.path());
+        let lacks =
+            format!("the tensor `{prefix}layers.0.mlp.down_proj.weight` of ESM C is missing");
+        assert!(found.contains(&lacks), "{found}");
     }
 }
 

@@ -16,7 +16,6 @@ mod merge;
 mod other_path;
 mod other_users;
 mod refused;
-mod score;
 mod short_writes;
 mod signals;
 

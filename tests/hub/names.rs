@@ -207,6 +207,33 @@ fn alphabet_files_are_downloaded_beside_a_vocabulary_too() {
     assert_eq!(REPO, model().to_string());
 }
 
+/// `EvolutionaryScale/esmc-300m-2024-12` and its like.
+#[test]
+fn a_repository_of_the_sdk_of_esm_c_is_its_weights() {
+    let sdk = "data/weights/esmc_300m_2024_12_v0.pth";
+    for with_config in [false, true] {
+        let mut files = vec![(sdk, &b"PK but not whole"[..]), ("README.md", b"x")];
+        if with_config {
+            files.push(("config.json", b"{}"));
+        }
+        let bench = Bench::with_files(&files);
+        bench.server.list();
+        let local = bench.resolve().unwrap();
+        let held = local.path.join(sdk);
+        assert_eq!(std::fs::read(&held).unwrap(), b"PK but not whole");
+        let link = std::fs::read_link(&held).unwrap();
+        assert!(link.starts_with("../../../../blobs"), "{}", link.display());
+        assert_eq!(local.bytes, if with_config { 18 } else { 16 });
+        // Then the network is not needed.
+        bench.server.take_requests();
+        assert_eq!(bench.resolve().unwrap(), local);
+        assert!(bench.server.take_requests().is_empty());
+        let report = bench.hub().report();
+        let of_repo = report.iter().find(|model| model.repo == REPO).unwrap();
+        assert_eq!(of_repo.complete.as_ref(), Some(&local));
+    }
+}
+
 #[test]
 fn an_existing_repository_is_described_not_called_misspelt() {
     for (files, says) in [
@@ -227,7 +254,6 @@ fn an_existing_repository_is_described_not_called_misspelt() {
             &[("adapter_model.bin", b"x")],
             "is a PEFT adapter of a model that it does not name",
         ),
-        (&[("esmc_300m_2024_12_v0.pth", b"x")], "holds ESM C"),
         (
             &[("README.md", b"x")],
             "holds no weights; it holds `README.md`",

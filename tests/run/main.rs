@@ -5,11 +5,11 @@
 mod common;
 
 mod any_cpu;
-mod carried;
 mod checksum_cache;
 mod commands;
 mod committed_bits;
 mod earlier_versions;
+mod esm_c;
 mod existing_output;
 mod failing_work;
 mod first_command;

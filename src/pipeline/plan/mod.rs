@@ -11,7 +11,7 @@ use crate::checkpoint::{Checkpoint, EsmConfig};
 use crate::device::{Device, DeviceChoice, Dtype};
 use crate::embedder;
 use crate::memory::MemoryLimit;
-use crate::model::{LmHead, PassMemory};
+use crate::model::PassMemory;
 use crate::output::{Include, Layout, Residues, State};
 use crate::pipeline::input::rules::Rules;
 use crate::pipeline::job::{Caches, ComputeOptions, Job, Layers, OutputOptions, SequenceOptions};
@@ -166,7 +166,7 @@ fn included(products: &[Product], config: &EsmConfig, maps: &AttentionMaps) -> I
             products.to_vec(),
             &ModelShape {
                 dim: config.dim,
-                vocab: LmHead::TOKENS,
+                vocab: config.logits(),
                 layers: maps.layers.len(),
                 heads: maps.heads.stored(config.heads),
             },
@@ -226,7 +226,7 @@ fn needs(
             false => model,
         },
         match has_logits {
-            true => cost.with_logits(),
+            true => cost.with_logits(config),
             false => cost,
         },
     )

@@ -9,7 +9,7 @@ use crate::pipeline::plan::Plan;
 use crate::product::Product;
 use crate::run_record::{Asked, AskedLayer, InputFacts, ModelFacts, Resolved, RunRecord};
 use crate::sha256::hex;
-use crate::tokenizer::{UnknownPolicy, VOCABULARY};
+use crate::tokenizer::UnknownPolicy;
 
 /// This run, as far as it is known. Checksums of the model are never included; what shows only once
 /// the model is loaded needs the embedder.
@@ -36,7 +36,10 @@ pub fn record(
             inputs: inputs(sources),
             layers: plan.layout.layers.clone(),
             letters: match plan.has(Product::Logits) {
-                true => VOCABULARY.map(str::to_owned).to_vec(),
+                true => {
+                    let rows = checkpoint.config().alphabet.rows().iter();
+                    rows.map(|&token| token.to_owned()).collect()
+                }
                 false => Vec::new(),
             },
             long: plan.admission.policy.long.to_string(),
@@ -98,7 +101,7 @@ fn model(job: &Job, checkpoint: &Checkpoint, embedder: Option<&Embedder>) -> Mod
     let inv_freq = embedder.and_then(|embedder| embedder.engine().about().inv_freq);
     ModelFacts {
         alphabet_proof: Some(checkpoint.alphabet().to_string()),
-        alphabet_size: Some(VOCABULARY.len()),
+        alphabet_size: Some(config.logits()),
         dim: config.dim,
         embedding_rows: Some(config.vocab),
         files: Vec::new(),

@@ -216,7 +216,15 @@ fn answer(mut stream: TcpStream, state: &Mutex<State>, storage: Option<&str>) {
         );
         return;
     }
-    let file = request.path.rsplit('/').next().unwrap().to_owned();
+    // Names of files may hold slashes.
+    let is_asked = |file: &&String| request.path.ends_with(&format!("/{file}"));
+    let nested = state
+        .files
+        .keys()
+        .filter(is_asked)
+        .max_by_key(|file| file.len());
+    let last = || request.path.rsplit('/').next().unwrap().to_owned();
+    let file = nested.cloned().unwrap_or_else(last);
     if let Some(storage) = storage
         && !request.path.starts_with("/api/resolve-cache/")
     {
