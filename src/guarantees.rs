@@ -10,6 +10,10 @@
 //!   `tests/run/parity.rs::every_model_equals_fair_esm_on_every_path`
 //! - Every layout of a checkpoint gives the numbers of its model.
 //!   `tests/run/parity.rs::every_layout_gives_the_numbers_of_its_model`
+//! - Logits, contacts and attention maps have fair-esm's numbers on every CPU path: 2e-5 of the largest
+//!   logit, 1e-5 of a probability.
+//!   `tests/run/logits.rs::logits_equal_fair_esm_on_every_path`,
+//!   `tests/run/maps.rs::maps_and_contacts_equal_fair_esm_on_every_path`
 //! - One residue is one token is one row, from the first residue to the last. Means are the means
 //!   of those rows.
 //!   `tests/run/written.rs::means_are_the_means_of_the_rows_and_bos_is_not_among_them`
@@ -56,13 +60,17 @@
 //!   `tests/run/same_bytes.rs::every_file_is_the_same_with_residue_files`
 //! - The order of the records changes no bit.
 //!   `tests/run/same_bytes.rs::the_order_of_the_records_changes_no_bit`
+//! - All of this holds for logits, contacts and attention maps.
+//!   `tests/run/map_files.rs::shards_and_any_batch_give_the_bytes_of_one_run`,
+//!   `tests/run/map_files.rs::the_order_of_the_records_changes_no_bit`
 //!
 //! # Atomicity
 //!
 //! - A folder with `run.json` is complete. One without it is not, whatever else it holds.
 //!   `tests/output/written.rs::without_finish_nothing_looks_complete`,
 //!   `tests/faults/injected.rs::killed_at_each_call_with_packed_residues`,
-//!   `tests/faults/injected.rs::killed_at_each_call_with_residue_files`
+//!   `tests/faults/injected.rs::killed_at_each_call_with_residue_files`,
+//!   `tests/faults/injected.rs::killed_at_each_call_with_logits_contacts_and_attentions`
 //! - The same holds for what `merge` makes, and until that is complete, no shard has lost
 //!   anything.
 //!   `tests/faults/merge.rs::killed_at_each_call`,
@@ -79,7 +87,9 @@
 //! # Durability
 //!
 //! - A run killed at any moment can be resumed, and ends with the files of an undisturbed run.
-//!   `tests/faults/killed.rs::killed_at_fifty_moments_and_again_while_resuming`
+//!   `tests/faults/killed.rs::killed_at_sixty_moments_and_again_while_resuming`
+//! - So can `score`.
+//!   `tests/faults/score.rs::killed_at_each_call`
 //! - Only the batches being computed are lost.
 //!   `tests/faults/killed.rs::only_the_current_batch_is_lost`
 //! - Work that the journal does not prove is computed again.

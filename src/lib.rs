@@ -130,10 +130,14 @@
 //! backticks, with a value if there is one: `` `out_dtype` ``, `` `dtype=bf16` ``. The program prints
 //! these as flags, `--out-dtype` and `--dtype bf16`, and collects the hints below the error.
 
+// The command line names the library as other programs do.
+extern crate self as esm_embed;
+
 pub mod admission;
 pub mod batching;
 pub mod cancel;
 pub mod checkpoint;
+pub mod cli;
 #[cfg_attr(not(target_os = "linux"), path = "cuda/absent.rs")]
 pub mod cuda;
 pub mod device;
@@ -158,6 +162,7 @@ pub mod printable;
 pub mod product;
 pub mod run_record;
 pub mod score;
+pub mod server;
 pub mod sha256;
 pub mod stamp;
 pub mod threads;

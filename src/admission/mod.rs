@@ -66,12 +66,21 @@ impl Admission {
     /// Why it cannot be embedded.
     pub fn admit(&self, sequence: &[u8]) -> Result<Prepared, Unfit> {
         let prepared = self.policy.prepare(sequence)?;
-        let residues = prepared.tokens.len().saturating_sub(2);
+        self.check(&prepared)?;
+        Ok(prepared)
+    }
+
+    /// Whether there is memory for what is embedded.
+    ///
+    /// # Errors
+    /// There is not.
+    pub fn check(&self, prepared: &Prepared) -> Result<(), Unfit> {
+        let residues = prepared.residues();
         if let Some(needed) = self.maps.and_then(|limit| limit.exceeded(residues)) {
             return Err(Unfit::MapsTooLarge { residues, needed });
         }
         let Some(budget) = self.memory else {
-            return Ok(prepared);
+            return Ok(());
         };
         let needed = budget.cost.record(prepared.tokens.len(), &prepared.windows);
         match needed > budget.bytes {
@@ -81,7 +90,7 @@ impl Admission {
                 available: budget.bytes,
                 by: budget.by,
             }),
-            false => Ok(prepared),
+            false => Ok(()),
         }
     }
 

@@ -122,6 +122,22 @@ impl PassCost {
         pass.saturating_add(blends).saturating_add(logits)
     }
 
+    /// Bytes of the passes over a batch of sequences, each with its tokens and windows: one for those
+    /// that are embedded whole, then those of each sequence with windows.
+    pub fn batch<'a>(&self, batch: impl Iterator<Item = (usize, &'a [Range<usize>])>) -> u64 {
+        let (mut tokens, mut longest, mut most) = (0, 0, 0);
+        for (length, windows) in batch {
+            match windows {
+                [] => {
+                    tokens += length;
+                    longest = longest.max(length);
+                }
+                _ => most = most.max(self.record(length, windows)),
+            }
+        }
+        self.pass(tokens, longest).max(most)
+    }
+
     /// The same with batches halved until every thread can work on one within `bytes`, but not
     /// below `least` tokens.
     pub(super) fn within(mut self, bytes: u64, least: usize) -> PassCost {

@@ -1,14 +1,18 @@
 //! The command line as clap reads it.
 
+use super::completions::{self, CompletionsArgs};
+use super::demo::DemoArgs;
 use super::doctor::DoctorArgs;
 use super::fetch::FetchArgs;
 use super::inspect::InspectArgs;
+use super::man::ManArgs;
 use super::merge::{self, MergeArgs};
 use super::models::ModelsArgs;
 use super::options::DisplayArgs;
 use super::plot::PlotArgs;
 use super::run::{self, RunArgs};
 use super::score::{self, ScoreArgs};
+use super::serve::{self, ServeArgs};
 use super::template::{self, TemplateArgs};
 use super::verify::VerifyArgs;
 use clap::{Parser, Subcommand};
@@ -46,6 +50,9 @@ pub enum Command {
     /// Score the variants of proteins
     #[command(after_help = score::EXAMPLES)]
     Score(Box<ScoreArgs>),
+    /// Answer requests for embeddings over HTTP and gRPC
+    #[command(after_help = serve::EXAMPLES)]
+    Serve(Box<ServeArgs>),
     /// Download a model and verify its files, for use without a network
     Fetch(FetchArgs),
     /// List the published ESM models and those in the cache
@@ -64,6 +71,13 @@ pub enum Command {
     /// Print a job script for SLURM, Snakemake or Nextflow
     #[command(after_help = template::EXAMPLES)]
     Template(TemplateArgs),
+    /// Embed eight made-up proteins with a tiny model that the program carries
+    Demo(DemoArgs),
+    /// Print a script that completes commands and flags in a shell
+    #[command(after_help = completions::EXAMPLES)]
+    Completions(CompletionsArgs),
+    /// Write manual pages, one for each command
+    Man(ManArgs),
 }
 
 impl Cli {
@@ -72,14 +86,18 @@ impl Cli {
         match &self.command {
             Command::Run(args) => args.display,
             Command::Score(args) => args.display,
+            Command::Serve(args) => args.display,
             Command::Fetch(args) => args.display,
             Command::Merge(args) => args.display,
             Command::Plot(args) => args.display(),
             Command::Verify(args) => args.display,
+            Command::Demo(args) => args.display,
             Command::Models(_)
             | Command::Inspect(_)
             | Command::Doctor(_)
-            | Command::Template(_) => DisplayArgs::default(),
+            | Command::Template(_)
+            | Command::Completions(_)
+            | Command::Man(_) => DisplayArgs::default(),
         }
     }
 
@@ -89,6 +107,7 @@ impl Cli {
             Command::Run(args) => args.contradiction().map(|what| ("run", what)),
             Command::Score(args) => args.contradiction().map(|what| ("score", what)),
             Command::Merge(args) => args.contradiction().map(|what| ("merge", what)),
+            Command::Demo(args) => args.contradiction().map(|what| ("demo", what)),
             _ => None,
         }
     }
@@ -114,7 +133,9 @@ mod tests {
             plot::contacts::EXAMPLES,
             plot::map::EXAMPLES,
             score::EXAMPLES,
+            serve::EXAMPLES,
             template::EXAMPLES,
+            completions::EXAMPLES,
         ] {
             for line in examples.lines() {
                 assert!(line.len() <= 80, "{line}");

@@ -1,11 +1,15 @@
 //! The command line: reads the arguments, carries out a command, and prints.
 //!
-//! Standard output is for data and reports, standard error for messages and progress.
+//! Standard output is for data and reports, standard error for messages and progress. The program and
+//! the Python package call [`main`]; nothing else of it is public.
 
 mod command_line;
+mod completions;
+mod demo;
 mod doctor;
 mod fetch;
 mod inspect;
+mod man;
 mod merge;
 mod message;
 mod model_files;
@@ -18,26 +22,40 @@ mod quantities;
 mod readme_tests;
 mod run;
 mod score;
+mod serve;
 mod signals;
 mod stdout;
 mod suggest;
 mod template;
 mod verify;
 
-pub use command_line::Cli;
-pub use signals::fail_on_full_files;
-
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser};
-use command_line::Command;
+use command_line::{Cli, Command};
 use message::Message;
 use progress::Progress;
 use std::ffi::OsString;
-use std::process::ExitCode;
+
+/// Carries out a command line, whose first word is the name of the program: parse, run, exit code. It
+/// handles signals, and one that cannot wait ends the process.
+pub fn main(words: impl IntoIterator<Item = OsString>) -> u8 {
+    signals::fail_on_full_files();
+    let args = match parse(words.into_iter().collect()) {
+        Ok(args) => args,
+        Err(code) => return code,
+    };
+    match execute(&args) {
+        Ok(exit) => exit.into(),
+        Err(error) => {
+            report_error(&args, &error);
+            Exit::Failed.into()
+        }
+    }
+}
 
 /// How a command ended that was carried out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Exit {
+enum Exit {
     /// Everything is done and in order.
     Done,
     /// A check found something wrong, which is in the report.
@@ -48,14 +66,14 @@ pub enum Exit {
     Stopped(i32),
 }
 
-impl From<Exit> for ExitCode {
-    fn from(exit: Exit) -> ExitCode {
-        ExitCode::from(match exit {
+impl From<Exit> for u8 {
+    fn from(exit: Exit) -> u8 {
+        match exit {
             Exit::Done => 0,
             Exit::Failed => 1,
             Exit::Skipped => 3,
             Exit::Stopped(signal) => signals::exit_code(signal),
-        })
+        }
     }
 }
 
@@ -63,9 +81,8 @@ impl From<Exit> for ExitCode {
 ///
 /// # Errors
 /// The exit code to end with: 0 after help or version, 2 after wrong usage.
-pub fn parse() -> Result<Cli, ExitCode> {
+fn parse(words: Vec<OsString>) -> Result<Cli, u8> {
     message::spell_flags_of(&Cli::command());
-    let words: Vec<OsString> = std::env::args_os().collect();
     let parsed = Cli::try_parse_from(&words).map_err(|error| {
         let error = options::variables::name_variable(error, Cli::command(), &words);
         suggest::explain(error, &words)
@@ -79,7 +96,7 @@ pub fn parse() -> Result<Cli, ExitCode> {
     args.map_err(|error| {
         // If this cannot be printed, there is nowhere to report it.
         let _ = error.print();
-        ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
+        u8::try_from(error.exit_code()).unwrap_or(2)
     })
 }
 
@@ -98,10 +115,11 @@ fn wrong_usage(kind: ErrorKind, subcommand: &str, what: &str) -> clap::Error {
 ///
 /// # Errors
 /// Why it could not be carried out.
-pub fn execute(args: &Cli) -> anyhow::Result<Exit> {
+fn execute(args: &Cli) -> anyhow::Result<Exit> {
     match &args.command {
         Command::Run(args) => run::execute(args),
         Command::Score(args) => score::execute(args),
+        Command::Serve(args) => serve::execute(args),
         Command::Fetch(args) => fetch::execute(args),
         Command::Models(args) => models::execute(args),
         Command::Inspect(args) => inspect::execute(args),
@@ -110,10 +128,13 @@ pub fn execute(args: &Cli) -> anyhow::Result<Exit> {
         Command::Verify(args) => verify::execute(args),
         Command::Doctor(args) => doctor::execute(args),
         Command::Template(args) => template::execute(args),
+        Command::Demo(args) => demo::execute(args),
+        Command::Completions(args) => completions::execute(args),
+        Command::Man(args) => man::execute(args),
     }
 }
 
 /// Writes an error to standard error: one paragraph with its causes, then its hints.
-pub fn report_error(args: &Cli, error: &anyhow::Error) {
+fn report_error(args: &Cli, error: &anyhow::Error) {
     Progress::new(args.display()).error(&Message::of_error(error));
 }

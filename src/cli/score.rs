@@ -9,6 +9,7 @@ use super::{Exit, model_files, signals};
 use clap::ValueEnum;
 use esm_embed::device::Tested;
 use esm_embed::hub::{HubSettings, ModelRef};
+use esm_embed::numerals::count;
 use esm_embed::pipeline::{Caches, Model};
 use esm_embed::score::{self, Method, ScoreJob, ScoreStopped, VariantTable, Window};
 use std::path::{Path, PathBuf};
@@ -30,11 +31,11 @@ Examples:
 /// Arguments of `score`.
 #[derive(Debug, clap::Args)]
 pub struct ScoreArgs {
-    /// FASTA file with the protein, or with several
+    /// FASTA file with the protein, or with several; - for standard input
     #[arg(value_name = "SEQUENCES")]
     pub sequences: PathBuf,
 
-    /// Table of variants: CSV, also with semicolons or tabs
+    /// Table of variants: CSV, also with semicolons or tabs, also compressed, or - for standard input
     ///
     /// A column holds mutations such as A42G, or A42G:K50R for several at once. All columns are kept in
     /// the output. Without a table, --method pll and pll-unmasked score the proteins themselves.
@@ -71,6 +72,16 @@ pub struct ScoreArgs {
     )]
     pub models: Vec<ModelArg>,
 
+    /// Branch, tag or commit of the Hugging Face repository, or one for each model, separated by commas
+    /// [default: main]
+    #[arg(
+        long = "revision",
+        value_name = "REVISION[,REVISION...]",
+        value_delimiter = ',',
+        help_heading = "Model"
+    )]
+    pub revisions: Vec<String>,
+
     /// How variants are scored
     #[arg(
         long,
@@ -92,6 +103,7 @@ pub struct ScoreArgs {
         value_name = "N",
         default_value_t = 1,
         allow_negative_numbers = true,
+        requires = "variants",
         help_heading = "Scores"
     )]
     pub offset: i64,
@@ -101,21 +113,28 @@ pub struct ScoreArgs {
         long,
         value_name = "NAME",
         default_value = "mutant",
+        requires = "variants",
         help_heading = "Scores"
     )]
     pub mutation_col: String,
 
     /// Column with the identifiers of proteins in the FASTA file, if it has several
-    #[arg(long, value_name = "NAME", help_heading = "Scores")]
+    #[arg(
+        long,
+        value_name = "NAME",
+        requires = "variants",
+        help_heading = "Scores"
+    )]
     pub sequence_col: Option<String>,
 
-    /// What happens to rows that cannot be scored; skip leaves the score empty and lists them in
+    /// Rows that cannot be scored; skip leaves their scores empty and lists them beside the output, in
     /// NAME.skipped.tsv
     #[arg(
         long,
         value_name = "ACTION",
         value_enum,
         default_value = "fail",
+        requires = "variants",
         help_heading = "Scores"
     )]
     pub on_invalid: OnInvalidArg,
@@ -177,6 +196,22 @@ impl ScoreArgs {
     /// What is contradictory in the arguments, with hints.
     pub fn contradiction(&self) -> Option<String> {
         let method = Method::from(self.method);
+        let (revisions, models) = (self.revisions.len(), self.models.len());
+        if revisions > 1 && revisions != models {
+            return Some(format!(
+                "there are {revisions} revisions for {}\n\
+                 hint: give one `revision` for all, or one for each model",
+                count(models as u64, "model")
+            ));
+        }
+        let is_stdin = |path: &Path| path.as_os_str() == "-";
+        if is_stdin(&self.sequences) && self.variants.as_deref().is_some_and(is_stdin) {
+            return Some(
+                "standard input cannot hold both the sequences and the variants\n\
+                 hint: give a file for one of them"
+                    .to_owned(),
+            );
+        }
         let problem = match (&self.variants, &self.out, &self.landscape) {
             (Some(_), None, _) => "`variants` needs a table to write\nhint: name it with `out`",
             (None, Some(_), _) if !method.is_pll() => {
@@ -197,6 +232,15 @@ impl ScoreArgs {
         };
         Some(problem.to_owned())
     }
+
+    /// The revision of a model, by its number: one may be for all.
+    fn revision(&self, number: usize) -> Option<&str> {
+        let revision = match self.revisions.as_slice() {
+            [one] => Some(one),
+            all => all.get(number),
+        };
+        revision.map(String::as_str)
+    }
 }
 
 /// Scores.
@@ -205,8 +249,8 @@ pub fn execute(args: &ScoreArgs) -> anyhow::Result<Exit> {
     let stop = signals::listen(&progress)?;
     // What is sure to fail fails before a model is downloaded.
     args.compute.options().resolve_device()?;
-    let models = args.models.iter().map(|model| {
-        let found = model_files::resolve(model, None, &progress)?;
+    let models = args.models.iter().enumerate().map(|(number, model)| {
+        let found = model_files::resolve(model, args.revision(number), &progress)?;
         Ok((column(model), found))
     });
     let models = models.collect::<anyhow::Result<Vec<_>>>()?;
@@ -257,6 +301,12 @@ fn column(model: &ModelArg) -> String {
     let ModelRef::Path(path) = &model.reference else {
         return model.text.clone();
     };
+    // `.` and `..` have a name too.
+    let real = path.canonicalize();
+    let path = match path.file_name() {
+        Some(_) => path,
+        None => real.as_ref().unwrap_or(path),
+    };
     let name = match path.is_dir() {
         true => path.file_name(),
         false => path.file_stem(),
@@ -306,10 +356,26 @@ mod tests {
     }
 
     #[test]
+    fn a_revision_is_for_all_models_or_for_each_one() {
+        let revisions = |line: &str| {
+            let args = args(line);
+            assert_eq!(args.contradiction(), None);
+            [0, 1].map(|number| args.revision(number).map(str::to_owned))
+        };
+        let line = "p.fasta --landscape l -m 8M,650M";
+        assert_eq!(revisions(line), [None, None]);
+        let both = revisions(&format!("{line} --revision v1"));
+        assert_eq!(both, [Some("v1".to_owned()), Some("v1".to_owned())]);
+        let each = revisions(&format!("{line} --revision v1,main"));
+        assert_eq!(each, [Some("v1".to_owned()), Some("main".to_owned())]);
+    }
+
+    #[test]
     fn a_path_gives_its_last_part_without_the_ending_of_a_file() {
         for (text, name) in [
             ("models/esm1v_t33_650M_UR90S_1.pt", "esm1v_t33_650M_UR90S_1"),
             ("./src/cli", "cli"),
+            ("./src/cli/..", "src"),
             ("facebook/esm2_t6_8M_UR50D", "facebook/esm2_t6_8M_UR50D"),
             ("8M", "8M"),
         ] {
@@ -332,6 +398,14 @@ mod tests {
             (
                 "p.fasta --landscape l --method pll",
                 "`landscape` is for methods",
+            ),
+            (
+                "p.fasta --landscape l -m 8M,35M,650M --revision a,b",
+                "there are 2 revisions for 3 models\nhint: give one `revision` for all",
+            ),
+            (
+                "- --variants - -o s.csv",
+                "standard input cannot hold both the sequences and the variants",
             ),
         ] {
             let what = args(line).contradiction().unwrap();

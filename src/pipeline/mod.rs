@@ -19,6 +19,7 @@ mod input;
 mod job;
 mod plan;
 mod reporter;
+mod resident;
 mod run;
 mod stop;
 
@@ -29,7 +30,8 @@ pub use job::{
     OnVarying, OutputOptions, SequenceOptions,
 };
 pub use plan::forecast::Forecast;
-pub use reporter::{Computing, Level, Phase, Reporter, Silent, Totals};
+pub use reporter::{Computing, Counted, Level, Phase, Reporter, Silent, Totals};
+pub(crate) use resident::Resident;
 pub use run::notices::{warn_of_ids, warn_of_notes};
 pub use stop::{Stop, Stopped};
 

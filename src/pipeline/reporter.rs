@@ -13,10 +13,22 @@ pub enum Level {
     Detail,
 }
 
+/// What progress counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Counted {
+    /// Records and their residues.
+    #[default]
+    Records,
+    /// Passes of a model and their tokens, which take the place of records and residues.
+    Passes,
+}
+
 /// What has to be computed, as far as that is known. A sequence that occurs several times is computed
 /// once and counts as one record.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Totals {
+    /// What all of these count.
+    pub counted: Counted,
     /// Records with different sequences; None for a stream.
     pub records: Option<u64>,
     /// Their residues; None for a stream.

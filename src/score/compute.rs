@@ -6,9 +6,9 @@ use super::protein::Protein;
 use crate::admission::{Gate, PassCost};
 use crate::batching::batches;
 use crate::embedder::{Computed, Embedder, EngineError, Sequence};
-use crate::pipeline::{Computing, Reporter, Stop, Totals};
+use crate::pipeline::{Computing, Counted, Reporter, Stop, Totals};
 use crate::product::{OutDtype, Product, Request, Values};
-use anyhow::{Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -68,18 +68,19 @@ impl Compute<'_> {
         let left: Vec<usize> = (0..kept.len())
             .filter(|&i| kept.get(i) == Some(&None))
             .collect();
-        let residues = |i: &usize| {
+        let tokens = |i: &usize| {
             pieces
                 .all
                 .get(*i)
                 .map_or(0, |piece| piece.window.len() as u64)
         };
-        let of_all: u64 = (0..kept.len()).map(|i| residues(&i)).sum();
-        let of_left: u64 = left.iter().map(residues).sum();
+        let of_all: u64 = (0..kept.len()).map(|i| tokens(&i)).sum();
+        let of_left: u64 = left.iter().map(tokens).sum();
         let restored = (kept.len() - left.len()) as u64;
         self.reporter.start(
             self.computing,
             Totals {
+                counted: Counted::Passes,
                 records: Some(kept.len() as u64),
                 residues: Some(of_all),
                 restored_records: restored,
@@ -226,7 +227,8 @@ impl Compute<'_> {
             let lines = batch.iter().zip(&found).filter_map(|((number, _), kept)| {
                 Some((keys.get(*number)?.as_str(), &**kept.as_ref()?))
             });
-            journal.enter(lines)?;
+            let entered = journal.enter(lines);
+            entered.with_context(|| journal.path().display().to_string())?;
         }
         let mut all = kept.lock().unwrap_or_else(PoisonError::into_inner);
         for ((number, _), found) in batch.iter().zip(found) {
@@ -235,8 +237,8 @@ impl Compute<'_> {
             }
         }
         drop(all);
-        let residues = batch.iter().map(|(_, tokens)| tokens.len() as u64).sum();
-        self.reporter.advance(batch.len() as u64, residues);
+        let tokens = batch.iter().map(|(_, tokens)| tokens.len() as u64).sum();
+        self.reporter.advance(batch.len() as u64, tokens);
         Ok(())
     }
 

@@ -68,6 +68,11 @@ impl Journal {
         self.finished.get(key).map(|kept| &**kept)
     }
 
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Adds pieces that are computed.
     ///
     /// # Errors

@@ -4,6 +4,7 @@ use crate::fasta::{Input, Reader, Record};
 use crate::printable;
 use crate::tokenizer::{TokenizerError, UnknownPolicy, tokenize};
 use anyhow::{Context, Result, bail};
+use std::collections::HashSet;
 use std::path::Path;
 
 /// A protein.
@@ -36,6 +37,7 @@ impl Protein {
         let mut reader = Reader::new(Input::open(path)?);
         let mut record = Record::default();
         let mut proteins: Vec<Protein> = Vec::new();
+        let mut ids = HashSet::new();
         while reader.read(&mut record)? {
             let id = String::from_utf8_lossy(&record.id).into_owned();
             let place = || format!("{}, record {}", path.display(), printable::name(&id));
@@ -43,7 +45,7 @@ impl Protein {
             if protein.residues() == 0 {
                 bail!("{}: it has no residues", place());
             }
-            if proteins.iter().any(|other| other.id == protein.id) {
+            if !ids.insert(id.clone()) {
                 bail!(
                     "{}: an earlier record has the same identifier\nhint: rename one of the two",
                     place()

@@ -1,13 +1,17 @@
 //! Tables of variants: read with every column, and written with the scores beside them.
 
+use crate::fasta::Input;
 use crate::numerals::count;
 use crate::printable;
 use anyhow::{Context, Result, bail};
 use csv::{ByteRecord, ReaderBuilder, Terminator, WriterBuilder};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 /// The mark at the start of a UTF-8 file that some programs write.
 const BOM: &[u8] = b"\xef\xbb\xbf";
+/// The same of UTF-16.
+const WIDE: [&[u8]; 2] = [b"\xff\xfe", b"\xfe\xff"];
 /// What may separate columns.
 const DELIMITERS: [u8; 3] = [b',', b';', b'\t'];
 
@@ -29,13 +33,25 @@ struct Row {
 }
 
 impl Table {
-    /// Reads a table that has this column. Commas, semicolons and tabs are recognised, as are the line
-    /// endings of Windows and the mark of UTF-8.
+    /// Reads a table that has this column, also from standard input (`-`) and decompressed. Commas,
+    /// semicolons and tabs are recognised, as are the line endings of Windows and the mark of UTF-8.
     ///
     /// # Errors
     /// A file that cannot be read, has no such column, or has a row of another length.
     pub fn read(path: &Path, column: &str) -> Result<Table> {
-        let bytes = std::fs::read(path).with_context(|| path.display().to_string())?;
+        if path.is_dir() {
+            bail!("{}: it is a folder", path.display());
+        }
+        let mut bytes = Vec::new();
+        let read = Input::open(path)?.read_to_end(&mut bytes);
+        read.with_context(|| path.display().to_string())?;
+        if WIDE.iter().any(|mark| bytes.starts_with(mark)) {
+            bail!(
+                "{}: expected text in UTF-8, found UTF-16\n\
+                 hint: save the table as CSV in UTF-8",
+                path.display()
+            );
+        }
         let bytes = bytes.strip_prefix(BOM).unwrap_or(&bytes);
         let reader = |delimiter| {
             ReaderBuilder::new()
@@ -162,9 +178,7 @@ impl Table {
                     .iter()
                     .any(|other| other.trim_ascii() == name.as_bytes())
         };
-        let others = (2..).map(|number| format!("{name}_{number}"));
-        let mut names = std::iter::once(name.to_owned()).chain(others);
-        names.find(|name| is_free(name)).unwrap_or_default()
+        free_name(name, is_free)
     }
 
     /// The table as a file, with more columns behind its own. A missing score is an empty cell.
@@ -193,6 +207,13 @@ impl Table {
             .into_inner()
             .map_err(csv::IntoInnerError::into_error)?)
     }
+}
+
+/// The name, or if it is not free, the first of `NAME_2`, `NAME_3` and so on that is.
+pub fn free_name(name: &str, is_free: impl Fn(&str) -> bool) -> String {
+    let others = (2..).map(|number| format!("{name}_{number}"));
+    let mut names = std::iter::once(name.to_owned()).chain(others);
+    names.find(|name| is_free(name)).unwrap_or_default()
 }
 
 /// Six decimals: more than f32 logits hold.
@@ -294,6 +315,10 @@ mod tests {
                 .starts_with(", line 1: expected a column mutant, found `a`, `b`\nhint: "),
             "{}",
             says(b"a;b\n1;2\n")
+        );
+        assert_eq!(
+            says(b"\xff\xfem\0"),
+            ": expected text in UTF-8, found UTF-16\nhint: save the table as CSV in UTF-8"
         );
         assert!(says(b"").contains("expected a column mutant, found an empty file"));
         assert_eq!(

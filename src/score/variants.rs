@@ -97,9 +97,12 @@ impl Variants {
     }
 }
 
+/// The first line of a list of rows that were left out.
+pub const SKIPPED_HEADER: &str = "line\tmutation\treason\n";
+
 /// The list of rows that were left out, as a file.
 pub fn list(skipped: &[Skipped]) -> String {
-    let mut text = "line\tmutation\treason\n".to_owned();
+    let mut text = SKIPPED_HEADER.to_owned();
     for Skipped {
         line,
         text: cell,

@@ -8,6 +8,8 @@ use std::process::Output;
 
 const PACKED: &str = "in.fasta --pool mean --residues packed --max-tokens 40";
 const FILES: &str = "in.fasta --pool bos --residues files --max-tokens 40";
+const MAPS: &str = "in.fasta --pool mean --residues packed --include logits,contacts,attentions \
+                    --max-tokens 40";
 
 fn few_records() -> String {
     let record = |i: u64| {
@@ -107,6 +109,28 @@ fn killed_at_each_call_with_residue_files() {
     ] {
         let count = kill_at_each(&case, call, "--out emb --resume", &|| case.clear());
         assert!(count >= 1, "{call}: only {count}");
+    }
+}
+
+/// Attention maps are written part by part, so a kill may leave half of a map.
+#[test]
+fn killed_at_each_call_with_logits_contacts_and_attentions() {
+    if !tools::has_strace() {
+        return;
+    }
+    let case = Case::new(MAPS, &few_records());
+    for (call, least) in [
+        ("write", 1),
+        ("pwrite64", 20),
+        ("fsync", 5),
+        ("openat", 20),
+        ("rename", 5),
+        ("mkdir", 4),
+        ("unlink", 5),
+        ("syncfs", 1),
+    ] {
+        let count = kill_at_each(&case, call, "--out emb --resume", &|| case.clear());
+        assert!(count >= least, "{call}: only {count}");
     }
 }
 

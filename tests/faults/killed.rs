@@ -5,12 +5,13 @@ use crate::tools;
 use esm_embed::output::read_journal;
 use std::time::{Duration, Instant};
 
-const CASES: [&str; 5] = [
+const CASES: [&str; 6] = [
     "in.fasta --layer 0,1,2 --pool mean,bos,max --max-tokens 64",
     "in.fasta --layer 1,2 --residues files --pool bos --deterministic",
     "in.fasta --residues none --out-dtype f16 --max-tokens 200",
     "in.fasta --long window:32:8 --residues files --out-dtype f16 --max-tokens 40",
     "- --layer 0,2 --pool max --max-tokens 50",
+    "in.fasta --include logits,contacts,attentions --residues files --max-tokens 60",
 ];
 
 /// Starts the run and kills it after a fraction of its time; true if it was still running.
@@ -21,10 +22,10 @@ fn kill_after(case: &Case, more: &str, moment: Duration) -> bool {
     !child.wait().unwrap().success()
 }
 
-/// Fifty runs are killed at seeded random moments and resumed; most are killed again while they
+/// Sixty runs are killed at seeded random moments and resumed; most are killed again while they
 /// resume, and then resumed to the end.
 #[test]
-fn killed_at_fifty_moments_and_again_while_resuming() {
+fn killed_at_sixty_moments_and_again_while_resuming() {
     let mut random = Random(0x5eed_0005);
     let mut killed = 0;
     for options in CASES {
@@ -45,7 +46,7 @@ fn killed_at_fifty_moments_and_again_while_resuming() {
         }
     }
     // A test that killed nothing would prove nothing.
-    assert!(killed >= 50, "{killed} runs of 95 were killed");
+    assert!(killed >= 60, "{killed} runs of 114 were killed");
 }
 
 /// With one record per batch, everything finished before the kill is kept.

@@ -16,6 +16,7 @@ mod merge;
 mod other_path;
 mod other_users;
 mod refused;
+mod score;
 mod short_writes;
 mod signals;
 

@@ -71,6 +71,7 @@ proptest! {
         dtype in prop::sample::select(&["f32", "f16", "bf16"][..]),
         picks in prop::collection::vec((prop::sample::select(&LENGTHS[..]), any::<u64>()), 1..9),
         ways in prop::collection::vec((1usize..4, 1usize..2000), 4),
+        more in any::<bool>(),
     ) {
         let bench = Bench::in_memory();
         let records: Vec<(String, String)> = picks
@@ -79,7 +80,13 @@ proptest! {
             .map(|(i, (residues, seed))| (format!("r{i}"), sequence(*seed, *residues)))
             .collect();
         bench.write("in.fasta", fasta(records.iter().map(|(id, s)| (&**id, &**s))));
-        let options = format!("in.fasta --model ${model} --dtype {dtype} --layer all --pool mean,bos,max");
+        let include = match (more, model) {
+            (false, _) => "",
+            (true, "esm1v") => " --include logits,attentions",
+            (true, _) => " --include logits,contacts,attentions",
+        };
+        let options =
+            format!("in.fasta --model ${model} --dtype {dtype} --layer all --pool mean,bos,max{include}");
         bench.embed(&format!("{options} --out single --deterministic --threads 1"));
         let single = bench.tree("single");
         for (path, (threads, tokens)) in paths().iter().zip(ways) {

@@ -3,22 +3,29 @@
 //!
 //! A line is the SHA-256 of all values of one layer, as little-endian f32: for each record of
 //! `fixtures/reference/sequences.fasta`, in the order of the file, its `<cls>` row, its residue rows,
-//! their mean and their largest values. Records are `short` up to [`SHORT`] residues, else `long`;
-//! lines of long records exist for the fixtures of which no other one has the weights.
+//! their mean and their largest values. Other lines are of logits, contacts and attention maps, for
+//! checkpoints that can give them. Records are `short` up to [`SHORT`] residues, else `long`; lines of
+//! long records exist for the fixtures of which no other one has the weights, and not for their maps,
+//! which contacts are made of.
 //!
 //! `ESM_EMBED_BLESS=1 cargo test --test run committed_bits` writes what is computed into the table. A
 //! release may add lines; it changes none.
 
 use crate::common::{Hidden, embed, fixture, load_as, package, records};
-use esm_embed::embedder::{Embedder, Sequence};
+use esm_embed::cancel::Cancel;
+use esm_embed::checkpoint::Checkpoint;
+use esm_embed::device::{Device, Dtype};
+use esm_embed::embedder::{Computed, Embedder, EmbedderOptions, Sequence};
 use esm_embed::ops::{CpuPath, WeightType};
 use esm_embed::pooling;
+use esm_embed::product::{AttentionMaps, MapHeads, OutDtype, Product, Request, Values};
 use esm_embed::sha256::sha256_of;
 use esm_embed::tokenizer::{UnknownPolicy, tokenize};
 use std::collections::BTreeMap;
 use std::fs;
+use std::ops::ControlFlow;
 use std::path::PathBuf;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 /// Residues of the longest short record.
 const SHORT: usize = 128;
@@ -26,10 +33,10 @@ const SHORT: usize = 128;
 /// Tokens of the longest sequence of models with learned positions.
 const POSITIONS: usize = 1024;
 
-const DTYPES: [(&str, WeightType); 3] = [
-    ("f32", WeightType::F32),
-    ("f16", WeightType::F16),
-    ("bf16", WeightType::Bf16),
+const DTYPES: [(Dtype, WeightType); 3] = [
+    (Dtype::F32, WeightType::F32),
+    (Dtype::F16, WeightType::F16),
+    (Dtype::Bf16, WeightType::Bf16),
 ];
 
 /// Fixtures with the weights of no other one.
@@ -108,6 +115,54 @@ fn digests(embedder: &Embedder, sequences: &[Vec<u8>]) -> Vec<String> {
     layers.iter().map(sha256_of).collect()
 }
 
+/// The digest of each product that belongs to no layer and that the checkpoint can give.
+fn digests_of_products(
+    checkpoint: &Arc<Checkpoint>,
+    (path, dtype): (CpuPath, Dtype),
+    sequences: &[Vec<u8>],
+    with_maps: bool,
+) -> BTreeMap<Product, String> {
+    let layers = checkpoint.config().layers;
+    let options = EmbedderOptions {
+        lm_head: checkpoint.lm_head().is_ok(),
+        contact_head: checkpoint.contact_regression().is_ok(),
+        max_tokens: 2048,
+        ..EmbedderOptions::new(Device::cpu(path), dtype, layers)
+    };
+    let can = |product: &Product| match product {
+        Product::Logits => options.lm_head,
+        Product::Contacts => options.contact_head,
+        _ => with_maps,
+    };
+    let products = Product::WITHOUT_LAYER.iter().copied().filter(can);
+    let mut all: BTreeMap<Product, Vec<u8>> = products.map(|one| (one, Vec::new())).collect();
+    if all.is_empty() {
+        return BTreeMap::new();
+    }
+    let maps = AttentionMaps {
+        layers: (0..layers).collect(),
+        heads: MapHeads::All,
+    };
+    let request = Request::new(all.keys().copied(), OutDtype::F32).with_maps(maps);
+    let embedder = Embedder::load(checkpoint, &options).unwrap();
+    let mut keep = |computed: Computed<'_>| {
+        let Values::F32(values) = computed.values else {
+            panic!("f32 was requested");
+        };
+        let bytes = all.get_mut(&computed.product).unwrap();
+        bytes.extend(values.iter().flat_map(|value| value.to_le_bytes()));
+        ControlFlow::Continue(())
+    };
+    for tokens in sequences {
+        let windows = &[];
+        let batch = [Sequence { tokens, windows }];
+        let done = embedder.embed(&batch, &request, &Cancel::default(), &mut keep);
+        done.unwrap();
+    }
+    let digest = |(product, bytes)| (product, sha256_of(bytes));
+    all.into_iter().map(digest).collect()
+}
+
 /// Computes the lines of short or long records on every path, and compares them with the table.
 fn assert_committed(are_short: bool) {
     let length = if are_short { "short" } else { "long" };
@@ -118,11 +173,18 @@ fn assert_committed(are_short: bool) {
     for model in &models {
         let mut sequences = sequences(are_short);
         sequences.retain(|tokens| !model.contains("esm1") || tokens.len() <= POSITIONS);
+        let checkpoint = Arc::new(Checkpoint::open(&fixture(model)).unwrap());
         for (dtype, weights) in DTYPES {
             for path in CpuPath::ALL.into_iter().filter(|path| path.is_available()) {
                 let embedder = load_as(&fixture(model), path, weights);
-                for (layer, digest) in digests(&embedder, &sequences).into_iter().enumerate() {
-                    let what = format!("{model} {dtype} layer {layer} {length}");
+                let layers = digests(&embedder, &sequences).into_iter().enumerate();
+                let layers = layers.map(|(layer, digest)| (format!("layer {layer}"), digest));
+                let products =
+                    digests_of_products(&checkpoint, (path, dtype), &sequences, are_short);
+                let products = products.into_iter();
+                let products = products.map(|(product, digest)| (product.file_stem(), digest));
+                for (what, digest) in layers.chain(products) {
+                    let what = format!("{model} {dtype} {what} {length}");
                     found.entry(what).or_default().push((path, digest));
                 }
             }

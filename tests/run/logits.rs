@@ -2,7 +2,7 @@
 //! files of a run.
 
 use crate::bench::*;
-use crate::common::{Reference, differences, fixture, load_with, records};
+use crate::common::{MODELS, Reference, differences, fixture, load_with, records};
 use esm_embed::cancel::Cancel;
 use esm_embed::embedder::{Computed, Embedder, Sequence};
 use esm_embed::ops::{CpuPath, WeightType};
@@ -15,7 +15,7 @@ use std::ops::{ControlFlow, Range};
 const BOUND: f64 = 2e-5;
 
 /// Fixtures, and whose logits they have.
-const MODELS: [(&str, &str); 22] = [
+const LAYOUTS: [(&str, &str); 22] = [
     ("esm2_hd16", "esm2_hd16"),
     ("esm2_hd24", "esm2_hd24"),
     ("esm2_hd32", "esm2_hd32"),
@@ -106,18 +106,16 @@ fn check(model: &str, reference: &str, path: CpuPath) {
 
 #[test]
 fn logits_equal_fair_esm_in_every_layout() {
-    for (model, reference) in MODELS {
+    for (model, reference) in LAYOUTS {
         check(model, reference, CpuPath::detect());
     }
 }
 
 #[test]
 fn logits_equal_fair_esm_on_every_path() {
-    for path in [CpuPath::Portable, CpuPath::Avx2, CpuPath::Avx512] {
-        for model in ["esm2_hd24", "esm1b"] {
-            if path.is_available() {
-                check(model, model, path);
-            }
+    for path in CpuPath::ALL.into_iter().filter(|path| path.is_available()) {
+        for model in MODELS {
+            check(model, model, path);
         }
     }
 }

@@ -5,6 +5,7 @@
 mod common;
 
 mod any_cpu;
+mod carried;
 mod checksum_cache;
 mod commands;
 mod committed_bits;

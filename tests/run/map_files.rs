@@ -1,7 +1,8 @@
 //! Contacts and attention maps from end to end: files, shapes, `run.json`, shards, and what is refused.
 
 use crate::bench::*;
-use crate::common::{Reference, fixture};
+use crate::common::{Reference, fixture, records};
+use esm_embed::tokenizer::{UnknownPolicy, tokenize};
 use half::f16;
 use ndarray::ArrayD;
 use ndarray_npy::read_npy;
@@ -94,7 +95,14 @@ fn the_files_of_a_record_hold_fair_esm_s_numbers() {
     let ended = bench.run(&format!("{run} -q"));
     assert_eq!(ended.code, 3, "{}", ended.err);
     let reference = Reference::open("maps");
-    for (k, id, n) in [(0, "len1", 1), (3, "len17", 17), (10, "mask", 38)] {
+    let records = records("reference/sequences.fasta");
+    // The last four are the inputs of fair-esm's basic example.
+    for id in [
+        "len1", "len17", "mask", "basic_1", "basic_2", "basic_3", "basic_4",
+    ] {
+        let k = records.iter().position(|(name, _)| name == id).unwrap();
+        let tokens = tokenize(&records[k].1, UnknownPolicy::Unk).unwrap();
+        let n = tokens.ids.len() - 2;
         let kept = |size: usize| match size {
             ..=24 => (0..size).collect(),
             _ => vec![0, size / 3, size - 1],
@@ -186,9 +194,40 @@ fn some_layers_the_mean_and_f16_are_written() {
 
 #[test]
 fn shards_and_any_batch_give_the_bytes_of_one_run() {
+    for (model, residues) in [("MODEL", "none"), ("esm1b", "files")] {
+        let include = "--include logits,contacts,attentions";
+        let run = format!("in.fasta --model ${model} {include} --residues {residues}");
+        proteins().check_batches_and_shards(&run);
+    }
+}
+
+#[test]
+fn the_order_of_the_records_changes_no_bit() {
     let bench = proteins();
-    let run = "in.fasta --model $MODEL --include contacts,attentions --residues none";
-    bench.check_batches_and_shards(run);
+    let run =
+        "--model $MODEL --include logits,contacts,attentions --residues files --max-tokens 90";
+    bench.embed(&format!("in.fasta {run} --out emb"));
+    let text = bench.text("in.fasta");
+    let mut backwards: Vec<&str> = text.split_inclusive('\n').collect();
+    backwards.reverse();
+    let backwards: Vec<String> = backwards
+        .chunks(2)
+        .map(|line| [line[1], line[0]].concat())
+        .collect();
+    bench.write("backwards.fasta", backwards.concat());
+    bench.embed(&format!("backwards.fasta {run} --out other"));
+    for what in ["logits", "contacts", "attentions"] {
+        let names = files(&bench, "emb", what).into_iter();
+        let others = files(&bench, "other", what).into_iter().rev();
+        let mut sizes = Vec::new();
+        for (name, other) in names.zip(others) {
+            let bytes = bench.bytes(&name);
+            assert!(bytes == bench.bytes(&other), "{name}, {other}");
+            sizes.push(bytes.len());
+        }
+        assert_eq!(sizes.len(), 4);
+        assert_eq!(sizes[1], sizes[3]);
+    }
 }
 
 #[test]

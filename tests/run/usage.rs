@@ -102,7 +102,7 @@ fn wrong_usage_ends_with_2_and_a_remedy() {
 
     assert_usage(
         "nonsense",
-        "there is no command nonsense\n  hint: the commands are run, score, fetch,",
+        "there is no command nonsense\n  hint: the commands are run, score, serve, fetch,",
     );
     assert_usage("run --out x", "<FASTA>...");
     assert_usage("run a.fasta", "--out <DIR>");
@@ -333,9 +333,9 @@ fn options_of_other_tools_are_answered_with_ours() {
             "put options after the command: esm-embed run x.fasta --quiet --out emb\n",
         ),
         (
-            "serve --port 80",
-            "error: this version has no command serve\n  hint: the commands are run, score, fetch, models, \
-             inspect, merge, plot, verify, doctor and template\n",
+            "status emb",
+            "error: this version has no command status\n  hint: the commands are run, score, serve, fetch, models, \
+             inspect, merge, plot, verify, doctor, template, demo, completions and man\n",
         ),
         (
             "run a.fasta --out emb --layer last-0",

@@ -4,7 +4,7 @@ pub mod compute;
 pub mod device;
 pub mod display;
 pub mod folders;
-mod layers;
+pub mod layers;
 mod long;
 pub mod model;
 pub mod output;
@@ -15,7 +15,7 @@ pub use compute::ComputeArgs;
 pub use display::DisplayArgs;
 pub use model::{ModelArg, ModelArgs};
 pub use output::OutputArgs;
-pub use records::RecordArgs;
+pub use records::{RecordArgs, SequenceArgs};
 
 /// A number in digits only: no sign, no space.
 pub fn digits(text: &str) -> Option<usize> {

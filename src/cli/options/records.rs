@@ -19,10 +19,10 @@ is at most 256. Windows are blended where they overlap.
 
 [default: full for rotary positions (ESM-2), error for learned positions (ESM-1b, ESM-1v)]";
 
-/// How unusual records are treated.
+/// How unusual sequences are treated.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Records")]
-pub struct RecordArgs {
+pub struct SequenceArgs {
     /// Sequences of more than 1,022 residues, ESM's training maximum
     #[arg(
         long,
@@ -42,6 +42,14 @@ pub struct RecordArgs {
     /// embedded either way.
     #[arg(long, value_name = "ACTION", value_enum, default_value = "keep")]
     pub gaps: GapsArg,
+}
+
+/// How unusual records are treated.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Records")]
+pub struct RecordArgs {
+    #[command(flatten)]
+    pub sequences: SequenceArgs,
 
     /// Different sequences with the same id
     ///

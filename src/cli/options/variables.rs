@@ -10,8 +10,10 @@ pub const MODEL: &str = "ESM_EMBED_MODEL";
 pub const DEVICE: &str = "ESM_EMBED_DEVICE";
 /// `--threads`.
 pub const THREADS: &str = "ESM_EMBED_THREADS";
+/// The key of `serve`, if no flag gives it.
+pub const API_KEY: &str = "ESM_EMBED_API_KEY";
 
-/// All of them.
+/// All that set flags, and hold no secret.
 pub const ALL: [&str; 3] = [MODEL, DEVICE, THREADS];
 
 /// Names the variable in an error over a value that was not typed, but taken from it.

@@ -2,6 +2,7 @@
 
 use super::super::message::Message;
 use super::numbers::Numbers;
+use super::start::Start;
 use super::tally::{SoFar, Transfer};
 use esm_embed::pipeline::{Computing, Level, Phase, Totals};
 use serde::Serialize;
@@ -28,18 +29,7 @@ pub enum Event<'a> {
         phase: Phase<'a>,
     },
     /// Embedding begins.
-    Start {
-        /// `cpu`, or the kinds of GPUs.
-        device: String,
-        /// Null on GPUs.
-        cpu_path: Option<String>,
-        dtype: String,
-        records_total: Option<u64>,
-        residues_total: Option<u64>,
-        duplicates: u64,
-        records_restored: u64,
-        residues_restored: u64,
-    },
+    Start(Start),
     /// Embedding is under way.
     Progress(Numbers),
     /// Embedding is over.
@@ -56,17 +46,7 @@ pub enum Event<'a> {
 impl<'a> Event<'a> {
     /// Embedding begins.
     pub fn start(computing: Computing<'_>, totals: Totals) -> Self {
-        let Computing { device, dtype } = computing;
-        Event::Start {
-            device: device.to_string(),
-            cpu_path: (!device.is_gpu()).then(|| device.path.to_string()),
-            dtype: dtype.to_string(),
-            records_total: totals.records,
-            residues_total: totals.residues,
-            duplicates: totals.duplicates,
-            records_restored: totals.restored_records,
-            residues_restored: totals.restored_residues,
-        }
+        Event::Start(Start::new(computing, totals))
     }
 
     /// Embedding is under way.

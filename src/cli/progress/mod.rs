@@ -5,6 +5,7 @@ mod bar_line;
 mod event;
 mod numbers;
 mod plain;
+mod start;
 mod style;
 mod tally;
 mod ticker;

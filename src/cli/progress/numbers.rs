@@ -3,11 +3,14 @@
 use super::super::quantities::{scaled, seconds};
 use super::tally::SoFar;
 use esm_embed::numerals::{count, grouped};
-use serde::Serialize;
+use esm_embed::pipeline::Counted;
+use serde::ser::{Serialize, SerializeMap, Serializer};
 
 /// How far a run is. Sequences that occur several times count once.
-#[derive(Debug, Serialize)]
+#[derive(Debug)]
 pub struct Numbers {
+    /// What records and residues stand for.
+    pub counted: Counted,
     /// Finished, by this process or an earlier one.
     pub records: u64,
     /// Their residues.
@@ -28,10 +31,61 @@ pub struct Numbers {
     pub seconds_left: Option<f64>,
 }
 
+/// What is counted, as names.
+pub struct Names {
+    pub things: &'static str,
+    pub parts: &'static str,
+}
+
+impl Names {
+    pub fn of(counted: Counted) -> Names {
+        let (things, parts) = match counted {
+            Counted::Records => ("records", "residues"),
+            Counted::Passes => ("passes", "tokens"),
+        };
+        Names { things, parts }
+    }
+}
+
+/// `1 record`, `286 passes`.
+pub fn things(counted: Counted, number: u64) -> String {
+    match (counted, number) {
+        (Counted::Records, _) => count(number, "record"),
+        (Counted::Passes, 1) => "1 pass".to_owned(),
+        (Counted::Passes, _) => format!("{} passes", grouped(number)),
+    }
+}
+
+/// `1 residue`, `82,368 tokens`.
+pub fn parts(counted: Counted, number: u64) -> String {
+    match counted {
+        Counted::Records => count(number, "residue"),
+        Counted::Passes => count(number, "token"),
+    }
+}
+
+impl Serialize for Numbers {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Names { things, parts } = Names::of(self.counted);
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry(things, &self.records)?;
+        map.serialize_entry(parts, &self.residues)?;
+        map.serialize_entry(&format!("{things}_total"), &self.records_total)?;
+        map.serialize_entry(&format!("{parts}_total"), &self.residues_total)?;
+        map.serialize_entry(&format!("{things}_restored"), &self.records_restored)?;
+        map.serialize_entry(&format!("{parts}_restored"), &self.residues_restored)?;
+        map.serialize_entry("seconds", &self.seconds)?;
+        map.serialize_entry(&format!("{parts}_per_second"), &self.residues_per_second)?;
+        map.serialize_entry("seconds_left", &self.seconds_left)?;
+        map.end()
+    }
+}
+
 impl From<SoFar> for Numbers {
     fn from(so_far: SoFar) -> Numbers {
         let (done, totals) = (so_far.done(), so_far.totals);
         Numbers {
+            counted: totals.counted,
             records: done.records,
             residues: done.residues,
             records_total: totals.records.map(|total| total.max(done.records)),
@@ -49,19 +103,23 @@ impl Numbers {
     /// Records of all records; of a stream, records and residues.
     pub fn done(&self) -> String {
         match self.records_total {
-            Some(total) => format!("{} of {}", grouped(self.records), count(total, "record")),
+            Some(total) => {
+                let total = things(self.counted, total);
+                format!("{} of {total}", grouped(self.records))
+            }
             None => format!(
                 "{}, {}",
-                count(self.records, "record"),
-                count(self.residues, "residue")
+                things(self.counted, self.records),
+                parts(self.counted, self.residues)
             ),
         }
     }
 
-    /// Residues per second.
+    /// Residues, or tokens, per second.
     pub fn speed(&self) -> Option<String> {
         let rate = self.residues_per_second?;
-        Some(format!("{} residues/s", scaled(rate)))
+        let Names { parts, .. } = Names::of(self.counted);
+        Some(format!("{} {parts}/s", scaled(rate)))
     }
 
     /// Time so far.
@@ -95,16 +153,19 @@ impl Numbers {
     pub fn in_total(&self) -> String {
         let done = match self.records_total {
             Some(total) if total != self.records => self.done(),
-            _ => count(self.records, "record"),
+            _ => things(self.counted, self.records),
         };
-        let mut line = format!("{done}, {}", count(self.residues, "residue"));
+        let mut line = format!("{done}, {}", parts(self.counted, self.residues));
         if self.records_restored > 0 {
             line += &format!(
                 "; computed in this run: {}, {}",
-                count(self.records.saturating_sub(self.records_restored), "record"),
-                count(
-                    self.residues.saturating_sub(self.residues_restored),
-                    "residue"
+                things(
+                    self.counted,
+                    self.records.saturating_sub(self.records_restored)
+                ),
+                parts(
+                    self.counted,
+                    self.residues.saturating_sub(self.residues_restored)
                 )
             );
         }

@@ -2,7 +2,7 @@
 
 use super::super::message::{ERROR, WARNING};
 use super::event::Event;
-use esm_embed::numerals::{self, count, grouped};
+use esm_embed::numerals;
 use esm_embed::pipeline::{Level, Phase};
 use esm_embed::printable;
 
@@ -17,34 +17,7 @@ impl Event<'_> {
             Event::Message { message, .. } => message.plain(),
             Event::Error { message } => message.labelled("error", ERROR),
             Event::Phase { phase } => printable::text(&phase_text(*phase)),
-            Event::Start {
-                records_total: Some(records),
-                residues_total: Some(residues),
-                duplicates,
-                records_restored,
-                residues_restored,
-                ..
-            } => {
-                let copies = match duplicates {
-                    0 => String::new(),
-                    1 => "; 1 more record repeats one of these sequences".to_owned(),
-                    more => format!("; {} more records repeat these sequences", grouped(*more)),
-                };
-                let restored = match records_restored {
-                    0 => String::new(),
-                    _ => format!(
-                        "; already finished: {}, {}",
-                        count(*records_restored, "record"),
-                        count(*residues_restored, "residue")
-                    ),
-                };
-                format!(
-                    "embedding {}, {}{restored}{copies}",
-                    count(records.saturating_sub(*records_restored), "record"),
-                    count(residues.saturating_sub(*residues_restored), "residue")
-                )
-            }
-            Event::Start { .. } => "embedding a stream of records".to_owned(),
+            Event::Start(start) => start.plain(),
             Event::Progress(numbers) => numbers.so_far(),
             Event::End(numbers) => numbers.in_total(),
             Event::Download {
@@ -155,9 +128,9 @@ mod tests {
             totals: Totals {
                 records: Some(4_391),
                 residues: Some(1_354_179),
-                duplicates: 0,
                 restored_records: 2_000,
                 restored_residues: 652_179,
+                ..Totals::default()
             },
             computed: Amount {
                 records: 100,

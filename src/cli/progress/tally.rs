@@ -164,7 +164,7 @@ impl Transfer {
 pub mod example {
     use super::*;
     use esm_embed::device::{Device, Dtype};
-    use esm_embed::pipeline::Computing;
+    use esm_embed::pipeline::{Computing, Counted};
 
     /// Three of some records, after six seconds.
     pub fn so_far(totals: Totals) -> SoFar {
@@ -190,6 +190,7 @@ pub mod example {
 
     /// Ten records of 1,000 residues together.
     pub const TOTALS: Totals = Totals {
+        counted: Counted::Records,
         records: Some(10),
         residues: Some(1000),
         duplicates: 0,
@@ -201,9 +202,11 @@ pub mod example {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use esm_embed::pipeline::Counted;
 
     const S: fn(u64) -> Duration = Duration::from_secs;
     const TOTALS: Totals = Totals {
+        counted: Counted::Records,
         records: Some(10),
         residues: Some(1000),
         duplicates: 0,

@@ -30,11 +30,7 @@ pub fn job(args: &RunArgs, model: Model) -> Job {
         },
         output: OutputOptions {
             folder: args.out.clone(),
-            existing: match (args.resume, args.force) {
-                (true, _) => Existing::Resume,
-                (false, true) => Existing::Replace,
-                (false, false) => Existing::Refuse,
-            },
+            existing: Existing::asked(args.resume, args.force),
             layers: each_once(output.layers.iter().map(|arg| arg.0)),
             pools: pools(&output.pools),
             residues: output.residues.into(),
@@ -46,9 +42,9 @@ pub fn job(args: &RunArgs, model: Model) -> Job {
             dtype: output.out_dtype.into(),
         },
         sequences: SequenceOptions {
-            long: records.long,
-            unknown: records.unknown.into(),
-            gaps: records.gaps.into(),
+            long: records.sequences.long,
+            unknown: records.sequences.unknown.into(),
+            gaps: records.sequences.gaps.into(),
             on_invalid: records.on_invalid.into(),
         },
         compute: compute.options(),

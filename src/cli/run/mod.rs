@@ -11,7 +11,7 @@ use super::stdout::print;
 use super::{Exit, model_files, signals};
 use esm_embed::fasta::Input;
 use esm_embed::hub::HubSettings;
-use esm_embed::pipeline::{self, Shard, Stopped};
+use esm_embed::pipeline::{self, Caches, Job, Shard, Stop, Stopped};
 use esm_embed::product::Product;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -168,7 +168,15 @@ pub fn execute(args: &RunArgs) -> anyhow::Result<Exit> {
         }
         return Ok(Exit::Done);
     }
-    let outcome = pipeline::run(&job, &caches, progress.as_ref(), &stop);
+    embed(&job, &caches, &progress, &stop)
+}
+
+/// Carries a job out, and reports a stop.
+///
+/// # Errors
+/// As [`pipeline::run()`], except for a stop.
+pub fn embed(job: &Job, caches: &Caches, progress: &Progress, stop: &Stop) -> anyhow::Result<Exit> {
+    let outcome = pipeline::run(job, caches, progress, stop);
     progress.clear();
     let outcome = match outcome {
         Err(error) if error.is::<Stopped>() => {

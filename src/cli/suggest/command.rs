@@ -21,16 +21,7 @@ const RUN: [&str; 10] = [
 ];
 
 /// Commands that this version does not have.
-const LATER: [&str; 8] = [
-    "serve",
-    "export",
-    "report",
-    "plan",
-    "status",
-    "demo",
-    "completions",
-    "man",
-];
+const LATER: [&str; 4] = ["export", "report", "plan", "status"];
 
 /// The answer to an unknown command, given all words.
 pub fn unknown(typed: &str, words: &[OsString]) -> String {

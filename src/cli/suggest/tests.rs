@@ -152,7 +152,7 @@ fn options_come_after_the_command() {
         ),
         (
             "--model 8M",
-            "\n  hint: give a command first: run, score, fetch, models, inspect, merge, plot, verify, doctor or template",
+            "\n  hint: give a command first: run, score, serve, fetch, models, inspect, merge, plot, verify, doctor, template, demo, completions or man",
         ),
     ] {
         let text = answer(line);
@@ -180,7 +180,7 @@ fn commands_of_other_tools_are_answered_with_run() {
         ),
         (
             "ver 8M",
-            "there is no command ver\n  hint: the commands are run, score, fetch,",
+            "there is no command ver\n  hint: the commands are run, score, serve, fetch,",
         ),
         ("em a", "there is no command em\n  hint: the commands are"),
         (
@@ -188,8 +188,8 @@ fn commands_of_other_tools_are_answered_with_run() {
             "there is no command version\n  hint: esm-embed --version",
         ),
         (
-            "serve --model M",
-            "this version has no command serve\n  hint: the commands are run, score, fetch, models",
+            "status emb",
+            "this version has no command status\n  hint: the commands are run, score, serve, fetch, models",
         ),
         ("plan a.fasta", "this version has no command plan\n"),
         ("verfy 8M", "hint: use verify: esm-embed verify 8M\n"),

@@ -102,6 +102,11 @@ impl FinishedFolder {
         self.arrays.iter().find(|array| array.product == product)
     }
 
+    /// The shape of an array that is one file.
+    pub fn packed_shape(&self, array: &Array) -> Vec<u64> {
+        array.packed_shape(array.elements(&self.manifest.counts))
+    }
+
     /// The model: its repository, or else how it was given; the name of the last folder of a path.
     pub fn model_name(&self) -> String {
         let Manifest {
@@ -146,8 +151,7 @@ impl FinishedFolder {
     /// When the file is missing or damaged, or has a number that is not finite.
     pub fn packed_values(&self, array: &Array) -> Result<Vec<f32>, ReadError> {
         let path = self.dir.join(array.location());
-        let shape = array.packed_shape(array.elements(&self.manifest.counts));
-        read(path, array, &shape)
+        read(path, array, &self.packed_shape(array))
     }
 
     /// The pooled array that is used if none is named: of the highest layer, the mean if there is one.

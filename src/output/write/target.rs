@@ -31,6 +31,17 @@ pub enum Existing {
     Resume,
 }
 
+impl Existing {
+    /// What the settings `resume` and `force` ask for, of which one may be set.
+    pub fn asked(resume: bool, force: bool) -> Existing {
+        match (resume, force) {
+            (true, _) => Existing::Resume,
+            (false, true) => Existing::Replace,
+            (false, false) => Existing::Refuse,
+        }
+    }
+}
+
 /// What an output folder contains.
 #[derive(Debug)]
 pub enum State {

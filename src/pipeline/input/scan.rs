@@ -68,6 +68,7 @@ impl Scan {
             duplicates: self.records.saturating_sub(self.work.records),
             restored_records: self.restored.records,
             restored_residues: self.restored.residues,
+            ..Totals::default()
         }
     }
 

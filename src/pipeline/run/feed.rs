@@ -173,6 +173,7 @@ impl Feeder<'_> {
             duplicates: counts.duplicates,
             restored_records: self.feed.done.kept(),
             restored_residues: self.restored_residues,
+            ..Totals::default()
         });
         if !self.waiting.is_empty() {
             self.send(self.feed.batching.budget(self.tokens));

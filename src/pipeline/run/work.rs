@@ -90,7 +90,8 @@ impl Workers<'_> {
                 windows: &item.windows,
             })
             .collect();
-        let _entered = self.gate.enter(self.needed(batch));
+        let each = batch.iter().map(|item| (item.tokens.len(), &*item.windows));
+        let _entered = self.gate.enter(self.cost.batch(each));
         let mut proofs = vec![Proof::default(); batch.len()];
         let mut open = HashMap::new();
         let mut failed = None;
@@ -168,18 +169,6 @@ impl Workers<'_> {
         }
         open.insert((sequence, product), record);
         Ok(None)
-    }
-
-    /// The memory that the passes of a batch need: one for its whole sequences, then those of each
-    /// sequence with windows.
-    fn needed(&self, batch: &[Item]) -> u64 {
-        let whole = batch.iter().filter(|item| item.windows.is_empty());
-        let lengths = whole.map(|item| item.tokens.len());
-        let longest = lengths.clone().max().unwrap_or(0);
-        let windowed = batch.iter().filter(|item| !item.windows.is_empty());
-        windowed
-            .map(|item| self.cost.record(item.tokens.len(), &item.windows))
-            .fold(self.cost.pass(lengths.sum(), longest), u64::max)
     }
 }
 

@@ -1,0 +1,132 @@
+//! Where scores go.
+
+use super::job::ScoreJob;
+use super::variants::SKIPPED_HEADER;
+use anyhow::{Context, Result, bail};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Where everything goes.
+#[derive(Debug)]
+pub(super) struct Places {
+    /// The table.
+    pub(super) out: Option<PathBuf>,
+    /// The folder of arrays.
+    pub(super) landscape: Option<PathBuf>,
+    /// The list of rows that are left out, if there is a table.
+    pub(super) skipped: Option<PathBuf>,
+    /// The finished work of an interrupted run.
+    pub(super) journal: PathBuf,
+}
+
+impl Places {
+    /// Refuses to replace what exists, and what cannot be written. `skips` says whether rows are left
+    /// out.
+    pub(super) fn check(job: &ScoreJob, skips: bool) -> Result<Places> {
+        let beside = |path: &Path, ending: &str| {
+            let mut name = path.file_name().unwrap_or_default().to_owned();
+            name.push(ending);
+            path.with_file_name(name)
+        };
+        let skipped = job
+            .out
+            .as_ref()
+            .map(|out| out.with_extension("skipped.tsv"));
+        let places = Places {
+            out: job.out.clone(),
+            landscape: job.landscape.clone(),
+            skipped,
+            journal: match (&job.out, &job.landscape) {
+                (Some(path), _) | (None, Some(path)) => beside(path, ".partial"),
+                (None, None) => {
+                    bail!("there is nowhere to write scores\nhint: name a file with `out`")
+                }
+            },
+        };
+        // An interrupted run may have written some of its files.
+        let may_replace = job.force || job.resume && exists(&places.journal);
+        let list = places.skipped.as_ref().filter(|_| skips);
+        let files = [places.out.as_ref(), list].into_iter().flatten();
+        for path in files.clone().chain(&places.landscape) {
+            check_folder(path)?;
+            if !may_replace && exists(path) {
+                bail!(
+                    "{}: it exists already\nhint: choose another name, or use `force` to replace it",
+                    path.display()
+                );
+            }
+        }
+        for path in files {
+            if exists(path) && !path.is_file() {
+                bail!("{}: it is not a file", path.display());
+            }
+            if is_same(path, &job.sequences) {
+                bail!(
+                    "{}: it is the file with the sequences\nhint: choose another name with `out`",
+                    path.display()
+                );
+            }
+        }
+        if let Some(folder) = &places.landscape
+            && exists(folder)
+            && !folder.is_dir()
+        {
+            bail!("{}: it is not a folder", folder.display());
+        }
+        match (exists(&places.journal), job.resume) {
+            (true, false) if !job.force => bail!(
+                "{}: an interrupted run has left its work here\n\
+                 hint: use `resume` to continue it, or `force` to begin again",
+                places.journal.display()
+            ),
+            (true, false) => fs::remove_file(&places.journal)
+                .with_context(|| places.journal.display().to_string())?,
+            _ => {}
+        }
+        Ok(places)
+    }
+
+    /// Removes the list of an earlier run, for a run that leaves no row out.
+    pub(super) fn remove_old_list(&self) -> Result<()> {
+        let Some(path) = &self.skipped else {
+            return Ok(());
+        };
+        let is_list = fs::read(path).is_ok_and(|text| text.starts_with(SKIPPED_HEADER.as_bytes()));
+        match is_list {
+            true => fs::remove_file(path).with_context(|| path.display().to_string()),
+            false => Ok(()),
+        }
+    }
+
+    /// The output, for messages.
+    pub(super) fn shown(&self) -> String {
+        let path = self.out.as_ref().or(self.landscape.as_ref());
+        path.map_or_else(String::new, |path| path.display().to_string())
+    }
+}
+
+fn exists(path: &Path) -> bool {
+    path.symlink_metadata().is_ok()
+}
+
+/// Refuses a path in a folder that is not there.
+fn check_folder(path: &Path) -> Result<()> {
+    match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() && !folder.is_dir() => {
+            bail!(
+                "{}: there is no folder {}",
+                path.display(),
+                folder.display()
+            )
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Whether two paths lead to one file.
+fn is_same(one: &Path, other: &Path) -> bool {
+    match (one.canonicalize(), other.canonicalize()) {
+        (Ok(one), Ok(other)) => one == other,
+        _ => false,
+    }
+}

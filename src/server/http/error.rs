@@ -1,0 +1,94 @@
+//! A refusal as an HTTP answer.
+
+use crate::printable;
+use crate::server::refusal::{Kind, Refusal};
+use axum::body::Body;
+use axum::http::header::{CONNECTION, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+/// Characters of a message. It may quote what the client sent.
+const LONGEST: usize = 600;
+
+/// Why there is no answer.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ErrorBody {
+    /// One sentence. For a sequence, it opens with its place in the request: `inputs[3]: …`.
+    pub error: String,
+    /// `Validation`, `Tokenizer`, `Empty`, `Overloaded`, `Unhealthy`, `Backend`, `Unauthorized` or
+    /// `Timeout`.
+    pub error_type: String,
+}
+
+impl Kind {
+    /// The status of the kind.
+    pub fn status(self) -> StatusCode {
+        match self {
+            Kind::Empty | Kind::Malformed => StatusCode::BAD_REQUEST,
+            Kind::Unauthorized => StatusCode::UNAUTHORIZED,
+            Kind::NotFound => StatusCode::NOT_FOUND,
+            Kind::Method => StatusCode::METHOD_NOT_ALLOWED,
+            Kind::NotAcceptable => StatusCode::NOT_ACCEPTABLE,
+            Kind::SlowBody => StatusCode::REQUEST_TIMEOUT,
+            Kind::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Kind::MediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Kind::Invalid | Kind::Character => StatusCode::UNPROCESSABLE_ENTITY,
+            Kind::Busy => StatusCode::TOO_MANY_REQUESTS,
+            Kind::Failed => StatusCode::INTERNAL_SERVER_ERROR,
+            Kind::NotServed => StatusCode::NOT_IMPLEMENTED,
+            Kind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+            Kind::Deadline => StatusCode::GATEWAY_TIMEOUT,
+        }
+    }
+
+    /// Its name in text-embeddings-inference, where it has one.
+    pub fn error_type(self) -> &'static str {
+        match self {
+            Kind::Empty => "Empty",
+            Kind::Character => "Tokenizer",
+            Kind::Busy => "Overloaded",
+            Kind::Failed => "Backend",
+            Kind::Unavailable => "Unhealthy",
+            Kind::Unauthorized => "Unauthorized",
+            Kind::Deadline | Kind::SlowBody => "Timeout",
+            Kind::Malformed
+            | Kind::NotFound
+            | Kind::Method
+            | Kind::NotAcceptable
+            | Kind::TooLarge
+            | Kind::MediaType
+            | Kind::Invalid
+            | Kind::NotServed => "Validation",
+        }
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let body = ErrorBody {
+            error: printable::start(&self.message, LONGEST),
+            error_type: self.kind.error_type().to_owned(),
+        };
+        let text = serde_json::to_vec(&body).unwrap_or_default();
+        let mut response = Response::new(Body::from(text));
+        *response.status_mut() = self.kind.status();
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        if let Some(time) = self.retry_after {
+            headers.insert(RETRY_AFTER, HeaderValue::from(time.as_secs().max(1)));
+        }
+        match self.kind {
+            Kind::Unauthorized => {
+                headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+            }
+            // The rest of the body is not read.
+            Kind::SlowBody | Kind::Unavailable => {
+                headers.insert(CONNECTION, HeaderValue::from_static("close"));
+            }
+            _ => {}
+        }
+        response
+    }
+}

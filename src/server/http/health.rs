@@ -1,0 +1,26 @@
+//! Whether the server is well, and what it has done.
+
+use crate::server::refusal::{Kind, Refusal};
+use crate::server::shared::{Phase, Shared, ending};
+use axum::extract::State;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::IntoResponse;
+use std::sync::Arc;
+
+/// 200 when the model is loaded, else 503.
+pub async fn health(State(shared): State<Arc<Shared>>) -> Result<(), Refusal> {
+    match shared.phase() {
+        Phase::Ready(_) => Ok(()),
+        Phase::Loading => Err(Refusal::new(
+            Kind::Unavailable,
+            "the model is not loaded yet",
+        )),
+        Phase::Ending => Err(ending()),
+    }
+}
+
+/// What Prometheus reads.
+pub async fn metrics(State(shared): State<Arc<Shared>>) -> impl IntoResponse {
+    let content_type = "text/plain; version=0.0.4; charset=utf-8";
+    ([(CONTENT_TYPE, content_type)], shared.prometheus.render())
+}

@@ -1,0 +1,56 @@
+//! `serve`: one port, HTTP and gRPC, and for every sequence the bits of `run` under any load.
+//!
+//! # The path of a request
+//!
+//! 1. **A connection.** `listen` accepts it, decrypts TLS, and finds out whether the client speaks
+//!    HTTP/1.1 or HTTP/2. Each connection is a task of its own: one that is slow, silent or broken holds
+//!    up nobody else, and is closed when it neither begins, nor reads what it asked for.
+//! 2. **The guard.** Every request passes `http::guard`: the API key is compared in constant time, a server
+//!    that is about to end refuses, and the request is counted until its answer has been sent.
+//! 3. **A dialect.** One router holds the routes of HTTP (`http`, one file for each dialect) and those of
+//!    gRPC (`grpc`). A handler reads the body within its limits and turns it into sequences and a
+//!    [`Wanted`]: layer, pools, residue rows, logits, contacts.
+//! 4. **Admission.** [`Service::admit`] turns the text of a sequence into tokens with
+//!    [`Admission`](crate::admission::Admission), as `run` does: the same windows, the same letters, the
+//!    same refusals in the same words. A request is refused here, before it has cost anything, and the
+//!    refusal names the input. What was done to a sequence is kept as [`Notes`] for its answer.
+//! 5. **The queue.** [`Service::submit`] takes the memory for the answers and a place in the one queue for
+//!    all sequences of a request, or refuses it as a whole ([`Kind::Busy`]). Streams wait for room instead
+//!    ([`Service::submit_when_room`]), and read no further meanwhile. A sequence that is in the queue or is
+//!    computed already is not queued again.
+//! 6. **A pass.** The threads of the `scheduler` own the engine; nothing of it runs in tokio. Each takes the
+//!    oldest sequence and what fits beside it into the budget of tokens, and calls the
+//!    [`Embedder`](crate::embedder::Embedder). The bits of a product depend on its sequence only, so it
+//!    does not matter what shares the pass. A sequence longer than the budget is a pass by itself.
+//! 7. **The answer.** [`Pending::answer`] gives the arrays to the handler, which writes them as JSON, NumPy
+//!    arrays or protobuf. Large answers are written while they are sent.
+//!
+//! A handler is a future that is dropped when its client goes away or its time is over. With it go its
+//! [`Pending`]s, which take their sequences out of the queue, and end a pass that nobody waits for any
+//! more before the next block of the model.
+//!
+//! # The end
+//!
+//! At the first SIGTERM or SIGINT, the listener closes, new requests are refused, and running ones are
+//! finished within the grace time. At the second, or when the time is over, the rest is given up.
+
+mod access;
+mod answer_room;
+mod grpc;
+mod http;
+mod job;
+mod listen;
+mod metrics;
+mod notes;
+mod refusal;
+mod run;
+mod scheduler;
+mod service;
+mod shared;
+
+pub use access::{ApiKey, BadKey};
+pub use job::{Limits, ServeJob, TlsFiles};
+pub use notes::Notes;
+pub use refusal::{Kind, Refusal};
+pub use run::{Ended, serve};
+pub use service::{Admitted, Answer, Facts, Pending, Service, Truncate, Wanted};
