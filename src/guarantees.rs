@@ -14,6 +14,12 @@
 //!   logit, 1e-5 of a probability.
 //!   `tests/run/logits.rs::logits_equal_fair_esm_on_every_path`,
 //!   `tests/run/maps.rs::maps_and_contacts_equal_fair_esm_on_every_path`
+//! - A LoRA adapter gives PEFT's numbers in every layer and in the logits; other kinds of adapters and
+//!   adapters of another model are errors that name them.
+//!   `tests/run/adapters.rs::every_layer_has_the_numbers_of_peft`,
+//!   `tests/run/adapters.rs::logits_have_the_numbers_of_peft`,
+//!   `tests/checkpoint/adapters.rs::other_kinds_are_refused_by_name`,
+//!   `tests/checkpoint/adapters.rs::an_adapter_of_another_model_names_both_shapes`
 //! - One residue is one token is one row, from the first residue to the last. Means are the means
 //!   of those rows.
 //!   `tests/run/written.rs::means_are_the_means_of_the_rows_and_bos_is_not_among_them`

@@ -76,6 +76,20 @@ MISTAKES = [
         "run logits::",
     ),
     (
+        "adapter scale alpha instead of alpha / r",
+        "src/checkpoint/lora_config.rs",
+        "false => (alpha / rank) as f32,",
+        "false => *alpha as f32,",
+        "run adapters::",
+    ),
+    (
+        "rsLoRA scaled as LoRA",
+        "src/checkpoint/lora_config.rs",
+        "true => (alpha / rank.sqrt()) as f32,",
+        "true => (alpha / rank) as f32,",
+        "run adapters::",
+    ),
+    (
         "an untied decoder ignored",
         "src/checkpoint/lm_head.rs",
         "find(DECODER).or_else(|_| find(EMBEDDING))?",

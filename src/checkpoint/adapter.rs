@@ -77,6 +77,8 @@ pub struct Adapter {
     pub base: Option<String>,
     /// Its folder.
     pub folder: PathBuf,
+    /// The commit of the base that it was trained on, if its configuration gives one.
+    pub revision: Option<String>,
     /// PEFT's name of the task that it was trained for.
     task: Option<String>,
     /// Whether PEFT can multiply it into the weights; prompts cannot be.
@@ -92,6 +94,7 @@ pub(super) struct AdapterConfig {
     base_model_name_or_path: Option<Value>,
     model_name: Option<Value>,
     task_type: Option<Value>,
+    revision: Option<Value>,
     #[serde(default)]
     config: Value,
 }
@@ -130,9 +133,15 @@ impl Adapter {
             method: method.or_else(|| named.map(str::to_owned)),
             base: text(&config.base_model_name_or_path).or_else(|| text(&config.model_name)),
             folder: folder.to_path_buf(),
+            revision: text(&config.revision),
             task: text(&config.task_type),
             can_be_merged: !is_prompt,
         }
+    }
+
+    /// Whether it is LoRA of PEFT, which can be applied when its base is loaded.
+    pub fn is_lora(&self) -> bool {
+        self.is_peft && self.method.as_deref() == Some("LoRA")
     }
 
     /// `a PEFT adapter (LoRA)`.
@@ -186,6 +195,19 @@ impl Adapter {
         )
     }
 
+    /// What to do with it where a complete model is needed, as a hint.
+    pub fn hint(&self) -> String {
+        if !self.is_lora() {
+            return self.remedy();
+        }
+        let base = self.base.as_deref().unwrap_or("BASE_MODEL");
+        format!(
+            "use `adapter={}` with its base as the model: `model={}`",
+            self.folder.display(),
+            printable::name(base)
+        )
+    }
+
     /// A warning about an adapter beside complete weights.
     pub(super) fn warning(&self, file: &Path) -> String {
         format!(
@@ -193,7 +215,10 @@ impl Adapter {
              weights without it\nhint: {}",
             file.display(),
             self.kind(),
-            self.remedy()
+            match self.is_lora() {
+                true => format!("to apply it, use `adapter={}`", self.folder.display()),
+                false => self.remedy(),
+            }
         )
     }
 }

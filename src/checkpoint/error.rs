@@ -106,13 +106,45 @@ pub enum CheckpointError {
         "{path}: is {} of {}, not a complete model\nhint: {}",
         .adapter.kind(),
         printable::name(.adapter.base_or_unknown()),
-        .adapter.remedy()
+        .adapter.hint()
     )]
     Adapter {
         /// The folder or file.
         path: PathBuf,
         /// What its configuration says.
         adapter: Box<Adapter>,
+    },
+    /// An adapter of a kind that cannot be added to weights here.
+    #[error(
+        "{path}: {} of {} cannot be applied: {why}\nhint: {}",
+        .adapter.kind(),
+        printable::name(.adapter.base_or_unknown()),
+        .adapter.remedy()
+    )]
+    OtherAdapter {
+        /// Its configuration.
+        path: PathBuf,
+        /// What that says.
+        adapter: Box<Adapter>,
+        /// The setting or the kind.
+        why: String,
+    },
+    /// An adapter of another model than the one it was given with.
+    #[error(
+        "{path}: the adapter does not fit the model {base}: {}\n\
+         hint: give the model that it was trained on with `model`: {}",
+        finding(.found),
+        printable::name(.adapter.base_or_unknown())
+    )]
+    AdapterMisfit {
+        /// Its weights.
+        path: PathBuf,
+        /// The folder or file of the model.
+        base: PathBuf,
+        /// What its configuration says.
+        adapter: Box<Adapter>,
+        /// What contradicts what.
+        found: String,
     },
     /// Trained tensors of the encoder that belong to no known layout.
     #[error(

@@ -39,6 +39,8 @@ pub(crate) mod json;
 mod lm_head;
 mod loaded;
 mod locate;
+mod lora;
+mod lora_config;
 mod names;
 mod pickle;
 mod replaced;
@@ -60,6 +62,7 @@ use std::path::{Path, PathBuf};
 pub use adapter::Adapter;
 use adapter_config::adapter_of;
 pub(crate) use adapter_config::configured_adapter;
+pub use adapter_config::{lone_adapter, read_adapter};
 pub use alphabet::AlphabetProof;
 pub use config::{EsmConfig, Positions, TRAINING_MAXIMUM};
 pub use contacts::ContactRegression;
@@ -67,6 +70,7 @@ pub use error::CheckpointError;
 pub(crate) use foreign::{describe_repository, is_esm_c, other_format};
 pub(crate) use index::ShardIndex;
 pub use lm_head::LmHeadWeights;
+pub use lora::AppliedAdapter;
 pub use names::Naming;
 pub use rotary::{InvFreq, InvFreqSource};
 pub use tensors::StoredDtype;
@@ -81,6 +85,7 @@ use fair_esm::FairEsmLoader;
 use file::WeightFile;
 use hf_config::HfConfig;
 use loaded::Loaded;
+use lora::Lora;
 use names::Names;
 use resolve::{Fused, Weights};
 use tensors::TensorSet;
@@ -124,7 +129,18 @@ pub struct Checkpoint {
     without_logits: Option<String>,
     rope_theta: f64,
     alphabet: AlphabetProof,
+    adapter: Option<AppliedAdapter>,
     warnings: Vec<String>,
+    notes: Vec<String>,
+}
+
+/// Files that a checkpoint is opened with, beside its own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Additions<'a> {
+    /// The contact regression in this file, whatever the checkpoint holds.
+    pub contact_regression: Option<&'a Path>,
+    /// The LoRA adapter in this folder, as PEFT saves it: its product is added to the weights.
+    pub adapter: Option<&'a Path>,
 }
 
 impl Checkpoint {
@@ -135,24 +151,26 @@ impl Checkpoint {
     /// What makes the checkpoint unusable; see [`CheckpointError`]. NaN and infinities among the
     /// weights of the encoder are found by [`WeightRows::read`].
     pub fn open(path: &Path) -> Result<Self, CheckpointError> {
-        Self::open_with(path, None)
+        Self::open_with(path, Additions::default())
     }
 
-    /// The same with the contact regression in this file, whatever the checkpoint holds.
+    /// The same with files that the checkpoint does not hold.
     ///
     /// # Errors
-    /// As [`Checkpoint::open`]; a file without a regression, or with that of another model.
-    pub fn open_with(
-        path: &Path,
-        contact_regression: Option<&Path>,
-    ) -> Result<Self, CheckpointError> {
+    /// As [`Checkpoint::open`]; a file without a regression, or with that of another model; an adapter
+    /// of another kind than LoRA, or of another model.
+    pub fn open_with(path: &Path, additions: Additions<'_>) -> Result<Self, CheckpointError> {
+        let Additions {
+            contact_regression,
+            adapter,
+        } = additions;
         let mut located = locate::locate(path)?;
         if let Some(given) = contact_regression {
             located.regression = Some(given.to_path_buf());
             located.regression_given = true;
         }
         let Loaded {
-            tensors,
+            mut tensors,
             settings,
             carried,
             main,
@@ -204,11 +222,20 @@ impl Checkpoint {
             Some(_) => None,
             None => fair_esm::warning(&config, settings.as_ref(), &main),
         };
-        let adapter = located.adapter.as_ref().map(|file| {
+        let beside = located.adapter.as_ref().and_then(|file| {
             let folder = file.parent().unwrap_or(Path::new("."));
-            adapter_of(folder).warning(file)
+            let is_applied = adapter.is_some_and(|path| path == folder || path == file);
+            (!is_applied).then(|| adapter_of(folder).warning(file))
         });
-        let warnings = [alphabet.warning(), unused, not_used, taken, adapter];
+        let applied = match adapter {
+            Some(adapter) => {
+                let lora = Lora::open(adapter, &mut tensors)?;
+                Some(lora.apply(path, names.naming, fused, &config, &mut weights)?)
+            }
+            None => None,
+        };
+        let unknown = applied.as_ref().and_then(|applied| applied.warning.clone());
+        let warnings = [alphabet.warning(), unused, not_used, taken, beside, unknown];
         // fair-esm's loader of ESM-1b and 1v zeroes this row, in embedding and LM head alike.
         if settings.is_some_and(|settings| settings.loader == Some(FairEsmLoader::Version1)) {
             for name in [EMBEDDING, resolve::DECODER] {
@@ -221,7 +248,14 @@ impl Checkpoint {
         let contacts = Contacts::new(contact_regression, wrong.as_ref(), &damaged)?;
         let wrong = weights.without_logits.take();
         let wrong = wrong.and_then(|wrong| wrong.lines().next().map(str::to_owned));
-        let without_logits = wrong.or_else(|| {
+        let changed = applied
+            .as_ref()
+            .is_some_and(|applied| applied.changes_embedding)
+            && !weights.by_name.contains_key(resolve::DECODER);
+        let changed = changed.then(|| {
+            "the adapter changes the token embedding, which is also the head's decoder".to_owned()
+        });
+        let without_logits = wrong.or(changed).or_else(|| {
             let is_untied = is_esm_c || hf.as_ref().is_some_and(|hf| !hf.is_tied());
             let is_lost = is_untied && !weights.by_name.contains_key(resolve::DECODER);
             is_lost.then(|| {
@@ -239,17 +273,23 @@ impl Checkpoint {
             .into_iter()
             .chain(located.index)
             .chain(located.weights);
+        let notes = applied.as_ref().and_then(|applied| applied.note.clone());
+        let adapter = applied.map(|applied| applied.applied);
+        let of_adapter = adapter.iter().flat_map(|adapter| adapter.files.clone());
+        let files = files.chain(located.regression).chain(of_adapter);
         Ok(Self {
             path: path.to_path_buf(),
             config,
             names,
-            files: files.chain(located.regression).collect(),
+            files: files.collect(),
             tensors,
             weights,
             contacts,
             without_logits,
             alphabet: alphabet.proof,
+            adapter,
             warnings,
+            notes: notes.into_iter().collect(),
             rope_theta: match (&hf, &esm_c) {
                 (Some(hf), _) => hf.rope_theta(),
                 (None, Some(esm_c)) => esm_c.rope_theta(),
@@ -279,13 +319,23 @@ impl Checkpoint {
         &self.warnings
     }
 
+    /// What it holds that embeddings do not need, such as the head of a fine-tuned model.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
+    }
+
+    /// The adapter that its weights include.
+    pub fn adapter(&self) -> Option<&AppliedAdapter> {
+        self.adapter.as_ref()
+    }
+
     /// How the encoder's weights are stored.
     pub fn stored_dtype(&self) -> StoredDtype {
         self.weights.stored_dtype
     }
 
     /// Every file that determines the weights or the architecture: configuration, index, weights in the
-    /// order of their names, contact regression.
+    /// order of their names, contact regression, adapter.
     pub fn files(&self) -> &[PathBuf] {
         &self.files
     }
@@ -380,9 +430,11 @@ impl Checkpoint {
 
     fn find(&self, name: &str) -> Option<Weight<'_>> {
         let resolved = self.weights.by_name.get(name)?;
+        let adapter = self.weights.adapter;
         Some(Weight {
             resolved,
             file: self.tensors.file(resolved.file)?,
+            adapter: adapter.and_then(|number| self.tensors.file(number)),
         })
     }
 }
@@ -409,11 +461,17 @@ fn drop_damaged_heads(
         ("contact head", &CONTACT_HEAD),
     ] {
         let mut wrong = None;
+        let adapter = weights.adapter.and_then(|number| tensors.file(number));
         for resolved in names.iter().filter_map(|name| weights.by_name.get(*name)) {
             let Some(file) = tensors.file(resolved.file) else {
                 continue;
             };
-            match read_whole(&Weight { resolved, file }, &mut buffer) {
+            let weight = Weight {
+                resolved,
+                file,
+                adapter,
+            };
+            match read_whole(&weight, &mut buffer) {
                 Err(error @ CheckpointError::NonFinite { .. }) => {
                     wrong = Some(error.to_string());
                     break;

@@ -28,6 +28,16 @@ pub enum Naming {
 }
 
 impl Naming {
+    /// All of them.
+    pub(super) const ALL: [Self; 6] = [
+        Self::HuggingFace,
+        Self::FairEsm,
+        Self::TransformerEngine,
+        Self::EsmC,
+        Self::EsmCSdk,
+        Self::EsmCResearch,
+    ];
+
     /// Whether this is a layout of ESM C.
     pub fn is_esm_c(self) -> bool {
         matches!(self, Self::EsmC | Self::EsmCSdk | Self::EsmCResearch)
@@ -127,6 +137,16 @@ pub(super) fn unwrapped(name: &str) -> Cow<'_, str> {
 }
 
 impl Names {
+    /// The names of an encoder with this prefix, and of heads without one.
+    pub(super) fn with_prefix(naming: Naming, prefix: &str) -> Self {
+        Self {
+            naming,
+            prefix: prefix.to_owned(),
+            lm_head: String::new(),
+            contact_head: String::new(),
+        }
+    }
+
     /// Finds the embedding matrix, and with it layout and prefix. An error is the end of the
     /// sentence "the checkpoint …".
     pub(super) fn detect(tensors: &TensorSet) -> Result<Self, String> {

@@ -56,6 +56,8 @@ pub(super) struct Weights {
     pub(super) without_logits: Option<String>,
     /// The same of the contact head.
     pub(super) without_contacts: Option<String>,
+    /// The number of the file of an adapter whose product is added to them.
+    pub(super) adapter: Option<usize>,
 }
 
 /// How fused query-key-value tensors are laid out.
@@ -128,6 +130,7 @@ pub(super) fn resolve(
         places: places.map(|place| place.tensor).collect(),
         without_logits,
         without_contacts,
+        adapter: None,
     })
 }
 
@@ -154,6 +157,17 @@ fn all_or_none(
         }
         None => Ok(()),
     }
+}
+
+/// A weight's rows and columns, and whether it is a vector.
+pub(super) type Shape = ([usize; 2], bool);
+
+/// The names and shapes of all weights that a model of this configuration may have.
+pub(super) fn names(config: &EsmConfig) -> Vec<(String, Shape)> {
+    let all = [needed(config), lm_head(config), contact_head(config)];
+    let all = all.into_iter().flatten();
+    all.map(|wanted| (wanted.name, (wanted.shape, wanted.vector)))
+        .collect()
 }
 
 fn needed(config: &EsmConfig) -> Vec<NeededWeight> {
@@ -349,6 +363,7 @@ impl Resolver<'_> {
             part: part.map(|(number, of)| Part { number, of, block }),
             vector: wanted.vector,
             zero_row: None,
+            added: None,
         })
     }
 }

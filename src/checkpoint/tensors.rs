@@ -141,6 +141,12 @@ impl TensorSet {
         Ok(())
     }
 
+    /// Adds a file whose tensors are none of the model's; its number.
+    pub(super) fn add_file(&mut self, file: WeightFile) -> usize {
+        self.files.push(file);
+        self.files.len() - 1
+    }
+
     /// Removes a tensor, so that another file can provide it.
     pub(super) fn remove(&mut self, name: &str) {
         self.tensors.remove(name);

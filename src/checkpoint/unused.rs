@@ -46,14 +46,14 @@ const HEADS: [&str; 16] = [
     "score_head",
 ];
 
-fn is_harmless(name: &str) -> bool {
+pub(super) fn is_harmless(name: &str) -> bool {
     let last = name.rsplit('.').next().unwrap_or_default();
     HARMLESS.contains(&last) || name.ends_with(POSITION_TABLE)
 }
 
 /// Whether a tensor belongs to a known head, by the first part of its name below the modules that also
 /// hold the encoder.
-fn is_head(names: &Names, name: &str) -> bool {
+pub(super) fn is_head(names: &Names, name: &str) -> bool {
     let module = names.below_shared(name);
     let module = module.split_once('.').map_or("", |(module, _)| module);
     HEADS.contains(&module)

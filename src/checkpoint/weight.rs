@@ -55,6 +55,18 @@ pub(super) struct Resolved {
     pub(super) vector: bool,
     /// A row that counts as zero, whatever the file holds.
     pub(super) zero_row: Option<usize>,
+    /// What an adapter adds to it.
+    pub(super) added: Option<Box<Added>>,
+}
+
+/// What an adapter adds to a weight, computed in `f32` whenever a row is read.
+#[derive(Clone, Debug)]
+pub(super) struct Added {
+    pub(super) scale: f32,
+    /// `B`, `[rows, r]`; for a vector, what is added itself.
+    pub(super) left: Resolved,
+    /// `A`, `[r, columns]`; none for a vector.
+    pub(super) right: Option<Resolved>,
 }
 
 /// A weight of the model, as a view of its file. Rows may be read by several threads at once.
@@ -62,6 +74,8 @@ pub(super) struct Resolved {
 pub struct Weight<'a> {
     pub(super) resolved: &'a Resolved,
     pub(super) file: &'a WeightFile,
+    /// The file of an adapter's numbers.
+    pub(super) adapter: Option<&'a WeightFile>,
 }
 
 impl<'a> Weight<'a> {
@@ -81,7 +95,25 @@ impl<'a> Weight<'a> {
             weight: *self,
             window: Vec::new(),
             at: 0,
+            added: self.added().map(Box::new),
         }
+    }
+
+    fn added(&self) -> Option<AddedRows<'a>> {
+        let (added, file) = (self.resolved.added.as_ref()?, self.adapter?);
+        let weight = |resolved| Weight {
+            resolved,
+            file,
+            adapter: None,
+        };
+        Some(AddedRows {
+            scale: added.scale,
+            left: weight(&added.left).rows(),
+            right: added.right.as_ref().map(weight),
+            factor: Vec::new(),
+            row: Vec::new(),
+            sum: Vec::new(),
+        })
     }
 
     /// Writes one row as `f32` into `out`, whose length is the number of columns.
@@ -143,6 +175,50 @@ pub struct WeightRows<'a> {
     /// Bytes of the file from byte `at` on.
     window: Vec<u8>,
     at: usize,
+    added: Option<Box<AddedRows<'a>>>,
+}
+
+/// The rows of what an adapter adds.
+#[derive(Debug)]
+struct AddedRows<'a> {
+    scale: f32,
+    left: WeightRows<'a>,
+    right: Option<Weight<'a>>,
+    /// All numbers of `right`, once they have been read.
+    factor: Vec<f32>,
+    row: Vec<f32>,
+    sum: Vec<f32>,
+}
+
+impl AddedRows<'_> {
+    /// Adds `scale · (B · A)[row]`: the products first, in the order of the rank, then their sum.
+    fn add(&mut self, row: usize, out: &mut [f32]) -> Result<(), CheckpointError> {
+        let Some(right) = &self.right else {
+            self.sum.resize(out.len(), 0.0);
+            self.left.read(row, &mut self.sum)?;
+            return Ok(self.add_sum(out));
+        };
+        if self.factor.is_empty() {
+            self.factor = right.to_vec()?;
+        }
+        self.row.resize(right.shape()[0], 0.0);
+        self.left.read(row, &mut self.row)?;
+        self.sum.clear();
+        self.sum.resize(out.len(), 0.0);
+        let rows = self.factor.chunks_exact(out.len().max(1));
+        for (weight, row) in self.row.iter().zip(rows) {
+            for (sum, value) in self.sum.iter_mut().zip(row) {
+                *sum += weight * value;
+            }
+        }
+        Ok(self.add_sum(out))
+    }
+
+    fn add_sum(&self, out: &mut [f32]) {
+        for (out, sum) in out.iter_mut().zip(&self.sum) {
+            *out += self.scale * sum;
+        }
+    }
 }
 
 impl WeightRows<'_> {
@@ -153,7 +229,7 @@ impl WeightRows<'_> {
     /// [`CheckpointError::NoSuchWeight`] if there is no such row or `out` has another length,
     /// [`CheckpointError::Changed`] or [`CheckpointError::Io`] if the file can no longer be read.
     pub fn read(&mut self, row: usize, out: &mut [f32]) -> Result<(), CheckpointError> {
-        let Weight { resolved, file } = self.weight;
+        let Weight { resolved, file, .. } = self.weight;
         let [rows, columns] = resolved.shape;
         if row >= rows || out.len() != columns {
             return Err(self.weight.no_such(format!(
@@ -162,11 +238,15 @@ impl WeightRows<'_> {
                 resolved.tensor
             )));
         }
-        let finite = match (resolved.part, resolved.vector) {
+        let mut finite = match (resolved.part, resolved.vector) {
             (Some(part), true) => self.read_part(part, out)?,
             (Some(part), false) => self.read_run(part.stored(row), 0, out)?,
             (None, _) => self.read_run(row, 0, out)?,
         };
+        if let Some(added) = &mut self.added {
+            added.add(row, out)?;
+            finite = false;
+        }
         if !finite
             && let Some((column, value)) = out.iter().enumerate().find(|(_, x)| !x.is_finite())
         {

@@ -24,6 +24,7 @@ fn resolved(shape: [usize; 2], strides: [usize; 2], offset: usize) -> Resolved {
         part: None,
         vector: false,
         zero_row: None,
+        added: None,
     }
 }
 
@@ -73,6 +74,7 @@ fn nan_and_infinity_are_located() {
     let weight = Weight {
         resolved: &matrix,
         file: &file,
+        adapter: None,
     };
     let mut out = [0.0; 3];
     weight.read_row(0, &mut out).unwrap();
@@ -104,6 +106,7 @@ fn rows_of_columns_and_of_fused_tensors() {
     let weight = Weight {
         resolved: &transposed,
         file: &file,
+        adapter: None,
     };
     assert_eq!(weight.to_vec().unwrap(), [0.0, 2.0, 4.0, 1.0, 3.0, 5.0]);
     // Two heads of width two: q0 k0 v0 q1 k1 v1, each two rows of two numbers.
@@ -119,6 +122,7 @@ fn rows_of_columns_and_of_fused_tensors() {
     let weight = Weight {
         resolved: &fused,
         file: &file,
+        adapter: None,
     };
     assert_eq!(
         weight.to_vec().unwrap(),
@@ -132,6 +136,7 @@ fn rows_of_columns_and_of_fused_tensors() {
     let weight = Weight {
         resolved: &bias,
         file: &file,
+        adapter: None,
     };
     assert_eq!(weight.to_vec().unwrap(), [2.0, 3.0, 8.0, 9.0]);
     // All of q, then all of k, then all of v.
@@ -146,6 +151,7 @@ fn rows_of_columns_and_of_fused_tensors() {
     let weight = Weight {
         resolved: &apart,
         file: &file,
+        adapter: None,
     };
     assert_eq!(
         weight.to_vec().unwrap(),
@@ -163,6 +169,7 @@ fn a_row_that_is_not_there_is_an_error() {
     let weight = Weight {
         resolved: &matrix,
         file: &file,
+        adapter: None,
     };
     assert!(weight.read_row(2, &mut [0.0; 3]).is_err());
     assert!(weight.read_row(0, &mut [0.0; 2]).is_err());
@@ -186,6 +193,7 @@ fn rows_are_the_same_in_any_order_and_through_any_window() {
         let weight = Weight {
             resolved,
             file: &file,
+            adapter: None,
         };
         let [down, across] = resolved.strides;
         let mut reader = weight.rows();
@@ -206,6 +214,7 @@ fn a_file_that_is_shortened_is_an_error() {
     let weight = Weight {
         resolved: &matrix,
         file: &file,
+        adapter: None,
     };
     let mut reader = weight.rows();
     let mut out = [0.0; 1000];

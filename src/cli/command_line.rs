@@ -15,7 +15,9 @@ use super::score::{self, ScoreArgs};
 use super::serve::{self, ServeArgs};
 use super::template::{self, TemplateArgs};
 use super::verify::VerifyArgs;
-use clap::{Parser, Subcommand};
+use clap::parser::ValueSource;
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use std::ffi::OsString;
 
 const EXAMPLES: &str = "\
 Example:
@@ -31,6 +33,9 @@ Exit status:
   3        success, but records were skipped (--on-invalid skip)
   128 + N  stopped by signal N: 129 SIGHUP, 130 SIGINT (Ctrl-C), 138 SIGUSR1,
            143 SIGTERM; continue with --resume";
+
+/// clap's name of the argument of the model.
+const MODEL_ID: &str = "model";
 
 /// Exact ESM embeddings of protein sequences: FASTA in, .npy out
 #[derive(Debug, Parser)]
@@ -81,6 +86,33 @@ pub enum Command {
 }
 
 impl Cli {
+    /// Reads the words of a command line, the name of the program first.
+    ///
+    /// # Errors
+    /// What is wrong with them, or the help that they ask for.
+    pub fn read(words: &[OsString]) -> Result<Cli, clap::Error> {
+        let mut command = Cli::command();
+        let matches = command.try_get_matches_from_mut(words)?;
+        let args = Cli::from_arg_matches(&matches);
+        let mut args = args.map_err(|error| error.format(&mut command))?;
+        let of_command = matches.subcommand().map(|(_, matches)| matches);
+        let is_typed = of_command.is_some_and(|matches| {
+            matches.ids().any(|id| id == MODEL_ID)
+                && matches.value_source(MODEL_ID) == Some(ValueSource::CommandLine)
+        });
+        let adapter = match &mut args.command {
+            Command::Run(args) => Some(&mut args.adapter),
+            Command::Score(args) => Some(&mut args.adapter),
+            Command::Serve(args) => Some(&mut args.adapter),
+            Command::Verify(args) => Some(&mut args.adapter),
+            _ => None,
+        };
+        if let Some(adapter) = adapter {
+            adapter.model_is_typed = is_typed;
+        }
+        Ok(args)
+    }
+
     /// What to show on standard error.
     pub fn display(&self) -> DisplayArgs {
         match &self.command {
@@ -117,7 +149,6 @@ impl Cli {
 mod tests {
     use super::super::plot;
     use super::*;
-    use clap::CommandFactory;
 
     #[test]
     fn the_command_line_is_consistent() {

@@ -3,6 +3,7 @@
 //! Standard output is for data and reports, standard error for messages and progress. The program and
 //! the Python package call [`main`]; nothing else of it is public.
 
+mod adapters;
 mod command_line;
 mod completions;
 mod demo;
@@ -29,8 +30,8 @@ mod suggest;
 mod template;
 mod verify;
 
+use clap::CommandFactory;
 use clap::error::ErrorKind;
-use clap::{CommandFactory, Parser};
 use command_line::{Cli, Command};
 use message::Message;
 use progress::Progress;
@@ -83,7 +84,7 @@ impl From<Exit> for u8 {
 /// The exit code to end with: 0 after help or version, 2 after wrong usage.
 fn parse(words: Vec<OsString>) -> Result<Cli, u8> {
     message::spell_flags_of(&Cli::command());
-    let parsed = Cli::try_parse_from(&words).map_err(|error| {
+    let parsed = Cli::read(&words).map_err(|error| {
         let error = options::variables::name_variable(error, Cli::command(), &words);
         suggest::explain(error, &words)
     });

@@ -15,8 +15,8 @@ pub fn hub(model: &ModelRef) -> Result<Hub, HubError> {
     }
 }
 
-/// The files of a model: those on this machine, else downloaded.
-pub fn resolve(
+/// The files of a complete model: those on this machine, else downloaded.
+pub fn resolve_base(
     model: &ModelArg,
     revision: Option<&str>,
     progress: &Progress,
@@ -30,6 +30,7 @@ pub fn resolve(
         repo: local.repo,
         revision: local.revision,
         contact_regression: None,
+        adapter: None,
     })
 }
 

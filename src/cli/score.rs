@@ -1,11 +1,12 @@
 //! `score`: proteins and variants → a table with scores.
 
+use super::adapters::AdapterArgs;
 use super::message::Message;
 use super::options::records::OnInvalidArg;
 use super::options::variables;
 use super::options::{ComputeArgs, DisplayArgs, ModelArg, model::DEFAULT, model::model};
 use super::progress::Progress;
-use super::{Exit, model_files, signals};
+use super::{Exit, signals};
 use clap::ValueEnum;
 use esm_embed::device::Tested;
 use esm_embed::hub::{HubSettings, ModelRef};
@@ -81,6 +82,9 @@ pub struct ScoreArgs {
         help_heading = "Model"
     )]
     pub revisions: Vec<String>,
+
+    #[command(flatten)]
+    pub adapter: AdapterArgs,
 
     /// How variants are scored
     #[arg(
@@ -212,6 +216,13 @@ impl ScoreArgs {
                     .to_owned(),
             );
         }
+        if self.adapter.adapter.is_some() && self.models.len() > 1 {
+            return Some(
+                "`adapter` belongs to one model, but several are given\n\
+                 hint: give the folders of adapters as `model`: they are resolved with their bases"
+                    .to_owned(),
+            );
+        }
         let problem = match (&self.variants, &self.out, &self.landscape) {
             (Some(_), None, _) => "`variants` needs a table to write\nhint: name it with `out`",
             (None, Some(_), _) if !method.is_pll() => {
@@ -250,7 +261,8 @@ pub fn execute(args: &ScoreArgs) -> anyhow::Result<Exit> {
     // What is sure to fail fails before a model is downloaded.
     args.compute.options().resolve_device()?;
     let models = args.models.iter().enumerate().map(|(number, model)| {
-        let found = model_files::resolve(model, args.revision(number), &progress)?;
+        let revision = args.revision(number);
+        let found = args.adapter.resolve(model, revision, &progress)?;
         Ok((column(model), found))
     });
     let models = models.collect::<anyhow::Result<Vec<_>>>()?;

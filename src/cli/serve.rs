@@ -1,11 +1,12 @@
 //! `serve`: embeddings over HTTP and gRPC.
 
+use super::Exit;
+use super::adapters::AdapterArgs;
 use super::options::layers::{LayerArg, layer};
 use super::options::model::{DEFAULT, model};
 use super::options::{ComputeArgs, DisplayArgs, ModelArg, SequenceArgs, digits, variables};
 use super::progress::Progress;
 use super::stdout::print;
-use super::{Exit, model_files};
 use anyhow::Context;
 use esm_embed::device::Tested;
 use esm_embed::hub::{HubSettings, ModelRef};
@@ -55,6 +56,9 @@ pub struct ServeArgs {
     /// Branch, tag or commit of the Hugging Face repository [default: main]
     #[arg(long, value_name = "REVISION", help_heading = "Model")]
     pub revision: Option<String>,
+
+    #[command(flatten)]
+    pub adapter: AdapterArgs,
 
     /// File of the contact regression [default: that of the model]
     #[arg(long, value_name = "FILE", help_heading = "Model")]
@@ -243,7 +247,8 @@ pub fn execute(args: &ServeArgs) -> anyhow::Result<Exit> {
     // What is sure to fail fails before a model is downloaded.
     args.compute.options().resolve_device()?;
     let api_key = api_key(args)?;
-    let model = model_files::resolve(&args.model, args.revision.as_deref(), &progress)?;
+    let revision = args.revision.as_deref();
+    let model = args.adapter.resolve(&args.model, revision, &progress)?;
     progress.clear();
     let cache = HubSettings::from_env().ok();
     let caches = Caches {

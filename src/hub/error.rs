@@ -115,7 +115,12 @@ pub enum HubError {
         "{repo} is {} of {}, not a complete model\nhint: {}",
         .adapter.kind(),
         printable::name(.adapter.base_or_unknown()),
-        .adapter.remedy()
+        match .adapter.is_lora() {
+            true => format!(
+                "download it with `hf download {repo} --local-dir adapter`, and use `adapter=adapter`"
+            ),
+            false => .adapter.remedy(),
+        }
     )]
     Adapter {
         /// `organisation/name`.

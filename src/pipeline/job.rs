@@ -2,6 +2,7 @@
 //! out.
 
 use crate::admission::{Gaps, Long};
+use crate::checkpoint::{Additions, Checkpoint, CheckpointError};
 use crate::device::{Device, DeviceChoice, DeviceError, Dtype, Tested};
 use crate::embedder;
 use crate::ops::CpuPath;
@@ -99,6 +100,22 @@ pub struct Model {
     pub revision: Option<String>,
     /// File of the contact regression; None for the one of the checkpoint.
     pub contact_regression: Option<PathBuf>,
+    /// Folder of a LoRA adapter of this model.
+    pub adapter: Option<PathBuf>,
+}
+
+impl Model {
+    /// Opens the checkpoint with what was given beside it.
+    ///
+    /// # Errors
+    /// Whatever makes it unusable.
+    pub fn open(&self) -> Result<Checkpoint, CheckpointError> {
+        let additions = Additions {
+            contact_regression: self.contact_regression.as_deref(),
+            adapter: self.adapter.as_deref(),
+        };
+        Checkpoint::open_with(&self.path, additions)
+    }
 }
 
 /// What is embedded.

@@ -49,6 +49,7 @@ use run::embed::embed;
 use run::finish::finish;
 use run::notices::tell_of_model;
 use run::open::open;
+pub use run::open::tell_of_checkpoint;
 use run::{Run, resume};
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -9,6 +9,9 @@ use std::collections::BTreeMap;
 /// The part `asked` of `run.json`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Asked {
+    /// Folder of an adapter.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adapter: Option<String>,
     /// Which attention maps of each block.
     #[serde(default, skip_serializing_if = "is_default")]
     pub attention_heads: MapHeads,

@@ -111,6 +111,7 @@ impl RunRecord {
             layer: _,
             long: _,
             // The contents of these files are compared instead.
+            adapter: _,
             contact_regression: _,
             inputs: _,
             model: _,

@@ -16,7 +16,7 @@ mod resolved;
 pub use asked::{Asked, AskedLayer};
 pub use cuda::{CudaFacts, GpuFacts, ProductRows};
 pub use differences::{Difference, can_be_merged, differences, same_bits};
-pub use resolved::{InputFacts, ModelFacts, ModelFile, Resolved};
+pub use resolved::{AdapterFacts, InputFacts, ModelFacts, ModelFile, Resolved};
 
 use serde::{Deserialize, Serialize};
 use std::fmt;

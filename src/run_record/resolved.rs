@@ -60,6 +60,9 @@ pub struct InputFacts {
 /// The model of a run.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct ModelFacts {
+    /// The adapter that its weights include.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adapter: Option<AdapterFacts>,
     /// What proves that the alphabet is ESM's. Version 0.1.0 did not record it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub alphabet_proof: Option<String>,
@@ -94,6 +97,17 @@ pub struct ModelFacts {
     /// Keys of a newer version.
     #[serde(flatten)]
     pub other: BTreeMap<String, Value>,
+}
+
+/// An adapter that was added to the weights of its base; its files are among those of the model.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AdapterFacts {
+    /// The model that it was trained on, as its configuration names it.
+    pub base: Option<String>,
+    /// `LoRA`.
+    pub method: String,
+    /// Number of weights that it changes.
+    pub weights: usize,
 }
 
 /// A file of a checkpoint.

@@ -13,11 +13,11 @@ use crate::embedder::{Embedder, EmbedderOptions, OnOverflow};
 use crate::memory::MemoryLimit;
 use crate::model::PassMemory;
 use crate::numerals::{self, count};
-use crate::pipeline::{Computing, Level, OnVarying, Phase, Reporter, Stop};
+use crate::pipeline::{Computing, Model, OnVarying, Phase, Reporter, Stop, tell_of_checkpoint};
 use crate::stamp::Stamp;
 use crate::threads::Threads;
 use anyhow::{Context, Result, bail};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 /// Tokens of a batch on the CPU by default.
@@ -36,13 +36,12 @@ pub(super) fn open(
     job: &ScoreJob,
     proteins: &[Protein],
     name: &str,
-    path: &Path,
+    model: &Model,
     reporter: &dyn Reporter,
 ) -> Result<Opened> {
-    let checkpoint = Checkpoint::open(path)?;
-    for warning in checkpoint.warnings() {
-        reporter.message(Level::Warning, warning);
-    }
+    let path = &model.path;
+    let checkpoint = model.open()?;
+    tell_of_checkpoint(&checkpoint, reporter);
     checkpoint.lm_head()?;
     let positions = checkpoint.config().positions;
     let window = Window::resolve(job.window, job.method, positions)?;
@@ -60,7 +59,7 @@ pub(super) fn open(
     }
     Ok(Opened {
         name: name.to_owned(),
-        path: path.to_path_buf(),
+        path: path.clone(),
         checkpoint: Arc::new(checkpoint),
         window,
     })

@@ -59,7 +59,7 @@ pub fn run(
     };
     let dtype = job.compute.dtype.unwrap_or(device.usual_dtype());
     let models = job.models.iter();
-    let models = models.map(|(name, model)| open(job, &proteins, name, &model.path, reporter));
+    let models = models.map(|(name, model)| open(job, &proteins, name, model, reporter));
     let models: Vec<Opened> = models.collect::<Result<_>>()?;
 
     let journal =

@@ -3,14 +3,18 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use esm_embed::checkpoint::{Checkpoint, CheckpointError};
+use esm_embed::checkpoint::{Additions, Checkpoint, CheckpointError};
 
 use crate::support::{copy, fixture, open, weights};
 
 const REGRESSION: &str = "fair_esm/esm2_hd16-contact-regression.pt";
 
 fn open_with(path: &Path, regression: &Path) -> Result<Checkpoint, String> {
-    Checkpoint::open_with(path, Some(regression)).map_err(|error| error.to_string())
+    let additions = Additions {
+        contact_regression: Some(regression),
+        ..Additions::default()
+    };
+    Checkpoint::open_with(path, additions).map_err(|error| error.to_string())
 }
 
 fn why(path: &Path) -> String {

@@ -1,6 +1,7 @@
 //! Checkpoints: every layout gives the same weights, and any fault of a file is an error that names
 //! the file.
 
+mod adapters;
 mod alphabet;
 mod contacts;
 mod damaged_safetensors;

@@ -282,7 +282,11 @@ fn an_adapter_beside_full_weights_is_warned_about() {
         ),
         "{warning}"
     );
-    assert!(warning.contains("merge_and_unload()"), "{warning}");
+    let remedy = format!(
+        "hint: to apply it, use `adapter={}`",
+        folder.path().display()
+    );
+    assert!(warning.ends_with(&remedy), "{warning}");
 }
 
 #[test]

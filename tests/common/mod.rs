@@ -69,12 +69,23 @@ pub fn load_with(
     threads: usize,
     lm_head: bool,
 ) -> Embedder {
+    let checkpoint = Checkpoint::open(path).unwrap();
+    load_checkpoint(checkpoint, cpu, weight_type, threads, lm_head)
+}
+
+/// Loads a checkpoint that is open.
+pub fn load_checkpoint(
+    checkpoint: Checkpoint,
+    cpu: CpuPath,
+    weight_type: WeightType,
+    threads: usize,
+    lm_head: bool,
+) -> Embedder {
     let dtype = match weight_type {
         WeightType::F32 => Dtype::F32,
         WeightType::F16 => Dtype::F16,
         WeightType::Bf16 => Dtype::Bf16,
     };
-    let checkpoint = Checkpoint::open(path).unwrap();
     let options = EmbedderOptions {
         lm_head,
         threads: Threads::new(threads),

@@ -133,8 +133,7 @@ fn the_repository_of_an_adapter_is_called_an_adapter() {
         let mut bench = Bench::with_files(&files);
         let says = [
             "tiny-lab/tiny_esm is a PEFT adapter (LoRA) of facebook/esm2_t6_8M_UR50D",
-            "\"tiny-lab/tiny_esm\").merge_and_unload()",
-            "save_pretrained",
+            "`hf download tiny-lab/tiny_esm --local-dir adapter`, and use `adapter=adapter`",
         ];
         contains(&bench.error(), &says);
         // From a cache that another tool filled, too.

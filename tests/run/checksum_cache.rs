@@ -82,6 +82,7 @@ impl Case {
                 repo: None,
                 revision: None,
                 contact_regression: None,
+                adapter: None,
             },
             output: OutputOptions {
                 include: Vec::new(),

@@ -4,6 +4,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod adapters;
 mod any_cpu;
 mod carried;
 mod checksum_cache;

@@ -71,6 +71,7 @@ fn job(args: &DemoArgs, carried: &Carried) -> Job {
             repo: None,
             revision: None,
             contact_regression: None,
+            adapter: None,
         },
         output: OutputOptions {
             folder: args.out.clone(),

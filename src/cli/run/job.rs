@@ -111,6 +111,7 @@ mod tests {
             repo: None,
             revision: None,
             contact_regression: None,
+            adapter: None,
         }
     }
 

@@ -3,12 +3,13 @@
 mod job;
 mod shard;
 
+use super::adapters::AdapterArgs;
 use super::message::{Message, with_flags};
 use super::options::output::{PoolArg, ResiduesArg};
 use super::options::{ComputeArgs, DisplayArgs, ModelArgs, OutputArgs, RecordArgs, folders};
 use super::progress::Progress;
 use super::stdout::print;
-use super::{Exit, model_files, signals};
+use super::{Exit, signals};
 use esm_embed::fasta::Input;
 use esm_embed::hub::HubSettings;
 use esm_embed::pipeline::{self, Caches, Job, Shard, Stop, Stopped};
@@ -85,6 +86,9 @@ pub struct RunArgs {
     #[command(flatten)]
     pub model: ModelArgs,
 
+    #[command(flatten)]
+    pub adapter: AdapterArgs,
+
     /// File of the contact regression [default: that of the model]
     ///
     /// Hugging Face checkpoints hold it. fair-esm has it in NAME-contact-regression.pt, which is found
@@ -154,7 +158,10 @@ pub fn execute(args: &RunArgs) -> anyhow::Result<Exit> {
     // What is sure to fail fails before a model is downloaded.
     args.compute.options().resolve_device()?;
     check_inputs(&args.inputs)?;
-    let model = model_files::resolve(&args.model.model, args.model.revision.as_deref(), &progress)?;
+    let revision = args.model.revision.as_deref();
+    let model = args
+        .adapter
+        .resolve(&args.model.model, revision, &progress)?;
     let cache = HubSettings::from_env().ok();
     let caches = job::caches(args, cache.map(|cache| cache.remembered()));
     let job = job::job(args, model);

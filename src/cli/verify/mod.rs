@@ -12,22 +12,22 @@ mod reference;
 mod tests;
 mod verdict;
 
+use super::Exit;
+use super::adapters::AdapterArgs;
 use super::options::DisplayArgs;
 use super::options::device::device;
 use super::options::model::{DEFAULT as DEFAULT_MODEL, ModelArg, model};
 use super::options::variables;
 use super::progress::Progress;
 use super::stdout::{self, print, print_json};
-use super::{Exit, model_files};
 use anyhow::bail;
 use compare::{compare, layers};
 use comparison::Comparison;
 use conclusion::conclusion;
-use esm_embed::checkpoint::Checkpoint;
 use esm_embed::checkpoint::TRAINING_MAXIMUM;
 use esm_embed::device::{DeviceChoice, Dtype, available_threads};
 use esm_embed::embedder::{self, Embedder, EmbedderOptions};
-use esm_embed::pipeline::{Level, Reporter};
+use esm_embed::pipeline::{Level, Reporter, tell_of_checkpoint};
 use esm_embed::printable;
 use esm_embed::threads::Threads;
 use file_digests::{FileReport, digests};
@@ -50,6 +50,9 @@ pub struct VerifyArgs {
     /// Branch, tag or commit of the Hugging Face repository [default: main]
     #[arg(long, value_name = "REVISION")]
     pub revision: Option<String>,
+
+    #[command(flatten)]
+    pub adapter: AdapterArgs,
 
     /// Compare with the values in this file instead of the published ones
     ///
@@ -138,11 +141,10 @@ pub fn execute(args: &VerifyArgs) -> anyhow::Result<Exit> {
         let (model, file) = (&args.model.text, args.reference.as_ref());
         bail!(names::nothing_to_compare(model, &names, &reference, file));
     }
-    let model = model_files::resolve(&args.model, args.revision.as_deref(), &progress)?;
-    let checkpoint = Checkpoint::open(&model.path)?;
-    for warning in checkpoint.warnings() {
-        progress.message(Level::Warning, warning);
-    }
+    let revision = args.revision.as_deref();
+    let model = args.adapter.resolve(&args.model, revision, &progress)?;
+    let checkpoint = model.open()?;
+    tell_of_checkpoint(&checkpoint, &progress);
     let show = |text: String| if args.json { Ok(()) } else { print(&text) };
     let cpu_path = (!device.is_gpu()).then(|| device.path.to_string());
     show(format!(

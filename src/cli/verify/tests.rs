@@ -2,6 +2,7 @@ use super::compare::embed;
 use super::comparison::Comparison;
 use super::comparison::Expected;
 use super::*;
+use esm_embed::checkpoint::Checkpoint;
 use esm_embed::device::Device;
 use esm_embed::hub::published_hub_digest;
 use esm_embed::ops::CpuPath;

@@ -146,6 +146,16 @@ fn write_model(f: &mut Formatter<'_>, model: &ModelFacts) -> Result {
     writeln!(f, "model:")?;
     line(f, 2, "repository", known(&model.repo))?;
     line(f, 2, "revision", known(&model.revision))?;
+    if let Some(adapter) = &model.adapter {
+        let base = adapter.base.as_deref().unwrap_or("a model without a name");
+        let weights = count(adapter.weights as u64, "weight");
+        let facts = format!(
+            "{} of {}, {weights}",
+            printable::name(&adapter.method),
+            printable::name(base)
+        );
+        line(f, 2, "adapter", facts)?;
+    }
     line(f, 2, "layout", &model.layout)?;
     line(f, 2, "stored as", &model.stored_dtype)?;
     line(f, 2, "layers", model.layers)?;

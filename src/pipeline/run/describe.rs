@@ -7,7 +7,9 @@ use crate::pipeline::input::records::Source;
 use crate::pipeline::job::{Job, Layers, OnInvalid};
 use crate::pipeline::plan::Plan;
 use crate::product::Product;
-use crate::run_record::{Asked, AskedLayer, InputFacts, ModelFacts, Resolved, RunRecord};
+use crate::run_record::{
+    AdapterFacts, Asked, AskedLayer, InputFacts, ModelFacts, Resolved, RunRecord,
+};
 use crate::sha256::hex;
 use crate::tokenizer::UnknownPolicy;
 
@@ -59,7 +61,9 @@ fn asked(job: &Job) -> Asked {
     let paths = job.inputs.paths.iter();
     let maps = &job.output.maps;
     let layers_of_maps = Layers::canonical(&maps.layers);
+    let adapter = job.model.adapter.as_ref();
     Asked {
+        adapter: adapter.map(|path| path.to_string_lossy().into()),
         attention_heads: maps.heads,
         attention_layers: layers_of_maps.into_iter().map(layer).collect(),
         contact_regression: regression.map(|path| path.to_string_lossy().into()),
@@ -100,6 +104,11 @@ fn model(job: &Job, checkpoint: &Checkpoint, embedder: Option<&Embedder>) -> Mod
     let config = checkpoint.config();
     let inv_freq = embedder.and_then(|embedder| embedder.engine().about().inv_freq);
     ModelFacts {
+        adapter: checkpoint.adapter().map(|applied| AdapterFacts {
+            base: applied.adapter.base.clone(),
+            method: applied.adapter.method.clone().unwrap_or_default(),
+            weights: applied.weights,
+        }),
         alphabet_proof: Some(checkpoint.alphabet().to_string()),
         alphabet_size: Some(config.logits()),
         dim: config.dim,

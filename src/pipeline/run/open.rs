@@ -9,10 +9,17 @@ use crate::pipeline::reporter::{Level, Reporter};
 /// # Errors
 /// Whatever makes the checkpoint unusable.
 pub fn open(job: &Job, reporter: &dyn Reporter) -> Result<Checkpoint, CheckpointError> {
-    let checkpoint =
-        Checkpoint::open_with(&job.model.path, job.model.contact_regression.as_deref())?;
+    let checkpoint = job.model.open()?;
+    tell_of_checkpoint(&checkpoint, reporter);
+    Ok(checkpoint)
+}
+
+/// Reports what a user should know of a checkpoint.
+pub fn tell_of_checkpoint(checkpoint: &Checkpoint, reporter: &dyn Reporter) {
     for warning in checkpoint.warnings() {
         reporter.message(Level::Warning, warning);
     }
-    Ok(checkpoint)
+    for note in checkpoint.notes() {
+        reporter.message(Level::Info, note);
+    }
 }
