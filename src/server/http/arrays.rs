@@ -83,7 +83,7 @@ impl Arrays {
             ));
         }
         let tokens: usize = self.answers.iter().map(Answer::tokens).sum();
-        let (notes, more) = self.notes_header();
+        let (notes, more) = notes_header(&self.answers);
         let mut response = match format {
             Format::Json => send("application/json", Json(self), held),
             Format::Npy => send("application/x-npy", Npy(self), held),
@@ -119,35 +119,6 @@ impl Arrays {
         }
     }
 
-    fn noted(&self) -> impl Iterator<Item = NotesOf<'_>> {
-        let all = self.answers.iter().enumerate();
-        all.filter(|(_, answer)| !answer.notes.is_empty())
-            .map(|(index, answer)| NotesOf {
-                index,
-                notes: &answer.notes,
-            })
-    }
-
-    fn notes_header(&self) -> (Option<HeaderValue>, usize) {
-        let mut text = String::new();
-        let mut more = 0;
-        for notes in self.noted() {
-            let one = serde_json::to_string(&notes).unwrap_or_default();
-            match text.len() + one.len() < NOTES_BYTES {
-                true => {
-                    text.push(if text.is_empty() { '[' } else { ',' });
-                    text.push_str(&one);
-                }
-                false => more += 1,
-            }
-        }
-        if text.is_empty() {
-            return (None, more);
-        }
-        text.push(']');
-        (HeaderValue::from_str(&text).ok(), more)
-    }
-
     fn numbers(&self) -> u64 {
         let answers = self.answers.iter();
         answers
@@ -169,6 +140,37 @@ pub fn normalized(values: &[f32]) -> Vec<f32> {
     }
 }
 
+/// The inputs to which something was done.
+fn noted(answers: &[Answer]) -> impl Iterator<Item = NotesOf<'_>> {
+    let all = answers.iter().enumerate();
+    all.filter(|(_, answer)| !answer.notes.is_empty())
+        .map(|(index, answer)| NotesOf {
+            index,
+            notes: &answer.notes,
+        })
+}
+
+/// The value of the header [`NOTES`], and how many notes did not fit.
+pub fn notes_header(answers: &[Answer]) -> (Option<HeaderValue>, usize) {
+    let mut text = String::new();
+    let mut more = 0;
+    for notes in noted(answers) {
+        let one = serde_json::to_string(&notes).unwrap_or_default();
+        match text.len() + one.len() < NOTES_BYTES {
+            true => {
+                text.push(if text.is_empty() { '[' } else { ',' });
+                text.push_str(&one);
+            }
+            false => more += 1,
+        }
+    }
+    if text.is_empty() {
+        return (None, more);
+    }
+    text.push(']');
+    (HeaderValue::from_str(&text).ok(), more)
+}
+
 struct Json(Arrays);
 
 impl Encode for Json {
@@ -188,7 +190,7 @@ impl Encode for Json {
         out.write_all(b"]")?;
         if arrays.key.is_some() {
             out.write_all(b",\"notes\":[")?;
-            for (i, notes) in arrays.noted().enumerate() {
+            for (i, notes) in noted(&arrays.answers).enumerate() {
                 if i > 0 {
                     out.write_all(b",")?;
                 }
@@ -204,14 +206,14 @@ impl Encode for Json {
 pub fn write_array(out: &mut dyn Write, values: &[f32], shape: &[u64]) -> io::Result<()> {
     let width = match shape {
         [_, width] => *width as usize,
-        _ => return write_row(out, values),
+        _ => return write_row(out, values.iter().copied()),
     };
     out.write_all(b"[")?;
     for (i, row) in values.chunks_exact(width.max(1)).enumerate() {
         if i > 0 {
             out.write_all(b",")?;
         }
-        write_row(out, row)?;
+        write_row(out, row.iter().copied())?;
     }
     out.write_all(b"]")
 }
@@ -219,14 +221,18 @@ pub fn write_array(out: &mut dyn Write, values: &[f32], shape: &[u64]) -> io::Re
 /// Numbers of a row that are formatted together.
 const TOGETHER: usize = 4096;
 
-fn write_row(out: &mut dyn Write, row: &[f32]) -> io::Result<()> {
+/// A list of numbers.
+///
+/// # Errors
+/// Those of `out`.
+pub fn write_row(out: &mut dyn Write, row: impl ExactSizeIterator<Item = f32>) -> io::Result<()> {
     let mut text = Vec::with_capacity(row.len().min(TOGETHER) * DIGITS as usize);
     text.push(b'[');
-    for (i, value) in row.iter().enumerate() {
+    for (i, value) in row.enumerate() {
         if i > 0 {
             text.push(b',');
         }
-        serde_json::to_writer(&mut text, value)?;
+        serde_json::to_writer(&mut text, &value)?;
         if text.len() > TOGETHER * DIGITS as usize {
             out.write_all(&text)?;
             text.clear();
@@ -286,7 +292,11 @@ pub fn write_npz<'a>(
     Ok(())
 }
 
-fn write_header(out: &mut dyn Write, shape: &[u64]) -> io::Result<()> {
+/// The header of a NumPy array of 32-bit floats.
+///
+/// # Errors
+/// Those of `out`, or a shape of more than four dimensions.
+pub fn write_header(out: &mut dyn Write, shape: &[u64]) -> io::Result<()> {
     let header = npy_header(OutDtype::F32, shape).ok_or(io::ErrorKind::InvalidInput)?;
     out.write_all(&header)
 }

@@ -64,7 +64,7 @@ const ROUTES: [&str; 19] = [
 pub fn guarded(routes: Router, shared: &Arc<Shared>) -> Router {
     let shared = Arc::clone(shared);
     routes
-        .fallback(not_found)
+        .fallback(async || not_found())
         .layer(from_fn_with_state(shared, guard))
 }
 

@@ -8,6 +8,23 @@ use axum::response::IntoResponse;
 use std::sync::Arc;
 
 /// 200 when the model is loaded, else 503.
+#[utoipa::path(
+    get,
+    path = "/ping",
+    tag = "server",
+    responses((status = 200), (status = 503, body = super::error::ErrorBody))
+)]
+pub async fn ping(shared: State<Arc<Shared>>) -> Result<(), Refusal> {
+    health(shared).await
+}
+
+/// 200 when the model is loaded, else 503.
+#[utoipa::path(
+    get,
+    path = "/health",
+    tag = "server",
+    responses((status = 200), (status = 503, body = super::error::ErrorBody))
+)]
 pub async fn health(State(shared): State<Arc<Shared>>) -> Result<(), Refusal> {
     match shared.phase() {
         Phase::Ready(_) => Ok(()),
@@ -20,6 +37,12 @@ pub async fn health(State(shared): State<Arc<Shared>>) -> Result<(), Refusal> {
 }
 
 /// What Prometheus reads.
+#[utoipa::path(
+    get,
+    path = "/metrics",
+    tag = "server",
+    responses((status = 200, content_type = "text/plain", body = String))
+)]
 pub async fn metrics(State(shared): State<Arc<Shared>>) -> impl IntoResponse {
     let content_type = "text/plain; version=0.0.4; charset=utf-8";
     ([(CONTENT_TYPE, content_type)], shared.prometheus.render())

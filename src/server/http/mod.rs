@@ -3,11 +3,14 @@
 mod accept;
 mod arrays;
 mod body;
+mod docs;
 mod error;
 mod guard;
 mod health;
 mod info;
 mod inputs;
+mod nim;
+mod openai;
 mod send;
 mod tei;
 
@@ -29,15 +32,22 @@ const DEADLINE: &str = "x-request-timeout";
 /// All routes but those of gRPC.
 pub fn routes(shared: &Arc<Shared>) -> Router {
     Router::new()
-        .route("/", post(tei::embed))
+        .route("/", post(tei::root))
         .route("/embed", post(tei::embed))
         .route("/embed_all", post(tei::embed_all))
         .route("/logits", post(tei::logits))
         .route("/contacts", post(tei::contacts))
-        .route("/health", get(health::health))
-        .route("/ping", get(health::health))
+        .route("/v1/embeddings", post(openai::embeddings))
+        .route("/embeddings", post(openai::embeddings_short))
+        .route("/v1/biology/meta/{model}", post(nim::embed))
         .route("/info", get(info::info))
+        .route("/health", get(health::health))
+        .route("/ping", get(health::ping))
         .route("/metrics", get(health::metrics))
+        .route("/openapi.json", get(docs::openapi))
+        .route("/docs", get(docs::docs))
+        .route("/docs/", get(docs::page))
+        .route("/docs/{*file}", get(docs::part))
         .with_state(Arc::clone(shared))
         .method_not_allowed_fallback(async || {
             Refusal::new(Kind::Method, "this path has another method")
@@ -45,7 +55,7 @@ pub fn routes(shared: &Arc<Shared>) -> Router {
 }
 
 /// The answer to a path that there is not.
-pub async fn not_found() -> Refusal {
+pub fn not_found() -> Refusal {
     Refusal::new(
         Kind::NotFound,
         "there is nothing at this path: /docs lists what there is",

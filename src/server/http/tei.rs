@@ -166,7 +166,40 @@ pub async fn compute(
     Ok(answers)
 }
 
+/// One row for each sequence, as `/embed`.
+#[utoipa::path(
+    post,
+    path = "/",
+    tag = "embeddings",
+    request_body = EmbedRequest,
+    responses(
+        (status = 200, description = "A vector for each input", content(
+            (Vec<Vec<f32>> = "application/json"),
+            (String = "application/x-npy"),
+            (String = "application/zip")
+        )),
+        (status = "default", body = super::error::ErrorBody)
+    )
+)]
+pub async fn root(state: State<Arc<Shared>>, request: Request<Body>) -> Response<Body> {
+    embed(state, request).await
+}
+
 /// One row for each sequence.
+#[utoipa::path(
+    post,
+    path = "/embed",
+    tag = "embeddings",
+    request_body = EmbedRequest,
+    responses(
+        (status = 200, description = "A vector for each input", content(
+            (Vec<Vec<f32>> = "application/json"),
+            (String = "application/x-npy"),
+            (String = "application/zip")
+        )),
+        (status = "default", body = super::error::ErrorBody)
+    )
+)]
 pub async fn embed(State(shared): State<Arc<Shared>>, request: Request<Body>) -> Response<Body> {
     within_deadline(&shared, request, async |headers: HeaderMap, request| {
         let format = Format::accepted(&headers)?;
@@ -200,6 +233,20 @@ fn of(products: &[Product]) -> Product {
 }
 
 /// One row for each residue.
+#[utoipa::path(
+    post,
+    path = "/embed_all",
+    tag = "embeddings",
+    request_body = ResiduesRequest,
+    responses(
+        (status = 200, description = "A matrix of [residues, width] for each input, without `<cls>` and `<eos>`", content(
+            (Vec<Vec<Vec<f32>>> = "application/json"),
+            (String = "application/x-npy"),
+            (String = "application/zip")
+        )),
+        (status = "default", body = super::error::ErrorBody)
+    )
+)]
 pub async fn embed_all(state: State<Arc<Shared>>, request: Request<Body>) -> Response<Body> {
     let wanted = Wanted {
         residues: true,
@@ -209,6 +256,20 @@ pub async fn embed_all(state: State<Arc<Shared>>, request: Request<Body>) -> Res
 }
 
 /// For each residue, one number for each token of the alphabet.
+#[utoipa::path(
+    post,
+    path = "/logits",
+    tag = "embeddings",
+    request_body = ResiduesRequest,
+    responses(
+        (status = 200, description = "A matrix of [residues, tokens] for each input; /info lists the tokens", content(
+            (Vec<Vec<Vec<f32>>> = "application/json"),
+            (String = "application/x-npy"),
+            (String = "application/zip")
+        )),
+        (status = "default", body = super::error::ErrorBody)
+    )
+)]
 pub async fn logits(state: State<Arc<Shared>>, request: Request<Body>) -> Response<Body> {
     let wanted = Wanted {
         logits: true,
@@ -218,6 +279,20 @@ pub async fn logits(state: State<Arc<Shared>>, request: Request<Body>) -> Respon
 }
 
 /// For each pair of residues, the probability of a contact.
+#[utoipa::path(
+    post,
+    path = "/contacts",
+    tag = "embeddings",
+    request_body = ResiduesRequest,
+    responses(
+        (status = 200, description = "A matrix of [residues, residues] for each input", content(
+            (Vec<Vec<Vec<f32>>> = "application/json"),
+            (String = "application/x-npy"),
+            (String = "application/zip")
+        )),
+        (status = "default", body = super::error::ErrorBody)
+    )
+)]
 pub async fn contacts(state: State<Arc<Shared>>, request: Request<Body>) -> Response<Body> {
     let wanted = Wanted {
         contacts: true,

@@ -1,0 +1,17 @@
+//! The server from end to end: the program is started, spoken to over sockets on this machine, and its
+//! answers are compared with the files of `run`.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod access;
+mod bodies;
+mod dialects;
+mod documents;
+mod ending;
+mod errors;
+mod load;
+mod same_bits;
+mod support;
+
+use common::bench;
