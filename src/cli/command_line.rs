@@ -73,7 +73,7 @@ pub enum Command {
     Verify(VerifyArgs),
     /// Show CPU, memory, GPUs, cache and network as this program sees them
     Doctor(DoctorArgs),
-    /// Print a job script for SLURM, Snakemake or Nextflow
+    /// Print a job script, a container recipe or a service
     #[command(after_help = template::EXAMPLES)]
     Template(TemplateArgs),
     /// Embed eight made-up proteins with a tiny model that the program carries

@@ -12,6 +12,7 @@ use esm_embed::device::Tested;
 use esm_embed::hub::{HubSettings, ModelRef};
 use esm_embed::pipeline::{Caches, OnInvalid, SequenceOptions};
 use esm_embed::product::Product;
+use esm_embed::server::grpc::BionemoOptions;
 use esm_embed::server::{self, ApiKey, Ended, Limits, ServeJob, TlsFiles};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -89,6 +90,26 @@ pub struct ServeArgs {
     )]
     pub include: Vec<Product>,
 
+    /// Answer clients of BioNeMo with the mean of each sequence, as an early version of its service did
+    ///
+    /// This is about the gRPC call SeqToEmbedding, whose answers are the rows of all residues otherwise.
+    #[arg(long, help_heading = "Answers")]
+    pub bionemo_pooled: bool,
+
+    /// Size in MiB of an answer that clients of BioNeMo accept; 0 for any
+    ///
+    /// A larger one is refused before it is computed, with RESOURCE_EXHAUSTED. gRPC libraries refuse
+    /// messages of more than 4 MiB unless the client sets another limit, which a server cannot see. The
+    /// stream esm_embed.v1.Embedder/Embed sends one message for each sequence.
+    #[arg(
+        long,
+        value_name = "MIB",
+        default_value = "4",
+        value_parser = mebibytes,
+        help_heading = "Answers"
+    )]
+    pub bionemo_max_answer_mib: u64,
+
     #[command(flatten)]
     pub sequences: SequenceArgs,
 
@@ -149,7 +170,7 @@ pub struct ServeArgs {
     )]
     pub max_queue_tokens: usize,
 
-    /// Size of the body of a request in MB; larger ones get status 413
+    /// Size in MB of the body of a request, and of one message of gRPC; larger ones get status 413
     #[arg(
         long,
         value_name = "MB",
@@ -232,6 +253,12 @@ fn megabytes(text: &str) -> Result<usize, &'static str> {
     }
 }
 
+fn mebibytes(text: &str) -> Result<u64, &'static str> {
+    let number = digits(text).and_then(|number| u64::try_from(number).ok());
+    let bytes = number.and_then(|number| number.checked_mul(1 << 20));
+    bytes.ok_or("expected a number of MiB")
+}
+
 fn seconds(text: &str) -> Result<Duration, &'static str> {
     let number: Option<f64> = text.parse().ok();
     let time = number.and_then(|number| Duration::try_from_secs_f64(number).ok());
@@ -292,6 +319,13 @@ pub fn execute(args: &ServeArgs) -> anyhow::Result<Exit> {
                 key: key.clone(),
             }),
             _ => None,
+        },
+        bionemo: BionemoOptions {
+            pooled: args.bionemo_pooled,
+            max_answer_bytes: match args.bionemo_max_answer_mib {
+                0 => None,
+                bytes => Some(bytes),
+            },
         },
     };
     let announce = |address| print(&format!("listening on {address}\n"));
@@ -358,6 +392,7 @@ mod tests {
         assert_eq!(defaults.listen, "127.0.0.1:8080");
         assert_eq!(defaults.max_body_mb, 32_000_000);
         assert_eq!(defaults.cache_mb, 0);
+        assert_eq!(defaults.bionemo_max_answer_mib, 4 << 20);
         assert_eq!(defaults.timeout, Duration::from_secs(600));
         assert_eq!(defaults.grace, Duration::from_secs(30));
         let given = args("--max-body-mb 1 --cache-mb 5 --timeout 0.25 --grace 1e2").unwrap();
@@ -377,6 +412,8 @@ mod tests {
             "--grace 1e300",
             "--max-concurrent-requests 0",
             "--max-queue-tokens 0",
+            "--bionemo-max-answer-mib -1",
+            "--bionemo-max-answer-mib 17592186044416",
             "--include attentions",
             "--tls-cert c.pem",
             "--tls-key k.pem",

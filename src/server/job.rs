@@ -2,6 +2,7 @@
 //! [`serve`](super::serve) carries it out.
 
 use super::access::ApiKey;
+use super::grpc::BionemoOptions;
 use crate::output::{Existing, OutDtype, Residues};
 use crate::pipeline::{
     ComputeOptions, Inputs, Job, Layers, MapOptions, Model, OutputOptions, SequenceOptions,
@@ -33,6 +34,8 @@ pub struct ServeJob {
     pub api_key: Option<ApiKey>,
     /// Certificate and key; None for plain text.
     pub tls: Option<TlsFiles>,
+    /// How clients of BioNeMo are answered.
+    pub bionemo: BionemoOptions,
 }
 
 /// What the server refuses, and when it gives up.

@@ -36,8 +36,9 @@
 
 mod access;
 mod answer_room;
-mod grpc;
+pub mod grpc;
 mod http;
+mod inference;
 mod job;
 mod listen;
 mod metrics;
@@ -47,6 +48,7 @@ mod run;
 mod scheduler;
 mod service;
 mod shared;
+mod wire;
 
 pub use access::{ApiKey, BadKey};
 pub use job::{Limits, ServeJob, TlsFiles};

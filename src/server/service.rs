@@ -15,6 +15,7 @@ use crate::pipeline::Resident;
 use crate::product::{ModelShape, OutDtype, Pool, Product, Request};
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 /// Which residues of a long sequence are embedded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,7 +91,7 @@ pub struct Answer {
     /// What was done to the sequence.
     pub notes: Notes,
     /// The memory of the answer, until it has been sent.
-    _taken: Taken,
+    taken: Taken,
 }
 
 impl Service {
@@ -242,10 +243,7 @@ impl Service {
             .iter()
             .map(|one| self.room.take(one.answer_bytes))
             .collect();
-        let taken = taken.ok_or_else(|| {
-            let refusal = "answers that have not been sent yet take all the memory for answers";
-            Refusal::new(Kind::Busy, refusal).retry_after(std::time::Duration::from_secs(1))
-        })?;
+        let taken = taken.ok_or_else(no_memory)?;
         let items: Vec<Arc<Item>> = admitted.iter().map(|one| Arc::clone(&one.item)).collect();
         let tickets = self.scheduler.submit(&items)?;
         let all = tickets.into_iter().zip(admitted).zip(taken);
@@ -273,6 +271,20 @@ impl Service {
         })
     }
 
+    /// Takes memory for an answer that is made of several, beside theirs.
+    ///
+    /// # Errors
+    /// It is larger than what the server can hold, or not free.
+    pub fn reserve(&self, bytes: u64) -> Result<Taken, Refusal> {
+        self.check_answer(bytes)?;
+        self.room.take(bytes).ok_or_else(no_memory)
+    }
+
+    /// Bytes that answers may take together.
+    pub fn answer_limit(&self) -> u64 {
+        self.room.limit()
+    }
+
     /// Gives up everything that is not computed yet.
     pub fn abort(&self) {
         self.scheduler.abort();
@@ -292,6 +304,12 @@ impl Service {
             false => Ok(()),
         }
     }
+}
+
+/// Why an answer cannot be computed now.
+fn no_memory() -> Refusal {
+    let text = "answers that have not been sent yet take all the memory for answers";
+    Refusal::new(Kind::Busy, text).retry_after(Duration::from_secs(1))
 }
 
 impl Facts {
@@ -382,6 +400,11 @@ impl Facts {
 }
 
 impl Admitted {
+    /// Residues that are embedded.
+    pub fn residues(&self) -> usize {
+        self.item.tokens.len().saturating_sub(2)
+    }
+
     /// Tokens that it costs.
     pub fn tokens(&self) -> usize {
         self.item.cost()
@@ -405,12 +428,17 @@ impl Pending {
             notes: notes.computed_in(arrays.fallback),
             arrays,
             item,
-            _taken: self.taken,
+            taken: self.taken,
         })
     }
 }
 
 impl Answer {
+    /// The memory of the answer. Its arrays are dropped: they have been written somewhere else.
+    pub fn into_taken(self) -> Taken {
+        self.taken
+    }
+
     /// Residues of the sequence that were embedded.
     pub fn residues(&self) -> usize {
         self.item.tokens.len().saturating_sub(2)

@@ -1,6 +1,7 @@
 //! What all requests share: whether the model is loaded, how much is going on, and the limits.
 
 use super::access::ApiKey;
+use super::grpc::BionemoOptions;
 use super::job::{Limits, ServeJob};
 use super::metrics;
 use super::refusal::{Kind, Refusal};
@@ -36,6 +37,8 @@ pub struct Shared {
     pub limits: Limits,
     /// The key that requests must have.
     pub api_key: Option<ApiKey>,
+    /// How clients of BioNeMo are answered.
+    pub bionemo: BionemoOptions,
     /// Receives messages.
     pub reporter: Arc<dyn Reporter + Send + Sync>,
     /// What Prometheus reads.
@@ -57,6 +60,7 @@ impl Shared {
             revision: job.model.revision.clone(),
             limits: job.limits,
             api_key: job.api_key.clone(),
+            bionemo: job.bionemo,
             reporter,
             prometheus,
             phase: watch::Sender::new(Phase::Loading),
@@ -68,6 +72,20 @@ impl Shared {
     /// What the server is doing now.
     pub fn phase(&self) -> Phase {
         self.phase.borrow().clone()
+    }
+
+    /// What the server is doing, now and later.
+    pub fn phases(&self) -> watch::Receiver<Phase> {
+        self.phase.subscribe()
+    }
+
+    /// Waits until the server is about to end.
+    pub async fn ending(&self) {
+        let mut phases = self.phases();
+        // An error means that the server has ended.
+        let _ = phases
+            .wait_for(|phase| matches!(phase, Phase::Ending))
+            .await;
     }
 
     /// It does something else from now on.

@@ -1,55 +1,9 @@
-//! The commands beside `run`: models, fetch, doctor, inspect, template. No network, no home.
+//! The commands beside `run`: models, fetch, doctor, inspect. No network, no home.
 
 use crate::bench::*;
 use crate::common::fixture;
-use crate::tools;
 use crate::usage::assert_usage;
 use esm_embed::ops::CpuPath;
-use std::path::Path;
-
-#[test]
-fn templates_are_the_tested_files() {
-    let bench = Bench::new();
-    let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/cli/template");
-    for (scheduler, file) in [
-        ("slurm", "slurm.sh"),
-        ("snakemake", "Snakefile"),
-        ("nextflow", "main.nf"),
-    ] {
-        let ended = bench.call(&format!("template {scheduler}"));
-        assert_eq!((ended.code, &*ended.err), (0, ""));
-        let source = std::fs::read_to_string(sources.join(file)).unwrap();
-        assert!(ended.out == source, "{scheduler}");
-        // The commands and flags they use exist.
-        for words in ["run ", "--shard ", "--out ", "merge "] {
-            assert!(source.contains(words), "{scheduler}: {words}");
-        }
-        // Text that every editor and shell accepts.
-        assert!(source.ends_with('\n') && source.is_ascii(), "{scheduler}");
-        assert!(!source.contains(['\r', '\t']), "{scheduler}");
-    }
-    if !tools::has(&["bash"]) {
-        return;
-    }
-    let script = std::process::Command::new("bash")
-        .arg("-n")
-        .arg(sources.join("slurm.sh"))
-        .output()
-        .unwrap();
-    assert!(script.status.success(), "{script:?}");
-    let usage = std::process::Command::new("bash")
-        .arg(sources.join("slurm.sh"))
-        .arg("emb")
-        .output()
-        .unwrap();
-    assert_eq!(usage.status.code(), Some(2));
-    let usage = String::from_utf8(usage.stderr).unwrap();
-    assert!(
-        usage.starts_with("usage: [SHARDS=N] bash ")
-            && usage.ends_with(" OUT FASTA... [options of esm-embed run]\n"),
-        "{usage}"
-    );
-}
 
 #[test]
 fn an_unknown_model_is_answered_with_the_nearest_and_all_names() {

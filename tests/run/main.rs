@@ -41,6 +41,7 @@ mod score;
 mod shards;
 mod stand_in_8m;
 mod streams;
+mod templates;
 mod threads;
 mod usage;
 mod verify;

@@ -436,7 +436,7 @@ fn merge() {
 #[test]
 fn template() {
     let bench = Bench::new();
-    for scheduler in ["slurm", "snakemake", "nextflow"] {
+    for scheduler in ["slurm", "snakemake", "nextflow", "kubernetes"] {
         let script = bench.call(&format!("template {scheduler}")).out;
         let report = json(&bench, &format!("template {scheduler} --json"), 0);
         assert_eq!(report, json!({"scheduler": scheduler, "script": script}));
@@ -484,7 +484,10 @@ fn help_names_the_fields() {
         ("verify", "Fields: esm_embed, model, path,"),
         ("fetch", "Fields: path, "),
         ("merge", "Fields: out, shards"),
-        ("template", "Fields: scheduler and script."),
+        (
+            "template",
+            "Fields: scheduler (the name as typed) and script.",
+        ),
     ] {
         let help = bench.call(&format!("{command} --help")).out;
         let help = help.split_whitespace().collect::<Vec<_>>().join(" ");

@@ -185,7 +185,7 @@ fn wrong_usage_ends_with_2_and_a_remedy() {
     assert_usage("merge a", "--out <DIR>");
     assert_usage(
         "template pbs",
-        "[possible values: slurm, snakemake, nextflow]",
+        "[possible values: slurm, snakemake, nextflow, docker, apptainer, systemd, kubernetes]",
     );
     assert_usage("fetch", "<MODEL>");
 }

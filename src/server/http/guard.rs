@@ -10,7 +10,7 @@ use axum::Router;
 use axum::body::{Body, HttpBody};
 use axum::extract::{Request, State};
 use axum::http::header::CONTENT_TYPE;
-use axum::http::{HeaderMap, HeaderValue, Response};
+use axum::http::{HeaderMap, Response};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::IntoResponse;
 use hyper::body::{Bytes, Frame, SizeHint};
@@ -18,6 +18,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant;
+use tonic::Status;
 
 /// Characters of a path in a message.
 const PATH: usize = 200;
@@ -32,7 +33,14 @@ const OPEN: [&str; 6] = [
     "/openapi.json",
 ];
 /// The same with everything below.
-const OPEN_BELOW: [&str; 2] = ["/docs/", "/grpc.health.v1.Health/"];
+const OPEN_BELOW: [&str; 4] = [
+    "/docs/",
+    HEALTH,
+    "/grpc.reflection.v1.ServerReflection/",
+    "/grpc.reflection.v1alpha.ServerReflection/",
+];
+/// The health service of gRPC.
+const HEALTH: &str = "/grpc.health.v1.Health/";
 
 /// Probes of a server that is about to end are answered by their handlers.
 const PROBES: [&str; 4] = ["/health", "/ping", "/v2/health/live", "/v2/health/ready"];
@@ -76,7 +84,7 @@ async fn guard(State(shared): State<Arc<Shared>>, request: Request, next: Next) 
     let refusal = refused(&shared, &path, request.headers());
     let response = match refusal {
         None => next.run(request).await,
-        Some(refusal) if is_grpc => grpc_refusal(&refusal),
+        Some(refusal) if is_grpc => Status::from(refusal).into_http(),
         Some(refusal) => refusal.into_response(),
     };
     let ended = Ended {
@@ -109,28 +117,13 @@ fn refused(shared: &Shared, path: &str, headers: &HeaderMap) -> Option<Refusal> 
         ));
     }
     let is_ending = matches!(shared.phase(), Phase::Ending);
-    (is_ending && !PROBES.contains(&path)).then(ending)
+    let is_probe = PROBES.contains(&path) || path.starts_with(HEALTH);
+    (is_ending && !is_probe).then(ending)
 }
 
 fn is_grpc(headers: &HeaderMap) -> bool {
     let content = headers.get(CONTENT_TYPE).map(|value| value.as_bytes());
     content.is_some_and(|content| content.starts_with(b"application/grpc"))
-}
-
-/// Status and message as gRPC clients read them.
-fn grpc_refusal(refusal: &Refusal) -> Response<Body> {
-    let status = match refusal.kind {
-        Kind::Unauthorized => "16",
-        _ => "14",
-    };
-    let mut response = Response::new(Body::empty());
-    let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
-    headers.insert("grpc-status", HeaderValue::from_static(status));
-    if let Ok(message) = HeaderValue::from_str(&refusal.message) {
-        headers.insert("grpc-message", message);
-    }
-    response
 }
 
 fn label(path: &str) -> &'static str {

@@ -1,0 +1,68 @@
+//! What an answer of one message holds until it has been sent: its permit and its memory.
+
+use super::status;
+use axum::body::{Body, HttpBody};
+use axum::http::{HeaderMap, HeaderValue, Response as HttpResponse};
+use hyper::body::{Bytes, Frame, SizeHint};
+use std::any::Any;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use tonic::{Code, Response};
+
+/// Something that is dropped when the answer has been sent.
+#[derive(Clone)]
+struct Held(#[expect(dead_code, reason = "held, not read")] Arc<dyn Any + Send + Sync>);
+
+/// An answer that holds something until it has been sent.
+pub fn holding<T>(message: T, held: impl Any + Send + Sync) -> Response<T> {
+    let mut response = Response::new(message);
+    response.extensions_mut().insert(Held(Arc::new(held)));
+    response
+}
+
+/// Ties what an answer holds to its body. A message beyond the limit, which tonic calls OUT_OF_RANGE,
+/// becomes RESOURCE_EXHAUSTED, as in other servers.
+pub async fn tie(mut response: HttpResponse<Body>) -> HttpResponse<Body> {
+    let headers = response.headers_mut();
+    if has_status(headers, Code::OutOfRange) {
+        headers.insert(status::HEADER, number(Code::ResourceExhausted));
+    }
+    match response.extensions_mut().remove::<Held>() {
+        None => response,
+        Some(held) => response.map(|body| Body::new(Holding { body, _held: held })),
+    }
+}
+
+fn has_status(headers: &HeaderMap, code: Code) -> bool {
+    headers.get(status::HEADER) == Some(&number(code))
+}
+
+fn number(code: Code) -> HeaderValue {
+    HeaderValue::from(code as i32)
+}
+
+struct Holding {
+    body: Body,
+    _held: Held,
+}
+
+impl HttpBody for Holding {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
