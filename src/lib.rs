@@ -100,7 +100,7 @@
 //! Dependencies point down:
 //!
 //! ```text
-//! main → cli → { pipeline, score, plot } → { admission, embedder, output }
+//! main → cli → { pipeline, score, session, plot } → { admission, embedder, output }
 //!                              → { product, fasta, tokenizer, batching, windows, checkpoint, model, cuda }
 //!                                   → ops
 //! ```
@@ -114,6 +114,7 @@
 //! | [`cuda`] | GPUs |
 //! | [`model`], [`ops`] | Candle |
 //! | [`output`] | files of an output folder |
+//! | [`session`] | a loaded model for sequences in memory |
 //! | [`score`] | variants of proteins: which passes they need, and what becomes a score |
 //! | [`plot`] | pictures of an output folder |
 //! | [`product`] | what a model can produce; everything that stores or computes loops over its list |
@@ -163,6 +164,8 @@ pub mod product;
 pub mod run_record;
 pub mod score;
 pub mod server;
+pub mod session;
+pub mod settings;
 pub mod sha256;
 pub mod stamp;
 pub mod threads;

@@ -3,7 +3,7 @@
 
 use crate::admission::{Gaps, Long};
 use crate::checkpoint::{Additions, Checkpoint, CheckpointError};
-use crate::device::{Device, DeviceChoice, DeviceError, Dtype, Tested};
+use crate::device::{Device, DeviceChoice, DeviceError, Dtype, Tested, available_threads};
 use crate::embedder;
 use crate::ops::CpuPath;
 use crate::output::{Existing, OutDtype, Pool, Residues};
@@ -189,6 +189,21 @@ pub struct ComputeOptions {
     pub deterministic: bool,
     /// A GPU on which the bits of a sequence depend on its batch.
     pub on_varying: OnVarying,
+}
+
+impl Default for ComputeOptions {
+    /// The best device, on all threads that this process may use.
+    fn default() -> ComputeOptions {
+        ComputeOptions {
+            device: DeviceChoice::Auto,
+            dtype: None,
+            cpu_path: None,
+            threads: available_threads(),
+            max_tokens: None,
+            deterministic: false,
+            on_varying: OnVarying::default(),
+        }
+    }
 }
 
 impl ComputeOptions {

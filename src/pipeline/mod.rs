@@ -17,7 +17,7 @@
 mod checksum_cache;
 mod input;
 mod job;
-mod plan;
+pub(crate) mod plan;
 mod reporter;
 mod resident;
 mod run;

@@ -14,6 +14,7 @@
 //! bits of a score depend on model, protein and variant only.
 
 mod compute;
+mod in_memory;
 mod job;
 mod journal;
 mod landscape;
@@ -31,6 +32,7 @@ mod unmasked;
 mod variants;
 mod windows;
 
+pub use in_memory::score_variants;
 pub use job::{ScoreJob, VariantTable};
 pub use method::{Method, NotTogether, Window};
 pub use mutation::{Mutation, Variant};

@@ -11,11 +11,10 @@ use super::run;
 use super::stdout::print;
 use super::{Exit, signals};
 use carried::Carried;
-use esm_embed::device::{DeviceChoice, Dtype, available_threads};
+use esm_embed::device::{DeviceChoice, Dtype};
 use esm_embed::output::{Existing, FinishedFolder, OutDtype, Pool, Residues};
 use esm_embed::pipeline::{
-    Caches, ComputeOptions, Inputs, Job, MapOptions, Model, OnVarying, OutputOptions,
-    SequenceOptions,
+    Caches, ComputeOptions, Inputs, Job, MapOptions, Model, OutputOptions, SequenceOptions,
 };
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -87,11 +86,7 @@ fn job(args: &DemoArgs, carried: &Carried) -> Job {
         compute: ComputeOptions {
             device: DeviceChoice::Cpu,
             dtype: Some(Dtype::F32),
-            cpu_path: None,
-            threads: available_threads(),
-            max_tokens: None,
-            deterministic: false,
-            on_varying: OnVarying::default(),
+            ..ComputeOptions::default()
         },
     }
 }

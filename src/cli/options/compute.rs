@@ -1,13 +1,12 @@
 //! How it is computed, under *Computation*.
 
-use super::device::device;
-use super::digits;
 use super::variables;
 use clap::ValueEnum;
 use esm_embed::device::{DeviceChoice, Dtype, available_threads};
 use esm_embed::numerals::grouped;
 use esm_embed::ops::CpuPath;
 use esm_embed::pipeline::{ComputeOptions, OnVarying};
+use esm_embed::settings::{device, digits};
 
 /// More threads than any machine that this is meant for has.
 const MAX_THREADS: usize = 4096;
@@ -202,6 +201,16 @@ mod tests {
         }
         for text in ["", "F32", "16", "float", "double", "int8"] {
             assert_eq!(dtype(text), None, "{text}");
+        }
+        for arg in DtypeArg::value_variants() {
+            let value = arg.to_possible_value().unwrap();
+            for name in value.get_name_and_aliases() {
+                assert_eq!(
+                    esm_embed::settings::dtype(name),
+                    Ok((*arg).into()),
+                    "{name}"
+                );
+            }
         }
     }
 

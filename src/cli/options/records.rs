@@ -1,9 +1,9 @@
 //! Unusual records, under *Records*.
 
-use super::long::long;
 use clap::ValueEnum;
 use esm_embed::admission::{Gaps, Long};
 use esm_embed::pipeline::{OnDuplicateId, OnInvalid};
+use esm_embed::settings::long;
 use esm_embed::tokenizer::UnknownPolicy;
 
 const LONG_HELP: &str = "\

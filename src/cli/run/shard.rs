@@ -1,8 +1,8 @@
 //! `--shard`.
 
-use crate::cli::options::digits;
 use esm_embed::numerals::grouped;
 use esm_embed::pipeline::Shard;
+use esm_embed::settings::digits;
 
 /// More parts than any scheduler has jobs for.
 const MAX_SHARDS: usize = 100_000;

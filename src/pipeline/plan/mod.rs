@@ -20,9 +20,9 @@ use anyhow::{Context, Result, bail};
 
 /// Tokens of a batch on the CPU by default: enough rows to use every weight well, few enough that
 /// activations stay small.
-const CPU_TOKENS: usize = 1024;
+pub const CPU_TOKENS: usize = 1024;
 /// The same on a GPU, whose matrix products always have this many rows.
-const GPU_TOKENS: usize = 16_384;
+pub const GPU_TOKENS: usize = 16_384;
 
 /// What a job comes to.
 #[derive(Clone, Debug)]
@@ -233,7 +233,10 @@ fn needs(
 }
 
 /// Layers as asked → their indices, ascending, each once.
-fn layers(asked: &[Layers], config: &EsmConfig) -> Result<Vec<usize>> {
+///
+/// # Errors
+/// A layer that the model does not have.
+pub fn layers(asked: &[Layers], config: &EsmConfig) -> Result<Vec<usize>> {
     if asked.is_empty() {
         return Ok(vec![config.layers]);
     }
