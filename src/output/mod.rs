@@ -136,6 +136,7 @@ pub use read::ReadError;
 pub use read::finished::FinishedFolder;
 pub use read::inspect::{inspect, inspect_with_threads};
 pub use read::record::{Record, Records};
+pub use read::record_index::RecordIndex;
 pub use read::report::{Problem, Report};
 pub use resume::journal::{Done, Journal, SLOT_BYTES, read_journal};
 pub use resume::proof::{Proof, Written};

@@ -86,6 +86,7 @@ pub fn score_variants(
         reporter,
         stop,
     };
+    let _turn = session.turn();
     let Some(kept) = computed.all(&pieces)? else {
         return Ok(None);
     };

@@ -43,6 +43,7 @@ impl Session {
             done,
             out,
         };
+        let _turn = self.turn();
         let workers = batching.threads.clamp(1, work.batches.len().max(1));
         std::thread::scope(|scope| {
             let others: Vec<_> = (1..workers).map(|_| scope.spawn(|| work.run())).collect();

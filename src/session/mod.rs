@@ -56,7 +56,7 @@ use crate::product::{Product, Request};
 use crate::threads::Threads;
 use crate::tokenizer::UnknownPolicy;
 use std::path::Path;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 /// How a session computes and how it treats sequences.
 #[derive(Clone, Debug, Default)]
@@ -81,6 +81,8 @@ pub struct Session {
     device: Device,
     dtype: Dtype,
     embedder: Embedder,
+    /// Calls from several threads take turns: each of them uses all threads and all memory.
+    turn: Mutex<()>,
     /// Computes contacts where a GPU computes everything else; loaded when it is first needed.
     for_contacts: OnceLock<Box<Session>>,
 }
@@ -164,6 +166,7 @@ impl Session {
             device,
             dtype,
             embedder,
+            turn: Mutex::default(),
             for_contacts: OnceLock::new(),
         })
     }
@@ -205,6 +208,11 @@ impl Session {
     /// The loaded model.
     pub fn embedder(&self) -> &Embedder {
         &self.embedder
+    }
+
+    /// Waits until no other thread computes.
+    pub(crate) fn turn(&self) -> MutexGuard<'_, ()> {
+        self.turn.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// How it computes.

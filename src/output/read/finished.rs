@@ -4,6 +4,7 @@
 use super::ReadError;
 use super::array_file::{header, open, unreadable};
 use super::record::{Record, Records};
+use super::record_index::RecordIndex;
 use crate::numerals::count;
 use crate::output::array::{Array, Storage};
 use crate::output::folder_files::INDEX_TSV;
@@ -130,6 +131,18 @@ impl FinishedFolder {
         let path = self.dir.join(INDEX_TSV);
         match open(&path) {
             Ok(file) => Records::new(file, path, self.manifest.layout.has_files()),
+            Err(what) => Err(ReadError::Damaged { path, what }),
+        }
+    }
+
+    /// Looks its records up by row and by identifier.
+    ///
+    /// # Errors
+    /// When the index cannot be read, or is not that of a run.
+    pub fn record_index(&self) -> Result<RecordIndex, ReadError> {
+        let path = self.dir.join(INDEX_TSV);
+        match open(&path) {
+            Ok(file) => RecordIndex::new(file, path, self.manifest.layout.has_files()),
             Err(what) => Err(ReadError::Damaged { path, what }),
         }
     }

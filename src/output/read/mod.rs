@@ -5,6 +5,7 @@ mod error;
 pub(crate) mod finished;
 pub(crate) mod inspect;
 pub(crate) mod record;
+pub(crate) mod record_index;
 pub(crate) mod report;
 mod summary;
 

@@ -31,7 +31,7 @@ pub struct Record {
 }
 
 impl Record {
-    fn parse(line: &[u8], files: bool) -> Option<Self> {
+    pub(super) fn parse(line: &[u8], files: bool) -> Option<Self> {
         let parsed = IndexLine::parse(line, files)?;
         let mut fields = line.split(|&byte| byte == b'\t');
         let row = number(fields.next()?)?;
