@@ -1,0 +1,191 @@
+"""Output folders of `esm-embed run`, opened with NumPy and without reading them."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from ._native import Folder
+
+
+def open_folder(path) -> "EmbeddingFolder":
+    """Opens the folder that a finished run wrote. Arrays are memory-mapped when they are first used."""
+    return EmbeddingFolder(path)
+
+
+class EmbeddingFolder(Mapping):
+    """A mapping from ids to embeddings, over memory-mapped arrays.
+
+    `emb["P12345"]` is the row of the record in the default array: the mean of the highest layer, else
+    another pooled array; its residue rows [n, D] if the run wrote nothing pooled. Nothing is read before
+    it is needed; the first look-up of an id reads index.tsv once and keeps 8 bytes for each record.
+    """
+
+    def __init__(self, path):
+        self.path = Path(path)
+        self._folder = Folder(self.path)
+        self._arrays = {name: (at, packed, extent) for name, at, packed, extent in self._folder.arrays}
+        self._open = {}
+
+    @property
+    def model(self) -> str:
+        """The model: its repository, or its name as it was given."""
+        return self._folder.model
+
+    @property
+    def arrays(self) -> list:
+        """Names of the arrays: "mean.layer33", "residues.layer33", "logits" …"""
+        return list(self._arrays)
+
+    def array(self, name: str) -> np.ndarray:
+        """An array that is one file, memory-mapped: a row for each record or residue."""
+        where, packed, _ = self._where(name)
+        if not packed:
+            raise ValueError(f"{name} has one file for each record: use of(id, {name!r})")
+        if name not in self._open:
+            self._open[name] = _load(self.path / where)
+        return self._open[name]
+
+    @property
+    def means(self) -> np.ndarray:
+        """The mean of the highest layer, [records, D], memory-mapped."""
+        name = self._folder.pooled
+        if name is None or not name.startswith("mean."):
+            raise KeyError(f"{self.path} holds no means; its arrays are {', '.join(self._arrays)}")
+        return self.array(name)
+
+    @property
+    def ids(self) -> np.ndarray:
+        """The ids, row by row: ids.npy, memory-mapped; read from index.tsv where the run wrote none."""
+        if "ids" not in self._open:
+            file = self.path / "ids.npy"
+            if file.is_file():
+                self._open["ids"] = np.load(file, mmap_mode="r")
+            else:
+                self._open["ids"] = np.array(self._folder.ids(), dtype=object)
+        return self._open["ids"]
+
+    def row(self, id: str) -> int:
+        """The row of the record with this id.
+
+        Raises KeyError if there is none, and ValueError if there are several with different embeddings.
+        """
+        return self._place(id)[0]
+
+    def of(self, id: str, name: "str | None" = None) -> np.ndarray:
+        """What an array holds of a record: its row, its residue rows, or its file."""
+        return self._values(self._place(id, name), self._default(name))
+
+    def residues(self, id: str, layer: "int | None" = None) -> np.ndarray:
+        """The residue rows of a record, [n, D], of the highest layer if none is given."""
+        return self.of(id, self._residues(layer))
+
+    def __getitem__(self, id: str) -> np.ndarray:
+        return self.of(id)
+
+    def __contains__(self, id) -> bool:
+        return isinstance(id, str) and bool(self._folder.find(id))
+
+    def __iter__(self) -> Iterator:
+        return (str(id) for id in self.ids)
+
+    def __len__(self) -> int:
+        return self._folder.records
+
+    def items(self):
+        """Pairs of id and embedding, in the order of the rows."""
+        return _Items(self)
+
+    def values(self):
+        """Embeddings in the order of the rows."""
+        return _Values(self)
+
+    def to_pandas(self, name: "str | None" = None):
+        """A pandas DataFrame: a row for each record, indexed by id. It does not copy the array."""
+        import pandas
+
+        name = self._default(name)
+        if self._where(name)[2] != "record":
+            raise ValueError(f"{name} has more than one row for a record")
+        index = pandas.Index(np.asarray(self.ids, dtype=object), name="id")
+        return pandas.DataFrame(self.array(name), index=index, copy=False)
+
+    def __repr__(self) -> str:
+        return f"open_folder({str(self.path)!r}): {len(self):,} records of {self.model}, {', '.join(self._arrays)}"
+
+    def _where(self, name):
+        try:
+            return self._arrays[name]
+        except KeyError:
+            known = ", ".join(self._arrays)
+            raise KeyError(f"{self.path} holds no array {name}; it holds {known}") from None
+
+    def _default(self, name=None):
+        if name is not None:
+            return name
+        return self._folder.pooled or self._residues(None)
+
+    def _residues(self, layer):
+        names = [name for name in self._arrays if name.startswith("residues.layer")]
+        if layer is not None:
+            return f"residues.layer{layer}"
+        if not names:
+            raise KeyError(f"{self.path} holds no residue rows; it holds {', '.join(self._arrays)}")
+        return max(names, key=lambda name: int(name.removeprefix("residues.layer")))
+
+    def _place(self, id, name=None):
+        places = self._folder.find(id)
+        if not places:
+            raise KeyError(id)
+        if len(places) > 1:
+            name = self._default(name)
+            first = self._values(places[0], name)
+            if any(not np.array_equal(first, self._values(place, name)) for place in places[1:]):
+                rows = ", ".join(str(place[0]) for place in places)
+                raise ValueError(f"{id} is the id of different sequences, in rows {rows}: use array(…)[row]")
+        return places[0]
+
+    def _values(self, place, name):
+        row, offset, length, file = place
+        where, packed, extent = self._where(name)
+        if not packed:
+            return _load(self.path / where / file)
+        array = self.array(name)
+        return array[row] if extent == "record" else array[offset : offset + length]
+
+
+class _Rows:
+    """Views of a folder that go by row: ids need not be unique."""
+
+    def __init__(self, folder):
+        self._emb = folder
+
+    def __len__(self):
+        return len(self._emb)
+
+    def _all(self):
+        emb = self._emb
+        name = emb._default()
+        if emb._where(name)[2] == "record":
+            yield from emb.array(name)
+            return
+        for row in range(len(emb)):
+            yield emb._values(emb._folder.record(row)[2], name)
+
+
+class _Values(_Rows):
+    def __iter__(self):
+        return self._all()
+
+
+class _Items(_Rows):
+    def __iter__(self):
+        return zip(self._emb, self._all())
+
+
+def _load(file):
+    # An array without elements cannot be mapped.
+    try:
+        return np.load(file, mmap_mode="r")
+    except ValueError:
+        return np.load(file)

@@ -1,0 +1,115 @@
+//! What `open_folder` needs to know of an output folder.
+
+use crate::errors::failed;
+use crate::messages::Messages;
+use crate::waiting::Watch;
+use esm_embed::cancel::Cancel;
+use esm_embed::output::{FinishedFolder, RecordIndex, Storage, id_text};
+use esm_embed::product::Extent;
+use pyo3::prelude::*;
+use std::path::PathBuf;
+use std::sync::OnceLock;
+
+/// An output folder of a finished run. Its arrays are NumPy's to open.
+#[pyclass(frozen, module = "esm_embed")]
+pub struct Folder {
+    folder: FinishedFolder,
+    index: OnceLock<RecordIndex>,
+}
+
+/// Row, first residue row, residues, file.
+type Place = (u64, u64, u64, Option<String>);
+
+#[pymethods]
+impl Folder {
+    #[new]
+    fn new(path: PathBuf) -> PyResult<Folder> {
+        Ok(Folder {
+            folder: FinishedFolder::open(&path).map_err(failed)?,
+            index: OnceLock::new(),
+        })
+    }
+
+    /// The number of records.
+    #[getter]
+    fn records(&self) -> u64 {
+        self.folder.manifest().counts.records
+    }
+
+    /// The model.
+    #[getter]
+    fn model(&self) -> String {
+        self.folder.model_name()
+    }
+
+    /// For each array: its name, where it is in the folder, whether it is one file, and "record",
+    /// "residues" or "pairs".
+    #[getter]
+    fn arrays(&self) -> Vec<(String, String, bool, &'static str)> {
+        let arrays = self.folder.arrays().iter();
+        arrays
+            .map(|array| {
+                let extent = match array.product.extent() {
+                    Extent::Record => "record",
+                    Extent::Residues => "residues",
+                    Extent::Pairs | Extent::TokenPairs => "pairs",
+                };
+                let is_packed = array.storage == Storage::Packed;
+                (array.name(), array.location(), is_packed, extent)
+            })
+            .collect()
+    }
+
+    /// The pooled array that is used if none is named.
+    #[getter]
+    fn pooled(&self) -> Option<String> {
+        self.folder.default_pooled().map(|array| array.name())
+    }
+
+    /// The records with this id.
+    fn find(&self, py: Python<'_>, id: &str) -> PyResult<Vec<Place>> {
+        let index = self.index(py)?;
+        let found = py.detach(|| index.find(id)).map_err(failed)?;
+        let places = found.into_iter();
+        Ok(places
+            .map(|one| (one.row, one.residue_offset, one.length, one.file))
+            .collect())
+    }
+
+    /// The id, the description and the place of the record in a row.
+    fn record(&self, py: Python<'_>, row: u64) -> PyResult<(String, String, Place)> {
+        let index = self.index(py)?;
+        let found = py.detach(|| index.record(row)).map_err(failed)?;
+        let text = |bytes: &[u8]| String::from_utf8_lossy(&id_text(bytes)).into_owned();
+        let place = (found.row, found.residue_offset, found.length, found.file);
+        Ok((text(&found.id), text(&found.description), place))
+    }
+
+    /// All ids by row.
+    fn ids(&self, py: Python<'_>) -> PyResult<Vec<String>> {
+        let text = |id: &[u8]| String::from_utf8_lossy(&id_text(id)).into_owned();
+        py.detach(|| {
+            let records = self.folder.records().map_err(failed)?;
+            let ids = records.map(|record| Ok(text(&record.map_err(failed)?.id)));
+            ids.collect()
+        })
+    }
+}
+
+impl Folder {
+    /// The index, which is read when it is first needed.
+    fn index(&self, py: Python<'_>) -> PyResult<&RecordIndex> {
+        if let Some(index) = self.index.get() {
+            return Ok(index);
+        }
+        let watch = Watch {
+            cancel: Cancel::default(),
+            messages: Messages::default(),
+            progress: None,
+        };
+        let made = watch
+            .work(py, || self.folder.record_index())?
+            .map_err(failed)?;
+        Ok(self.index.get_or_init(|| made))
+    }
+}
