@@ -335,7 +335,7 @@ impl Needs<'_> {
         let layers = request.layers().len().max(1);
         let mut cost = PassCost::new(self.config, memory, layers, limits);
         if request.has(Product::Logits) {
-            cost = cost.with_logits();
+            cost = cost.with_logits(self.config);
         }
         if request.has(Product::Contacts) {
             cost = cost.with_maps(Some(MapCost {

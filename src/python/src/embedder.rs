@@ -13,7 +13,6 @@ use esm_embed::product::{OutDtype, Pool, Product, Request, Values};
 use esm_embed::score::{Method, Protein, Variant, Window, score_variants};
 use esm_embed::session::{Session, SessionError, SessionOptions, StreamOptions, collect};
 use esm_embed::settings;
-use esm_embed::tokenizer::VOCABULARY;
 use numpy::{PyArray1, PyArray2, PyArrayMethods};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
@@ -332,7 +331,7 @@ impl Embedder {
     /// The tokens that the columns of logits belong to.
     #[getter]
     fn letters(&self) -> Vec<&'static str> {
-        VOCABULARY.to_vec()
+        self.session.config().alphabet.rows().to_vec()
     }
 
     fn __repr__(&self) -> String {
