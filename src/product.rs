@@ -6,6 +6,7 @@
 //! | product | shape of one record | file |
 //! |---|---|---|
 //! | [`Product::Pooled`] | `[D]` | `mean.layer33.npy` |
+//! | [`Product::Stacked`] | `[layers, D]` | `mean.layers.npy` |
 //! | [`Product::Residues`] | `[n, D]` | `residues.layer33.npy` |
 //! | [`Product::Logits`] | `[n, V]` | `logits.npy` |
 //! | [`Product::Contacts`] | `[n, n]` | `contacts/…/ID.npy` |
@@ -88,6 +89,12 @@ pub enum Product {
         /// Layer, counted from the scaled embedding (0).
         layer: usize,
     },
+    /// The pooled rows of several layers, one after another. Engines compute the rows one by one, as
+    /// [`Product::Pooled`].
+    Stacked {
+        /// How the rows of a layer become one.
+        pool: Pool,
+    },
     /// For each residue, one number for each token of the alphabet.
     Logits,
     /// For each pair of residues, the probability of a contact.
@@ -111,11 +118,16 @@ pub struct ModelShape {
     pub layers: usize,
     /// Attention heads of a block; None where their mean is stored.
     pub heads: Option<usize>,
+    /// Layers whose pooled rows are stacked.
+    pub stacked: usize,
 }
 
 impl Product {
     /// The products that do not belong to one layer.
     pub const WITHOUT_LAYER: &[Self] = &[
+        Self::Stacked { pool: Pool::Mean },
+        Self::Stacked { pool: Pool::Bos },
+        Self::Stacked { pool: Pool::Max },
         Self::Logits,
         Self::Contacts,
         Self::Attentions,
@@ -128,7 +140,7 @@ impl Product {
     /// How its size grows with the sequence.
     pub fn extent(self) -> Extent {
         match self {
-            Product::Pooled { .. } => Extent::Record,
+            Product::Pooled { .. } | Product::Stacked { .. } => Extent::Record,
             Product::Residues { .. } | Product::Logits => Extent::Residues,
             Product::Contacts => Extent::Pairs,
             Product::Attentions => Extent::TokenPairs,
@@ -137,16 +149,17 @@ impl Product {
         }
     }
 
-    /// Whether engines hand it over in parts: all maps of a sequence together may be larger than
-    /// memory.
+    /// Whether it is handed over in parts: all maps of a sequence together may be larger than memory,
+    /// and stacked rows are computed layer by layer.
     pub fn is_streamed(self) -> bool {
-        self == Product::Attentions
+        matches!(self, Product::Attentions | Product::Stacked { .. })
     }
 
     /// Numbers for each element of its extent.
     pub fn width(self, model: &ModelShape) -> usize {
         match self {
             Product::Pooled { .. } | Product::Residues { .. } => model.dim,
+            Product::Stacked { .. } => model.stacked.saturating_mul(model.dim),
             Product::Logits => model.vocab,
             Product::Contacts => 1,
             Product::Attentions => model.layers.saturating_mul(model.heads.unwrap_or(1)),
@@ -161,6 +174,7 @@ impl Product {
         match self {
             Product::Pooled { .. } => vec![model.dim as u64],
             Product::Residues { .. } => vec![n, model.dim as u64],
+            Product::Stacked { .. } => vec![model.stacked as u64, model.dim as u64],
             Product::Logits => vec![n, model.vocab as u64],
             Product::Contacts => vec![n, n],
             Product::Attentions => {
@@ -181,6 +195,7 @@ impl Product {
         match self {
             Product::Pooled { layer, pool } => format!("{}.layer{layer}", pool.name()),
             Product::Residues { layer } => format!("residues.layer{layer}"),
+            Product::Stacked { pool } => format!("{}.layers", pool.name()),
             Product::Logits => "logits".into(),
             Product::Contacts => "contacts".into(),
             Product::Attentions => "attentions".into(),
@@ -191,7 +206,8 @@ impl Product {
 
     /// The product with this [`file_stem`](Self::file_stem).
     pub fn from_file_stem(stem: &str) -> Option<Product> {
-        let product = match stem.split_once(".layer") {
+        let stacked = stem.ends_with(".layers");
+        let product = match stem.split_once(".layer").filter(|_| !stacked) {
             None => *Self::WITHOUT_LAYER
                 .iter()
                 .find(|product| product.file_stem() == stem)?,
@@ -240,6 +256,7 @@ impl Request {
         products.sort_by_key(|&product| match product {
             Product::Pooled { layer, pool } => (0, layer, 0, Some(pool)),
             Product::Residues { layer } => (0, layer, 1, None),
+            Product::Stacked { pool } => (1, 4, 0, Some(pool)),
             Product::Logits => (1, 0, 0, None),
             Product::Contacts => (1, 1, 0, None),
             Product::Attentions => (1, 2, 0, None),
@@ -359,6 +376,7 @@ mod tests {
         vocab: 33,
         layers: 6,
         heads: Some(20),
+        stacked: 7,
     };
 
     #[test]

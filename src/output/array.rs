@@ -215,6 +215,7 @@ mod tests {
                 vocab: 33,
                 layers: 6,
                 heads: Some(20),
+                stacked: 7,
             },
         }
     }

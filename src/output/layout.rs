@@ -92,6 +92,7 @@ impl Layout {
                 vocab: self.include.vocab,
                 layers: self.include.layers,
                 heads: self.include.heads,
+                stacked: self.layers.len(),
             },
         }
     }

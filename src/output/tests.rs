@@ -23,6 +23,7 @@ const MODEL: ModelShape = ModelShape {
     vocab: 5,
     layers: 2,
     heads: Some(3),
+    stacked: 0,
 };
 
 const INVENTED: [Product; 2] = [

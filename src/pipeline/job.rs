@@ -149,6 +149,8 @@ pub struct OutputOptions {
     pub layers: Vec<Layers>,
     /// Pooled rows, each pool once.
     pub pools: Vec<Pool>,
+    /// Whether the pooled rows of all layers are one array.
+    pub stack_layers: bool,
     /// Residue rows.
     pub residues: Residues,
     /// Products that do not belong to one layer, each once.

@@ -75,7 +75,7 @@ impl MapPlot {
         let records: Vec<Record> = folder.records()?.collect::<Result<_, _>>()?;
         stage(Stage::Reading(records.len()));
         let (annotations, annotated) = self.annotations(&records)?;
-        let values = folder.packed_values(array)?;
+        let values = folder.pooled_rows(array)?;
         let projections = Projections::of(&values, array.model.dim, &self.settings, threads, stage);
         drop(values);
         let colour = self.color_by.as_deref();

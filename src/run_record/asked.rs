@@ -45,6 +45,9 @@ pub struct Asked {
     pub pool: Vec<Pool>,
     /// Where residue rows go.
     pub residues: Residues,
+    /// Whether the pooled rows of all layers are one array.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub stack_layers: bool,
     /// What happens to characters outside the alphabet.
     pub unknown: String,
     /// Keys of a newer version.

@@ -102,6 +102,7 @@ impl RunRecord {
             out_dtype,
             pool,
             residues,
+            stack_layers,
             unknown,
             other: asked,
             // What these resolved to is compared instead.
@@ -138,6 +139,7 @@ impl RunRecord {
             setting("`shard`", shard.as_deref().unwrap_or("none")),
             setting("`layer`", list(layers)),
             setting("`pool`", list(pool.iter().map(|pool| pool.name()))),
+            setting("`stack_layers`", stack_layers),
             setting("`residues`", residues.name()),
             setting(
                 "`include`",

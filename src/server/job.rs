@@ -75,6 +75,7 @@ impl ServeJob {
                 existing: Existing::Refuse,
                 layers: self.layers.clone(),
                 pools: Pool::ALL.to_vec(),
+                stack_layers: false,
                 residues: Residues::Packed,
                 include: self.include.clone(),
                 maps: MapOptions::default(),

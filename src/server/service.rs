@@ -114,6 +114,7 @@ impl Service {
                 vocab: config.logits(),
                 layers: config.layers,
                 heads: Some(config.heads),
+                stacked: 0,
             },
             config,
             admission: resident.admission,

@@ -91,6 +91,7 @@ impl Case {
                 existing: Existing::Replace,
                 layers: vec![],
                 pools: vec![Pool::Mean],
+                stack_layers: false,
                 residues: Residues::None,
                 dtype: OutDtype::F32,
             },

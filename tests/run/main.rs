@@ -39,6 +39,7 @@ mod same_bits;
 mod same_bytes;
 mod score;
 mod shards;
+mod stacked;
 mod stand_in_8m;
 mod streams;
 mod templates;

@@ -77,6 +77,7 @@ fn job(args: &DemoArgs, carried: &Carried) -> Job {
             existing: Existing::asked(args.resume, args.force),
             layers: Vec::new(),
             pools: vec![Pool::Mean],
+            stack_layers: false,
             residues: Residues::Packed,
             include: Vec::new(),
             maps: MapOptions::default(),

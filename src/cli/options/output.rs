@@ -35,6 +35,14 @@ pub struct OutputArgs {
     )]
     pub pools: Vec<PoolArg>,
 
+    /// Write the pooled embeddings of all layers as one array, [records, layers, D]
+    ///
+    /// mean.layers.npy then takes the place of mean.layer0.npy, mean.layer1.npy and so on. With --layer
+    /// all, it has one row for each layer, from the input embedding (0) to the last; otherwise, run.json
+    /// lists the layers in order. The model runs once, whatever the number of layers.
+    #[arg(long)]
+    pub stack_layers: bool,
+
     /// Residue embeddings, one vector per residue
     #[arg(long, value_name = "STORAGE", value_enum, default_value = "packed")]
     pub residues: ResiduesArg,

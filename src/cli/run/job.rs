@@ -33,6 +33,7 @@ pub fn job(args: &RunArgs, model: Model) -> Job {
             existing: Existing::asked(args.resume, args.force),
             layers: each_once(output.layers.iter().map(|arg| arg.0)),
             pools: pools(&output.pools),
+            stack_layers: output.stack_layers,
             residues: output.residues.into(),
             include: included(&output.include),
             maps: MapOptions {
@@ -145,6 +146,7 @@ mod tests {
                 existing: Existing::Refuse,
                 layers: vec![],
                 pools: vec![Pool::Mean],
+                stack_layers: false,
                 residues: Residues::Packed,
                 include: vec![],
                 maps: MapOptions::default(),
@@ -201,6 +203,7 @@ mod tests {
                 existing: Existing::Replace,
                 layers: [-1, 0, 3].map(Layers::One).to_vec(),
                 pools: vec![Pool::Mean, Pool::Max],
+                stack_layers: false,
                 residues: Residues::Files,
                 include: vec![Product::Logits, Product::Contacts, Product::Attentions],
                 maps: MapOptions {

@@ -137,6 +137,12 @@ impl RunArgs {
             );
         }
         let pools = &self.output.pools;
+        if self.output.stack_layers && pools.contains(&PoolArg::None) {
+            return Some(
+                "`stack_layers` is about pooled embeddings, but `pool=none` leaves them out"
+                    .to_owned(),
+            );
+        }
         if pools.contains(&PoolArg::None) {
             if pools.iter().any(|pool| *pool != PoolArg::None) {
                 return Some("`pool=none` cannot be combined with other pools".to_owned());

@@ -167,6 +167,27 @@ impl FinishedFolder {
         read(path, array, &self.packed_shape(array))
     }
 
+    /// The pooled rows of an array, `[records, D]`: of stacked layers, those of the highest.
+    ///
+    /// # Errors
+    /// As [`FinishedFolder::packed_values`].
+    pub fn pooled_rows(&self, array: &Array) -> Result<Vec<f32>, ReadError> {
+        let mut values = self.packed_values(array)?;
+        let Product::Stacked { .. } = array.product else {
+            return Ok(values);
+        };
+        let dim = array.model.dim;
+        let width = array.model.stacked.saturating_mul(dim);
+        let records = values.len().checked_div(width).unwrap_or(0);
+        for record in 0..records {
+            let last = (record + 1) * width - dim;
+            values.copy_within(last..last + dim, record * dim);
+        }
+        values.truncate(records * dim);
+        values.shrink_to_fit();
+        Ok(values)
+    }
+
     /// The pooled array that is used if none is named: of the highest layer, the mean if there is one.
     pub fn default_pooled(&self) -> Option<&Array> {
         let is_pooled = |array: &&Array| {
@@ -177,6 +198,10 @@ impl FinishedFolder {
             .filter(is_pooled)
             .max_by_key(|array| match array.product {
                 Product::Pooled { layer, pool } => Some((layer, std::cmp::Reverse(pool))),
+                Product::Stacked { pool } => {
+                    let highest = self.manifest.layout.layers.iter().max();
+                    Some((highest.copied()?, std::cmp::Reverse(pool)))
+                }
                 _ => None,
             })
     }

@@ -67,8 +67,12 @@ impl Plan {
             pools,
             residues,
             include,
+            stack_layers,
             ..
         } = &job.output;
+        let stacked = pools.iter().filter(|_| *stack_layers);
+        let stacked = stacked.map(|&pool| Product::Stacked { pool });
+        let include: Vec<Product> = stacked.chain(include.iter().copied()).collect();
         if pools.is_empty() && *residues == Residues::None && include.is_empty() {
             bail!(
                 "nothing would be written\n\
@@ -89,11 +93,14 @@ impl Plan {
         let maps = maps::resolve(job, config)?;
         let layout = Layout {
             layers: layers(&job.output.layers, config)?,
-            pools: pools.clone(),
+            pools: match stack_layers {
+                true => Vec::new(),
+                false => pools.clone(),
+            },
             residues: *residues,
             dtype: job.output.dtype,
             dim: config.dim,
-            include: included(include, config, &maps),
+            include: included(&include, config, &maps),
         };
         let dtype = job.compute.dtype.unwrap_or(device.usual_dtype());
         let top = request(&layout, &maps).top_layer(config.layers);
@@ -154,7 +161,17 @@ impl Plan {
 }
 
 fn request(layout: &Layout, maps: &AttentionMaps) -> Request {
-    let products = layout.arrays().into_iter().map(|array| array.product);
+    let products = layout
+        .arrays()
+        .into_iter()
+        .flat_map(|array| match array.product {
+            Product::Stacked { pool } => {
+                let layers = layout.layers.iter();
+                let rows = layers.map(|&layer| Product::Pooled { layer, pool });
+                rows.collect()
+            }
+            product => vec![product],
+        });
     Request::new(products, layout.dtype).with_maps(maps.clone())
 }
 
@@ -169,6 +186,7 @@ fn included(products: &[Product], config: &EsmConfig, maps: &AttentionMaps) -> I
                 vocab: config.logits(),
                 layers: maps.layers.len(),
                 heads: maps.heads.stored(config.heads),
+                stacked: 0,
             },
         ),
     }

@@ -81,6 +81,7 @@ fn asked(job: &Job) -> Asked {
         out_dtype: job.output.dtype,
         pool: job.output.pools.clone(),
         residues: job.output.residues,
+        stack_layers: job.output.stack_layers,
         unknown: match job.sequences.unknown {
             UnknownPolicy::Unk => "unk".into(),
             UnknownPolicy::Error => "error".into(),

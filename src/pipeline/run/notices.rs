@@ -83,7 +83,7 @@ fn large_arrays(arrays: &[Array], elements: &Elements, without: &str) -> String 
     let mut parts: Vec<(String, u64)> = Vec::new();
     for array in arrays {
         let name = match array.product {
-            Product::Pooled { .. } => continue,
+            Product::Pooled { .. } | Product::Stacked { .. } => continue,
             Product::Residues { .. } => "residue rows".into(),
             _ => array.name(),
         };

@@ -156,6 +156,12 @@ impl Workers<'_> {
             values,
             fallback: _,
         } = computed;
+        let product = match product {
+            Product::Pooled { pool, .. } if self.rows.has(Product::Stacked { pool }) => {
+                Product::Stacked { pool }
+            }
+            other => other,
+        };
         if !product.is_streamed() {
             return self.rows.write(product, place, values).map(Some);
         }
