@@ -51,6 +51,7 @@ mod shared;
 mod wire;
 
 pub use access::{ApiKey, BadKey};
+pub use http::Dialect;
 pub use job::{Limits, ServeJob, TlsFiles};
 pub use notes::Notes;
 pub use refusal::{Kind, Refusal};

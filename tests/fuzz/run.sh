@@ -8,8 +8,8 @@ cd "$(dirname "$0")"
 
 seconds=${1:-600}
 shift $(($# > 0))
-if (($# > 0)); then targets=("$@"); else targets=(fasta config safetensors torch journal); fi
-declare -A longest=([fasta]=16384 [config]=8192 [safetensors]=16384 [torch]=16384 [journal]=4096)
+if (($# > 0)); then targets=("$@"); else targets=(fasta config safetensors torch journal bodies); fi
+declare -A longest=([fasta]=16384 [config]=8192 [safetensors]=16384 [torch]=16384 [journal]=4096 [bodies]=4096)
 
 # Every input is written to files: in memory, if there is a file system in memory.
 scratch=$(mktemp -d --tmpdir="$([ -w /dev/shm ] && echo /dev/shm || echo "${TMPDIR:-/tmp}")")

@@ -1,12 +1,14 @@
 //! The body of a request: read within its limits, then parsed.
 
 use crate::numerals::bytes;
+use crate::printable;
 use crate::server::refusal::{Kind, Refusal};
 use axum::body::Body;
 use axum::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
 use axum::http::{HeaderMap, Request};
 use http_body_util::BodyExt;
 use serde::de::DeserializeOwned;
+use serde_json::error::Category;
 use std::time::Duration;
 
 /// Time that a client may take for the next part of a body.
@@ -14,6 +16,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// What is read, and thrown away, of a body that is too large: clients that write before they read see
 /// the answer instead of a closed connection.
 const DRAINED: usize = 64 << 20;
+/// Characters of an error that may quote a body.
+const QUOTED: usize = 400;
 /// How long that may take.
 const DRAINING: Duration = Duration::from_secs(10);
 
@@ -32,11 +36,15 @@ pub async fn json<T: DeserializeOwned>(request: Request<Body>, limit: usize) -> 
 /// # Errors
 /// It is not JSON, or has another shape.
 pub fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refusal> {
-    serde_json::from_slice(body).map_err(|error| match error.classify() {
-        serde_json::error::Category::Data => {
-            Refusal::new(Kind::Invalid, format!("the body cannot be used: {error}"))
+    serde_json::from_slice(body).map_err(|error| {
+        // It may quote what the client sent.
+        let shown = printable::start(error.to_string(), QUOTED);
+        match error.classify() {
+            Category::Data => {
+                Refusal::new(Kind::Invalid, format!("the body cannot be used: {shown}"))
+            }
+            _ => Refusal::new(Kind::Malformed, format!("the body is not JSON: {shown}")),
         }
-        _ => Refusal::new(Kind::Malformed, format!("the body is not JSON: {error}")),
     })
 }
 

@@ -24,6 +24,14 @@ impl Inputs {
         }
     }
 
+    /// The sequences, taken out.
+    pub fn into_vec(self) -> Vec<String> {
+        match self {
+            Inputs::One(sequence) => vec![sequence],
+            Inputs::Many(sequences) => sequences,
+        }
+    }
+
     /// Whether it is a list.
     pub fn is_list(&self) -> bool {
         matches!(self, Inputs::Many(_))

@@ -11,10 +11,12 @@ mod info;
 mod inputs;
 mod nim;
 mod openai;
+mod parse;
 mod send;
 mod tei;
 
 pub use guard::guarded;
+pub use parse::Dialect;
 
 use super::refusal::{Kind, Refusal};
 use super::shared::Shared;

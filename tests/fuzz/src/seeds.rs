@@ -24,6 +24,7 @@ pub fn write(corpus: &Path) {
     safetensors(&corpus.join("safetensors"));
     torch(&corpus.join("torch"));
     journal(&corpus.join("journal"));
+    bodies(&corpus.join("bodies"));
 }
 
 fn seed(folder: &Path, name: &str, parts: &[&[u8]]) {
@@ -257,5 +258,18 @@ fn journal(folder: &Path) {
     ] {
         let name = format!("edits_{}_{}", char::from(tag), edits[0]);
         seed(folder, &name, &[&[tag], edits]);
+    }
+}
+
+fn bodies(folder: &Path) {
+    for (name, tag, text) in [
+        ("embed", 0, r#"{"inputs": ["MKT", "<mask>\u004b*"], "truncate": true, "layer": -1}"#),
+        ("one", 0, r#"{"inputs": "mkt-a.J", "normalize": false, "dimensions": 320, "pool": "cls"}"#),
+        ("residues", 1, r#"{"inputs": ["MKT"], "truncation_direction": "Left", "notes": null}"#),
+        ("openai", 2, r#"{"input": ["MKT"], "model": "m", "encoding_format": "base64", "user": "u"}"#),
+        ("tokens", 2, r#"{"input": [[5, 6], [7]], "model": "m"}"#),
+        ("nim", 3, r#"{"sequences": ["MKT"], "format": "npz"}"#),
+    ] {
+        seed(folder, name, &[&[tag], text.as_bytes()]);
     }
 }

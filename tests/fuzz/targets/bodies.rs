@@ -1,0 +1,30 @@
+//! The body of a request to the server; the sequences of one that is read.
+
+#![no_main]
+
+use std::sync::LazyLock;
+
+use esm_embed::admission::{Admission, Gaps, Long, Policy};
+use esm_embed::server::Dialect;
+use esm_embed::tokenizer::{Alphabet, UnknownPolicy};
+use esm_embed_fuzz::message;
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|data: &[u8]| {
+    let Some((tag, body)) = data.split_first() else {
+        return;
+    };
+    let Some(dialect) = Dialect::ALL.get(usize::from(*tag)) else {
+        return;
+    };
+    match dialect.sequences(body) {
+        Err(refusal) => message::check_short(&refusal),
+        Ok(sequences) => {
+            for sequence in sequences {
+                if let Err(unfit) = ADMISSION.admit(sequence.as_bytes()) {
+                    unfit.to_string().lines().for_each(|line| message::check_short(&line));
+                }
+            }
+        }
+    }
+});
