@@ -191,3 +191,166 @@ fn clients_of_nim_get_an_npz() {
     let error = server.post("/v1/biology/meta/esm2-650m", &body).error(422);
     assert_eq!(error, "HDF5 is not written: leave `format` out, or use npz");
 }
+
+#[test]
+fn clients_of_kserve_get_tensors_as_json_or_as_bytes() {
+    let server = Server::start("");
+    assert_eq!(server.get("/v2/health/live").status, 200);
+    assert_eq!(server.get("/v2/health/ready").status, 200);
+    assert_eq!(
+        server.get("/v2").json()["extensions"],
+        json!(["binary_tensor_data"])
+    );
+    for model in ["embeddings", "hiddens", "esm2_hd16"] {
+        assert_eq!(server.get(&format!("/v2/models/{model}/ready")).status, 200);
+    }
+    let metadata = server.get("/v2/models/hiddens").json();
+    assert_eq!(
+        metadata["inputs"],
+        json!([{"name": "sequences", "datatype": "BYTES", "shape": [-1, 1]}])
+    );
+    assert_eq!(
+        metadata["outputs"],
+        json!([
+            {"name": "hiddens", "datatype": "FP32", "shape": [-1, -1, 32]},
+            {"name": "mask", "datatype": "BOOL", "shape": [-1, -1]},
+        ])
+    );
+    let input = json!({
+        "name": "sequences", "datatype": "BYTES", "shape": [2, 1], "data": [["MKTAY"], ["MK"]],
+    });
+    let rows = bits(
+        &server
+            .post("/embed_all", &json!({"inputs": ["MKTAY", "MK"]}))
+            .json(),
+    );
+    let means = bits(
+        &server
+            .post("/embed", &json!({"inputs": ["MKTAY", "MK"]}))
+            .json(),
+    );
+    let padded = [&rows[..], &[0; 3 * 32]].concat();
+    let mask = [
+        true, true, true, true, true, true, true, false, false, false,
+    ];
+
+    let body = json!({"id": "7", "inputs": [input]});
+    let answer = server.post("/v2/models/embeddings/infer", &body).json();
+    assert_eq!(
+        (&answer["id"], &answer["model_name"]),
+        (&json!("7"), &json!("embeddings"))
+    );
+    assert_eq!(answer["outputs"][0]["shape"], json!([2, 32]));
+    assert_eq!(bits(&answer["outputs"][0]["data"]), means);
+    let answer = server
+        .post("/v2/models/hiddens/infer", &json!({"inputs": [input]}))
+        .json();
+    assert_eq!(answer["outputs"][0]["shape"], json!([2, 5, 32]));
+    assert_eq!(bits(&answer["outputs"][0]["data"]), padded);
+    assert_eq!(answer["outputs"][1]["shape"], json!([2, 5]));
+    assert_eq!(answer["outputs"][1]["data"], json!(mask));
+
+    // The sequences and some of the outputs as bytes behind the JSON.
+    let raw = b"\x05\0\0\0MKTAY\x02\0\0\0MK";
+    let head = json!({
+        "inputs": [{
+            "name": "sequences", "datatype": "BYTES", "shape": [2],
+            "parameters": {"binary_data_size": raw.len()},
+        }],
+        "outputs": [
+            {"name": "mask", "parameters": {"binary_data": true}},
+            {"name": "embeddings", "parameters": {"binary_data": false}},
+            {"name": "hiddens", "parameters": {"binary_data": true}},
+        ],
+    });
+    let head = head.to_string();
+    let length = head.len().to_string();
+    let headers = [("inference-header-content-length", length.as_str())];
+    let body = [head.as_bytes(), raw].concat();
+    let answer = server.send("POST", "/v2/models/esm2_hd16/infer", &headers, &body);
+    let length: usize = answer
+        .header("inference-header-content-length")
+        .unwrap()
+        .parse()
+        .unwrap();
+    let (text, binary) = answer.body.split_at(length);
+    let text: Value = serde_json::from_slice(text).unwrap();
+    assert_eq!(text["outputs"][0]["parameters"]["binary_data_size"], 10);
+    assert_eq!(bits(&text["outputs"][1]["data"]), means);
+    assert_eq!(
+        text["outputs"][2]["parameters"]["binary_data_size"],
+        2 * 5 * 32 * 4
+    );
+    assert_eq!(binary[..10], mask.map(u8::from));
+    let numbers = binary[10..].chunks_exact(4);
+    let numbers = numbers.map(|four| u32::from_le_bytes(four.try_into().unwrap()));
+    assert_eq!(numbers.collect::<Vec<_>>(), padded);
+
+    for (model, body, status, says) in [
+        (
+            "bert",
+            json!({"inputs": [input]}),
+            404,
+            "there is no model `bert`: ",
+        ),
+        (
+            "%ff",
+            json!({"inputs": [input]}),
+            400,
+            "the path is not UTF-8",
+        ),
+        (
+            "embeddings",
+            json!({"inputs": []}),
+            422,
+            "the request has 0 inputs, ",
+        ),
+        (
+            "embeddings",
+            json!({"inputs": [input], "outputs": [{"name": "mask"}]}),
+            422,
+            "there is no output `mask`",
+        ),
+        (
+            "embeddings",
+            json!({"inputs": [{"name": "sequences", "datatype": "BYTES", "shape": [3, 1], "data": ["M"]}]}),
+            422,
+            "sequences has 1 element, and its shape says 3",
+        ),
+        (
+            "embeddings",
+            json!({"inputs": [{"name": "sequences", "datatype": "BYTES", "shape": [1], "data": [7]}]}),
+            422,
+            "the data of `sequences` has to be a list of text",
+        ),
+        (
+            "embeddings",
+            json!({"inputs": [{"name": "sequences", "datatype": "BYTES", "shape": [2], "data": ["M", ""]}]}),
+            400,
+            "sequences[1]: the sequence is empty",
+        ),
+        (
+            "embeddings",
+            json!({"inputs": [{"name": "sequences", "datatype": "BYTES", "shape": [1]}]}),
+            422,
+            "the input needs either `data` or `binary_data_size`",
+        ),
+        (
+            "embeddings",
+            json!({"inputs": [{"name": "sequences", "datatype": "BYTES", "shape": [1], "parameters": {"binary_data_size": 5}}]}),
+            422,
+            "`binary_data_size` is not the number of bytes behind the JSON",
+        ),
+    ] {
+        let error = server
+            .post(&format!("/v2/models/{model}/infer"), &body)
+            .error(status);
+        assert!(error.starts_with(says), "{error}");
+    }
+    for length in ["9999999", "-1", "x"] {
+        let headers = [("inference-header-content-length", length)];
+        server
+            .send("POST", "/v2/models/embeddings/infer", &headers, b"{}")
+            .error(400);
+    }
+}

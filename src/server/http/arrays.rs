@@ -221,6 +221,18 @@ pub fn write_array(out: &mut dyn Write, values: &[f32], shape: &[u64]) -> io::Re
 /// Numbers of a row that are formatted together.
 const TOGETHER: usize = 4096;
 
+/// The one magnitude whose shortest text, `7.038531e-26`, is read as another 32-bit number by clients
+/// that read 64-bit numbers and round them. All others were tried.
+const ROUNDED_TWICE: u32 = 0x15ae_43fd;
+
+/// The shortest text that reads back as the bits of the number, also through 64 bits.
+fn write_number(text: &mut Vec<u8>, value: f32) -> io::Result<()> {
+    Ok(match value.abs().to_bits() {
+        ROUNDED_TWICE => serde_json::to_writer(text, &f64::from(value)),
+        _ => serde_json::to_writer(text, &value),
+    }?)
+}
+
 /// A list of numbers.
 ///
 /// # Errors
@@ -232,7 +244,7 @@ pub fn write_row(out: &mut dyn Write, row: impl ExactSizeIterator<Item = f32>) -
         if i > 0 {
             text.push(b',');
         }
-        serde_json::to_writer(&mut text, &value)?;
+        write_number(&mut text, value)?;
         if text.len() > TOGETHER * DIGITS as usize {
             out.write_all(&text)?;
             text.clear();
@@ -308,4 +320,59 @@ pub fn write_bytes(out: &mut dyn Write, values: &[f32]) -> io::Result<()> {
         out.write_all(&bytes)?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn written(values: &[f32]) -> String {
+        let mut out = Vec::new();
+        write_row(&mut out, values.iter().copied()).unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn numbers_are_short() {
+        assert_eq!(written(&[]), "[]");
+        assert_eq!(
+            written(&[0.1, -0.0, 1e20, 1.0e-45]),
+            "[0.1,-0.0,1e20,1e-45]"
+        );
+        // The shortest text would be 7.038531e-26, which is nearer to the next 32-bit number when it is
+        // read as a 64-bit one.
+        let odd = f32::from_bits(ROUNDED_TWICE);
+        assert_ne!((7.038531e-26_f64 as f32).to_bits(), odd.to_bits());
+        assert_eq!(
+            written(&[odd, -odd]),
+            "[7.038530691851209e-26,-7.038530691851209e-26]"
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn numbers_read_back_to_their_bits(
+            bits in proptest::collection::vec(any::<u32>(), 0..300),
+        ) {
+            let finite = bits.into_iter().map(f32::from_bits).filter(|x| x.is_finite());
+            let values: Vec<f32> = finite.chain([f32::from_bits(ROUNDED_TWICE)]).collect();
+            let text = written(&values);
+            let inner = text.strip_prefix('[').unwrap().strip_suffix(']').unwrap();
+            let read: Vec<f64> = inner.split(',').map(|one| one.parse().unwrap()).collect();
+            prop_assert_eq!(values.len(), read.len());
+            for (value, read) in values.iter().zip(read) {
+                prop_assert_eq!(value.to_bits(), (read as f32).to_bits());
+            }
+        }
+
+        #[test]
+        fn a_normalized_row_has_the_length_one(
+            values in proptest::collection::vec(-1e3f32..1e3, 1..200),
+        ) {
+            let squares = normalized(&values).iter().map(|x| f64::from(*x).powi(2)).sum::<f64>();
+            let expected = if values.iter().all(|x| *x == 0.0) { 0.0 } else { 1.0 };
+            prop_assert!((squares - expected).abs() < 1e-5);
+        }
+    }
 }

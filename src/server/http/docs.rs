@@ -1,6 +1,6 @@
 //! OpenAPI, and Swagger UI to read and try it.
 
-use super::{error, health, info, nim, not_found, openai, tei};
+use super::{error, health, info, kserve, nim, not_found, openai, tei};
 use crate::server::notes::Notes;
 use crate::server::refusal::Refusal;
 use axum::extract::Path;
@@ -47,6 +47,12 @@ The same port speaks gRPC; its reflection service describes it.";
         tei::contacts,
         openai::embeddings,
         openai::embeddings_short,
+        kserve::server,
+        kserve::live,
+        kserve::ready,
+        kserve::model,
+        kserve::model_ready,
+        kserve::infer,
         nim::embed,
         info::info,
         health::health,

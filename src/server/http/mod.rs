@@ -9,6 +9,7 @@ mod guard;
 mod health;
 mod info;
 mod inputs;
+mod kserve;
 mod nim;
 mod openai;
 mod parse;
@@ -41,6 +42,12 @@ pub fn routes(shared: &Arc<Shared>) -> Router {
         .route("/contacts", post(tei::contacts))
         .route("/v1/embeddings", post(openai::embeddings))
         .route("/embeddings", post(openai::embeddings_short))
+        .route("/v2", get(kserve::server))
+        .route("/v2/health/live", get(kserve::live))
+        .route("/v2/health/ready", get(kserve::ready))
+        .route("/v2/models/{model}", get(kserve::model))
+        .route("/v2/models/{model}/ready", get(kserve::model_ready))
+        .route("/v2/models/{model}/infer", post(kserve::infer))
         .route("/v1/biology/meta/{model}", post(nim::embed))
         .route("/info", get(info::info))
         .route("/health", get(health::health))

@@ -2,13 +2,24 @@
 
 #![no_main]
 
-use std::sync::LazyLock;
-
 use esm_embed::admission::{Admission, Gaps, Long, Policy};
 use esm_embed::server::Dialect;
 use esm_embed::tokenizer::{Alphabet, UnknownPolicy};
 use esm_embed_fuzz::message;
 use libfuzzer_sys::fuzz_target;
+
+/// What every sequence passes, in the strictest way.
+static ADMISSION: Admission = Admission {
+    policy: Policy {
+        alphabet: Alphabet::Esm,
+        unknown: UnknownPolicy::Error,
+        gaps: Gaps::Keep,
+        long: Long::Error,
+        model_limit: None,
+    },
+    memory: None,
+    maps: None,
+};
 
 fuzz_target!(|data: &[u8]| {
     let Some((tag, body)) = data.split_first() else {
