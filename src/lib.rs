@@ -100,7 +100,7 @@
 //! Dependencies point down:
 //!
 //! ```text
-//! main → cli → { pipeline, score, session, plot } → { admission, embedder, output }
+//! main → cli → { pipeline, score, session, export, plot } → { admission, embedder, output }
 //!                              → { product, fasta, tokenizer, batching, windows, checkpoint, model, cuda }
 //!                                   → ops
 //! ```
@@ -116,6 +116,7 @@
 //! | [`output`] | files of an output folder |
 //! | [`session`] | a loaded model for sequences in memory |
 //! | [`score`] | variants of proteins: which passes they need, and what becomes a score |
+//! | [`export`] | the formats of other tools |
 //! | [`plot`] | pictures of an output folder |
 //! | [`product`] | what a model can produce; everything that stores or computes loops over its list |
 //! | [`run_record`] | what was asked of a run and what that resolved to; `run.json`, resume and merge compare these types |
@@ -144,6 +145,7 @@ pub mod cuda;
 pub mod device;
 mod disk_cache;
 pub mod embedder;
+pub mod export;
 pub mod fasta;
 pub mod fingerprint;
 mod flock;
@@ -156,6 +158,7 @@ mod nucleotides;
 pub mod numerals;
 pub mod ops;
 pub mod output;
+mod parquet;
 pub mod pipeline;
 pub mod plot;
 pub mod pooling;

@@ -3,6 +3,7 @@
 use super::completions::{self, CompletionsArgs};
 use super::demo::DemoArgs;
 use super::doctor::DoctorArgs;
+use super::export::{self, ExportArgs};
 use super::fetch::FetchArgs;
 use super::inspect::InspectArgs;
 use super::man::ManArgs;
@@ -67,6 +68,9 @@ pub enum Command {
     /// Merge the output folders of all shards into one
     #[command(after_help = merge::EXAMPLES)]
     Merge(MergeArgs),
+    /// Write what an output folder holds in the formats of other tools
+    #[command(after_help = export::EXAMPLES)]
+    Export(Box<ExportArgs>),
     /// Draw what an output folder holds
     Plot(PlotArgs),
     /// Compare the embeddings of a model with published values
@@ -121,6 +125,7 @@ impl Cli {
             Command::Serve(args) => args.display,
             Command::Fetch(args) => args.display,
             Command::Merge(args) => args.display,
+            Command::Export(args) => args.display,
             Command::Plot(args) => args.display(),
             Command::Verify(args) => args.display,
             Command::Demo(args) => args.display,
@@ -140,6 +145,7 @@ impl Cli {
             Command::Score(args) => args.contradiction().map(|what| ("score", what)),
             Command::Merge(args) => args.contradiction().map(|what| ("merge", what)),
             Command::Demo(args) => args.contradiction().map(|what| ("demo", what)),
+            Command::Export(args) => args.contradiction().map(|what| ("export", what)),
             _ => None,
         }
     }
@@ -161,6 +167,7 @@ mod tests {
             EXAMPLES,
             run::EXAMPLES,
             merge::EXAMPLES,
+            export::EXAMPLES,
             plot::contacts::EXAMPLES,
             plot::map::EXAMPLES,
             score::EXAMPLES,

@@ -8,6 +8,7 @@ mod command_line;
 mod completions;
 mod demo;
 mod doctor;
+mod export;
 mod fetch;
 mod inspect;
 mod man;
@@ -125,6 +126,7 @@ fn execute(args: &Cli) -> anyhow::Result<Exit> {
         Command::Models(args) => models::execute(args),
         Command::Inspect(args) => inspect::execute(args),
         Command::Merge(args) => merge::execute(args),
+        Command::Export(args) => export::execute(args),
         Command::Plot(args) => plot::execute(args),
         Command::Verify(args) => verify::execute(args),
         Command::Doctor(args) => doctor::execute(args),

@@ -113,7 +113,7 @@ impl Array {
     }
 
     /// Shape of the values of a record.
-    pub(super) fn record_shape(&self, residues: u64) -> Vec<u64> {
+    pub(crate) fn record_shape(&self, residues: u64) -> Vec<u64> {
         self.product.shape(&self.model, residues)
     }
 

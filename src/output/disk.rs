@@ -67,7 +67,7 @@ pub(super) fn kind(path: &Path) -> io::Result<Option<std::fs::FileType>> {
 }
 
 /// Makes the entries of a folder durable.
-pub(super) fn sync_folder(path: &Path) -> io::Result<()> {
+pub(crate) fn sync_folder(path: &Path) -> io::Result<()> {
     match File::open(path)?.sync_all() {
         // Some network file systems cannot sync a folder and say so with EINVAL.
         Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(()),
@@ -175,7 +175,7 @@ pub(crate) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
 }
 
 /// Removes a file or link, if it exists.
-pub(super) fn remove_if_there(path: &Path) -> io::Result<()> {
+pub(crate) fn remove_if_there(path: &Path) -> io::Result<()> {
     match std::fs::remove_file(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         result => result,

@@ -22,7 +22,7 @@ const UNNAMED: &str = "unnamed";
 
 /// The names in use.
 #[derive(Debug)]
-pub(super) struct FileNames {
+pub(crate) struct FileNames {
     seen: DiskMap,
 }
 
@@ -34,8 +34,15 @@ impl FileNames {
         })
     }
 
+    /// Makes an empty table in a file without a name, on the file system where `out` is or will be.
+    pub(crate) fn temporary(out: &Path) -> io::Result<Self> {
+        Ok(Self {
+            seen: DiskMap::temporary(out)?,
+        })
+    }
+
     /// The file name of the record in `row`.
-    pub(super) fn assign(&mut self, id: &[u8], row: u64) -> io::Result<String> {
+    pub(crate) fn assign(&mut self, id: &[u8], row: u64) -> io::Result<String> {
         if let Some(id) = unchanged(id) {
             let name = format!("{id}{ENDING}");
             if self.take(&name, row)? {

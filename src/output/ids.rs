@@ -105,6 +105,18 @@ impl Ids {
         self.longest.max(1)
     }
 
+    /// The header of the file.
+    pub(crate) fn npy_header(&self) -> Option<[u8; HEADER_BYTES]> {
+        npy::text_header(self.columns(), self.records)
+    }
+
+    /// Appends the row of an identifier, one of those that were counted.
+    pub(crate) fn append_row(&self, id: &[u8], bytes: &mut Vec<u8>) {
+        let end = bytes.len() + (self.columns() * WIDTH) as usize;
+        bytes.extend(characters(id).flat_map(|character| u32::from(character).to_le_bytes()));
+        bytes.resize(end, 0);
+    }
+
     /// Writes the file from the identifiers in the index of the same folder; false if it is not
     /// written.
     pub(super) fn write(&self, partial: &Path) -> Result<bool, OutputError> {
@@ -115,7 +127,7 @@ impl Ids {
         let reading = |e| OutputError::io("reading", &index, e);
         let mut lines = BufReader::new(disk::open_regular(&index).map_err(reading)?);
         let mut file = AppendFile::create(partial.join(IDS_NPY))?;
-        let header = npy::text_header(self.columns(), self.records);
+        let header = self.npy_header();
         let header = header.ok_or_else(|| OutputError::TooLarge {
             file: IDS_NPY.into(),
             row: self.records,
@@ -126,10 +138,7 @@ impl Ids {
         for _ in 0..self.records {
             let id = next_id(&mut lines).map_err(reading)?;
             row.clear();
-            for character in characters(&id) {
-                row.extend(u32::from(character).to_le_bytes());
-            }
-            row.resize((self.columns() * WIDTH) as usize, 0);
+            self.append_row(&id, &mut row);
             file.write(&row)?;
         }
         file.close()?;

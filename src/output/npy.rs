@@ -35,6 +35,11 @@ pub(super) fn text_header(characters: u64, rows: u64) -> Option<[u8; HEADER_BYTE
     described(&format!("<U{characters}"), &format!("({rows},)"))
 }
 
+/// The header of a list of `rows` integers of 64 bits.
+pub(crate) fn integer_header(rows: u64) -> Option<[u8; HEADER_BYTES]> {
+    described("<i8", &format!("({rows},)"))
+}
+
 fn described(descr: &str, shape: &str) -> Option<[u8; HEADER_BYTES]> {
     let text = format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': {shape}, }}");
     let mut bytes = [b' '; HEADER_BYTES];
@@ -82,7 +87,7 @@ impl Values<'_> {
     }
 
     /// Index of the first value that cannot be stored: NaN, infinite, or infinite as f16.
-    pub(super) fn first_unfit(self, dtype: OutDtype) -> Option<usize> {
+    pub(crate) fn first_unfit(self, dtype: OutDtype) -> Option<usize> {
         let limit = match dtype {
             OutDtype::F32 => f32::INFINITY,
             OutDtype::F16 => HALF_LIMIT,
@@ -112,7 +117,7 @@ impl Values<'_> {
     }
 
     /// Appends the bytes of the file; f16 is rounded to nearest, ties to even.
-    pub(super) fn encode(self, dtype: OutDtype, bytes: &mut Vec<u8>) {
+    pub(crate) fn encode(self, dtype: OutDtype, bytes: &mut Vec<u8>) {
         match (self, dtype) {
             (Values::F32(values), OutDtype::F32) => {
                 bytes.extend(values.iter().flat_map(|value| value.to_le_bytes()));

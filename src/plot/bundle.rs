@@ -2,9 +2,9 @@
 //! other with a delimiter between them.
 
 use super::annotations::{self, Annotation};
-use super::parquet::{self, Column, Values};
 use super::projections::{Projection, Projections, Settings};
 use crate::output::Record;
+use crate::parquet::{self, Column, Values};
 use std::collections::HashMap;
 
 const DELIMITER: &str = "---PARQUET_DELIMITER---";

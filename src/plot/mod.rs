@@ -21,7 +21,6 @@ pub mod map;
 mod map_page;
 mod map_table;
 pub mod neighbours;
-mod parquet;
 pub mod pca;
 pub mod png;
 mod projections;

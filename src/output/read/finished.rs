@@ -2,27 +2,22 @@
 //! against `run.json` as it is read.
 
 use super::ReadError;
-use super::array_file::{header, open, unreadable};
+use super::array_file::open;
+use super::array_values::{ArrayValues, read};
 use super::record::{Record, Records};
 use super::record_index::RecordIndex;
-use crate::numerals::count;
 use crate::output::array::{Array, Storage};
 use crate::output::folder_files::INDEX_TSV;
 use crate::output::layout::Layout;
 use crate::output::manifest::Manifest;
-use crate::product::{Extent, OutDtype, Product};
-use half::f16;
+use crate::product::{Extent, Product};
 use std::collections::BTreeSet;
-use std::fs::File;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 /// More layers than any model has: no run writes a `run.json` with more.
 const MOST_LAYERS: usize = 4096;
 /// More products than there are.
 const MOST_PRODUCTS: usize = 64;
-/// Bytes that are read at once.
-const BLOCK: usize = 1 << 16;
 
 /// Refuses a layout that no run has: every loop over its arrays is then bounded.
 pub(super) fn check_arrays(layout: &Layout) -> Result<(), &'static str> {
@@ -188,6 +183,14 @@ impl FinishedFolder {
         Ok(values)
     }
 
+    /// The values of an array, record by record in order.
+    ///
+    /// # Errors
+    /// When a packed array is missing or damaged.
+    pub fn values(&self, array: &Array) -> Result<ArrayValues, ReadError> {
+        ArrayValues::open(&self.dir, array, &self.packed_shape(array))
+    }
+
     /// The pooled array that is used if none is named: of the highest layer, the mean if there is one.
     pub fn default_pooled(&self) -> Option<&Array> {
         let is_pooled = |array: &&Array| {
@@ -207,74 +210,11 @@ impl FinishedFolder {
     }
 }
 
-fn read(path: PathBuf, array: &Array, shape: &[u64]) -> Result<Vec<f32>, ReadError> {
-    read_values(&path, array, shape).map_err(|what| ReadError::Damaged { path, what })
-}
-
-fn read_values(path: &Path, array: &Array, shape: &[u64]) -> Result<Vec<f32>, String> {
-    let mut file = open(path)?;
-    let found = header(&mut file, array)?;
-    if found != shape {
-        return Err(format!(
-            "its header says shape {found:?}; index.tsv and run.json give {shape:?}"
-        ));
-    }
-    // The header matches the size of the file, so the number of values is that of a real file.
-    let number = shape.iter().fold(1, |n: u64, &size| n.saturating_mul(size));
-    let number = usize::try_from(number).map_err(|_| "is too large for this machine")?;
-    let mut values = Vec::new();
-    values.try_reserve_exact(number).map_err(|_| {
-        let bytes = (number as u64).saturating_mul(4);
-        format!(
-            "there is no memory for its values, {}",
-            crate::numerals::bytes(bytes)
-        )
-    })?;
-    decode(&mut file, array.dtype, number, &mut values).map_err(unreadable)?;
-    match values.iter().position(|value| !value.is_finite()) {
-        None => Ok(values),
-        Some(at) => Err(format!(
-            "value {} of {} is not a finite number",
-            at.saturating_add(1),
-            count(number as u64, "value")
-        )),
-    }
-}
-
-/// Appends `number` values of a file.
-fn decode(
-    file: &mut File,
-    dtype: OutDtype,
-    number: usize,
-    values: &mut Vec<f32>,
-) -> std::io::Result<()> {
-    let mut block = vec![0; BLOCK];
-    let size = dtype.bytes() as usize;
-    let mut left = number.saturating_mul(size);
-    while left > 0 {
-        let (bytes, _) = block.split_at_mut(left.min(BLOCK));
-        file.read_exact(bytes)?;
-        match dtype {
-            OutDtype::F32 => {
-                let (numbers, _) = bytes.as_chunks();
-                values.extend(numbers.iter().map(|&number| f32::from_le_bytes(number)));
-            }
-            OutDtype::F16 => {
-                let (numbers, _) = bytes.as_chunks();
-                let numbers = numbers.iter().map(|&number| f16::from_le_bytes(number));
-                values.extend(numbers.map(f16::to_f32));
-            }
-        }
-        left -= bytes.len();
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::output::{Entry, Include, OutputFolder, Residues, key};
-    use crate::product::{ModelShape, Pool};
+    use crate::product::{ModelShape, OutDtype, Pool};
     use crate::run_record::{Asked, Resolved};
 
     const MEAN: Product = Product::Pooled {

@@ -1,6 +1,7 @@
 //! Reads output folders: their records and arrays, and whether they match their `run.json`.
 
 mod array_file;
+pub(crate) mod array_values;
 mod error;
 pub(crate) mod finished;
 pub(crate) mod inspect;
