@@ -7,6 +7,7 @@ mod common;
 mod case;
 mod changed_input;
 mod damaged;
+mod export;
 mod full_disk;
 mod injected;
 mod interrupted_shards;

@@ -13,6 +13,7 @@ mod committed_bits;
 mod earlier_versions;
 mod esm_c;
 mod existing_output;
+mod export;
 mod failing_work;
 mod first_command;
 mod forecast;

@@ -1,0 +1,92 @@
+//! `export` and `report`, killed at each system call that changes something.
+
+use crate::bench::*;
+use crate::tools;
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Command, Output};
+
+fn bench() -> Bench {
+    let bench = Bench::in_memory();
+    bench.write("in.fasta", ">p\nMKTAYIAKQRGS\n>q\nGSHMLE\n");
+    bench.embed("in.fasta --model $MODEL --out emb");
+    bench
+}
+
+fn call(bench: &Bench, wrapper: &[&str], line: &str) -> Output {
+    let words = wrapper.iter().chain(&[env!("CARGO_BIN_EXE_esm-embed")]);
+    let words: Vec<&str> = words.copied().chain(line.split_whitespace()).collect();
+    let mut command = Command::new(words[0]);
+    command.args(&words[1..]).current_dir(bench.path("."));
+    command.output().unwrap()
+}
+
+/// Wherever it is killed, the output has the bytes of an undisturbed one or is not there, and the next
+/// call ends as if nothing had happened.
+fn killed_at_each(line: &str, out: &str, calls: &[(&str, u32)]) {
+    let bench = bench();
+    assert!(call(&bench, &[], line).status.success());
+    let whole = bench.tree(".");
+    assert!(whole.keys().any(|name| name.starts_with(out)));
+    let complete = bench.tree(".");
+    let is_out = |name: &str| name == out || name.starts_with(&format!("{out}/"));
+    for (name, least) in calls {
+        let mut number = 0;
+        loop {
+            number += 1;
+            let path = bench.path(out);
+            let _ = std::fs::remove_file(&path);
+            let _ = std::fs::remove_dir_all(&path);
+            let (trace, inject) = (
+                format!("trace={name}"),
+                format!("inject={name}:signal=SIGKILL:when={number}"),
+            );
+            let strace = [
+                "strace",
+                "-f",
+                "-qq",
+                "-o",
+                "/dev/null",
+                "-e",
+                &trace,
+                "-e",
+                &inject,
+            ];
+            let ended = call(&bench, &strace, line);
+            if ended.status.signal() != Some(9) {
+                assert!(ended.status.success(), "{name} {number}: {ended:?}");
+                break;
+            }
+            for (file, bytes) in bench.tree(".") {
+                if is_out(&file) {
+                    assert_eq!(Some(&bytes), complete.get(&file), "{name} {number}: {file}");
+                }
+            }
+            if path.exists() {
+                let found = bench.tree(".").keys().filter(|file| is_out(file)).count();
+                let all = complete.keys().filter(|file| is_out(file)).count();
+                assert_eq!(found, all, "{name} {number}");
+            }
+            let again = call(&bench, &[], &format!("{line} --force"));
+            assert!(again.status.success(), "{name} {number}: {again:?}");
+            assert_eq!(bench.tree("."), whole, "{name} {number}");
+        }
+        assert!(number > *least, "{name}: {number}");
+    }
+}
+
+const CALLS: [(&str, u32); 4] = [("write", 1), ("rename", 1), ("unlink", 1), ("fsync", 1)];
+
+#[test]
+fn h5_killed_at_each_call() {
+    if tools::has_strace() {
+        killed_at_each("export emb --to h5 --out x.h5 -q", "x.h5", &CALLS);
+    }
+}
+
+#[test]
+fn pt_killed_at_each_call() {
+    if tools::has_strace() {
+        let calls = [("write", 1), ("rename", 1), ("mkdir", 1), ("fsync", 1)];
+        killed_at_each("export emb --to pt --out x -q", "x", &calls);
+    }
+}

@@ -1,0 +1,161 @@
+//! `export`: each format, its messages and what it refuses.
+
+use crate::bench::*;
+
+fn bench() -> Bench {
+    let bench = Bench::new();
+    bench.write("in.fasta", ">P1 one\nMKTAYIAKQR\n>a/b\nGSHMLE\n>P1\nWW\n");
+    bench.embed("in.fasta --model $MODEL --out emb");
+    bench
+}
+
+#[test]
+fn every_format_is_written_and_reported() {
+    let bench = bench();
+    for (format, array) in [
+        ("h5", "mean.layer2"),
+        ("safetensors", "mean.layer2"),
+        ("parquet", "mean.layer2"),
+        ("pt", "mean.layer2"),
+        ("csv", "mean.layer2"),
+        ("npz", "mean.layer2"),
+        ("skbio", "mean.layer2"),
+    ] {
+        let ended = bench.call(&format!("export emb --to {format} --out x.{format} --json"));
+        assert_eq!(
+            (ended.code, ended.err),
+            (0, format!("x.{format}: {array}, 3 records, f32\n"))
+        );
+        let report: serde_json::Value = serde_json::from_str(&ended.out).unwrap();
+        assert_eq!(report["format"], format);
+        assert_eq!(report["arrays"], serde_json::json!([array]));
+        assert_eq!(
+            (&report["records"], &report["repeated"]),
+            (&3.into(), &0.into())
+        );
+        assert_eq!(report["dtype"], "f32");
+        assert!(bench.path(&format!("x.{format}")).exists());
+    }
+    assert_eq!(
+        bench.names("x.pt"),
+        ["P1 one.pt", "P1.pt", "a_b-c14cddc033f64b9d.pt"]
+    );
+}
+
+#[test]
+fn the_same_folder_gives_the_same_bytes() {
+    let bench = bench();
+    for format in ["h5", "safetensors", "parquet", "csv", "npz", "skbio"] {
+        let one = |out: &str| {
+            let line = format!("export emb --to {format} --out {out} --force -q");
+            assert_eq!(bench.call(&line).code, 0);
+            bench.bytes(out)
+        };
+        assert_eq!(one("one"), one("two"), "{format}");
+    }
+}
+
+#[test]
+fn csv_has_the_numbers_of_the_array() {
+    let bench = bench();
+    assert_eq!(bench.call("export emb --to csv --out x.csv -q").err, "");
+    let text = bench.text("x.csv");
+    let mean = bench.matrix("emb/mean.layer2.npy");
+    let lines: Vec<&str> = text.lines().collect();
+    assert!(lines[0].starts_with("id,d0,d1,") && lines[0].ends_with(",d31"));
+    for (row, id) in ["P1", "a/b", "P1"].iter().enumerate() {
+        let (found, numbers) = lines[row + 1].split_once(',').unwrap();
+        assert_eq!(found, *id);
+        let numbers: Vec<u32> = numbers
+            .split(',')
+            .map(|n| n.parse::<f32>().unwrap().to_bits())
+            .collect();
+        assert_eq!(numbers, bits(&mean, row..row + 1));
+    }
+}
+
+#[test]
+fn what_is_refused() {
+    let bench = bench();
+    bench.write("there", "mine");
+    for (line, code, error) in [
+        (
+            "export emb --to h5 --out there",
+            1,
+            "error: there already exists\n  hint: choose another place with --out\n  \
+             hint: replace it with --force\n",
+        ),
+        (
+            "export emb --to h5 --array mean.layer9 --out x",
+            1,
+            "error: emb has no array mean.layer9\n  hint: it has mean.layer2, residues.layer2\n",
+        ),
+        (
+            "export emb --to csv --array residues.layer2 --out x",
+            1,
+            "error: csv has one row for each record, and residues.layer2 has one for each residue\n  \
+             hint: export to h5, safetensors, npz or pt\n",
+        ),
+        (
+            "export nothing --to csv --out x",
+            1,
+            "error: nothing does not exist\n  hint: give the folder that a run wrote\n",
+        ),
+        (
+            "export emb --to h5 --keys hash --fasta other.fasta --out x",
+            1,
+            "error: other.fasta: ",
+        ),
+        (
+            "export emb --to csv --residues --out x",
+            2,
+            "error: csv has one row for each record",
+        ),
+        (
+            "export emb --to npz --keys row --out x",
+            2,
+            "error: npz has no keys\n",
+        ),
+        (
+            "export emb --to parquet --dtype f16 --out x",
+            2,
+            "error: parquet holds 32-bit floats\n",
+        ),
+        (
+            "export emb --to h5 --dtype f8 --out x",
+            2,
+            "error: invalid value 'f8' for '--dtype <DTYPE>': give f32 or f16\n",
+        ),
+        (
+            "export emb --to xlsx --out x",
+            2,
+            "error: invalid value 'xlsx' for '--to <FORMAT>'\n",
+        ),
+    ] {
+        let ended = bench.call(line);
+        assert!(ended.err.starts_with(error), "{line}: {}", ended.err);
+        assert_eq!((ended.code, &*ended.out), (code, ""), "{line}");
+        assert!(!bench.path("x").exists(), "{line}");
+    }
+    assert_eq!(bench.text("there"), "mine");
+    assert_eq!(
+        bench.call("export emb --to h5 --out there --force -q").code,
+        0
+    );
+    assert!(bench.bytes("there").starts_with(b"\x89HDF"));
+}
+
+#[test]
+fn an_empty_folder_has_empty_exports() {
+    let bench = Bench::new();
+    bench.write("in.fasta", ">P1\n\n");
+    let ended = bench.run("in.fasta --model $MODEL --out emb --on-invalid skip -q");
+    assert_eq!(ended.code, 3);
+    for format in ["h5", "safetensors", "parquet", "pt", "csv", "npz", "skbio"] {
+        let ended = bench.call(&format!("export emb --to {format} --out x.{format} -q"));
+        assert_eq!((ended.code, &*ended.err), (0, ""), "{format}");
+        assert!(bench.path(&format!("x.{format}")).exists());
+    }
+    let text = bench.text("x.csv");
+    assert_eq!(text.lines().count(), 1);
+}
