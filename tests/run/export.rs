@@ -5,7 +5,8 @@ use crate::bench::*;
 fn bench() -> Bench {
     let bench = Bench::new();
     bench.write("in.fasta", ">P1 one\nMKTAYIAKQR\n>a/b\nGSHMLE\n>P1\nWW\n");
-    bench.embed("in.fasta --model $MODEL --out emb");
+    let ended = bench.run("in.fasta --model $MODEL --out emb -q");
+    assert_eq!(ended.code, 0);
     bench
 }
 

@@ -9,7 +9,7 @@
 //! a file in time that grows with its square (214 s), and needs 4.3 kB for each dataset besides its
 //! numbers, as every text attribute has a heap of its own; `rust-hdf5` 0.7.9 takes 3 kB of memory for
 //! each dataset, and time that grows with the square of their number (5.6 s for 20,000). `hdf5-metno`
-//! needs cmake and a C library, and the ordinary build would have no HDF5. Here, a dataset costs 320
+//! needs cmake and a C library, and the ordinary build would have no HDF5. Here, a dataset costs 270
 //! bytes of the file, and about 50 of memory for its name.
 
 mod group;
