@@ -76,6 +76,38 @@ fn csv_has_the_numbers_of_the_array() {
 }
 
 #[test]
+fn of_stacked_layers_the_highest_is_exported() {
+    let bench = bench();
+    let ended = bench.run("in.fasta --model $MODEL --layer all --stack-layers --out all -q");
+    assert_eq!(ended.code, 0);
+    for format in ["csv", "npz", "h5", "safetensors"] {
+        for dir in ["emb", "all"] {
+            let line = format!("export {dir} --to {format} --array mean --out {dir}.{format} -q");
+            let array = if dir == "all" {
+                "mean.layers"
+            } else {
+                "mean.layer2"
+            };
+            assert_eq!(
+                bench
+                    .call(&line.replace("--array mean", &format!("--array {array}")))
+                    .code,
+                0
+            );
+        }
+    }
+    assert_eq!(bench.bytes("all.csv"), bench.bytes("emb.csv"));
+    let is_in = |format: &str| {
+        let numbers = &bench.bytes("emb/mean.layer2.npy")[128..256];
+        bench
+            .bytes(&format!("all.{format}"))
+            .windows(128)
+            .any(|part| part == numbers)
+    };
+    assert!(is_in("npz") && is_in("h5") && is_in("safetensors"));
+}
+
+#[test]
 fn what_is_refused() {
     let bench = bench();
     bench.write("there", "mine");
