@@ -1,10 +1,12 @@
 #!/usr/bin/env bash
-# Makes a release: target/release-files/esm-embed-VERSION-ARCH-linux.tar.gz with `esm-embed`, LICENSE and
-# README.md.
+# Makes a release: target/release-files/esm-embed-VERSION-ARCH-linux.tar.gz with `esm-embed`, LICENSE,
+# README.md, the licences of what is compiled in (THIRDPARTY.txt), completions and manual pages.
 #
-#     .ci/release.sh                 builds and packs
+#     .ci/release.sh                 builds for glibc 2.17 with zig, and packs
 #     .ci/release.sh --program FILE  packs an existing program
 #
+# TARGET: x86_64-unknown-linux-gnu, or aarch64-unknown-linux-gnu (after `rustup target add`), which is built
+# and checked but does not run here; HOST_PROGRAM then writes its completions and manual pages.
 # CARGO_TARGET_DIR: where to build (target). SOURCE_DATE_EPOCH: date of the packed files (that of the
 # commit). The same program and date give the same bytes.
 set -euo pipefail
@@ -13,6 +15,13 @@ usage() {
     echo "$name: $1: usage: $name [--program FILE]" >&2
     exit 2
 }
+
+ZIGBUILD=0.24.1
+ZIG=0.17.1
+# Bytes of the stripped program.
+SIZE=30000000
+triple=${TARGET:-x86_64-unknown-linux-gnu}
+arch=${triple%%-*}
 
 program=
 while [ $# -gt 0 ]; do
@@ -37,28 +46,45 @@ fail() {
 }
 
 if [ -z "$program" ]; then
-    say "Build"
-    cargo build --locked --release --target-dir "$target"
-    program=$target/release/esm-embed
+    say "Build: $triple, glibc 2.17, zig $ZIG"
+    tools=$target/zig-tools
+    python3 -m venv "$tools"
+    "$tools/bin/pip" install --quiet "cargo-zigbuild==$ZIGBUILD" "ziglang==$ZIG"
+    PATH="$tools/bin:$PATH" cargo-zigbuild zigbuild --locked --release --target "$triple.2.17" \
+        --target-dir "$target"
+    program=$target/$triple/release/esm-embed
 fi
 
 # CUDA's libraries are opened at run time, so that the program runs without them.
 needed=$(readelf --dynamic --wide "$program") || fail "$program: not an ELF program"
 if grep -E 'NEEDED.*\[lib(cu|nv)' <<<"$needed"; then fail "$program: linked against CUDA libraries"; fi
 version=$(sed -n 's/^version = "\(.*\)"$/\1/p' Cargo.toml | head -n 1)
-said=$("$program" --version)
-[ "$said" = "esm-embed $version" ] || fail "$program: this is $said, expected esm-embed $version"
+runs=$program
+[ "$arch" = "$(uname -m)" ] || runs=${HOST_PROGRAM:?is not set: it writes the manual pages}
+said=$("$runs" --version)
+[ "$said" = "esm-embed $version" ] || fail "$runs: this is $said, expected esm-embed $version"
 
-release=esm-embed-$version-$(uname -m)-linux
+release=esm-embed-$version-$arch-linux
 out=$target/release-files
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 say "$release, commit $(git describe --always --dirty)"
 mkdir -p "$out" "$scratch/$release"
-strip -o "$scratch/$release/esm-embed" "$program"
+cp "$program" "$scratch/$release/esm-embed"
+# Released programs are stripped by cargo; others are if they are of this machine.
+[ "$arch" != "$(uname -m)" ] || strip "$scratch/$release/esm-embed"
+.ci/floor.sh "$scratch/$release/esm-embed"
+bytes=$(stat --format %s "$scratch/$release/esm-embed")
+[ "$bytes" -le "$SIZE" ] || fail "$program has $bytes bytes, more than $SIZE"
 cp LICENSE README.md "$scratch/$release/"
-chmod 644 "$scratch/$release"/*
-chmod 755 "$scratch/$release" "$scratch/$release/esm-embed"
+.ci/licences.py "$triple" >"$scratch/$release/THIRDPARTY.txt"
+mkdir "$scratch/$release/completions"
+for shell in bash elvish fish powershell zsh; do
+    "$runs" completions "$shell" >"$scratch/$release/completions/esm-embed.$shell"
+done
+"$runs" man "$scratch/$release/man/man1" >/dev/null
+chmod -R u=rwX,go=rX "$scratch/$release"
+chmod 755 "$scratch/$release/esm-embed"
 tar --create --directory "$scratch" --format ustar --sort name --owner 0 --group 0 --numeric-owner \
     --mtime "@${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct)}" "$release" |
     gzip -9 --no-name >"$out/$release.tar.gz.partial"
@@ -66,6 +92,7 @@ mv "$out/$release.tar.gz.partial" "$out/$release.tar.gz"
 
 printf '%12s  %-64s  %s\n' bytes SHA-256 file
 for file in "$scratch/$release"/* "$out/$release.tar.gz"; do
+    [ -f "$file" ] || continue
     bytes=$(stat --format %s "$file")
     digest=$(sha256sum <"$file")
     printf '%12d  %s  %s\n' "$bytes" "${digest%% *}" "${file##*/}"

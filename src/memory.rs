@@ -72,8 +72,26 @@ pub fn spare_addresses() {
 }
 
 /// Memory of the machine.
+#[cfg(not(target_os = "macos"))]
 pub fn machine() -> Option<u64> {
     line_of(&meminfo(), "MemTotal")
+}
+
+/// Memory of the machine.
+#[cfg(target_os = "macos")]
+pub fn machine() -> Option<u64> {
+    let (mut bytes, mut size) = (0u64, size_of::<u64>());
+    // SAFETY: the name ends with a zero byte, `bytes` has `size` bytes, and nothing is set.
+    let failed = unsafe {
+        libc::sysctlbyname(
+            c"hw.memsize".as_ptr(),
+            (&raw mut bytes).cast(),
+            &raw mut size,
+            std::ptr::null_mut(),
+            0,
+        )
+    };
+    (failed == 0 && size == size_of::<u64>()).then_some(bytes)
 }
 
 /// Memory that the machine could give to a process now.

@@ -139,8 +139,12 @@ pub(super) fn lift_open_files() {
 ///
 /// After a failed sync, pages that never reached the disk may count as clean.
 pub(super) fn forget_pages(file: &File) {
-    // This is only advice: a file system may ignore it.
+    // This is only advice: a file system may ignore it. macOS has no such call, and its F_FULLFSYNC,
+    // which `sync_all` uses, reports what did not reach the disk.
+    #[cfg(target_os = "linux")]
     let _ = rustix::fs::fadvise(file, 0, None, rustix::fs::Advice::DontNeed);
+    #[cfg(not(target_os = "linux"))]
+    let _ = file;
 }
 
 /// Bytes on the disk of all files below a folder, as far as they can be seen.

@@ -1,0 +1,351 @@
+"""`Embedder` and its streams: the bits of the command, and what is refused."""
+
+import pickle
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import unittest
+import warnings
+from pathlib import Path
+
+import numpy as np
+
+from esm_embed import Embedder, EsmEmbedError, __version__
+
+FIXTURES = Path(__file__).resolve().parents[2] / "fixtures"
+MODEL = FIXTURES / "esm2_hd16"
+DEMO = FIXTURES / "demo.fasta"
+COMMAND = [sys.executable, "-m", "esm_embed"]
+
+
+def command(*words, **how):
+    """Runs the command of the package."""
+    words = [str(word) for word in words]
+    return subprocess.run([*COMMAND, *words], capture_output=True, text=True, **how)
+
+
+def records():
+    """The ids and sequences of the demo; `<mask>` holds a `>` too."""
+    blocks = ("\n" + DEMO.read_text()).split("\n>")[1:]
+    pairs = (block.partition("\n") for block in blocks)
+    return [(header.split()[0], sequence) for header, _, sequence in pairs]
+
+
+class SameBits(unittest.TestCase):
+    """Every number is that of a file that the command writes."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.home = tempfile.TemporaryDirectory()
+        cls.addClassCleanup(cls.home.cleanup)
+        cls.emb = Path(cls.home.name) / "emb"
+        ran = command(
+            "run", DEMO, "--model", MODEL, "--out", cls.emb, "--layer", "1,last", "--pool", "mean,bos,max",
+            "--include", "logits,contacts", "--device", "cpu",
+        )
+        assert ran.returncode == 0, ran.stderr
+        cls.model = Embedder(MODEL, device="cpu", threads=3)
+        cls.ids, cls.sequences = zip(*records())
+        cls.lengths = [int(line.split("\t")[2]) for line in (cls.emb / "index.tsv").read_text().splitlines()[1:]]
+
+    def array(self, name):
+        return np.load(self.emb / f"{name}.npy")
+
+    def rows(self, name):
+        ends = np.cumsum(self.lengths)
+        return np.split(self.array(name), ends[:-1])
+
+    def test_embed(self):
+        for layer, index in ((-1, 2), (2, 2), (1, 1)):
+            for pool in ("mean", "bos", "max"):
+                found = self.model.embed(self.sequences, layer, pool)
+                self.assertEqual(found.dtype, np.float32)
+                np.testing.assert_array_equal(found, self.array(f"{pool}.layer{index}"), strict=True)
+        np.testing.assert_array_equal(
+            self.model.embed(self.sequences, pool="cls"), self.array("bos.layer2")
+        )
+        one_by_one = np.vstack([self.model.embed([sequence]) for sequence in self.sequences])
+        np.testing.assert_array_equal(one_by_one, self.array("mean.layer2"))
+
+    def test_residues(self):
+        found = self.model.embed(iter(self.sequences), pool=None)
+        for rows, expected in zip(found, self.rows("residues.layer2"), strict=True):
+            np.testing.assert_array_equal(rows, expected, strict=True)
+
+    def test_stream(self):
+        found = list(self.model.stream(str(DEMO), residues=True))
+        self.assertEqual([one.id for one in found], list(self.ids))
+        self.assertEqual([one.length for one in found], self.lengths)
+        self.assertEqual(found[2].description, "a slash in the identifier")
+        np.testing.assert_array_equal(np.stack([one.mean for one in found]), self.array("mean.layer2"))
+        rows = np.concatenate([one.residues for one in found])
+        np.testing.assert_array_equal(rows, self.array("residues.layer2"), strict=True)
+        twice = [one.id for one in self.model.stream([DEMO, DEMO], pool="max")]
+        self.assertEqual(twice, [*self.ids, *self.ids])
+        rows = [one.residues for one in self.model.stream(DEMO, 1, None, residues=True)]
+        np.testing.assert_array_equal(np.concatenate(rows), self.array("residues.layer1"))
+
+    def test_logits_and_contacts(self):
+        for sequence, expected, id in zip(self.sequences, self.rows("logits"), self.ids):
+            np.testing.assert_array_equal(self.model.logits(sequence), expected, strict=True)
+        found = self.model.contacts(self.sequences[3])
+        expected = np.load(self.emb / "contacts" / "000000" / f"{self.ids[3]}.npy")
+        np.testing.assert_array_equal(found, expected, strict=True)
+        self.assertEqual(len(self.model.letters), 33)
+
+    def test_score(self):
+        folder = Path(self.home.name)
+        sequence = self.sequences[3].strip()
+        self.assertTrue(sequence.startswith("LKKND"))
+        variants = ["L1A", "K2G:D5E", "N4W"]
+        (folder / "p.fasta").write_text(f">p\n{sequence}\n")
+        (folder / "v.csv").write_text("mutant\n" + "\n".join(variants) + "\n")
+        for method in ("masked-marginals", "wt-marginals", "pll", "pll-unmasked"):
+            out = folder / f"{method}.csv"
+            ran = command(
+                "score", folder / "p.fasta", "--variants", folder / "v.csv", "--out", out, "--model", MODEL,
+                "--method", method, "--device", "cpu",
+            )
+            self.assertEqual(ran.returncode, 0, ran.stderr)
+            expected = [line.split(",")[1] for line in out.read_text().splitlines()[1:]]
+            found = self.model.score(sequence, variants, method=method)
+            self.assertEqual(found.dtype, np.float64)
+            self.assertEqual([f"{score:.6f}" for score in found], expected)
+        shifted = self.model.score(sequence, ["L24A"], offset=24)
+        np.testing.assert_array_equal(shifted, self.model.score(sequence, ["L1A"]))
+
+    def test_threads_may_share_a_model(self):
+        expected, found = self.model.embed(self.sequences), [None] * 4
+
+        def work(at):
+            found[at] = self.model.embed(self.sequences)
+
+        threads = [threading.Thread(target=work, args=(at,)) for at in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        for one in found:
+            np.testing.assert_array_equal(one, expected)
+        # A stream does not keep others from computing.
+        for record in self.model.stream(DEMO):
+            np.testing.assert_array_equal(self.model.embed([self.sequences[0]])[0], expected[0])
+
+
+class Arrays(unittest.TestCase):
+    def test_shapes_at_the_edges(self):
+        model = Embedder(MODEL, device="cpu")
+        self.assertEqual(model.embed([]).shape, (0, 32))
+        self.assertEqual(model.embed([], pool=None), [])
+        self.assertEqual(model.embed(["M"], pool=None)[0].shape, (1, 32))
+        self.assertEqual(model.logits("M").shape, (1, 33))
+        self.assertEqual(model.contacts("M").shape, (1, 1))
+        self.assertEqual(model.score("MK", []).shape, (0,))
+        spaced = model.embed(["MK\nTV RQ\t", b"MKTVRQ"])
+        np.testing.assert_array_equal(spaced[0], spaced[1])
+        found = model.embed(["MKTV"])
+        self.assertTrue(found.flags.writeable and found.flags.c_contiguous)
+
+    def test_properties(self):
+        model = Embedder(str(MODEL), "cpu", "f16")
+        self.assertEqual((model.layers, model.dim, model.device, model.dtype), (2, 32, "cpu", "f16"))
+        self.assertEqual(repr(model), f'Embedder("{MODEL}", device="cpu", dtype="f16")')
+        half, single = model.embed(["MKTVRQ"]), Embedder(MODEL, "cpu").embed(["MKTVRQ"])
+        self.assertFalse(np.array_equal(half, single))
+        np.testing.assert_allclose(half, single, atol=5e-3)
+
+    def test_progress(self):
+        model = Embedder(MODEL, device="cpu")
+        steps = []
+        model.embed(["MKTV"] * 5, progress=steps.append)
+        self.assertEqual(sum(steps), 5)
+
+        class Bar:
+            n = 0
+
+            def update(self, n):
+                self.n += n
+
+        bar = Bar()
+        model.embed(["MKTV"] * 7, progress=bar)
+        self.assertEqual(bar.n, 7)
+        steps.clear()
+        model.score("MKTV", ["M1A", "K2A"], progress=steps.append)
+        self.assertGreaterEqual(sum(steps), 2)
+
+        def refuse(_):
+            raise LookupError("no more")
+
+        with self.assertRaisesRegex(LookupError, "no more"):
+            model.embed(["MKTV"], progress=refuse)
+
+
+class Refusals(unittest.TestCase):
+    def setUp(self):
+        self.model = Embedder(MODEL, device="cpu")
+
+    def says(self, kind, text, call, *words, **settings):
+        with self.assertRaises(kind) as caught:
+            call(*words, **settings)
+        self.assertEqual(str(caught.exception).splitlines()[0], text)
+
+    def test_settings_are_named_as_arguments(self):
+        says = lambda text, *words, **how: self.says(ValueError, text, Embedder, *words, **how)
+        says("`device=tpu`: expected auto, cpu, cuda, cuda:0, cuda:0,1 or all", MODEL, "tpu")
+        says("`dtype=f64`: expected f32, f16, bf16 or tf32", MODEL, "cpu", "f64")
+        says("`gaps=x`: expected keep or drop", MODEL, gaps="x")
+        says("`threads=0`: expected a number from 1", MODEL, threads=0)
+        says("no model is called `none-of-them`, and no such path exists", "none-of-them")
+        layers = "`layer=3`: this model has layers 0 to 2 (or -3 to -1, counted from the end)"
+        self.says(ValueError, layers, self.model.embed, ["MK"], 3)
+        self.says(ValueError, layers, self.model.stream, DEMO, 3)
+        self.says(ValueError, "`pool=none`: expected mean, bos or max", self.model.embed, ["MK"], pool="none")
+        self.says(
+            EsmEmbedError,
+            "`dtype=tf32` is a number format of GPUs, and the CPU would compute",
+            Embedder, MODEL, "cpu", "tf32",
+        )
+
+    def test_sequences_are_named(self):
+        says = lambda text, *words: self.says(ValueError, text, self.model.embed, *words)
+        says("sequences[1]: the sequence is empty", ["MK", " ", ""])
+        long = Embedder(MODEL, device="cpu", long="error").embed
+        self.says(ValueError, "sequences[1]: the sequence has 1,023 residues, more than the limit of 1,022",
+                  long, ["M", "M" * 1023])
+        strict = Embedder(MODEL, device="cpu", unknown="error").embed
+        with self.assertRaisesRegex(ValueError, r"^sequences\[0\]: "):
+            strict(["MKJ"])
+        self.says(TypeError, 'sequences is a single text: give a list of sequences, such as ["MKTVRQERLK"]',
+                  self.model.embed, "MKTV")
+        self.says(TypeError, "expected a sequence as str, found int", self.model.embed, ["MK", 3])
+        self.says(ValueError, "variants[1]: expected K at position 2, which is what the sequence has there, "
+                  "found A in A2G", self.model.score, "MK", ["M1A", "A2G"])
+        self.says(TypeError, 'variants is a str: give a list of them, such as ["A42G"]',
+                  self.model.score, "MK", "M1A")
+        with self.assertWarnsRegex(UserWarning, r"1 sequence look.*sequences\[1\]"):
+            self.model.embed(["MKTV", "ACGT" * 30])
+
+    def test_streams(self):
+        with tempfile.TemporaryDirectory() as home:
+            path = Path(home) / "a.fasta"
+            path.write_text(">a\nMK\n>b\n\n>c\nMKT\n")
+            place = f"{path}, line 3, record 2 (b): the sequence is empty"
+            self.says(ValueError, place, lambda: list(self.model.stream(path)))
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always")
+                ids = [one.id for one in self.model.stream(path, on_invalid="skip")]
+            self.assertEqual(ids, ["a", "c"])
+            self.assertEqual([str(one.message) for one in caught], [f"{place}; the record is left out"])
+            missing = Path(home) / "missing.fasta"
+            self.says(ValueError, f"{missing}: cannot be opened: No such file or directory (os error 2)",
+                      lambda: list(self.model.stream(missing)))
+        record = next(self.model.stream(DEMO))
+        with self.assertRaisesRegex(AttributeError, "use `residues=True`"):
+            record.residues
+        with self.assertRaisesRegex(AttributeError, "use `pool=bos`"):
+            record.bos
+        with self.model.stream(DEMO) as stream:
+            next(stream)
+        self.assertEqual(list(stream), [])
+
+    def test_what_a_checkpoint_lacks(self):
+        headless = Embedder(FIXTURES / "esm2_hd16_noprefix", device="cpu")
+        with self.assertRaisesRegex(EsmEmbedError, "head"):
+            headless.logits("MK")
+        with self.assertRaisesRegex(EsmEmbedError, "contact"):
+            Embedder(FIXTURES / "fair_esm" / "esm2_hd24.pt", device="cpu").contacts("MK")
+
+    def test_pickling_is_refused_with_a_sentence(self):
+        self.says(TypeError, "an Embedder holds a loaded model and cannot be pickled: make one in each "
+                  f'process with Embedder("{MODEL}")', pickle.dumps, self.model)
+
+    def test_a_fork_is_refused(self):
+        code = f"""
+import os
+from esm_embed import Embedder
+model = Embedder({str(MODEL)!r}, device="cpu")
+if os.fork() == 0:
+    try:
+        model.embed(["MK"])
+    except Exception as error:
+        print(error, flush=True)
+    os._exit(0)
+os.wait()
+"""
+        ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+        self.assertTrue(ran.stdout.startswith("this Embedder belongs to the parent of this process\n"), ran)
+
+
+class Interrupts(unittest.TestCase):
+    """Ctrl-C ends a computation that would take minutes, and the model can be used again."""
+
+    def interrupted(self, call):
+        code = f"""
+import os, signal, threading
+from esm_embed import Embedder
+model = Embedder({str(FIXTURES / "esm2_hd128")!r}, device="cpu")
+expected = model.embed(["MKTV"])
+threading.Timer(1.0, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
+try:
+    {call}
+except KeyboardInterrupt:
+    print("interrupted", (model.embed(["MKTV"]) == expected).all())
+"""
+        begin = time.monotonic()
+        ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
+        self.assertEqual(ran.stdout, "interrupted True\n", ran.stderr)
+        return time.monotonic() - begin
+
+    def test_of_a_list(self):
+        self.interrupted('model.embed(["MKTVRQERLK" * 100] * 200_000)')
+
+    def test_of_scores(self):
+        self.interrupted('model.score("MKTVRQERLK" * 400, ["M1A"], method="pll")')
+
+
+class CommandLine(unittest.TestCase):
+    """The command runs in the process of Python, with the program's exit codes and signals."""
+
+    def test_exit_codes_and_streams(self):
+        version = command("--version")
+        self.assertEqual((version.returncode, version.stdout), (0, f"esm-embed {__version__}\n"))
+        wrong = command("run")
+        self.assertEqual((wrong.returncode, wrong.stdout), (2, ""))
+        self.assertIn("error:", wrong.stderr)
+        failed = command("inspect", "/nowhere")
+        self.assertEqual(failed.returncode, 1)
+        with tempfile.TemporaryDirectory() as home:
+            (Path(home) / "a.fasta").write_text(">a\nMK\n>b\n\n")
+            skipped = command("run", "a.fasta", "--model", MODEL, "--out", "emb", "--on-invalid", "skip",
+                              "--device", "cpu", cwd=home)
+            self.assertEqual(skipped.returncode, 3, skipped.stderr)
+
+    def test_signals(self):
+        for number in (signal.SIGINT, signal.SIGTERM):
+            with tempfile.TemporaryDirectory() as home:
+                words = ["run", "-", "--model", str(MODEL), "--out", f"{home}/emb", "--device", "cpu",
+                         "--progress", "none"]
+                ran = subprocess.Popen([*COMMAND, *words], stdin=subprocess.PIPE, stderr=subprocess.PIPE)
+                ran.stdin.write(b">a\nMKTV\n")
+                ran.stdin.flush()
+                partial = Path(home) / "emb" / ".partial"
+                for _ in range(600):
+                    if partial.exists():
+                        break
+                    time.sleep(0.1)
+                time.sleep(0.5)
+                ran.send_signal(number)
+                _, said = ran.communicate(timeout=60)
+                self.assertEqual(ran.returncode, 128 + number, said)
+
+    def test_the_command_does_not_import_numpy(self):
+        code = "import sys, esm_embed.__main__; print('numpy' in sys.modules)"
+        ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+        self.assertEqual(ran.stdout, "False\n", ran.stderr)
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,116 @@
+"""`open_folder`: arrays by name and id, without reading them."""
+
+import subprocess
+import sys
+import tempfile
+import unittest
+from pathlib import Path
+
+import numpy as np
+
+from esm_embed import EsmEmbedError, open_folder
+
+FIXTURES = Path(__file__).resolve().parents[2] / "fixtures"
+COMMAND = [sys.executable, "-m", "esm_embed", "run"]
+
+
+def run(folder, fasta, *options):
+    """A folder that the command writes."""
+    out = Path(folder) / "emb"
+    words = [*COMMAND, fasta, "--model", FIXTURES / "esm2_hd16", "--out", out, "--device", "cpu", *options]
+    ran = subprocess.run([str(word) for word in words], capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
+    return out
+
+
+class Folders(unittest.TestCase):
+    def setUp(self):
+        home = tempfile.TemporaryDirectory()
+        self.addCleanup(home.cleanup)
+        self.home = Path(home.name)
+
+    def fasta(self, text):
+        path = self.home / "a.fasta"
+        path.write_bytes(text)
+        return path
+
+    def test_the_demo(self):
+        out = run(self.home, FIXTURES / "demo.fasta", "--layer", "1,2", "--pool", "mean,max")
+        emb = open_folder(out)
+        means = np.load(out / "mean.layer2.npy")
+        self.assertIsInstance(emb.means, np.memmap)
+        np.testing.assert_array_equal(emb.means, means, strict=True)
+        np.testing.assert_array_equal(emb["peptide_4"], means[3], strict=True)
+        np.testing.assert_array_equal(emb["sample/3"], means[2])
+        np.testing.assert_array_equal(emb.of("peptide_4", "max.layer1"), np.load(out / "max.layer1.npy")[3])
+        self.assertEqual((len(emb), emb.row("masked_8")), (8, 7))
+        self.assertEqual(list(emb), list(np.load(out / "ids.npy")))
+        self.assertTrue("peptide_4" in emb and "peptide" not in emb and 3 not in emb)
+        with self.assertRaises(KeyError):
+            emb["peptide"]
+        self.assertEqual(
+            emb.arrays,
+            ["mean.layer1", "max.layer1", "residues.layer1", "mean.layer2", "max.layer2", "residues.layer2"],
+        )
+        rows = emb.residues("peptide_4")
+        self.assertEqual((rows.shape, type(rows)), ((12, 32), np.memmap))
+        np.testing.assert_allclose(rows.mean(axis=0), means[3], atol=1e-5)
+        self.assertFalse(np.array_equal(emb.residues("peptide_4", 1), rows))
+        self.assertEqual(dict(emb.items()).keys(), set(emb.ids))
+        for found, expected in zip(emb.values(), means, strict=True):
+            np.testing.assert_array_equal(found, expected)
+        with self.assertRaisesRegex(KeyError, "holds no array logits"):
+            emb.array("logits")
+        with self.assertRaises(ValueError):
+            emb.means[0, 0] = 1
+        self.assertEqual(repr(emb).split(": ")[1], "8 records of esm2_hd16, " + ", ".join(emb.arrays))
+
+    def test_pandas(self):
+        try:
+            import pandas
+        except ImportError:
+            self.skipTest("pandas is not installed")
+        emb = open_folder(run(self.home, FIXTURES / "demo.fasta"))
+        frame = emb.to_pandas()
+        self.assertIsInstance(frame, pandas.DataFrame)
+        self.assertEqual((frame.shape, frame.index.name), ((8, 32), "id"))
+        np.testing.assert_array_equal(frame.loc["peptide_4"], emb["peptide_4"])
+        with self.assertRaisesRegex(ValueError, "more than one row for a record"):
+            emb.to_pandas("residues.layer2")
+
+    def test_files_and_maps(self):
+        out = run(self.home, FIXTURES / "demo.fasta", "--residues", "files", "--pool", "none", "--include",
+                  "contacts", "--out-dtype", "f16")
+        emb = open_folder(out)
+        self.assertEqual((emb["sample/3"].shape, emb["sample/3"].dtype), ((58, 32), np.float16))
+        self.assertEqual(emb.of("peptide_4", "contacts").shape, (12, 12))
+        self.assertEqual([len(rows) for rows in emb.values()], [76, 142, 58, 12, 76, 200, 46, 32])
+        with self.assertRaisesRegex(KeyError, "holds no means"):
+            emb.means
+        with self.assertRaisesRegex(ValueError, "has one file for each record"):
+            emb.array("contacts")
+
+    def test_odd_ids(self):
+        path = self.fasta(">dup\nMKT\n>dup\nMKTV\n>same\nAG\n>same\nAG\n>\xe9 x\nMK\n>\nMM\n".encode("latin-1"))
+        emb = open_folder(run(self.home, path))
+        with self.assertRaisesRegex(ValueError, "dup is the id of different sequences, in rows 0, 1"):
+            emb["dup"]
+        np.testing.assert_array_equal(emb["same"], emb.means[2])
+        np.testing.assert_array_equal(emb["\\xe9"], emb.means[4])
+        np.testing.assert_array_equal(emb[""], emb.means[5])
+        self.assertEqual(len(list(emb.items())), 6)
+
+    def test_ids_without_ids_npy(self):
+        out = run(self.home, self.fasta(b">a\nMK\n>" + b"x" * 1025 + b"\nMKT\n"))
+        self.assertFalse((out / "ids.npy").exists())
+        emb = open_folder(out)
+        self.assertEqual(list(emb), ["a", "x" * 1025])
+        np.testing.assert_array_equal(emb["x" * 1025], emb.means[1])
+
+    def test_other_folders_are_refused(self):
+        with self.assertRaisesRegex(EsmEmbedError, "has no run.json: it is not an output folder"):
+            open_folder(self.home)
+
+
+if __name__ == "__main__":
+    unittest.main()
