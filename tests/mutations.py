@@ -1,9 +1,9 @@
 """Shows that the tests notice the mistakes that ports of ESM make.
 
-    python3 tests/mutations.py
+    python3 tests/mutations.py [WORDS]
 
-Applies each mistake to a copy of the source, runs the tests that must notice it, and prints
-one line per mistake. Exits with 1 if a mistake goes unnoticed or no longer applies. Uses the
+Applies each mistake, or each that has these words in its description, to a copy of the source, runs
+the tests that must notice it, and prints one line per mistake. Exits with 1 if a mistake goes unnoticed or no longer applies. Uses the
 build folder `target/mutations`; needs git, cargo and Python's standard library.
 """
 
@@ -60,7 +60,7 @@ MISTAKES = [
         "run parity::",
     ),
     (
-        "tanh GELU in the language-model head",
+        "logits with tanh GELU in the language-model head",
         "src/model/lm_head.rs",
         "map(self.path, Function::Gelu, &mut x);",
         """for x in &mut x {
@@ -69,7 +69,7 @@ MISTAKES = [
         "run logits::",
     ),
     (
-        "no LayerNorm in the language-model head",
+        "logits without LayerNorm in the language-model head",
         "src/model/lm_head.rs",
         "let x = x.apply_op1_no_bwd(&&self.norm)?;",
         "let _ = &self.norm;",
@@ -90,14 +90,14 @@ MISTAKES = [
         "run adapters::",
     ),
     (
-        "an untied decoder ignored",
+        "logits that ignore an untied decoder",
         "src/checkpoint/lm_head.rs",
         "find(DECODER).or_else(|_| find(EMBEDDING))?",
         "find(EMBEDDING)?",
         "run logits::",
     ),
     (
-        "the <mask> row of ESM-1b's decoder not zeroed",
+        "logits with the <mask> row of ESM-1b's decoder not zeroed",
         "src/checkpoint/mod.rs",
         "for name in [EMBEDDING, resolve::DECODER] {",
         "for name in [EMBEDDING] {",
@@ -111,7 +111,7 @@ MISTAKES = [
         "run maps::",
     ),
     (
-        "attention maps not made symmetric for contacts",
+        "contacts of attention maps that are not made symmetric",
         "src/model/contact_head.rs",
         "self.weighted[i * n + k] + self.weighted[k * n + i];",
         "2.0 * self.weighted[i * n + k];",
@@ -125,7 +125,7 @@ MISTAKES = [
         "run maps::",
     ),
     (
-        "weights of contacts in the wrong order of heads",
+        "contacts with the weights in the wrong order of heads",
         "src/model/contact_head.rs",
         "let at = block * self.heads + head;",
         "let at = block * self.heads + self.heads - 1 - head;",
@@ -153,21 +153,35 @@ MISTAKES = [
         "run score::",
     ),
     (
-        "masked copies that are not masked",
+        "scores of masked copies that are not masked",
         "src/score/piece.rs",
         "let masked = self.masked.map(|residue| (residue, MASK));",
         "let masked = self.masked.map(|residue| (residue, 24));",
         "run score::",
     ),
     (
-        "overlapping windows with equal weights",
+        "scores of overlapping windows with equal weights",
         "src/score/windows.rs",
         "1..=256 => sigmoid(place_from(128.0)),",
         "1..=256 => 1.0 + 0.0 * sigmoid(place_from(128.0)),",
         "run score::",
     ),
     (
-        "the score of a variant without the wild type's",
+        "scores of masked copies whose neighbour is masked",
+        "src/score/piece.rs",
+        "let at = (residue + 1).checked_sub(self.window.start);",
+        "let at = residue.checked_sub(self.window.start);",
+        "run score::",
+    ),
+    (
+        "scores with wild type and mutant swapped",
+        "src/score/scorer.rs",
+        "lp.token(mutation.mutant) - lp.token(mutation.wild)",
+        "lp.token(mutation.wild) - lp.token(mutation.mutant)",
+        "run score::",
+    ),
+    (
+        "scores of variants without the wild type's",
         "src/score/scorer.rs",
         "lp.token(mutation.mutant) - lp.token(mutation.wild)",
         "lp.token(mutation.mutant)",
@@ -281,11 +295,13 @@ MISTAKES = [
 
 
 def main():
+    words = " ".join(sys.argv[1:])
+    chosen = [mistake for mistake in MISTAKES if words in mistake[0]]
     shutil.rmtree(COPY, ignore_errors=True)
     COPY.parent.mkdir(parents=True, exist_ok=True)
     subprocess.run(["git", "clone", "-q", str(ROOT), str(COPY)], check=True)
     unnoticed = 0
-    for what, file, text, replacement, test in MISTAKES:
+    for what, file, text, replacement, test in chosen:
         path = COPY / file
         source = path.read_text()
         if source.count(text) != 1:
@@ -301,8 +317,8 @@ def main():
             unnoticed += 1
         else:
             print(f"noticed by {test:15} {what}", flush=True)
-    print(f"{len(MISTAKES) - unnoticed} of {len(MISTAKES)} mistakes noticed")
-    sys.exit(1 if unnoticed else 0)
+    print(f"{len(chosen) - unnoticed} of {len(chosen)} mistakes noticed")
+    sys.exit(1 if unnoticed or not chosen else 0)
 
 
 if __name__ == "__main__":
