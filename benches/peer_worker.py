@@ -5,7 +5,7 @@
 Reads one JSON object per line from standard input and answers each with one line: `{"budget": B}`
 embeds every sequence once and times it; with `"save": PATH`, the mean and residue rows are saved there,
 untimed. TOOL `prepare` makes the model, its ONNX graphs and fair-esm's checkpoint in the folder and
-ends. TOOL `fair-esm-script` runs fair-esm from start to end and reads nothing from standard input.
+ends; `prepare-weights` leaves the graphs out. TOOL `fair-esm-script` runs fair-esm from start to end and reads nothing from standard input.
 
 All tools get the same token ids. transformers and ONNX Runtime get them from memory, padded, and write
 nothing. fair-esm does what its `extract.py` does: it reads the FASTA file and writes one .pt file per
@@ -208,9 +208,8 @@ def graph(masked):
     return Path("onnx") / ("batches" if masked else "alone") / "model.onnx"
 
 
-def prepare(args):
-    """Makes the model as safetensors and its ONNX graphs, unless they exist. Eager attention is
-    the form that ONNX Runtime runs fastest."""
+def prepare_weights(args):
+    """Makes the model as safetensors and as fair-esm's checkpoint, unless they exist."""
     import torch
     import transformers
 
@@ -234,6 +233,16 @@ def prepare(args):
             argparse.Namespace(layers=layers, dim=dim, heads=heads),
             fair_model(model, args.shape).state_dict(),
         )
+
+
+def prepare(args):
+    """Makes the model in both forms and its ONNX graphs, unless they exist. Eager attention is the
+    form that ONNX Runtime runs fastest."""
+    import torch
+    import transformers
+
+    prepare_weights(args)
+    stored = args.folder / "safetensors"
 
     class LastHidden(torch.nn.Module):
         def __init__(self, model):
@@ -294,7 +303,9 @@ def run_script(args):
 def serve(args, answer):
     """Loads, then gives one answer per line of standard input. The peak memory does not include
     loading."""
-    kinds = {"transformers": Transformers, "onnxruntime": OnnxRuntime, "fair-esm": FairEsm}
+    from peer_products import PRODUCTS
+
+    kinds = {"transformers": Transformers, "onnxruntime": OnnxRuntime, "fair-esm": FairEsm, **PRODUCTS}
     peer = kinds[args.tool.removesuffix("-batches")](args)
     answer(versions=peer.versions)
     for line in sys.stdin:
@@ -306,7 +317,8 @@ def serve(args, answer):
         wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
         peak = peak_memory()
         if "save" in asked:
-            save(asked["save"], *kept())
+            found = kept()
+            np.savez(asked["save"], **found) if isinstance(found, dict) else save(asked["save"], *found)
         answer(wall=wall, cpu=cpu, peak=peak)
 
 
@@ -327,8 +339,8 @@ def main():
         print(json.dumps(fields), file=channel, flush=True)
 
     try:
-        if args.tool == "prepare":
-            prepare(args)
+        if args.tool in ("prepare", "prepare-weights"):
+            prepare(args) if args.tool == "prepare" else prepare_weights(args)
             answer()
         elif args.tool == "fair-esm-script":
             run_script(args)
