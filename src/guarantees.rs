@@ -58,6 +58,9 @@
 //! - Shards and parts of a run that were computed on different kinds of CPUs give the files of one.
 //!   `tests/run/any_cpu.rs::a_job_array_on_different_paths_merges_to_the_files_of_one_run`,
 //!   `tests/faults/other_path.rs::a_run_is_resumed_on_any_path_to_the_same_bytes`
+//! - Logits that a GPU computes have the same bits in any batch, and numbers close to the CPU's.
+//!   `tests/cuda/gpu/logits.rs::they_have_the_same_bits_in_any_batch`,
+//!   `tests/cuda/gpu/logits.rs::they_are_close_to_those_of_the_cpu`
 //! - The bits of a GPU and those of 0.1.0 are not mixed with them.
 //!   `tests/cuda/machine/gpus.rs::shards_of_a_gpu_and_of_a_cpu_are_not_merged`,
 //!   `tests/run/earlier_versions.rs::they_are_not_mixed_with_those_of_this_version`

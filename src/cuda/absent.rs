@@ -63,6 +63,11 @@ impl GpuEngine {
     pub fn load(_: &Arc<Checkpoint>, _: &EmbedderOptions) -> Result<GpuEngine, CudaError> {
         Err(CudaError::Absent)
     }
+
+    /// Whether it computes logits.
+    pub fn has_lm_head(&self) -> bool {
+        match *self {}
+    }
 }
 
 impl Engine for GpuEngine {

@@ -3,6 +3,7 @@
 
 use super::error::CudaError;
 use super::fallback::FallbackModel;
+use super::lm_head::COLUMNS;
 use super::model::GpuModel;
 use super::pass::{Failure, HostRows, Pass, ResidueRows};
 use crate::cancel::Cancel;
@@ -11,7 +12,7 @@ use crate::device::Dtype;
 use crate::embedder::{
     About, Capacity, Computed, EmbedderOptions, Engine, EngineError, OnOverflow, Out, check,
 };
-use crate::model::{Packed, is_loaded};
+use crate::model::{LmHead, Packed, is_loaded};
 use crate::product::{Fallback, Pool, Product, Request, Values};
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -44,7 +45,10 @@ impl GpuEngine {
             ..
         } = options;
         let threads = threads.count();
-        let model = GpuModel::load(checkpoint, device, dtype, top_layer, threads, None)?;
+        let mut model = GpuModel::load(checkpoint, device, dtype, top_layer, threads, None)?;
+        if options.lm_head {
+            model.load_head(checkpoint)?;
+        }
         // A damaged checkpoint is refused as a whole, even where this run does not read it.
         checkpoint.check_finite(|name| !is_loaded(name, top_layer))?;
         let fallback = match options.on_overflow {
@@ -65,6 +69,11 @@ impl GpuEngine {
         })
     }
 
+    /// Whether it computes logits: if that was requested at load, and unless the GPU cannot.
+    pub fn has_lm_head(&self) -> bool {
+        self.model.has_head()
+    }
+
     /// Tokens of a full batch.
     fn batch_tokens(&self, request: &Request) -> usize {
         let by_memory = || self.model.batch_tokens(ResidueRows::of(request));
@@ -80,21 +89,39 @@ impl GpuEngine {
         out: Out<'_>,
         work: impl FnOnce(&[&[u8]], &Pass<'_>, &mut RowsOut<'_, '_>) -> Result<(), Failure>,
     ) -> Result<(), EngineError> {
-        check(request, self.top_layer)?;
-        if request.has_ends() {
+        let last = self.model.config().layers;
+        let logits = request.products().contains(&Product::Logits);
+        let others = request.products().iter().copied();
+        let others = others.filter(|product| *product != Product::Logits || !self.has_lm_head());
+        let others = Request::new(others, request.dtype());
+        check(&others, self.top_layer)?;
+        let has_rows = |product: &Product| matches!(product, Product::Residues { .. });
+        if request.has_ends() && others.products().iter().any(has_rows) {
             return Err(EngineError::NoEnds);
         }
+        if logits && last > self.top_layer {
+            let loaded = self.top_layer;
+            return Err(EngineError::NotLoaded {
+                layer: last,
+                loaded,
+            });
+        }
         let sequences: Vec<&[u8]> = batch.sequences().collect();
-        let layers = request.layers();
+        let mut layers = request.layers();
+        if logits && layers.last() != Some(&last) {
+            layers.push(last);
+        }
         let pass = Pass {
             layers: &layers,
             residues: ResidueRows::of(request),
+            logits,
             batch_tokens: self.batch_tokens(request),
             cancel,
         };
         let mut rows = RowsOut {
             request,
             layers: &layers,
+            last,
             out,
         };
         ended(work(&sequences, &pass, &mut rows))
@@ -218,6 +245,8 @@ impl Engine for GpuEngine {
 struct RowsOut<'a, 'b> {
     request: &'a Request,
     layers: &'a [usize],
+    /// The last representation, of which logits are made.
+    last: usize,
     out: Out<'b>,
 }
 
@@ -231,6 +260,11 @@ impl RowsOut<'_, '_> {
         fallback: Option<Fallback>,
     ) -> ControlFlow<()> {
         let wanted = self.layers.get(layer).copied();
+        let is_last = wanted == Some(self.last);
+        let logits = match self.request.products().contains(&Product::Logits) && is_last {
+            true => logits(rows.logits, self.request.has_ends()),
+            false => Vec::new(),
+        };
         for &product in self.request.products() {
             let values = match product {
                 Product::Residues { layer } if Some(layer) == wanted => match rows.halves {
@@ -244,6 +278,7 @@ impl RowsOut<'_, '_> {
                         Pool::Max => rows.max,
                     })
                 }
+                Product::Logits if is_last => Values::F32(&logits),
                 _ => continue,
             };
             (self.out)(Computed {
@@ -255,6 +290,19 @@ impl RowsOut<'_, '_> {
         }
         ControlFlow::Continue(())
     }
+}
+
+/// The logits of residues, or of all tokens, without the columns that are padding.
+fn logits(all: &[f32], has_ends: bool) -> Vec<f32> {
+    let tokens = all.len() / COLUMNS;
+    let rows = match has_ends {
+        true => 0..tokens,
+        false => 1..tokens.saturating_sub(1),
+    };
+    let rows = all.get(rows.start * COLUMNS..rows.end * COLUMNS);
+    let rows = rows.unwrap_or_default().chunks_exact(COLUMNS);
+    let kept = rows.filter_map(|row| row.get(..LmHead::TOKENS));
+    kept.flatten().copied().collect()
 }
 
 /// How a pass ended, in the terms of the contract.

@@ -61,7 +61,7 @@ impl FallbackModel {
         }
         main.release();
         let fallback = self.format();
-        let model = GpuModel::load(
+        let mut model = GpuModel::load(
             &self.checkpoint,
             &self.device,
             match fallback {
@@ -76,6 +76,9 @@ impl FallbackModel {
             CudaError::Memory { bytes, .. } => CudaError::FallbackMemory { fallback, bytes },
             other => other,
         })?;
+        if main.has_head() && !model.load_head(&self.checkpoint)? {
+            return Err(CudaError::Defect);
+        }
         self.checkpoint.check_unchanged()?;
         if !model.has_same_bits() && !self.may_vary {
             return Err(CudaError::Varies { fallback });

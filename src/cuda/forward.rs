@@ -71,6 +71,10 @@ impl Running<'_> {
             let Some((layer, _)) = wanted.next_if(|(_, wanted)| **wanted == index) else {
                 continue;
             };
+            if pass.logits && index == self.config.layers {
+                let head = self.replica.head.as_ref().ok_or(CudaError::Defect)?;
+                self.results.make_logits(lane, head)?;
+            }
             self.results.hand_over(lane, |sequence, rows| {
                 if overflows.iter().any(|o| o.sequence == sequence) {
                     return Ok(());

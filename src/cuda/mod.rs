@@ -16,7 +16,8 @@
 //!    rest, or an own product (`own_matmul`) does both. Tests of bits and times decide (`choice`,
 //!    `own_choice`, `matmul_test`).
 //! 5. `results`: pooled rows, and residue rows if they are requested, in the number format of the
-//!    request, so that no more than that leaves the GPU.
+//!    request, so that no more than that leaves the GPU; and logits, which `lm_head` makes of the last
+//!    representation in f32. If the GPU cannot, the CPU makes them of residue rows.
 //!
 //! `replica` is a model on one GPU, `model` the whole on all of them: it gives each batch a lane, and
 //! cuts batches for which there is no memory (`split`). `engine` implements the contract; it computes
@@ -24,8 +25,8 @@
 //!
 //! A sequence has the same bits in any batch because rows never meet outside attention, attention is
 //! tiled by the sequence only, and a row has the same bits in own products of any height and in those
-//! few heights that products of cuBLASLt have (`slab`). Before a run begins, self-tests prove that on the GPU (`selftest`, `settle`),
-//! once for each kind of GPU, driver and library (`tested`).
+//! few heights that products of cuBLASLt have (`slab`). Before a run begins, self-tests prove that on
+//! the GPU (`selftest`, `settle`), once for each kind of GPU, driver and library (`tested`).
 //!
 //! `measure` times the parts of a block one by one, for `doctor`.
 
@@ -43,6 +44,7 @@ mod kernels;
 mod lane;
 mod library;
 mod linear_layer;
+mod lm_head;
 mod load;
 mod matmul;
 mod matmul_test;

@@ -7,6 +7,7 @@ use super::forward::Running;
 use super::gpu::OpenGpu;
 use super::images;
 use super::lane::{Lane, Lanes, Shape};
+use super::lm_head::GpuHead;
 use super::pass::{Each, Failure, HostRows, Overflow, Pass, ResidueRows};
 use super::replica::{Replica, Wanted, agree, other_choice};
 use super::results::{Layout, Results};
@@ -152,6 +153,28 @@ impl GpuModel {
         self.lane_count
     }
 
+    /// Loads the language-model head onto every GPU. Returns whether all can compute it; if not, none
+    /// does.
+    ///
+    /// # Errors
+    /// A checkpoint without a head, or a GPU that fails.
+    pub(super) fn load_head(&mut self, checkpoint: &Checkpoint) -> Result<bool, CudaError> {
+        for replica in &mut self.replicas {
+            replica.head = GpuHead::load(&replica.gpu, checkpoint, &replica.tests)?;
+        }
+        if !self.has_head() {
+            self.replicas
+                .iter_mut()
+                .for_each(|replica| replica.head = None);
+        }
+        Ok(self.has_head())
+    }
+
+    /// Whether it computes logits.
+    pub(super) fn has_head(&self) -> bool {
+        self.replicas.iter().all(|replica| replica.head.is_some())
+    }
+
     /// Whether the sequences of a batch share passes: not if their bits would depend on that.
     pub(super) fn has_same_bits(&self) -> bool {
         self.same_bits
@@ -207,7 +230,7 @@ impl GpuModel {
         for replica in &self.replicas {
             let about = &replica.gpu.about;
             let card = GpuFacts {
-                algorithms: replica.layers.describe(),
+                algorithms: replica.algorithms_for_record(),
                 card: about.name.clone(),
                 compute_capability: format!("{}.{}", about.capability.0, about.capability.1),
                 driver: about.driver,
@@ -352,7 +375,7 @@ impl GpuModel {
                 rows - 2
             ))));
         }
-        let layout = Layout::new(&batch, self.config.dim, pass.residues);
+        let layout = Layout::new(&batch, self.config.dim, pass.residues, pass.logits);
         let address = lane.results(layout.floats(), layout.reserved(pass.batch_tokens))?;
         let pieces = replica.pieces(batch.tokens);
         let shape = shape(&self.config, self.dtype, &replica.gpu);
@@ -401,6 +424,7 @@ impl GpuModel {
         let pass = Pass {
             layers: &[top],
             residues: ResidueRows::F32,
+            logits: false,
             batch_tokens: 0,
             cancel: &Cancel::default(),
         };

@@ -25,7 +25,7 @@ const FASTER_BY: f64 = 0.05;
 /// What a single launch may take besides its work.
 const STARTING: Duration = Duration::from_micros(100);
 /// Numbers of rows of the test, besides the heights of cuBLASLt's products: the own product takes any.
-const ODD_HEIGHTS: [usize; 2] = [1, 131];
+pub(super) const ODD_HEIGHTS: [usize; 2] = [1, 131];
 
 /// What is remembered of a layer for which cuBLASLt was faster.
 const BLAS: &str = "cublaslt";

@@ -12,6 +12,8 @@ pub(super) struct Pass<'a> {
     /// Representations, ascending, each once.
     pub(super) layers: &'a [usize],
     pub(super) residues: ResidueRows,
+    /// Whether logits are made of the last representation, which is then one of the layers.
+    pub(super) logits: bool,
     /// Tokens of a full batch.
     pub(super) batch_tokens: usize,
     pub(super) cancel: &'a Cancel,
@@ -63,6 +65,9 @@ pub(super) struct HostRows<'a> {
     /// Residue rows, `[n, D]`; empty unless [`ResidueRows::F16`] was requested. A number beyond the
     /// range of f16 is infinite.
     pub(super) halves: &'a [f16],
+    /// Logits of all tokens, `[n + 2, COLUMNS]` of [`super::lm_head`]; empty for other representations
+    /// than the last and unless they were requested.
+    pub(super) logits: &'a [f32],
 }
 
 /// Receives rows: position of the layer in [`Pass::layers`], index of the sequence, rows.

@@ -6,6 +6,7 @@ use super::error::{CudaError, While};
 use super::gpu::{OpenGpu, check_environment};
 use super::kernels::ModelKernels;
 use super::linear_layer::{By, LinearLayer};
+use super::lm_head::GpuHead;
 use super::load::{Linear, Loader, Weights};
 use super::matmul::Algorithm;
 use super::own_choice::{self, Trial};
@@ -108,6 +109,8 @@ pub(super) struct Replica {
     pub(super) weights: Weights,
     pub(super) layers: Layers,
     pub(super) kernels: ModelKernels,
+    /// The language-model head, if it is loaded.
+    pub(super) head: Option<GpuHead>,
     dtype: Dtype,
     /// Self-tests that a GPU of this kind has passed.
     pub(super) tests: Tests,
@@ -170,11 +173,19 @@ impl Replica {
             weights,
             layers,
             kernels,
+            head: None,
             dtype,
             tests,
             choices,
         };
         Ok((replica, inv_freq))
+    }
+
+    /// What computes each product, by the shape of its weights, for `run.json`.
+    pub(super) fn algorithms_for_record(&self) -> BTreeMap<String, Option<String>> {
+        let mut all = self.layers.describe();
+        all.extend(self.head.as_ref().map(GpuHead::describe));
+        all
     }
 
     /// Whether every product gives a row the same bits at every place.

@@ -4,6 +4,7 @@ use super::batch::Batch;
 use super::error::{CudaError, While};
 use super::kernels::{ModelKernels, grid, launch};
 use super::lane::Lane;
+use super::lm_head::{COLUMNS, GpuHead};
 use super::pass::{Failure, HostRows, ResidueRows};
 use cudarc::driver::result;
 use half::f16;
@@ -13,7 +14,7 @@ use std::sync::Arc;
 const SHORT: usize = 32;
 
 /// Where the parts of a result are, in floats: a mark for each sequence that is not finite; means,
-/// largest values and first rows of all sequences; residue rows.
+/// largest values and first rows of all sequences; residue rows; logits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Layout {
     sequences: usize,
@@ -21,15 +22,18 @@ pub(super) struct Layout {
     /// Residue rows, of all sequences.
     residues: usize,
     rows: ResidueRows,
+    /// Tokens that have logits: all or none.
+    logits: usize,
 }
 
 impl Layout {
-    pub(super) fn new(batch: &Batch, dim: usize, rows: ResidueRows) -> Layout {
+    pub(super) fn new(batch: &Batch, dim: usize, rows: ResidueRows, logits: bool) -> Layout {
         Layout {
             sequences: batch.sequences,
             dim,
             residues: batch.residues(),
             rows,
+            logits: if logits { batch.tokens } else { 0 },
         }
     }
 
@@ -55,13 +59,22 @@ impl Layout {
         let largest = Layout {
             sequences: full.div_ceil(SHORT),
             residues: full,
+            logits: if self.logits > 0 { full } else { 0 },
             ..*self
         };
         largest.floats().max(self.floats())
     }
 
+    /// Start of the logits.
+    fn logits(&self) -> usize {
+        (self.pooled(3) + self.floats_of(self.residues)).next_multiple_of(4)
+    }
+
     pub(super) fn floats(&self) -> usize {
-        self.pooled(3) + self.floats_of(self.residues)
+        match self.logits {
+            0 => self.pooled(3) + self.floats_of(self.residues),
+            tokens => self.logits() + tokens * COLUMNS,
+        }
     }
 }
 
@@ -88,12 +101,17 @@ impl Results<'_> {
         let layout = self.layout;
         let all = lane.fetch(layout.floats())?;
         let part = |start: usize, count: usize| all.get(start..start + count).unwrap_or_default();
-        let mut residue = 0;
+        let (mut residue, mut token) = (0, 0);
         for (sequence, length) in lengths(self.batch).enumerate() {
             let pooled = |i| part(layout.pooled(i) + sequence * layout.dim, layout.dim);
             let start = layout.pooled(3) + layout.floats_of(residue);
             let rows = part(start, layout.floats_of(length));
             residue += length;
+            let logits = match layout.logits {
+                0 => &[][..],
+                _ => part(layout.logits() + token * COLUMNS, (length + 2) * COLUMNS),
+            };
+            token += length + 2;
             let (residues, halves) = match layout.rows {
                 ResidueRows::F16 => (&[][..], halves(rows)),
                 ResidueRows::F32 | ResidueRows::None => (rows, &[][..]),
@@ -105,10 +123,26 @@ impl Results<'_> {
                 bos: pooled(2),
                 residues,
                 halves,
+                logits,
             });
             each(sequence, rows)?;
         }
         Ok(())
+    }
+
+    /// Computes the logits of every token with x, the last representation.
+    pub(super) fn make_logits(&self, lane: &Lane, head: &GpuHead) -> Result<(), CudaError> {
+        let tokens = self.layout.logits;
+        let logits = self.address + 4 * self.layout.logits() as u64;
+        let rows = lane.rows()?;
+        let stream = &lane.stream;
+        // SAFETY: x and the wide rows, of at least 6 bytes for each column, have a row for each token,
+        // and the results have a part for the logits.
+        unsafe {
+            result::memset_d8_async(logits, 0, 4 * COLUMNS * tokens, stream.cu_stream())
+                .while_("clearing logits")?;
+            head.run(stream, [rows.x.at(0), rows.wide.at(0), logits], tokens)
+        }
     }
 
     /// Writes the parts of the result to their places in `layout`.
@@ -186,13 +220,16 @@ mod tests {
     fn parts_of_a_result_do_not_overlap() {
         let packed = Packed::new([[0u8, 4, 5, 2].as_slice(), &[0, 4, 2]]);
         let batch = Batch::new(&packed, 33, true).unwrap();
-        let layout = |rows| Layout::new(&batch, 8, rows);
+        let layout = |rows| Layout::new(&batch, 8, rows, false);
         let whole = layout(ResidueRows::F32);
         assert_eq!([0, 1, 2, 3].map(|i| whole.pooled(i)), [4, 20, 36, 52]);
         assert_eq!(whole.floats(), 52 + 3 * 8);
         // f16 is half as much, and without residues there are only pooled rows.
         assert_eq!(layout(ResidueRows::F16).floats(), 52 + 3 * 4);
         assert_eq!(layout(ResidueRows::None).floats(), 52);
+        // Logits of all seven tokens follow the residue rows.
+        let logits = Layout::new(&batch, 8, ResidueRows::F16, true);
+        assert_eq!((logits.logits(), logits.floats()), (64, 64 + 7 * 40));
         assert_eq!(lengths(&batch).collect::<Vec<_>>(), [2, 1]);
     }
 
@@ -200,7 +237,7 @@ mod tests {
     fn a_large_batch_provides_for_a_full_one() {
         let tokens = [vec![0], vec![4; 598], vec![2]].concat();
         let batch = Batch::new(&Packed::new([tokens.as_slice()]), 33, true).unwrap();
-        let layout = Layout::new(&batch, 8, ResidueRows::F32);
+        let layout = Layout::new(&batch, 8, ResidueRows::F32, false);
         let own = 4 + 3 * 8 + 598 * 8;
         assert_eq!(layout.floats(), own);
         // 1,000 tokens have 32 sequences of 32 tokens.

@@ -39,7 +39,7 @@ pub enum EngineError {
     /// Logits of a model that is loaded without its head.
     #[error("logits were requested, but the model is loaded without its language-model head")]
     NoLmHead,
-    /// The rows of the first and the last token, which only the CPU engine hands over.
+    /// Residue rows of the first and the last token, which only the CPU engine hands over.
     #[error("rows of `<cls>` and `<eos>` are not computed on a GPU\nhint: use `device=cpu`")]
     NoEnds,
     /// A product of a sequence in windows.

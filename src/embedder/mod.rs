@@ -74,10 +74,13 @@ impl Embedder {
             false => None,
         };
         let (engine, shared_from): (Arc<dyn Engine>, usize) = match options.device.is_gpu() {
-            true => (
-                Arc::new(cuda::GpuEngine::load(checkpoint, options)?),
-                LmHead::ROWS,
-            ),
+            true => {
+                let engine = cuda::GpuEngine::load(checkpoint, options)?;
+                if engine.has_lm_head() {
+                    return Ok(Embedder::new(Arc::new(engine)));
+                }
+                (Arc::new(engine), LmHead::ROWS)
+            }
             false => (
                 Arc::new(CpuEngine::load(checkpoint, options)?),
                 shared_from(options.max_tokens),

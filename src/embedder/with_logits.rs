@@ -1,5 +1,5 @@
-//! Logits on top of any engine: the language-model head runs on the CPU, over the residue rows of the
-//! last representation that the engine hands over.
+//! Logits on top of an engine that computes none itself: the language-model head runs on the CPU, over
+//! the residue rows of the last representation that the engine hands over.
 
 use super::EngineError;
 use super::engine::{About, Capacity, Computed, Engine, Out};

@@ -43,7 +43,7 @@ fn is_on_stand_in(libraries: &str, variables: &[(&str, &str)]) -> bool {
     let output = Command::new(std::env::current_exe().unwrap())
         .args([&name, "--exact", "--nocapture"])
         .env("STAND_IN_HERE", "1")
-        .env("STAND_IN_MULTIPROCESSORS", "36")
+        .env("STAND_IN_MULTIPROCESSORS", "9")
         .env("LD_LIBRARY_PATH", libraries)
         .env_remove("CUDA_VISIBLE_DEVICES")
         .envs(variables.iter().copied())

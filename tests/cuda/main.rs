@@ -16,6 +16,7 @@ mod embedder;
 #[cfg(target_os = "linux")]
 mod gpu {
     mod killed;
+    mod logits;
     mod numbers;
     pub mod overflow;
     mod residues;

@@ -15,7 +15,7 @@ pub fn bits(bench: &Bench, folder: &str) -> BTreeMap<String, Vec<Vec<u32>>> {
         let matrix = bench.matrix(&format!("{folder}/{name}"));
         for record in rows(&index) {
             let number = |name: &str| record[column(name)].parse::<usize>().unwrap();
-            let range = match name.starts_with("residues") {
+            let range = match name.starts_with("residues") || name == "logits.npy" {
                 true => {
                     let start = number("residue_offset");
                     start..start + number("length")

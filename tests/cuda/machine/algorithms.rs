@@ -3,6 +3,7 @@
 use crate::bench::Bench;
 use crate::command::*;
 use crate::stand_in;
+use esm_embed::sha256::sha256_of;
 
 const OPTIONS: &str = "in.fasta --model $MODEL --layer 2";
 
@@ -45,7 +46,10 @@ fn the_first_good_algorithm_is_used() {
 #[test]
 fn a_verbose_run_reports_the_choices() {
     let bench = bench();
-    let variables = [("STAND_IN_ALGORITHMS", "split,uneven,broken,even,even,even")];
+    let variables = [
+        ("STAND_IN_ALGORITHMS", "split,uneven,broken,even,even,even"),
+        ("STAND_IN_MULTIPROCESSORS", "36"),
+    ];
     let line = format!("run {OPTIONS} --device cuda -v --out");
     let ended = run(&bench, &variables, &format!("{line} tested"));
     assert_eq!(ended.code, 0, "{}", ended.err);
@@ -220,10 +224,30 @@ fn without_equal_bits_every_record_is_a_separate_batch() {
     }
 }
 
-/// The own products are used where they are faster, and the choice is remembered; they give a record the
-/// same bits in any batch, and numbers close to those of cuBLASLt.
+/// Changes what the self-tests of a run noted about own products: which is faster depends on the machine
+/// of this test. Returns how many notes there were.
+fn note_that_own_products_were_faster(bench: &Bench) -> usize {
+    let notes = std::fs::read_dir(bench.path("hf/hub/.locks/esm-embed")).unwrap();
+    let mut changed = 0;
+    for note in notes {
+        let path = note.unwrap().path();
+        let text = std::fs::read_to_string(&path).unwrap();
+        if let Some((test, _)) = text.split_once("\npassed ")
+            && test.contains("\ntest own product ")
+        {
+            let text = format!("{test}\npassed own 128\n");
+            let check = sha256_of(&text);
+            std::fs::write(&path, format!("{text}entry {check}\n")).unwrap();
+            changed += 1;
+        }
+    }
+    changed
+}
+
+/// The own products are used where they were faster than cuBLASLt; they give a record the same bits in any
+/// batch, and numbers close to those of cuBLASLt.
 #[test]
-fn own_products_are_used_where_they_are_faster() {
+fn own_products_are_used_where_they_were_faster() {
     let bench = bench();
     let variables = |products| {
         [
@@ -236,20 +260,22 @@ fn own_products_are_used_where_they_are_faster() {
     embed(&bench, &variables("none"), &format!("{line} blas"));
     let ended = run(
         &bench,
-        &variables("fast"),
-        &format!("run {line} own --check-device -v"),
+        &variables("even"),
+        &format!("run {line} timed --check-device -v"),
     );
     assert_eq!(ended.code, 0, "{}", ended.err);
     for words in [
         "algorithms for weights of 96 × 32: 1 offered, 1 tested, 1 passed (in ",
         "; with what follows, a slab takes ",
-        "; own product by tiles of 256 rows: ",
-        "; own product by tiles of 128 rows: ",
-        "; used: esm-embed",
     ] {
         assert!(ended.err.contains(words), "{words}: {}", ended.err);
     }
-    // From the note of the first run.
+    assert_eq!(note_that_own_products_were_faster(&bench), 4);
+    let ended = run(&bench, &variables("even"), &format!("run {line} own -v"));
+    assert_eq!(ended.code, 0, "{}", ended.err);
+    let said = "algorithms for weights of 96 × 32: 1 offered, chosen in an earlier self-test; used: \
+                esm-embed";
+    assert!(ended.err.contains(said), "{}", ended.err);
     embed(&bench, &variables("even"), &format!("{line} again"));
     embed(
         &bench,

@@ -56,8 +56,7 @@ struct Settings {
     // STAND_IN_ALGORITHMS: the algorithms that cuBLASLt offers, in order: see blaslt.cpp.
     std::vector<std::string> algorithms;
     // STAND_IN_PRODUCTS: the kernels of matrix products: `none` cannot be started, `even` give a row the
-    // same bits everywhere, `restless` other ones in some calls, and with `fast` products of cuBLASLt
-    // take longer (none).
+    // same bits everywhere, `restless` other ones in some calls (none).
     std::string products = "none";
     // STAND_IN_FAIL: `NAME:N` or `NAME:N:CODE`: the Nth call of a function fails.
     std::string fail_name;
