@@ -3,7 +3,7 @@
 
 use super::error::CudaError;
 use super::fallback::FallbackModel;
-use super::lm_head::COLUMNS;
+use super::lm_head::columns;
 use super::model::GpuModel;
 use super::pass::{Failure, HostRows, Pass, ResidueRows};
 use crate::cancel::Cancel;
@@ -12,7 +12,7 @@ use crate::device::Dtype;
 use crate::embedder::{
     About, Capacity, Computed, EmbedderOptions, Engine, EngineError, OnOverflow, Out, check,
 };
-use crate::model::{LmHead, Packed, is_loaded};
+use crate::model::{Packed, is_loaded};
 use crate::product::{Fallback, Pool, Product, Request, Values};
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -89,7 +89,8 @@ impl GpuEngine {
         out: Out<'_>,
         work: impl FnOnce(&[&[u8]], &Pass<'_>, &mut RowsOut<'_, '_>) -> Result<(), Failure>,
     ) -> Result<(), EngineError> {
-        let last = self.model.config().layers;
+        let config = self.model.config();
+        let last = config.layers;
         let logits = request.products().contains(&Product::Logits);
         let others = request.products().iter().copied();
         let others = others.filter(|product| *product != Product::Logits || !self.has_lm_head());
@@ -121,7 +122,7 @@ impl GpuEngine {
         let mut rows = RowsOut {
             request,
             layers: &layers,
-            last,
+            config,
             out,
         };
         ended(work(&sequences, &pass, &mut rows))
@@ -245,8 +246,7 @@ impl Engine for GpuEngine {
 struct RowsOut<'a, 'b> {
     request: &'a Request,
     layers: &'a [usize],
-    /// The last representation, of which logits are made.
-    last: usize,
+    config: &'a EsmConfig,
     out: Out<'b>,
 }
 
@@ -260,9 +260,9 @@ impl RowsOut<'_, '_> {
         fallback: Option<Fallback>,
     ) -> ControlFlow<()> {
         let wanted = self.layers.get(layer).copied();
-        let is_last = wanted == Some(self.last);
+        let is_last = wanted == Some(self.config.layers);
         let logits = match self.request.products().contains(&Product::Logits) && is_last {
-            true => logits(rows.logits, self.request.has_ends()),
+            true => logits(self.config, rows.logits, self.request.has_ends()),
             false => Vec::new(),
         };
         for &product in self.request.products() {
@@ -293,15 +293,16 @@ impl RowsOut<'_, '_> {
 }
 
 /// The logits of residues, or of all tokens, without the columns that are padding.
-fn logits(all: &[f32], has_ends: bool) -> Vec<f32> {
-    let tokens = all.len() / COLUMNS;
+fn logits(config: &EsmConfig, all: &[f32], has_ends: bool) -> Vec<f32> {
+    let columns = columns(config);
+    let tokens = all.len() / columns;
     let rows = match has_ends {
         true => 0..tokens,
         false => 1..tokens.saturating_sub(1),
     };
-    let rows = all.get(rows.start * COLUMNS..rows.end * COLUMNS);
-    let rows = rows.unwrap_or_default().chunks_exact(COLUMNS);
-    let kept = rows.filter_map(|row| row.get(..LmHead::TOKENS));
+    let rows = all.get(rows.start * columns..rows.end * columns);
+    let rows = rows.unwrap_or_default().chunks_exact(columns);
+    let kept = rows.filter_map(|row| row.get(..config.logits()));
     kept.flatten().copied().collect()
 }
 

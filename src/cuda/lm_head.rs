@@ -15,18 +15,22 @@ use super::own_choice::ODD_HEIGHTS;
 use super::own_matmul::{Next, Operands, OwnMatmul, Role};
 use super::row_kernels::{NormTo, RowKernels};
 use super::tested::Tests;
-use crate::checkpoint::Checkpoint;
+use crate::checkpoint::{Checkpoint, EsmConfig};
 use crate::device::Dtype;
-use crate::model::LmHead;
 use cudarc::driver::CudaStream;
 use std::sync::Arc;
 
 /// Columns of the logits on a GPU: products have a multiple of 8 outputs, and the last are padding.
-pub(super) const COLUMNS: usize = LmHead::TOKENS.next_multiple_of(8);
+pub(super) fn columns(config: &EsmConfig) -> usize {
+    config.logits().next_multiple_of(8)
+}
 
 /// A head on one GPU.
 pub(super) struct GpuHead {
     dim: usize,
+    /// Tokens that have a logit, and columns of the logits.
+    tokens: usize,
+    columns: usize,
     eps: f32,
     kernels: ModelKernels,
     dense: Layer,
@@ -79,12 +83,12 @@ impl GpuHead {
     fn upload(gpu: &OpenGpu, checkpoint: &Checkpoint) -> Result<Option<GpuHead>, CudaError> {
         let weights = checkpoint.lm_head()?;
         let config = checkpoint.config();
-        let dim = config.dim;
+        let (dim, tokens, columns) = (config.dim, config.logits(), columns(config));
         let kernels = gpu.kernels.of(Dtype::F32, dim, config.head_dim())?;
         let of = gpu.about.multiprocessors;
         let product = |role, outputs| OwnMatmul::new(&kernels, of, role, outputs, dim);
         let (Some(dense), Some(decoder)) =
-            (product(Role::Inner, dim), product(Role::Outer, COLUMNS))
+            (product(Role::Inner, dim), product(Role::Outer, columns))
         else {
             return Ok(None);
         };
@@ -93,7 +97,6 @@ impl GpuHead {
             values.resize(padded, 0.0);
             Memory::upload_floats(&gpu.stream, "weights", &values)
         };
-        let tokens = LmHead::TOKENS;
         let dense = Layer {
             product: dense,
             linear: Linear {
@@ -108,12 +111,14 @@ impl GpuHead {
         let decoder = Layer {
             product: decoder,
             linear: Linear {
-                weight: floats(weights.decoder.to_vec()?, tokens * dim, COLUMNS * dim)?,
-                bias: floats(weights.bias.to_vec()?, tokens, COLUMNS)?,
+                weight: floats(weights.decoder.to_vec()?, tokens * dim, columns * dim)?,
+                bias: floats(weights.bias.to_vec()?, tokens, columns)?,
             },
         };
         Ok(Some(GpuHead {
             dim,
+            tokens,
+            columns,
             eps: config.layer_norm_eps,
             kernels,
             dense,
@@ -127,7 +132,7 @@ impl GpuHead {
     ///
     /// # Safety
     /// Addresses are of memory of the GPU that the stream belongs to, with this number of rows of f32:
-    /// `x` and `inner` of the model's width, `logits` of [`COLUMNS`].
+    /// `x` and `inner` of the model's width, `logits` of [`columns`].
     pub(super) unsafe fn run(
         &self,
         stream: &Arc<CudaStream>,
@@ -155,10 +160,10 @@ impl GpuHead {
     /// Whether a row has the same logits at every place and in any number of rows.
     fn has_same_bits(&self, gpu: &OpenGpu, tests: &Tests) -> Result<bool, CudaError> {
         let inner = |rows: usize| Memory::zeroed(&gpu.stream, "a self-test", rows * self.dim * 4);
-        let name = format!("language-model head of width {}", self.dim);
+        let name = format!("language-model head {} x {}", self.tokens, self.dim);
         if tests.find(&name).is_some() {
             // Kernels are loaded on first use, and that must not fail later.
-            let logits = Memory::zeroed(&gpu.stream, "a self-test", COLUMNS * 4)?;
+            let logits = Memory::zeroed(&gpu.stream, "a self-test", self.columns * 4)?;
             let (x, inner) = (inner(1)?, inner(1)?);
             // SAFETY: a row of each.
             unsafe { self.run(&gpu.stream, [x.at(0), inner.at(0), logits.at(0)], 1) }?;
@@ -168,7 +173,7 @@ impl GpuHead {
         let tested = Tested {
             dtype: Dtype::F32,
             inputs: self.dim,
-            outputs: COLUMNS,
+            outputs: self.columns,
             result: size_of::<f32>(),
             weights: &self.decoder.linear.weight,
         };
@@ -189,7 +194,7 @@ impl GpuHead {
 
     /// What computes it, by the shape of the decoder, for `run.json`.
     pub(super) fn describe(&self) -> (String, Option<String>) {
-        let shape = format!("{} x {}", LmHead::TOKENS, self.dim);
+        let shape = format!("{} x {}", self.tokens, self.dim);
         (shape, Some("esm-embed".to_owned()))
     }
 }

@@ -7,7 +7,7 @@ use super::forward::Running;
 use super::gpu::OpenGpu;
 use super::images;
 use super::lane::{Lane, Lanes, Shape};
-use super::lm_head::GpuHead;
+use super::lm_head::{GpuHead, columns};
 use super::pass::{Each, Failure, HostRows, Overflow, Pass, ResidueRows};
 use super::replica::{Replica, Wanted, agree, other_choice};
 use super::results::{Layout, Results};
@@ -375,7 +375,8 @@ impl GpuModel {
                 rows - 2
             ))));
         }
-        let layout = Layout::new(&batch, self.config.dim, pass.residues, pass.logits);
+        let logits = pass.logits.then(|| columns(&self.config));
+        let layout = Layout::new(&batch, self.config.dim, pass.residues, logits);
         let address = lane.results(layout.floats(), layout.reserved(pass.batch_tokens))?;
         let pieces = replica.pieces(batch.tokens);
         let shape = shape(&self.config, self.dtype, &replica.gpu);

@@ -65,8 +65,8 @@ pub(super) struct HostRows<'a> {
     /// Residue rows, `[n, D]`; empty unless [`ResidueRows::F16`] was requested. A number beyond the
     /// range of f16 is infinite.
     pub(super) halves: &'a [f16],
-    /// Logits of all tokens, `[n + 2, COLUMNS]` of [`super::lm_head`]; empty for other representations
-    /// than the last and unless they were requested.
+    /// Logits of all tokens, `[n + 2, columns]` with the [`columns`](super::lm_head::columns) of the
+    /// model; empty for other representations than the last and unless they were requested.
     pub(super) logits: &'a [f32],
 }
 

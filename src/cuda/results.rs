@@ -4,7 +4,7 @@ use super::batch::Batch;
 use super::error::{CudaError, While};
 use super::kernels::{ModelKernels, grid, launch};
 use super::lane::Lane;
-use super::lm_head::{COLUMNS, GpuHead};
+use super::lm_head::GpuHead;
 use super::pass::{Failure, HostRows, ResidueRows};
 use cudarc::driver::result;
 use half::f16;
@@ -22,18 +22,25 @@ pub(super) struct Layout {
     /// Residue rows, of all sequences.
     residues: usize,
     rows: ResidueRows,
-    /// Tokens that have logits: all or none.
+    /// Tokens that have logits, all or none, and their columns.
     logits: usize,
+    columns: usize,
 }
 
 impl Layout {
-    pub(super) fn new(batch: &Batch, dim: usize, rows: ResidueRows, logits: bool) -> Layout {
+    pub(super) fn new(
+        batch: &Batch,
+        dim: usize,
+        rows: ResidueRows,
+        logits: Option<usize>,
+    ) -> Layout {
         Layout {
             sequences: batch.sequences,
             dim,
             residues: batch.residues(),
             rows,
-            logits: if logits { batch.tokens } else { 0 },
+            logits: logits.map_or(0, |_| batch.tokens),
+            columns: logits.unwrap_or(0),
         }
     }
 
@@ -73,7 +80,7 @@ impl Layout {
     pub(super) fn floats(&self) -> usize {
         match self.logits {
             0 => self.pooled(3) + self.floats_of(self.residues),
-            tokens => self.logits() + tokens * COLUMNS,
+            tokens => self.logits() + tokens * self.columns,
         }
     }
 }
@@ -109,7 +116,10 @@ impl Results<'_> {
             residue += length;
             let logits = match layout.logits {
                 0 => &[][..],
-                _ => part(layout.logits() + token * COLUMNS, (length + 2) * COLUMNS),
+                _ => {
+                    let start = layout.logits() + token * layout.columns;
+                    part(start, (length + 2) * layout.columns)
+                }
             };
             token += length + 2;
             let (residues, halves) = match layout.rows {
@@ -139,8 +149,13 @@ impl Results<'_> {
         // SAFETY: x and the wide rows, of at least 6 bytes for each column, have a row for each token,
         // and the results have a part for the logits.
         unsafe {
-            result::memset_d8_async(logits, 0, 4 * COLUMNS * tokens, stream.cu_stream())
-                .while_("clearing logits")?;
+            result::memset_d8_async(
+                logits,
+                0,
+                4 * self.layout.columns * tokens,
+                stream.cu_stream(),
+            )
+            .while_("clearing logits")?;
             head.run(stream, [rows.x.at(0), rows.wide.at(0), logits], tokens)
         }
     }
@@ -220,7 +235,7 @@ mod tests {
     fn parts_of_a_result_do_not_overlap() {
         let packed = Packed::new([[0u8, 4, 5, 2].as_slice(), &[0, 4, 2]]);
         let batch = Batch::new(&packed, 33, true).unwrap();
-        let layout = |rows| Layout::new(&batch, 8, rows, false);
+        let layout = |rows| Layout::new(&batch, 8, rows, None);
         let whole = layout(ResidueRows::F32);
         assert_eq!([0, 1, 2, 3].map(|i| whole.pooled(i)), [4, 20, 36, 52]);
         assert_eq!(whole.floats(), 52 + 3 * 8);
@@ -228,7 +243,7 @@ mod tests {
         assert_eq!(layout(ResidueRows::F16).floats(), 52 + 3 * 4);
         assert_eq!(layout(ResidueRows::None).floats(), 52);
         // Logits of all seven tokens follow the residue rows.
-        let logits = Layout::new(&batch, 8, ResidueRows::F16, true);
+        let logits = Layout::new(&batch, 8, ResidueRows::F16, Some(40));
         assert_eq!((logits.logits(), logits.floats()), (64, 64 + 7 * 40));
         assert_eq!(lengths(&batch).collect::<Vec<_>>(), [2, 1]);
     }
@@ -237,7 +252,7 @@ mod tests {
     fn a_large_batch_provides_for_a_full_one() {
         let tokens = [vec![0], vec![4; 598], vec![2]].concat();
         let batch = Batch::new(&Packed::new([tokens.as_slice()]), 33, true).unwrap();
-        let layout = Layout::new(&batch, 8, ResidueRows::F32, false);
+        let layout = Layout::new(&batch, 8, ResidueRows::F32, None);
         let own = 4 + 3 * 8 + 598 * 8;
         assert_eq!(layout.floats(), own);
         // 1,000 tokens have 32 sequences of 32 tokens.
