@@ -20,6 +20,8 @@
 //!   `tests/run/adapters.rs::logits_have_the_numbers_of_peft`,
 //!   `tests/checkpoint/adapters.rs::other_kinds_are_refused_by_name`,
 //!   `tests/checkpoint/adapters.rs::an_adapter_of_another_model_names_both_shapes`
+//! - Each layer of a stack has the bytes of the array of that layer.
+//!   `tests/run/stacked.rs::each_layer_of_the_stack_has_the_bytes_of_its_array`
 //! - One residue is one token is one row, from the first residue to the last. Means are the means
 //!   of those rows.
 //!   `tests/run/written.rs::means_are_the_means_of_the_rows_and_bos_is_not_among_them`

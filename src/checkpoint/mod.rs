@@ -273,7 +273,10 @@ impl Checkpoint {
             .into_iter()
             .chain(located.index)
             .chain(located.weights);
-        let notes = applied.as_ref().and_then(|applied| applied.note.clone());
+        let notes = [
+            unused::heads(&tensors, &names, &main),
+            applied.as_ref().and_then(|applied| applied.note.clone()),
+        ];
         let adapter = applied.map(|applied| applied.applied);
         let of_adapter = adapter.iter().flat_map(|adapter| adapter.files.clone());
         let files = files.chain(located.regression).chain(of_adapter);
@@ -289,7 +292,7 @@ impl Checkpoint {
             alphabet: alphabet.proof,
             adapter,
             warnings,
-            notes: notes.into_iter().collect(),
+            notes: notes.into_iter().flatten().collect(),
             rope_theta: match (&hf, &esm_c) {
                 (Some(hf), _) => hf.rope_theta(),
                 (None, Some(esm_c)) => esm_c.rope_theta(),

@@ -104,6 +104,30 @@ pub(super) fn check(
     }))
 }
 
+/// A note about the heads of a fine-tuned model; those that every model may have are not named.
+pub(super) fn heads(tensors: &TensorSet, names: &Names, main: &Path) -> Option<String> {
+    const USUAL: [&str; 3] = ["contact_head", "lm_head", "pooler"];
+    let modules = tensors
+        .names()
+        .filter(|name| names.location(name) == Location::Outside && is_head(names, name))
+        .filter_map(|name| names.below_shared(name).split('.').next())
+        .filter(|module| !USUAL.contains(module));
+    let mut modules: Vec<&str> = modules.collect();
+    modules.sort_unstable();
+    modules.dedup();
+    (!modules.is_empty()).then(|| {
+        format!(
+            "{}: {} not used: {}",
+            main.display(),
+            match modules.len() {
+                1 => "the head of a fine-tuned model is",
+                _ => "the heads of a fine-tuned model are",
+            },
+            printable::list(&modules)
+        )
+    })
+}
+
 fn refuse<'a>(
     tensors: &TensorSet,
     found: impl Iterator<Item = &'a str>,

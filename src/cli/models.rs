@@ -4,7 +4,7 @@ use super::Exit;
 use super::message::Message;
 use super::quantities::scaled;
 use super::stdout::{self, print, print_json};
-use esm_embed::hub::{CachedModel, Hub, known_models};
+use esm_embed::hub::{CachedModel, Family, Hub, known_models};
 use esm_embed::numerals;
 use esm_embed::printable;
 use serde::Serialize;
@@ -14,8 +14,8 @@ use serde::Serialize;
 pub struct ModelsArgs {
     /// Print the list as one JSON document
     ///
-    /// Fields: cache (the folder, or null), cache_error, and models (name, short, repo, parameters,
-    /// layers, dim, heads, and cached: complete, path, revision, bytes, unfinished_bytes, problem).
+    /// Fields: cache (the folder, or null), cache_error, and models (name, short, repo, family, licence,
+    /// use_for, parameters, download_bytes (about), layers, dim, heads, and cached: complete, path, revision, bytes, unfinished_bytes, problem).
     /// Unknown values are null.
     #[arg(long)]
     pub json: bool,
@@ -41,8 +41,17 @@ struct ModelReport {
     short: Option<&'static str>,
     /// `organisation/name` on the Hub.
     repo: String,
-    /// Number of weights; this and the next three are null for a model that is not published.
+    /// The models that it was trained with; this and the next seven are null for a model that is not
+    /// published.
+    family: Option<&'static str>,
+    /// The licence of the weights.
+    licence: Option<&'static str>,
+    /// What it is used for.
+    use_for: Option<&'static str>,
+    /// Number of weights.
     parameters: Option<u64>,
+    /// Bytes of the weights on the Hub, about.
+    download_bytes: Option<u64>,
     /// Transformer layers.
     layers: Option<u32>,
     /// Width of a representation.
@@ -88,7 +97,11 @@ fn report() -> ModelsReport {
         name: model.name.to_owned(),
         short: model.short,
         repo: model.repo.to_owned(),
+        family: Some(model.family.name()),
+        licence: Some(model.family.licence()),
+        use_for: Some(model.family.use_for()),
         parameters: Some(model.parameters),
+        download_bytes: Some(model.download_bytes()),
         layers: Some(model.layers),
         dim: Some(model.dim),
         heads: Some(model.heads),
@@ -102,7 +115,11 @@ fn report() -> ModelsReport {
         name: other.repo.clone(),
         short: None,
         repo: other.repo.clone(),
+        family: None,
+        licence: None,
+        use_for: None,
         parameters: None,
+        download_bytes: None,
         layers: None,
         dim: None,
         heads: None,
@@ -154,6 +171,8 @@ fn table(report: &ModelsReport) -> String {
         "PARAMETERS",
         "LAYERS",
         "WIDTH",
+        "DOWNLOAD",
+        "LICENCE",
         "IN THE CACHE",
     ]);
     let number = |number: Option<u32>| number.map_or_else(|| "-".to_owned(), |n| n.to_string());
@@ -165,6 +184,10 @@ fn table(report: &ModelsReport) -> String {
             parameters.as_deref().unwrap_or("-"),
             &number(model.layers),
             &number(model.dim),
+            &model
+                .download_bytes
+                .map_or_else(|| "-".to_owned(), numerals::bytes),
+            model.licence.unwrap_or("-"),
             &model.cached.as_ref().map_or_else(|| "no".to_owned(), state),
         ]);
     }
@@ -172,11 +195,28 @@ fn table(report: &ModelsReport) -> String {
         (Some(cache), _) => printable::text(cache),
         (None, why) => why.clone().unwrap_or_default(),
     };
+    out += "\nUse it for:\n";
+    for family in Family::ALL {
+        out += &format!("  {:<7} {}\n", family.name(), family.use_for());
+    }
     out + &format!("\ncache: {cache}\n")
 }
 
-fn line([name, short, parameters, layers, width, cache]: [&str; 6]) -> String {
-    format!("{name:<24} {short:<5} {parameters:>10} {layers:>6} {width:>5}  {cache}\n")
+fn line(columns: [&str; 8]) -> String {
+    let [
+        name,
+        short,
+        parameters,
+        layers,
+        width,
+        download,
+        licence,
+        cache,
+    ] = columns;
+    format!(
+        "{name:<24} {short:<5} {parameters:>10} {layers:>6} {width:>5} {download:>8}  {licence:<10}  \
+         {cache}\n"
+    )
 }
 
 fn state(held: &CachedReport) -> String {

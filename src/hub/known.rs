@@ -23,6 +23,8 @@ pub struct KnownModel {
     pub dim: u32,
     /// Attention heads per layer.
     pub heads: u32,
+    /// Which models it belongs to.
+    pub family: Family,
     /// Weights with the language-model head and without the contact head, counted from the shapes for
     /// estimates of size.
     pub parameters: u64,
@@ -65,12 +67,67 @@ impl fmt::Display for ModelShape {
     }
 }
 
-/// What distinguishes the families when weights are counted.
-enum Family {
+/// Models that were trained in the same way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Family {
+    /// ESM-2.
     Esm2,
+    /// ESM-1b.
     Esm1b,
+    /// ESM-1v.
     Esm1v,
+    /// ESM C (ESM Cambrian).
     EsmC,
+    /// DPLM: ESM-2's architecture, trained to generate proteins by discrete diffusion.
+    Dplm,
+}
+
+impl Family {
+    /// All of them, in the order of the list.
+    pub const ALL: [Family; 5] = [
+        Family::Esm2,
+        Family::Esm1b,
+        Family::Esm1v,
+        Family::EsmC,
+        Family::Dplm,
+    ];
+
+    /// Its usual name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Family::Esm2 => "ESM-2",
+            Family::Esm1b => "ESM-1b",
+            Family::Esm1v => "ESM-1v",
+            Family::EsmC => "ESM C",
+            Family::Dplm => "DPLM",
+        }
+    }
+
+    /// The licence of its weights, as their repositories name it.
+    pub fn licence(self) -> &'static str {
+        match self {
+            Family::Esm2 | Family::Esm1b | Family::Esm1v | Family::EsmC => "MIT",
+            Family::Dplm => "Apache-2.0",
+        }
+    }
+
+    /// What it is used for.
+    pub fn use_for(self) -> &'static str {
+        match self {
+            Family::Esm2 => {
+                "embeddings of any protein, contacts and variant scores; 650M is the usual choice, \
+                 8M and 35M are for many sequences or slow machines"
+            }
+            Family::Esm1b => "comparison with earlier work; up to 1,022 residues",
+            Family::Esm1v => {
+                "variant scores by the mean of its five models, as in ProteinGym; up to 1,022 residues"
+            }
+            Family::EsmC => {
+                "embeddings of any protein, better than ESM-2 of the same size; it has no contact head"
+            }
+            Family::Dplm => "embeddings of a model that also generates proteins",
+        }
+    }
 }
 
 const VOCABULARY: u64 = tokenizer::VOCABULARY.len() as u64;
@@ -94,7 +151,7 @@ const fn parameters(family: Family, layers: u32, dim: u32) -> u64 {
     let layer = attention + feed_forward + 2 * layer_norm;
     let head = d * d + d + layer_norm + VOCABULARY;
     let before = match family {
-        Family::Esm2 | Family::EsmC => 0,
+        Family::Esm2 | Family::EsmC | Family::Dplm => 0,
         Family::Esm1b => LEARNED_POSITIONS * d + layer_norm,
         Family::Esm1v => LEARNED_POSITIONS * d,
     };
@@ -121,12 +178,13 @@ macro_rules! known {
             layers: $layers,
             dim: $dim,
             heads: $heads,
+            family: Family::$family,
             parameters: parameters(Family::$family, $layers, $dim),
         }
     };
 }
 
-static KNOWN: [KnownModel; 15] = [
+static KNOWN: [KnownModel; 18] = [
     known!(Esm2, "esm2_t6_8M_UR50D", Some("8M"), 6, 320, 20),
     known!(Esm2, "esm2_t12_35M_UR50D", Some("35M"), 12, 480, 20),
     known!(Esm2, "esm2_t30_150M_UR50D", Some("150M"), 30, 640, 20),
@@ -142,17 +200,26 @@ static KNOWN: [KnownModel; 15] = [
     known!(EsmC, "esmc_300m", None, "biohub/ESMC-300M", 30, 960, 15),
     known!(EsmC, "esmc_600m", None, "biohub/ESMC-600M", 36, 1152, 18),
     known!(EsmC, "esmc_6b", None, "biohub/ESMC-6B", 80, 2560, 40),
+    known!(Dplm, "dplm_150m", None, "airkingbd/dplm_150m", 30, 640, 20),
+    known!(Dplm, "dplm_650m", None, "airkingbd/dplm_650m", 33, 1280, 20),
+    known!(Dplm, "dplm_3b", None, "airkingbd/dplm_3b", 36, 2560, 40),
 ];
 
 /// fair-esm's name for the ESM-1v ensemble loads its first member; so does this crate.
 const ESM1V_ENSEMBLE: &str = "esm1v_t33_650M_UR90S";
 
-/// Every model that has a name here: the six ESM-2 sizes, ESM-1b, the five ESM-1v and three ESM C.
+/// Every model that has a name here: the six ESM-2 sizes, ESM-1b, the five ESM-1v, three ESM C and
+/// three DPLM.
 pub fn known_models() -> &'static [KnownModel] {
     &KNOWN
 }
 
 impl KnownModel {
+    /// Bytes of its weights on the Hub, about: they are published as 32-bit floats.
+    pub fn download_bytes(&self) -> u64 {
+        4 * self.parameters
+    }
+
     /// The model of this name or short form, of which `esm1b` and `esm1v_1` to `esm1v_5` are some.
     /// Case is ignored; `esm1v_t33_650M_UR90S` is the first of its five members, as in fair-esm. ESM C
     /// may have hyphens, as on the Hub (`ESMC-300M`), and the date of its release (`esmc-300m-2024-12`).

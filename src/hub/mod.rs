@@ -43,7 +43,7 @@ use snapshot::Snapshot;
 use crate::checkpoint::{Checkpoint, file_names};
 
 pub use error::HubError;
-pub use known::{KnownModel, ModelShape, known_models};
+pub use known::{Family, KnownModel, ModelShape, known_models};
 pub use model_ref::ModelRef;
 pub use published::{published_digest, published_hub_digest, verify_file};
 pub use report::CachedModel;

@@ -61,7 +61,7 @@ const FAIR_ESM: [(&str, &str, u64); 10] = [
 ];
 
 /// Repository, first digits of the commit, file, sha256, bytes where they are known.
-const HUB: [(&str, &str, &str, &str, Option<u64>); 15] = [
+const HUB: [(&str, &str, &str, &str, Option<u64>); 21] = [
     (
         "facebook/esm2_t6_8M_UR50D",
         "c731040f",
@@ -166,6 +166,48 @@ const HUB: [(&str, &str, &str, &str, Option<u64>); 15] = [
         "data/weights/esmc_300m_2024_12_v0.pth",
         "323dff9fbf3fef297a74f4f18b6528e6f2e599b0bcf72b6927516804015becea",
         Some(1_332_095_738),
+    ),
+    (
+        "airkingbd/dplm_150m",
+        "49b7125a",
+        "pytorch_model.bin",
+        "ea4eaa99536b60ed76f945f71a1a5e604f08447ec3def5104a93ca6001a59961",
+        None,
+    ),
+    (
+        "airkingbd/dplm_650m",
+        "7a7e651b",
+        "pytorch_model.bin",
+        "db4e54343a89e7600f41c3aacbc593db1b0caee82ec28cab25ff2ae090eba39c",
+        None,
+    ),
+    (
+        "airkingbd/dplm_3b",
+        "53849d4a",
+        "pytorch_model-00001-of-00004.bin",
+        "0bcb86a115fe744ed686756db143f78851304e855e2f83cec58681c6080ced5f",
+        None,
+    ),
+    (
+        "airkingbd/dplm_3b",
+        "53849d4a",
+        "pytorch_model-00002-of-00004.bin",
+        "daf3324f3be949e7dd1c3c84b28da7fec5151b1890cb0904e73427266856a06f",
+        None,
+    ),
+    (
+        "airkingbd/dplm_3b",
+        "53849d4a",
+        "pytorch_model-00003-of-00004.bin",
+        "dbbeb7924a21059854f994931e23590b054aa000b10370a71c052c4aa36e9246",
+        None,
+    ),
+    (
+        "airkingbd/dplm_3b",
+        "53849d4a",
+        "pytorch_model-00004-of-00004.bin",
+        "21c01740d091487db43446489d8a893dea1fcc6f2e1c1991ece13945f7ab4e07",
+        None,
     ),
 ];
 

@@ -463,3 +463,38 @@ fn a_decoder_of_its_own_belongs_to_the_head() {
         "{why}"
     );
 }
+
+#[test]
+fn the_head_of_a_fine_tune_is_named_once() {
+    for (name, has_lm_head) in [
+        ("esm2_hd16_seqcls_v4", false),
+        ("esm2_hd16_tokcls", false),
+        ("esm2_hd16_dplm", true),
+    ] {
+        let checkpoint = open(&fixture(name));
+        assert_eq!(checkpoint.warnings(), [""; 0], "{name}");
+        assert_eq!(checkpoint.has_lm_head(), has_lm_head, "{name}");
+        let notes = checkpoint.notes();
+        match name {
+            "esm2_hd16_dplm" => {
+                assert!(!checkpoint.config().token_dropout);
+                assert_eq!(notes, [""; 0]);
+            }
+            _ => {
+                let says =
+                    "model.safetensors: the head of a fine-tuned model is not used: `classifier`";
+                assert!(notes.len() == 1 && notes[0].ends_with(says), "{notes:?}");
+            }
+        }
+    }
+    let folder = changed("esm2_hd16_seqcls_v4", |tensors| {
+        tensors
+            .remove("esm.encoder.layer.1.output.dense.weight")
+            .unwrap();
+    });
+    let found = error(folder.path());
+    assert!(
+        found.contains("the tensor `esm.encoder.layer.1.output.dense.weight` is missing"),
+        "{found}"
+    );
+}

@@ -124,18 +124,28 @@ fn models_lists_names_sizes_and_what_the_cache_holds() {
     let lines: Vec<&str> = empty.out.lines().collect();
     assert_eq!(
         lines[0],
-        "MODEL                    SHORT PARAMETERS LAYERS WIDTH  IN THE CACHE"
+        "MODEL                    SHORT PARAMETERS LAYERS WIDTH DOWNLOAD  LICENCE     IN THE CACHE"
     );
     assert_eq!(
         lines[4],
-        "esm2_t33_650M_UR50D      650M     651.0 M     33  1280  no"
+        "esm2_t33_650M_UR50D      650M     651.0 M     33  1280   2.6 GB  MIT         no"
     );
     assert_eq!(
         lines[12],
-        "esm1v_t33_650M_UR90S_5   -        652.4 M     33  1280  no"
+        "esm1v_t33_650M_UR90S_5   -        652.4 M     33  1280   2.6 GB  MIT         no"
     );
     assert_eq!(
-        lines[14],
+        lines[18],
+        "dplm_3b                  -          2.8 B     36  2560  11.4 GB  Apache-2.0  no"
+    );
+    assert_eq!(lines[20], "Use it for:");
+    assert!(
+        lines[24].starts_with("  ESM C   embeddings of any protein"),
+        "{}",
+        lines[24]
+    );
+    assert_eq!(
+        lines[27],
         format!("cache: {}", bench.path("hf/hub").display())
     );
 

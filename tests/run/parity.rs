@@ -8,7 +8,7 @@ use esm_embed::embedder::Sequence;
 use esm_embed::ops::{CpuPath, WeightType};
 use esm_embed::tokenizer::{UnknownPolicy, tokenize};
 
-const MODELS: [(&str, &str); 9] = [
+const MODELS: [(&str, &str); 10] = [
     ("esm2_hd16", "esm2_hd16"),
     ("esm2_hd24", "esm2_hd24"),
     ("esm2_hd32", "esm2_hd32"),
@@ -18,10 +18,11 @@ const MODELS: [(&str, &str); 9] = [
     ("esm1v", "esm1v"),
     ("esm2_hd16_f16", "esm2_hd16_f16"),
     ("esm2_hd16_noinvfreq", "esm2_hd16_noinvfreq"),
+    ("esm2_hd16_dplm", "esm2_hd16_dplm"),
 ];
 
 /// Layouts that hold the weights of another fixture.
-const LAYOUTS: [(&str, &str); 14] = [
+const LAYOUTS: [(&str, &str); 16] = [
     ("esm2_hd16_bf16", "esm2_hd16_bf16"),
     ("esm2_hd16_sharded", "esm2_hd16"),
     ("esm2_hd16_bin", "esm2_hd16"),
@@ -32,6 +33,8 @@ const LAYOUTS: [(&str, &str); 14] = [
     ("esm2_hd16_noprefix_v5", "esm2_hd16"),
     ("esm2_hd16_te", "esm2_hd16_noinvfreq"),
     ("esm2_hd16_te_old", "esm2_hd16_noinvfreq"),
+    ("esm2_hd16_seqcls_v4", "esm2_hd16"),
+    ("esm2_hd16_tokcls", "esm2_hd16"),
     ("fair_esm/esm2_hd16.pt", "esm2_hd16"),
     ("fair_esm/esm2_hd24.pt", "esm2_hd24"),
     ("fair_esm/esm1b.pt", "esm1b"),

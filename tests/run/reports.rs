@@ -39,12 +39,15 @@ fn models() {
     assert_eq!(fields(&report), ["cache", "cache_error", "models"]);
     assert_eq!(report["cache"], bench.path("hf/hub").to_str().unwrap());
     assert_eq!(report["cache_error"], Value::Null);
-    assert_eq!(report["models"].as_array().unwrap().len(), 12);
+    assert_eq!(report["models"].as_array().unwrap().len(), 18);
     assert_eq!(
         report["models"][3],
         json!({
             "name": "esm2_t33_650M_UR50D", "short": "650M",
-            "repo": "facebook/esm2_t33_650M_UR50D", "parameters": 651_042_593, "layers": 33,
+            "repo": "facebook/esm2_t33_650M_UR50D", "family": "ESM-2", "licence": "MIT",
+            "use_for": "embeddings of any protein, contacts and variant scores; 650M is the usual \
+                        choice, 8M and 35M are for many sequences or slow machines",
+            "parameters": 651_042_593, "download_bytes": 2_604_170_372u64, "layers": 33,
             "dim": 1280, "heads": 20, "cached": null,
         })
     );
@@ -69,7 +72,7 @@ fn models() {
         bytes += std::fs::copy(from, snapshot.join(file)).unwrap();
     }
     let report = json(&bench, "models --json", 0);
-    assert_eq!(report["models"].as_array().unwrap().len(), 13);
+    assert_eq!(report["models"].as_array().unwrap().len(), 19);
     assert_eq!(
         report["models"][1]["cached"],
         json!({
@@ -78,10 +81,11 @@ fn models() {
         })
     );
     assert_eq!(
-        report["models"][12],
+        report["models"][18],
         json!({
             "name": "some-lab/my_esm", "short": null, "repo": "some-lab/my_esm",
-            "parameters": null, "layers": null, "dim": null, "heads": null,
+            "family": null, "licence": null, "use_for": null, "parameters": null,
+            "download_bytes": null, "layers": null, "dim": null, "heads": null,
             "cached": {
                 "complete": true, "path": snapshot.to_str().unwrap(), "revision": commit,
                 "bytes": bytes, "unfinished_bytes": 0, "problem": null,
@@ -92,8 +96,8 @@ fn models() {
     assert_eq!(
         text.lines().nth(2).unwrap(),
         format!(
-            "esm2_t12_35M_UR50D       35M       33.5 M     12   480  unusable, 1.5 kB: {} (config.json \
-             is missing)",
+            "esm2_t12_35M_UR50D       35M       33.5 M     12   480 134.0 MB  MIT         unusable, 1.5 kB: {} \
+             (config.json is missing)",
             begun.display()
         )
     );
@@ -104,7 +108,7 @@ fn models() {
     assert_eq!(report["cache"], Value::Null);
     let error = report["cache_error"].as_str().unwrap();
     assert!(error.starts_with("HF_ENDPOINT is `ftp://x`"), "{error}");
-    assert_eq!(report["models"].as_array().unwrap().len(), 12);
+    assert_eq!(report["models"].as_array().unwrap().len(), 18);
 }
 
 /// The whole report: it is the same on every CPU, so that two machines can be compared.

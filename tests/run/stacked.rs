@@ -63,9 +63,7 @@ fn batches_threads_and_shards_give_the_same_stack() {
     let bench = bench();
     let what = "in.fasta --model $MODEL --layer all --stack-layers";
     bench.check_batches_and_shards(&format!("{what} --residues none"));
-    bench.embed(&format!(
-        "{what} --layer 0,2 --residues packed --out-dtype f16 --out two"
-    ));
+    bench.embed("in.fasta --model $MODEL --stack-layers --layer 0,2 --out-dtype f16 --out two");
     let json: Value = serde_json::from_str(&bench.text("two/run.json")).unwrap();
     assert_eq!(json["arrays"][2]["shape"], serde_json::json!([4, 2, 32]));
 }
@@ -90,12 +88,11 @@ fn long_records_in_windows_are_stacked_too() {
 }
 
 #[test]
-fn an_interrupted_stack_is_resumed_only_as_a_stack() {
+fn a_finished_stack_is_left_as_it_is_and_not_taken_for_single_arrays() {
     let bench = bench();
     let what = "in.fasta --model $MODEL --layer all --residues none";
     bench.embed(&format!("{what} --stack-layers --out emb"));
     let whole = bench.tree("emb");
-    // As an interruption right before run.json leaves it.
     let again = bench.run(&format!("{what} --stack-layers --out emb --resume -q"));
     assert_eq!(again.code, 0, "{}", again.err);
     assert!(bench.tree("emb") == whole);

@@ -158,7 +158,7 @@ mod tests {
     #[test]
     fn values_of_a_wrong_model_fail_by_far_at_every_size() {
         let all = published::comparisons().unwrap();
-        assert_eq!(all.len(), 5 * 3 * 3);
+        assert_eq!(all.len(), 11 * 3 * 3);
         for one in &all {
             match &one.expected {
                 Expected::ResidueRows(rows) => {

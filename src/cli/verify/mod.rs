@@ -42,7 +42,8 @@ use verdict::VerdictReport;
 pub struct VerifyArgs {
     /// Model: a name, a Hugging Face repository, a folder or a file
     ///
-    /// Values are published for 8M, 35M, 150M, 650M, 3B and esm1b. A folder or file must have the name of its
+    /// Values are published for 8M, 35M, 150M, 650M, 3B, esm1b, esmc_300m, esmc_600m, esmc_6b, dplm_150m,
+    /// dplm_650m and dplm_3b. A folder or file must have the name of its
     /// model, such as esm2_t33_650M_UR50D, so that the values for it are found.
     #[arg(default_value = DEFAULT_MODEL, value_parser = model)]
     pub model: ModelArg,

@@ -147,7 +147,8 @@ mod tests {
         };
         let published = "facebook/esm2_t6_8M_UR50D, facebook/esm1b_t33_650M_UR50S, facebook/esm2_t12_35M_UR50D, \
                          facebook/esm2_t30_150M_UR50D, facebook/esm2_t33_650M_UR50D, \
-                         facebook/esm2_t36_3B_UR50D";
+                         facebook/esm2_t36_3B_UR50D, biohub/ESMC-300M, biohub/ESMC-600M, biohub/ESMC-6B, \
+                         airkingbd/dplm_150m, airkingbd/dplm_650m, airkingbd/dplm_3b";
         for name in [
             "esm2_t48_15B_UR50D",
             "esm1b_t33_650M_UR50S",

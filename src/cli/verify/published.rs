@@ -1,4 +1,4 @@
-//! Published outputs of the models 8M to 3B, built into the program, as comparisons.
+//! Published outputs of ESM-2 (8M to 3B), ESM C and DPLM, built into the program, as comparisons.
 //!
 //! `published/README.md` names their source. They come from fair-esm with bfloat16 autocast, so they
 //! check a computation in f32 only to the precision of bfloat16. The source's own test sets the limit:
@@ -68,7 +68,13 @@ pub fn parse(index: &str, tensors: &[u8]) -> anyhow::Result<Vec<Comparison>> {
     let index: PublishedIndex = serde_json::from_str(index).context("last_layer.json")?;
     let tensors = SafeTensors::deserialize(tensors).context("last_layer.safetensors")?;
     let mut models: Vec<(&String, &PublishedModel)> = index.models.iter().collect();
-    models.sort_by_key(|(_, model)| model.dim);
+    // ESM-2 first, then ESM C and DPLM.
+    let family = |key: &str| {
+        ["esm2", "esmc"]
+            .iter()
+            .position(|start| key.starts_with(start))
+    };
+    models.sort_by_key(|(key, model)| (family(key).unwrap_or(2), model.dim));
     let mut all = Vec::new();
     for (key, model) in models {
         let residues: usize = index.sequences.iter().map(String::len).sum();

@@ -87,6 +87,12 @@ mod tests {
                 "facebook/esm2_t30_150M_UR50D",
                 "facebook/esm2_t33_650M_UR50D",
                 "facebook/esm2_t36_3B_UR50D",
+                "biohub/ESMC-300M",
+                "biohub/ESMC-600M",
+                "biohub/ESMC-6B",
+                "airkingbd/dplm_150m",
+                "airkingbd/dplm_650m",
+                "airkingbd/dplm_3b",
             ]
         );
         let names = |name: &str| vec![name.to_owned()];
@@ -96,6 +102,14 @@ mod tests {
         for size in ["t12_35M", "t30_150M", "t33_650M", "t36_3B"] {
             let found = reference.for_model(&names(&format!("esm2_{size}_UR50D")));
             assert_eq!(found.len(), 9, "{size}");
+        }
+        for name in [
+            "ESMC-6B",
+            "biohub/ESMC-300M",
+            "dplm_3b",
+            "airkingbd/dplm_150m",
+        ] {
+            assert_eq!(reference.for_model(&names(name)).len(), 9, "{name}");
         }
         let esm1b = reference.for_model(&names("esm1b_t33_650M_UR50S"));
         assert_eq!(esm1b.len(), 3);

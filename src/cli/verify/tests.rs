@@ -142,7 +142,7 @@ fn the_published_files_have_their_digests() {
     let found = esm_embed::sha256::sha256_of(include_bytes!("published/last_layer.safetensors"));
     assert_eq!(index["sha256"], found);
     let bytes = include_bytes!("published/last_layer.safetensors").len();
-    assert!(bytes < 200_000, "every program carries {bytes} bytes");
+    assert!(bytes < 450_000, "every program carries {bytes} bytes");
     // What `fetch` and `verify` hold the files of the same commits against.
     for model in index["models"].as_object().unwrap().values() {
         let text = |key: &str| model[key].as_str().unwrap();
