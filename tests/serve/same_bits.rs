@@ -9,15 +9,15 @@ use std::collections::BTreeMap;
 
 /// What `run` computes for a sequence.
 #[derive(Default)]
-struct Expected {
-    mean: Vec<u32>,
-    rows: Vec<u32>,
-    logits: Vec<u32>,
-    contacts: Vec<u32>,
+pub struct Expected {
+    pub mean: Vec<u32>,
+    pub rows: Vec<u32>,
+    pub logits: Vec<u32>,
+    pub contacts: Vec<u32>,
 }
 
 /// Mixed lengths, one residue and more than a batch among them.
-fn sequences() -> Vec<String> {
+pub fn sequences() -> Vec<String> {
     let lengths = [1, 2, 3, 7, 19, 40, 64, 65, 100, 151, 200, 320, 513];
     let all = lengths
         .iter()
@@ -28,7 +28,7 @@ fn sequences() -> Vec<String> {
 }
 
 /// The files of `run` for these sequences.
-fn run(sequences: &[String]) -> Vec<Expected> {
+pub fn run(sequences: &[String]) -> Vec<Expected> {
     let bench = Bench::new();
     let fasta: String = sequences
         .iter()

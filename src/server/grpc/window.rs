@@ -13,6 +13,8 @@ const MOST: u32 = 4096;
 const STREAMS_TO_QUEUE: u64 = 4;
 /// Streams that can fill the memory for answers together.
 const STREAMS_TO_MEMORY: u64 = 8;
+/// Bytes of answers in flight at most, where a single one does not have more.
+const MOST_BYTES: u64 = 256 << 20;
 
 /// What one stream may have in flight.
 pub struct Window {
@@ -30,7 +32,7 @@ impl Window {
         Window {
             free: Arc::new(Semaphore::new(PARTS as usize)),
             tokens: queue_tokens as u64 / STREAMS_TO_QUEUE,
-            bytes: service.answer_limit() / STREAMS_TO_MEMORY,
+            bytes: (service.answer_limit() / STREAMS_TO_MEMORY).min(MOST_BYTES),
         }
     }
 
