@@ -80,9 +80,9 @@ thread_local! {
     static SCRATCH: RefCell<Vec<Line>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Limit of what a thread keeps for its next call: 128 MiB, enough for the widest ESM-2. Only very
-/// long records need more, which is allocated for each call.
-const KEPT: usize = (128 << 20) / LINE;
+/// Limit of what a thread keeps for its next call: 256 MiB, enough for the widest ESM-2. Only records
+/// of more than 200,000 residues need more, which is allocated for each call.
+const KEPT: usize = (256 << 20) / LINE;
 
 /// Calls `work` with `len` floats of unspecified content, aligned to a cache line.
 ///

@@ -15,13 +15,14 @@ mod layer_norm;
 mod linear;
 pub mod math;
 mod matrix;
+mod prefetch;
 mod qkv_projection;
 mod simd;
 mod team;
 mod tile;
 
 pub use attention::{
-    Attention, AttentionSample, AttentionWithMaps, QUERY_SPAN, RotaryTable, TakeMaps,
+    Attention, AttentionSample, AttentionWithMaps, QUERY_GROUP, QUERY_SPAN, RotaryTable, TakeMaps,
 };
 pub(crate) use attention::{cos_sin, score_scale};
 pub use block_shape::BlockShape;

@@ -4,7 +4,10 @@
 //! linear layers. There is one scale for each query and each key and, in every block of keys, one
 //! for the probabilities of each query and one for the values of each feature. Softmax is in f32.
 
-use super::head::{Geometry, Head, KEY_BLOCK, Scheme, blocks};
+use super::ahead::Ahead;
+use super::geometry::{Geometry, KeyBlock};
+use super::head::{Head, KEY_BLOCK, KeyRange, Scheme, blocks};
+use super::query_tile::{QueryTile, load, store};
 use crate::ops::fixed_point::{LARGEST, LENGTH, SMALLEST};
 use crate::ops::math;
 use crate::ops::simd::{Kernel, Simd};
@@ -31,22 +34,23 @@ impl<S: Simd> Scheme<S> for Fixed {
 
     #[inline(always)]
     unsafe fn prepare(head: &Geometry<S>) {
-        let memory = head.memory;
+        let (memory, stride, features) = (head.memory, head.sizes.stride, head.sizes.features);
         // SAFETY: the caller's.
         unsafe {
             head.take_keys();
-            let keys = memory.keys.add(head.offset * head.key_stride);
-            for t in (0..head.len).step_by(S::LANES) {
-                let at = keys.add(t);
-                let scale = round::<S>(at, head.key_stride, head.head_dim, at, head.key_stride);
-                S::store(memory.key_scales.add(t), scale);
+            for keys in head.key_blocks() {
+                for t in (0..keys.count).step_by(S::LANES) {
+                    let at = keys.at.add(t);
+                    let scale = round::<S>(at, stride, head.head_dim, at, stride);
+                    S::store(memory.key_scales.add(keys.first + t), scale);
+                }
             }
             for (block, (k, count)) in blocks(head.len, KEY_BLOCK).enumerate() {
                 for c in 0..head.chunks() {
-                    let to = memory.values.add(k / 2 * head.features + c * S::LANES);
+                    let to = memory.values.add(k / 2 * features + c * S::LANES);
                     let from = head.at(head.v, c, k);
-                    let scale = round::<S>(from, S::LANES, count, to, head.features);
-                    let at = block * head.features + c * S::LANES;
+                    let scale = round::<S>(from, S::LANES, count, to, features);
+                    let at = block * features + c * S::LANES;
                     S::store(memory.value_scales.add(at), scale);
                 }
             }
@@ -54,79 +58,97 @@ impl<S: Simd> Scheme<S> for Fixed {
     }
 
     #[inline(always)]
-    unsafe fn block<const N: usize>(head: &Geometry<S>, first: usize, count: usize) {
+    unsafe fn start<const N: usize>(head: &Geometry<S>, tile: &QueryTile) {
         let width = N * S::LANES;
-        let memory = head.memory;
         // SAFETY: the caller's.
         unsafe {
-            head.take_queries::<N>(first, count);
-            let queries = memory.queries.add(head.offset * width);
-            let mut scales = [S::splat(0.0); N];
-            for (j, scale) in scales.iter_mut().enumerate() {
+            head.take_queries::<N>(tile);
+            let queries = tile.memory.queries.add(head.offset * width);
+            for j in 0..N {
                 let at = queries.add(j * S::LANES);
-                *scale = round::<S>(at, width, head.head_dim, at, width);
+                let scale = round::<S>(at, width, head.head_dim, at, width);
+                S::store(tile.scale().add(j * S::LANES), scale);
             }
-            // Scores without the queries' scales, which do not change which score is the largest.
-            let mut most = scores::<S, N>(head);
+        }
+    }
+
+    /// Without the queries' scales, which do not change which score is the largest.
+    #[inline(always)]
+    unsafe fn scores<const N: usize>(
+        head: &Geometry<S>,
+        tile: &QueryTile,
+        keys: KeyBlock,
+        ahead: Ahead,
+    ) {
+        let (width, stride) = (N * S::LANES, head.sizes.stride);
+        let queries = tile.memory.queries.wrapping_add(head.offset * width);
+        let scores = tile.memory.scores.wrapping_add(keys.first * width);
+        let key_scales = head.memory.key_scales.wrapping_add(keys.first);
+        let steps = head.head_dim.div_ceil(2);
+        let mut next = ahead.share(head.keys_before(keys), steps * stride);
+        let portion = next.portion(keys.count.div_ceil(S::FIXED_ROWS));
+        // SAFETY: the caller's.
+        let mut most = unsafe { load::<S, N>(tile.most()) };
+        for (key, height) in tile::heights(keys.count, S::FIXED_ROWS) {
+            next.request_rows::<S>(portion);
+            let from = keys.at.wrapping_add(key);
+            let to = scores.wrapping_add(key * width);
+            let scales = key_scales.wrapping_add(key);
+            with_rows!(height, M, {
+                // SAFETY: the caller's: `steps` steps of M keys and `width` queries.
+                unsafe {
+                    let acc = sums::<S, M, N>(steps, from, stride, queries, width);
+                    for (i, row) in acc.iter().enumerate() {
+                        let scale = S::splat(*scales.add(i));
+                        for (j, sum) in row.iter().enumerate() {
+                            let v = S::mul(S::sums_to_f32(*sum), scale);
+                            S::store(to.add(i * width + j * S::LANES), v);
+                            most[j] = S::max(v, most[j]);
+                        }
+                    }
+                }
+            });
+        }
+        // SAFETY: the caller's.
+        unsafe { store::<S, N>(tile.most(), &most) }
+    }
+
+    #[inline(always)]
+    unsafe fn values<const N: usize>(
+        head: &Geometry<S>,
+        tile: &QueryTile,
+        keys: KeyRange,
+        ahead: Ahead,
+    ) {
+        let width = N * S::LANES;
+        // SAFETY: the caller's.
+        unsafe {
+            let scores = tile.memory.scores.add(keys.first * width);
+            let scales = load::<S, N>(tile.scale());
+            let mut most = load::<S, N>(tile.most());
             for (most, scale) in most.iter_mut().zip(&scales) {
                 let rounded = S::mul(*most, *scale);
                 // One unit in the last place more, so that no score is above it.
                 *most = S::fma(S::abs(rounded), S::splat(f32::EPSILON), rounded);
             }
-            let mut total = [S::splat(0.0); N];
-            for (block, (k, keys)) in blocks(head.len, KEY_BLOCK).enumerate() {
-                let scores = memory.scores.add(k * width);
-                let sums = exp2_columns::<S, N>(scores, keys, &scales, &most);
-                head.put_probabilities::<N>(k, keys, scores, first, count);
-                let mut back = [S::splat(0.0); N];
-                for j in 0..N {
-                    total[j] = S::add(total[j], sums.total[j]);
-                    // Probabilities are at most 1.
-                    let length = S::sqrt(sums.squares[j]);
-                    let scale = S::div(S::splat(LENGTH), length);
-                    let scale = S::min(S::splat(LARGEST), scale);
-                    let at = scores.add(j * S::LANES);
-                    pairs::<S>(at, width, keys, scale, at, width);
-                    back[j] = S::div(S::splat(1.0), scale);
-                }
-                values::<S, N>(head, block, keys, scores, &back);
+            let sums = exp2_columns::<S, N>(scores, keys.count, &scales, &most);
+            head.put_probabilities::<N>(tile, keys);
+            let mut total = load::<S, N>(tile.total());
+            let mut back = [S::splat(0.0); N];
+            for j in 0..N {
+                total[j] = S::add(total[j], sums.total[j]);
+                // Probabilities are at most 1.
+                let length = S::sqrt(sums.squares[j]);
+                let scale = S::div(S::splat(LENGTH), length);
+                let scale = S::min(S::splat(LARGEST), scale);
+                let at = scores.add(j * S::LANES);
+                pairs::<S>(at, width, keys.count, scale, at, width);
+                back[j] = S::div(S::splat(1.0), scale);
             }
-            head.divide_probabilities::<N>(&total, first, count);
-            head.finish::<N>(&total, first, count);
+            store::<S, N>(tile.total(), &total);
+            values::<S, N>(head, tile, keys, ahead, &back);
         }
     }
-}
-
-/// All scores of the block without the queries' scales, `[key, query]`, and the largest of each
-/// query.
-#[inline(always)]
-unsafe fn scores<S: Simd, const N: usize>(head: &Geometry<S>) -> [S::V; N] {
-    let width = N * S::LANES;
-    let memory = head.memory;
-    let keys = memory.keys.wrapping_add(head.offset * head.key_stride);
-    let queries = memory.queries.wrapping_add(head.offset * width);
-    let steps = head.head_dim.div_ceil(2);
-    // SAFETY: the caller's.
-    let mut most = [unsafe { S::splat(f32::NEG_INFINITY) }; N];
-    for (key, height) in tile::heights(head.len, S::FIXED_ROWS) {
-        let to = memory.scores.wrapping_add(key * width);
-        let scales = memory.key_scales.wrapping_add(key);
-        with_rows!(height, M, {
-            // SAFETY: the caller's: `steps` steps of M keys and `width` queries.
-            unsafe {
-                let acc = sums::<S, M, N>(steps, keys.add(key), head.key_stride, queries, width);
-                for (i, row) in acc.iter().enumerate() {
-                    let scale = S::splat(*scales.add(i));
-                    for (j, sum) in row.iter().enumerate() {
-                        let v = S::mul(S::sums_to_f32(*sum), scale);
-                        S::store(to.add(i * width + j * S::LANES), v);
-                        most[j] = S::max(v, most[j]);
-                    }
-                }
-            }
-        });
-    }
-    most
 }
 
 /// Sums of the probabilities of a block of keys, and of their squares.
@@ -165,35 +187,47 @@ unsafe fn exp2_columns<S: Simd, const N: usize>(
     }
 }
 
-/// Adds the values of a block of keys, weighted by their probabilities, to the output
-/// `[feature, query]`; sets it for the first.
+/// Adds the values of some keys, weighted by their probabilities, to the output `[feature, query]`;
+/// sets it for the first block.
 #[inline(always)]
 unsafe fn values<S: Simd, const N: usize>(
     head: &Geometry<S>,
-    block: usize,
-    keys: usize,
-    probabilities: *const f32,
+    tile: &QueryTile,
+    keys: KeyRange,
+    ahead: Ahead,
     back: &[S::V; N],
 ) {
-    let (width, features) = (N * S::LANES, head.features);
+    let (width, features) = (N * S::LANES, head.sizes.features);
     let memory = head.memory;
-    let values = memory.values.wrapping_add(block * KEY_BLOCK / 2 * features);
-    let scales = memory.value_scales.wrapping_add(block * features);
-    for tile in head.tiles {
-        let to = memory.output.wrapping_add(tile.feature * width);
-        let a = values.wrapping_add(tile.feature);
-        let scales = scales.wrapping_add(tile.feature);
-        with_rows!(tile.height, M, {
-            // SAFETY: the caller's: pairs of `keys` keys of M features and `width` queries.
+    let probabilities = tile.memory.scores.wrapping_add(keys.first * width);
+    let values = memory.values.wrapping_add(keys.first / 2 * features);
+    let scales = memory.value_scales.wrapping_add(keys.block * features);
+    let block = KEY_BLOCK / 2 * features;
+    let parts = head.tiles.len();
+    let mut next = [
+        ahead.scores(KEY_BLOCK * width),
+        ahead.share(values.wrapping_add(block), block),
+    ];
+    let portions = [next[0].portion(parts), next[1].portion(parts)];
+    for part in head.tiles {
+        for (next, portion) in next.iter_mut().zip(portions) {
+            next.request_rows::<S>(portion);
+        }
+        let to = tile.memory.output.wrapping_add(part.feature * width);
+        let a = values.wrapping_add(part.feature);
+        let scales = scales.wrapping_add(part.feature);
+        with_rows!(part.height, M, {
+            // SAFETY: the caller's: pairs of `count` keys of M features and `width` queries.
             unsafe {
-                let acc = sums::<S, M, N>(keys.div_ceil(2), a, features, probabilities, width);
+                let steps = keys.count.div_ceil(2);
+                let acc = sums::<S, M, N>(steps, a, features, probabilities, width);
                 for (i, row) in acc.iter().enumerate() {
                     let scale = S::splat(*scales.add(i));
                     for (j, sum) in row.iter().enumerate() {
                         let at = to.add(i * width + j * S::LANES);
                         let v = S::mul(S::sums_to_f32(*sum), scale);
                         let v = S::mul(v, back[j]);
-                        let sum = match block {
+                        let sum = match keys.block {
                             0 => v,
                             _ => S::add(S::load(at), v),
                         };

@@ -1,6 +1,6 @@
 //! Attention that hands over the maps of some heads.
 
-use super::{Attention, Part, QUERY_SPAN};
+use super::{Attention, Part, QUERY_GROUP, QUERY_SPAN};
 use crate::ops::team::Team;
 use crate::ops::tile::MAX_WIDTH;
 use candle_core::{CpuStorage, InplaceOp1, Layout};
@@ -8,7 +8,7 @@ use std::cell::{Cell, RefCell};
 use std::ops::ControlFlow;
 
 /// Queries of the smallest part of a map that a team shares.
-const LEAST_SPAN: usize = 4 * MAX_WIDTH;
+const LEAST_SPAN: usize = QUERY_GROUP;
 
 /// Receives attention maps while they are computed.
 pub trait TakeMaps {

@@ -3,13 +3,19 @@
 //! The result for a sequence depends only on that sequence, so its bits do not depend on the
 //! others.
 
+mod ahead;
 mod fixed_point;
+mod float;
+mod geometry;
 mod head;
 mod maps;
+mod memory;
 mod probabilities;
+mod query_tile;
 mod rotary;
 
 pub use maps::{AttentionWithMaps, TakeMaps};
+pub use memory::QUERY_GROUP;
 pub use rotary::RotaryTable;
 pub(crate) use rotary::{cos_sin, score_scale};
 
@@ -20,7 +26,8 @@ use crate::ops::simd::CpuPath;
 use crate::ops::team::Team;
 use candle_core::{CpuStorage, InplaceOp1, Layout};
 use fixed_point::FixedHead;
-use head::{Head, Sizes};
+use head::Head;
+use memory::Sizes;
 
 /// Queries of one part when a team shares a long sequence.
 pub const QUERY_SPAN: usize = 512;

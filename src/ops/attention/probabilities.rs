@@ -1,6 +1,8 @@
 //! The probabilities of a head, written as the rows of its map `[query, key]`.
 
-use super::head::Geometry;
+use super::geometry::Geometry;
+use super::head::KeyRange;
+use super::query_tile::QueryTile;
 use crate::ops::simd::Simd;
 
 /// Some rows of the map of a head, one for each query.
@@ -12,28 +14,27 @@ pub(super) struct MapRows {
     pub(super) first: usize,
 }
 
-/// All methods: as for those of [`Geometry`], and the map has a row for each query of the block.
+/// All methods: as for those of [`Geometry`], and the map has a row for each query of the tile.
 impl<S: Simd> Geometry<'_, S> {
-    /// Copies the probabilities `[key, query]` of `keys` keys from `k` on, which are not yet divided
-    /// by their sums, to the rows of `count` queries from `first` on. Does nothing without a map.
+    /// Copies the probabilities `[key, query]` of some keys, which are not yet divided by their sums,
+    /// to the rows of a tile's queries. Does nothing without a map.
     #[inline(always)]
     pub(super) unsafe fn put_probabilities<const N: usize>(
         &self,
-        k: usize,
-        keys: usize,
-        probabilities: *const f32,
-        first: usize,
-        count: usize,
+        tile: &QueryTile,
+        keys: KeyRange,
     ) {
         let Some(map) = self.map else { return };
+        let QueryTile { first, count, .. } = *tile;
         let (width, stride) = (N * S::LANES, self.len);
         // SAFETY: the caller's; a vector is written only where it fits the rows.
         unsafe {
-            let rows = map.at.add((first - map.first) * stride + k);
+            let probabilities = tile.memory.scores.add(keys.first * width);
+            let rows = map.at.add((first - map.first) * stride + keys.first);
             for t in (0..count).step_by(S::LANES) {
                 let queries = S::LANES.min(count - t);
-                for key in (0..keys).step_by(S::LANES) {
-                    let some = S::LANES.min(keys - key);
+                for key in (0..keys.count).step_by(S::LANES) {
+                    let some = S::LANES.min(keys.count - key);
                     let from = probabilities.add(key * width + t);
                     let to = rows.add(t * stride + key);
                     if queries == S::LANES && some == S::LANES {
@@ -50,25 +51,16 @@ impl<S: Simd> Geometry<'_, S> {
         }
     }
 
-    /// Divides the rows of `count` queries from `first` on by the sums of their probabilities.
+    /// Divides the rows of a tile's queries by the sums of their probabilities.
     #[inline(always)]
-    pub(super) unsafe fn divide_probabilities<const N: usize>(
-        &self,
-        total: &[S::V; N],
-        first: usize,
-        count: usize,
-    ) {
+    pub(super) unsafe fn divide_probabilities(&self, tile: &QueryTile) {
         let Some(map) = self.map else { return };
         let stride = self.len;
         // SAFETY: the caller's.
         unsafe {
-            let totals = self.memory.square;
-            for (j, total) in total.iter().enumerate() {
-                S::store(totals.add(j * S::LANES), *total);
-            }
-            for i in 0..count {
-                let row = map.at.add((first + i - map.first) * stride);
-                let total = *totals.add(i);
+            for i in 0..tile.count {
+                let row = map.at.add((tile.first + i - map.first) * stride);
+                let total = *tile.total().add(i);
                 let whole = stride - stride % S::LANES;
                 for key in (0..whole).step_by(S::LANES) {
                     let at = row.add(key);

@@ -6,9 +6,10 @@
 
 use super::blocking::SPAN;
 use super::panels::Packed;
-use super::prefetch::{Prefetch, TilePrefetch};
+use super::prefetch::TilePrefetch;
 use crate::ops::math;
 use crate::ops::matrix::{Chunked, ChunkedMut, Chunks, Extent};
+use crate::ops::prefetch::Prefetch;
 use crate::ops::simd::{Kernel, Simd};
 use crate::ops::tile::{self, MAX_ROWS, MAX_WIDTH, with_rows};
 use std::mem::MaybeUninit;

@@ -2,9 +2,9 @@
 //! `[panel, inputs, width]`.
 
 use super::fixed_point::{self, FixedPanels, RoundPanel};
-use super::prefetch::Prefetch;
 use super::size::{LinearSize, WeightType};
 use crate::ops::buffer::{Buffer, Number};
+use crate::ops::prefetch::Prefetch;
 use crate::ops::simd::{CpuPath, Kernel, Simd};
 use crate::ops::tile;
 use half::bf16;

@@ -4,7 +4,8 @@ use super::chunks::{chunked, unchunked};
 use super::reference::{assert_close, relative, softmax_f64};
 use super::{numbers, paths};
 use crate::ops::{
-    Attention, AttentionWithMaps, CpuPath, RotaryTable, TakeMaps, Team, WeightType, thread_pool,
+    Attention, AttentionSample, AttentionWithMaps, CpuPath, RotaryTable, TakeMaps, Team,
+    WeightType, thread_pool,
 };
 use candle_core::InplaceOp1;
 use std::ops::ControlFlow;
@@ -224,4 +225,49 @@ fn only_wanted_maps_are_handed_over_until_the_taker_has_enough() {
     );
     let (_, some, flow) = attend_with_maps(op(), &qkv, 12, vec![0, 2], 3);
     assert_eq!((&some[..], flow), (&maps[..3], ControlFlow::Break(())));
+}
+
+/// Tiles of queries go through the keys of a long sequence together. The checksums are those of the
+/// kernel that took one tile after the other.
+#[test]
+fn long_sequences_have_the_same_bits_in_groups_of_tiles() {
+    let (tokens, heads, head_dim) = (2_100, 3, 8);
+    let dim = heads * head_dim;
+    let qkv: Vec<f32> = numbers(5, tokens * 3 * dim)
+        .iter()
+        .map(|x| x * 3.0)
+        .collect();
+    let table = RotaryTable::new(&[1.0, 0.1, 0.01, 0.001], tokens);
+    let kinds = [
+        (WeightType::F32, 0x31d6_af9e),
+        (WeightType::F16, 0x9332_8440),
+    ];
+    for (path, (weight_type, expected)) in paths()
+        .into_iter()
+        .flat_map(|path| kinds.map(|kind| (path, kind)))
+    {
+        // 128 queries, then 67 of which the last three are a narrow tile on every path.
+        let (queries, parts) = (195, 2);
+        let sample = AttentionSample {
+            attention: Attention {
+                path,
+                weight_type,
+                cu_seqlens: &[0, tokens],
+                heads,
+                head_dim,
+                rotary: Some(&table),
+                team: Team::One,
+            },
+            queries,
+            parts,
+        };
+        let t = chunked(path, &qkv, 3, dim);
+        t.inplace_op1(&sample).unwrap();
+        let mut crc = crc32fast::Hasher::new();
+        for value in &unchunked(&t, 0, tokens, dim)[..queries * parts * dim] {
+            crc.update(&value.to_le_bytes());
+        }
+        let found = crc.finalize();
+        assert_eq!(found, expected, "{path} {weight_type:?}: {found:#010x}");
+    }
 }

@@ -28,7 +28,7 @@ const PART: Duration = Duration::from_millis(50);
 /// second.
 const FIRST: usize = 64 * 1280 * 1280;
 /// Queries of a part, at least: the kernel takes up to this many at a time.
-const QUERIES: usize = 64;
+const QUERIES: usize = ops::QUERY_GROUP;
 /// The longest sequence that is sampled: longer ones exceed every cache.
 const LONGEST: usize = 1 << 18;
 /// Tokens of one sequence in a sample of the linear layers: learned positions end soon after 1,000.
