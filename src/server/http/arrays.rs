@@ -338,7 +338,7 @@ mod tests {
         assert_eq!(written(&[]), "[]");
         assert_eq!(
             written(&[0.1, -0.0, 1e20, 1.0e-45]),
-            "[0.1,-0.0,1e20,1e-45]"
+            "[0.1,-0.0,1e+20,1e-45]"
         );
         // The shortest text would be 7.038531e-26, which is nearer to the next 32-bit number when it is
         // read as a 64-bit one.
