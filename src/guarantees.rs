@@ -190,6 +190,33 @@
 //!   `tests/run/streams.rs::errors_hold_no_control_characters`,
 //!   `tests/run/written.rs::a_log_holds_only_lines_of_text`
 //!
+//! # The server
+//!
+//! - An answer has the bits of `run`, whatever else is asked at the same time, in every dialect.
+//!   `tests/serve/same_bits.rs::sixteen_clients_get_the_bits_of_run_in_any_dialect_order_and_load`,
+//!   `tests/serve/same_bits.rs::layers_and_pools_are_those_of_run`,
+//!   `tests/serve/same_bits.rs::sequences_in_windows_and_truncated_ones_have_the_bits_of_run`
+//! - Nothing is truncated or normalized unless a request asks for it, and the answer says what was done
+//!   to a sequence.
+//!   `tests/serve/dialects.rs::notes_say_what_was_done_to_a_sequence`,
+//!   `tests/serve/dialects.rs::rows_are_normalized_only_on_request`
+//! - A client that is slow, silent or gone holds up nobody, and its work is given up.
+//!   `tests/serve/bodies.rs::slow_and_half_open_connections_hold_up_nobody`,
+//!   `tests/serve/bodies.rs::a_client_that_does_not_read_holds_up_nobody`,
+//!   `tests/serve/load.rs::a_pass_that_nobody_waits_for_ends_between_two_blocks`,
+//!   `tests/serve/load.rs::clients_that_vanish_at_any_moment_leave_nothing_behind`
+//! - What is too large or too much is refused at once, with a time to come back where that helps.
+//!   `tests/serve/bodies.rs::a_body_that_is_too_large_is_refused_before_it_is_read`,
+//!   `tests/serve/load.rs::a_full_queue_refuses_with_a_time_to_come_back`,
+//!   `tests/serve/load.rs::a_request_is_given_up_at_its_deadline`
+//! - The first SIGTERM finishes what is running within the grace time; the second ends at once.
+//!   `tests/serve/ending.rs::the_first_signal_finishes_what_is_running_and_refuses_the_rest`,
+//!   `tests/serve/ending.rs::a_second_signal_ends_at_once`
+//! - Without the key, only probes and documents are answered, and nothing of a client reaches messages
+//!   unescaped.
+//!   `tests/serve/access.rs::without_the_key_only_probes_and_documents_are_answered`,
+//!   `tests/serve/errors.rs::nothing_that_a_client_sends_reaches_messages_unescaped`
+//!
 //! # Not tested
 //!
 //! A loss of power, network file systems, the published weights, and real processors other than

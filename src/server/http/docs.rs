@@ -149,6 +149,25 @@ mod tests {
     }
 
     #[test]
+    fn every_answer_is_described() {
+        let api = serde_json::to_value(Api::openapi()).unwrap();
+        let mut answers = 0;
+        for (path, operations) in api["paths"].as_object().unwrap() {
+            for operation in operations.as_object().unwrap().values() {
+                for answer in operation["responses"].as_object().unwrap().values() {
+                    assert_ne!(
+                        answer["description"].as_str().unwrap_or_default(),
+                        "",
+                        "{path}"
+                    );
+                    answers += 1;
+                }
+            }
+        }
+        assert!(answers > 30, "{answers}");
+    }
+
+    #[test]
     fn the_page_is_complete_and_asks_nobody_else() {
         let page = file("").unwrap();
         assert_eq!(page.status(), StatusCode::OK);

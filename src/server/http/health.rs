@@ -12,7 +12,7 @@ use std::sync::Arc;
     get,
     path = "/ping",
     tag = "server",
-    responses((status = 200), (status = 503, body = super::error::ErrorBody))
+    responses((status = 200, description = "Yes"), (status = 503, description = "The model is not loaded yet, or the server is about to end", body = super::error::ErrorBody))
 )]
 pub async fn ping(shared: State<Arc<Shared>>) -> Result<(), Refusal> {
     health(shared).await
@@ -23,7 +23,7 @@ pub async fn ping(shared: State<Arc<Shared>>) -> Result<(), Refusal> {
     get,
     path = "/health",
     tag = "server",
-    responses((status = 200), (status = 503, body = super::error::ErrorBody))
+    responses((status = 200, description = "Yes"), (status = 503, description = "The model is not loaded yet, or the server is about to end", body = super::error::ErrorBody))
 )]
 pub async fn health(State(shared): State<Arc<Shared>>) -> Result<(), Refusal> {
     match shared.phase() {
@@ -41,7 +41,7 @@ pub async fn health(State(shared): State<Arc<Shared>>) -> Result<(), Refusal> {
     get,
     path = "/metrics",
     tag = "server",
-    responses((status = 200, content_type = "text/plain", body = String))
+    responses((status = 200, description = "Its text format", content_type = "text/plain", body = String))
 )]
 pub async fn metrics(State(shared): State<Arc<Shared>>) -> impl IntoResponse {
     let content_type = "text/plain; version=0.0.4; charset=utf-8";

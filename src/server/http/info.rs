@@ -85,7 +85,7 @@ const BITS: &str = "a sequence has the bits that esm-embed run computes with thi
     get,
     path = "/info",
     tag = "server",
-    responses((status = 200, body = Info), (status = 503, body = super::error::ErrorBody))
+    responses((status = 200, description = "The answer", body = Info), (status = 503, description = "The model is not loaded yet, or the server is about to end", body = super::error::ErrorBody))
 )]
 pub async fn info(State(shared): State<Arc<Shared>>) -> Result<Json<Info>, Refusal> {
     let service = shared.service().await?;

@@ -48,8 +48,8 @@ pub struct NimRequest {
     params(("model" = String, Path, description = "`esm2-650m`, for example: any name")),
     request_body = NimRequest,
     responses(
-        (status = 200, content_type = "application/octet-stream", body = String),
-        (status = "default", body = super::error::ErrorBody)
+        (status = 200, description = "An npz", content_type = "application/octet-stream", body = String),
+        (status = "default", description = "Why there is no answer", body = super::error::ErrorBody)
     )
 )]
 pub async fn embed(State(shared): State<Arc<Shared>>, request: Request<Body>) -> Response<Body> {

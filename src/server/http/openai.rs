@@ -111,8 +111,8 @@ pub struct Usage {
     tag = "OpenAI",
     request_body = EmbeddingsRequest,
     responses(
-        (status = 200, body = EmbeddingsResponse),
-        (status = "default", body = super::error::ErrorBody)
+        (status = 200, description = "The answer", body = EmbeddingsResponse),
+        (status = "default", description = "Why there is no answer", body = super::error::ErrorBody)
     )
 )]
 pub async fn embeddings(
@@ -163,8 +163,8 @@ pub async fn embeddings(
     tag = "OpenAI",
     request_body = EmbeddingsRequest,
     responses(
-        (status = 200, body = EmbeddingsResponse),
-        (status = "default", body = super::error::ErrorBody)
+        (status = 200, description = "The answer", body = EmbeddingsResponse),
+        (status = "default", description = "Why there is no answer", body = super::error::ErrorBody)
     )
 )]
 pub async fn embeddings_short(state: State<Arc<Shared>>, request: Request<Body>) -> Response<Body> {
