@@ -39,6 +39,7 @@ mod residues;
 mod same_bits;
 mod same_bytes;
 mod score;
+mod score_files;
 mod shards;
 mod stacked;
 mod stand_in_8m;

@@ -20,7 +20,7 @@ fn protein(id: &str) -> String {
 }
 
 /// The words of a line, where `$NAME` is a fixture, as arguments of `score`.
-fn score(bench: &Bench, line: &str) -> Ended {
+pub fn score(bench: &Bench, line: &str) -> Ended {
     let expanded = |word: &str| word.split(',').map(expand).collect::<Vec<_>>().join(",");
     let words = line.split_whitespace().map(expanded);
     let mut command = bench.command();
@@ -29,7 +29,7 @@ fn score(bench: &Bench, line: &str) -> Ended {
 }
 
 /// Scores and expects success without a message.
-fn scored(bench: &Bench, line: &str) {
+pub fn scored(bench: &Bench, line: &str) {
     let ended = score(bench, line);
     assert_eq!((ended.code, &*ended.err), (0, ""), "{line}");
     assert_eq!(ended.out, "", "{line}");
@@ -352,151 +352,4 @@ fn what_exists_is_not_touched_without_being_asked() {
         "{}",
         again.err
     );
-}
-
-#[test]
-fn what_cannot_be_written_is_refused_before_any_pass() {
-    let bench = Bench::new();
-    bench.write("p.fasta", ">p1\nMKTAYIAKQR\n");
-    bench.write("v.csv", "mutant\nM1A\nM1J\n");
-    bench.write("file", "mine");
-    bench.write("s.skipped.tsv", "mine");
-    std::fs::create_dir(bench.path("folder")).unwrap();
-    let before = bench.tree(".");
-    let line = "p.fasta --model $esm2_hd16";
-    let variants = format!("{line} --variants v.csv --on-invalid skip");
-    for (line, says) in [
-        (
-            format!("{variants} --out none/s.csv"),
-            "error: none/s.csv: there is no folder none\n",
-        ),
-        (
-            format!("{line} --landscape none/l"),
-            "error: none/l: there is no folder none\n",
-        ),
-        (
-            format!("{variants} --out folder --force"),
-            "error: folder: it is not a file\n",
-        ),
-        (
-            format!("{variants} --out p.fasta --force"),
-            "error: p.fasta: it is the file with the sequences\n  hint: choose another name with --out\n",
-        ),
-        (
-            format!("{line} --landscape file --force"),
-            "error: file: it is not a folder\n",
-        ),
-        (
-            format!("{variants} --out s.csv"),
-            "error: s.skipped.tsv: it exists already\n  hint: choose another name, or use --force to \
-             replace it\n",
-        ),
-        (
-            format!("{line} --variants folder --out s.csv"),
-            "error: folder: it is a folder\n",
-        ),
-        (format!("{line} --landscape l --revision main"), "error: "),
-    ] {
-        let ended = score(&bench, &line);
-        assert_eq!(ended.code, 1, "{line}: {}", ended.err);
-        assert!(ended.err.starts_with(says), "{line}: {}", ended.err);
-        assert!(bench.tree(".") == before, "{line}");
-    }
-    let ended = score(&bench, &format!("{line} --landscape l --revision main"));
-    let says = "is a file or folder, which has no revisions\n  hint: leave out --revision";
-    assert!(ended.err.contains(says), "{}", ended.err);
-}
-
-/// The list of an earlier run does not stay beside a table without gaps; another file does.
-#[test]
-fn a_replaced_table_takes_its_list_of_skipped_rows_with_it() {
-    let bench = Bench::new();
-    bench.write("p.fasta", ">p1\nMKTAYIAKQR\n");
-    bench.write("v.csv", "mutant\nM1J\n");
-    let line = "p.fasta --model $esm2_hd16 --variants v.csv --out s.csv";
-    assert_eq!(score(&bench, &format!("{line} --on-invalid skip")).code, 3);
-    bench.write("v.csv", "mutant\nM1A\n");
-    scored(&bench, &format!("{line} --force"));
-    assert!(!exists(&bench.path("s.skipped.tsv")));
-    bench.write("s.skipped.tsv", "mine");
-    scored(&bench, &format!("{line} --force"));
-    assert_eq!(bench.text("s.skipped.tsv"), "mine");
-}
-
-#[test]
-fn models_of_one_name_have_their_own_columns_and_folders() {
-    let bench = Bench::new();
-    bench.write("p.fasta", ">p1\nMKTAYIAKQR\n");
-    std::fs::create_dir(bench.path("a")).unwrap();
-    std::os::unix::fs::symlink(fixture("esm2_hd24"), bench.path("a/esm2_hd16")).unwrap();
-    let models = "--model $esm2_hd16,a/esm2_hd16 --method";
-    scored(
-        &bench,
-        &format!("p.fasta {models} wt-marginals --landscape l"),
-    );
-    let folders = ["ensemble", "esm2_hd16", "esm2_hd16_2", "landscape.json"];
-    assert_eq!(bench.names("l"), folders);
-    let [mean, one, two] = folders[..3] else {
-        panic!()
-    };
-    let of = |name: &str| bench.matrix(&format!("l/{name}/p1.npy"));
-    let (mean, one, two) = (of(mean), of(one), of(two));
-    assert!(one != two);
-    for ((mean, one), two) in mean.iter().zip(&one).zip(&two) {
-        assert!((mean - (one + two) / 2.0).abs() < 1e-5);
-    }
-    let about: Value = serde_json::from_str(&bench.text("l/landscape.json")).unwrap();
-    let names = serde_json::json!(["esm2_hd16", "esm2_hd16_2", "ensemble"]);
-    assert_eq!(about["models"], names);
-    scored(&bench, &format!("p.fasta {models} pll --out pll.csv"));
-    let header = "id,length,pll.esm2_hd16,pseudo_perplexity.esm2_hd16,pll.esm2_hd16_2,\
-                  pseudo_perplexity.esm2_hd16_2\n";
-    assert!(bench.text("pll.csv").starts_with(header));
-}
-
-#[test]
-fn tables_are_read_compressed_and_from_standard_input() {
-    let bench = Bench::new();
-    bench.write("p.fasta", ">p1\nMKTAYIAKQR\n");
-    let table = "x;mutant\r\n1;M1A\r\n";
-    bench.write("v.csv", table);
-    bench.write("v.csv.gz", gzip(table.as_bytes()));
-    let line = "p.fasta --model $esm2_hd16 --method wt-marginals --out";
-    for (number, path) in ["v.csv", "v.csv.gz", "-"].into_iter().enumerate() {
-        let line = format!("score {line} {number}.csv --variants {path} -q");
-        let mut command = bench.command();
-        command.args(line.split(' ').map(expand)).write_stdin(table);
-        let ended = ended(&mut command);
-        assert_eq!((ended.code, &*ended.err), (0, ""), "{path}");
-        assert_eq!(bench.text(&format!("{number}.csv")), bench.text("0.csv"));
-    }
-}
-
-#[test]
-fn progress_counts_passes_and_tokens() {
-    let bench = Bench::new();
-    bench.write("p.fasta", ">p1\nMKTAYIAKQR\n");
-    bench.write("v.csv", "mutant\nM1A\nK2A:M1C\n");
-    let line = "score p.fasta --model $esm2_hd16 --variants v.csv --out";
-    let call = |more: &str| {
-        let mut command = bench.command();
-        let line = format!("{line} {more}");
-        command.args(line.split(' ').map(expand));
-        ended(&mut command)
-    };
-    let plain = call("a.csv --progress plain");
-    let lines: Vec<&str> = plain.err.lines().collect();
-    assert_eq!(lines[0], "reading the input");
-    assert_eq!(lines[1], "loading esm2_hd16");
-    assert_eq!(lines[2], "computing 2 passes, 24 tokens");
-    assert!(lines[3].starts_with("2 passes, 24 tokens in "), "{lines:?}");
-    assert_eq!(lines[4], "2 scores in a.csv");
-    let json = call("b.csv --progress json");
-    let end = json.err.lines().find(|line| line.contains(r#""end""#));
-    let end: Value = serde_json::from_str(end.unwrap()).unwrap();
-    assert_eq!(
-        (&end["passes"], &end["tokens_total"]),
-        (&2.into(), &24.into())
-    );
-    assert!(!json.err.contains("record"), "{}", json.err);
 }
