@@ -203,7 +203,7 @@ MISTAKES = [
     ),
     (
         "queries not scaled",
-        "src/ops/attention/head.rs",
+        "src/ops/attention/geometry.rs",
         "let scale = score_scale(self.head_dim) * std::f32::consts::LOG2_E;",
         "let scale = std::f32::consts::LOG2_E;",
         "run parity::",
