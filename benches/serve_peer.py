@@ -10,6 +10,7 @@ servers commonly do. One thread.
 import asyncio
 import io
 import sys
+from contextlib import asynccontextmanager
 
 import numpy as np
 import torch
@@ -20,13 +21,12 @@ from transformers import EsmModel, EsmTokenizer
 MOST, WAIT = 32, 0.005
 
 torch.set_num_threads(1)
-torch.set_grad_enabled(False)
 tokenizer = EsmTokenizer.from_pretrained(sys.argv[1])
 model = EsmModel.from_pretrained(sys.argv[1], add_pooling_layer=False).eval()
-app = FastAPI()
 queue = asyncio.Queue()
 
 
+@torch.inference_mode()
 def embed(sequences):
     """Their means, the longest padding the others."""
     batch = tokenizer(sequences, return_tensors="pt", padding=True)
@@ -50,9 +50,14 @@ async def work():
                 answer.set_result(mean)
 
 
-@app.on_event("startup")
-async def begin():
-    app.state.worker = asyncio.create_task(work())
+@asynccontextmanager
+async def lifespan(_):
+    worker = asyncio.create_task(work())
+    yield
+    worker.cancel()
+
+
+app = FastAPI(lifespan=lifespan)
 
 
 @app.get("/health")
