@@ -272,7 +272,7 @@ fn contacts_are_an_error_that_offers_attentions() {
             path.display()
         );
         let ended = bench.run(&line);
-        assert_eq!(ended.code, 2, "{}", ended.err);
+        assert_eq!(ended.code, 1, "{}", ended.err);
         let says =
             "contacts cannot be computed: ESM C has no contact head: it was published without one";
         assert!(ended.err.contains(says), "{}", ended.err);
