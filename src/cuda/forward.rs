@@ -12,7 +12,7 @@ use super::results::Results;
 use super::row_kernels::{NormTo, Rotation, RowKernels};
 use super::slab;
 use crate::checkpoint::EsmConfig;
-use crate::ops;
+use crate::ops::{self, Activation};
 use std::sync::Arc;
 
 /// A pass that has all the memory it needs.
@@ -162,6 +162,7 @@ impl Running<'_> {
         let qkv = To::Qkv {
             qkv: wide,
             rotation: self.rotation(block),
+            norms: block.norms(),
         };
         self.linear(lane, &layers.qkv, &block.qkv, h, qkv, all)?;
         self.attend(lane, block, wide, h)?;
@@ -191,7 +192,14 @@ impl Running<'_> {
             let tokens = height.min(all.tokens - before);
             let part = Part { pieces, tokens };
             let at = (before * dim * size) as u64;
-            let inner = To::Inner { u: wide };
+            let (inner, from) = match self.config.activation {
+                Activation::Gelu => (To::Inner { u: wide }, wide),
+                Activation::SwiGlu => {
+                    // Behind both factors.
+                    let out = wide + (height * 2 * self.config.intermediate * size) as u64;
+                    (To::Gated { u: wide, out }, out)
+                }
+            };
             self.linear(lane, &layers.fc1, &block.fc1, h + at, inner, part)?;
             let outer = To::Outer {
                 x: x + (before * dim * 4) as u64,
@@ -202,7 +210,7 @@ impl Running<'_> {
                     NormTo::Stream => NormTo::Stream,
                 },
             };
-            self.linear(lane, &layers.fc2, &block.fc2, wide, outer, part)?;
+            self.linear(lane, &layers.fc2, &block.fc2, from, outer, part)?;
             before += height;
         }
         Ok(())

@@ -28,6 +28,8 @@ pub(super) struct ModelKernels {
     pub(super) final_norm: CudaFunction,
     pub(super) bias_rotary: CudaFunction,
     pub(super) bias_gelu: CudaFunction,
+    pub(super) qk_norm: CudaFunction,
+    pub(super) swiglu: CudaFunction,
     pub(super) attention: CudaFunction,
     /// Bytes of shared memory of the attention.
     pub(super) attention_shared: u32,
@@ -113,6 +115,8 @@ impl Kernels {
             final_norm: kernel(&format!("final_norm_{name}_{fours}"))?,
             bias_rotary: kernel(&format!("bias_rotary_{name}"))?,
             bias_gelu: kernel(&format!("bias_gelu_{name}"))?,
+            qk_norm: kernel(&format!("qk_norm_{name}_{fours}"))?,
+            swiglu: kernel(&format!("swiglu_{name}"))?,
             attention,
             attention_shared,
             pool: kernel("pool")?,

@@ -16,6 +16,7 @@ const RESULTS_STEP: usize = 4 << 20;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Shape {
     pub(super) dim: usize,
+    /// Numbers of a row of the inner feed-forward layer, with what is computed from it.
     pub(super) intermediate: usize,
     pub(super) size: usize,
     /// Rows of the inner feed-forward layer that are in memory at a time.

@@ -8,7 +8,7 @@ use super::kernels::ModelKernels;
 use super::load::{Linear, Norm};
 use super::matmul::Matmul;
 use super::own_matmul::{Next, Operands, OwnMatmul, Role};
-use super::row_kernels::{Added, NormTo, Rotation, RowKernels};
+use super::row_kernels::{Added, NormTo, QkNorms, Rotation, RowKernels};
 use crate::device::Dtype;
 
 /// What computes a product.
@@ -50,9 +50,16 @@ pub(super) enum To<'a> {
     Qkv {
         qkv: u64,
         rotation: Rotation,
+        /// Of queries and keys, before their rotation.
+        norms: Option<QkNorms>,
     },
     Inner {
         u: u64,
+    },
+    /// Both factors of SwiGLU, and where their product goes.
+    Gated {
+        u: u64,
+        out: u64,
     },
     /// Addition to the residual stream `x`, and its norm. `y` is memory for rows in the number format.
     Outer {
@@ -134,7 +141,14 @@ impl LinearLayer {
         let own = self.own.as_ref().ok_or(CudaError::Defect)?;
         let Call { rows, to, .. } = *call;
         let (y, next) = match to {
-            To::Qkv { qkv, rotation } => (qkv, Next::Rotary(rotation)),
+            To::Qkv {
+                qkv,
+                rotation,
+                norms: None,
+            } => (qkv, Next::Rotary(rotation)),
+            // The norms come before the rotation.
+            To::Qkv { qkv, rotation, .. } => (qkv, Next::Rotary(rotation.without_angles())),
+            To::Gated { u, .. } => (u, Next::Rotary(Rotation::none())),
             To::Inner { u } => (u, Next::Gelu),
             To::Outer { x, .. } => (x, Next::Residual),
         };
@@ -156,6 +170,19 @@ impl LinearLayer {
                 // SAFETY: the caller's.
                 unsafe { rows.add_norm(x, None, Some(norm), norm_to) }
             }
+            To::Qkv {
+                qkv,
+                rotation,
+                norms: Some(norms),
+            } => {
+                // SAFETY: the caller's.
+                unsafe {
+                    rows.qk_norm(qkv, norms)?;
+                    rows.bias_rotary(qkv, operands.bias, &rotation)
+                }
+            }
+            // SAFETY: the caller's.
+            To::Gated { u, out } => unsafe { rows.swiglu(out, u, self.outputs / 2) },
             _ => Ok(()),
         }
     }
@@ -173,7 +200,7 @@ impl LinearLayer {
         } = *call;
         let y = match to {
             To::Qkv { qkv, .. } => qkv,
-            To::Inner { u } => u,
+            To::Inner { u } | To::Gated { u, .. } => u,
             To::Outer { y, .. } => y,
         };
         let bias = linear.bias.at(0);
@@ -181,7 +208,17 @@ impl LinearLayer {
         unsafe {
             matmul.run(blas, rows.stream, &linear.weight, call.from, y, call.pieces)?;
             match to {
-                To::Qkv { qkv, rotation } => rows.bias_rotary(qkv, bias, &rotation),
+                To::Qkv {
+                    qkv,
+                    rotation,
+                    norms,
+                } => {
+                    if let Some(norms) = norms {
+                        rows.qk_norm(qkv, norms)?;
+                    }
+                    rows.bias_rotary(qkv, bias, &rotation)
+                }
+                To::Gated { u, out } => rows.swiglu(out, u, self.outputs / 2),
                 To::Inner { u } => rows.bias_gelu(u, bias, self.outputs),
                 To::Outer {
                     x, norm, norm_to, ..

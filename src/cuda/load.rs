@@ -5,6 +5,7 @@ use super::error::CudaError;
 use super::gpu::OpenGpu;
 use super::memory::Memory;
 use super::number_format::put;
+use super::row_kernels::QkNorms;
 use crate::checkpoint::{Checkpoint, InvFreqSource, Positions};
 use crate::device::Dtype;
 use crate::model::{BlockNames, Frequencies};
@@ -34,6 +35,8 @@ pub(super) struct Block {
     pub(super) attention_norm: Norm,
     /// q, k and v, one after another.
     pub(super) qkv: Linear,
+    /// Weights of the norms of q and of k, f32, if the model has them.
+    pub(super) qk_norms: Option<[Memory; 2]>,
     pub(super) out: Linear,
     pub(super) feed_forward_norm: Norm,
     pub(super) fc1: Linear,
@@ -41,6 +44,12 @@ pub(super) struct Block {
 }
 
 impl Block {
+    /// Addresses of the norms of q and k.
+    pub(super) fn norms(&self) -> Option<QkNorms> {
+        let norms = self.qk_norms.as_ref()?;
+        Some(norms.each_ref().map(|weight| weight.at(0)))
+    }
+
     /// Its linear layers, in the order of [`super::replica::Layers`].
     pub(super) fn linears(&self) -> [&Linear; 4] {
         [&self.qkv, &self.out, &self.fc1, &self.fc2]
@@ -171,7 +180,10 @@ impl Loader<'_> {
             positions,
             norm_before: norm("emb_layer_norm_before", config.emb_layer_norm_before)?,
             blocks,
-            norm_after: norm("emb_layer_norm_after", self.top == config.layers)?,
+            norm_after: match self.top == config.layers {
+                true => Some(self.last_norm()?),
+                false => None,
+            },
             rotary,
         };
         Ok((weights, source))
@@ -189,8 +201,31 @@ impl Loader<'_> {
         })
     }
 
+    /// The norm after the last block. A bias that the model does not have is zero.
+    fn last_norm(&self) -> Result<Norm, CudaError> {
+        let config = self.checkpoint.config();
+        if config.biases {
+            return self.norm("emb_layer_norm_after");
+        }
+        let none = vec![0.0; config.dim];
+        Ok(Norm {
+            weight: self.floats("emb_layer_norm_after.weight")?,
+            bias: Memory::upload_floats(&self.gpu.stream, "weights", &none)?,
+        })
+    }
+
     /// One layer, or several that share their input: their outputs follow one another.
     fn linear(&self, names: &[String]) -> Result<Linear, CudaError> {
+        self.scaled(names, 1.0)
+    }
+
+    /// The same with weights and bias times a factor. A bias that the model does not have is zero.
+    fn scaled(&self, names: &[String], factor: f32) -> Result<Linear, CudaError> {
+        let scale = |values: &mut [f32]| {
+            if factor != 1.0 {
+                values.iter_mut().for_each(|value| *value *= factor);
+            }
+        };
         let (mut bytes, mut bias) = (Vec::new(), Vec::new());
         for name in names {
             let weight = self.checkpoint.weight(&format!("{name}.weight"))?;
@@ -199,10 +234,16 @@ impl Loader<'_> {
             let mut values = vec![0.0; columns];
             for row in 0..count {
                 rows.read(row, &mut values)?;
+                scale(&mut values);
                 put(self.dtype, &values, &mut bytes);
             }
-            bias.extend(self.checkpoint.weight(&format!("{name}.bias"))?.to_vec()?);
+            if self.checkpoint.config().biases {
+                bias.extend(self.checkpoint.weight(&format!("{name}.bias"))?.to_vec()?);
+            } else {
+                bias.resize(bias.len() + count, 0.0);
+            }
         }
+        scale(&mut bias);
         Ok(Linear {
             weight: Memory::upload(&self.gpu.stream, "weights", &bytes)?,
             bias: Memory::upload_floats(&self.gpu.stream, "weights", &bias)?,
@@ -210,15 +251,27 @@ impl Loader<'_> {
     }
 
     fn block(&self, i: usize, rotary: Option<usize>) -> Result<Block, CudaError> {
-        let names = BlockNames::new(i, self.checkpoint.config().activation);
+        let config = self.checkpoint.config();
+        let names = BlockNames::new(i, config.activation);
+        let qk_norms = match config.qk_norm {
+            true => {
+                let weight = |name: &String| self.floats(&format!("{name}.weight"));
+                let [q, k] = names.qk_norms.each_ref().map(weight);
+                Some([q?, k?])
+            }
+            false => None,
+        };
+        // What a block adds is scaled by its last weights.
+        let factor = config.residual_scale;
         Ok(Block {
             rotary,
             attention_norm: self.norm(&names.attention_norm)?,
             qkv: self.linear(&names.qkv)?,
-            out: self.linear(&names.out)?,
+            qk_norms,
+            out: self.scaled(&names.out, factor)?,
             feed_forward_norm: self.norm(&names.feed_forward_norm)?,
             fc1: self.linear(&names.fc1)?,
-            fc2: self.linear(&names.fc2)?,
+            fc2: self.scaled(&names.fc2, factor)?,
         })
     }
 }

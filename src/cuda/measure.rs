@@ -21,7 +21,7 @@ use super::tested::Tests;
 use super::timing;
 use crate::device::{Dtype, Gpu, Tested};
 use crate::model::Packed;
-use crate::ops;
+use crate::ops::{self, Activation};
 use crate::tokenizer::{CLS, EOS, VOCABULARY};
 use cudarc::driver::result;
 use std::time::Duration;
@@ -100,6 +100,7 @@ impl Bench<'_> {
             rotary: Some(0),
             attention_norm: norm()?,
             qkv: linear(3 * dim, dim)?,
+            qk_norms: None,
             out: linear(dim, dim)?,
             feed_forward_norm: norm()?,
             fc1: linear(wide, dim)?,
@@ -119,7 +120,13 @@ impl Bench<'_> {
             eps: EPS,
             tests: &tests,
         };
-        let mut layers = Layers::new(gpu, &self.kernels, DTYPE, [dim, wide, self.head_dim])?;
+        let mut layers = Layers::new(
+            gpu,
+            &self.kernels,
+            DTYPE,
+            [dim, wide, self.head_dim],
+            Activation::Gelu,
+        )?;
         let choices = layers.choose(trial)?;
         let all = layers.all().into_iter().zip(&choices);
         Ok(all.map(|(layer, choice)| product(layer, choice)).collect())

@@ -18,6 +18,7 @@ use crate::cancel::Cancel;
 use crate::checkpoint::{Checkpoint, EsmConfig, InvFreqSource, Positions};
 use crate::device::{Device, Dtype, PINNED};
 use crate::model::Packed;
+use crate::ops::Activation;
 use crate::run_record::{CudaFacts, GpuFacts, ProductRows};
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -62,9 +63,6 @@ impl GpuModel {
         beside: Option<&GpuModel>,
     ) -> Result<GpuModel, CudaError> {
         let config = checkpoint.config().clone();
-        if config.qk_norm || !config.biases {
-            return Err(CudaError::Shape("ESM C".to_owned()));
-        }
         if !config.intermediate.is_multiple_of(8) {
             return Err(CudaError::Shape(format!(
                 "a feed-forward width of {} (only multiples of 8)",
@@ -460,7 +458,12 @@ impl settle::Model for Settling<'_> {
 /// What decides how much memory a pass of a model takes on a GPU.
 fn shape(config: &EsmConfig, dtype: Dtype, gpu: &OpenGpu) -> Shape {
     let (slab, cache) = (gpu.heights.slab(), gpu.about.cache);
-    Shape::new(config.dim, config.intermediate, dtype, slab, cache)
+    let inner = match config.activation {
+        Activation::Gelu => config.intermediate,
+        // Both factors and their product.
+        Activation::SwiGlu => 3 * config.intermediate,
+    };
+    Shape::new(config.dim, inner, dtype, slab, cache)
 }
 
 /// Slabs of rows for which a GPU has memory after the weights.

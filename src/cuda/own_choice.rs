@@ -205,6 +205,7 @@ fn name(layer: &LinearLayer) -> String {
     let role = match layer.role {
         Role::Qkv { head_dim } => format!("heads of {head_dim}"),
         Role::Inner => "inner".to_owned(),
+        Role::Gated => "gated".to_owned(),
         Role::Outer => "outer".to_owned(),
     };
     format!("own product {} x {}, {role}", layer.outputs, layer.inputs)
@@ -214,7 +215,7 @@ fn name(layer: &LinearLayer) -> String {
 fn result(trial: Trial<'_>, layer: &LinearLayer) -> usize {
     match layer.role {
         Role::Outer => size(Dtype::F32),
-        Role::Qkv { .. } | Role::Inner => size(trial.dtype),
+        Role::Qkv { .. } | Role::Inner | Role::Gated => size(trial.dtype),
     }
 }
 
@@ -233,7 +234,8 @@ fn tested<'a>(trial: Trial<'_>, layer: &LinearLayer, linear: &'a Linear) -> Test
 struct Buffers {
     /// The position of each row.
     positions: Memory,
-    /// Results of cuBLASLt and of the norm, of layers whose result is added to the residual stream.
+    /// Results of cuBLASLt and of the norm, of layers whose result is added to the residual stream; of
+    /// SwiGLU, its results.
     outer: Option<(Memory, Memory)>,
 }
 
@@ -251,7 +253,7 @@ impl Buffers {
         Ok(Buffers {
             positions: Memory::upload(stream, what, &positions)?,
             outer: match layer.role {
-                Role::Outer => Some((rows()?, rows()?)),
+                Role::Outer | Role::Gated => Some((rows()?, rows()?)),
                 Role::Qkv { .. } | Role::Inner => None,
             },
         })
@@ -278,6 +280,11 @@ impl Buffers {
                         scale: ops::score_scale(head_dim),
                         half: head_dim / 2,
                     },
+                    norms: trial.block.norms(),
+                },
+                (Role::Gated, Some((out, _))) => To::Gated {
+                    u: piece.y,
+                    out: out.at(0),
                 },
                 (Role::Outer, Some((y, h))) => To::Outer {
                     x: piece.y,

@@ -48,6 +48,8 @@ pub(super) enum Role {
     Qkv { head_dim: usize },
     /// The first feed-forward layer.
     Inner,
+    /// The first feed-forward layer of SwiGLU: both factors, one after the other.
+    Gated,
     /// Attention's output and the second feed-forward layer.
     Outer,
 }
@@ -65,6 +67,8 @@ impl OwnMatmul {
         let (kernels, used) = match role {
             Role::Qkv { head_dim } => (&kernels.rotary, COLUMNS / head_dim * head_dim),
             Role::Inner => (&kernels.gelu, COLUMNS),
+            // Without rotation, that kernel leaves the product as it is.
+            Role::Gated => (&kernels.rotary, COLUMNS),
             Role::Outer => (&kernels.residual, COLUMNS),
         };
         Some(OwnMatmul {

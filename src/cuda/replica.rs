@@ -14,6 +14,7 @@ use super::own_matmul::Role;
 use super::tested::Tests;
 use crate::checkpoint::{Checkpoint, InvFreqSource};
 use crate::device::{self, Dtype, Tested};
+use crate::ops::Activation;
 use std::collections::BTreeMap;
 
 /// Shapes of weights in a block.
@@ -28,19 +29,23 @@ pub(super) struct Layers {
 }
 
 impl Layers {
-    /// For a width, a feed-forward width and a width of heads.
+    /// For a width, a feed-forward width and a width of heads, and what is between the feed-forward layers.
     pub(super) fn new(
         gpu: &OpenGpu,
         kernels: &ModelKernels,
         dtype: Dtype,
         [dim, inside, head_dim]: [usize; 3],
+        activation: Activation,
     ) -> Result<Layers, CudaError> {
         let layer =
             |role, outputs, inputs| LinearLayer::new(gpu, kernels, dtype, role, outputs, inputs);
         Ok(Layers {
             qkv: layer(Role::Qkv { head_dim }, 3 * dim, dim)?,
             out: layer(Role::Outer, dim, dim)?,
-            fc1: layer(Role::Inner, inside, dim)?,
+            fc1: match activation {
+                Activation::Gelu => layer(Role::Inner, inside, dim)?,
+                Activation::SwiGlu => layer(Role::Gated, 2 * inside, dim)?,
+            },
             fc2: layer(Role::Outer, dim, inside)?,
         })
     }
@@ -151,7 +156,13 @@ impl Replica {
             threads,
         }
         .load()?;
-        let mut layers = Layers::new(&gpu, &kernels, dtype, [dim, inside, head_dim])?;
+        let mut layers = Layers::new(
+            &gpu,
+            &kernels,
+            dtype,
+            [dim, inside, head_dim],
+            config.activation,
+        )?;
         let mut choices = Vec::new();
         if let Some(block) = weights.blocks.first() {
             let table = block.rotary.and_then(|number| weights.rotary.get(number));

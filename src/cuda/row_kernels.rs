@@ -20,6 +20,32 @@ pub(super) struct Rotation {
     pub(super) half: usize,
 }
 
+/// Addresses of the weights of the norms of queries and of keys.
+pub(super) type QkNorms = [u64; 2];
+
+impl Rotation {
+    /// Neither a rotation nor a factor, for heads of the same width: numbers stay as they are.
+    pub(super) fn without_angles(self) -> Rotation {
+        Rotation {
+            cosines: 0,
+            sines: 0,
+            scale: 1.0,
+            ..self
+        }
+    }
+
+    /// The same for rows that have no heads, eight numbers at a time.
+    pub(super) fn none() -> Rotation {
+        Rotation {
+            cosines: 0,
+            sines: 0,
+            positions: 0,
+            scale: 1.0,
+            half: 4,
+        }
+    }
+}
+
 /// What is added to the residual stream: addresses of rows in the number format, and of their bias.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Added {
@@ -108,6 +134,49 @@ impl RowKernels<'_> {
                 rotation.scale,
                 self.dim as i32,
                 rotation.half as i32,
+            )
+        }
+        .while_("starting a kernel")?;
+        Ok(())
+    }
+
+    /// Norms of q and k over the whole width, in place.
+    ///
+    /// # Safety
+    /// `qkv` is the address of this number of rows, and the weights are as wide as the residual stream.
+    pub(super) unsafe fn qk_norm(&self, qkv: u64, [q, k]: QkNorms) -> Result<(), CudaError> {
+        // SAFETY: arguments as the kernel declares them; the rest is the caller's.
+        unsafe {
+            launch!(
+                self.stream,
+                self.kernels.qk_norm,
+                grid(self.rows, 2, 0),
+                qkv,
+                q,
+                k,
+                self.eps,
+                self.dim as i32,
+            )
+        }
+        .while_("starting a kernel")?;
+        Ok(())
+    }
+
+    /// out = silu(a) · g, of `width` numbers each, for rows a, g at `u`.
+    ///
+    /// # Safety
+    /// `u` is the address of this number of rows, and `out` that of as many of `width` numbers, which do
+    /// not overlap.
+    pub(super) unsafe fn swiglu(&self, out: u64, u: u64, width: usize) -> Result<(), CudaError> {
+        // SAFETY: arguments as the kernel declares them; the rest is the caller's.
+        unsafe {
+            launch!(
+                self.stream,
+                self.kernels.swiglu,
+                grid(self.rows, 1, 0),
+                out,
+                u,
+                width as i32,
             )
         }
         .while_("starting a kernel")?;

@@ -23,11 +23,15 @@ pub(super) fn passes(
     embed: Embed<'_>,
 ) -> Result<bool, CudaError> {
     let shape = format!(
-        "model of {} {}-wide blocks, {} heads, {} inside, {} positions, products ",
+        "model of {} {}-wide blocks, {} heads, {} inside{}, {} positions, products ",
         top,
         config.dim,
         config.heads,
         config.intermediate,
+        match config.qk_norm {
+            true => " gated, normalised queries and keys",
+            false => "",
+        },
         match config.positions {
             Positions::Rotary => "rotary",
             Positions::Learned { .. } => "learned",

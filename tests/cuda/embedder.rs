@@ -12,7 +12,7 @@ use std::ops::ControlFlow;
 use std::process::Command;
 use std::sync::Arc;
 
-const MODELS: [&str; 7] = [
+const MODELS: [&str; 9] = [
     "esm2_hd16",
     "esm2_hd24",
     "esm2_hd32",
@@ -20,6 +20,8 @@ const MODELS: [&str; 7] = [
     "esm2_hd128",
     "esm1b",
     "esm1v",
+    "esmc_1x64",
+    "esmc_2x64",
 ];
 
 /// Whether this process sees the GPU under test. If not, the test has been run in another process, with
@@ -189,7 +191,7 @@ fn gpu_bits_are_the_same_in_any_batch() {
     // A rehearsal of benches/gpu/check.sh is satisfied with one of them.
     let models = match std::env::var_os("REHEARSAL") {
         Some(_) => &["esm2_hd24"][..],
-        None => &["esm2_hd24", "esm2_hd64"],
+        None => &["esm2_hd24", "esm2_hd64", "esmc_2x64"],
     };
     assert_same_bits(models, longest());
 }

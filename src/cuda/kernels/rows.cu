@@ -159,6 +159,60 @@ template <class T> DEVICE void bias_gelu(T* u, const float* bias, int width) {
     }
 }
 
+// q and k of rows q, k, v, `[T, 3 dim]`, in place: LayerNorm over the whole width · weight, without bias,
+// in two passes. The grid's second dimension is 0 for q and 1 for k. V as in `add_norm`.
+template <class T, int V>
+DEVICE void qk_norm(T* qkv, const float* q_weight, const float* k_weight, float eps, int dim) {
+    SHARED(float, partial, 8);
+    bool is_query = block_y() == 0;
+    T* row = qkv + static_cast<size_t>(block_x()) * 3 * dim + (is_query ? 0 : dim);
+    const float* weight = is_query ? q_weight : k_weight;
+    float values[V][4];
+    float sum = 0;
+#pragma unroll
+    for (int v = 0; v < V; ++v) {
+        int c = (v * ROW_THREADS + thread()) * 4;
+        if (c >= dim) continue;
+        load(row + c, values[v]);
+        sum += (values[v][0] + values[v][1]) + (values[v][2] + values[v][3]);
+    }
+    float mean = block_sum(sum, partial) / dim;
+    float squares = 0;
+#pragma unroll
+    for (int v = 0; v < V; ++v) {
+        int c = (v * ROW_THREADS + thread()) * 4;
+        if (c >= dim) continue;
+        for (float& value : values[v]) {
+            value -= mean;
+            squares += value * value;
+        }
+    }
+    float scale = 1.0f / sqrtf(block_sum(squares, partial + 4) / dim + eps);
+#pragma unroll
+    for (int v = 0; v < V; ++v) {
+        int c = (v * ROW_THREADS + thread()) * 4;
+        if (c >= dim) continue;
+        float factor[4];
+        load(weight + c, factor);
+        for (int i = 0; i < 4; ++i) values[v][i] = fit<T>(values[v][i] * scale * factor[i]);
+        store(row + c, values[v]);
+    }
+}
+
+// out = silu(a) · g of rows a, g, `[T, 2 width]`: `[T, width]`.
+template <class T> DEVICE void swiglu(T* out, const T* u, int width) {
+    const T* row = u + static_cast<size_t>(block_x()) * 2 * width;
+    T* to = out + static_cast<size_t>(block_x()) * width;
+    for (int c = thread() * 8; c < width; c += ROW_THREADS * 8) {
+        float a[8], g[8];
+        load(row + c, a);
+        load(row + width + c, g);
+#pragma unroll
+        for (int i = 0; i < 8; ++i) a[i] = silu(a[i]) * g[i];
+        store(to + c, a);
+    }
+}
+
 // Copies the rows that have a place: row t of x to row `places[t]` of `out`; −1 for none.
 template <class Out> DEVICE void take_rows(Out* out, const float* x, const int* places, int dim) {
     size_t token = block_x();
@@ -216,6 +270,16 @@ KERNEL(128) pool(float* mean, float* most, float* first, int* unfit, const float
     ADD_NORM(final_norm_##type##_3, type, float, 3)                                                \
     ADD_NORM(final_norm_##type##_5, type, float, 5)                                                \
     ADD_NORM(final_norm_##type##_10, type, float, 10)
+#define QK_NORM(name, type, V)                                                                     \
+    KERNEL(128) name(type* qkv, const float* q_weight, const float* k_weight, float eps, int dim) { \
+        qk_norm<type, V>(qkv, q_weight, k_weight, eps, dim);                                       \
+    }
+#define QK_NORMS(type)                                                                             \
+    QK_NORM(qk_norm_##type##_1, type, 1)                                                           \
+    QK_NORM(qk_norm_##type##_2, type, 2)                                                           \
+    QK_NORM(qk_norm_##type##_3, type, 3)                                                           \
+    QK_NORM(qk_norm_##type##_5, type, 5)                                                           \
+    QK_NORM(qk_norm_##type##_10, type, 10)
 #define ROWS(type)                                                                                 \
     KERNEL(128) bias_rotary_##type(type* qkv, const float* bias, const float* cosines,             \
                                    const float* sines, const int* positions, float scale,          \
@@ -224,6 +288,9 @@ KERNEL(128) pool(float* mean, float* most, float* first, int* unfit, const float
     }                                                                                              \
     KERNEL(128) bias_gelu_##type(type* u, const float* bias, int width) {                          \
         bias_gelu<type>(u, bias, width);                                                           \
+    }                                                                                              \
+    KERNEL(128) swiglu_##type(type* out, const type* u, int width) {                               \
+        swiglu<type>(out, u, width);                                                               \
     }
 
 using f32 = float;
@@ -231,11 +298,14 @@ ADD_NORMS(f16)
 ADD_NORMS(f32)
 FINAL_NORMS(f16)
 FINAL_NORMS(f32)
+QK_NORMS(f16)
+QK_NORMS(f32)
 ROWS(f16)
 ROWS(f32)
 #ifndef TURING
 ADD_NORMS(bf16)
 FINAL_NORMS(bf16)
+QK_NORMS(bf16)
 ROWS(bf16)
 #endif
 

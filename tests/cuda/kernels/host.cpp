@@ -39,6 +39,12 @@ template <class T> static void run_rotary() {
 template <class T> static void run_gelu() {
     bias_gelu<T>(buffer<T>(0), buffer<float>(1), whole(0));
 }
+template <class T, int V> static void run_qk_norm() {
+    qk_norm<T, V>(buffer<T>(0), buffer<float>(1), buffer<float>(2), single(1), whole(0));
+}
+template <class T> static void run_swiglu() {
+    swiglu<T>(buffer<T>(0), buffer<T>(1), whole(0));
+}
 static void run_pool() {
     pool(buffer<float>(0), buffer<float>(1), buffer<float>(2), buffer<int>(3), buffer<float>(4),
          buffer<int>(5), whole(0));
@@ -94,6 +100,10 @@ static const std::map<std::string, Kernel> kernels = {
     {"bias_rotary_f32", run_rotary<f32>},
     {"bias_gelu_f16", run_gelu<f16>},
     {"bias_gelu_f32", run_gelu<f32>},
+    {"qk_norm_f16_1", run_qk_norm<f16, 1>},
+    {"qk_norm_f32_10", run_qk_norm<f32, 10>},
+    {"swiglu_f16", run_swiglu<f16>},
+    {"swiglu_f32", run_swiglu<f32>},
     {"pool", run_pool},
     {"take_rows_f32", run_take<f32>},
     {"take_rows_f16", run_take<f16>},
@@ -118,6 +128,8 @@ static const std::map<std::string, Kernel> kernels = {
     {"final_norm_bf16_3", run_final<bf16, 3>},
     {"bias_rotary_bf16", run_rotary<bf16>},
     {"bias_gelu_bf16", run_gelu<bf16>},
+    {"qk_norm_bf16_3", run_qk_norm<bf16, 3>},
+    {"swiglu_bf16", run_swiglu<bf16>},
     {"attention_bf16_16", run_attention<bf16, 16, 16>},
     {"attention_bf16_24", run_attention<bf16, 24, 32>},
     {"attention_bf16_32", run_attention<bf16, 32, 32>},

@@ -225,6 +225,84 @@ fn bias_scale_and_rotation_of_q_and_k() {
 }
 
 #[test]
+fn norms_of_q_and_k_are_over_the_whole_width() {
+    for kernels in Kernels::all() {
+        let mut random = Random::fresh();
+        for (name, format, dim) in [
+            ("qk_norm_f16_1", Format::F16, 320),
+            ("qk_norm_bf16_3", Format::Bf16, 1152),
+            ("qk_norm_f32_10", Format::F32, 2568),
+        ] {
+            if !kernels.formats().contains(&format) {
+                continue;
+            }
+            let mut qkv = random.normals((ROWS + 1) * 3 * dim, 2.0);
+            // A mean far from zero, and an outlier in k.
+            qkv[3 * dim..4 * dim].iter_mut().for_each(|x| *x += 100.0);
+            qkv[dim + 7] = 300.0;
+            let qkv = format.rounded(&qkv);
+            let weights = [random.normals(dim, 1.0), random.normals(dim, 1.0)];
+            let launch = Launch {
+                grid: [ROWS, 2],
+                shared: 0,
+            };
+            let buffers = [format.bytes(&qkv), bytes(&weights[0]), bytes(&weights[1])];
+            let done = kernels.run(name, launch, &[dim as f64, 1e-5], &buffers);
+            let found = format.values(&done[0]);
+            assert_eq!(found[ROWS * 3 * dim..], qkv[ROWS * 3 * dim..], "{name}");
+            let mut expected = Vec::new();
+            for (part, x) in qkv[..ROWS * 3 * dim].chunks_exact(dim).enumerate() {
+                let Some(weight) = weights.get(part % 3) else {
+                    // v stays as it is.
+                    expected.extend(x.iter().map(|x| f64::from(*x)));
+                    continue;
+                };
+                let mean = x.iter().map(|x| f64::from(*x)).sum::<f64>() / dim as f64;
+                let squares = x.iter().map(|x| (f64::from(*x) - mean).powi(2));
+                let scale = 1.0 / (squares.sum::<f64>() / dim as f64 + 1e-5).sqrt();
+                let pairs = x.iter().zip(weight);
+                expected.extend(pairs.map(|(x, w)| (f64::from(*x) - mean) * scale * f64::from(*w)));
+            }
+            assert_close(name, &found[..ROWS * 3 * dim], &expected, |i| {
+                expected[i].abs() * (format.rounding() + 1e-6) + 2e-5
+            });
+        }
+    }
+}
+
+#[test]
+fn swiglu_takes_the_silu_of_the_first_half() {
+    for kernels in Kernels::all() {
+        let mut random = Random::fresh();
+        for &format in kernels.formats() {
+            let width = 1096;
+            let u = format.rounded(&random.normals(ROWS * 2 * width, 3.0));
+            let out = poison(format, (ROWS + 1) * width);
+            let name = format!("swiglu_{}", format.name());
+            let buffers = [out.clone(), format.bytes(&u)];
+            let done = kernels.run(&name, Launch::rows(ROWS), &[width as f64], &buffers);
+            let end = out.len() - out.len() / (ROWS + 1);
+            assert_eq!(done[0][end..], out[end..], "{name}");
+            let found = format.values(&done[0]);
+            let rows = u.chunks_exact(2 * width);
+            let expected: Vec<f64> = rows
+                .flat_map(|row| {
+                    let (a, g) = row.split_at(width);
+                    let pairs = a.iter().zip(g);
+                    pairs.map(|(a, g)| {
+                        let a = f64::from(*a);
+                        a / (1.0 + (-a).exp()) * f64::from(*g)
+                    })
+                })
+                .collect();
+            assert_close(&name, &found[..ROWS * width], &expected, |i| {
+                expected[i].abs() * (format.rounding() + 1e-6) + 1e-7
+            });
+        }
+    }
+}
+
+#[test]
 fn values_that_overflow_the_format_become_nan() {
     for kernels in Kernels::all() {
         // The largest number of each format, and more than half a step of its last place.
