@@ -1,9 +1,11 @@
-"""Compares esm-embed with transformers and fair-esm at the size of a published ESM-2.
+"""Compares esm-embed with transformers and fair-esm at the size of a published ESM-2 or ESM C.
 
     python benches/full_size.py --binary target/release/esm-embed --shape 650M
+    python benches/full_size.py --binary target/release/esm-embed --shape ESMC-300M
 
 Makes a random ESM-2 of that shape and saves it as safetensors (with transformers) and as sharded
-`pytorch_model.bin`. Embeds six sequences of 20 to 1,000 residues from both with esm-embed, and one at a
+`pytorch_model.bin`. An ESM C is saved as safetensors and as the `.pth` of EvolutionaryScale's SDK, and
+fair-esm does not run it. Embeds six sequences of 20 to 1,000 residues from both with esm-embed, and one at a
 time with transformers and fair-esm in f32. Prints two tables; exit status 1 if a tolerance or the memory
 limit is exceeded. Needs the packages of fixtures/requirements.txt and, for 650M, 16 GB of memory and
 6 GB of disk. `--python-only` leaves esm-embed out.
@@ -28,13 +30,19 @@ import torch
 import transformers
 from esm.model.esm2 import ESM2
 from huggingface_hub import split_torch_state_dict_into_shards
-from transformers import EsmConfig, EsmForMaskedLM
+from transformers import EsmcConfig, EsmcForMaskedLM, EsmConfig, EsmForMaskedLM
 
+from esm_c import SDK, renamed
 from hf_names import hf_name
 from sequences import VOCABULARY, fasta, random_protein, tokenize
 
 # layers, dim, heads
-SHAPES = {"8M": (6, 320, 20), "35M": (12, 480, 20), "150M": (30, 640, 20), "650M": (33, 1280, 20)}
+SHAPES = {
+    "8M": (6, 320, 20), "35M": (12, 480, 20), "150M": (30, 640, 20), "650M": (33, 1280, 20),
+    "ESMC-300M": (30, 960, 15), "ESMC-600M": (36, 1152, 18),
+    # To try the scripts.
+    "ESMC-tiny": (4, 128, 2),
+}
 LENGTHS = [20, 64, 150, 300, 600, 1000]
 GIB = 1 << 30
 
@@ -42,6 +50,8 @@ GIB = 1 << 30
 def strong_model(shape, seed=650):
     """A transformers ESM-2 whose attention is peaked and whose residual stream stays O(1)
     to O(10) at any depth: each of the 2L branches adds about 1/√(2L) of the stream."""
+    if is_esm_c(shape):
+        return strong_esm_c(shape, seed)
     layers, dim, heads = SHAPES[shape]
     model = EsmForMaskedLM(
         EsmConfig(
@@ -74,6 +84,45 @@ def strong_model(shape, seed=650):
     return model
 
 
+def is_esm_c(shape):
+    return shape.startswith("ESMC")
+
+
+def strong_esm_c(shape, seed):
+    """The same for ESM C, by transformers."""
+    layers, dim, heads = SHAPES[shape]
+    inner = (8 * dim // 3 + 255) // 256 * 256
+    model = EsmcForMaskedLM(
+        EsmcConfig(
+            hidden_size=dim, num_hidden_layers=layers, num_attention_heads=heads,
+            intermediate_size=inner, vocab_size=64,
+        )
+    ).eval()
+    rng = torch.Generator().manual_seed(seed)
+    branch = 3.0 / np.sqrt(2 * layers) * np.sqrt(layers / 36)
+    with torch.no_grad():
+        for name, p in model.named_parameters():
+            if name.endswith("bias"):
+                p.uniform_(-0.2, 0.2, generator=rng)
+            elif "q_norm" in name or "k_norm" in name:
+                p.uniform_(1.2, 2.0, generator=rng)
+            elif "norm" in name:
+                p.uniform_(0.7, 1.3, generator=rng)
+            elif "embed_tokens" in name:
+                p.normal_(0.0, 1.0, generator=rng)
+            else:
+                adds = "o_proj" in name or "down_proj" in name
+                p.normal_(0.0, (branch if adds else 1.0) / np.sqrt(p.shape[-1]), generator=rng)
+    return model
+
+
+def save_sdk(model, folder):
+    """The `.pth` of EvolutionaryScale's SDK, without a config.json."""
+    below = folder / "data" / "weights"
+    below.mkdir(parents=True)
+    torch.save(renamed(dict(model.state_dict()), SDK), below / "esmc_random_v0.pth")
+
+
 def save_bin_shards(model, folder, shard_size):
     """Sharded `pytorch_model.bin` in the names of the published 3B and 15B checkpoints."""
     layers = model.config.num_hidden_layers
@@ -98,7 +147,7 @@ def save_bin_shards(model, folder, shard_size):
 def hidden_transformers(model, tokens, layers):
     batch = torch.from_numpy(tokens.astype(np.int64))[None]
     with torch.no_grad():
-        out = model.esm(
+        out = (model.esmc if hasattr(model, "esmc") else model.esm)(
             input_ids=batch, attention_mask=torch.ones_like(batch), output_hidden_states=True
         )
     return {i: out.hidden_states[i][0].numpy() for i in layers}
@@ -129,6 +178,10 @@ def attention_peak(fair, tokens):
     """Mean of the largest attention probability of each row, head and layer."""
     batch = torch.from_numpy(tokens.astype(np.int64))[None]
     with torch.no_grad():
+        if hasattr(fair, "esmc"):
+            fair.set_attn_implementation("eager")
+            maps = fair.esmc(batch, output_attentions=True).attentions
+            return torch.stack(maps).max(-1).values.mean().item()
         attention = fair(batch, need_head_weights=True)["attentions"]
     return attention.max(-1).values.mean().item()
 
@@ -246,29 +299,39 @@ def main():
 
     model = strong_model(args.shape)
     weights = sum(p.numel() * 4 for p in model.parameters())
-    folders = {"safetensors": work / "safetensors", "sharded .bin": work / "bin"}
+    esm_c = is_esm_c(args.shape)
+    other = "SDK's .pth" if esm_c else "sharded .bin"
+    folders = {"safetensors": work / "safetensors", other: work / ("sdk" if esm_c else "bin")}
     if not folders["safetensors"].exists():
         model.save_pretrained(folders["safetensors"])
-    if not folders["sharded .bin"].exists():
-        save_bin_shards(model, folders["sharded .bin"], shard_size=weights // 3)
-    for folder in folders.values():
+    if not folders[other].exists():
+        if esm_c:
+            save_sdk(model, folders[other])
+        else:
+            save_bin_shards(model, folders[other], shard_size=weights // 3)
+    for folder in [] if esm_c else folders.values():
         (folder / "vocab.txt").write_text("\n".join(VOCABULARY))
 
     started = time.monotonic()
     theirs = [hidden_transformers(model, t, layers) for t in tokens]
     seconds = {"transformers": time.monotonic() - started}
-    fair = fair_model(model, args.shape)
-    started = time.monotonic()
-    fairs = [hidden_fair(fair, t, layers) for t in tokens]
-    seconds["fair-esm"] = time.monotonic() - started
-    peak = attention_peak(fair, tokens[2])
-    del model, fair
+    fairs = []
+    if esm_c:
+        peak = attention_peak(model, tokens[2])
+    else:
+        fair = fair_model(model, args.shape)
+        started = time.monotonic()
+        fairs = [hidden_fair(fair, t, layers) for t in tokens]
+        seconds["fair-esm"] = time.monotonic() - started
+        peak = attention_peak(fair, tokens[2])
+        del fair
+    del model
     gc.collect()
     theirs = {i: [as_output(h[i]) for h in theirs] for i in layers}
     fairs = {i: [as_output(h[i]) for h in fairs] for i in layers}
-    scale = {i: root_mean_square(fairs[i]) for i in layers}
+    scale = {i: root_mean_square(theirs[i]) for i in layers}
 
-    pairs = [("transformers", "fair-esm", theirs, fairs)]
+    pairs = [] if esm_c else [("transformers", "fair-esm", theirs, fairs)]
     runs, broken = {}, []
     if not args.python_only:
         for name, folder in folders.items():
@@ -289,7 +352,8 @@ def main():
                 "one_residue_peak_bytes": alone["peak"],
             }
             ours = read_output(out, layers, LENGTHS)
-            pairs.append((f"esm-embed, {name}", "fair-esm", ours, fairs))
+            if not esm_c:
+                pairs.append((f"esm-embed, {name}", "fair-esm", ours, fairs))
             pairs.append((f"esm-embed, {name}", "transformers", ours, theirs))
             if run["peak"] > weights + args.max_extra * GIB:
                 broken.append(f"{name}: {run['peak'] / GIB:.2f} GiB of memory")
@@ -307,7 +371,7 @@ def main():
             if not good and left.startswith("esm-embed"):
                 broken.append(f"{left} and {right}, layer {i}: {largest:.1e}, {relative:.1e}")
 
-    print(f"ESM-2 {args.shape}, random weights, {weights / GIB:.2f} GiB; largest attention "
+    print(f"{'' if esm_c else 'ESM-2 '}{args.shape}, random weights, {weights / GIB:.2f} GiB; largest attention "
           f"probability {peak:.2f} on average; threads: {args.threads}\n")
     print("| compared | with | layer | rms | max abs Δ | relative L2 |\n|---|---|---|---|---|---|")
     for row in rows:

@@ -100,7 +100,7 @@ class InMemory:
 
 
 class Transformers(InMemory):
-    """EsmModel with sdpa attention. A batch without padding gets no mask, which is faster."""
+    """EsmModel or EsmcModel with sdpa attention. A batch without padding gets no mask, which is faster."""
 
     def load(self, args):
         import torch
@@ -111,10 +111,12 @@ class Transformers(InMemory):
         self.torch = torch
         torch.set_grad_enabled(False)
         torch.set_num_threads(args.threads)
-        self.model = transformers.EsmModel.from_pretrained(
-            args.folder / "safetensors", add_pooling_layer=False, attn_implementation="sdpa",
-            dtype=torch.float32,
-        ).eval()
+        how = {"attn_implementation": "sdpa", "dtype": torch.float32}
+        if args.shape.startswith("ESMC"):
+            kind = transformers.EsmcModel
+        else:
+            kind, how = transformers.EsmModel, how | {"add_pooling_layer": False}
+        self.model = kind.from_pretrained(args.folder / "safetensors", **how).eval()
         self.versions = {name: version(name) for name in ("torch", "transformers")}
 
     def convert(self, ids, mask):
@@ -218,8 +220,12 @@ def prepare_weights(args):
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     stored = args.folder / "safetensors"
+    esm_c = args.shape.startswith("ESMC")
     if not (stored / "config.json").exists():
         strong_model(args.shape).save_pretrained(stored)
+    if esm_c:
+        return
+    if not (stored / "vocab.txt").exists():
         (stored / "vocab.txt").write_text("\n".join(VOCABULARY))
 
     if not (args.folder / FAIR_CHECKPOINT).exists():

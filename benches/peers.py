@@ -1,9 +1,10 @@
-"""Compares the speed of esm-embed with the tools that people use to run ESM-2 on CPUs.
+"""Compares the speed of esm-embed with the tools that people use to run ESM-2 and ESM C on CPUs.
 
     pip install -r benches/requirements.txt
     python benches/peers.py proteome.fasta --work peers-work --json peers.json
+    python benches/peers.py proteome.fasta --sizes ESMC-300M,ESMC-600M
 
-For each model size: makes a random ESM-2 of that shape (kept in --work), draws a fixed subset of the
+For each model size: makes a random model of that shape (kept in --work), draws a fixed subset of the
 FASTA file with its distribution of lengths up to 1,022 residues, checks that all tools compute the same
 embeddings, and then runs them in turn, round after round.
 
@@ -12,6 +13,7 @@ embeddings, and then runs them in turn, round after round.
   files that were unused while the other tools ran.
 - transformers (sdpa) and ONNX Runtime: model loaded and sequences tokenised in advance, nothing
   written; batch size 1, and sorted batches of the fastest budget.
+  Only transformers runs ESM C.
 - fair-esm: the steps of its extract.py (4,096 tokens per batch, one .pt file per sequence) with the
   model loaded in advance, and also as a whole process, which is how people run it, after an untimed run
   on one residue.
@@ -39,7 +41,9 @@ from peer_tools import SUBSET, TINY, WORKER, NotRun, Ours, Peer, Script
 from peer_worker import FAIR_BUDGET, RESIDUES, read_fasta
 
 # Tokens of a subset: one pass takes about 10 to 30 s on a core of 2023.
-TOKENS = {"8M": 60_000, "35M": 20_000, "150M": 6_000, "650M": 2_500}
+TOKENS = {"8M": 60_000, "35M": 20_000, "150M": 6_000, "650M": 2_500,
+          "ESMC-300M": 5_000, "ESMC-600M": 2_500, "ESMC-tiny": 20_000}
+SIZES = ["8M", "35M", "150M", "650M"]
 BUDGETS = [512, 1024, 2048, 4096, 8192]  # padded tokens of a batch to try
 LONGEST = 1022
 # Name in the table, tool of peer_worker.py, its batch budgets; --budgets replaces BUDGETS.
@@ -138,7 +142,7 @@ def race(shape, records, args):
     tools, failed, tried = list(ours), {}, {}
     try:
         for name, tool, budgets in PEERS:
-            if tool in skipped:
+            if tool in skipped or (shape.startswith("ESMC") and "transformers" not in tool):
                 continue
             kind = Script if tool == "fair-esm-script" else Peer
             peer = kind(name, tool, args.budgets if budgets is BUDGETS else budgets)
@@ -201,7 +205,7 @@ def race(shape, records, args):
 
 def table(results, clock):
     lines = [
-        "| ESM-2 | tool | setting | tokens/s | esm-embed is × as fast (min–max) | peak memory |",
+        "| model | tool | setting | tokens/s | esm-embed is × as fast (min–max) | peak memory |",
         "|---|---|---|---|---|---|",
     ]
     for result in results:
@@ -281,7 +285,7 @@ def arguments():
     )
     parser.add_argument("fasta", type=Path)
     parser.add_argument("--binary", type=Path, default=Path("target/release/esm-embed"))
-    parser.add_argument("--sizes", default=",".join(TOKENS), help="[%(default)s]")
+    parser.add_argument("--sizes", default=",".join(SIZES), help="[%(default)s]")
     parser.add_argument("--rounds", type=int, default=5, help="[%(default)s]")
     parser.add_argument("--threads", type=int, default=1, help="number of threads and cores [%(default)s]")
     parser.add_argument("--work", type=Path, default=Path("peers-work"),
