@@ -10,6 +10,12 @@
 //!   `tests/run/parity.rs::every_model_equals_fair_esm_on_every_path`
 //! - Every layout of a checkpoint gives the numbers of its model.
 //!   `tests/run/parity.rs::every_layout_gives_the_numbers_of_its_model`
+//! - Every layer of ESM C has transformers' numbers, within the same bounds, in all four layouts in use and
+//!   on every CPU path; its logits and attention maps too.
+//!   `tests/run/esm_c.rs::every_layer_equals_transformers_on_every_path`,
+//!   `tests/run/esm_c.rs::every_layout_gives_the_numbers_of_its_model`,
+//!   `tests/run/esm_c.rs::logits_of_64_tokens_equal_transformers_in_every_layout`,
+//!   `tests/run/esm_c.rs::attention_maps_equal_transformers`
 //! - Logits, contacts and attention maps have fair-esm's numbers on every CPU path: 2e-5 of the largest
 //!   logit, 1e-5 of a probability.
 //!   `tests/run/logits.rs::logits_equal_fair_esm_on_every_path`,
@@ -37,7 +43,8 @@
 //! - Records that share an id but not a sequence are reported.
 //!   `tests/run/ids.rs::an_id_with_different_sequences_is_warned_about`
 //! - `dtype=f16` on a CPU stays within 1e-3 of f32.
-//!   `tests/run/parity.rs::fixed_point_arithmetic_stays_near_f32`
+//!   `tests/run/parity.rs::fixed_point_arithmetic_stays_near_f32`,
+//!   `tests/run/esm_c.rs::fixed_point_stays_near_f32`
 //! - NaN and infinities end a run; they are never written.
 //!   `tests/run/failing_work.rs::a_value_too_large_for_f16_ends_the_run`
 //! - On a GPU, a record that overflows f16 is computed in bf16, or in f32 on a GPU without bf16, and
@@ -169,6 +176,8 @@
 //!   `tests/faults/other_users.rs::files_owned_by_another_user`
 //! - A checkpoint runs no code.
 //!   `tests/checkpoint/damaged_torch.rs::a_pickle_that_names_code_is_refused_and_runs_nothing`
+//! - A tensor that ESM C needs and a checkpoint lacks is an error that names it.
+//!   `tests/checkpoint/esm_c.rs::a_missing_tensor_is_named`
 //! - A truncated or altered checkpoint is an error, not a panic.
 //!   `tests/checkpoint/damaged_safetensors.rs::a_file_cut_at_any_byte_is_an_error`,
 //!   `tests/checkpoint/damaged_torch.rs::a_file_cut_anywhere_is_an_error`

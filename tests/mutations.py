@@ -53,6 +53,51 @@ MISTAKES = [
         "run parity::",
     ),
     (
+        "ESM C: residual scale left out",
+        "src/model/load.rs",
+        "scale: config.residual_scale,",
+        "scale: 1.0,",
+        "run esm_c::every_l",
+    ),
+    (
+        "ESM C: norms of queries and keys by head",
+        "src/ops/layer_norm.rs",
+        """        self.path.dispatch(Normalize {
+            norm: self,
+            task: Task::InChunks(x, first),
+        });""",
+        """        let mut x = x;
+        for head in 0..self.weight.len() / 64 {
+            let of_head = head * 64..(head + 1) * 64;
+            let (weight, bias) = (&self.weight[of_head.clone()], &self.bias[of_head]);
+            let norm = LayerNorm::new(self.path, weight.to_vec(), bias.to_vec(), self.eps);
+            let task = Task::InChunks(x.reborrow(), first + head * 64);
+            self.path.dispatch(Normalize { norm: &norm, task });
+        }""",
+        "run esm_c::every_l",
+    ),
+    (
+        "ESM C: halves of SwiGLU swapped",
+        "src/ops/linear/matmul.rs",
+        "S::mul(math::silu::<S>(a), g)",
+        "S::mul(math::silu::<S>(g), a)",
+        "run esm_c::every_l",
+    ),
+    (
+        "ESM C: embeddings x0.88",
+        "src/checkpoint/esm_c.rs",
+        "token_dropout: false,",
+        "token_dropout: true,",
+        "run esm_c::every_l",
+    ),
+    (
+        "ESM C: no norm after the last block",
+        "src/model/mod.rs",
+        "Some(norm) if index == self.config.layers",
+        "Some(norm) if index > self.config.layers",
+        "run esm_c::every_l",
+    ),
+    (
         "no LayerNorm after the last block",
         "src/model/mod.rs",
         "Some(norm) if index == self.config.layers",

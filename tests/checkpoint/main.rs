@@ -6,6 +6,7 @@ mod alphabet;
 mod contacts;
 mod damaged_safetensors;
 mod damaged_torch;
+mod esm_c;
 mod files;
 mod hostile;
 mod keys;

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use crate::{fixture, scratch};
 
 /// Folders of safetensors.
-pub const SAFETENSORS: [&str; 8] = [
+pub const SAFETENSORS: [&str; 10] = [
     "esm2_hd16",
     "esm1b",
     "esm2_hd16_te",
@@ -17,10 +17,12 @@ pub const SAFETENSORS: [&str; 8] = [
     "esm2_hd16_te_old",
     "esm2_hd16_noinvfreq",
     "esm2_hd24",
+    "esmc_1x64",
+    "esmc_1x64_plusplus",
 ];
 
 /// Torch files, each with the names of the files beside it.
-pub const TORCH: [(&str, &str, &[&str]); 5] = [
+pub const TORCH: [(&str, &str, &[&str]); 6] = [
     ("fair_esm", "esm2_hd16.pt", &[]),
     ("fair_esm", "esm1b.pt", &["esm1b-contact-regression.pt"]),
     ("fair_esm", "esm1v.pt", &[]),
@@ -29,6 +31,11 @@ pub const TORCH: [(&str, &str, &[&str]); 5] = [
         "fair_esm",
         "esm2_hd16-contact-regression.pt",
         &["esm2_hd16.pt"],
+    ),
+    (
+        "esmc_1x64_sdk/data/weights",
+        "esmc_tiny_2024_12_v0.pth",
+        &[],
     ),
 ];
 

@@ -136,6 +136,21 @@ fn config(folder: &Path) {
     ] {
         seed(folder, name, &[&[0], text.as_bytes()]);
     }
+    // Of ESM C, whose tensors say most of it.
+    let tag = bases::SAFETENSORS.iter().position(|name| *name == "esmc_1x64");
+    let tag = tag.unwrap_or(0) as u8;
+    for (name, text) in [
+        ("esmc_bare", r#"{"model_type": "esmc"}"#),
+        ("esmc_layers", r#"{"model_type": "esmc", "n_layers": 18446744073709551615}"#),
+        ("esmc_heads", r#"{"model_type": "esmc", "n_heads": 0}"#),
+        ("esmc_both", r#"{"model_type": "esmc", "d_model": 64, "hidden_size": 65}"#),
+        (
+            "esmc_rope",
+            r#"{"model_type": "esmc", "rope_parameters": {"rope_theta": 1e999, "rope_type": "yarn"}}"#,
+        ),
+    ] {
+        seed(folder, name, &[&[tag], text.as_bytes()]);
+    }
 }
 
 fn safetensors(folder: &Path) {
