@@ -226,6 +226,14 @@
 //!   `tests/serve/access.rs::without_the_key_only_probes_and_documents_are_answered`,
 //!   `tests/serve/errors.rs::nothing_that_a_client_sends_reaches_messages_unescaped`
 //!
+//! # Without files
+//!
+//! - A list of sequences in memory, in Rust or Python, has the bits of the engine, whatever the batches
+//!   and threads. The tests in `tests/python` compare Python's arrays with the files of the command.
+//!   `src/session/tests.rs::a_list_has_the_bits_of_the_engine_whatever_the_threads_and_batches`
+//! - The demo writes what a run over the fixtures writes, without a network or a file.
+//!   `tests/run/carried.rs::a_demo_is_a_run_over_the_fixtures`
+//!
 //! # Not tested
 //!
 //! A loss of power, network file systems, the published weights, and real processors other than
