@@ -11,6 +11,7 @@ use super::merge::{self, MergeArgs};
 use super::models::ModelsArgs;
 use super::options::DisplayArgs;
 use super::plot::PlotArgs;
+use super::report::{self, ReportArgs};
 use super::run::{self, RunArgs};
 use super::score::{self, ScoreArgs};
 use super::serve::{self, ServeArgs};
@@ -73,6 +74,9 @@ pub enum Command {
     Export(Box<ExportArgs>),
     /// Draw what an output folder holds
     Plot(PlotArgs),
+    /// Make one page about a run and what came out of it
+    #[command(after_help = report::EXAMPLES)]
+    Report(ReportArgs),
     /// Compare the embeddings of a model with published values
     Verify(VerifyArgs),
     /// Show CPU, memory, GPUs, cache and network as this program sees them
@@ -127,6 +131,7 @@ impl Cli {
             Command::Merge(args) => args.display,
             Command::Export(args) => args.display,
             Command::Plot(args) => args.display(),
+            Command::Report(args) => args.display,
             Command::Verify(args) => args.display,
             Command::Demo(args) => args.display,
             Command::Models(_)
@@ -168,6 +173,7 @@ mod tests {
             run::EXAMPLES,
             merge::EXAMPLES,
             export::EXAMPLES,
+            report::EXAMPLES,
             plot::contacts::EXAMPLES,
             plot::map::EXAMPLES,
             score::EXAMPLES,

@@ -22,6 +22,7 @@ mod progress;
 mod quantities;
 #[cfg(test)]
 mod readme_tests;
+mod report;
 mod run;
 mod score;
 mod serve;
@@ -128,6 +129,7 @@ fn execute(args: &Cli) -> anyhow::Result<Exit> {
         Command::Merge(args) => merge::execute(args),
         Command::Export(args) => export::execute(args),
         Command::Plot(args) => plot::execute(args),
+        Command::Report(args) => report::execute(args),
         Command::Verify(args) => verify::execute(args),
         Command::Doctor(args) => doctor::execute(args),
         Command::Template(args) => template::execute(args),

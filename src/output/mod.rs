@@ -140,6 +140,7 @@ pub use read::inspect::{inspect, inspect_with_threads};
 pub use read::record::{Record, Records};
 pub use read::record_index::RecordIndex;
 pub use read::report::{Problem, Report};
+pub(crate) use read::summary::remarks;
 pub use resume::journal::{Done, Journal, SLOT_BYTES, read_journal};
 pub use resume::proof::{Proof, Written};
 pub use resume::run_identity::{FileStamp, RunIdentity, RunIdentityFile};

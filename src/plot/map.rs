@@ -66,7 +66,7 @@ impl MapPlot {
         threads: &Threads,
         stage: &(dyn Fn(Stage) + Sync),
     ) -> Result<PlottedMap, PlotError> {
-        let array = self.array(folder)?;
+        let array = pooled_array(folder, self.array.as_ref())?;
         let names = [MAP_HTML, MAP_TSV, MAP_BUNDLE];
         let [page, table, bundle] = names.map(|name| self.out.join(name));
         for path in [&page, &table, &bundle] {
@@ -125,26 +125,30 @@ impl MapPlot {
         }
         Ok((annotations, Some(known)))
     }
+}
 
-    fn array<'a>(&self, folder: &'a FinishedFolder) -> Result<&'a Array, PlotError> {
-        let pooled = |array: &&Array| array.product.extent() == Extent::Record;
-        let found = match &self.array {
-            None => folder.default_pooled(),
-            Some(name) => Product::from_file_stem(name)
-                .and_then(|product| folder.array(product))
-                .filter(pooled),
-        };
-        found.ok_or_else(|| PlotError::NoPooled {
-            dir: folder.dir().to_path_buf(),
-            name: self.array.clone(),
-            pooled: folder
-                .arrays()
-                .iter()
-                .filter(pooled)
-                .map(Array::name)
-                .collect(),
-        })
-    }
+/// The pooled array of this name, or else the mean of the highest layer.
+pub(super) fn pooled_array<'a>(
+    folder: &'a FinishedFolder,
+    name: Option<&String>,
+) -> Result<&'a Array, PlotError> {
+    let pooled = |array: &&Array| array.product.extent() == Extent::Record;
+    let found = match name {
+        None => folder.default_pooled(),
+        Some(name) => Product::from_file_stem(name)
+            .and_then(|product| folder.array(product))
+            .filter(pooled),
+    };
+    found.ok_or_else(|| PlotError::NoPooled {
+        dir: folder.dir().to_path_buf(),
+        name: name.cloned(),
+        pooled: folder
+            .arrays()
+            .iter()
+            .filter(pooled)
+            .map(Array::name)
+            .collect(),
+    })
 }
 
 #[cfg(test)]

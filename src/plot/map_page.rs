@@ -122,22 +122,29 @@ pub(super) fn encode(contents: &Contents) -> String {
         columns: contents.annotations.iter().map(ColumnData::new).collect(),
         colour: contents.colour,
     };
+    fill(
+        PAGE,
+        &[
+            ("title", &escape(contents.title)),
+            ("style", STYLE),
+            ("data", &json(&data)),
+            ("script", SCRIPT),
+        ],
+    )
+}
+
+/// Data for a script within a page.
+pub(super) fn json(data: &impl Serialize) -> String {
     // Numbers and text always make JSON. In a page, `<` would end it or open a comment.
-    let data = serde_json::to_string(&data)
+    serde_json::to_string(data)
         .unwrap_or_default()
-        .replace('<', "\\u003c");
-    fill(&[
-        ("title", &escape(contents.title)),
-        ("style", STYLE),
-        ("data", &data),
-        ("script", SCRIPT),
-    ])
+        .replace('<', "\\u003c")
 }
 
 /// The page with values in the places of their names. Values are not searched for names.
-fn fill(values: &[(&str, &str)]) -> String {
+pub(super) fn fill(template: &str, values: &[(&str, &str)]) -> String {
     let mut page = String::new();
-    let mut rest = PAGE;
+    let mut rest = template;
     for (name, value) in values {
         let Some((before, after)) = rest.split_once(&format!("{{{{{name}}}}}")) else {
             continue;
@@ -150,7 +157,7 @@ fn fill(values: &[(&str, &str)]) -> String {
     page
 }
 
-fn escape(text: &str) -> String {
+pub(super) fn escape(text: &str) -> String {
     text.replace('&', "&amp;")
         .replace('<', "&lt;")
         .replace('>', "&gt;")

@@ -3,7 +3,7 @@
 //! bytes on every machine.
 //!
 //! [`contacts`] draws contact maps, and [`map`] a map on which similar proteins are near each other,
-//! from [principal components](pca) and [UMAP](umap). A figure is a [`Drawing`]: a list of shapes at whole pixels, which
+//! from [principal components](pca) and [UMAP](umap). [`report`] makes one page about a run. A figure is a [`Drawing`]: a list of shapes at whole pixels, which
 //! [`svg`] writes as vectors and [`png`] as pixels.
 
 pub mod annotations;
@@ -25,6 +25,8 @@ pub mod pca;
 pub mod png;
 mod projections;
 mod random;
+pub mod report;
+mod report_page;
 pub mod svg;
 mod ticks;
 pub mod umap;
@@ -35,3 +37,4 @@ pub use drawing::Drawing;
 pub use error::PlotError;
 pub use map::{MapPlot, PlottedMap};
 pub use projections::{Projection, Projections, Settings, Stage};
+pub use report::{ReportPlot, Reported};

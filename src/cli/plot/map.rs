@@ -178,20 +178,20 @@ fn summary(plotted: &PlottedMap) -> String {
 }
 
 /// Reports the beginning of each stage, and from time to time how far it is.
-struct Stages<'a> {
+pub(in crate::cli) struct Stages<'a> {
     progress: &'a Progress,
     last: Mutex<Option<(Stage, Instant)>>,
 }
 
 impl<'a> Stages<'a> {
-    fn new(progress: &'a Progress) -> Self {
+    pub(in crate::cli) fn new(progress: &'a Progress) -> Self {
         Self {
             progress,
             last: Mutex::default(),
         }
     }
 
-    fn show(&self, stage: Stage) {
+    pub(in crate::cli) fn show(&self, stage: Stage) {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         let is_same = last
             .as_ref()

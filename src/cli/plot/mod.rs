@@ -50,7 +50,11 @@ pub fn execute(args: &PlotArgs) -> anyhow::Result<Exit> {
 }
 
 /// The folder to write: as given, or beside the output folder and named after it.
-fn out_folder(given: Option<&Path>, dir: &Path, ending: &str) -> anyhow::Result<PathBuf> {
+pub(super) fn out_folder(
+    given: Option<&Path>,
+    dir: &Path,
+    ending: &str,
+) -> anyhow::Result<PathBuf> {
     match given {
         Some(out) => Ok(out.to_path_buf()),
         None => beside(dir, ending).with_context(|| {

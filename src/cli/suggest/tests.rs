@@ -152,7 +152,7 @@ fn options_come_after_the_command() {
         ),
         (
             "--model 8M",
-            "\n  hint: give a command first: run, score, serve, fetch, models, inspect, merge, export, plot, verify, doctor, template, demo, completions or man",
+            "\n  hint: give a command first: run, score, serve, fetch, models, inspect, merge, export, plot, report, verify, doctor, template, demo, completions or man",
         ),
     ] {
         let text = answer(line);

@@ -8,6 +8,6 @@ pub(crate) mod inspect;
 pub(crate) mod record;
 pub(crate) mod record_index;
 pub(crate) mod report;
-mod summary;
+pub(crate) mod summary;
 
 pub use error::ReadError;

@@ -1,6 +1,7 @@
 //! A `run.json` for people: one fact a line, related facts indented.
 
 use crate::numerals::{bytes, count, grouped};
+use crate::output::counts::Counts;
 use crate::output::manifest::Manifest;
 use crate::printable;
 use crate::product::OutDtype;
@@ -66,7 +67,13 @@ fn write_counts(f: &mut Formatter<'_>, manifest: &Manifest) -> Result {
         grouped(counts.records),
         count(counts.residues, "residue")
     )?;
-    for (number, thing, what) in [
+    let mut remarks = remarks(counts).into_iter();
+    remarks.try_for_each(|remark| writeln!(f, "  {remark}"))
+}
+
+/// What was special about records, in words.
+pub(crate) fn remarks(counts: &Counts) -> Vec<String> {
+    let all = [
         (
             counts.duplicates,
             "record",
@@ -109,12 +116,11 @@ fn write_counts(f: &mut Formatter<'_>, manifest: &Manifest) -> Result {
             " with the id of an earlier record but another sequence",
         ),
         (counts.stops, "record", " whose trailing * was dropped"),
-    ] {
-        if number > 0 {
-            writeln!(f, "  {}{what}", count(number, thing))?;
-        }
-    }
-    Ok(())
+    ];
+    let there = all.into_iter().filter(|(number, _, _)| *number > 0);
+    there
+        .map(|(number, thing, what)| format!("{}{what}", count(number, thing)))
+        .collect()
 }
 
 /// What the options resolved to. What is not known has no line.
