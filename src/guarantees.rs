@@ -234,6 +234,24 @@
 //! - The demo writes what a run over the fixtures writes, without a network or a file.
 //!   `tests/run/carried.rs::a_demo_is_a_run_over_the_fixtures`
 //!
+//! # What is made of an output folder
+//!
+//! - Every format of `export` has the numbers of the folder, record by record.
+//!   `src/export/tests.rs::h5_has_a_dataset_for_each_record`,
+//!   `src/export/tests.rs::safetensors_are_those_that_the_crate_reads`,
+//!   `src/export/tests.rs::csv_reads_back_to_the_same_bits`,
+//!   `src/export/tests.rs::npz_has_the_array_and_the_ids`,
+//!   `src/export/tests.rs::pt_has_a_file_for_each_record`,
+//!   `src/export/tests.rs::skbio_has_the_letters_of_the_embedded_residues`
+//! - An export that is killed leaves nothing at its place, and one that fails leaves nothing at all.
+//!   `tests/faults/export.rs::h5_killed_at_each_call`,
+//!   `tests/faults/export.rs::pt_killed_at_each_call`,
+//!   `src/export/tests.rs::damage_leaves_nothing_behind`
+//! - Maps and reports are pages that need no network and have no path of this machine; the same folder
+//!   gives the same bytes.
+//!   `tests/run/plots.rs::a_map_has_a_page_a_table_and_a_bundle`,
+//!   `tests/run/plots.rs::a_report_is_one_page`
+//!
 //! # Not tested
 //!
 //! A loss of power, network file systems, the published weights, and real processors other than

@@ -1,7 +1,9 @@
 #!/usr/bin/env python3
-"""Opens map.html in headless Chromium as a user would: from file://, with mouse and keyboard.
+"""Opens maps and reports in headless Chromium as a user would: from file://, with mouse and keyboard.
 
-    tests/browser/map.py target/release/esm-embed [FOLDER FOR SCREENSHOTS]
+    tests/browser/map.py target/release/esm-embed [FOLDER FOR SCREENSHOTS [RECORDS…]]
+
+RECORDS are 30 and 5000; 100000 takes ten minutes.
 
 Needs `chromium` (apt-get install chromium) and nothing else: Chromium is driven over a pipe.
 """
@@ -150,17 +152,18 @@ def output_folder(program, home, records):
     table.write_text("id\tgroup\tscore\n" + "".join(lines))
     subprocess.run([program, "plot", "map", emb, "--table", table, "--out", home / "map", "--quiet"],
                    check=True)
+    subprocess.run([program, "report", emb, "--out", home / "report.html", "--quiet"], check=True)
     return home / "map" / "map.html"
 
 
-def check(browser, page, records, shots):
+def check(browser, page, records, shots, width):
     browser.open(page)
     equal = lambda found, expected: None if found == expected else sys.exit(f"{records}: {found!r}, not {expected!r}")
     shown = lambda: int(browser.js("document.documentElement.dataset.drawn"))
     equal(shown(), records)
     equal(browser.text("legend-title"), "group")
     equal(browser.js("document.querySelectorAll('.level').length"), 5)
-    browser.screenshot(shots / f"{records}-map.png")
+    browser.screenshot(shots / f"{records}-map-{width}.png")
 
     browser.choose("search", "p17")
     found = sum("p17" in f"p{row}" for row in range(records))
@@ -192,9 +195,34 @@ def check(browser, page, records, shots):
     equal(round(browser.js("state.yaw") - before, 6), 0.3)
     browser.js("document.getElementById('theme').click()")
     browser.js("draw()")
-    browser.screenshot(shots / f"{records}-turned.png")
+    browser.screenshot(shots / f"{records}-turned-{width}.png")
     outside = browser.js("document.documentElement.scrollWidth > innerWidth")
     equal(outside, False)
+    equal(browser.problems, [])
+
+
+def check_report(browser, page, records, shots, width):
+    """A report: neighbors of a record, found by search and by click; the page fits the screen."""
+    browser.open(page)
+    equal = lambda found, expected: None if found == expected else sys.exit(f"report of {records}: {found!r}, not {expected!r}")
+    equal(int(browser.js("document.documentElement.dataset.drawn")), records)
+    equal(browser.js("document.querySelectorAll('#near tbody tr').length"), 10)
+    equal(browser.text("chosen"), "P0 \u00b7 group 0 \u00b7 3 residues")
+    browser.choose("search", "p7")
+    equal(browser.text("chosen"), "P7 \u00b7 group 2 \u00b7 3 residues")
+    groups = browser.js("[...document.querySelectorAll('#near tbody button')].map((one) => one.title)")
+    # Groups are four standard deviations apart.
+    assert groups.count("group 2") >= 7, groups
+    cosines = browser.js("[...document.querySelectorAll('#near td:nth-child(2)')].map((one) => Number(one.textContent))")
+    equal(cosines, sorted(cosines, reverse=True))
+    browser.screenshot(shots / f"{records}-report-{width}.png")
+    browser.js("document.querySelector('#near tbody button').click()")
+    assert browser.text("chosen").split()[0] != "P7"
+    browser.js("document.getElementById('theme').click()")
+    equal(browser.js("document.documentElement.scrollWidth > innerWidth"), False)
+    height = browser.js("document.documentElement.scrollHeight")
+    browser.call("Emulation.setDeviceMetricsOverride", width=width, height=min(height, 4000), deviceScaleFactor=1, mobile=width < 700)
+    browser.screenshot(shots / f"{records}-report-dark-{width}.png")
     equal(browser.problems, [])
 
 
@@ -204,12 +232,17 @@ def main():
         shots = pathlib.Path(sys.argv[2] if len(sys.argv) > 2 else home)
         shots.mkdir(parents=True, exist_ok=True)
         pages = {records: output_folder(program, pathlib.Path(home) / str(records), records)
-                 for records in (30, 5000)}
+                 for records in map(int, sys.argv[3:] or (30, 5000))}
         for records, page in pages.items():
             for width, height in ((1280, 720), (390, 800)):
                 browser = Browser(width, height)
                 try:
-                    check(browser, page, records, shots)
+                    check(browser, page, records, shots, width)
+                finally:
+                    browser.close()
+                browser = Browser(width, height)
+                try:
+                    check_report(browser, page.parents[1] / "report.html", records, shots, width)
                 finally:
                     browser.close()
                 print(f"{records} records, {width} × {height}: as expected")

@@ -32,6 +32,7 @@ mod numbers;
 mod odd_fasta;
 mod options;
 mod parity;
+mod plots;
 mod reads;
 mod refused;
 mod reports;
