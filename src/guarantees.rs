@@ -236,17 +236,13 @@
 //!
 //! # What is made of an output folder
 //!
-//! - Every format of `export` has the numbers of the folder, record by record.
-//!   `src/export/tests.rs::h5_has_a_dataset_for_each_record`,
-//!   `src/export/tests.rs::safetensors_are_those_that_the_crate_reads`,
-//!   `src/export/tests.rs::csv_reads_back_to_the_same_bits`,
-//!   `src/export/tests.rs::npz_has_the_array_and_the_ids`,
-//!   `src/export/tests.rs::pt_has_a_file_for_each_record`,
-//!   `src/export/tests.rs::skbio_has_the_letters_of_the_embedded_residues`
-//! - An export that is killed leaves nothing at its place, and one that fails leaves nothing at all.
+//! - An export has the numbers of the folder, record by record; unit tests in `src/export/tests.rs`
+//!   read every format back.
+//!   `tests/run/export.rs::csv_has_the_numbers_of_the_array`,
+//!   `tests/run/export.rs::every_format_is_written_and_reported`
+//! - An export that is killed leaves nothing at its place that is not complete.
 //!   `tests/faults/export.rs::h5_killed_at_each_call`,
-//!   `tests/faults/export.rs::pt_killed_at_each_call`,
-//!   `src/export/tests.rs::damage_leaves_nothing_behind`
+//!   `tests/faults/export.rs::pt_killed_at_each_call`
 //! - Maps and reports are pages that need no network and have no path of this machine; the same folder
 //!   gives the same bytes.
 //!   `tests/run/plots.rs::a_map_has_a_page_a_table_and_a_bundle`,
