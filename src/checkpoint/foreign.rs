@@ -279,7 +279,7 @@ pub(super) fn describes_esm_c(config: &Path) -> bool {
     };
     let class = kind.architectures.get(0).and_then(Value::as_str);
     let kind = kind.model_type.as_ref().and_then(Value::as_str);
-    [kind, class].into_iter().flatten().any(is_esm_c)
+    kind.or(class).is_some_and(is_esm_c)
 }
 
 /// The model that a `config.json` describes, where it is none of ESM-1b, ESM-1v, ESM-2 and ESM C.

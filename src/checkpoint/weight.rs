@@ -196,7 +196,8 @@ impl AddedRows<'_> {
         let Some(right) = &self.right else {
             self.sum.resize(out.len(), 0.0);
             self.left.read(row, &mut self.sum)?;
-            return Ok(self.add_sum(out));
+            self.add_sum(out);
+            return Ok(());
         };
         if self.factor.is_empty() {
             self.factor = right.to_vec()?;
@@ -211,7 +212,8 @@ impl AddedRows<'_> {
                 *sum += weight * value;
             }
         }
-        Ok(self.add_sum(out))
+        self.add_sum(out);
+        Ok(())
     }
 
     fn add_sum(&self, out: &mut [f32]) {

@@ -138,13 +138,14 @@ pub fn spell_flags_of(command: &Command) {
         // A command may have subcommands.
         let commands = command.get_subcommands();
         let commands = commands.flat_map(|one| one.get_subcommands().chain([one]));
-        commands
-            .flat_map(|one| one.get_arguments())
-            .filter_map(|arg| {
-                let name = arg.get_long()?.to_owned();
-                Some((name, arg.get_action().takes_values()))
-            })
-            .collect()
+        let mut flags = HashMap::new();
+        for arg in commands.flat_map(|one| one.get_arguments()) {
+            if let Some(name) = arg.get_long() {
+                // One command may take a value where another takes none.
+                *flags.entry(name.to_owned()).or_insert(false) |= arg.get_action().takes_values();
+            }
+        }
+        flags
     });
 }
 

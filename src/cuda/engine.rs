@@ -313,9 +313,6 @@ fn ended(done: Result<(), Failure>) -> Result<(), EngineError> {
         Err(Failure::Cancelled) => Err(EngineError::Cancelled),
         Err(Failure::NotFinite { sequence }) => Err(EngineError::NotFinite { sequence }),
         Err(Failure::Overflow { sequence }) => Err(EngineError::Overflow { sequence }),
-        Err(Failure::Cuda { sequence, error }) => Err(EngineError::Device {
-            sequence,
-            error: Box::new(error),
-        }),
+        Err(Failure::Cuda { sequence, error }) => Err(EngineError::Device { sequence, error }),
     }
 }

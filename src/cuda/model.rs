@@ -428,7 +428,7 @@ impl GpuModel {
             cancel: &Cancel::default(),
         };
         match self.forward(sequences, &pass, &mut keep) {
-            Err(Failure::Cuda { error, .. }) => Err(error),
+            Err(Failure::Cuda { error, .. }) => Err(*error),
             // A sequence that does not fit the number format is left to the run, which names its record.
             Ok(_) | Err(_) => Ok(bits),
         }

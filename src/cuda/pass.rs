@@ -90,7 +90,7 @@ pub(super) enum Failure {
     Cuda {
         /// The sequence, if it concerns a single one.
         sequence: Option<usize>,
-        error: CudaError,
+        error: Box<CudaError>,
     },
     /// Numbers of this sequence are not finite.
     NotFinite { sequence: usize },
@@ -106,7 +106,7 @@ impl From<CudaError> for Failure {
     fn from(error: CudaError) -> Failure {
         Failure::Cuda {
             sequence: None,
-            error,
+            error: Box::new(error),
         }
     }
 }

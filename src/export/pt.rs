@@ -127,8 +127,11 @@ fn contents<'a>(label: &'a str, products: &[Product], tensors: &'a [Tensor]) -> 
     Value::ByText(items)
 }
 
+/// The layer of a product, where it belongs to a key.
+type LayerOf = fn(Product) -> Option<usize>;
+
 /// What is stored by layer, and the layer of a product that belongs there.
-const LAYERED: [(&str, fn(Product) -> Option<usize>); 3] = [
+const LAYERED: [(&str, LayerOf); 3] = [
     ("representations", |product| match product {
         Product::Residues { layer } => Some(layer),
         _ => None,

@@ -32,7 +32,7 @@ fn tests_named_in(line: &str) -> Vec<(String, String)> {
     let parts: Vec<&str> = line.split('`').collect();
     let mut named = Vec::new();
     for (i, part) in parts.iter().enumerate() {
-        if part.starts_with("tests/")
+        if (part.starts_with("tests/") || part.starts_with("src/"))
             && let Some((file, name)) = part.split_once("::")
         {
             named.push((file.to_owned(), name.to_owned()));

@@ -140,7 +140,7 @@ const fn parameters(family: Family, layers: u32, dim: u32) -> u64 {
     let d = dim as u64;
     if let Family::EsmC = family {
         // 8/3 of the width, rounded up to 256.
-        let inner = (8 * d / 3 + 255) / 256 * 256;
+        let inner = (8 * d / 3).div_ceil(256) * 256;
         let layer = 4 * d * d + 3 * d * inner + 6 * d;
         let head = d * d + d + 2 * d + ROWS_OF_ESM_C * d + ROWS_OF_ESM_C;
         return ROWS_OF_ESM_C * d + layers as u64 * layer + d + head;

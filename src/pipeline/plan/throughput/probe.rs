@@ -303,12 +303,12 @@ mod tests {
 
     #[test]
     fn time_for_queries_and_before_them() {
-        // 3 s, and 0.5 s for each of 64 and of 640.
-        assert_eq!(line(35.0, 323.0, 10), (3.0, 0.5));
-        assert_eq!(line(32.0, 32.0, 1), (0.0, 0.5));
+        // 3 s, and 0.5 s for each of 128 and of 1,280.
+        assert_eq!(line(67.0, 643.0, 10), (3.0, 0.5));
+        assert_eq!(line(64.0, 64.0, 1), (0.0, 0.5));
         // Noise may make a sample too short.
-        assert_eq!(line(40.0, 32.0, 2), (0.0, 0.25));
-        assert_eq!(line(16.0, 336.0, 6), (0.0, 1.0));
+        assert_eq!(line(80.0, 64.0, 2), (0.0, 0.25));
+        assert_eq!(line(32.0, 672.0, 6), (0.0, 1.0));
     }
 
     /// A sample holds one head of a long sequence, on any number of threads: less than the run itself.
