@@ -138,7 +138,7 @@ pub fn spell_flags_of(command: &Command) {
         // A command may have subcommands.
         let commands = command.get_subcommands();
         let commands = commands.flat_map(|one| one.get_subcommands().chain([one]));
-        let mut flags = HashMap::new();
+        let mut flags = BTreeMap::new();
         for arg in commands.flat_map(|one| one.get_arguments()) {
             if let Some(name) = arg.get_long() {
                 // One command may take a value where another takes none.
