@@ -129,7 +129,7 @@ fn flag(setting: &str) -> Option<String> {
     }
 }
 
-/// The long flags of all commands, and whether they take a value.
+/// The long flags of all commands, and whether they take a value with any of them.
 static FLAGS: OnceLock<BTreeMap<String, bool>> = OnceLock::new();
 
 /// Sets the flags that settings are spelled as: those of all subcommands. The first call counts.

@@ -27,7 +27,7 @@ fn assert_test_exists(file: &str, name: &str) {
     assert!(is_there, "{file} has no test {name}");
 }
 
-/// Tests that a line names as `` `tests/FILE.rs::NAME` `` or `` [`NAME`](tests/FILE.rs) ``.
+/// Tests that a line names as `` `tests/FILE.rs::NAME` ``, `` `src/FILE.rs::NAME` `` or `` [`NAME`](tests/FILE.rs) ``.
 fn tests_named_in(line: &str) -> Vec<(String, String)> {
     let parts: Vec<&str> = line.split('`').collect();
     let mut named = Vec::new();
