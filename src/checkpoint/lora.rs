@@ -120,13 +120,13 @@ impl Lora {
 /// Where each layout has a weight, without a prefix.
 struct Spellings(HashMap<String, Spelled>);
 
-/// The rows of a fused tensor that belong to a weight.
-type Part = Option<(usize, usize)>;
+/// Which part of a fused tensor a weight is, and of how many.
+type PartOf = Option<(usize, usize)>;
 
 /// A weight, and the part of a fused tensor that it is.
 #[derive(Clone, Debug)]
 struct Spelled {
-    weights: Vec<(String, Part, Shape)>,
+    weights: Vec<(String, PartOf, Shape)>,
     /// Whether it belongs to the encoder.
     is_inside: bool,
     /// Whether it is a linear layer of the encoder.

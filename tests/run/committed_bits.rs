@@ -135,6 +135,8 @@ fn digests_of_products(
         _ => with_maps,
     };
     let products = Product::WITHOUT_LAYER.iter().copied().filter(can);
+    // Stacked layers are copies of pooled rows.
+    let products = products.filter(|one| !matches!(one, Product::Stacked { .. }));
     let mut all: BTreeMap<Product, Vec<u8>> = products.map(|one| (one, Vec::new())).collect();
     if all.is_empty() {
         return BTreeMap::new();

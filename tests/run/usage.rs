@@ -335,7 +335,7 @@ fn options_of_other_tools_are_answered_with_ours() {
         (
             "status emb",
             "error: this version has no command status\n  hint: the commands are run, score, serve, fetch, models, \
-             inspect, merge, plot, verify, doctor, template, demo, completions and man\n",
+             inspect, merge, export, plot, report, verify, doctor, template, demo, completions and man\n",
         ),
         (
             "run a.fasta --out emb --layer last-0",

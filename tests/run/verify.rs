@@ -447,7 +447,8 @@ fn verify_says_where_no_embeddings_are_published() {
                 "error: no embeddings of {name} are published to compare with, only of \
                  facebook/esm2_t6_8M_UR50D, facebook/esm1b_t33_650M_UR50S, facebook/esm2_t12_35M_UR50D, \
                  facebook/esm2_t30_150M_UR50D, facebook/esm2_t33_650M_UR50D, \
-                 facebook/esm2_t36_3B_UR50D\n  hint: to verify its files, run: esm-embed fetch \
+                 facebook/esm2_t36_3B_UR50D, biohub/ESMC-300M, biohub/ESMC-600M, biohub/ESMC-6B, \
+                 airkingbd/dplm_150m, airkingbd/dplm_650m, airkingbd/dplm_3b\n  hint: to verify its files, run: esm-embed fetch \
                  {name}\n  hint: to compare with your own values, use --reference FILE\n"
             )
         );
