@@ -331,11 +331,17 @@ mod tests {
         std::fs::create_dir_all(&below).unwrap();
         let weights = below.join("esmc_300m_2024_12_v0.pth");
         std::fs::write(&weights, "x").unwrap();
-        assert_eq!(locate(folder.path()).unwrap().weights, [weights.clone()]);
+        assert_eq!(
+            locate(folder.path()).unwrap().weights,
+            std::slice::from_ref(&weights)
+        );
         // Weights of the folder itself come first.
         std::fs::write(folder.path().join("m.pt"), "x").unwrap();
         let own = folder.path().join("m.pt");
-        assert_eq!(locate(folder.path()).unwrap().weights, [own.clone()]);
+        assert_eq!(
+            locate(folder.path()).unwrap().weights,
+            std::slice::from_ref(&own)
+        );
         std::fs::remove_file(own).unwrap();
         std::fs::write(below.join("other.pth"), "x").unwrap();
         assert!(locate(folder.path()).is_err());
