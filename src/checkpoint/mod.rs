@@ -40,7 +40,6 @@ mod lm_head;
 mod loaded;
 mod locate;
 mod lora;
-mod lora_config;
 mod names;
 mod pickle;
 mod replaced;

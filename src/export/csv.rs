@@ -16,7 +16,7 @@ pub(super) fn write(source: &mut Source, out: &Path) -> Result<(), ExportError> 
     let dtype = source.dtype;
     let (new, file) = NewFile::create(out)?;
     let failed = |error: csv::Error| ExportError::io(out)(error.into());
-    // The csv writer has a buffer of its own.
+    // The csv writer has its own buffer.
     let mut writer = csv::Writer::from_writer(file);
     let columns = (0..width).map(|column| format!("d{column}"));
     writer

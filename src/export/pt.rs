@@ -2,7 +2,7 @@
 //! dictionary with `label` and, where the run has them, `mean_representations`, `bos_representations`,
 //! `representations` (each by layer) and `contacts`.
 //!
-//! `label` is the whole header. The file has the name of the header, too, unless that is no valid file
+//! `label` is the whole header. The file has the name of the header, too, unless that is not a valid file
 //! name on every system, or equal to an earlier one up to case: then it is the valid part and a hash, as
 //! for residue files. `|`, which headers of UniProt have, is kept.
 

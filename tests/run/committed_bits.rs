@@ -132,11 +132,11 @@ fn digests_of_products(
     let can = |product: &Product| match product {
         Product::Logits => options.lm_head,
         Product::Contacts => options.contact_head,
+        // Copies of pooled rows.
+        Product::Stacked { .. } => false,
         _ => with_maps,
     };
     let products = Product::WITHOUT_LAYER.iter().copied().filter(can);
-    // Stacked layers are copies of pooled rows.
-    let products = products.filter(|one| !matches!(one, Product::Stacked { .. }));
     let mut all: BTreeMap<Product, Vec<u8>> = products.map(|one| (one, Vec::new())).collect();
     if all.is_empty() {
         return BTreeMap::new();

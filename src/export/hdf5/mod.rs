@@ -7,7 +7,7 @@
 //! Why no crate does this, as measured with 100,000 datasets of 320 numbers and a text attribute each,
 //! which h5py read back correctly: `hdf5-pure` 0.47 either holds all data in memory (790 MB) or edits
 //! a file in time that grows with its square (214 s), and needs 4.3 kB for each dataset besides its
-//! numbers, as every text attribute has a heap of its own; `rust-hdf5` 0.7.9 takes 3 kB of memory for
+//! numbers, as every text attribute has its own heap; `rust-hdf5` 0.7.9 takes 3 kB of memory for
 //! each dataset, and time that grows with the square of their number (5.6 s for 20,000). `hdf5-metno`
 //! needs cmake and a C library, and the ordinary build would have no HDF5. Here, a dataset costs 270
 //! bytes of the file, and about 50 of memory for its name.

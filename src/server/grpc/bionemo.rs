@@ -26,7 +26,7 @@ pub struct BionemoOptions {
 }
 
 impl BionemoOptions {
-    /// What gRPC libraries accept unless they are told otherwise: 4 MiB.
+    /// What gRPC libraries accept unless configured otherwise: 4 MiB.
     pub const DEFAULT: BionemoOptions = BionemoOptions {
         pooled: false,
         max_answer_bytes: Some(4 << 20),
@@ -137,7 +137,7 @@ fn check_rows(seq: &str, rows: usize) -> Result<(), Refusal> {
     }
 }
 
-/// Bytes of an answer with so many numbers.
+/// Bytes of an answer of this many numbers.
 fn size(output: &OutputSpec, numbers: usize) -> u64 {
     // Before the numbers: a tag and their length in bytes.
     let before = 1 + prost::length_delimiter_len(numbers.saturating_mul(F32));

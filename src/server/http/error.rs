@@ -12,7 +12,7 @@ use utoipa::ToSchema;
 /// Characters of a message. It may quote what the client sent.
 const LONGEST: usize = 600;
 
-/// Why there is no answer.
+/// Why the request failed.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct ErrorBody {
     /// One sentence. For a sequence, it opens with its place in the request: `inputs[3]: …`.

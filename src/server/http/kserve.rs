@@ -93,7 +93,7 @@ pub struct InferOutput {
     get,
     path = "/v2",
     tag = "KServe v2",
-    responses((status = 200, description = "The answer", body = Value), (status = "default", description = "Why there is no answer", body = super::error::ErrorBody))
+    responses((status = 200, description = "The answer", body = Value), (status = "default", description = "Why the request failed", body = super::error::ErrorBody))
 )]
 pub async fn server() -> impl IntoResponse {
     Json(json!({
@@ -108,7 +108,7 @@ pub async fn server() -> impl IntoResponse {
     get,
     path = "/v2/health/live",
     tag = "KServe v2",
-    responses((status = 200, description = "Yes"), (status = "default", description = "Why there is no answer", body = super::error::ErrorBody))
+    responses((status = 200, description = "Yes"), (status = "default", description = "Why the request failed", body = super::error::ErrorBody))
 )]
 pub async fn live() {}
 
@@ -117,7 +117,7 @@ pub async fn live() {}
     get,
     path = "/v2/health/ready",
     tag = "KServe v2",
-    responses((status = 200, description = "Yes"), (status = "default", description = "Why there is no answer", body = super::error::ErrorBody))
+    responses((status = 200, description = "Yes"), (status = "default", description = "Why the request failed", body = super::error::ErrorBody))
 )]
 pub async fn ready(shared: State<Arc<Shared>>) -> Result<(), Refusal> {
     super::health::health(shared).await
@@ -129,7 +129,7 @@ pub async fn ready(shared: State<Arc<Shared>>) -> Result<(), Refusal> {
     path = "/v2/models/{model}",
     tag = "KServe v2",
     params(("model" = String, Path, description = "`embeddings`, `hiddens` or the name of the model")),
-    responses((status = 200, description = "The answer", body = Value), (status = "default", description = "Why there is no answer", body = super::error::ErrorBody))
+    responses((status = 200, description = "The answer", body = Value), (status = "default", description = "Why the request failed", body = super::error::ErrorBody))
 )]
 pub async fn model(
     State(shared): State<Arc<Shared>>,
@@ -160,7 +160,7 @@ pub async fn model(
     path = "/v2/models/{model}/ready",
     tag = "KServe v2",
     params(("model" = String, Path, description = "`embeddings`, `hiddens` or the name of the model")),
-    responses((status = 200, description = "Yes"), (status = "default", description = "Why there is no answer", body = super::error::ErrorBody))
+    responses((status = 200, description = "Yes"), (status = "default", description = "Why the request failed", body = super::error::ErrorBody))
 )]
 pub async fn model_ready(State(shared): State<Arc<Shared>>, name: Name) -> Result<(), Refusal> {
     named(name, &shared.name)?;
@@ -184,7 +184,7 @@ pub async fn model_ready(State(shared): State<Arc<Shared>>, name: Name) -> Resul
     responses(
         (status = 200, description = "`model_name`, `model_version`, `id` and `outputs`; binary data \
             behind the JSON if it was asked for", body = Value),
-        (status = "default", description = "Why there is no answer", body = super::error::ErrorBody)
+        (status = "default", description = "Why the request failed", body = super::error::ErrorBody)
     )
 )]
 pub async fn infer(

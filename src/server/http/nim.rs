@@ -49,7 +49,7 @@ pub struct NimRequest {
     request_body = NimRequest,
     responses(
         (status = 200, description = "An npz", content_type = "application/octet-stream", body = String),
-        (status = "default", description = "Why there is no answer", body = super::error::ErrorBody)
+        (status = "default", description = "Why the request failed", body = super::error::ErrorBody)
     )
 )]
 pub async fn embed(State(shared): State<Arc<Shared>>, request: Request<Body>) -> Response<Body> {

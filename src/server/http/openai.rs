@@ -112,7 +112,7 @@ pub struct Usage {
     request_body = EmbeddingsRequest,
     responses(
         (status = 200, description = "The answer", body = EmbeddingsResponse),
-        (status = "default", description = "Why there is no answer", body = super::error::ErrorBody)
+        (status = "default", description = "Why the request failed", body = super::error::ErrorBody)
     )
 )]
 pub async fn embeddings(
@@ -164,7 +164,7 @@ pub async fn embeddings(
     request_body = EmbeddingsRequest,
     responses(
         (status = 200, description = "The answer", body = EmbeddingsResponse),
-        (status = "default", description = "Why there is no answer", body = super::error::ErrorBody)
+        (status = "default", description = "Why the request failed", body = super::error::ErrorBody)
     )
 )]
 pub async fn embeddings_short(state: State<Arc<Shared>>, request: Request<Body>) -> Response<Body> {

@@ -178,7 +178,7 @@ pub async fn compute(
             (String = "application/x-npy"),
             (String = "application/zip")
         )),
-        (status = "default", description = "Why there is no answer", body = super::error::ErrorBody)
+        (status = "default", description = "Why the request failed", body = super::error::ErrorBody)
     )
 )]
 pub async fn root(state: State<Arc<Shared>>, request: Request<Body>) -> Response<Body> {
@@ -197,7 +197,7 @@ pub async fn root(state: State<Arc<Shared>>, request: Request<Body>) -> Response
             (String = "application/x-npy"),
             (String = "application/zip")
         )),
-        (status = "default", description = "Why there is no answer", body = super::error::ErrorBody)
+        (status = "default", description = "Why the request failed", body = super::error::ErrorBody)
     )
 )]
 pub async fn embed(State(shared): State<Arc<Shared>>, request: Request<Body>) -> Response<Body> {
@@ -244,7 +244,7 @@ fn of(products: &[Product]) -> Product {
             (String = "application/x-npy"),
             (String = "application/zip")
         )),
-        (status = "default", description = "Why there is no answer", body = super::error::ErrorBody)
+        (status = "default", description = "Why the request failed", body = super::error::ErrorBody)
     )
 )]
 pub async fn embed_all(state: State<Arc<Shared>>, request: Request<Body>) -> Response<Body> {
@@ -267,7 +267,7 @@ pub async fn embed_all(state: State<Arc<Shared>>, request: Request<Body>) -> Res
             (String = "application/x-npy"),
             (String = "application/zip")
         )),
-        (status = "default", description = "Why there is no answer", body = super::error::ErrorBody)
+        (status = "default", description = "Why the request failed", body = super::error::ErrorBody)
     )
 )]
 pub async fn logits(state: State<Arc<Shared>>, request: Request<Body>) -> Response<Body> {
@@ -290,7 +290,7 @@ pub async fn logits(state: State<Arc<Shared>>, request: Request<Body>) -> Respon
             (String = "application/x-npy"),
             (String = "application/zip")
         )),
-        (status = "default", description = "Why there is no answer", body = super::error::ErrorBody)
+        (status = "default", description = "Why the request failed", body = super::error::ErrorBody)
     )
 )]
 pub async fn contacts(state: State<Arc<Shared>>, request: Request<Body>) -> Response<Body> {

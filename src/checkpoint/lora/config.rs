@@ -7,8 +7,9 @@ use regex::Regex;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
-use super::adapter::Adapter;
-use super::error::CheckpointError;
+use crate::checkpoint::adapter::Adapter;
+use crate::checkpoint::config::contradiction;
+use crate::checkpoint::error::CheckpointError;
 use crate::printable;
 
 /// Highest rank that is read: the factors of a weight are held as `f32` while it is loaded.
@@ -147,14 +148,11 @@ impl LoraConfig {
         if patterns.count() > MOST_PATTERNS {
             let found =
                 format!("rank_pattern and alpha_pattern have more than {MOST_PATTERNS} entries");
-            return Err(super::config::contradiction(path, found));
+            return Err(contradiction(path, found));
         }
         let alphas = self.alpha_pattern.values().chain([&self.lora_alpha]);
         if let Some(alpha) = alphas.copied().find(|alpha| !alpha.is_finite()) {
-            return Err(super::config::contradiction(
-                path,
-                format!("lora_alpha is {alpha}"),
-            ));
+            return Err(contradiction(path, format!("lora_alpha is {alpha}")));
         }
         Ok(())
     }
@@ -192,7 +190,7 @@ impl LoraConfig {
         })
     }
 
-    /// Whether a linear layer of the encoder is one that was trained; None where that cannot be told.
+    /// Whether a linear layer of the encoder is one that was trained; None where that is unknown.
     pub(super) fn targets(&self, module: &str) -> Option<bool> {
         let is_saved = |saved: &String| module.split('.').any(|part| part == saved);
         if self.modules_to_save.iter().any(is_saved) {

@@ -1,177 +1,23 @@
-//! A LoRA adapter of PEFT, added to the weights of its base when they are read: W + s·B·A.
+//! The tensors of an adapter, found among its names and added to the weights of its base.
 
-use std::collections::{BTreeMap, HashMap};
-use std::path::{Path, PathBuf};
+use std::collections::BTreeMap;
+use std::path::Path;
 
-use super::adapter::{Adapter, is_adapter_tensor};
-use super::adapter_config::read_adapter;
-use super::config::{EsmConfig, contradiction};
-use super::error::CheckpointError;
-use super::file::WeightFile;
-use super::lora_config::{LoraConfig, MOST_RANK};
-use super::names::{Names, Naming, TensorPlace, unwrapped};
-use super::resolve::{self, Fused, Shape, Weights};
-use super::tensors::{Data, StoredTensor, TensorSet};
-use super::weight::{Added, Part, Resolved};
-use super::{EMBEDDING, file_names, json, safetensors, torch, unused};
+use super::config::MOST_RANK;
+use super::spellings::Spellings;
+use super::{Application, AppliedAdapter, Lora};
+use crate::checkpoint::adapter::is_adapter_tensor;
+use crate::checkpoint::config::{EsmConfig, contradiction};
+use crate::checkpoint::error::CheckpointError;
+use crate::checkpoint::names::{Names, Naming, unwrapped};
+use crate::checkpoint::resolve::{Fused, Shape, Weights};
+use crate::checkpoint::tensors::Data;
+use crate::checkpoint::weight::{Added, Part, Resolved};
+use crate::checkpoint::{EMBEDDING, unused};
 use crate::printable;
 
 /// What PEFT puts before the names of the model's modules.
 const ROOT: &str = "base_model.model.";
-
-/// An adapter that a checkpoint's weights include.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AppliedAdapter {
-    /// What its configuration says.
-    pub adapter: Adapter,
-    /// Weights that it changes.
-    pub weights: usize,
-    /// Its configuration and its weights.
-    pub(super) files: [PathBuf; 2],
-}
-
-/// An opened adapter.
-pub(super) struct Lora {
-    config: LoraConfig,
-    adapter: Adapter,
-    tensors: BTreeMap<String, StoredTensor>,
-    files: [PathBuf; 2],
-    number: usize,
-}
-
-/// What was done.
-pub(super) struct Application {
-    pub(super) applied: AppliedAdapter,
-    /// Heads that it trained and that are not used.
-    pub(super) note: Option<String>,
-    pub(super) warning: Option<String>,
-    /// Whether it changes the token embedding.
-    pub(super) changes_embedding: bool,
-}
-
-impl Lora {
-    /// Opens the adapter in a folder, or the one that a file belongs to. Its file joins those of the
-    /// checkpoint.
-    pub(super) fn open(path: &Path, tensors: &mut TensorSet) -> Result<Lora, CheckpointError> {
-        let adapter = read_adapter(path)?;
-        let folder = adapter.folder.as_path();
-        let config_file = folder.join(file_names::ADAPTER_CONFIG);
-        if !adapter.is_lora() {
-            return Err(CheckpointError::OtherAdapter {
-                path: config_file,
-                why: "only LoRA can be applied".into(),
-                adapter: Box::new(adapter.clone()),
-            });
-        }
-        let config: LoraConfig = json::read(&config_file)?;
-        config.check(&config_file, &adapter)?;
-        let weights = file_names::ADAPTER_WEIGHTS[..2].iter();
-        let mut weights = weights.map(|name| folder.join(name));
-        let Some(weights_file) = weights.find(|file| file.symlink_metadata().is_ok()) else {
-            return Err(CheckpointError::NotWeights {
-                path: folder.to_path_buf(),
-                found: format!(
-                    "holds {}, but neither {} nor {}",
-                    file_names::ADAPTER_CONFIG,
-                    file_names::ADAPTER_WEIGHTS[0],
-                    file_names::ADAPTER_WEIGHTS[1]
-                ),
-                remedy: "download it again, or save the adapter again with PEFT".into(),
-            });
-        };
-        let file = WeightFile::open(&weights_file)?;
-        let is_torch = weights_file.extension().is_some_and(|end| end == "bin")
-            && !safetensors::looks_like(&file);
-        let found = match is_torch {
-            true => torch::read(&file)?.tensors,
-            false => safetensors::read(&file)?,
-        };
-        Ok(Lora {
-            config,
-            adapter: adapter.clone(),
-            tensors: found.into_iter().collect(),
-            files: [config_file, weights_file],
-            number: tensors.add_file(file),
-        })
-    }
-
-    /// Adds it to the weights of its base.
-    pub(super) fn apply(
-        self,
-        base: &Path,
-        naming: Naming,
-        fused: Fused,
-        config: &EsmConfig,
-        weights: &mut Weights,
-    ) -> Result<Application, CheckpointError> {
-        Applying {
-            spellings: Spellings::new(config, naming),
-            parts: BTreeMap::new(),
-            heads: Vec::new(),
-            lora: &self,
-            base,
-            fused,
-            head_dim: config.head_dim(),
-        }
-        .all(weights)
-    }
-}
-
-/// Where each layout has a weight, without a prefix.
-struct Spellings(HashMap<String, Spelled>);
-
-/// Which part of a fused tensor a weight is, and of how many.
-type PartOf = Option<(usize, usize)>;
-
-/// A weight, and the part of a fused tensor that it is.
-#[derive(Clone, Debug)]
-struct Spelled {
-    weights: Vec<(String, PartOf, Shape)>,
-    /// Whether it belongs to the encoder.
-    is_inside: bool,
-    /// Whether it is a linear layer of the encoder.
-    is_linear: bool,
-}
-
-impl Spellings {
-    /// Fused tensors count only in the layout of the base.
-    fn new(config: &EsmConfig, base: Naming) -> Self {
-        let mut all: HashMap<String, Spelled> = HashMap::new();
-        let same_family = |naming: &Naming| naming.is_esm_c() == base.is_esm_c();
-        for naming in Naming::ALL.into_iter().filter(same_family) {
-            let names = Names::with_prefix(naming, "");
-            for (weight, shape) in resolve::names(config) {
-                for TensorPlace { tensor, part } in names.places(&weight) {
-                    if part.is_some() && naming != base {
-                        continue;
-                    }
-                    let is_inside = !weight.contains("_head.");
-                    let is_linear = is_inside && !shape.1 && weight.starts_with("layers.");
-                    let spelled = all.entry(tensor).or_insert_with(|| Spelled {
-                        weights: Vec::new(),
-                        is_inside,
-                        is_linear,
-                    });
-                    let entry = (weight.clone(), part, shape);
-                    if !spelled.weights.contains(&entry) {
-                        spelled.weights.push(entry);
-                    }
-                }
-            }
-        }
-        Self(all)
-    }
-
-    /// The weight that a name ends with, and what precedes it.
-    fn find<'a>(&self, name: &'a str) -> Option<(&Spelled, &'a str)> {
-        let starts = name.match_indices('.').map(|(dot, _)| dot + 1);
-        let mut starts = std::iter::once(0).chain(starts);
-        starts.find_map(|start| {
-            let (prefix, rest) = name.split_at_checked(start)?;
-            Some((self.0.get(rest)?, prefix))
-        })
-    }
-}
 
 /// One tensor of an adapter: what it is to which module.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -196,7 +42,8 @@ const PIECES: [(&str, Piece); 5] = [
     (".lora_embedding_B", Piece::EmbeddingB),
 ];
 
-struct Applying<'a> {
+/// An adapter while it is added to the weights of a base.
+pub(super) struct Applying<'a> {
     spellings: Spellings,
     /// By module: each part with the name of its tensor.
     parts: BTreeMap<String, BTreeMap<Piece, String>>,
@@ -208,8 +55,26 @@ struct Applying<'a> {
     head_dim: usize,
 }
 
-impl Applying<'_> {
-    fn all(mut self, weights: &mut Weights) -> Result<Application, CheckpointError> {
+impl<'a> Applying<'a> {
+    pub(super) fn new(
+        lora: &'a Lora,
+        base: &'a Path,
+        naming: Naming,
+        fused: Fused,
+        config: &EsmConfig,
+    ) -> Self {
+        Self {
+            spellings: Spellings::new(config, naming),
+            parts: BTreeMap::new(),
+            heads: Vec::new(),
+            lora,
+            base,
+            fused,
+            head_dim: config.head_dim(),
+        }
+    }
+
+    pub(super) fn all(mut self, weights: &mut Weights) -> Result<Application, CheckpointError> {
         weights.adapter = Some(self.lora.number);
         let prefix = self.prefix()?;
         let names = Names::with_prefix(Naming::HuggingFace, &prefix);
