@@ -50,6 +50,15 @@ fn the_description_and_its_page_come_from_this_server_only() {
     ] {
         assert!(api["paths"][path].is_object(), "{path}");
     }
+    let paths = api["paths"].as_object().unwrap().values();
+    let operations = paths.flat_map(|methods| methods.as_object().unwrap().values());
+    let mut ids: Vec<&str> = operations
+        .map(|operation| operation["operationId"].as_str().unwrap())
+        .collect();
+    let count = ids.len();
+    ids.sort_unstable();
+    ids.dedup();
+    assert_eq!(ids.len(), count, "{ids:?}");
     assert_eq!(server.get("/docs").header("location"), Some("/docs/"));
     let page = server.get("/docs/");
     assert_eq!(page.header("content-type"), Some("text/html"));

@@ -44,6 +44,7 @@ pub struct NimRequest {
 #[utoipa::path(
     post,
     path = "/v1/biology/meta/{model}",
+    operation_id = "embed_nim",
     tag = "NIM",
     params(("model" = String, Path, description = "`esm2-650m`, for example: any name")),
     request_body = NimRequest,
