@@ -5,7 +5,7 @@
 //! letters that they lack: poly-alanine, silk, collagen and antifreeze proteins do not have all of A, C,
 //! G and T with so few other letters.
 
-use crate::tokenizer::{DASH, DOT, MASK, UNK, VOCABULARY, number_of};
+use crate::tokenizer::{DASH, DOT, MASK, TokenId, UNK, VOCABULARY, number_of};
 
 /// Fewest bases of a nucleotide sequence, not counting N; in primers, codes of two bases count too.
 /// Primers are about this long.
@@ -13,24 +13,24 @@ const LEAST: u64 = 18;
 /// Tokens of the alphabet.
 const TOKENS: usize = VOCABULARY.len();
 
-const A: u8 = number_of(b'A');
-const B: u8 = number_of(b'B');
-const C: u8 = number_of(b'C');
-const D: u8 = number_of(b'D');
-const G: u8 = number_of(b'G');
-const H: u8 = number_of(b'H');
-const K: u8 = number_of(b'K');
-const M: u8 = number_of(b'M');
-const N: u8 = number_of(b'N');
-const R: u8 = number_of(b'R');
-const S: u8 = number_of(b'S');
-const T: u8 = number_of(b'T');
-const U: u8 = number_of(b'U');
-const V: u8 = number_of(b'V');
-const W: u8 = number_of(b'W');
-const X: u8 = number_of(b'X');
-const Y: u8 = number_of(b'Y');
-const NULL: u8 = 31;
+const A: TokenId = number_of(b'A');
+const B: TokenId = number_of(b'B');
+const C: TokenId = number_of(b'C');
+const D: TokenId = number_of(b'D');
+const G: TokenId = number_of(b'G');
+const H: TokenId = number_of(b'H');
+const K: TokenId = number_of(b'K');
+const M: TokenId = number_of(b'M');
+const N: TokenId = number_of(b'N');
+const R: TokenId = number_of(b'R');
+const S: TokenId = number_of(b'S');
+const T: TokenId = number_of(b'T');
+const U: TokenId = number_of(b'U');
+const V: TokenId = number_of(b'V');
+const W: TokenId = number_of(b'W');
+const X: TokenId = number_of(b'X');
+const Y: TokenId = number_of(b'Y');
+const NULL: TokenId = 31;
 
 /// Whether a sequence, as `<cls>`, residues, `<eos>`, consists of nucleotides. Gaps, masks, X and
 /// characters outside the alphabet, such as position numbers, do not count.
@@ -43,7 +43,7 @@ const NULL: u8 = 31;
 /// | repeats, bisulfite | all | none | three of them, each 10 % of at least 60 |
 /// | primers | at least 85 % | codes of two bases: R Y S W K M | A, C, G and T or U |
 /// | consensus, back-translated | at least 70 %, of at least 60 | codes of two or three bases, and 1 % others | A, C, G and T or U, each 2 % |
-pub(crate) fn is_nucleotides(tokens: &[u8]) -> bool {
+pub(crate) fn is_nucleotides(tokens: &[TokenId]) -> bool {
     let mut counts = [0_u64; TOKENS];
     let residues = tokens.get(1..tokens.len().saturating_sub(1));
     for &token in residues.unwrap_or_default() {
@@ -51,8 +51,8 @@ pub(crate) fn is_nucleotides(tokens: &[u8]) -> bool {
             *count += 1;
         }
     }
-    let of = |tokens: &[u8]| -> u64 {
-        let count = |token: &u8| counts.get(usize::from(*token)).copied().unwrap_or(0);
+    let of = |tokens: &[TokenId]| -> u64 {
+        let count = |token: &TokenId| counts.get(usize::from(*token)).copied().unwrap_or(0);
         tokens.iter().map(count).sum()
     };
     let all = counts.iter().sum::<u64>() - of(&[UNK, DOT, DASH, MASK, NULL, X]);

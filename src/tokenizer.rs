@@ -18,20 +18,23 @@ use crate::printable;
 use std::borrow::Cow;
 use thiserror::Error;
 
+/// The number of a token: the row of the embedding. The structure-aware alphabet has 446.
+pub type TokenId = u16;
+
 /// Number of `<cls>`, the first token of every sequence.
-pub const CLS: u8 = 0;
+pub const CLS: TokenId = 0;
 /// Number of `<pad>`, which fills up padded tensors and never comes from a sequence.
-pub const PAD: u8 = 1;
+pub const PAD: TokenId = 1;
 /// Number of `<eos>`, the last token of every sequence.
-pub const EOS: u8 = 2;
+pub const EOS: TokenId = 2;
 /// Number of `<unk>`, the token of every character outside the alphabet.
-pub const UNK: u8 = 3;
+pub const UNK: TokenId = 3;
 /// Number of `.`, a gap of an alignment.
-pub const DOT: u8 = 29;
+pub const DOT: TokenId = 29;
 /// Number of `-`, a gap of an alignment.
-pub const DASH: u8 = 30;
+pub const DASH: TokenId = 30;
 /// Number of `<mask>`.
-pub const MASK: u8 = 32;
+pub const MASK: TokenId = 32;
 
 /// The tokens by their numbers.
 pub const VOCABULARY: [&str; 33] = [
@@ -156,7 +159,7 @@ pub enum UnknownPolicy {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tokens {
     /// `<cls>`, one number for each residue, `<eos>`.
-    pub ids: Vec<u8>,
+    pub ids: Vec<TokenId>,
     /// Characters outside the alphabet, each now an `<unk>`; an `<unk>` as typed is not counted.
     pub unknown: usize,
     /// Lower-case letters read as their upper-case residues.
@@ -178,8 +181,14 @@ impl Tokens {
     }
 }
 
+/// The tokens of a sequence as bytes, for digests: one byte for each if all fit, else two.
+pub fn bytes_of(ids: &[TokenId]) -> Vec<u8> {
+    let narrow: Result<Vec<u8>, _> = ids.iter().map(|&id| u8::try_from(id)).collect();
+    narrow.unwrap_or_else(|_| ids.iter().flat_map(|id| id.to_le_bytes()).collect())
+}
+
 /// Whether a token is a gap of an alignment.
-pub const fn is_gap(id: u8) -> bool {
+pub const fn is_gap(id: TokenId) -> bool {
     matches!(id, DOT | DASH)
 }
 
@@ -216,8 +225,8 @@ pub enum TokenizerError {
 }
 
 /// The number of the token of one letter.
-pub(crate) const fn number_of(letter: u8) -> u8 {
-    TABLE[letter as usize]
+pub(crate) const fn number_of(letter: u8) -> TokenId {
+    TABLE[letter as usize] as TokenId
 }
 
 /// Added to the number of a residue that is written as a lower-case letter.
@@ -233,7 +242,7 @@ const OTHER: u8 = 0xFF;
 const TABLE: [u8; 256] = table(Alphabet::Esm);
 const TABLE_OF_ESM_C: [u8; 256] = {
     let mut table = table(Alphabet::EsmC);
-    table[b'_' as usize] = MASK;
+    table[b'_' as usize] = MASK as u8;
     table
 };
 
@@ -321,12 +330,12 @@ impl Alphabet {
             }
             match class {
                 0..LOWER => {
-                    tokens.ids.push(class);
-                    tokens.gaps += usize::from(is_gap(class));
-                    tokens.masks += usize::from(class == MASK);
+                    tokens.ids.push(class.into());
+                    tokens.gaps += usize::from(is_gap(class.into()));
+                    tokens.masks += usize::from(TokenId::from(class) == MASK);
                 }
                 LOWER..BLANK => {
-                    tokens.ids.push(class & !LOWER);
+                    tokens.ids.push((class & !LOWER).into());
                     tokens.lower += 1;
                 }
                 BLANK => {}
@@ -351,7 +360,7 @@ impl Alphabet {
     }
 
     /// The token of several characters whose text after `<` starts `tail`.
-    fn named_token(self, tail: &[u8]) -> Option<(u8, &'static str)> {
+    fn named_token(self, tail: &[u8]) -> Option<(TokenId, &'static str)> {
         self.tokens()
             .iter()
             .zip(0..)
@@ -390,7 +399,7 @@ fn trim_end(mut sequence: &[u8], with_gaps: bool) -> (&[u8], usize) {
     let mut gaps = 0;
     while let [rest @ .., last] = sequence {
         let class = Alphabet::Esm.class_of(*last);
-        let is_dropped_gap = with_gaps && is_gap(class);
+        let is_dropped_gap = with_gaps && is_gap(class.into());
         if class != BLANK && !is_dropped_gap {
             break;
         }

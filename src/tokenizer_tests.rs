@@ -1,7 +1,7 @@
 use super::*;
 use proptest::prelude::*;
 
-fn ids(sequence: &str) -> Vec<u8> {
+fn ids(sequence: &str) -> Vec<TokenId> {
     tokenize(sequence.as_bytes(), UnknownPolicy::Unk)
         .unwrap()
         .ids
@@ -10,7 +10,7 @@ fn ids(sequence: &str) -> Vec<u8> {
 #[test]
 fn the_alphabet_has_its_numbers() {
     let residues = "LAGVSERTIDPKQNFYMHWCXBUZO.-";
-    let expected: Vec<u8> = [0].into_iter().chain(4..=30).chain([2]).collect();
+    let expected: Vec<TokenId> = [0].into_iter().chain(4..=30).chain([2]).collect();
     assert_eq!(ids(residues), expected);
     assert_eq!(VOCABULARY.len(), 33);
     assert_eq!(VOCABULARY[usize::from(CLS)], "<cls>");
@@ -19,6 +19,12 @@ fn the_alphabet_has_its_numbers() {
     assert_eq!(VOCABULARY[usize::from(UNK)], "<unk>");
     assert_eq!(VOCABULARY[usize::from(MASK)], "<mask>");
     assert_eq!(VOCABULARY[31], "<null_1>");
+}
+
+#[test]
+fn digests_of_narrow_tokens_are_those_of_bytes() {
+    assert_eq!(bytes_of(&[0, 20, 255, 2]), [0, 20, 255, 2]);
+    assert_eq!(bytes_of(&[0, 256, 2]), [0, 0, 0, 1, 2, 0]);
 }
 
 #[test]
@@ -202,7 +208,7 @@ proptest! {
 
     #[test]
     fn tokens_read_back_as_their_text(
-        ids in prop::collection::vec(3u8..33, 0..100)
+        ids in prop::collection::vec(3u16..33, 0..100)
     ) {
         let text: String = ids.iter().map(|&id| VOCABULARY[usize::from(id)]).collect();
         let tokens = tokenize(text.as_bytes(), UnknownPolicy::Error).unwrap();

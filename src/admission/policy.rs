@@ -4,7 +4,7 @@ use super::unfit::Unfit;
 use crate::checkpoint::{EsmConfig, TRAINING_MAXIMUM};
 use crate::nucleotides::is_nucleotides;
 use crate::numerals::grouped;
-use crate::tokenizer::{Alphabet, EOS, Tokens, UnknownPolicy};
+use crate::tokenizer::{Alphabet, EOS, TokenId, Tokens, UnknownPolicy};
 use crate::windows::windows;
 use std::fmt;
 use std::ops::Range;
@@ -236,7 +236,7 @@ impl Policy {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Prepared {
     /// `<cls>`, residues, `<eos>`.
-    pub tokens: Vec<u8>,
+    pub tokens: Vec<TokenId>,
     /// Characters outside the alphabet among all residues of the record.
     pub unknown: u64,
     /// Lower-case letters among all residues of the record.

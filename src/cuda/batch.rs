@@ -12,7 +12,7 @@ const ALIGN: usize = 16;
 pub(super) struct Batch {
     /// All arrays, for one upload.
     pub(super) bytes: Vec<u8>,
-    /// `[T]` of u8: token ids.
+    /// `[T]` of u16: token ids.
     pub(super) tokens_at: usize,
     /// `[T]` of f32: the factor of each token's embedding.
     pub(super) scales_at: usize,
@@ -60,6 +60,7 @@ impl Batch {
         let mut starts = Vec::new();
         let mut tiles = Vec::new();
         let put = |into: &mut Vec<u8>, n: usize| into.extend((n as i32).to_ne_bytes());
+        let wide: Vec<u8> = ids.iter().flat_map(|id| id.to_ne_bytes()).collect();
         let (mut residues, mut sequences) = (0, 0);
         for rows in packed.ranges() {
             let tokens = ids.get(rows.clone()).unwrap_or_default();
@@ -90,7 +91,7 @@ impl Batch {
             longest: packed.longest(),
             ..Batch::default()
         };
-        batch.tokens_at = batch.add(ids);
+        batch.tokens_at = batch.add(&wide);
         batch.scales_at = batch.add(&scales);
         batch.positions_at = batch.add(&positions);
         batch.places_at = batch.add(&places);
@@ -115,6 +116,7 @@ impl Batch {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tokenizer::TokenId;
 
     fn ints(batch: &Batch, at: usize, count: usize) -> Vec<i32> {
         let bytes = &batch.bytes[at..at + 4 * count];
@@ -125,11 +127,16 @@ mod tests {
     #[test]
     fn arrays_of_two_sequences() {
         let long = [vec![0], vec![4; 70], vec![2]].concat();
-        let packed = Packed::new([[0u8, 20, 32, 2].as_slice(), &long]);
+        let packed = Packed::new([[0, 20, 32, 2].as_slice(), &long]);
         let batch = Batch::new(&packed, 33, true).unwrap();
         assert_eq!((batch.tokens, batch.sequences, batch.longest), (76, 2, 72));
         assert_eq!(batch.residues(), 72);
-        assert_eq!(batch.bytes[batch.tokens_at..][..5], [0, 20, 32, 2, 0]);
+        let tokens = batch.bytes[batch.tokens_at..][..10]
+            .as_chunks::<2>()
+            .0
+            .iter();
+        let tokens: Vec<TokenId> = tokens.map(|id| TokenId::from_ne_bytes(*id)).collect();
+        assert_eq!(tokens, [0, 20, 32, 2, 0]);
         let scales = ints(&batch, batch.scales_at, 5).into_iter();
         let scales: Vec<f32> = scales.map(|bits| f32::from_bits(bits as u32)).collect();
         // One mask among four tokens: 0.88 / (1 − 1/4); the mask itself is zero.
@@ -147,7 +154,7 @@ mod tests {
 
     #[test]
     fn batches_that_kernels_cannot_take_are_refused() {
-        let refused = |tokens: &[u8]| Batch::new(&Packed::new([tokens]), 33, true).is_err();
+        let refused = |tokens: &[TokenId]| Batch::new(&Packed::new([tokens]), 33, true).is_err();
         assert!(refused(&[0, 2]));
         assert!(refused(&[0, 33, 2]));
         assert!(!refused(&[0, 4, 2]));

@@ -14,6 +14,7 @@ use crate::embedder::{
 };
 use crate::model::{Packed, is_loaded};
 use crate::product::{Fallback, Pool, Product, Request, Values};
+use crate::tokenizer::TokenId;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -87,7 +88,7 @@ impl GpuEngine {
         request: &Request,
         cancel: &Cancel,
         out: Out<'_>,
-        work: impl FnOnce(&[&[u8]], &Pass<'_>, &mut RowsOut<'_, '_>) -> Result<(), Failure>,
+        work: impl FnOnce(&[&[TokenId]], &Pass<'_>, &mut RowsOut<'_, '_>) -> Result<(), Failure>,
     ) -> Result<(), EngineError> {
         let config = self.model.config();
         let last = config.layers;
@@ -107,7 +108,7 @@ impl GpuEngine {
                 loaded,
             });
         }
-        let sequences: Vec<&[u8]> = batch.sequences().collect();
+        let sequences: Vec<&[TokenId]> = batch.sequences().collect();
         let mut layers = request.layers();
         if logits && layers.last() != Some(&last) {
             layers.push(last);
@@ -131,7 +132,7 @@ impl GpuEngine {
     /// All sequences in the number format of the model, and in the fallback those that do not fit f16.
     fn run_all(
         &self,
-        sequences: &[&[u8]],
+        sequences: &[&[TokenId]],
         pass: &Pass<'_>,
         rows: &mut RowsOut<'_, '_>,
     ) -> Result<(), Failure> {
@@ -152,7 +153,7 @@ impl GpuEngine {
     /// The layers of `layers` from position `first` on, in the fallback, for some sequences of a batch.
     fn run_some_in_fallback(
         &self,
-        batch: &[&[u8]],
+        batch: &[&[TokenId]],
         some: &[usize],
         first: usize,
         pass: &Pass<'_>,
@@ -173,7 +174,7 @@ impl GpuEngine {
             return Err(Failure::Overflow { sequence: at(0) });
         };
         let sequences = some.iter().filter_map(|&i| batch.get(i).copied());
-        let sequences: Vec<&[u8]> = sequences.collect();
+        let sequences: Vec<&[TokenId]> = sequences.collect();
         let pass = Pass {
             layers: pass.layers.get(first..).unwrap_or_default(),
             ..*pass

@@ -22,7 +22,7 @@ use super::timing;
 use crate::device::{Dtype, Gpu, Tested};
 use crate::model::Packed;
 use crate::ops::{self, Activation};
-use crate::tokenizer::{CLS, EOS, VOCABULARY};
+use crate::tokenizer::{CLS, EOS, TokenId, VOCABULARY};
 use cudarc::driver::result;
 use std::time::Duration;
 
@@ -140,8 +140,8 @@ impl Bench<'_> {
 
     /// Sequences of `length` tokens that fill the measured tokens; at least one.
     fn batch(&self, length: usize) -> Result<(Batch, Memory), CudaError> {
-        let residues = (2..length).map(|i| 4 + (i * 7 % 20) as u8);
-        let sequence: Vec<u8> = [CLS].into_iter().chain(residues).chain([EOS]).collect();
+        let residues = (2..length).map(|i| 4 + (i * 7 % 20) as TokenId);
+        let sequence: Vec<TokenId> = [CLS].into_iter().chain(residues).chain([EOS]).collect();
         let count = (self.tokens / length).max(1);
         let packed = Packed::new(std::iter::repeat_n(sequence.as_slice(), count));
         let batch = Batch::new(&packed, VOCABULARY.len(), true)?;

@@ -20,6 +20,7 @@ use crate::device::{Device, Dtype, PINNED};
 use crate::model::Packed;
 use crate::ops::Activation;
 use crate::run_record::{CudaFacts, GpuFacts, ProductRows};
+use crate::tokenizer::TokenId;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -264,7 +265,7 @@ impl GpuModel {
     /// that was cancelled or broken off.
     pub(super) fn forward(
         &self,
-        sequences: &[&[u8]],
+        sequences: &[&[TokenId]],
         pass: &Pass<'_>,
         each: Each<'_>,
     ) -> Result<Vec<Overflow>, Failure> {
@@ -298,7 +299,7 @@ impl GpuModel {
     fn on_a_lane(
         &self,
         pass: &Pass<'_>,
-        sequences: &[&[u8]],
+        sequences: &[&[TokenId]],
         each: Each<'_>,
     ) -> Result<Option<Vec<Overflow>>, Failure> {
         let tokens: usize = sequences.iter().map(|s| s.len()).sum();
@@ -322,7 +323,7 @@ impl GpuModel {
     fn on_a_whole_gpu(
         &self,
         pass: &Pass<'_>,
-        sequences: &[&[u8]],
+        sequences: &[&[TokenId]],
         each: Each<'_>,
     ) -> Result<Vec<Overflow>, Failure> {
         let mut lanes = self.lanes.take_gpu(0);
@@ -355,7 +356,7 @@ impl GpuModel {
         &self,
         lane: &mut Lane,
         pass: &Pass<'_>,
-        sequences: &[&[u8]],
+        sequences: &[&[TokenId]],
         each: Each<'_>,
     ) -> Result<Vec<Overflow>, Failure> {
         let replica = self.replicas.get(lane.gpu).ok_or(CudaError::Defect)?;
@@ -412,7 +413,7 @@ impl GpuModel {
     }
 
     /// The bits of the residue rows of each sequence, at layer `top`.
-    fn bits(&self, sequences: &[&[u8]], top: usize) -> Result<Vec<Vec<u32>>, CudaError> {
+    fn bits(&self, sequences: &[&[TokenId]], top: usize) -> Result<Vec<Vec<u32>>, CudaError> {
         let mut bits = vec![Vec::new(); sequences.len()];
         let mut keep = |_: usize, sequence: usize, rows: HostRows<'_>| {
             if let Some(bits) = bits.get_mut(sequence) {
@@ -450,7 +451,7 @@ impl settle::Model for Settling<'_> {
         let GpuModel {
             config, replicas, ..
         } = &*self.model;
-        let embed = |sequences: &[&[u8]]| self.model.bits(sequences, self.top);
+        let embed = |sequences: &[&[TokenId]]| self.model.bits(sequences, self.top);
         selftest::passes(config, replicas, self.top, &embed)
     }
 }

@@ -233,7 +233,7 @@ mod tests {
 
     #[test]
     fn parts_of_a_result_do_not_overlap() {
-        let packed = Packed::new([[0u8, 4, 5, 2].as_slice(), &[0, 4, 2]]);
+        let packed = Packed::new([[0, 4, 5, 2].as_slice(), &[0, 4, 2]]);
         let batch = Batch::new(&packed, 33, true).unwrap();
         let layout = |rows| Layout::new(&batch, 8, rows, None);
         let whole = layout(ResidueRows::F32);

@@ -6,10 +6,10 @@ use super::replica::Replica;
 use super::tested::Tests;
 use crate::checkpoint::{EsmConfig, Positions};
 use crate::sha256::sha256_of;
-use crate::tokenizer::{CLS, EOS};
+use crate::tokenizer::{CLS, EOS, TokenId};
 
 /// Computes the bits of the residue rows of each sequence in one pass.
-pub(super) type Embed<'a> = &'a dyn Fn(&[&[u8]]) -> Result<Vec<Vec<u32>>, CudaError>;
+pub(super) type Embed<'a> = &'a dyn Fn(&[&[TokenId]]) -> Result<Vec<Vec<u32>>, CudaError>;
 
 /// Whether sequences have the same bits in batches as in separate passes, on every GPU of the
 /// model, which is loaded up to layer `top`.
@@ -61,9 +61,9 @@ pub(super) fn passes(
 
 fn is_same_in_any_batch(embed: Embed<'_>) -> Result<bool, CudaError> {
     let lengths = [3, 70, 200, 17, 64, 5, 331];
-    let all: Vec<Vec<u8>> = lengths.iter().map(|&n| tokens(n)).collect();
-    let all: Vec<&[u8]> = all.iter().map(Vec::as_slice).collect();
-    let reversed: Vec<&[u8]> = all.iter().rev().copied().collect();
+    let all: Vec<Vec<TokenId>> = lengths.iter().map(|&n| tokens(n)).collect();
+    let all: Vec<&[TokenId]> = all.iter().map(Vec::as_slice).collect();
+    let reversed: Vec<&[TokenId]> = all.iter().rev().copied().collect();
     let together = embed(&all)?;
     let mut other_way = embed(&reversed)?;
     other_way.reverse();
@@ -75,8 +75,8 @@ fn is_same_in_any_batch(embed: Embed<'_>) -> Result<bool, CudaError> {
 }
 
 /// A sequence of `count` tokens, of all amino acids.
-fn tokens(count: usize) -> Vec<u8> {
-    let residues = (0..count.saturating_sub(2)).map(|i| 4 + ((i * 7 + count) % 20) as u8);
+fn tokens(count: usize) -> Vec<TokenId> {
+    let residues = (0..count.saturating_sub(2)).map(|i| 4 + ((i * 7 + count) % 20) as TokenId);
     [CLS].into_iter().chain(residues).chain([EOS]).collect()
 }
 
@@ -87,10 +87,10 @@ mod tests {
 
     #[test]
     fn a_bit_that_depends_on_the_batch_is_noticed() {
-        let bits_of = |sequence: &[u8]| sequence.iter().map(|&t| u32::from(t)).collect();
-        let same = |batch: &[&[u8]]| Ok(batch.iter().map(|s| bits_of(s)).collect());
+        let bits_of = |sequence: &[TokenId]| sequence.iter().map(|&t| u32::from(t)).collect();
+        let same = |batch: &[&[TokenId]]| Ok(batch.iter().map(|s| bits_of(s)).collect());
         assert!(is_same_in_any_batch(&same).unwrap());
-        let by_size = |batch: &[&[u8]]| {
+        let by_size = |batch: &[&[TokenId]]| {
             let mut bits: Vec<Vec<u32>> = batch.iter().map(|s| bits_of(s)).collect();
             if batch.len() == 1 && batch[0].len() == 331 {
                 bits[0][300] ^= 1;
@@ -99,7 +99,7 @@ mod tests {
         };
         assert!(!is_same_in_any_batch(&by_size).unwrap());
         let calls = Cell::new(0);
-        let by_time = |batch: &[&[u8]]| {
+        let by_time = |batch: &[&[TokenId]]| {
             calls.set(calls.get() + 1);
             Ok(batch.iter().map(|_| vec![calls.get()]).collect())
         };

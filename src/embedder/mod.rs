@@ -24,6 +24,7 @@ use crate::device::{Device, DeviceChoice, DeviceError, Dtype};
 use crate::model::{LmHead, Packed};
 use crate::ops::CpuPath;
 use crate::product::Request;
+use crate::tokenizer::TokenId;
 use cpu::CpuEngine;
 use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
@@ -34,7 +35,7 @@ use with_logits::WithLogits;
 #[derive(Clone, Copy, Debug)]
 pub struct Sequence<'a> {
     /// Token ids with `<cls>` and `<eos>`.
-    pub tokens: &'a [u8],
+    pub tokens: &'a [TokenId],
     /// Residue ranges to embed one by one and blend (see [`crate::windows`]); empty to embed the whole
     /// sequence in one pass.
     pub windows: &'a [Range<usize>],

@@ -3,12 +3,12 @@
 use super::*;
 use crate::checkpoint::Positions;
 use crate::product::{Fallback, OutDtype, Pool, Product, Values};
-use crate::tokenizer::{CLS, EOS};
+use crate::tokenizer::{CLS, EOS, TokenId};
 use std::path::Path;
 use std::sync::Mutex;
 
 /// A token whose sequences do not fit f16.
-const LARGE: u8 = 30;
+const LARGE: TokenId = 30;
 
 /// A model of width 1. The row of a token at layer l is `token + 100 l`; in the fallback it is negative.
 struct Fake {
@@ -41,7 +41,7 @@ impl Fake {
         in_bf16: bool,
         out: Out<'_>,
     ) -> Result<(), EngineError> {
-        let lengths: Vec<usize> = batch.sequences().map(<[u8]>::len).collect();
+        let lengths: Vec<usize> = batch.sequences().map(<[TokenId]>::len).collect();
         let format = if in_bf16 { "b" } else { "" };
         self.calls
             .lock()
@@ -55,7 +55,7 @@ impl Fake {
             let in_bf16 = in_bf16 || is_large;
             let sign = if in_bf16 { -1.0 } else { 1.0 };
             for layer in request.layers() {
-                let row = |token: &u8| sign * (f32::from(*token) + 100.0 * layer as f32);
+                let row = |token: &TokenId| sign * (f32::from(*token) + 100.0 * layer as f32);
                 let hidden: Vec<f32> = tokens.iter().map(row).collect();
                 let rows = rows::LayerRows {
                     sequence,
@@ -121,7 +121,7 @@ fn fixture(name: &str) -> Arc<Checkpoint> {
     Arc::new(Checkpoint::open(&fixtures.join(name)).unwrap())
 }
 
-fn tokens(residues: &[u8]) -> Vec<u8> {
+fn tokens(residues: &[TokenId]) -> Vec<TokenId> {
     [&[CLS], residues, &[EOS]].concat()
 }
 

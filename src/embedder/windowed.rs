@@ -7,7 +7,7 @@ use crate::batching;
 use crate::cancel::Cancel;
 use crate::model::Packed;
 use crate::product::{Fallback, OutDtype, Pool, Product, Request, Values};
-use crate::tokenizer::{CLS, EOS};
+use crate::tokenizer::{CLS, EOS, TokenId};
 use crate::windows::Blend;
 use std::ops::ControlFlow;
 
@@ -80,7 +80,7 @@ impl Windowed<'_> {
             mixed: false,
         };
         let request = rows_of(&layers, has_logits);
-        let pieces: Vec<Vec<u8>> = windows
+        let pieces: Vec<Vec<TokenId>> = windows
             .iter()
             .map(|window| {
                 let residues = tokens.get(window.start + 1..window.end + 1);

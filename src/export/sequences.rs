@@ -6,7 +6,7 @@ use crate::fasta::{self, FastaError, Input, Reader};
 use crate::output::{Manifest, Record};
 use crate::run_record::InputFacts;
 use crate::sha256::hex;
-use crate::tokenizer::{Alphabet, UnknownPolicy, VOCABULARY};
+use crate::tokenizer::{Alphabet, TokenId, UnknownPolicy, VOCABULARY};
 use std::path::{Path, PathBuf};
 use std::vec::IntoIter;
 
@@ -139,7 +139,7 @@ impl Sequences {
 }
 
 /// The letter of a token.
-fn letter(id: u8) -> u8 {
+fn letter(id: TokenId) -> u8 {
     match VOCABULARY
         .get(usize::from(id))
         .map(|token| token.as_bytes())

@@ -1,6 +1,7 @@
 //! The built-in model and its sequences. Each number is an integer times a power of two, so every
 //! machine makes the same ones.
 
+use crate::tokenizer::TokenId;
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
 
@@ -14,11 +15,11 @@ const TOKENS: usize = 33;
 /// Tokens of the sequences, on both sides of the tiles and blocks of the kernels.
 const LENGTHS: [usize; 5] = [3, 17, 66, 263, 530];
 
-const CLS: u8 = 0;
-const EOS: u8 = 2;
-const MASK: u8 = 32;
+const CLS: TokenId = 0;
+const EOS: TokenId = 2;
+const MASK: TokenId = 32;
 /// The first residue, and the number of residues from there.
-const RESIDUES: (u8, u64) = (4, 25);
+const RESIDUES: (TokenId, u64) = (4, 25);
 
 const CONFIG: &str = r#"{"model_type": "esm", "hidden_size": 144, "num_hidden_layers": 2,
     "num_attention_heads": 6, "intermediate_size": 576, "vocab_size": 33, "hidden_act": "gelu",
@@ -54,17 +55,17 @@ pub(super) fn files() -> [(&'static str, Vec<u8>); 2] {
 }
 
 /// Token ids of the sequences.
-pub(super) fn sequences() -> Vec<Vec<u8>> {
+pub(super) fn sequences() -> Vec<Vec<TokenId>> {
     let mut numbers = Numbers(2);
     let (first, count) = RESIDUES;
     let mut residue = |_| match numbers.next() {
         n if n.is_multiple_of(61) => MASK,
-        n => first + (n % count) as u8,
+        n => first + (n % count) as TokenId,
     };
     LENGTHS
         .into_iter()
         .map(|tokens| {
-            let residues: Vec<u8> = (2..tokens).map(&mut residue).collect();
+            let residues: Vec<TokenId> = (2..tokens).map(&mut residue).collect();
             [&[CLS], &*residues, &[EOS]].concat()
         })
         .collect()

@@ -7,7 +7,7 @@
 
 use super::Packed;
 use crate::ops::LayerNorm;
-use crate::tokenizer::MASK;
+use crate::tokenizer::{MASK, TokenId};
 use candle_core::{Device, Tensor};
 
 /// Row of the position table that `<cls>` uses: padding_idx + 1.
@@ -74,7 +74,7 @@ pub(crate) struct TokenScale {
 impl TokenScale {
     /// The factor of one sequence, computed in f32 in the same steps as fair-esm:
     /// `x · (1 − 0.12) / (1 − ratio)`.
-    pub(crate) fn new(tokens: &[u8], token_dropout: bool) -> TokenScale {
+    pub(crate) fn new(tokens: &[TokenId], token_dropout: bool) -> TokenScale {
         let masks = tokens.iter().filter(|&&t| t == MASK).count();
         let observed = masks as f32 / tokens.len() as f32;
         TokenScale {
@@ -83,7 +83,7 @@ impl TokenScale {
     }
 
     /// The factor of one token: zero for `<mask>`, if there is token dropout.
-    pub(crate) fn of(self, token: u8) -> f32 {
+    pub(crate) fn of(self, token: TokenId) -> f32 {
         match self.factor {
             Some(_) if token == MASK => 0.0,
             Some(factor) => factor,

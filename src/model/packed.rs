@@ -1,15 +1,17 @@
 //! A packed batch: token ids of whole sequences laid end to end.
 
+use crate::tokenizer::TokenId;
+
 /// Sequences laid end to end, without padding.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Packed {
-    token_ids: Vec<u8>,
+    token_ids: Vec<TokenId>,
     cu_seqlens: Vec<usize>,
 }
 
 impl Packed {
     /// Packs sequences of token ids, each with its `<cls>` and `<eos>`.
-    pub fn new<'a>(sequences: impl IntoIterator<Item = &'a [u8]>) -> Packed {
+    pub fn new<'a>(sequences: impl IntoIterator<Item = &'a [TokenId]>) -> Packed {
         let mut token_ids = Vec::new();
         let mut cu_seqlens = vec![0];
         for sequence in sequences {
@@ -23,7 +25,7 @@ impl Packed {
     }
 
     /// All token ids, `[T]`.
-    pub fn token_ids(&self) -> &[u8] {
+    pub fn token_ids(&self) -> &[TokenId] {
         &self.token_ids
     }
 
@@ -38,7 +40,7 @@ impl Packed {
     }
 
     /// The token ids of each sequence.
-    pub fn sequences(&self) -> impl Iterator<Item = &[u8]> {
+    pub fn sequences(&self) -> impl Iterator<Item = &[TokenId]> {
         self.ranges().map(|range| &self.token_ids[range])
     }
 

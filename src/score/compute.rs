@@ -8,6 +8,7 @@ use crate::batching::batches;
 use crate::embedder::{Computed, Embedder, EngineError, Sequence};
 use crate::pipeline::{Computing, Counted, Reporter, Stop, Totals};
 use crate::product::{OutDtype, Product, Request, Values};
+use crate::tokenizer::TokenId;
 use anyhow::{Context, Result, anyhow, bail};
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -42,7 +43,7 @@ pub struct Compute<'a> {
 }
 
 /// The tokens of the pieces of a batch, by the number of the piece.
-type Batch = Vec<(usize, Vec<u8>)>;
+type Batch = Vec<(usize, Vec<TokenId>)>;
 
 impl Compute<'_> {
     /// What is kept of each piece; None if it was asked to stop.

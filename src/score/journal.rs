@@ -8,6 +8,7 @@
 use super::piece::{Keep, Piece};
 use super::protein::Protein;
 use crate::sha256::sha256_of;
+use crate::tokenizer::bytes_of;
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, BufWriter, Write};
@@ -118,7 +119,7 @@ pub fn key(computed_by: &str, piece: &Piece, protein: &Protein) -> String {
     };
     let is_whole = piece.window.len() == protein.tokens().len();
     let head = format!("{computed_by}\n{keep}\n{is_whole}\n");
-    let digest = sha256_of([head.as_bytes(), &piece.tokens(protein)].concat());
+    let digest = sha256_of([head.as_bytes(), &bytes_of(&piece.tokens(protein))].concat());
     digest.get(..KEY).unwrap_or_default().to_owned()
 }
 

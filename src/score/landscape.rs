@@ -1,17 +1,17 @@
 //! The score of every letter at every position of a protein, as arrays for NumPy.
 
 use crate::output::{OutDtype, file_names, header, replace};
-use crate::tokenizer::VOCABULARY;
+use crate::tokenizer::{TokenId, VOCABULARY};
 use anyhow::{Context, Result};
 use serde::Serialize;
 use std::path::Path;
 
 /// The twenty amino acids in the order of ESM's alphabet, which is that of columns 4 to 23 of logits.
-pub const LETTERS: [u8; 20] = {
+pub const LETTERS: [TokenId; 20] = {
     let mut letters = [0; 20];
     let mut i = 0;
     while i < 20 {
-        letters[i] = 4 + i as u8;
+        letters[i] = 4 + i as TokenId;
         i += 1;
     }
     letters

@@ -2,7 +2,7 @@
 
 use super::protein::Protein;
 use crate::printable;
-use crate::tokenizer::{VOCABULARY, number_of};
+use crate::tokenizer::{TokenId, VOCABULARY, number_of};
 
 /// One substitution in a protein.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -10,9 +10,9 @@ pub struct Mutation {
     /// The residue, counted from 0.
     pub residue: usize,
     /// Token of the residue in the protein.
-    pub wild: u8,
+    pub wild: TokenId,
     /// Token of the residue in the variant.
-    pub mutant: u8,
+    pub mutant: TokenId,
 }
 
 /// Substitutions at different residues, in the order in which they are written.
@@ -50,9 +50,9 @@ impl Variant {
     }
 
     /// Residues that differ from those of the protein, with their tokens, in ascending order.
-    pub fn changes(&self) -> Vec<(usize, u8)> {
+    pub fn changes(&self) -> Vec<(usize, TokenId)> {
         let real = self.0.iter().filter(|m| m.wild != m.mutant);
-        let mut changes: Vec<(usize, u8)> = real.map(|m| (m.residue, m.mutant)).collect();
+        let mut changes: Vec<(usize, TokenId)> = real.map(|m| (m.residue, m.mutant)).collect();
         changes.sort_unstable();
         changes
     }
@@ -102,7 +102,7 @@ fn parse_one(text: &str, protein: &Protein, first: i64) -> Result<Mutation, Stri
 }
 
 /// The token of the letter of a residue.
-fn token(letter: char, text: &str) -> Result<u8, String> {
+fn token(letter: char, text: &str) -> Result<TokenId, String> {
     let upper = letter.to_ascii_uppercase();
     let known = u8::try_from(upper)
         .ok()
@@ -120,7 +120,7 @@ fn token(letter: char, text: &str) -> Result<u8, String> {
 }
 
 /// The letter of a token.
-pub(super) fn name(token: u8) -> &'static str {
+pub(super) fn name(token: TokenId) -> &'static str {
     VOCABULARY.get(usize::from(token)).copied().unwrap_or("?")
 }
 
@@ -132,7 +132,7 @@ mod tests {
         Protein::new("p1", b"MKTAYX").unwrap()
     }
 
-    fn parse(text: &str, first: i64) -> Result<Vec<(usize, u8)>, String> {
+    fn parse(text: &str, first: i64) -> Result<Vec<(usize, TokenId)>, String> {
         Variant::parse(text, &protein(), first).map(|variant| variant.changes())
     }
 

@@ -2,7 +2,7 @@
 
 use super::protein::Protein;
 use super::windows::weight;
-use crate::tokenizer::{MASK, VOCABULARY};
+use crate::tokenizer::{MASK, TokenId, VOCABULARY};
 use std::collections::HashMap;
 use std::ops::Range;
 
@@ -15,7 +15,7 @@ pub struct Piece {
     pub window: Range<usize>,
     /// Residues that differ from the protein's, in ascending order, with their tokens. Those outside the
     /// window and a masked one are left out: copies that are equal are one piece.
-    pub changes: Vec<(usize, u8)>,
+    pub changes: Vec<(usize, TokenId)>,
     /// The residue that is `<mask>`.
     pub masked: Option<usize>,
     /// What is kept.
@@ -28,7 +28,7 @@ pub enum Keep {
     /// All 33 at one residue.
     Residue(usize),
     /// That of one token at one residue.
-    Token(usize, u8),
+    Token(usize, TokenId),
     /// All 33 at every token of the window.
     All,
 }
@@ -38,11 +38,11 @@ impl Piece {
     pub fn new(
         protein: usize,
         window: Range<usize>,
-        changes: &[(usize, u8)],
+        changes: &[(usize, TokenId)],
         masked: Option<usize>,
         keep: Keep,
     ) -> Piece {
-        let shows = |&&(residue, _): &&(usize, u8)| {
+        let shows = |&&(residue, _): &&(usize, TokenId)| {
             window.contains(&(residue + 1)) && masked != Some(residue)
         };
         Piece {
@@ -55,7 +55,7 @@ impl Piece {
     }
 
     /// The tokens that the model sees.
-    pub fn tokens(&self, protein: &Protein) -> Vec<u8> {
+    pub fn tokens(&self, protein: &Protein) -> Vec<TokenId> {
         let tokens = protein.tokens().get(self.window.clone());
         let mut tokens = tokens.unwrap_or_default().to_vec();
         let masked = self.masked.map(|residue| (residue, MASK));
@@ -154,7 +154,7 @@ impl LogProbs {
     }
 
     /// That of a token.
-    pub fn token(&self, token: u8) -> f64 {
+    pub fn token(&self, token: TokenId) -> f64 {
         self.0.get(usize::from(token)).copied().unwrap_or(f64::NAN)
     }
 }
@@ -224,7 +224,7 @@ mod tests {
         let mut pieces = Pieces::default();
         // Residue 3 is masked: what it was does not show.
         let masked =
-            |changes: &[(usize, u8)]| Piece::new(0, 0..9, changes, Some(3), Keep::Residue(3));
+            |changes: &[(usize, TokenId)]| Piece::new(0, 0..9, changes, Some(3), Keep::Residue(3));
         for changes in [&[][..], &[(3, 7)], &[(3, 8)], &[(2, 8), (3, 8)]] {
             assert_eq!(pieces.kept(masked(changes)).len(), 33);
         }

@@ -2,7 +2,7 @@
 
 use crate::fasta::{Input, Reader, Record};
 use crate::printable;
-use crate::tokenizer::{TokenizerError, UnknownPolicy, tokenize};
+use crate::tokenizer::{TokenId, TokenizerError, UnknownPolicy, tokenize};
 use anyhow::{Context, Result, bail};
 use std::collections::HashSet;
 use std::path::Path;
@@ -12,7 +12,7 @@ use std::path::Path;
 pub struct Protein {
     id: String,
     /// `<cls>`, residues, `<eos>`.
-    tokens: Vec<u8>,
+    tokens: Vec<TokenId>,
 }
 
 impl Protein {
@@ -70,7 +70,7 @@ impl Protein {
     }
 
     /// `<cls>`, residues, `<eos>`.
-    pub fn tokens(&self) -> &[u8] {
+    pub fn tokens(&self) -> &[TokenId] {
         &self.tokens
     }
 
@@ -80,7 +80,7 @@ impl Protein {
     }
 
     /// The token of a residue, counted from 0.
-    pub fn residue(&self, residue: usize) -> Option<u8> {
+    pub fn residue(&self, residue: usize) -> Option<TokenId> {
         match residue < self.residues() {
             true => self.tokens.get(residue + 1).copied(),
             false => None,

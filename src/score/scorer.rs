@@ -5,6 +5,7 @@ use super::mutation::Variant;
 use super::piece::{Answers, Keep, LogProbs, Piece};
 use super::protein::Protein;
 use super::windows::{optimal, overlapping};
+use crate::tokenizer::TokenId;
 use std::ops::Range;
 
 /// Scores variants of one protein.
@@ -35,7 +36,7 @@ impl Scorer<'_> {
     }
 
     /// The pseudo-log-likelihood of the protein with some residues changed, for a method that is one.
-    pub fn pll(&self, changes: &[(usize, u8)], answers: &mut dyn Answers) -> f64 {
+    pub fn pll(&self, changes: &[(usize, TokenId)], answers: &mut dyn Answers) -> f64 {
         let residues = 0..self.protein.residues();
         let each = residues.map(|residue| {
             let changed = changes.iter().find(|(changed, _)| *changed == residue);
@@ -53,7 +54,7 @@ impl Scorer<'_> {
     }
 
     /// Differences of log-probabilities to the protein's residue, `[residues, letters]`.
-    pub fn landscape(&self, letters: &[u8], answers: &mut dyn Answers) -> Vec<f32> {
+    pub fn landscape(&self, letters: &[TokenId], answers: &mut dyn Answers) -> Vec<f32> {
         let mut all = Vec::with_capacity(self.protein.residues() * letters.len());
         for residue in 0..self.protein.residues() {
             let lp = self.log_probs(&[], residue, answers);
@@ -69,7 +70,7 @@ impl Scorer<'_> {
     /// The log-probabilities at one residue of the protein with some residues changed.
     fn log_probs(
         &self,
-        changes: &[(usize, u8)],
+        changes: &[(usize, TokenId)],
         residue: usize,
         answers: &mut dyn Answers,
     ) -> LogProbs {

@@ -13,6 +13,7 @@ use esm_embed::ops::{CpuPath, WeightType};
 use esm_embed::pooling;
 use esm_embed::product::{OutDtype, Pool, Product, Request, Values};
 use esm_embed::threads::Threads;
+use esm_embed::tokenizer::TokenId;
 use safetensors::SafeTensors;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
@@ -173,12 +174,18 @@ impl Reference {
         self.numbers().count()
     }
 
-    pub fn tokens(&self, k: usize) -> Vec<u8> {
-        self.tensors()
-            .tensor(&format!("seq{k}.tokens"))
-            .unwrap()
-            .data()
-            .to_vec()
+    pub fn tokens(&self, k: usize) -> Vec<TokenId> {
+        let tensors = self.tensors();
+        let tensor = tensors.tensor(&format!("seq{k}.tokens")).unwrap();
+        let bytes = tensor.data();
+        match tensor.dtype() {
+            safetensors::Dtype::U8 => bytes.iter().map(|&id| id.into()).collect(),
+            safetensors::Dtype::U16 => {
+                let ids = bytes.as_chunks::<2>().0.iter();
+                ids.map(|id| TokenId::from_le_bytes(*id)).collect()
+            }
+            other => panic!("tokens are {other:?}"),
+        }
     }
 
     pub fn f32(&self, name: &str) -> Option<Vec<f32>> {

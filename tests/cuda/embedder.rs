@@ -8,6 +8,7 @@ use esm_embed::device::{Device, DeviceChoice, Dtype, GpuChoice};
 use esm_embed::embedder::{Computed, Embedder, EmbedderOptions, Sequence, resolve};
 use esm_embed::product::{OutDtype, Pool, Product, Request, Values};
 use esm_embed::threads::Threads;
+use esm_embed::tokenizer::TokenId;
 use std::ops::ControlFlow;
 use std::process::Command;
 use std::sync::Arc;
@@ -101,7 +102,7 @@ fn request(layers: usize) -> Request {
 }
 
 /// Residue rows and mean of each layer of each sequence.
-fn embed(embedder: &Embedder, tokens: &[Vec<u8>]) -> Vec<Vec<(Vec<f32>, Vec<f32>)>> {
+fn embed(embedder: &Embedder, tokens: &[Vec<TokenId>]) -> Vec<Vec<(Vec<f32>, Vec<f32>)>> {
     let batch: Vec<Sequence<'_>> = tokens
         .iter()
         .map(|tokens| Sequence {
@@ -152,7 +153,7 @@ fn assert_numbers(models: &[&str], longest: usize) {
             .numbers()
             .filter(|&k| (3..=longest).contains(&reference.tokens(k).len()))
             .collect();
-        let tokens: Vec<Vec<u8>> = numbers.iter().map(|&k| reference.tokens(k)).collect();
+        let tokens: Vec<Vec<TokenId>> = numbers.iter().map(|&k| reference.tokens(k)).collect();
         for (dtype, limit) in formats() {
             let embedder = load(model, dtype);
             assert!(
@@ -209,11 +210,11 @@ fn assert_same_bits(models: &[&str], longest: usize) {
         for (dtype, _) in formats() {
             let embedder = load(model, dtype);
             let lengths = [3, 17, 64, 65, 66, 127, 130, 300, 700, 1023, 1024, 2500];
-            let tokens: Vec<Vec<u8>> = lengths
+            let tokens: Vec<Vec<TokenId>> = lengths
                 .iter()
                 .filter(|n| **n <= longest)
                 .map(|&n| {
-                    let residues = (2..n).map(|i| 4 + ((i * i + n) % 20) as u8);
+                    let residues = (2..n).map(|i| 4 + ((i * i + n) % 20) as TokenId);
                     [0].into_iter().chain(residues).chain([2]).collect()
                 })
                 .collect();

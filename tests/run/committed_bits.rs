@@ -20,7 +20,7 @@ use esm_embed::ops::{CpuPath, WeightType};
 use esm_embed::pooling;
 use esm_embed::product::{AttentionMaps, MapHeads, OutDtype, Product, Request, Values};
 use esm_embed::sha256::sha256_of;
-use esm_embed::tokenizer::{UnknownPolicy, tokenize};
+use esm_embed::tokenizer::{TokenId, UnknownPolicy, tokenize};
 use std::collections::BTreeMap;
 use std::fs;
 use std::ops::ControlFlow;
@@ -92,7 +92,7 @@ fn read_table() -> Digests {
 }
 
 /// Sequences of the short or of the long records.
-fn sequences(are_short: bool) -> Vec<Vec<u8>> {
+fn sequences(are_short: bool) -> Vec<Vec<TokenId>> {
     let all = records("reference/sequences.fasta").into_iter();
     all.map(|(_, sequence)| tokenize(&sequence, UnknownPolicy::Unk).unwrap().ids)
         .filter(|tokens| (tokens.len() - 2 <= SHORT) == are_short)
@@ -100,7 +100,7 @@ fn sequences(are_short: bool) -> Vec<Vec<u8>> {
 }
 
 /// The digest of each layer.
-fn digests(embedder: &Embedder, sequences: &[Vec<u8>]) -> Vec<String> {
+fn digests(embedder: &Embedder, sequences: &[Vec<TokenId>]) -> Vec<String> {
     let dim = embedder.config().dim;
     let mut layers = vec![Vec::new(); embedder.config().layers + 1];
     for tokens in sequences {
@@ -119,7 +119,7 @@ fn digests(embedder: &Embedder, sequences: &[Vec<u8>]) -> Vec<String> {
 fn digests_of_products(
     checkpoint: &Arc<Checkpoint>,
     (path, dtype): (CpuPath, Dtype),
-    sequences: &[Vec<u8>],
+    sequences: &[Vec<TokenId>],
     with_maps: bool,
 ) -> BTreeMap<Product, String> {
     let layers = checkpoint.config().layers;

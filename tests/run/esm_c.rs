@@ -12,7 +12,7 @@ use esm_embed::checkpoint::Checkpoint;
 use esm_embed::embedder::{Computed, Embedder, Sequence};
 use esm_embed::ops::{CpuPath, WeightType};
 use esm_embed::product::{AttentionMaps, MapHeads, OutDtype, Product, Request, Values};
-use esm_embed::tokenizer::{Alphabet, UnknownPolicy};
+use esm_embed::tokenizer::{Alphabet, TokenId, UnknownPolicy};
 use serde_json::Value;
 use std::ops::ControlFlow;
 
@@ -33,7 +33,7 @@ const LAYOUTS: [(&str, &str); 7] = [
 /// The sequence of `fixtures/esm_c.py` with a chain break and both spellings of the mask, and its number.
 const CHAINS: (&str, usize) = ("MKT|AYI_AKQ<mask>R|W", 1000);
 
-fn whole(tokens: &[u8]) -> Sequence<'_> {
+fn whole(tokens: &[TokenId]) -> Sequence<'_> {
     Sequence {
         tokens,
         windows: &[],
@@ -134,7 +134,7 @@ fn the_alphabet_gives_the_tokens_of_the_reference() {
 }
 
 /// A product of one sequence, its parts one after the other.
-fn product(embedder: &Embedder, tokens: &[u8], request: &Request) -> Vec<f32> {
+fn product(embedder: &Embedder, tokens: &[TokenId], request: &Request) -> Vec<f32> {
     let mut all = Vec::new();
     let mut keep = |computed: Computed<'_>| {
         if let Values::F32(values) = computed.values {

@@ -7,7 +7,7 @@ use esm_embed::cancel::Cancel;
 use esm_embed::embedder::{Computed, Embedder, Sequence};
 use esm_embed::ops::{CpuPath, WeightType};
 use esm_embed::product::{OutDtype, Pool, Product, Request, Values};
-use esm_embed::tokenizer::{UnknownPolicy, tokenize};
+use esm_embed::tokenizer::{TokenId, UnknownPolicy, tokenize};
 use half::f16;
 use std::ops::{ControlFlow, Range};
 
@@ -65,7 +65,7 @@ fn only_logits() -> Request {
     Request::new([Product::Logits], OutDtype::F32)
 }
 
-fn whole(tokens: &[u8]) -> Sequence<'_> {
+fn whole(tokens: &[TokenId]) -> Sequence<'_> {
     Sequence {
         tokens,
         windows: &[],
@@ -73,7 +73,7 @@ fn whole(tokens: &[u8]) -> Sequence<'_> {
 }
 
 /// The tokens of every reference sequence.
-fn reference_tokens() -> Vec<Vec<u8>> {
+fn reference_tokens() -> Vec<Vec<TokenId>> {
     let tokens = |(_, text): &(String, Vec<u8>)| tokenize(text, UnknownPolicy::Unk).unwrap().ids;
     records("reference/sequences.fasta")
         .iter()

@@ -8,7 +8,7 @@ use esm_embed::embedder::{Computed, Embedder, EmbedderOptions, Sequence};
 use esm_embed::ops::CpuPath;
 use esm_embed::product::{AttentionMaps, MapHeads, OutDtype, Pool, Product, Request, Values};
 use esm_embed::threads::Threads;
-use esm_embed::tokenizer::{UnknownPolicy, tokenize};
+use esm_embed::tokenizer::{TokenId, UnknownPolicy, tokenize};
 use std::collections::HashMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -61,7 +61,7 @@ fn everything(embedder: &Embedder, model: &str) -> Request {
 /// The products of each sequence of a batch, with the parts of each one after the other.
 fn compute(
     embedder: &Embedder,
-    batch: &[&[u8]],
+    batch: &[&[TokenId]],
     request: &Request,
 ) -> Vec<HashMap<Product, Vec<f32>>> {
     let mut all = vec![HashMap::new(); batch.len()];
@@ -85,7 +85,7 @@ fn compute(
 }
 
 /// Number and tokens of each sequence that has reference maps of a model.
-fn sequences(reference: &Reference, model: &str) -> Vec<(usize, Vec<u8>)> {
+fn sequences(reference: &Reference, model: &str) -> Vec<(usize, Vec<TokenId>)> {
     let all = records("reference/sequences.fasta").into_iter().enumerate();
     let tokens = all.map(|(k, (_, text))| (k, tokenize(&text, UnknownPolicy::Unk).unwrap().ids));
     let known = tokens.filter(|(k, _)| {
@@ -194,11 +194,11 @@ fn any_batch_gives_the_same_bits() {
     for model in MODELS {
         let embedder = load(model, CpuPath::detect(), Dtype::F32, 2);
         let request = everything(&embedder, model);
-        let single = |tokens: &Vec<u8>| compute(&embedder, &[tokens], &request).remove(0);
+        let single = |tokens: &Vec<TokenId>| compute(&embedder, &[tokens], &request).remove(0);
         let single: Vec<_> = tokens.iter().map(single).collect();
-        let batch: Vec<&[u8]> = tokens.iter().map(Vec::as_slice).collect();
+        let batch: Vec<&[TokenId]> = tokens.iter().map(Vec::as_slice).collect();
         assert!(compute(&embedder, &batch, &request) == single, "{model}");
-        let backwards: Vec<&[u8]> = batch.iter().rev().copied().collect();
+        let backwards: Vec<&[TokenId]> = batch.iter().rev().copied().collect();
         let mut found = compute(&embedder, &backwards, &request);
         found.reverse();
         assert!(found == single, "{model}");
@@ -220,7 +220,7 @@ fn any_batch_gives_the_same_bits() {
 #[test]
 fn a_long_record_has_the_same_bits_from_one_two_and_three_threads() {
     let mut tokens = vec![0];
-    tokens.extend((0..2300_u32).map(|i| 4 + (i * i + i / 7) as u8 % 20));
+    tokens.extend((0..2300_u32).map(|i| 4 + (i * i + i / 7) as TokenId % 20));
     tokens.push(2);
     let products = [Product::Contacts, Product::Attentions];
     let request = request(&products, &[1], MapHeads::Mean);

@@ -4,11 +4,11 @@
 use crate::common::{Hidden, MODELS, embed, fixture, load, load_as, load_for, records};
 use esm_embed::embedder::{Embedder, Sequence};
 use esm_embed::ops::{CpuPath, WeightType};
-use esm_embed::tokenizer::{UnknownPolicy, tokenize};
+use esm_embed::tokenizer::{TokenId, UnknownPolicy, tokenize};
 use proptest::prelude::*;
 use std::sync::OnceLock;
 
-fn whole(tokens: &[u8]) -> Sequence<'_> {
+fn whole(tokens: &[TokenId]) -> Sequence<'_> {
     Sequence {
         tokens,
         windows: &[],
@@ -47,7 +47,7 @@ fn a_short_sequence_has_the_same_bits_by_itself_twice_and_beside_a_long_one() {
 
 #[test]
 fn every_path_gives_the_same_bits() {
-    let all: Vec<Vec<u8>> = AWKWARD
+    let all: Vec<Vec<TokenId>> = AWKWARD
         .iter()
         .enumerate()
         .filter(|(_, tokens)| **tokens <= 505)
@@ -98,7 +98,7 @@ const AWKWARD: [usize; 38] = [
     127, 128, 129, 130, 131, 255, 503, 505, 1021, 1022, 1023, 1024, 1025,
 ];
 
-fn sequence(seed: u64, tokens: usize) -> Vec<u8> {
+fn sequence(seed: u64, tokens: usize) -> Vec<TokenId> {
     let mut state = seed | 1;
     let mut all = vec![0];
     all.extend((2..tokens).map(|_| {
@@ -109,7 +109,7 @@ fn sequence(seed: u64, tokens: usize) -> Vec<u8> {
         if state.is_multiple_of(61) {
             32
         } else {
-            4 + (state % 25) as u8
+            4 + (state % 25) as TokenId
         }
     }));
     all.push(2);
@@ -149,7 +149,7 @@ proptest! {
         let (name, embedder) = &all[which.index(all.len())];
         // Learned positions end at 1,024 tokens.
         let most = if name.starts_with("esm1") { 1024 } else { 1025 };
-        let sequences: Vec<Vec<u8>> = picks
+        let sequences: Vec<Vec<TokenId>> = picks
             .iter()
             .map(|&(i, seed)| sequence(seed, AWKWARD[i].min(most)))
             .collect();

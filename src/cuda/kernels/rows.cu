@@ -18,7 +18,7 @@ DEVICE float block_sum(float value, float* partial) {
 
 // x = E[token] · scale (+ P[position + 2]): `scale` is that of token dropout, 0.88 without masks
 // and 0 for `<mask>` itself. `places` is null for rotary models.
-KERNEL(128) embed(float* x, const float* table, const float* places, const unsigned char* tokens,
+KERNEL(128) embed(float* x, const float* table, const float* places, const unsigned short* tokens,
                   const float* scales, const int* positions, int dim) {
     size_t token = block_x();
     const float* row = table + static_cast<size_t>(tokens[token]) * dim;

@@ -6,11 +6,12 @@
 
 use crate::output::key;
 use crate::pipeline::input::passes::Passes;
+use crate::tokenizer::{TokenId, bytes_of};
 use std::collections::HashSet;
 
 /// Part of the SHA-256 of the tokens of a sequence.
-pub fn digest(tokens: &[u8]) -> u64 {
-    let [a, b, c, d, e, f, g, h, ..] = key(tokens);
+pub fn digest(tokens: &[TokenId]) -> u64 {
+    let [a, b, c, d, e, f, g, h, ..] = key(&bytes_of(tokens));
     u64::from_le_bytes([a, b, c, d, e, f, g, h])
 }
 
@@ -200,7 +201,8 @@ mod tests {
             let passes = [length as usize + 2].into_iter();
             // A copy has no place in a journal.
             let is_restored = sequence < restored && records < restored;
-            distinct.add(digest(&sequence.to_le_bytes()), length, passes, is_restored);
+            let tokens = sequence.to_le_bytes().map(TokenId::from);
+            distinct.add(digest(&tokens), length, passes, is_restored);
             records += 1;
             residues += length;
         }

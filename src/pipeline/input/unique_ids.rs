@@ -7,6 +7,7 @@
 use crate::output::{DiskMap, Key, id_text, key};
 use crate::pipeline::input::records::Records;
 use crate::pipeline::job::{Job, OnDuplicateId};
+use crate::tokenizer::{TokenId, bytes_of};
 use anyhow::{Context, Result, bail};
 use std::path::Path;
 
@@ -35,8 +36,8 @@ impl UniqueIds {
     ///
     /// # Errors
     /// An earlier record has its identifier and another sequence, or the file fails.
-    pub fn check(&mut self, records: &Records<'_>, tokens: &[u8]) -> Result<()> {
-        let sequence = number(key(tokens));
+    pub fn check(&mut self, records: &Records<'_>, tokens: &[TokenId]) -> Result<()> {
+        let sequence = number(key(&bytes_of(tokens)));
         let earlier = self
             .0
             .get_or_insert(key(&id_text(&records.record().id)), sequence)

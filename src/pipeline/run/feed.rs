@@ -11,6 +11,7 @@ use crate::pipeline::plan::batches::Batching;
 use crate::pipeline::reporter::{Reporter, Totals};
 use crate::pipeline::run::finished_rows::FinishedRows;
 use crate::pipeline::run::work::Item;
+use crate::tokenizer::bytes_of;
 use anyhow::{Context, Result, bail};
 use std::sync::mpsc::SyncSender;
 
@@ -149,7 +150,7 @@ impl Feeder<'_> {
             id: &record.id,
             description: &record.description,
             length: prepared.residues() as u64,
-            sequence: key(&prepared.tokens),
+            sequence: key(&bytes_of(&prepared.tokens)),
             truncated_from: prepared.truncated_from,
             windows: (windows > 0).then_some(windows),
             unknown: prepared.unknown,

@@ -8,6 +8,7 @@ use crate::pipeline::input::records::shown;
 use crate::pipeline::reporter::Reporter;
 use crate::pipeline::stop::Stop;
 use crate::product::{Product, Request};
+use crate::tokenizer::TokenId;
 use anyhow::{Context, Result};
 use std::collections::HashMap;
 use std::ops::{ControlFlow, Range};
@@ -23,7 +24,7 @@ pub struct Item {
     /// First word of its header, possibly shortened, for messages.
     pub id: Vec<u8>,
     /// `<cls>`, residues, `<eos>`.
-    pub tokens: Vec<u8>,
+    pub tokens: Vec<TokenId>,
     /// Windows to embed one by one; empty to embed the whole sequence.
     pub windows: Vec<Range<usize>>,
     /// The input up to the record, for the journal.

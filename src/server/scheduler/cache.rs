@@ -49,7 +49,7 @@ impl Cache {
 
     /// Keeps an answer.
     pub fn insert(&mut self, item: &Arc<Item>, arrays: &Arc<Arrays>) {
-        let bytes = item.tokens.len() + arrays.bytes() + OVERHEAD;
+        let bytes = size_of_val(&*item.tokens) + arrays.bytes() + OVERHEAD;
         if bytes > self.limit || self.entries.contains_key(item) {
             return;
         }
@@ -76,13 +76,14 @@ mod tests {
     use super::*;
     use crate::product::{Pool, Product};
     use crate::server::scheduler::item::Array;
+    use crate::tokenizer::TokenId;
 
     const MEAN: Product = Product::Pooled {
         layer: 2,
         pool: Pool::Mean,
     };
 
-    fn item(residue: u8) -> Arc<Item> {
+    fn item(residue: TokenId) -> Arc<Item> {
         Arc::new(Item {
             tokens: vec![0, residue, 2],
             windows: Vec::new(),
@@ -103,8 +104,8 @@ mod tests {
 
     #[test]
     fn the_least_recently_used_is_thrown_away() {
-        // An entry takes 256 + 3 + 64 bytes.
-        let mut cache = Cache::new(2 * 323);
+        // An entry takes 256 + 6 + 64 bytes.
+        let mut cache = Cache::new(2 * 326);
         for residue in [5, 6] {
             cache.insert(&item(residue), &arrays(f32::from(residue)));
         }
@@ -113,7 +114,7 @@ mod tests {
         assert_eq!(cache.get(&item(6)), None);
         assert_eq!(cache.get(&item(5)), Some(arrays(5.0)));
         assert_eq!(cache.get(&item(7)), Some(arrays(7.0)));
-        assert_eq!((cache.bytes, cache.order.len()), (2 * 323, 2));
+        assert_eq!((cache.bytes, cache.order.len()), (2 * 326, 2));
         // The same again changes nothing.
         cache.insert(&item(7), &arrays(8.0));
         assert_eq!(cache.get(&item(7)), Some(arrays(7.0)));
@@ -121,7 +122,7 @@ mod tests {
 
     #[test]
     fn without_room_nothing_is_kept() {
-        for limit in [0, 322] {
+        for limit in [0, 325] {
             let mut cache = Cache::new(limit);
             cache.insert(&item(5), &arrays(1.0));
             assert_eq!(cache.get(&item(5)), None);

@@ -2,6 +2,7 @@
 
 use crate::product::{Fallback, Product};
 use crate::server::refusal::Refusal;
+use crate::tokenizer::TokenId;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -9,7 +10,7 @@ use std::sync::Arc;
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Item {
     /// `<cls>`, residues, `<eos>`.
-    pub tokens: Vec<u8>,
+    pub tokens: Vec<TokenId>,
     /// Windows to embed one by one; empty to embed the whole sequence.
     pub windows: Vec<Range<usize>>,
     /// What is computed, each once.

@@ -12,6 +12,7 @@ use crate::embedder::{
 use crate::model::{Packed, PassMemory};
 use crate::ops::CpuPath;
 use crate::product::{Pool, Product, Request, Values};
+use crate::tokenizer::TokenId;
 use proptest::prelude::*;
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -22,7 +23,7 @@ const MEAN: Product = Product::Pooled {
     pool: Pool::Mean,
 };
 
-fn item(tokens: Vec<u8>, product: Product) -> Arc<Item> {
+fn item(tokens: Vec<TokenId>, product: Product) -> Arc<Item> {
     Arc::new(Item {
         tokens,
         windows: Vec::new(),
@@ -100,7 +101,7 @@ fn the_queue_takes_one_large_request_when_it_is_empty() {
 struct Told {
     config: EsmConfig,
     passes: AtomicUsize,
-    begun: Mutex<Sender<Vec<Vec<u8>>>>,
+    begun: Mutex<Sender<Vec<Vec<TokenId>>>>,
     go: Mutex<Receiver<Do>>,
 }
 
@@ -138,7 +139,7 @@ impl Engine for Told {
         out: Out<'_>,
     ) -> Result<(), EngineError> {
         self.passes.fetch_add(1, Ordering::Relaxed);
-        let sequences: Vec<Vec<u8>> = batch.sequences().map(<[u8]>::to_vec).collect();
+        let sequences: Vec<Vec<TokenId>> = batch.sequences().map(<[TokenId]>::to_vec).collect();
         self.begun.lock().unwrap().send(sequences.clone()).unwrap();
         match self.go.lock().unwrap().recv().unwrap() {
             Do::Answer => {}
@@ -169,7 +170,7 @@ impl Engine for Told {
 }
 
 /// A scheduler with one thread, what its engine begins, and what it is told to do.
-fn told(max_queue_tokens: usize) -> (Scheduler, Receiver<Vec<Vec<u8>>>, Sender<Do>) {
+fn told(max_queue_tokens: usize) -> (Scheduler, Receiver<Vec<Vec<TokenId>>>, Sender<Do>) {
     let checkpoint = Checkpoint::open("fixtures/esm2_hd16".as_ref()).unwrap();
     let config = checkpoint.config().clone();
     let (begun, begins) = channel();
@@ -211,7 +212,7 @@ fn wait(mut ticket: Ticket) -> Result<f32, Kind> {
         .map_err(|refusal| refusal.kind)
 }
 
-fn one(residue: u8) -> Arc<Item> {
+fn one(residue: TokenId) -> Arc<Item> {
     item(vec![0, residue, 2], MEAN)
 }
 

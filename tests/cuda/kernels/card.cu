@@ -89,7 +89,7 @@ static const std::map<std::string, void (*)()> kernels = {
     PRODUCT_OF(f32, 32, 128),
     {"embed", [] {
          launch(embed, buffer<float>(0), buffer<float>(1), buffer<float>(2),
-                buffer<unsigned char>(3), buffer<float>(4), buffer<int>(5), whole(0));
+                buffer<unsigned short>(3), buffer<float>(4), buffer<int>(5), whole(0));
      }},
     {"pool", [] {
          launch(pool, buffer<float>(0), buffer<float>(1), buffer<float>(2), buffer<int>(3),

@@ -5,6 +5,7 @@ use super::host::{Kernels, Launch};
 use super::numbers::{Format, ints, poison};
 use crate::common::fixture;
 use esm_embed::checkpoint::{Checkpoint, Positions};
+use esm_embed::tokenizer::TokenId;
 use safetensors::SafeTensors;
 
 /// The kernels that are compiled for widths up to 512.
@@ -51,7 +52,7 @@ impl Model {
     }
 
     /// Means, first rows and residue rows of the last representation.
-    fn forward(&self, sequences: &[Vec<u8>]) -> [Vec<f32>; 3] {
+    fn forward(&self, sequences: &[Vec<TokenId>]) -> [Vec<f32>; 3] {
         let config = self.checkpoint.config();
         let (dim, heads, head_dim) = (config.dim, config.heads, config.head_dim());
         let (kernels, format) = (self.kernels, self.format);
@@ -87,7 +88,10 @@ impl Model {
                 poison(Format::F32, count * dim),
                 self.bytes("embed_tokens.weight"),
                 places_of_learned,
-                tokens,
+                tokens
+                    .iter()
+                    .flat_map(|token| token.to_le_bytes())
+                    .collect(),
                 scales,
                 ints(positions.clone()),
             ],
@@ -222,7 +226,7 @@ fn difference(found: &[f32], expected: &[f32]) -> f64 {
 
 /// fair-esm's complete last representations of the shortest sequences that have one, `<cls>` and
 /// `<eos>` rows included, with their tokens and means.
-fn references(name: &str, layer: usize, count: usize) -> Vec<(Vec<u8>, Vec<f32>, Vec<f32>)> {
+fn references(name: &str, layer: usize, count: usize) -> Vec<(Vec<TokenId>, Vec<f32>, Vec<f32>)> {
     let file = fixture("reference").join(format!("{name}.safetensors"));
     let bytes = std::fs::read(file).unwrap();
     let tensors = SafeTensors::deserialize(&bytes).unwrap();
@@ -233,7 +237,7 @@ fn references(name: &str, layer: usize, count: usize) -> Vec<(Vec<u8>, Vec<f32>,
             let rows = values(&format!("seq{k}.layer{layer}"))?;
             let mean = values(&format!("seq{k}.layer{layer}.mean"))?;
             // Token dropout's factor is written here for sequences without a mask.
-            let tokens = tokens.data().to_vec();
+            let tokens: Vec<TokenId> = tokens.data().iter().map(|&id| id.into()).collect();
             let fits = tokens.len() > 2 && !tokens.contains(&32);
             fits.then_some((tokens, rows, mean))
         })
@@ -257,7 +261,7 @@ fn assert_near_fair_esm(kernels: Kernels, model: &str) {
     let checkpoint = Checkpoint::open(&fixture(model)).unwrap();
     let (layers, dim) = (checkpoint.config().layers, checkpoint.config().dim);
     let references = references(model, layers, 3);
-    let sequences: Vec<Vec<u8>> = references.iter().map(|(t, _, _)| t.clone()).collect();
+    let sequences: Vec<Vec<TokenId>> = references.iter().map(|(t, _, _)| t.clone()).collect();
     let mut model_on_host = Model {
         kernels,
         checkpoint,

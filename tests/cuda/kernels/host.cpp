@@ -20,7 +20,7 @@ static int whole(size_t i) { return static_cast<int>(numbers.at(i)); }
 static float single(size_t i) { return static_cast<float>(numbers.at(i)); }
 
 static void run_embed() {
-    embed(buffer<float>(0), buffer<float>(1), buffer<float>(2), buffer<unsigned char>(3),
+    embed(buffer<float>(0), buffer<float>(1), buffer<float>(2), buffer<unsigned short>(3),
           buffer<float>(4), buffer<int>(5), whole(0));
 }
 template <class In, class Out, int V> static void run_norm() {

@@ -19,9 +19,10 @@ fn embedding_is_scaled_and_placed_in_f32() {
     for kernels in Kernels::all() {
         let mut random = Random::fresh();
         let dim = 328;
-        let table = random.normals(33 * dim, 1.0);
+        // More than a byte can count: structure-aware alphabets have 446 tokens.
+        let table = random.normals(446 * dim, 1.0);
         let places = random.normals(20 * dim, 1.0);
-        let tokens: Vec<u8> = (0..ROWS).map(|_| random.between(0, 32) as u8).collect();
+        let tokens: Vec<u16> = (0..ROWS).map(|_| random.between(0, 445) as u16).collect();
         let scales: Vec<f32> = (0..ROWS).map(|t| if t == 3 { 0.0 } else { 0.88 }).collect();
         let positions: Vec<i32> = (0..ROWS).map(|_| random.between(0, 17) as i32).collect();
         for is_learned in [false, true] {
@@ -35,7 +36,10 @@ fn embedding_is_scaled_and_placed_in_f32() {
                     x.clone(),
                     bytes(&table),
                     at,
-                    tokens.clone(),
+                    tokens
+                        .iter()
+                        .flat_map(|token| token.to_le_bytes())
+                        .collect(),
                     bytes(&scales),
                     ints(positions.clone()),
                 ],

@@ -11,7 +11,7 @@ use crate::pipeline::job::Job;
 use crate::pipeline::plan::Plan;
 use crate::product::{OutDtype, Product, Request};
 use crate::threads::Threads;
-use crate::tokenizer::{CLS, EOS};
+use crate::tokenizer::{CLS, EOS, TokenId};
 use anyhow::Result;
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -69,7 +69,7 @@ struct Batch {
 impl Batch {
     /// Mean time of one batch when every thread works on such batches.
     fn time(block: &Embedder, threads: usize, lengths: Vec<usize>) -> Result<Batch> {
-        let ids: Vec<Vec<u8>> = lengths.iter().map(|&length| tokens(length)).collect();
+        let ids: Vec<Vec<TokenId>> = lengths.iter().map(|&length| tokens(length)).collect();
         let sequences: Vec<Sequence<'_>> = ids
             .iter()
             .map(|tokens| Sequence {
@@ -122,8 +122,8 @@ fn fit(usual: Batch, long: Batch) -> (f64, f64) {
 }
 
 /// A sequence of every amino acid in turn.
-fn tokens(length: usize) -> Vec<u8> {
-    let residues = (0..length.saturating_sub(2)).map(|i| 4 + (i % 20) as u8);
+fn tokens(length: usize) -> Vec<TokenId> {
+    let residues = (0..length.saturating_sub(2)).map(|i| 4 + (i % 20) as TokenId);
     [CLS].into_iter().chain(residues).chain([EOS]).collect()
 }
 

@@ -12,6 +12,7 @@ use crate::model::{BlockSample, Esm, LoadOptions, Packed};
 use crate::ops::{self, AttentionSample, CpuPath, RotaryTable, Team, WeightType};
 use crate::pipeline::plan::Plan;
 use crate::threads::Threads;
+use crate::tokenizer::TokenId;
 use anyhow::Result;
 use candle_core::Tensor;
 use rayon::ThreadPool;
@@ -139,8 +140,8 @@ fn time_linear(block: &Esm, workers: usize, tokens: usize) -> Result<LinearTime>
 
 /// Sequences with `tokens` tokens in total.
 fn batch(tokens: usize) -> Packed {
-    let residues = (0..tokens).map(|i| 4 + (i % 20) as u8);
-    let ids: Vec<u8> = residues.collect();
+    let residues = (0..tokens).map(|i| 4 + (i % 20) as TokenId);
+    let ids: Vec<TokenId> = residues.collect();
     Packed::new(ids.chunks(SEQUENCE))
 }
 
