@@ -122,14 +122,14 @@ MISTAKES = [
     ),
     (
         "adapter scale alpha instead of alpha / r",
-        "src/checkpoint/lora_config.rs",
+        "src/checkpoint/lora/config.rs",
         "false => (alpha / rank) as f32,",
         "false => *alpha as f32,",
         "run adapters::",
     ),
     (
         "rsLoRA scaled as LoRA",
-        "src/checkpoint/lora_config.rs",
+        "src/checkpoint/lora/config.rs",
         "true => (alpha / rank.sqrt()) as f32,",
         "true => (alpha / rank) as f32,",
         "run adapters::",
