@@ -8,6 +8,9 @@ use crate::ops::tile::VECTORS;
 const LONG: usize = 2048;
 /// Queries that go through the keys of a long sequence together.
 pub const QUERY_GROUP: usize = 128;
+/// Floats of the scores of such a group, unless one tile has more: full groups up to 131,072 tokens. Memory
+/// matters more than the rate in still longer sequences, which take days.
+const GROUP_SCORES: usize = 1 << 24;
 /// Keys of a long sequence that are stored together: whole tiles of every path, an odd number of
 /// vectors of sixteen lanes, and less than a second-level cache.
 const SHARED_KEYS: usize = 336;
@@ -48,7 +51,10 @@ impl Sizes {
         // A head that does not start at a chunk reaches into one more.
         let features = head_dim.next_multiple_of(lanes) + lanes;
         let (block, tiles) = match len > LONG {
-            true => (SHARED_KEYS, QUERY_GROUP / width),
+            true => {
+                let tiles = GROUP_SCORES / (len * width);
+                (SHARED_KEYS, tiles.clamp(1, QUERY_GROUP / width))
+            }
             false => (len.max(1), 1),
         };
         let stride = (block.div_ceil(lanes) | 1) * lanes;
@@ -140,6 +146,28 @@ impl Memory {
             output,
             scores,
             statistics: std::array::from_fn(|row| statistics.wrapping_add(row * sizes.width)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_group_of_queries_takes_little_memory_beside_one_tile() {
+        for lanes in [4, 8, 16] {
+            let sizes = |len| Sizes::new(64, len, lanes, false);
+            let width = sizes(1).width;
+            assert_eq!(sizes(2048).tiles, 1);
+            assert_eq!(sizes(2049).tiles, QUERY_GROUP / width);
+            assert_eq!(sizes(131_072).tiles, QUERY_GROUP / width);
+            assert_eq!(sizes(131_073).tiles, QUERY_GROUP / width - 1);
+            // One tile's scores and the keys: nothing else grows with the length.
+            let giant = sizes(3_000_000);
+            assert_eq!(giant.tiles, (GROUP_SCORES / (width * 3_000_000)).max(1));
+            let least = giant.keys + giant.scores;
+            assert!(giant.total() - least <= GROUP_SCORES);
         }
     }
 }
