@@ -131,14 +131,13 @@ pub struct ScoreArgs {
     )]
     pub sequence_col: Option<String>,
 
-    /// Rows that cannot be scored; skip leaves their scores empty and lists them beside the output, in
-    /// NAME.skipped.tsv
+    /// Rows and records that cannot be scored; skip leaves their scores empty and lists them beside the
+    /// output, in NAME.skipped.tsv
     #[arg(
         long,
         value_name = "ACTION",
         value_enum,
         default_value = "fail",
-        requires = "variants",
         help_heading = "Scores"
     )]
     pub on_invalid: OnInvalidArg,
@@ -295,8 +294,8 @@ fn job(args: &ScoreArgs, models: Vec<(String, Model)>) -> ScoreJob {
             mutation_col: args.mutation_col.clone(),
             sequence_col: args.sequence_col.clone(),
             offset: args.offset,
-            on_invalid: args.on_invalid.into(),
         }),
+        on_invalid: args.on_invalid.into(),
         out: args.out.clone(),
         landscape: args.landscape.clone(),
         models,
@@ -357,9 +356,9 @@ mod tests {
                 mutation_col: "m".into(),
                 sequence_col: Some("id".into()),
                 offset: -3,
-                on_invalid: esm_embed::pipeline::OnInvalid::Skip,
             })
         );
+        assert_eq!(job.on_invalid, esm_embed::pipeline::OnInvalid::Skip);
         assert_eq!(job.method, Method::PllUnmasked);
         assert_eq!(job.window, Some(Window::Overlapping));
         assert!(job.resume && !job.force);

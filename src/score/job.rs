@@ -11,6 +11,8 @@ pub struct ScoreJob {
     pub sequences: PathBuf,
     /// Variants of them; None to score the proteins themselves.
     pub variants: Option<VariantTable>,
+    /// What happens to rows and records that cannot be scored.
+    pub on_invalid: OnInvalid,
     /// Table that is written.
     pub out: Option<PathBuf>,
     /// Folder for the scores of all letters at all positions.
@@ -40,6 +42,4 @@ pub struct VariantTable {
     pub sequence_col: Option<String>,
     /// Number of the first residue.
     pub offset: i64,
-    /// What happens to rows that cannot be scored.
-    pub on_invalid: OnInvalid,
 }

@@ -142,6 +142,7 @@ fn parse(line: &[u8]) -> Option<(String, Box<[f64]>)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tokenizer::Alphabet;
 
     #[test]
     fn what_was_entered_is_found_again_bit_for_bit() {
@@ -191,8 +192,8 @@ mod tests {
 
     #[test]
     fn a_key_depends_on_all_that_can_change_numbers() {
-        let protein = Protein::new("p", b"LAGVSE").unwrap();
-        let other = Protein::new("p", b"LAGVSD").unwrap();
+        let protein = Protein::new("p", b"LAGVSE", Alphabet::Esm).unwrap();
+        let other = Protein::new("p", b"LAGVSD", Alphabet::Esm).unwrap();
         let piece = Piece::new(0, 0..8, &[], Some(2), Keep::Residue(2));
         let base = key("m", &piece, &protein);
         assert_eq!(base, key("m", &piece, &protein));

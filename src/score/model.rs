@@ -13,11 +13,11 @@ use crate::embedder::{Embedder, EmbedderOptions, OnOverflow};
 use crate::memory::MemoryLimit;
 use crate::model::PassMemory;
 use crate::numerals::{self, count};
-use crate::pipeline::{Computing, Model, OnVarying, Phase, Reporter, Stop, tell_of_checkpoint};
+use crate::pipeline::{Computing, OnVarying, Phase, Reporter, Stop};
 use crate::stamp::Stamp;
 use crate::threads::Threads;
 use anyhow::{Context, Result, bail};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Tokens of a batch on the CPU by default.
@@ -31,38 +31,37 @@ pub(super) struct Opened {
     pub(super) window: Window,
 }
 
-/// Opens a model and checks that it can score these proteins.
-pub(super) fn open(
-    job: &ScoreJob,
-    proteins: &[Protein],
-    name: &str,
-    model: &Model,
-    reporter: &dyn Reporter,
-) -> Result<Opened> {
-    let path = &model.path;
-    let checkpoint = model.open()?;
-    tell_of_checkpoint(&checkpoint, reporter);
-    checkpoint.lm_head()?;
-    let positions = checkpoint.config().positions;
-    let window = Window::resolve(job.window, job.method, positions)?;
-    if let (Window::None, Some(most)) = (window, positions.max_residues())
-        && let Some(long) = proteins.iter().find(|protein| protein.residues() > most)
-    {
-        bail!(
-            "{} has {}, but {} takes {} at most\n\
-             hint: leave out `window=none`",
-            long.shown(),
-            count(long.residues() as u64, "residue"),
-            path.display(),
-            numerals::grouped(most as u64)
-        );
+impl Opened {
+    /// Checks that a model can score these proteins.
+    pub(super) fn new(
+        job: &ScoreJob,
+        proteins: &[Protein],
+        name: &str,
+        path: &Path,
+        checkpoint: Checkpoint,
+    ) -> Result<Opened> {
+        checkpoint.lm_head()?;
+        let positions = checkpoint.config().positions;
+        let window = Window::resolve(job.window, job.method, positions)?;
+        if let (Window::None, Some(most)) = (window, positions.max_residues())
+            && let Some(long) = proteins.iter().find(|protein| protein.residues() > most)
+        {
+            bail!(
+                "{} has {}, but {} takes {} at most\n\
+                 hint: leave out `window=none`",
+                long.shown(),
+                count(long.residues() as u64, "residue"),
+                path.display(),
+                numerals::grouped(most as u64)
+            );
+        }
+        Ok(Opened {
+            name: name.to_owned(),
+            path: path.to_owned(),
+            checkpoint: Arc::new(checkpoint),
+            window,
+        })
     }
-    Ok(Opened {
-        name: name.to_owned(),
-        path: path.clone(),
-        checkpoint: Arc::new(checkpoint),
-        window,
-    })
 }
 
 /// What all models share.

@@ -88,9 +88,9 @@ fn parse_one(text: &str, protein: &Protein, first: i64) -> Result<Mutation, Stri
     if there != wild {
         return Err(format!(
             "expected {} at position {position}, which is what {} has there, found {} in {}",
-            name(there),
+            protein.token_name(there),
             protein.shown(),
-            name(wild),
+            protein.token_name(wild),
             found()
         ));
     }
@@ -119,17 +119,13 @@ fn token(letter: char, text: &str) -> Result<TokenId, String> {
         })
 }
 
-/// The letter of a token.
-pub(super) fn name(token: TokenId) -> &'static str {
-    VOCABULARY.get(usize::from(token)).copied().unwrap_or("?")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tokenizer::Alphabet;
 
     fn protein() -> Protein {
-        Protein::new("p1", b"MKTAYX").unwrap()
+        Protein::new("p1", b"MKTAYX", Alphabet::Esm).unwrap()
     }
 
     fn parse(text: &str, first: i64) -> Result<Vec<(usize, TokenId)>, String> {
@@ -144,6 +140,18 @@ mod tests {
         assert_eq!(parse("M24L", 24), Ok(vec![(0, 4)]));
         // A silent one is no change.
         assert_eq!(parse("T3T:X6A", 1), Ok(vec![(5, 5)]));
+    }
+
+    #[test]
+    fn a_chain_break_is_named_as_in_its_alphabet() {
+        let protein = Protein::new("p1", b"MK|_", Alphabet::EsmC).unwrap();
+        for (text, there) in [("A3G", "|"), ("A4G", "<mask>")] {
+            let found = Variant::parse(text, &protein, 1).unwrap_err();
+            assert!(
+                found.starts_with(&format!("expected {there} at position ")),
+                "{found}"
+            );
+        }
     }
 
     #[test]

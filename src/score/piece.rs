@@ -206,6 +206,7 @@ impl Answers for Computed<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tokenizer::Alphabet;
 
     #[test]
     fn log_probabilities_sum_to_one_and_do_not_overflow() {
@@ -236,7 +237,7 @@ mod tests {
 
     #[test]
     fn tokens_of_a_piece_and_the_rows_that_are_kept() {
-        let protein = Protein::new("p", b"LAGVSE").unwrap();
+        let protein = Protein::new("p", b"LAGVSE", Alphabet::Esm).unwrap();
         let piece = Piece::new(0, 2..7, &[(4, 20)], Some(2), Keep::Token(2, 6));
         assert_eq!(piece.tokens(&protein), [5, MASK, 7, 20, 9]);
         // Without the ends of the window, the first row is that of residue 2.

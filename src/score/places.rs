@@ -1,7 +1,7 @@
 //! Where scores go.
 
 use super::job::ScoreJob;
-use super::variants::SKIPPED_HEADER;
+use super::skipped::{LeftOut, OF_RECORDS, OF_ROWS};
 use anyhow::{Context, Result, bail};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,16 +13,17 @@ pub(super) struct Places {
     pub(super) out: Option<PathBuf>,
     /// The folder of arrays.
     pub(super) landscape: Option<PathBuf>,
-    /// The list of rows that are left out, if there is a table.
+    /// The list of what is left out of the table, if there is one.
     pub(super) skipped: Option<PathBuf>,
+    /// The same for arrays.
+    pub(super) skipped_arrays: Option<PathBuf>,
     /// The finished work of an interrupted run.
     pub(super) journal: PathBuf,
 }
 
 impl Places {
-    /// Refuses to replace what exists, and what cannot be written. `skips` says whether rows are left
-    /// out.
-    pub(super) fn check(job: &ScoreJob, skips: bool) -> Result<Places> {
+    /// Refuses to replace what exists, and what cannot be written.
+    pub(super) fn check(job: &ScoreJob, left_out: &LeftOut) -> Result<Places> {
         let beside = |path: &Path, ending: &str| {
             let mut name = path.file_name().unwrap_or_default().to_owned();
             name.push(ending);
@@ -36,6 +37,10 @@ impl Places {
             out: job.out.clone(),
             landscape: job.landscape.clone(),
             skipped,
+            skipped_arrays: job
+                .landscape
+                .as_deref()
+                .map(|folder| beside(folder, ".skipped.tsv")),
             journal: match (&job.out, &job.landscape) {
                 (Some(path), _) | (None, Some(path)) => beside(path, ".partial"),
                 (None, None) => {
@@ -45,8 +50,14 @@ impl Places {
         };
         // An interrupted run may have written some of its files.
         let may_replace = job.force || job.resume && exists(&places.journal);
-        let list = places.skipped.as_ref().filter(|_| skips);
-        let files = [places.out.as_ref(), list].into_iter().flatten();
+        let list = places.skipped.as_ref();
+        let of_arrays = places.skipped_arrays.as_ref();
+        let files = [
+            places.out.as_ref(),
+            list.filter(|_| left_out.of_table().is_some()),
+            of_arrays.filter(|_| left_out.of_arrays().is_some()),
+        ];
+        let files = files.into_iter().flatten();
         for path in files.clone().chain(&places.landscape) {
             check_folder(path)?;
             if !may_replace && exists(path) {
@@ -86,18 +97,6 @@ impl Places {
         Ok(places)
     }
 
-    /// Removes the list of an earlier run, for a run that leaves no row out.
-    pub(super) fn remove_old_list(&self) -> Result<()> {
-        let Some(path) = &self.skipped else {
-            return Ok(());
-        };
-        let is_list = fs::read(path).is_ok_and(|text| text.starts_with(SKIPPED_HEADER.as_bytes()));
-        match is_list {
-            true => fs::remove_file(path).with_context(|| path.display().to_string()),
-            false => Ok(()),
-        }
-    }
-
     /// The output, for messages.
     pub(super) fn shown(&self) -> String {
         let path = self.out.as_ref().or(self.landscape.as_ref());
@@ -128,5 +127,19 @@ fn is_same(one: &Path, other: &Path) -> bool {
     match (one.canonicalize(), other.canonicalize()) {
         (Ok(one), Ok(other)) => one == other,
         _ => false,
+    }
+}
+
+/// Removes the list of an earlier run, for a run that leaves nothing out.
+pub(super) fn remove_old_list(path: &Path) -> Result<()> {
+    let headers = [OF_ROWS, OF_RECORDS];
+    let is_list = fs::read(path).is_ok_and(|text| {
+        headers
+            .iter()
+            .any(|first| text.starts_with(first.as_bytes()))
+    });
+    match is_list {
+        true => fs::remove_file(path).with_context(|| path.display().to_string()),
+        false => Ok(()),
     }
 }

@@ -1,62 +1,29 @@
 //! The proteins whose variants are scored.
 
-use crate::fasta::{Input, Reader, Record};
 use crate::printable;
-use crate::tokenizer::{TokenId, TokenizerError, UnknownPolicy, tokenize};
-use anyhow::{Context, Result, bail};
-use std::collections::HashSet;
-use std::path::Path;
+use crate::tokenizer::{Alphabet, TokenId, TokenizerError, UnknownPolicy};
 
 /// A protein.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Protein {
     id: String,
+    alphabet: Alphabet,
     /// `<cls>`, residues, `<eos>`.
     tokens: Vec<TokenId>,
 }
 
 impl Protein {
-    /// A protein of this sequence.
+    /// A protein of this sequence, in the alphabet of the model that scores it.
     ///
     /// # Errors
     /// A letter outside the alphabet.
-    pub fn new(id: &str, sequence: &[u8]) -> Result<Protein, TokenizerError> {
-        let tokens = tokenize(sequence, UnknownPolicy::Error)?;
+    pub fn new(id: &str, sequence: &[u8], alphabet: Alphabet) -> Result<Protein, TokenizerError> {
+        let tokens = alphabet.tokenize(sequence, UnknownPolicy::Error)?;
         Ok(Protein {
             id: id.to_owned(),
+            alphabet,
             tokens: tokens.ids,
         })
-    }
-
-    /// All proteins of a FASTA file, in order.
-    ///
-    /// # Errors
-    /// A file that cannot be read, a record without residues or with unknown letters, or two records
-    /// with the same identifier.
-    pub fn read(path: &Path) -> Result<Vec<Protein>> {
-        let mut reader = Reader::new(Input::open(path)?);
-        let mut record = Record::default();
-        let mut proteins: Vec<Protein> = Vec::new();
-        let mut ids = HashSet::new();
-        while reader.read(&mut record)? {
-            let id = String::from_utf8_lossy(&record.id).into_owned();
-            let place = || format!("{}, record {}", path.display(), printable::name(&id));
-            let protein = Protein::new(&id, &record.sequence).with_context(place)?;
-            if protein.residues() == 0 {
-                bail!("{}: it has no residues", place());
-            }
-            if !ids.insert(id.clone()) {
-                bail!(
-                    "{}: an earlier record has the same identifier\nhint: rename one of the two",
-                    place()
-                );
-            }
-            proteins.push(protein);
-        }
-        match proteins.is_empty() {
-            true => bail!("{}: it holds no records", path.display()),
-            false => Ok(proteins),
-        }
     }
 
     /// Its identifier.
@@ -85,5 +52,11 @@ impl Protein {
             true => self.tokens.get(residue + 1).copied(),
             false => None,
         }
+    }
+
+    /// What a token is called in its alphabet.
+    pub(super) fn token_name(&self, token: TokenId) -> &'static str {
+        let tokens = self.alphabet.tokens();
+        tokens.get(usize::from(token)).copied().unwrap_or("?")
     }
 }

@@ -2,16 +2,17 @@
 
 use super::job::ScoreJob;
 use super::journal::Journal;
-use super::model::{Opened, Shared, open};
+use super::model::{Opened, Shared};
 use super::piece::{Computed, Pieces};
 use super::places::Places;
-use super::protein::Protein;
+use super::proteins::Proteins;
 use super::scorer::Scorer;
 use super::scores::Scores;
+use super::skipped::LeftOut;
 use super::variants::Variants;
 use crate::device::Device;
-use crate::numerals::{self, count};
-use crate::pipeline::{Caches, Level, Phase, Reporter, Stop};
+use crate::numerals::count;
+use crate::pipeline::{Caches, Level, Phase, Reporter, Stop, tell_of_checkpoint};
 use anyhow::{Context, Result, bail};
 use thiserror::Error;
 
@@ -20,7 +21,7 @@ use thiserror::Error;
 pub struct Outcome {
     /// Rows with a score.
     pub scored: u64,
-    /// Rows that were left without one.
+    /// Rows and records that were left without one.
     pub skipped: u64,
 }
 
@@ -45,27 +46,37 @@ pub fn run(
     stop: &Stop,
 ) -> Result<Outcome> {
     reporter.phase(Phase::Reading);
-    let proteins = Protein::read(&job.sequences)?;
+    let models = job.models.iter();
+    let checkpoints = models.map(|(name, model)| Ok((name.as_str(), model, model.open()?)));
+    let checkpoints: Vec<_> = checkpoints.collect::<Result<_>>()?;
+    let of_models = checkpoints.iter();
+    let alphabets: Vec<_> = of_models
+        .map(|(_, _, found)| found.config().alphabet)
+        .collect();
+    let all = Proteins::read(&job.sequences, &alphabets, job.on_invalid)?;
     let variants = match &job.variants {
-        Some(asked) => Some(Variants::read(asked, &proteins)?),
+        Some(asked) => Some(Variants::read(asked, &all, job.on_invalid)?),
         None => None,
     };
-    let skips = variants.as_ref().is_some_and(|all| !all.skipped.is_empty());
-    let places = Places::check(job, skips)?;
+    let skipped = LeftOut::new(job, variants.as_ref(), &all);
+    let places = Places::check(job, &skipped)?;
+    let proteins = &all.sound;
     let device = job.compute.resolve_device()?;
     let device = Device {
         tested: caches.self_tests.clone(),
         ..device
     };
     let dtype = job.compute.dtype.unwrap_or(device.usual_dtype());
-    let models = job.models.iter();
-    let models = models.map(|(name, model)| open(job, &proteins, name, model, reporter));
+    let models = checkpoints.into_iter().map(|(name, model, checkpoint)| {
+        tell_of_checkpoint(&checkpoint, reporter);
+        Opened::new(job, proteins, name, &model.path, checkpoint)
+    });
     let models: Vec<Opened> = models.collect::<Result<_>>()?;
 
     let journal =
         Journal::open(&places.journal).with_context(|| places.journal.display().to_string())?;
     stop.set_has_work(true);
-    let mut scores = Scores::new(job, variants.as_ref(), &proteins);
+    let mut scores = Scores::new(job, variants.as_ref(), &all);
     for model in &models {
         let mut pieces = Pieces::default();
         let scorers: Vec<Scorer<'_>> = proteins
@@ -83,7 +94,7 @@ pub fn run(
             job,
             device: &device,
             dtype,
-            proteins: &proteins,
+            proteins,
             journal: &journal,
             reporter,
             stop,
@@ -105,29 +116,15 @@ pub fn run(
     // From here on, files that exist are those of this run.
     let begun = journal.enter(std::iter::empty());
     begun.with_context(|| places.journal.display().to_string())?;
-    let outcome = scores.write(&places)?;
+    let outcome = scores.write(&places, &skipped)?;
     journal
         .remove()
         .with_context(|| places.journal.display().to_string())?;
     stop.set_has_work(false);
     let wrote = count(outcome.scored, "score");
     reporter.message(Level::Info, &format!("{wrote} in {}", places.shown()));
-    if let (Some(variants), Some(list)) = (&variants, &places.skipped)
-        && let Some(first) = variants.skipped.first()
-    {
-        reporter.message(
-            Level::Warning,
-            &format!(
-                "{} left without a score and listed in {}; the first is line {}: {}",
-                match outcome.skipped {
-                    1 => "1 row was".to_owned(),
-                    rows => format!("{} rows were", numerals::grouped(rows)),
-                },
-                list.display(),
-                first.line,
-                first.why
-            ),
-        );
+    for warning in skipped.warnings(&places) {
+        reporter.message(Level::Warning, &warning);
     }
     Ok(outcome)
 }

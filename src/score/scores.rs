@@ -3,12 +3,14 @@
 use super::job::ScoreJob;
 use super::landscape::{self, LETTERS, OfModel};
 use super::piece::Answers;
-use super::places::Places;
+use super::places::{Places, remove_old_list};
 use super::protein::Protein;
+use super::proteins::Proteins;
 use super::run::Outcome;
 use super::scorer::Scorer;
+use super::skipped::{LeftOut, list};
 use super::table::{Table, free_name};
-use super::variants::{Variants, list};
+use super::variants::Variants;
 use crate::output::replace;
 use anyhow::{Context, Result};
 
@@ -16,7 +18,7 @@ use anyhow::{Context, Result};
 pub(super) struct Scores<'a> {
     job: &'a ScoreJob,
     variants: Option<&'a Variants>,
-    proteins: &'a [Protein],
+    proteins: &'a Proteins,
     columns: Vec<(String, Vec<Option<f64>>)>,
     landscapes: Vec<OfModel>,
 }
@@ -31,7 +33,7 @@ impl<'a> Scores<'a> {
     pub(super) fn new(
         job: &'a ScoreJob,
         variants: Option<&'a Variants>,
-        proteins: &'a [Protein],
+        proteins: &'a Proteins,
     ) -> Scores<'a> {
         Scores {
             job,
@@ -54,9 +56,14 @@ impl<'a> Scores<'a> {
                     Some(scorers.get(*number)?.score(variant, answers))
                 })
                 .collect(),
-            (None, _) => scorers
+            (None, _) => self
+                .proteins
+                .records
                 .iter()
-                .map(|scorer| Some(scorer.pll(&[], answers)))
+                .map(|record| {
+                    let number = *record.protein.as_ref().ok()?;
+                    Some(scorers.get(number)?.pll(&[], answers))
+                })
                 .collect(),
         };
         let arrays = match self.job.landscape {
@@ -84,32 +91,48 @@ impl<'a> Scores<'a> {
     }
 
     /// Writes everything; the table last.
-    pub(super) fn write(mut self, places: &Places) -> Result<Outcome> {
+    pub(super) fn write(mut self, places: &Places, left_out: &LeftOut) -> Result<Outcome> {
         if let Some(folder) = &places.landscape {
             if self.landscapes.len() > 1 {
                 let ensemble = self.mean_landscape();
                 self.landscapes.push(ensemble);
             }
-            let ids: Vec<&str> = self.proteins.iter().map(Protein::id).collect();
+            let ids: Vec<&str> = self.proteins.sound.iter().map(Protein::id).collect();
             let method = self.job.method.to_string();
             landscape::write(folder, &method, &ids, &self.landscapes)?;
         }
-        let mut outcome = Outcome::default();
+        let mut outcome = Outcome {
+            skipped: left_out.count(),
+            ..Outcome::default()
+        };
+        let lists = [
+            (&places.skipped, left_out.of_table()),
+            (&places.skipped_arrays, left_out.of_arrays()),
+        ];
+        for (path, skipped) in lists {
+            match (path, skipped) {
+                (Some(path), Some((header, skipped))) => {
+                    let text = list(header, skipped);
+                    replace(path, text.as_bytes()).with_context(|| path.display().to_string())?;
+                }
+                (Some(path), None) if self.job.force => remove_old_list(path)?,
+                _ => {}
+            }
+        }
         let Some(out) = &places.out else {
             let arrays = self.landscapes.iter().flat_map(|model| &model.arrays);
             outcome.scored = arrays.map(|array| array.len() as u64).sum();
             return Ok(outcome);
         };
         let lengths: Vec<String> = self
-            .proteins
-            .iter()
-            .map(|protein| protein.residues().to_string())
+            .lengths()
+            .map(|length| length.map_or_else(String::new, |length| length.to_string()))
             .collect();
         let (table, columns) = match self.variants {
             Some(variants) => (variants.table.clone(), self.columns_of_variants(variants)),
             None => {
-                let rows = self.proteins.iter().zip(&lengths);
-                let rows = rows.map(|(protein, length)| vec![protein.id(), &**length]);
+                let rows = self.proteins.records.iter().zip(&lengths);
+                let rows = rows.map(|(record, length)| vec![&*record.id, &**length]);
                 (
                     Table::new(&["id", "length"], rows),
                     self.columns_of_proteins(),
@@ -117,15 +140,6 @@ impl<'a> Scores<'a> {
             }
         };
         let bytes = table.with_columns(&columns)?;
-        match (self.variants, &places.skipped) {
-            (Some(variants), Some(path)) if !variants.skipped.is_empty() => {
-                outcome.skipped = variants.skipped.len() as u64;
-                let text = list(&variants.skipped);
-                replace(path, text.as_bytes()).with_context(|| path.display().to_string())?;
-            }
-            _ if self.job.force => places.remove_old_list()?,
-            _ => {}
-        }
         replace(out, &bytes).with_context(|| out.display().to_string())?;
         let first = columns.first().map(|(_, scores)| scores.iter().flatten());
         outcome.scored = first.map_or(0, |scores| scores.count() as u64);
@@ -153,6 +167,14 @@ impl<'a> Scores<'a> {
         columns
     }
 
+    /// Residues of each record that has scores.
+    fn lengths(&self) -> impl Iterator<Item = Option<usize>> {
+        self.proteins.records.iter().map(|record| {
+            let number = *record.protein.as_ref().ok()?;
+            Some(self.proteins.sound.get(number)?.residues())
+        })
+    }
+
     /// Two columns for each model: its name is in theirs if there are several.
     fn columns_of_proteins(&self) -> Vec<(String, Vec<Option<f64>>)> {
         let several = self.columns.len() > 1;
@@ -163,8 +185,8 @@ impl<'a> Scores<'a> {
             taken.push(model.clone());
             let perplexity = plls
                 .iter()
-                .zip(self.proteins)
-                .map(|(pll, protein)| pll.map(|pll| libm::exp(-pll / protein.residues() as f64)));
+                .zip(self.lengths())
+                .map(|(pll, length)| Some(libm::exp(-(*pll)? / length? as f64)));
             let name = |column: &str| match several {
                 true => format!("{column}.{model}"),
                 false => column.to_owned(),
@@ -178,7 +200,7 @@ impl<'a> Scores<'a> {
     /// The plain mean of the arrays of all models.
     fn mean_landscape(&self) -> OfModel {
         let count = self.landscapes.len() as f64;
-        let arrays = (0..self.proteins.len()).map(|protein| {
+        let arrays = (0..self.proteins.sound.len()).map(|protein| {
             let all: Vec<&[f32]> = self
                 .landscapes
                 .iter()

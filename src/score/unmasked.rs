@@ -59,10 +59,11 @@ impl UnmaskedPass<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tokenizer::Alphabet;
 
     #[test]
     fn log_odds_and_likelihood_of_known_logits() {
-        let protein = Protein::new("p", b"LA").unwrap();
+        let protein = Protein::new("p", b"LA", Alphabet::Esm).unwrap();
         let mut logits = vec![0.0f32; 2 * 33];
         // L, A and G at the first residue; only A at the second.
         [logits[4], logits[5], logits[6]] = [3.0, 1.0, 2.0];

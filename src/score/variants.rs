@@ -2,7 +2,8 @@
 
 use super::job::VariantTable;
 use super::mutation::Variant;
-use super::protein::Protein;
+use super::proteins::{Entry, Proteins};
+use super::skipped::Skipped;
 use super::table::Table;
 use crate::pipeline::OnInvalid;
 use crate::printable;
@@ -20,42 +21,35 @@ pub struct Variants {
     pub skipped: Vec<Skipped>,
 }
 
-/// A row that is left out.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Skipped {
-    /// Its line.
-    pub line: u64,
-    /// Its mutation as it is written.
-    pub text: String,
-    /// What was expected, and what is there.
-    pub why: String,
-}
-
 impl Variants {
     /// Reads and checks all rows.
     ///
     /// # Errors
     /// A table that cannot be used, or the first row that cannot be scored if rows are not to be left
     /// out.
-    pub fn read(asked: &VariantTable, proteins: &[Protein]) -> Result<Variants> {
+    pub fn read(
+        asked: &VariantTable,
+        proteins: &Proteins,
+        on_invalid: OnInvalid,
+    ) -> Result<Variants> {
+        let records = &proteins.records;
         let table = Table::read(&asked.path, &asked.mutation_col)?;
         let mutations = table.column(&asked.mutation_col)?;
         let ids = match &asked.sequence_col {
             Some(name) => Some(table.column(name)?),
-            None if proteins.len() > 1 => bail!(
+            None if records.len() > 1 => bail!(
                 "there are {} proteins, and nothing says which of them a variant belongs to\n\
                  hint: name the column with the identifiers of proteins with `sequence_col`",
-                proteins.len()
+                records.len()
             ),
             None => None,
         };
-        let by_id: HashMap<&[u8], usize> = proteins
+        let by_id: HashMap<&[u8], &Entry> = records
             .iter()
-            .map(|p| p.id().as_bytes())
-            .zip(0..)
+            .map(|record| (record.id.as_bytes(), record))
             .collect();
-        let protein_of = |id: Option<&[u8]>| match id {
-            None => Ok(0),
+        let record_of = |id: Option<&[u8]>| match id {
+            None => records.first().ok_or_else(|| "there is no protein".into()),
             Some(id) => by_id.get(id.trim_ascii()).copied().ok_or_else(|| {
                 format!(
                     "expected the identifier of a protein in the FASTA file, found {}",
@@ -71,11 +65,13 @@ impl Variants {
         for (row, (line, cell)) in table.cells(mutations).enumerate() {
             let id = ids.as_ref().and_then(|ids| ids.get(row).copied());
             let text = String::from_utf8_lossy(cell).into_owned();
-            let read = protein_of(id).and_then(|number| {
-                let protein = proteins.get(number).ok_or("there is no protein")?;
+            let read = record_of(id).and_then(|record| {
+                let why = |why| format!("record {}: {why}", printable::name(&record.id));
+                let number = record.protein.clone().map_err(why)?;
+                let protein = proteins.sound.get(number).ok_or("there is no protein")?;
                 Ok((number, Variant::parse(&text, protein, asked.offset)?))
             });
-            match (read, asked.on_invalid) {
+            match (read, on_invalid) {
                 (Ok(read), _) => rows.push(Some(read)),
                 (Err(why), OnInvalid::Skip) => {
                     rows.push(None);
@@ -95,21 +91,4 @@ impl Variants {
             skipped,
         })
     }
-}
-
-/// The first line of a list of rows that were left out.
-pub const SKIPPED_HEADER: &str = "line\tmutation\treason\n";
-
-/// The list of rows that were left out, as a file.
-pub fn list(skipped: &[Skipped]) -> String {
-    let mut text = SKIPPED_HEADER.to_owned();
-    for Skipped {
-        line,
-        text: cell,
-        why,
-    } in skipped
-    {
-        text += &format!("{line}\t{}\t{why}\n", printable::start(cell, 200));
-    }
-    text
 }

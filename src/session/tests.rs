@@ -6,6 +6,7 @@ use crate::embedder::Sequence;
 use crate::pipeline::{OnInvalid, Silent, Stop};
 use crate::product::{OutDtype, Pool, Values};
 use crate::score::{Method, Protein, UnmaskedPass, Variant, score_variants};
+use crate::tokenizer::Alphabet;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 
@@ -225,7 +226,7 @@ fn what_cannot_be_done_is_said() {
 #[test]
 fn scores_are_those_of_an_unmasked_pass() {
     let session = session(ComputeOptions::default());
-    let protein = Protein::new("p", SEQUENCES[0]).unwrap();
+    let protein = Protein::new("p", SEQUENCES[0], Alphabet::Esm).unwrap();
     let request = Request::new([Product::Logits], OutDtype::F32);
     let logits = &all(&session, &request, &[SEQUENCES[0]])[0][0];
     let pass = UnmaskedPass::new(&protein, logits).unwrap();

@@ -151,3 +151,139 @@ fn progress_counts_passes_and_tokens() {
     );
     assert!(!json.err.contains("record"), "{}", json.err);
 }
+
+/// One bad record among several: its rows have no scores, the others have those of a file without it.
+#[test]
+fn a_record_that_cannot_be_scored_costs_only_its_own_scores() {
+    let bench = Bench::new();
+    bench.write("sound.fasta", ">a\nMKTAY\n>c\nMKV\n");
+    bench.write("p.fasta", ">a\nMKTAY\n>b\nMKJ\n>c\nMKV\n>empty\n");
+    bench.write("sound.csv", "id,mutant\na,M1A\nc,K2R\n");
+    bench.write("v.csv", "id,mutant\na,M1A\nb,M1A\nempty,M1A\nc,K2R\n");
+    let models = "--model $esm2_hd16,$esm2_hd24";
+    let variants = format!("{models} --sequence-col id");
+    scored(
+        &bench,
+        &format!("sound.fasta {variants} --variants sound.csv --out sound --landscape l"),
+    );
+    let line = format!("p.fasta {variants} --variants v.csv --out s.csv --landscape m");
+    let ended = score(&bench, &line);
+    assert_eq!(
+        (ended.code, &*ended.err),
+        (
+            1,
+            "error: p.fasta, record b: residue 3: `J` is not in the ESM alphabet \
+             (LAGVSERTIDPKQNFYMHWCXBUZO.-)\n  \
+             hint: correct it, or write X for an unknown residue\n  \
+             hint: use --on-invalid skip to leave such records without scores\n"
+        )
+    );
+    let ended = score(&bench, &format!("{line} --on-invalid skip"));
+    let why = "residue 3: `J` is not in the ESM alphabet (LAGVSERTIDPKQNFYMHWCXBUZO.-)";
+    assert_eq!(
+        (ended.code, ended.err),
+        (
+            3,
+            format!(
+                "warning: 2 rows were left without a score and listed in s.skipped.tsv; the first is \
+                 line 3: record b: {why}\n\
+                 warning: 2 records were left without an array and listed in m.skipped.tsv; the first \
+                 is line 3: {why}\n"
+            )
+        )
+    );
+    let sound = bench.text("sound");
+    let sound: Vec<&str> = sound.lines().collect();
+    let table = bench.text("s.csv");
+    let rows: Vec<&str> = table.lines().collect();
+    assert_eq!([rows[0], rows[1], rows[4]], [sound[0], sound[1], sound[2]]);
+    assert_eq!([rows[2], rows[3]], ["b,M1A,,,", "empty,M1A,,,"]);
+    assert_eq!(
+        bench.text("s.skipped.tsv"),
+        format!(
+            "line\tmutation\treason\n3\tM1A\trecord b: {why}\n4\tM1A\trecord empty: it has no residues\n"
+        )
+    );
+    let list = format!("line\tid\treason\n3\tb\t{why}\n7\tempty\tit has no residues\n");
+    assert_eq!(bench.text("m.skipped.tsv"), list);
+    assert!(bench.tree("l") == bench.tree("m"));
+
+    // Without variants, the records are the rows.
+    scored(
+        &bench,
+        &format!("sound.fasta {models} --method pll --out sound --force"),
+    );
+    let pll = format!("p.fasta {models} --method pll --on-invalid skip --out pll.csv");
+    let ended = score(&bench, &pll);
+    assert_eq!(ended.code, 3, "{}", ended.err);
+    let says =
+        "warning: 2 records were left without a score and listed in pll.skipped.tsv; the first is";
+    assert!(ended.err.starts_with(says), "{}", ended.err);
+    assert_eq!(bench.text("pll.skipped.tsv"), list);
+    let sound = bench.text("sound");
+    let sound: Vec<&str> = sound.lines().collect();
+    let table = bench.text("pll.csv");
+    let rows: Vec<&str> = table.lines().collect();
+    assert_eq!([rows[0], rows[1], rows[3]], [sound[0], sound[1], sound[2]]);
+    assert_eq!([rows[2], rows[4]], ["b,,,,,", "empty,,,,,"]);
+    // A run that leaves nothing out takes the old list with it.
+    scored(
+        &bench,
+        &format!("sound.fasta {models} --method pll --out pll.csv --force"),
+    );
+    assert!(!exists(&bench.path("pll.skipped.tsv")));
+}
+
+/// A FASTA file with one record, which cannot be scored: every row is left out.
+#[test]
+fn nothing_is_scored_if_the_only_record_is_bad() {
+    let bench = Bench::new();
+    bench.write("p.fasta", ">b\nMKJ\n");
+    bench.write("v.csv", "mutant\nM1A\nK2R\n");
+    let line = "p.fasta --model $esm2_hd16 --variants v.csv --out s.csv --on-invalid skip";
+    assert_eq!(score(&bench, line).code, 3);
+    assert_eq!(bench.text("s.csv"), "mutant,esm2_hd16\nM1A,\nK2R,\n");
+    assert_eq!(bench.text("s.skipped.tsv").lines().count(), 3);
+}
+
+/// In ESM C, `|` is a chain break and `_` is a mask; every model of a run has to know the letters.
+#[test]
+fn letters_are_those_of_the_models() {
+    let bench = Bench::new();
+    bench.write("p.fasta", ">p\nMKTA|AYI_AKQR\n");
+    bench.write("masked.fasta", ">p\nMKTA|AYI<mask>AKQR\n");
+    bench.write("without.fasta", ">p\nMKTAXAYIXAKQR\n");
+    bench.write("v.csv", "mutant\nM1A\nY7F:R13K\n");
+    let line = "--variants v.csv --method wt-marginals";
+    for (file, out) in [
+        ("p", "p.csv"),
+        ("masked", "masked.csv"),
+        ("without", "without.csv"),
+    ] {
+        scored(
+            &bench,
+            &format!("{file}.fasta --model $esmc_1x64 {line} --out {out}"),
+        );
+    }
+    assert_eq!(bench.text("p.csv"), bench.text("masked.csv"));
+    assert_ne!(bench.text("p.csv"), bench.text("without.csv"));
+    for models in ["$esm2_hd16", "$esmc_1x64,$esm2_hd16"] {
+        let ended = score(
+            &bench,
+            &format!("p.fasta --model {models} {line} --out no.csv"),
+        );
+        let says = "error: p.fasta, record p: residue 5: `|` is not in the ESM alphabet";
+        assert!(
+            ended.code == 1 && ended.err.starts_with(says),
+            "{}",
+            ended.err
+        );
+    }
+    bench.write("v.csv", "mutant\nA5G\n");
+    let ended = score(
+        &bench,
+        &format!("p.fasta --model $esmc_1x64 {line} --out no.csv"),
+    );
+    let says = "error: v.csv, line 2: expected | at position 5, which is what p has there, found A in A5G\n";
+    assert!(ended.err.starts_with(says), "{}", ended.err);
+}

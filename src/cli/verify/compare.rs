@@ -8,7 +8,7 @@ use esm_embed::checkpoint::EsmConfig;
 use esm_embed::embedder::{Computed, Embedder, Sequence};
 use esm_embed::product::{OutDtype, Pool, Product, Request, Values};
 use esm_embed::score::{Protein, UnmaskedPass, Variant};
-use esm_embed::tokenizer::{UnknownPolicy, tokenize};
+use esm_embed::tokenizer::UnknownPolicy;
 use std::ops::ControlFlow;
 
 /// The layers that the comparisons need, ascending, each once.
@@ -77,7 +77,8 @@ pub fn compare<'a>(
 
 /// The scores that a comparison expects, by one unmasked pass.
 pub(super) fn scores(embedder: &Embedder, comparison: &Comparison) -> anyhow::Result<Vec<f64>> {
-    let protein = Protein::new("sequence", comparison.sequence.as_bytes())?;
+    let alphabet = embedder.config().alphabet;
+    let protein = Protein::new("sequence", comparison.sequence.as_bytes(), alphabet)?;
     let sequence = Sequence {
         tokens: protein.tokens(),
         windows: &[],
@@ -109,7 +110,9 @@ pub(super) fn embed(
     layers: &[usize],
     sequence: &str,
 ) -> anyhow::Result<Hidden> {
-    let tokens = tokenize(sequence.as_bytes(), UnknownPolicy::Error).map_err(|error| {
+    let alphabet = embedder.config().alphabet;
+    let tokens = alphabet.tokenize(sequence.as_bytes(), UnknownPolicy::Error);
+    let tokens = tokens.map_err(|error| {
         // Its hints are for a FASTA file.
         let text = error.to_string();
         let text = text.lines().next().unwrap_or_default();

@@ -268,8 +268,13 @@ impl Embedder {
             ));
         }
         let how = (parse_method(method)?, window.map(parse_window).transpose()?);
-        let protein = Protein::new("the sequence", &text(sequence)?)
-            .map_err(|error| PyValueError::new_err(error.to_string()))?;
+        let alphabet = self.session.config().alphabet;
+        let protein =
+            Protein::new("the sequence", &text(sequence)?, alphabet).map_err(|error| {
+                // Its hints are for embedding, which can read an unknown letter as <unk>.
+                let text = error.to_string();
+                PyValueError::new_err(text.lines().next().unwrap_or_default().to_owned())
+            })?;
         if protein.residues() == 0 {
             return Err(PyValueError::new_err("the sequence is empty"));
         }
