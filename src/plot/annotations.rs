@@ -66,6 +66,23 @@ impl Values {
     }
 }
 
+/// The names, those that are taken already with a number behind them.
+pub(super) fn unique(names: impl Iterator<Item = String>, taken: &[&str]) -> Vec<String> {
+    let mut seen: HashMap<String, u64> = taken.iter().map(|&name| (name.into(), 1)).collect();
+    let mut unique = |name: String| {
+        let mut numbered = name.clone();
+        loop {
+            let uses = seen.entry(numbered.clone()).or_insert(0);
+            *uses += 1;
+            if *uses == 1 {
+                return numbered;
+            }
+            numbered = format!("{name}_{uses}");
+        }
+    };
+    names.map(&mut unique).collect()
+}
+
 /// The columns of a table for these records, and how many of them the table has.
 ///
 /// A record is found by its whole id or, for an id such as `sp|P12345|NAME`, by the accession. Of
@@ -83,7 +100,7 @@ pub fn read(path: &Path, records: &[Record]) -> Result<(Vec<Annotation>, usize),
     let text = text.trim_start_matches('\u{feff}');
     let mut lines = (1..).zip(text.lines()).filter(|(_, line)| !line.is_empty());
     let (_, header) = lines.next().ok_or_else(|| wrong("it is empty".into()))?;
-    let names: Vec<&str> = header.split('\t').collect();
+    let names: Vec<&str> = header.split('\t').map(str::trim).collect();
     if names.len() < 2 {
         return Err(wrong(
             "its first line has only one column; columns are separated by tabs".into(),
@@ -118,20 +135,22 @@ pub fn read(path: &Path, records: &[Record]) -> Result<(Vec<Annotation>, usize),
             "its first column has none of the ids of the records".into(),
         ));
     }
-    let column = |(at, name): (usize, &&str)| {
+    let named = (1..).zip(&names).skip(1).map(|(number, name)| match *name {
+        "" => format!("column {number}"),
+        name => name.to_owned(),
+    });
+    let unique = unique(named, &[]);
+    let column = |(at, name): (usize, String)| {
         let texts: Vec<Option<&str>> = found
             .iter()
             .map(|fields| fields.and_then(|fields| fields.get(at).copied()))
             .collect();
         Annotation {
-            name: name.trim().to_owned(),
+            name,
             values: Values::of(&texts),
         }
     };
-    Ok((
-        names.iter().enumerate().skip(1).map(column).collect(),
-        known,
-    ))
+    Ok(((1..).zip(unique).map(column).collect(), known))
 }
 
 #[cfg(test)]
@@ -175,6 +194,13 @@ mod tests {
         assert_eq!(columns[0].values, text);
         let (columns, _) = read_text(b"id\tx\nP1\t\n").unwrap();
         assert_eq!(columns[0].values, Values::Levels(vec![], vec![None; 3]));
+    }
+
+    #[test]
+    fn names_of_columns_are_unique() {
+        let (columns, _) = read_text(b"id\tx\tx\t\tx_2\nP1\t1\t2\t3\t4\n").unwrap();
+        let names: Vec<&str> = columns.iter().map(|one| one.name.as_str()).collect();
+        assert_eq!(names, ["x", "x_2", "column 4", "x_2_2"]);
     }
 
     #[test]

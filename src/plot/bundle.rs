@@ -5,7 +5,6 @@ use super::annotations::{self, Annotation};
 use super::projections::{Projection, Projections, Settings};
 use crate::output::Record;
 use crate::parquet::{self, Column, Values};
-use std::collections::HashMap;
 
 const DELIMITER: &str = "---PARQUET_DELIMITER---";
 
@@ -33,20 +32,8 @@ pub(super) fn encode(
 
 /// The ids, each once: ProtSpace finds the points of a record by its id.
 fn identifiers(records: &[Record]) -> Vec<String> {
-    let mut seen: HashMap<String, u64> = HashMap::new();
-    let mut identifier = |record: &Record| {
-        let id = without_delimiter(&String::from_utf8_lossy(&record.id));
-        let mut unique = id.clone();
-        loop {
-            let uses = seen.entry(unique.clone()).or_insert(0);
-            *uses += 1;
-            if *uses == 1 {
-                return unique;
-            }
-            unique = format!("{id}_{uses}");
-        }
-    };
-    records.iter().map(&mut identifier).collect()
+    let id = |record: &Record| without_delimiter(&String::from_utf8_lossy(&record.id));
+    annotations::unique(records.iter().map(id), &[])
 }
 
 /// Text that cannot be taken for the end of a table.
@@ -55,14 +42,8 @@ fn without_delimiter(text: &str) -> String {
 }
 
 fn annotation_table(ids: &[String], records: &[Record], annotations: &[Annotation]) -> Vec<u8> {
-    let names: Vec<String> = annotations
-        .iter()
-        .map(|one| match without_delimiter(&one.name).as_str() {
-            // The names of the columns before them.
-            name @ ("identifier" | "length") => format!("{name}_2"),
-            name => name.to_owned(),
-        })
-        .collect();
+    let names = annotations.iter().map(|one| without_delimiter(&one.name));
+    let names = annotations::unique(names, &["identifier", "length"]);
     let texts: Vec<Vec<Option<String>>> = annotations
         .iter()
         .map(|one| {

@@ -10,7 +10,10 @@ use serde::Serialize;
 
 const PAGE: &str = include_str!("map_page/page.html");
 const STYLE: &str = include_str!("map_page/page.css");
-const SCRIPT: &str = include_str!("map_page/page.js");
+const SCRIPT: &str = concat!(
+    include_str!("map_page/drawing.js"),
+    include_str!("map_page/page.js")
+);
 
 /// What a page shows.
 #[derive(Debug, Clone, Copy)]

@@ -39,7 +39,7 @@ pub fn nearest(
         let first = part * QUERIES;
         let queries =
             &points[first * coordinates..points.len().min((first + QUERIES) * coordinates)];
-        let found = nearest_of(first, queries, &blocks, coordinates, number);
+        let found = nearest_of(first, queries, &blocks, (coordinates, count), number);
         done(queries.len() / coordinates);
         Ok::<_, Infallible>(found)
     });
@@ -67,12 +67,12 @@ fn transposed(block: &[f32], coordinates: usize) -> Vec<f32> {
 }
 
 /// Squares of the distances, and numbers, of the neighbours of some points; `first` is the number of
-/// the first of them.
+/// the first of them, and `all` counts all points.
 fn nearest_of(
     first: usize,
     queries: &[f32],
     blocks: &[Vec<f32>],
-    coordinates: usize,
+    (coordinates, all): (usize, usize),
     number: usize,
 ) -> Vec<(f32, u32)> {
     let count = queries.len() / coordinates;
@@ -88,14 +88,13 @@ fn nearest_of(
                 }
             }
             for (at, &square) in squares.iter().enumerate() {
-                let limit = match found.len() < number {
-                    true => f32::INFINITY,
-                    false => found
-                        .last()
-                        .map_or(f32::NEG_INFINITY, |(square, _)| *square),
+                // Squares of large distances can be infinite, and every point has `number` neighbours.
+                let is_near = match found.last() {
+                    Some((limit, _)) if found.len() == number => square < *limit,
+                    _ => number > 0,
                 };
                 let other = block * BLOCK + at;
-                if square < limit && other != first + q {
+                if is_near && other != first + q && other < all {
                     let place = found.partition_point(|(before, _)| *before <= square);
                     found.insert(place, (square, other as u32));
                     found.truncate(number);
@@ -111,6 +110,12 @@ mod tests {
     use super::*;
     use crate::plot::random::Random;
     use std::sync::atomic::{AtomicUsize, Ordering};
+
+    #[test]
+    fn far_points_have_neighbours_too() {
+        let found = nearest(&[0.0, 3e30, -3e30, 1.0], 1, 2, &Threads::new(1), &|_| {});
+        assert_eq!(found.indices, [3, 1, 0, 2, 0, 1, 0, 1]);
+    }
 
     #[test]
     fn neighbours_are_those_of_a_sorted_list() {

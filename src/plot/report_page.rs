@@ -2,8 +2,11 @@
 //! data are put into it as JSON.
 
 use super::map_page::{escape, fill, json};
+use crate::admission::Long;
 use crate::numerals::{bytes, count};
 use crate::output::{FinishedFolder, Manifest, Record, remarks};
+use crate::product::Product;
+use crate::settings;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use serde::Serialize;
@@ -216,7 +219,7 @@ fn run(folder: &FinishedFolder) -> String {
             format!("{}, stored as {}", resolved.dtype, layout.dtype.name()),
         ),
         ("Device", device),
-        ("Long records", resolved.long.clone()),
+        ("Long records", long_records(&resolved.long)),
         (
             "Input",
             list(
@@ -236,6 +239,20 @@ fn run(folder: &FinishedFolder) -> String {
     filled
         .map(|(label, value)| format!("<dt>{label}</dt><dd>{}</dd>\n", escape(value)))
         .collect()
+}
+
+/// What was done to records of more residues than ESM's training maximum.
+fn long_records(long: &str) -> String {
+    match settings::long(long) {
+        Ok(Long::Full) => "embedded whole".into(),
+        Ok(Long::Truncate(size)) => format!("cut to {}", count(size as u64, "residue")),
+        Ok(Long::Window { size, overlap }) => {
+            let size = count(size as u64, "residue");
+            format!("in windows of {size}, of which neighbors share {overlap}")
+        }
+        Ok(Long::Error) => "refused".into(),
+        Err(_) => long.to_owned(),
+    }
 }
 
 /// The counts of a run as a list.
@@ -284,8 +301,11 @@ fn scope(contents: &Contents) -> String {
 
 /// Which contact maps are shown.
 fn map_scope(contents: &Contents) -> String {
+    if contents.folder.array(Product::Contacts).is_none() {
+        return "The run wrote no contacts.".into();
+    }
     match (contents.maps.len(), contents.lengths.len()) {
-        (0, _) => "The run wrote no contacts, or none of a record of at most 600 residues.".into(),
+        (0, _) => "No record has at most 600 residues; plot contacts draws longer ones.".into(),
         (shown, all) if shown < all => format!(
             "The first {} of at most 600 residues, of {}. plot contacts draws any.",
             count(shown as u64, "record"),
@@ -326,22 +346,44 @@ fn file_table(manifest: &Manifest) -> String {
 
 /// Python that reads the folder.
 fn how_to_load(name: &str, contents: &Contents) -> String {
+    let folder = contents.folder;
+    let path = |file: &str| format!("{:?}", format!("{name}/{file}"));
     let mut lines = vec!["import numpy as np".to_owned()];
     if let Some(one) = contents.embeddings {
-        lines.push(format!(
-            "rows = np.load({:?})",
-            format!("{name}/{}.npy", one.array)
-        ));
+        let array = path(&format!("{}.npy", one.array));
+        lines.push(format!("rows = np.load({array})  # a row for each record"));
     }
-    if contents
-        .folder
+    if folder
         .manifest()
         .files
         .iter()
         .any(|file| file.name == "ids.npy")
     {
-        lines.push(format!("ids = np.load({:?})", format!("{name}/ids.npy")));
+        lines.push(format!("ids = np.load({})", path("ids.npy")));
     }
+    let mut packed = folder
+        .manifest()
+        .files
+        .iter()
+        .filter(|file| file.name.starts_with("residues.") && file.name.ends_with(".npy"));
+    if let Some(file) = packed.next() {
+        let index = path("index.tsv");
+        lines.extend([
+            String::new(),
+            "import pandas as pd".into(),
+            format!(
+                "index = pd.read_csv({index}, sep=\"\\t\", quoting=3, keep_default_na=False, dtype={{\"id\": str}})"
+            ),
+            format!("residues = np.load({}, mmap_mode=\"r\")", path(&file.name)),
+            "first = index.residue_offset[0]".into(),
+            "of_first_record = residues[first : first + index.length[0]]".into(),
+        ]);
+    }
+    lines.extend([
+        String::new(),
+        "from esm_embed import open_folder  # pip install esm-embed".into(),
+        format!("emb = open_folder({name:?})"),
+    ]);
     lines.join("\n")
 }
 
@@ -361,6 +403,22 @@ mod tests {
         );
         assert_eq!(bars.iter().map(|(_, _, records)| records).sum::<u64>(), 4);
         assert_eq!(histogram(&[1, u64::MAX / 2]).len() as u64, BARS);
+    }
+
+    #[test]
+    fn what_was_done_to_long_records() {
+        for (long, text) in [
+            ("full", "embedded whole"),
+            ("truncate:1022", "cut to 1,022 residues"),
+            (
+                "window:1022:256",
+                "in windows of 1,022 residues, of which neighbors share 256",
+            ),
+            ("error", "refused"),
+            ("later", "later"),
+        ] {
+            assert_eq!(long_records(long), text);
+        }
     }
 
     #[test]

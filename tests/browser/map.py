@@ -9,11 +9,14 @@ Needs `chromium` (apt-get install chromium) and nothing else: Chromium is driven
 """
 import array
 import base64
+import itertools
 import json
+import math
 import os
 import pathlib
 import random
 import shutil
+import struct
 import subprocess
 import sys
 import tempfile
@@ -32,6 +35,7 @@ class Browser:
 
     def __init__(self, width, height):
         self.profile = tempfile.mkdtemp()
+        self.downloads = pathlib.Path(self.profile) / "downloads"
         commands, self.write_to = os.pipe()
         self.read_from, answers = os.pipe()
 
@@ -54,6 +58,7 @@ class Browser:
         self.session = attached["sessionId"]
         for domain in ("Page", "Runtime", "Log", "Network"):
             self.call(f"{domain}.enable")
+        self.call("Emulation.setFocusEmulationEnabled", enabled=True)
         self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1,
                   mobile=width < 700)
 
@@ -93,10 +98,13 @@ class Browser:
         return answer["result"].get("value")
 
     def wait(self, code):
+        self.until(lambda: self.js(code), code)
+
+    def until(self, done, what="a file"):
         end = time.monotonic() + LIMIT
-        while not self.js(code):
+        while not done():
             if time.monotonic() > end:
-                raise TimeoutError(code)
+                raise TimeoutError(what)
             time.sleep(0.05)
 
     def open(self, path):
@@ -128,6 +136,50 @@ class Browser:
         self.process.terminate()
         self.process.wait()
         shutil.rmtree(self.profile, ignore_errors=True)
+
+
+# What people see with normal vision, and without red, green or blue cones, as linear RGB (Machado, Oliveira
+# and Fernandes, 2009; severity 1).
+VISIONS = (
+    ((1, 0, 0), (0, 1, 0), (0, 0, 1)),
+    ((0.152286, 1.052583, -0.204868), (0.114503, 0.786281, 0.099216), (-0.003882, -0.048116, 1.051998)),
+    ((0.367322, 0.860646, -0.227968), (0.280085, 0.672501, 0.047413), (-0.011820, 0.042940, 0.968881)),
+    ((1.255528, -0.076749, -0.178779), (-0.078411, 0.930809, 0.147602), (0.004733, 0.691367, 0.303900)),
+)
+XYZ = ((0.4339, 0.3762, 0.1899), (0.2127, 0.7152, 0.0722), (0.0178, 0.1095, 0.8727))
+
+
+def lab(colour, vision):
+    """#rrggbb as someone sees it, in CIELAB."""
+    times = lambda matrix, vector: [sum(a * b for a, b in zip(row, vector)) for row in matrix]
+    parts = [int(colour[at:at + 2], 16) / 255 for at in (1, 3, 5)]
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+    seen = times(XYZ, [min(1, max(0, part)) for part in times(vision, linear)])
+    x, y, z = [part ** (1 / 3) if part > 0.008856 else 7.787 * part + 16 / 116 for part in seen]
+    return 116 * y - 16, 500 * (x - y), 200 * (y - z)
+
+
+def check_colours(browser):
+    """The colours of levels can be told apart by everyone: twenty are plain to see, two hardly."""
+    for theme in ("light", "dark"):
+        colours = browser.js(f"[...LEVELS.{theme}, REST.{theme}]")
+        assert len(set(colours)) == 10, colours
+        for vision in VISIONS:
+            for one, other in itertools.combinations(colours, 2):
+                apart = math.dist(lab(one, vision), lab(other, vision))
+                assert apart > 16, f"{theme}: {one} and {other} are {apart:.1f} apart"
+
+
+def check_labels(browser, records):
+    """Labels are beside the records if there are few, inside the map, and do not overlap."""
+    browser.js("draw()")
+    width, height, labels = browser.js("[width, height, labels]")
+    assert len(labels) >= (0 if records > 40 else 0.6 * records), labels
+    boxes = [label["box"] for label in labels]
+    for left, top, right, bottom in boxes:
+        assert 0 <= left < right <= width and 0 <= top < bottom <= height, labels
+    for a, b in itertools.combinations(boxes, 2):
+        assert a[2] <= b[0] or b[2] <= a[0] or a[3] <= b[1] or b[3] <= a[1], (a, b)
 
 
 def output_folder(program, home, records):
@@ -164,6 +216,31 @@ def check(browser, page, records, shots, width):
     equal(browser.text("legend-title"), "group")
     equal(browser.js("document.querySelectorAll('.level').length"), 5)
     browser.screenshot(shots / f"{records}-map-{width}.png")
+    check_colours(browser)
+    check_labels(browser, records)
+
+    browser.js("document.querySelectorAll('.level')[1].click()")
+    equal(browser.text("status"), f"{records // 5:,} records selected")
+    browser.call("Browser.grantPermissions", permissions=["clipboardReadWrite"])
+    browser.js("document.getElementById('copy').click()")
+    browser.wait("document.getElementById('status').textContent.endsWith('ids copied')")
+    equal(browser.js("navigator.clipboard.readText()").split(), [f"P{row}" for row in range(1, records, 5)])
+    browser.js("canvas.focus(); choose([])")
+
+    browser.call("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(browser.downloads))
+    browser.js("document.getElementById('save').click()")
+    picture = browser.downloads / "map.png"
+    browser.until(picture.exists)
+    picture.replace(shots / f"{records}-saved-{width}.png")
+    saved = (shots / f"{records}-saved-{width}.png").read_bytes()
+    equal(saved[:8], b"\x89PNG\r\n\x1a\n")
+    equal(list(struct.unpack(">II", saved[16:24])), browser.js("[width + 230 * ratio, height + 60 * ratio]"))
+
+    for key, change in (("+", "state.zoom * 1.25"), ("ArrowLeft", "state.x - 30 * ratio"), ("0", "1")):
+        what = {"ArrowLeft": "state.x", "+": "state.zoom", "0": "state.zoom"}[key]
+        expected = browser.js(change)
+        browser.call("Input.dispatchKeyEvent", type="keyDown", key=key)
+        equal(browser.js(what), expected)
 
     browser.choose("search", "p17")
     found = sum("p17" in f"p{row}" for row in range(records))

@@ -1,6 +1,8 @@
 //! `plot map` and `report`: their files, messages, reports and what they refuse.
 
 use crate::bench::*;
+use crate::common::fixture;
+use esm_embed::sha256::sha256_of;
 
 fn bench(options: &str) -> Bench {
     let bench = Bench::new();
@@ -67,6 +69,22 @@ fn a_map_has_a_page_a_table_and_a_bundle() {
 }
 
 #[test]
+fn the_picture_of_the_readme_is_what_its_commands_make() {
+    let bench = Bench::new();
+    for line in ["demo -q", "plot map emb-demo -q"] {
+        let ended = bench.call(line);
+        assert_eq!(ended.code, 0, "{}", ended.err);
+    }
+    let table = sha256_of(bench.bytes("emb-demo-map/map.tsv"));
+    let picture = std::fs::read(fixture("map.png")).unwrap();
+    let text = format!("tEXtmap.tsv SHA-256\0{table}").into_bytes();
+    assert!(
+        picture.windows(text.len()).any(|bytes| bytes == text),
+        "fixtures/map.png is not of this map ({table}): make it again with fixtures/picture.py"
+    );
+}
+
+#[test]
 fn what_a_map_refuses() {
     let bench = bench("--pool none");
     let ended = bench.call("plot map emb -q");
@@ -113,6 +131,9 @@ fn a_report_is_one_page() {
         "<li>12 records with 186 residues</li>\n<li>nothing to report about any of them</li>",
         "\"histogram\":[[10,10,1],",
         "rows = np.load(\"emb/mean.layer2.npy\")",
+        "residues = np.load(\"emb/residues.layer2.npy\", mmap_mode=\"r\")",
+        "emb = open_folder(\"emb\")",
+        "<dt>Long records</dt><dd>embedded whole</dd>",
     ] {
         assert!(page.contains(part), "{part}");
     }
