@@ -93,6 +93,12 @@
 //!   anything.
 //!   `tests/faults/merge.rs::killed_at_each_call`,
 //!   `tests/faults/merge.rs::failed_at_each_call`
+//! - A linked folder has the tables of the whole, byte for byte, and is read as the whole; its merge is the
+//!   whole. A shard that was moved, removed or written again since is named before anything is read.
+//!   `tests/run/linked.rs::its_tables_are_those_of_the_whole_and_its_arrays_are_elsewhere`,
+//!   `tests/run/linked.rs::every_command_reads_it_as_the_whole`,
+//!   `tests/run/linked.rs::a_merge_of_it_copies_the_arrays`,
+//!   `tests/run/linked.rs::a_shard_that_was_moved_or_changed_is_named`
 //! - An existing output is not touched without `force`, and stays intact until the run that
 //!   replaces it has succeeded.
 //!   `tests/run/existing_output.rs::an_output_is_refused_and_untouched_without_force`,

@@ -17,12 +17,18 @@ Example:
   for i in 1 2 3; do
     esm-embed run proteins.fasta --shard $i/3 --out shard-$i/
   done
-  esm-embed merge shard-1/ shard-2/ shard-3/ --out emb/";
+  esm-embed merge shard-1/ shard-2/ shard-3/ --out emb/
+
+Without a copy of the arrays:
+  esm-embed merge --link shard-*/ --out emb/";
 
 /// Arguments of `merge`.
 #[derive(Debug, clap::Args)]
 pub struct MergeArgs {
     /// Folders that `run --shard I/N` wrote, one for each I from 1 to N, in any order
+    ///
+    /// A folder that `merge --link` wrote stands for its shards: merging it without --link copies the
+    /// arrays.
     #[arg(required = true, value_name = "DIR")]
     pub dirs: Vec<PathBuf>,
 
@@ -33,6 +39,16 @@ pub struct MergeArgs {
     /// Replace an existing output
     #[arg(long)]
     pub force: bool,
+
+    /// Leave the arrays in the folders of the shards
+    ///
+    /// The output then has the tables of the whole, the same bytes as without --link, and a run.json
+    /// that refers to the shards by relative paths and checksums. links.npy, [records, 2], gives for
+    /// each row the number of its shard and its row there. inspect, export, plot, report and Python's
+    /// open_folder read such a folder as any other. Keep the shards, and move them only together with
+    /// the output.
+    #[arg(long, conflicts_with = "remove")]
+    pub link: bool,
 
     /// Remove the shards once the merged output is complete
     ///
@@ -76,10 +92,10 @@ pub fn execute(args: &MergeArgs) -> anyhow::Result<Exit> {
     for dir in &args.dirs {
         folders::check_is_folder(dir, "give the folders that `run --shard` wrote")?;
     }
-    let shards = if args.remove {
-        Shards::Remove
-    } else {
-        Shards::Keep
+    let shards = match (args.link, args.remove) {
+        (true, _) => Shards::Link,
+        (false, true) => Shards::Remove,
+        (false, false) => Shards::Keep,
     };
     let threads = available_threads();
     let Merged { manifest, ids } =

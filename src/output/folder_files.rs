@@ -10,5 +10,7 @@ pub const SKIPPED_TSV: &str = "skipped.tsv";
 pub const SHARD_TSV: &str = "shard.tsv";
 /// Name of the working folder of an unfinished run.
 pub const PARTIAL: &str = ".partial";
-/// Name of the file.
+/// Name of the list of identifiers.
 pub const IDS_NPY: &str = "ids.npy";
+/// Name of the table with the shard of each row of a linked folder.
+pub const LINKS_NPY: &str = "links.npy";

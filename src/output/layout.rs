@@ -2,7 +2,7 @@
 
 use crate::output::array::{Array, ArrayEntry, Storage};
 use crate::output::counts::Counts;
-use crate::output::folder_files::IDS_NPY;
+use crate::output::folder_files::{IDS_NPY, LINKS_NPY};
 pub use crate::output::folder_files::{INDEX_TSV, PARTIAL, RUN_JSON, SHARD_TSV, SKIPPED_TSV};
 pub use crate::product::Residues;
 use crate::product::{Elements, Extent, ModelShape, OutDtype, Pool, Product};
@@ -59,6 +59,17 @@ impl Include {
     pub fn is_empty(&self) -> bool {
         self.products.is_empty()
     }
+}
+
+/// Which tables a folder has besides those that follow from its counts.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Tables {
+    /// `shard.tsv`.
+    pub(super) shard: bool,
+    /// `ids.npy`.
+    pub(super) ids: bool,
+    /// `links.npy`.
+    pub(super) links: bool,
 }
 
 impl Layout {
@@ -133,18 +144,23 @@ impl Layout {
         Some(first..first.checked_add(FILES_PER_FOLDER)?)
     }
 
+    /// The same without arrays: what is in a linked folder itself.
+    pub(super) fn without_arrays(&self) -> Self {
+        Self {
+            layers: Vec::new(),
+            include: Include::default(),
+            ..self.clone()
+        }
+    }
+
     /// Every file that `run.json` lists for these counts, with its array.
-    pub(super) fn files(
-        &self,
-        counts: &Counts,
-        is_shard: bool,
-        has_ids: bool,
-    ) -> Vec<(String, Option<Array>)> {
+    pub(super) fn files(&self, counts: &Counts, optional: Tables) -> Vec<(String, Option<Array>)> {
         let tables = [
             (INDEX_TSV, true),
             (SKIPPED_TSV, counts.skipped > 0),
-            (SHARD_TSV, is_shard),
-            (IDS_NPY, has_ids),
+            (SHARD_TSV, optional.shard),
+            (IDS_NPY, optional.ids),
+            (LINKS_NPY, optional.links),
         ];
         let tables = tables.into_iter().filter(|(_, is_there)| *is_there);
         let tables = tables.map(|(name, _)| (name.to_owned(), None));
@@ -159,7 +175,14 @@ impl Layout {
 
     /// Everything that a run may put directly into its output folder.
     pub fn names(&self) -> Vec<String> {
-        let tables = [RUN_JSON, INDEX_TSV, SKIPPED_TSV, SHARD_TSV, IDS_NPY];
+        let tables = [
+            RUN_JSON,
+            INDEX_TSV,
+            SKIPPED_TSV,
+            SHARD_TSV,
+            IDS_NPY,
+            LINKS_NPY,
+        ];
         let arrays = self.arrays();
         let lists = arrays.iter().filter_map(Array::checksum_list);
         tables
@@ -174,7 +197,7 @@ impl Layout {
 /// Whether `name` is that of a file, `run.json` aside, that some layout puts directly into the
 /// output folder. No other file is ever read or removed because a `run.json` names it.
 pub(super) fn is_file_name(name: &str) -> bool {
-    if [INDEX_TSV, SKIPPED_TSV, SHARD_TSV, IDS_NPY].contains(&name) {
+    if [INDEX_TSV, SKIPPED_TSV, SHARD_TSV, IDS_NPY, LINKS_NPY].contains(&name) {
         return true;
     }
     let extent = |stem| Product::from_file_stem(stem).map(Product::extent);
@@ -220,6 +243,7 @@ mod tests {
                 "skipped.tsv",
                 "shard.tsv",
                 "ids.npy",
+                "links.npy",
                 "mean.layer6.npy",
                 "max.layer6.npy",
                 "residues.layer6.npy",
@@ -234,7 +258,7 @@ mod tests {
     fn names_of_a_run_with_files() {
         let names = layout(Residues::Files).names();
         assert_eq!(
-            names[5..],
+            names[6..],
             [
                 "mean.layer6.npy",
                 "max.layer6.npy",
@@ -246,7 +270,7 @@ mod tests {
                 "residues.layer33.sha256"
             ]
         );
-        assert_eq!(layout(Residues::None).names().len(), 9);
+        assert_eq!(layout(Residues::None).names().len(), 10);
     }
 
     #[test]
@@ -255,7 +279,7 @@ mod tests {
             let mut layout = layout(residues);
             (layout.layers, layout.pools) = (Vec::new(), Vec::new());
             layout.include.products = products.to_vec();
-            layout.names().split_off(5)
+            layout.names().split_off(6)
         };
         let all = [Product::Logits, Product::Contacts, Product::Attentions];
         for residues in [Residues::None, Residues::Packed] {

@@ -7,25 +7,29 @@ use crate::output::array::ArrayEntry;
 use crate::output::counts::Counts;
 use crate::output::disk;
 use crate::output::layout::{Layout, RUN_JSON};
+use crate::output::link::Link;
 use crate::output::note::Note;
 use crate::output::shard::ShardEntry;
 use crate::printable;
 use crate::product::OutDtype;
 use crate::run_record::{Asked, Resolved, RunRecord, Shard};
+use crate::sha256::sha256_of;
 use serde::{Deserialize, Serialize};
 use std::io::{self, Read};
 use std::path::Path;
 
 /// Newest version of the folder's format that is read. A folder has version 1 unless it holds
-/// products that programs of version 1 would misread.
-pub const FORMAT_VERSION: u32 = 2;
+/// products that programs of version 1 would misread, or arrays in the folders of its shards.
+pub const FORMAT_VERSION: u32 = 3;
 
 /// The version of a folder with this layout. A program that knows only version 1 would take a folder
-/// with products besides the rows of layers for a damaged one.
-pub(super) fn format_version(layout: &Layout) -> u32 {
-    match layout.include.is_empty() {
-        true => 1,
-        false => FORMAT_VERSION,
+/// with products besides the rows of layers for a damaged one, and one that knows only version 2 a
+/// linked folder.
+pub(super) fn format_version(layout: &Layout, is_linked: bool) -> u32 {
+    match (is_linked, layout.include.is_empty()) {
+        (true, _) => FORMAT_VERSION,
+        (false, false) => 2,
+        (false, true) => 1,
     }
 }
 
@@ -56,6 +60,10 @@ pub struct Manifest {
     /// The arrays of the run; a run of version 0.1.0 does not list them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub arrays: Vec<ArrayEntry>,
+    /// The shards whose folders hold the arrays, in the order of their numbers; empty where the arrays
+    /// are in this folder.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub links: Vec<Link>,
     /// Every file directly in the folder, except `run.json`.
     pub files: Vec<FileEntry>,
     /// Every folder with one file per record.
@@ -140,6 +148,12 @@ impl Manifest {
     /// # Errors
     /// When it cannot be read, or is not what this version of the program writes.
     pub fn read(dir: &Path) -> Result<Option<Self>, ManifestError> {
+        let read = Self::read_with_digest(dir)?;
+        Ok(read.map(|(manifest, _)| manifest))
+    }
+
+    /// The same with the SHA-256 of its bytes.
+    pub(super) fn read_with_digest(dir: &Path) -> Result<Option<(Self, String)>, ManifestError> {
         #[derive(Deserialize)]
         struct Version {
             format_version: u32,
@@ -152,7 +166,8 @@ impl Manifest {
         if version.format_version > FORMAT_VERSION {
             return Err(ManifestError::Newer(version.format_version));
         }
-        serde_json::from_slice(&bytes).map(Some).map_err(malformed)
+        let manifest = serde_json::from_slice(&bytes).map_err(malformed)?;
+        Ok(Some((manifest, sha256_of(&bytes))))
     }
 }
 
@@ -250,6 +265,7 @@ impl Manifest {
             counts: Counts::default(),
             notes: Vec::new(),
             arrays: Vec::new(),
+            links: Vec::new(),
             files: Vec::new(),
             folders: Vec::new(),
         }
@@ -426,8 +442,8 @@ mod tests {
             Manifest::read(dir.path()).unwrap_err()
         };
         assert!(matches!(
-            read(r#"{"format_version": 3, "x": 1}"#),
-            ManifestError::Newer(3)
+            read(r#"{"format_version": 4, "x": 1}"#),
+            ManifestError::Newer(4)
         ));
         for text in [
             "",

@@ -50,6 +50,7 @@
 //! | `attentions/000000/ID.npy` | `[layers, heads, length + 2, length + 2]` |
 //! | `residues.layer33.sha256` | the checksum of each file in the folder of that name, for `sha256sum -c` |
 //! | `skipped.tsv` | records that were left out, if there are any |
+//! | `links.npy` | only in a linked folder: for each row, the number of its shard and its row there |
 //! | `shard.tsv` | only in a shard: the position of its records in the whole input, and what `merge` needs to know about them |
 //!
 //! Tables have one tab between fields, and fields are written by [`escape()`]: each line is one
@@ -103,6 +104,7 @@ mod ids;
 mod index;
 mod input_digest;
 mod layout;
+mod link;
 mod lock;
 mod manifest;
 mod merge;
@@ -123,10 +125,11 @@ pub use disk_map::{DiskMap, Key, key};
 pub use error::OutputError;
 pub use escape::{escape, unescape};
 pub(crate) use file_name::{FileNames, file_names};
-pub use folder_files::IDS_NPY;
+pub use folder_files::{IDS_NPY, LINKS_NPY};
 pub use ids::{Ids, NoIds, id_text};
 pub use index::{Entry, Skip};
 pub use layout::{INDEX_TSV, Include, Layout, PARTIAL, RUN_JSON, Residues, SHARD_TSV, SKIPPED_TSV};
+pub use link::Link;
 pub use manifest::{FORMAT_VERSION, FileEntry, FolderEntry, Manifest, ManifestError};
 pub use merge::{MergeError, Merged, Shards, merge};
 pub use note::{Note, Remark};

@@ -40,6 +40,11 @@ pub(crate) fn integer_header(rows: u64) -> Option<[u8; HEADER_BYTES]> {
     described("<i8", &format!("({rows},)"))
 }
 
+/// The header of a list of `rows` pairs of integers of 32 bits without sign.
+pub(super) fn pair_header(rows: u64) -> Option<[u8; HEADER_BYTES]> {
+    described("<u4", &format!("({rows}, 2)"))
+}
+
 fn described(descr: &str, shape: &str) -> Option<[u8; HEADER_BYTES]> {
     let text = format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': {shape}, }}");
     let mut bytes = [b' '; HEADER_BYTES];

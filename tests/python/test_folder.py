@@ -17,7 +17,9 @@ COMMAND = [sys.executable, "-m", "esm_embed", "run"]
 def run(folder, fasta, *options):
     """A folder that the command writes."""
     out = Path(folder) / "emb"
-    words = [*COMMAND, fasta, "--model", FIXTURES / "esm2_hd16", "--out", out, "--device", "cpu", *options]
+    if "--out" not in options:
+        options = ("--out", out, *options)
+    words = [*COMMAND, fasta, "--model", FIXTURES / "esm2_hd16", "--device", "cpu", *options]
     ran = subprocess.run([str(word) for word in words], capture_output=True, text=True)
     assert ran.returncode == 0, ran.stderr
     return out
@@ -106,6 +108,35 @@ class Folders(unittest.TestCase):
         emb = open_folder(out)
         self.assertEqual(list(emb), ["a", "x" * 1025])
         np.testing.assert_array_equal(emb["x" * 1025], emb.means[1])
+
+    def test_a_linked_folder(self):
+        for residues in ("packed", "files"):
+            home = self.home / residues
+            home.mkdir()
+            fasta = self.fasta(b">a\nMKT\n>b\nAG\n>c\nMKTAYIAK\n>a\nMKT\n>d\nW\n>e\nGSHMLE\n")
+            options = ("--residues", residues, "--layer", "1,2")
+            whole = run(home, fasta, *options)
+            for number in (1, 2, 3):
+                run(home, fasta, "--shard", f"{number}/3", "--out", home / f"s{number}", *options)
+            linked = home / "linked"
+            words = [sys.executable, "-m", "esm_embed", "merge", "--link", "--out", linked, "-q"]
+            subprocess.run([*words, *(home / f"s{number}" for number in (3, 1, 2))], check=True)
+            emb, expected = open_folder(linked), open_folder(whole)
+            np.testing.assert_array_equal(emb.means, expected.means, strict=True)
+            self.assertEqual((list(emb), emb.arrays), (list(expected), expected.arrays))
+            for id in "abcde":
+                self.assertEqual(emb.row(id), expected.row(id))
+                np.testing.assert_array_equal(emb[id], expected[id], strict=True)
+                self.assertIsInstance(emb[id], np.memmap)
+                np.testing.assert_array_equal(emb.residues(id, 1), expected.residues(id, 1), strict=True)
+            if residues == "packed":
+                found = emb.array("residues.layer2")
+                np.testing.assert_array_equal(found, expected.array("residues.layer2"), strict=True)
+            for found, value in zip(emb.values(), expected.values(), strict=True):
+                np.testing.assert_array_equal(found, value)
+            (home / "s2").rename(home / "moved")
+            with self.assertRaisesRegex(EsmEmbedError, "is not there: the folder was moved or removed"):
+                open_folder(linked)
 
     def test_other_folders_are_refused(self):
         with self.assertRaisesRegex(EsmEmbedError, "has no run.json: it is not an output folder"):

@@ -2,6 +2,7 @@
 
 use super::OutputError;
 use crate::numerals::bytes;
+use crate::output::read::ReadError;
 use crate::output::shard::ShardEntry;
 use crate::printable;
 use std::path::PathBuf;
@@ -138,6 +139,33 @@ pub enum MergeError {
         /// The folder to write.
         out: PathBuf,
     },
+
+    /// The shards of a linked folder are to be removed.
+    #[error(
+        "{} is a linked folder, which needs its shards\n\
+         hint: give the folders of the shards instead, and remove the linked folder afterwards\n\
+         hint: leave `move` out",
+        dir.display()
+    )]
+    RemovesLinked {
+        /// The linked folder.
+        dir: PathBuf,
+    },
+
+    /// The path of a shard cannot be written into `run.json`.
+    #[error(
+        "{}: its path is not UTF-8, which run.json cannot hold\n\
+         hint: rename the folder, or merge without `link`",
+        dir.display()
+    )]
+    Unlinkable {
+        /// The folder of the shard.
+        dir: PathBuf,
+    },
+
+    /// A linked folder cannot be taken apart into its shards.
+    #[error(transparent)]
+    Linked(#[from] ReadError),
 
     /// The disk lacks space for the merged output.
     #[error(

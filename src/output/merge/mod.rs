@@ -12,6 +12,7 @@ mod copy;
 mod destinations;
 mod error;
 mod hashed;
+mod link;
 mod shard_tables;
 
 pub use error::MergeError;
@@ -21,8 +22,9 @@ use crate::output::disk;
 use crate::output::error::OutputError;
 use crate::output::ids::Ids;
 use crate::output::index::{Entry, Skip};
-use crate::output::layout::Layout;
+use crate::output::link::LinkWriter;
 use crate::output::manifest::{Listed, Manifest};
+use crate::output::place::Place;
 use crate::output::publish;
 use crate::output::resume::run_identity::RunIdentity;
 use crate::output::write::folder::OutputFolder;
@@ -41,6 +43,8 @@ use std::path::{Path, PathBuf};
 pub enum Shards {
     /// They stay.
     Keep,
+    /// They stay, and the merged output has only tables: its `run.json` refers to their arrays.
+    Link,
     /// They are removed once the merged output is complete. The files of single records are linked
     /// instead of copied, where the file system allows it.
     Remove,
@@ -55,7 +59,8 @@ pub struct Merged {
     pub ids: Ids,
 }
 
-/// Merges the shards in `dirs`, in any order, into `out`.
+/// Merges the shards in `dirs`, in any order, into `out`. A linked folder counts as the folders of its
+/// shards.
 ///
 /// With `force`, existing output in `out` is replaced, as by [`OutputFolder::create`]. `threads`
 /// threads compute the checksums at the end.
@@ -70,7 +75,8 @@ pub fn merge(
     force: bool,
     threads: usize,
 ) -> Result<Merged, MergeError> {
-    let parts = agree::open(dirs)?;
+    let dirs = link::shard_folders(dirs, shards)?;
+    let parts = agree::open(&dirs)?;
     let Some(first) = parts.first() else {
         return Err(MergeError::NoShard);
     };
@@ -85,11 +91,25 @@ pub fn merge(
     // Three files of each shard are open at a time.
     disk::lift_open_files();
 
-    let mut folder = target.begin(RunIdentity::default())?;
+    let mut folder = match shards {
+        Shards::Link => target.begin_linked()?,
+        Shards::Keep | Shards::Remove => target.begin(RunIdentity::default())?,
+    };
     folder.set_threads(Threads::new(threads));
-    let destinations = enter_all(&parts, &mut folder, &layout)?;
-    for (number, part) in parts.iter().enumerate() {
-        copy::copy(part, destinations.of(number)?, &folder, shards)?;
+    if shards == Shards::Link {
+        let mut links = LinkWriter::create(folder.partial(), parts.len())?;
+        enter_all(&parts, &mut folder, |number, _| Ok(links.push(number)?))?;
+        links.close()?;
+        folder.links = link::links(&parts, out)?;
+    } else {
+        let mut destinations = Destinations::create(folder.partial(), layout.has_files(), &parts)?;
+        enter_all(&parts, &mut folder, |number, place| {
+            destinations.push(number, place)
+        })?;
+        destinations.close()?;
+        for (number, part) in parts.iter().enumerate() {
+            copy::copy(part, destinations.of(number)?, &folder, shards)?;
+        }
     }
     // Shards of 0.1.0 record less of the model.
     let mut manifests = parts.iter().map(|part| &part.manifest);
@@ -142,11 +162,15 @@ fn check_out(parts: &[Part], out: &Path) -> Result<(), MergeError> {
 fn check_room(parts: &[Part], out: &Path, shards: Shards) -> Result<(), MergeError> {
     let bytes = |part: &Part| {
         let Manifest { files, folders, .. } = &part.manifest;
+        if shards == Shards::Link {
+            let tables = files.iter().filter(|file| link::is_table(&file.name));
+            return tables.map(|file| file.bytes).sum();
+        }
         let matrices: u64 = files.iter().map(|file| file.bytes).sum();
         let single: u64 = folders.iter().map(|folder| folder.bytes).sum();
         match shards {
             Shards::Keep => matrices.saturating_add(single),
-            Shards::Remove => matrices,
+            Shards::Link | Shards::Remove => matrices,
         }
     };
     let needed = parts.iter().map(bytes).fold(0, u64::saturating_add);
@@ -160,14 +184,13 @@ fn check_room(parts: &[Part], out: &Path, shards: Shards) -> Result<(), MergeErr
     }
 }
 
-/// Enters all records in the order of the input and returns where the values of each shard belong.
+/// Enters all records in the order of the input, and reports the shard, from 0, and the place in the
+/// whole of each.
 fn enter_all(
     parts: &[Part],
     folder: &mut OutputFolder,
-    layout: &Layout,
-) -> Result<Destinations, MergeError> {
-    let files = layout.has_files();
-    let mut destinations = Destinations::create(folder.partial(), files, parts)?;
+    mut entered: impl FnMut(usize, &Place) -> Result<(), MergeError>,
+) -> Result<(), MergeError> {
     let (ledger, _) = folder.split();
     let mut sources = parts
         .iter()
@@ -207,7 +230,7 @@ fn enter_all(
                 sequence,
                 masks,
             } => {
-                let entered = ledger.enter(&Entry {
+                let record = ledger.enter(&Entry {
                     ordinal,
                     id: &line.id,
                     description: &line.description,
@@ -223,7 +246,7 @@ fn enter_all(
                     nucleotides: line.nucleotides,
                     stop: line.stop,
                 })?;
-                destinations.push(number, &entered.place)?;
+                entered(number, &record.place)?;
             }
         }
         waiting.extend(
@@ -233,7 +256,5 @@ fn enter_all(
         );
     }
     sources.into_iter().try_for_each(ShardTables::close)?;
-    agree::check_counts(parts, due, ledger.counts())?;
-    destinations.close()?;
-    Ok(destinations)
+    agree::check_counts(parts, due, ledger.counts())
 }

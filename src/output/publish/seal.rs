@@ -6,7 +6,7 @@ use crate::output::checksum::{ChecksumLine, pieces, sha256};
 use crate::output::counts::Counts;
 use crate::output::disk;
 use crate::output::error::OutputError;
-use crate::output::layout::Layout;
+use crate::output::layout::{Layout, Tables};
 use crate::output::manifest::{FileEntry, FolderEntry};
 use crate::output::place::PlaceReader;
 use crate::threads::Threads;
@@ -25,8 +25,7 @@ pub(crate) fn seal(
     partial: &Path,
     layout: &Layout,
     counts: &Counts,
-    is_shard: bool,
-    has_ids: bool,
+    tables: Tables,
     threads: &Threads,
 ) -> Result<Sealed, OutputError> {
     let arrays = layout.file_arrays();
@@ -38,7 +37,7 @@ pub(crate) fn seal(
         None => Ok(None),
     })?;
 
-    let files = layout.files(counts, is_shard, has_ids);
+    let files = layout.files(counts, tables);
     // Syncs of several files overlap; the checksum of one large file keeps all threads busy.
     let synced = threads.map(files.len(), |i| match files.get(i) {
         Some((name, _)) => open_synced(&partial.join(name)).map(Some),

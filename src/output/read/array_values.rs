@@ -2,6 +2,7 @@
 
 use super::ReadError;
 use super::array_file::{header, open, unreadable};
+use super::linked::LinkedValues;
 use super::record::Record;
 use crate::numerals::count;
 use crate::output::array::{Array, Storage};
@@ -14,26 +15,58 @@ use std::path::{Path, PathBuf};
 /// Bytes that are read at once.
 const BLOCK: usize = 1 << 16;
 /// Bytes that are read ahead where the records of an array are read in order.
-const AHEAD: usize = 1 << 20;
+pub(super) const AHEAD: usize = 1 << 20;
 
 /// The values of an array, record by record in order. Memory holds one record.
 #[derive(Debug)]
-pub struct ArrayValues {
+pub struct ArrayValues(pub(super) Source);
+
+/// Where they are.
+#[derive(Debug)]
+pub(super) enum Source {
+    /// In the folder.
+    Own(OwnValues),
+    /// In the folders of its shards.
+    Linked(LinkedValues),
+}
+
+impl ArrayValues {
+    /// Replaces `values` with those of a record, row by row: the first record at first, then each
+    /// next one.
+    ///
+    /// # Errors
+    /// When the array is damaged, or has a number that is not finite.
+    pub fn read(&mut self, record: &Record, values: &mut Vec<f32>) -> Result<(), ReadError> {
+        match &mut self.0 {
+            Source::Own(own) => own.read(record, values),
+            Source::Linked(linked) => linked.read(record, values),
+        }
+    }
+}
+
+/// The values of an array in the folder itself.
+#[derive(Debug)]
+pub(super) struct OwnValues {
     array: Array,
     path: PathBuf,
     /// The file of a packed array, behind the records that were read.
     packed: Option<BufReader<File>>,
 }
 
-impl ArrayValues {
-    pub(super) fn open(dir: &Path, array: &Array, shape: &[u64]) -> Result<Self, ReadError> {
+impl OwnValues {
+    pub(super) fn open(
+        dir: &Path,
+        array: &Array,
+        shape: &[u64],
+        ahead: usize,
+    ) -> Result<Self, ReadError> {
         let path = dir.join(array.location());
         let packed = match array.storage {
             Storage::Files => None,
             Storage::Packed => {
                 let file = open_array(&path, array, shape);
                 let file = file.map_err(|what| damaged(&path, what))?;
-                Some(BufReader::with_capacity(AHEAD, file))
+                Some(BufReader::with_capacity(ahead, file))
             }
         };
         Ok(Self {
@@ -43,12 +76,7 @@ impl ArrayValues {
         })
     }
 
-    /// Replaces `values` with those of a record, row by row: the first record at first, then each
-    /// next one.
-    ///
-    /// # Errors
-    /// When the array is damaged, or has a number that is not finite.
-    pub fn read(&mut self, record: &Record, values: &mut Vec<f32>) -> Result<(), ReadError> {
+    pub(super) fn read(&mut self, record: &Record, values: &mut Vec<f32>) -> Result<(), ReadError> {
         values.clear();
         let shape = self.array.record_shape(record.length);
         match &mut self.packed {
@@ -94,6 +122,18 @@ fn open_array(path: &Path, array: &Array, shape: &[u64]) -> Result<File, String>
     }
 }
 
+/// Makes room for this number of values, and returns it.
+pub(super) fn reserve(values: &mut Vec<f32>, number: u64) -> Result<usize, String> {
+    let count = usize::try_from(number).map_err(|_| "is too large for this machine")?;
+    values.try_reserve_exact(count).map_err(|_| {
+        format!(
+            "there is no memory for its values, {}",
+            crate::numerals::bytes(number.saturating_mul(4))
+        )
+    })?;
+    Ok(count)
+}
+
 /// Appends the values of an array of this shape, which is that of a real file.
 fn decode(
     file: &mut impl Read,
@@ -102,14 +142,7 @@ fn decode(
     values: &mut Vec<f32>,
 ) -> Result<(), String> {
     let number = shape.iter().fold(1, |n: u64, &size| n.saturating_mul(size));
-    let number = usize::try_from(number).map_err(|_| "is too large for this machine")?;
-    values.try_reserve_exact(number).map_err(|_| {
-        let bytes = (number as u64).saturating_mul(4);
-        format!(
-            "there is no memory for its values, {}",
-            crate::numerals::bytes(bytes)
-        )
-    })?;
+    let number = reserve(values, number)?;
     let first = values.len();
     let mut left = number.saturating_mul(dtype.bytes() as usize);
     let mut block = vec![0; left.min(BLOCK)];

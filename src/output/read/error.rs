@@ -29,6 +29,28 @@ pub enum ReadError {
         source: ManifestError,
     },
 
+    /// A shard of a linked folder is not what was linked.
+    #[error(
+        "{}: shard {number}/{of}, {}, {}\n\
+         hint: move its folder back\n\
+         hint: merge all shards again with `link` and `force`",
+        dir.display(),
+        path.display(),
+        printable::text(what)
+    )]
+    Shard {
+        /// The linked folder.
+        dir: PathBuf,
+        /// Number of the shard.
+        number: u64,
+        /// Number of all shards.
+        of: u64,
+        /// Its folder.
+        path: PathBuf,
+        /// What was found, as the predicate of a sentence.
+        what: String,
+    },
+
     /// A file does not match the `run.json`.
     #[error(
         "{}: {}\nhint: inspect the folder with `check` to see everything that is damaged",

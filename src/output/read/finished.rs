@@ -3,7 +3,8 @@
 
 use super::ReadError;
 use super::array_file::open;
-use super::array_values::{ArrayValues, read};
+use super::array_values::{AHEAD, ArrayValues, OwnValues, Source, read, reserve};
+use super::linked::LinkedShards;
 use super::record::{Record, Records};
 use super::record_index::RecordIndex;
 use crate::output::array::{Array, Storage};
@@ -11,6 +12,7 @@ use crate::output::folder_files::INDEX_TSV;
 use crate::output::layout::Layout;
 use crate::output::manifest::Manifest;
 use crate::product::{Extent, Product};
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
@@ -42,13 +44,15 @@ pub struct FinishedFolder {
     dir: PathBuf,
     manifest: Manifest,
     arrays: Vec<Array>,
+    /// The folders of the arrays, unless they are in this one.
+    linked: Option<LinkedShards>,
 }
 
 impl FinishedFolder {
     /// Opens a folder.
     ///
     /// # Errors
-    /// When it has no `run.json` that a run wrote.
+    /// When it has no `run.json` that a run wrote, or a shard of a linked folder is not there.
     pub fn open(dir: &Path) -> Result<Self, ReadError> {
         let failed = |source| ReadError::Manifest {
             dir: dir.to_path_buf(),
@@ -65,6 +69,7 @@ impl FinishedFolder {
         Ok(Self {
             dir: dir.to_path_buf(),
             arrays: manifest.layout.arrays(),
+            linked: LinkedShards::open(dir, &manifest)?,
             manifest,
         })
     }
@@ -147,10 +152,35 @@ impl FinishedFolder {
     /// # Errors
     /// When the file is missing or damaged, or has a number that is not finite.
     pub fn record_values(&self, array: &Array, record: &Record) -> Result<Vec<f32>, ReadError> {
-        let file = record.file.as_deref().unwrap_or_default();
-        let path = self.dir.join(array.location()).join(file);
+        let (dir, there) = self.stored(record)?;
+        let file = there.file.as_deref().unwrap_or_default();
+        let path = dir.join(array.location()).join(file);
         let shape = array.record_shape(record.length);
         read(path, array, &shape)
+    }
+
+    /// The folder that holds the values of a record, and the record with its places there.
+    ///
+    /// # Errors
+    /// When a linked folder or the index of its shard is damaged.
+    pub fn stored<'a>(
+        &'a self,
+        record: &'a Record,
+    ) -> Result<(&'a Path, Cow<'a, Record>), ReadError> {
+        match &self.linked {
+            None => Ok((&self.dir, Cow::Borrowed(record))),
+            Some(linked) => {
+                let (dir, there) = linked.stored(record)?;
+                Ok((dir, Cow::Owned(there)))
+            }
+        }
+    }
+
+    /// The folders of the shards that hold the arrays, in the order of their numbers; none if the
+    /// arrays are in the folder itself.
+    pub fn shard_folders(&self) -> Vec<&Path> {
+        let linked = self.linked.iter();
+        linked.flat_map(LinkedShards::folders).collect()
     }
 
     /// All values of an array that is one file, row by row.
@@ -158,8 +188,23 @@ impl FinishedFolder {
     /// # Errors
     /// When the file is missing or damaged, or has a number that is not finite.
     pub fn packed_values(&self, array: &Array) -> Result<Vec<f32>, ReadError> {
-        let path = self.dir.join(array.location());
-        read(path, array, &self.packed_shape(array))
+        if self.linked.is_none() {
+            let path = self.dir.join(array.location());
+            return read(path, array, &self.packed_shape(array));
+        }
+        let number = array.elements(&self.manifest.counts);
+        let number = number.saturating_mul(array.product.width(&array.model) as u64);
+        let mut all = Vec::new();
+        reserve(&mut all, number).map_err(|what| ReadError::Damaged {
+            path: self.dir.clone(),
+            what,
+        })?;
+        let (mut values, mut one) = (self.values(array)?, Vec::new());
+        for record in self.records()? {
+            values.read(&record?, &mut one)?;
+            all.extend_from_slice(&one);
+        }
+        Ok(all)
     }
 
     /// The pooled rows of an array, `[records, D]`: of stacked layers, those of the highest.
@@ -188,7 +233,14 @@ impl FinishedFolder {
     /// # Errors
     /// When a packed array is missing or damaged.
     pub fn values(&self, array: &Array) -> Result<ArrayValues, ReadError> {
-        ArrayValues::open(&self.dir, array, &self.packed_shape(array))
+        let source = match &self.linked {
+            Some(linked) => Source::Linked(linked.values(array)?),
+            None => {
+                let shape = self.packed_shape(array);
+                Source::Own(OwnValues::open(&self.dir, array, &shape, AHEAD)?)
+            }
+        };
+        Ok(ArrayValues(source))
     }
 
     /// The pooled array that is used if none is named: of the highest layer, the mean if there is one.

@@ -26,6 +26,13 @@ pub(crate) fn write(f: &mut Formatter<'_>, manifest: &Manifest) -> Result {
             count(shard.input_records, "record")
         )?;
     }
+    if !manifest.links.is_empty() {
+        writeln!(
+            f,
+            "linked: the arrays are in the folders of {} (merge copies them)",
+            count(manifest.links.len() as u64, "shard")
+        )?;
+    }
     write_resolved(f, &manifest.resolved)?;
     write_counts(f, manifest)?;
     writeln!(f, "files:")?;

@@ -3,7 +3,8 @@
 use crate::output::counts::InFallback;
 use crate::output::disk;
 use crate::output::error::OutputError;
-use crate::output::layout::Layout;
+use crate::output::layout::{Layout, Tables};
+use crate::output::link::Link;
 use crate::output::lock::Lock;
 use crate::output::manifest::{self, Manifest};
 use crate::output::place::PlaceReader;
@@ -38,6 +39,8 @@ pub struct OutputFolder {
     pub(crate) lock: Lock,
     /// Records with values that do not fit f16, besides those in the journal.
     pub(crate) in_fallback: InFallback,
+    /// The folders of the arrays, of which this one then has none.
+    pub(crate) links: Vec<Link>,
     /// Whether this run resumes an earlier one.
     pub(crate) resumed: bool,
     /// Threads that sync files and compute checksums at the end.
@@ -124,7 +127,14 @@ impl OutputFolder {
             ids,
             notes,
         } = self.ledger.close()?;
-        let copies = copy_duplicates(&self.partial, &self.layout, &self.rows, &self.journal)?;
+        let is_linked = !self.links.is_empty();
+        let (stored, copies) = match is_linked {
+            true => (self.layout.without_arrays(), InFallback::default()),
+            false => (
+                self.layout.clone(),
+                copy_duplicates(&self.partial, &self.layout, &self.rows, &self.journal)?,
+            ),
+        };
         let computed = self.journal.count_in_fallback(counts.records)?;
         let all = [self.in_fallback, computed, copies];
         counts.in_bf16 = all.iter().map(|some| some.bf16).sum();
@@ -133,18 +143,14 @@ impl OutputFolder {
         if self.resumed {
             sweep::sweep(&self.partial, &self.layout, counts.records)?;
         }
-        let has_ids = ids.write(&self.partial)?;
-        let is_shard = self.shard.is_some();
-        let sealed = seal::seal(
-            &self.partial,
-            &self.layout,
-            &counts,
-            is_shard,
-            has_ids,
-            &self.threads,
-        )?;
+        let tables = Tables {
+            shard: self.shard.is_some(),
+            ids: ids.write(&self.partial)?,
+            links: is_linked,
+        };
+        let sealed = seal::seal(&self.partial, &stored, &counts, tables, &self.threads)?;
         let manifest = Manifest {
-            format_version: manifest::format_version(&self.layout),
+            format_version: manifest::format_version(&self.layout, is_linked),
             esm_embed: version.into(),
             shard: self.shard,
             asked,
@@ -153,6 +159,7 @@ impl OutputFolder {
             counts,
             notes,
             arrays: self.layout.entries(&counts),
+            links: self.links,
             files: sealed.files,
             folders: sealed.folders,
         };

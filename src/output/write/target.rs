@@ -147,7 +147,16 @@ impl Target {
     /// # Errors
     /// When another run is writing into the folder or has done so since [`Self::examine`], or when
     /// it cannot be written.
-    pub fn begin(mut self, mut identity: RunIdentity) -> Result<OutputFolder, OutputError> {
+    pub fn begin(self, identity: RunIdentity) -> Result<OutputFolder, OutputError> {
+        let stored = self.layout.clone();
+        self.begin_storing(&stored, identity)
+    }
+
+    fn begin_storing(
+        mut self,
+        stored: &Layout,
+        mut identity: RunIdentity,
+    ) -> Result<OutputFolder, OutputError> {
         let dir = &self.dir;
         std::fs::create_dir_all(dir).map_err(|e| OutputError::io("making", dir, e))?;
         let lock = match self.lock.take() {
@@ -161,9 +170,15 @@ impl Target {
         identity.replaces = self.existing == Existing::Replace;
         identity.write(&self.partial)?;
         let ledger = Ledger::create(&self.partial, &self.layout)?;
-        let rows = ArrayWriter::create(&self.partial, &self.layout)?;
+        let rows = ArrayWriter::create(&self.partial, stored)?;
         let journal = Journal::create(&self.partial)?;
         self.open(identity, ledger, rows, journal, lock, false)
+    }
+
+    /// The same for a linked folder, whose arrays are in other folders.
+    pub(crate) fn begin_linked(self) -> Result<OutputFolder, OutputError> {
+        let stored = self.layout.without_arrays();
+        self.begin_storing(&stored, RunIdentity::default())
     }
 
     /// Resumes the work that was found, whose identity the caller has compared. Everything but the
@@ -239,6 +254,7 @@ impl Target {
             rows,
             journal,
             lock,
+            links: Vec::new(),
             resumed,
             in_fallback: InFallback::default(),
             threads: Threads::default(),

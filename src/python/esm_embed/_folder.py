@@ -9,7 +9,11 @@ from ._native import Folder
 
 
 def open_folder(path) -> "EmbeddingFolder":
-    """Opens the folder that a finished run wrote. Arrays are memory-mapped when they are first used."""
+    """Opens the folder that a finished run wrote. Arrays are memory-mapped when they are first used.
+
+    Of a folder of `esm-embed merge --link`, records are memory-mapped in the folders of their shards; an
+    array as a whole is copied into memory.
+    """
     return EmbeddingFolder(path)
 
 
@@ -38,12 +42,16 @@ class EmbeddingFolder(Mapping):
         return list(self._arrays)
 
     def array(self, name: str) -> np.ndarray:
-        """An array that is one file, memory-mapped: a row for each record or residue."""
-        where, packed, _ = self._where(name)
+        """An array that is one file, memory-mapped: a row for each record or residue.
+
+        Of a linked folder, it is put together from those of the shards, in memory.
+        """
+        where, packed, extent = self._where(name)
         if not packed:
             raise ValueError(f"{name} has one file for each record: use of(id, {name!r})")
         if name not in self._open:
-            self._open[name] = _load(self.path / where)
+            shards = self._folder.shards
+            self._open[name] = self._joined(shards, where, extent) if shards else _load(self.path / where)
         return self._open[name]
 
     @property
@@ -146,12 +154,36 @@ class EmbeddingFolder(Mapping):
         return places[0]
 
     def _values(self, place, name):
-        row, offset, length, file = place
+        _, folder, row, offset, length, file = place
         where, packed, extent = self._where(name)
         if not packed:
-            return _load(self.path / where / file)
-        array = self.array(name)
+            return _load(Path(folder) / where / file)
+        array = self._mapped(Path(folder) / where)
         return array[row] if extent == "record" else array[offset : offset + length]
+
+    def _mapped(self, file):
+        if file not in self._open:
+            self._open[file] = _load(file)
+        return self._open[file]
+
+    def _joined(self, shards, where, extent):
+        # The rows of each shard are in the order of the whole.
+        numbers = np.load(self.path / "links.npy", mmap_mode="r")[:, 0]
+        order = np.argsort(numbers, kind="stable")
+        lengths = np.frombuffer(self._folder.lengths(), dtype="<u8").astype(np.int64)
+        if extent == "record":
+            lengths = np.ones_like(lengths)
+        starts = np.cumsum(lengths) - lengths
+        joined, first = None, 0
+        for number, folder in enumerate(shards, 1):
+            part = _load(Path(folder) / where)
+            if joined is None:
+                joined = np.empty((int(lengths.sum()), *part.shape[1:]), part.dtype)
+            last = np.searchsorted(numbers, number, side="right", sorter=order)
+            rows, first = order[first:last], last
+            many = lengths[rows]
+            joined[np.repeat(starts[rows] - (np.cumsum(many) - many), many) + np.arange(len(part))] = part
+        return joined
 
 
 class _Rows:

@@ -4,10 +4,11 @@ use crate::errors::failed;
 use crate::messages::Messages;
 use crate::waiting::Watch;
 use esm_embed::cancel::Cancel;
-use esm_embed::output::{FinishedFolder, RecordIndex, Storage, id_text};
+use esm_embed::output::{FinishedFolder, ReadError, Record, RecordIndex, Storage, id_text};
 use esm_embed::product::Extent;
 use pyo3::prelude::*;
-use std::path::PathBuf;
+use pyo3::types::PyBytes;
+use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 /// An output folder of a finished run. Its arrays are NumPy's to open.
@@ -17,8 +18,8 @@ pub struct Folder {
     index: OnceLock<RecordIndex>,
 }
 
-/// Row, first residue row, residues, file.
-type Place = (u64, u64, u64, Option<String>);
+/// Row; then, in the folder that holds the values: that folder, row, first residue row, residues, file.
+type Place = (u64, PathBuf, u64, u64, u64, Option<String>);
 
 #[pymethods]
 impl Folder {
@@ -69,19 +70,45 @@ impl Folder {
     /// The records with this id.
     fn find(&self, py: Python<'_>, id: &str) -> PyResult<Vec<Place>> {
         let index = self.index(py)?;
-        let found = py.detach(|| index.find(id)).map_err(failed)?;
-        let places = found.into_iter();
-        Ok(places
-            .map(|one| (one.row, one.residue_offset, one.length, one.file))
-            .collect())
+        let found = py.detach(|| {
+            let found = index.find(id)?;
+            found.iter().map(|record| self.place(record)).collect()
+        });
+        found.map_err(|error: ReadError| failed(error))
+    }
+
+    /// The folders of the shards that hold the arrays; none if they are in the folder itself.
+    #[getter]
+    fn shards(&self) -> Vec<PathBuf> {
+        let folders = self.folder.shard_folders();
+        folders.into_iter().map(Path::to_path_buf).collect()
+    }
+
+    /// The lengths of all records by row, as bytes of 64-bit integers.
+    fn lengths<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
+        let lengths = py.detach(|| {
+            let mut bytes = Vec::new();
+            for record in self.folder.records()? {
+                bytes.extend(record?.length.to_le_bytes());
+            }
+            Ok(bytes)
+        });
+        Ok(PyBytes::new(
+            py,
+            &lengths.map_err(|error: ReadError| failed(error))?,
+        ))
     }
 
     /// The id, the description and the place of the record in a row.
     fn record(&self, py: Python<'_>, row: u64) -> PyResult<(String, String, Place)> {
         let index = self.index(py)?;
-        let found = py.detach(|| index.record(row)).map_err(failed)?;
+        let found = py.detach(|| {
+            let found = index.record(row)?;
+            let place = self.place(&found)?;
+            Ok((found, place))
+        });
+        let (found, place) = found.map_err(|error: ReadError| failed(error))?;
         let text = |bytes: &[u8]| String::from_utf8_lossy(&id_text(bytes)).into_owned();
-        let place = (found.row, found.residue_offset, found.length, found.file);
         Ok((text(&found.id), text(&found.description), place))
     }
 
@@ -97,6 +124,26 @@ impl Folder {
 }
 
 impl Folder {
+    fn place(&self, record: &Record) -> Result<Place, ReadError> {
+        let (dir, there) = self.folder.stored(record)?;
+        let Record {
+            row,
+            residue_offset,
+            length,
+            file,
+            ..
+        } = there.into_owned();
+        let place = (row, residue_offset, length, file);
+        Ok((
+            record.row,
+            dir.to_path_buf(),
+            place.0,
+            place.1,
+            place.2,
+            place.3,
+        ))
+    }
+
     /// The index, which is read when it is first needed.
     fn index(&self, py: Python<'_>) -> PyResult<&RecordIndex> {
         if let Some(index) = self.index.get() {

@@ -2,6 +2,7 @@
 //! writes are opened, only directly in the folder, and never through a link.
 
 mod files;
+mod links;
 
 use crate::numerals::{count, grouped};
 use crate::output::array::Array;
@@ -10,7 +11,8 @@ use crate::output::error::OutputError;
 use crate::output::folder_files::IDS_NPY;
 use crate::output::index::scan;
 use crate::output::layout::{
-    INDEX_TSV, PARTIAL, RUN_JSON, SHARD_TSV, SKIPPED_TSV, is_file_name, is_folder_name,
+    INDEX_TSV, Layout, PARTIAL, RUN_JSON, SHARD_TSV, SKIPPED_TSV, Tables, is_file_name,
+    is_folder_name,
 };
 use crate::output::manifest::Manifest;
 use crate::output::read::array_file::unreadable;
@@ -39,6 +41,10 @@ pub fn inspect_with_threads(
     check: bool,
     threads: usize,
 ) -> Result<Report, OutputError> {
+    inspect_sharing(dir, check, &Threads::new(threads))
+}
+
+fn inspect_sharing(dir: &Path, check: bool, threads: &Threads) -> Result<Report, OutputError> {
     match std::fs::metadata(dir) {
         Ok(metadata) if metadata.is_dir() => {}
         Ok(_) => {
@@ -76,7 +82,7 @@ pub fn inspect_with_threads(
     let mut inspector = Inspector {
         dir,
         check,
-        threads: Threads::new(threads),
+        threads: threads.clone(),
         manifest: &manifest,
         report,
     };
@@ -89,6 +95,7 @@ pub fn inspect_with_threads(
     for folder in &manifest.folders {
         inspector.folder(folder);
     }
+    inspector.links();
     inspector.index();
     inspector.skipped();
     inspector.shard();
@@ -106,17 +113,24 @@ struct Inspector<'a> {
 }
 
 impl Inspector<'_> {
+    /// The arrays in the folder itself.
+    fn stored(&self) -> Layout {
+        match self.manifest.links.is_empty() {
+            true => self.manifest.layout.clone(),
+            false => self.manifest.layout.without_arrays(),
+        }
+    }
+
     /// The files that follow from the layout and the counts, with the shape of arrays.
     fn expected(&self) -> BTreeMap<String, Option<Vec<u64>>> {
-        let Manifest {
-            layout,
-            counts,
-            shard,
-            ..
-        } = self.manifest;
+        let Manifest { counts, shard, .. } = self.manifest;
         // Early runs of 0.1.0 and runs with very long identifiers have no such file.
-        let has_ids = self.manifest.files.iter().any(|file| file.name == IDS_NPY);
-        let files = layout.files(counts, shard.is_some(), has_ids);
+        let tables = Tables {
+            shard: shard.is_some(),
+            ids: self.manifest.files.iter().any(|file| file.name == IDS_NPY),
+            links: !self.manifest.links.is_empty(),
+        };
+        let files = self.stored().files(counts, tables);
         let shape = |array: Array| array.packed_shape(array.elements(counts));
         let files = files.into_iter();
         files
@@ -144,7 +158,7 @@ impl Inspector<'_> {
                 Some(_) => {}
             }
         }
-        let arrays = self.manifest.layout.file_arrays();
+        let arrays = self.stored().file_arrays();
         let mut folders: BTreeSet<_> = arrays.iter().map(Array::location).collect();
         for folder in &self.manifest.folders {
             if !folders.remove(&folder.name) {
