@@ -10,13 +10,16 @@
 //! ```
 //!
 //! The vocabulary is that of fair-esm's `ESM-1b` alphabet, which ESM-1b, ESM-1v and ESM-2 share;
-//! [`Alphabet::EsmC`] differs in one token. A character outside it becomes one `<unk>`; Hugging Face's tokenizer makes one `<unk>` of a
+//! [`Alphabet::EsmC`] differs in one token; [`Alphabet::SaProt`] has a token for each pair of a residue and a
+//! letter of its structure. A character outside it becomes one `<unk>`; Hugging Face's tokenizer makes one `<unk>` of a
 //! run of them, after which its rows are no longer those of residues.
 
 use crate::invisible::is_unseen;
 use crate::printable;
 use std::borrow::Cow;
 use thiserror::Error;
+
+mod structure_aware;
 
 /// The number of a token: the row of the embedding. The structure-aware alphabet has 446.
 pub type TokenId = u16;
@@ -82,6 +85,9 @@ pub enum Alphabet {
     /// between two chains. `_` in a sequence is `<mask>`. Both are tokens and nothing else: attention
     /// runs across a chain break.
     EsmC,
+    /// SaProt: 446 tokens, most of which are pairs of an amino acid and a letter of Foldseek's 3Di alphabet,
+    /// written as two characters: `Md`, `M#`.
+    SaProt,
 }
 
 impl Alphabet {
@@ -90,12 +96,53 @@ impl Alphabet {
         match self {
             Alphabet::Esm => &VOCABULARY,
             Alphabet::EsmC => &ESM_C,
+            Alphabet::SaProt => &structure_aware::TOKENS,
         }
     }
 
     /// The tokens that a sequence may have, by number.
     pub fn tokens(self) -> &'static [&'static str] {
-        self.rows().get(..VOCABULARY.len()).unwrap_or_default()
+        match self {
+            Alphabet::SaProt => self.rows(),
+            Alphabet::Esm | Alphabet::EsmC => {
+                self.rows().get(..VOCABULARY.len()).unwrap_or_default()
+            }
+        }
+    }
+
+    /// Number of `<mask>`.
+    pub const fn mask(self) -> TokenId {
+        match self {
+            Alphabet::Esm | Alphabet::EsmC => MASK,
+            Alphabet::SaProt => structure_aware::MASK,
+        }
+    }
+
+    /// Whether `#` is one of its letters.
+    pub fn has_hash(self) -> bool {
+        self == Alphabet::SaProt
+    }
+
+    /// The alphabet with this many rows that have a logit.
+    pub fn of_rows(rows: usize) -> Option<Alphabet> {
+        let all = [Alphabet::Esm, Alphabet::EsmC, Alphabet::SaProt];
+        all.into_iter()
+            .find(|alphabet| alphabet.rows().len() == rows)
+    }
+
+    /// The letter of the amino acid, gap or unknown residue that a token is; `X` for the others.
+    pub fn letter(self, id: TokenId) -> u8 {
+        let letter = match self {
+            Alphabet::SaProt => structure_aware::amino_acid(id),
+            Alphabet::Esm | Alphabet::EsmC => {
+                let token = self.tokens().get(usize::from(id));
+                token.and_then(|token| match token.as_bytes() {
+                    &[letter] => Some(letter),
+                    _ => None,
+                })
+            }
+        };
+        letter.unwrap_or(b'X')
     }
 
     /// The residues, gaps and other tokens of one letter.
@@ -106,7 +153,7 @@ impl Alphabet {
 
     fn class_of(self, byte: u8) -> u8 {
         let table = match self {
-            Alphabet::Esm => &TABLE,
+            Alphabet::Esm | Alphabet::SaProt => &TABLE,
             Alphabet::EsmC => &TABLE_OF_ESM_C,
         };
         table[usize::from(byte)]
@@ -123,11 +170,15 @@ impl Alphabet {
     ) -> Result<Tokens, TokenizerError> {
         let (sequence, invisible) = without_unseen(sequence);
         let (sequence, _) = trim_end(&sequence, false);
+        if self == Alphabet::SaProt {
+            return structure_aware::tokenize(sequence, invisible, unknown);
+        }
         self.visible_tokens(sequence, invisible, unknown)
     }
 
     /// As [`Alphabet::tokenize`], with the gaps of an alignment (`-` and `.`) taken out before a `*` at
-    /// the end is looked for; [`Tokens::gaps`] still says how many there were.
+    /// the end is looked for; [`Tokens::gaps`] still says how many there were. The structure-aware alphabet
+    /// has no gaps.
     ///
     /// # Errors
     /// As [`tokenize`]; positions count the gaps.
@@ -136,6 +187,9 @@ impl Alphabet {
         sequence: &[u8],
         unknown: UnknownPolicy,
     ) -> Result<Tokens, TokenizerError> {
+        if self == Alphabet::SaProt {
+            return self.tokenize(sequence, unknown);
+        }
         let (sequence, invisible) = without_unseen(sequence);
         let (sequence, gaps) = trim_end(&sequence, true);
         let mut tokens = self.visible_tokens(sequence, invisible, unknown)?;
@@ -156,7 +210,7 @@ pub enum UnknownPolicy {
 }
 
 /// The tokens of one sequence, and what was done to get them.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Tokens {
     /// `<cls>`, one number for each residue, `<eos>`.
     pub ids: Vec<TokenId>,
@@ -220,6 +274,40 @@ pub enum TokenizerError {
         /// The token.
         token: &'static str,
         /// Its position.
+        position: usize,
+    },
+    /// A sequence of amino acids, for a model that reads pairs.
+    #[error(
+        "it has amino acids only, but this model reads a structure letter behind each\n\
+         hint: write # behind each amino acid, as SaProt's authors recommend where the structure is \
+         unknown: M#K#T# (sed '/^>/!s/[A-Z]/&#/g' does it)\n\
+         hint: with a structure, take the 3Di letters of Foldseek in lower case: MdKvTp"
+    )]
+    NoStructure,
+    /// Two characters that are not an amino acid and a structure letter.
+    #[error(
+        "residue {position}: `{pair}` {found}\n\
+         hint: write each residue as an amino acid in upper case and its 3Di letter in lower case, or # \
+         for an unknown one: MdK#"
+    )]
+    Pair {
+        /// The characters, escaped if they do not print.
+        pair: String,
+        /// Their position.
+        position: usize,
+        /// What is wrong.
+        found: &'static str,
+    },
+    /// A pair whose letter is not one of the twenty amino acids, under [`UnknownPolicy::Error`].
+    #[error(
+        "residue {position}: `{pair}` has no token: its first letter is not one of the 20 amino acids\n\
+         hint: write # for an unknown amino acid\n\
+         hint: use `unknown=unk`, which embeds it as <unk>"
+    )]
+    UnknownPair {
+        /// The two characters.
+        pair: String,
+        /// Their position.
         position: usize,
     },
 }

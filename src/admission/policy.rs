@@ -181,7 +181,7 @@ impl Policy {
             return Err(Unfit::Empty);
         }
         self.check_length(residues)?;
-        let nucleotides = is_nucleotides(&tokens.ids);
+        let nucleotides = self.alphabet != Alphabet::SaProt && is_nucleotides(&tokens.ids);
         let embedded = self.long.embedded(residues);
         if embedded < residues {
             tokens.ids.truncate(embedded + 1);

@@ -1,7 +1,7 @@
 //! The alphabet of the embedding's rows, and what proves it.
 //!
-//! Structure-aware, codon and RNA models have ESM's layout, but their token 4 is not leucine.
-//! The proof is `vocab.txt`, else `tokenizer.json`, else an embedding of exactly 33 rows; nothing
+//! Structure-aware, codon and RNA models have ESM's layout, but their token 4 is not leucine. The
+//! structure-aware alphabet of SaProt is known here; only a list of its tokens proves it. For ESM's, the proof is `vocab.txt`, else `tokenizer.json`, else an embedding of exactly 33 rows; nothing
 //! beside the weights may contradict it.
 
 use std::collections::BTreeMap;
@@ -21,7 +21,7 @@ use crate::tokenizer::Alphabet;
 /// A token that no sequence contains and some tokenizers omit.
 const NULL: &str = "<null_1>";
 
-/// What proves that the rows of the embedding are ESM's 33 tokens.
+/// What proves that the rows of the embedding are the tokens of the model's alphabet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AlphabetProof {
     /// `vocab.txt` lists them.
@@ -69,8 +69,9 @@ pub(super) struct Claims<'a> {
 /// A proven alphabet.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Proven {
+    pub(super) alphabet: Alphabet,
     pub(super) proof: AlphabetProof,
-    /// Tokens that the model has beside ESM's 33, each with the file that lists it. No sequence is
+    /// Tokens that the model has beside those of the alphabet, each with the file that lists it. No sequence is
     /// tokenized to them.
     pub(super) others: Vec<(String, PathBuf)>,
 }
@@ -86,10 +87,14 @@ impl Proven {
         };
         let tokens_shown: Vec<&String> = self.others.iter().map(|(token, _)| token).collect();
         Some(format!(
-            "{}: the model has {tokens} beside ESM's {ALPHABET_SIZE}, with {rows} that this program \
+            "{}: the model has {tokens} beside {}, with {rows} that this program \
              does not use: {}; in a sequence, {them} would be read as <unk>\n\
              hint: to embed {them}, use transformers",
             path.display(),
+            match self.alphabet {
+                Alphabet::Esm | Alphabet::EsmC => format!("ESM's {ALPHABET_SIZE}"),
+                Alphabet::SaProt => "SaProt's 446".to_owned(),
+            },
             printable::list(&tokens_shown)
         ))
     }
@@ -104,6 +109,11 @@ pub(super) fn prove(located: &Located, claims: &Claims<'_>) -> Result<Proven, Ch
         than: match claims.alphabet {
             Alphabet::Esm => "",
             Alphabet::EsmC => " than that of ESM C",
+            Alphabet::SaProt => " than that of SaProt",
+        },
+        ours: match claims.alphabet {
+            Alphabet::Esm | Alphabet::EsmC => "ESM's 33 in ESM's order",
+            Alphabet::SaProt => "SaProt's 446 in SaProt's order",
         },
         path: path.to_path_buf(),
         tokens,
@@ -113,6 +123,7 @@ pub(super) fn prove(located: &Located, claims: &Claims<'_>) -> Result<Proven, Ch
     let is_size = match alphabet {
         Alphabet::Esm => claims.tokens >= ALPHABET_SIZE,
         Alphabet::EsmC => claims.tokens == alphabet.rows().len(),
+        Alphabet::SaProt => claims.tokens >= alphabet.rows().len(),
     };
     if !is_size {
         let found = format!("its embedding has {} rows", claims.tokens);
@@ -144,7 +155,7 @@ pub(super) fn prove(located: &Located, claims: &Claims<'_>) -> Result<Proven, Ch
         if let Some(found) = out_of_order(alphabet, &lines) {
             return Err(refuse(path, lines.len(), found));
         }
-        let extra = lines.into_iter().enumerate().skip(ALPHABET_SIZE);
+        let extra = lines.into_iter().enumerate().skip(alphabet.tokens().len());
         let extra = extra.map(|(number, token)| (token, number)).collect();
         keep_others(alphabet, &mut others, extra, path);
         proof = Some(AlphabetProof::VocabTxt);
@@ -162,7 +173,7 @@ pub(super) fn prove(located: &Located, claims: &Claims<'_>) -> Result<Proven, Ch
     }
     let proof = match proof {
         Some(proof) => proof,
-        None if claims.tokens != alphabet.rows().len() => {
+        None if claims.tokens != alphabet.rows().len() || alphabet == Alphabet::SaProt => {
             let found = format!("its embedding has {} rows", claims.tokens);
             return Err(refuse(claims.path, claims.tokens, found));
         }
@@ -178,12 +189,27 @@ pub(super) fn prove(located: &Located, claims: &Claims<'_>) -> Result<Proven, Ch
     others.sort_by_key(|(_, number, _)| *number);
     others.dedup_by(|(a, ..), (b, ..)| a == b);
     Ok(Proven {
+        alphabet,
         proof,
         others: others
             .into_iter()
             .map(|(token, _, path)| (token, path))
             .collect(),
     })
+}
+
+/// A token that tells the structure-aware alphabet from ESM's.
+const TELLING: &str = "Ap";
+
+/// Whether the files beside the weights list the tokens of SaProt, in whatever order.
+pub(super) fn is_structure_aware(located: &Located) -> bool {
+    let listed =
+        |path: &PathBuf| lines(path).is_ok_and(|lines| lines.iter().any(|line| line == TELLING));
+    let numbered = |path: &PathBuf| from_tokenizer(path).is_ok_and(|all| all.contains_key(TELLING));
+    match &located.vocabulary {
+        Some(vocabulary) => listed(vocabulary),
+        None => located.tokenizer.as_ref().is_some_and(numbered),
+    }
 }
 
 /// Tokens by name with their numbers.
@@ -200,9 +226,10 @@ fn keep_others(
     numbers: Numbers,
     path: &Path,
 ) {
+    let count = alphabet.tokens().len();
     let foreign = numbers
         .into_iter()
-        .filter(|(token, number)| number_of(alphabet, token).is_none() && *number >= ALPHABET_SIZE);
+        .filter(|(token, number)| number_of(alphabet, token).is_none() && *number >= count);
     others.extend(foreign.map(|(token, number)| (token, number, path.to_path_buf())));
 }
 
@@ -224,7 +251,7 @@ fn out_of_order(alphabet: Alphabet, tokens: &[String]) -> Option<String> {
             }
         }
     }
-    let mut extra = tokens.iter().enumerate().skip(ALPHABET_SIZE);
+    let mut extra = tokens.iter().enumerate().skip(alphabet.tokens().len());
     extra.find_map(|(number, token)| {
         let ours = number_of(alphabet, token)?;
         Some(format!("`{token}` is token {ours} and token {number}"))

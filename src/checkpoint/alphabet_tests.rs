@@ -37,7 +37,7 @@ fn proven_of(
         listed: None,
     };
     match prove(&located, &claims) {
-        Ok(Proven { proof, others }) => {
+        Ok(Proven { proof, others, .. }) => {
             Ok((proof, others.into_iter().map(|(token, _)| token).collect()))
         }
         Err(error) => Err(error.to_string()),
@@ -261,6 +261,7 @@ fn added_tokens_with_a_row_are_named() {
         .map(|i| (format!("<{i}>"), PathBuf::from("vocab.txt")))
         .collect();
     let proven = Proven {
+        alphabet: Alphabet::Esm,
         proof: AlphabetProof::VocabTxt,
         others: all,
     };

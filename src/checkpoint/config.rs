@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::error::CheckpointError;
 use crate::ops::Activation;
-use crate::tokenizer::{Alphabet, VOCABULARY};
+use crate::tokenizer::{Alphabet, TokenId, VOCABULARY};
 
 /// Bounds on each number, several times those of the largest published models (80 layers of ESM C,
 /// width 5120 of ESM-2): whatever a file claims, loops and buffers made from it stay small.
@@ -45,7 +45,7 @@ impl Positions {
 
 /// The architecture of a model, checked against the weights it came with.
 ///
-/// ESM-1b, ESM-1v, ESM-2 and ESM C are one transformer with switches:
+/// ESM-1b, ESM-1v, ESM-2 and ESM C are one transformer with switches. SaProt is ESM-2 with 446 tokens:
 ///
 /// | | ESM-1b | ESM-1v | ESM-2 | ESM C |
 /// |---|---|---|---|---|
@@ -98,6 +98,11 @@ pub struct EsmConfig {
 }
 
 impl EsmConfig {
+    /// The token whose rows of the embedding are zero, if there is token dropout.
+    pub(crate) fn dropped_token(&self) -> Option<TokenId> {
+        self.token_dropout.then(|| self.alphabet.mask())
+    }
+
     /// Tokens that have a logit, V.
     pub fn logits(&self) -> usize {
         self.alphabet.rows().len()

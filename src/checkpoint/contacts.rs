@@ -8,6 +8,7 @@ use super::file::WeightFile;
 use super::names::Naming;
 use super::tensors::StoredTensor;
 use super::{CONTACT_HEAD, Checkpoint, safetensors, torch};
+use crate::tokenizer::Alphabet;
 
 /// The weights of the regression.
 #[derive(Clone, Debug, PartialEq)]
@@ -89,6 +90,9 @@ impl Checkpoint {
             // transformers writes a regression for every model, trained or not.
             _ if is_esm1v(self.config()) => {
                 return Some("ESM-1v was published without a contact regression".into());
+            }
+            _ if self.config().alphabet == Alphabet::SaProt => {
+                return Some("no contact regression was trained for SaProt".into());
             }
             _ if is_whole => return None,
             _ => {}

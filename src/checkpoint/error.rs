@@ -82,18 +82,20 @@ pub enum CheckpointError {
         /// Which model or feature it is.
         found: String,
     },
-    /// Nothing proves that the rows of the embedding are ESM's 33 tokens.
+    /// Nothing proves that the rows of the embedding are ESM's 33 tokens or SaProt's.
     #[error(
-        "{path}: another alphabet{than} ({}): the model has {}, and nothing proves that they are ESM's 33 in \
-         ESM's order; structure-aware, codon and RNA models have the same layout\n\
-         hint: if it is an ESM model, put the vocab.txt or tokenizer.json of its repository, which \
-         lists ESM's 33 tokens first, beside the weights",
+        "{path}: another alphabet{than} ({}): the model has {}, and nothing proves that they are {ours}; \
+         structure-aware, codon and RNA models have the same layout\n\
+         hint: if it is an ESM model or SaProt, put the vocab.txt or tokenizer.json of its repository, \
+         which lists its tokens, beside the weights",
         finding(.found),
         count(*.tokens as u64, "token")
     )]
     Alphabet {
-        /// ` than that of ESM C`, or nothing for the other models.
+        /// ` than that of ESM C` or of SaProt, or nothing for the other models.
         than: &'static str,
+        /// The tokens that it should have.
+        ours: &'static str,
         /// The file that says otherwise, or the weights.
         path: PathBuf,
         /// Tokens that it has.

@@ -66,9 +66,9 @@ pub(super) struct TokenIds {
 
 impl TokenIds {
     /// What contradicts ESM's alphabet, even if another file lists the tokens.
-    pub(super) fn against(&self) -> Option<String> {
+    pub(super) fn against(&self, alphabet: Alphabet) -> Option<String> {
         let ids = [
-            ("mask_token_id", self.mask_token_id, 32),
+            ("mask_token_id", self.mask_token_id, alphabet.mask().into()),
             ("pad_token_id", self.pad_token_id, 1),
         ];
         ids.into_iter().find_map(|(name, found, ours)| {
@@ -166,7 +166,7 @@ impl HfConfig {
 
     /// How the `config.json` beside a fair-esm file contradicts ESM's alphabet, if it can be read and
     /// belongs to an ESM model.
-    pub(super) fn beside_fair_esm(path: &Path, rows: usize) -> Option<String> {
+    pub(super) fn beside_fair_esm(path: &Path, rows: usize, alphabet: Alphabet) -> Option<String> {
         #[derive(Deserialize)]
         struct Beside {
             #[serde(default)]
@@ -184,12 +184,13 @@ impl HfConfig {
         {
             return None;
         }
-        let mask = beside.mask_token_id.as_i64().filter(|mask| *mask != 32);
+        let ours = i64::from(alphabet.mask());
+        let mask = beside.mask_token_id.as_i64().filter(|mask| *mask != ours);
         let vocab = beside.vocab_size.as_u64().filter(|size| {
             let known = [ALPHABET_SIZE, TE_PADDED_VOCAB, rows];
             !usize::try_from(*size).is_ok_and(|size| known.contains(&size))
         });
-        mask.map(|mask| format!("the config.json beside it has mask_token_id {mask}, not 32"))
+        mask.map(|mask| format!("the config.json beside it has mask_token_id {mask}, not {ours}"))
             .or_else(|| {
                 let vocab = vocab?;
                 Some(format!("the config.json beside it has vocab_size {vocab}"))
@@ -407,7 +408,7 @@ mod tests {
             ),
             (r#", "pad_token_id": 0"#, Some("pad_token_id is 0, not 1")),
         ] {
-            assert_eq!(parse(extra).ids().against().as_deref(), says);
+            assert_eq!(parse(extra).ids().against(Alphabet::Esm).as_deref(), says);
         }
     }
 

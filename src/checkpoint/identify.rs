@@ -98,22 +98,26 @@ pub(super) fn prove_alphabet(
     if embedding.is_some_and(|tensor| tensor.shape.contains(&0)) {
         return Err(replaced::emptied(main.to_path_buf()));
     }
+    let alphabet = match names.naming {
+        naming if naming.is_esm_c() => Alphabet::EsmC,
+        _ if alphabet::is_structure_aware(located) => Alphabet::SaProt,
+        _ => Alphabet::Esm,
+    };
     let tokens = hf.map_or(rows, |hf| hf.tokens(rows));
     let beside = || match (hf, &located.config) {
-        (None, Some(path)) if !names.naming.is_esm_c() => HfConfig::beside_fair_esm(path, rows),
+        (None, Some(path)) if !names.naming.is_esm_c() => {
+            HfConfig::beside_fair_esm(path, rows, alphabet)
+        }
         _ => None,
     };
     let ids = hf.map(HfConfig::ids).or(esm_c.map(|config| &config.tokens));
     let claims = Claims {
         path: main,
-        alphabet: match names.naming.is_esm_c() {
-            true => Alphabet::EsmC,
-            false => Alphabet::Esm,
-        },
+        alphabet,
         tokens,
         is_padded: tokens < rows,
         against: ids
-            .and_then(TokenIds::against)
+            .and_then(|ids| ids.against(alphabet))
             .or_else(beside)
             .or_else(|| carried.map(|found| format!("in the alphabet that it carries, {found}"))),
         contrary: ids.and_then(TokenIds::contrary),

@@ -204,7 +204,8 @@ impl Checkpoint {
             (Some(hf), Some(path)) => identify::hf_config(hf, path, &tensors, &names, &main),
             _ => fair_esm::config(&tensors, &names, settings.as_ref(), &main),
         };
-        let config = config.map_err(|error| replaced::explained(error, &tensors))?;
+        let mut config = config.map_err(|error| replaced::explained(error, &tensors))?;
+        config.alphabet = alphabet.alphabet;
         let interleaved = !is_esm_c && hf.as_ref().is_none_or(HfConfig::qkv_interleaved);
         let fused = if interleaved {
             Fused::ByHead
@@ -300,6 +301,11 @@ impl Checkpoint {
         })
     }
 
+    /// The folder or file that was opened.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// The architecture.
     pub fn config(&self) -> &EsmConfig {
         &self.config
@@ -310,7 +316,7 @@ impl Checkpoint {
         self.names.naming
     }
 
-    /// What proves that the alphabet is ESM's 33 tokens.
+    /// What proves the alphabet.
     pub fn alphabet(&self) -> AlphabetProof {
         self.alphabet
     }

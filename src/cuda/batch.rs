@@ -3,6 +3,7 @@
 use super::error::CudaError;
 use super::kernels::QUERIES;
 use crate::model::{Packed, TokenScale};
+use crate::tokenizer::TokenId;
 
 /// Alignment of each array.
 const ALIGN: usize = 16;
@@ -32,13 +33,15 @@ pub(super) struct Batch {
 }
 
 impl Batch {
+    /// `dropped` is `<mask>`, if there is token dropout.
+    ///
     /// # Errors
     /// A token outside the vocabulary, a sequence without residues, or more tokens than fit a 32-bit
     /// integer.
     pub(super) fn new(
         packed: &Packed,
         vocab: usize,
-        token_dropout: bool,
+        dropped: Option<TokenId>,
     ) -> Result<Batch, CudaError> {
         let ids = packed.token_ids();
         let refuse = |what: String| Err(CudaError::Batch(what));
@@ -64,7 +67,7 @@ impl Batch {
         let (mut residues, mut sequences) = (0, 0);
         for rows in packed.ranges() {
             let tokens = ids.get(rows.clone()).unwrap_or_default();
-            let scale = TokenScale::new(tokens, token_dropout);
+            let scale = TokenScale::new(tokens, dropped);
             put(&mut starts, rows.start);
             for (position, &token) in tokens.iter().enumerate() {
                 scales.extend(scale.of(token).to_ne_bytes());
@@ -116,7 +119,7 @@ impl Batch {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tokenizer::TokenId;
+    use crate::tokenizer::MASK;
 
     fn ints(batch: &Batch, at: usize, count: usize) -> Vec<i32> {
         let bytes = &batch.bytes[at..at + 4 * count];
@@ -128,7 +131,7 @@ mod tests {
     fn arrays_of_two_sequences() {
         let long = [vec![0], vec![4; 70], vec![2]].concat();
         let packed = Packed::new([[0, 20, 32, 2].as_slice(), &long]);
-        let batch = Batch::new(&packed, 33, true).unwrap();
+        let batch = Batch::new(&packed, 33, Some(MASK)).unwrap();
         assert_eq!((batch.tokens, batch.sequences, batch.longest), (76, 2, 72));
         assert_eq!(batch.residues(), 72);
         let tokens = batch.bytes[batch.tokens_at..][..10]
@@ -154,7 +157,8 @@ mod tests {
 
     #[test]
     fn batches_that_kernels_cannot_take_are_refused() {
-        let refused = |tokens: &[TokenId]| Batch::new(&Packed::new([tokens]), 33, true).is_err();
+        let refused =
+            |tokens: &[TokenId]| Batch::new(&Packed::new([tokens]), 33, Some(MASK)).is_err();
         assert!(refused(&[0, 2]));
         assert!(refused(&[0, 33, 2]));
         assert!(!refused(&[0, 4, 2]));

@@ -22,7 +22,7 @@ use super::timing;
 use crate::device::{Dtype, Gpu, Tested};
 use crate::model::Packed;
 use crate::ops::{self, Activation};
-use crate::tokenizer::{CLS, EOS, TokenId, VOCABULARY};
+use crate::tokenizer::{CLS, EOS, MASK, TokenId, VOCABULARY};
 use cudarc::driver::result;
 use std::time::Duration;
 
@@ -144,7 +144,7 @@ impl Bench<'_> {
         let sequence: Vec<TokenId> = [CLS].into_iter().chain(residues).chain([EOS]).collect();
         let count = (self.tokens / length).max(1);
         let packed = Packed::new(std::iter::repeat_n(sequence.as_slice(), count));
-        let batch = Batch::new(&packed, VOCABULARY.len(), true)?;
+        let batch = Batch::new(&packed, VOCABULARY.len(), Some(MASK))?;
         let memory = Memory::upload(&self.gpu.stream, "a batch", &batch.bytes)?;
         Ok((batch, memory))
     }

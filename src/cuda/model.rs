@@ -364,7 +364,7 @@ impl GpuModel {
         let context = replica.gpu.context();
         context.bind_to_thread().while_("selecting a GPU")?;
         let packed = Packed::new(sequences.iter().copied());
-        let batch = Batch::new(&packed, self.config.vocab, self.config.token_dropout)?;
+        let batch = Batch::new(&packed, self.config.vocab, self.config.dropped_token())?;
         if let Positions::Learned { rows } = self.config.positions
             && batch.longest + 2 > rows
         {

@@ -234,7 +234,7 @@ mod tests {
     #[test]
     fn parts_of_a_result_do_not_overlap() {
         let packed = Packed::new([[0, 4, 5, 2].as_slice(), &[0, 4, 2]]);
-        let batch = Batch::new(&packed, 33, true).unwrap();
+        let batch = Batch::new(&packed, 33, Some(32)).unwrap();
         let layout = |rows| Layout::new(&batch, 8, rows, None);
         let whole = layout(ResidueRows::F32);
         assert_eq!([0, 1, 2, 3].map(|i| whole.pooled(i)), [4, 20, 36, 52]);
@@ -251,7 +251,7 @@ mod tests {
     #[test]
     fn a_large_batch_provides_for_a_full_one() {
         let tokens = [vec![0], vec![4; 598], vec![2]].concat();
-        let batch = Batch::new(&Packed::new([tokens.as_slice()]), 33, true).unwrap();
+        let batch = Batch::new(&Packed::new([tokens.as_slice()]), 33, Some(32)).unwrap();
         let layout = Layout::new(&batch, 8, ResidueRows::F32, None);
         let own = 4 + 3 * 8 + 598 * 8;
         assert_eq!(layout.floats(), own);

@@ -6,7 +6,7 @@ use crate::fasta::{self, FastaError, Input, Reader};
 use crate::output::{Manifest, Record};
 use crate::run_record::InputFacts;
 use crate::sha256::hex;
-use crate::tokenizer::{Alphabet, TokenId, UnknownPolicy, VOCABULARY};
+use crate::tokenizer::{Alphabet, UnknownPolicy};
 use std::path::{Path, PathBuf};
 use std::vec::IntoIter;
 
@@ -14,6 +14,7 @@ use std::vec::IntoIter;
 pub(super) struct Sequences {
     inputs: IntoIter<(PathBuf, InputFacts)>,
     open: Option<(PathBuf, InputFacts, Reader<Input>)>,
+    alphabet: Alphabet,
     drops_gaps: bool,
     record: fasta::Record,
     letters: Vec<u8>,
@@ -57,6 +58,16 @@ impl Sequences {
         Ok(Self {
             inputs: all.into_iter(),
             open: None,
+            // Those of all other models have the same letters.
+            alphabet: match manifest
+                .resolved
+                .model
+                .alphabet_size
+                .and_then(Alphabet::of_rows)
+            {
+                Some(Alphabet::SaProt) => Alphabet::SaProt,
+                _ => Alphabet::Esm,
+            },
             drops_gaps: manifest.resolved.gaps == "drop",
             record: fasta::Record::default(),
             letters: Vec::new(),
@@ -99,7 +110,8 @@ impl Sequences {
                     return Ok(false);
                 };
                 let input = Input::open(&path).map_err(|error| sequences(&path, &plain(&error)))?;
-                self.open = Some((path, facts, Reader::new(input)));
+                let reader = Reader::new(input).hash_is_letter(self.alphabet.has_hash());
+                self.open = Some((path, facts, reader));
                 continue;
             };
             match reader.read(&mut self.record) {
@@ -119,8 +131,7 @@ impl Sequences {
 
     /// Finds the letters; whether there are as many as the record has residues.
     fn is_as_long(&mut self, record: &Record) -> bool {
-        // The alphabets of all models have the same letters.
-        let (alphabet, sequence) = (Alphabet::Esm, &self.record.sequence);
+        let (alphabet, sequence) = (self.alphabet, &self.record.sequence);
         let tokens = match self.drops_gaps {
             true => alphabet.tokenize_without_gaps(sequence, UnknownPolicy::Unk),
             false => alphabet.tokenize(sequence, UnknownPolicy::Unk),
@@ -133,19 +144,8 @@ impl Sequences {
         let kept = residues.min(usize::try_from(record.length).unwrap_or(usize::MAX));
         self.letters.clear();
         let ids = tokens.ids.iter().skip(1).take(kept);
-        self.letters.extend(ids.map(|&id| letter(id)));
+        self.letters.extend(ids.map(|&id| alphabet.letter(id)));
         kept as u64 == record.length
-    }
-}
-
-/// The letter of a token.
-fn letter(id: TokenId) -> u8 {
-    match VOCABULARY
-        .get(usize::from(id))
-        .map(|token| token.as_bytes())
-    {
-        Some(&[letter]) => letter,
-        _ => b'X',
     }
 }
 

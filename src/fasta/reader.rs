@@ -38,6 +38,7 @@ pub struct Reader<R> {
     records: u64,
     /// The header being read; kept for its allocation.
     header: Vec<u8>,
+    hash_is_letter: bool,
 }
 
 /// The position of a reader.
@@ -75,7 +76,15 @@ impl<R> Reader<R> {
             position: Position::Start,
             records: 0,
             header: Vec::new(),
+            hash_is_letter: false,
         }
+    }
+
+    /// Whether a line of a sequence may begin with `#`, which structure-aware alphabets have among their
+    /// letters. Otherwise such a line is a comment, and an error.
+    pub fn hash_is_letter(mut self, is_letter: bool) -> Self {
+        self.hash_is_letter = is_letter;
+        self
     }
 
     /// Records met so far, unusable ones included.
@@ -254,13 +263,14 @@ impl<R: Read> Reader<R> {
             if at_line_start {
                 lead = Lead::default();
             }
+            let hash_is_letter = self.hash_is_letter;
             let bytes = self.peek()?;
             let Some(&first) = bytes.first() else {
                 return Ok(());
             };
             match first {
                 b'>' if at_line_start => return Ok(()),
-                b';' | b'#' if at_line_start => {
+                b';' | b'#' if at_line_start && !(first == b'#' && hash_is_letter) => {
                     let mark = char::from(first);
                     return Err(self.bad(record, Fault::Comment { line, mark }));
                 }

@@ -7,7 +7,7 @@
 
 use super::Packed;
 use crate::ops::LayerNorm;
-use crate::tokenizer::{MASK, TokenId};
+use crate::tokenizer::TokenId;
 use candle_core::{Device, Tensor};
 
 /// Row of the position table that `<cls>` uses: padding_idx + 1.
@@ -21,7 +21,8 @@ pub(super) struct Embedding {
     pub(super) positions: Option<Vec<f32>>,
     /// `emb_layer_norm_before`, ESM-1b only.
     pub(super) norm: Option<LayerNorm>,
-    pub(super) token_dropout: bool,
+    /// `<mask>`, if there is token dropout.
+    pub(super) dropped: Option<TokenId>,
 }
 
 impl Embedding {
@@ -31,14 +32,14 @@ impl Embedding {
         let mut x = Vec::with_capacity(batch.token_ids().len() * dim);
         for range in batch.ranges() {
             let tokens = &batch.token_ids()[range];
-            let scale = TokenScale::new(tokens, self.token_dropout).factor;
+            let scale = TokenScale::new(tokens, self.dropped);
             for (i, &token) in tokens.iter().enumerate() {
                 let Some(row) = self.tokens.chunks_exact(dim).nth(usize::from(token)) else {
                     candle_core::bail!("token {token} is outside the vocabulary");
                 };
-                match scale {
-                    Some(_) if token == MASK => x.extend(std::iter::repeat_n(0.0, dim)),
-                    Some(scale) => x.extend(row.iter().map(|x| x * scale)),
+                match scale.dropout {
+                    Some((mask, _)) if token == mask => x.extend(std::iter::repeat_n(0.0, dim)),
+                    Some((_, factor)) => x.extend(row.iter().map(|x| x * factor)),
                     None => x.extend_from_slice(row),
                 }
                 if let Some(table) = &self.positions {
@@ -67,26 +68,27 @@ impl Embedding {
 /// The factor of the embeddings of a sequence's tokens.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct TokenScale {
-    /// None without token dropout.
-    factor: Option<f32>,
+    /// `<mask>` and the factor of the others; None without token dropout.
+    dropout: Option<(TokenId, f32)>,
 }
 
 impl TokenScale {
     /// The factor of one sequence, computed in f32 in the same steps as fair-esm:
-    /// `x · (1 − 0.12) / (1 − ratio)`.
-    pub(crate) fn new(tokens: &[TokenId], token_dropout: bool) -> TokenScale {
-        let masks = tokens.iter().filter(|&&t| t == MASK).count();
-        let observed = masks as f32 / tokens.len() as f32;
-        TokenScale {
-            factor: token_dropout.then_some((1.0 - 0.15 * 0.8) / (1.0 - observed)),
-        }
+    /// `x · (1 − 0.12) / (1 − ratio)`. `dropped` is `<mask>`, if there is token dropout.
+    pub(crate) fn new(tokens: &[TokenId], dropped: Option<TokenId>) -> TokenScale {
+        let dropout = dropped.map(|mask| {
+            let masks = tokens.iter().filter(|&&token| token == mask).count();
+            let observed = masks as f32 / tokens.len() as f32;
+            (mask, (1.0 - 0.15 * 0.8) / (1.0 - observed))
+        });
+        TokenScale { dropout }
     }
 
     /// The factor of one token: zero for `<mask>`, if there is token dropout.
     pub(crate) fn of(self, token: TokenId) -> f32 {
-        match self.factor {
-            Some(_) if token == MASK => 0.0,
-            Some(factor) => factor,
+        match self.dropout {
+            Some((mask, _)) if token == mask => 0.0,
+            Some((_, factor)) => factor,
             None => 1.0,
         }
     }

@@ -252,7 +252,7 @@ impl Loader<'_> {
             } else {
                 None
             },
-            token_dropout: config.token_dropout,
+            dropped: config.dropped_token(),
         })
     }
 

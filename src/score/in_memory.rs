@@ -2,6 +2,7 @@
 
 use super::compute::Compute;
 use super::method::{Method, Window};
+use super::model::check_alphabet;
 use super::mutation::Variant;
 use super::piece::{Answers, Computed, Pieces};
 use super::protein::Protein;
@@ -32,6 +33,7 @@ pub fn score_variants(
              hint: use `method=pll` to score the protein itself"
         );
     }
+    check_alphabet(session.checkpoint())?;
     session.checkpoint().lm_head()?;
     let positions = session.config().positions;
     let window = Window::resolve(window, method, positions)?;

@@ -16,6 +16,7 @@ use crate::numerals::{self, count};
 use crate::pipeline::{Computing, OnVarying, Phase, Reporter, Stop};
 use crate::stamp::Stamp;
 use crate::threads::Threads;
+use crate::tokenizer::Alphabet;
 use anyhow::{Context, Result, bail};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -29,6 +30,23 @@ pub(super) struct Opened {
     path: PathBuf,
     checkpoint: Arc<Checkpoint>,
     pub(super) window: Window,
+}
+
+/// Refuses a model whose tokens are pairs of an amino acid and its structure.
+///
+/// # Errors
+/// It reads structure-aware sequences.
+pub(super) fn check_alphabet(checkpoint: &Checkpoint) -> Result<()> {
+    if checkpoint.config().alphabet != Alphabet::SaProt {
+        return Ok(());
+    }
+    bail!(
+        "{}: variants of structure-aware sequences are not scored: a mutation such as A42G names an amino \
+         acid, and this model has 21 tokens for each\n\
+         hint: embed the sequences with `include=logits`, where the tokens of an amino acid are columns \
+         next to each other",
+        checkpoint.path().display()
+    )
 }
 
 impl Opened {

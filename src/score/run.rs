@@ -2,7 +2,7 @@
 
 use super::job::ScoreJob;
 use super::journal::Journal;
-use super::model::{Opened, Shared};
+use super::model::{Opened, Shared, check_alphabet};
 use super::piece::{Computed, Pieces};
 use super::places::Places;
 use super::proteins::Proteins;
@@ -49,6 +49,9 @@ pub fn run(
     let models = job.models.iter();
     let checkpoints = models.map(|(name, model)| Ok((name.as_str(), model, model.open()?)));
     let checkpoints: Vec<_> = checkpoints.collect::<Result<_>>()?;
+    for (_, _, checkpoint) in &checkpoints {
+        check_alphabet(checkpoint)?;
+    }
     let of_models = checkpoints.iter();
     let alphabets: Vec<_> = of_models
         .map(|(_, _, found)| found.config().alphabet)

@@ -82,7 +82,8 @@ pub fn stream(
             false => SessionError::Input(error.to_string()),
         };
         let input = Input::open_until(path, cancel.clone()).map_err(failed)?;
-        let mut reader = Reader::new(input);
+        let has_hash = session.config().alphabet.has_hash();
+        let mut reader = Reader::new(input).hash_is_letter(has_hash);
         let mut record = Record::default();
         loop {
             if cancel.is_cancelled() {

@@ -40,6 +40,7 @@ mod reports;
 mod residues;
 mod same_bits;
 mod same_bytes;
+mod saprot;
 mod score;
 mod score_files;
 mod shards;

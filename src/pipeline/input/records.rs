@@ -171,7 +171,9 @@ impl<'a> Records<'a> {
                 return Ok(false);
             };
             let input = Input::open_until(path, self.cancel.clone())?;
-            self.open = Some((path, Reader::new(input)));
+            let alphabet = self.rules.admission.policy.alphabet;
+            let reader = Reader::new(input).hash_is_letter(alphabet.has_hash());
+            self.open = Some((path, reader));
         }
         Ok(true)
     }
