@@ -160,6 +160,7 @@ pub mod ops;
 pub mod output;
 mod parquet;
 pub mod pipeline;
+pub mod plan;
 pub mod plot;
 pub mod pooling;
 pub mod printable;

@@ -44,6 +44,18 @@ pub fn is_sha256(text: &str) -> bool {
     text.len() == 64 && text.bytes().all(|b| b.is_ascii_hexdigit())
 }
 
+/// The bytes of a SHA-256 in hexadecimal; None if the text is none.
+pub fn parse(text: &str) -> Option<[u8; 32]> {
+    let mut bytes = [0; 32];
+    if !is_sha256(text) {
+        return None;
+    }
+    for (byte, digits) in bytes.iter_mut().zip(text.as_bytes().chunks(2)) {
+        *byte = u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?;
+    }
+    Some(bytes)
+}
+
 /// Lower-case hexadecimal digits, two for each byte.
 pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
@@ -64,5 +76,7 @@ mod tests {
         assert_eq!(sha256_file(&path).unwrap(), (ABC.to_owned(), 3));
         assert_eq!(sha256_of(b"abc"), ABC);
         assert!(is_sha256(ABC) && !is_sha256("abc"));
+        assert_eq!(parse(ABC).map(|bytes| hex(&bytes)).as_deref(), Some(ABC));
+        assert_eq!(parse("abc"), None);
     }
 }

@@ -17,6 +17,7 @@
 use crate::invisible::is_unseen;
 use crate::printable;
 use std::borrow::Cow;
+use std::fmt;
 use thiserror::Error;
 
 mod structure_aware;
@@ -207,6 +208,15 @@ pub enum UnknownPolicy {
     Unk,
     /// An error.
     Error,
+}
+
+impl fmt::Display for UnknownPolicy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            UnknownPolicy::Unk => "unk",
+            UnknownPolicy::Error => "error",
+        })
+    }
 }
 
 /// The tokens of one sequence, and what was done to get them.

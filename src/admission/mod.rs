@@ -47,6 +47,7 @@ pub use policy::{Gaps, Long, Policy, PolicyError, Prepared};
 pub use unfit::Unfit;
 
 use crate::fasta::MAX_SEQUENCE;
+use std::ops::Range;
 
 /// What a sequence has to pass before it is embedded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,17 +76,37 @@ impl Admission {
     /// # Errors
     /// There is not.
     pub fn check(&self, prepared: &Prepared) -> Result<(), Unfit> {
-        let residues = prepared.residues();
+        let tokens = prepared.tokens.len();
+        self.check_sizes(prepared.original_residues(), tokens, &prepared.windows)
+    }
+
+    /// The same for any sequence of this many residues.
+    ///
+    /// # Errors
+    /// There is not.
+    pub fn check_length(&self, residues: usize) -> Result<(), Unfit> {
+        let long = self.policy.long;
+        let tokens = long.embedded(residues) + 2;
+        self.check_sizes(residues, tokens, &long.windows(residues))
+    }
+
+    fn check_sizes(
+        &self,
+        original: usize,
+        tokens: usize,
+        windows: &[Range<usize>],
+    ) -> Result<(), Unfit> {
+        let residues = tokens.saturating_sub(2);
         if let Some(needed) = self.maps.and_then(|limit| limit.exceeded(residues)) {
             return Err(Unfit::MapsTooLarge { residues, needed });
         }
         let Some(budget) = self.memory else {
             return Ok(());
         };
-        let needed = budget.cost.record(prepared.tokens.len(), &prepared.windows);
+        let needed = budget.cost.record(tokens, windows);
         match needed > budget.bytes {
             true => Err(Unfit::TooLarge {
-                residues: prepared.original_residues(),
+                residues: original,
                 needed,
                 available: budget.bytes,
                 by: budget.by,

@@ -81,6 +81,11 @@ pub enum Unfit {
 }
 
 impl Unfit {
+    /// Whether another machine could embed the sequence, or other products of it.
+    pub(crate) fn is_of_machine(&self) -> bool {
+        matches!(self, Unfit::MapsTooLarge { .. } | Unfit::TooLarge { .. })
+    }
+
     /// Residues of the sequence, if it could be read.
     pub fn residues(&self) -> Option<usize> {
         match *self {

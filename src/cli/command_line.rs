@@ -10,6 +10,7 @@ use super::man::ManArgs;
 use super::merge::{self, MergeArgs};
 use super::models::ModelsArgs;
 use super::options::DisplayArgs;
+use super::plan::{self, PlanArgs};
 use super::plot::PlotArgs;
 use super::report::{self, ReportArgs};
 use super::run::{self, RunArgs};
@@ -66,6 +67,9 @@ pub enum Command {
     Models(ModelsArgs),
     /// Show what an output folder holds, and whether it is intact
     Inspect(InspectArgs),
+    /// Read an input once and share its records out, for tasks that embed its shards
+    #[command(after_help = plan::EXAMPLES)]
+    Plan(PlanArgs),
     /// Merge the output folders of all shards into one
     #[command(after_help = merge::EXAMPLES)]
     Merge(MergeArgs),
@@ -128,6 +132,7 @@ impl Cli {
             Command::Score(args) => args.display,
             Command::Serve(args) => args.display,
             Command::Fetch(args) => args.display,
+            Command::Plan(args) => args.display,
             Command::Merge(args) => args.display,
             Command::Export(args) => args.display,
             Command::Plot(args) => args.display(),
@@ -148,6 +153,7 @@ impl Cli {
         match &self.command {
             Command::Run(args) => args.contradiction().map(|what| ("run", what)),
             Command::Score(args) => args.contradiction().map(|what| ("score", what)),
+            Command::Plan(args) => args.contradiction().map(|what| ("plan", what)),
             Command::Merge(args) => args.contradiction().map(|what| ("merge", what)),
             Command::Demo(args) => args.contradiction().map(|what| ("demo", what)),
             Command::Export(args) => args.contradiction().map(|what| ("export", what)),
@@ -171,6 +177,7 @@ mod tests {
         for examples in [
             EXAMPLES,
             run::EXAMPLES,
+            crate::cli::plan::EXAMPLES,
             merge::EXAMPLES,
             export::EXAMPLES,
             report::EXAMPLES,

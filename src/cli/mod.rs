@@ -17,6 +17,7 @@ mod message;
 mod model_files;
 mod models;
 mod options;
+mod plan;
 mod plot;
 mod progress;
 mod quantities;
@@ -126,6 +127,7 @@ fn execute(args: &Cli) -> anyhow::Result<Exit> {
         Command::Fetch(args) => fetch::execute(args),
         Command::Models(args) => models::execute(args),
         Command::Inspect(args) => inspect::execute(args),
+        Command::Plan(args) => plan::execute(args),
         Command::Merge(args) => merge::execute(args),
         Command::Export(args) => export::execute(args),
         Command::Plot(args) => plot::execute(args),

@@ -17,6 +17,8 @@ pub(super) struct LineBuffer<R> {
     bytes: Vec<u8>,
     start: usize,
     end: usize,
+    /// Bytes of the input before the first one in the buffer.
+    before: u64,
     /// Line of the next byte, from 1.
     line: u64,
     /// Bytes of that line already consumed, without byte order marks.
@@ -34,6 +36,7 @@ impl<R> LineBuffer<R> {
             bytes: vec![0; capacity.max(PREVIEW)],
             start: 0,
             end: 0,
+            before: 0,
             line: 1,
             column: 0,
             after_cr: false,
@@ -41,8 +44,26 @@ impl<R> LineBuffer<R> {
         }
     }
 
+    /// The same for a source that begins at byte `offset` of an input, at the start of this line.
+    pub(super) fn at(inner: R, capacity: usize, offset: u64, line: u64) -> Self {
+        Self {
+            before: offset,
+            line,
+            ..Self::new(inner, capacity)
+        }
+    }
+
+    /// Bytes of the input before the next one.
+    pub(super) fn offset(&self) -> u64 {
+        self.before + self.start as u64
+    }
+
     pub(super) fn get_ref(&self) -> &R {
         &self.inner
+    }
+
+    pub(super) fn get_mut(&mut self) -> &mut R {
+        &mut self.inner
     }
 
     pub(super) fn into_inner(self) -> R {
@@ -108,6 +129,21 @@ impl<R: Read> LineBuffer<R> {
         Ok(self.buffered())
     }
 
+    /// Passes everything up to byte `offset` of the input, which is the start of this line. False if
+    /// the input ends before, or is past it.
+    pub(super) fn pass_to(&mut self, offset: u64, line: u64) -> io::Result<bool> {
+        self.after_cr = false;
+        while self.offset() < offset {
+            if self.start == self.end && self.fill()? == 0 {
+                return Ok(false);
+            }
+            let left = usize::try_from(offset - self.offset()).unwrap_or(usize::MAX);
+            self.start += left.min(self.end - self.start);
+        }
+        (self.line, self.column) = (line, 0);
+        Ok(self.offset() == offset)
+    }
+
     /// Passes a UTF-8 byte order mark if one is next; it takes no column.
     pub(super) fn skip_mark(&mut self) -> io::Result<bool> {
         let marked = self.peek_at_least(UTF8_MARK.len())?.starts_with(&UTF8_MARK);
@@ -123,6 +159,7 @@ impl<R: Read> LineBuffer<R> {
             return Ok(0);
         }
         if self.start > 0 {
+            self.before += self.start as u64;
             self.bytes.copy_within(self.start..self.end, 0);
             self.end -= self.start;
             self.start = 0;

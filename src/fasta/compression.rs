@@ -13,10 +13,32 @@ const CAPACITY: usize = 128 << 10;
 
 type Whole<R> = io::Chain<Cursor<Vec<u8>>, R>;
 
+/// How the bytes of an input are stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Compression {
+    /// As they are.
+    None,
+    /// gzip in blocks that can be decompressed by themselves.
+    Bgzip,
+    /// Any other gzip.
+    Gzip,
+    /// zstd.
+    Zstd,
+}
+
+/// Where a block of bgzip begins.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Block {
+    /// Byte of the file.
+    pub compressed: u64,
+    /// Byte of the decompressed data.
+    pub decompressed: u64,
+}
+
 /// A reader of decompressed bytes.
 pub(super) enum Decoder<R: Read> {
     Plain(Whole<R>),
-    Gzip(Box<Gzip<BufReader<Whole<R>>>>),
+    Gzip(Box<Gzip<Whole<R>>>),
     Zstd(Box<zstd::stream::read::Decoder<'static, BufReader<Whole<R>>>>),
 }
 
@@ -29,13 +51,54 @@ impl<R: Read> Decoder<R> {
         let is_zstd = is_zstd(&head);
         let whole = Cursor::new(head).chain(raw);
         Ok(if is_gzip {
-            Self::Gzip(Box::new(Gzip::new(buffered(whole))))
+            Self::Gzip(Box::new(Gzip::new(whole)))
         } else if is_zstd {
             let decoder = zstd::stream::read::Decoder::with_buffer(buffered(whole))?;
             Self::Zstd(Box::new(decoder))
         } else {
             Self::Plain(whole)
         })
+    }
+}
+
+impl<R: Read> Decoder<R> {
+    /// How the data is stored.
+    pub(super) fn compression(&self) -> Compression {
+        match self {
+            Self::Plain(_) => Compression::None,
+            Self::Gzip(gzip) if gzip.is_at_block() => Compression::Bgzip,
+            Self::Gzip(_) => Compression::Gzip,
+            Self::Zstd(_) => Compression::Zstd,
+        }
+    }
+
+    /// Keeps the starts of all blocks from now on; to be called before anything is read.
+    pub(super) fn note_blocks(&mut self) {
+        if let Self::Gzip(gzip) = self {
+            gzip.blocks = Some(vec![Block::default()]);
+        }
+    }
+
+    /// The blocks that have been begun.
+    pub(super) fn blocks(&self) -> &[Block] {
+        match self {
+            Self::Gzip(gzip) => gzip.blocks.as_deref().unwrap_or_default(),
+            Self::Plain(_) | Self::Zstd(_) => &[],
+        }
+    }
+}
+
+/// A source that knows how many bytes were taken from it.
+struct Counted<R> {
+    inner: R,
+    count: u64,
+}
+
+impl<R: Read> Read for Counted<R> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let count = self.inner.read(into)?;
+        self.count += count as u64;
+        Ok(count)
     }
 }
 
@@ -156,34 +219,48 @@ fn classify(error: io::Error, format: Format) -> io::Error {
 /// warning, is an error here: what is lost cannot be known.
 pub(super) struct Gzip<R> {
     /// `None` after the end.
-    member: Option<GzDecoder<R>>,
+    member: Option<GzDecoder<BufReader<Counted<R>>>>,
     /// Decompressed bytes of the current member.
     length: u64,
     /// The first member is a block of bgzip.
     blocked: bool,
     /// Members before the current one.
     finished: u64,
+    /// Decompressed bytes of these members.
+    before: u64,
+    /// Where each member began, if that is wanted.
+    blocks: Option<Vec<Block>>,
 }
 
-impl<R: BufRead> Gzip<R> {
+impl<R: Read> Gzip<R> {
     fn new(source: R) -> Self {
+        let source = Counted {
+            inner: source,
+            count: 0,
+        };
         Self {
-            member: Some(GzDecoder::new(source)),
+            member: Some(GzDecoder::new(buffered(source))),
             length: 0,
+            before: 0,
+            blocks: None,
             blocked: false,
             finished: 0,
         }
     }
 
+    /// Whether the current member is a block of bgzip.
+    fn is_at_block(&self) -> bool {
+        let header = self.member.as_ref().and_then(GzDecoder::header);
+        let extra = header.and_then(|header| header.extra());
+        extra.is_some_and(has_block_size)
+    }
+
     /// Goes from the end of one member to the next, or to the end of the data.
     fn advance(&mut self) -> io::Result<()> {
+        let is_block = self.is_at_block();
         let Some(member) = self.member.take() else {
             return Ok(());
         };
-        let is_block = member
-            .header()
-            .and_then(|header| header.extra())
-            .is_some_and(has_block_size);
         if self.finished == 0 {
             self.blocked = is_block;
         }
@@ -191,6 +268,13 @@ impl<R: BufRead> Gzip<R> {
         let mut source = member.into_inner();
         match peek(&mut source)? {
             Some(0x1F) => {
+                self.before += self.length;
+                if let Some(blocks) = &mut self.blocks {
+                    blocks.push(Block {
+                        compressed: source.get_ref().count - source.buffer().len() as u64,
+                        decompressed: self.before,
+                    });
+                }
                 self.member = Some(GzDecoder::new(source));
                 self.length = 0;
                 Ok(())
@@ -207,7 +291,7 @@ impl<R: BufRead> Gzip<R> {
     }
 }
 
-impl<R: BufRead> Read for Gzip<R> {
+impl<R: Read> Read for Gzip<R> {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         if into.is_empty() {
             return Ok(0);

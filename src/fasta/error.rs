@@ -44,6 +44,14 @@ pub enum FastaError {
         /// The error of the system.
         cause: Arc<io::Error>,
     },
+    /// What is read cannot be written to a second file.
+    #[error("{file}: the copy of it cannot be written: {cause}\nhint: make space on that disk")]
+    Copy {
+        /// Name of the input.
+        file: String,
+        /// The error of the system.
+        cause: Arc<io::Error>,
+    },
     /// The length of a file changed while it was read.
     #[error(
         "{file}: changed while it was read: it had {} when it was opened and has {} now\n\

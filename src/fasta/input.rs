@@ -3,7 +3,7 @@
 use std::{
     fmt,
     fs::{File, OpenOptions},
-    io::{self, Read},
+    io::{self, Read, Seek, SeekFrom, Write},
     os::{
         fd::AsFd,
         unix::fs::{FileExt, FileTypeExt, OpenOptionsExt},
@@ -18,7 +18,8 @@ use rustix::io::Errno;
 
 use sha2::{Digest as _, Sha256};
 
-use super::{Damage, FastaError, compression::Decoder};
+use super::compression::{Block, Compression, Decoder};
+use super::{Damage, FastaError};
 use crate::cancel::Cancel;
 use crate::printable;
 
@@ -33,7 +34,21 @@ pub struct Input {
     is_regular_file: bool,
     decoder: Decoder<Raw>,
     bytes: u64,
-    hasher: Sha256,
+    hasher: Option<Sha256>,
+    /// Decompressed bytes after which the input ends.
+    most: u64,
+    copy: Option<Box<dyn Write + Send>>,
+}
+
+/// A part of the decompressed data of a file, and where to begin reading to get it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Part {
+    /// Byte of the file: the part itself, or the block of bgzip with its first byte.
+    pub from: u64,
+    /// Decompressed bytes between there and the part.
+    pub skipped: u64,
+    /// Bytes of the part.
+    pub bytes: u64,
 }
 
 /// What identifies the content of an input, after decompression.
@@ -85,8 +100,69 @@ impl Input {
             is_regular_file,
             decoder,
             bytes: 0,
-            hasher: Sha256::new(),
+            hasher: Some(Sha256::new()),
+            most: u64::MAX,
+            copy: None,
         })
+    }
+
+    /// A part of an opened regular file, without a digest. `name` is for messages.
+    ///
+    /// # Errors
+    ///
+    /// [`FastaError::Read`], or what is wrong with the compressed data.
+    pub fn part(file: &File, name: &str, part: Part) -> Result<Self, FastaError> {
+        let failed = |error| failure(name, 1, error);
+        let begin = || {
+            let mut file = file.try_clone()?;
+            let length = file.metadata()?.len();
+            file.seek(SeekFrom::Start(part.from))?;
+            let mut decoder = Decoder::new(Raw::File(Regular {
+                file,
+                name: name.to_owned(),
+                length,
+                read: part.from.min(length),
+            }))?;
+            io::copy(&mut decoder.by_ref().take(part.skipped), &mut io::sink())?;
+            Ok(decoder)
+        };
+        Ok(Self {
+            name: name.to_owned(),
+            is_regular_file: true,
+            decoder: begin().map_err(failed)?,
+            bytes: 0,
+            hasher: None,
+            most: part.bytes,
+            copy: None,
+        })
+    }
+
+    /// How the data is stored.
+    pub fn compression(&self) -> Compression {
+        self.decoder.compression()
+    }
+
+    /// Keeps the starts of all blocks of bgzip; to be called before anything is read.
+    pub fn note_blocks(&mut self) {
+        self.decoder.note_blocks();
+    }
+
+    /// The blocks of bgzip that have been begun.
+    pub fn blocks(&self) -> &[Block] {
+        self.decoder.blocks()
+    }
+
+    /// Writes everything that is read from now on, decompressed, to `copy` as well.
+    pub fn copy_to(&mut self, copy: Box<dyn Write + Send>) {
+        self.copy = Some(copy);
+    }
+
+    /// Where the copy goes; to be flushed at the end.
+    pub fn copy(&mut self) -> Option<&mut (dyn Write + Send)> {
+        match &mut self.copy {
+            Some(copy) => Some(copy.as_mut()),
+            None => None,
+        }
     }
 
     /// The path, fit for print, or `<stdin>`.
@@ -99,12 +175,12 @@ impl Input {
         self.is_regular_file
     }
 
-    /// Number and digest of the decompressed bytes so far: of all of them once
+    /// Number and digest of the decompressed bytes so far (of a part there is no digest): of all of them once
     /// [`Reader::read`](super::Reader::read) has returned `false`.
     pub fn digest(&self) -> Digest {
         Digest {
             bytes: self.bytes,
-            sha256: self.hasher.clone().finalize().into(),
+            sha256: self.hasher.clone().unwrap_or_default().finalize().into(),
         }
     }
 }
@@ -121,10 +197,26 @@ impl fmt::Debug for Input {
 
 impl Read for Input {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let left = usize::try_from(self.most - self.bytes).unwrap_or(usize::MAX);
+        let wanted = into.len().min(left);
+        let into = into.get_mut(..wanted).unwrap_or_default();
+        if into.is_empty() {
+            return Ok(0);
+        }
         let count = self.decoder.read(into)?;
         if let Some(read) = into.get(..count) {
             self.bytes += count as u64;
-            self.hasher.update(read);
+            if let Some(hasher) = &mut self.hasher {
+                hasher.update(read);
+            }
+            if let Some(copy) = &mut self.copy {
+                copy.write_all(read).map_err(|error| {
+                    io::Error::other(FastaError::Copy {
+                        file: self.name.clone(),
+                        cause: Arc::new(error),
+                    })
+                })?;
+            }
         }
         Ok(count)
     }

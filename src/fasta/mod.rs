@@ -57,11 +57,11 @@ mod lookalike;
 mod reader;
 mod record;
 
-pub use compression::Damage;
+pub use compression::{Block, Compression, Damage};
 pub use error::{BadRecord, FastaError, Fault};
-pub use input::{Digest, Input};
+pub use input::{Digest, Input, Part};
 pub use lookalike::Lookalike;
-pub use reader::Reader;
+pub use reader::{Reader, RecordStart};
 pub use record::Record;
 
 /// The most bytes a header may have between its `>` and its end of line: 16 MiB.

@@ -36,9 +36,22 @@ pub struct Reader<R> {
     name: String,
     position: Position,
     records: u64,
+    /// Byte of the decompressed input at which the record that was read last begins.
+    start: u64,
     /// The header being read; kept for its allocation.
     header: Vec<u8>,
     hash_is_letter: bool,
+}
+
+/// Where a record begins in its decompressed input.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RecordStart {
+    /// The byte of its `>`.
+    pub offset: u64,
+    /// The line of its header, from 1.
+    pub line: u64,
+    /// Its number in its file, from 1.
+    pub number: u64,
 }
 
 /// The position of a reader.
@@ -75,6 +88,7 @@ impl<R> Reader<R> {
             name: name.into(),
             position: Position::Start,
             records: 0,
+            start: 0,
             header: Vec::new(),
             hash_is_letter: false,
         }
@@ -87,6 +101,35 @@ impl<R> Reader<R> {
         self
     }
 
+    /// Makes a reader of bytes that begin with the header of a record of a larger input.
+    pub fn at_record(
+        name: impl Into<String>,
+        inner: R,
+        capacity: usize,
+        start: RecordStart,
+    ) -> Self {
+        Self {
+            lines: LineBuffer::at(inner, capacity, start.offset, start.line),
+            name: name.into(),
+            position: Position::Header,
+            records: start.number.saturating_sub(1),
+            start: start.offset,
+            header: Vec::new(),
+            hash_is_letter: false,
+        }
+    }
+
+    /// Where the record that was read last begins in the decompressed input.
+    pub fn record_offset(&self) -> u64 {
+        self.start
+    }
+
+    /// Bytes of the decompressed input that have been read as records: the start of the next record,
+    /// unless the last one was unusable.
+    pub fn offset(&self) -> u64 {
+        self.lines.offset()
+    }
+
     /// Records met so far, unusable ones included.
     pub fn records(&self) -> u64 {
         self.records
@@ -95,6 +138,11 @@ impl<R> Reader<R> {
     /// The source.
     pub fn get_ref(&self) -> &R {
         self.lines.get_ref()
+    }
+
+    /// The source, to change how it is read.
+    pub fn get_mut(&mut self) -> &mut R {
+        self.lines.get_mut()
     }
 
     /// The source; what is buffered is lost.
@@ -127,6 +175,20 @@ impl<R: Read> Reader<R> {
             record.sequence.clear();
         }
         result
+    }
+
+    /// Goes forward to the start of a record, over whatever lies between. False if the input ends
+    /// before, or no header starts there.
+    ///
+    /// # Errors
+    ///
+    /// The input cannot be read.
+    pub fn pass_to(&mut self, start: RecordStart) -> Result<bool, FastaError> {
+        let passed = self.lines.pass_to(start.offset, start.line);
+        let passed = passed.map_err(|error| failure(&self.name, start.line, error))?;
+        self.records = start.number.saturating_sub(1);
+        self.position = Position::Header;
+        Ok(passed && self.peek()?.first() == Some(&b'>'))
     }
 
     fn advance(&mut self, record: &mut Record) -> Result<bool, FastaError> {
@@ -223,6 +285,7 @@ impl<R: Read> Reader<R> {
         self.records += 1;
         record.number = self.records;
         record.line = self.lines.line();
+        self.start = self.lines.offset();
         self.lines.consume(1);
         self.header.clear();
         loop {

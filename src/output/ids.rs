@@ -75,6 +75,11 @@ impl Ids {
         self.longest = self.longest.max(length);
     }
 
+    /// The identifiers of this many records, of which the longest has this [`Self::length`].
+    pub fn of(records: u64, longest: u64) -> Self {
+        Self { records, longest }
+    }
+
     /// Characters that an identifier takes in the file.
     pub fn length(id: &[u8]) -> u64 {
         let is_plain = id.is_ascii() && !id.contains(&0);

@@ -138,6 +138,7 @@ impl Manifest {
         RunRecord {
             esm_embed: self.esm_embed.clone(),
             shard: self.shard.map(Shard::from),
+            plan: self.shard.and_then(|shard| shard.plan),
             asked: self.asked.clone(),
             resolved: self.resolved.clone(),
         }

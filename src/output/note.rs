@@ -32,6 +32,15 @@ pub struct Note {
     pub first_id: String,
 }
 
+/// An identifier as a note has it.
+pub(crate) fn noted_id(id: &[u8]) -> String {
+    // A character has at most four bytes.
+    let start = id.get(..4 * SHOWN).unwrap_or(id);
+    let text = String::from_utf8_lossy(start);
+    let text: String = text.chars().take(SHOWN).collect();
+    escaped(&text)
+}
+
 /// The notes of a run, one for each remark, in the order of their first records.
 #[derive(Debug, Default)]
 pub(super) struct Notes(Vec<Note>);
@@ -42,15 +51,11 @@ impl Notes {
         match self.0.iter_mut().find(|note| note.about == about) {
             Some(note) => note.records += 1,
             None => {
-                // A character has at most four bytes.
-                let start = entry.id.get(..4 * SHOWN).unwrap_or(entry.id);
-                let id = String::from_utf8_lossy(start);
-                let id: String = id.chars().take(SHOWN).collect();
                 self.0.push(Note {
                     about,
                     records: 1,
                     first_row: row,
-                    first_id: escaped(&id),
+                    first_id: noted_id(entry.id),
                 });
             }
         }

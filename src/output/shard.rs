@@ -11,7 +11,7 @@
 
 use crate::output::disk_map::Key;
 use crate::output::index::Entry;
-use crate::run_record::Shard;
+use crate::run_record::{PlanDigest, Shard};
 use crate::sha256::hex;
 use serde::{Deserialize, Serialize};
 
@@ -30,6 +30,9 @@ pub struct ShardEntry {
     pub of: u64,
     /// Records of the whole input, including skipped ones.
     pub input_records: u64,
+    /// The plan that has the records of the shard.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plan: Option<PlanDigest>,
 }
 
 impl From<ShardEntry> for Shard {

@@ -262,6 +262,7 @@ fn shards_of_any_product_are_merged_to_the_bytes_of_one_run() {
         for (number, dir) in (1..).zip(&dirs) {
             let mut folder = OutputFolder::create(dir, layout.clone(), false).unwrap();
             let shard = ShardEntry {
+                plan: None,
                 number,
                 of: 2,
                 input_records: RECORDS.len() as u64,

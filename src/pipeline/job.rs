@@ -9,10 +9,12 @@ use crate::ops::CpuPath;
 use crate::output::{Existing, OutDtype, Pool, Residues};
 use crate::pipeline::checksum_cache::ChecksumCache;
 use crate::pipeline::input::shard::Shard;
+use crate::plan::Plan;
 use crate::product::{MapHeads, Product};
 use crate::tokenizer::UnknownPolicy;
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 /// What happens to records with the identifier of an earlier one and another sequence.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -22,6 +24,15 @@ pub enum OnDuplicateId {
     Warn,
     /// The run stops before it begins.
     Fail,
+}
+
+impl fmt::Display for OnDuplicateId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            OnDuplicateId::Warn => "warn",
+            OnDuplicateId::Fail => "fail",
+        })
+    }
 }
 
 /// Requested layers. Negative numbers count from the end: -1 is the last.
@@ -77,6 +88,15 @@ pub enum OnInvalid {
     Skip,
 }
 
+impl fmt::Display for OnInvalid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            OnInvalid::Fail => "fail",
+            OnInvalid::Skip => "skip",
+        })
+    }
+}
+
 /// What happens on a GPU on which the bits of a sequence depend on its batch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OnVarying {
@@ -125,6 +145,8 @@ pub struct Inputs {
     pub paths: Vec<PathBuf>,
     /// The part of the records to embed; None for all of them.
     pub shard: Option<Shard>,
+    /// The plan that has the records of the shard; without one, the whole input is read to find them.
+    pub plan: Option<Arc<Plan>>,
     /// Records with the identifier of an earlier one and another sequence.
     pub on_duplicate_id: OnDuplicateId,
 }

@@ -5,6 +5,7 @@
 //! | `input` | the records of the FASTA files: which belong to the shard, what they cost |
 //! | `plan` | what a job comes to on this machine: layers, device, memory, disk, time |
 //! | `run` | the stages of a run |
+//! | `planning` | an input read once, for tasks that embed its shards |
 //!
 //! One thread reads records, gives each its place in the output and forms batches; worker threads
 //! embed batches and write rows by position, in whatever order they finish. A bounded channel
@@ -18,6 +19,7 @@ mod checksum_cache;
 mod input;
 mod job;
 pub(crate) mod plan;
+mod planning;
 mod reporter;
 mod resident;
 mod run;
@@ -30,6 +32,7 @@ pub use job::{
     OnVarying, OutputOptions, SequenceOptions,
 };
 pub use plan::forecast::Forecast;
+pub use planning::{PlanJob, plan_shards};
 pub use reporter::{Computing, Counted, Level, Phase, Reporter, Silent, Totals};
 pub(crate) use resident::Resident;
 pub use run::notices::{warn_of_ids, warn_of_notes};
@@ -42,6 +45,7 @@ use crate::product::Product;
 use crate::threads::Threads;
 use anyhow::Result;
 use input::check::{can_be_read_twice, check_inputs};
+use input::planned::PlannedShard;
 use plan::Plan;
 use run::begin::begin;
 use run::check::{check, check_again};
@@ -69,9 +73,11 @@ pub struct Outcome {
 /// Everything that keeps the output folder from being complete; nothing finished is touched.
 /// [`Stopped`] when the run was asked to stop.
 pub fn run(job: &Job, caches: &Caches, reporter: &dyn Reporter, stop: &Stop) -> Result<Outcome> {
+    let planned = PlannedShard::open(job, reporter)?;
     let checkpoint = Arc::new(open(job, reporter)?);
     let run = Run {
         job,
+        planned: planned.as_ref(),
         caches,
         checkpoint: &checkpoint,
         threads: &Threads::new(job.compute.threads),
@@ -79,9 +85,10 @@ pub fn run(job: &Job, caches: &Caches, reporter: &dyn Reporter, stop: &Stop) -> 
         stop,
     };
     let mut plan = Plan::new(job, caches, &checkpoint, None)?;
+    check_planned(job, &plan, run.planned)?;
     let target = Target::examine(&job.output.folder, &plan.layout, job.output.existing)?;
     if let State::Sealed(_) | State::Complete(_) = target.state() {
-        return resume::complete(job, caches, &plan, &checkpoint, target, reporter);
+        return resume::complete(run, &plan, target);
     }
     let mut checked = check(run, &plan, &target)?;
     let (embedder, loading) = match load_timed(run, &plan) {
@@ -108,18 +115,29 @@ pub fn run(job: &Job, caches: &Caches, reporter: &dyn Reporter, stop: &Stop) -> 
 /// # Errors
 /// What would stop the run before its first batch.
 pub fn dry_run(job: &Job, caches: &Caches, reporter: &dyn Reporter) -> Result<Forecast> {
+    let planned = PlannedShard::open(job, reporter)?;
+    let planned = planned.as_ref();
     let checkpoint = Arc::new(open(job, reporter)?);
     let plan = Plan::new(job, caches, &checkpoint, None)?;
+    check_planned(job, &plan, planned)?;
     let target = Target::examine(&job.output.folder, &plan.layout, job.output.existing)?;
     can_be_read_twice(job)?;
     let begin = Instant::now();
     let journal = target.journal()?;
     let rules = plan.rules(job, target.state());
-    let mut scan = check_inputs(job, rules, journal.as_ref(), reporter)?;
+    let mut scan = check_inputs(job, planned, rules, journal.as_ref(), reporter)?;
     let reading = begin.elapsed();
     resume::foresee(job, &plan, &checkpoint, target.state(), &mut scan)?;
     reporter.phase(Phase::Measuring(&job.model.asked));
     Forecast::new(job, caches, &plan, &checkpoint, &scan, reading)
+}
+
+/// Whether records are treated as they were when they were planned.
+fn check_planned(job: &Job, plan: &Plan, planned: Option<&PlannedShard>) -> Result<()> {
+    if let Some(planned) = planned {
+        planned.check_settings(job, &plan.admission.policy)?;
+    }
+    Ok(())
 }
 
 /// Loads the model, and how long that took.

@@ -55,6 +55,8 @@ pub struct Computing<'a> {
 pub enum Phase<'a> {
     /// Reads and checks the input.
     Reading,
+    /// Shares records out.
+    Planning,
     /// Loads this model.
     Loading(&'a str),
     /// Measures how fast this model is on this machine, for a forecast.

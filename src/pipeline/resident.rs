@@ -76,6 +76,7 @@ impl Opened {
         } = self;
         let run = Run {
             job: &job,
+            planned: None,
             caches: &caches,
             checkpoint: &checkpoint,
             threads: &Threads::new(job.compute.threads),

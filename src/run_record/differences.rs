@@ -135,8 +135,10 @@ impl RunRecord {
             other,
         } = &self.resolved;
         let shard = self.shard.map(|shard| shard.to_string());
+        let plan = self.plan.map(|plan| plan.to_string());
         vec![
             setting("`shard`", shard.as_deref().unwrap_or("none")),
+            setting("the digest of the plan", plan.as_deref().unwrap_or("none")),
             setting("`layer`", list(layers)),
             setting("`pool`", list(pool.iter().map(|pool| pool.name()))),
             setting("`stack_layers`", stack_layers),

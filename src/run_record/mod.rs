@@ -29,10 +29,48 @@ pub struct RunRecord {
     /// The part of the input that it embeds; `None` for all of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shard: Option<Shard>,
+    /// The plan that has the records of the shard; `None` without one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plan: Option<PlanDigest>,
     /// The options as given.
     pub asked: Asked,
     /// What they resolved to.
     pub resolved: Resolved,
+}
+
+/// The digest of a plan: see [`PlanFacts`](crate::plan::PlanFacts).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct PlanDigest([u8; 32]);
+
+impl std::str::FromStr for PlanDigest {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<PlanDigest, String> {
+        let bytes = crate::sha256::parse(text);
+        let wrong = || format!("expected a SHA-256, found `{text}`");
+        bytes.map(PlanDigest).ok_or_else(wrong)
+    }
+}
+
+impl TryFrom<String> for PlanDigest {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<PlanDigest, String> {
+        text.parse()
+    }
+}
+
+impl From<PlanDigest> for String {
+    fn from(digest: PlanDigest) -> String {
+        digest.to_string()
+    }
+}
+
+impl fmt::Display for PlanDigest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&crate::sha256::hex(&self.0))
+    }
 }
 
 /// One of N parts of the input.

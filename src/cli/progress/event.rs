@@ -79,6 +79,7 @@ impl<'a> Event<'a> {
 fn phase_name<S: serde::Serializer>(phase: &Phase<'_>, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(match phase {
         Phase::Reading => "reading",
+        Phase::Planning => "planning",
         Phase::Loading(_) => "loading",
         Phase::Measuring(_) => "measuring",
         Phase::Finishing => "finishing",

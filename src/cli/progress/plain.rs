@@ -47,6 +47,7 @@ impl Event<'_> {
 pub fn phase_text(phase: Phase<'_>) -> String {
     match phase {
         Phase::Reading => "reading the input".to_owned(),
+        Phase::Planning => "sharing the records out".to_owned(),
         Phase::Loading(model) => format!("loading {model}"),
         Phase::Measuring(model) => format!("measuring the speed of {model}"),
         Phase::Finishing => "finishing: syncing files and computing checksums".to_owned(),

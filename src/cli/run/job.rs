@@ -7,11 +7,13 @@ use esm_embed::output::{Existing, Pool};
 use esm_embed::pipeline::{
     Caches, ChecksumCache, Inputs, Job, MapOptions, Model, OutputOptions, SequenceOptions,
 };
+use esm_embed::plan::Plan;
 use esm_embed::product::Product;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 /// What the arguments ask for.
-pub fn job(args: &RunArgs, model: Model) -> Job {
+pub fn job(args: &RunArgs, plan: Option<Arc<Plan>>, model: Model) -> Job {
     let RunArgs {
         output,
         records,
@@ -20,8 +22,12 @@ pub fn job(args: &RunArgs, model: Model) -> Job {
     } = args;
     Job {
         inputs: Inputs {
-            paths: args.inputs.clone(),
+            paths: match &plan {
+                Some(plan) if args.inputs.is_empty() => plan.facts.paths(),
+                _ => args.inputs.clone(),
+            },
             shard: args.shard,
+            plan,
             on_duplicate_id: records.on_duplicate_id.into(),
         },
         model: Model {
@@ -125,7 +131,7 @@ mod tests {
     }
 
     fn job_of(line: &str) -> Job {
-        job(&args(line), model())
+        job(&args(line), None, model())
     }
 
     fn caches_of(line: &str) -> Caches {
@@ -138,6 +144,7 @@ mod tests {
             inputs: Inputs {
                 paths: vec![PathBuf::from("a.fasta")],
                 shard: None,
+                plan: None,
                 on_duplicate_id: OnDuplicateId::Warn,
             },
             model: model(),
@@ -192,6 +199,7 @@ mod tests {
             inputs: Inputs {
                 paths: vec![PathBuf::from("a.fasta"), PathBuf::from("-")],
                 shard: None,
+                plan: None,
                 on_duplicate_id: OnDuplicateId::Fail,
             },
             model: Model {

@@ -1,7 +1,7 @@
 //! `run`: FASTA → embeddings.
 
 mod job;
-mod shard;
+pub mod shard;
 
 use super::adapters::AdapterArgs;
 use super::message::{Message, with_flags};
@@ -13,6 +13,7 @@ use super::{Exit, signals};
 use esm_embed::fasta::Input;
 use esm_embed::hub::HubSettings;
 use esm_embed::pipeline::{self, Caches, Job, Shard, Stop, Stopped};
+use esm_embed::plan::Plan;
 use esm_embed::product::Product;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -35,6 +36,8 @@ Examples:
   esm-embed run a.fasta --out emb/ --include attentions --attention-layers last
   # How long will it take, and how much disk space will it need?
   esm-embed run proteins.fasta --out emb/ --dry-run
+  # One of 100 shards of a plan (esm-embed plan proteins.fasta --shards 100)
+  esm-embed run --plan plan/ --shard 7/100 --out shard-7/
   # Resume after an interruption
   esm-embed run proteins.fasta --out emb/ --resume";
 
@@ -45,7 +48,9 @@ pub struct RunArgs {
     ///
     /// Plain, gzip (also bgzip and several members) or zstd, recognised by their content. Several
     /// files are one input, in the order given.
-    #[arg(required = true, value_name = "FASTA")]
+    ///
+    /// With --plan, the files are those of the plan, and nothing is given here unless they were moved.
+    #[arg(required_unless_present = "plan", value_name = "FASTA")]
     pub inputs: Vec<PathBuf>,
 
     /// Output folder
@@ -72,9 +77,19 @@ pub struct RunArgs {
     ///
     /// I counts from 1; 0 means N, so job arrays may count from 0. Every shard reads the whole input,
     /// divides it in the same way into parts with about the same number of tokens, and needs its own
-    /// output folder.
+    /// output folder. With --plan, a shard reads only its own records.
     #[arg(long, value_name = "I/N", value_parser = shard::shard)]
     pub shard: Option<Shard>,
+
+    /// Embed a shard of the plan in this folder, which `esm-embed plan` wrote
+    ///
+    /// The FASTA files are not read to find the records of the shard: the plan has checked all of them
+    /// and knows where they are. A file must have the size that it had; every record that is read is
+    /// compared with the plan, and one that differs is an error. A file that was only copied or touched,
+    /// so that its time differs, is still the planned one. If the files were moved, give their new paths,
+    /// in the order of the plan. --long, --gaps, --unknown and --on-invalid must be those of the plan.
+    #[arg(long, value_name = "DIR", requires = "shard")]
+    pub plan: Option<PathBuf>,
 
     /// Report what the run would do, without doing it
     ///
@@ -116,6 +131,12 @@ impl RunArgs {
         let stdin = self.inputs.iter().filter(is_stdin).count();
         if stdin > 1 {
             return Some("standard input (-) is given more than once".to_owned());
+        }
+        if self.plan.is_some() && stdin > 0 {
+            return Some(
+                "standard input (-) is not a planned file, because `plan` reads only parts of files"
+                    .to_owned(),
+            );
         }
         if self.shard.is_some() && stdin > 0 {
             return Some(
@@ -163,6 +184,12 @@ pub fn execute(args: &RunArgs) -> anyhow::Result<Exit> {
     let stop = signals::listen(&progress)?;
     // What is sure to fail fails before a model is downloaded.
     args.compute.options().resolve_device()?;
+    let plan = args
+        .plan
+        .as_deref()
+        .map(Plan::open)
+        .transpose()?
+        .map(Arc::new);
     check_inputs(&args.inputs)?;
     let revision = args.model.revision.as_deref();
     let model = args
@@ -170,7 +197,7 @@ pub fn execute(args: &RunArgs) -> anyhow::Result<Exit> {
         .resolve(&args.model.model, revision, &progress)?;
     let cache = HubSettings::from_env().ok();
     let caches = job::caches(args, cache.map(|cache| cache.remembered()));
-    let job = job::job(args, model);
+    let job = job::job(args, plan, model);
     if args.dry_run {
         let forecast = pipeline::dry_run(&job, &caches, progress.as_ref());
         progress.clear();

@@ -5,7 +5,7 @@ use esm_embed::pipeline::Shard;
 use esm_embed::settings::digits;
 
 /// More parts than any scheduler has jobs for.
-const MAX_SHARDS: usize = 100_000;
+pub const MAX_SHARDS: usize = 100_000;
 
 /// `I/N`.
 pub fn shard(text: &str) -> Result<Shard, String> {

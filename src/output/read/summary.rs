@@ -322,6 +322,7 @@ mod tests {
         });
         manifest.esm_embed = "0.1.0".into();
         manifest.shard = Some(ShardEntry {
+            plan: None,
             number: 2,
             of: 3,
             input_records: 1,

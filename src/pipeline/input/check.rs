@@ -1,9 +1,10 @@
 //! Checks of the input before anything is written, and that it is the same afterwards.
 
 use crate::output::Journal;
+use crate::pipeline::input::planned::PlannedShard;
 use crate::pipeline::input::records::Source;
 use crate::pipeline::input::rules::Rules;
-use crate::pipeline::input::scan::{Scan, scan};
+use crate::pipeline::input::scan::{Scan, scan, scan_planned};
 use crate::pipeline::input::warnings::{warn_of_findings, warn_of_long};
 use crate::pipeline::job::Job;
 use crate::pipeline::reporter::{Level, Phase, Reporter};
@@ -15,6 +16,9 @@ use std::path::{Path, PathBuf};
 /// # Errors
 /// One cannot, and the job needs that.
 pub fn can_be_read_twice(job: &Job) -> Result<bool> {
+    if job.inputs.plan.is_some() {
+        return Ok(true);
+    }
     let stream = job.inputs.paths.iter().find(|path| !is_repeatable(path));
     match (stream, job.inputs.shard) {
         (None, _) => Ok(true),
@@ -40,27 +44,37 @@ fn is_repeatable(path: &Path) -> bool {
 /// As [`scan`], or there is no record at all.
 pub fn check_inputs(
     job: &Job,
+    planned: Option<&PlannedShard>,
     rules: Rules,
     journal: Option<&Journal>,
     reporter: &dyn Reporter,
 ) -> Result<Scan> {
     reporter.phase(Phase::Reading);
+    if let Some(planned) = planned {
+        // The plan has warned of what is unusual.
+        return scan_planned(planned, rules, journal);
+    }
     let scan = scan(job, rules, journal, reporter)?;
-    check_records(job, &scan.sources)?;
-    for empty in scan.sources.iter().filter(|s| s.records == 0) {
+    check_records(&job.inputs.paths, &scan.sources)?;
+    warn_of_empty(&scan.sources, reporter);
+    warn_of_long(&scan, reporter);
+    warn_of_findings(&scan.findings, job.sequences.gaps, reporter);
+    Ok(scan)
+}
+
+/// Files without a record among others.
+pub fn warn_of_empty(sources: &[Source], reporter: &dyn Reporter) {
+    for empty in sources.iter().filter(|s| s.records == 0) {
         let text = format!("{}: holds no record", empty.path.display());
         reporter.message(Level::Warning, &text);
     }
-    warn_of_long(&scan, reporter);
-    warn_of_findings(&scan.findings, job, reporter);
-    Ok(scan)
 }
 
 /// Refuses inputs without any record.
 ///
 /// # Errors
 /// They hold none.
-pub fn check_records(job: &Job, sources: &[Source]) -> Result<()> {
+pub fn check_records(paths: &[PathBuf], sources: &[Source]) -> Result<()> {
     if sources.iter().any(|source| source.records > 0) {
         return Ok(());
     }
@@ -68,7 +82,7 @@ pub fn check_records(job: &Job, sources: &[Source]) -> Result<()> {
         true => "<stdin>".into(),
         false => path.to_string_lossy().into_owned(),
     };
-    let names: Vec<String> = job.inputs.paths.iter().map(name).collect();
+    let names: Vec<String> = paths.iter().map(name).collect();
     bail!(
         "{}: holds no FASTA record; a record starts with a line `>name`\n\
          hint: check that this is the right file and that it was written completely",

@@ -4,14 +4,19 @@
 //! chosen by its digest, and represents the others: memory does not grow with the input, and the
 //! result is right to about one part in a thousand.
 
-use crate::output::key;
+use crate::output::{Key, key};
 use crate::pipeline::input::passes::Passes;
 use crate::tokenizer::{TokenId, bytes_of};
 use std::collections::HashSet;
 
 /// Part of the SHA-256 of the tokens of a sequence.
 pub fn digest(tokens: &[TokenId]) -> u64 {
-    let [a, b, c, d, e, f, g, h, ..] = key(&bytes_of(tokens));
+    short(key(&bytes_of(tokens)))
+}
+
+/// The same part of the key of a sequence.
+pub fn short(key: Key) -> u64 {
+    let [a, b, c, d, e, f, g, h, ..] = key;
     u64::from_le_bytes([a, b, c, d, e, f, g, h])
 }
 

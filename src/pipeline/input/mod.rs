@@ -5,6 +5,7 @@ pub mod check;
 pub mod distinct;
 pub mod findings;
 pub mod passes;
+pub mod planned;
 pub mod records;
 pub mod rules;
 pub mod scan;

@@ -87,6 +87,12 @@ impl Refusal {
 }
 
 impl Rules {
+    /// Whether a sequence of this many residues, in which nothing else is wrong, is embedded.
+    pub fn fits(&self, residues: usize) -> bool {
+        self.admission.check_length(residues).is_ok()
+            && self.left_out_beyond.is_none_or(|most| residues <= most)
+    }
+
     /// Judges one sequence.
     ///
     /// # Errors

@@ -5,8 +5,9 @@
 
 use crate::checkpoint::TRAINING_MAXIMUM;
 use crate::output::{Ids, Journal, ShardEntry};
-use crate::pipeline::input::distinct::{Amount, Distinct, Work, digest};
+use crate::pipeline::input::distinct::{Amount, Distinct, Work, digest, short};
 use crate::pipeline::input::findings::Findings;
+use crate::pipeline::input::planned::PlannedShard;
 use crate::pipeline::input::records::{Next, Records, Source};
 use crate::pipeline::input::rules::Rules;
 use crate::pipeline::input::shard::{Shard, Share, Survey};
@@ -22,8 +23,8 @@ use anyhow::{Context, Result, bail};
 pub struct Part {
     /// Which shard, of how many records.
     pub entry: ShardEntry,
-    /// Which records.
-    pub share: Share,
+    /// Which records; None if a plan has them.
+    pub share: Option<Share>,
 }
 
 /// What the first pass over the input found.
@@ -130,6 +131,52 @@ pub fn scan(
     })
 }
 
+/// Counts the records of a planned shard, which the plan has checked. Only those are read that may be too
+/// long for this machine.
+///
+/// # Errors
+/// The plan is damaged; a record that cannot be embedded here, where those are not to be skipped; a
+/// journal that cannot be read.
+pub fn scan_planned(
+    planned: &PlannedShard,
+    rules: Rules,
+    journal: Option<&Journal>,
+) -> Result<Scan> {
+    let mut counter = Counter::new(rules, journal);
+    let long = rules.admission.policy.long;
+    let mut reader = planned.section().read();
+    while let Some(record) = reader.next()? {
+        let fate = match record.fate.sequence() {
+            None => Fate::Skipped,
+            Some(_) if !rules.fits(record.residues) => {
+                let mut one = Records::planned(planned.read_one(record), rules);
+                match next(&mut one, &mut None)? {
+                    Some(surveyed) => surveyed.fate,
+                    None => continue,
+                }
+            }
+            Some(key) => Fate::Embedded(Embeddable {
+                residues: long.embedded(record.residues) as u64,
+                digest: short(key),
+                ..Embeddable::default()
+            }),
+        };
+        let tokens = long.tokens(record.residues);
+        counter.add(Surveyed { tokens, fate })?;
+    }
+    let facts = planned.section().facts();
+    Ok(Scan {
+        sources: planned.sources(),
+        headers: facts.headers,
+        ids: facts.ids(),
+        part: Some(Part {
+            entry: planned.entry(),
+            share: None,
+        }),
+        ..counter.finish()
+    })
+}
+
 /// Reads every record once, only to learn what the inputs are.
 ///
 /// # Errors
@@ -206,8 +253,9 @@ impl Sharing {
                 number: self.shard.number,
                 of: self.shard.of,
                 input_records: self.survey.records(),
+                plan: None,
             },
-            share,
+            share: Some(share),
         })
     }
 

@@ -5,7 +5,6 @@ use crate::checkpoint::TRAINING_MAXIMUM;
 use crate::numerals::{count, grouped};
 use crate::pipeline::input::findings::{Findings, Found};
 use crate::pipeline::input::scan::Scan;
-use crate::pipeline::job::Job;
 use crate::pipeline::reporter::{Level, Reporter};
 
 /// Sequences longer than any that the model was trained on.
@@ -27,7 +26,7 @@ pub fn warn_of_long(scan: &Scan, reporter: &dyn Reporter) {
 }
 
 /// Records whose embedding may not mean what the user thinks.
-pub fn warn_of_findings(findings: &Findings, job: &Job, reporter: &dyn Reporter) {
+pub fn warn_of_findings(findings: &Findings, gaps: Gaps, reporter: &dyn Reporter) {
     let all = count(findings.records, "record");
     let warn = |found: &Found, text: &dyn Fn(&str) -> String| {
         if let Some(first) = &found.first {
@@ -50,7 +49,7 @@ pub fn warn_of_findings(findings: &Findings, job: &Job, reporter: &dyn Reporter)
         )
     });
     let found = &findings.gapped;
-    if job.sequences.gaps == Gaps::Keep {
+    if gaps == Gaps::Keep {
         warn(found, &|first| {
             format!(
                 "{} of {all} {} gaps (- or .), {} in total; the first is {first}. ESM was trained on \

@@ -49,6 +49,7 @@ pub fn check(run: Run<'_>, plan: &Plan, target: &Target) -> Result<Checked> {
             let journal = target.journal()?;
             Some(check_inputs(
                 run.job,
+                run.planned,
                 rules,
                 journal.as_ref(),
                 run.reporter,

@@ -4,14 +4,13 @@
 use crate::checkpoint::{Checkpoint, InvFreqSource, Positions};
 use crate::embedder::Embedder;
 use crate::pipeline::input::records::Source;
-use crate::pipeline::job::{Job, Layers, OnInvalid};
+use crate::pipeline::job::{Job, Layers};
 use crate::pipeline::plan::Plan;
 use crate::product::Product;
 use crate::run_record::{
     AdapterFacts, Asked, AskedLayer, InputFacts, ModelFacts, Resolved, RunRecord,
 };
 use crate::sha256::hex;
-use crate::tokenizer::UnknownPolicy;
 
 /// This run, as far as it is known. Checksums of the model are never included; what shows only once
 /// the model is loaded needs the embedder.
@@ -25,6 +24,11 @@ pub fn record(
     RunRecord {
         esm_embed: env!("CARGO_PKG_VERSION").into(),
         shard: job.inputs.shard,
+        plan: job
+            .inputs
+            .plan
+            .as_ref()
+            .and_then(|plan| plan.facts.digest.parse().ok()),
         asked: asked(job),
         resolved: Resolved {
             attention_layers: match plan.has(Product::Attentions) {
@@ -74,18 +78,12 @@ fn asked(job: &Job) -> Asked {
         layer: layers.into_iter().map(layer).collect(),
         long: job.sequences.long.map(|long| long.to_string()),
         model: job.model.asked.clone(),
-        on_invalid: match job.sequences.on_invalid {
-            OnInvalid::Fail => "fail".into(),
-            OnInvalid::Skip => "skip".into(),
-        },
+        on_invalid: job.sequences.on_invalid.to_string(),
         out_dtype: job.output.dtype,
         pool: job.output.pools.clone(),
         residues: job.output.residues,
         stack_layers: job.output.stack_layers,
-        unknown: match job.sequences.unknown {
-            UnknownPolicy::Unk => "unk".into(),
-            UnknownPolicy::Error => "error".into(),
-        },
+        unknown: job.sequences.unknown.to_string(),
         ..Asked::default()
     }
 }

@@ -110,9 +110,12 @@ fn embed_all(
         cost: plan.cost,
     };
     let part = checked.scan.as_ref().and_then(|scan| scan.part.as_ref());
-    let share = part.map(|part| part.share.clone());
-    let mut records =
-        Records::new(&job.inputs.paths, checked.rules, share).until(stop.cancel().clone());
+    let share = part.and_then(|part| part.share.clone());
+    let records = match run.planned {
+        Some(planned) => Records::planned(planned.read(), checked.rules),
+        None => Records::new(&job.inputs.paths, checked.rules, share),
+    };
+    let mut records = records.until(stop.cancel().clone());
     std::thread::scope(|scope| {
         // A GPU that computes many small batches a second must not wait for the next one.
         let waiting = capacity.lanes.map_or(count, |lanes| 4 * lanes);

@@ -32,7 +32,7 @@ pub fn finish(
     } = run;
     let sources = &embedded.sources;
     check_unchanged(checked.sources(), sources)?;
-    check_records(job, sources)?;
+    check_records(&job.inputs.paths, sources)?;
     let ids = folder.parts().ledger.ids();
     reporter.phase(Phase::Finishing);
     let mut record = describe::record(job, plan, checkpoint, Some(embedder), sources);
@@ -49,7 +49,7 @@ pub fn finish(
     notices::warn_of_left_out(embedded.spared, reporter);
     // For files, that came before the work.
     if checked.scan.is_none() {
-        warn_of_findings(&embedded.findings, job, reporter);
+        warn_of_findings(&embedded.findings, job.sequences.gaps, reporter);
     }
     warn_of_notes(&manifest, reporter);
     warn_of_ids(ids, reporter);

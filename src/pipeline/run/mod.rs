@@ -16,6 +16,7 @@ pub mod work;
 
 use crate::checkpoint::Checkpoint;
 use crate::embedder::Capacity;
+use crate::pipeline::input::planned::PlannedShard;
 use crate::pipeline::job::{Caches, Job};
 use crate::pipeline::reporter::Reporter;
 use crate::pipeline::stop::Stop;
@@ -27,6 +28,8 @@ use std::sync::Arc;
 pub struct Run<'a> {
     /// What was asked.
     pub job: &'a Job,
+    /// Where its records are, if they were planned.
+    pub planned: Option<&'a PlannedShard>,
     /// What earlier runs found out.
     pub caches: &'a Caches,
     /// The model's files.

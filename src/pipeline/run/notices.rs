@@ -104,29 +104,46 @@ fn large_arrays(arrays: &[Array], elements: &Elements, without: &str) -> String 
 pub fn warn_of_notes(manifest: &Manifest, reporter: &dyn Reporter) {
     let is_reuse = |about| about == Remark::ReusedIds;
     for note in manifest.notes.iter().filter(|note| is_reuse(note.about)) {
-        let first = match note.first_id.as_str() {
-            "" => "a record without an id".to_owned(),
-            id => format!("`{id}`"),
-        };
         let scope = match manifest.shard {
             Some(_) => "\nhint: only the records of this shard were compared; merging compares all",
             None => "",
         };
-        reporter.message(
-            Level::Warning,
-            &format!(
-                "{} the id of an earlier record and another sequence; the first is {first} in row \
-                 {}. A dictionary by id keeps only one record of each id\n\
-                 hint: use the row numbers of index.tsv, or make the ids unique \
-                 (`on_duplicate_id=fail` checks this before the work){scope}",
-                match note.records {
-                    1 => "1 record has".to_owned(),
-                    records => format!("{} records have", grouped(records)),
-                },
-                grouped(note.first_row),
-            ),
+        warn_of_reused_ids(
+            note.records,
+            &note.first_id,
+            note.first_row,
+            scope,
+            reporter,
         );
     }
+}
+
+/// Records with the id of an earlier one and another sequence, the first of them with its escaped id.
+pub fn warn_of_reused_ids(
+    records: u64,
+    first: &str,
+    row: u64,
+    scope: &str,
+    reporter: &dyn Reporter,
+) {
+    let first = match first {
+        "" => "a record without an id".to_owned(),
+        id => format!("`{id}`"),
+    };
+    reporter.message(
+        Level::Warning,
+        &format!(
+            "{} the id of an earlier record and another sequence; the first is {first} in row \
+             {}. A dictionary by id keeps only one record of each id\n\
+             hint: use the row numbers of index.tsv, or make the ids unique \
+             (`on_duplicate_id=fail` checks this before the work){scope}",
+            match records {
+                1 => "1 record has".to_owned(),
+                records => format!("{} records have", grouped(records)),
+            },
+            grouped(row),
+        ),
+    );
 }
 
 /// Why there is no `ids.npy`.

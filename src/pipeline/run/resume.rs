@@ -1,7 +1,7 @@
 //! Whether the work in the output folder belongs to this run.
 
-use super::describe;
 use super::model_files::Digests;
+use super::{Run, describe};
 use crate::checkpoint::Checkpoint;
 use crate::output::{FileStamp, OutputError, RunIdentity, State, Target, inspect};
 use crate::pipeline::Outcome;
@@ -9,7 +9,7 @@ use crate::pipeline::input::check::can_be_read_twice;
 use crate::pipeline::input::scan::{Scan, read_sources};
 use crate::pipeline::job::{Caches, Job};
 use crate::pipeline::plan::Plan;
-use crate::pipeline::reporter::{Level, Reporter};
+use crate::pipeline::reporter::Level;
 use crate::pipeline::stop::Stop;
 use crate::run_record::{RunRecord, differences, same_bits};
 use anyhow::{Result, bail};
@@ -59,14 +59,15 @@ pub fn check_loaded(job: &Job, before: &RunIdentity, now: &RunRecord) -> Result<
 /// # Errors
 /// Every difference, an input or model file that cannot be read, or a file that is not as
 /// `run.json` says.
-pub fn complete(
-    job: &Job,
-    caches: &Caches,
-    plan: &Plan,
-    checkpoint: &Checkpoint,
-    target: Target,
-    reporter: &dyn Reporter,
-) -> Result<Outcome> {
+pub fn complete(run: Run<'_>, plan: &Plan, target: Target) -> Result<Outcome> {
+    let Run {
+        job,
+        planned,
+        caches,
+        checkpoint,
+        reporter,
+        ..
+    } = run;
     let (manifest, finished) = match target.state() {
         State::Complete(manifest) => (manifest, true),
         State::Sealed(manifest) => (manifest, false),
@@ -76,7 +77,10 @@ pub fn complete(
     // not matter how much memory there is.
     let mut rules = plan.rules(job, target.state());
     rules.admission.memory = None;
-    let sources = read_sources(job, rules, reporter)?;
+    let sources = match planned {
+        Some(planned) => planned.sources(),
+        None => read_sources(job, rules, reporter)?,
+    };
     let mut now = describe::record(job, plan, checkpoint, None, &sources);
     let cache = caches.checksums.as_ref();
     let digests = Digests::compute(cache, checkpoint, &Stop::default())?;

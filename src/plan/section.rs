@@ -1,0 +1,118 @@
+//! The records of one shard, read from the index.
+
+use super::record::{Coder, PlannedRecord};
+use super::{PlanError, ShardFacts};
+use sha2::{Digest as _, Sha256};
+use std::fs::File;
+use std::io::{self, BufReader, Read};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Bytes read at a time.
+const READ: usize = 1 << 18;
+
+/// The part of the index with the records of one shard.
+#[derive(Clone, Debug)]
+pub struct Section {
+    path: PathBuf,
+    file: Arc<File>,
+    facts: ShardFacts,
+    firsts: Arc<[u64]>,
+}
+
+impl Section {
+    pub(super) fn new(path: PathBuf, file: File, facts: ShardFacts, firsts: Vec<u64>) -> Section {
+        Section {
+            path,
+            file: Arc::new(file),
+            facts,
+            firsts: firsts.into(),
+        }
+    }
+
+    /// What the shard holds.
+    pub fn facts(&self) -> &ShardFacts {
+        &self.facts
+    }
+
+    /// Its records from the first to the last.
+    pub fn read(&self) -> SectionReader<'_> {
+        let bytes = SectionBytes {
+            file: Arc::clone(&self.file),
+            at: self.facts.offset,
+            left: self.facts.bytes,
+            hash: Sha256::new(),
+        };
+        SectionReader {
+            path: &self.path,
+            sha256: &self.facts.sha256,
+            left: self.facts.records.saturating_add(self.facts.skipped),
+            coder: Coder::new(&self.firsts),
+            bytes: BufReader::with_capacity(READ, bytes),
+        }
+    }
+}
+
+/// Reads the records of a section.
+#[derive(Debug)]
+pub struct SectionReader<'a> {
+    path: &'a Path,
+    sha256: &'a str,
+    left: u64,
+    coder: Coder<'a>,
+    bytes: BufReader<SectionBytes>,
+}
+
+impl SectionReader<'_> {
+    /// The next record; None at the end, where the checksum of all of them is compared.
+    ///
+    /// # Errors
+    /// The index cannot be read, or is damaged.
+    pub fn next(&mut self) -> Result<Option<PlannedRecord>, PlanError> {
+        let damaged = |what: &str| PlanError::Damaged {
+            path: self.path.to_path_buf(),
+            what: what.into(),
+        };
+        if self.left == 0 {
+            let source = self.bytes.get_ref();
+            let is_whole = source.left == 0 && self.bytes.buffer().is_empty();
+            let sha256 = crate::sha256::hex(&source.hash.clone().finalize());
+            return match is_whole && sha256 == self.sha256 {
+                true => Ok(None),
+                false => Err(damaged("does not have the checksum in shards.tsv")),
+            };
+        }
+        self.left -= 1;
+        match self.coder.decode(&mut self.bytes) {
+            Ok(record) => Ok(Some(record)),
+            Err(error) if error.raw_os_error().is_some() => {
+                Err(PlanError::io("reading", self.path, error))
+            }
+            Err(_) => Err(damaged("has a record that `plan` does not write")),
+        }
+    }
+}
+
+/// The bytes of a section, hashed as they are read.
+#[derive(Debug)]
+struct SectionBytes {
+    file: Arc<File>,
+    at: u64,
+    left: u64,
+    hash: Sha256,
+}
+
+impl Read for SectionBytes {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let wanted = into
+            .len()
+            .min(usize::try_from(self.left).unwrap_or(usize::MAX));
+        let into = into.get_mut(..wanted).unwrap_or_default();
+        let count = self.file.read_at(into, self.at)?;
+        self.hash.update(into.get(..count).unwrap_or_default());
+        self.at += count as u64;
+        self.left -= count as u64;
+        Ok(count)
+    }
+}
