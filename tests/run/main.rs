@@ -33,6 +33,7 @@ mod numbers;
 mod odd_fasta;
 mod options;
 mod parity;
+mod plan;
 mod plots;
 mod reads;
 mod refused;
