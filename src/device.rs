@@ -113,6 +113,7 @@ impl Device {
     }
 
     /// The number format of sequences whose numbers do not fit f16, if GPUs compute.
+    #[cfg_attr(not(target_os = "linux"), allow(dead_code))]
     pub(crate) fn fallback(&self) -> Fallback {
         match self.gpus.iter().all(|gpu| gpu.check(Dtype::Bf16).is_ok()) {
             true => Fallback::Bf16,

@@ -85,6 +85,7 @@ impl TokenScale {
     }
 
     /// The factor of one token: zero for `<mask>`, if there is token dropout.
+    #[cfg(any(target_os = "linux", test))]
     pub(crate) fn of(self, token: TokenId) -> f32 {
         match self.dropout {
             Some((mask, _)) if token == mask => 0.0,

@@ -24,8 +24,12 @@ pub use packed::Packed;
 pub use sample::BlockSample;
 pub use visit::{AttentionMap, Visit};
 
+// For the engine on NVIDIA GPUs, which is on Linux only.
+#[cfg(target_os = "linux")]
 pub(crate) use blocks::{BlockNames, Frequencies};
+#[cfg(target_os = "linux")]
 pub(crate) use embedding::TokenScale;
+#[cfg(target_os = "linux")]
 pub(crate) use load::is_loaded;
 
 use crate::cancel::Cancel;

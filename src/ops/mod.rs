@@ -24,6 +24,8 @@ mod tile;
 pub use attention::{
     Attention, AttentionSample, AttentionWithMaps, QUERY_GROUP, QUERY_SPAN, RotaryTable, TakeMaps,
 };
+// For the engine on NVIDIA GPUs, which is on Linux only.
+#[cfg(target_os = "linux")]
 pub(crate) use attention::{cos_sin, score_scale};
 pub use block_shape::BlockShape;
 pub use buffer::tensor;

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Reads every format of `export` with the programs that it is for, and compares each number with those
-that NumPy reads from the output folder.
+"""Reads every format of `export`, and the bundle of `plot map`, with the programs that they are for, and
+compares each number with those that NumPy reads from the output folder.
 
     python3 -m venv venv && venv/bin/pip install -r tests/consumers/requirements.txt
     venv/bin/pip install --no-deps biotrainer
@@ -140,6 +140,30 @@ def protspace(exports):
     assert parse_identifier("sp|P12345|NAME_X") == "P12345"
 
 
+def bundle(exports):
+    """`plot map`'s bundle, read as ProtSpace reads those of its users."""
+    from protspace.data.io.bundle import extract_bundle_to_dir
+    from protspace.utils.arrow_reader import ArrowReader
+    table, out = exports.home / "table.tsv", exports.home / "map"
+    table.write_text("id\tlength\tscore\tkind\tkind\nP12345\t7\t1.5\tx\ty\na/b\t8\t\tz\t\n")
+    run("plot", "map", exports.dir, "--table", table, "--out", out, "--quiet")
+    data = ArrowReader(pathlib.Path(extract_bundle_to_dir(out / "map.parquetbundle"))).get_data()
+    ids = [*IDS[:3], "dup_2", *IDS[4:]]
+    assert list(data["protein_data"]) == ids
+    lines = [one["annotations"] for one in data["protein_data"].values()]
+    assert [one["length"] for one in lines] == exports.lengths
+    assert list(lines[0].items())[1:] == [("length_2", 7.0), ("score", 1.5), ("kind", "x"), ("kind_2", "y")]
+    assert np.isnan(lines[1]["score"]) and lines[1]["kind"] == "z"
+    frame = pandas.read_csv(out / "map.tsv", sep="\t", quoting=csv.QUOTE_NONE)
+    for one in data["projections"]:
+        method, dims = one["name"].removeprefix("esm2_hd16 \u2014 ").split()
+        names = [f"umap{dims}_{k}" if method == "UMAP" else f"pca_{k}" for k in range(1, int(dims) + 1)]
+        assert [point["identifier"] for point in one["data"]] == ids
+        found = [list(point["coordinates"].values()) for point in one["data"]]
+        equal(np.array(found, "f4"), frame[names].to_numpy("f4"))
+    assert len(data["projections"]) == 4
+
+
 def tensors(exports):
     keys = ["sp|P12345|NAME_X", "a/b", "dup", "dup_2", "\u00e9", "unnamed", 'a,"quoted"', "."]
     found = safetensors.numpy.load_file(exports.to("safetensors"))
@@ -248,7 +272,7 @@ def large(home):
 def main():
     with tempfile.TemporaryDirectory() as home:
         exports = Exports(home, "--pool", "mean,bos,max", "--layer", "1,2", "--include", "contacts,logits")
-        for check in (h5, biotrainer, protspace, tensors, pt, tables, npz, scikit_bio):
+        for check in (h5, biotrainer, protspace, bundle, tensors, pt, tables, npz, scikit_bio):
             check(exports)
             print(f"{check.__name__}: as expected")
         if "--large" in sys.argv:

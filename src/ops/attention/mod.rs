@@ -17,6 +17,7 @@ mod rotary;
 pub use maps::{AttentionWithMaps, TakeMaps};
 pub use memory::QUERY_GROUP;
 pub use rotary::RotaryTable;
+#[cfg(target_os = "linux")]
 pub(crate) use rotary::{cos_sin, score_scale};
 
 use crate::ops::buffer::scratch;

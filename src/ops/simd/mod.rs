@@ -23,6 +23,7 @@ pub(crate) trait Kernel {
     /// What the computation returns.
     type Output;
     /// Whether it multiplies integers: only then are there kernels with AVX-512 VNNI.
+    #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
     const IN_FIXED_POINT: bool = false;
 
     /// Runs with the vectors of `S`. Implementations are `#[inline(always)]`, so that the body
