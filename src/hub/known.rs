@@ -6,7 +6,7 @@ use std::path::Path;
 use serde::Deserialize;
 
 use crate::checkpoint::json;
-use crate::tokenizer;
+use crate::tokenizer::Alphabet;
 
 /// A published ESM model: its name in fair-esm or EvolutionaryScale's SDK, and its repository on the Hub.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,16 +80,19 @@ pub enum Family {
     EsmC,
     /// DPLM: ESM-2's architecture, trained to generate proteins by discrete diffusion.
     Dplm,
+    /// SaProt: ESM-2's architecture over pairs of an amino acid and a letter of its structure.
+    SaProt,
 }
 
 impl Family {
     /// All of them, in the order of the list.
-    pub const ALL: [Family; 5] = [
+    pub const ALL: [Family; 6] = [
         Family::Esm2,
         Family::Esm1b,
         Family::Esm1v,
         Family::EsmC,
         Family::Dplm,
+        Family::SaProt,
     ];
 
     /// Its usual name.
@@ -100,13 +103,14 @@ impl Family {
             Family::Esm1v => "ESM-1v",
             Family::EsmC => "ESM C",
             Family::Dplm => "DPLM",
+            Family::SaProt => "SaProt",
         }
     }
 
     /// The licence of its weights, as their repositories name it.
     pub fn licence(self) -> &'static str {
         match self {
-            Family::Esm2 | Family::Esm1b | Family::Esm1v | Family::EsmC => "MIT",
+            Family::Esm2 | Family::Esm1b | Family::Esm1v | Family::EsmC | Family::SaProt => "MIT",
             Family::Dplm => "Apache-2.0",
         }
     }
@@ -126,11 +130,14 @@ impl Family {
                 "embeddings of any protein, better than ESM-2 of the same size; it has no contact head"
             }
             Family::Dplm => "embeddings of a model that also generates proteins",
+            Family::SaProt => {
+                "embeddings of sequences with their structure: each residue is an amino acid and its 3Di \
+                 letter by Foldseek (Md), or # where it is unknown (M#)"
+            }
         }
     }
 }
 
-const VOCABULARY: u64 = tokenizer::VOCABULARY.len() as u64;
 const LEARNED_POSITIONS: u64 = 1026;
 
 /// Rows of the embedding of ESM C.
@@ -149,13 +156,18 @@ const fn parameters(family: Family, layers: u32, dim: u32) -> u64 {
     let attention = 4 * (d * d + d);
     let feed_forward = (4 * d * d + 4 * d) + (4 * d * d + d);
     let layer = attention + feed_forward + 2 * layer_norm;
-    let head = d * d + d + layer_norm + VOCABULARY;
+    let alphabet = match family {
+        Family::SaProt => Alphabet::SaProt,
+        _ => Alphabet::Esm,
+    };
+    let vocabulary = alphabet.rows().len() as u64;
+    let head = d * d + d + layer_norm + vocabulary;
     let before = match family {
-        Family::Esm2 | Family::EsmC | Family::Dplm => 0,
+        Family::Esm2 | Family::EsmC | Family::Dplm | Family::SaProt => 0,
         Family::Esm1b => LEARNED_POSITIONS * d + layer_norm,
         Family::Esm1v => LEARNED_POSITIONS * d,
     };
-    VOCABULARY * d + before + layers as u64 * layer + layer_norm + head
+    vocabulary * d + before + layers as u64 * layer + layer_norm + head
 }
 
 macro_rules! known {
@@ -184,7 +196,7 @@ macro_rules! known {
     };
 }
 
-static KNOWN: [KnownModel; 18] = [
+static KNOWN: [KnownModel; 20] = [
     known!(Esm2, "esm2_t6_8M_UR50D", Some("8M"), 6, 320, 20),
     known!(Esm2, "esm2_t12_35M_UR50D", Some("35M"), 12, 480, 20),
     known!(Esm2, "esm2_t30_150M_UR50D", Some("150M"), 30, 640, 20),
@@ -203,13 +215,31 @@ static KNOWN: [KnownModel; 18] = [
     known!(Dplm, "dplm_150m", None, "airkingbd/dplm_150m", 30, 640, 20),
     known!(Dplm, "dplm_650m", None, "airkingbd/dplm_650m", 33, 1280, 20),
     known!(Dplm, "dplm_3b", None, "airkingbd/dplm_3b", 36, 2560, 40),
+    known!(
+        SaProt,
+        "saprot_35m",
+        None,
+        "westlake-repl/SaProt_35M_AF2",
+        12,
+        480,
+        20
+    ),
+    known!(
+        SaProt,
+        "saprot_650m",
+        None,
+        "westlake-repl/SaProt_650M_AF2",
+        33,
+        1280,
+        20
+    ),
 ];
 
 /// fair-esm's name for the ESM-1v ensemble loads its first member; so does this crate.
 const ESM1V_ENSEMBLE: &str = "esm1v_t33_650M_UR90S";
 
-/// Every model that has a name here: the six ESM-2 sizes, ESM-1b, the five ESM-1v, three ESM C and
-/// three DPLM.
+/// Every model that has a name here: the six ESM-2 sizes, ESM-1b, the five ESM-1v, three ESM C,
+/// three DPLM and two SaProt.
 pub fn known_models() -> &'static [KnownModel] {
     &KNOWN
 }
@@ -222,7 +252,8 @@ impl KnownModel {
 
     /// The model of this name or short form, of which `esm1b` and `esm1v_1` to `esm1v_5` are some.
     /// Case is ignored; `esm1v_t33_650M_UR90S` is the first of its five members, as in fair-esm. ESM C
-    /// may have hyphens, as on the Hub (`ESMC-300M`), and the date of its release (`esmc-300m-2024-12`).
+    /// may have hyphens, as on the Hub (`ESMC-300M`), and the date of its release (`esmc-300m-2024-12`);
+    /// SaProt its training data (`SaProt_650M_AF2`).
     pub fn find(name: &str) -> Option<&'static KnownModel> {
         let lower = name.to_ascii_lowercase();
         let name = match lower.strip_prefix("esm1v_") {
@@ -235,6 +266,10 @@ impl KnownModel {
                 let short =
                     dated.fold(&*name, |name, date| name.strip_suffix(date).unwrap_or(name));
                 short.to_owned()
+            }
+            _ if lower.starts_with("saprot") => {
+                let name = lower.replace('-', "_");
+                name.strip_suffix("_af2").unwrap_or(&name).to_owned()
             }
             _ => lower,
         };
@@ -286,6 +321,9 @@ mod tests {
         assert_eq!(counts[12], 332_997_184);
         assert_eq!(counts[13], 575_036_992);
         assert_eq!(counts[14], 6_352_005_184);
+        // 413 tokens more than ESM-2, each with a row and a bias.
+        assert_eq!(counts[18], counts[1] + 413 * 481);
+        assert_eq!(counts[19], counts[3] + 413 * 1281);
     }
 
     #[test]
@@ -302,6 +340,9 @@ mod tests {
             ("esmc_600m", Some("esmc_600m")),
             ("esmc_600m_202412", Some("esmc_600m")),
             ("esmc-6b-2024-12", Some("esmc_6b")),
+            ("SaProt_650M_AF2", Some("saprot_650m")),
+            ("saprot-35m", Some("saprot_35m")),
+            ("SaProt_1.3B_AF2", None),
             ("esmc_1b", None),
             ("esm1v_6", None),
             ("esm1v_", None),

@@ -13,7 +13,7 @@ use std::ops::ControlFlow;
 use std::process::Command;
 use std::sync::Arc;
 
-const MODELS: [&str; 9] = [
+const MODELS: [&str; 10] = [
     "esm2_hd16",
     "esm2_hd24",
     "esm2_hd32",
@@ -23,6 +23,7 @@ const MODELS: [&str; 9] = [
     "esm1v",
     "esmc_1x64",
     "esmc_2x64",
+    "saprot_hd16",
 ];
 
 /// Whether this process sees the GPU under test. If not, the test has been run in another process, with

@@ -138,14 +138,18 @@ fn models_lists_names_sizes_and_what_the_cache_holds() {
         lines[18],
         "dplm_3b                  -          2.8 B     36  2560  11.4 GB  Apache-2.0  no"
     );
-    assert_eq!(lines[20], "Use it for:");
+    assert_eq!(
+        lines[20],
+        "saprot_650m              -        651.6 M     33  1280   2.6 GB  MIT         no"
+    );
+    assert_eq!(lines[22], "Use it for:");
     assert!(
-        lines[24].starts_with("  ESM C   embeddings of any protein"),
+        lines[26].starts_with("  ESM C   embeddings of any protein"),
         "{}",
-        lines[24]
+        lines[26]
     );
     assert_eq!(
-        lines[27],
+        lines[30],
         format!("cache: {}", bench.path("hf/hub").display())
     );
 

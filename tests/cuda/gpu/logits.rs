@@ -60,6 +60,24 @@ fn they_are_close_to_those_of_the_cpu() {
     }
 }
 
+/// More tokens than a byte can count, and more logits than a tile of the products has columns.
+#[test]
+fn those_of_446_tokens_are_close_to_those_of_the_cpu() {
+    let bench = Bench::new();
+    bench.write("in.fasta", ">a\nM#EvVpQpL#VyQdYaKv\n>b\n##YcWkApA#\n");
+    let line = "in.fasta --model $saprot_hd16 --include logits --layer 0";
+    embed(&bench, &[], &format!("{line} --device cpu --out cpu"));
+    for products in ["even", "none"] {
+        let more = format!("--device cuda --dtype f32 --out {products} --check-device");
+        embed(&bench, &gpu(products), &format!("{line} {more}"));
+        let array = |folder: &str| bench.matrix(&format!("{folder}/logits.npy"));
+        let (ours, theirs) = (array(products), array("cpu"));
+        assert_eq!(ours.dim(), (14, 446));
+        let (_, off) = differences(ours.as_slice().unwrap(), theirs.as_slice().unwrap());
+        assert!(off <= 1e-5, "{products}: relative L2 {off:e}");
+    }
+}
+
 /// The order of the records, the batch, the number of GPUs, a remembered self-test and other products
 /// change no bit.
 #[test]
