@@ -223,10 +223,25 @@
 //! - What is too large or too much is refused at once, with a time to come back where that helps.
 //!   `tests/serve/bodies.rs::a_body_that_is_too_large_is_refused_before_it_is_read`,
 //!   `tests/serve/load.rs::a_full_queue_refuses_with_a_time_to_come_back`,
-//!   `tests/serve/load.rs::a_request_is_given_up_at_its_deadline`
+//!   `tests/serve/load.rs::a_request_is_given_up_at_its_deadline`,
+//!   `tests/serve/http2.rs::calls_end_at_the_deadline_of_their_client`
+//! - Requests share the memory for their bodies; what a body claims to hold takes none.
+//!   `tests/serve/memory.rs::bodies_that_are_read_at_the_same_time_share_a_limit`,
+//!   `tests/serve/memory.rs::short_elements_are_counted_before_they_are_made`,
+//!   `tests/serve/memory.rs::bodies_that_are_given_up_are_free_again`
+//! - Clients that take no answer keep nobody from being worked on, and lose their connection.
+//!   `tests/serve/http2.rs::clients_that_take_no_answer_keep_nobody_from_being_worked_on`,
+//!   `src/server/sent.rs::a_client_that_takes_nothing_loses_its_connection`
+//! - Until the model is loaded, probes are refused at once, and requests wait.
+//!   `src/server/http/tests.rs::probes_are_answered_at_once_while_the_model_is_loaded`,
+//!   `src/server/http/tests.rs::requests_wait_for_the_model_for_a_while`
+//! - No body makes the server panic.
+//!   `src/server/dialect.rs::mutated_bodies_are_read_or_refused_in_a_sentence`,
+//!   `tests/serve/http2.rs::frames_that_are_none_close_their_connection_only`
 //! - The first SIGTERM finishes what is running within the grace time; the second ends at once.
 //!   `tests/serve/ending.rs::the_first_signal_finishes_what_is_running_and_refuses_the_rest`,
-//!   `tests/serve/ending.rs::a_second_signal_ends_at_once`
+//!   `tests/serve/ending.rs::a_second_signal_ends_at_once`,
+//!   `tests/serve/grpc_stress.rs::idle_streams_of_tools_do_not_delay_the_end`
 //! - Without the key, only probes and documents are answered, and nothing of a client reaches messages
 //!   unescaped.
 //!   `tests/serve/access.rs::without_the_key_only_probes_and_documents_are_answered`,

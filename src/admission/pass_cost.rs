@@ -4,6 +4,7 @@ use super::maps::MapCost;
 use crate::checkpoint::EsmConfig;
 use crate::embedder::{TEAM_TOKENS, kept_tokens, shared_from};
 use crate::model::{LmHead, PassMemory};
+use crate::product::Product;
 use std::ops::Range;
 
 /// The limits of forward passes.
@@ -61,6 +62,18 @@ impl PassCost {
     /// The same with attention maps.
     pub fn with_maps(self, maps: Option<MapCost>) -> PassCost {
         PassCost { maps, ..self }
+    }
+
+    /// The same for passes that compute nothing but these products, and rows.
+    pub fn for_products(self, products: &[Product]) -> PassCost {
+        let has = |product| products.contains(&product);
+        PassCost {
+            logits: if has(Product::Logits) { self.logits } else { 0 },
+            maps: self
+                .maps
+                .filter(|_| has(Product::Contacts) || has(Product::Attentions)),
+            ..self
+        }
     }
 
     /// Tokens of one batch, unless it holds a single longer sequence.

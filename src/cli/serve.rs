@@ -171,6 +171,9 @@ pub struct ServeArgs {
     pub max_queue_tokens: usize,
 
     /// Size in MB of the body of a request, and of one message of gRPC; larger ones get status 413
+    ///
+    /// All bodies that are in memory at the same time share 16 times as much, or an eighth of the memory
+    /// beside the model if that is less. Where it is taken, requests get status 429.
     #[arg(
         long,
         value_name = "MB",

@@ -100,7 +100,7 @@ pub fn run(job: &Job, caches: &Caches, reporter: &dyn Reporter, stop: &Stop) -> 
         }
         loaded => loaded?,
     };
-    tell_of_model(run, &plan, &embedder, loading)?;
+    tell_of_model(run, &plan, &embedder, loading, Some("run.json"))?;
     let mut folder = begin(run, &plan, &embedder, &checked, target)?;
     let embedded = embed(run, &plan, &embedder, &checked, &mut folder)?;
     let manifest = finish(run, &plan, &embedder, &checked, &embedded, folder)?;

@@ -63,6 +63,11 @@ impl Resident {
 }
 
 impl Opened {
+    /// Bytes that are free beside the model; None without a limit.
+    pub(crate) fn free_memory(&self) -> Option<u64> {
+        self.plan.admission.memory.map(|budget| budget.bytes)
+    }
+
     /// Loads the model.
     ///
     /// # Errors
@@ -90,7 +95,7 @@ impl Opened {
             }
             loaded => loaded?,
         };
-        tell_of_model(run, &plan, &embedder, loading)?;
+        tell_of_model(run, &plan, &embedder, loading, None)?;
         let capacity = embedder.engine().capacity(&plan.request());
         Ok(Resident {
             workers: workers(&job, capacity),

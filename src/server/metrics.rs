@@ -45,7 +45,11 @@ pub fn install() -> Result<PrometheusHandle, BuildError> {
     use ::metrics::{
         Unit::Count, Unit::Seconds, describe_counter, describe_gauge, describe_histogram,
     };
-    describe_counter!(REQUESTS, Count, "Requests by route and status");
+    describe_counter!(
+        REQUESTS,
+        Count,
+        "Requests by route and status: that of HTTP, or the name of that of gRPC"
+    );
     describe_histogram!(
         REQUEST_SECONDS,
         Seconds,
@@ -83,8 +87,8 @@ pub fn install() -> Result<PrometheusHandle, BuildError> {
 }
 
 /// A request has ended.
-pub fn request(route: &'static str, status: u16, took: Duration) {
-    ::metrics::counter!(REQUESTS, "route" => route, "status" => status.to_string()).increment(1);
+pub fn request(route: &'static str, status: String, took: Duration) {
+    ::metrics::counter!(REQUESTS, "route" => route, "status" => status).increment(1);
     ::metrics::histogram!(REQUEST_SECONDS, "route" => route).record(took);
 }
 

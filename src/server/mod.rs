@@ -9,7 +9,9 @@
 //!    that is about to end refuses, and the request is counted until its answer has been sent.
 //! 3. **A dialect.** One router holds the routes of HTTP (`http`, one file for each dialect) and those of
 //!    gRPC (`grpc`). A handler reads the body within its limits and turns it into sequences and a
-//!    [`Wanted`]: layer, pools, residue rows, logits, contacts.
+//!    [`Wanted`]: layer, pools, residue rows, logits, contacts. All bodies share the memory for bodies
+//!    (`body_memory`): each takes of it what it and its parts need, before they are made, until its request
+//!    is answered.
 //! 4. **Admission.** [`Service::admit`] turns the text of a sequence into tokens with
 //!    [`Admission`](crate::admission::Admission), as `run` does: the same windows, the same letters, the
 //!    same refusals in the same words. A request is refused here, before it has cost anything, and the
@@ -23,7 +25,8 @@
 //!    [`Embedder`](crate::embedder::Embedder). The bits of a product depend on its sequence only, so it
 //!    does not matter what shares the pass. A sequence longer than the budget is a pass by itself.
 //! 7. **The answer.** [`Pending::answer`] gives the arrays to the handler, which writes them as JSON, NumPy
-//!    arrays or protobuf. Large answers are written while they are sent.
+//!    arrays or protobuf. Large answers are written while they are sent. An answer holds its memory until
+//!    the client has taken it (`sent`); a client that takes nothing for half a minute loses its connection.
 //!
 //! A handler is a future that is dropped when its client goes away or its time is over. With it go its
 //! [`Pending`]s, which take their sequences out of the queue, and end a pass that nobody waits for any
@@ -35,23 +38,27 @@
 //! finished within the grace time. At the second, or when the time is over, the rest is given up.
 
 mod access;
-mod answer_room;
+mod body_memory;
+mod byte_budget;
+mod dialect;
 pub mod grpc;
 mod http;
 mod inference;
 mod job;
 mod listen;
+mod memory_shares;
 mod metrics;
 mod notes;
 mod refusal;
 mod run;
 mod scheduler;
+mod sent;
 mod service;
 mod shared;
 mod wire;
 
 pub use access::{ApiKey, BadKey};
-pub use http::Dialect;
+pub use dialect::Dialect;
 pub use job::{Limits, ServeJob, TlsFiles};
 pub use notes::Notes;
 pub use refusal::{Kind, Refusal};

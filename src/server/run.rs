@@ -2,6 +2,7 @@
 
 use super::job::ServeJob;
 use super::listen::{self, Connections};
+use super::memory_shares::MemoryShares;
 use super::service::Service;
 use super::shared::{Phase, Shared};
 use super::{grpc, http, metrics};
@@ -64,7 +65,8 @@ pub fn serve(
         .build()
         .context("cannot start threads")?;
     let prometheus = metrics::install()?;
-    let shared = Shared::new(job, reporter, prometheus);
+    let shares = MemoryShares::of(opened.free_memory());
+    let shared = Shared::new(job, shares.bodies, reporter, prometheus);
     let ended = runtime.block_on(async {
         let mut signals = Signals::listen()?;
         let listener = tokio::net::TcpListener::from_std(listener)?;

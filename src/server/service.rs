@@ -1,21 +1,24 @@
 //! A loaded model that takes sequences: what there is to ask for, admission, the queue, and answers
 //! with what was done to each sequence.
 
-use super::answer_room::{AnswerRoom, Taken};
+use super::byte_budget::{ByteBudget, Taken};
 use super::job::ServeJob;
+use super::memory_shares::MemoryShares;
 use super::notes::Notes;
 use super::refusal::{Kind, Refusal};
 use super::scheduler::{Arrays, Batching, Computer, Item, Scheduler, SchedulerOptions, Ticket};
-use crate::admission::{Admission, Gate, Long, Prepared, Unfit};
+use crate::admission::{Admission, Gate, Long, MemoryBudget, Prepared, Unfit};
 use crate::checkpoint::{EsmConfig, TRAINING_MAXIMUM};
 use crate::fasta::MAX_SEQUENCE;
-use crate::memory::MemoryLimit;
 use crate::numerals::{bytes, grouped};
 use crate::pipeline::Resident;
 use crate::product::{ModelShape, OutDtype, Pool, Product, Request};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
+
+/// Bytes that a sequence and its answer take beside tokens and numbers.
+const BESIDE_NUMBERS: u64 = 1 << 10;
 
 /// Which residues of a long sequence are embedded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,7 +49,7 @@ pub struct Wanted {
 pub struct Service {
     resident: Facts,
     scheduler: Scheduler,
-    room: AnswerRoom,
+    room: ByteBudget,
 }
 
 /// What does not change while the server runs.
@@ -124,15 +127,10 @@ impl Service {
             dtype: resident.dtype.to_string(),
             max_tokens: resident.max_tokens,
         };
-        // Answers and passes share the memory. A pass that needs more than its part runs by itself.
-        let for_passes = resident.admission.memory.map(|budget| budget.bytes);
-        let for_answers = match for_passes {
-            Some(passes) => passes / 4,
-            None => MemoryLimit::here().map_or(1 << 30, |limit| limit.bytes / 4),
-        };
+        let shares = MemoryShares::of(resident.admission.memory.map(|budget| budget.bytes));
         let computer = Computer {
             embedder: resident.embedder,
-            gate: Gate::new(for_passes.map(|passes| passes - passes / 4)),
+            gate: Gate::new(shares.passes),
             cost: resident.cost,
         };
         let options = SchedulerOptions {
@@ -147,7 +145,7 @@ impl Service {
         let service = Service {
             resident: facts,
             scheduler,
-            room: AnswerRoom::new(for_answers),
+            room: ByteBudget::new(shares.answers),
         };
         Ok((service, threads))
     }
@@ -209,9 +207,10 @@ impl Service {
                 "the sequence begins with `>`: send it without the header line of FASTA",
             ));
         }
+        let admission = facts.admission_for(products);
         let admitted = match truncate {
-            None => facts.admission.admit(sequence),
-            Some(side) => facts.admit_truncated(sequence, side),
+            None => admission.admit(sequence),
+            Some(side) => facts.admit_truncated(admission, sequence, side),
         };
         let prepared = admitted.map_err(|unfit| facts.refusal(&unfit))?;
         let residues = prepared.residues() as u64;
@@ -220,7 +219,8 @@ impl Service {
             let width = product.width(&facts.shape) as u64;
             elements.unwrap_or(u64::MAX).saturating_mul(width)
         });
-        let answer_bytes = numbers.fold(0, u64::saturating_add).saturating_mul(4);
+        let numbers = numbers.fold(0, u64::saturating_add).saturating_mul(4);
+        let answer_bytes = numbers.saturating_add(prepared.tokens.len() as u64 + BESIDE_NUMBERS);
         let notes = Notes::of(&prepared);
         Ok(Admitted {
             item: Arc::new(Item {
@@ -231,6 +231,33 @@ impl Service {
             notes,
             answer_bytes,
         })
+    }
+
+    /// Admits the sequences of a request, as long as their answers fit in memory together.
+    ///
+    /// # Errors
+    /// The first one that cannot be embedded, with its place in the request; or the answer is larger
+    /// than the server can hold.
+    pub fn admit_all<'a>(
+        &self,
+        name: &str,
+        sequences: impl ExactSizeIterator<Item = &'a [u8]>,
+        truncate: Option<Truncate>,
+        products: &Arc<[Product]>,
+    ) -> Result<Vec<Admitted>, Refusal> {
+        if sequences.len() == 0 {
+            return Err(Refusal::new(Kind::Empty, format!("`{name}` is empty")));
+        }
+        let mut all = Vec::new();
+        let mut answers: u64 = 0;
+        for (i, sequence) in sequences.enumerate() {
+            let admitted = self.admit(sequence, truncate, products);
+            let admitted = admitted.map_err(|refusal| refusal.of_input(name, i))?;
+            answers = answers.saturating_add(admitted.answer_bytes);
+            self.check_answer(answers)?;
+            all.push(admitted);
+        }
+        Ok(all)
     }
 
     /// Queues all sequences of a request, or none of them.
@@ -272,6 +299,16 @@ impl Service {
         })
     }
 
+    /// Takes memory for an answer that holds no numbers when it is free. For streams.
+    ///
+    /// # Errors
+    /// It is larger than what the server can hold.
+    pub async fn reserve_when_free(&self, bytes: u64) -> Result<Taken, Refusal> {
+        let bytes = bytes.saturating_add(BESIDE_NUMBERS);
+        self.check_answer(bytes)?;
+        Ok(self.room.take_when_free(bytes).await)
+    }
+
     /// Takes memory for an answer that is made of several, beside theirs.
     ///
     /// # Errors
@@ -296,7 +333,7 @@ impl Service {
             true => Err(Refusal::new(
                 Kind::TooLarge,
                 format!(
-                    "the answer would take {}, and this server has {} of memory for answers: ask for \
+                    "the answer would take at least {}, and this server has {} of memory for answers: ask for \
                      fewer sequences in a request",
                     bytes(needed),
                     bytes(self.room.limit())
@@ -340,7 +377,19 @@ impl Facts {
             })
     }
 
-    /// Residues of the longest sequence that is taken as it is.
+    /// What a sequence has to pass for these products: what a request does not ask for takes no memory.
+    fn admission_for(&self, products: &[Product]) -> Admission {
+        let memory = self.admission.memory.map(|budget| MemoryBudget {
+            cost: budget.cost.for_products(products),
+            ..budget
+        });
+        Admission {
+            memory,
+            ..self.admission
+        }
+    }
+
+    /// Residues of the longest sequence that is taken as it is, for embeddings.
     pub fn longest(&self) -> usize {
         let policy = self.admission.policy;
         let by_policy = match (policy.long, policy.model_limit) {
@@ -348,7 +397,7 @@ impl Facts {
             (Long::Full | Long::Error, limit) => limit,
             (Long::Truncate(_) | Long::Window { .. }, _) => None,
         };
-        let by_memory = self.admission.longest();
+        let by_memory = self.admission_for(&[]).longest();
         by_policy.map_or(by_memory, |limit| limit.min(by_memory))
     }
 
@@ -365,8 +414,12 @@ impl Facts {
 
     /// The first or last residues of a sequence that is too long. What is kept has the bits of a
     /// sequence that consists of it.
-    fn admit_truncated(&self, sequence: &[u8], side: Truncate) -> Result<Prepared, Unfit> {
-        let mut admission = self.admission;
+    fn admit_truncated(
+        &self,
+        mut admission: Admission,
+        sequence: &[u8],
+        side: Truncate,
+    ) -> Result<Prepared, Unfit> {
         let most = self.truncated_to();
         admission.policy.long = match side {
             Truncate::KeepFirst => Long::Truncate(most),
@@ -409,6 +462,14 @@ impl Admitted {
     /// Tokens that it costs.
     pub fn tokens(&self) -> usize {
         self.item.cost()
+    }
+
+    /// The same with more bytes in its answer.
+    pub fn beside(self, bytes: u64) -> Admitted {
+        Admitted {
+            answer_bytes: self.answer_bytes.saturating_add(bytes),
+            ..self
+        }
     }
 
     /// Bytes of its answer.

@@ -1,6 +1,7 @@
 //! What all requests share: whether the model is loaded, how much is going on, and the limits.
 
 use super::access::ApiKey;
+use super::byte_budget::ByteBudget;
 use super::grpc::BionemoOptions;
 use super::job::{Limits, ServeJob};
 use super::metrics;
@@ -13,6 +14,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
+/// Bodies of the largest size that are in memory at the same time, where there is memory for them.
+const BODIES: u64 = 16;
 /// Time that a request waits for the model to be loaded.
 const LOADING: Duration = Duration::from_secs(30);
 
@@ -35,6 +38,8 @@ pub struct Shared {
     pub revision: Option<String>,
     /// What is refused.
     pub limits: Limits,
+    /// Memory for bodies.
+    pub bodies: ByteBudget,
     /// The key that requests must have.
     pub api_key: Option<ApiKey>,
     /// How clients of BioNeMo are answered.
@@ -49,13 +54,16 @@ pub struct Shared {
 }
 
 impl Shared {
-    /// A server that is loading its model.
+    /// A server that is loading its model, with at most `memory` for bodies.
     pub fn new(
         job: &ServeJob,
+        memory: u64,
         reporter: Arc<dyn Reporter + Send + Sync>,
         prometheus: PrometheusHandle,
     ) -> Arc<Shared> {
+        let bodies = BODIES.saturating_mul(job.limits.max_body_bytes as u64);
         Arc::new(Shared {
+            bodies: ByteBudget::new(memory.min(bodies)),
             name: job.name.clone(),
             revision: job.model.revision.clone(),
             limits: job.limits,

@@ -53,7 +53,7 @@ def huggingface_hub(server, expected):
 
 
 def openai(server, expected):
-    from openai import OpenAI
+    from openai import BadRequestError, OpenAI
 
     client = OpenAI(base_url=f"{server.base}/v1", api_key="none")
     for form in ("float", "base64"):
@@ -69,6 +69,15 @@ def openai(server, expected):
     # Without a form, the package asks for base64 and decodes it.
     answer = client.embeddings.create(model=NAME, input=expected.sequences[3])
     same(np.array(answer.data[0].embedding, dtype="f4"), expected.pooled(3), "embeddings.create")
+    # The package shows why a request failed.
+    try:
+        client.embeddings.create(model=NAME, input=["MK", ""])
+    except BadRequestError as error:
+        says = "input[1]: the sequence is empty"
+        assert error.body["message"] == says and says in str(error), error
+        assert (error.type, error.code) == ("invalid_request_error", "Empty"), error
+    else:
+        raise AssertionError("an empty sequence was embedded")
 
 
 def metrics(server, expected):

@@ -321,7 +321,7 @@ fn clients_of_kserve_get_tensors_as_json_or_as_bytes() {
             "embeddings",
             json!({"inputs": [{"name": "sequences", "datatype": "BYTES", "shape": [1], "data": [7]}]}),
             422,
-            "the data of `sequences` has to be a list of text",
+            "the body cannot be used: invalid type: integer `7`, expected text or a list of text",
         ),
         (
             "embeddings",

@@ -140,7 +140,7 @@ fn what_the_body_asks_for_has_to_exist() {
             "/v1/embeddings",
             json!({"input": [[5, 6], [7]], "model": "m"}),
             422,
-            "the body cannot be used: invalid type: sequence, expected a sequence at line 1 column 11",
+            "the body cannot be used: invalid type: list, expected a sequence at line 1 column 11",
         ),
         (
             "/embed",
@@ -167,7 +167,10 @@ fn what_the_body_asks_for_has_to_exist() {
             "the body cannot be used: unknown field `normalise`, expected one of `inputs`, ",
         ),
         (json!({}), "the body cannot be used: missing field `inputs`"),
-        (json!([]), "the body cannot be used: invalid "),
+        (
+            json!([]),
+            "the body has to be a JSON object, as {\"inputs\": …}: see /docs",
+        ),
         (
             json!({"inputs": "MK", "truncate": "yes"}),
             "the body cannot be used: invalid type: string \"yes\", expected a boolean",
@@ -252,7 +255,10 @@ fn paths_methods_and_heads_that_do_not_fit_are_refused() {
         ("X", "/info"),
     ] {
         let answer = server.send(method, path, &[], b"");
-        assert_eq!(answer.error(405), "this path has another method");
+        assert_eq!(
+            answer.error(405),
+            "this path has another method: see the header allow"
+        );
     }
     for (value, status) in [
         ("nan", 400),

@@ -99,7 +99,7 @@ fn bionemo_is_refused_what_its_clients_could_not_read() {
         status(&["MKT", ""]),
         (invalid, "seqs[1]: the sequence is empty".to_owned())
     );
-    assert_eq!(status(&[]), (invalid, "there are no sequences".to_owned()));
+    assert_eq!(status(&[]), (invalid, "`seqs` is empty".to_owned()));
     let (code, text) = status(&["MK<pad>T"]);
     assert_eq!(code, invalid);
     assert!(
@@ -301,7 +301,7 @@ fn kserve_names_what_is_wrong_with_a_request() {
             infer_request("embeddings", &["MKT", "M<cls>"]),
             "sequences[1]: residue 2: `<cls>` is not ",
         ),
-        (infer_request("embeddings", &[]), "sequences is empty"),
+        (infer_request("embeddings", &[]), "`sequences` is empty"),
         (
             other,
             "there is no output `hiddens`: this model has embeddings",

@@ -17,6 +17,9 @@ use tonic::metadata::MetadataValue;
 use tonic::{Code, Request, Status};
 use tonic_health::pb::health_client::HealthClient;
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus};
+use tonic_reflection::pb::v1::ServerReflectionRequest;
+use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
+use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
 
 async fn answers(server: &Server) {
     let found = embed(&connect(server).await, vec![message("", "MKT")])
@@ -306,4 +309,85 @@ fn a_server_that_ends_finishes_what_it_has_read() {
     });
     let (code, messages) = server.wait();
     assert_eq!(code, Some(0), "{messages}");
+}
+
+#[test]
+fn idle_streams_of_tools_do_not_delay_the_end() {
+    let server = Server::start("--grace 200");
+    run(async {
+        let channel = connect(&server).await;
+        let mut client = HealthClient::new(channel.clone());
+        let mut watched = Vec::new();
+        for service in ["", "nix"] {
+            let service = service.to_owned();
+            let stream = client.watch(HealthCheckRequest { service }).await;
+            let mut stream = stream.unwrap().into_inner();
+            assert!(stream.message().await.unwrap().is_some());
+            watched.push(stream);
+        }
+        let mut reflected = Vec::new();
+        for _ in 0..2 {
+            let (sender, receiver) = mpsc::channel(1);
+            let mut client = ServerReflectionClient::new(channel.clone());
+            let answers = client.server_reflection_info(ReceiverStream::new(receiver));
+            let mut answers = answers.await.unwrap().into_inner();
+            let message_request = Some(MessageRequest::ListServices(String::new()));
+            let request = ServerReflectionRequest {
+                message_request,
+                ..ServerReflectionRequest::default()
+            };
+            sender.send(request).await.unwrap();
+            assert!(answers.message().await.unwrap().is_some());
+            // The client waits, and asks nothing more.
+            reflected.push((sender, answers));
+        }
+        server.signal(Signal::TERM);
+        for (_, answers) in &mut reflected {
+            let status = answers.message().await.unwrap_err();
+            assert_eq!(
+                (status.code(), status.message()),
+                (Code::Unavailable, "the server is shutting down")
+            );
+        }
+        drop(watched);
+    });
+    let (code, messages) = server.wait();
+    assert_eq!(code, Some(0), "{messages}");
+    assert!(!messages.contains("not finished in time"), "{messages}");
+}
+
+#[test]
+fn metrics_have_the_status_of_each_call() {
+    let server = Server::start("");
+    run(async {
+        let channel = connect(&server).await;
+        answers(&server).await;
+        let empty = InputSpec::default();
+        let found: Result<OutputSpec, Status> = call(&channel, BIONEMO, Request::new(empty)).await;
+        assert_eq!(found.unwrap_err().code(), Code::InvalidArgument);
+        let found = call_with(&channel, EMBED, b"\x0f".to_vec()).await;
+        assert_eq!(found.unwrap_err().code(), Code::InvalidArgument);
+        let found = call_with(&channel, "/esm_embed.v1.Embedder/Nix", Vec::new()).await;
+        assert_eq!(found.unwrap_err().code(), Code::Unimplemented);
+        let found = call_with(&channel, "/nix.Nix/Nix", Vec::new()).await;
+        assert_eq!(found.unwrap_err().code(), Code::Unimplemented);
+        let found = call_with(
+            &channel,
+            "/grpc.health.v1.Health/Check",
+            b"\x0a\x03nix".to_vec(),
+        )
+        .await;
+        assert_eq!(found.unwrap_err().code(), Code::NotFound);
+    });
+    for (route, status, count) in [
+        (EMBED, "OK", 1),
+        (EMBED, "INVALID_ARGUMENT", 1),
+        (BIONEMO, "INVALID_ARGUMENT", 1),
+        ("other", "UNIMPLEMENTED", 2),
+        ("/grpc.health.v1.Health", "NOT_FOUND", 1),
+    ] {
+        server.wait_for_line(&format!(
+            "esm_embed_requests_total{{route=\"{route}\",status=\"{status}\"}} {count}"
+        ));
+    }
 }

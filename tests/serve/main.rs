@@ -14,7 +14,10 @@ mod grpc_calls;
 mod grpc_client;
 mod grpc_streams;
 mod grpc_stress;
+mod hostile;
+mod http2;
 mod load;
+mod memory;
 mod same_bits;
 mod support;
 

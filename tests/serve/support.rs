@@ -138,6 +138,20 @@ impl Server {
         values.sum()
     }
 
+    /// Waits until `/metrics` has this line.
+    pub fn wait_for_line(&self, line: &str) {
+        let begin = Instant::now();
+        let has = |text: &str| text.lines().any(|one| one == line);
+        loop {
+            let text = self.get("/metrics").text();
+            if has(&text) {
+                return;
+            }
+            assert!(begin.elapsed() < LONG, "{line}\n{text}");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
     /// Waits until a value of `/metrics` is as wanted.
     pub fn wait_for(&self, name: &str, wanted: impl Fn(f64) -> bool) {
         let begin = Instant::now();
@@ -273,8 +287,21 @@ impl Answer {
             String::from_utf8_lossy(&self.body)
         );
         let json = self.json();
-        assert!(json["error_type"].is_string(), "{json}");
-        json["error"].as_str().unwrap().to_owned()
+        let error = match &json["error"] {
+            // As OpenAI's clients show it.
+            Value::Object(error) => {
+                assert!(
+                    error["type"].is_string() && error["code"].is_string(),
+                    "{json}"
+                );
+                &error["message"]
+            }
+            error => {
+                assert!(json["error_type"].is_string(), "{json}");
+                error
+            }
+        };
+        error.as_str().unwrap().to_owned()
     }
 }
 

@@ -154,7 +154,8 @@ pub fn warn_of_ids(ids: Ids, reporter: &dyn Reporter) {
     }
 }
 
-/// The model that is loaded, and what it is computed on.
+/// The model that is loaded, and what it is computed on. `recorded` names the file in which it is written
+/// down, if it is.
 ///
 /// # Errors
 /// On this GPU the bits of a sequence depend on its batch, and the job does not allow that.
@@ -163,6 +164,7 @@ pub fn tell_of_model(
     plan: &Plan,
     embedder: &Embedder,
     loading: Duration,
+    recorded: Option<&str>,
 ) -> Result<()> {
     let capacity = embedder.engine().capacity(&plan.request());
     let config = embedder.config();
@@ -202,11 +204,12 @@ pub fn tell_of_model(
         run.reporter.message(Level::Warning, &text);
     }
     if about.inv_freq == Some(InvFreqSource::Computed) {
-        run.reporter.message(
-            Level::Warning,
+        let recorded = recorded.map_or(String::new(), |file| format!("; {file} records this"));
+        let text = format!(
             "the checkpoint has no inv_freq, so rotary frequencies are computed, while published \
-             checkpoints have rounded ones; run.json records this",
+             checkpoints have rounded ones{recorded}"
         );
+        run.reporter.message(Level::Warning, &text);
     }
     Ok(())
 }

@@ -7,7 +7,7 @@ use super::proto::bionemo::generative_sampler_server::GenerativeSampler;
 use super::proto::bionemo::{InputSpec, OutputSpec};
 use crate::numerals::{count, grouped};
 use crate::product::{Pool, Product};
-use crate::server::answer_room::Taken;
+use crate::server::byte_budget::Taken;
 use crate::server::refusal::{Kind, Refusal};
 use crate::server::service::{Service, Wanted};
 use crate::server::shared::Shared;
@@ -50,11 +50,11 @@ impl GenerativeSampler for Sampler {
         let timeout = self.shared.limits.timeout;
         let deadline = Deadline::of(request.metadata(), Some(timeout))?;
         let answer = async {
-            let permit = self.shared.enter()?;
+            let _permit = self.shared.enter()?;
             let service = self.shared.service().await?;
             let seqs = request.into_inner().seqs;
             let (output, taken) = embed(&service, seqs, self.options).await?;
-            Ok(holding(output, (permit, taken)))
+            Ok(holding(output, taken))
         };
         deadline.limit(answer).await
     }
@@ -71,20 +71,15 @@ async fn embed(
         residues: !options.pooled,
         ..Wanted::default()
     })?;
-    let mut admitted = Vec::with_capacity(seqs.len());
-    for (i, seq) in seqs.iter().enumerate() {
-        let one = service
-            .admit(seq.as_bytes(), None, &products)
-            .map_err(of_seq(i))?;
-        if !options.pooled {
+    let texts = seqs.iter().map(String::as_bytes);
+    let admitted = service.admit_all("seqs", texts, None, &products)?;
+    if !options.pooled {
+        for (i, (seq, one)) in seqs.iter().zip(&admitted).enumerate() {
             check_rows(seq, one.residues()).map_err(of_seq(i))?;
         }
-        admitted.push(one);
     }
     let longest = admitted.iter().map(|one| one.residues()).max();
-    let Some(longest) = longest else {
-        return Err(Refusal::new(Kind::Empty, "there are no sequences"));
-    };
+    let longest = longest.unwrap_or(0);
     let rows = match options.pooled {
         true => 1,
         false => longest,

@@ -1,7 +1,9 @@
 //! Messages on the wire. As tonic's codec for prost, but a message that cannot be read is the client's
 //! mistake: INVALID_ARGUMENT, not INTERNAL.
 
+use super::request_memory::take_for_message;
 use prost::Message;
+use prost::bytes::Buf;
 use std::marker::PhantomData;
 use tonic::Status;
 use tonic::codec::{self, DecodeBuf, Decoder};
@@ -43,6 +45,8 @@ impl<U: Message + Default> Decoder for Reader<U> {
     type Error = Status;
 
     fn decode(&mut self, buf: &mut DecodeBuf<'_>) -> Result<Option<U>, Status> {
+        // A message is one chunk.
+        take_for_message(buf.chunk())?;
         let read = self.0.decode(buf);
         read.map_err(|status| Status::invalid_argument(status.message()))
     }

@@ -20,9 +20,9 @@ use super::status;
 use super::window::{Share, Window};
 use crate::numerals;
 use crate::product::Product;
-use crate::server::answer_room::Taken;
+use crate::server::byte_budget::Taken;
 use crate::server::refusal::{Kind, Refusal};
-use crate::server::service::{Pending, Service};
+use crate::server::service::{Admitted, Pending, Service};
 use crate::server::shared::{Shared, ending};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -57,6 +57,7 @@ impl Embedder for Streams {
         let service = deadline.limit(loaded).await?;
         let (sender, receiver) = mpsc::channel(1);
         let dialogue = Dialogue {
+            taken: request.extensions().get::<Arc<Taken>>().cloned(),
             window: Window::new(&service, self.shared.limits.max_queue_tokens),
             service,
             shared: Arc::clone(&self.shared),
@@ -102,12 +103,20 @@ impl Stream for Answers {
 struct Turn {
     id: String,
     index: u64,
-    work: Result<Pending, Refusal>,
+    work: Work,
     share: Option<Share>,
+}
+
+/// What there is to answer, with the memory for it.
+enum Work {
+    Pending(Pending),
+    Refused(Refusal, Option<Taken>),
 }
 
 /// One stream.
 struct Dialogue {
+    /// Memory of messages that arrive.
+    taken: Option<Arc<Taken>>,
     service: Arc<Service>,
     shared: Arc<Shared>,
     window: Window,
@@ -159,10 +168,9 @@ impl Dialogue {
             if let Some(options) = &message.options {
                 wanted = products(&self.service, options);
             }
-            let (work, share) = match wanted.as_ref() {
-                Ok(products) => self.enter(&message, products).await,
-                Err(refusal) => (Err(refusal.clone()), self.window.enter(0, 0).await),
-            };
+            let admitted = wanted.as_ref().map_err(Refusal::clone);
+            let admitted = admitted.and_then(|products| self.admit(&message, products));
+            let (work, share) = self.enter(admitted, message.id.len() as u64).await?;
             let turn = Turn {
                 id: message.id,
                 index,
@@ -181,7 +189,11 @@ impl Dialogue {
         let patience = self.shared.limits.timeout;
         loop {
             match tokio::time::timeout(patience, messages.message()).await {
-                Ok(message) => return message.map_err(status::of_reading),
+                Ok(message) => {
+                    // From here on, what is kept of it counts in the window and with its answer.
+                    self.taken.iter().for_each(|taken| taken.clear());
+                    return message.map_err(status::of_reading);
+                }
                 Err(_) if self.window.is_free() => {
                     let text = format!("no sequence arrived within {} s", patience.as_secs());
                     return Err(Status::deadline_exceeded(text));
@@ -192,24 +204,35 @@ impl Dialogue {
         }
     }
 
-    /// Queues a sequence when there is room for it.
+    fn admit(&self, message: &Sequence, products: &Arc<[Product]>) -> Result<Admitted, Refusal> {
+        let sequence = message.sequence.as_bytes();
+        let admitted = self.service.admit(sequence, None, products)?;
+        fits_message(admitted.answer_bytes(), message)?;
+        Ok(admitted)
+    }
+
+    /// Queues a sequence when there is room for it and its answer, which an identifier is part of.
     async fn enter(
         &self,
-        message: &Sequence,
-        products: &Arc<[Product]>,
-    ) -> (Result<Pending, Refusal>, Option<Share>) {
-        let admitted = self
-            .service
-            .admit(message.sequence.as_bytes(), None, products)
-            .and_then(|admitted| fits_message(admitted.answer_bytes(), message).map(|()| admitted));
-        match admitted {
+        admitted: Result<Admitted, Refusal>,
+        id: u64,
+    ) -> Result<(Work, Option<Share>), Refusal> {
+        Ok(match admitted {
             Ok(admitted) => {
+                let admitted = admitted.beside(id);
                 let (tokens, bytes) = (admitted.tokens(), admitted.answer_bytes());
                 let share = self.window.enter(tokens, bytes).await;
-                (self.service.submit_when_room(admitted).await, share)
+                match self.service.submit_when_room(admitted).await {
+                    Ok(pending) => (Work::Pending(pending), share),
+                    Err(refusal) => (Work::Refused(refusal, None), share),
+                }
             }
-            Err(refusal) => (Err(refusal), self.window.enter(0, 0).await),
-        }
+            Err(refusal) => {
+                let share = self.window.enter(0, id).await;
+                let taken = self.service.reserve_when_free(id).await?;
+                (Work::Refused(refusal, Some(taken)), share)
+            }
+        })
     }
 
     /// Sends answers in the order of their sequences.
@@ -226,9 +249,9 @@ impl Dialogue {
                 work,
                 share,
             } = turn;
-            let outcome = match work {
-                Ok(pending) => pending.answer().await,
-                Err(refusal) => Err(refusal),
+            let (outcome, taken) = match work {
+                Work::Pending(pending) => (pending.answer().await, None),
+                Work::Refused(refusal, taken) => (Err(refusal), taken),
             };
             let item = match outcome {
                 Ok(answer) => {
@@ -236,7 +259,7 @@ impl Dialogue {
                     (embedding, (share, Some(answer.into_taken())))
                 }
                 Err(refusal) if refusal.kind == Kind::Unavailable => return Err(refusal.into()),
-                Err(refusal) => (failed(id, index, refusal), (share, None)),
+                Err(refusal) => (failed(id, index, refusal), (share, taken)),
             };
             match tokio::time::timeout(patience, answers.send(Ok(item))).await {
                 Ok(Ok(())) => {}

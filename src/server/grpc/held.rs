@@ -1,13 +1,11 @@
-//! What an answer of one message holds until it has been sent: its permit and its memory.
+//! What an answer of one message holds until it has been sent: its memory.
 
 use super::status;
-use axum::body::{Body, HttpBody};
+use crate::server::sent::{Holds, witnessed};
+use axum::body::Body;
 use axum::http::{HeaderMap, HeaderValue, Response as HttpResponse};
-use hyper::body::{Bytes, Frame, SizeHint};
 use std::any::Any;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use tonic::{Code, Response};
 
 /// Something that is dropped when the answer has been sent.
@@ -30,7 +28,7 @@ pub async fn tie(mut response: HttpResponse<Body>) -> HttpResponse<Body> {
     }
     match response.extensions_mut().remove::<Held>() {
         None => response,
-        Some(held) => response.map(|body| Body::new(Holding { body, _held: held })),
+        Some(held) => response.map(|body| witnessed(body, Holds(held))),
     }
 }
 
@@ -40,29 +38,4 @@ fn has_status(headers: &HeaderMap, code: Code) -> bool {
 
 fn number(code: Code) -> HeaderValue {
     HeaderValue::from(code as i32)
-}
-
-struct Holding {
-    body: Body,
-    _held: Held,
-}
-
-impl HttpBody for Holding {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        Pin::new(&mut self.body).poll_frame(context)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
 }

@@ -7,11 +7,12 @@ use super::proto::kserve::model_infer_request::InferInputTensor;
 use super::proto::kserve::model_infer_response::InferOutputTensor;
 use super::proto::kserve::model_metadata_response::TensorMetadata;
 use super::proto::kserve::*;
+use super::request_memory;
+use crate::server::byte_budget::Taken;
 use crate::server::inference::{self, Asked, INPUT, Model, PLATFORM, Tensor, VERSION};
 use crate::server::refusal::{Kind, Refusal};
 use crate::server::shared::{Phase, Shared};
 use prost::bytes::Bytes;
-use std::any::Any;
 use std::sync::Arc;
 use tonic::{Request, Response, Status};
 
@@ -114,8 +115,8 @@ impl Inference {
     async fn infer(
         &self,
         request: ModelInferRequest,
-    ) -> Result<(ModelInferResponse, impl Any + Send + Sync + use<>), Refusal> {
-        let permit = self.shared.enter()?;
+    ) -> Result<(ModelInferResponse, Taken), Refusal> {
+        let _permit = self.shared.enter()?;
         let model = self.model(&request.model_name, &request.model_version)?;
         let asked = Asked {
             outputs: outputs(model, &request)?,
@@ -132,7 +133,7 @@ impl Inference {
             raw_output_contents,
             ..ModelInferResponse::default()
         };
-        Ok((response, (permit, taken)))
+        Ok((response, taken))
     }
 }
 
@@ -146,7 +147,10 @@ fn outputs(model: Model, request: &ModelInferRequest) -> Result<Vec<inference::O
 }
 
 /// The sequences of the input, which are in its contents or among the raw contents of the request.
-fn sequences(inputs: Vec<InferInputTensor>, raw: Vec<Bytes>) -> Result<Vec<Bytes>, Refusal> {
+///
+/// # Errors
+/// There is another input, or the sequences are not as its shape says.
+pub fn sequences(inputs: Vec<InferInputTensor>, raw: Vec<Bytes>) -> Result<Vec<Bytes>, Refusal> {
     let facts = inputs.iter().map(|input| {
         let InferInputTensor {
             name,
@@ -165,7 +169,7 @@ fn sequences(inputs: Vec<InferInputTensor>, raw: Vec<Bytes>) -> Result<Vec<Bytes
     let contents = contents.unwrap_or_default();
     let invalid = |text: &str| Err(Refusal::new(Kind::Invalid, text));
     match (<[Bytes; 1]>::try_from(raw), contents.is_empty()) {
-        (Ok([raw]), true) => inference::elements(raw, expected),
+        (Ok([raw]), true) => inference::elements(raw, expected, request_memory::take_for),
         (Ok(_), false) => {
             invalid("the request has both contents and raw_input_contents: send one of them")
         }

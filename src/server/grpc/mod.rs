@@ -19,14 +19,19 @@ mod held;
 mod kserve;
 mod products;
 pub mod proto;
+mod read;
+mod request_memory;
 mod status;
+mod until_end;
 mod window;
 
 pub use bionemo::BionemoOptions;
+pub use read::{read_bionemo, read_kserve, read_stream};
+pub use status::{HEADER as GRPC_STATUS, name as code_name};
 
 use super::shared::Shared;
 use axum::Router;
-use axum::middleware::map_response;
+use axum::middleware::{from_fn_with_state, map_response};
 use proto::bionemo::generative_sampler_server::{self, GenerativeSamplerServer};
 use proto::esm_embed::embedder_server::{self, EmbedderServer};
 use proto::kserve::grpc_inference_service_server::{self, GrpcInferenceServiceServer};
@@ -47,6 +52,7 @@ pub fn routes(shared: &Arc<Shared>) -> Router {
     let limit = shared.limits.max_body_bytes;
     let shared = || Arc::clone(shared);
     let options = shared().bionemo;
+    let bodies = shared().bodies.clone();
     let mut routes = Routes::builder();
     routes
         .add_service(
@@ -78,5 +84,7 @@ pub fn routes(shared: &Arc<Shared>) -> Router {
         routes.add_service(v1).add_service(v1alpha);
     }
     let router = routes.routes().into_axum_router().reset_fallback();
-    router.layer(map_response(held::tie))
+    let router = router.layer(from_fn_with_state(bodies, request_memory::count));
+    let router = router.layer(map_response(held::tie));
+    router.layer(from_fn_with_state(shared(), until_end::until_end))
 }

@@ -4,6 +4,7 @@ use super::proto::esm_embed::{Options, Pool as Named};
 use crate::product::{OutDtype, Pool, Product, Request};
 use crate::server::refusal::{Kind, Refusal};
 use crate::server::service::{Service, Wanted};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// The products; the mean if neither pools nor anything else is named.
@@ -13,7 +14,7 @@ use std::sync::Arc;
 pub fn products(service: &Service, options: &Options) -> Result<Arc<[Product]>, Refusal> {
     let mut pools = Vec::new();
     for &number in &options.pools {
-        pools.push(match Named::try_from(number) {
+        let pool = match Named::try_from(number) {
             Ok(Named::Mean) => Pool::Mean,
             Ok(Named::Bos) => Pool::Bos,
             Ok(Named::Max) => Pool::Max,
@@ -23,7 +24,10 @@ pub fn products(service: &Service, options: &Options) -> Result<Arc<[Product]>, 
                 );
                 return Err(Refusal::new(Kind::Invalid, text));
             }
-        });
+        };
+        if !pools.contains(&pool) {
+            pools.push(pool);
+        }
     }
     let Options {
         residues,
@@ -34,15 +38,10 @@ pub fn products(service: &Service, options: &Options) -> Result<Arc<[Product]>, 
     if pools.is_empty() && !residues && !logits && !contacts {
         pools.push(Pool::Mean);
     }
-    let mut layers: Vec<Option<i64>> = options
-        .layers
-        .iter()
-        .map(|&layer| Some(layer.into()))
-        .collect();
-    layers.sort_unstable();
-    layers.dedup();
+    let mut layers: BTreeSet<Option<i64>> = BTreeSet::new();
+    layers.extend(options.layers.iter().map(|&layer| Some(layer.into())));
     if layers.is_empty() {
-        layers.push(None);
+        layers.insert(None);
     }
     let mut all = Vec::new();
     for layer in layers {

@@ -66,7 +66,7 @@ impl Arrays {
         }
     }
 
-    /// Sends them. `held` is dropped when they have been sent.
+    /// Sends them. `held` is dropped when they have been written.
     ///
     /// # Errors
     /// They are not one array.

@@ -2,7 +2,10 @@
 
 use crate::numerals::bytes;
 use crate::printable;
+use crate::server::body_memory::{COPIES, no_memory, take_for_elements};
+use crate::server::byte_budget::Taken;
 use crate::server::refusal::{Kind, Refusal};
+use crate::server::shared::Shared;
 use axum::body::Body;
 use axum::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
 use axum::http::{HeaderMap, Request};
@@ -21,21 +24,37 @@ const QUOTED: usize = 400;
 /// How long that may take.
 const DRAINING: Duration = Duration::from_secs(10);
 
-/// Parses a body of JSON.
+/// Parses a body of JSON. The memory of what comes out is taken from that for bodies.
 ///
 /// # Errors
-/// Another type of content, a body that is too large, too slow or not JSON, or JSON of another shape.
-pub async fn json<T: DeserializeOwned>(request: Request<Body>, limit: usize) -> Result<T, Refusal> {
+/// Another type of content, a body that is too large, too slow or not JSON, or JSON of another shape; or
+/// other bodies take all the memory.
+pub async fn json<T: DeserializeOwned>(
+    request: Request<Body>,
+    shared: &Shared,
+) -> Result<(T, Taken), Refusal> {
     check_type(request.headers(), "application/json")?;
-    let body = read(request, limit).await?;
-    parse(&body)
+    let (body, taken) = read(request, shared).await?;
+    Ok((parse(&body)?, taken))
 }
 
 /// Parses JSON.
 ///
 /// # Errors
-/// It is not JSON, or has another shape.
+/// It is not JSON, no object, or has another shape.
 pub fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refusal> {
+    // A list would be read as the fields of an object in their order.
+    match body.trim_ascii() {
+        [] => {
+            let text = "the body is not JSON: it is empty";
+            return Err(Refusal::new(Kind::Malformed, text));
+        }
+        [b'[' | b'"' | b'0'..=b'9' | b'-', ..] | b"null" | b"true" | b"false" => {
+            let text = "the body has to be a JSON object, as {\"inputs\": …}: see /docs";
+            return Err(Refusal::new(Kind::Invalid, text));
+        }
+        _ => {}
+    }
     serde_json::from_slice(body).map_err(|error| {
         // It may quote what the client sent.
         let shown = printable::start(error.to_string(), QUOTED);
@@ -69,11 +88,13 @@ pub fn check_type(headers: &HeaderMap, wanted: &str) -> Result<(), Refusal> {
     }
 }
 
-/// Reads a body of at most `limit` bytes. A larger one is refused as soon as that is known.
+/// Reads a body, and takes the memory for it and what it is parsed to. One that is too large is refused
+/// as soon as that is known.
 ///
 /// # Errors
-/// It is too large or too slow, or the client has gone.
-pub async fn read(request: Request<Body>, limit: usize) -> Result<Vec<u8>, Refusal> {
+/// It is too large or too slow, the client has gone, or other bodies take all the memory.
+pub async fn read(request: Request<Body>, shared: &Shared) -> Result<(Vec<u8>, Taken), Refusal> {
+    let limit = shared.limits.max_body_bytes;
     let length = request.headers().get(CONTENT_LENGTH);
     let length = length.and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
     let mut body = request.into_body();
@@ -82,10 +103,11 @@ pub async fn read(request: Request<Body>, limit: usize) -> Result<Vec<u8>, Refus
         return Err(too_large(limit));
     }
     let mut read = Vec::new();
+    let taken = shared.bodies.nothing();
     loop {
         let frame = match tokio::time::timeout(PATIENCE, body.frame()).await {
             Ok(Some(Ok(frame))) => frame,
-            Ok(None) => return Ok(read),
+            Ok(None) => break,
             Ok(Some(Err(_))) => {
                 return Err(Refusal::new(Kind::Malformed, "the body ended early"));
             }
@@ -101,8 +123,16 @@ pub async fn read(request: Request<Body>, limit: usize) -> Result<Vec<u8>, Refus
             drain(body);
             return Err(too_large(limit));
         }
+        if !taken.grow(COPIES * data.len() as u64) {
+            drain(body);
+            return Err(no_memory());
+        }
         read.extend_from_slice(&data);
     }
+    // A short element of JSON takes more memory than it has bytes.
+    let elements = read.iter().filter(|byte| **byte == b',').count();
+    take_for_elements(&taken, elements)?;
+    Ok((read, taken))
 }
 
 fn too_large(limit: usize) -> Refusal {

@@ -28,7 +28,8 @@ answer with an object of the arrays and all notes.
 [N, D] for a list. Answers of different lengths are not one array: they need npz. JSON numbers read \
 back to the same 32 bits.
 
-**Errors** are `{\"error\": …, \"error_type\": …}` and name the input. 429 and 503 have `Retry-After`.
+**Errors** are `{\"error\": …, \"error_type\": …}` and name the input; those of `/v1/embeddings` are \
+`{\"error\": {\"message\": …, \"type\": …, \"code\": …}}`. 429 and 503 have `Retry-After`.
 
 **Deadlines.** `X-Request-Timeout: SECONDS` shortens the time that a request may take (504).
 

@@ -65,6 +65,53 @@ impl Kind {
     }
 }
 
+/// Why the request failed, as OpenAI's API says it.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct OpenAiErrorBody {
+    /// The error.
+    pub error: OpenAiError,
+}
+
+/// An error of OpenAI's API.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct OpenAiError {
+    /// One sentence. For a sequence, it opens with its place in the request: `input[3]: …`.
+    pub message: String,
+    /// `invalid_request_error`, `authentication_error`, `rate_limit_error` or `server_error`.
+    #[serde(rename = "type")]
+    pub kind: &'static str,
+    /// Always null.
+    pub param: Option<String>,
+    /// As `error_type` of the other routes.
+    pub code: &'static str,
+}
+
+/// The refusal that an answer was made of.
+#[derive(Clone)]
+struct Refused(Refusal);
+
+/// An answer of a route of OpenAI's: its error, if it is one, has the form that clients of OpenAI show.
+pub fn for_openai(mut response: Response) -> Response {
+    let Some(Refused(refusal)) = response.extensions_mut().remove::<Refused>() else {
+        return response;
+    };
+    let body = OpenAiErrorBody {
+        error: OpenAiError {
+            message: printable::start(&refusal.message, LONGEST),
+            kind: match response.status().as_u16() {
+                401 => "authentication_error",
+                429 => "rate_limit_error",
+                500.. => "server_error",
+                _ => "invalid_request_error",
+            },
+            param: None,
+            code: refusal.kind.error_type(),
+        },
+    };
+    *response.body_mut() = Body::from(serde_json::to_vec(&body).unwrap_or_default());
+    response
+}
+
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
         let body = ErrorBody {
@@ -73,6 +120,7 @@ impl IntoResponse for Refusal {
         };
         let text = serde_json::to_vec(&body).unwrap_or_default();
         let mut response = Response::new(Body::from(text));
+        response.extensions_mut().insert(Refused(self.clone()));
         *response.status_mut() = self.kind.status();
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));

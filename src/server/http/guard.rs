@@ -1,24 +1,26 @@
 //! What every request passes, HTTP and gRPC alike: the key, the end of the server, and the count.
 
-use super::not_found;
+use super::{error, not_found};
 use crate::pipeline::Level;
 use crate::printable;
+use crate::server::grpc::{GRPC_STATUS, code_name};
+use crate::server::listen::PATIENCE;
 use crate::server::metrics;
 use crate::server::refusal::{Kind, Refusal};
+use crate::server::sent::{Closing, Watched, Witness, witnessed};
 use crate::server::shared::{Active, Phase, Shared, ending};
 use axum::Router;
-use axum::body::{Body, HttpBody};
+use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, Response};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::IntoResponse;
-use hyper::body::{Bytes, Frame, SizeHint};
-use std::pin::Pin;
+use hyper::body::{Bytes, Frame};
+use std::fmt;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Instant;
-use tonic::Status;
+use tonic::{Code, Status};
 
 /// Characters of a path in a message.
 const PATH: usize = 200;
@@ -45,8 +47,11 @@ const HEALTH: &str = "/grpc.health.v1.Health/";
 /// Probes of a server that is about to end are answered by their handlers.
 const PROBES: [&str; 4] = ["/health", "/ping", "/v2/health/live", "/v2/health/ready"];
 
+/// Paths whose errors have the form of OpenAI's.
+const OPENAI: [&str; 2] = ["/v1/embeddings", "/embeddings"];
+
 /// Paths with a label in the metrics. Others share one, so that clients cannot make labels.
-const ROUTES: [&str; 19] = [
+const ROUTES: [&str; 18] = [
     "/",
     "/embed",
     "/embed_all",
@@ -65,14 +70,19 @@ const ROUTES: [&str; 19] = [
     "/esm_embed.v1.Embedder/Embed",
     "/bionemo.model.protein.esm1nv.grpc.GenerativeSampler/SeqToEmbedding",
     "/inference.GRPCInferenceService/ModelInfer",
-    "/grpc.health.v1.Health/Check",
 ];
 
 /// All routes behind the guard.
 pub fn guarded(routes: Router, shared: &Arc<Shared>) -> Router {
     let shared = Arc::clone(shared);
     routes
-        .fallback(async || not_found())
+        .fallback(async |headers: HeaderMap| match is_grpc(&headers) {
+            true => {
+                let text = "there is no such call: the reflection service lists what there is";
+                Status::unimplemented(text).into_http()
+            }
+            false => not_found().into_response(),
+        })
         .layer(from_fn_with_state(shared, guard))
 }
 
@@ -82,24 +92,33 @@ async fn guard(State(shared): State<Arc<Shared>>, request: Request, next: Next) 
     let (path, method) = (request.uri().path().to_owned(), request.method().clone());
     let is_grpc = is_grpc(request.headers());
     let refusal = refused(&shared, &path, request.headers());
+    let connection = request.extensions().get::<Closing>().cloned();
     let response = match refusal {
         None => next.run(request).await,
         Some(refusal) if is_grpc => Status::from(refusal).into_http(),
         Some(refusal) => refusal.into_response(),
     };
+    let response = match OPENAI.contains(&path.as_str()) {
+        true => error::for_openai(response),
+        false => response,
+    };
     let ended = Ended {
         active,
         begin,
         route: label(&path),
-        status: response.status().as_u16(),
+        status: match self::is_grpc(response.headers()) {
+            true => Outcome::grpc(response.headers()),
+            false => Outcome::Http(response.status().as_u16()),
+        },
         line: format!("{method} {}", printable::start(&path, PATH)),
         shared,
     };
     response.map(|body| {
-        Body::new(Counted {
-            body,
-            _ended: ended,
-        })
+        let body = witnessed(body, ended);
+        match connection {
+            Some(connection) => Body::new(Watched::new(body, PATIENCE, connection)),
+            None => body,
+        }
     })
 }
 
@@ -131,6 +150,12 @@ fn label(path: &str) -> &'static str {
     known.unwrap_or(match path {
         path if path.starts_with("/docs") => "/docs",
         path if path.starts_with("/v2/models/") => "/v2/models",
+        path if path.starts_with("/v1/biology/meta/") => "/v1/biology/meta",
+        path if path.starts_with(HEALTH) => "/grpc.health.v1.Health",
+        path if path.starts_with("/grpc.reflection.") => "/grpc.reflection",
+        path if path.starts_with("/inference.GRPCInferenceService/") => {
+            "/inference.GRPCInferenceService"
+        }
         _ => "other",
     })
 }
@@ -140,15 +165,51 @@ struct Ended {
     active: Active,
     begin: Instant,
     route: &'static str,
-    status: u16,
+    status: Outcome,
     line: String,
     shared: Arc<Shared>,
+}
+
+/// How a request ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Outcome {
+    /// Its status.
+    Http(u16),
+    /// The status of a call, which comes at its end. Cancelled before.
+    Grpc(Code),
+}
+
+impl Outcome {
+    /// The status of a call in its headers or trailers.
+    fn grpc(headers: &HeaderMap) -> Outcome {
+        let status = headers.get(GRPC_STATUS);
+        Outcome::Grpc(status.map_or(Code::Cancelled, |status| {
+            Code::from_bytes(status.as_bytes())
+        }))
+    }
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Outcome::Http(status) => status.fmt(f),
+            Outcome::Grpc(code) => f.write_str(code_name(*code)),
+        }
+    }
+}
+
+impl Witness for Ended {
+    fn sees(&mut self, frame: &Frame<Bytes>) {
+        if let (Outcome::Grpc(_), Some(trailers)) = (self.status, frame.trailers_ref()) {
+            self.status = Outcome::grpc(trailers);
+        }
+    }
 }
 
 impl Drop for Ended {
     fn drop(&mut self) {
         let took = self.begin.elapsed();
-        metrics::request(self.route, self.status, took);
+        metrics::request(self.route, self.status.to_string(), took);
         let text = format!(
             "{} {} {:.1} ms",
             self.line,
@@ -157,31 +218,5 @@ impl Drop for Ended {
         );
         self.shared.reporter.message(Level::Detail, &text);
         let _ = &self.active;
-    }
-}
-
-/// A body that knows when it ends.
-struct Counted {
-    body: Body,
-    _ended: Ended,
-}
-
-impl HttpBody for Counted {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        Pin::new(&mut self.body).poll_frame(cx)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
     }
 }

@@ -1,6 +1,7 @@
 //! What the server is.
 
 use crate::product::Product;
+use crate::server::body_memory::most_inputs;
 use crate::server::refusal::Refusal;
 use crate::server::shared::Shared;
 use axum::Json;
@@ -27,7 +28,7 @@ pub struct Info {
     pub max_input_length: usize,
     /// Tokens of a batch; a longer sequence is a batch by itself.
     pub max_batch_tokens: usize,
-    /// Inputs of a request: only the size of its body limits them.
+    /// Inputs of a request: only the size of its body and the memory for bodies limit them.
     pub max_client_batch_size: usize,
     /// Nothing is cut unless a request asks for it.
     pub auto_truncate: bool,
@@ -102,8 +103,7 @@ pub async fn info(State(shared): State<Arc<Shared>>) -> Result<Json<Info>, Refus
         max_concurrent_requests: limits.max_requests,
         max_input_length: facts.longest(),
         max_batch_tokens: facts.max_tokens,
-        // An input has a letter, two quotes and a comma.
-        max_client_batch_size: limits.max_body_bytes / 4,
+        max_client_batch_size: most_inputs(limits.max_body_bytes, shared.bodies.limit()),
         auto_truncate: false,
         version: env!("CARGO_PKG_VERSION"),
         bits: BITS,

@@ -99,7 +99,7 @@ impl<'de> Deserialize<'de> for Sequence {
             }
 
             fn visit_seq<A: SeqAccess<'de>>(self, _: A) -> Result<Sequence, A::Error> {
-                Err(A::Error::invalid_type(Unexpected::Seq, &self))
+                Err(A::Error::invalid_type(Unexpected::Other("list"), &self))
             }
         }
 
@@ -135,10 +135,7 @@ mod tests {
                 "invalid type: null, expected a sequence or a list of sequences",
             ),
             (r#"["A", null]"#, "invalid type: null, expected a sequence"),
-            (
-                r#"["A", ["C"]]"#,
-                "invalid type: sequence, expected a sequence",
-            ),
+            (r#"["A", ["C"]]"#, "invalid type: list, expected a sequence"),
             (
                 r#"{"A": 1}"#,
                 "invalid type: map, expected a sequence or a list of sequences",

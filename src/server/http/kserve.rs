@@ -3,6 +3,8 @@
 use super::arrays::write_row;
 use super::send::{Encode, send};
 use super::{body, within_deadline};
+use crate::server::body_memory::take_for_elements;
+use crate::server::byte_budget::Taken;
 use crate::server::inference::{
     Asked, DATATYPE, INPUT, Model, Output, PLATFORM, Tensor, VERSION, check_input, check_number,
     elements, infer as compute,
@@ -15,8 +17,10 @@ use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
 use axum::response::IntoResponse;
+use serde::de::{DeserializeSeed, Deserializer, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::json;
+use std::fmt;
 use std::io::{self, Write};
 use std::sync::Arc;
 use utoipa::ToSchema;
@@ -74,8 +78,9 @@ pub struct InferInput {
     /// Where the data is.
     #[serde(default)]
     pub parameters: Parameters,
-    /// The sequences, if they are not behind the JSON.
-    pub data: Option<Value>,
+    /// The sequences, if they are not behind the JSON: text in lists of any depth.
+    #[schema(value_type = Option<Value>)]
+    pub data: Option<Texts>,
 }
 
 /// An output.
@@ -194,8 +199,8 @@ pub async fn infer(
 ) -> Response<Body> {
     within_deadline(&shared, request, async |headers: HeaderMap, request| {
         let (model_name, model) = named(name, &shared.name)?;
-        let body = body::read(request, shared.limits.max_body_bytes).await?;
-        let (asked, sequences) = parse(&headers, body)?;
+        let (body, taken) = body::read(request, &shared).await?;
+        let (asked, sequences) = parse(&headers, body, &taken)?;
         let service = shared.service().await?;
         let outputs = model.requested(asked.outputs.iter().map(|one| one.name.as_str()))?;
         let permit = shared.enter()?;
@@ -205,7 +210,7 @@ pub async fn infer(
             output.map_or(all, |one| one.parameters.binary_data.unwrap_or(all))
         };
         let is_binary = (0..outputs.len()).map(is_binary).collect();
-        let (tensors, taken) = compute(&service, &Asked { sequences, outputs }).await?;
+        let (tensors, held) = compute(&service, &Asked { sequences, outputs }).await?;
         let answer = Inferred {
             tensors,
             is_binary,
@@ -220,7 +225,7 @@ pub async fn infer(
             Some(_) => "application/octet-stream",
             None => "application/json",
         };
-        let mut response = send(content_type, answer, (permit, taken));
+        let mut response = send(content_type, answer, (permit, held));
         if let Some(length) = json_length {
             response
                 .headers_mut()
@@ -235,7 +240,11 @@ pub async fn infer(
 ///
 /// # Errors
 /// It cannot be read, or asks for what there is not.
-pub fn parse(headers: &HeaderMap, body: Vec<u8>) -> Result<(InferRequest, Vec<Bytes>), Refusal> {
+pub fn parse(
+    headers: &HeaderMap,
+    body: Vec<u8>,
+    taken: &Taken,
+) -> Result<(InferRequest, Vec<Bytes>), Refusal> {
     let mut text = Bytes::from(body);
     let malformed = |text: String| Refusal::new(Kind::Malformed, text);
     let binary = match headers.get(JSON_LENGTH) {
@@ -268,13 +277,13 @@ pub fn parse(headers: &HeaderMap, body: Vec<u8>) -> Result<(InferRequest, Vec<By
         (input.parameters.binary_data_size, input.data.take())
     });
     let sequences = match (size, data) {
-        (Some(size), None) if size == binary.len() => elements(binary, expected)?,
+        (Some(size), None) if size == binary.len() => elements(binary, expected, |elements| {
+            take_for_elements(taken, elements)
+        })?,
         (Some(_), None) => {
             return invalid("`binary_data_size` is not the number of bytes behind the JSON");
         }
-        (None, Some(data)) => {
-            let mut all = Vec::new();
-            flatten(data, &mut all)?;
+        (None, Some(Texts(all))) => {
             check_number(all.len(), expected)?;
             all
         }
@@ -283,21 +292,45 @@ pub fn parse(headers: &HeaderMap, body: Vec<u8>) -> Result<(InferRequest, Vec<By
     Ok((asked, sequences))
 }
 
-/// Text in lists, at any depth that JSON is read to.
-fn flatten(data: Value, all: &mut Vec<Bytes>) -> Result<(), Refusal> {
-    match data {
-        Value::String(text) => all.push(text.into()),
-        Value::Array(list) => {
-            for one in list {
-                flatten(one, all)?;
-            }
-        }
-        _ => {
-            let text = "the data of `sequences` has to be a list of text";
-            return Err(Refusal::new(Kind::Invalid, text));
-        }
+/// Text in lists of any depth, one after the other.
+#[derive(Debug, Default)]
+pub struct Texts(Vec<Bytes>);
+
+impl<'de> Deserialize<'de> for Texts {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Texts, D::Error> {
+        let mut all = Texts::default();
+        deserializer.deserialize_any(Append(&mut all.0))?;
+        Ok(all)
     }
-    Ok(())
+}
+
+/// Appends text, or what is in a list.
+struct Append<'a>(&'a mut Vec<Bytes>);
+
+impl<'de> Visitor<'de> for Append<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("text or a list of text")
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<(), E> {
+        self.0.push(Bytes::copy_from_slice(text.as_bytes()));
+        Ok(())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
+        while list.next_element_seed(Append(&mut *self.0))?.is_some() {}
+        Ok(())
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Append<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_any(self)
+    }
 }
 
 #[derive(Serialize)]

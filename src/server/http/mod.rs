@@ -12,12 +12,15 @@ mod inputs;
 mod kserve;
 mod nim;
 mod openai;
-mod parse;
 mod send;
 mod tei;
 
+pub use body::parse;
 pub use guard::guarded;
-pub use parse::Dialect;
+pub use kserve::parse as parse_kserve;
+pub use nim::NimRequest;
+pub use openai::EmbeddingsRequest;
+pub use tei::{EmbedRequest, ResiduesRequest};
 
 use super::refusal::{Kind, Refusal};
 use super::shared::Shared;
@@ -59,7 +62,10 @@ pub fn routes(shared: &Arc<Shared>) -> Router {
         .route("/docs/{*file}", get(docs::part))
         .with_state(Arc::clone(shared))
         .method_not_allowed_fallback(async || {
-            Refusal::new(Kind::Method, "this path has another method")
+            Refusal::new(
+                Kind::Method,
+                "this path has another method: see the header allow",
+            )
         })
 }
 
@@ -108,3 +114,6 @@ fn time(headers: &HeaderMap, limit: Duration) -> Result<Duration, Refusal> {
         )),
     }
 }
+
+#[cfg(test)]
+mod tests;

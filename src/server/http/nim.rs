@@ -55,7 +55,7 @@ pub struct NimRequest {
 )]
 pub async fn embed(State(shared): State<Arc<Shared>>, request: Request<Body>) -> Response<Body> {
     within_deadline(&shared, request, async |_: HeaderMap, request| {
-        let asked: NimRequest = body::json(request, shared.limits.max_body_bytes).await?;
+        let (asked, _body): (NimRequest, _) = body::json(request, &shared).await?;
         if asked.format == ArrayFormat::H5 {
             let text = "HDF5 is not written: leave `format` out, or use npz";
             return Err(Refusal::new(Kind::Invalid, text));

@@ -112,7 +112,7 @@ pub struct Usage {
     request_body = EmbeddingsRequest,
     responses(
         (status = 200, description = "The answer", body = EmbeddingsResponse),
-        (status = "default", description = "Why the request failed", body = super::error::ErrorBody)
+        (status = "default", description = "Why the request failed", body = super::error::OpenAiErrorBody)
     )
 )]
 pub async fn embeddings(
@@ -120,7 +120,7 @@ pub async fn embeddings(
     request: Request<Body>,
 ) -> Response<Body> {
     within_deadline(&shared, request, async |_: HeaderMap, request| {
-        let asked: EmbeddingsRequest = body::json(request, shared.limits.max_body_bytes).await?;
+        let (asked, _body): (EmbeddingsRequest, _) = body::json(request, &shared).await?;
         let service = shared.service().await?;
         check_dimensions(asked.dimensions, &service)?;
         let permit = shared.enter()?;
@@ -164,7 +164,7 @@ pub async fn embeddings(
     request_body = EmbeddingsRequest,
     responses(
         (status = 200, description = "The answer", body = EmbeddingsResponse),
-        (status = "default", description = "Why the request failed", body = super::error::ErrorBody)
+        (status = "default", description = "Why the request failed", body = super::error::OpenAiErrorBody)
     )
 )]
 pub async fn embeddings_short(state: State<Arc<Shared>>, request: Request<Body>) -> Response<Body> {

@@ -1,6 +1,7 @@
 //! Large answers are written while they are sent: no second copy of them is in memory, and a client
 //! that reads slowly holds up its own answer only.
 
+use crate::server::sent::{Holds, witnessed};
 use axum::body::{Body, Bytes};
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderValue, Response};
@@ -22,7 +23,7 @@ const PARTS: usize = 4;
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What writes an answer.
-pub trait Encode: Send + 'static {
+pub trait Encode: Send + Unpin + 'static {
     /// About the bytes of the answer.
     fn size(&self) -> u64;
 
@@ -33,7 +34,7 @@ pub trait Encode: Send + 'static {
     fn encode(&self, out: &mut dyn Write) -> io::Result<()>;
 }
 
-/// An answer of this type. `held` is dropped when it has been sent.
+/// An answer of this type. `held` is dropped when it has been written.
 pub fn send(
     content_type: &'static str,
     answer: impl Encode,
@@ -44,7 +45,9 @@ pub fn send(
             let mut bytes = Vec::new();
             // Writing to memory does not fail.
             let _ = answer.encode(&mut bytes);
-            Body::from(bytes)
+            // A slow client holds the memory of its answer, and keeps nobody from being worked on.
+            drop(held);
+            witnessed(Body::from(bytes), Holds(answer))
         }
         true => {
             let (parts, received) = mpsc::channel(PARTS);

@@ -149,15 +149,8 @@ pub async fn compute(
     truncate: Option<Truncate>,
     products: &Arc<[Product]>,
 ) -> Result<Vec<Answer>, Refusal> {
-    if inputs.is_empty() {
-        let text = format!("`{name}` is empty");
-        return Err(Refusal::new(Kind::Empty, text));
-    }
-    let admitted = inputs.iter().enumerate().map(|(i, sequence)| {
-        let admitted = service.admit(sequence.as_bytes(), truncate, products);
-        admitted.map_err(|refusal| refusal.of_input(name, i))
-    });
-    let pending = service.submit(admitted.collect::<Result<_, _>>()?)?;
+    let sequences = inputs.iter().map(String::as_bytes);
+    let pending = service.submit(service.admit_all(name, sequences, truncate, products)?)?;
     let mut answers = Vec::with_capacity(pending.len());
     for (i, pending) in pending.into_iter().enumerate() {
         let answer = pending.answer().await;
@@ -203,7 +196,7 @@ pub async fn root(state: State<Arc<Shared>>, request: Request<Body>) -> Response
 pub async fn embed(State(shared): State<Arc<Shared>>, request: Request<Body>) -> Response<Body> {
     within_deadline(&shared, request, async |headers: HeaderMap, request| {
         let format = Format::accepted(&headers)?;
-        let asked: EmbedRequest = body::json(request, shared.limits.max_body_bytes).await?;
+        let (asked, _body): (EmbedRequest, _) = body::json(request, &shared).await?;
         let service = shared.service().await?;
         check_prompt(asked.prompt_name.as_ref())?;
         check_dimensions(asked.dimensions, &service)?;
@@ -309,7 +302,7 @@ async fn of_residues(
 ) -> Response<Body> {
     within_deadline(&shared, request, async |headers: HeaderMap, request| {
         let format = Format::accepted(&headers)?;
-        let asked: ResiduesRequest = body::json(request, shared.limits.max_body_bytes).await?;
+        let (asked, _body): (ResiduesRequest, _) = body::json(request, &shared).await?;
         let service = shared.service().await?;
         check_prompt(asked.prompt_name.as_ref())?;
         if asked.layer.is_some() && !wanted.residues {

@@ -53,13 +53,19 @@ pub fn check_input<'a>(
     }
 }
 
-/// The elements of a tensor of BYTES, each with its length as four bytes before it.
+/// The elements of a tensor of BYTES, each with its length as four bytes before it. `take_for` takes the
+/// memory for so many elements before they are made.
 ///
 /// # Errors
-/// There are not `expected` of them, or the last one ends early.
-pub fn elements(mut raw: Bytes, expected: usize) -> Result<Vec<Bytes>, Refusal> {
+/// There are not `expected` of them, or the last one ends early; or there is no memory for them.
+pub fn elements(
+    mut raw: Bytes,
+    expected: usize,
+    take_for: impl FnOnce(usize) -> Result<(), Refusal>,
+) -> Result<Vec<Bytes>, Refusal> {
+    take_for(expected.min(raw.len() / size_of::<u32>()))?;
     let mut elements = Vec::new();
-    while raw.has_remaining() {
+    while raw.has_remaining() && elements.len() < expected {
         let length = raw.try_get_u32_le().map(|length| length as usize);
         match length {
             Ok(length) if length <= raw.len() => elements.push(raw.split_to(length)),
@@ -69,8 +75,13 @@ pub fn elements(mut raw: Bytes, expected: usize) -> Result<Vec<Bytes>, Refusal> 
             }
         }
     }
-    check_number(elements.len(), expected)?;
-    Ok(elements)
+    match raw.has_remaining() {
+        false => check_number(elements.len(), expected).map(|()| elements),
+        true => {
+            let text = format!("{INPUT} has more elements than its shape says, {expected}");
+            Err(Refusal::new(Kind::Invalid, text))
+        }
+    }
 }
 
 /// Whether there are as many elements as the shape says.
@@ -91,6 +102,8 @@ pub fn check_number(found: usize, expected: usize) -> Result<(), Refusal> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::server::body_memory::take_for_elements;
+    use crate::server::byte_budget::ByteBudget;
 
     #[test]
     fn one_input_of_one_name_type_and_shape() {
@@ -138,8 +151,13 @@ mod tests {
 
     #[test]
     fn elements_have_their_lengths_before_them() {
+        let taken = ByteBudget::new(2 << 10).nothing();
         let elements = |raw: &'static [u8], expected| {
-            elements(Bytes::from_static(raw), expected).map_err(|refusal| refusal.message)
+            let found = elements(Bytes::from_static(raw), expected, |elements| {
+                taken.clear();
+                take_for_elements(&taken, elements)
+            });
+            found.map_err(|refusal| refusal.message)
         };
         let found = elements(b"\x02\0\0\0MK\0\0\0\0\x01\0\0\0T", 3).unwrap();
         assert_eq!(found, [&b"MK"[..], b"", b"T"]);
@@ -151,6 +169,22 @@ mod tests {
                 "sequences has 1 element, and its shape says 2",
             ),
             (b"\x02\0\0\0M", 1, "sequences[0] ends early"),
+            (
+                b"\x01\0\0\0M\0\0\0\0",
+                1,
+                "sequences has more elements than its shape says, 1",
+            ),
+            (
+                b"\x01\0\0\0M",
+                usize::MAX,
+                "sequences has 1 element, and its shape says 18446744073709551615",
+            ),
+            (
+                &[0; 64],
+                16,
+                "the body has about 16 elements, more than this server has memory for: send several \
+                 requests",
+            ),
             (b"\x01\0\0\0M\x01\0\0", 2, "sequences[1] ends early"),
             (b"\xff\xff\xff\xffM", 1, "sequences[0] ends early"),
         ] {

@@ -20,8 +20,8 @@ pub use input::{DATATYPE, INPUT, check_input, check_number, elements};
 pub use model::{Model, PLATFORM, VERSION};
 pub use tensor::{Output, Tensor};
 
-use super::answer_room::Taken;
-use super::refusal::{Kind, Refusal};
+use super::byte_budget::Taken;
+use super::refusal::Refusal;
 use super::service::{Answer, Service, Wanted};
 use crate::product::Pool;
 use prost::bytes::Bytes;
@@ -44,9 +44,6 @@ pub async fn infer(
     service: &Service,
     Asked { sequences, outputs }: &Asked,
 ) -> Result<(Vec<Tensor>, Taken), Refusal> {
-    if sequences.is_empty() {
-        return Err(Refusal::new(Kind::Empty, format!("{INPUT} is empty")));
-    }
     let pooled = outputs.contains(&Output::Embeddings);
     let wanted = Wanted {
         pools: pooled.then_some(Pool::Mean).into_iter().collect(),
@@ -54,11 +51,8 @@ pub async fn infer(
         ..Wanted::default()
     };
     let products = service.products(&wanted)?;
-    let mut admitted = Vec::with_capacity(sequences.len());
-    for (i, sequence) in sequences.iter().enumerate() {
-        let one = service.admit(sequence, None, &products);
-        admitted.push(one.map_err(|refusal| refusal.of_input(INPUT, i))?);
-    }
+    let texts = sequences.iter().map(|sequence| &**sequence);
+    let admitted = service.admit_all(INPUT, texts, None, &products)?;
     let batch = Batch {
         lengths: admitted.iter().map(|one| one.residues()).collect(),
         dim: service.facts().config.dim,

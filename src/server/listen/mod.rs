@@ -7,7 +7,11 @@ mod tls;
 pub use tls::acceptor;
 
 use super::metrics;
+use super::sent::Closing;
 use axum::Router;
+use axum::http::Request;
+use hyper::body::Incoming;
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
@@ -151,12 +155,21 @@ async fn speak(
         .max_header_list_size(HEADERS as u32)
         .initial_stream_window_size(1 << 20)
         .initial_connection_window_size(4 << 20);
-    let service = TowerToHyperService::new(routes);
+    let closing = Closing::default();
+    let (of_requests, routes) = (closing.clone(), TowerToHyperService::new(routes));
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(of_requests.clone());
+        routes.call(request)
+    });
     let connection = builder.serve_connection(TokioIo::new(stream), service);
     let mut connection = std::pin::pin!(connection);
     tokio::select! {
         _ = connection.as_mut() => return,
+        () = closing.asked() => return,
         _ = end.wait_for(|end| *end) => connection.as_mut().graceful_shutdown(),
     }
-    let _ = connection.await;
+    tokio::select! {
+        _ = connection => {}
+        () = closing.asked() => {}
+    }
 }

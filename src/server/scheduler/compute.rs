@@ -67,7 +67,10 @@ impl Computer {
 
     fn pass(&self, batch: &[&Item], cancel: &Cancel) -> Result<Vec<Arrays>, EngineError> {
         let each = batch.iter().map(|item| (item.tokens.len(), &*item.windows));
-        let _entered = self.gate.enter(self.cost.batch(each));
+        // Items of a batch ask for the same of what costs memory.
+        let products = batch.first().map_or(&[][..], |item| &item.products);
+        let cost = self.cost.for_products(products);
+        let _entered = self.gate.enter(cost.batch(each));
         let sequences: Vec<Sequence<'_>> = batch
             .iter()
             .map(|item| Sequence {

@@ -300,10 +300,7 @@ impl Inner {
                     let defect = "the engine left a product out: this is a defect";
                     Err(Refusal::new(Kind::Failed, defect))
                 }
-                Err(refusal) if pass.cancel.is_cancelled() && state.is_closed => Err(Refusal {
-                    kind: Kind::Unavailable,
-                    ..refusal
-                }),
+                Err(_) if pass.cancel.is_cancelled() && state.is_closed => Err(ending()),
                 outcome => outcome,
             };
             if let Ok(arrays) = &outcome {

@@ -284,7 +284,30 @@ fn bodies(folder: &Path) {
         ("openai", 2, r#"{"input": ["MKT"], "model": "m", "encoding_format": "base64", "user": "u"}"#),
         ("tokens", 2, r#"{"input": [[5, 6], [7]], "model": "m"}"#),
         ("nim", 3, r#"{"sequences": ["MKT"], "format": "npz"}"#),
+        (
+            "kserve",
+            4,
+            r#"{"inputs": [{"name": "sequences", "datatype": "BYTES", "shape": [2, 1], "data": [["MKT"], "A"]}]}"#,
+        ),
     ] {
         seed(folder, name, &[&[tag], text.as_bytes()]);
+    }
+    // Messages of gRPC, as protobuf writes them.
+    let tensor = b"\x0a\x09sequences\x12\x05BYTES\x1a\x02\x01\x01";
+    for (name, tag, message) in [
+        ("stream", 5, &b"\x0a\x01a\x12\x03MKT\x1a\x06\x0a\x02\x01\x02\x18\x01"[..]),
+        ("bionemo", 6, b"\x0a\x03MKT\x0a\x02mk\x0a\x00"),
+        (
+            "kserve_raw",
+            7,
+            &[b"\x0a\x07hiddens\x2a\x16", &tensor[..], b"\x3a\x07\x03\0\0\0MKT"].concat(),
+        ),
+        (
+            "kserve_contents",
+            7,
+            &[b"\x2a\x1d", &tensor[..], b"\x2a\x05\x42\x03MKT", b"\x32\x06\x0a\x04mask"].concat(),
+        ),
+    ] {
+        seed(folder, name, &[&[tag], message]);
     }
 }

@@ -1,4 +1,5 @@
-//! The body of a request to the server; the sequences of one that is read.
+//! The body of a request to the server, or a message of its gRPC services; the sequences of one that is
+//! read.
 
 #![no_main]
 
@@ -32,7 +33,7 @@ fuzz_target!(|data: &[u8]| {
         Err(refusal) => message::check_short(&refusal),
         Ok(sequences) => {
             for sequence in sequences {
-                if let Err(unfit) = ADMISSION.admit(sequence.as_bytes()) {
+                if let Err(unfit) = ADMISSION.admit(&sequence) {
                     unfit.to_string().lines().for_each(|line| message::check_short(&line));
                 }
             }
