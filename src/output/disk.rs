@@ -96,13 +96,16 @@ pub(super) fn sync_small_file(file: &File) -> io::Result<()> {
     }
 }
 
+/// How the name begins that such a file has for a moment.
+pub(crate) const UNNAMED: &str = ".esm-embed-";
+
 /// A new file without a name, which is deleted when it is closed: on the file system where `out` is
 /// or will be, or else in the system's folder for temporary files.
 pub(crate) fn unnamed_file(out: &Path) -> io::Result<File> {
     static MADE: AtomicU64 = AtomicU64::new(0);
     let number = MADE.fetch_add(1, Ordering::Relaxed);
     let make = |folder: &Path| {
-        let path = folder.join(format!(".esm-embed-{}-{number}", std::process::id()));
+        let path = folder.join(format!("{UNNAMED}{}-{number}", std::process::id()));
         let file = create_new(&path)?;
         std::fs::remove_file(&path)?;
         Ok(file)

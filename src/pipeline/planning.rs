@@ -66,7 +66,7 @@ pub fn plan_shards(job: &PlanJob, reporter: &dyn Reporter) -> Result<Plan> {
         costs: CostModel::new(dim),
     };
     let temporary = || format!("{}: the temporary files of the plan", job.out.display());
-    let mut builder = Builder::near(&job.out, job.shards, work).with_context(temporary)?;
+    let mut builder = Builder::near(folder.partial(), job.shards, work).with_context(temporary)?;
     reporter.phase(Phase::Reading);
     let read = read(job, policy, &folder, &mut builder, reporter)?;
     reporter.phase(Phase::Planning);

@@ -6,7 +6,7 @@ use super::{
     Settings, ShardFacts, Stored, shards,
 };
 use crate::fasta::Block;
-use crate::output::{Lock, OutputError, PARTIAL, remove_if_there, sync_folder};
+use crate::output::{LOCK, Lock, OutputError, PARTIAL, UNNAMED, remove_if_there, sync_folder};
 use crate::sha256::{hex, sha256_file, sha256_of};
 use crate::stamp::Stamp;
 use std::fs::File;
@@ -55,11 +55,14 @@ impl PlanFolder {
         for entry in entries {
             let entry = entry.map_err(|cause| PlanError::io("reading", dir, cause))?;
             let name = entry.file_name();
-            let is_own = name == PARTIAL || own.iter().any(|own| name == **own);
+            let is_own = match name == PARTIAL {
+                true => is_work_of_a_plan(&entry.path())?,
+                false => own.iter().any(|own| name == **own),
+            };
             if !is_own || is_plan && !force {
                 return Err(PlanError::Exists {
                     dir: dir.to_path_buf(),
-                    is_plan,
+                    is_plan: is_plan && is_own,
                 });
             }
         }
@@ -105,8 +108,7 @@ impl PlanFolder {
         let reading = |cause| PlanError::io("reading", &self.partial, cause);
         for entry in std::fs::read_dir(&self.partial).map_err(reading)? {
             let entry = entry.map_err(reading)?;
-            let name = entry.file_name();
-            if name == REPLACED || is_file_of_a_plan(&name.to_string_lossy()) {
+            if entry.file_name() != LOCK {
                 let path = entry.path();
                 let removed = std::fs::remove_file(&path);
                 removed.map_err(|cause| PlanError::io("removing", &path, cause))?;
@@ -261,6 +263,20 @@ impl PlanFolder {
         self.lock.release();
         Ok(())
     }
+}
+
+/// Whether a working folder holds nothing but what planning leaves there: not the work of a run.
+fn is_work_of_a_plan(partial: &Path) -> Result<bool, PlanError> {
+    let reading = |cause| PlanError::io("reading", partial, cause);
+    for entry in std::fs::read_dir(partial).map_err(reading)? {
+        let name = entry.map_err(reading)?.file_name();
+        let name = name.to_string_lossy();
+        let is_own = name == LOCK || name == REPLACED || is_file_of_a_plan(&name);
+        if !is_own && !name.starts_with(UNNAMED) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// The `plan.json` of a plan while it is replaced, in the working folder.

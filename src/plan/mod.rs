@@ -125,7 +125,9 @@ impl Plan {
                 ),
             });
         }
-        Ok(Section::new(path, file, facts, self.facts.firsts()))
+        let section = Section::new(path, file, facts, self.facts.firsts());
+        section.check()?;
+        Ok(section)
     }
 
     /// The blocks of an input that is stored by bgzip; one block for any other.

@@ -2,7 +2,7 @@
 
 use super::record::{Coder, PlannedRecord};
 use super::{PlanError, ShardFacts};
-use sha2::{Digest as _, Sha256};
+use crate::sha256::sha256_read;
 use std::fs::File;
 use std::io::{self, BufReader, Read};
 use std::os::unix::fs::FileExt;
@@ -36,17 +36,35 @@ impl Section {
         &self.facts
     }
 
-    /// Its records from the first to the last.
-    pub fn read(&self) -> SectionReader<'_> {
-        let bytes = SectionBytes {
+    /// Compares its checksum.
+    ///
+    /// # Errors
+    /// The index cannot be read, or is damaged.
+    pub(super) fn check(&self) -> Result<(), PlanError> {
+        let read = sha256_read(&mut self.bytes());
+        let (sha256, _) = read.map_err(|cause| PlanError::io("reading", &self.path, cause))?;
+        match sha256 == self.facts.sha256 {
+            true => Ok(()),
+            false => Err(damaged(
+                &self.path,
+                "does not have the checksum in shards.tsv",
+            )),
+        }
+    }
+
+    fn bytes(&self) -> SectionBytes {
+        SectionBytes {
             file: Arc::clone(&self.file),
             at: self.facts.offset,
             left: self.facts.bytes,
-            hash: Sha256::new(),
-        };
+        }
+    }
+
+    /// Its records from the first to the last.
+    pub fn read(&self) -> SectionReader<'_> {
+        let bytes = self.bytes();
         SectionReader {
             path: &self.path,
-            sha256: &self.facts.sha256,
             left: self.facts.records.saturating_add(self.facts.skipped),
             coder: Coder::new(&self.firsts),
             bytes: BufReader::with_capacity(READ, bytes),
@@ -58,30 +76,19 @@ impl Section {
 #[derive(Debug)]
 pub struct SectionReader<'a> {
     path: &'a Path,
-    sha256: &'a str,
     left: u64,
     coder: Coder<'a>,
     bytes: BufReader<SectionBytes>,
 }
 
 impl SectionReader<'_> {
-    /// The next record; None at the end, where the checksum of all of them is compared.
+    /// The next record; None at the end.
     ///
     /// # Errors
     /// The index cannot be read, or is damaged.
     pub fn next(&mut self) -> Result<Option<PlannedRecord>, PlanError> {
-        let damaged = |what: &str| PlanError::Damaged {
-            path: self.path.to_path_buf(),
-            what: what.into(),
-        };
         if self.left == 0 {
-            let source = self.bytes.get_ref();
-            let is_whole = source.left == 0 && self.bytes.buffer().is_empty();
-            let sha256 = crate::sha256::hex(&source.hash.clone().finalize());
-            return match is_whole && sha256 == self.sha256 {
-                true => Ok(None),
-                false => Err(damaged("does not have the checksum in shards.tsv")),
-            };
+            return Ok(None);
         }
         self.left -= 1;
         match self.coder.decode(&mut self.bytes) {
@@ -89,18 +96,27 @@ impl SectionReader<'_> {
             Err(error) if error.raw_os_error().is_some() => {
                 Err(PlanError::io("reading", self.path, error))
             }
-            Err(_) => Err(damaged("has a record that `plan` does not write")),
+            Err(_) => Err(damaged(
+                self.path,
+                "has a record that `plan` does not write",
+            )),
         }
     }
 }
 
-/// The bytes of a section, hashed as they are read.
+fn damaged(path: &Path, what: &str) -> PlanError {
+    PlanError::Damaged {
+        path: path.to_path_buf(),
+        what: what.into(),
+    }
+}
+
+/// The bytes of a section.
 #[derive(Debug)]
 struct SectionBytes {
     file: Arc<File>,
     at: u64,
     left: u64,
-    hash: Sha256,
 }
 
 impl Read for SectionBytes {
@@ -110,7 +126,6 @@ impl Read for SectionBytes {
             .min(usize::try_from(self.left).unwrap_or(usize::MAX));
         let into = into.get_mut(..wanted).unwrap_or_default();
         let count = self.file.read_at(into, self.at)?;
-        self.hash.update(into.get(..count).unwrap_or_default());
         self.at += count as u64;
         self.left -= count as u64;
         Ok(count)

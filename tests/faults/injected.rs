@@ -11,7 +11,7 @@ const FILES: &str = "in.fasta --pool bos --residues files --max-tokens 40";
 const MAPS: &str = "in.fasta --pool mean --residues packed --include logits,contacts,attentions \
                     --max-tokens 40";
 
-fn few_records() -> String {
+pub fn few_records() -> String {
     let record = |i: u64| {
         format!(
             ">r{i}\n{}\n",
@@ -41,7 +41,7 @@ fn inject(case: &Case, call: &str, what: &str, number: u32, more: &str) -> Outpu
 
 /// Kills at the first, second, … such call until the run succeeds, and resumes each time; then again
 /// with the resumed run killed at the same number.
-fn kill_at_each(case: &Case, call: &str, more: &str, prepare: &dyn Fn()) -> u32 {
+pub fn kill_at_each(case: &Case, call: &str, more: &str, prepare: &dyn Fn()) -> u32 {
     for number in 1.. {
         let what = format!("{} {more}: killed at {call} number {number}", case.line);
         prepare();

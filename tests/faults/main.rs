@@ -16,6 +16,7 @@ mod memory_changed;
 mod merge;
 mod other_path;
 mod other_users;
+mod plan;
 mod refused;
 mod score;
 mod short_writes;
