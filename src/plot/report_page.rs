@@ -171,7 +171,7 @@ fn histogram(lengths: &[u64]) -> Vec<(u64, u64, u64)> {
     let width = (high - low + 1).div_ceil(BARS).max(1);
     let bars = (high - low) / width + 1;
     let mut all: Vec<(u64, u64, u64)> = (0..bars)
-        .map(|bar| (low + bar * width, low + (bar + 1) * width - 1, 0))
+        .map(|bar| (low + bar * width, high.min(low + (bar + 1) * width - 1), 0))
         .collect();
     for length in lengths {
         if let Some((_, _, records)) = all.get_mut(((length - low) / width) as usize) {
@@ -399,7 +399,7 @@ mod tests {
         let bars = histogram(&[1, 2, 50, 100]);
         assert_eq!(
             (bars.len(), bars[0], bars[33]),
-            (34, (1, 3, 2), (100, 102, 1))
+            (34, (1, 3, 2), (100, 100, 1))
         );
         assert_eq!(bars.iter().map(|(_, _, records)| records).sum::<u64>(), 4);
         assert_eq!(histogram(&[1, u64::MAX / 2]).len() as u64, BARS);

@@ -1,5 +1,6 @@
 """`open_folder`: arrays by name and id, without reading them."""
 
+import pickle
 import subprocess
 import sys
 import tempfile
@@ -58,6 +59,8 @@ class Folders(unittest.TestCase):
         self.assertEqual((rows.shape, type(rows)), ((12, 32), np.memmap))
         np.testing.assert_allclose(rows.mean(axis=0), means[3], atol=1e-5)
         self.assertFalse(np.array_equal(emb.residues("peptide_4", 1), rows))
+        copy = pickle.loads(pickle.dumps(emb))
+        np.testing.assert_array_equal(copy["peptide_4"], means[3])
         self.assertEqual(dict(emb.items()).keys(), set(emb.ids))
         for found, expected in zip(emb.values(), means, strict=True):
             np.testing.assert_array_equal(found, expected)

@@ -108,6 +108,8 @@ function drawMaps() {
   $('maps').replaceChildren(...data.maps.map((map) => {
     const figure = document.createElement('figure'), canvas = document.createElement('canvas'), size = map.residues;
     canvas.width = canvas.height = Math.max(1, size);
+    // Smaller than its pixels, a map would lose contacts if it were not smoothed.
+    canvas.style.imageRendering = size > 200 ? 'auto' : 'pixelated';
     canvas.setAttribute('role', 'img');
     canvas.setAttribute('aria-label', `Contact map of ${shown(map.row)}`);
     const context = canvas.getContext('2d'), image = context.createImageData(canvas.width, canvas.height), levels = bytesOf(map.values);
@@ -168,6 +170,7 @@ if (near && count) {
     choose((chosen + step + count) % count);
     $('search').value = data.ids[chosen];
   });
+  $('near').caption.textContent = near.number ? plural(near.number, 'nearest record') : '';
   choose(0);
 } else $('pair').hidden = true;
 theme(window.matchMedia?.('(prefers-color-scheme: dark)').matches ? 'dark' : 'light');

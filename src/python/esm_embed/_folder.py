@@ -121,6 +121,10 @@ class EmbeddingFolder(Mapping):
     def __repr__(self) -> str:
         return f"open_folder({str(self.path)!r}): {len(self):,} records of {self.model}, {', '.join(self._arrays)}"
 
+    def __reduce__(self):
+        # A process that gets a copy opens the folder itself.
+        return open_folder, (self.path,)
+
     def _where(self, name):
         try:
             return self._arrays[name]
