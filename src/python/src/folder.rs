@@ -70,11 +70,11 @@ impl Folder {
     /// The records with this id.
     fn find(&self, py: Python<'_>, id: &str) -> PyResult<Vec<Place>> {
         let index = self.index(py)?;
-        let found = py.detach(|| {
+        let found: Result<_, ReadError> = py.detach(|| {
             let found = index.find(id)?;
             found.iter().map(|record| self.place(record)).collect()
         });
-        found.map_err(|error: ReadError| failed(error))
+        found.map_err(failed)
     }
 
     /// The folders of the shards that hold the arrays; none if they are in the folder itself.
