@@ -19,6 +19,23 @@ pub(crate) enum Lock {
     Unsupported,
 }
 
+/// Whether another process holds the lock of this file; `None` where the file system has no locks.
+///
+/// For an instant, this takes the lock to share it: whoever wants it alone has to try more than once.
+pub(crate) fn is_locked(file: &File) -> Option<bool> {
+    loop {
+        match file.try_lock_shared() {
+            Ok(()) => {
+                let _ = file.unlock();
+                return Some(false);
+            }
+            Err(TryLockError::WouldBlock) => return Some(true),
+            Err(TryLockError::Error(error)) if error.kind() == ErrorKind::Interrupted => {}
+            Err(TryLockError::Error(_)) => return None,
+        }
+    }
+}
+
 /// Tries to lock a file that was opened at `path`, without waiting.
 ///
 /// # Errors

@@ -16,6 +16,7 @@ use super::report::{self, ReportArgs};
 use super::run::{self, RunArgs};
 use super::score::{self, ScoreArgs};
 use super::serve::{self, ServeArgs};
+use super::status::{self, StatusArgs};
 use super::template::{self, TemplateArgs};
 use super::verify::VerifyArgs;
 use clap::parser::ValueSource;
@@ -73,6 +74,9 @@ pub enum Command {
     /// Merge the output folders of all shards into one
     #[command(after_help = merge::EXAMPLES)]
     Merge(MergeArgs),
+    /// Show how far the shards of an input are, and what is left to do
+    #[command(after_help = status::EXAMPLES)]
+    Status(StatusArgs),
     /// Write what an output folder holds in the formats of other tools
     #[command(after_help = export::EXAMPLES)]
     Export(Box<ExportArgs>),
@@ -141,6 +145,7 @@ impl Cli {
             Command::Demo(args) => args.display,
             Command::Models(_)
             | Command::Inspect(_)
+            | Command::Status(_)
             | Command::Doctor(_)
             | Command::Template(_)
             | Command::Completions(_)
@@ -185,6 +190,7 @@ mod tests {
             plot::map::EXAMPLES,
             score::EXAMPLES,
             serve::EXAMPLES,
+            status::EXAMPLES,
             template::EXAMPLES,
             completions::EXAMPLES,
         ] {

@@ -28,6 +28,7 @@ mod run;
 mod score;
 mod serve;
 mod signals;
+mod status;
 mod stdout;
 mod suggest;
 mod template;
@@ -36,6 +37,7 @@ mod verify;
 use clap::CommandFactory;
 use clap::error::ErrorKind;
 use command_line::{Cli, Command};
+use esm_embed::output;
 use message::Message;
 use progress::Progress;
 use std::ffi::OsString;
@@ -44,7 +46,10 @@ use std::ffi::OsString;
 /// handles signals, and one that cannot wait ends the process.
 pub fn main(words: impl IntoIterator<Item = OsString>) -> u8 {
     signals::fail_on_full_files();
-    let args = match parse(words.into_iter().collect()) {
+    let words: Vec<OsString> = words.into_iter().collect();
+    let typed = words.iter().map(|word| word.to_string_lossy().into_owned());
+    output::set_command(typed.collect());
+    let args = match parse(words) {
         Ok(args) => args,
         Err(code) => return code,
     };
@@ -129,6 +134,7 @@ fn execute(args: &Cli) -> anyhow::Result<Exit> {
         Command::Inspect(args) => inspect::execute(args),
         Command::Plan(args) => plan::execute(args),
         Command::Merge(args) => merge::execute(args),
+        Command::Status(args) => status::execute(args),
         Command::Export(args) => export::execute(args),
         Command::Plot(args) => plot::execute(args),
         Command::Report(args) => report::execute(args),

@@ -164,11 +164,33 @@ pub(super) fn bytes_below(folder: &Path) -> u64 {
     entries.flatten().map(bytes).sum()
 }
 
-/// Writes a small file durably, so that it exists completely or not at all.
-pub(crate) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+/// Bytes on the disk of the files directly in a folder.
+pub(super) fn bytes_in(folder: &Path) -> u64 {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let files = entries.filter_map(|entry| entry.metadata().ok());
+    let files = files.filter(std::fs::Metadata::is_file);
+    files.map(|file| file.blocks().saturating_mul(512)).sum()
+}
+
+/// Replaces a small file, so that it exists completely or not at all; what a crash of the machine leaves of
+/// it does not matter.
+pub(super) fn replace_unsynced(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let beside = beside(path);
+    remove_if_there(&beside)?;
+    create_new(&beside)?.write_all(bytes)?;
+    std::fs::rename(&beside, path)
+}
+
+/// Where a file is written that is to replace another.
+fn beside(path: &Path) -> std::path::PathBuf {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(NEW);
-    let beside = path.with_file_name(name);
+    path.with_file_name(name)
+}
+
+/// Writes a small file durably, so that it exists completely or not at all.
+pub(crate) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let beside = beside(path);
     remove_if_there(&beside)?;
     let mut file = create_new(&beside)?;
     file.write_all(bytes)?;

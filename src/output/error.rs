@@ -227,6 +227,23 @@ pub enum OutputError {
 }
 
 impl OutputError {
+    /// Whether it says that the folder holds something else, which stays as it is.
+    pub fn is_refusal(&self) -> bool {
+        matches!(
+            self,
+            Self::Exists { .. }
+                | Self::Unfinished { .. }
+                | Self::OtherRun { .. }
+                | Self::OtherInput
+                | Self::NotResumable { .. }
+                | Self::Busy { .. }
+                | Self::Symlink { .. }
+                | Self::NotAFolder { .. }
+                | Self::InTheWay { .. }
+                | Self::ForeignManifest { .. }
+        )
+    }
+
     /// Wraps what the operating system said about `action` on `path`.
     pub(super) fn io(action: impl Into<String>, path: &Path, cause: io::Error) -> Self {
         Self::Io {

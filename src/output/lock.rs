@@ -12,12 +12,17 @@ use crate::output::layout::PARTIAL;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// Name of the file in the working folder.
 pub(crate) const LOCK: &str = "lock";
 
-/// Attempts to open the file when another run replaces it at that moment.
+/// Attempts to lock the file, which another run may replace at that moment.
 const ATTEMPTS: usize = 8;
+
+/// Pause before another attempt where the lock is busy: whoever asks whether it is held shares it for an
+/// instant.
+const PAUSE: Duration = Duration::from_millis(10);
 
 /// The right to write into an output folder, until it is dropped.
 #[derive(Debug)]
@@ -52,7 +57,10 @@ impl Lock {
                 flock::Lock::Held => true,
                 flock::Lock::Unsupported => false,
                 flock::Lock::Replaced => continue,
-                flock::Lock::Busy => break,
+                flock::Lock::Busy => {
+                    std::thread::sleep(PAUSE);
+                    continue;
+                }
             };
             return Ok(Self {
                 path,

@@ -33,6 +33,7 @@
 //! | `lock` | locked while a run writes |
 //! | `begun.json` | [`RunIdentity`] |
 //! | `journal` | see [`Done`] |
+//! | `status.json` | [`RunStatus`]: how far the run is, or how it ended |
 //! | `places`, `duplicates`, `*.seen` | rebuilt when the run is resumed |
 //!
 //! # Files of a complete run
@@ -115,6 +116,7 @@ mod publish;
 mod read;
 mod resume;
 mod shard;
+mod status;
 mod write;
 
 pub use crate::product::{OutDtype, Pool};
@@ -150,6 +152,10 @@ pub use resume::journal::{Done, Journal, SLOT_BYTES, read_journal};
 pub use resume::proof::{Proof, Written};
 pub use resume::run_identity::{FileStamp, RunIdentity, RunIdentityFile};
 pub use shard::ShardEntry;
+pub use status::{
+    Look, RunState, RunStatus, ShardState, StatusFile, Survey, look, record_end, set_command,
+    survey,
+};
 pub use write::array_writer::{ArrayWriter, RecordWriter};
 pub use write::folder::{OutputFolder, Parts, sync_work};
 pub use write::ledger::{Entered, Ledger};

@@ -54,8 +54,10 @@ use run::finish::finish;
 use run::notices::tell_of_model;
 use run::open::open;
 pub use run::open::tell_of_checkpoint;
+use run::pulse::Pulse;
 use run::{Run, resume};
 use std::sync::Arc;
+use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
 /// How a finished run went.
@@ -73,6 +75,8 @@ pub struct Outcome {
 /// Everything that keeps the output folder from being complete; nothing finished is touched.
 /// [`Stopped`] when the run was asked to stop.
 pub fn run(job: &Job, caches: &Caches, reporter: &dyn Reporter, stop: &Stop) -> Result<Outcome> {
+    let pulse = Pulse::new(reporter);
+    let reporter: &dyn Reporter = &pulse;
     let planned = PlannedShard::open(job, reporter)?;
     let checkpoint = Arc::new(open(job, reporter)?);
     let run = Run {
@@ -102,8 +106,14 @@ pub fn run(job: &Job, caches: &Caches, reporter: &dyn Reporter, stop: &Stop) -> 
     };
     tell_of_model(run, &plan, &embedder, loading, Some("run.json"))?;
     let mut folder = begin(run, &plan, &embedder, &checked, target)?;
-    let embedded = embed(run, &plan, &embedder, &checked, &mut folder)?;
-    let manifest = finish(run, &plan, &embedder, &checked, &embedded, folder)?;
+    pulse.write_to(folder.status());
+    let manifest = std::thread::scope(|scope| {
+        let (_over, listen) = channel();
+        let pulse = &pulse;
+        scope.spawn(move || pulse.beat(listen));
+        let embedded = embed(run, &plan, &embedder, &checked, &mut folder)?;
+        finish(run, &plan, &embedder, &checked, &embedded, folder)
+    })?;
     Ok(Outcome {
         records: manifest.counts.records,
         skipped: manifest.counts.skipped,

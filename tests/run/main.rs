@@ -47,6 +47,7 @@ mod score_files;
 mod shards;
 mod stacked;
 mod stand_in_8m;
+mod status;
 mod streams;
 mod templates;
 mod threads;

@@ -12,6 +12,7 @@ use super::stdout::print;
 use super::{Exit, signals};
 use esm_embed::fasta::Input;
 use esm_embed::hub::HubSettings;
+use esm_embed::output::{self, OutputError, RunState};
 use esm_embed::pipeline::{self, Caches, Job, Shard, Stop, Stopped};
 use esm_embed::plan::Plan;
 use esm_embed::product::Product;
@@ -178,8 +179,26 @@ impl RunArgs {
     }
 }
 
-/// Embeds, or with `--dry-run` reports what would be done.
+/// Embeds, or with `--dry-run` reports what would be done. How the run ended is recorded for `status`.
 pub fn execute(args: &RunArgs) -> anyhow::Result<Exit> {
+    let ended = execute_run(args);
+    if let Err(error) = &ended
+        && !args.dry_run
+        && !is_refusal(error)
+    {
+        let what = format!("{error:#}");
+        output::record_end(&args.out, args.shard.is_some(), RunState::Failed, what);
+    }
+    ended
+}
+
+/// Whether an error only says that the output folder is not this run's to touch.
+fn is_refusal(error: &anyhow::Error) -> bool {
+    let error = error.downcast_ref::<OutputError>();
+    error.is_some_and(OutputError::is_refusal)
+}
+
+fn execute_run(args: &RunArgs) -> anyhow::Result<Exit> {
     let progress = Arc::new(Progress::new(args.display));
     let stop = signals::listen(&progress)?;
     // What is sure to fail fails before a model is downloaded.
@@ -220,6 +239,8 @@ pub fn embed(job: &Job, caches: &Caches, progress: &Progress, stop: &Stop) -> an
     progress.clear();
     let outcome = match outcome {
         Err(error) if error.is::<Stopped>() => {
+            let folder = &job.output.folder;
+            output::record_end(folder, false, RunState::Stopped, format!("{error:#}"));
             progress.error(&Message::of_error(&error));
             return Ok(Exit::Stopped(stop.signal()));
         }

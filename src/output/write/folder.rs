@@ -14,12 +14,14 @@ use crate::output::resume::journal::Journal;
 use crate::output::resume::run_identity::RunIdentityFile;
 use crate::output::resume::sweep;
 use crate::output::shard::ShardEntry;
+use crate::output::status::{OwnStatus, StatusFile};
 use crate::output::write::array_writer::ArrayWriter;
 use crate::output::write::ledger::{Closed, DUPLICATES, Ledger};
 use crate::run_record::{Asked, Resolved};
 use crate::threads::Threads;
 use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// An output folder that is being written.
 ///
@@ -35,6 +37,8 @@ pub struct OutputFolder {
     pub(crate) ledger: Ledger,
     pub(crate) rows: ArrayWriter,
     pub(crate) journal: Journal,
+    /// Tells those who watch how far the run is.
+    pub(crate) status: OwnStatus,
     /// Held while this run writes.
     pub(crate) lock: Lock,
     /// Records with values that do not fit f16, besides those in the journal.
@@ -91,6 +95,11 @@ impl OutputFolder {
             journal: &self.journal,
             identity: &self.identity,
         }
+    }
+
+    /// Where the run tells how far it is.
+    pub fn status(&self) -> Arc<StatusFile> {
+        Arc::clone(&self.status.0)
     }
 
     /// Whether this run resumes an earlier one.
@@ -169,6 +178,7 @@ impl OutputFolder {
         if replaces {
             read_listed(&self.dir)?;
         }
+        self.status.0.close();
         publish::publish(&self.dir, &self.partial, &manifest, replaces)?;
         self.lock.release();
         Ok(manifest)

@@ -11,6 +11,7 @@ use crate::output::publish;
 use crate::output::publish::occupied::{check_targets, read_listed};
 use crate::output::resume::journal::{JOURNAL, Journal};
 use crate::output::resume::run_identity::{BEGUN_JSON, RunIdentity, RunIdentityFile};
+use crate::output::status::{OwnStatus, STATUS_JSON, StatusFile};
 use crate::output::write::array_writer::ArrayWriter;
 use crate::output::write::folder::OutputFolder;
 use crate::output::write::ledger::Ledger;
@@ -18,6 +19,7 @@ use crate::threads::Threads;
 use std::fs::FileType;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// What happens to existing output.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -246,6 +248,7 @@ impl Target {
         }
         Ok(OutputFolder {
             dir: self.dir,
+            status: OwnStatus(Arc::new(StatusFile::new(&self.partial))),
             identity: RunIdentityFile::new(&self.partial, identity),
             partial: self.partial,
             layout: self.layout,
@@ -345,10 +348,16 @@ fn is_unused(partial: &Path) -> Result<bool, OutputError> {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(true),
         entries => entries.map_err(reading)?,
     };
-    let begun = format!("{BEGUN_JSON}{}", disk::NEW);
+    let new = |name: &str| format!("{name}{}", disk::NEW);
+    let unused = [
+        LOCK.into(),
+        STATUS_JSON.into(),
+        new(BEGUN_JSON),
+        new(STATUS_JSON),
+    ];
     for entry in entries {
         let name = entry.map_err(reading)?.file_name();
-        if name != LOCK && *name != *begun {
+        if !unused.iter().any(|unused| *name == **unused) {
             return Ok(false);
         }
     }

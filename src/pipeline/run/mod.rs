@@ -10,6 +10,7 @@ pub mod finished_rows;
 pub mod model_files;
 pub mod notices;
 pub mod open;
+pub mod pulse;
 pub mod resume;
 pub mod syncing;
 pub mod work;

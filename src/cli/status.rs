@@ -1,0 +1,307 @@
+//! `status`: how far the shards of an input are.
+
+use super::Exit;
+use super::message::Message;
+use super::quantities::{scaled, seconds};
+use super::stdout::{self, print, print_json};
+use esm_embed::device::available_threads;
+use esm_embed::numerals::{bytes, count, grouped};
+use esm_embed::output::{Look, ShardState, Survey, survey};
+use serde::Serialize;
+use std::path::PathBuf;
+
+/// Examples below the help.
+pub const EXAMPLES: &str = "\
+Examples:
+  esm-embed status shard-*/
+  # All output folders in a folder
+  esm-embed status runs/
+  # What is left to do, for a job array
+  sbatch --array=$(esm-embed status runs/ --json | jq -r .again) job.sh";
+
+/// Arguments of `status`.
+#[derive(Debug, clap::Args)]
+pub struct StatusArgs {
+    /// Output folders of runs, finished or not, or folders with such folders in them
+    ///
+    /// A folder that does not exist yet counts as a shard that has not begun. Shards of which no folder is
+    /// given are named. Only small files are read, and nothing is written: run it as often as you like, from
+    /// any machine, while the shards run.
+    ///
+    /// A shard is running if a process holds the lock of its folder, whatever the clocks say. Where locks of
+    /// other machines cannot be seen, a run counts as running for a minute after its last sign of life.
+    #[arg(required = true, value_name = "DIR")]
+    pub dirs: Vec<PathBuf>,
+
+    /// Print the report as one JSON document
+    ///
+    /// Fields: shards (folder, shard, of, state, detail, records, residues, all_records, all_residues,
+    /// residues_per_second, seconds_left, bytes, host), states (how many shards are done, running, stopped,
+    /// failed and missing), records, residues, residues_per_second, seconds_left, bytes, again (the numbers
+    /// of the shards to run again, as sbatch --array takes them) and next (a command).
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// A shard in `status --json`.
+#[derive(Debug, Serialize)]
+struct ShardReport<'a> {
+    folder: Option<String>,
+    shard: Option<u64>,
+    of: Option<u64>,
+    state: ShardState,
+    detail: Option<&'a str>,
+    records: u64,
+    residues: u64,
+    all_records: Option<u64>,
+    all_residues: Option<u64>,
+    residues_per_second: Option<f64>,
+    seconds_left: Option<f64>,
+    bytes: u64,
+    host: Option<&'a str>,
+}
+
+#[derive(Debug, Serialize)]
+struct States {
+    done: usize,
+    running: usize,
+    stopped: usize,
+    failed: usize,
+    missing: usize,
+}
+
+/// What `status --json` prints.
+#[derive(Debug, Serialize)]
+struct StatusReport<'a> {
+    shards: Vec<ShardReport<'a>>,
+    states: States,
+    records: u64,
+    residues: u64,
+    residues_per_second: Option<f64>,
+    seconds_left: Option<f64>,
+    bytes: u64,
+    again: String,
+    next: Option<String>,
+}
+
+/// Prints how far the shards are.
+pub fn execute(args: &StatusArgs) -> anyhow::Result<Exit> {
+    let survey = survey(&args.dirs, available_threads());
+    let next = next(&survey);
+    match args.json {
+        true => print_json(&report(&survey, next))?,
+        false => print(&text(&survey, next.as_deref()))?,
+    }
+    Ok(match survey.number(ShardState::Failed) {
+        0 => Exit::Done,
+        _ => Exit::Failed,
+    })
+}
+
+fn shard(look: &Look) -> ShardReport<'_> {
+    ShardReport {
+        folder: (!look.folder.as_os_str().is_empty()).then(|| stdout::path(&look.folder)),
+        shard: look.shard.map(|shard| shard.number),
+        of: look.shard.map(|shard| shard.of),
+        state: look.state,
+        detail: look.detail.as_deref(),
+        records: look.records,
+        residues: look.residues,
+        all_records: look.all_records,
+        all_residues: look.all_residues,
+        residues_per_second: look.residues_per_second,
+        seconds_left: look.seconds_left,
+        bytes: look.bytes,
+        host: look.host.as_deref(),
+    }
+}
+
+fn report(survey: &Survey, next: Option<String>) -> StatusReport<'_> {
+    StatusReport {
+        shards: survey.looks.iter().map(shard).collect(),
+        states: States {
+            done: survey.number(ShardState::Done),
+            running: survey.number(ShardState::Running),
+            stopped: survey.number(ShardState::Stopped),
+            failed: survey.number(ShardState::Failed),
+            missing: survey.number(ShardState::Missing),
+        },
+        records: survey.records(),
+        residues: survey.residues(),
+        residues_per_second: survey.residues_per_second(),
+        seconds_left: survey.seconds_left(),
+        bytes: survey.bytes(),
+        again: survey.again(),
+        next,
+    }
+}
+
+/// What to type next.
+fn next(survey: &Survey) -> Option<String> {
+    if survey.is_complete() {
+        return Some(format!("esm-embed merge {} --out emb/", folders(survey)));
+    }
+    let is_idle = |look: &&Look| matches!(look.state, ShardState::Stopped | ShardState::Failed);
+    let idle = survey.looks.iter().filter(is_idle);
+    let mut commands = idle
+        .map(|look| &look.command)
+        .filter(|words| !words.is_empty());
+    let words = commands.next()?;
+    let mut line: Vec<String> = words.iter().map(|word| quoted(word)).collect();
+    let replaces = ["--resume", "--force"];
+    if !words.iter().any(|word| replaces.contains(&word.as_str())) {
+        line.push("--resume".into());
+    }
+    Some(line.join(" "))
+}
+
+/// The folders as a shell takes them: a pattern, if their names differ only in a number.
+fn folders(survey: &Survey) -> String {
+    let paths: Vec<String> = survey
+        .looks
+        .iter()
+        .map(|look| stdout::path(&look.folder))
+        .collect();
+    let around = |path: &str| -> Option<(String, String)> {
+        let path = path.trim_end_matches('/');
+        let name = path.rfind('/').map_or(0, |at| at + 1);
+        let start = name
+            + path
+                .get(name..)?
+                .find(|letter: char| letter.is_ascii_digit())?;
+        let rest = path.get(start..)?;
+        let digits = rest.find(|letter: char| !letter.is_ascii_digit());
+        let end = rest.get(digits.unwrap_or(rest.len())..)?;
+        Some((path.get(..start)?.to_owned(), end.to_owned()))
+    };
+    let mut patterns: Vec<_> = paths.iter().map(|path| around(path)).collect();
+    patterns.dedup();
+    match patterns.as_slice() {
+        [Some((start, end))] if paths.len() > 3 => format!("{}*{}/", quoted(start), quoted(end)),
+        _ => paths
+            .iter()
+            .map(|path| quoted(path))
+            .collect::<Vec<_>>()
+            .join(" "),
+    }
+}
+
+/// A word as a shell reads it.
+fn quoted(word: &str) -> String {
+    let is_plain = |letter: char| letter.is_ascii_alphanumeric() || "-_./=:,+@%".contains(letter);
+    match word.chars().all(is_plain) {
+        true => word.to_owned(),
+        false => format!("'{}'", word.replace('\'', r"'\''")),
+    }
+}
+
+/// The report for people: a line for each shard, and a summary.
+fn text(survey: &Survey, next: Option<&str>) -> String {
+    let rows: Vec<[String; 7]> = survey.looks.iter().map(columns).collect();
+    let mut widths = [0; 7];
+    for row in &rows {
+        for (width, text) in widths.iter_mut().zip(row) {
+            *width = (*width).max(text.chars().count());
+        }
+    }
+    let mut all = String::new();
+    for (row, look) in rows.iter().zip(&survey.looks) {
+        let mut line = String::new();
+        for (at, (text, width)) in row.iter().zip(widths).enumerate() {
+            let space = " ".repeat(width - text.chars().count());
+            // Names to the left, numbers to the right.
+            match at < 3 {
+                true => line.extend([text, space.as_str(), "  "]),
+                false => line.extend([space.as_str(), text, "  "]),
+            }
+        }
+        if let Some(detail) = &look.detail {
+            let first = Message::of(detail).plain();
+            line.push_str(first.lines().next().unwrap_or_default());
+        }
+        all.push_str(line.trim_end());
+        all.push('\n');
+    }
+    all + &summary(survey, next)
+}
+
+/// Shard, folder, state, records, residues, rate and time left, size.
+fn columns(look: &Look) -> [String; 7] {
+    let shard = look.shard.map(|shard| shard.to_string());
+    let of = |done: u64, all: Option<u64>| match all {
+        Some(all) if look.state != ShardState::Done => {
+            format!("{}/{}", grouped(done), grouped(all))
+        }
+        _ => grouped(done),
+    };
+    let is_there = look.state != ShardState::Missing;
+    let there = |text: String| if is_there { text } else { String::new() };
+    let rate = look
+        .residues_per_second
+        .map(|rate| format!("{}/s", scaled(rate)));
+    let left = look
+        .seconds_left
+        .map(|left| format!(", {} left", seconds(left)));
+    [
+        shard.unwrap_or_default(),
+        stdout::path(&look.folder),
+        look.state.name().to_owned(),
+        there(format!("{} records", of(look.records, look.all_records))),
+        there(format!("{} residues", of(look.residues, look.all_residues))),
+        rate.unwrap_or_default() + &left.unwrap_or_default(),
+        there(bytes(look.bytes)),
+    ]
+}
+
+fn summary(survey: &Survey, next: Option<&str>) -> String {
+    let states = [
+        ShardState::Done,
+        ShardState::Running,
+        ShardState::Stopped,
+        ShardState::Failed,
+        ShardState::Missing,
+    ];
+    let numbers = states.map(|state| (survey.number(state), state.name()));
+    let numbers = numbers.into_iter().filter(|(number, _)| *number > 0);
+    let numbers: Vec<_> = numbers
+        .map(|(number, name)| format!("{} {name}", grouped(number as u64)))
+        .collect();
+    let all = survey.looks.len() + survey.absent.len();
+    let mut text = format!("{}: {}\n", count(all as u64, "shard"), numbers.join(", "));
+    text += &format!(
+        "{}, {}, {}",
+        count(survey.records(), "record"),
+        count(survey.residues(), "residue"),
+        bytes(survey.bytes())
+    );
+    if let Some(free) = survey.free {
+        text += &format!(" ({} free)", bytes(free));
+    }
+    if let Some(rate) = survey.residues_per_second() {
+        text += &format!("; {} residues a second", scaled(rate));
+    }
+    if let Some(left) = survey.seconds_left() {
+        text += &format!(", {} left for those that run", seconds(left));
+    }
+    text.push('\n');
+    let again = survey.again();
+    if !again.is_empty() {
+        text += &format!("not done and not running: {again}\n");
+    }
+    if let Some(next) = next {
+        text += &format!("next: {next}\n");
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_quoted_for_a_shell() {
+        assert_eq!(quoted("--out=a/b"), "--out=a/b");
+        assert_eq!(quoted("it's"), r"'it'\''s'");
+        assert_eq!(quoted("$HOME *"), "'$HOME *'");
+    }
+}

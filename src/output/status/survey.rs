@@ -1,0 +1,237 @@
+//! The shards of an input, as they are at the moment.
+
+use super::{Look, ShardState, look};
+use crate::output::disk;
+use crate::output::layout::{PARTIAL, RUN_JSON};
+use crate::threads::Threads;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+/// More shards than any input has: numbers beyond that are not looked for.
+const MOST_SHARDS: u64 = 1_000_000;
+
+/// Output folders, as they are at the moment.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Survey {
+    /// Each folder, by its shard.
+    pub looks: Vec<Look>,
+    /// Numbers of shards of which there is no folder among these.
+    pub absent: Vec<u64>,
+    /// Bytes free for the first of them.
+    pub free: Option<u64>,
+}
+
+/// Looks at output folders, and at those in folders that are none. Up to `threads` are looked at at once.
+pub fn survey(dirs: &[PathBuf], threads: usize) -> Survey {
+    let threads = Threads::new(threads);
+    let dirs: Vec<PathBuf> = dirs.iter().flat_map(|dir| folders_in(dir)).collect();
+    let see = |at: usize| Ok::<_, ()>(dirs.get(at).map(|dir| look(dir)));
+    let looks = threads.map(dirs.len(), see).unwrap_or_default();
+    let mut looks: Vec<Look> = looks.into_iter().flatten().collect();
+    let absent = absent(&mut looks);
+    looks.sort_by_cached_key(|look| (look.shard.map(|shard| shard.number), look.folder.clone()));
+    note_doubled(&mut looks);
+    Survey {
+        looks,
+        absent,
+        free: dirs.first().and_then(|dir| disk::free_bytes(dir)),
+    }
+}
+
+/// A folder; or the output folders in it, if it is not one itself.
+fn folders_in(dir: &Path) -> Vec<PathBuf> {
+    let is_output = |dir: &Path| {
+        let is_there = |name| matches!(disk::kind(&dir.join(name)), Ok(Some(_)));
+        is_there(RUN_JSON) || is_there(PARTIAL)
+    };
+    let mut inner = Vec::new();
+    if !is_output(dir) {
+        let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
+        inner.extend(
+            entries
+                .map(|entry| entry.path())
+                .filter(|path| is_output(path)),
+        );
+        inner.sort();
+    }
+    match inner.is_empty() {
+        true => vec![dir.to_path_buf()],
+        false => inner,
+    }
+}
+
+/// The numbers of shards of which there is no folder. A folder with nothing in it is that of the shard whose
+/// number ends its name.
+fn absent(looks: &mut [Look]) -> Vec<u64> {
+    let all: BTreeSet<u64> = looks
+        .iter()
+        .filter_map(|look| Some(look.shard?.of))
+        .collect();
+    let mut all = all.into_iter();
+    let (Some(of), None) = (all.next(), all.next()) else {
+        return Vec::new();
+    };
+    if of > MOST_SHARDS {
+        return Vec::new();
+    }
+    let there = looks.iter().filter_map(|look| Some(look.shard?.number));
+    let there: BTreeSet<u64> = there.collect();
+    let mut absent: BTreeSet<u64> = (1..=of).filter(|number| !there.contains(number)).collect();
+    for look in looks.iter_mut().filter(|look| look.shard.is_none()) {
+        let number = number_in(&look.folder);
+        if let Some(number) = number.filter(|number| absent.remove(number)) {
+            look.shard = Some(crate::run_record::Shard { number, of });
+        }
+    }
+    absent.into_iter().collect()
+}
+
+/// The last number in the name of a folder.
+fn number_in(folder: &Path) -> Option<u64> {
+    let name = folder.file_name()?.to_str()?;
+    let end = name.rfind(|letter: char| letter.is_ascii_digit())?;
+    let digits = name.get(..=end)?;
+    let start = digits.rfind(|letter: char| !letter.is_ascii_digit());
+    digits
+        .get(start.map_or(0, |start| start + 1)..)?
+        .parse()
+        .ok()
+}
+
+/// Says of a shard that it is in several folders.
+fn note_doubled(looks: &mut [Look]) {
+    let mut first: BTreeMap<(u64, u64), PathBuf> = BTreeMap::new();
+    for look in looks {
+        let Some(shard) = look.shard else { continue };
+        match first.get(&(shard.number, shard.of)) {
+            None => drop(first.insert((shard.number, shard.of), look.folder.clone())),
+            Some(other) => {
+                let what = format!("{} has this shard, too", other.display());
+                let detail = look.detail.get_or_insert_default();
+                if !detail.is_empty() {
+                    detail.insert_str(0, "; ");
+                }
+                detail.insert_str(0, &what);
+            }
+        }
+    }
+}
+
+impl Survey {
+    /// How many shards are in this state.
+    pub fn number(&self, state: ShardState) -> usize {
+        let looks = self.looks.iter().filter(|look| look.state == state);
+        let absent = match state {
+            ShardState::Missing => self.absent.len(),
+            _ => 0,
+        };
+        looks.count() + absent
+    }
+
+    /// Records that are done.
+    pub fn records(&self) -> u64 {
+        self.sum(|look| look.records)
+    }
+
+    /// Their residues.
+    pub fn residues(&self) -> u64 {
+        self.sum(|look| look.residues)
+    }
+
+    /// Bytes on the disk.
+    pub fn bytes(&self) -> u64 {
+        self.sum(|look| look.bytes)
+    }
+
+    fn sum(&self, of: fn(&Look) -> u64) -> u64 {
+        self.looks.iter().map(of).fold(0, u64::saturating_add)
+    }
+
+    /// Residues a second of all running shards; `None` if none is known to compute.
+    pub fn residues_per_second(&self) -> Option<f64> {
+        let rates = self
+            .looks
+            .iter()
+            .filter_map(|look| look.residues_per_second);
+        rates.reduce(|sum, rate| sum + rate)
+    }
+
+    /// Seconds until the last of the running shards is computed; `None` if that is not known.
+    pub fn seconds_left(&self) -> Option<f64> {
+        let left = self.looks.iter().filter_map(|look| look.seconds_left);
+        left.reduce(f64::max)
+    }
+
+    /// The numbers of the shards that are neither done nor running: `3,5-9`.
+    pub fn again(&self) -> String {
+        let is_idle = |look: &&Look| !matches!(look.state, ShardState::Done | ShardState::Running);
+        let idle = self.looks.iter().filter(is_idle);
+        let idle = idle.filter_map(|look| Some(look.shard?.number));
+        ranges(idle.chain(self.absent.iter().copied()).collect())
+    }
+
+    /// Whether these are all shards of an input, each once, and all are done.
+    pub fn is_complete(&self) -> bool {
+        let of = self
+            .looks
+            .first()
+            .and_then(|look| look.shard)
+            .map(|shard| shard.of);
+        let is_done = |look: &Look| look.state == ShardState::Done;
+        of == Some(self.looks.len() as u64)
+            && self.absent.is_empty()
+            && self.looks.iter().all(is_done)
+    }
+}
+
+/// Numbers as job arrays take them: `3,5-9`.
+fn ranges(numbers: BTreeSet<u64>) -> String {
+    let mut ranges: Vec<(u64, u64)> = Vec::new();
+    for number in numbers {
+        match ranges.last_mut() {
+            Some((_, last)) if last.checked_add(1) == Some(number) => *last = number,
+            _ => ranges.push((number, number)),
+        }
+    }
+    let range = |(first, last): (u64, u64)| match first == last {
+        true => first.to_string(),
+        false => format!("{first}-{last}"),
+    };
+    ranges.into_iter().map(range).collect::<Vec<_>>().join(",")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_become_ranges() {
+        assert_eq!(ranges(BTreeSet::new()), "");
+        assert_eq!(
+            ranges([3, 5, 6, 7, 9, 10, u64::MAX].into()),
+            format!("3,5-7,9-10,{}", u64::MAX)
+        );
+    }
+
+    #[test]
+    fn a_folder_that_is_not_there_is_recognised_by_the_number_in_its_name() {
+        for (folder, number) in [
+            ("shard-3", Some(3)),
+            ("runs/s12of16", Some(16)),
+            ("a/007", Some(7)),
+            ("x", None),
+            ("5/x", None),
+            ("9999999999999999999999", None),
+        ] {
+            assert_eq!(number_in(Path::new(folder)), number, "{folder}");
+        }
+        let seen = |folder: &str, number| Look {
+            shard: Some(crate::run_record::Shard { number, of: 5 }),
+            state: ShardState::Done,
+            ..Look::missing(folder.into())
+        };
+        let mut looks = [seen("s-1", 1), Look::missing("s-2".into()), seen("s-4", 4)];
+        assert_eq!(absent(&mut looks), [3, 5]);
+        assert_eq!(looks[1].shard.map(|shard| shard.number), Some(2));
+    }
+}

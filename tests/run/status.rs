@@ -1,0 +1,148 @@
+//! `status`: how far the shards of an input are.
+
+use crate::bench::*;
+use crate::shards::{INPUTS, OPTIONS, bench, embed_shards};
+use serde_json::{Value, json};
+use std::fs;
+
+fn report(bench: &Bench, dirs: &str) -> (i32, Value) {
+    let ended = bench.call(&format!("status {dirs} --json"));
+    assert_eq!(ended.err, "");
+    (ended.code, serde_json::from_str(&ended.out).unwrap())
+}
+
+#[test]
+fn of_finished_shards_the_next_step_is_to_merge() {
+    let bench = bench();
+    embed_shards(&bench, 5, "");
+    let (code, found) = report(&bench, "s4of5 s1of5 s2of5 s3of5 s5of5");
+    assert_eq!(code, 0);
+    let mut sum = (0, 0);
+    for (at, shard) in found["shards"].as_array().unwrap().iter().enumerate() {
+        let dir = format!("s{}of5", at + 1);
+        assert_eq!(shard["folder"], dir);
+        assert_eq!((&shard["shard"], &shard["of"]), (&json!(at + 1), &json!(5)));
+        assert_eq!(shard["state"], "done");
+        assert_eq!(shard["records"], bench.recorded(&dir, "/counts/records"));
+        assert_eq!(shard["residues"], bench.recorded(&dir, "/counts/residues"));
+        let files = bench.tree(&dir);
+        let bytes = files.iter().filter(|(name, _)| *name != "run.json");
+        let bytes: usize = bytes.map(|(_, bytes)| bytes.len()).sum();
+        assert_eq!(shard["bytes"], bytes);
+        sum.0 += shard["records"].as_u64().unwrap();
+        sum.1 += shard["residues"].as_u64().unwrap();
+    }
+    assert_eq!(sum, (10, 500));
+    assert_eq!(
+        (&found["records"], &found["residues"]),
+        (&10.into(), &500.into())
+    );
+    assert_eq!(found["states"]["done"], 5);
+    assert_eq!(found["again"], "");
+    assert_eq!(found["next"], "esm-embed merge s*of5/ --out emb/");
+    let text = bench.call("status s1of5 s2of5 s3of5 s4of5 s5of5").out;
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!(lines.len(), 8, "{text}");
+    assert!(lines[0].starts_with("1/5  s1of5  done  "), "{text}");
+    assert_eq!(lines[5], "5 shards: 5 done");
+    assert!(lines[6].starts_with("10 records, 500 residues, "), "{text}");
+    assert_eq!(lines[7], "next: esm-embed merge s*of5/ --out emb/");
+}
+
+#[test]
+fn missing_shards_and_those_that_have_not_begun_are_named() {
+    let bench = bench();
+    embed_shards(&bench, 5, "");
+    for gone in ["s2of5", "s3of5", "s5of5"] {
+        fs::remove_dir_all(bench.path(gone)).unwrap();
+    }
+    // One of them by its folder, which is not there.
+    let (code, found) = report(&bench, "s1of5 s4of5 s-3");
+    assert_eq!(code, 0);
+    assert_eq!(
+        found["states"],
+        json!({"done": 2, "running": 0, "stopped": 0, "failed": 0, "missing": 3})
+    );
+    assert_eq!(found["again"], "2-3,5");
+    assert_eq!(found["shards"][1]["state"], "missing");
+    assert_eq!(found["shards"][1]["shard"], 3);
+    let text = bench.call("status s1of5 s4of5 s-3").out;
+    assert!(text.contains("5 shards: 2 done, 3 missing\n"), "{text}");
+    assert!(text.contains("not done and not running: 2-3,5\n"), "{text}");
+    // Of a folder of folders, those that are outputs.
+    fs::create_dir_all(bench.path("runs/notes")).unwrap();
+    for dir in ["s1of5", "s4of5"] {
+        fs::rename(bench.path(dir), bench.path(&format!("runs/{dir}"))).unwrap();
+    }
+    let (_, found) = report(&bench, "runs");
+    assert_eq!(found["shards"].as_array().unwrap().len(), 2);
+    assert_eq!(found["shards"][0]["folder"], "runs/s1of5");
+    // Nothing at all.
+    let (code, found) = report(&bench, "nowhere");
+    assert_eq!((code, &found["states"]["missing"]), (0, &json!(1)));
+}
+
+#[test]
+fn a_failed_shard_leaves_its_error_and_the_command_to_repeat() {
+    let bench = bench();
+    let ended = bench.run(&format!(
+        "a.fasta nothing.fasta --shard 2/3 --out shards/s2 {OPTIONS}"
+    ));
+    assert_eq!(ended.code, 1);
+    let (code, found) = report(&bench, "shards/s2");
+    assert_eq!(code, 1);
+    let shard = &found["shards"][0];
+    assert_eq!(shard["state"], "failed");
+    let detail = shard["detail"].as_str().unwrap();
+    assert!(
+        ended.err.contains(detail.lines().next().unwrap()),
+        "{detail}"
+    );
+    let next = found["next"].as_str().unwrap();
+    assert!(
+        next.contains(" run a.fasta nothing.fasta --shard 2/3 --out shards/s2 "),
+        "{next}"
+    );
+    assert!(next.ends_with(" --resume"), "{next}");
+    let text = bench.call("status shards/s2").out;
+    assert!(
+        text.contains("failed") && text.contains("nothing.fasta"),
+        "{text}"
+    );
+    // The folder is not in the way of the next attempt, and the error is forgotten when that succeeds.
+    let line = format!("{INPUTS} --shard 2/3 --out shards/s2 {OPTIONS}");
+    let ended = bench.run(&line);
+    assert!([0, 3].contains(&ended.code), "{}", ended.err);
+    assert!(!exists(&bench.path("shards/s2/.partial")));
+    assert_eq!(report(&bench, "shards/s2").1["shards"][0]["state"], "done");
+    // Refusing a finished output is not a failure of the shard.
+    assert_eq!(bench.run(&line).code, 1);
+    assert_eq!(report(&bench, "shards/s2").1["shards"][0]["state"], "done");
+    // A run that is not a shard leaves no folder.
+    assert_eq!(
+        bench.run("nothing.fasta --model $MODEL --out emb -q").code,
+        1
+    );
+    assert!(!exists(&bench.path("emb")));
+}
+
+#[test]
+fn odd_folders_are_no_more_than_odd() {
+    let bench = bench();
+    embed_shards(&bench, 2, "");
+    fs::create_dir_all(bench.path("broken")).unwrap();
+    bench.write("broken/run.json", "{\"counts\": 3");
+    let (code, found) = report(&bench, "broken s1of2");
+    assert_eq!(code, 1);
+    assert_eq!(found["states"]["failed"], 1);
+    bench.write("file", "x");
+    std::os::unix::fs::symlink(bench.path("s1of2"), bench.path("link")).unwrap();
+    let (_, found) = report(&bench, "file link s2of2");
+    assert_eq!(found["states"]["done"], 2);
+    let (_, found) = report(&bench, "link s1of2");
+    let detail = found["shards"][1]["detail"].as_str().unwrap();
+    assert!(detail.ends_with(" has this shard, too"), "{detail}");
+    assert_eq!(found["again"], "2");
+    let ended = bench.call("status");
+    assert_eq!(ended.code, 2);
+}
