@@ -21,5 +21,6 @@ mod refused;
 mod score;
 mod short_writes;
 mod signals;
+mod status;
 
 use common::{bench, tools};
