@@ -99,6 +99,12 @@
 //!   `tests/run/linked.rs::every_command_reads_it_as_the_whole`,
 //!   `tests/run/linked.rs::a_merge_of_it_copies_the_arrays`,
 //!   `tests/run/linked.rs::a_shard_that_was_moved_or_changed_is_named`
+//! - `status` says what a folder is whenever it looks: a killed shard is never done or running, and no clock
+//!   of another machine makes it so; the last error of a shard stays until it is resumed.
+//!   `tests/faults/status.rs::killed_at_any_moment_a_shard_is_never_called_done_or_running`,
+//!   `tests/faults/status.rs::the_times_of_files_do_not_matter_where_the_lock_is_seen`,
+//!   `tests/faults/status.rs::of_two_tasks_for_one_shard_the_second_is_refused_and_leaves_no_trace`,
+//!   `tests/faults/status.rs::a_stop_and_a_failure_are_told_until_the_run_is_resumed`
 //! - An existing output is not touched without `force`, and stays intact until the run that
 //!   replaces it has succeeded.
 //!   `tests/run/existing_output.rs::an_output_is_refused_and_untouched_without_force`,

@@ -233,11 +233,17 @@ pub fn rows(table: &str) -> Vec<Vec<&str>> {
     lines.map(|line| line.split('\t').collect()).collect()
 }
 
-/// Ends with 1, prints only this error, and leaves no trace of the output.
+/// Ends with 1, prints only this error, and leaves no trace of the output; of a shard, only what `status`
+/// reads.
 pub fn assert_fails(bench: &Bench, line: &str, error: &str) {
     let ended = bench.run(&format!("{line} --out refused -q"));
     assert_eq!(ended.err, format!("error: {error}\n"), "{line}");
     assert_eq!((ended.code, &*ended.out), (1, ""), "{line}");
+    if line.contains("--shard ") {
+        let left: Vec<String> = bench.tree("refused").into_keys().collect();
+        assert_eq!(left, [".partial/lock", ".partial/status.json"], "{line}");
+        fs::remove_dir_all(bench.path("refused")).unwrap();
+    }
     assert!(
         !exists(&bench.path("refused")),
         "{line}: touched the output"

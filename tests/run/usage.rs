@@ -333,9 +333,8 @@ fn options_of_other_tools_are_answered_with_ours() {
             "put options after the command: esm-embed run x.fasta --quiet --out emb\n",
         ),
         (
-            "status emb",
-            "error: this version has no command status\n  hint: the commands are run, score, serve, fetch, models, \
-             inspect, merge, export, plot, report, verify, doctor, template, demo, completions and man\n",
+            "stauts emb",
+            "error: there is no command stauts\n  hint: use status: esm-embed status emb\n",
         ),
         (
             "run a.fasta --out emb --layer last-0",

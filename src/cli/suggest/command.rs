@@ -20,9 +20,6 @@ const RUN: [&str; 10] = [
     "represent",
 ];
 
-/// Commands that this version does not have.
-const LATER: [&str; 4] = ["export", "report", "plan", "status"];
-
 /// The answer to an unknown command, given all words.
 pub fn unknown(typed: &str, words: &[OsString]) -> String {
     let at = words.iter().position(|word| word == typed).unwrap_or(0);
@@ -31,10 +28,6 @@ pub fn unknown(typed: &str, words: &[OsString]) -> String {
         .skip(at + 1)
         .map(|word| word.to_string_lossy().into_owned())
         .collect();
-    if LATER.contains(&typed) {
-        let names = names("and");
-        return format!("this version has no command {typed}\nhint: the commands are {names}");
-    }
     let base = script(typed);
     if base.is_none() && is_fasta(typed) {
         let given = [vec![typed.to_owned()], after].concat();

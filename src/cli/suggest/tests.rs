@@ -152,7 +152,7 @@ fn options_come_after_the_command() {
         ),
         (
             "--model 8M",
-            "\n  hint: give a command first: run, score, serve, fetch, models, inspect, merge, export, plot, report, verify, doctor, template, demo, completions or man",
+            "\n  hint: give a command first: run, score, serve, fetch, models, inspect, plan, merge, status, export, plot, report, verify, doctor, template, demo, completions or man",
         ),
     ] {
         let text = answer(line);
@@ -187,11 +187,7 @@ fn commands_of_other_tools_are_answered_with_run() {
             "version",
             "there is no command version\n  hint: esm-embed --version",
         ),
-        (
-            "status emb",
-            "this version has no command status\n  hint: the commands are run, score, serve, fetch, models",
-        ),
-        ("plan a.fasta", "this version has no command plan\n"),
+        ("stauts emb", "hint: use status: esm-embed status emb\n"),
         ("verfy 8M", "hint: use verify: esm-embed verify 8M\n"),
         ("Doctor", "hint: use doctor: esm-embed doctor\n"),
         ("nonsense a.fasta", "there is no command nonsense\n"),
