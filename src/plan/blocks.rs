@@ -5,7 +5,7 @@
 use crate::fasta::{Block, Part};
 use std::io::{self, Read, Write};
 
-/// The blocks of one input, in their order.
+/// The blocks of one input, in their order; none of a plain file, in which every byte can be read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Blocks(Vec<Block>);
 
@@ -62,7 +62,10 @@ impl Blocks {
         // The last block that begins there or before; empty blocks have no byte.
         let after = self.0.partition_point(|block| block.decompressed <= offset);
         let block = self.0.get(after.saturating_sub(1)).copied();
-        let block = block.unwrap_or_default();
+        let block = block.unwrap_or(Block {
+            compressed: offset,
+            decompressed: offset,
+        });
         Part {
             from: block.compressed,
             skipped: offset - block.decompressed.min(offset),
@@ -108,8 +111,12 @@ mod tests {
             };
             assert_eq!(blocks.part(offset, 7), part);
         }
-        // One block, as of a plain file.
-        assert_eq!(Blocks::default().part(12, 7).skipped, 12);
+        let plain = Part {
+            from: 12,
+            skipped: 0,
+            bytes: 7,
+        };
+        assert_eq!(Blocks::default().part(12, 7), plain);
         for cut in 0..bytes.len() {
             assert!(Blocks::read(&mut &bytes[..cut]).is_err(), "{cut}");
         }

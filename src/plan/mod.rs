@@ -130,7 +130,7 @@ impl Plan {
         Ok(section)
     }
 
-    /// The blocks of an input that is stored by bgzip; one block for any other.
+    /// The blocks of an input that is stored by bgzip; none for any other.
     ///
     /// # Errors
     /// The file with the blocks is missing or damaged.
