@@ -34,6 +34,8 @@ pub enum AlphabetProof {
     RowsOfEsmC,
     /// There are more rows, but `vocab_size` is 33: the export pads them.
     PaddedRows,
+    /// The file is BioNeMo's `.nemo` of ESM2nv, which pads the 33 rows.
+    RowsOfEsm2nv,
 }
 
 impl fmt::Display for AlphabetProof {
@@ -43,6 +45,7 @@ impl fmt::Display for AlphabetProof {
             Self::TokenizerJson => "tokenizer.json",
             Self::Rows => "33 rows",
             Self::RowsOfEsmC => "64 rows of ESM C",
+            Self::RowsOfEsm2nv => "33 rows of ESM2nv, the others being padding",
             Self::PaddedRows => "33 rows by vocab_size, the others being padding",
         })
     }
@@ -58,6 +61,8 @@ pub(super) struct Claims<'a> {
     pub(super) tokens: usize,
     /// Whether there are padding rows after them.
     pub(super) is_padded: bool,
+    /// Whether the weights have the names of ESM2nv in a `.nemo`.
+    pub(super) is_esm2nv: bool,
     /// What in `config.json` contradicts ESM's alphabet, even if another file lists the tokens.
     pub(super) against: Option<String>,
     /// What contradicts it if no other file lists the tokens.
@@ -181,6 +186,7 @@ pub(super) fn prove(located: &Located, claims: &Claims<'_>) -> Result<Proven, Ch
             (Some(found), _) => return Err(refuse(claims.path, claims.tokens, found.clone())),
             (None, Some((path, found))) => return Err(refuse(&path, claims.tokens, found)),
             (None, None) if alphabet == Alphabet::EsmC => AlphabetProof::RowsOfEsmC,
+            (None, None) if claims.is_esm2nv => AlphabetProof::RowsOfEsm2nv,
             (None, None) if claims.is_padded => AlphabetProof::PaddedRows,
             (None, None) => AlphabetProof::Rows,
         },

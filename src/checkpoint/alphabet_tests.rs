@@ -32,6 +32,7 @@ fn proven_of(
         alphabet,
         tokens,
         is_padded: false,
+        is_esm2nv: false,
         against: None,
         contrary: None,
         listed: None,

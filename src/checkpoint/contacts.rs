@@ -60,6 +60,9 @@ impl Contacts {
     }
 }
 
+/// Why ESM C has no contacts.
+const OF_ESM_C: &str = "ESM C has no contact head: it was published without one";
+
 /// What to do about a file that is not the regression of the model.
 const OF_THE_MODEL: &str = "name the NAME-contact-regression.pt that fair-esm publishes beside the \
                             model's NAME.pt";
@@ -104,10 +107,9 @@ impl Checkpoint {
             Naming::FairEsm => "fair-esm keeps the contact regression in a second file, \
                                 NAME-contact-regression.pt, which is not beside this one"
                 .into(),
+            Naming::NeMo => "BioNeMo's .nemo files have no contact regression".into(),
             Naming::HuggingFace => "it holds no contact regression".into(),
-            Naming::EsmC | Naming::EsmCSdk | Naming::EsmCResearch => {
-                "ESM C has no contact head: it was published without one".into()
-            }
+            Naming::EsmC | Naming::EsmCSdk | Naming::EsmCResearch => OF_ESM_C.into(),
         })
     }
 }
@@ -137,6 +139,16 @@ pub(super) fn read(file: &WeightFile) -> Result<Vec<(String, StoredTensor)>, Che
             .map(|ours| (ours.to_owned(), tensor))
     };
     Ok(found.into_iter().filter_map(named).collect())
+}
+
+/// The error of a regression that was given with ESM C.
+pub(super) fn none_for_esm_c(path: &Path) -> CheckpointError {
+    CheckpointError::NotWeights {
+        path: path.to_path_buf(),
+        found: format!("cannot be used with this model: {OF_ESM_C}"),
+        remedy: "leave `contact_regression` out; `include=attentions` gives the attention maps"
+            .into(),
+    }
 }
 
 /// The error of a regression that cannot be opened: it is no model.

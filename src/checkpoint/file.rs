@@ -14,12 +14,16 @@ use crate::stamp::Stamp;
 /// Bytes that are enough to recognise a file.
 const START: usize = 512;
 
-/// One open file. Everything is read from the file that was opened, even if its path later names
+/// One open file, or the part of it that holds the weights. Everything is read from the file that was opened, even if its path later names
 /// another one.
 #[derive(Debug)]
 pub(super) struct WeightFile {
     path: PathBuf,
     file: File,
+    /// What is read, where it is not the file itself.
+    content: Option<File>,
+    /// Where what is read begins.
+    from: usize,
     length: usize,
     stamp: Stamp,
     start: Vec<u8>,
@@ -57,6 +61,8 @@ impl WeightFile {
         let mut opened = Self {
             path: path.to_path_buf(),
             file,
+            content: None,
+            from: 0,
             length: usize::try_from(stamp.bytes).unwrap_or(usize::MAX),
             stamp,
             start: Vec::new(),
@@ -99,8 +105,9 @@ impl WeightFile {
     /// longer has them, or it cannot be read.
     pub(super) fn read_into(&self, offset: usize, into: &mut [u8]) -> Result<(), CheckpointError> {
         self.check_range(offset, into.len())?;
-        self.file
-            .read_exact_at(into, offset as u64)
+        let content = self.content.as_ref().unwrap_or(&self.file);
+        content
+            .read_exact_at(into, (self.from + offset) as u64)
             .map_err(|source| match source.kind() {
                 ErrorKind::UnexpectedEof => self.changed(),
                 _ => CheckpointError::Io {
@@ -110,7 +117,35 @@ impl WeightFile {
             })
     }
 
-    /// Its bytes from the first to the last.
+    /// A part of what is read of this file, in place of the whole.
+    ///
+    /// # Errors
+    /// It does not have that part, or it cannot be read.
+    pub(super) fn part(mut self, start: usize, length: usize) -> Result<Self, CheckpointError> {
+        self.check_range(start, length)?;
+        self.from += start;
+        self.length = length;
+        self.start = self.read(0, length.min(START))?;
+        Ok(self)
+    }
+
+    /// The same file, of which other bytes are read: those that it holds in another form.
+    ///
+    /// # Errors
+    /// They cannot be read.
+    pub(super) fn with_content(
+        mut self,
+        content: File,
+        length: u64,
+    ) -> Result<Self, CheckpointError> {
+        self.content = Some(content);
+        self.from = 0;
+        self.length = usize::try_from(length).unwrap_or(usize::MAX);
+        self.start = self.read(0, self.length.min(START))?;
+        Ok(self)
+    }
+
+    /// The bytes of the file from the first to the last, whatever is read of it.
     pub(super) fn reader(&self) -> FileReader<'_> {
         FileReader {
             file: &self.file,

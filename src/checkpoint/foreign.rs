@@ -170,9 +170,6 @@ pub(super) fn of_content(path: &Path, start: &[u8]) -> Option<Described> {
         let name = name.trim_start_matches("./");
         return match OF_TORCH.iter().any(|of_torch| name.starts_with(of_torch)) {
             true => None,
-            false if path.extension().is_some_and(|end| end == "nemo") => {
-                packed("a checkpoint of NeMo, a tar archive", "tar -xf")
-            }
             false => packed("a tar archive", "tar -xf"),
         };
     }

@@ -89,11 +89,6 @@ fn the_first_bytes_say_what_a_file_is() {
     assert_eq!(of_content(torch, b"\x80\x02\x8a\x0a"), None);
     assert_eq!(of_content(torch, &tar("sys_info")), None);
     for (name, start, says) in [
-        (
-            "m.nemo",
-            tar("model_config.yaml"),
-            "is packed (a checkpoint of NeMo, a tar archive)",
-        ),
         ("m.pt", tar("config.json"), "is packed (a tar archive)"),
         ("m.tar.gz", b"\x1f\x8b\x08\0".to_vec(), "is packed (gzip)"),
         (
@@ -126,10 +121,10 @@ fn the_first_bytes_say_what_a_file_is() {
         let (found, _) = of_content(Path::new(name), &start).unwrap();
         assert!(found.starts_with(says), "{name}: {found}");
     }
-    let (_, remedy) = of_content(Path::new("m.nemo"), &tar("x")).unwrap();
+    let (_, remedy) = of_content(Path::new("m.tar"), &tar("x")).unwrap();
     assert_eq!(
         remedy,
-        "unpack it with `tar -xf m.nemo`, and use the weights that it holds"
+        "unpack it with `tar -xf m.tar`, and use the weights that it holds"
     );
 }
 

@@ -1,7 +1,7 @@
 //! What a checkpoint is: how its weights are named, its alphabet, its architecture.
 
 use super::alphabet::{self, Claims, Proven};
-use super::config::contradiction;
+use super::config::{ALPHABET_SIZE, contradiction};
 use super::esm_c::EsmCConfig;
 use super::fair_esm::Settings;
 use super::hf_config::{HfConfig, TokenIds};
@@ -42,6 +42,7 @@ pub(super) fn detect(
     };
     match Names::detect(tensors) {
         // A configuration beside a fair-esm file does not belong to it.
+        Ok(names) if names.naming == Naming::NeMo => Ok(names),
         Ok(names) if names.naming == Naming::FairEsm && !is_esm_c() => Ok(names),
         // Its configuration is checked where it is read.
         Ok(names) if names.naming.is_esm_c() => Ok(names),
@@ -103,7 +104,11 @@ pub(super) fn prove_alphabet(
         _ if alphabet::is_structure_aware(located) => Alphabet::SaProt,
         _ => Alphabet::Esm,
     };
-    let tokens = hf.map_or(rows, |hf| hf.tokens(rows));
+    let tokens = match names.naming {
+        // BioNeMo pads the embedding, and its configuration has no number of tokens.
+        Naming::NeMo => rows.min(ALPHABET_SIZE),
+        _ => hf.map_or(rows, |hf| hf.tokens(rows)),
+    };
     let beside = || match (hf, &located.config) {
         (None, Some(path)) if !names.naming.is_esm_c() => {
             HfConfig::beside_fair_esm(path, rows, alphabet)
@@ -116,6 +121,7 @@ pub(super) fn prove_alphabet(
         alphabet,
         tokens,
         is_padded: tokens < rows,
+        is_esm2nv: names.naming == Naming::NeMo,
         against: ids
             .and_then(|ids| ids.against(alphabet))
             .or_else(beside)

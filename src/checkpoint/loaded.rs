@@ -7,6 +7,7 @@ use super::error::CheckpointError;
 use super::fair_esm::Settings;
 use super::file::WeightFile;
 use super::locate::Located;
+use super::nemo::{self, NemoConfig};
 use super::tensors::{StoredTensor, TensorSet};
 use super::{contacts, foreign, names, safetensors, torch, torch_zip};
 
@@ -14,6 +15,8 @@ use super::{contacts, foreign, names, safetensors, torch, torch_zip};
 pub(super) struct Loaded {
     pub(super) tensors: TensorSet,
     pub(super) settings: Option<Settings>,
+    /// The settings of a `.nemo`.
+    pub(super) nemo: Option<NemoConfig>,
     /// What an alphabet in a torch file says against that of ESM.
     pub(super) carried: Option<String>,
     /// The file that errors about the whole name.
@@ -25,8 +28,14 @@ pub(super) fn load(located: &Located) -> Result<Loaded, CheckpointError> {
     let mut tensors = TensorSet::new(located.listed.clone());
     let mut settings = None;
     let mut carried = None;
+    let mut nemo = None;
     for path in &located.weights {
-        let file = WeightFile::open(path)?;
+        let mut file = WeightFile::open(path)?;
+        if nemo::is_nemo(path) {
+            let opened = nemo::open(file)?;
+            nemo = Some(opened.config);
+            file = opened.weights;
+        }
         let is_certain = safetensors::looks_like(&file);
         let is_damaged = is_safetensors(&file) && safetensors::has_header(&file);
         if let Some((found, remedy)) = foreign::of_content(path, file.start())
@@ -70,6 +79,7 @@ pub(super) fn load(located: &Located) -> Result<Loaded, CheckpointError> {
     Ok(Loaded {
         tensors,
         settings,
+        nemo,
         carried,
         main,
     })

@@ -151,7 +151,7 @@ fn is_model(name: &str) -> bool {
         .and_then(|extension| extension.to_str());
     matches!(
         extension,
-        Some("pt" | "pth" | "ckpt" | "bin" | "safetensors")
+        Some("pt" | "pth" | "ckpt" | "bin" | "safetensors" | "nemo")
     ) && !name.ends_with(REGRESSION)
         && !is_adapter(name)
         && !OF_TRAINING.iter().any(|start| name.starts_with(start))

@@ -41,6 +41,7 @@ mod loaded;
 mod locate;
 mod lora;
 mod names;
+mod nemo;
 mod pickle;
 mod replaced;
 mod resolve;
@@ -171,13 +172,21 @@ impl Checkpoint {
         let Loaded {
             mut tensors,
             settings,
+            nemo,
             carried,
             main,
         } = loaded::load(&located)?;
         let names = identify::detect(&located, &tensors, settings.as_ref(), &main)?;
+        if let Some(given) = contact_regression.filter(|_| names.naming.is_esm_c()) {
+            return Err(contacts::none_for_esm_c(given));
+        }
         unused::refuse_adapters(&tensors, &names)?;
         let hf = match names.naming {
-            Naming::FairEsm | Naming::EsmC | Naming::EsmCSdk | Naming::EsmCResearch => None,
+            Naming::FairEsm
+            | Naming::NeMo
+            | Naming::EsmC
+            | Naming::EsmCSdk
+            | Naming::EsmCResearch => None,
             Naming::HuggingFace | Naming::TransformerEngine => {
                 Some(identify::read_config(&located, &main)?)
             }
@@ -206,6 +215,9 @@ impl Checkpoint {
         };
         let mut config = config.map_err(|error| replaced::explained(error, &tensors))?;
         config.alphabet = alphabet.alphabet;
+        if let Some(nemo) = &nemo {
+            nemo.complete(&mut config, &main)?;
+        }
         let interleaved = !is_esm_c && hf.as_ref().is_none_or(HfConfig::qkv_interleaved);
         let fused = if interleaved {
             Fused::ByHead

@@ -18,6 +18,9 @@ pub enum Naming {
     FairEsm,
     /// NVIDIA's TransformerEngine export of ESM-2, with query, key and value in one matrix.
     TransformerEngine,
+    /// BioNeMo's `.nemo` of ESM2nv: `model.language_model.encoder.layers.0.self_attention.dense.weight`, with
+    /// query, key and value in one matrix.
+    NeMo,
     /// ESM C in the transformers library: `esmc.layers.0.self_attn.q_proj.weight`.
     EsmC,
     /// ESM C in EvolutionaryScale's SDK, and ESM++: `transformer.blocks.0.attn.layernorm_qkv.1.weight`,
@@ -29,10 +32,11 @@ pub enum Naming {
 
 impl Naming {
     /// All of them.
-    pub(super) const ALL: [Self; 6] = [
+    pub(super) const ALL: [Self; 7] = [
         Self::HuggingFace,
         Self::FairEsm,
         Self::TransformerEngine,
+        Self::NeMo,
         Self::EsmC,
         Self::EsmCSdk,
         Self::EsmCResearch,
@@ -55,6 +59,7 @@ impl fmt::Display for Naming {
             Self::HuggingFace => "huggingface",
             Self::FairEsm => "fair-esm",
             Self::TransformerEngine => "transformer-engine",
+            Self::NeMo => "nemo",
             Self::EsmC => "esm-c",
             Self::EsmCSdk => "esm-c-sdk",
             Self::EsmCResearch => "esm-c-research",
@@ -93,6 +98,8 @@ pub(super) enum Location {
 }
 
 const HF_EMBEDDING: &str = "embeddings.word_embeddings.weight";
+/// In BioNeMo's `.nemo`.
+const NEMO_EMBEDDING: &str = "embedding.word_embeddings.weight";
 const FAIR_EMBEDDING: &str = "embed_tokens.weight";
 /// In ESM C, except in transformers.
 const ESM_C_EMBEDDING: &str = "embed.weight";
@@ -116,12 +123,17 @@ pub(super) fn is_embedding(name: &str) -> bool {
         return false;
     }
     let name = unwrapped(name);
-    [HF_EMBEDDING, FAIR_EMBEDDING, ESM_C_EMBEDDING]
-        .iter()
-        .any(|end| {
-            let prefix = name.strip_suffix(end);
-            prefix.is_some_and(|prefix| prefix.is_empty() || prefix.ends_with('.'))
-        })
+    [
+        HF_EMBEDDING,
+        FAIR_EMBEDDING,
+        ESM_C_EMBEDDING,
+        NEMO_EMBEDDING,
+    ]
+    .iter()
+    .any(|end| {
+        let prefix = name.strip_suffix(end);
+        prefix.is_some_and(|prefix| prefix.is_empty() || prefix.ends_with('.'))
+    })
 }
 
 /// A name without the modules that only wrap others.
@@ -157,7 +169,9 @@ impl Names {
             .names()
             .filter_map(|name| {
                 let hf = name.strip_suffix(HF_EMBEDDING);
-                let prefix = hf.or_else(|| name.strip_suffix(FAIR_EMBEDDING))?;
+                let fair = || name.strip_suffix(FAIR_EMBEDDING);
+                let prefix = hf.or_else(fair);
+                let prefix = prefix.or_else(|| name.strip_suffix(NEMO_EMBEDDING))?;
                 (prefix.is_empty() || prefix.ends_with('.')).then_some((name, prefix))
             })
             .collect();
@@ -193,6 +207,8 @@ impl Names {
         let fused = format!("{prefix}encoder.layers.");
         let naming = if name.ends_with(FAIR_EMBEDDING) {
             Naming::FairEsm
+        } else if name.ends_with(NEMO_EMBEDDING) {
+            Naming::NeMo
         } else if tensors.names().any(|name| name.starts_with(&fused)) {
             Naming::TransformerEngine
         } else {
@@ -264,7 +280,7 @@ impl Names {
         let layers = match self.naming {
             Naming::HuggingFace => "encoder.layer.",
             Naming::FairEsm => "layers.",
-            Naming::TransformerEngine => "encoder.layers.",
+            Naming::TransformerEngine | Naming::NeMo => "encoder.layers.",
             Naming::EsmC => "layers.",
             Naming::EsmCSdk | Naming::EsmCResearch => "transformer.blocks.",
         };
@@ -287,6 +303,7 @@ impl Names {
         };
         let inside: &[&str] = match self.naming {
             Naming::HuggingFace | Naming::TransformerEngine => &["embeddings.", "encoder."],
+            Naming::NeMo => &["embedding.", "encoder.", "rotary_pos_emb."],
             Naming::FairEsm => &["embed_", "emb_layer_norm_", "layers."],
             Naming::EsmC => &["embed_", "layers.", "norm."],
             Naming::EsmCSdk | Naming::EsmCResearch => &["embed.", "transformer."],
@@ -327,7 +344,9 @@ impl Names {
         let (number, module, part) = split(weight);
         let spelling = SPELLINGS.iter().find(|(ours, ..)| *ours == module);
         let of_esm_c = ESM_C_SPELLINGS.iter().find(|(ours, _)| *ours == module);
+        let of_nemo = NEMO_SPELLINGS.iter().find(|(ours, _)| *ours == module);
         let patterns = match (self.naming, spelling, of_esm_c) {
+            (Naming::NeMo, ..) if let Some((_, nemo)) = of_nemo => nemo,
             (Naming::HuggingFace, Some((_, hf, _)), _) => hf,
             (Naming::TransformerEngine, Some((.., te)), _) => te,
             (Naming::EsmC, _, Some((_, [n, _, _]))) => n,
@@ -389,6 +408,25 @@ const SPELLINGS: [(&str, &str, &str); 16] = [
     ("lm_head", "lm_head.{part} lm_head.decoder.{part}", "lm_head.decoder.{part}"),
     ("lm_head.layer_norm", "lm_head.layer_norm.{part}", "lm_head.decoder.layer_norm_{part}"),
     ("lm_head.dense", "lm_head.dense.{part}", "lm_head.dense.{part}"),
+];
+
+/// The same for BioNeMo's `.nemo` of ESM2nv, in which query, key and value follow one another head by head.
+#[rustfmt::skip]
+const NEMO_SPELLINGS: [(&str, &str); 14] = [
+    ("embed_tokens", "embedding.word_embeddings.{part}"),
+    ("layers.{n}.self_attn_layer_norm", "encoder.layers.{n}.input_layernorm.{part}"),
+    ("layers.{n}.self_attn.q_proj", "encoder.layers.{n}.self_attention.query_key_value.{part}#q"),
+    ("layers.{n}.self_attn.k_proj", "encoder.layers.{n}.self_attention.query_key_value.{part}#k"),
+    ("layers.{n}.self_attn.v_proj", "encoder.layers.{n}.self_attention.query_key_value.{part}#v"),
+    ("layers.{n}.self_attn.rot_emb", "rotary_pos_emb.{part}"),
+    ("layers.{n}.self_attn.out_proj", "encoder.layers.{n}.self_attention.dense.{part}"),
+    ("layers.{n}.final_layer_norm", "encoder.layers.{n}.post_attention_layernorm.{part}"),
+    ("layers.{n}.fc1", "encoder.layers.{n}.mlp.dense_h_to_4h.{part}"),
+    ("layers.{n}.fc2", "encoder.layers.{n}.mlp.dense_4h_to_h.{part}"),
+    ("emb_layer_norm_after", "encoder.final_layernorm.{part}"),
+    ("lm_head.dense", "lm_head.dense.{part}"),
+    ("lm_head.layer_norm", "lm_head.layernorm.{part}"),
+    ("lm_head", "lm_head.{part}"),
 ];
 
 /// The same for ESM C: as transformers, the SDK and the research folders spell it. `#a` and `#g` are the

@@ -147,3 +147,24 @@ fn a_model_without_a_regression_says_why() {
         "{error}"
     );
 }
+
+#[test]
+fn a_regression_for_esm_c_is_an_error_whatever_its_shape() {
+    for model in ["esmc_1x64", "esmc_2x64_sdk"] {
+        let model = fixture(model);
+        let regression = fixture(REGRESSION);
+        let additions = Additions {
+            contact_regression: Some(&regression),
+            ..Additions::default()
+        };
+        let found = Checkpoint::open_with(&model, additions).unwrap_err();
+        let found = found.to_string();
+        assert!(
+            found.ends_with(
+                "cannot be used with this model: ESM C has no contact head: it was published without \
+                 one\nhint: leave `contact_regression` out; `include=attentions` gives the attention maps"
+            ),
+            "{found}"
+        );
+    }
+}

@@ -11,6 +11,7 @@ mod files;
 mod hostile;
 mod keys;
 mod layouts;
+mod nemo;
 mod settings;
 mod support;
 mod unused;

@@ -15,7 +15,7 @@ use std::ops::{ControlFlow, Range};
 const BOUND: f64 = 2e-5;
 
 /// Fixtures, and whose logits they have.
-const LAYOUTS: [(&str, &str); 22] = [
+const LAYOUTS: [(&str, &str); 23] = [
     ("esm2_hd16", "esm2_hd16"),
     ("esm2_hd24", "esm2_hd24"),
     ("esm2_hd32", "esm2_hd32"),
@@ -35,6 +35,7 @@ const LAYOUTS: [(&str, &str); 22] = [
     ("esm2_hd16_te", "esm2_hd16_noinvfreq"),
     ("esm2_hd16_te_old", "esm2_hd16_noinvfreq"),
     ("fair_esm/esm2_hd16.pt", "esm2_hd16"),
+    ("nemo/esm2_hd16.nemo", "esm2_hd16"),
     ("fair_esm/esm2_hd24.pt", "esm2_hd24"),
     ("fair_esm/esm1b.pt", "esm1b"),
     ("fair_esm/esm1v.pt", "esm1v"),

@@ -22,7 +22,7 @@ const MODELS: [(&str, &str); 10] = [
 ];
 
 /// Layouts that hold the weights of another fixture.
-const LAYOUTS: [(&str, &str); 16] = [
+const LAYOUTS: [(&str, &str); 17] = [
     ("esm2_hd16_bf16", "esm2_hd16_bf16"),
     ("esm2_hd16_sharded", "esm2_hd16"),
     ("esm2_hd16_bin", "esm2_hd16"),
@@ -36,6 +36,7 @@ const LAYOUTS: [(&str, &str); 16] = [
     ("esm2_hd16_seqcls_v4", "esm2_hd16"),
     ("esm2_hd16_tokcls", "esm2_hd16"),
     ("fair_esm/esm2_hd16.pt", "esm2_hd16"),
+    ("nemo/esm2_hd16.nemo", "esm2_hd16"),
     ("fair_esm/esm2_hd24.pt", "esm2_hd24"),
     ("fair_esm/esm1b.pt", "esm1b"),
     ("fair_esm/esm1v.pt", "esm1v"),
