@@ -41,6 +41,7 @@ mod access;
 mod body_memory;
 mod byte_budget;
 mod dialect;
+mod facts;
 pub mod grpc;
 mod http;
 mod inference;
@@ -59,8 +60,9 @@ mod wire;
 
 pub use access::{ApiKey, BadKey};
 pub use dialect::Dialect;
+pub use facts::{Facts, Truncate};
 pub use job::{Limits, ServeJob, TlsFiles};
 pub use notes::Notes;
 pub use refusal::{Kind, Refusal};
 pub use run::{Ended, serve};
-pub use service::{Admitted, Answer, Facts, Pending, Service, Truncate, Wanted};
+pub use service::{Admitted, Answer, Pending, Service, Wanted};

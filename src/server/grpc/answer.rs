@@ -2,9 +2,10 @@
 
 use super::proto::esm_embed::{Array, Embedding, Error, Notes};
 use super::status;
+use crate::server::facts::Facts;
 use crate::server::notes;
 use crate::server::refusal::Refusal;
-use crate::server::service::{Answer, Facts};
+use crate::server::service::Answer;
 use crate::server::wire::little_endian;
 
 /// What NumPy calls the numbers.
