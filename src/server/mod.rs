@@ -26,7 +26,8 @@
 //!    does not matter what shares the pass. A sequence longer than the budget is a pass by itself.
 //! 7. **The answer.** [`Pending::answer`] gives the arrays to the handler, which writes them as JSON, NumPy
 //!    arrays or protobuf. Large answers are written while they are sent. An answer holds its memory until
-//!    the client has taken it (`sent`); a client that takes nothing for half a minute loses its connection.
+//!    the client has taken it (`sent`); a client that takes nothing for as long as a request may take loses
+//!    its connection.
 //!
 //! A handler is a future that is dropped when its client goes away or its time is over. With it go its
 //! [`Pending`]s, which take their sequences out of the queue, and end a pass that nobody waits for any

@@ -4,7 +4,6 @@ use super::{error, not_found};
 use crate::pipeline::Level;
 use crate::printable;
 use crate::server::grpc::{GRPC_STATUS, code_name};
-use crate::server::listen::PATIENCE;
 use crate::server::metrics;
 use crate::server::refusal::{Kind, Refusal};
 use crate::server::sent::{Closing, Watched, Witness, witnessed};
@@ -93,6 +92,8 @@ async fn guard(State(shared): State<Arc<Shared>>, request: Request, next: Next) 
     let is_grpc = is_grpc(request.headers());
     let refusal = refused(&shared, &path, request.headers());
     let connection = request.extensions().get::<Closing>().cloned();
+    // Clients of streams may think about an answer before they take the next one.
+    let patience = shared.limits.timeout;
     let response = match refusal {
         None => next.run(request).await,
         Some(refusal) if is_grpc => Status::from(refusal).into_http(),
@@ -116,7 +117,7 @@ async fn guard(State(shared): State<Arc<Shared>>, request: Request, next: Next) 
     response.map(|body| {
         let body = witnessed(body, ended);
         match connection {
-            Some(connection) => Body::new(Watched::new(body, PATIENCE, connection)),
+            Some(connection) => Body::new(Watched::new(body, patience, connection)),
             None => body,
         }
     })

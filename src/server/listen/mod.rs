@@ -26,7 +26,7 @@ use tokio_rustls::TlsAcceptor;
 
 /// Time that a client may take for its first byte, the head of a request, a TLS handshake, or to take
 /// the next bytes of an answer.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(30);
 /// Connections that are open at the same time, where the system lets a process have as many files.
 const MOST_CONNECTIONS: usize = 8192;
 /// Files besides connections: the listener, the model and what libraries open.
