@@ -93,6 +93,18 @@
 //!   anything.
 //!   `tests/faults/merge.rs::killed_at_each_call`,
 //!   `tests/faults/merge.rs::failed_at_each_call`
+//! - Shards of a plan merge to the bytes of one run, and no sequence is in two of them. Another file than
+//!   the planned one, and a damaged plan, are refused.
+//!   `tests/run/plan.rs::shards_of_a_plan_merge_to_the_bytes_of_a_single_run`,
+//!   `tests/run/plan.rs::bgzip_is_read_by_its_blocks_and_other_compression_is_written_again`,
+//!   `tests/run/plan.rs::another_file_than_the_planned_one_is_refused`,
+//!   `tests/run/plan.rs::a_file_that_was_copied_moved_or_touched_is_the_planned_one`,
+//!   `tests/faults/plan.rs::a_damaged_or_incomplete_plan_is_refused`
+//! - A folder with `plan.json` is a plan; killed at any moment, planning leaves none or a whole one.
+//!   `tests/faults/plan.rs::planning_killed_at_each_call`,
+//!   `tests/faults/plan.rs::killed_at_each_call_while_another_plan_is_replaced`,
+//!   `tests/faults/plan.rs::planning_failed_at_each_call`,
+//!   `tests/faults/plan.rs::the_work_of_a_run_is_not_discarded`
 //! - A linked folder has the tables of the whole, byte for byte, and is read as the whole; its merge is the
 //!   whole. A shard that was moved, removed or written again since is named before anything is read.
 //!   `tests/run/linked.rs::its_tables_are_those_of_the_whole_and_its_arrays_are_elsewhere`,
@@ -118,6 +130,9 @@
 //!
 //! - A run killed at any moment can be resumed, and ends with the files of an undisturbed run.
 //!   `tests/faults/killed.rs::killed_at_sixty_moments_and_again_while_resuming`
+//! - So can a shard of a plan.
+//!   `tests/faults/plan.rs::a_shard_of_a_plan_killed_at_each_call`,
+//!   `tests/faults/plan.rs::killed_shards_of_a_plan_merge_to_the_bytes_of_a_single_run`
 //! - So can `score`.
 //!   `tests/faults/score.rs::killed_at_each_call`
 //! - Only the batches being computed are lost.

@@ -150,6 +150,16 @@ pub(super) fn forget_pages(file: &File) {
     let _ = file;
 }
 
+/// Says that a file is read and written in small pieces anywhere. Reading ahead would put it into the page
+/// cache in pieces of up to 2 MiB, and ext4 of Linux 6.18 walks through all of a piece for each write into
+/// it: 12.5 µs instead of 2 for the slots of a table of 100 MB.
+pub(super) fn read_at_random(file: &File) {
+    #[cfg(target_os = "linux")]
+    let _ = rustix::fs::fadvise(file, 0, None, rustix::fs::Advice::Random);
+    #[cfg(not(target_os = "linux"))]
+    let _ = file;
+}
+
 /// Bytes on the disk of all files below a folder, as far as they can be seen.
 pub(super) fn bytes_below(folder: &Path) -> u64 {
     let Ok(entries) = std::fs::read_dir(folder) else {

@@ -105,6 +105,7 @@ impl DiskMap {
             len: 0,
         };
         table.file.set_len(table.slots() * SLOT as u64)?;
+        disk::read_at_random(&table.file);
         Ok(table)
     }
 
