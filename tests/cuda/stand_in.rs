@@ -24,8 +24,8 @@ const FLAGS: [&str; 7] = [
     "-Werror",
 ];
 
-/// As on a GPU, misaligned accesses and integer overflow end the process. Fibers switch stacks by
-/// longjmp, which the fortified version refuses.
+/// As on a GPU, misaligned accesses and integer overflow end the process. Where fibers switch stacks by
+/// longjmp, its fortified version would refuse.
 const FOR_KERNELS: [&str; 7] = [
     "-O3",
     "-Wno-unknown-pragmas",
@@ -118,7 +118,7 @@ fn make() -> PathBuf {
     let parts = [
         "machine", "device", "stream", "memory", "module", "kernels", "turing",
     ];
-    for name in parts {
+    let build = |name: &str| {
         let (source, more, turing): (_, &[&str], _) = match name {
             "kernels" => (source(name), &FOR_KERNELS, None),
             "turing" => (source("kernels"), &FOR_KERNELS, TURING),
@@ -134,7 +134,13 @@ fn make() -> PathBuf {
                 .arg(&sources);
             c.arg("-c").arg(source).arg("-o").arg(object(name))
         });
-    }
+    };
+    // Most of the time goes into the two sets of kernels.
+    std::thread::scope(|scope| {
+        for name in parts {
+            scope.spawn(move || build(name));
+        }
+    });
     let driver = out.join("libcuda.so.1");
     compile(|c| {
         c.args(["-shared", "-Wl,-soname,libcuda.so.1", "-Wl,-z,defs"]);

@@ -7,15 +7,18 @@
 
 #include <algorithm>
 #include <math.h>
-#include <csetjmp>
+#include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <functional>
-#include <ucontext.h>
 #include <vector>
 #ifdef __F16C__
 #include <immintrin.h>
+#endif
+#ifndef __x86_64__
+#include <csetjmp>
+#include <ucontext.h>
 #endif
 
 #define DEVICE static inline
@@ -44,14 +47,25 @@ struct Warp {
     } lane[2][WARP];
 };
 
+// A thread of a block, or, without a stack, the program that runs it.
 struct Fiber {
+#ifdef __x86_64__
+    // Where its registers are.
+    void* at = nullptr;
+#else
     ucontext_t start;
     jmp_buf at;
+#endif
+    std::vector<unsigned char> stack;
+    bool started = false;
+};
+
+// What a fiber waits for, apart from its large stack, as all are looked at again and again.
+struct State {
     // The turn that it waits to see the end of; null if it waits for none.
     const unsigned* turn = nullptr;
     unsigned waited = 0;
-    std::vector<unsigned char> stack;
-    bool started = false, done = false;
+    bool done = false;
 };
 
 struct Block {
@@ -62,10 +76,20 @@ struct Block {
     // Counts every step that lets somebody go on, to tell waiting from a deadlock.
     unsigned long steps = 0;
     std::vector<Fiber> fibers;
+    std::vector<State> states;
     std::vector<Warp> warps;
     std::vector<unsigned char> shared;
     std::function<void()> body;
-    jmp_buf scheduler;
+    Fiber scheduler;
+
+    // The order of the threads in their warps, and of the warps; the next place in either.
+    std::vector<int> thread_order, warp_order;
+    int thread_place = 0, thread_end = 0;
+    size_t warp_place = 0;
+    // Steps when this turn of the warp began, and this round of all warps.
+    unsigned long warp_steps = 0, round_steps = 0;
+    bool is_done = false;
+    unsigned seed = 0;
 };
 
 inline Block block;
@@ -75,18 +99,112 @@ inline Block block;
     std::exit(1);
 }
 
-inline void yield() {
-    if (_setjmp(block.fibers[block.current].at) == 0) _longjmp(block.scheduler, 1);
-}
+inline void yield();
 
 inline void enter() {
     // Once for each block: the stack is made once.
     for (;;) {
         block.body();
-        block.fibers[block.current].done = true;
+        block.states[block.current].done = true;
         ++block.steps;
         yield();
     }
+}
+
+#ifdef __x86_64__
+
+// Leaves the registers that calls preserve on this stack and takes those of another one.
+__attribute__((naked, noinline, unused)) static void change_stack(void**, void*) {
+    __asm__("pushq %rbp\n pushq %rbx\n pushq %r12\n pushq %r13\n pushq %r14\n pushq %r15\n"
+            "movq %rsp, (%rdi)\n movq %rsi, %rsp\n"
+            "popq %r15\n popq %r14\n popq %r13\n popq %r12\n popq %rbx\n popq %rbp\n"
+            "popq %rax\n jmp *%rax\n");
+}
+
+inline void start(Fiber& fiber, size_t size) {
+    auto top = reinterpret_cast<uintptr_t>(fiber.stack.data() + size) / 16 * 16;
+    // Six registers, the function, and no address to return to.
+    auto* words = reinterpret_cast<void**>(top - 64);
+    std::fill(words, words + 8, nullptr);
+    words[6] = reinterpret_cast<void*>(enter);
+    fiber.at = words;
+}
+
+inline void change(Fiber& from, Fiber& to) { change_stack(&from.at, to.at); }
+
+#else
+
+inline void start(Fiber& fiber, size_t size) {
+    getcontext(&fiber.start);
+    fiber.start.uc_stack.ss_sp = fiber.stack.data();
+    fiber.start.uc_stack.ss_size = size;
+    fiber.start.uc_link = nullptr;
+    makecontext(&fiber.start, enter, 0);
+}
+
+__attribute__((noinline)) inline void change(Fiber& from, Fiber& to) {
+    if (_setjmp(from.at) != 0) return;
+    if (to.started) _longjmp(to.at, 1);
+    to.started = true;
+    setcontext(&to.start);
+}
+
+#endif
+
+inline void shuffle(std::vector<int>& order, int first, int size) {
+    for (int i = size - 1; i > 0; --i) {
+        block.seed = block.seed * 1664525u + 1013904223u;
+        std::swap(order[first + i], order[first + (block.seed >> 8) % (i + 1)]);
+    }
+}
+
+inline void start_warp() {
+    int first = block.warp_order[block.warp_place] * WARP;
+    block.thread_place = first;
+    block.thread_end = std::min(block.threads, first + WARP);
+    block.warp_steps = block.steps;
+}
+
+inline void start_round() {
+    block.is_done = true;
+    block.round_steps = block.steps;
+    shuffle(block.warp_order, 0, static_cast<int>(block.warp_order.size()));
+    block.warp_place = 0;
+    start_warp();
+}
+
+// The next thread that can run; -1 once all are done. One warp runs until it waits for others, then
+// the next: nothing but barriers keeps warps in step.
+inline int next() {
+    for (;;) {
+        while (block.thread_place < block.thread_end) {
+            int thread = block.thread_order[block.thread_place++];
+            const State& state = block.states[thread];
+            if (state.done) continue;
+            block.is_done = false;
+            if (state.turn == nullptr || *state.turn != state.waited) return thread;
+        }
+        if (block.warp_steps != block.steps) {
+            start_warp();
+        } else if (++block.warp_place < block.warp_order.size()) {
+            start_warp();
+        } else if (block.is_done) {
+            return -1;
+        } else {
+            if (block.steps == block.round_steps) fail("all threads wait for each other");
+            start_round();
+        }
+    }
+}
+
+// Lets others run.
+inline void yield() {
+    Fiber& from = block.fibers[block.current];
+    int thread = next();
+    if (thread == block.current) return;
+    if (thread < 0) return change(from, block.scheduler);
+    block.current = thread;
+    change(from, block.fibers[thread]);
 }
 
 inline void wait(int& arrived, unsigned& turn, int all) {
@@ -96,71 +214,40 @@ inline void wait(int& arrived, unsigned& turn, int all) {
         ++block.steps;
         return;
     }
-    Fiber& fiber = block.fibers[block.current];
-    fiber.turn = &turn;
-    fiber.waited = turn;
+    State& state = block.states[block.current];
+    state.turn = &turn;
+    state.waited = turn;
     yield();
-    fiber.turn = nullptr;
+    state.turn = nullptr;
 }
 
-// Lets a fiber run until it waits or is done.
-__attribute__((noinline)) inline void resume(Fiber& fiber) {
-    if (_setjmp(block.scheduler) != 0) return;
-    if (fiber.started) _longjmp(fiber.at, 1);
-    fiber.started = true;
-    getcontext(&fiber.start);
-    fiber.start.uc_stack.ss_sp = fiber.stack.data();
-    // Stacks end at different lines of a page, as their tops would push each other out of the cache.
-    size_t number = static_cast<size_t>(&fiber - block.fibers.data());
-    fiber.start.uc_stack.ss_size = fiber.stack.size() - number * 448 % 4096;
-    fiber.start.uc_link = nullptr;
-    makecontext(&fiber.start, enter, 0);
-    setcontext(&fiber.start);
-}
-
-// Runs the fibers of the block until all are done. One warp runs until it waits for others, then
-// the next: nothing but barriers keeps warps in step.
+// Runs the fibers of the block until all are done.
 inline void run_block(unsigned seed) {
     int count = block.threads;
-    block.fibers.resize(count);
-    block.warps.assign((count + WARP - 1) / WARP, Warp());
-    block.arrived = 0;
-    std::vector<int> order(count);
-    for (int i = 0; i < count; ++i) {
-        order[i] = i;
-        ++block.warps[i / WARP].lanes;
+    int made = static_cast<int>(block.fibers.size());
+    block.fibers.resize(std::max(count, made));
+    for (int i = made; i < count; ++i) {
         Fiber& fiber = block.fibers[i];
-        fiber.done = false;
         fiber.stack.resize(STACK);
+        // Stacks end at different lines of a page, as their tops would push each other out of the cache.
+        start(fiber, STACK - i * 448 % 4096);
     }
-    auto shuffle = [&](auto first, int size) {
-        for (int i = size - 1; i > 0; --i) {
-            seed = seed * 1664525u + 1013904223u;
-            std::swap(first[i], first[(seed >> 8) % (i + 1)]);
-        }
-    };
-    for (int i = 0; i < count; i += WARP) shuffle(order.begin() + i, std::min(WARP, count - i));
-    std::vector<int> warps(block.warps.size());
-    for (size_t i = 0; i < warps.size(); ++i) warps[i] = static_cast<int>(i);
-    for (bool is_done = false; !is_done;) {
-        is_done = true;
-        unsigned long before = block.steps;
-        shuffle(warps.begin(), static_cast<int>(warps.size()));
-        for (int warp : warps) {
-            for (unsigned long last = block.steps - 1; last != block.steps;) {
-                last = block.steps;
-                for (int i = warp * WARP; i < std::min(count, (warp + 1) * WARP); ++i) {
-                    Fiber& fiber = block.fibers[order[i]];
-                    if (fiber.done) continue;
-                    is_done = false;
-                    if (fiber.turn != nullptr && *fiber.turn == fiber.waited) continue;
-                    block.current = order[i];
-                    resume(fiber);
-                }
-            }
-        }
-        if (!is_done && block.steps == before) fail("all threads wait for each other");
+    block.states.assign(count, State());
+    block.warps.resize((count + WARP - 1) / WARP);
+    for (Warp& warp : block.warps) warp.lanes = warp.arrived = 0;
+    block.arrived = 0;
+    block.seed = seed;
+    block.thread_order.resize(count);
+    for (int i = 0; i < count; ++i) {
+        block.thread_order[i] = i;
+        ++block.warps[i / WARP].lanes;
     }
+    for (int i = 0; i < count; i += WARP) shuffle(block.thread_order, i, std::min(WARP, count - i));
+    block.warp_order.resize(block.warps.size());
+    for (size_t i = 0; i < block.warps.size(); ++i) block.warp_order[i] = static_cast<int>(i);
+    start_round();
+    block.current = next();
+    change(block.scheduler, block.fibers[block.current]);
 }
 
 // Runs a kernel over a grid.

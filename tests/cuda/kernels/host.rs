@@ -80,8 +80,14 @@ impl Kernels {
         let out = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("kernels-{self:?}"));
         let compiler = compiler();
         let compiled = Command::new(&compiler)
-            // Fibers switch stacks by longjmp, which the fortified version refuses.
-            .args(["-std=c++17", "-O2", "-w", "-U_FORTIFY_SOURCE"])
+            // Where fibers switch stacks by longjmp, its fortified version would refuse.
+            .args([
+                "-std=c++17",
+                "-O2",
+                "-march=native",
+                "-w",
+                "-U_FORTIFY_SOURCE",
+            ])
             .args((self == Kernels::Turing).then_some("-DTURING"))
             .arg(root.join("tests/cuda/kernels/host.cpp"))
             .arg("-o")
