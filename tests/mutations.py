@@ -20,15 +20,15 @@ MISTAKES = [
     (
         "no token-dropout scale (x1 instead of x0.88)",
         "src/model/embedding.rs",
-        "then_some((1.0 - 0.15 * 0.8) / (1.0 - observed))",
-        "then_some(1.0 / (1.0 - observed).max(1.0))",
+        "(mask, (1.0 - 0.15 * 0.8) / (1.0 - observed))",
+        "(mask, 1.0 / (1.0 - observed).max(1.0))",
         "run parity::",
     ),
     (
         "<mask> rows not zeroed",
         "src/model/embedding.rs",
-        "Some(_) if token == MASK => x.extend",
-        "Some(_) if token == 255 => x.extend",
+        "Some((mask, _)) if token == mask => x.extend",
+        "Some((mask, _)) if token == mask + 1000 => x.extend",
         "run parity::",
     ),
     (
