@@ -3,8 +3,10 @@
     pip install -r benches/requirements.txt
     python benches/peers.py proteome.fasta --work peers-work --json peers.json
     python benches/peers.py proteome.fasta --sizes ESMC-300M,ESMC-600M
+    python benches/peers.py --what contacts,scores --sizes 8M,150M
 
-For each model size: makes a random model of that shape (kept in --work), draws a fixed subset of the
+With --what, it is contacts and scores of variants that are compared: see contacts_and_scores.py, which
+takes the other options then. Otherwise, embeddings. For each model size: makes a random model of that shape (kept in --work), draws a fixed subset of the
 FASTA file with its distribution of lengths up to 1,022 residues, checks that all tools compute the same
 embeddings, and then runs them in turn, round after round.
 
@@ -327,6 +329,10 @@ def arguments():
 
 
 def main():
+    if any(word.split("=")[0] == "--what" for word in sys.argv[1:]):
+        import contacts_and_scores
+
+        return contacts_and_scores.main()
     args = arguments()
     records = read_fasta(args.fasta)
     described = machine(args)

@@ -31,6 +31,12 @@ impl Variant {
         }
         let mut mutations: Vec<Mutation> = Vec::new();
         for part in text.trim().split(':') {
+            if part.trim().is_empty() {
+                let text = printable::name(text);
+                return Err(format!(
+                    "expected a mutation such as A42G on both sides of :, found {text}"
+                ));
+            }
             let mutation = parse_one(part.trim(), protein, first)?;
             if mutations.iter().any(|m| m.residue == mutation.residue) {
                 return Err(format!(
@@ -170,7 +176,16 @@ mod tests {
             ("A", 1, "expected a mutation such as A42G, found A"),
             ("A4", 1, "expected a mutation such as A42G, found A4"),
             ("4G", 1, "expected a mutation such as A42G, found 4G"),
-            ("A4G:", 1, "expected a mutation such as A42G, found "),
+            (
+                "A4G:",
+                1,
+                "expected a mutation such as A42G on both sides of :, found A4G:",
+            ),
+            (
+                "A4G::K2R",
+                1,
+                "expected a mutation such as A42G on both sides of :, found A4G::K2R",
+            ),
             ("A+4G", 1, "expected a mutation such as A42G, found A+4G"),
             (
                 "A4*",

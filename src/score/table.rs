@@ -91,6 +91,14 @@ impl Table {
                 }
             );
         };
+        if let Some(line) = open_quote(bytes, delimiter) {
+            bail!(
+                "{}, line {line}: expected a quote that closes the one in this line, found the end of the \
+                 file\n\
+                 hint: close it, or write it as \"\" within quotes",
+                path.display()
+            );
+        }
         let mut table = Table {
             path: path.to_path_buf(),
             delimiter,
@@ -233,6 +241,25 @@ fn first_line(bytes: &[u8], at: &csv::Position) -> u64 {
     at.line() + blank.filter(|byte| **byte == b'\n').count() as u64
 }
 
+/// The line of a quote that opens a cell and is not closed.
+fn open_quote(bytes: &[u8], delimiter: u8) -> Option<u64> {
+    let (mut line, mut opened) = (1, None);
+    let mut starts_cell = true;
+    for &byte in bytes {
+        let closes = byte == b'"' && opened.is_some();
+        if closes {
+            opened = None;
+        } else if byte == b'"' && starts_cell {
+            opened = Some(line);
+        }
+        let is_end = byte == delimiter || matches!(byte, b'\r' | b'\n');
+        // A doubled quote closes the cell and opens it again.
+        starts_cell = closes || (is_end && opened.is_none());
+        line += u64::from(byte == b'\n');
+    }
+    opened
+}
+
 /// The line ending of the first line.
 fn terminator(bytes: &[u8]) -> Terminator {
     let end = bytes.iter().position(|byte| *byte == b'\n');
@@ -286,6 +313,11 @@ mod tests {
             scored(b"mutant\nA1G\nA1C\n", &[None, Some(-1e-9)]),
             "mutant,650M\nA1G,\nA1C,0.000000\n"
         );
+        // Quotes within a cell are letters.
+        assert_eq!(
+            scored(b"mutant,x\nA1G,5\"\"\n", &[Some(1.0)]),
+            "mutant,x,650M\nA1G,\"5\"\"\"\"\",1.000000\n"
+        );
         // Bytes that are not UTF-8 stay as they are.
         let table = read(b"mutant,x\nA1G,\xff\n").unwrap();
         assert_eq!(table.with_columns(&[]).unwrap(), b"mutant,x\nA1G,\xff\n");
@@ -325,6 +357,15 @@ mod tests {
             says(b"mutant,x\nA1G,1\nA2G\n"),
             ", line 3: expected 2 cells, as in line 1, found 1"
         );
+        for text in ["mutant,x\nA1G,\"1\nA2G,2\n", "mutant,x\n\nA1G,\"1\"\"\n"] {
+            let line = 2 + u64::from(text.contains("\n\n"));
+            assert!(
+                says(text.as_bytes()).starts_with(&format!(
+                    ", line {line}: expected a quote that closes the one in this line, found the end"
+                )),
+                "{text}"
+            );
+        }
         assert_eq!(
             says(b"mutant,mutant\nA1G,1\n"),
             ", line 1: expected one column mutant, found two"
