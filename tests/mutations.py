@@ -32,6 +32,20 @@ MISTAKES = [
         "run parity::",
     ),
     (
+        "SaProt: the number of ESM's mask",
+        "src/tokenizer.rs",
+        "Alphabet::SaProt => structure_aware::MASK,",
+        "Alphabet::SaProt => MASK,",
+        "run saprot::every",
+    ),
+    (
+        "ESM2nv: query, key and value not taken head by head",
+        "src/checkpoint/mod.rs",
+        "let interleaved = !is_esm_c && hf",
+        "let interleaved = !is_esm_c && hf.is_some() && hf",
+        "checkpoint nemo::every",
+    ),
+    (
         "inv_freq recomputed instead of read",
         "src/model/blocks.rs",
         "let found = checkpoint.inv_freq(block)?;",

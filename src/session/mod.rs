@@ -44,7 +44,7 @@ use crate::admission::{
     Admission, Gaps, Long, MapCost, MemoryBudget, ModelMemory, PassCost, PassLimits, Policy,
     Prepared,
 };
-use crate::checkpoint::{Checkpoint, EsmConfig};
+use crate::checkpoint::{Additions, Checkpoint, EsmConfig};
 use crate::device::{Device, DeviceChoice, Dtype, Tested};
 use crate::embedder::{Embedder, EmbedderOptions, OnOverflow};
 use crate::memory::MemoryLimit;
@@ -55,7 +55,7 @@ use crate::pipeline::{ComputeOptions, Layers, Level, OnVarying, Reporter};
 use crate::product::{Product, Request};
 use crate::threads::Threads;
 use crate::tokenizer::UnknownPolicy;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 /// How a session computes and how it treats sequences.
@@ -71,6 +71,8 @@ pub struct SessionOptions {
     pub gaps: Gaps,
     /// Which self-tests of GPUs can be skipped.
     pub self_tests: Tested,
+    /// The folder of a LoRA adapter to add to the weights.
+    pub adapter: Option<PathBuf>,
 }
 
 /// A loaded model, all layers of it, with its heads if the checkpoint has them.
@@ -97,7 +99,11 @@ impl Session {
         options: &SessionOptions,
         reporter: &dyn Reporter,
     ) -> Result<Session, SessionError> {
-        let checkpoint = Arc::new(Checkpoint::open(path)?);
+        let additions = Additions {
+            adapter: options.adapter.as_deref(),
+            ..Additions::default()
+        };
+        let checkpoint = Arc::new(Checkpoint::open_with(path, additions)?);
         for warning in checkpoint.warnings() {
             reporter.message(Level::Warning, warning);
         }

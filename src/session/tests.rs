@@ -250,3 +250,28 @@ fn scores_are_those_of_an_unmasked_pass() {
         "{error}"
     );
 }
+
+#[test]
+fn an_adapter_is_added_to_the_weights() {
+    let options = |adapter: Option<PathBuf>| SessionOptions {
+        compute: ComputeOptions {
+            device: DeviceChoice::Cpu,
+            ..ComputeOptions::default()
+        },
+        adapter,
+        ..SessionOptions::default()
+    };
+    let [plain, adapted] = [None, Some(fixture("adapters/lora"))].map(|adapter| {
+        let session = Session::load(&fixture("esm2_hd16"), &options(adapter), &Silent).unwrap();
+        let request = request(&session);
+        all(&session, &request, &[SEQUENCES[0]])
+    });
+    let most = |a: &[f32], b: &[f32]| {
+        let differences = a.iter().zip(b).map(|(a, b)| (a - b).abs());
+        differences.fold(0.0f32, f32::max)
+    };
+    assert!(most(&plain[0][0], &adapted[0][0]) > 0.01);
+    let other = options(Some(fixture("adapters/dora")));
+    let error = Session::load(&fixture("esm2_hd16"), &other, &Silent);
+    assert!(error.is_err_and(|error| error.to_string().contains("DoRA")));
+}

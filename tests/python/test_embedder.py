@@ -117,6 +117,18 @@ class SameBits(unittest.TestCase):
         shifted = self.model.score(sequence, ["L24A"], offset=24)
         np.testing.assert_array_equal(shifted, self.model.score(sequence, ["L1A"]))
 
+    def test_adapter(self):
+        adapter = FIXTURES / "adapters" / "lora"
+        out = Path(self.home.name) / "adapted"
+        ran = command("run", DEMO, "--model", MODEL, "--adapter", adapter, "--out", out, "--device", "cpu")
+        self.assertEqual(ran.returncode, 0, ran.stderr)
+        expected = np.load(out / "mean.layer2.npy")
+        model = Embedder(MODEL, device="cpu", adapter=adapter)
+        np.testing.assert_array_equal(model.embed(self.sequences), expected)
+        self.assertGreater(np.abs(expected - self.array("mean.layer2")).max(), 0.01)
+        with self.assertRaisesRegex(EsmEmbedError, "DoRA"):
+            Embedder(MODEL, device="cpu", adapter=FIXTURES / "adapters" / "dora")
+
     def test_threads_may_share_a_model(self):
         expected, found = self.model.embed(self.sequences), [None] * 4
 

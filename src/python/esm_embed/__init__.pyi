@@ -25,6 +25,7 @@ class Embedder:
         *,
         threads: int | None = None,
         revision: str | None = None,
+        adapter: str | PathLike[str] | None = None,
         long: str | None = None,
         unknown: Literal["unk", "error"] = "unk",
         gaps: Literal["keep", "drop"] = "keep",

@@ -6,6 +6,7 @@ use crate::stream::Stream;
 use crate::waiting::Watch;
 use esm_embed::admission::Prepared;
 use esm_embed::cancel::Cancel;
+use esm_embed::checkpoint::{Adapter, lone_adapter, read_adapter};
 use esm_embed::device::{Dtype, Tested, available_threads};
 use esm_embed::hub::{Hub, HubSettings, ModelRef};
 use esm_embed::pipeline::{ComputeOptions, OnInvalid, Stop};
@@ -20,6 +21,37 @@ use pyo3::types::{PyBytes, PyList, PyString};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+/// The model to load and its adapter: the base that an adapter names, if no model is given or the model is
+/// the folder of an adapter.
+fn with_adapter(
+    model: Option<String>,
+    adapter: Option<PathBuf>,
+) -> PyResult<(String, Option<PathBuf>)> {
+    let named = |adapter: &Adapter, folder: &Path| {
+        adapter.base.clone().ok_or_else(|| {
+            let folder = folder.display();
+            PyValueError::new_err(format!(
+                "{folder}: the adapter does not name its base model; give that model with `model`"
+            ))
+        })
+    };
+    match (model, adapter) {
+        (Some(model), Some(folder)) => Ok((model, Some(folder))),
+        (None, None) => Ok((DEFAULT.to_owned(), None)),
+        (None, Some(folder)) => {
+            let adapter = read_adapter(&folder).map_err(failed)?;
+            Ok((named(&adapter, &folder)?, Some(folder)))
+        }
+        (Some(model), None) => {
+            let folder = PathBuf::from(&model);
+            match lone_adapter(&folder).filter(Adapter::is_lora) {
+                Some(adapter) => Ok((named(&adapter, &folder)?, Some(folder))),
+                None => Ok((model, None)),
+            }
+        }
+    }
+}
+
 /// The model if none is given, as on the command line.
 const DEFAULT: &str = "esm2_t33_650M_UR50D";
 
@@ -28,6 +60,8 @@ const DEFAULT: &str = "esm2_t33_650M_UR50D";
 /// model: a name ("650M", "esm2_t33_650M_UR50D"; `esm-embed models` lists them), a repository
 /// "organisation/name" on the Hugging Face Hub, or a path to a folder or file. A model that is not in the
 /// cache is downloaded. None is esm2_t33_650M_UR50D.
+/// adapter: the folder of a LoRA adapter as PEFT saves it. Without model, its base is the model that it names.
+/// The folder of an adapter can also be given as model.
 /// device: "auto", "cpu", "cuda", "cuda:0,1" or "all".
 /// dtype: "f32", "f16", "bf16" or "tf32"; None is f32 on a CPU and f16 on a GPU.
 /// threads: None uses the CPUs that this process may use.
@@ -48,7 +82,7 @@ pub struct Embedder {
 #[pymethods]
 impl Embedder {
     #[new]
-    #[pyo3(signature = (model=None, device="auto", dtype=None, *, threads=None, revision=None, long=None, unknown="unk", gaps="keep", progress=None))]
+    #[pyo3(signature = (model=None, device="auto", dtype=None, *, threads=None, revision=None, adapter=None, long=None, unknown="unk", gaps="keep", progress=None))]
     #[expect(
         clippy::too_many_arguments,
         reason = "they are Python's keyword arguments"
@@ -60,6 +94,7 @@ impl Embedder {
         dtype: Option<&str>,
         threads: Option<usize>,
         revision: Option<String>,
+        adapter: Option<PathBuf>,
         long: Option<&str>,
         unknown: &str,
         gaps: &str,
@@ -83,8 +118,10 @@ impl Embedder {
             unknown: settings::unknown(unknown).map_err(|why| setting("unknown", unknown, why))?,
             gaps: settings::gaps(gaps).map_err(|why| setting("gaps", gaps, why))?,
             self_tests: Tested::default(),
+            adapter: None,
         };
-        let model = model.map_or_else(|| DEFAULT.to_owned(), |ModelName(model)| model);
+        let (model, adapter) = with_adapter(model.map(|ModelName(model)| model), adapter)?;
+        options.adapter = adapter;
         let reference =
             ModelRef::parse(&model).map_err(|error| PyValueError::new_err(error.to_string()))?;
         // What is sure to fail fails before a model is downloaded.
