@@ -71,7 +71,7 @@ mod tests {
     #[test]
     fn items_sort_by_their_numbers() {
         let item = |a, b| Fields::<7>::new().number(a, 2).number(b, ORDINAL).item();
-        assert_eq!(item(1, 0x0203_0405_06), [0, 1, 2, 3, 4, 5, 6]);
+        assert_eq!(item(1, 0x0002_0304_0506), [0, 1, 2, 3, 4, 5, 6]);
         assert!(item(1, 256) < item(1, 257) && item(1, 1 << 39) < item(2, 0));
         let key = Fields::<4>::new().bytes(b"ab").number(7, 2).item();
         let mut taken = Taken(&key);

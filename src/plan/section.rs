@@ -86,7 +86,7 @@ impl SectionReader<'_> {
     ///
     /// # Errors
     /// The index cannot be read, or is damaged.
-    pub fn next(&mut self) -> Result<Option<PlannedRecord>, PlanError> {
+    pub fn next_record(&mut self) -> Result<Option<PlannedRecord>, PlanError> {
         if self.left == 0 {
             return Ok(None);
         }

@@ -268,7 +268,7 @@ enum Left<'a> {
 impl Left<'_> {
     fn next(&mut self) -> Result<Option<PlannedRecord>, PlanError> {
         match self {
-            Left::Section(section) => section.next(),
+            Left::Section(section) => section.next_record(),
             Left::One(record) => Ok(record.take()),
         }
     }

@@ -145,7 +145,7 @@ pub fn scan_planned(
     let mut counter = Counter::new(rules, journal);
     let long = rules.admission.policy.long;
     let mut reader = planned.section().read();
-    while let Some(record) = reader.next()? {
+    while let Some(record) = reader.next_record()? {
         let fate = match record.fate.sequence() {
             None => Fate::Skipped,
             Some(_) if !rules.fits(record.residues) => {
