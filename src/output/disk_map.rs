@@ -28,8 +28,9 @@ const SLOT: usize = 24;
 const PROBE: u64 = 8;
 /// A new table has 2^12 slots.
 const FIRST_BITS: u32 = 12;
-/// A full table grows by this power of two.
-const GROWTH_BITS: u32 = 2;
+/// A full table grows by this power of two: by more, some tables would be much larger than they need to
+/// be, and all of a table is written.
+const GROWTH_BITS: u32 = 1;
 /// Slots moved at a time while the table grows.
 const MOVE: u64 = 4096;
 
@@ -81,10 +82,7 @@ impl DiskMap {
             Found::Value(value) => Ok(Some(value)),
             Found::Free(slot) => {
                 let stored = value.checked_add(1).ok_or(io::ErrorKind::InvalidInput)?;
-                let mut bytes = [0; SLOT];
-                let (to_key, to_value) = bytes.split_at_mut(key.len());
-                to_key.copy_from_slice(&key);
-                to_value.copy_from_slice(&stored.to_le_bytes());
+                let bytes = write_slot(&key, stored);
                 self.file.write_all_at(&bytes, slot * SLOT as u64)?;
                 self.len += 1;
                 Ok(None)
@@ -113,9 +111,14 @@ impl DiskMap {
         1 << self.bits
     }
 
+    /// The slot of a key, or the first that is tried.
+    fn home_of(&self, key: &Key) -> u64 {
+        let [a, b, c, d, e, f, g, h, ..] = *key;
+        u64::from_be_bytes([a, b, c, d, e, f, g, h]) >> (64 - self.bits)
+    }
+
     fn find(&self, key: Key) -> io::Result<Found> {
-        let [a, b, c, d, e, f, g, h, ..] = key;
-        let mut slot = u64::from_be_bytes([a, b, c, d, e, f, g, h]) >> (64 - self.bits);
+        let mut slot = self.home_of(&key);
         let mut bytes = [0; SLOT * PROBE as usize];
         let mut probed = 0;
         while probed < self.slots() {
@@ -136,6 +139,29 @@ impl DiskMap {
         Err(io::ErrorKind::InvalidData.into())
     }
 
+    /// Writes the slots from `first` on, in one piece, with the keys of a piece of a smaller table: they have
+    /// their slots there. The few that crowd over an end of the piece are added to `others`.
+    fn fill(&mut self, first: u64, smaller: &[u8], others: &mut Vec<(Key, u64)>) -> io::Result<()> {
+        let mut piece = vec![0; smaller.len() << GROWTH_BITS];
+        let (slots, _) = piece.as_chunks_mut::<SLOT>();
+        for (key, value) in smaller.chunks_exact(SLOT).filter_map(read_slot) {
+            let home = self.home_of(&key).checked_sub(first);
+            let home = home.and_then(|home| usize::try_from(home).ok());
+            let mut tried = home
+                .and_then(|home| slots.get_mut(home..))
+                .into_iter()
+                .flatten();
+            match tried.find(|slot| read_slot(*slot).is_none()) {
+                Some(slot) => {
+                    *slot = write_slot(&key, value + 1);
+                    self.len += 1;
+                }
+                None => others.push((key, value)),
+            }
+        }
+        self.file.write_all_at(&piece, first * SLOT as u64)
+    }
+
     fn grow(&mut self) -> io::Result<()> {
         let bits = self.bits + GROWTH_BITS;
         if bits > 48 {
@@ -149,11 +175,13 @@ impl DiskMap {
         };
         let count = MOVE.min(self.slots());
         let mut bytes = vec![0; SLOT * count as usize];
+        let mut others = Vec::new();
         for first in (0..self.slots()).step_by(count as usize) {
             self.file.read_exact_at(&mut bytes, first * SLOT as u64)?;
-            for (key, value) in bytes.chunks_exact(SLOT).filter_map(read_slot) {
-                grown.get_or_insert(key, value)?;
-            }
+            grown.fill(first << GROWTH_BITS, &bytes, &mut others)?;
+        }
+        for (key, value) in others {
+            grown.get_or_insert(key, value)?;
         }
         if let (Home::Named(from), Home::Named(to)) = (&grown.home, &self.home) {
             std::fs::rename(from, to)?;
@@ -163,6 +191,15 @@ impl DiskMap {
         self.len = grown.len;
         Ok(())
     }
+}
+
+/// The bytes of a slot that holds this, a value plus one.
+fn write_slot(key: &Key, stored: u64) -> [u8; SLOT] {
+    let mut bytes = [0; SLOT];
+    let (to_key, to_value) = bytes.split_at_mut(key.len());
+    to_key.copy_from_slice(key);
+    to_value.copy_from_slice(&stored.to_le_bytes());
+    bytes
 }
 
 /// Key and value of a slot, or `None` if it is free.
@@ -204,7 +241,7 @@ mod tests {
                 Some(value)
             );
         }
-        // 2^12 slots hold 2^11 keys, 2^14 hold 2^13, 2^16 hold 2^15.
+        // 2^12 slots hold 2^11 keys, 2^15 hold 2^14, 2^16 hold 2^15.
         assert_eq!(std::fs::metadata(&path).unwrap().len(), 24 << 16);
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
     }
