@@ -105,6 +105,12 @@
 //!   `tests/faults/plan.rs::killed_at_each_call_while_another_plan_is_replaced`,
 //!   `tests/faults/plan.rs::planning_failed_at_each_call`,
 //!   `tests/faults/plan.rs::the_work_of_a_run_is_not_discarded`
+//! - What `known` copies from other folders has the bytes of computing, also after a kill; what differs is
+//!   named, and damage is an error and does not spread.
+//!   `tests/run/known.rs::copies_have_the_bytes_of_computing`,
+//!   `tests/run/known.rs::what_differs_is_named`,
+//!   `tests/run/known.rs::damage_does_not_spread`,
+//!   `tests/faults/known.rs::killed_while_copying_and_resumed_to_the_same_bytes`
 //! - A linked folder has the tables of the whole, byte for byte, and is read as the whole; its merge is the
 //!   whole. A shard that was moved, removed or written again since is named before anything is read.
 //!   `tests/run/linked.rs::its_tables_are_those_of_the_whole_and_its_arrays_are_elsewhere`,

@@ -6,7 +6,8 @@ use super::quantities::{scaled, seconds};
 use super::stdout::{self, print, print_json};
 use esm_embed::device::available_threads;
 use esm_embed::numerals::{bytes, count, grouped};
-use esm_embed::output::{Look, ShardState, Survey, survey};
+use esm_embed::output::{Look, Planned, ShardState, Survey, survey};
+use esm_embed::plan::{Plan, ShardFacts};
 use serde::Serialize;
 use std::path::PathBuf;
 
@@ -16,6 +17,8 @@ Examples:
   esm-embed status shard-*/
   # All output folders in a folder
   esm-embed status runs/
+  # The shards of a plan, in the folders beside it
+  esm-embed status --plan plan/
   # What is left to do, for a job array
   sbatch --array=$(esm-embed status runs/ --json | jq -r .again) job.sh";
 
@@ -30,8 +33,15 @@ pub struct StatusArgs {
     ///
     /// A shard is running if a process holds the lock of its folder, whatever the clocks say. Where locks of
     /// other machines cannot be seen, a run counts as running for a minute after its last sign of life.
-    #[arg(required = true, value_name = "DIR")]
+    #[arg(required_unless_present = "plan", value_name = "DIR")]
     pub dirs: Vec<PathBuf>,
+
+    /// Plan of the shards
+    ///
+    /// Then every shard of the plan is accounted for, with the records that it should have, and folders of
+    /// other runs are named. Without DIR, the shards are looked for in the folders beside the plan.
+    #[arg(long, value_name = "DIR")]
+    pub plan: Option<PathBuf>,
 
     /// Print the report as one JSON document
     ///
@@ -86,8 +96,17 @@ struct StatusReport<'a> {
 
 /// Prints how far the shards are.
 pub fn execute(args: &StatusArgs) -> anyhow::Result<Exit> {
-    let survey = survey(&args.dirs, available_threads());
-    let next = next(&survey);
+    let plan = args.plan.as_deref().map(Plan::open).transpose()?;
+    let planned = plan.as_ref().map(|plan| Planned {
+        dir: plan.dir.clone(),
+        digest: plan.facts.digest.clone(),
+        shards: plan.facts.shards,
+    });
+    let mut survey = survey(&args.dirs, planned.as_ref(), available_threads());
+    if let Some(plan) = &plan {
+        expect(&mut survey, &plan.shards()?);
+    }
+    let next = next(&survey, planned.as_ref());
     match args.json {
         true => print_json(&report(&survey, next))?,
         false => print(&text(&survey, next.as_deref()))?,
@@ -96,6 +115,24 @@ pub fn execute(args: &StatusArgs) -> anyhow::Result<Exit> {
         0 => Exit::Done,
         _ => Exit::Failed,
     })
+}
+
+/// Notes what each shard should have, as far as its run has not told.
+fn expect(survey: &mut Survey, shards: &[ShardFacts]) {
+    for look in &mut survey.looks {
+        let number = look
+            .shard
+            .and_then(|shard| usize::try_from(shard.number).ok());
+        let planned = number.and_then(|number| shards.get(number.checked_sub(1)?));
+        let Some(planned) = planned else { continue };
+        match look.state {
+            ShardState::Done => {
+                look.all_records = Some(planned.records);
+                look.all_residues = Some(planned.residues);
+            }
+            _ => look.all_records = look.all_records.or(Some(planned.distinct)),
+        }
+    }
 }
 
 fn shard(look: &Look) -> ShardReport<'_> {
@@ -137,7 +174,7 @@ fn report(survey: &Survey, next: Option<String>) -> StatusReport<'_> {
 }
 
 /// What to type next.
-fn next(survey: &Survey) -> Option<String> {
+fn next(survey: &Survey, plan: Option<&Planned>) -> Option<String> {
     if survey.is_complete() {
         return Some(format!("esm-embed merge {} --out emb/", folders(survey)));
     }
@@ -146,7 +183,14 @@ fn next(survey: &Survey) -> Option<String> {
     let mut commands = idle
         .map(|look| &look.command)
         .filter(|words| !words.is_empty());
-    let words = commands.next()?;
+    let Some(words) = commands.next() else {
+        let (number, plan) = survey.absent.first().zip(plan)?;
+        let dir = quoted(&stdout::path(&plan.dir));
+        let of = plan.shards;
+        return Some(format!(
+            "esm-embed run --plan {dir} --shard {number}/{of} --out shard-{number}/"
+        ));
+    };
     let mut line: Vec<String> = words.iter().map(|word| quoted(word)).collect();
     let replaces = ["--resume", "--force"];
     if !words.iter().any(|word| replaces.contains(&word.as_str())) {

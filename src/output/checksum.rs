@@ -152,24 +152,24 @@ impl ChecksumLine {
 
 /// Reads a list line by line; lines of any length take a bounded amount of memory.
 #[derive(Debug)]
-pub(super) struct ListReader<'a> {
+pub(super) struct ListReader {
     reader: BufReader<File>,
-    folder: &'a str,
+    folder: String,
     line: Vec<u8>,
 }
 
-impl<'a> ListReader<'a> {
-    pub(super) fn open(path: &Path, folder: &'a str) -> io::Result<Self> {
+impl ListReader {
+    pub(super) fn open(path: &Path, folder: &str) -> io::Result<Self> {
         let reader = BufReader::new(disk::open_regular(path)?);
         Ok(Self {
             reader,
-            folder,
+            folder: folder.to_owned(),
             line: Vec::new(),
         })
     }
 }
 
-impl Iterator for ListReader<'_> {
+impl Iterator for ListReader {
     /// The file of a line, or `None` for a line (or part of an overlong one) that names no file
     /// of a record.
     type Item = io::Result<Option<ChecksumLine>>;
@@ -185,7 +185,7 @@ impl Iterator for ListReader<'_> {
             Ok(_) => {
                 let line = self.line.strip_suffix(b"\n");
                 Some(Ok(
-                    line.and_then(|line| ChecksumLine::parse(line, self.folder))
+                    line.and_then(|line| ChecksumLine::parse(line, &self.folder))
                 ))
             }
         }

@@ -41,6 +41,9 @@ pub struct Counts {
     /// Records with the identifier of an earlier record but another sequence.
     #[serde(default)]
     pub reused_ids: u64,
+    /// Different sequences whose values were copied from other folders.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub known: u64,
     /// Records computed in bf16 because their numbers do not fit f16.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub in_bf16: u64,
@@ -111,6 +114,7 @@ impl Counts {
             (&mut self.skipped, other.skipped),
             (&mut self.nucleotides, other.nucleotides),
             (&mut self.reused_ids, other.reused_ids),
+            (&mut self.known, other.known),
             (&mut self.in_bf16, other.in_bf16),
             (&mut self.in_f32, other.in_f32),
         ] {

@@ -90,6 +90,14 @@ impl DiskMap {
         }
     }
 
+    /// The value stored with `key`, if there is one.
+    pub fn get(&self, key: Key) -> io::Result<Option<u64>> {
+        match self.find(key)? {
+            Found::Value(value) => Ok(Some(value)),
+            Found::Free(_) => Ok(None),
+        }
+    }
+
     fn with_bits(path: &Path, bits: u32) -> io::Result<Self> {
         let home = Home::Named(path.to_path_buf());
         Self::empty(home, disk::create_new(path)?, bits)

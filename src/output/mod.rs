@@ -104,6 +104,7 @@ mod folder_files;
 mod ids;
 mod index;
 mod input_digest;
+mod known;
 mod layout;
 mod link;
 mod lock;
@@ -130,6 +131,7 @@ pub(crate) use file_name::{FileNames, file_names};
 pub use folder_files::{IDS_NPY, LINKS_NPY};
 pub use ids::{Ids, NoIds, id_text};
 pub use index::{Entry, Skip};
+pub use known::{Known, KnownBuilder, KnownError, KnownFolder, KnownRecord, ShardKeys};
 pub use layout::{INDEX_TSV, Include, Layout, PARTIAL, RUN_JSON, Residues, SHARD_TSV, SKIPPED_TSV};
 pub use link::Link;
 pub(crate) use lock::{LOCK, Lock};
@@ -153,8 +155,8 @@ pub use resume::proof::{Proof, Written};
 pub use resume::run_identity::{FileStamp, RunIdentity, RunIdentityFile};
 pub use shard::ShardEntry;
 pub use status::{
-    Look, RunState, RunStatus, ShardState, StatusFile, Survey, look, record_end, set_command,
-    survey,
+    Look, Planned, RunState, RunStatus, ShardState, StatusFile, Survey, look, record_end,
+    set_command, survey,
 };
 pub use write::array_writer::{ArrayWriter, RecordWriter};
 pub use write::folder::{OutputFolder, Parts, sync_work};

@@ -149,6 +149,8 @@ pub struct Inputs {
     pub plan: Option<Arc<Plan>>,
     /// Records with the identifier of an earlier one and another sequence.
     pub on_duplicate_id: OnDuplicateId,
+    /// Output folders whose values are copied instead of computed.
+    pub known: Vec<PathBuf>,
 }
 
 /// Requested attention maps.

@@ -55,7 +55,7 @@ use run::notices::tell_of_model;
 use run::open::open;
 pub use run::open::tell_of_checkpoint;
 use run::pulse::Pulse;
-use run::{Run, resume};
+use run::{Run, known, resume};
 use std::sync::Arc;
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
@@ -105,13 +105,14 @@ pub fn run(job: &Job, caches: &Caches, reporter: &dyn Reporter, stop: &Stop) -> 
         loaded => loaded?,
     };
     tell_of_model(run, &plan, &embedder, loading, Some("run.json"))?;
+    let known = known::open(run, &plan, &embedder)?;
     let mut folder = begin(run, &plan, &embedder, &checked, target)?;
     pulse.write_to(folder.status());
     let manifest = std::thread::scope(|scope| {
         let (_over, listen) = channel();
         let pulse = &pulse;
         scope.spawn(move || pulse.beat(listen));
-        let embedded = embed(run, &plan, &embedder, &checked, &mut folder)?;
+        let embedded = embed(run, &plan, &embedder, &checked, known.as_ref(), &mut folder)?;
         finish(run, &plan, &embedder, &checked, &embedded, folder)
     })?;
     Ok(Outcome {

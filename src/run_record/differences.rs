@@ -2,6 +2,7 @@
 
 use super::{Asked, CudaFacts, GpuFacts, ModelFile, Resolved, RunRecord};
 use crate::numerals::count;
+use crate::product::Product;
 use serde::Serialize;
 use std::fmt::{self, Display};
 
@@ -55,6 +56,35 @@ pub fn differences(before: &RunRecord, now: &RunRecord) -> Vec<Difference> {
         compare(&mut all, &files(&was.model.files), &files(&is.model.files));
     }
     all
+}
+
+/// How two runs differ in what can change a bit of the values of a sequence, whatever they are written for and
+/// in which arrays.
+pub fn value_differences(before: &RunRecord, now: &RunRecord) -> Vec<Difference> {
+    let has_attentions = now.asked.include.contains(&Product::Attentions);
+    let values = |run: &RunRecord| {
+        let mut run = run.clone();
+        (run.shard, run.plan) = (None, None);
+        run.asked.inputs.clear();
+        run.resolved.inputs.clear();
+        // These say which tokens are embedded, not what comes out for them.
+        run.asked.on_invalid.clone_from(&now.asked.on_invalid);
+        run.asked.unknown.clone_from(&now.asked.unknown);
+        run.resolved.gaps.clone_from(&now.resolved.gaps);
+        // Which arrays there are is compared array by array.
+        run.asked.include.clone_from(&now.asked.include);
+        run.asked.pool.clone_from(&now.asked.pool);
+        run.asked.residues = now.asked.residues;
+        run.asked.stack_layers = now.asked.stack_layers;
+        run.resolved.layers.clone_from(&now.resolved.layers);
+        if !has_attentions {
+            run.asked.attention_heads = now.asked.attention_heads;
+            let layers = &now.resolved.attention_layers;
+            run.resolved.attention_layers.clone_from(layers);
+        }
+        run
+    };
+    differences(&values(before), &values(now))
 }
 
 /// Whether these two versions write the same bits for the same run.

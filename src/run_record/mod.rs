@@ -15,7 +15,7 @@ mod resolved;
 
 pub use asked::{Asked, AskedLayer};
 pub use cuda::{CudaFacts, GpuFacts, ProductRows};
-pub use differences::{Difference, can_be_merged, differences, same_bits};
+pub use differences::{Difference, can_be_merged, differences, same_bits, value_differences};
 pub use resolved::{AdapterFacts, InputFacts, ModelFacts, ModelFile, Resolved};
 
 use serde::{Deserialize, Serialize};

@@ -12,6 +12,7 @@ mod full_disk;
 mod injected;
 mod interrupted_shards;
 mod killed;
+mod known;
 mod memory_changed;
 mod merge;
 mod other_path;

@@ -21,6 +21,7 @@ mod giants;
 mod identifiers;
 mod ids;
 mod inputs;
+mod known;
 mod linked;
 mod logits;
 mod long;

@@ -146,3 +146,59 @@ fn odd_folders_are_no_more_than_odd() {
     let ended = bench.call("status");
     assert_eq!(ended.code, 2);
 }
+
+#[test]
+fn every_shard_of_a_plan_is_accounted_for() {
+    let bench = bench();
+    let ended = bench.call(&format!(
+        "plan {INPUTS} --shards 4 --out all/plan --rewrite --on-invalid skip -q"
+    ));
+    assert_eq!(ended.code, 0, "{}", ended.err);
+    let found = bench.call("status --plan all/plan --json");
+    let found: Value = serde_json::from_str(&found.out).unwrap();
+    assert_eq!(
+        (&found["again"], &found["states"]["missing"]),
+        (&"1-4".into(), &4.into())
+    );
+    assert_eq!(
+        found["next"],
+        "esm-embed run --plan all/plan --shard 1/4 --out shard-1/"
+    );
+    for number in [1, 3] {
+        let ended = bench.run(&format!(
+            "--plan all/plan --shard {number}/4 --out all/s{number} --model $MODEL --on-invalid skip -q"
+        ));
+        assert!([0, 3].contains(&ended.code), "{}", ended.err);
+    }
+    // A shard of the same input without the plan, and one that failed before it began.
+    let ended = bench.run(&format!("{INPUTS} --shard 2/4 --out all/other {OPTIONS}"));
+    assert!([0, 3].contains(&ended.code), "{}", ended.err);
+    let line = "--plan all/plan --shard 4/4 --out all/bad --model all --on-invalid skip -q";
+    assert_eq!(bench.run(line).code, 1);
+    let found = bench.call("status --plan all/plan --json");
+    assert_eq!(found.code, 1);
+    let found: Value = serde_json::from_str(&found.out).unwrap();
+    let shards = found["shards"].as_array().unwrap();
+    let numbers: Vec<_> = shards
+        .iter()
+        .map(|shard| shard["shard"].as_u64().unwrap())
+        .collect();
+    assert_eq!(numbers, [1, 3, 4]);
+    assert_eq!(shards[0]["folder"], "all/s1");
+    assert_eq!(shards[0]["records"], shards[0]["all_records"]);
+    assert_eq!(shards[2]["state"], "failed");
+    assert_eq!(found["again"], "2,4");
+    // Named, the folder of another run is not taken for one of the plan.
+    let found = bench.call("status --plan all/plan all/s1 all/s3 all/other --json");
+    let found: Value = serde_json::from_str(&found.out).unwrap();
+    assert_eq!(found["again"], "2,4");
+    let other = found["shards"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|shard| shard["folder"] == "all/other");
+    assert_eq!(
+        other.unwrap()["detail"],
+        "it is not a shard of the plan in all/plan"
+    );
+}

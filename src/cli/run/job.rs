@@ -29,6 +29,7 @@ pub fn job(args: &RunArgs, plan: Option<Arc<Plan>>, model: Model) -> Job {
             shard: args.shard,
             plan,
             on_duplicate_id: records.on_duplicate_id.into(),
+            known: args.known.clone(),
         },
         model: Model {
             contact_regression: args.contact_regression.clone(),
@@ -146,6 +147,7 @@ mod tests {
                 shard: None,
                 plan: None,
                 on_duplicate_id: OnDuplicateId::Warn,
+                known: vec![],
             },
             model: model(),
             output: OutputOptions {
@@ -193,7 +195,7 @@ mod tests {
              --attention-heads mean --contact-regression r.pt \
              --dtype bf16 --out-dtype f16 --device cpu --threads 3 --max-tokens 4096 \
              --deterministic --long window:100:10 --unknown error --gaps drop --on-invalid skip \
-             --on-duplicate-id fail --force \
+             --on-duplicate-id fail --force --known old --known older \
              --cpu-path portable --check-model --check-device --on-varying fail --progress none -q";
         let expected = Job {
             inputs: Inputs {
@@ -201,6 +203,7 @@ mod tests {
                 shard: None,
                 plan: None,
                 on_duplicate_id: OnDuplicateId::Fail,
+                known: vec![PathBuf::from("old"), PathBuf::from("older")],
             },
             model: Model {
                 contact_regression: Some(PathBuf::from("r.pt")),

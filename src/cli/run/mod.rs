@@ -39,6 +39,8 @@ Examples:
   esm-embed run proteins.fasta --out emb/ --dry-run
   # One of 100 shards of a plan (esm-embed plan proteins.fasta --shards 100)
   esm-embed run --plan plan/ --shard 7/100 --out shard-7/
+  # A new release: copy what the old output has, compute the rest
+  esm-embed run new.fasta --known old-emb/ --out emb/
   # Resume after an interruption
   esm-embed run proteins.fasta --out emb/ --resume";
 
@@ -91,6 +93,18 @@ pub struct RunArgs {
     /// in the order of the plan. --long, --gaps, --unknown and --on-invalid must be those of the plan.
     #[arg(long, value_name = "DIR", requires = "shard")]
     pub plan: Option<PathBuf>,
+
+    /// Copy the embeddings of sequences that this output folder has, instead of computing them
+    ///
+    /// For a new release of a database: sequences of the old release are not computed again. The folder was
+    /// written with the same model, number formats, device and way of treating long sequences, and has at
+    /// least the arrays of this run; the copies then have exactly the bytes that computing gives. Anything
+    /// that differs is an error that names it, and so is damage: the checksums of all files that are used
+    /// are compared first. A shard, or the folder of `merge --link`, has what identifies its sequences; for
+    /// the output of a whole input, the FASTA files named in its run.json are read again. May be given
+    /// several times. run.json counts the sequences as `known`.
+    #[arg(long, value_name = "DIR")]
+    pub known: Vec<PathBuf>,
 
     /// Report what the run would do, without doing it
     ///
@@ -187,7 +201,7 @@ pub fn execute(args: &RunArgs) -> anyhow::Result<Exit> {
         && !is_refusal(error)
     {
         let what = format!("{error:#}");
-        output::record_end(&args.out, args.shard.is_some(), RunState::Failed, what);
+        output::record_end(&args.out, args.shard, RunState::Failed, what);
     }
     ended
 }
@@ -240,7 +254,7 @@ pub fn embed(job: &Job, caches: &Caches, progress: &Progress, stop: &Stop) -> an
     let outcome = match outcome {
         Err(error) if error.is::<Stopped>() => {
             let folder = &job.output.folder;
-            output::record_end(folder, false, RunState::Stopped, format!("{error:#}"));
+            output::record_end(folder, None, RunState::Stopped, format!("{error:#}"));
             progress.error(&Message::of_error(&error));
             return Ok(Exit::Stopped(stop.signal()));
         }

@@ -168,6 +168,7 @@ pub(super) fn check_counts(parts: &[Part], met: u64, merged: &Counts) -> Result<
     }
     // A sequence in two shards was counted as new in both.
     due.unique_sequences = merged.unique_sequences;
+    due.known = merged.known;
     due.duplicates = merged.duplicates;
     // An identifier and its reuse may be in different shards.
     due.reused_ids = merged.reused_ids;

@@ -125,6 +125,7 @@ pub fn merge(
         bf16: counts().map(|counts| counts.in_bf16).sum(),
         f32: counts().map(|counts| counts.in_f32).sum(),
     };
+    folder.known = counts().map(|counts| counts.known).sum();
     let ids = folder.split().0.ids();
     // The merged values have the bits of the version that computed them.
     let version = match same_bits(&esm_embed, env!("CARGO_PKG_VERSION")) {

@@ -86,6 +86,11 @@ pub(crate) fn remarks(counts: &Counts) -> Vec<String> {
             "record",
             " with the sequence of an earlier one",
         ),
+        (
+            counts.known,
+            "sequence",
+            " copied from other folders instead of computed",
+        ),
         (counts.truncated, "record", " truncated"),
         (
             counts.windowed,

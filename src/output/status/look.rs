@@ -246,6 +246,7 @@ fn note_shard(look: &mut Look, facts: &Facts) {
 }
 
 fn note_status(look: &mut Look, status: RunStatus) {
+    look.shard = look.shard.or(status.shard);
     (look.records, look.residues) = (status.records, status.residues);
     (look.all_records, look.all_residues) = (status.all_records, status.all_residues);
     look.host = Some(status.host).filter(|host| !host.is_empty());

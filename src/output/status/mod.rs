@@ -7,11 +7,12 @@ mod look;
 mod survey;
 
 pub use look::{Look, ShardState, look};
-pub use survey::{Survey, survey};
+pub use survey::{Planned, Survey, survey};
 
 use crate::output::disk;
 use crate::output::layout::{PARTIAL, RUN_JSON};
 use crate::output::lock::Lock;
+use crate::run_record::Shard;
 use serde::{Deserialize, Serialize};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -52,6 +53,9 @@ pub struct RunStatus {
     /// Why it ended; may have `hint:` lines.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+    /// Which shard of an input failed before it began.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shard: Option<Shard>,
     /// The machine.
     pub host: String,
     /// The process on it.
@@ -158,16 +162,16 @@ impl Drop for OwnStatus {
 }
 
 /// Records how the run into a folder ended, if the folder is that of the run: not if another run writes
-/// into it, nor if it is complete. A folder that does not exist is made if `is_shard`: whoever watches the
+/// into it, nor if it is complete. A folder that does not exist is made for a `shard`: whoever watches the
 /// shards of an input finds the error there.
 ///
 /// Nothing fails because of this; the error itself is reported elsewhere.
-pub fn record_end(dir: &Path, is_shard: bool, state: RunState, error: String) {
+pub fn record_end(dir: &Path, shard: Option<Shard>, state: RunState, error: String) {
     let partial = dir.join(PARTIAL);
     let is_there = |path: &Path| matches!(disk::kind(path), Ok(Some(_)));
     match is_there(&partial) {
         true => {}
-        false if !is_shard || is_there(&dir.join(RUN_JSON)) => return,
+        false if shard.is_none() || is_there(&dir.join(RUN_JSON)) => return,
         false => {
             if std::fs::create_dir_all(dir).is_err() {
                 return;
@@ -190,6 +194,7 @@ pub fn record_end(dir: &Path, is_shard: bool, state: RunState, error: String) {
         all_records: before.all_records,
         all_residues: before.all_residues,
         state,
+        shard,
         error: Some(error),
         ..RunStatus::here()
     };

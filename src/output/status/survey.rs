@@ -10,6 +10,17 @@ use std::path::{Path, PathBuf};
 /// More shards than any input has: numbers beyond that are not looked for.
 const MOST_SHARDS: u64 = 1_000_000;
 
+/// What a plan says of the shards.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Planned {
+    /// Its folder.
+    pub dir: PathBuf,
+    /// Its digest.
+    pub digest: String,
+    /// Number of shards.
+    pub shards: u64,
+}
+
 /// Output folders, as they are at the moment.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Survey {
@@ -21,14 +32,49 @@ pub struct Survey {
     pub free: Option<u64>,
 }
 
-/// Looks at output folders, and at those in folders that are none. Up to `threads` are looked at at once.
-pub fn survey(dirs: &[PathBuf], threads: usize) -> Survey {
+/// Looks at output folders, and at those in folders that are none: up to `threads` at once. Without folders,
+/// those of the shards of the plan beside it are looked at.
+pub fn survey(dirs: &[PathBuf], plan: Option<&Planned>, threads: usize) -> Survey {
     let threads = Threads::new(threads);
-    let dirs: Vec<PathBuf> = dirs.iter().flat_map(|dir| folders_in(dir)).collect();
+    let beside = match (dirs, plan) {
+        ([], Some(plan)) => std::path::absolute(&plan.dir).ok(),
+        _ => None,
+    };
+    let beside = beside.as_deref().and_then(Path::parent);
+    let dirs: Vec<PathBuf> = match beside {
+        None => dirs.iter().flat_map(|dir| folders_in(dir)).collect(),
+        Some(home) => {
+            let near = plan.and_then(|plan| plan.dir.parent());
+            let mut dirs = outputs_in(home);
+            // As the plan was named.
+            if let Some(near) = near {
+                dirs = dirs
+                    .iter()
+                    .filter_map(|dir| Some(near.join(dir.file_name()?)))
+                    .collect();
+            }
+            dirs
+        }
+    };
     let see = |at: usize| Ok::<_, ()>(dirs.get(at).map(|dir| look(dir)));
     let looks = threads.map(dirs.len(), see).unwrap_or_default();
     let mut looks: Vec<Look> = looks.into_iter().flatten().collect();
-    let absent = absent(&mut looks);
+    if let Some(plan) = plan {
+        // What failed before it began recorded no plan.
+        let is_other = |look: &Look| match &look.plan {
+            Some(digest) => *digest != plan.digest,
+            None => look.shard.is_some() && look.state != ShardState::Failed,
+        };
+        if beside.is_some() {
+            looks.retain(|look| look.shard.is_some() && !is_other(look));
+        }
+        for look in looks.iter_mut().filter(|look| is_other(look)) {
+            let dir = plan.dir.display();
+            look.detail = Some(format!("it is not a shard of the plan in {dir}"));
+            look.shard = None;
+        }
+    }
+    let absent = absent(&mut looks, plan.map(|plan| plan.shards));
     looks.sort_by_cached_key(|look| (look.shard.map(|shard| shard.number), look.folder.clone()));
     note_doubled(&mut looks);
     Survey {
@@ -40,33 +86,33 @@ pub fn survey(dirs: &[PathBuf], threads: usize) -> Survey {
 
 /// A folder; or the output folders in it, if it is not one itself.
 fn folders_in(dir: &Path) -> Vec<PathBuf> {
-    let is_output = |dir: &Path| {
-        let is_there = |name| matches!(disk::kind(&dir.join(name)), Ok(Some(_)));
-        is_there(RUN_JSON) || is_there(PARTIAL)
-    };
-    let mut inner = Vec::new();
-    if !is_output(dir) {
-        let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
-        inner.extend(
-            entries
-                .map(|entry| entry.path())
-                .filter(|path| is_output(path)),
-        );
-        inner.sort();
+    if is_output(dir) {
+        return vec![dir.to_path_buf()];
     }
-    match inner.is_empty() {
-        true => vec![dir.to_path_buf()],
-        false => inner,
+    match outputs_in(dir) {
+        none if none.is_empty() => vec![dir.to_path_buf()],
+        outputs => outputs,
     }
+}
+
+fn outputs_in(dir: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
+    let paths = entries.map(|entry| entry.path());
+    let mut outputs: Vec<_> = paths.filter(|path| is_output(path)).collect();
+    outputs.sort();
+    outputs
+}
+
+fn is_output(dir: &Path) -> bool {
+    let is_there = |name| matches!(disk::kind(&dir.join(name)), Ok(Some(_)));
+    is_there(RUN_JSON) || is_there(PARTIAL)
 }
 
 /// The numbers of shards of which there is no folder. A folder with nothing in it is that of the shard whose
 /// number ends its name.
-fn absent(looks: &mut [Look]) -> Vec<u64> {
-    let all: BTreeSet<u64> = looks
-        .iter()
-        .filter_map(|look| Some(look.shard?.of))
-        .collect();
+fn absent(looks: &mut [Look], planned: Option<u64>) -> Vec<u64> {
+    let all = looks.iter().filter_map(|look| Some(look.shard?.of));
+    let all: BTreeSet<u64> = planned.into_iter().chain(all).collect();
     let mut all = all.into_iter();
     let (Some(of), None) = (all.next(), all.next()) else {
         return Vec::new();
@@ -77,7 +123,8 @@ fn absent(looks: &mut [Look]) -> Vec<u64> {
     let there = looks.iter().filter_map(|look| Some(look.shard?.number));
     let there: BTreeSet<u64> = there.collect();
     let mut absent: BTreeSet<u64> = (1..=of).filter(|number| !there.contains(number)).collect();
-    for look in looks.iter_mut().filter(|look| look.shard.is_none()) {
+    let is_unknown = |look: &&mut Look| look.shard.is_none() && look.state == ShardState::Missing;
+    for look in looks.iter_mut().filter(is_unknown) {
         let number = number_in(&look.folder);
         if let Some(number) = number.filter(|number| absent.remove(number)) {
             look.shard = Some(crate::run_record::Shard { number, of });
@@ -231,7 +278,7 @@ mod tests {
             ..Look::missing(folder.into())
         };
         let mut looks = [seen("s-1", 1), Look::missing("s-2".into()), seen("s-4", 4)];
-        assert_eq!(absent(&mut looks), [3, 5]);
+        assert_eq!(absent(&mut looks, None), [3, 5]);
         assert_eq!(looks[1].shard.map(|shard| shard.number), Some(2));
     }
 }

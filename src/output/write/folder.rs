@@ -43,6 +43,8 @@ pub struct OutputFolder {
     pub(crate) lock: Lock,
     /// Records with values that do not fit f16, besides those in the journal.
     pub(crate) in_fallback: InFallback,
+    /// Different sequences whose values were copied from other folders.
+    pub(crate) known: u64,
     /// The folders of the arrays, of which this one then has none.
     pub(crate) links: Vec<Link>,
     /// Whether this run resumes an earlier one.
@@ -146,6 +148,7 @@ impl OutputFolder {
         };
         let computed = self.journal.count_in_fallback(counts.records)?;
         let all = [self.in_fallback, computed, copies];
+        counts.known = self.known;
         counts.in_bf16 = all.iter().map(|some| some.bf16).sum();
         counts.in_f32 = all.iter().map(|some| some.f32).sum();
         self.rows.close(&counts)?;

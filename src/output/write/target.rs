@@ -257,6 +257,7 @@ impl Target {
             rows,
             journal,
             lock,
+            known: 0,
             links: Vec::new(),
             resumed,
             in_fallback: InFallback::default(),

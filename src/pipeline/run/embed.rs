@@ -3,6 +3,7 @@
 use super::check::Checked;
 use super::feed::{self, Fed, Feed};
 use super::finished_rows::FinishedRows;
+use super::known::KnownRows;
 use super::model_files::{self, Digests};
 use super::syncing::{Syncs, sync_regularly};
 use super::work::{Item, Workers};
@@ -10,7 +11,7 @@ use super::{Run, workers};
 use crate::admission::Gate;
 use crate::embedder::{Capacity, Embedder};
 use crate::numerals;
-use crate::output::{OutputError, OutputFolder, Parts, RunIdentityFile, sync_work};
+use crate::output::{Known, OutputError, OutputFolder, Parts, RunIdentityFile, sync_work};
 use crate::pipeline::input::findings::Findings;
 use crate::pipeline::input::records::{Records, Source};
 use crate::pipeline::job::Job;
@@ -35,6 +36,8 @@ pub struct Embedded {
     pub model_files: Vec<ModelFile>,
     /// Records that the interrupted run had done.
     pub restored: u64,
+    /// Distinct sequences that other output folders hold.
+    pub known: u64,
     /// As [`Records::spared`].
     pub spared: u64,
 }
@@ -48,10 +51,11 @@ pub fn embed(
     plan: &Plan,
     embedder: &Embedder,
     checked: &Checked,
+    known: Option<&Known>,
     folder: &mut OutputFolder,
 ) -> Result<Embedded> {
     let out = &run.job.output.folder;
-    let embedded = embed_all(run, plan, embedder, checked, folder);
+    let embedded = embed_all(run, plan, embedder, checked, known, folder);
     run.reporter.finish();
     let Parts { rows, journal, .. } = folder.parts();
     let synced = sync_work(rows, journal);
@@ -80,6 +84,7 @@ fn embed_all(
     plan: &Plan,
     embedder: &Embedder,
     checked: &Checked,
+    known: Option<&Known>,
     folder: &mut OutputFolder,
 ) -> Result<Option<Embedded>> {
     let Run {
@@ -133,6 +138,7 @@ fn embed_all(
         let feed = Feed {
             ledger,
             done: FinishedRows::new(journal, rows),
+            known: known.map(|known| KnownRows::new(known, rows, journal)),
             batching: batching(job, plan, capacity, count),
             on_duplicate_id: job.inputs.on_duplicate_id,
             send,
@@ -146,13 +152,18 @@ fn embed_all(
         }
         // A checkpoint that has changed is the cause when the reading ended early.
         let model_files = model_files?;
-        let Fed { kept, findings } = fed?;
+        let Fed {
+            kept,
+            known,
+            findings,
+        } = fed?;
         Ok(Some(Embedded {
             spared: records.spared(),
             sources: records.into_sources(),
             findings,
             model_files,
             restored: kept,
+            known,
         }))
     })
 }

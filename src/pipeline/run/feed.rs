@@ -10,6 +10,7 @@ use crate::pipeline::job::OnDuplicateId;
 use crate::pipeline::plan::batches::Batching;
 use crate::pipeline::reporter::{Reporter, Totals};
 use crate::pipeline::run::finished_rows::FinishedRows;
+use crate::pipeline::run::known::KnownRows;
 use crate::pipeline::run::work::Item;
 use crate::tokenizer::bytes_of;
 use anyhow::{Context, Result, bail};
@@ -27,6 +28,8 @@ pub struct Feed<'a> {
     pub ledger: &'a mut Ledger,
     /// Says which ones the interrupted run has done.
     pub done: FinishedRows<'a>,
+    /// Says which ones other output folders hold.
+    pub known: Option<KnownRows<'a>>,
     /// How batches are formed.
     pub batching: Batching,
     /// Records with the identifier of an earlier one; in files, they were found by the first pass.
@@ -44,6 +47,8 @@ pub struct Feed<'a> {
 pub struct Fed {
     /// Records that an interrupted run has done.
     pub kept: u64,
+    /// Distinct sequences that other output folders hold.
+    pub known: u64,
     /// Records to warn about.
     pub findings: Findings,
 }
@@ -78,6 +83,7 @@ pub fn feed(records: &mut Records<'_>, feed: Feed<'_>) -> Result<Fed> {
     }
     Ok(Fed {
         kept: feeder.feed.done.kept(),
+        known: feeder.feed.known.as_ref().map_or(0, KnownRows::count),
         findings: feeder.findings,
     })
 }
@@ -122,9 +128,21 @@ impl Feeder<'_> {
         }
         let residues = prepared.residues() as u64;
         self.residues += residues;
+        let sequence = key(&bytes_of(&prepared.tokens));
+        let known = self.feed.known.as_mut();
+        let known = known
+            .map(|known| known.find(sequence))
+            .transpose()?
+            .flatten();
         let is_done = self.feed.done.has(&entered);
         if is_done.with_context(|| records.shown())? {
             self.restored_residues += residues;
+            self.feed.reporter.restored(1, residues);
+            return Ok(true);
+        }
+        if let (Some(found), Some(rows)) = (known, &self.feed.known) {
+            rows.copy(&found, &entered)
+                .with_context(|| records.shown())?;
             self.feed.reporter.restored(1, residues);
             return Ok(true);
         }

@@ -41,9 +41,13 @@ pub fn finish(
         .model
         .files
         .clone_from(&embedded.model_files);
+    folder.known = embedded.known;
     let manifest = folder.finish(record.asked, record.resolved)?;
     if checked.is_resumed {
         notices::tell_of_restored(embedded.restored, &manifest, reporter);
+    }
+    if embedded.known > 0 {
+        notices::tell_of_known(embedded.known, &manifest, reporter);
     }
     notices::warn_of_passes(embedder.engine().capacity(&plan.request()), reporter);
     notices::warn_of_left_out(embedded.spared, reporter);

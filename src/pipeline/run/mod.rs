@@ -7,6 +7,7 @@ pub mod embed;
 pub mod feed;
 pub mod finish;
 pub mod finished_rows;
+pub mod known;
 pub mod model_files;
 pub mod notices;
 pub mod open;

@@ -232,6 +232,14 @@ fn computing(job: &Job, plan: &Plan, capacity: Capacity) -> String {
     format!("{device}, {threads}, {}{batch}", plan.dtype)
 }
 
+/// How many sequences were copied from other output folders.
+pub fn tell_of_known(known: u64, manifest: &Manifest, reporter: &dyn Reporter) {
+    let all = count(manifest.counts.unique_sequences, "distinct sequence");
+    let were = if known == 1 { "was" } else { "were" };
+    let text = format!("{} of {all} {were} known and copied", grouped(known));
+    reporter.message(Level::Info, &text);
+}
+
 /// How much of an interrupted run could be used.
 pub fn tell_of_restored(restored: u64, manifest: &Manifest, reporter: &dyn Reporter) {
     let all = count(manifest.counts.unique_sequences, "distinct sequence");
