@@ -370,7 +370,7 @@ impl ShardKeys {
     ///
     /// # Errors
     /// There is none.
-    pub fn next(&mut self) -> Result<Key, KnownError> {
+    pub fn next_key(&mut self) -> Result<Key, KnownError> {
         loop {
             let line = self.line()?;
             let line = ShardLine::parse(&line).ok_or_else(|| self.strange())?;

@@ -51,7 +51,7 @@ pub fn open(run: Run<'_>, plan: &Plan, embedder: &Embedder) -> Result<Option<Kno
     for (number, (dir, manifest)) in sources.iter().enumerate() {
         if manifest.shard.is_some() {
             let mut keys = ShardKeys::open(dir)?;
-            builder.add(number, |_| keys.next())?;
+            builder.add(number, |_| keys.next_key())?;
         } else {
             let paths: Vec<PathBuf> = paths(manifest);
             let mut sequences = Sequences {
