@@ -135,7 +135,8 @@
 //! # Durability
 //!
 //! - A run killed at any moment can be resumed, and ends with the files of an undisturbed run.
-//!   `tests/faults/killed.rs::killed_at_sixty_moments_and_again_while_resuming`
+//!   `tests/faults/killed.rs::killed_at_sixty_moments_and_again_while_resuming`,
+//!   `tests/faults/killed.rs::a_killed_run_with_stacked_layers_is_resumed_to_the_same_bytes`
 //! - So can a shard of a plan.
 //!   `tests/faults/plan.rs::a_shard_of_a_plan_killed_at_each_call`,
 //!   `tests/faults/plan.rs::killed_shards_of_a_plan_merge_to_the_bytes_of_a_single_run`

@@ -113,6 +113,24 @@ fn rows_changed_since_they_were_written() {
 }
 
 #[test]
+fn a_changed_layer_of_a_stack_has_its_record_computed_again() {
+    let options = "- --layer all --stack-layers --residues none --max-tokens 16";
+    let case = Case::new(options, &records(40));
+    assert!(mend(&case, |_| {}, "nothing") >= DONE as u64);
+    let name = "mean.layers.npy";
+    // Three layers of 32 numbers make a row of 384 bytes; this is the lowest bit of a number in each
+    // layer of the second row.
+    for layer in 0..3 {
+        let byte = 128 + 384 + layer * 128 + 20;
+        let flip = |bench: &Bench| edit(bench, name, |bytes| bytes[byte] ^= 1);
+        mend(&case, flip, &format!("layer {layer}"));
+    }
+    // Within a row, between two layers.
+    let cut = |bench: &Bench| edit(bench, name, |bytes| bytes.truncate(128 + 5 * 384 + 128));
+    assert!(mend(&case, cut, "cut") <= 6);
+}
+
+#[test]
 fn record_files_changed_since_they_were_written() {
     let case = Case::new(FILES, &records(40));
     let first = "residues.layer2/000000/r0.npy";

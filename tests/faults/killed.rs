@@ -49,6 +49,23 @@ fn killed_at_sixty_moments_and_again_while_resuming() {
     assert!(killed >= 60, "{killed} runs of 114 were killed");
 }
 
+/// The layers of a record are one row of a stack, which counts as a whole or not at all.
+#[test]
+fn a_killed_run_with_stacked_layers_is_resumed_to_the_same_bytes() {
+    for options in [
+        "- --layer all --stack-layers --residues none --pool mean,max --max-tokens 16",
+        "- --layer 0,2 --stack-layers --residues packed --out-dtype f16 --max-tokens 16",
+    ] {
+        let case = Case::new(options, &records(40));
+        assert!(case.whole.contains_key("mean.layers.npy"), "{options}");
+        for done in [1, 7, 20] {
+            case.interrupt(done);
+            assert_eq!(case.bench.names("emb"), [".partial"]);
+            case.go_on(&format!("{options}, killed after {done} records"));
+        }
+    }
+}
+
 /// With one record per batch, everything finished before the kill is kept.
 #[test]
 fn only_the_current_batch_is_lost() {
