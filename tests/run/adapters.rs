@@ -14,13 +14,17 @@ use std::fs;
 use std::ops::ControlFlow;
 
 /// Adapter, base, reference.
-const CASES: [(&str, &str, &str); 6] = [
+const CASES: [(&str, &str, &str); 9] = [
     ("lora", "esm2_hd16", "adapter_lora"),
     ("rslora_bin", "esm2_hd16", "adapter_rslora_bin"),
     ("embedding", "esm2_hd16", "adapter_embedding"),
     ("one_layer", "esm2_hd16", "adapter_one_layer"),
     ("lora", "fair_esm/esm2_hd16.pt", "adapter_lora"),
     ("lora", "esm2_hd16_f16", "adapter_lora_f16"),
+    ("esm_c", "esmc_1x64", "adapter_esm_c"),
+    // Query, key and value are one matrix in these, and so are the gate and what it multiplies.
+    ("esm_c", "esmc_1x64_sdk", "adapter_esm_c"),
+    ("esm_c", "esmc_1x64_plusplus", "adapter_esm_c"),
 ];
 
 fn load(adapter: &str, base: &str, path: CpuPath, lm_head: bool) -> Embedder {
@@ -60,9 +64,13 @@ fn every_layer_has_the_numbers_of_peft() {
 
 #[test]
 fn logits_have_the_numbers_of_peft() {
-    for adapter in ["lora", "one_layer"] {
+    for (adapter, base, columns) in [
+        ("lora", "esm2_hd16", 33),
+        ("one_layer", "esm2_hd16", 33),
+        ("esm_c", "esmc_1x64", 64),
+    ] {
         let values = Reference::open(&format!("adapter_{adapter}"));
-        let embedder = load(adapter, "esm2_hd16", CpuPath::detect(), true);
+        let embedder = load(adapter, base, CpuPath::detect(), true);
         let is_kept = |k: &usize| values.f32(&format!("seq{k}.logits")).is_some();
         let k = values.numbers().find(is_kept).unwrap();
         let tokens = values.tokens(k);
@@ -82,7 +90,7 @@ fn logits_have_the_numbers_of_peft() {
             .embed(&[sequence], &request, &Cancel::default(), &mut keep)
             .unwrap();
         let want = values.f32(&format!("seq{k}.logits")).unwrap();
-        let want = &want[33..want.len() - 33];
+        let want = &want[columns..want.len() - columns];
         let scale = want.iter().fold(1.0f64, |m, x| m.max(f64::from(x.abs())));
         let (most, relative) = differences(&found, want);
         assert!(
