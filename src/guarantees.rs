@@ -20,10 +20,18 @@
 //!   logit, 1e-5 of a probability.
 //!   `tests/run/logits.rs::logits_equal_fair_esm_on_every_path`,
 //!   `tests/run/maps.rs::maps_and_contacts_equal_fair_esm_on_every_path`
-//! - A LoRA adapter gives PEFT's numbers in every layer and in the logits; other kinds of adapters and
-//!   adapters of another model are errors that name them.
+//! - SaProt has transformers' numbers too, one row for each pair of an amino acid and a structure letter;
+//!   what is no pair is an error that says what to write, in a run and from a server.
+//!   `tests/run/saprot.rs::every_layer_equals_transformers_on_every_path`,
+//!   `tests/run/saprot.rs::logits_of_446_tokens_and_attentions_equal_transformers`,
+//!   `tests/run/saprot.rs::sequences_that_are_no_pairs_name_file_line_record_and_remedy`,
+//!   `tests/serve/models.rs::pairs_of_saprot_have_the_bits_of_run`,
+//!   `tests/serve/models.rs::sequences_without_structure_letters_are_refused_with_the_remedy`
+//! - A LoRA adapter gives PEFT's numbers in every layer and in the logits, of ESM-2 and of ESM C; other
+//!   kinds of adapters and adapters of another model are errors that name them. A server has the bits of a run.
 //!   `tests/run/adapters.rs::every_layer_has_the_numbers_of_peft`,
 //!   `tests/run/adapters.rs::logits_have_the_numbers_of_peft`,
+//!   `tests/serve/models.rs::an_adapter_has_the_bits_of_run`,
 //!   `tests/checkpoint/adapters.rs::other_kinds_are_refused_by_name`,
 //!   `tests/checkpoint/adapters.rs::an_adapter_of_another_model_names_both_shapes`
 //! - Each layer of a stack has the bytes of the array of that layer.
@@ -212,6 +220,11 @@
 //!   `tests/checkpoint/damaged_torch.rs::a_pickle_that_names_code_is_refused_and_runs_nothing`
 //! - A tensor that ESM C needs and a checkpoint lacks is an error that names it.
 //!   `tests/checkpoint/esm_c.rs::a_missing_tensor_is_named`
+//! - BioNeMo's `.nemo` has the weights of the model that it was made from; nothing is unpacked under a name
+//!   that the archive gives, and other models of NeMo are refused by name.
+//!   `tests/checkpoint/nemo.rs::every_weight_is_that_of_the_model_it_was_made_from`,
+//!   `tests/checkpoint/nemo.rs::hostile_archives_are_errors`,
+//!   `tests/checkpoint/nemo.rs::other_models_of_nemo_are_refused_by_name`
 //! - A truncated or altered checkpoint is an error, not a panic.
 //!   `tests/checkpoint/damaged_safetensors.rs::a_file_cut_at_any_byte_is_an_error`,
 //!   `tests/checkpoint/damaged_torch.rs::a_file_cut_anywhere_is_an_error`

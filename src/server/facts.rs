@@ -5,6 +5,7 @@ use crate::admission::{Admission, Long, MemoryBudget, Prepared, Unfit};
 use crate::checkpoint::{EsmConfig, TRAINING_MAXIMUM};
 use crate::numerals::grouped;
 use crate::product::{ModelShape, Product};
+use crate::tokenizer::TokenizerError;
 
 /// Which residues of a long sequence are embedded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -127,7 +128,20 @@ impl Facts {
         let reason = text.lines().next().unwrap_or_default();
         match unfit {
             Unfit::Empty | Unfit::OnlyGaps => Refusal::new(Kind::Empty, reason),
-            Unfit::Token(_) => Refusal::new(Kind::Character, reason),
+            Unfit::Token(error) => {
+                // What to write instead is not obvious for pairs only.
+                let remedy = match error {
+                    TokenizerError::NoStructure => {
+                        "; write # behind each amino acid if the structure is unknown: M#K#T#"
+                    }
+                    TokenizerError::Pair { .. } => {
+                        "; write each residue as an amino acid in upper case and its 3Di letter in \
+                         lower case, or # for an unknown one: MdK#"
+                    }
+                    _ => "",
+                };
+                Refusal::new(Kind::Character, format!("{reason}{remedy}"))
+            }
             Unfit::TooLong { .. } | Unfit::BeyondModel { .. } | Unfit::TooLarge { .. } => {
                 let limit = grouped(self.truncated_to() as u64);
                 let remedy = format!("with `truncate`, its first {limit} residues are embedded");

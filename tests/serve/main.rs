@@ -18,6 +18,7 @@ mod hostile;
 mod http2;
 mod load;
 mod memory;
+mod models;
 mod same_bits;
 mod support;
 
