@@ -46,6 +46,7 @@ mod saprot;
 mod score;
 mod score_files;
 mod shards;
+mod slurm;
 mod stacked;
 mod stand_in_8m;
 mod status;

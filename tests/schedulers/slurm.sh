@@ -129,7 +129,7 @@ say "submit"
 export SBATCH_PARTITION=low SBATCH_TIMELIMIT=1 SBATCH_MEM_PER_NODE=200
 sed -i -e 's/^#SBATCH --cpus-per-task=8$/#SBATCH --cpus-per-task=1/' \
     -e 's/^#SBATCH --signal=USR1@120$/#SBATCH --signal=USR1@10/' embed.sh
-submitted=$(SHARDS=4 LOGS=. ESM_EMBED=$program bash embed.sh emb "${options[@]}")
+submitted=$(SHARDS=4 LOGS=. ESM_EMBED=$program bash embed.sh emb "${options[@]}" 2>/dev/null)
 say "$submitted"
 array=$(sed -E 's/^shards: job ([0-9]+), .*/\1/' <<<"$submitted")
 merge=$(sed -E 's/.*merge: job ([0-9]+)$/\1/' <<<"$submitted")

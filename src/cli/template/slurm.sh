@@ -1,17 +1,20 @@
 #!/bin/bash
-# Embeds FASTA files in a SLURM job array, one task per shard, and merges the shards when all of them
-# are done. On the login node:
+# Embeds FASTA files in a SLURM job array: one job plans, one task embeds each shard, and a last job shows
+# how the tasks ended and merges the shards if all of them are done. On the login node:
 #
 #   esm-embed template slurm > embed.sh
 #   esm-embed fetch 650M                # compute nodes often have no network
 #   SHARDS=16 bash embed.sh emb proteins.fasta --model 650M --residues none
 #
-# The first argument is the output folder. The others are passed to `esm-embed run`: FASTA files and
-# options, except --out, --shard, --resume and --force. The shards are written to emb.shards/, which
-# you can remove after the merge.
+# The first argument is the output folder, then FASTA files, then options of `esm-embed run`, except
+# --out, --plan, --shard, --resume and --force. The plan and the shards are written to emb.shards/, which
+# you can remove after the merge. If the FASTA files change, remove it before you submit again.
 #
-# A task that is preempted or near its time limit saves its work, queues itself again and resumes.
-# If you submit the same command again, it does only what is left.
+# A task that is preempted or near its time limit saves its work, queues itself again and resumes; one
+# that SLURM starts again while its predecessor still saves its work waits for it. If you submit the same
+# command again, it does only what is left. Meanwhile, and afterwards:
+#
+#   esm-embed status --plan emb.shards/plan-of-16
 #
 # The lines below set the resources of a task. The environment variables SBATCH_PARTITION,
 # SBATCH_ACCOUNT, SBATCH_TIMELIMIT, ... override them.
@@ -35,6 +38,8 @@ ESM_EMBED=${ESM_EMBED:-esm-embed}
 LOGS=${LOGS:-.}
 # A task that has been restarted this many times is not queued again.
 MAX_RESTARTS=${MAX_RESTARTS:-100}
+# Seconds between two looks at a shard that another task holds.
+WAIT=${WAIT:-30}
 
 set -u
 if [ $# -lt 2 ]; then
@@ -50,18 +55,56 @@ shard_folder() {
     printf '%s.shards/%d-of-%d' "$out" "$1" "$SHARDS"
 }
 
+plan=$out.shards/plan-of-$SHARDS
+
 submit() {
-    export SHARDS ESM_EMBED MAX_RESTARTS
+    export SHARDS ESM_EMBED MAX_RESTARTS WAIT
     mkdir -p "$out.shards" "$LOGS" || exit 1
-    local array merge
-    array=$(sbatch --parsable --export=ALL,ESM_EMBED_STEP=shard --array="1-$SHARDS%$AT_ONCE" \
-        --output="$LOGS/%x-%A_%a.log" "$0" "$out" "$@") || exit 1
+    local planning array merge
+    planning=$(sbatch --parsable --export=ALL,ESM_EMBED_STEP=plan --job-name=esm-embed-plan \
+        --cpus-per-task=2 --gres=none --output="$LOGS/%x-%j.log" "$0" "$out" "$@") || exit 1
     # The job number may be followed by the name of the cluster.
+    planning=${planning%%;*}
+    array=$(sbatch --parsable --export=ALL,ESM_EMBED_STEP=shard --array="1-$SHARDS%$AT_ONCE" \
+        --dependency="afterok:$planning" --kill-on-invalid-dep=yes \
+        --output="$LOGS/%x-%A_%a.log" "$0" "$out" "$@") || exit 1
     array=${array%%;*}
-    merge=$(sbatch --parsable --export=ALL,ESM_EMBED_STEP=merge --dependency="afterok:$array" \
-        --kill-on-invalid-dep=yes --job-name=esm-embed-merge --cpus-per-task=2 --gres=none \
+    # Also after tasks that failed: it says which ones.
+    merge=$(sbatch --parsable --export=ALL,ESM_EMBED_STEP=merge --dependency="afterany:$array" \
+        --job-name=esm-embed-merge --cpus-per-task=2 --gres=none \
         --output="$LOGS/%x-%j.log" "$0" "$out" "$@") || exit 1
     echo "shards: job $array, merge: job ${merge%%;*}"
+    echo "status: $ESM_EMBED status --plan $plan" >&2
+}
+
+# The FASTA files, and the options that say how records are treated, which are those of the plan, too.
+plan_shards() {
+    if [ -e "$plan/plan.json" ]; then
+        echo "$plan is complete"
+        exit 0
+    fi
+    local words=()
+    while [ $# -gt 0 ] && [[ $1 != -* ]]; do
+        words+=("$1")
+        shift
+    done
+    while [ $# -gt 0 ]; do
+        case $1 in
+        -m | --model | --revision | --long | --gaps | --unknown | --on-invalid | --on-duplicate-id)
+            words+=("$1" "${2-}")
+            shift
+            ;;
+        -m?* | --model=* | --revision=* | --long=* | --gaps=* | --unknown=* | --on-invalid=* | \
+            --on-duplicate-id=*) words+=("$1") ;;
+        esac
+        shift
+    done
+    exec "$ESM_EMBED" plan "${words[@]}" --shards "$SHARDS" --out "$plan" --rewrite
+}
+
+# Whether another task writes into the folder of this shard.
+is_held() {
+    "$ESM_EMBED" status "$1" 2>/dev/null | head -n 1 | grep -q '  running  '
 }
 
 embed_shard() {
@@ -69,9 +112,14 @@ embed_shard() {
     trap : TERM USR1
     # srun does not inherit the number of CPUs from sbatch.
     export SRUN_CPUS_PER_TASK=${SLURM_CPUS_PER_TASK:-1}
-    srun --ntasks=1 "$ESM_EMBED" run "$@" --shard "$SLURM_ARRAY_TASK_ID/$SHARDS" \
-        --out "$(shard_folder "$SLURM_ARRAY_TASK_ID")" --resume &
-    local code
+    local code folder
+    folder=$(shard_folder "$SLURM_ARRAY_TASK_ID")
+    while is_held "$folder"; do
+        echo "$folder: another task holds it; waiting"
+        sleep "$WAIT"
+    done
+    srun --ntasks=1 "$ESM_EMBED" run "$@" --plan "$plan" --shard "$SLURM_ARRAY_TASK_ID/$SHARDS" \
+        --out "$folder" --resume &
     # A signal ends `wait` early, so wait until the program has stopped.
     wait $!
     code=$?
@@ -92,19 +140,24 @@ embed_shard() {
 # again. A job that is no longer running was cancelled, and stays cancelled.
 queue_again() {
     # Not SLURM_JOB_ID: in one of the tasks, that is the number of the whole array.
-    local state task=${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID
-    state=$(squeue --noheader --jobs="$task" --format=%T)
+    local state attempt task=${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID
+    # Where thousands of tasks ask at once, some get no answer. This one was running a moment ago.
+    state=$(squeue --noheader --jobs="$task" --format=%T) || state=RUNNING
     if [ "$state" != RUNNING ] || [ "${SLURM_RESTART_COUNT:-0}" -ge "$MAX_RESTARTS" ]; then
         echo "$1; not queued again (state $state, restarts ${SLURM_RESTART_COUNT:-0})"
         return
     fi
     echo "$1; queued again"
-    # SLURM ends this script when it handles the request.
-    scontrol requeue "$task" && sleep 60
+    for attempt in 1 2 3 4 5; do
+        # SLURM ends this script when it handles the request.
+        scontrol requeue "$task" && sleep 60
+        sleep $((attempt + RANDOM % 5))
+    done
 }
 
 merge_shards() {
     local folders=() i
+    "$ESM_EMBED" status --plan "$plan"
     for ((i = 1; i <= SHARDS; i++)); do
         folders+=("$(shard_folder "$i")")
     done
@@ -118,6 +171,7 @@ merge_shards() {
 
 case ${ESM_EMBED_STEP:-submit} in
 submit) submit "$@" ;;
+plan) plan_shards "$@" ;;
 shard) embed_shard "$@" ;;
 merge) merge_shards ;;
 esac
