@@ -9,7 +9,7 @@ use std::process::Command;
 const TEMPLATES: [(&str, &str); 7] = [
     ("slurm", "slurm.sh"),
     ("snakemake", "Snakefile"),
-    ("nextflow", "main.nf"),
+    ("nextflow", "nextflow/main.nf"),
     ("docker", "Dockerfile"),
     ("apptainer", "apptainer.def"),
     ("systemd", "esm-embed.service"),
@@ -44,6 +44,98 @@ fn templates_are_the_tested_files() {
     for (name, file) in &TEMPLATES[..3] {
         for words in ["run ", "--shard ", "--out ", "merge "] {
             assert!(source(file).contains(words), "{name}: {words}");
+        }
+    }
+}
+
+#[test]
+fn the_files_of_a_module_are_written_once() {
+    let bench = Bench::new();
+    let ended = bench.call("template nextflow --out modules/esmembed");
+    assert_eq!((ended.code, &*ended.out, &*ended.err), (0, "", ""));
+    let written = bench.tree("modules/esmembed");
+    let names: Vec<_> = written.keys().map(String::as_str).collect();
+    assert_eq!(
+        names,
+        [
+            "environment.yml",
+            "main.nf",
+            "meta.yml",
+            "tests/main.nf.test",
+            "tests/nextflow.config"
+        ]
+    );
+    for (name, bytes) in &written {
+        assert!(
+            *bytes == source(&format!("nextflow/{name}")).into_bytes(),
+            "{name}"
+        );
+    }
+    let module = source("nextflow/main.nf");
+    let processes = module.matches("\nprocess ").count();
+    assert_eq!(processes, 3);
+    let versions =
+        "eval(\"esm-embed --version | sed 's/.* //'\"), topic: versions, emit: versions_esmembed";
+    for each in [
+        versions,
+        "conda \"${moduleDir}/environment.yml\"",
+        "\n    container \"",
+        "\n    stub:",
+    ] {
+        assert_eq!(module.matches(each).count(), processes, "{each}");
+    }
+    assert!(module.contains("NOT EXECUTED"));
+    let version = env!("CARGO_PKG_VERSION");
+    for (name, text) in [
+        (
+            "main.nf",
+            format!("'esm-embed:{version}-cuda' : 'esm-embed:{version}'"),
+        ),
+        ("environment.yml", format!("esm-embed={version}\"")),
+    ] {
+        assert!(
+            source(&format!("nextflow/{name}")).contains(&text),
+            "{name}"
+        );
+    }
+    // What the version printed by the program is: the last word.
+    assert_eq!(
+        bench.call("--version").out,
+        format!("esm-embed {version}\n")
+    );
+    let before = bench.bytes("modules/esmembed/main.nf");
+    let ended = bench.call("template nextflow --out modules/esmembed");
+    let what = "error: modules/esmembed/main.nf: already exists\n  hint: choose another folder with --out\n";
+    assert_eq!((ended.code, &*ended.err), (1, what));
+    assert_eq!(bench.bytes("modules/esmembed/main.nf"), before);
+}
+
+/// Every option that a template gives to a command is one of that command.
+#[test]
+fn schedulers_give_options_that_exist() {
+    let bench = Bench::new();
+    for (name, file) in &TEMPLATES[..3] {
+        let source = source(file).replace("\\\\\n", " ").replace("\\\n", " ");
+        for command in ["plan", "run", "merge", "status"] {
+            let help = bench.call(&format!("{command} --help")).out;
+            let code = source
+                .lines()
+                .filter(|line| !line.trim_start().starts_with(['#', '/']));
+            for line in code {
+                let start = [
+                    "esm-embed ",
+                    "\"$ESM_EMBED\" ",
+                    "{params.program:q} ",
+                    "{ESM_EMBED:q} ",
+                ]
+                .iter()
+                .find_map(|program| line.split_once(&format!("{program}{command} ")));
+                let Some((_, words)) = start else { continue };
+                let options = words.split([' ', '"', '=', '&', '|']);
+                for option in options.filter(|word| word.starts_with("--") && word.len() > 2) {
+                    assert!(help.contains(option), "{name}, {command}: {option}");
+                }
+            }
         }
     }
 }
