@@ -3,19 +3,26 @@
     python benches/scale.py plan   --binary target/release/esm-embed --records 20000000
     python benches/scale.py start  --binary target/release/esm-embed --records 1000000
     python benches/scale.py growth --binary target/release/esm-embed --records 100000,1000000,10000000
+    python benches/scale.py status --binary target/release/esm-embed --records 1000000
+    python benches/scale.py merge  --binary target/release/esm-embed --records 1000000
+    python benches/scale.py known  --binary target/release/esm-embed --records 1000000
 
 `plan` makes a synthetic FASTA of natural lengths (350 bytes a record), plans it for `--shards` tasks and
 prints the time, the peak memory, and the bytes of the index for each record. `start` compares the time from
 the start of a task to its first finished batch, and the bytes that it reads until then, with a plan and with
 `--shard` alone, on the same input. `growth` embeds short peptides in one process and prints the time and the
-bytes written for each record. All of them use a tiny model of the fixtures, so that little of the time is
-computing. With `--before OLD`, another binary is measured in the same run.
+bytes written for each record. `status` and `merge` make the folders of `--shards` finished shards without
+computing, and look at them, link them, and merge them with a copy. `known` embeds peptides of which nine in
+ten are in an older output, with and without `--known`. All of them use a tiny model of the fixtures, so that
+little of the time is computing. With `--before OLD`, another binary is measured in the same run.
 
 Files are made below `--dir` (default: a temporary folder) and removed; 20 million records need about 12 GB.
 Needs NumPy. Exit status 1 if a target is missed: see TARGETS.
 """
 
 import argparse
+import hashlib
+import json
 import os
 import shutil
 import subprocess
@@ -31,7 +38,8 @@ MODEL = ROOT / "fixtures" / "esm2_hd16"
 LETTERS = np.frombuffer(b"ACDEFGHIKLMNPQRSTVWY", np.uint8)
 # Seconds and bytes for the plan of 20 million records, seconds to the first batch of a task, bytes of the
 # index for each record, and how much more a record may cost in a large run than in one of the first size.
-TARGETS = {"plan": 300, "memory": 2 << 30, "start": 2, "index": 40, "growth": 1.15}
+TARGETS = {"plan": 300, "memory": 2 << 30, "start": 2, "index": 40, "growth": 1.15,
+           "status": 1, "link": 10}
 SECTIONS = {}
 
 
@@ -206,6 +214,93 @@ def growth(args, home):
                 met &= check("  bytes against the first", per_record[1] / first[1], TARGETS["growth"], "")
             shutil.rmtree(home / "emb")
     return met
+
+
+def sha256(path):
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def make_shards(args, home):
+    """Folders of finished shards, as runs write them: records dealt out in turn, and rows of zeros."""
+    fasta = home / "one.fasta"
+    fasta.write_text(">a\nMKT\n")
+    subprocess.run([args.binary, "run", fasta, "--model", MODEL, "--residues", "none", "--shard", "1/1",
+                    "--out", home / "one", "-q"], check=True)
+    template = json.loads((home / "one" / "run.json").read_text())
+    rng = np.random.default_rng(3)
+    dim = template["layout"]["dim"]
+    for shard in range(args.shards):
+        ordinals = range(shard, args.count, args.shards)
+        count, length = len(ordinals), 280
+        folder = home / "shards" / f"{shard + 1:05}"
+        folder.mkdir(parents=True)
+        (folder / "index.tsv").write_text(
+            "row\tid\tlength\tresidue_offset\tflags\tdescription\n"
+            + "".join(f"{row}\tUniRef50_A0A{ordinal:09}\t{length}\t{row * length}\t\tUncharacterized protein n=1\n"
+                      for row, ordinal in enumerate(ordinals)))
+        keys = rng.bytes(16 * count).hex()
+        (folder / "shard.tsv").write_text(
+            "record\tsequence\tmasks\n"
+            + "".join(f"{ordinal}\t{keys[32 * row:32 * row + 32]}\t0\n" for row, ordinal in enumerate(ordinals)))
+        header = f"{{'descr': '<f4', 'fortran_order': False, 'shape': ({count}, {dim}), }}"
+        (folder / "mean.layer2.npy").write_bytes(
+            b"\x93NUMPY\x01\x00\x76\x00" + header.ljust(117).encode() + b"\n" + bytes(4 * count * dim))
+        run = dict(template, shard={"number": shard + 1, "of": args.shards, "input_records": args.count})
+        run["counts"] = dict(template["counts"], records=count, residues=count * length, unique_sequences=count)
+        run["arrays"] = [dict(template["arrays"][0], shape=[count, dim])]
+        files = []
+        for name in ("index.tsv", "shard.tsv", "mean.layer2.npy"):
+            path = folder / name
+            entry = {"name": name, "bytes": path.stat().st_size, "sha256": sha256(path)}
+            if name.endswith(".npy"):
+                entry |= {"shape": [count, dim], "dtype": "f32"}
+            files.append(entry)
+        run["files"] = files
+        (folder / "run.json").write_text(json.dumps(run))
+    return sorted((home / "shards").iterdir())
+
+
+@section
+def status(args, home):
+    make_shards(args, home)
+    command = [args.binary, "status", home / "shards"]
+    seconds = min(measured(two_cores(command), stdout=subprocess.DEVNULL)[0] for _ in range(3))
+    return check(f"status of {args.shards:,} shards", seconds, TARGETS["status"], "s")
+
+
+@section
+def merge(args, home):
+    shards = make_shards(args, home)
+    print(f"{args.count:,} records in {args.shards:,} shards")
+    command = [args.binary, "merge", "--link", *shards, "--out", home / "linked", "-q"]
+    seconds, memory, written = measured(two_cores(command))
+    print(f"{'merge --link, written':40} {written / 1e6:12,.1f} MB, {memory / 1e6:,.1f} MB of memory")
+    met = check("merge --link", seconds, TARGETS["link"], "s")
+    command = [args.binary, "merge", *shards, "--out", home / "copied", "-q"]
+    seconds, memory, written = measured(two_cores(command))
+    print(f"{'merge':40} {seconds:12,.2f} s, {written / 1e6:,.1f} MB written, {memory / 1e6:,.1f} MB of memory")
+    for name in ("index.tsv", "ids.npy"):
+        met &= (home / "linked" / name).read_bytes() == (home / "copied" / name).read_bytes()
+    return met
+
+
+@section
+def known(args, home):
+    new = home / "new.fasta"
+    make_peptides(new, args.count)
+    old = home / "old.fasta"
+    with open(new) as source, open(old, "w") as out:
+        out.writelines(line for _, line in zip(range(2 * (args.count * 9 // 10)), source))
+    options = ["--model", MODEL, "--threads", "2", "-q"]
+    subprocess.run([args.binary, "run", old, *options, "--shard", "1/1", "--out", home / "old"], check=True)
+    for name, more in [("computed", []), ("with --known", ["--known", home / "old"])]:
+        out = home / name.split()[0]
+        seconds, memory, _ = measured(two_cores([args.binary, "run", new, *options, *more, "--out", out]))
+        print(f"{name:40} {seconds:12,.2f} s, {memory / 1e6:,.1f} MB of memory")
+    counts = json.loads((home / "with" / "run.json").read_text())["counts"]
+    print(f"{counts['known']:,} of {counts['unique_sequences']:,} sequences copied")
+    names = [path.name for path in (home / "computed").glob("*.npy")]
+    return all((home / "computed" / name).read_bytes() == (home / "with" / name).read_bytes() for name in names)
 
 
 def main():
