@@ -267,7 +267,7 @@ fn paths_lead_to_themselves_or_to_the_snapshot_in_a_copied_cache_folder() {
 fn the_report_lists_the_known_models_and_what_is_cached() {
     let bench = Bench::new();
     let hub = bench.hub();
-    assert_eq!(hub.report().len(), 18);
+    assert_eq!(hub.report().len(), 20);
     assert!(
         hub.report()
             .iter()
@@ -276,9 +276,9 @@ fn the_report_lists_the_known_models_and_what_is_cached() {
     let local = bench.resolve().unwrap();
     fs::write(bench.repo().join("blobs/x.incomplete"), "12345").unwrap();
     let report = hub.report();
-    assert_eq!(report.len(), 19);
+    assert_eq!(report.len(), 21);
     assert_eq!(report[3].known.map(|known| known.short), Some(Some("650M")));
-    let tiny = &report[18];
+    let tiny = &report[20];
     assert_eq!(tiny.repo, REPO);
     assert_eq!(tiny.path, Some(bench.repo()));
     assert_eq!(tiny.bytes, local.bytes + 5);

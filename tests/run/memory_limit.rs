@@ -52,7 +52,7 @@ fn a_record_too_large_is_named_before_any_work() {
     );
     assert_eq!(ended.code, 1, "{}", ended.err);
     let start = "error: in.fasta, line 3, record 2 (huge): the sequence has 3,000,000 \
-                 residues, which need about 5.8 GB of memory; ";
+                 residues, which need about 3.1 GB of memory; ";
     let end = " are left beside the model (ulimit -v)\n\
      \x20 hint: raise the limit\n\
      \x20 hint: use --long window or --long truncate\n\

@@ -277,11 +277,11 @@ fn a_plan_warns_and_refuses_as_a_run_does() {
         let of_run = bench.run(&format!("in.fasta --model $MODEL --out refused -q {more}"));
         let of_plan = plan(
             &bench,
-            &format!("in.fasta --shards 2 --out refused -q {more}"),
+            &format!("in.fasta --shards 2 --out refused-plan -q {more}"),
         );
         assert_eq!((of_run.code, of_plan.code), (1, 1), "{text}");
         assert_eq!(of_plan.err, of_run.err, "{text}");
-        assert!(!exists(&bench.path("refused/plan.json")), "{text}");
+        assert!(!exists(&bench.path("refused-plan/plan.json")), "{text}");
     }
     // The first identifier that is used again is named, in the order of the input.
     bench.write("in.fasta", ">b\nMK\n>a\nMKT\n>a\nMKT\n>a\nMKV\n>b\nMA\n");

@@ -39,7 +39,7 @@ fn models() {
     assert_eq!(fields(&report), ["cache", "cache_error", "models"]);
     assert_eq!(report["cache"], bench.path("hf/hub").to_str().unwrap());
     assert_eq!(report["cache_error"], Value::Null);
-    assert_eq!(report["models"].as_array().unwrap().len(), 18);
+    assert_eq!(report["models"].as_array().unwrap().len(), 20);
     assert_eq!(
         report["models"][3],
         json!({
@@ -72,7 +72,7 @@ fn models() {
         bytes += std::fs::copy(from, snapshot.join(file)).unwrap();
     }
     let report = json(&bench, "models --json", 0);
-    assert_eq!(report["models"].as_array().unwrap().len(), 19);
+    assert_eq!(report["models"].as_array().unwrap().len(), 21);
     assert_eq!(
         report["models"][1]["cached"],
         json!({
@@ -81,7 +81,7 @@ fn models() {
         })
     );
     assert_eq!(
-        report["models"][18],
+        report["models"][20],
         json!({
             "name": "some-lab/my_esm", "short": null, "repo": "some-lab/my_esm",
             "family": null, "licence": null, "use_for": null, "parameters": null,
@@ -108,7 +108,7 @@ fn models() {
     assert_eq!(report["cache"], Value::Null);
     let error = report["cache_error"].as_str().unwrap();
     assert!(error.starts_with("HF_ENDPOINT is `ftp://x`"), "{error}");
-    assert_eq!(report["models"].as_array().unwrap().len(), 18);
+    assert_eq!(report["models"].as_array().unwrap().len(), 20);
 }
 
 /// The whole report: it is the same on every CPU, so that two machines can be compared.

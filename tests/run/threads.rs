@@ -112,13 +112,13 @@ fn sealing_uses_only_the_threads_of_the_run() {
     assert!(compiled.unwrap().success());
     let run = "run in.fasta --model $MODEL --out emb --force -q --residues packed";
     for (more, slurm, expected) in [
-        // One for signals, checksums of the model, syncing now and then, and work.
-        ("--threads 1 --pool mean,bos,max --layer 1,2", None, 4),
-        ("--pool mean,bos,max --layer 1,2", Some("1"), 4),
-        // The same three, three for work, and a pool of three that loads the model, shares long
+        // One for signals, status.json, checksums of the model, syncing now and then, and work.
+        ("--threads 1 --pool mean,bos,max --layer 1,2", None, 5),
+        ("--pool mean,bos,max --layer 1,2", Some("1"), 5),
+        // The same four, three for work, and a pool of three that loads the model, shares long
         // records, syncs and takes checksums.
-        ("--threads 3 --pool mean,bos,max --layer 1,2", None, 9),
-        ("--threads 40 --pool mean --layer 2", None, 83),
+        ("--threads 3 --pool mean,bos,max --layer 1,2", None, 10),
+        ("--threads 40 --pool mean --layer 2", None, 84),
     ] {
         assert_eq!(
             started(&bench, &format!("{run} {more}"), slurm),
