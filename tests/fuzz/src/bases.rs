@@ -5,7 +5,7 @@
 use std::fs;
 use std::path::PathBuf;
 
-use crate::{fixture, scratch};
+use crate::{archive, fixture, scratch};
 
 /// Folders of safetensors.
 pub const SAFETENSORS: [&str; 10] = [
@@ -38,6 +38,21 @@ pub const TORCH: [(&str, &str, &[&str]); 6] = [
         &[],
     ),
 ];
+
+/// A `.nemo`.
+pub const NEMO: &str = "nemo/esm2_hd16.nemo";
+
+/// The two files of a `.nemo`.
+pub const NEMO_FILES: [&str; 2] = ["model_config.yaml", "model_weights.ckpt"];
+
+/// The tags of a `.nemo`: its configuration, the pickle of its weights, and the whole.
+pub const NEMO_TAGS: [u8; 3] = *b"cpn";
+
+/// The sound content of the two files of [`NEMO`].
+pub fn nemo() -> [Vec<u8>; 2] {
+    let bytes = fs::read(fixture(NEMO)).unwrap();
+    NEMO_FILES.map(|name| archive::tar_file(&bytes, name))
+}
 
 /// A folder of this process with these files of a fixture.
 pub fn copy(from: &str, to: &str, files: &[&str]) -> PathBuf {

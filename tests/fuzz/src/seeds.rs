@@ -1,7 +1,7 @@
 //! The first inputs: parts of the fixtures, and hostile ones written by hand.
 
 use std::fs;
-use std::io::Write;
+use std::io::{Cursor, Write};
 use std::path::Path;
 
 use esm_embed::output::Residues;
@@ -96,6 +96,7 @@ fn config(folder: &Path) {
     }
     for (tag, name) in [
         (b'v', "esm2_hd64/vocab.txt"),
+        (b'p', "saprot_hd16/vocab.txt"),
         (b's', "esm2_hd16_sharded/model.safetensors.index.json"),
         (b'b', "esm2_hd16_bin_sharded/pytorch_model.bin.index.json"),
     ] {
@@ -136,14 +137,34 @@ fn config(folder: &Path) {
     ] {
         seed(folder, name, &[&[0], text.as_bytes()]);
     }
+    for (name, text) in [
+        (
+            "pairs_short",
+            "<cls>\n<pad>\n<eos>\n<unk>\n<mask>\nAp\nAy\n",
+        ),
+        (
+            "pairs_twice",
+            "<cls>\n<pad>\n<eos>\n<unk>\n<mask>\nAp\nAp\nA\n##\n",
+        ),
+    ] {
+        seed(folder, name, &[b"p", text.as_bytes()]);
+    }
     // Of ESM C, whose tensors say most of it.
-    let tag = bases::SAFETENSORS.iter().position(|name| *name == "esmc_1x64");
+    let tag = bases::SAFETENSORS
+        .iter()
+        .position(|name| *name == "esmc_1x64");
     let tag = tag.unwrap_or(0) as u8;
     for (name, text) in [
         ("esmc_bare", r#"{"model_type": "esmc"}"#),
-        ("esmc_layers", r#"{"model_type": "esmc", "n_layers": 18446744073709551615}"#),
+        (
+            "esmc_layers",
+            r#"{"model_type": "esmc", "n_layers": 18446744073709551615}"#,
+        ),
         ("esmc_heads", r#"{"model_type": "esmc", "n_heads": 0}"#),
-        ("esmc_both", r#"{"model_type": "esmc", "d_model": 64, "hidden_size": 65}"#),
+        (
+            "esmc_both",
+            r#"{"model_type": "esmc", "d_model": 64, "hidden_size": 65}"#,
+        ),
         (
             "esmc_rope",
             r#"{"model_type": "esmc", "rope_parameters": {"rope_theta": 1e999, "rope_type": "yarn"}}"#,
@@ -235,6 +256,76 @@ fn torch(folder: &Path) {
     let names = names.map(|name| (name.to_owned(), vec![0; 24]));
     let outside = archive::with_pickle(&names, b"\x80\x02}.");
     seed(folder, "outside.whole", &[&[WHOLE], &outside]);
+    nemo(folder);
+}
+
+fn nemo(folder: &Path) {
+    let [config, weights] = bases::nemo();
+    let [of_config, of_pickle, of_whole] = bases::NEMO_TAGS;
+    seed(folder, "nemo.config", &[&[of_config], &config]);
+    let entries = archive::entries_of(Cursor::new(weights));
+    for (name, bytes) in &entries {
+        if name.ends_with(archive::PICKLE) {
+            seed(folder, "nemo.pickle", &[&[of_pickle], bytes]);
+        }
+    }
+    for (name, text) in [
+        ("deep", format!("model:\n{}", " -".repeat(3000))),
+        (
+            "layers",
+            "num_layers: 99999999999999999999\nhidden_size: 32\n".into(),
+        ),
+        ("twice", "num_layers: 2\nnum_layers: 3\n".into()),
+        (
+            "esm1nv",
+            "target: bionemo.model.protein.esm1nv.esm1nv_model.ESM1nvModel\n".into(),
+        ),
+        ("alias", "a: &a [*a, *a]\nnum_layers: *a\n".into()),
+        ("control", "hidden_size: \"\u{1b}[31m\"\n".into()),
+    ] {
+        seed(
+            folder,
+            &format!("nemo.{name}"),
+            &[&[of_config], text.as_bytes()],
+        );
+    }
+    // Small ones, without tensors.
+    let empty = archive::with_pickle(&[("m/data.pkl".to_owned(), Vec::new())], b"\x80\x02}.");
+    let [first, second] = bases::NEMO_FILES;
+    let small = archive::tar(&[(first, &config), (second, &empty)]);
+    let escaped = format!("../../{second}");
+    for (name, whole) in [
+        ("gzip", gzip(&small)),
+        ("cut", small[..700].to_vec()),
+        (
+            "outside",
+            archive::tar(&[(first, &config), (&escaped, &empty)]),
+        ),
+        (
+            "doubled",
+            archive::tar(&[(first, &config), (first, b"a: 1\n"), (second, &empty)]),
+        ),
+        (
+            "sizes",
+            archive::tar_entry(second, b'0', &empty, "77777777777"),
+        ),
+        (
+            "binary_size",
+            archive::tar_entry(second, b'0', &empty, "\u{7f}\u{7f}\u{7f}"),
+        ),
+        ("link", archive::tar_entry(second, b'2', b"", "00000000000")),
+        (
+            "long_name",
+            archive::tar_entry(second, b'L', b"model_weights.ckpt\0", "00000000023"),
+        ),
+        ("small", small),
+    ] {
+        seed(
+            folder,
+            &format!("nemo.{name}.whole"),
+            &[&[of_whole], &whole],
+        );
+    }
 }
 
 fn journal(folder: &Path) {
@@ -278,10 +369,26 @@ fn journal(folder: &Path) {
 
 fn bodies(folder: &Path) {
     for (name, tag, text) in [
-        ("embed", 0, r#"{"inputs": ["MKT", "<mask>\u004b*"], "truncate": true, "layer": -1}"#),
-        ("one", 0, r#"{"inputs": "mkt-a.J", "normalize": false, "dimensions": 320, "pool": "cls"}"#),
-        ("residues", 1, r#"{"inputs": ["MKT"], "truncation_direction": "Left", "notes": null}"#),
-        ("openai", 2, r#"{"input": ["MKT"], "model": "m", "encoding_format": "base64", "user": "u"}"#),
+        (
+            "embed",
+            0,
+            r#"{"inputs": ["MKT", "<mask>\u004b*"], "truncate": true, "layer": -1}"#,
+        ),
+        (
+            "one",
+            0,
+            r#"{"inputs": "mkt-a.J", "normalize": false, "dimensions": 320, "pool": "cls"}"#,
+        ),
+        (
+            "residues",
+            1,
+            r#"{"inputs": ["MKT"], "truncation_direction": "Left", "notes": null}"#,
+        ),
+        (
+            "openai",
+            2,
+            r#"{"input": ["MKT"], "model": "m", "encoding_format": "base64", "user": "u"}"#,
+        ),
         ("tokens", 2, r#"{"input": [[5, 6], [7]], "model": "m"}"#),
         ("nim", 3, r#"{"sequences": ["MKT"], "format": "npz"}"#),
         (
@@ -295,17 +402,32 @@ fn bodies(folder: &Path) {
     // Messages of gRPC, as protobuf writes them.
     let tensor = b"\x0a\x09sequences\x12\x05BYTES\x1a\x02\x01\x01";
     for (name, tag, message) in [
-        ("stream", 5, &b"\x0a\x01a\x12\x03MKT\x1a\x06\x0a\x02\x01\x02\x18\x01"[..]),
+        (
+            "stream",
+            5,
+            &b"\x0a\x01a\x12\x03MKT\x1a\x06\x0a\x02\x01\x02\x18\x01"[..],
+        ),
         ("bionemo", 6, b"\x0a\x03MKT\x0a\x02mk\x0a\x00"),
         (
             "kserve_raw",
             7,
-            &[b"\x0a\x07hiddens\x2a\x16", &tensor[..], b"\x3a\x07\x03\0\0\0MKT"].concat(),
+            &[
+                b"\x0a\x07hiddens\x2a\x16",
+                &tensor[..],
+                b"\x3a\x07\x03\0\0\0MKT",
+            ]
+            .concat(),
         ),
         (
             "kserve_contents",
             7,
-            &[b"\x2a\x1d", &tensor[..], b"\x2a\x05\x42\x03MKT", b"\x32\x06\x0a\x04mask"].concat(),
+            &[
+                b"\x2a\x1d",
+                &tensor[..],
+                b"\x2a\x05\x42\x03MKT",
+                b"\x32\x06\x0a\x04mask",
+            ]
+            .concat(),
         ),
     ] {
         seed(folder, name, &[&[tag], message]);

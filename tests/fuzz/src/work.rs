@@ -64,6 +64,7 @@ pub fn shards(dir: &Path, residues: Residues) -> Tree {
     for number in [1, 2] {
         let mut folder = begun(&dir.join(number.to_string()), residues);
         let shard = ShardEntry {
+            plan: None,
             number,
             of: 2,
             input_records: RECORDS.len() as u64,

@@ -36,6 +36,7 @@ fn bases() -> &'static [Base] {
         }
         for (tag, name, file) in [
             (b'v', "esm2_hd64", "vocab.txt"),
+            (b'p', "saprot_hd16", "vocab.txt"),
             (b's', "esm2_hd16_sharded", "model.safetensors.index.json"),
             (
                 b'b',

@@ -1,12 +1,13 @@
-//! A torch file: the pickle of a sound file, or a whole file.
+//! A torch file, also in a `.nemo`: the pickle of a sound file, a configuration, or a whole file.
 
 #![no_main]
 
 use std::fs;
+use std::io::Cursor;
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
-use esm_embed_fuzz::{archive, bases, checkpoint, fixture};
+use esm_embed_fuzz::{archive, bases, checkpoint, fixture, scratch};
 use libfuzzer_sys::fuzz_target;
 
 /// A folder with one replaced file, that file, the path to open, and the file's entries.
@@ -34,10 +35,31 @@ fn bases() -> &'static [Base] {
     })
 }
 
+/// A `.nemo` with the part of this tag replaced.
+fn nemo(tag: u8, part: &[u8]) -> Vec<u8> {
+    static SOUND: OnceLock<[Vec<u8>; 2]> = OnceLock::new();
+    let [config, weights] = SOUND.get_or_init(bases::nemo);
+    let [first, second] = bases::NEMO_FILES;
+    match bases::NEMO_TAGS.iter().position(|one| *one == tag) {
+        Some(0) => archive::tar(&[(first, part), (second, weights)]),
+        Some(1) => {
+            let entries = archive::entries_of(Cursor::new(weights));
+            let weights = archive::with_pickle(&entries, part);
+            archive::tar(&[(first, config), (second, &weights)])
+        }
+        _ => part.to_vec(),
+    }
+}
+
 fuzz_target!(|data: &[u8]| {
     let Some((tag, rest)) = data.split_first() else {
         return;
     };
+    if bases::NEMO_TAGS.contains(tag) {
+        let path = scratch().join("m.nemo");
+        fs::write(&path, nemo(*tag, rest)).unwrap();
+        return checkpoint::exercise(&path);
+    }
     let (base, bytes) = match bases().get(usize::from(*tag)) {
         Some(base) => (base, archive::with_pickle(&base.entries, rest)),
         None => (&bases()[0], rest.to_vec()),
