@@ -12,6 +12,8 @@ pub use survey::{Planned, Survey, survey};
 use crate::output::disk;
 use crate::output::layout::{PARTIAL, RUN_JSON};
 use crate::output::lock::Lock;
+use crate::output::resume::run_identity::BEGUN_JSON;
+use crate::output::write::target::is_unused;
 use crate::run_record::Shard;
 use serde::{Deserialize, Serialize};
 use std::io::{self, Read};
@@ -169,13 +171,14 @@ impl Drop for OwnStatus {
 pub fn record_end(dir: &Path, shard: Option<Shard>, state: RunState, error: String) {
     let partial = dir.join(PARTIAL);
     let is_there = |path: &Path| matches!(disk::kind(path), Ok(Some(_)));
-    match is_there(&partial) {
-        true => {}
-        false if shard.is_none() || is_there(&dir.join(RUN_JSON)) => return,
-        false => {
-            if std::fs::create_dir_all(dir).is_err() {
-                return;
-            }
+    let is_work = [BEGUN_JSON, RUN_JSON]
+        .iter()
+        .any(|name| is_there(&partial.join(name)));
+    if !is_work {
+        // Nothing of this run is there; other work stays as it is.
+        let is_free = !is_there(&dir.join(RUN_JSON)) && is_unused(&partial).unwrap_or(false);
+        if shard.is_none() || !is_free || std::fs::create_dir_all(dir).is_err() {
+            return;
         }
     }
     let Ok(_lock) = Lock::take(dir) else {

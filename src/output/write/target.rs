@@ -343,7 +343,7 @@ impl OutputFolder {
 }
 
 /// Whether a working folder is missing, or has only files that precede any work.
-fn is_unused(partial: &Path) -> Result<bool, OutputError> {
+pub(crate) fn is_unused(partial: &Path) -> Result<bool, OutputError> {
     let reading = |e| OutputError::io("reading", partial, e);
     let entries = match std::fs::read_dir(partial) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(true),
