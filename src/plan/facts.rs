@@ -11,7 +11,7 @@ pub const FORMAT: u32 = 1;
 /// The contents of `plan.json`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PlanFacts {
-    /// [`FORMAT`].
+    /// Version of the format of the folder.
     pub format: u32,
     /// Version of the program that planned.
     pub esm_embed: String,
