@@ -131,7 +131,11 @@ pub fn rows_of(layers: impl IntoIterator<Item = usize>) -> Request {
 
 /// Ids and sequences of a FASTA among the fixtures.
 pub fn records(name: &str) -> Vec<(String, Vec<u8>)> {
-    let mut reader = Reader::new(Input::open(&fixture(name)).unwrap());
+    read_records(Reader::new(Input::open(&fixture(name)).unwrap()))
+}
+
+/// Ids and sequences of what this reader reads.
+pub fn read_records(mut reader: Reader<Input>) -> Vec<(String, Vec<u8>)> {
     let mut record = Record::default();
     let mut all = Vec::new();
     while reader.read(&mut record).unwrap() {

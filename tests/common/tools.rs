@@ -4,6 +4,7 @@
 //! that a failure, so that a skipped test is not mistaken for a passed one.
 #![allow(dead_code)]
 
+use std::fmt::Display;
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -27,6 +28,29 @@ pub fn can_trace() -> bool {
     let mut command = Command::new("strace");
     let traced = command.args(["-qq", "-o", "/dev/null", "-e", "trace=none", "true"]);
     traced.output().is_ok_and(|output| output.status.success())
+}
+
+/// Gives `run` the words before a program under strace, where one system call of each thread, the first,
+/// second, … of its kind, fails or kills: `what` is `error=EIO`, `signal=SIGKILL`, ….
+pub fn with_fault<T>(
+    call: &str,
+    what: &str,
+    number: impl Display,
+    run: impl FnOnce(&[&str]) -> T,
+) -> T {
+    let trace = format!("trace={call}");
+    let inject = format!("inject={call}:{what}:when={number}");
+    run(&[
+        "strace",
+        "-f",
+        "-qq",
+        "-o",
+        "/dev/null",
+        "-e",
+        &trace,
+        "-e",
+        &inject,
+    ])
 }
 
 /// Reports the missing tool and returns false; fails if tools are required.

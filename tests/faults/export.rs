@@ -35,22 +35,9 @@ fn killed_at_each(line: &str, out: &str, calls: &[(&str, u32)]) {
             let path = bench.path(out);
             let _ = std::fs::remove_file(&path);
             let _ = std::fs::remove_dir_all(&path);
-            let (trace, inject) = (
-                format!("trace={name}"),
-                format!("inject={name}:signal=SIGKILL:when={number}"),
-            );
-            let strace = [
-                "strace",
-                "-f",
-                "-qq",
-                "-o",
-                "/dev/null",
-                "-e",
-                &trace,
-                "-e",
-                &inject,
-            ];
-            let ended = call(&bench, &strace, line);
+            let ended = tools::with_fault(name, "signal=SIGKILL", number, |strace| {
+                call(&bench, strace, line)
+            });
             if ended.status.signal() != Some(9) {
                 assert!(ended.status.success(), "{name} {number}: {ended:?}");
                 break;

@@ -23,25 +23,14 @@ pub fn few_records() -> String {
 
 /// Runs with one system call, by its number in each thread, that fails or kills.
 fn inject(case: &Case, call: &str, what: &str, number: u32, more: &str) -> Output {
-    let trace = format!("trace={call}");
-    let inject = format!("inject={call}:{what}:when={number}");
-    let wrapper = [
-        "strace",
-        "-f",
-        "-qq",
-        "-o",
-        "/dev/null",
-        "-e",
-        &trace,
-        "-e",
-        &inject,
-    ];
-    case.command(&wrapper, more).output().unwrap()
+    tools::with_fault(call, what, number, |strace| {
+        case.command(strace, more).output().unwrap()
+    })
 }
 
 /// Kills at the first, second, … such call until the run succeeds, and resumes each time; then again
 /// with the resumed run killed at the same number.
-pub fn kill_at_each(case: &Case, call: &str, more: &str, prepare: &dyn Fn()) -> u32 {
+fn kill_at_each(case: &Case, call: &str, more: &str, prepare: &dyn Fn()) -> u32 {
     for number in 1.. {
         let what = format!("{} {more}: killed at {call} number {number}", case.line);
         prepare();
@@ -73,6 +62,14 @@ pub fn kill_at_each(case: &Case, call: &str, more: &str, prepare: &dyn Fn()) -> 
     unreachable!()
 }
 
+/// Kills fresh runs at each of these system calls, of which there are at least so many.
+pub fn assert_resumed_after_kills(case: &Case, calls: &[(&str, u32)]) {
+    for (call, least) in calls {
+        let count = kill_at_each(case, call, "--out emb --resume", &|| case.clear());
+        assert!(count >= *least, "{call}: only {count}");
+    }
+}
+
 const CALLS: [(&str, u32); 10] = [
     ("write", 1),
     ("pwrite64", 6),
@@ -92,10 +89,7 @@ fn killed_at_each_call_with_packed_residues() {
         return;
     }
     let case = Case::new(PACKED, &few_records());
-    for (call, least) in CALLS {
-        let count = kill_at_each(&case, call, "--out emb --resume", &|| case.clear());
-        assert!(count >= least, "{call}: only {count}");
-    }
+    assert_resumed_after_kills(&case, &CALLS);
 }
 
 #[test]
@@ -104,12 +98,10 @@ fn killed_at_each_call_with_residue_files() {
         return;
     }
     let case = Case::new(FILES, &few_records());
-    for call in [
+    let calls = [
         "write", "pwrite64", "fsync", "openat", "rename", "mkdir", "unlink", "syncfs",
-    ] {
-        let count = kill_at_each(&case, call, "--out emb --resume", &|| case.clear());
-        assert!(count >= 1, "{call}: only {count}");
-    }
+    ];
+    assert_resumed_after_kills(&case, &calls.map(|call| (call, 1)));
 }
 
 /// Attention maps are written part by part, so a kill may leave half of a map.
@@ -119,7 +111,7 @@ fn killed_at_each_call_with_logits_contacts_and_attentions() {
         return;
     }
     let case = Case::new(MAPS, &few_records());
-    for (call, least) in [
+    let calls = [
         ("write", 1),
         ("pwrite64", 20),
         ("fsync", 5),
@@ -128,10 +120,8 @@ fn killed_at_each_call_with_logits_contacts_and_attentions() {
         ("mkdir", 4),
         ("unlink", 5),
         ("syncfs", 1),
-    ] {
-        let count = kill_at_each(&case, call, "--out emb --resume", &|| case.clear());
-        assert!(count >= least, "{call}: only {count}");
-    }
+    ];
+    assert_resumed_after_kills(&case, &calls);
 }
 
 /// Replacing another run: wherever it is killed, the folder never mixes the two.

@@ -23,20 +23,19 @@ fn shards(options: &str) -> Case {
 
 /// Merges fresh copies (hard links) of the shards with a system call that kills or fails, or none.
 fn merge(case: &Case, fault: Option<(&str, &str, &str)>, more: &str) -> Output {
-    let mut words = Vec::new();
-    if let Some((call, what, number)) = fault {
-        let (trace, inject) = (
-            format!("trace={call}"),
-            format!("inject={call}:{what}:when={number}"),
-        );
-        let strace = ["strace", "-f", "-qq", "-o", "/dev/null", "-e"];
-        words.extend(strace.map(str::to_owned));
-        words.extend([trace, "-e".to_owned(), inject]);
+    match fault {
+        Some((call, what, number)) => tools::with_fault(call, what, number, |strace| {
+            merge_behind(case, strace, more)
+        }),
+        None => merge_behind(case, &[], more),
     }
-    words.push(env!("CARGO_BIN_EXE_esm-embed").to_owned());
+}
+
+fn merge_behind(case: &Case, wrapper: &[&str], more: &str) -> Output {
     let line = format!("merge s2 s1 --out emb -q {more}");
-    words.extend(line.split_whitespace().map(str::to_owned));
-    Command::new(&words[0])
+    let words = wrapper.iter().chain(&[env!("CARGO_BIN_EXE_esm-embed")]);
+    let words: Vec<&str> = words.copied().chain(line.split_whitespace()).collect();
+    Command::new(words[0])
         .args(&words[1..])
         .current_dir(case.bench.path("."))
         .output()

@@ -3,7 +3,7 @@
 
 use crate::bench::*;
 use crate::case::*;
-use crate::injected::{few_records, kill_at_each};
+use crate::injected::{assert_resumed_after_kills, few_records};
 use crate::tools;
 use std::fs;
 use std::os::unix::process::ExitStatusExt;
@@ -31,22 +31,7 @@ fn planned(bench: &Bench, more: &str) -> Tree {
 }
 
 fn inject(bench: &Bench, call: &str, what: &str, number: u32, more: &str) -> Output {
-    let (trace, inject) = (
-        format!("trace={call}"),
-        format!("inject={call}:{what}:when={number}"),
-    );
-    let wrapper = [
-        "strace",
-        "-f",
-        "-qq",
-        "-o",
-        "/dev/null",
-        "-e",
-        &trace,
-        "-e",
-        &inject,
-    ];
-    plan(bench, &wrapper, more)
+    tools::with_fault(call, what, number, |strace| plan(bench, strace, more))
 }
 
 /// Two files, one of which is written again.
@@ -66,6 +51,17 @@ fn assert_honest(bench: &Bench, wholes: &[&Tree], what: &str) {
             "{what}: looks like a plan and is none"
         );
     }
+}
+
+/// The next call makes the plan. Unfinished work needs no force, and a finished plan is refused.
+fn assert_planned_again(bench: &Bench, whole: &Tree, what: &str) {
+    let force = if exists(&bench.path("plan/plan.json")) {
+        "--force"
+    } else {
+        ""
+    };
+    let found = planned(bench, &format!("--rewrite {force}"));
+    assert!(found == *whole, "{what}");
 }
 
 #[test]
@@ -94,16 +90,7 @@ fn planning_killed_at_each_call() {
             }
             assert_eq!(killed.status.signal(), Some(9), "{what}: {killed:?}");
             assert_honest(&bench, &[&whole], &what);
-            // Unfinished work needs no force, and a finished plan is refused.
-            let force = if exists(&bench.path("plan/plan.json")) {
-                "--force"
-            } else {
-                ""
-            };
-            assert!(
-                planned(&bench, &format!("--rewrite {force}")) == whole,
-                "{what}"
-            );
+            assert_planned_again(&bench, &whole, &what);
         }
     }
 }
@@ -166,15 +153,7 @@ fn planning_failed_at_each_call() {
             assert!(text.starts_with("error: "), "{what}: {text}");
             assert_eq!(messages(&text), 1, "{what}: {text}");
             assert!(text.contains("(os error "), "{what}: {text}");
-            let force = if exists(&bench.path("plan/plan.json")) {
-                "--force"
-            } else {
-                ""
-            };
-            assert!(
-                planned(&bench, &format!("--rewrite {force}")) == whole,
-                "{what}"
-            );
+            assert_planned_again(&bench, &whole, &what);
         }
         assert!(failed > 2, "{call} {error}: only {failed}");
     }
@@ -239,17 +218,15 @@ fn a_shard_of_a_plan_killed_at_each_call() {
     planned(&case.bench, "");
     assert_eq!(case.run("--out whole").code, 0);
     case.whole = case.bench.tree("whole");
-    for (call, least) in [
+    let calls = [
         ("write", 1),
         ("pwrite64", 4),
         ("fsync", 5),
         ("rename", 5),
         ("openat", 20),
         ("unlink", 5),
-    ] {
-        let count = kill_at_each(&case, call, "--out emb --resume", &|| case.clear());
-        assert!(count >= least, "{call}: only {count}");
-    }
+    ];
+    assert_resumed_after_kills(&case, &calls);
 }
 
 /// Shards of a plan that are killed at random moments and resumed merge to the bytes of one run.

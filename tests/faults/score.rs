@@ -61,22 +61,9 @@ fn killed_at_each_call() {
         for number in 1.. {
             remove_outputs(&bench);
             let what = format!("killed at {call} number {number}");
-            let (trace, inject) = (
-                format!("trace={call}"),
-                format!("inject={call}:signal=SIGKILL:when={number}"),
-            );
-            let wrapper = [
-                "strace",
-                "-f",
-                "-qq",
-                "-o",
-                "/dev/null",
-                "-e",
-                &trace,
-                "-e",
-                &inject,
-            ];
-            let killed = score(&bench, &wrapper);
+            let killed = tools::with_fault(call, "signal=SIGKILL", number, |strace| {
+                score(&bench, strace)
+            });
             if killed.status.code() == Some(3) {
                 assert!(number > least, "{call}: only {number}");
                 break;

@@ -1,11 +1,9 @@
 //! `plan`, and shards of a plan.
 
 use crate::bench::*;
-use crate::shards::{assert_same, merge};
+use crate::shards::{OPTIONS, assert_same, embed_each, merge};
 use std::time::{Duration, SystemTime};
 
-const OPTIONS: &str = "--model $MODEL --layer 0,2 --pool mean,bos,max --on-invalid skip \
-                       --unknown error --long window:60:20 -q";
 const PLANNED: &str = "--model $MODEL --on-invalid skip --unknown error --long window:60:20 -q";
 
 /// Two files with everything that shards can get wrong: repeated sequences, records that are skipped
@@ -67,21 +65,13 @@ fn planned(bench: &Bench, line: &str) {
 
 /// Embeds every shard of a plan and returns their folders.
 fn embed(bench: &Bench, plan: &str, of: usize, more: &str) -> Vec<String> {
-    let shard = |i| {
-        let out = format!("{plan}-{i}of{of}");
-        let line = format!("--plan {plan} --shard {i}/{of} --out {out} {OPTIONS} {more}");
-        let ended = bench.run(&line);
-        let skipped = exists(&bench.path(&out).join("skipped.tsv"));
-        let code = if skipped { 3 } else { 0 };
-        assert_eq!(
-            (ended.code, &*ended.out),
-            (code, ""),
-            "{line}: {}",
-            ended.err
-        );
-        out
-    };
-    (1..=of).map(shard).collect()
+    embed_each(
+        bench,
+        &format!("--plan {plan}"),
+        &format!("{plan}-"),
+        of,
+        more,
+    )
 }
 
 #[test]

@@ -1,11 +1,13 @@
 //! SaProt's alphabet: pairs of an amino acid and a structure letter, with the numbers of transformers.
 
 use crate::bench::*;
-use crate::common::{Reference, assert_parity, differences, embed, fixture, load, load_with};
+use crate::common::{
+    Reference, assert_parity, differences, embed, fixture, load, load_with, read_records,
+};
 use esm_embed::cancel::Cancel;
 use esm_embed::checkpoint::{AlphabetProof, Checkpoint};
 use esm_embed::embedder::{Computed, Embedder, Sequence};
-use esm_embed::fasta::{Input, Reader, Record};
+use esm_embed::fasta::{Input, Reader};
 use esm_embed::ops::{CpuPath, WeightType};
 use esm_embed::product::{AttentionMaps, MapHeads, OutDtype, Product, Request, Values};
 use esm_embed::tokenizer::{Alphabet, TokenId, UnknownPolicy};
@@ -24,14 +26,7 @@ fn whole(tokens: &[TokenId]) -> Sequence<'_> {
 /// The records of `reference/saprot.fasta`.
 fn records() -> Vec<(String, Vec<u8>)> {
     let input = Input::open(&fixture("reference/saprot.fasta")).unwrap();
-    let mut reader = Reader::new(input).hash_is_letter(true);
-    let mut record = Record::default();
-    let mut all = Vec::new();
-    while reader.read(&mut record).unwrap() {
-        let id = String::from_utf8(record.id.clone()).unwrap();
-        all.push((id, record.sequence.clone()));
-    }
-    all
+    read_records(Reader::new(input).hash_is_letter(true))
 }
 
 #[test]

@@ -38,10 +38,15 @@ pub fn bench() -> Bench {
 pub const INPUTS: &str = "a.fasta b.fasta.gz";
 
 pub fn embed_shards(bench: &Bench, of: usize, more: &str) -> Vec<String> {
+    embed_each(bench, INPUTS, "s", of, more)
+}
+
+/// Embeds every shard of this input into a folder of its own, and returns their names.
+pub fn embed_each(bench: &Bench, input: &str, name: &str, of: usize, more: &str) -> Vec<String> {
     (1..=of)
         .map(|i| {
-            let out = format!("s{i}of{of}");
-            let line = format!("{INPUTS} --out {out} --shard {i}/{of} {OPTIONS} {more}");
+            let out = format!("{name}{i}of{of}");
+            let line = format!("{input} --out {out} --shard {i}/{of} {OPTIONS} {more}");
             let ended = bench.run(&line);
             let skipped = exists(&bench.path(&out).join("skipped.tsv"));
             let code = if skipped { 3 } else { 0 };
