@@ -44,7 +44,7 @@ pub fn is_sha256(text: &str) -> bool {
     text.len() == 64 && text.bytes().all(|b| b.is_ascii_hexdigit())
 }
 
-/// The bytes of a SHA-256 in hexadecimal; None if the text is none.
+/// The bytes of a SHA-256 in hexadecimal; None if the text is not a SHA-256.
 pub fn parse(text: &str) -> Option<[u8; 32]> {
     let mut bytes = [0; 32];
     if !is_sha256(text) {

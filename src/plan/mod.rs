@@ -64,7 +64,7 @@ impl Plan {
     /// Reads `plan.json`.
     ///
     /// # Errors
-    /// There is none, or it is damaged or that of a newer program.
+    /// The file does not exist, is damaged, or was written by a newer program.
     pub fn open(dir: &Path) -> Result<Plan, PlanError> {
         let path = dir.join(PLAN_JSON);
         let bytes = match read_all(&path) {

@@ -27,7 +27,7 @@ impl Closing {
     }
 }
 
-/// What is told about the frames of an answer, and dropped when it has been sent or given up.
+/// Sees the frames of an answer, and is dropped when the answer has been sent or given up.
 pub trait Witness: Send + Unpin + 'static {
     /// A frame is sent.
     fn sees(&mut self, frame: &Frame<Bytes>);

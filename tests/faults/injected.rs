@@ -62,7 +62,8 @@ fn kill_at_each(case: &Case, call: &str, more: &str, prepare: &dyn Fn()) -> u32 
     unreachable!()
 }
 
-/// Kills fresh runs at each of these system calls, of which there are at least so many.
+/// Kills fresh runs at each of these system calls, and resumes them. A run makes at least as many calls of a
+/// kind as the number beside it.
 pub fn assert_resumed_after_kills(case: &Case, calls: &[(&str, u32)]) {
     for (call, least) in calls {
         let count = kill_at_each(case, call, "--out emb --resume", &|| case.clear());

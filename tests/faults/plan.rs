@@ -48,7 +48,7 @@ fn assert_honest(bench: &Bench, wholes: &[&Tree], what: &str) {
         found.retain(|name, _| !name.starts_with(".partial"));
         assert!(
             wholes.contains(&&found),
-            "{what}: looks like a plan and is none"
+            "{what}: looks like a plan and is not one"
         );
     }
 }

@@ -41,7 +41,7 @@ pub fn embed_shards(bench: &Bench, of: usize, more: &str) -> Vec<String> {
     embed_each(bench, INPUTS, "s", of, more)
 }
 
-/// Embeds every shard of this input into a folder of its own, and returns their names.
+/// Embeds every shard of this input into a separate folder, and returns their names.
 pub fn embed_each(bench: &Bench, input: &str, name: &str, of: usize, more: &str) -> Vec<String> {
     (1..=of)
         .map(|i| {

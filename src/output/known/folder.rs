@@ -369,7 +369,7 @@ impl ShardKeys {
     /// The key of the next record with rows.
     ///
     /// # Errors
-    /// There is none.
+    /// No such record is left, or its line cannot be read.
     pub fn next_key(&mut self) -> Result<Key, KnownError> {
         loop {
             let line = self.line()?;

@@ -100,7 +100,7 @@ impl RunStatus {
         }
     }
 
-    /// Reads the file of a working folder; `None` if there is none that this version can read.
+    /// Reads the file of a working folder; `None` if it is missing or this version cannot read it.
     pub(crate) fn read(partial: &Path) -> Option<Self> {
         let file = disk::open_regular(&partial.join(STATUS_JSON)).ok()?;
         let mut bytes = Vec::new();

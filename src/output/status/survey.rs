@@ -32,7 +32,7 @@ pub struct Survey {
     pub free: Option<u64>,
 }
 
-/// Looks at output folders, and at those in folders that are none: up to `threads` at once. Without folders,
+/// Looks at output folders, and inside other folders for such folders: up to `threads` at once. Without folders,
 /// those of the shards of the plan beside it are looked at.
 pub fn survey(dirs: &[PathBuf], plan: Option<&Planned>, threads: usize) -> Survey {
     let threads = Threads::new(threads);

@@ -20,7 +20,7 @@ use crate::tokenizer::{UnknownPolicy, bytes_of};
 use anyhow::{Error, Result};
 use std::path::{Path, PathBuf};
 
-/// Opens the folders whose values are to be copied, and finds their sequences; None if there are none.
+/// Opens the folders whose values are to be copied, and finds their sequences; None without such folders.
 ///
 /// # Errors
 /// A folder that is not complete or intact, that holds other values than this run would compute, or whose

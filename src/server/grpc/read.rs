@@ -13,7 +13,7 @@ use prost::bytes::Bytes;
 /// The sequence of a message of `esm_embed.v1.Embedder/Embed`.
 ///
 /// # Errors
-/// It is none.
+/// The bytes are not such a message.
 pub fn read_stream(message: &[u8]) -> Result<String, Refusal> {
     Ok(read::<Sequence>(message)?.sequence)
 }
@@ -21,7 +21,7 @@ pub fn read_stream(message: &[u8]) -> Result<String, Refusal> {
 /// The sequences of a message of BioNeMo.
 ///
 /// # Errors
-/// It is none.
+/// The bytes are not such a message.
 pub fn read_bionemo(message: &[u8]) -> Result<Vec<String>, Refusal> {
     Ok(read::<InputSpec>(message)?.seqs)
 }
@@ -29,7 +29,7 @@ pub fn read_bionemo(message: &[u8]) -> Result<Vec<String>, Refusal> {
 /// The sequences of a message of KServe.
 ///
 /// # Errors
-/// It is none, or has other inputs.
+/// The bytes are not such a message, or it has other inputs.
 pub fn read_kserve(message: &[u8]) -> Result<Vec<Bytes>, Refusal> {
     let request: ModelInferRequest = read(message)?;
     sequences(request.inputs, request.raw_input_contents)

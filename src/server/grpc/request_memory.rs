@@ -83,7 +83,7 @@ pub fn take_for_message(message: &[u8]) -> Result<(), Status> {
     Ok(take_for(elements(message))?)
 }
 
-/// Takes the memory for so many elements of the current request.
+/// Takes the memory for `elements` list elements of the current request.
 ///
 /// # Errors
 /// There is too little.

@@ -54,7 +54,7 @@ pub fn check_input<'a>(
 }
 
 /// The elements of a tensor of BYTES, each with its length as four bytes before it. `take_for` takes the
-/// memory for so many elements before they are made.
+/// memory for that number of elements before they are made.
 ///
 /// # Errors
 /// There are not `expected` of them, or the last one ends early; or there is no memory for them.

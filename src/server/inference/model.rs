@@ -26,7 +26,7 @@ impl Model {
     /// The model of this name and version.
     ///
     /// # Errors
-    /// There is none.
+    /// No model has that name and version.
     pub fn named(name: &str, version: &str, served: &str) -> Result<Model, Refusal> {
         let model = match name {
             "embeddings" => Model::Embeddings,

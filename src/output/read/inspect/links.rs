@@ -51,7 +51,7 @@ impl Inspector<'_> {
         }
     }
 
-    /// Examines a shard as an output folder of its own.
+    /// Examines a shard as a separate output folder.
     fn linked_shard(&mut self, number: u64) -> Result<(), String> {
         let at = usize::try_from(number - 1).unwrap_or(usize::MAX);
         let Some(link) = self.manifest.links.get(at) else {
