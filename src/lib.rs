@@ -174,4 +174,5 @@ pub mod sha256;
 pub mod stamp;
 pub mod threads;
 pub mod tokenizer;
+mod varint;
 pub mod windows;

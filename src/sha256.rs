@@ -41,13 +41,18 @@ pub fn sha256_of(bytes: impl AsRef<[u8]>) -> String {
 
 /// Whether the text is a SHA-256 in hexadecimal.
 pub fn is_sha256(text: &str) -> bool {
-    text.len() == 64 && text.bytes().all(|b| b.is_ascii_hexdigit())
+    parse(text).is_some()
 }
 
 /// The bytes of a SHA-256 in hexadecimal; None if the text is not a SHA-256.
 pub fn parse(text: &str) -> Option<[u8; 32]> {
-    let mut bytes = [0; 32];
-    if !is_sha256(text) {
+    parse_hex(text)
+}
+
+/// The bytes of hexadecimal digits, two for each; None if the text is anything else.
+pub fn parse_hex<const N: usize>(text: &str) -> Option<[u8; N]> {
+    let mut bytes = [0; N];
+    if text.len() != 2 * N || !text.bytes().all(|digit| digit.is_ascii_hexdigit()) {
         return None;
     }
     for (byte, digits) in bytes.iter_mut().zip(text.as_bytes().chunks(2)) {

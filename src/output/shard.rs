@@ -12,7 +12,7 @@
 use crate::output::disk_map::Key;
 use crate::output::index::Entry;
 use crate::run_record::{PlanDigest, Shard};
-use crate::sha256::hex;
+use crate::sha256::{hex, parse_hex};
 use serde::{Deserialize, Serialize};
 
 /// First line of `shard.tsv`.
@@ -70,7 +70,7 @@ impl ShardLine {
         let (ordinal, key, masks) = (fields.next()?, fields.next()?, fields.next()?);
         let embedded = match (key, masks) {
             ("", "") => None,
-            _ => Some((parse_key(key)?, masks.parse().ok()?)),
+            _ => Some((parse_hex(key)?, masks.parse().ok()?)),
         };
         let line = Self {
             ordinal: ordinal.parse().ok()?,
@@ -78,17 +78,6 @@ impl ShardLine {
         };
         fields.next().is_none().then_some(line)
     }
-}
-
-fn parse_key(text: &str) -> Option<Key> {
-    let mut key = Key::default();
-    if text.len() != 2 * key.len() || !text.bytes().all(|digit| digit.is_ascii_hexdigit()) {
-        return None;
-    }
-    for (byte, digits) in key.iter_mut().zip(text.as_bytes().chunks(2)) {
-        *byte = u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?;
-    }
-    Some(key)
 }
 
 #[cfg(test)]

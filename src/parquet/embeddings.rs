@@ -1,8 +1,9 @@
 //! A table with an embedding in each row: `id`, `sequence_length` and `embedding`, a list of fixed
 //! size. It is written row by row; memory holds the ids of a group of rows.
 
-use super::thrift::{Struct, varint};
+use super::thrift::Struct;
 use super::{CREATED_BY, Column, MAGIC, Values, column_chunk, page_header, schema_column};
+use crate::varint;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use std::io::{self, Write};
@@ -219,7 +220,7 @@ impl<W: Write> EmbeddingTable<W> {
 
 /// Appends `count` equal levels of one bit.
 fn run(count: usize, level: u8, bytes: &mut Vec<u8>) {
-    varint((count as u64) << 1, bytes);
+    varint::write((count as u64) << 1, bytes);
     bytes.push(level);
 }
 

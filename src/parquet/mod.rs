@@ -10,8 +10,9 @@
 mod embeddings;
 mod thrift;
 
+use crate::varint;
 pub(crate) use embeddings::EmbeddingTable;
-use thrift::{Struct, varint};
+use thrift::Struct;
 
 /// First and last bytes of a file.
 const MAGIC: &[u8] = b"PAR1";
@@ -90,7 +91,7 @@ fn page<T>(values: Option<&[Option<T>]>, write: impl Fn(&T, &mut Vec<u8>)) -> Ve
     // Definition levels in one bit-packed run of groups of eight.
     let groups = values.len().div_ceil(8);
     let mut levels = Vec::new();
-    varint((groups as u64) << 1 | 1, &mut levels);
+    varint::write((groups as u64) << 1 | 1, &mut levels);
     for group in values.chunks(8) {
         let bits = group.iter().enumerate();
         levels.push(bits.fold(0, |byte, (at, value)| {

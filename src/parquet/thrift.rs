@@ -1,5 +1,7 @@
 //! Thrift's compact protocol, in which Parquet writes its headers and footer.
 
+use crate::varint;
+
 /// A structure in Thrift's compact protocol; fields are added in the order of their numbers.
 #[derive(Default)]
 pub(super) struct Struct {
@@ -21,12 +23,12 @@ impl Struct {
 
     pub(super) fn int(&mut self, id: u8, value: i64) {
         self.field(id, INT);
-        varint(zigzag(value), &mut self.bytes);
+        varint::write(zigzag(value), &mut self.bytes);
     }
 
     pub(super) fn long(&mut self, id: u8, value: i64) {
         self.field(id, LONG);
-        varint(zigzag(value), &mut self.bytes);
+        varint::write(zigzag(value), &mut self.bytes);
     }
 
     pub(super) fn text(&mut self, id: u8, text: &str) {
@@ -45,7 +47,7 @@ impl Struct {
             0..15 => self.bytes.push((length as u8) << 4 | kind),
             _ => {
                 self.bytes.push(0xf0 | kind);
-                varint(length as u64, &mut self.bytes);
+                varint::write(length as u64, &mut self.bytes);
             }
         }
     }
@@ -54,7 +56,7 @@ impl Struct {
         self.list(id, INT, values.len());
         values
             .iter()
-            .for_each(|&value| varint(zigzag(value), &mut self.bytes));
+            .for_each(|&value| varint::write(zigzag(value), &mut self.bytes));
     }
 
     pub(super) fn texts(&mut self, id: u8, texts: &[&str]) {
@@ -77,15 +79,7 @@ fn zigzag(value: i64) -> u64 {
     ((value << 1) ^ (value >> 63)) as u64
 }
 
-pub(super) fn varint(mut value: u64, bytes: &mut Vec<u8>) {
-    while value >= 0x80 {
-        bytes.push(value as u8 | 0x80);
-        value >>= 7;
-    }
-    bytes.push(value as u8);
-}
-
 fn binary(text: &str, bytes: &mut Vec<u8>) {
-    varint(text.len() as u64, bytes);
+    varint::write(text.len() as u64, bytes);
     bytes.extend_from_slice(text.as_bytes());
 }

@@ -15,6 +15,7 @@
 
 use crate::fasta::{BadRecord, Record, RecordStart};
 use crate::output::Key;
+use crate::varint;
 use sha2::{Digest as _, Sha256};
 use std::io::{self, ErrorKind, Read};
 
@@ -164,7 +165,7 @@ impl<'a> Coder<'a> {
             record.line.saturating_sub(self.line),
             (record.residues as u64) << 2 | kind,
         ] {
-            write_number(to, number);
+            varint::write(number, to);
         }
         to.extend(record.content);
         to.extend(record.fate.sequence().into_iter().flatten());
@@ -179,7 +180,7 @@ impl<'a> Coder<'a> {
         let wrong = || io::Error::from(ErrorKind::InvalidData);
         let mut numbers = [0; 5];
         for number in &mut numbers {
-            *number = read_number(from)?;
+            *number = varint::read(from)?;
         }
         let [ordinal, offset, bytes, line, residues] = numbers;
         let ordinal = self.ordinal.checked_add(ordinal).ok_or_else(wrong)?;
@@ -210,28 +211,6 @@ impl<'a> Coder<'a> {
         self.went_to(&record);
         Ok(record)
     }
-}
-
-fn write_number(to: &mut Vec<u8>, mut number: u64) {
-    while number >= 0x80 {
-        to.push(number as u8 | 0x80);
-        number >>= 7;
-    }
-    to.push(number as u8);
-}
-
-fn read_number(from: &mut impl Read) -> io::Result<u64> {
-    let mut number = 0;
-    for shift in (0..u64::BITS).step_by(7) {
-        let mut byte = [0];
-        from.read_exact(&mut byte)?;
-        let [byte] = byte;
-        number |= u64::from(byte & 0x7f) << shift;
-        if byte < 0x80 {
-            return Ok(number);
-        }
-    }
-    Err(ErrorKind::InvalidData.into())
 }
 
 #[cfg(test)]
