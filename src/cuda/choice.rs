@@ -131,6 +131,7 @@ pub(super) fn pin(
             let compute = compute(gpu, blas, product, weights);
             choice.times.push((rows, test.time(&compute, rows)?));
         }
+        product.equals = passed;
         remember(product, tests);
         return Ok(choice);
     }

@@ -102,6 +102,8 @@ pub(super) struct Matmul {
     /// Ascending; the last is a slab.
     heights: Vec<Height>,
     algorithm: Option<Algorithm>,
+    /// Algorithms that give the same bits as the one in use.
+    pub(super) equals: Vec<Algorithm>,
     /// Whether a row has the same bits only in slabs, and not in smaller products.
     pub(super) in_slabs_only: bool,
 }
@@ -156,6 +158,7 @@ impl Matmul {
             weights: std::ptr::null_mut(),
             heights: Vec::new(),
             algorithm: None,
+            equals: Vec::new(),
             in_slabs_only: false,
         };
         // If a later step fails, dropping the product destroys what was made.
@@ -265,6 +268,28 @@ impl Matmul {
     /// From now on uses this algorithm.
     pub(super) fn pin(&mut self, algorithm: Algorithm) {
         self.algorithm = Some(algorithm);
+    }
+
+    /// Uses the algorithm with these numbers, if it is known to give the bits of the one in use. Returns
+    /// whether it is another one.
+    pub(super) fn use_equal(&mut self, numbers: &str) -> bool {
+        let is_used = |algorithm: &Algorithm| algorithm.numbers() == numbers;
+        if self.algorithm.as_ref().is_some_and(is_used) {
+            return false;
+        }
+        match self.equals.iter().copied().find(is_used) {
+            Some(equal) => {
+                self.algorithm = Some(equal);
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Numbers of the algorithm in use, and of those with the same bits.
+    pub(super) fn usable(&self) -> Vec<String> {
+        let all = self.algorithm.iter().chain(&self.equals);
+        all.map(Algorithm::numbers).collect()
     }
 
     /// The algorithm in use.

@@ -88,10 +88,6 @@ impl GpuModel {
         let (mut replicas, sources): (Vec<Replica>, Vec<_>) = loaded.into_iter().unzip();
         agree(&mut replicas);
         let inv_freq = sources.first().copied().flatten();
-        if let Some(other) = other_choice(&replicas) {
-            let number = other.gpu.about.number;
-            return Err(CudaError::Unlike { number });
-        }
         let (lanes, lane_count, slabs) = match beside {
             Some(other) => (Arc::clone(&other.lanes), other.lane_count, other.slabs),
             None => {
@@ -131,6 +127,10 @@ impl GpuModel {
             top,
         };
         model.same_bits = is_same && settle::settle(&mut settling)?;
+        if let Some(other) = other_choice(&model.replicas) {
+            let number = other.gpu.about.number;
+            return Err(CudaError::Unlike { number });
+        }
         if !model.same_bits {
             model.budget.one_each();
         }

@@ -8,7 +8,7 @@ use super::kernels::ModelKernels;
 use super::linear_layer::{By, LinearLayer};
 use super::lm_head::GpuHead;
 use super::load::{Linear, Loader, Weights};
-use super::matmul::Algorithm;
+use super::matmul::{Algorithm, Matmul};
 use super::own_choice::{self, Trial};
 use super::own_matmul::Role;
 use super::tested::Tests;
@@ -241,6 +241,28 @@ impl Replica {
         }
     }
 
+    /// Numbers of the algorithm of a product of cuBLASLt, and of others with the same bits.
+    fn usable(&self, product: usize) -> Vec<String> {
+        let layer = self.layers.all().into_iter().nth(product);
+        let matmul = layer.and_then(|layer| layer.matmul.as_ref());
+        matmul.map(Matmul::usable).unwrap_or_default()
+    }
+
+    /// Uses one of these for a product from now on, and remembers it.
+    fn use_equal(&mut self, product: usize, numbers: &str) {
+        let layer = self.layers.all_mut().into_iter().nth(product);
+        let Some(matmul) = layer.and_then(|layer| layer.matmul.as_mut()) else {
+            return;
+        };
+        if matmul.use_equal(numbers) {
+            choice::remember(matmul, &self.tests);
+            if let Some(choice) = self.choices.get_mut(product) {
+                // They are those of the algorithm that was chosen before.
+                choice.times.clear();
+            }
+        }
+    }
+
     /// The algorithms that each product of cuBLASLt could use; none where the program's own is used.
     pub(super) fn alternatives(&mut self) -> Result<Vec<Vec<Algorithm>>, CudaError> {
         // From here on this thread's calls are for this GPU.
@@ -311,9 +333,31 @@ fn choose(trial: Trial<'_>, layer: &mut LinearLayer, linear: &Linear) -> Result<
     Ok(choice)
 }
 
-/// Where GPUs chose differently between cuBLASLt and the program's own products, because their times
-/// differ, all of them use the latter.
+/// Where GPUs chose differently because their times differ, all of them use the program's own products
+/// instead of cuBLASLt, or an algorithm with the same bits that every one of them could have chosen.
 pub(super) fn agree(replicas: &mut [Replica]) {
+    if other_choice(replicas).is_none() {
+        return;
+    }
+    agree_on_own(replicas);
+    for product in 0..PRODUCTS {
+        let all = replicas.iter().map(|replica| replica.usable(product));
+        if let Some(numbers) = common(&all.collect::<Vec<_>>()) {
+            for replica in replicas.iter_mut() {
+                replica.use_equal(product, &numbers);
+            }
+        }
+    }
+}
+
+/// The first in the first list that all others have too.
+fn common(lists: &[Vec<String>]) -> Option<String> {
+    let (first, others) = lists.split_first()?;
+    let in_all = |numbers: &&String| others.iter().all(|list| list.contains(numbers));
+    first.iter().find(in_all).cloned()
+}
+
+fn agree_on_own(replicas: &mut [Replica]) {
     let all: Vec<[By; PRODUCTS]> = replicas.iter().map(Replica::by).collect();
     let own = |layer: usize| all.iter().any(|by| by.get(layer) == Some(&By::Own));
     let by = std::array::from_fn(|layer| match own(layer) {

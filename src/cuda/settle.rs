@@ -1,5 +1,6 @@
 //! Which algorithms a whole model uses. If it fails its self-test with the fastest algorithm of each
-//! product, the next ones are tried, and at last the program's own products.
+//! product, or its GPUs chose different ones, the next ones are tried, and at last the program's own
+//! products.
 
 use super::choice::ALTERNATIVES;
 use super::error::CudaError;
@@ -21,16 +22,17 @@ pub(super) trait Model {
 /// # Errors
 /// The GPU cannot run the model at all.
 pub(super) fn settle(model: &mut impl Model) -> Result<bool, CudaError> {
-    if model.passes()? {
+    let failed = common_choice(model.replicas());
+    if failed.is_some() && model.passes()? {
         return Ok(true);
     }
     let replicas = model.replicas();
     let first: Vec<_> = replicas.iter().map(Replica::algorithms).collect();
-    let failed = common_choice(replicas);
     let mut all = Vec::new();
     for replica in replicas {
         all.push(replica.alternatives()?);
     }
+    keep_common(&mut all, |algorithm| algorithm.numbers());
     let counts = std::array::from_fn(|product| {
         let counts = all
             .iter()
@@ -79,6 +81,25 @@ pub(super) fn settle(model: &mut impl Model) -> Result<bool, CudaError> {
     Ok(false)
 }
 
+/// Of each product's alternatives on all GPUs, keeps those that every GPU has.
+fn keep_common<T>(all: &mut [Vec<Vec<T>>], numbers: impl Fn(&T) -> String) {
+    let listed = |gpu: &Vec<Vec<T>>| -> Vec<Vec<String>> {
+        let products = gpu.iter();
+        products
+            .map(|each| each.iter().map(&numbers).collect())
+            .collect()
+    };
+    let lists: Vec<_> = all.iter().map(listed).collect();
+    for (product, alternatives) in all.iter_mut().flat_map(|gpu| gpu.iter_mut().enumerate()) {
+        alternatives.retain(|algorithm| {
+            let numbers = numbers(algorithm);
+            let has =
+                |gpu: &Vec<Vec<String>>| gpu.get(product).is_some_and(|l| l.contains(&numbers));
+            lists.iter().all(has)
+        });
+    }
+}
+
 /// The order in which combinations are tried, given how many alternatives each product has: another one
 /// for one product at a time, then for all of them.
 fn choices(counts: [usize; PRODUCTS]) -> Vec<[usize; PRODUCTS]> {
@@ -104,7 +125,18 @@ fn choices(counts: [usize; PRODUCTS]) -> Vec<[usize; PRODUCTS]> {
 
 #[cfg(test)]
 mod tests {
-    use super::choices;
+    use super::{choices, keep_common};
+
+    #[test]
+    fn alternatives_that_one_gpu_lacks_are_left_out() {
+        let mut all = vec![
+            vec![vec![3, 1, 2], vec![], vec![5]],
+            vec![vec![1, 2], vec![7], vec![5]],
+        ];
+        keep_common(&mut all, |number: &i32| number.to_string());
+        let common = vec![vec![1, 2], vec![], vec![5]];
+        assert_eq!(all, [common.clone(), common]);
+    }
 
     #[test]
     fn one_product_at_a_time_and_then_all() {
