@@ -26,15 +26,19 @@ const MODELS: [&str; 10] = [
     "saprot_hd16",
 ];
 
+/// For numbers: slabs of 384 rows take little time. Bits need products of more heights.
+const SMALL: (&str, &str) = ("STAND_IN_MULTIPROCESSORS", "3");
+const LARGER: (&str, &str) = ("STAND_IN_MULTIPROCESSORS", "9");
+
 /// Whether this process sees the GPU under test. If not, the test has been run in another process, with
 /// the libraries on its path.
-fn is_on_gpu() -> bool {
-    stand_in::is_real() || is_on_stand_in(&stand_in::library_path("13"), &[])
+fn is_on_gpu(size: (&str, &str)) -> bool {
+    stand_in::is_real() || is_on_stand_in(&stand_in::library_path("13"), &[size])
 }
 
 /// The same for a GPU of compute capability 7.5, which has no bf16, of the stand-in.
-fn is_on_turing() -> bool {
-    let variables = [("STAND_IN_CAPABILITY", "75")];
+fn is_on_turing(size: (&str, &str)) -> bool {
+    let variables = [("STAND_IN_CAPABILITY", "75"), size];
     !stand_in::is_real() && is_on_stand_in(&stand_in::library_path("13"), &variables)
 }
 
@@ -47,7 +51,6 @@ fn is_on_stand_in(libraries: &str, variables: &[(&str, &str)]) -> bool {
     let output = Command::new(std::env::current_exe().unwrap())
         .args([&name, "--exact", "--nocapture"])
         .env("STAND_IN_HERE", "1")
-        .env("STAND_IN_MULTIPROCESSORS", "9")
         .env("LD_LIBRARY_PATH", libraries)
         .env_remove("CUDA_VISIBLE_DEVICES")
         .envs(variables.iter().copied())
@@ -133,7 +136,7 @@ fn embed(embedder: &Embedder, tokens: &[Vec<TokenId>]) -> Vec<Vec<(Vec<f32>, Vec
 
 #[test]
 fn gpu_numbers_are_those_of_fair_esm() {
-    if !is_on_gpu() {
+    if !is_on_gpu(SMALL) {
         return;
     }
     assert_numbers(&MODELS, longest());
@@ -141,7 +144,7 @@ fn gpu_numbers_are_those_of_fair_esm() {
 
 #[test]
 fn numbers_of_compute_capability_7_5_are_those_of_fair_esm() {
-    if is_on_turing() {
+    if is_on_turing(SMALL) {
         assert_numbers(&MODELS, 130);
     }
 }
@@ -187,7 +190,7 @@ fn assert_numbers(models: &[&str], longest: usize) {
 
 #[test]
 fn gpu_bits_are_the_same_in_any_batch() {
-    if !is_on_gpu() {
+    if !is_on_gpu(LARGER) {
         return;
     }
     // A rehearsal of benches/gpu/check.sh is satisfied with one of them.
@@ -200,7 +203,7 @@ fn gpu_bits_are_the_same_in_any_batch() {
 
 #[test]
 fn bits_of_compute_capability_7_5_are_the_same_in_any_batch() {
-    if is_on_turing() {
+    if is_on_turing(LARGER) {
         assert_same_bits(&["esm2_hd24", "esm2_hd64"], 130);
     }
 }
