@@ -68,13 +68,13 @@ pub enum Command {
     Models(ModelsArgs),
     /// Show what an output folder holds, and whether it is intact
     Inspect(InspectArgs),
-    /// Read an input once and share its records out, for tasks that embed its shards
+    /// Divide an input into shards of equal work, so that no task reads all of it
     #[command(after_help = plan::EXAMPLES)]
     Plan(PlanArgs),
     /// Merge the output folders of all shards into one
     #[command(after_help = merge::EXAMPLES)]
     Merge(MergeArgs),
-    /// Show how far the shards of an input are, and what is left to do
+    /// Show the progress of the shards of an input, and what is left to do
     #[command(after_help = status::EXAMPLES)]
     Status(StatusArgs),
     /// Write what an output folder holds in the formats of other tools
@@ -82,7 +82,7 @@ pub enum Command {
     Export(Box<ExportArgs>),
     /// Draw what an output folder holds
     Plot(PlotArgs),
-    /// Make one page about a run and what came out of it
+    /// Write a page that describes a run and its results
     #[command(after_help = report::EXAMPLES)]
     Report(ReportArgs),
     /// Compare the embeddings of a model with published values

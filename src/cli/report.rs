@@ -1,4 +1,4 @@
-//! `report`: one page about a run and what came out of it.
+//! `report`: a page that describes a run and its results.
 
 use super::Exit;
 use super::options::{DisplayArgs, folders};

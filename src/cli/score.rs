@@ -36,7 +36,7 @@ pub struct ScoreArgs {
     #[arg(value_name = "SEQUENCES")]
     pub sequences: PathBuf,
 
-    /// Table of variants: CSV, also with semicolons or tabs, also compressed, or - for standard input
+    /// Table of variants, separated by commas, semicolons or tabs; may be compressed; - for standard input
     ///
     /// A column holds mutations such as A42G, or A42G:K50R for several at once. All columns are kept in
     /// the output. Without a table, --method pll and pll-unmasked score the proteins themselves.

@@ -92,7 +92,7 @@ pub struct ServeArgs {
 
     /// Answer clients of BioNeMo with the mean of each sequence, as an early version of its service did
     ///
-    /// This is about the gRPC call SeqToEmbedding, whose answers are the rows of all residues otherwise.
+    /// It applies to the gRPC call SeqToEmbedding, which otherwise answers with the rows of all residues.
     #[arg(long, help_heading = "Answers")]
     pub bionemo_pooled: bool,
 

@@ -1,4 +1,4 @@
-//! `status`: how far the shards of an input are.
+//! `status`: the progress of the shards of an input.
 
 use super::Exit;
 use super::message::Message;

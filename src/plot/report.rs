@@ -1,4 +1,4 @@
-//! The report of an output folder: one page about a run and what came out of it.
+//! The report of an output folder: a page that describes a run and its results.
 
 use super::error::PlotError;
 use super::files::{self, Existing};
