@@ -21,7 +21,7 @@
 //!   `tests/run/logits.rs::logits_equal_fair_esm_on_every_path`,
 //!   `tests/run/maps.rs::maps_and_contacts_equal_fair_esm_on_every_path`
 //! - SaProt has transformers' numbers too, one row for each pair of an amino acid and a structure letter;
-//!   what is no pair is an error that says what to write, in a run and from a server.
+//!   anything else is an error with the remedy, in a run and from a server.
 //!   `tests/run/saprot.rs::every_layer_equals_transformers_on_every_path`,
 //!   `tests/run/saprot.rs::logits_of_446_tokens_and_attentions_equal_transformers`,
 //!   `tests/run/saprot.rs::sequences_that_are_no_pairs_name_file_line_record_and_remedy`,

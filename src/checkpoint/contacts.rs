@@ -151,7 +151,7 @@ pub(super) fn none_for_esm_c(path: &Path) -> CheckpointError {
     }
 }
 
-/// The error of a regression that cannot be opened: it is no model.
+/// The error of a regression that cannot be opened: it is not a model.
 pub(super) fn not_there(error: CheckpointError) -> CheckpointError {
     match error {
         CheckpointError::NotFound { path } => CheckpointError::NotWeights {

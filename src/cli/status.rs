@@ -117,7 +117,7 @@ pub fn execute(args: &StatusArgs) -> anyhow::Result<Exit> {
     })
 }
 
-/// Notes what each shard should have, as far as its run has not told.
+/// Fills in what each shard should have, where its run has not recorded it.
 fn expect(survey: &mut Survey, shards: &[ShardFacts]) {
     for look in &mut survey.looks {
         let number = look

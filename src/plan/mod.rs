@@ -12,7 +12,7 @@
 //! its own records of the input: each is compared with the [`Content`] that the plan recorded.
 //!
 //! Everything is written in `.partial/` and moved to its place when it is complete; a folder without a
-//! `plan.json` is no plan.
+//! `plan.json` is not a plan.
 
 mod assignment;
 mod blocks;

@@ -17,7 +17,7 @@ const MOST_SQUARES: usize = 3000;
 const LARGE: i32 = 1200;
 /// Pairs that are too close in the sequence to mean anything.
 const LEFT_OUT: Colour = Colour(0xe9, 0xe9, 0xe9);
-/// Marks: orange can be told from blue by everybody.
+/// Marks: orange beside blue is safe for colour-blind people.
 const MARK: Colour = Colour(0xe6, 0x55, 0x0d);
 
 /// What a figure shows.

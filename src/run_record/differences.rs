@@ -104,7 +104,7 @@ fn setting(what: &str, value: impl Display) -> Setting {
     (what.into(), Some(value.to_string()))
 }
 
-/// Compares item by item. A value that only one run knows is no difference.
+/// Compares item by item. A value that only one run recorded is not a difference.
 fn compare(all: &mut Vec<Difference>, before: &[Setting], now: &[Setting]) {
     let given = |value: &Option<String>| value.clone().unwrap_or_else(|| "given".into());
     for i in 0..before.len().max(now.len()) {

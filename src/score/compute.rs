@@ -14,7 +14,7 @@ use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-/// What computes, and who is told.
+/// What computes the scores, and where progress is reported.
 pub struct Compute<'a> {
     /// The model with its language-model head.
     pub embedder: &'a Embedder,

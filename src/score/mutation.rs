@@ -144,7 +144,7 @@ mod tests {
         assert_eq!(parse(" a4g : k2r ", 1), Ok(vec![(1, 10), (3, 6)]));
         assert_eq!(parse("Y-1C", -5), Ok(vec![(4, 23)]));
         assert_eq!(parse("M24L", 24), Ok(vec![(0, 4)]));
-        // A silent one is no change.
+        // A silent mutation changes nothing.
         assert_eq!(parse("T3T:X6A", 1), Ok(vec![(5, 5)]));
     }
 

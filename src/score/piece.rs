@@ -112,7 +112,7 @@ impl Piece {
 pub struct LogProbs([f64; LogProbs::TOKENS]);
 
 impl LogProbs {
-    /// Tokens of the alphabet. The other rows of ESM C are no tokens.
+    /// Tokens of the alphabet. The other rows of ESM C are not tokens.
     pub const TOKENS: usize = VOCABULARY.len();
 
     /// `log_softmax` over all logits of a row, in f64: the values of the tokens.

@@ -3,8 +3,8 @@
 //! # The path of a request
 //!
 //! 1. **A connection.** `listen` accepts it, decrypts TLS, and finds out whether the client speaks
-//!    HTTP/1.1 or HTTP/2. Each connection is a task of its own: one that is slow, silent or broken holds
-//!    up nobody else, and is closed when it neither begins, nor reads what it asked for.
+//!    HTTP/1.1 or HTTP/2. Each connection is a separate task: one that is slow, silent or broken delays
+//!    nobody else, and is closed if it sends no request or does not read its answer.
 //! 2. **The guard.** Every request passes `http::guard`: the API key is compared in constant time, a server
 //!    that is about to end refuses, and the request is counted until its answer has been sent.
 //! 3. **A dialect.** One router holds the routes of HTTP (`http`, one file for each dialect) and those of
@@ -30,8 +30,8 @@
 //!    its connection.
 //!
 //! A handler is a future that is dropped when its client goes away or its time is over. With it go its
-//! [`Pending`]s, which take their sequences out of the queue, and end a pass that nobody waits for any
-//! more before the next block of the model.
+//! [`Pending`]s, which take their sequences out of the queue, and end a pass that nobody waits for
+//! before the next block of the model.
 //!
 //! # The end
 //!

@@ -42,7 +42,7 @@ pub fn serve(
     reporter: Arc<dyn Reporter + Send + Sync>,
     announce: impl FnOnce(SocketAddr) -> Result<()>,
 ) -> Result<Ended> {
-    // What is sure to fail fails before anybody is told that there is a server.
+    // Errors that can be found now are found before the address is announced.
     let opened = Resident::open(job.run(), caches, reporter.as_ref())?;
     let tls = job.tls.as_ref().map(listen::acceptor).transpose()?;
     let listener = bind(&job.listen)?;
@@ -110,7 +110,7 @@ pub fn serve(
         connections.finish();
         finish(&shared, &service, &connections, &mut signals).await
     });
-    // The process is about to end. Tasks that are left would be told that there is no runtime.
+    // The process is about to end. Dropping the runtime would fail the tasks that are left.
     std::mem::forget(runtime);
     ended
 }

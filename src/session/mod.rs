@@ -1,4 +1,4 @@
-//! A session: a loaded model that embeds sequences in memory, without files of its own. Python's
+//! A session: a loaded model that embeds sequences in memory and writes no files. Python's
 //! `Embedder` holds one.
 //!
 //! It treats sequences as [`pipeline`](crate::pipeline) does: the same admission, the same batches, the

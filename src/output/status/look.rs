@@ -59,7 +59,7 @@ pub struct Look {
     pub plan: Option<String>,
     /// What it is.
     pub state: ShardState,
-    /// The last error, or how it can be told that the run stopped; may have `hint:` lines.
+    /// The last error, or the sign that the run stopped; may have `hint:` lines.
     pub detail: Option<String>,
     /// Records that are done: in a finished folder all of them, otherwise sequences that were computed.
     pub records: u64,

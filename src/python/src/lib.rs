@@ -20,7 +20,7 @@ fn command(py: Python<'_>, words: Vec<OsString>) -> u8 {
     py.detach(|| {
         esm_embed::memory::spare_addresses();
         let code = esm_embed::cli::main(words);
-        // What cannot be printed any more has no other place.
+        // There is nowhere to report that output cannot be printed.
         let _ = std::io::stdout().flush();
         code
     })

@@ -55,7 +55,7 @@ impl Messages {
                         Level::Info => "info",
                         _ => "debug",
                     };
-                    // Texts are no format strings.
+                    // The text is not a format string.
                     logger.call_method1(method, ("%s", text))?;
                 }
             }

@@ -117,7 +117,7 @@ impl Computer {
     }
 }
 
-/// What a client is told: the error without remedies, which name settings of the server.
+/// The refusal that a client gets: the error without hints, which name settings of the server.
 fn refusal(error: &EngineError) -> Refusal {
     let text = error.to_string();
     Refusal::new(Kind::Failed, text.lines().next().unwrap_or_default())
