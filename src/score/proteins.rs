@@ -139,7 +139,7 @@ mod tests {
             error.contains("p.fasta, record b: residue 3: `J` is not"),
             "{error}"
         );
-        // Two records without an id cannot be told apart.
+        // Two records with the same id cannot be told apart.
         assert!(read(">a\nJ\n>a\nM\n", &[Esm], OnInvalid::Skip).is_err());
     }
 
