@@ -15,7 +15,7 @@ use crate::tokenizer::Alphabet;
 pub(super) enum FairEsmLoader {
     /// `{"args": Namespace, …}`: ESM-1b and ESM-1v.
     Version1,
-    /// `{"cfg": {"model": Namespace}, …}`: ESM-2.
+    /// `{"cfg": {"model": Namespace}, …}`: ESM-2; `{"config": dict, …}`: SaProt, for the class of ESM-2.
     Version2,
 }
 
@@ -44,6 +44,14 @@ const OF_VERSION_2: [&str; 3] = [
     "encoder_attention_heads",
 ];
 
+/// Settings that SaProt's loader reads.
+const OF_SAPROT: [&str; 4] = [
+    "num_layers",
+    "embed_dim",
+    "attention_heads",
+    "token_dropout",
+];
+
 /// Where training programs keep what a model was made with.
 const HYPER_PARAMETERS: [&str; 3] = ["hyper_parameters", "hparams", "hyperparameters"];
 
@@ -68,6 +76,13 @@ impl Settings {
                 .filter(|cfg| has_any(pickle, *cfg, &OF_VERSION_2));
             if let Some(cfg) = cfg {
                 return Some(Self::of(pickle, FairEsmLoader::Version2, cfg));
+            }
+            let config = pickle.get(*holder, "config").filter(|config| {
+                let mut names = OF_SAPROT.iter();
+                names.all(|name| pickle.setting(*config, name).is_some())
+            });
+            if let Some(config) = config {
+                return Some(Self::of(pickle, FairEsmLoader::Version2, config));
             }
             let args = pickle.get(*holder, "args")?;
             let arch = pickle.setting(args, "arch");
@@ -118,7 +133,7 @@ impl Settings {
             arch: get("arch")
                 .and_then(|arch| pickle.text(arch))
                 .map(str::to_owned),
-            layers: int("layers"),
+            layers: int("layers").or_else(|| int("num_layers")),
             dim: int("embed_dim"),
             heads: int("attention_heads"),
             intermediate: int("ffn_embed_dim"),
@@ -396,6 +411,22 @@ mod tests {
             (settings.loader, settings.token_dropout),
             (None, Some(false))
         );
+    }
+
+    #[test]
+    fn saprot_says_the_same_in_other_words() {
+        // {"config": {"num_layers": 6, "embed_dim": 32, "attention_heads": 2, "token_dropout": False}}
+        let bytes =
+            b"\x80\x02}X\x06\0\0\0config}(X\x0a\0\0\0num_layersK\x06X\x09\0\0\0embed_dimK\x20\
+            X\x0f\0\0\0attention_headsK\x02X\x0d\0\0\0token_dropout\x89us.";
+        let settings = of(bytes).unwrap();
+        assert_eq!(settings.loader, Some(FairEsmLoader::Version2));
+        assert_eq!(
+            (settings.layers, settings.dim, settings.heads),
+            (Some(6), Some(32), Some(2))
+        );
+        assert_eq!(settings.token_dropout, Some(false));
+        assert_eq!(of(b"\x80\x02}X\x06\0\0\0config}s."), None);
     }
 
     #[test]

@@ -2,10 +2,11 @@
 
 use crate::bench::*;
 use crate::common::{
-    Reference, assert_parity, differences, embed, fixture, load, load_with, read_records,
+    Reference, assert_parity, differences, embed, fixture, load, load_checkpoint, load_with,
+    read_records,
 };
 use esm_embed::cancel::Cancel;
-use esm_embed::checkpoint::{AlphabetProof, Checkpoint};
+use esm_embed::checkpoint::{AlphabetProof, Checkpoint, Naming};
 use esm_embed::embedder::{Computed, Embedder, Sequence};
 use esm_embed::fasta::{Input, Reader};
 use esm_embed::ops::{CpuPath, WeightType};
@@ -65,6 +66,32 @@ fn every_layer_equals_transformers_on_every_path() {
             assert_parity(&reference, k, &hidden[0], &format!("{MODEL} on {path}"));
         }
     }
+}
+
+#[test]
+fn the_file_for_fair_esm_gives_the_numbers_of_the_folder() {
+    let reference = Reference::open(MODEL);
+    let checkpoint = Checkpoint::open(&fixture("saprot_pt/SaProt_tiny.pt")).unwrap();
+    assert_eq!(checkpoint.naming(), Naming::FairEsm);
+    assert_eq!(checkpoint.alphabet(), AlphabetProof::VocabTxt);
+    assert_eq!(checkpoint.warnings(), [""; 0]);
+    let config = Checkpoint::open(&fixture(MODEL)).unwrap().config().clone();
+    assert_eq!(checkpoint.config(), &config);
+    let embedder = load_checkpoint(checkpoint, CpuPath::detect(), WeightType::F32, 1, true);
+    for k in reference.numbers() {
+        let tokens = reference.tokens(k);
+        let hidden = embed(&embedder, &[whole(&tokens)]);
+        assert_parity(&reference, k, &hidden[0], "SaProt_tiny.pt");
+    }
+    // By itself, the file does not say what its 446 rows are.
+    let folder = tempfile::tempdir().unwrap();
+    let alone = folder.path().join("SaProt_tiny.pt");
+    std::fs::copy(fixture("saprot_pt/SaProt_tiny.pt"), &alone).unwrap();
+    let error = Checkpoint::open(&alone).unwrap_err().to_string();
+    assert!(
+        error.contains("hint: if it is an ESM model or SaProt, put the vocab.txt"),
+        "{error}"
+    );
 }
 
 #[test]
