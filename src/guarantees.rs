@@ -24,6 +24,7 @@
 //!   anything else is an error with the remedy, in a run and from a server.
 //!   `tests/run/saprot.rs::every_layer_equals_transformers_on_every_path`,
 //!   `tests/run/saprot.rs::logits_of_446_tokens_and_attentions_equal_transformers`,
+//!   `tests/run/saprot.rs::the_file_for_fair_esm_gives_the_numbers_of_the_folder`,
 //!   `tests/run/saprot.rs::sequences_that_are_no_pairs_name_file_line_record_and_remedy`,
 //!   `tests/serve/models.rs::pairs_of_saprot_have_the_bits_of_run`,
 //!   `tests/serve/models.rs::sequences_without_structure_letters_are_refused_with_the_remedy`
@@ -34,6 +35,12 @@
 //!   `tests/serve/models.rs::an_adapter_has_the_bits_of_run`,
 //!   `tests/checkpoint/adapters.rs::other_kinds_are_refused_by_name`,
 //!   `tests/checkpoint/adapters.rs::an_adapter_of_another_model_names_both_shapes`
+//! - An adapter of the Hub is that of its folder, with the base that it names or another one; downloads, cache
+//!   and `fetch` treat it as a model. A repository that holds complete weights too is those weights, and its
+//!   adapter where that is asked for.
+//!   `tests/hub/adapters.rs::as_model_and_as_adapter_it_gives_the_bytes_of_its_folder`,
+//!   `tests/hub/adapters.rs::fetch_brings_the_base_too_and_checks_both_without_a_network`,
+//!   `tests/hub/adapters.rs::a_repository_with_both_is_its_model_and_its_adapter_if_that_is_asked_for`
 //! - Each layer of a stack has the bytes of the array of that layer.
 //!   `tests/run/stacked.rs::each_layer_of_the_stack_has_the_bytes_of_its_array`
 //! - One residue is one token is one row, from the first residue to the last. Means are the means

@@ -16,10 +16,12 @@ pub(crate) const SPECIAL_TOKENS: &str = "special_tokens_map.json";
 pub(crate) const VOCABULARY_JSON: &str = "vocab.json";
 /// The configuration of an adapter.
 pub(crate) const ADAPTER_CONFIG: &str = "adapter_config.json";
+/// The weights of a LoRA adapter; the first that exists is used.
+pub(crate) const LORA_WEIGHTS: [&str; 2] = ["adapter_model.safetensors", "adapter_model.bin"];
 /// The weights of an adapter: PEFT's, then those of the adapters library.
 pub(crate) const ADAPTER_WEIGHTS: [&str; 5] = [
-    "adapter_model.safetensors",
-    "adapter_model.bin",
+    LORA_WEIGHTS[0],
+    LORA_WEIGHTS[1],
     "adapter_model.pt",
     "pytorch_adapter.bin",
     "adapter.safetensors",

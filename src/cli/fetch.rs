@@ -1,10 +1,11 @@
 //! `fetch`: downloads the files of a model to the cache and verifies them.
 
+use super::Exit;
 use super::options::DisplayArgs;
 use super::options::model::{ModelArg, model};
 use super::progress::Progress;
 use super::stdout::{self, print, print_json};
-use super::{Exit, model_files};
+use esm_embed::hub::{self, LocalModel};
 use serde::Serialize;
 
 /// Arguments of `fetch`.
@@ -15,7 +16,8 @@ pub struct FetchArgs {
     /// A name or short form that `esm-embed models` lists, or organisation/name. The files are stored
     /// in the Hugging Face cache (HF_HOME), and the path of the model's folder is printed. With a
     /// path, or with HF_HUB_OFFLINE=1, nothing is downloaded, and the files that are there are
-    /// verified.
+    /// verified. For a LoRA adapter, its base is fetched too, and the path is that of the adapter, which
+    /// `run --model` takes.
     #[arg(value_parser = model)]
     pub model: ModelArg,
 
@@ -25,7 +27,8 @@ pub struct FetchArgs {
 
     /// Print the result as one JSON document
     ///
-    /// Fields: path, repo, revision (the commit) and bytes. If a path was given, all but path are null.
+    /// Fields: path, repo, revision (the commit), bytes and base (the same fields of an adapter's base; null
+    /// for other models). If a path was given, repo, revision and bytes are null.
     #[arg(long)]
     pub json: bool,
 
@@ -44,22 +47,33 @@ struct FetchReport {
     revision: Option<String>,
     /// Bytes of the files that are used; null for a path.
     bytes: Option<u64>,
+    /// The base of an adapter; null for other models.
+    base: Option<Box<FetchReport>>,
+}
+
+impl FetchReport {
+    fn new(local: LocalModel, base: Option<LocalModel>) -> Self {
+        FetchReport {
+            path: stdout::path(&local.path),
+            bytes: local.repo.is_some().then_some(local.bytes),
+            repo: local.repo,
+            revision: local.revision,
+            base: base.map(|base| Box::new(FetchReport::new(base, None))),
+        }
+    }
 }
 
 /// Downloads, checks, and prints the path of the model.
 pub fn execute(args: &FetchArgs) -> anyhow::Result<Exit> {
     let progress = Progress::new(args.display);
-    let reference = &args.model.reference;
     let revision = args.revision.as_deref();
-    let local = model_files::hub(reference)?.fetch(reference, revision, &progress)?;
-    model_files::check_revision(&local, revision)?;
+    let found = hub::fetch(&args.model.reference, revision, &progress)?;
+    let (local, base) = match found.adapter {
+        Some(adapter) => (adapter, Some(found.model)),
+        None => (found.model, None),
+    };
     if args.json {
-        print_json(&FetchReport {
-            path: stdout::path(&local.path),
-            bytes: local.repo.is_some().then_some(local.bytes),
-            repo: local.repo,
-            revision: local.revision,
-        })?;
+        print_json(&FetchReport::new(local, base))?;
     } else {
         print(&format!("{}\n", local.path.display()))?;
     }

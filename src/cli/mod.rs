@@ -14,7 +14,6 @@ mod inspect;
 mod man;
 mod merge;
 mod message;
-mod model_files;
 mod models;
 mod options;
 mod plan;

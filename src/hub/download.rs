@@ -8,6 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::DownloadProgress;
+use super::Wanted;
 use super::cache::{CachedRepo, is_commit};
 use super::checks::Checks;
 use super::client::{Answer, Client, Pending, RequestFailure};
@@ -23,8 +24,8 @@ use super::transfer::{Attempts, Transfer};
 use super::trust::is_of_certificate;
 use crate::checkpoint;
 use crate::checkpoint::file_names::{
-    ADAPTER_CONFIG, ADDED_TOKENS, CONFIG, SDK_WEIGHTS, SPECIAL_TOKENS, TOKENIZER, TOKENIZER_CONFIG,
-    VOCABULARY, VOCABULARY_JSON, WEIGHTS, is_adapter,
+    ADAPTER_CONFIG, ADDED_TOKENS, CONFIG, LORA_WEIGHTS, SDK_WEIGHTS, SPECIAL_TOKENS, TOKENIZER,
+    TOKENIZER_CONFIG, VOCABULARY, VOCABULARY_JSON, WEIGHTS, is_adapter,
 };
 use crate::numerals::count;
 use crate::sha256::is_sha256;
@@ -46,6 +47,7 @@ pub(super) struct WantedSnapshot<'a> {
     /// The name as given in `model`, for errors.
     pub(super) model: String,
     pub(super) repo: &'a str,
+    pub(super) kind: Wanted,
     pub(super) revision: &'a str,
     /// What the cache lacks.
     pub(super) state: String,
@@ -100,30 +102,28 @@ struct Download<'a> {
 
 impl Download<'_> {
     fn files(&mut self) -> Result<String, SnapshotFailure> {
+        if self.wanted.kind == Wanted::Adapter {
+            if let Err(missing) = self.file(ADAPTER_CONFIG)? {
+                return Err(self.not_found(missing, ADAPTER_CONFIG).into());
+            }
+            self.has_lora()?;
+        }
         let config = match self.file(CONFIG)? {
             Ok(config) => config,
             Err(missing) => {
                 if matches!(missing.code.as_str(), "EntryNotFound" | "") {
-                    if self.sdk_weights()? {
+                    if self.sdk_weights()? || self.lone_adapter()? {
                         return self.commit.clone().ok_or(SnapshotFailure::Moved);
                     }
-                    self.refuse_adapter()?;
                     self.refuse_other_format()?;
                 }
-                return Err(self.not_found(missing).into());
+                return Err(self.not_found(missing, CONFIG).into());
             }
         };
         self.check_model_type(&config)?;
         self.alphabet(&config)?;
-        self.weights()?;
-        // An adapter beside the weights has to be reported; the published models have none.
-        if !self.is_published() {
-            let has_config = self.file(ADAPTER_CONFIG)?.is_ok();
-            let weights = self.listing().unwrap_or_default().into_iter();
-            let mut weights = weights.filter(|name| !has_config && is_adapter(name));
-            if let Some(name) = weights.next() {
-                let _ = self.file(&name)?;
-            }
+        if self.weights()? && !self.is_published() {
+            self.adapter_beside()?;
         }
         self.commit.clone().ok_or(SnapshotFailure::Moved)
     }
@@ -158,22 +158,65 @@ impl Download<'_> {
         Ok(())
     }
 
-    /// Refuses the repository of an adapter.
-    fn refuse_adapter(&mut self) -> Result<(), SnapshotFailure> {
-        let Ok(path) = self.file(ADAPTER_CONFIG)? else {
-            return Ok(());
-        };
-        match path
-            .parent()
-            .and_then(|folder| adapter(folder, self.wanted.repo))
-        {
-            Some(adapter) => Err(HubError::Adapter {
+    /// Downloads the LoRA adapter of a repository without complete weights; false if it has none. Others are
+    /// refused by name.
+    fn lone_adapter(&mut self) -> Result<bool, SnapshotFailure> {
+        if !self.has_lora()? {
+            return Ok(false);
+        }
+        match self.lora_weights()? {
+            true => Ok(true),
+            false => Err(HubError::NoAdapterWeights {
                 repo: self.wanted.repo.to_owned(),
-                adapter: Box::new(adapter),
+                revision: self.wanted.revision.to_owned(),
             }
             .into()),
-            None => Ok(()),
         }
+    }
+
+    /// Whether the repository describes a LoRA adapter. Others are refused by name.
+    fn has_lora(&mut self) -> Result<bool, SnapshotFailure> {
+        match self.adapter()? {
+            Some(found) if !found.is_lora() => Err(HubError::Adapter {
+                repo: self.wanted.repo.to_owned(),
+                adapter: Box::new(found),
+            }
+            .into()),
+            found => Ok(found.is_some()),
+        }
+    }
+
+    /// The adapter beside complete weights: it has to be reported, and `adapter` can name it.
+    fn adapter_beside(&mut self) -> Result<(), SnapshotFailure> {
+        match self.adapter()? {
+            Some(found) if found.is_lora() => {
+                self.lora_weights()?;
+            }
+            Some(_) => {}
+            None => {
+                let names = self.listing().unwrap_or_default();
+                if let Some(name) = names.iter().find(|name| is_adapter(name)) {
+                    let _ = self.file(name)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The adapter that the repository's configuration describes.
+    fn adapter(&mut self) -> Result<Option<checkpoint::Adapter>, SnapshotFailure> {
+        let path = self.file(ADAPTER_CONFIG)?.ok();
+        let folder = path.as_deref().and_then(Path::parent);
+        Ok(folder.and_then(|folder| adapter(folder, self.wanted.repo)))
+    }
+
+    fn lora_weights(&mut self) -> Result<bool, SnapshotFailure> {
+        for name in LORA_WEIGHTS {
+            if self.file(name)?.is_ok() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Refuses a repository without a supported model, and says what it holds.
@@ -217,10 +260,11 @@ impl Download<'_> {
         self.listing.clone().flatten()
     }
 
-    fn weights(&mut self) -> Result<(), SnapshotFailure> {
+    /// Downloads the weights; without any, the adapter that the repository holds instead, and returns false.
+    fn weights(&mut self) -> Result<bool, SnapshotFailure> {
         for (single, index) in WEIGHTS {
             if self.file(single)?.is_ok() {
-                return Ok(());
+                return Ok(true);
             }
             let Ok(path) = self.file(index)? else {
                 continue;
@@ -239,12 +283,14 @@ impl Download<'_> {
                     .into());
                 }
             }
-            return Ok(());
+            return Ok(true);
         }
         if self.sdk_weights()? {
-            return Ok(());
+            return Ok(true);
         }
-        self.refuse_adapter()?;
+        if self.lone_adapter()? {
+            return Ok(false);
+        }
         self.refuse_other_format()?;
         Err(HubError::NoWeights {
             repo: self.wanted.repo.to_owned(),
@@ -483,15 +529,16 @@ impl Download<'_> {
         }
     }
 
-    fn not_found(&self, missing: Missing) -> HubError {
+    /// The error of a repository without a file that it must have.
+    fn not_found(&self, missing: Missing, file: &str) -> HubError {
         let WantedSnapshot { repo, revision, .. } = self.wanted;
         HubError::NotFound {
             what: match missing.code.as_str() {
                 "RepoNotFound" => format!("repository {repo}"),
                 "RevisionNotFound" => format!("revision `{revision}` of {repo}"),
-                "EntryNotFound" => format!("{CONFIG} in {repo} at revision `{revision}`"),
+                "EntryNotFound" => format!("{file} in {repo} at revision `{revision}`"),
                 _ => format!(
-                    "{CONFIG} of {repo} at revision `{revision}`: the repository, the revision or \
+                    "{file} of {repo} at revision `{revision}`: the repository, the revision or \
                      the file does not exist"
                 ),
             },

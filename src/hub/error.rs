@@ -4,6 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::known::{KnownModel, ModelShape, known_models};
+use crate::checkpoint::file_names::{ADAPTER_CONFIG, LORA_WEIGHTS};
 use crate::checkpoint::{Adapter, CheckpointError};
 use crate::numerals::bytes;
 use crate::printable;
@@ -110,23 +111,69 @@ pub enum HubError {
         state: String,
     },
 
-    /// The repository holds an adapter.
+    /// The repository holds an adapter that cannot be applied.
     #[error(
         "{repo} is {} of {}, not a complete model\nhint: {}",
         .adapter.kind(),
         printable::name(.adapter.base_or_unknown()),
-        match .adapter.is_lora() {
-            true => format!(
-                "download it with `hf download {repo} --local-dir adapter`, and use `adapter=adapter`"
-            ),
-            false => .adapter.remedy(),
-        }
+        .adapter.remedy()
     )]
     Adapter {
         /// `organisation/name`.
         repo: String,
         /// What its configuration says.
         adapter: Box<Adapter>,
+    },
+
+    /// The repository holds the configuration of an adapter and no weights.
+    #[error(
+        "{repo} at revision {revision} holds {ADAPTER_CONFIG}, but neither {} nor {}\n\
+         hint: choose another revision, or ask its author to save the adapter again with PEFT",
+        LORA_WEIGHTS[0],
+        LORA_WEIGHTS[1]
+    )]
+    NoAdapterWeights {
+        /// `organisation/name`.
+        repo: String,
+        /// The revision asked for.
+        revision: String,
+    },
+
+    /// The configuration of an adapter names no base.
+    #[error(
+        "{adapter}: the adapter does not name its base model\nhint: give that model with `model`, and \
+         the adapter with `adapter`"
+    )]
+    NoBase {
+        /// The adapter as given.
+        adapter: String,
+    },
+
+    /// The base that an adapter names could not be obtained.
+    #[error(
+        "{adapter}: the adapter names {} as its base model: {source}\n\
+         hint: give that model, or a copy of it on this machine, with `model`, and the adapter with \
+         `adapter`",
+        printable::name(.base)
+    )]
+    Base {
+        /// The adapter as given.
+        adapter: String,
+        /// The base that it names.
+        base: String,
+        /// Why it could not be obtained.
+        source: Box<HubError>,
+    },
+
+    /// A revision of a file or folder was asked for.
+    #[error(
+        "{} is a file or folder, which has no revisions\n\
+         hint: leave out `revision`, or give a Hugging Face repository",
+        .path.display()
+    )]
+    NoRevisions {
+        /// The file or folder.
+        path: PathBuf,
     },
 
     /// Downloads are forbidden and the cache holds no complete copy.

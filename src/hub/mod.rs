@@ -13,10 +13,15 @@
 //! continues; it gets its name when its length, its SHA-256 (if the hub or the publication gives one)
 //! and its ends have been checked. Processes that want the same file take turns.
 //!
+//! **An adapter is a model too.** A repository or folder that holds a LoRA adapter and no complete weights leads
+//! to both the adapter and its base ([`resolve`]). One that holds complete weights and an adapter is the model;
+//! its adapter is used where it is asked for as an adapter, and its files are downloaded together.
+//!
 //! hf-hub lays out the cache. Requests and transfers are made here: hf-hub's `download` renames a file
 //! before anything can be checked, has no time limit, sends the token to the storage host and gives up
 //! after five seconds when another process downloads.
 
+mod adapted;
 mod address;
 mod cache;
 mod checks;
@@ -40,8 +45,10 @@ use std::path::{Path, PathBuf};
 use cache::{CachedRepo, checked_revision};
 use snapshot::Snapshot;
 
-use crate::checkpoint::{Checkpoint, file_names};
+use crate::checkpoint::file_names::{self, ADAPTER_CONFIG};
+use crate::checkpoint::{Checkpoint, lone_adapter};
 
+pub use adapted::{Adapted, AskedModel, fetch, resolve};
 pub use error::HubError;
 pub use known::{Family, KnownModel, ModelShape, known_models};
 pub use model_ref::ModelRef;
@@ -90,6 +97,15 @@ pub struct Hub {
     settings: HubSettings,
 }
 
+/// What is wanted of a repository.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Wanted {
+    /// Its model, or its adapter if it has no complete weights.
+    Model,
+    /// Its adapter.
+    Adapter,
+}
+
 /// Checks a file of a published name against its digest.
 fn verify_published(path: &Path) -> Result<(), HubError> {
     let name = path.file_name().and_then(|name| name.to_str());
@@ -117,12 +133,24 @@ impl Hub {
         Hub::new(HubSettings::from_env()?)
     }
 
+    /// The hub for a model. A path needs no hub, so the environment is not read for it.
+    ///
+    /// # Errors
+    /// As [`Hub::from_env`].
+    pub fn of(model: &ModelRef) -> Result<Self, HubError> {
+        match model {
+            ModelRef::Path(_) => Hub::new(HubSettings::new(PathBuf::new())),
+            _ => Hub::from_env(),
+        }
+    }
+
     /// Cache folder, address, token and time limits.
     pub fn settings(&self) -> &HubSettings {
         &self.settings
     }
 
-    /// The model's files: from the cache if it is complete there, else downloaded.
+    /// The model's files: from the cache if it is complete there, else downloaded. Those of a LoRA adapter, if
+    /// the repository holds one and no complete weights.
     ///
     /// `revision` is a branch, a tag or a commit hash, `main` if `None`; a path has no revision.
     ///
@@ -134,13 +162,37 @@ impl Hub {
         revision: Option<&str>,
         progress: &dyn DownloadProgress,
     ) -> Result<LocalModel, HubError> {
-        let local = match self.look(model, revision)? {
-            Look::Found(local) => local,
-            Look::Lacking { repo, state } => {
-                self.download(model, &repo, revision, state, progress)?
-            }
-        };
+        let local = self.obtain(model, revision, Wanted::Model, progress)?;
         checked_shape(model, local)
+    }
+
+    /// The files of the adapter that a repository holds, as [`Hub::resolve`] finds those of a model. What a path
+    /// holds is not checked.
+    ///
+    /// # Errors
+    /// As [`Hub::resolve`].
+    pub fn resolve_adapter(
+        &self,
+        adapter: &ModelRef,
+        revision: Option<&str>,
+        progress: &dyn DownloadProgress,
+    ) -> Result<LocalModel, HubError> {
+        self.obtain(adapter, revision, Wanted::Adapter, progress)
+    }
+
+    fn obtain(
+        &self,
+        model: &ModelRef,
+        revision: Option<&str>,
+        wanted: Wanted,
+        progress: &dyn DownloadProgress,
+    ) -> Result<LocalModel, HubError> {
+        match self.look(model, revision, wanted)? {
+            Look::Found(local) => Ok(local),
+            Look::Lacking { repo, state } => {
+                self.download(model, &repo, revision, wanted, state, progress)
+            }
+        }
     }
 
     /// Updates the cache to what the hub has now and checks every file against the hub's digests.
@@ -148,7 +200,8 @@ impl Hub {
     /// their names.
     ///
     /// Of a path, the checkpoint is opened and checked, and a fair-esm file of a published name and its
-    /// contact regression are compared with their published digests.
+    /// contact regression are compared with their published digests. The base of an adapter is not looked for;
+    /// [`fetch`] does that.
     ///
     /// # Errors
     /// As [`Hub::resolve`].
@@ -158,10 +211,14 @@ impl Hub {
         revision: Option<&str>,
         progress: &dyn DownloadProgress,
     ) -> Result<LocalModel, HubError> {
-        let local = match (self.look(model, revision)?, model.repo()) {
+        let wanted = Wanted::Model;
+        let local = match (self.look(model, revision, wanted)?, model.repo()) {
             (Look::Found(local), None) => {
                 verify_published(&local.path)?;
                 report::verify_blobs(&local)?;
+                if lone_adapter(&local.path).is_some_and(|adapter| adapter.is_lora()) {
+                    return Ok(local);
+                }
                 // A contact regression is a file beside the model's.
                 let checkpoint = Checkpoint::open(&local.path)?;
                 let files = checkpoint.files().iter();
@@ -177,7 +234,7 @@ impl Hub {
             }
             (Look::Found(local), Some(repo)) => {
                 let state = "the cached copy is complete".to_owned();
-                match self.download(model, repo, revision, state, progress) {
+                match self.download(model, repo, revision, wanted, state, progress) {
                     Err(error) if error.is_of_network() => {
                         let error = error.to_string();
                         progress.note(&format!(
@@ -193,7 +250,7 @@ impl Hub {
                 }
             }
             (Look::Lacking { repo, state }, _) => {
-                self.download(model, &repo, revision, state, progress)?
+                self.download(model, &repo, revision, wanted, state, progress)?
             }
         };
         checked_shape(model, local)
@@ -201,13 +258,18 @@ impl Hub {
 
     /// The model, if it is complete on this machine. The network is not used.
     pub fn cached(&self, model: &ModelRef, revision: Option<&str>) -> Option<LocalModel> {
-        match self.look(model, revision) {
+        match self.look(model, revision, Wanted::Model) {
             Ok(Look::Found(local)) => Some(local),
             _ => None,
         }
     }
 
-    fn look(&self, model: &ModelRef, revision: Option<&str>) -> Result<Look, HubError> {
+    fn look(
+        &self,
+        model: &ModelRef,
+        revision: Option<&str>,
+        wanted: Wanted,
+    ) -> Result<Look, HubError> {
         let revision = revision.unwrap_or(DEFAULT_REVISION);
         checked_revision(revision)?;
         let repo = match model {
@@ -226,20 +288,37 @@ impl Hub {
             return lacking(cached.without_commit());
         };
         let path = cached.snapshot(&commit);
-        match snapshot::inspect(&path) {
+        let found = match wanted {
+            Wanted::Model => snapshot::inspect(&path),
+            Wanted::Adapter => Snapshot::Incomplete(format!("{ADAPTER_CONFIG} is missing")),
+        };
+        let found = match (found, snapshot::adapter(&path, repo)) {
+            (Snapshot::Incomplete(_), Some(adapter)) if !adapter.is_lora() => {
+                return Err(HubError::Adapter {
+                    repo: repo.to_owned(),
+                    adapter: Box::new(adapter),
+                });
+            }
+            (Snapshot::Incomplete(what), Some(_)) => {
+                // The download of a model beside the adapter may have been interrupted.
+                let is_begun = wanted == Wanted::Model
+                    && path.join(file_names::CONFIG).exists()
+                    && report::has_unfinished(&cached);
+                match is_begun {
+                    true => Snapshot::Incomplete(what),
+                    false => snapshot::inspect_adapter(&path),
+                }
+            }
+            (found, _) => found,
+        };
+        match found {
             Snapshot::Complete { bytes, .. } => Ok(Look::Found(LocalModel {
                 path,
                 repo: Some(repo.to_owned()),
                 revision: Some(commit),
                 bytes,
             })),
-            Snapshot::Incomplete(what) => match snapshot::adapter(&path, repo) {
-                Some(adapter) => Err(HubError::Adapter {
-                    repo: repo.to_owned(),
-                    adapter: Box::new(adapter),
-                }),
-                None => lacking(what),
-            },
+            Snapshot::Incomplete(what) => lacking(what),
         }
     }
 
@@ -248,6 +327,7 @@ impl Hub {
         model: &ModelRef,
         repo: &str,
         revision: Option<&str>,
+        wanted: Wanted,
         state: String,
         progress: &dyn DownloadProgress,
     ) -> Result<LocalModel, HubError> {
@@ -278,6 +358,7 @@ impl Hub {
         let wanted = download::WantedSnapshot {
             model: model.to_string(),
             repo,
+            kind: wanted,
             revision: revision.unwrap_or(DEFAULT_REVISION),
             state,
             asked_revision: revision,
@@ -285,9 +366,12 @@ impl Hub {
         let commit = download::snapshot(&self.settings, &wanted, progress)
             .map_err(|error| self.with_state(error, &wanted))?;
         let path = CachedRepo::new(&self.settings.cache, repo, wanted.revision).snapshot(&commit);
-        let bytes = match snapshot::inspect(&path) {
-            Snapshot::Complete { bytes, .. } => bytes,
-            Snapshot::Incomplete(_) => 0,
+        let bytes = match (wanted.kind, snapshot::inspect(&path)) {
+            (Wanted::Model, Snapshot::Complete { bytes, .. }) => bytes,
+            _ => match snapshot::inspect_adapter(&path) {
+                Snapshot::Complete { bytes, .. } => bytes,
+                Snapshot::Incomplete(_) => 0,
+            },
         };
         Ok(LocalModel {
             path,
@@ -406,6 +490,7 @@ mod tests {
         let wanted = download::WantedSnapshot {
             model: "8M".to_owned(),
             repo: "o/n",
+            kind: Wanted::Model,
             revision: "main",
             state: "config.json is missing".to_owned(),
             asked_revision: None,

@@ -48,9 +48,7 @@ impl ModelRef {
     /// # Errors
     /// [`HubError::UnknownModel`] with the known names and the nearest of them.
     pub fn parse(text: &str) -> Result<ModelRef, HubError> {
-        let looks_like_path =
-            text.starts_with(['.', '/', '~']) || FILE_ENDS.iter().any(|end| text.ends_with(end));
-        if looks_like_path {
+        if looks_like_path(text) {
             return Ok(ModelRef::Path(expand_home(text)));
         }
         let path = Path::new(text);
@@ -73,6 +71,17 @@ impl ModelRef {
         })
     }
 
+    /// Reads the name of an adapter: a path that exists or looks like one, else `organisation/name`.
+    pub fn parse_adapter(text: &str) -> ModelRef {
+        match text {
+            _ if looks_like_path(text) => ModelRef::Path(expand_home(text)),
+            _ if is_repo(text) && !Path::new(text).exists() => ModelRef::Hub {
+                repo: text.to_owned(),
+            },
+            _ => ModelRef::Path(PathBuf::from(text)),
+        }
+    }
+
     /// The repository on the Hub, if that is where the model comes from.
     pub fn repo(&self) -> Option<&str> {
         match self {
@@ -92,6 +101,10 @@ impl fmt::Display for ModelRef {
             ModelRef::Path(path) => path.display().fmt(f),
         }
     }
+}
+
+fn looks_like_path(text: &str) -> bool {
+    text.starts_with(['.', '/', '~']) || FILE_ENDS.iter().any(|end| text.ends_with(end))
 }
 
 /// `~` and `~/…` with the home folder in its place: a shell leaves `--model=~/x` as it is.
@@ -177,6 +190,23 @@ mod tests {
             ModelRef::parse("src").unwrap(),
             ModelRef::Path(PathBuf::from("src"))
         );
+    }
+
+    #[test]
+    fn an_adapter_is_a_path_or_a_repository() {
+        let path = |text: &str| ModelRef::Path(PathBuf::from(text));
+        for text in [
+            "src",
+            "src/hub",
+            "./a",
+            "8M",
+            "a/b/c",
+            "a/adapter_model.bin",
+        ] {
+            assert_eq!(ModelRef::parse_adapter(text), path(text), "{text}");
+        }
+        let repo = "lab/adapter".to_owned();
+        assert_eq!(ModelRef::parse_adapter(&repo), ModelRef::Hub { repo });
     }
 
     #[test]

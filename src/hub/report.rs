@@ -8,10 +8,10 @@ use super::error::HubError;
 use super::known::{KnownModel, known_models};
 use super::model_ref::ModelRef;
 use super::published::verify_file;
-use super::snapshot::{self, ModelKind, Snapshot};
-use super::{Hub, LocalModel, Look};
+use super::snapshot::{self, ModelKind};
+use super::{Hub, LocalModel, Look, Wanted};
 use crate::checkpoint::file_names::CONFIG;
-use crate::checkpoint::is_esm_c;
+use crate::checkpoint::{configured_adapter, is_esm_c};
 use crate::sha256::is_sha256;
 
 /// A model and its files in the cache.
@@ -49,7 +49,7 @@ impl Hub {
         let (bytes, unfinished_bytes) = disk_use(&cached.folder().join("blobs"));
         let known = KnownModel::of_repo(&repo);
         let model = ModelRef::Hub { repo };
-        let (complete, problem) = match self.look(&model, None) {
+        let (complete, problem) = match self.look(&model, None, Wanted::Model) {
             Ok(Look::Found(local)) => {
                 let config = local.path.join(CONFIG);
                 match known.and_then(|known| known.other_shape(&config)) {
@@ -99,14 +99,22 @@ impl Hub {
     }
 }
 
-/// Whether a snapshot is of an ESM model, by its configuration or the name of the SDK's weights.
+/// Whether a snapshot is of an ESM model, by its configuration, the base that its adapter names or the name of
+/// the SDK's weights.
 fn is_esm(folder: &Path) -> bool {
     let kind = ModelKind::read(&folder.join(CONFIG)).model_type;
+    let base = configured_adapter(folder).and_then(|adapter| adapter.base);
     kind.is_some_and(|kind| snapshot::is_esm(&kind))
+        || base.is_some_and(|base| KnownModel::of_repo(&base).is_some())
         || snapshot::sdk_weights_in(folder).is_some_and(|name| {
             let name = name.rsplit('/').next().unwrap_or_default();
             is_esm_c(name)
         })
+}
+
+/// Whether a download to a repository in the cache was not finished.
+pub(super) fn has_unfinished(cached: &CachedRepo) -> bool {
+    disk_use(&cached.folder().join("blobs")).1 > 0
 }
 
 /// Bytes in a folder of blobs, and how many of them are of unfinished downloads.
@@ -131,10 +139,7 @@ fn disk_use(blobs: &Path) -> (u64, u64) {
 
 /// Compares each cached file with the SHA-256 in the name of its blob and with the published digest.
 pub(super) fn verify_blobs(local: &LocalModel) -> Result<(), HubError> {
-    let Snapshot::Complete { files, .. } = snapshot::inspect(&local.path) else {
-        return Ok(());
-    };
-    for file in files {
+    for file in snapshot::all_files(&local.path) {
         let name = file.strip_prefix(&local.path).ok();
         let name = name.and_then(|name| name.to_str());
         let published = match (&local.repo, &local.revision, name) {

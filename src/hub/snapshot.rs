@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use super::cache::is_safe_name;
-use crate::checkpoint::file_names::{CONFIG, SDK_WEIGHTS, VOCABULARY, WEIGHTS};
+use crate::checkpoint::file_names::{
+    ADAPTER_CONFIG, CONFIG, LORA_WEIGHTS, SDK_WEIGHTS, VOCABULARY, WEIGHTS,
+};
 use crate::checkpoint::{Adapter, ShardIndex, check_whole, configured_adapter, is_esm_c, json};
 use crate::printable;
 
@@ -37,12 +39,31 @@ impl ModelKind {
     }
 }
 
-/// The adapter of a snapshot without a complete model.
+/// The adapter that the configuration in a snapshot describes.
 pub(super) fn adapter(folder: &Path, repo: &str) -> Option<Adapter> {
     let mut adapter = configured_adapter(folder)?;
     // PEFT accepts the name of a repository instead of a folder.
     adapter.folder = repo.into();
     Some(adapter)
+}
+
+/// Examines a snapshot folder for the files of a LoRA adapter.
+pub(super) fn inspect_adapter(folder: &Path) -> Snapshot {
+    let mut found = SnapshotFiles::new(folder);
+    match found.add_adapter() {
+        Ok(()) => found.complete(),
+        Err(what) => Snapshot::Incomplete(what),
+    }
+}
+
+/// The files of a snapshot: those of its model and those of its adapter.
+pub(super) fn all_files(folder: &Path) -> Vec<PathBuf> {
+    let parts = [inspect(folder), inspect_adapter(folder)];
+    let files = parts.into_iter().map(|part| match part {
+        Snapshot::Complete { files, .. } => files,
+        Snapshot::Incomplete(_) => Vec::new(),
+    });
+    files.flatten().collect()
 }
 
 /// Whether a `model_type` is one that this program reads: Hugging Face's, NVIDIA's or ESM C's.
@@ -84,34 +105,11 @@ pub(super) fn shards(index: &Path) -> Result<BTreeSet<String>, String> {
 /// Examines a snapshot folder without the network: whether all files exist and can be what their names
 /// say.
 pub(super) fn inspect(folder: &Path) -> Snapshot {
-    match files(folder) {
-        Ok((files, bytes)) => Snapshot::Complete { files, bytes },
+    let mut found = SnapshotFiles::new(folder);
+    match found.add_model() {
+        Ok(()) => found.complete(),
         Err(what) => Snapshot::Incomplete(what),
     }
-}
-
-fn files(folder: &Path) -> Result<(Vec<PathBuf>, u64), String> {
-    if !folder.is_dir() {
-        return Err("no file of this revision is in the cache".to_owned());
-    }
-    let mut found = SnapshotFiles {
-        folder,
-        files: Vec::new(),
-        bytes: 0,
-    };
-    let has_config = found.add(CONFIG)?;
-    // Those of the SDK need no configuration.
-    let sdk = sdk_weights_in(folder);
-    match (has_config, &sdk) {
-        (true, _) if found.add_weights()? => {}
-        (_, Some(weights)) => {
-            found.add(weights)?;
-        }
-        (true, None) => return Err("the weights are missing".to_owned()),
-        (false, None) => return Err(format!("{CONFIG} is missing")),
-    }
-    found.add(VOCABULARY)?;
-    Ok((found.files, found.bytes))
 }
 
 struct SnapshotFiles<'a> {
@@ -120,7 +118,53 @@ struct SnapshotFiles<'a> {
     bytes: u64,
 }
 
-impl SnapshotFiles<'_> {
+impl<'a> SnapshotFiles<'a> {
+    fn new(folder: &'a Path) -> Self {
+        SnapshotFiles {
+            folder,
+            files: Vec::new(),
+            bytes: 0,
+        }
+    }
+
+    fn complete(self) -> Snapshot {
+        Snapshot::Complete {
+            files: self.files,
+            bytes: self.bytes,
+        }
+    }
+
+    fn add_model(&mut self) -> Result<(), String> {
+        if !self.folder.is_dir() {
+            return Err("no file of this revision is in the cache".to_owned());
+        }
+        let has_config = self.add(CONFIG)?;
+        // Those of the SDK need no configuration.
+        let sdk = sdk_weights_in(self.folder);
+        match (has_config, &sdk) {
+            (true, _) if self.add_weights()? => {}
+            (_, Some(weights)) => {
+                self.add(weights)?;
+            }
+            (true, None) => return Err("the weights are missing".to_owned()),
+            (false, None) => return Err(format!("{CONFIG} is missing")),
+        }
+        self.add(VOCABULARY)?;
+        Ok(())
+    }
+
+    fn add_adapter(&mut self) -> Result<(), String> {
+        if !self.add(ADAPTER_CONFIG)? {
+            return Err(format!("{ADAPTER_CONFIG} is missing"));
+        }
+        for name in LORA_WEIGHTS {
+            if self.add(name)? {
+                return Ok(());
+            }
+        }
+        Err(format!("{} is missing", LORA_WEIGHTS[0]))
+    }
+
     /// Whether the file exists; an error if it is damaged.
     fn add(&mut self, name: &str) -> Result<bool, String> {
         let path = self.folder.join(name);

@@ -120,8 +120,21 @@ pub struct Model {
     pub revision: Option<String>,
     /// File of the contact regression; None for the one of the checkpoint.
     pub contact_regression: Option<PathBuf>,
-    /// Folder of a LoRA adapter of this model.
-    pub adapter: Option<PathBuf>,
+    /// A LoRA adapter of this model.
+    pub adapter: Option<ModelAdapter>,
+}
+
+/// A LoRA adapter on this machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ModelAdapter {
+    /// As it was given.
+    pub asked: String,
+    /// Its folder, or a file of it.
+    pub path: PathBuf,
+    /// Repository on the Hub, when it came from there.
+    pub repo: Option<String>,
+    /// Commit of the repository.
+    pub revision: Option<String>,
 }
 
 impl Model {
@@ -132,7 +145,7 @@ impl Model {
     pub fn open(&self) -> Result<Checkpoint, CheckpointError> {
         let additions = Additions {
             contact_regression: self.contact_regression.as_deref(),
-            adapter: self.adapter.as_deref(),
+            adapter: self.adapter.as_ref().map(|adapter| adapter.path.as_path()),
         };
         Checkpoint::open_with(&self.path, additions)
     }

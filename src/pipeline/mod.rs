@@ -28,8 +28,8 @@ mod stop;
 pub use checksum_cache::ChecksumCache;
 pub use input::shard::Shard;
 pub use job::{
-    Caches, ComputeOptions, Inputs, Job, Layers, MapOptions, Model, OnDuplicateId, OnInvalid,
-    OnVarying, OutputOptions, SequenceOptions,
+    Caches, ComputeOptions, Inputs, Job, Layers, MapOptions, Model, ModelAdapter, OnDuplicateId,
+    OnInvalid, OnVarying, OutputOptions, SequenceOptions,
 };
 pub use plan::forecast::Forecast;
 pub use planning::{PlanJob, plan_shards};

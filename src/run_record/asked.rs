@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 /// The part `asked` of `run.json`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Asked {
-    /// Folder of an adapter.
+    /// An adapter: a path or a repository.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub adapter: Option<String>,
     /// Which attention maps of each block.

@@ -106,6 +106,12 @@ pub struct AdapterFacts {
     pub base: Option<String>,
     /// `LoRA`.
     pub method: String,
+    /// Repository on the Hub, if it came from there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repo: Option<String>,
+    /// Commit of the repository.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revision: Option<String>,
     /// Number of weights that it changes.
     pub weights: usize,
 }

@@ -1,5 +1,6 @@
-//! The Hub: downloads from a server on loopback, the cache, published names, proxies and faults.
+//! The Hub: downloads from a server on loopback, the cache, adapters, published names, proxies and faults.
 
+mod adapters;
 mod cache;
 mod faults;
 mod names;

@@ -11,6 +11,8 @@ use tempfile::TempDir;
 
 const LORA: &[u8] =
     br#"{"peft_type": "LORA", "base_model_name_or_path": "facebook/esm2_t6_8M_UR50D"}"#;
+const IA3: &[u8] =
+    br#"{"peft_type": "IA3", "base_model_name_or_path": "facebook/esm2_t6_8M_UR50D"}"#;
 
 /// A hub that cannot be reached.
 fn without_network(bench: &Bench) -> Hub {
@@ -122,20 +124,23 @@ fn fetch_without_network_checks_a_complete_copy_and_prints_it() {
 }
 
 #[test]
-fn the_repository_of_an_adapter_is_called_an_adapter() {
+fn an_adapter_of_another_kind_is_refused_by_its_name() {
     for files in [
         vec![
-            ("adapter_config.json", LORA),
+            ("adapter_config.json", IA3),
             ("adapter_model.safetensors", b"x"),
         ],
-        vec![("adapter_config.json", LORA), ("config.json", CONFIG)],
+        vec![("adapter_config.json", IA3), ("config.json", CONFIG)],
     ] {
         let mut bench = Bench::with_files(&files);
         let says = [
-            "tiny-lab/tiny_esm is a PEFT adapter (LoRA) of facebook/esm2_t6_8M_UR50D",
-            "`hf download tiny-lab/tiny_esm --local-dir adapter`, and use `adapter=adapter`",
+            "tiny-lab/tiny_esm is a PEFT adapter (IA3) of facebook/esm2_t6_8M_UR50D",
+            "merge it into its base model in Python",
+            "\"tiny-lab/tiny_esm\")",
         ];
         contains(&bench.error(), &says);
+        let asked = bench.hub().resolve_adapter(&model(), None, &());
+        contains(&asked.unwrap_err().to_string(), &says);
         // From a cache that another tool filled, too.
         let snapshot = bench.repo().join("snapshots").join(COMMIT);
         fs::create_dir_all(bench.repo().join("refs")).unwrap();

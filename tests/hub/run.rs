@@ -5,15 +5,15 @@ use assert_cmd::Command;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-const REPO: &str = "tiny-lab/esm2_hd16";
+pub const REPO: &str = "tiny-lab/esm2_hd16";
 
-fn fixtures(name: &str) -> PathBuf {
+pub fn fixtures(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("fixtures")
         .join(name)
 }
 
-fn hub() -> HubServer {
+pub fn hub() -> HubServer {
     let read = |name: &str| fs::read(fixtures("esm2_hd16").join(name)).unwrap();
     HubServer::start(
         REPO,
@@ -26,7 +26,7 @@ fn hub() -> HubServer {
 }
 
 /// Exit code, standard output and standard error of a command that sees only this environment.
-fn ended(home: &Path, vars: &[(&str, &str)], words: &[&str]) -> (i32, String, String) {
+pub fn ended(home: &Path, vars: &[(&str, &str)], words: &[&str]) -> (i32, String, String) {
     let output = Command::cargo_bin("esm-embed")
         .unwrap()
         .current_dir(home)

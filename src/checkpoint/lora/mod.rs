@@ -49,23 +49,37 @@ pub(super) struct Application {
     pub(super) changes_embedding: bool,
 }
 
+/// The LoRA adapter in a folder, or the one that a file belongs to, as far as its configuration says.
+///
+/// # Errors
+/// There is none, or it is of another kind.
+pub fn read_lora(path: &Path) -> Result<Adapter, CheckpointError> {
+    configured(path).map(|(adapter, _)| adapter)
+}
+
+fn configured(path: &Path) -> Result<(Adapter, LoraConfig), CheckpointError> {
+    let adapter = read_adapter(path)?;
+    let config_file = adapter.folder.join(file_names::ADAPTER_CONFIG);
+    if !adapter.is_lora() {
+        return Err(CheckpointError::OtherAdapter {
+            path: config_file,
+            why: "only LoRA can be applied".into(),
+            adapter: Box::new(adapter),
+        });
+    }
+    let config: LoraConfig = json::read(&config_file)?;
+    config.check(&config_file, &adapter)?;
+    Ok((adapter, config))
+}
+
 impl Lora {
     /// Opens the adapter in a folder, or the one that a file belongs to. Its file joins those of the
     /// checkpoint.
     pub(super) fn open(path: &Path, tensors: &mut TensorSet) -> Result<Lora, CheckpointError> {
-        let adapter = read_adapter(path)?;
+        let (adapter, config) = configured(path)?;
         let folder = adapter.folder.as_path();
         let config_file = folder.join(file_names::ADAPTER_CONFIG);
-        if !adapter.is_lora() {
-            return Err(CheckpointError::OtherAdapter {
-                path: config_file,
-                why: "only LoRA can be applied".into(),
-                adapter: Box::new(adapter.clone()),
-            });
-        }
-        let config: LoraConfig = json::read(&config_file)?;
-        config.check(&config_file, &adapter)?;
-        let weights = file_names::ADAPTER_WEIGHTS[..2].iter();
+        let weights = file_names::LORA_WEIGHTS.iter();
         let mut weights = weights.map(|name| folder.join(name));
         let Some(weights_file) = weights.find(|file| file.symlink_metadata().is_ok()) else {
             return Err(CheckpointError::NotWeights {
@@ -73,8 +87,8 @@ impl Lora {
                 found: format!(
                     "holds {}, but neither {} nor {}",
                     file_names::ADAPTER_CONFIG,
-                    file_names::ADAPTER_WEIGHTS[0],
-                    file_names::ADAPTER_WEIGHTS[1]
+                    file_names::LORA_WEIGHTS[0],
+                    file_names::LORA_WEIGHTS[1]
                 ),
                 remedy: "download it again, or save the adapter again with PEFT".into(),
             });

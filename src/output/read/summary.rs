@@ -173,6 +173,10 @@ fn write_model(f: &mut Formatter<'_>, model: &ModelFacts) -> Result {
             printable::name(base)
         );
         line(f, 2, "adapter", facts)?;
+        if let (Some(repo), Some(revision)) = (&adapter.repo, &adapter.revision) {
+            let repo = format!("{}, revision {revision}", printable::name(repo));
+            line(f, 2, "adapter's repository", repo)?;
+        }
     }
     line(f, 2, "layout", &model.layout)?;
     line(f, 2, "stored as", &model.stored_dtype)?;

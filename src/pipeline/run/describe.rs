@@ -67,7 +67,7 @@ fn asked(job: &Job) -> Asked {
     let layers_of_maps = Layers::canonical(&maps.layers);
     let adapter = job.model.adapter.as_ref();
     Asked {
-        adapter: adapter.map(|path| path.to_string_lossy().into()),
+        adapter: adapter.map(|adapter| adapter.asked.clone()),
         attention_heads: maps.heads,
         attention_layers: layers_of_maps.into_iter().map(layer).collect(),
         contact_regression: regression.map(|path| path.to_string_lossy().into()),
@@ -101,11 +101,14 @@ pub fn inputs(sources: &[Source]) -> Vec<InputFacts> {
 
 fn model(job: &Job, checkpoint: &Checkpoint, embedder: Option<&Embedder>) -> ModelFacts {
     let config = checkpoint.config();
+    let given = job.model.adapter.as_ref();
     let inv_freq = embedder.and_then(|embedder| embedder.engine().about().inv_freq);
     ModelFacts {
         adapter: checkpoint.adapter().map(|applied| AdapterFacts {
             base: applied.adapter.base.clone(),
             method: applied.adapter.method.clone().unwrap_or_default(),
+            repo: given.and_then(|given| given.repo.clone()),
+            revision: given.and_then(|given| given.revision.clone()),
             weights: applied.weights,
         }),
         alphabet_proof: Some(checkpoint.alphabet().to_string()),

@@ -6,9 +6,8 @@ use crate::stream::Stream;
 use crate::waiting::Watch;
 use esm_embed::admission::Prepared;
 use esm_embed::cancel::Cancel;
-use esm_embed::checkpoint::{Adapter, lone_adapter, read_adapter};
 use esm_embed::device::{Dtype, Tested, available_threads};
-use esm_embed::hub::{Hub, HubSettings, ModelRef};
+use esm_embed::hub::{self, Adapted, AskedModel, HubError, HubSettings, ModelRef};
 use esm_embed::pipeline::{ComputeOptions, OnInvalid, Stop};
 use esm_embed::product::{OutDtype, Pool, Product, Request, Values};
 use esm_embed::score::{Method, Protein, Variant, Window, score_variants};
@@ -21,37 +20,6 @@ use pyo3::types::{PyBytes, PyList, PyString};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// The model to load and its adapter: the base that an adapter names, if no model is given or the model is
-/// the folder of an adapter.
-fn with_adapter(
-    model: Option<String>,
-    adapter: Option<PathBuf>,
-) -> PyResult<(String, Option<PathBuf>)> {
-    let named = |adapter: &Adapter, folder: &Path| {
-        adapter.base.clone().ok_or_else(|| {
-            let folder = folder.display();
-            PyValueError::new_err(format!(
-                "{folder}: the adapter does not name its base model; give that model with `model`"
-            ))
-        })
-    };
-    match (model, adapter) {
-        (Some(model), Some(folder)) => Ok((model, Some(folder))),
-        (None, None) => Ok((DEFAULT.to_owned(), None)),
-        (None, Some(folder)) => {
-            let adapter = read_adapter(&folder).map_err(failed)?;
-            Ok((named(&adapter, &folder)?, Some(folder)))
-        }
-        (Some(model), None) => {
-            let folder = PathBuf::from(&model);
-            match lone_adapter(&folder).filter(Adapter::is_lora) {
-                Some(adapter) => Ok((named(&adapter, &folder)?, Some(folder))),
-                None => Ok((model, None)),
-            }
-        }
-    }
-}
-
 /// The model if none is given, as on the command line.
 const DEFAULT: &str = "esm2_t33_650M_UR50D";
 
@@ -60,8 +28,8 @@ const DEFAULT: &str = "esm2_t33_650M_UR50D";
 /// model: a name ("650M", "esm2_t33_650M_UR50D"; `esm-embed models` lists them), a repository
 /// "organisation/name" on the Hugging Face Hub, or a path to a folder or file. A model that is not in the
 /// cache is downloaded. None is esm2_t33_650M_UR50D.
-/// adapter: the folder of a LoRA adapter as PEFT saves it. Without model, its base is the model that it names.
-/// The folder of an adapter can also be given as model.
+/// adapter: a LoRA adapter: the folder that PEFT saved, or a repository. Without model, its base is the model
+/// that it names. An adapter can also be given as model.
 /// device: "auto", "cpu", "cuda", "cuda:0,1" or "all".
 /// dtype: "f32", "f16", "bf16" or "tf32"; None is f32 on a CPU and f16 on a GPU.
 /// threads: None uses the CPUs that this process may use.
@@ -94,7 +62,7 @@ impl Embedder {
         dtype: Option<&str>,
         threads: Option<usize>,
         revision: Option<String>,
-        adapter: Option<PathBuf>,
+        adapter: Option<ModelName>,
         long: Option<&str>,
         unknown: &str,
         gaps: &str,
@@ -120,10 +88,11 @@ impl Embedder {
             self_tests: Tested::default(),
             adapter: None,
         };
-        let (model, adapter) = with_adapter(model.map(|ModelName(model)| model), adapter)?;
-        options.adapter = adapter;
+        let given = model.map(|ModelName(model)| model);
+        let adapter = adapter.map(|ModelName(text)| ModelRef::parse_adapter(&text));
+        let name = given.as_deref().unwrap_or(DEFAULT);
         let reference =
-            ModelRef::parse(&model).map_err(|error| PyValueError::new_err(error.to_string()))?;
+            ModelRef::parse(name).map_err(|error| PyValueError::new_err(error.to_string()))?;
         // What is sure to fail fails before a model is downloaded.
         options.compute.resolve_device().map_err(failed)?;
         let watch = Watch {
@@ -132,14 +101,33 @@ impl Embedder {
             progress: progress.as_ref(),
         };
         let messages = watch.messages.clone();
-        let session = watch.leave(py, move || {
-            let local = resolve(&reference, revision.as_deref(), &messages)?;
+        let is_given = given.is_some();
+        let (session, named) = watch.leave(py, move || {
+            let asked = match &adapter {
+                None => AskedModel::Model(&reference),
+                Some(adapter) if is_given => AskedModel::Both {
+                    model: &reference,
+                    adapter,
+                },
+                Some(adapter) => AskedModel::Adapter(adapter),
+            };
+            let Adapted {
+                model,
+                adapter,
+                named,
+                warning,
+            } = hub::resolve(asked, revision.as_deref(), &messages).map_err(of_hub)?;
+            if let Some(warning) = warning {
+                messages.warn(&warning);
+            }
+            options.adapter = adapter.map(|local| local.path);
             options.self_tests.folder = HubSettings::from_env().ok().map(|hub| hub.remembered());
-            Session::load(&local, &options, &messages).map_err(of_session)
+            let session = Session::load(&model.path, &options, &messages).map_err(of_session)?;
+            Ok::<_, PyErr>((session, named))
         })??;
         Ok(Embedder {
             session: Arc::new(session),
-            model,
+            model: given.or(named).unwrap_or_else(|| DEFAULT.to_owned()),
             process: std::process::id(),
         })
     }
@@ -340,7 +328,7 @@ impl Embedder {
         Ok(PyArray1::from_vec(py, scores))
     }
 
-    /// The model, as it was given.
+    /// The model, as it was given; the base that the adapter names, if only an adapter was given.
     #[getter]
     fn model(&self) -> &str {
         &self.model
@@ -465,24 +453,14 @@ fn watch(progress: Option<&Py<PyAny>>) -> Watch<'_> {
     }
 }
 
-/// The files of a model: those on this machine, else downloaded.
-fn resolve(model: &ModelRef, revision: Option<&str>, messages: &Messages) -> PyResult<PathBuf> {
-    let hub = match model {
-        // A path needs no hub, so the environment is not read for it.
-        ModelRef::Path(_) => Hub::new(HubSettings::new(PathBuf::new())),
-        _ => Hub::from_env(),
-    };
-    let local = hub
-        .and_then(|hub| hub.resolve(model, revision, messages))
-        .map_err(failed)?;
-    if revision.is_some() && local.revision.is_none() {
-        return Err(PyValueError::new_err(format!(
-            "{} is a file or folder, which has no revisions\nhint: leave out `revision`, or give a \
-             Hugging Face repository",
-            local.path.display()
-        )));
+/// A revision of a path is a wrong value; all else is a failure.
+fn of_hub(error: HubError) -> PyErr {
+    match error {
+        HubError::NoRevisions { .. } | HubError::NoBase { .. } => {
+            PyValueError::new_err(error.to_string())
+        }
+        error => failed(error),
     }
-    Ok(local.path)
 }
 
 /// Texts → what is embedded. The error names the place in the list.

@@ -48,6 +48,8 @@ struct State {
     commit: String,
     revisions: Vec<String>,
     files: HashMap<String, Vec<u8>>,
+    /// The repositories of files that are not in `repo`.
+    others: HashMap<String, String>,
     linked_etags: HashMap<String, String>,
     /// Statuses that answer requests for a file's metadata, in turn.
     refusals: HashMap<String, VecDeque<(u16, &'static str)>>,
@@ -107,6 +109,16 @@ impl HubServer {
         let mut state = self.state();
         commit.clone_into(&mut state.commit);
         state.files.insert(file.to_owned(), content.to_vec());
+    }
+
+    /// Another repository, at the same commit; its files have names that the first has not.
+    pub fn also(&self, repo: &str, files: &[(&str, &[u8])]) {
+        let mut state = self.state();
+        for (name, content) in files {
+            let before = state.files.insert((*name).to_owned(), content.to_vec());
+            assert!(before.is_none(), "{name}");
+            state.others.insert((*name).to_owned(), repo.to_owned());
+        }
     }
 
     /// From now on it lists the repository's files.
@@ -265,14 +277,18 @@ impl State {
         if let Some((status, code)) = self.refusals.get_mut(file).and_then(VecDeque::pop_front) {
             return format!("{status} Refused\r\nX-Error-Code: {code}\r\n");
         }
-        let prefix = format!("/{}/resolve/", self.repo);
-        let Some((revision, _)) = request
+        let asked = request
             .path
-            .strip_prefix(&prefix)
-            .and_then(|rest| rest.split_once('/'))
-        else {
+            .split_once("/resolve/")
+            .and_then(|(repo, rest)| {
+                let repo = repo.trim_start_matches('/');
+                let is_known = repo == self.repo || self.others.values().any(|other| other == repo);
+                is_known.then_some((repo, rest.split_once('/')?.0))
+            });
+        let Some((repo, revision)) = asked else {
             return "404 Not Found\r\nX-Error-Code: RepoNotFound\r\n".to_owned();
         };
+        let is_here = self.others.get(file).unwrap_or(&self.repo) == repo;
         let token = self.required_token.as_ref().map(|t| format!("Bearer {t}"));
         if token.is_some() && request.token != token {
             return "403 Forbidden\r\nX-Error-Code: GatedRepo\r\n\
@@ -283,7 +299,7 @@ impl State {
         if revision != self.commit && !self.revisions.contains(&revision) {
             return "404 Not Found\r\nX-Error-Code: RevisionNotFound\r\n".to_owned();
         }
-        let Some(content) = self.files.get(file) else {
+        let Some(content) = self.files.get(file).filter(|_| is_here) else {
             return "404 Not Found\r\nX-Error-Code: EntryNotFound\r\n".to_owned();
         };
         let etag = self.etag(file);
