@@ -75,13 +75,23 @@ pub enum ExportError {
         path: PathBuf,
     },
 
-    /// What is at the place of the output is not replaced.
-    #[error("{} {what}, so it is not replaced\nhint: choose another place with `out`", path.display())]
-    Foreign {
+    /// The output cannot be put there.
+    #[error("{} {what}\nhint: choose another place with `out`", path.display())]
+    UnfitPlace {
         /// The output.
         path: PathBuf,
-        /// What was found.
-        what: String,
+        /// Why it cannot.
+        what: &'static str,
+    },
+
+    /// Another export writes there.
+    #[error(
+        "{} is being written by another export\nhint: wait for it, or choose another place with `out`",
+        path.display()
+    )]
+    Busy {
+        /// The output.
+        path: PathBuf,
     },
 
     /// The output cannot be written.
@@ -96,7 +106,7 @@ pub enum ExportError {
 
 impl ExportError {
     /// An error in writing this file.
-    pub(super) fn io(path: &Path) -> impl Fn(io::Error) -> Self {
+    pub(super) fn io(path: &Path) -> impl Fn(io::Error) -> Self + use<> {
         let path = path.to_path_buf();
         move |source| Self::Io {
             path: path.clone(),

@@ -14,6 +14,9 @@ pub struct Annotation {
     pub values: Values,
 }
 
+/// What pandas and R write where a column of numbers has no value.
+const MISSING: [&str; 5] = ["na", "nan", "n/a", "null", "none"];
+
 /// The values of a column; None where the table has none.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Values {
@@ -24,7 +27,8 @@ pub enum Values {
 }
 
 impl Values {
-    /// Numbers if every value is one, otherwise text. An empty value counts as absent.
+    /// Numbers if every value is one, otherwise text. An empty value counts as absent, and so do words
+    /// such as `NA` among numbers.
     fn of(texts: &[Option<&str>]) -> Self {
         let texts: Vec<Option<&str>> = texts
             .iter()
@@ -32,11 +36,12 @@ impl Values {
             .collect();
         let number = |text: &str| text.parse().ok().filter(|number: &f64| number.is_finite());
         let numbers: Vec<Option<f64>> = texts.iter().map(|text| text.and_then(number)).collect();
+        let is_missing = |text: &str| MISSING.iter().any(|word| text.eq_ignore_ascii_case(word));
         let are_numbers = texts
             .iter()
             .zip(&numbers)
-            .all(|(text, number)| text.is_some() == number.is_some());
-        if are_numbers && texts.iter().any(Option::is_some) {
+            .all(|(text, number)| text.is_none_or(is_missing) || number.is_some());
+        if are_numbers && numbers.iter().any(Option::is_some) {
             return Self::Numbers(numbers);
         }
         let (mut levels, mut known) = (Vec::new(), HashMap::new());
@@ -192,6 +197,21 @@ mod tests {
         let (columns, _) = read_text(b"id\tx\nP1\t1\nP3\tinf\n").unwrap();
         let text = Values::Levels(vec!["1".into(), "inf".into()], vec![Some(0), None, Some(1)]);
         assert_eq!(columns[0].values, text);
+        let (columns, _) = read_text(b"id\tx\ty\nP1\tNaN\tNA\nP2\t3\ta\nP3\tN/A\tNA\n").unwrap();
+        assert_eq!(
+            columns[0].values,
+            Values::Numbers(vec![None, Some(3.0), None])
+        );
+        let text = Values::Levels(
+            vec!["NA".into(), "a".into()],
+            vec![Some(0), Some(1), Some(0)],
+        );
+        assert_eq!(columns[1].values, text);
+        let (columns, _) = read_text(b"id\tx\nP1\tNA\n").unwrap();
+        assert_eq!(
+            columns[0].values,
+            Values::Levels(vec!["NA".into()], vec![Some(0), None, None])
+        );
         let (columns, _) = read_text(b"id\tx\nP1\t\n").unwrap();
         assert_eq!(columns[0].values, Values::Levels(vec![], vec![None; 3]));
     }

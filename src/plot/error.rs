@@ -106,9 +106,18 @@ pub enum PlotError {
         similar: Option<Vec<u8>>,
     },
 
+    /// A file cannot be put there.
+    #[error("{} {what}\nhint: choose another place with `out`", path.display())]
+    Unfit {
+        /// Where it was to be.
+        path: PathBuf,
+        /// Why it cannot.
+        what: &'static str,
+    },
+
     /// A file of this name exists.
     #[error(
-        "{} already exists\nhint: choose another folder with `out`\nhint: replace it with `force`",
+        "{} already exists\nhint: choose another place with `out`\nhint: replace it with `force`",
         path.display()
     )]
     Exists {

@@ -31,8 +31,14 @@ pub fn beside(dir: &Path, ending: &str) -> Option<PathBuf> {
     Some(named.with_file_name(name))
 }
 
-/// Refuses a file that exists, unless it is to be replaced.
+/// Refuses a file that exists, unless it is to be replaced and is a file that can be.
 pub(super) fn check(path: &Path, existing: Existing) -> Result<(), PlotError> {
+    if let Some(what) = output::unfit_for_file(path) {
+        return Err(PlotError::Unfit {
+            path: path.to_path_buf(),
+            what,
+        });
+    }
     match existing == Existing::Keep && fs::symlink_metadata(path).is_ok() {
         true => Err(PlotError::Exists {
             path: path.to_path_buf(),

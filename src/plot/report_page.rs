@@ -265,7 +265,7 @@ fn counts(manifest: &Manifest) -> String {
     )];
     let remarks = remarks(counts);
     if remarks.is_empty() {
-        lines.push("nothing to report about any of them".into());
+        lines.push("nothing unusual about any of them".into());
     }
     lines.extend(remarks);
     lines

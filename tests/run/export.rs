@@ -192,3 +192,89 @@ fn an_empty_folder_has_empty_exports() {
     let text = bench.text("x.csv");
     assert_eq!(text.lines().count(), 1);
 }
+
+#[test]
+fn only_files_are_replaced_and_none_of_a_run() {
+    let bench = bench();
+    let socket = std::os::unix::net::UnixListener::bind(bench.path("socket")).unwrap();
+    std::os::unix::fs::symlink("socket", bench.path("link")).unwrap();
+    std::fs::create_dir(bench.path("folder")).unwrap();
+    let before = bench.tree("emb");
+    let hint = "  hint: choose another place with --out\n";
+    let commands = [
+        "export emb --to csv --out",
+        "report emb --out",
+        "export emb --to pt --out",
+    ];
+    for (out, what) in [
+        ("socket", "is not a file, so it is not replaced"),
+        ("link", "is not a file, so it is not replaced"),
+        (
+            "-",
+            "is not the name of a file: nothing is written to standard output",
+        ),
+        ("..", "is not the name of a file"),
+        (
+            "emb/run.json",
+            "is part of the output of a run, so it is not replaced",
+        ),
+        (
+            "emb/mean.layer2.npy",
+            "is part of the output of a run, so it is not replaced",
+        ),
+        ("folder", "is a folder, so it is not replaced"),
+    ] {
+        for command in commands {
+            let what = match (out, command.contains(" pt ")) {
+                ("emb/run.json" | "emb/mean.layer2.npy", true) => {
+                    "is not a folder, so it is not replaced"
+                }
+                ("folder", true) => continue,
+                _ => what,
+            };
+            let ended = bench.call(&format!("{command} {out} --force -q"));
+            assert_eq!(
+                (ended.code, ended.err),
+                (1, format!("error: {out} {what}\n{hint}")),
+                "{command}"
+            );
+        }
+    }
+    assert!(bench.tree("emb") == before);
+    drop(socket);
+}
+
+#[test]
+fn two_exports_to_one_place_do_not_mix() {
+    let bench = bench();
+    for (format, out) in [("csv", "x.csv"), ("pt", "x")] {
+        let beside = bench.path(&format!("{out}.new"));
+        let held = match format {
+            "pt" => {
+                std::fs::create_dir(&beside).unwrap();
+                std::fs::File::open(&beside).unwrap()
+            }
+            _ => std::fs::File::create(&beside).unwrap(),
+        };
+        held.lock().unwrap();
+        let line = format!("export emb --to {format} --out {out} -q");
+        let ended = bench.call(&line);
+        let expected = format!(
+            "error: {out} is being written by another export\n  \
+             hint: wait for it, or choose another place with --out\n"
+        );
+        assert_eq!((ended.code, &ended.err), (1, &expected));
+        assert!(beside.exists() && !bench.path(out).exists());
+        // It was killed. A program that another test starts holds the lock, too, until it runs.
+        drop(held);
+        let mut ended = bench.call(&line);
+        for _ in 0..100 {
+            if ended.err != expected {
+                break;
+            }
+            ended = bench.call(&line);
+        }
+        assert_eq!((ended.code, &*ended.err), (0, ""));
+        assert!(!beside.exists() && bench.path(out).exists());
+    }
+}

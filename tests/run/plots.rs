@@ -60,7 +60,7 @@ fn a_map_has_a_page_a_table_and_a_bundle() {
         (ended.code, &*ended.err),
         (
             1,
-            "error: emb-map/map.html already exists\n  hint: choose another folder with --out\n  \
+            "error: emb-map/map.html already exists\n  hint: choose another place with --out\n  \
              hint: replace it with --force\n"
         )
     );
@@ -128,7 +128,7 @@ fn a_report_is_one_page() {
         "<dt>Layers</dt><dd>2</dd>",
         "<dt>Arrays</dt><dd>mean.layer2, residues.layer2, contacts</dd>",
         "<dt>Input</dt><dd>in.fasta</dd>",
-        "<li>12 records with 186 residues</li>\n<li>nothing to report about any of them</li>",
+        "<li>12 records with 186 residues</li>\n<li>nothing unusual about any of them</li>",
         "\"histogram\":[[10,10,1],",
         "rows = np.load(\"emb/mean.layer2.npy\")",
         "residues = np.load(\"emb/residues.layer2.npy\", mmap_mode=\"r\")",
@@ -180,4 +180,20 @@ fn a_report_of_little_says_what_is_missing() {
             .text("emb-report.html")
             .contains("<li>1 record left out (listed in skipped.tsv)</li>")
     );
+}
+
+#[test]
+fn equal_embeddings_have_no_variance_and_missing_numbers_no_value() {
+    let bench = Bench::new();
+    bench.write("in.fasta", ">P1\nMKTAY\n>P2\nMKTAY\n>P3\nMKTAY\n");
+    bench.embed("in.fasta --model $MODEL --out emb --residues none");
+    bench.write("t.tsv", "id\tscore\nP1\tNaN\nP2\t1.5\nP3\tNA\n");
+    let ended = bench.call("plot map emb --table t.tsv");
+    let summary = ended.err.lines().last().unwrap();
+    assert_eq!(
+        summary,
+        "emb-map/map.html, emb-map/map.tsv, emb-map/map.parquetbundle: 3 records, mean.layer2"
+    );
+    let page = bench.text("emb-map/map.html");
+    assert!(page.contains("\"numbers\":[null,1.5,null]"), "{page}");
 }

@@ -46,7 +46,8 @@ pub struct MapArgs {
     /// Table about the records, for colors: tab-separated, names of columns first, ids in the first
     /// column
     ///
-    /// An id may also be the accession within sp|P12345|NAME.
+    /// An id may also be the accession within sp|P12345|NAME. A column of numbers may have NA or NaN where
+    /// there is none.
     #[arg(long, value_name = "TSV")]
     pub table: Option<PathBuf>,
 
@@ -168,13 +169,18 @@ fn summary(plotted: &PlottedMap) -> String {
         .collect();
     let percent = |part: &f64| format!("{:.1} %", 100.0 * part);
     let explained: Vec<String> = plotted.explained.iter().map(percent).collect();
-    format!(
-        "{}: {}, {}; principal components explain {} of the variance",
+    let mut text = format!(
+        "{}: {}, {}",
         files.join(", "),
         count(plotted.records as u64, "record"),
-        plotted.array,
-        explained.join(", ")
-    )
+        plotted.array
+    );
+    // Equal embeddings have no variance.
+    if plotted.explained.iter().any(|&part| part > 0.0) {
+        let explained = explained.join(", ");
+        text += &format!("; principal components explain {explained} of the variance");
+    }
+    text
 }
 
 /// Reports the beginning of each stage, and from time to time how far it is.

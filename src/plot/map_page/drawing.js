@@ -7,6 +7,8 @@ const number = (value) => value.toLocaleString('en', { maximumFractionDigits: 3 
 const plural = (n, thing) => `${number(n)} ${thing}${n === 1 ? '' : 's'}`;
 const percent = (part) => `${(100 * part).toFixed(1)} %`;
 const list = (all) => all.join(', ').replace(/, ([^,]*)$/, ' and $1');
+const brief = (text, most) => { const letters = [...text]; return letters.length > most ? letters.slice(0, most - 1).join('') + '…' : text; };
+const idOf = (i) => data.ids[i] || '(no id)';
 
 // Colours that people with any kind of colour blindness can tell apart, for a light and a dark page.
 // Levels: near Paul Tol's muted scheme, at least 16 apart in CIELAB for each kind; tests/browser/map.py
@@ -21,7 +23,7 @@ const RAMP = {
 };
 // Values beyond the colours, and records without a value.
 const REST = { light: '#a3a9b1', dark: '#6c7480' };
-const MISSING = { light: '#d9dde2', dark: '#3a414b' };
+const MISSING = { light: '#ced3da', dark: '#3a414b' };
 
 const floats = (text) => {
   const bytes = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
@@ -140,7 +142,7 @@ function label(ink, back) {
   context.textBaseline = 'middle';
   context.lineJoin = 'round';
   for (const i of seen) {
-    const id = data.ids[i], text = id.length > 24 ? id.slice(0, 23) + '…' : id;
+    const text = brief(data.ids[i], 24);
     const wide = context.measureText(text).width, x = screenX[i], y = screenY[i], gap = r + ratio;
     const places = [
       [x + gap, y - high / 2], [x - gap - wide, y - high / 2], [x - wide / 2, y + gap], [x - wide / 2, y - gap - high],
@@ -241,13 +243,15 @@ function paint() {
       if (value === null) missing++;
       colours[i] = value === null ? none : table[high > low ? Math.round(255 * (value - low) / (high - low)) : 128];
     });
-    if (high >= low) {
+    if (high > low) {
       const ramp = element('div', null, box, 'ramp');
       ramp.style.background = `linear-gradient(to right, ${RAMP[state.theme].join(', ')})`;
       const ends = element('div', null, box, 'ends');
       element('span', number(low), ends);
       element('span', number(high), ends);
       legend.ends = [number(low), number(high)];
+    } else if (high === low) {
+      legend.entries.push([rampAt(128 / 255), number(low), count - missing, (i) => column.numbers[i] !== null]);
     }
   } else {
     const sizes = column.levels.map(() => 0);
@@ -271,7 +275,7 @@ function paint() {
   for (const [colour, label, records, belongs] of legend.entries) {
     const line = element('button', null, box, 'level');
     line.type = 'button';
-    line.title = `Select ${plural(records, 'record')}`;
+    line.title = `${label}: select ${plural(records, 'record')}`;
     line.addEventListener('click', () => choose([...data.ids.keys()].filter(belongs)));
     element('i', null, line).style.background = colour;
     element('span', label, line);

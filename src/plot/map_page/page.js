@@ -1,12 +1,12 @@
 const say = (text) => { $('status').textContent = text; };
 function describe(i) {
-  const lines = [data.ids[i]];
-  if (data.descriptions[i]) lines.push(data.descriptions[i]);
+  const lines = [brief(idOf(i), 100)];
+  if (data.descriptions[i]) lines.push(brief(data.descriptions[i], 200));
   lines.push(plural(data.lengths[i], 'residue'));
   const column = columns[state.column];
   if (state.column > 0) {
     const value = column.numbers ? column.numbers[i] : column.levels[column.values[i]];
-    lines.push(`${column.label}: ${value ?? 'no value'}`);
+    lines.push(`${brief(column.label, 60)}: ${brief(String(value ?? 'no value'), 100)}`);
   }
   return lines;
 }
@@ -183,14 +183,20 @@ $('save').addEventListener('click', () => {
   paper.fillStyle = style.getPropertyValue('--back').trim();
   paper.fillRect(0, 0, page.width, page.height);
   paper.drawImage(canvas, 0, top);
-  const write = (text, x, y, size, colour) => {
+  // The beginning of a text that is at most as wide as the room for it.
+  const fit = (text, room) => {
+    let part = brief(text, 300), letters = [...part].length;
+    while (letters > 1 && paper.measureText(part).width > room) part = brief(text, --letters);
+    return part;
+  };
+  const write = (text, x, y, size, colour, room) => {
     paper.font = `${size * ratio}px system-ui, sans-serif`;
     paper.fillStyle = colour;
-    paper.fillText(text, x, y);
+    paper.fillText(fit(text, room), x, y);
   };
-  write($('title').textContent, 14 * ratio, 25 * ratio, 18, ink);
-  write($('facts').textContent, 14 * ratio, 46 * ratio, 13, soft);
-  write(legend.title, width + 12 * ratio, top + 20 * ratio, 14, ink);
+  write($('title').textContent, 14 * ratio, 25 * ratio, 18, ink, page.width - 28 * ratio);
+  write($('facts').textContent, 14 * ratio, 46 * ratio, 13, soft, page.width - 28 * ratio);
+  write(legend.title, width + 12 * ratio, top + 20 * ratio, 14, ink, side - 24 * ratio);
   let y = top + 42 * ratio;
   if (legend.ends) {
     const ramp = paper.createLinearGradient(width + 12 * ratio, 0, width + 200 * ratio, 0);
@@ -198,9 +204,9 @@ $('save').addEventListener('click', () => {
     paper.fillStyle = ramp;
     paper.fillRect(width + 12 * ratio, y - 12 * ratio, 188 * ratio, 14 * ratio);
     y += 18 * ratio;
-    write(legend.ends[0], width + 12 * ratio, y, 13, ink);
+    write(legend.ends[0], width + 12 * ratio, y, 13, ink, side / 2);
     paper.textAlign = 'right';
-    write(legend.ends[1], width + 200 * ratio, y, 13, ink);
+    write(legend.ends[1], width + 200 * ratio, y, 13, ink, side / 2);
     paper.textAlign = 'left';
     y += 24 * ratio;
   }
@@ -209,8 +215,10 @@ $('save').addEventListener('click', () => {
     paper.beginPath();
     paper.arc(width + 18 * ratio, y - 4 * ratio, 5.5 * ratio, 0, 2 * Math.PI);
     paper.fill();
-    const short = label.length > 24 ? label.slice(0, 23) + '…' : label;
-    write(`${short} (${number(records)})`, width + 30 * ratio, y, 13, ink);
+    const many = ` (${number(records)})`;
+    paper.font = `${13 * ratio}px system-ui, sans-serif`;
+    const name = fit(label, side - 40 * ratio - paper.measureText(many).width);
+    write(name + many, width + 30 * ratio, y, 13, ink, side);
     y += 20 * ratio;
   }
   page.toBlob((blob) => {
@@ -232,8 +240,9 @@ $('theme').addEventListener('click', () => theme(state.theme === 'dark' ? 'light
 
 function facts() {
   const one = projections[state.projection];
+  const parts = list(data.explained.slice(0, one.dims).map(percent));
   const how = one.method === 'PCA'
-    ? `principal components with ${list(data.explained.slice(0, one.dims).map(percent))} of the variance`
+    ? 'principal components' + (data.explained[0] > 0 ? ` with ${parts} of the variance` : '')
     : `UMAP of ${plural(Math.min(data.neighbours, count), 'neighbor')}, seed ${data.seed}`;
   $('facts').textContent = `${data.model} · ${data.array} · ${plural(count, 'record')} · ${how}`;
   canvas.setAttribute('aria-label', `Map of ${plural(count, 'record')}: ${one.method} in ${one.dims} dimensions, colored by ${columns[state.column].label}`);

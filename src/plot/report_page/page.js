@@ -15,6 +15,7 @@ const near = data.embeddings && {
 let chosen = -1, bar = -1, screen = null;
 const element = (name, text, parent) => { const made = document.createElement(name); made.textContent = text; parent.append(made); return made; };
 const shown = (i) => data.ids[i] || '(no id)';
+const brief = (text, most) => { const letters = [...text]; return letters.length > most ? letters.slice(0, most - 1).join('') + '…' : text; };
 
 // A canvas as large as its box, in pixels of the screen; drawing is in pixels of the page.
 function canvasOf(id) {
@@ -48,7 +49,7 @@ function drawPoints() {
   const [context, width, height] = canvasOf('points'), { points } = near;
   const low = [Infinity, Infinity], high = [-Infinity, -Infinity];
   points.forEach((value, at) => { low[at % 2] = Math.min(low[at % 2], value); high[at % 2] = Math.max(high[at % 2], value); });
-  const place = (value, dim, size) => 14 + (value - low[dim]) / (high[dim] - low[dim] || 1) * (size - 28);
+  const place = (value, dim, size) => high[dim] > low[dim] ? 14 + (value - low[dim]) / (high[dim] - low[dim]) * (size - 28) : size / 2;
   screen = new Float32Array(points.length);
   const radius = count > 20000 ? 1 : count > 2000 ? 1.6 : count > 200 ? 2.6 : 4;
   const dot = (i, size) => { context.beginPath(); context.arc(screen[2 * i], screen[2 * i + 1], size, 0, 7); context.fill(); };
@@ -76,12 +77,12 @@ function choose(i) {
   const body = $('near').tBodies[0];
   body.replaceChildren();
   if (i < 0) return;
-  $('chosen').textContent = [shown(i), data.descriptions[i], plural(data.lengths[i], 'residue')].filter(Boolean).join(' · ');
+  $('chosen').textContent = [brief(shown(i), 100), brief(data.descriptions[i], 200), plural(data.lengths[i], 'residue')].filter(Boolean).join(' · ');
   for (let k = 0; k < near.number; k++) {
     const row = near.rows[i * near.number + k], line = element('tr', '', body);
-    const button = element('button', shown(row), element('td', '', line));
+    const button = element('button', brief(shown(row), 60), element('td', '', line));
     button.type = 'button';
-    button.title = data.descriptions[row];
+    button.title = brief(data.descriptions[row], 200);
     button.addEventListener('click', () => { $('search').value = data.ids[row]; choose(row); });
     element('td', near.cosines[i * near.number + k].toFixed(4), line);
     element('td', number(data.lengths[row]), line);
@@ -119,7 +120,7 @@ function drawMaps() {
     });
     context.putImageData(image, 0, 0);
     figure.append(canvas);
-    element('figcaption', `${shown(map.row)}, ${plural(size, 'residue')}`, figure);
+    element('figcaption', `${brief(shown(map.row), 60)}, ${plural(size, 'residue')}`, figure);
     return figure;
   }));
 }
@@ -157,7 +158,8 @@ $('lengths').addEventListener('pointermove', (event) => {
 $('search').addEventListener('input', search);
 if (near && count) {
   const percent = near.explained.map((part) => (100 * part).toFixed(1) + ' %');
-  $('axes').textContent = `Principal components with ${percent.join(' and ')} of the variance. Click a point, or use the arrow keys.`;
+  const variance = near.explained[0] > 0 ? `Principal components with ${percent.join(' and ')} of the variance.` : '';
+  $('axes').textContent = count > 1 ? `${variance || 'All embeddings are equal.'} Click a point, or use the arrow keys.` : '';
   $('points').setAttribute('aria-label', `The first two principal components of ${plural(count, 'record')}`);
   $('points').addEventListener('click', (event) => {
     const box = $('points').getBoundingClientRect(), i = nearest(event.clientX - box.left, event.clientY - box.top, 30);
@@ -170,7 +172,8 @@ if (near && count) {
     choose((chosen + step + count) % count);
     $('search').value = data.ids[chosen];
   });
-  $('near').caption.textContent = near.number ? plural(near.number, 'nearest record') : '';
+  $('near').caption.textContent = plural(near.number, 'nearest record');
+  $('near').hidden = !near.number;
   choose(0);
 } else $('pair').hidden = true;
 theme(window.matchMedia?.('(prefers-color-scheme: dark)').matches ? 'dark' : 'light');
