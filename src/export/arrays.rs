@@ -34,7 +34,7 @@ pub(super) fn choose(
             .collect();
         let has_rows = chosen.iter().any(|one| is_residues(one.product));
         return match chosen.is_empty() || residues && !has_rows {
-            true => Err(missing(none_of(residues).into())),
+            true => Err(missing(none_of(format, residues).into())),
             false => Ok(chosen),
         };
     }
@@ -48,7 +48,7 @@ pub(super) fn choose(
     };
     let named = named.ok_or_else(|| match name {
         Some(name) => missing(format!("array {}", printable::name(name))),
-        None => missing(none_of(residues).into()),
+        None => missing(none_of(format, residues).into()),
     })?;
     let array = match residues && !is_residues(named.product) {
         false => *named,
@@ -59,7 +59,7 @@ pub(super) fn choose(
                 return Err(ExportError::Unfit(format!("{what}\n{hint}")));
             };
             let rows = folder.array(Product::Residues { layer }).copied();
-            rows.ok_or_else(|| missing(none_of(true).into()))?
+            rows.ok_or_else(|| missing(none_of(format, true).into()))?
         }
     };
     fits(format, &array)?;
@@ -97,10 +97,14 @@ fn fits(format: Format, array: &Array) -> Result<(), ExportError> {
     unfit.map_or(Ok(()), |what| Err(ExportError::Unfit(what)))
 }
 
-fn none_of(residues: bool) -> &'static str {
-    match residues {
-        true => "residue rows\nhint: run again with `residues=packed`, into another folder",
-        false => {
+fn none_of(format: Format, residues: bool) -> &'static str {
+    match (residues, format) {
+        (true, _) => "residue rows\nhint: run again with `residues=packed`, into another folder",
+        (false, Format::Parquet | Format::Csv) => {
+            "array with one row for each record\n\
+             hint: run again with `pool=mean`, into another folder"
+        }
+        (false, _) => {
             "array with one row for each record\n\
              hint: run again with `pool=mean`, into another folder\n\
              hint: export another array with `array`, or the residue rows with `residues`"

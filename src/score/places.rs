@@ -2,6 +2,7 @@
 
 use super::job::ScoreJob;
 use super::skipped::{LeftOut, OF_RECORDS, OF_ROWS};
+use crate::output::unfit_for_file;
 use anyhow::{Context, Result, bail};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -68,8 +69,11 @@ impl Places {
             }
         }
         for path in files {
-            if exists(path) && !path.is_file() {
-                bail!("{}: it is not a file", path.display());
+            if let Some(what) = unfit_for_file(path) {
+                bail!(
+                    "{} {what}\nhint: choose another name with `out`",
+                    path.display()
+                );
             }
             if is_same(path, &job.sequences) {
                 bail!(

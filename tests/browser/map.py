@@ -28,6 +28,7 @@ FLAGS = [
 ]
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 LIMIT = 30
+SCREENS = ((1280, 720), (390, 800))
 
 
 class Browser:
@@ -303,6 +304,65 @@ def check_report(browser, page, records, shots, width):
     equal(browser.problems, [])
 
 
+def odd_folder(program, home, records, table):
+    """The pages of a run of these records, pairs of header and sequence."""
+    home.mkdir()
+    (home / "in.fasta").write_text("".join(f">{header}\n{sequence}\n" for header, sequence in records))
+    (home / "table.tsv").write_text(table)
+    subprocess.run([program, "run", home / "in.fasta", "--model", ROOT / "fixtures/esm2_hd16", "--out", home / "emb",
+                    "--include", "contacts", "--quiet"], check=True)
+    subprocess.run([program, "plot", "map", home / "emb", "--table", home / "table.tsv", "--out", home / "map", "--quiet"],
+                   check=True)
+    subprocess.run([program, "report", home / "emb", "--out", home / "report.html", "--quiet"], check=True)
+
+
+def check_odd(program, home, shots, width, height):
+    """A single record, long and hostile texts, more values than colours, and numbers that are missing."""
+    equal = lambda found, expected: None if found == expected else sys.exit(f"odd: {found!r}, not {expected!r}")
+    odd = home / f"odd-{width}"
+    odd.mkdir()
+    odd_folder(program, odd / "one", [("P1", "MKTAYIAKQR")], "id\tscore\nP1\t7\n")
+    hostile = "<img src=x onerror=alert(1)></script>"
+    records = [(f"sp|{'Q' * 300}{row}|X {hostile} {'a long description ' * 40}", "MKTAYIAKQR" + "ACDEFGHIKL"[:row])
+               for row in range(10)] + [("\U0001f9ec" * 30, "MKT"), ("P11", "MKTW")]
+    lines = (f"{'Q' * 300}{row}\t{hostile}{row}{'long' * 40}\t{'NaN' if row % 2 else row}\n" for row in range(10))
+    odd_folder(program, odd / "texts", records, f"id\t{hostile}\tscore\n{''.join(lines)}P11\tz\t\n")
+    for name in ("one", "texts"):
+        browser = Browser(width, height)
+        try:
+            browser.open(odd / name / "map/map.html")
+            shown = lambda: browser.js("[...document.querySelectorAll('.level')].map((one) => one.textContent)")
+            if name == "one":
+                equal(browser.text("facts"), "esm2_hd16 \u00b7 mean.layer2 \u00b7 1 record \u00b7 principal components")
+                equal(shown(), ["71"])
+            else:
+                equal(len(shown()), 11)
+                equal(shown()[9:], ["2 other values2", "no value1"])
+                browser.js("hover(3, screenX[3] / ratio, screenY[3] / ratio)")
+                box = "document.getElementById('tip').getBoundingClientRect()"
+                stage = "document.getElementById('stage').getBoundingClientRect()"
+                assert browser.js(f"{box}.bottom <= {stage}.bottom && {box}.right <= {stage}.right"), "the tip is cut off"
+                browser.js("say(describe(3).join(' \u00b7 '))")
+                browser.screenshot(shots / f"odd-map-{width}.png")
+                browser.choose("colour", "2")
+                equal(browser.js("document.querySelector('.ends').textContent"), "08")
+                equal(shown(), ["no value7"])
+            equal(browser.js("document.documentElement.scrollWidth > innerWidth"), False)
+            equal(browser.problems, [])
+            browser.open(odd / name / "report.html")
+            equal(browser.js("document.getElementById('near').hidden"), name == "one")
+            equal(browser.js("document.querySelectorAll('figure').length"), len(records) if name == "texts" else 1)
+            equal(browser.js("document.documentElement.scrollWidth > innerWidth"), False)
+            height_of_all = browser.js("document.documentElement.scrollHeight")
+            browser.call("Emulation.setDeviceMetricsOverride", width=width, height=min(height_of_all, 4000),
+                         deviceScaleFactor=1, mobile=width < 700)
+            browser.screenshot(shots / f"odd-report-{name}-{width}.png")
+            equal(browser.problems, [])
+        finally:
+            browser.close()
+    print(f"odd records, {width} \u00d7 {height}: as expected")
+
+
 def main():
     program = pathlib.Path(sys.argv[1]).resolve()
     with tempfile.TemporaryDirectory() as home:
@@ -310,8 +370,10 @@ def main():
         shots.mkdir(parents=True, exist_ok=True)
         pages = {records: output_folder(program, pathlib.Path(home) / str(records), records)
                  for records in map(int, sys.argv[3:] or (30, 5000))}
+        for width, height in SCREENS:
+            check_odd(program, pathlib.Path(home), shots, width, height)
         for records, page in pages.items():
-            for width, height in ((1280, 720), (390, 800)):
+            for width, height in SCREENS:
                 browser = Browser(width, height)
                 try:
                     check(browser, page, records, shots, width)

@@ -27,7 +27,12 @@ fn what_cannot_be_written_is_refused_before_any_pass() {
         ),
         (
             format!("{variants} --out folder --force"),
-            "error: folder: it is not a file\n",
+            "error: folder is a folder, so it is not replaced\n  hint: choose another name with --out\n",
+        ),
+        (
+            format!("{variants} --out - --force"),
+            "error: - is not the name of a file: nothing is written to standard output\n  \
+             hint: choose another name with --out\n",
         ),
         (
             format!("{variants} --out p.fasta --force"),
