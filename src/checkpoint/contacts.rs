@@ -76,7 +76,11 @@ impl Checkpoint {
     pub fn contact_regression(&self) -> Result<ContactRegression, CheckpointError> {
         if let Some(why) = self.why_no_contacts() {
             let path = self.path.clone();
-            return Err(CheckpointError::NoContacts { path, why });
+            return Err(CheckpointError::NoContacts {
+                path,
+                why,
+                is_esm_c: self.config.alphabet == Alphabet::EsmC,
+            });
         }
         let [weight, bias] = CONTACT_HEAD.map(|name| self.weight(name)?.to_vec());
         Ok(ContactRegression {

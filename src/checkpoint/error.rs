@@ -262,19 +262,46 @@ pub enum CheckpointError {
         /// The value.
         value: f32,
     },
+    /// The sum of a weight and what an adapter adds to it is NaN or infinite.
+    #[error(
+        "{path}: with the adapter's `{}` the weight `{}` of its base is {value} at row {row}, column \
+         {column}\n\
+         hint: the adapter is damaged, or its training diverged: use another copy",
+        printable::name(.added),
+        printable::name(.tensor)
+    )]
+    AdapterOverflow {
+        /// The file of the adapter.
+        path: PathBuf,
+        /// Its tensor.
+        added: String,
+        /// The tensor of the base.
+        tensor: String,
+        /// Row from 0, of the weight as it is used (0 for a vector).
+        row: usize,
+        /// Column from 0.
+        column: usize,
+        /// The value.
+        value: f32,
+    },
     /// Contacts need a regression.
     #[error(
         "{path}: contacts cannot be computed: {}\n\
-         hint: use a model that has the regression: ESM-2 or ESM-1b from Hugging Face\n\
-         hint: name its file with `contact_regression`, where fair-esm publishes one\n\
+         hint: use a model that has the regression: ESM-2 or ESM-1b from Hugging Face\n{}\
          hint: use `include=attentions` for the attention maps that contacts are computed from",
-        finding(.why)
+        finding(.why),
+        match .is_esm_c {
+            true => "",
+            false => "hint: name its file with `contact_regression`, where fair-esm publishes one\n",
+        }
     )]
     NoContacts {
         /// The checkpoint.
         path: PathBuf,
         /// What is missing or wrong.
         why: String,
+        /// Whether it is ESM C, for which there is no regression at all.
+        is_esm_c: bool,
     },
     /// Logits and scores need the language-model head.
     #[error(

@@ -12,6 +12,7 @@ use super::json;
 use super::locate::Located;
 use super::names::{Names, Naming};
 use super::tensors::TensorSet;
+use crate::numerals::count;
 use crate::ops::Activation;
 use crate::printable;
 use crate::tokenizer::Alphabet;
@@ -211,13 +212,6 @@ fn agree(
         ("d_model", said.d_model, config.dim),
         ("num_hidden_layers", said.num_hidden_layers, config.layers),
         ("n_layers", said.n_layers, config.layers),
-        ("n_heads", said.n_heads, config.heads),
-        (
-            "num_key_value_heads",
-            said.num_key_value_heads,
-            config.heads,
-        ),
-        ("head_dim", said.head_dim, config.head_dim()),
         (
             "intermediate_size",
             said.intermediate_size,
@@ -229,6 +223,24 @@ fn agree(
             let found = format!(
                 "{name} is {said}, but by the tensors of {} it is {found}",
                 main.display()
+            );
+            return Err(contradiction(path, found));
+        }
+    }
+    for (name, said, found) in [
+        ("n_heads", said.n_heads, config.heads),
+        (
+            "num_key_value_heads",
+            said.num_key_value_heads,
+            config.heads,
+        ),
+        ("head_dim", said.head_dim, config.head_dim()),
+    ] {
+        if let Some(said) = said.filter(|said| *said != found) {
+            let found = format!(
+                "{name} is {said}, but with a width of {} and {} it is {found}",
+                config.dim,
+                count(config.heads as u64, "attention head")
             );
             return Err(contradiction(path, found));
         }

@@ -227,7 +227,8 @@ impl WeightRows<'_> {
     /// Writes one row as `f32` into `out`, whose length is the number of columns.
     ///
     /// # Errors
-    /// [`CheckpointError::NonFinite`] if the row holds NaN or an infinity,
+    /// [`CheckpointError::NonFinite`] if the row holds NaN or an infinity, and
+    /// [`CheckpointError::AdapterOverflow`] if it does with an adapter,
     /// [`CheckpointError::NoSuchWeight`] if there is no such row or `out` has another length,
     /// [`CheckpointError::Changed`] or [`CheckpointError::Io`] if the file can no longer be read.
     pub fn read(&mut self, row: usize, out: &mut [f32]) -> Result<(), CheckpointError> {
@@ -240,25 +241,36 @@ impl WeightRows<'_> {
                 resolved.tensor
             )));
         }
-        let mut finite = match (resolved.part, resolved.vector) {
+        let finite = match (resolved.part, resolved.vector) {
             (Some(part), true) => self.read_part(part, out)?,
             (Some(part), false) => self.read_run(part.stored(row), 0, out)?,
             (None, _) => self.read_run(row, 0, out)?,
         };
-        if let Some(added) = &mut self.added {
-            added.add(row, out)?;
-            finite = false;
-        }
-        if !finite
-            && let Some((column, value)) = out.iter().enumerate().find(|(_, x)| !x.is_finite())
-        {
+        let not_finite = |out: &[f32]| {
+            let mut values = (0..).zip(out.iter().copied());
+            values.find(|(_, value)| !value.is_finite())
+        };
+        if !finite && let Some((column, value)) = not_finite(out) {
             return Err(CheckpointError::NonFinite {
                 tensor: resolved.tensor.clone(),
                 path: file.path().to_path_buf(),
                 row,
                 column,
-                value: *value,
+                value,
             });
+        }
+        if let Some(added) = &mut self.added {
+            added.add(row, out)?;
+            if let Some((column, value)) = not_finite(out) {
+                return Err(CheckpointError::AdapterOverflow {
+                    path: added.left.weight.file.path().to_path_buf(),
+                    added: added.left.weight.name().to_owned(),
+                    tensor: resolved.tensor.clone(),
+                    row,
+                    column,
+                    value,
+                });
+            }
         }
         if resolved.zero_row == Some(row) {
             out.fill(0.0);

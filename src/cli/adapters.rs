@@ -11,10 +11,10 @@ use esm_embed::pipeline::{Level, Model, ModelAdapter, Reporter};
 pub struct AdapterArgs {
     /// LoRA adapter to add to the model: a folder as PEFT saves it, or a Hugging Face repository
     ///
-    /// Without --model, the base is the model that adapter_config.json names, at its --revision. With --model,
-    /// it is that model, whatever the adapter names. An adapter can also be given as --model; where a
-    /// repository or folder holds complete weights and an adapter, --model is the complete model without
-    /// the adapter, and --adapter is the adapter. Other kinds of adapters are an error that names them.
+    /// If no model is given, the base is the model that adapter_config.json names, and --revision is that of
+    /// the base. If one is given, it is the base, whatever the adapter names. An adapter can also be given as
+    /// the model. Where a repository or folder holds both complete weights and an adapter, it is the complete
+    /// model as a model, and the adapter as --adapter. Other kinds of adapters are an error that names them.
     #[arg(long, value_name = "ADAPTER", value_parser = adapter)]
     pub adapter: Option<ModelArg>,
 

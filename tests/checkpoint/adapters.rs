@@ -266,7 +266,7 @@ fn incomplete_and_foreign_tensors_are_refused() {
         ),
         (
             "base_model.model.esm.encoder.layer.0.attention.self.value.hada_w1_a",
-            "is not one of LoRA",
+            "is not a tensor of LoRA",
         ),
     ] {
         let found = error(&changed("one_layer", |tensors| {
@@ -314,6 +314,25 @@ fn a_damaged_adapter_names_its_tensor_and_file() {
              `base_model.model.esm.encoder.layer.1.attention.self.value.lora_A.weight` holds NaN at row 0, \
              column 2"
         ),
+        "{found}"
+    );
+    // Finite numbers whose sum is not.
+    let folder = changed("one_layer", |tensors| {
+        let of_value = tensors
+            .iter_mut()
+            .filter(|(name, _)| name.contains("value.lora_"));
+        for number in of_value.flat_map(|(_, (_, bytes))| bytes.chunks_exact_mut(4)) {
+            number.copy_from_slice(&1e30f32.to_le_bytes());
+        }
+    });
+    let found = with(&fixture(BASE), folder.path()).unwrap();
+    let found = found.check_finite(|_| true).unwrap_err().to_string();
+    assert!(
+        found.contains(
+            "adapter_model.safetensors: with the adapter's \
+             `base_model.model.esm.encoder.layer.1.attention.self.value.lora_B.weight` the weight \
+             `esm.encoder.layer.1.attention.self.value.weight` of its base is "
+        ) && found.contains(" at row 0, column "),
         "{found}"
     );
     let whole = fs::read(fixture("adapters/one_layer").join(WEIGHTS)).unwrap();

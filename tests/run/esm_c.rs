@@ -218,6 +218,8 @@ fn a_run_has_all_layers_and_records_64_letters() {
     );
     let done = bench.run(&format!("{run} --residues packed --out emb"));
     assert_eq!(done.code, 0, "{}", done.err);
+    // As of every ESM C, they are computed.
+    assert!(!done.err.contains("inv_freq"), "{}", done.err);
     assert_eq!(bench.matrix("emb/logits.npy").dim(), (15, 64));
     let letters = bench.recorded("emb", "/resolved/letters");
     let letters: Vec<&str> = letters
@@ -277,6 +279,8 @@ fn contacts_are_an_error_that_offers_attentions() {
             "contacts cannot be computed: ESM C has no contact head: it was published without one";
         assert!(ended.err.contains(says), "{}", ended.err);
         assert!(ended.err.contains("--include attentions"), "{}", ended.err);
+        // No file can be one.
+        assert!(!ended.err.contains("--contact-regression"), "{}", ended.err);
     }
 }
 

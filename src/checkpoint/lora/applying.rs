@@ -98,13 +98,15 @@ impl<'a> Applying<'a> {
                     }
                 }
                 _ if !is_known && unused::is_harmless(&name) => {}
+                None if !is_known && is_adapter_tensor(&name) => {
+                    let [path, _] = self.lora.files.clone();
+                    let why = format!("`{}` is not a tensor of LoRA", printable::name(tensor));
+                    let adapter = Box::new(self.lora.adapter.clone());
+                    return Err(CheckpointError::OtherAdapter { path, adapter, why });
+                }
                 _ if !is_known => {
-                    let what = match is_adapter_tensor(&name) && part.is_none() {
-                        true => "not one of LoRA",
-                        false => "for no weight of an ESM model",
-                    };
                     let tensor = printable::name(tensor);
-                    return Err(self.misfit(format!("`{tensor}` is {what}")));
+                    return Err(self.misfit(format!("`{tensor}` is for no weight of an ESM model")));
                 }
                 Some((module, part)) => {
                     let parts = self.parts.entry(module.to_owned()).or_default();

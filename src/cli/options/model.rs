@@ -16,7 +16,8 @@ pub struct ModelArgs {
     /// A name is one that `esm-embed models` lists, such as esm2_t33_650M_UR50D or esmc_300m, or a
     /// short form: 8M, 35M, 150M, 650M, 3B or 15B. A repository is written organisation/name. A path
     /// leads to a Hugging Face folder, to a .safetensors or .bin file beside its config.json, to a .pt
-    /// file of fair-esm, to a .pth file of ESM C, or to a .nemo file of ESM2nv.
+    /// file of fair-esm, to a .pth file of ESM C, or to a .nemo file of ESM2nv. A LoRA adapter can be
+    /// given too, and is added to the base that it names: see --adapter.
     #[arg(short, long, env = variables::MODEL, default_value = DEFAULT, value_parser = model)]
     pub model: ModelArg,
 

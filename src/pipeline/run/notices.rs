@@ -14,6 +14,7 @@ use crate::pipeline::plan::Plan;
 use crate::pipeline::plan::resources;
 use crate::pipeline::reporter::{Level, Reporter};
 use crate::product::{Elements, Extent, Product};
+use crate::tokenizer::Alphabet;
 use anyhow::{Result, bail};
 use std::time::Duration;
 
@@ -203,7 +204,9 @@ pub fn tell_of_model(
         let text = format!("{VARYING}; each sequence is computed in a separate pass");
         run.reporter.message(Level::Warning, &text);
     }
-    if about.inv_freq == Some(InvFreqSource::Computed) {
+    // No checkpoint of ESM C holds them.
+    let are_lost = config.alphabet != Alphabet::EsmC;
+    if are_lost && about.inv_freq == Some(InvFreqSource::Computed) {
         let recorded = recorded.map_or(String::new(), |file| format!("; {file} records this"));
         let text = format!(
             "the checkpoint has no inv_freq, so rotary frequencies are computed, while published \
