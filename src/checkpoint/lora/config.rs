@@ -2,14 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::OnceLock;
 
-use regex::Regex;
+use regex::bytes::{Regex, RegexBuilder};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
 use crate::checkpoint::adapter::Adapter;
 use crate::checkpoint::config::contradiction;
 use crate::checkpoint::error::CheckpointError;
+use crate::numerals::grouped;
 use crate::printable;
 
 /// Highest rank that is read: the factors of a weight are held as `f32` while it is loaded.
@@ -17,6 +19,9 @@ pub(super) const MOST_RANK: usize = 1 << 14;
 
 /// Most entries of a pattern.
 const MOST_PATTERNS: usize = 10_000;
+/// Most of them that are regular expressions, and the most memory of one: each takes time to compile.
+const MOST_EXPRESSIONS: usize = 1_000;
+const MOST_OF_EXPRESSION: usize = 1 << 18;
 
 /// Settings that, unless they are off, make another method of it: its name.
 const OTHER_METHODS: [(&str, &str); 12] = [
@@ -76,10 +81,10 @@ pub(super) struct LoraConfig {
     lora_alpha: f64,
     #[serde(default, deserialize_with = "or_default")]
     use_rslora: bool,
-    #[serde(default, deserialize_with = "or_default")]
-    rank_pattern: BTreeMap<String, usize>,
-    #[serde(default, deserialize_with = "or_default")]
-    alpha_pattern: BTreeMap<String, f64>,
+    #[serde(default, deserialize_with = "patterns")]
+    rank_pattern: Patterns<usize>,
+    #[serde(default, deserialize_with = "patterns")]
+    alpha_pattern: Patterns<f64>,
     target_modules: Option<Modules>,
     exclude_modules: Option<Modules>,
     #[serde(default, deserialize_with = "or_default")]
@@ -94,8 +99,69 @@ pub(super) struct LoraConfig {
 #[derive(Debug, Deserialize)]
 #[serde(untagged)]
 enum Modules {
-    Pattern(String),
+    Pattern(Expression),
     Names(Vec<String>),
+}
+
+/// A regular expression that all of a name must match, as in Python's `re.fullmatch`. It is compiled once, when
+/// it is first used.
+#[derive(Debug, Deserialize)]
+#[serde(from = "String")]
+struct Expression {
+    text: String,
+    regex: OnceLock<Option<Regex>>,
+}
+
+impl From<String> for Expression {
+    fn from(text: String) -> Self {
+        let regex = OnceLock::new();
+        Self { text, regex }
+    }
+}
+
+impl Expression {
+    /// None for an expression that this program cannot read.
+    fn matches(&self, module: &str) -> Option<bool> {
+        // Names of modules are ASCII, and classes of Unicode are large.
+        let compiled = || {
+            let mut regex = RegexBuilder::new(&format!("^(?:{})$", self.text));
+            regex.unicode(false).size_limit(MOST_OF_EXPRESSION);
+            regex.build().ok()
+        };
+        let regex = self.regex.get_or_init(compiled).as_ref()?;
+        Some(regex.is_match(module.as_bytes()))
+    }
+}
+
+/// Values by patterns of the ends of names.
+type Patterns<T> = Vec<(Pattern, T)>;
+
+/// What the end of a module's name must be.
+#[derive(Debug)]
+enum Pattern {
+    Plain(String),
+    Expression { text: String, regex: Expression },
+}
+
+impl From<String> for Pattern {
+    fn from(text: String) -> Self {
+        let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
+        match text.chars().all(is_plain) {
+            true => Pattern::Plain(text),
+            false => Pattern::Expression {
+                regex: format!(r"(?:.*\.)?(?:{text})").into(),
+                text,
+            },
+        }
+    }
+}
+
+fn patterns<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    deserializer: D,
+) -> Result<Patterns<T>, D::Error> {
+    let all = Option::<BTreeMap<String, T>>::deserialize(deserializer)?;
+    let all = all.unwrap_or_default().into_iter();
+    Ok(all.map(|(text, value)| (text.into(), value)).collect())
 }
 
 #[derive(Debug, Deserialize)]
@@ -144,13 +210,27 @@ impl LoraConfig {
                 "its init_lora_weights is \"{start}\", which changes the weights of the base"
             )));
         }
-        let patterns = self.rank_pattern.keys().chain(self.alpha_pattern.keys());
-        if patterns.count() > MOST_PATTERNS {
-            let found =
-                format!("rank_pattern and alpha_pattern have more than {MOST_PATTERNS} entries");
-            return Err(contradiction(path, found));
+        let patterns = || {
+            let of_rank = self.rank_pattern.iter().map(|(pattern, _)| pattern);
+            of_rank.chain(self.alpha_pattern.iter().map(|(pattern, _)| pattern))
+        };
+        let is_expression = |pattern: &&Pattern| matches!(pattern, Pattern::Expression { .. });
+        for (count, most, what) in [
+            (patterns().count(), MOST_PATTERNS, "entries"),
+            (
+                patterns().filter(is_expression).count(),
+                MOST_EXPRESSIONS,
+                "regular expressions",
+            ),
+        ] {
+            if count > most {
+                let most = grouped(most as u64);
+                let found = format!("rank_pattern and alpha_pattern have more than {most} {what}");
+                return Err(contradiction(path, found));
+            }
         }
-        let alphas = self.alpha_pattern.values().chain([&self.lora_alpha]);
+        let alphas = self.alpha_pattern.iter().map(|(_, alpha)| alpha);
+        let alphas = alphas.chain([&self.lora_alpha]);
         if let Some(alpha) = alphas.copied().find(|alpha| !alpha.is_finite()) {
             return Err(contradiction(path, format!("lora_alpha is {alpha}")));
         }
@@ -198,12 +278,12 @@ impl LoraConfig {
         }
         match &self.exclude_modules {
             Some(Modules::Names(names)) if ends_in(module, names) => return Some(false),
-            Some(Modules::Pattern(pattern)) if matches(pattern, module)? => return Some(false),
+            Some(Modules::Pattern(pattern)) if pattern.matches(module)? => return Some(false),
             _ => {}
         }
         match self.target_modules.as_ref()? {
-            Modules::Pattern(pattern) if pattern.eq_ignore_ascii_case("all-linear") => Some(true),
-            Modules::Pattern(pattern) => matches(pattern, module),
+            Modules::Pattern(all) if all.text.eq_ignore_ascii_case("all-linear") => Some(true),
+            Modules::Pattern(pattern) => pattern.matches(module),
             Modules::Names(names) if names.iter().any(|name| name == module) => Some(true),
             Modules::Names(names) if ends_in(module, names) => self.transforms(module),
             Modules::Names(_) => Some(false),
@@ -218,7 +298,7 @@ impl LoraConfig {
             _ => true,
         };
         match &self.layers_pattern {
-            Some(Modules::Pattern(pattern)) if !pattern.is_empty() => return None,
+            Some(Modules::Pattern(pattern)) if !pattern.text.is_empty() => return None,
             Some(Modules::Names(names)) if !names.is_empty() => return None,
             _ => {}
         }
@@ -250,25 +330,15 @@ fn is_end(module: &str, name: &str) -> bool {
     before.is_some_and(|before| before.is_empty() || before.ends_with('.'))
 }
 
-/// Python's `re.fullmatch`; None for an expression that this program cannot read.
-fn matches(pattern: &str, module: &str) -> Option<bool> {
-    let regex = Regex::new(&format!("^(?:{pattern})$")).ok()?;
-    Some(regex.is_match(module))
-}
-
 /// The value of the first pattern that the end of a module's name matches.
-fn first<'a, T>(patterns: &'a BTreeMap<String, T>, module: &str) -> Result<Option<&'a T>, String> {
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
+fn first<'a, T>(patterns: &'a Patterns<T>, module: &str) -> Result<Option<&'a T>, String> {
     for (pattern, value) in patterns {
-        let is_match = match pattern.chars().all(is_plain) {
-            true => is_end(module, pattern),
-            false => {
-                let found = matches(&format!(r"(?:.*\.)?(?:{pattern})"), module);
-                found.ok_or_else(|| {
-                    let pattern = printable::name(pattern);
-                    format!("the pattern `{pattern}` is not a regular expression that can be read")
-                })?
-            }
+        let is_match = match pattern {
+            Pattern::Plain(end) => is_end(module, end),
+            Pattern::Expression { text, regex } => regex.matches(module).ok_or_else(|| {
+                let text = printable::name(text);
+                format!("the pattern `{text}` is not a regular expression that can be read")
+            })?,
         };
         if is_match {
             return Ok(Some(value));
@@ -312,6 +382,35 @@ mod tests {
             wrong.scale(QUERY, 2).unwrap_err(),
             "the pattern `(` is not a regular expression that can be read"
         );
+    }
+
+    #[test]
+    fn patterns_of_any_number_and_size_take_no_time() {
+        let adapter = Adapter::unknown(Path::new("A"));
+        let with = |count: usize, pattern: &str| {
+            let all = (0..count).map(|i| format!(r#""{pattern}{i}": 2"#));
+            let all = all.collect::<Vec<_>>().join(",");
+            config(&format!(r#"{{"alpha_pattern": {{{all}}}}}"#))
+        };
+        let most = with(1_000, r"(\\w{30}x){3}");
+        most.check(Path::new("A"), &adapter).unwrap();
+        // Compiled again for each name, they would take minutes.
+        for layer in 0..1_000 {
+            let module = format!("esm.encoder.layer.{layer}.attention.self.query");
+            assert_eq!(most.scale(&module, 8), Ok(1.0));
+        }
+        let large = with(1, r"((\\w{1000}){1000}){1000}");
+        assert!(large.scale(QUERY, 8).is_err());
+        for (config, says) in [
+            (with(1_001, "[a]"), "more than 1,000 regular expressions"),
+            (with(10_001, "a"), "more than 10,000 entries"),
+        ] {
+            let found = config
+                .check(Path::new("A"), &adapter)
+                .unwrap_err()
+                .to_string();
+            assert!(found.contains(says), "{found}");
+        }
     }
 
     #[test]
