@@ -3,7 +3,7 @@
 use super::Exit;
 use super::command_line::Cli;
 use super::stdout::print;
-use anyhow::Context;
+use anyhow::{Context, bail};
 use clap::CommandFactory;
 use esm_embed::numerals::count;
 use std::fs;
@@ -21,6 +21,9 @@ pub struct ManArgs {
 pub fn execute(args: &ManArgs) -> anyhow::Result<Exit> {
     let dir = &args.dir;
     let place = || dir.display().to_string();
+    if dir.exists() && !dir.is_dir() {
+        bail!("{} is not a folder", place());
+    }
     fs::create_dir_all(dir).with_context(place)?;
     clap_mangen::generate_to(Cli::command(), dir).with_context(place)?;
     let first = dir.join("esm-embed.1");

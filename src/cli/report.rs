@@ -23,13 +23,13 @@ Example:
   esm-embed report emb/
   (open emb-report.html in a browser)
 
-The page has what was run, counts and warnings, the lengths, two principal
+The page shows what was run, counts and warnings, the lengths, two principal
 components, the ten nearest neighbors (by cosine) of each record, contact maps
 if there are any, and the files. It needs no network and no other file.
 
-It lists the first 100,000 records. Up to 5,000, every pair is compared; beyond,
-the 50 candidates that are nearest in 50 principal components are. The first 24
-contact maps of at most 600 residues are shown.";
+It lists the first 100,000 records. Up to 5,000 records, every pair is compared;
+with more, each record is compared with the 50 that are nearest in 50 principal
+components. The first 24 contact maps of at most 600 residues are shown.";
 
 /// Arguments of `report`.
 #[derive(Debug, clap::Args)]

@@ -31,7 +31,7 @@ pub(super) struct Names {
     /// Whether `/` separates groups.
     has_groups: bool,
     seen: DiskMap,
-    /// How often each id was used that was used more than once.
+    /// The number of uses of each id that was used more than once.
     uses: HashMap<String, u64>,
     sequences: Option<Sequences>,
     out: std::path::PathBuf,
@@ -57,12 +57,12 @@ impl Names {
         })
     }
 
-    /// Takes a name, so that no record gets it.
+    /// Takes a name that no record may get.
     pub(super) fn reserve(&mut self, name: &str) -> Result<(), ExportError> {
         self.take(name).map(drop)
     }
 
-    /// The name of the next record; None if its sequence has been met.
+    /// The name of the next record; None if an earlier record has its sequence.
     pub(super) fn next(&mut self, record: &Record) -> Result<Option<String>, ExportError> {
         match self.keys {
             Keys::Row => Ok(Some(record.row.to_string())),

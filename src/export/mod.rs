@@ -19,11 +19,11 @@
 //!
 //! # Names of records
 //!
-//! `h5` and `safetensors` need a name for each record, a [`Keys`] says which. An id is used as
+//! `h5` and `safetensors` need a name for each record; [`Keys`] says which. An id is used as
 //! `ids.npy` has it: a byte that is not UTF-8, and a zero byte, is `\x` and two digits. An empty id is
 //! `unnamed`; a name that was given before gets `_2`, `_3` …. In `h5`, `/` separates groups and becomes
 //! `_`, and `.` becomes `_`, too; the attribute `original_id` has the id. Tables and `npz` keep ids as
-//! they are, equal ones included.
+//! they are, repeated ones too.
 
 mod about;
 mod arrays;
@@ -132,7 +132,7 @@ pub struct Exported {
 }
 
 impl Export {
-    /// What cannot go together, before anything is read; with hints.
+    /// Why the options cannot be combined, with hints; nothing is read for this.
     pub fn contradiction(&self) -> Option<String> {
         let format = self.format.name();
         if self.keys.is_some() && !matches!(self.format, Format::H5 | Format::Safetensors) {
@@ -156,7 +156,7 @@ impl Export {
         None
     }
 
-    /// Writes it. `progress` receives the number of records that were written, and of all.
+    /// Writes it. `progress` receives the number of records written so far, and their total.
     ///
     /// # Errors
     /// When the folder does not have what is asked for or is damaged, when something exists at the

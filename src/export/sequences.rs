@@ -109,7 +109,8 @@ impl Sequences {
                 let Some((path, facts)) = self.inputs.next() else {
                     return Ok(false);
                 };
-                let input = Input::open(&path).map_err(|error| sequences(&path, &plain(&error)))?;
+                let input =
+                    Input::open(&path).map_err(|error| sequences(&path, &plain(&path, &error)))?;
                 let reader = Reader::new(input).hash_is_letter(self.alphabet.has_hash());
                 self.open = Some((path, facts, reader));
                 continue;
@@ -156,8 +157,10 @@ fn sequences(path: &Path, what: &str) -> ExportError {
     }
 }
 
-/// The first line of an error, without its hints.
-fn plain(error: &FastaError) -> String {
+/// The first line of an error, without the path that it begins with, and without its hints.
+fn plain(path: &Path, error: &FastaError) -> String {
     let text = error.to_string();
-    text.lines().next().unwrap_or_default().to_owned()
+    let line = text.lines().next().unwrap_or_default();
+    let path = format!("{}: ", path.display());
+    line.strip_prefix(&path).unwrap_or(line).to_owned()
 }

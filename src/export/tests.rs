@@ -213,9 +213,10 @@ fn keys_are_ids_rows_or_hashes() {
     let fasta = home.dir.path().join("in.fasta");
     let moved = home.dir.path().join("moved.fasta");
     fs::rename(&fasta, &moved).unwrap();
-    assert!(
-        home.why(&export)
-            .ends_with("\nhint: give the FASTA files of the run with `fasta`, in their order")
+    assert_eq!(
+        home.why(&export),
+        "/in.fasta: cannot be opened: No such file or directory (os error 2)\n\
+         hint: give the FASTA files of the run with `fasta`, in their order"
     );
     export.fasta = vec![moved.clone()];
     home.write(&export).unwrap();

@@ -320,7 +320,7 @@ mod tests {
         again.draw(&with).unwrap();
         assert_eq!(
             why(&with, ids("P2")),
-            "/out/P2.png already exists\nhint: choose another folder with `out`\n\
+            "/out/P2.png already exists\nhint: choose another place with `out`\n\
              hint: replace it with `force`"
         );
         again.existing = Existing::Replace;

@@ -19,7 +19,7 @@ pub struct Settings {
     pub dims: Vec<usize>,
     /// Neighbours of UMAP, a point itself included, as umap-learn counts them.
     pub neighbours: usize,
-    /// Where random numbers begin.
+    /// The seed of the random numbers.
     pub seed: u64,
 }
 
@@ -81,7 +81,7 @@ impl Projection {
 pub struct Projections {
     /// The projections: UMAP in the dimensions that were asked for, then PCA in two and three.
     pub all: Vec<Projection>,
-    /// The part of the variance in each of the first three components.
+    /// The fraction of the variance in each of the first three components.
     pub explained: Vec<f64>,
 }
 

@@ -20,7 +20,7 @@ const EXACT: usize = 5_000;
 /// Beyond it: principal components among which candidates are searched, and candidates of a record.
 const COMPONENTS: usize = 50;
 const CANDIDATES: usize = 50;
-/// Records that the page lists; it would be too large for a browser with more.
+/// Records that the page lists; with more, it would be too large for a browser.
 const MOST_RECORDS: usize = 100_000;
 /// Contact maps that are shown, and the residues of the longest.
 const MOST_MAPS: usize = 24;

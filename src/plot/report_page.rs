@@ -284,7 +284,7 @@ fn scope(contents: &Contents) -> String {
     let mut text = format!("From {}, by cosine.", escape(&one.array));
     if !one.exact {
         text.push_str(
-            " Candidates are the 50 records that are nearest in 50 principal components; their \
+            " Each record was compared with the 50 that are nearest in 50 principal components; \
              cosines are exact.",
         );
     }
@@ -292,7 +292,7 @@ fn scope(contents: &Contents) -> String {
     if listed < all {
         let listed = count(listed as u64, "record");
         text.push_str(&format!(
-            " The page covers the first {listed} of {}; numpy reads all of them.",
+            " This page covers the first {listed} of {}; the arrays hold all of them.",
             count(all as u64, "record")
         ));
     }
@@ -305,9 +305,12 @@ fn map_scope(contents: &Contents) -> String {
         return "The run wrote no contacts.".into();
     }
     match (contents.maps.len(), contents.lengths.len()) {
-        (0, _) => "No record has at most 600 residues; plot contacts draws longer ones.".into(),
+        (0, 0) => "There are no records.".into(),
+        (0, _) => {
+            "Every record is longer than 600 residues; plot contacts draws any length.".into()
+        }
         (shown, all) if shown < all => format!(
-            "The first {} of at most 600 residues, of {}. plot contacts draws any.",
+            "The first {} of at most 600 residues, out of {}; plot contacts draws any of them.",
             count(shown as u64, "record"),
             count(all as u64, "record")
         ),

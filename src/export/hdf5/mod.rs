@@ -20,7 +20,7 @@ use messages::{dataset_header, group_header};
 use std::fs::File;
 use std::io::{self, BufWriter, Seek, SeekFrom, Write};
 
-/// An address that there is not.
+/// No address.
 const UNDEFINED: u64 = u64::MAX;
 /// Bytes of the superblock.
 const SUPERBLOCK_BYTES: u64 = 96;
@@ -212,7 +212,7 @@ impl Hdf5Writer {
             return Ok(stored);
         }
         let free = HEAP_MIN_BYTES.saturating_sub(bytes.len());
-        // Free space is an object with the number 0; less than its header is none.
+        // Free space is an object with the number 0. Where its header does not fit, none is listed.
         if free >= 16 {
             bytes.extend([0; 8]);
             bytes.extend((free as u64).to_le_bytes());

@@ -11,8 +11,8 @@ const brief = (text, most) => { const letters = [...text]; return letters.length
 const idOf = (i) => data.ids[i] || '(no id)';
 
 // Colours that people with any kind of colour blindness can tell apart, for a light and a dark page.
-// Levels: near Paul Tol's muted scheme, at least 16 apart in CIELAB for each kind; tests/browser/map.py
-// measures them. Numbers: parts of viridis.
+// Levels: close to Paul Tol's muted scheme, and at least 16 apart in CIELAB for every kind of vision, which
+// tests/browser/map.py measures. Numbers: parts of viridis.
 const LEVELS = {
   light: ['#dd6e79', '#332288', '#cbb045', '#0e7131', '#57bae9', '#851d4b', '#0a7ed3', '#6c8019', '#9f3f98'],
   dark: ['#f28997', '#9289f1', '#e4d17d', '#36a45b', '#8bceef', '#c10f64', '#6bf1df', '#aabf3b', '#c975b9'],

@@ -243,7 +243,7 @@ function facts() {
   const parts = list(data.explained.slice(0, one.dims).map(percent));
   const how = one.method === 'PCA'
     ? 'principal components' + (data.explained[0] > 0 ? ` with ${parts} of the variance` : '')
-    : `UMAP of ${plural(Math.min(data.neighbours, count), 'neighbor')}, seed ${data.seed}`;
+    : `UMAP, ${plural(Math.min(data.neighbours, count), 'neighbor')}, seed ${data.seed}`;
   $('facts').textContent = `${data.model} · ${data.array} · ${plural(count, 'record')} · ${how}`;
   canvas.setAttribute('aria-label', `Map of ${plural(count, 'record')}: ${one.method} in ${one.dims} dimensions, colored by ${columns[state.column].label}`);
 }

@@ -27,11 +27,11 @@ const DEFAULT: &str = "esm2_t33_650M_UR50D";
 ///
 /// model: a name ("650M", "esm2_t33_650M_UR50D"; `esm-embed models` lists them), a repository
 /// "organisation/name" on the Hugging Face Hub, or a path to a folder or file. A model that is not in the
-/// cache is downloaded. None is esm2_t33_650M_UR50D.
+/// cache is downloaded. None means esm2_t33_650M_UR50D.
 /// adapter: a LoRA adapter: the folder that PEFT saved, or a repository. Without model, its base is the model
 /// that it names. An adapter can also be given as model.
 /// device: "auto", "cpu", "cuda", "cuda:0,1" or "all".
-/// dtype: "f32", "f16", "bf16" or "tf32"; None is f32 on a CPU and f16 on a GPU.
+/// dtype: "f32", "f16", "bf16" or "tf32"; None means f32 on a CPU and f16 on a GPU.
 /// threads: None uses the CPUs that this process may use.
 /// long: "full", "error", "truncate[:N]" or "window[:N[:OVERLAP]]" for sequences of more than 1,022
 /// residues; None embeds them whole where the model can.
@@ -198,8 +198,8 @@ impl Embedder {
     /// Embeds the records of FASTA files while they are read.
     ///
     /// fasta: a path or a list of paths; "-" is standard input. Plain, gzip or zstd.
-    /// residues: whether each record has its residue rows. pool: None leaves the pooled row out.
-    /// on_invalid: "fail", or "skip" to pass over records that cannot be embedded, with a warning.
+    /// residues: whether each record has its residue rows. pool: with None, there is no pooled row.
+    /// on_invalid: "fail", or "skip" to leave out records that cannot be embedded, with a warning.
     ///
     /// Returns an iterator over records with id, description, length, mean (or the pool that was asked
     /// for) and residues. The next records are computed in the background.

@@ -48,7 +48,7 @@ impl Watch<'_> {
         Ok(done)
     }
 
-    /// The same for work that cannot be cancelled, such as a download: after Ctrl-C, it goes on in the
+    /// The same for work that cannot be cancelled, such as a download: after Ctrl-C, it continues in the
     /// background.
     pub fn leave<T: Send + 'static>(
         &self,
