@@ -5,8 +5,9 @@
 #     .ci/release.sh                 builds for glibc 2.17 with zig, and packs
 #     .ci/release.sh --program FILE  packs an existing program
 #
-# TARGET: x86_64-unknown-linux-gnu, or aarch64-unknown-linux-gnu (after `rustup target add`), which is built
-# and checked but does not run here; HOST_PROGRAM then writes its completions and manual pages.
+# TARGET: x86_64-unknown-linux-gnu, or aarch64-unknown-linux-gnu (after `rustup target add`), which runs in
+# qemu-aarch64 (Debian's qemu-user and libc6:arm64). Without them it is packed without ever having run, and
+# HOST_PROGRAM, a program for this machine, writes its completions and manual pages.
 # CARGO_TARGET_DIR: where to build (target). SOURCE_DATE_EPOCH: date of the packed files (that of the
 # commit). The same program and date give the same bytes.
 set -euo pipefail
@@ -59,10 +60,20 @@ fi
 needed=$(readelf --dynamic --wide "$program") || fail "$program: not an ELF program"
 if grep -E 'NEEDED.*\[lib(cu|nv)' <<<"$needed"; then fail "$program: linked against CUDA libraries"; fi
 version=$(sed -n 's/^version = "\(.*\)"$/\1/p' Cargo.toml | head -n 1)
-runs=$program
-[ "$arch" = "$(uname -m)" ] || runs=${HOST_PROGRAM:?is not set: it writes the manual pages}
-said=$("$runs" --version)
-[ "$said" = "esm-embed $version" ] || fail "$runs: this is $said, expected esm-embed $version"
+runs=("$program")
+if [ "$arch" != "$(uname -m)" ]; then
+    if "qemu-$arch" "$program" --version >/dev/null 2>&1; then
+        runs=("qemu-$arch" "$program")
+    else
+        say "NOT RUN: $program, because there is no qemu-$arch or no C library for it"
+        runs=("${HOST_PROGRAM:?is not set: it writes the manual pages}")
+    fi
+fi
+said=$("${runs[@]}" --version)
+[ "$said" = "esm-embed $version" ] || fail "${runs[*]}: this is $said, expected esm-embed $version"
+say "Bits: ${runs[*]} doctor --bits"
+bits=$("${runs[@]}" doctor --bits)
+grep -q 'as on every CPU  *yes' <<<"$bits" || fail "${runs[*]}: other bits than on every CPU: $bits"
 
 release=esm-embed-$version-$arch-linux
 out=$target/release-files
@@ -80,9 +91,9 @@ cp LICENSE README.md "$scratch/$release/"
 .ci/licences.py "$triple" >"$scratch/$release/THIRDPARTY.txt"
 mkdir "$scratch/$release/completions"
 for shell in bash elvish fish powershell zsh; do
-    "$runs" completions "$shell" >"$scratch/$release/completions/esm-embed.$shell"
+    "${runs[@]}" completions "$shell" >"$scratch/$release/completions/esm-embed.$shell"
 done
-"$runs" man "$scratch/$release/man/man1" >/dev/null
+"${runs[@]}" man "$scratch/$release/man/man1" >/dev/null
 chmod -R u=rwX,go=rX "$scratch/$release"
 chmod 755 "$scratch/$release/esm-embed"
 tar --create --directory "$scratch" --format ustar --sort name --owner 0 --group 0 --numeric-owner \
