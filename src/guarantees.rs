@@ -312,6 +312,10 @@
 //! - An export that is killed leaves nothing at its place that is not complete.
 //!   `tests/faults/export.rs::h5_killed_at_each_call`,
 //!   `tests/faults/export.rs::pt_killed_at_each_call`
+//! - Exports and reports replace no device, pipe or folder, and no file of a run; two exports to one place
+//!   do not mix.
+//!   `tests/run/export.rs::only_files_are_replaced_and_none_of_a_run`,
+//!   `tests/run/export.rs::two_exports_to_one_place_do_not_mix`
 //! - Maps and reports are pages that need no network and have no path of this machine; the same folder
 //!   gives the same bytes.
 //!   `tests/run/plots.rs::a_map_has_a_page_a_table_and_a_bundle`,

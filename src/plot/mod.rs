@@ -3,8 +3,9 @@
 //! bytes on every machine.
 //!
 //! [`contacts`] draws contact maps, and [`map`] a map on which similar proteins are near each other,
-//! from [principal components](pca) and [UMAP](umap). [`report`] makes one page about a run. A figure is a [`Drawing`]: a list of shapes at whole pixels, which
-//! [`svg`] writes as vectors and [`png`] as pixels.
+//! from [principal components](pca) and [UMAP](umap). [`report`] makes one page about a run. A figure
+//! is a [`Drawing`]: a list of shapes at whole pixels, which [`svg`] writes as vectors and [`png`] as
+//! pixels.
 
 pub mod annotations;
 mod bundle;

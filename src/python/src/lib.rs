@@ -5,6 +5,7 @@ mod embedder;
 mod errors;
 mod folder;
 mod messages;
+mod sequences;
 mod stream;
 mod waiting;
 

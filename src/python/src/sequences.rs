@@ -1,0 +1,68 @@
+//! Sequences that Python gives.
+
+use crate::errors::of_session;
+use crate::messages::Messages;
+use esm_embed::admission::Prepared;
+use esm_embed::product::Request;
+use esm_embed::session::Session;
+use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyString};
+
+/// Texts → what is embedded. The error names the place in the list.
+pub fn prepare(
+    session: &Session,
+    texts: &[Vec<u8>],
+    request: &Request,
+    messages: &Messages,
+) -> PyResult<Vec<Prepared>> {
+    let admission = session.admission(request).map_err(of_session)?;
+    let prepared = texts.iter().enumerate().map(|(at, text)| {
+        admission
+            .admit(text)
+            .map_err(|unfit| PyValueError::new_err(format!("sequences[{at}]: {unfit}")))
+    });
+    let prepared: Vec<Prepared> = prepared.collect::<PyResult<_>>()?;
+    let nucleotides: Vec<usize> = (0..)
+        .zip(&prepared)
+        .filter(|(_, one)| one.nucleotides)
+        .map(|(at, _)| at)
+        .collect();
+    if let Some(first) = nucleotides.first() {
+        messages.warn(&format!(
+            "{} look like nucleotides, not proteins; the first is sequences[{first}]",
+            esm_embed::numerals::count(nucleotides.len() as u64, "sequence")
+        ));
+    }
+    Ok(prepared)
+}
+
+/// The sequences of an iterable.
+pub fn texts(sequences: &Bound<'_, PyAny>) -> PyResult<Vec<Vec<u8>>> {
+    if sequences.is_instance_of::<PyString>() || sequences.is_instance_of::<PyBytes>() {
+        return Err(PyTypeError::new_err(
+            "sequences is a single text: give a list of sequences, such as [\"MKTVRQERLK\"]",
+        ));
+    }
+    sequences.try_iter()?.map(|one| text(&one?)).collect()
+}
+
+/// A sequence without white space, as FASTA has it.
+pub fn text(sequence: &Bound<'_, PyAny>) -> PyResult<Vec<u8>> {
+    let text = match sequence.cast::<PyBytes>() {
+        Ok(bytes) => bytes.as_bytes().to_vec(),
+        Err(_) => match sequence.extract::<String>() {
+            Ok(text) => text.into_bytes(),
+            Err(_) => {
+                let found = sequence.get_type().name()?;
+                return Err(PyTypeError::new_err(format!(
+                    "expected a sequence as str, found {found}"
+                )));
+            }
+        },
+    };
+    Ok(text
+        .into_iter()
+        .filter(|byte| !byte.is_ascii_whitespace())
+        .collect())
+}
