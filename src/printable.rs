@@ -58,22 +58,44 @@ pub fn name(name: impl AsRef<[u8]>) -> String {
     start(name, NAME)
 }
 
-/// The first names of a list in backticks, and how many follow.
+/// The first names of a list in backticks, and how many follow. If a setting could have one of the names,
+/// as `model`, they are in quotes: in backticks, it would be printed as a flag.
 pub fn list<T: AsRef<[u8]>>(names: &[T]) -> String {
-    let shown: Vec<String> = names
-        .iter()
-        .take(LISTED)
-        .map(|text| format!("`{}`", name(text)))
-        .collect();
+    let first: Vec<String> = names.iter().take(LISTED).map(name).collect();
+    let mark = match first.iter().any(|name| is_like_a_setting(name)) {
+        true => '"',
+        false => '`',
+    };
+    let quoted = first.iter().map(|name| format!("{mark}{name}{mark}"));
+    let shown: Vec<String> = quoted.collect();
     match names.len().saturating_sub(LISTED) {
         0 => shown.join(", "),
         more => format!("{} and {} more", shown.join(", "), grouped(more as u64)),
     }
 }
 
+/// Whether a name is one lower-case word, or one with a value.
+fn is_like_a_setting(name: &str) -> bool {
+    let word = name.split('=').next().unwrap_or(name);
+    let is_of_words = |byte: u8| byte.is_ascii_lowercase() || matches!(byte, b'_' | b'-');
+    word.len() > 1 && word.bytes().all(is_of_words)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_of_settings_are_not_in_backticks() {
+        assert_eq!(
+            list(&["fc1.weight", "X", "DMS_score"]),
+            "`fc1.weight`, `X`, `DMS_score`"
+        );
+        for name in ["model", "out_dtype", "layer=3", "cpu-path"] {
+            let quoted = format!("\"fc1.weight\", \"{name}\"");
+            assert_eq!(list(&["fc1.weight", name]), quoted);
+        }
+    }
 
     #[test]
     fn a_list_is_cut_after_six_names() {

@@ -90,7 +90,7 @@ fn several_models_are_named_by_their_keys() {
     ]);
     let error = found(&file).unwrap_err();
     assert!(
-        error.contains("holds the weights of 2 models, under `model`, `ema.shadow`"),
+        error.contains("holds the weights of 2 models, under \"model\", \"ema.shadow\""),
         "{error}"
     );
     assert!(

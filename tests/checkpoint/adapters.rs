@@ -110,7 +110,7 @@ fn heads_are_named_and_not_used() {
     assert_eq!(
         found.notes(),
         [format!(
-            "{}: a head that the adapter trained is not used: `classifier`",
+            "{}: a head that the adapter trained is not used: \"classifier\"",
             folder.display()
         )]
     );
@@ -294,7 +294,7 @@ fn settings_and_tensors_must_agree() {
     );
     let found = with(&fixture(BASE), folder.path()).unwrap();
     assert!(
-        found.warnings()[0].contains("this program does not know what `use_newer` means"),
+        found.warnings()[0].contains("this program does not know what \"use_newer\" means"),
         "{:?}",
         found.warnings()
     );
