@@ -76,10 +76,11 @@ impl Checkpoint {
     pub fn contact_regression(&self) -> Result<ContactRegression, CheckpointError> {
         if let Some(why) = self.why_no_contacts() {
             let path = self.path.clone();
+            let has_file = self.config().alphabet == Alphabet::Esm && !is_esm1v(self.config());
             return Err(CheckpointError::NoContacts {
                 path,
                 why,
-                is_esm_c: self.config.alphabet == Alphabet::EsmC,
+                has_file,
             });
         }
         let [weight, bias] = CONTACT_HEAD.map(|name| self.weight(name)?.to_vec());

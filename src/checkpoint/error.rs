@@ -287,12 +287,14 @@ pub enum CheckpointError {
     /// Contacts need a regression.
     #[error(
         "{path}: contacts cannot be computed: {}\n\
-         hint: use a model that has the regression: ESM-2 or ESM-1b from Hugging Face\n{}\
+         {}hint: use a model that has the regression: ESM-2 or ESM-1b from Hugging Face\n\
          hint: use `include=attentions` for the attention maps that contacts are computed from",
         finding(.why),
-        match .is_esm_c {
-            true => "",
-            false => "hint: name its file with `contact_regression`, where fair-esm publishes one\n",
+        match .has_file {
+            true => {
+                "hint: name the file that fair-esm publishes for this model with `contact_regression`\n"
+            }
+            false => "",
         }
     )]
     NoContacts {
@@ -300,8 +302,8 @@ pub enum CheckpointError {
         path: PathBuf,
         /// What is missing or wrong.
         why: String,
-        /// Whether it is ESM C, for which there is no regression at all.
-        is_esm_c: bool,
+        /// Whether fair-esm publishes a regression for such a model.
+        has_file: bool,
     },
     /// Logits and scores need the language-model head.
     #[error(

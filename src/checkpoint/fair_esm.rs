@@ -282,8 +282,9 @@ impl File<'_> {
         Ok(Positions::Rotary)
     }
 
-    /// Heads according to the settings, the length of the rotary frequencies (half a head) and
-    /// the width of the contact regression (layers · heads). All that are there must agree.
+    /// Heads according to the settings and the length of the rotary frequencies (half a head), which must
+    /// agree; without them, according to the width of the contact regression (layers · heads), which may
+    /// be a file of another model.
     fn heads(
         &self,
         settings: Option<&Settings>,
@@ -311,15 +312,14 @@ impl File<'_> {
                 "its rotary frequencies",
                 frequencies.and_then(|half| divided(dim, half.saturating_mul(2))),
             ),
-            (
-                "its contact regression",
-                regression.and_then(|width| divided(*width, layers)),
-            ),
         ];
         let mut known = claims
             .into_iter()
             .filter_map(|(source, heads)| Some((source, heads?)));
         let Some((source, heads)) = known.next() else {
+            if let Some(width) = regression {
+                return Ok(divided(*width, layers).unwrap_or(0));
+            }
             // ESM-1b and 1v without settings and regression: the published shape has one number.
             if settings.is_none_or(|settings| settings.loader.is_none())
                 && (layers, dim) == PUBLISHED_ESM1

@@ -115,6 +115,9 @@ fn a_named_file_without_the_regression_of_the_model_is_refused() {
         error.contains("has shape [1, 4], but [1, 6] is needed"),
         "{error}"
     );
+    // fair-esm's checkpoint of the same model says how many heads it has.
+    let error = open_with(&none, &fixture(REGRESSION)).unwrap_err();
+    assert!(error.contains(found), "{error}");
 }
 
 #[test]
@@ -131,6 +134,14 @@ fn a_model_without_a_regression_says_why() {
         why(&fixture("esm2_hd16_te")),
         "NVIDIA's TransformerEngine exports have no contact regression"
     );
+    // There is no file to name.
+    for model in ["esm1v", "fair_esm/esm1v.pt", "esmc_1x64", "saprot_hd16"] {
+        let error = open(&fixture(model)).contact_regression().unwrap_err();
+        assert!(
+            !error.to_string().contains("`contact_regression`"),
+            "{error}"
+        );
+    }
     let second = "fair-esm keeps the contact regression in a second file, \
                   NAME-contact-regression.pt, which is not beside this one";
     assert_eq!(why(&fixture("fair_esm/esm2_hd24.pt")), second);
@@ -140,8 +151,8 @@ fn a_model_without_a_regression_says_why() {
     assert!(
         error.ends_with(&format!(
             "esm1b.pt: contacts cannot be computed: {second}\n\
+             hint: name the file that fair-esm publishes for this model with `contact_regression`\n\
              hint: use a model that has the regression: ESM-2 or ESM-1b from Hugging Face\n\
-             hint: name its file with `contact_regression`, where fair-esm publishes one\n\
              hint: use `include=attentions` for the attention maps that contacts are computed from"
         )),
         "{error}"
