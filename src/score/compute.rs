@@ -196,11 +196,11 @@ impl Compute<'_> {
             let at = computed.sequence;
             let piece = batch
                 .get(at)
-                .and_then(|(number, _)| pieces.all.get(*number));
-            if let (Some(piece), Values::F32(logits), Some(to)) =
+                .and_then(|(number, tokens)| Some((pieces.all.get(*number)?, tokens)));
+            if let (Some((piece, tokens)), Values::F32(logits), Some(to)) =
                 (piece, computed.values, found.get_mut(at))
             {
-                *to = piece.select(logits, width);
+                *to = piece.select(tokens, logits, width);
                 if to.iter().flatten().any(|lp| !lp.is_finite()) {
                     not_finite = Some(at);
                     return ControlFlow::Break(());

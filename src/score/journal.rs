@@ -114,6 +114,7 @@ pub fn key(computed_by: &str, piece: &Piece, protein: &Protein) -> String {
     let place = |residue: usize| residue + 1 - piece.window.start.min(residue + 1);
     let keep = match piece.keep {
         Keep::All => "all".to_owned(),
+        Keep::Own => "own".to_owned(),
         Keep::Residue(residue) => format!("residue {}", place(residue)),
         Keep::Token(residue, token) => format!("token {token} at {}", place(residue)),
     };
@@ -209,6 +210,7 @@ mod tests {
             key("m", &keep(Keep::Token(2, 7)), &protein),
             key("m", &keep(Keep::Residue(3)), &protein),
             key("m", &keep(Keep::All), &protein),
+            key("m", &keep(Keep::Own), &protein),
         ] {
             assert_ne!(changed, base);
         }

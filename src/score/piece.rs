@@ -29,6 +29,8 @@ pub enum Keep {
     Residue(usize),
     /// That of one token at one residue.
     Token(usize, TokenId),
+    /// That of the piece's own token at every token of the window.
+    Own,
     /// All 33 at every token of the window.
     All,
 }
@@ -70,7 +72,7 @@ impl Piece {
 
     /// Whether the first and the last token of the window need logits: they are residues.
     pub fn has_ends(&self, protein: &Protein) -> bool {
-        self.keep == Keep::All && self.window.len() < protein.tokens().len()
+        matches!(self.keep, Keep::Own | Keep::All) && self.window.len() < protein.tokens().len()
     }
 
     /// Numbers that are kept.
@@ -78,12 +80,13 @@ impl Piece {
         match self.keep {
             Keep::Token(..) => 1,
             Keep::Residue(_) => LogProbs::TOKENS,
+            Keep::Own => self.window.len(),
             Keep::All => self.window.len() * LogProbs::TOKENS,
         }
     }
 
-    /// What is kept of logits `[rows, width]`: of all tokens of the window, or of all but its ends.
-    pub fn select(&self, logits: &[f32], width: usize) -> Option<Box<[f64]>> {
+    /// What is kept of the logits `[rows, width]` of its tokens: of all of them, or of all but the ends.
+    pub fn select(&self, tokens: &[TokenId], logits: &[f32], width: usize) -> Option<Box<[f64]>> {
         let row = |residue: usize| {
             let row = residue.checked_sub(self.window.start)?;
             logits.get(row * width..(row + 1) * width)
@@ -97,6 +100,16 @@ impl Piece {
                 let rows = rows.flat_map(LogProbs::of);
                 let all = end.iter().copied().chain(rows);
                 all.chain(end.iter().copied()).collect()
+            }
+            Keep::Own => {
+                let rows = logits.chunks_exact(width.max(1));
+                let ends = self.window.len().checked_sub(rows.len())? / 2;
+                let mut own = vec![0.0; self.window.len()];
+                let places = own.iter_mut().zip(tokens).skip(ends);
+                for ((to, token), row) in places.zip(rows) {
+                    *to = *LogProbs::of(row).get(usize::from(*token))?;
+                }
+                own.into()
             }
             Keep::Residue(residue) => LogProbs::of(row(residue)?).into(),
             Keep::Token(residue, token) => {
@@ -153,6 +166,20 @@ impl LogProbs {
         LogProbs(sums.map(|sum| sum / weights))
     }
 
+    /// The same of one token.
+    pub fn average_of_one<'a>(
+        position: usize,
+        windows: impl Iterator<Item = (&'a Range<usize>, f64)>,
+    ) -> f64 {
+        let (mut sum, mut weights) = (0.0, 0.0);
+        for (window, lp) in windows {
+            let weight = weight(position.saturating_sub(window.start));
+            sum += weight * lp;
+            weights += weight;
+        }
+        sum / weights
+    }
+
     /// That of a token.
     pub fn token(&self, token: TokenId) -> f64 {
         self.0.get(usize::from(token)).copied().unwrap_or(f64::NAN)
@@ -170,7 +197,7 @@ pub trait Answers {
 pub struct Pieces {
     pub(super) all: Vec<Piece>,
     numbers: HashMap<Piece, usize>,
-    /// Stands in for numbers that are not computed yet.
+    /// Used for numbers that are not computed yet.
     zeros: Vec<f64>,
 }
 
@@ -243,15 +270,31 @@ mod tests {
         // Without the ends of the window, the first row is that of residue 2.
         let mut logits = vec![0.0f32; 3 * 33];
         logits[6] = 2.0;
-        let kept = piece.select(&logits, 33).unwrap();
+        let tokens = piece.tokens(&protein);
+        let kept = piece.select(&tokens, &logits, 33).unwrap();
         let expected = 2.0 - (32.0 + 2.0f64.exp()).ln();
         assert!((kept[0] - expected).abs() < 1e-12);
-        assert_eq!(piece.select(&[], 33), None);
+        assert_eq!(piece.select(&tokens, &[], 33), None);
         // ESM C has 64 logits, all of which count in the sum.
         let mut logits = vec![0.0f32; 3 * 64];
         logits[6] = 2.0;
-        let kept = piece.select(&logits, 64).unwrap();
+        let kept = piece.select(&tokens, &logits, 64).unwrap();
         assert!((kept[0] - (2.0 - (63.0 + 2.0f64.exp()).ln())).abs() < 1e-12);
+        // Its own tokens, without the ends and with them: the second one is <mask>.
+        let own = Piece {
+            keep: Keep::Own,
+            ..piece.clone()
+        };
+        let kept = own.select(&tokens, &logits, 64).unwrap();
+        let masked = -(63.0 + 2.0f64.exp()).ln();
+        let other = -64.0f64.ln();
+        let expected = [0.0, masked, other, other, 0.0];
+        assert_eq!((kept.len(), own.kept()), (5, 5));
+        for (found, expected) in kept.iter().zip(expected) {
+            assert!((found - expected).abs() < 1e-12, "{kept:?}");
+        }
+        let kept = own.select(&tokens, &[0.0; 5 * 64], 64).unwrap();
+        assert!(kept.iter().all(|lp| (lp - other).abs() < 1e-12), "{kept:?}");
     }
 
     #[test]
@@ -264,5 +307,7 @@ mod tests {
         let expected = (-first - 4.0 * second) / (first + second);
         let found = LogProbs::average(1022, windows.into_iter()).token(7);
         assert!((found - expected).abs() < 1e-12);
+        let one = windows.into_iter().map(|(window, row)| (window, row[7]));
+        assert_eq!(LogProbs::average_of_one(1022, one), found);
     }
 }

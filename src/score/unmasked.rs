@@ -30,29 +30,28 @@ impl UnmaskedPass<'_> {
         if width < LogProbs::TOKENS || !logits.len().is_multiple_of(protein.residues()) {
             return None;
         }
-        let kept = piece.select(logits, width)?;
+        let kept = piece.select(protein.tokens(), logits, width)?;
         (kept.len() == piece.kept()).then_some(UnmaskedPass { protein, kept })
     }
 
     /// Σ `lp[i, mutant] − lp[i, wild type]`: [`Method::WtMarginals`].
     pub fn log_odds(&self, variant: &Variant) -> f64 {
-        self.scorer(Method::WtMarginals)
-            .score(variant, &mut One(&self.kept))
+        let scorer = Scorer {
+            protein: self.protein,
+            number: 0,
+            method: Method::WtMarginals,
+            window: Window::None,
+        };
+        scorer.score(variant, &mut One(&self.kept))
     }
 
     /// Σ `lp[i, residue i]`: the pseudo-log-likelihood of [`Method::PllUnmasked`].
     pub fn pll(&self) -> f64 {
-        self.scorer(Method::PllUnmasked)
-            .pll(&[], &mut One(&self.kept))
-    }
-
-    fn scorer(&self, method: Method) -> Scorer<'_> {
-        Scorer {
-            protein: self.protein,
-            number: 0,
-            method,
-            window: Window::None,
-        }
+        let rows = self.kept.chunks_exact(LogProbs::TOKENS);
+        let rows = self.protein.tokens().iter().zip(rows);
+        let residues = rows.skip(1).take(self.protein.residues());
+        let each = residues.map(|(token, row)| LogProbs::kept(row).token(*token));
+        each.sum()
     }
 }
 
