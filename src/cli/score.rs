@@ -43,8 +43,8 @@ pub struct ScoreArgs {
     #[arg(long, value_name = "CSV")]
     pub variants: Option<PathBuf>,
 
-    /// Table to write: that of the variants with a column of scores for each model, and their mean in a
-    /// column ensemble if there are several
+    /// Table to write: the variants with a column of scores for each model, and for several models their
+    /// mean in the column ensemble
     #[arg(short, long, value_name = "CSV")]
     pub out: Option<PathBuf>,
 
@@ -212,6 +212,13 @@ impl ScoreArgs {
             return Some(
                 "standard input cannot hold both the sequences and the variants\n\
                  hint: give a file for one of them"
+                    .to_owned(),
+            );
+        }
+        if self.landscape.as_deref().is_some_and(is_stdin) {
+            return Some(
+                "arrays are written into a folder, so `landscape=-` is not possible\n\
+                 hint: give the name of a folder"
                     .to_owned(),
             );
         }
@@ -413,6 +420,10 @@ mod tests {
             (
                 "p.fasta --landscape l -m 8M,35M,650M --revision a,b",
                 "there are 2 revisions for 3 models\nhint: give one `revision` for all",
+            ),
+            (
+                "p.fasta --landscape -",
+                "arrays are written into a folder, so `landscape=-`",
             ),
             (
                 "- --variants - -o s.csv",

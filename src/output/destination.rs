@@ -15,7 +15,13 @@ pub(crate) fn unfit_for_file(path: &Path) -> Option<&'static str> {
     if path.file_name().is_none() {
         return Some("is not the name of a file");
     }
-    let metadata = fs::metadata(path).ok()?;
+    let metadata = match fs::metadata(path) {
+        Ok(metadata) => metadata,
+        Err(_) if path.as_os_str().as_encoded_bytes().ends_with(b"/") => {
+            return Some("is not the name of a file");
+        }
+        Err(_) => return None,
+    };
     if metadata.is_dir() {
         Some("is a folder, so it is not replaced")
     } else if !metadata.is_file() {
@@ -59,6 +65,7 @@ mod tests {
             ("index.tsv", of_a_run),
             ("mean.layer2.npy", of_a_run),
             ("folder", Some("is a folder, so it is not replaced")),
+            ("none/", Some("is not the name of a file")),
             ("socket", no_file),
             ("link", no_file),
         ] {

@@ -5,9 +5,9 @@
 //! ```
 //!
 //! `lp[i, a]` is the logarithm of the probability that a model gives residue a at position i, by
-//! `log_softmax` over all its logits: 33, those of the tokens of its alphabet, or 64 in ESM C. [`Method`] says which passes it comes from and what
-//! becomes a score. Sequences longer than ESM's training maximum are seen in [`Window`]s, in the ways of
-//! ProteinGym. fair-esm's own `pseudo-ppl` masks token i but looks up residue i, one position off, and
+//! `log_softmax` over all its logits: one for each of the 33 tokens of its alphabet, or 64 in ESM C.
+//! [`Method`] says which passes it comes from and how it becomes a score. Of a sequence longer than ESM's
+//! training maximum, the model sees [`Window`]s, as in ProteinGym. fair-esm's own `pseudo-ppl` masks token i but looks up residue i, one position off, and
 //! leaves out the last two residues; scores here are those of the definition.
 //!
 //! Copies of a protein that are equal are computed once, and copies of one length share batches. The

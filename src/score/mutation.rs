@@ -4,6 +4,9 @@ use super::protein::Protein;
 use crate::printable;
 use crate::tokenizer::{TokenId, VOCABULARY, number_of};
 
+/// What may be wrong with a position.
+const NUMBERING: &str = "hint: set `offset` to the number of the first residue, if it is not 1";
+
 /// One substitution in a protein.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Mutation {
@@ -24,7 +27,7 @@ impl Variant {
     /// number `first`. Letters may be lower case.
     ///
     /// # Errors
-    /// What was expected, and what is there.
+    /// What was expected, and what is there; with a hint where the numbering may be another one.
     pub fn parse(text: &str, protein: &Protein, first: i64) -> Result<Variant, String> {
         if text.trim().is_empty() {
             return Err("expected a mutation such as A42G, found an empty cell".into());
@@ -80,7 +83,7 @@ fn parse_one(text: &str, protein: &Protein, first: i64) -> Result<Mutation, Stri
     let outside = || {
         let last = first.saturating_add_unsigned(protein.residues() as u64) - 1;
         format!(
-            "expected a position from {first} to {last}, the residues of {}, found {number} in {}",
+            "expected a position from {first} to {last}, the residues of {}, found {number} in {}\n{NUMBERING}",
             protein.shown(),
             found()
         )
@@ -93,7 +96,7 @@ fn parse_one(text: &str, protein: &Protein, first: i64) -> Result<Mutation, Stri
         .ok_or_else(outside)?;
     if there != wild {
         return Err(format!(
-            "expected {} at position {position}, which is what {} has there, found {} in {}",
+            "expected {} at position {position}, which is what {} has there, found {} in {}\n{NUMBERING}",
             protein.token_name(there),
             protein.shown(),
             protein.token_name(wild),
@@ -205,23 +208,27 @@ mod tests {
             (
                 "A7G",
                 1,
-                "expected a position from 1 to 6, the residues of p1, found 7 in A7G",
+                "expected a position from 1 to 6, the residues of p1, found 7 in A7G\n\
+                 hint: set `offset` to the number of the first residue, if it is not 1",
             ),
             (
                 "A4G",
                 24,
-                "expected a position from 24 to 29, the residues of p1, found 4 in A4G",
+                "expected a position from 24 to 29, the residues of p1, found 4 in A4G\n\
+                 hint: set `offset` to the number of the first residue, if it is not 1",
             ),
             (
                 "A99999999999999999999G",
                 1,
                 "expected a position from 1 to 6, the residues of p1, found 99999999999999999999 in \
-                 A99999999999999999999G",
+                 A99999999999999999999G\n\
+                 hint: set `offset` to the number of the first residue, if it is not 1",
             ),
             (
                 "G4A",
                 1,
-                "expected A at position 4, which is what p1 has there, found G in G4A",
+                "expected A at position 4, which is what p1 has there, found G in G4A\n\
+                 hint: set `offset` to the number of the first residue, if it is not 1",
             ),
             (
                 "A4G:A4C",

@@ -59,6 +59,9 @@ impl Places {
             of_arrays.filter(|_| left_out.of_arrays().is_some()),
         ];
         let files = files.into_iter().flatten();
+        for path in files.clone() {
+            check_is_table(path)?;
+        }
         for path in files.clone().chain(&places.landscape) {
             check_folder(path)?;
             if !may_replace && exists(path) {
@@ -69,12 +72,6 @@ impl Places {
             }
         }
         for path in files {
-            if let Some(what) = unfit_for_file(path) {
-                bail!(
-                    "{} {what}\nhint: choose another name with `out`",
-                    path.display()
-                );
-            }
             if is_same(path, &job.sequences) {
                 bail!(
                     "{}: it is the file with the sequences\nhint: choose another name with `out`",
@@ -82,11 +79,20 @@ impl Places {
                 );
             }
         }
-        if let Some(folder) = &places.landscape
-            && exists(folder)
-            && !folder.is_dir()
-        {
-            bail!("{}: it is not a folder", folder.display());
+        if let Some(folder) = &places.landscape {
+            if exists(folder) && !folder.is_dir() {
+                bail!("{}: it is not a folder", folder.display());
+            }
+            if places
+                .out
+                .as_ref()
+                .is_some_and(|out| out.components().eq(folder.components()))
+            {
+                bail!(
+                    "{}: `out` and `landscape` have the same name\nhint: choose another name for one of them",
+                    folder.display()
+                );
+            }
         }
         match (exists(&places.journal), job.resume) {
             (true, false) if !job.force => bail!(
@@ -106,6 +112,23 @@ impl Places {
         let path = self.out.as_ref().or(self.landscape.as_ref());
         path.map_or_else(String::new, |path| path.display().to_string())
     }
+}
+
+/// Refuses what is not the name of a table that can be written.
+fn check_is_table(path: &Path) -> Result<()> {
+    let shown = path.display();
+    if let Some(what) = unfit_for_file(path) {
+        bail!("{shown} {what}\nhint: choose another name with `out`");
+    }
+    let compressed = ["gz", "bgz", "zst", "bz2", "xz", "zip"];
+    let ending = path.extension().and_then(|ending| ending.to_str());
+    if ending.is_some_and(|ending| compressed.contains(&ending)) {
+        bail!(
+            "{shown}: the table is not compressed, and its name would say that it is\n\
+             hint: leave out the ending, and compress the file afterwards"
+        );
+    }
+    Ok(())
 }
 
 fn exists(path: &Path) -> bool {

@@ -37,13 +37,16 @@ impl Proteins {
     /// A file that cannot be read or is empty, two records with the same identifier, or a record
     /// without residues or with unknown letters if such records are not to be left out.
     pub fn read(path: &Path, alphabets: &[Alphabet], on_invalid: OnInvalid) -> Result<Proteins> {
-        let mut reader = Reader::new(Input::open(path)?);
+        let input = Input::open(path)?;
+        let name = input.name().to_owned();
+        let mut reader = Reader::new(input);
         let mut record = Record::default();
         let mut proteins = Proteins::default();
         let mut ids = HashSet::new();
         while reader.read(&mut record)? {
             let id = String::from_utf8_lossy(&record.id).into_owned();
-            let place = || format!("{}, record {}", path.display(), printable::name(&id));
+            let line = record.line;
+            let place = || format!("{name}, line {line}, record {}", printable::name(&id));
             if !ids.insert(id.clone()) {
                 bail!(
                     "{}: an earlier record has the same identifier\nhint: rename one of the two",
@@ -63,11 +66,10 @@ impl Proteins {
                     place()
                 ),
             };
-            let line = record.line;
             proteins.records.push(Entry { id, line, protein });
         }
         match proteins.records.is_empty() {
-            true => bail!("{}: it holds no records", path.display()),
+            true => bail!("{name}: it holds no records"),
             false => Ok(proteins),
         }
     }
@@ -136,7 +138,7 @@ mod tests {
         assert_eq!(skipped[1].why, "it has no residues");
         let error = read(text, &[Esm], OnInvalid::Fail).unwrap_err().to_string();
         assert!(
-            error.contains("p.fasta, record b: residue 3: `J` is not"),
+            error.contains("p.fasta, line 3, record b: residue 3: `J` is not"),
             "{error}"
         );
         // Two records with the same id cannot be told apart.

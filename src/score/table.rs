@@ -6,7 +6,7 @@ use crate::printable;
 use anyhow::{Context, Result, bail};
 use csv::{ByteRecord, ReaderBuilder, Terminator, WriterBuilder};
 use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// The mark at the start of a UTF-8 file that some programs write.
 const BOM: &[u8] = b"\xef\xbb\xbf";
@@ -15,10 +15,14 @@ const WIDE: [&[u8]; 2] = [b"\xff\xfe", b"\xfe\xff"];
 /// What may separate columns.
 const DELIMITERS: [u8; 3] = [b',', b';', b'\t'];
 
+/// What to do when there is no column of mutations.
+pub const MUTATIONS: &str = "name the column of mutations with `mutation_col`";
+
 /// A table in memory.
 #[derive(Clone, Debug)]
 pub struct Table {
-    path: PathBuf,
+    /// Its file, as messages name it.
+    name: String,
     delimiter: u8,
     terminator: Terminator,
     header: ByteRecord,
@@ -33,8 +37,8 @@ struct Row {
 }
 
 impl Table {
-    /// Reads a table that has this column, also from standard input (`-`) and decompressed. Commas,
-    /// semicolons and tabs are recognised, as are the line endings of Windows and the mark of UTF-8.
+    /// Reads a table with this column of mutations, also from standard input (`-`) and decompressed.
+    /// Commas, semicolons and tabs are recognised, as are all line endings and the mark of UTF-8.
     ///
     /// # Errors
     /// A file that cannot be read, has no such column, or has a row of another length.
@@ -42,14 +46,16 @@ impl Table {
         if path.is_dir() {
             bail!("{}: it is a folder", path.display());
         }
+        let mut input = Input::open(path)?;
+        let name = input.name().to_owned();
         let mut bytes = Vec::new();
-        let read = Input::open(path)?.read_to_end(&mut bytes);
-        read.with_context(|| path.display().to_string())?;
+        input
+            .read_to_end(&mut bytes)
+            .with_context(|| name.clone())?;
         if WIDE.iter().any(|mark| bytes.starts_with(mark)) {
             bail!(
-                "{}: expected text in UTF-8, found UTF-16\n\
-                 hint: save the table as CSV in UTF-8",
-                path.display()
+                "{name}: expected text in UTF-8, found UTF-16\n\
+                 hint: save the table as CSV in UTF-8"
             );
         }
         let bytes = bytes.strip_prefix(BOM).unwrap_or(&bytes);
@@ -62,9 +68,7 @@ impl Table {
         let mut headers = Vec::new();
         for delimiter in DELIMITERS {
             let mut reader = reader(delimiter);
-            let header = reader
-                .byte_headers()
-                .with_context(|| path.display().to_string())?;
+            let header = reader.byte_headers().with_context(|| name.clone())?;
             headers.push((delimiter, header.clone()));
         }
         let has = |header: &ByteRecord| {
@@ -76,43 +80,36 @@ impl Table {
         let Some((delimiter, header)) = found.cloned() else {
             let widest = headers.iter().map(|(_, header)| header);
             let widest = widest.max_by_key(|header| header.len());
-            let names: Vec<&[u8]> = widest
-                .map(|header| header.iter().collect())
-                .unwrap_or_default();
-            bail!(
-                "{}, line 1: expected a column {}, found {}\n\
-                 hint: name the column of mutations with `mutation_col`, and that of proteins with \
-                 `sequence_col`",
-                path.display(),
-                printable::name(column),
-                match names.is_empty() {
-                    true => "an empty file".to_owned(),
-                    false => printable::list(&names),
-                }
-            );
+            let widest = widest.cloned().unwrap_or_default();
+            bail!(no_column(&name, column, &widest, MUTATIONS));
         };
         if let Some(line) = open_quote(bytes, delimiter) {
             bail!(
-                "{}, line {line}: expected a quote that closes the one in this line, found the end of the \
+                "{name}, line {line}: expected a quote that closes the one in this line, found the end of the \
                  file\n\
-                 hint: close it, or write it as \"\" within quotes",
-                path.display()
+                 hint: close it, or write it as \"\" within quotes"
             );
         }
         let mut table = Table {
-            path: path.to_path_buf(),
+            name,
             delimiter,
             terminator: terminator(bytes),
             header,
             rows: Vec::new(),
         };
+        let mut lines = Lines {
+            bytes,
+            at: 0,
+            line: 1,
+        };
         for cells in reader(delimiter).into_byte_records() {
-            let cells = cells.with_context(|| path.display().to_string())?;
-            let line = cells.position().map_or(0, |at| first_line(bytes, at));
+            let cells = cells.with_context(|| table.name.clone())?;
+            let start = cells.position().map_or(0, |at| at.byte());
+            let line = lines.of_record(usize::try_from(start).unwrap_or(usize::MAX));
             if cells.len() != table.header.len() {
                 bail!(
-                    "{}, line {line}: expected {}, as in line 1, found {}",
-                    path.display(),
+                    "{}: expected {}, as in line 1, found {}",
+                    table.place(line),
                     count(table.header.len() as u64, "cell"),
                     cells.len()
                 );
@@ -129,7 +126,7 @@ impl Table {
             cells: ByteRecord::from(cells),
         };
         Table {
-            path: PathBuf::new(),
+            name: String::new(),
             delimiter: b',',
             terminator: Terminator::Any(b'\n'),
             header: ByteRecord::from(header.to_vec()),
@@ -137,11 +134,11 @@ impl Table {
         }
     }
 
-    /// The number of a column.
+    /// The number of a column. `remedy` is what to do if there is none.
     ///
     /// # Errors
     /// No column, or two of them, have this name.
-    pub fn column(&self, name: &str) -> Result<usize> {
+    pub fn column(&self, name: &str, remedy: &str) -> Result<usize> {
         let names = self.header.iter().map(<[u8]>::trim_ascii);
         let mut found = names
             .enumerate()
@@ -149,19 +146,11 @@ impl Table {
         match (found.next(), found.next()) {
             (Some((column, _)), None) => Ok(column),
             (Some(_), Some(_)) => bail!(
-                "{}, line 1: expected one column {}, found two",
-                self.path.display(),
+                "{}: expected one column {}, found two",
+                self.place(1),
                 printable::name(name)
             ),
-            (None, _) => {
-                let names: Vec<&[u8]> = self.header.iter().collect();
-                bail!(
-                    "{}, line 1: expected a column {}, found {}",
-                    self.path.display(),
-                    printable::name(name),
-                    printable::list(&names)
-                )
-            }
+            (None, _) => bail!(no_column(&self.name, name, &self.header, remedy)),
         }
     }
 
@@ -174,7 +163,7 @@ impl Table {
 
     /// Where a line is, for messages.
     pub fn place(&self, line: u64) -> String {
-        format!("{}, line {line}", self.path.display())
+        format!("{}, line {line}", self.name)
     }
 
     /// A name for a new column that no column has: `_2` and so on is added to one that is taken.
@@ -233,19 +222,46 @@ fn decimal(score: f64) -> String {
     }
 }
 
-/// The line on which a record begins: blank lines before it count as part of it to the reader.
-fn first_line(bytes: &[u8], at: &csv::Position) -> u64 {
-    let start = usize::try_from(at.byte()).unwrap_or(usize::MAX);
-    let rest = bytes.get(start..).unwrap_or_default();
-    let blank = rest.iter().take_while(|byte| matches!(byte, b'\r' | b'\n'));
-    at.line() + blank.filter(|byte| **byte == b'\n').count() as u64
+/// What is said of a table without a column.
+fn no_column(table: &str, column: &str, header: &ByteRecord, remedy: &str) -> String {
+    let names: Vec<&[u8]> = header.iter().collect();
+    let found = match names.is_empty() {
+        true => "an empty file".to_owned(),
+        false => printable::list(&names),
+    };
+    format!(
+        "{table}, line 1: expected a column {}, found {found}\nhint: {remedy}",
+        printable::name(column)
+    )
+}
+
+/// Counts lines up to the records of a table, one after the other.
+struct Lines<'a> {
+    bytes: &'a [u8],
+    at: usize,
+    line: u64,
+}
+
+impl Lines<'_> {
+    /// The line on which the record at this byte begins. To the reader, blank lines before it are part of
+    /// it.
+    fn of_record(&mut self, start: usize) -> u64 {
+        while let Some(&byte) = self.bytes.get(self.at)
+            && (self.at < start || matches!(byte, b'\r' | b'\n'))
+        {
+            let is_pair = byte == b'\r' && self.bytes.get(self.at + 1) == Some(&b'\n');
+            self.line += u64::from(byte == b'\n' || (byte == b'\r' && !is_pair));
+            self.at += 1;
+        }
+        self.line
+    }
 }
 
 /// The line of a quote that opens a cell and is not closed.
 fn open_quote(bytes: &[u8], delimiter: u8) -> Option<u64> {
     let (mut line, mut opened) = (1, None);
     let mut starts_cell = true;
-    for &byte in bytes {
+    for (at, &byte) in bytes.iter().enumerate() {
         let closes = byte == b'"' && opened.is_some();
         if closes {
             opened = None;
@@ -255,17 +271,19 @@ fn open_quote(bytes: &[u8], delimiter: u8) -> Option<u64> {
         let is_end = byte == delimiter || matches!(byte, b'\r' | b'\n');
         // A doubled quote closes the cell and opens it again.
         starts_cell = closes || (is_end && opened.is_none());
-        line += u64::from(byte == b'\n');
+        let is_pair = byte == b'\r' && bytes.get(at + 1) == Some(&b'\n');
+        line += u64::from(byte == b'\n' || (byte == b'\r' && !is_pair));
     }
     opened
 }
 
 /// The line ending of the first line.
 fn terminator(bytes: &[u8]) -> Terminator {
-    let end = bytes.iter().position(|byte| *byte == b'\n');
-    let before = end.and_then(|end| bytes.get(end.checked_sub(1)?));
-    match before {
-        Some(b'\r') => Terminator::CRLF,
+    let is_end = |byte: &u8| matches!(byte, b'\r' | b'\n');
+    let end = bytes.iter().position(is_end).unwrap_or(bytes.len());
+    match bytes.get(end..) {
+        Some([b'\r', b'\n', ..]) => Terminator::CRLF,
+        Some([b'\r', ..]) => Terminator::Any(b'\r'),
         _ => Terminator::Any(b'\n'),
     }
 }
@@ -306,6 +324,7 @@ mod tests {
                 "mutant,\"a, \"\"b\"\"\",650M\nA1G,\"two\nlines\",1.500000\n",
             ),
             ("mutant,650M\nA1G,\n", "mutant,650M,650M_2\nA1G,,1.500000\n"),
+            ("mutant,x\rA1G,2\r", "mutant,x,650M\rA1G,2,1.500000\r"),
         ] {
             assert_eq!(scored(before.as_bytes(), &[Some(1.5)]), after);
         }
@@ -326,15 +345,22 @@ mod tests {
     #[test]
     fn lines_are_counted_through_quotes_and_blank_lines() {
         let table = read(b"mutant,x\nA1G,\"1\n2\"\n\nA2G,3\n").unwrap();
-        let column = table.column("mutant").unwrap();
+        let column = table.column("mutant", MUTATIONS).unwrap();
         let cells: Vec<_> = table.cells(column).collect();
         assert_eq!(cells, [(2, &b"A1G"[..]), (5, b"A2G")]);
+        // Excel ends lines in these three ways.
+        for end in ["\n", "\r\n", "\r"] {
+            let text = ["", "mutant,x", "", "A1G,1", "A2G,\"2", "3\"", "A3G"].join(end);
+            let error = read(text.as_bytes()).unwrap_err().to_string();
+            let says = "v.csv, line 7: expected 2 cells, as in line 1, found 1";
+            assert!(error.ends_with(says), "{error}");
+        }
     }
 
     #[test]
     fn tables_that_cannot_be_used_are_named_with_line_and_content() {
         let says = |text: &[u8]| {
-            let error = read(text).map(|table| table.column("mutant").map(|_| ()));
+            let error = read(text).map(|table| table.column("mutant", MUTATIONS).map(|_| ()));
             let error = match error {
                 Err(error) | Ok(Err(error)) => error,
                 Ok(Ok(())) => panic!("it was read"),
@@ -344,7 +370,7 @@ mod tests {
         };
         assert!(
             says(b"a;b\n1;2\n")
-                .starts_with(", line 1: expected a column mutant, found `a`, `b`\nhint: "),
+                .starts_with(", line 1: expected a column mutant, found `a`, `b`\nhint: name the column of mutations with"),
             "{}",
             says(b"a;b\n1;2\n")
         );

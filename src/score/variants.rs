@@ -4,7 +4,7 @@ use super::job::VariantTable;
 use super::mutation::Variant;
 use super::proteins::{Entry, Proteins};
 use super::skipped::Skipped;
-use super::table::Table;
+use super::table::{MUTATIONS, Table};
 use crate::pipeline::OnInvalid;
 use crate::printable;
 use anyhow::{Result, bail};
@@ -34,9 +34,11 @@ impl Variants {
     ) -> Result<Variants> {
         let records = &proteins.records;
         let table = Table::read(&asked.path, &asked.mutation_col)?;
-        let mutations = table.column(&asked.mutation_col)?;
+        let mutations = table.column(&asked.mutation_col, MUTATIONS)?;
         let ids = match &asked.sequence_col {
-            Some(name) => Some(table.column(name)?),
+            Some(name) => {
+                Some(table.column(name, "name the column of proteins with `sequence_col`")?)
+            }
             None if records.len() > 1 => bail!(
                 "there are {} proteins, and nothing says which of them a variant belongs to\n\
                  hint: name the column with the identifiers of proteins with `sequence_col`",
@@ -75,12 +77,13 @@ impl Variants {
                 (Ok(read), _) => rows.push(Some(read)),
                 (Err(why), OnInvalid::Skip) => {
                     rows.push(None);
+                    // The rest are hints.
+                    let why = why.lines().next().unwrap_or_default().to_owned();
                     skipped.push(Skipped { line, text, why });
                 }
                 (Err(why), OnInvalid::Fail) => bail!(
                     "{}: {why}\n\
-                     hint: correct it, or use `on_invalid=skip` to leave such rows without a score\n\
-                     hint: if the numbering of residues does not begin with 1, use `offset`",
+                     hint: correct it, or use `on_invalid=skip` to leave such rows without a score",
                     table.place(line)
                 ),
             }

@@ -201,6 +201,13 @@ fn rows_that_cannot_be_scored_stop_the_run_or_are_listed() {
                 .err
                 .contains("  hint: correct it, or use --on-invalid skip")
         );
+        let is_about_places = says.contains("position");
+        assert_eq!(
+            ended.err.contains("--offset"),
+            is_about_places,
+            "{}",
+            ended.err
+        );
         assert_eq!(bench.names("."), ["p.fasta", "v.csv"]);
     }
     bench.write("v.csv", "mutant,x\nA2G,1\nM1A,2\n\"M1A,\",3\n");
@@ -230,6 +237,7 @@ fn other_inputs_that_cannot_be_scored_are_refused() {
     let bench = Bench::new();
     bench.write("p.fasta", TWO);
     bench.write("v.csv", "mutant\nM1A\n");
+    bench.write("flags.csv", "id,model,mutant\n1,2,M1A\n");
     bench.write("j.fasta", ">p1\nMKJ\n");
     bench.write("same.fasta", ">p1\nMK\n>p1\nMK\n");
     bench.write("long.fasta", fasta([("long", &*sequence(3, 1100))]));
@@ -242,19 +250,28 @@ fn other_inputs_that_cannot_be_scored_are_refused() {
         ),
         (
             format!("p.fasta {model} --sequence-col id"),
-            "error: v.csv, line 1: expected a column id, found `mutant`\n",
+            "error: v.csv, line 1: expected a column id, found \"mutant\"\n  hint: name the column of proteins \
+             with --sequence-col\n",
+        ),
+        (
+            // Columns that have the names of flags are not printed as flags.
+            format!(
+                "p.fasta --variants flags.csv --out s.csv --sequence-col protein --model $esm2_hd16"
+            ),
+            "error: flags.csv, line 1: expected a column protein, found \"id\", \"model\", \"mutant\"\n",
         ),
         (
             format!("p.fasta {model} --mutation-col change"),
-            "error: v.csv, line 1: expected a column change, found `mutant`\n",
+            "error: v.csv, line 1: expected a column change, found \"mutant\"\n  hint: name the column of \
+             mutations with --mutation-col\n",
         ),
         (
             format!("j.fasta {model}"),
-            "error: j.fasta, record p1: residue 3: `J` is not in the ESM alphabet",
+            "error: j.fasta, line 1, record p1: residue 3: `J` is not in the ESM alphabet",
         ),
         (
             format!("same.fasta {model}"),
-            "error: same.fasta, record p1: an earlier record has the same identifier\n",
+            "error: same.fasta, line 3, record p1: an earlier record has the same identifier\n",
         ),
         (
             "long.fasta --model $esm1b --landscape l --window none".to_owned(),
@@ -319,6 +336,21 @@ fn finished_passes_are_taken_over() {
         assert!(!exists(&bench.path("s.csv.partial")));
         std::fs::remove_file(bench.path("s.csv")).unwrap();
     }
+}
+
+/// A table of variants has thousands of rows, and each is a pass: what is kept of one is small.
+#[test]
+fn one_number_for_each_token_is_kept_of_an_unmasked_variant() {
+    let bench = Bench::new();
+    bench.write("p.fasta", ">p1\nMKTAYIAKQR\n");
+    bench.write("v.csv", "mutant\nM1A\nK2A\n");
+    std::fs::create_dir(bench.path("s.csv.new")).unwrap();
+    let line = "p.fasta --variants v.csv --model $esm2_hd16 --out s.csv --method pll-unmasked";
+    assert_eq!(score(&bench, line).code, 1);
+    let journal = bench.text("s.csv.partial");
+    // A key, 12 tokens of 16 digits, and a checksum: the protein and two variants.
+    let lengths: Vec<usize> = journal.lines().map(str::len).collect();
+    assert_eq!(lengths, [32 + 1 + 12 * 16 + 1 + 8; 3]);
 }
 
 #[test]

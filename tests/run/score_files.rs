@@ -34,6 +34,21 @@ fn what_cannot_be_written_is_refused_before_any_pass() {
             "error: - is not the name of a file: nothing is written to standard output\n  \
              hint: choose another name with --out\n",
         ),
+        // A name that cannot be one of a file is not found out when the scores are there.
+        (
+            format!("{variants} --out new/"),
+            "error: new/ is not the name of a file\n  hint: choose another name with --out\n",
+        ),
+        (
+            format!("{variants} --out s.csv.gz"),
+            "error: s.csv.gz: the table is not compressed, and its name would say that it is\n  hint: leave \
+             out the ending, and compress the file afterwards\n",
+        ),
+        (
+            format!("{variants} --out both --landscape both/"),
+            "error: both/: --out and --landscape have the same name\n  hint: choose another name for one of \
+             them\n",
+        ),
         (
             format!("{variants} --out p.fasta --force"),
             "error: p.fasta: it is the file with the sequences\n  hint: choose another name with --out\n",
@@ -177,7 +192,7 @@ fn a_record_that_cannot_be_scored_costs_only_its_own_scores() {
         (ended.code, &*ended.err),
         (
             1,
-            "error: p.fasta, record b: residue 3: `J` is not in the ESM alphabet \
+            "error: p.fasta, line 3, record b: residue 3: `J` is not in the ESM alphabet \
              (LAGVSERTIDPKQNFYMHWCXBUZO.-)\n  \
              hint: correct it, or write X for an unknown residue\n  \
              hint: use --on-invalid skip to leave such records without scores\n"
@@ -277,7 +292,7 @@ fn letters_are_those_of_the_models() {
             &bench,
             &format!("p.fasta --model {models} {line} --out no.csv"),
         );
-        let says = "error: p.fasta, record p: residue 5: `|` is not in the ESM alphabet";
+        let says = "error: p.fasta, line 1, record p: residue 5: `|` is not in the ESM alphabet";
         assert!(
             ended.code == 1 && ended.err.starts_with(says),
             "{}",
