@@ -265,11 +265,16 @@ impl<'a> Figure<'a> {
         let (line, y) = (self.line(), self.bottom() + 15 * self.line() / 4);
         let x = line;
         let pairs = match marked.len() {
-            0 => "No pairs are".to_owned(),
-            1 => "The pair with the highest probability".to_owned(),
+            0 => "No pair is".to_owned(),
+            1 => "The highest pair".to_owned(),
             pairs => format!("The {} highest pairs", grouped(pairs as u64)),
         };
-        let text = format!("{pairs} at least {min_separation} residues apart");
+        let text = match (*min_separation, marked.len()) {
+            // All pairs are that far apart.
+            (0 | 1, 0) => "There are no pairs".to_owned(),
+            (0 | 1, _) => pairs,
+            (least, _) => format!("{pairs} at least {} apart", count(least as u64, "residue")),
+        };
         let mut start = x;
         if !marked.is_empty() {
             self.shapes.push(Shape::Dot {
@@ -358,6 +363,42 @@ mod tests {
         // Squares of 30 pixels: residue 3 begins at pixel 60 of the map, residue 20 at pixel 570.
         let (left, top) = (72 + 2 * TextSize::Medium.character_width(), 96);
         assert_eq!(dot, Some((2 * left + 2 * 60 + 30, 2 * top + 2 * 570 + 30)));
+    }
+
+    #[test]
+    fn the_legend_says_which_pairs_are_marked_and_is_never_cut() {
+        let legend = |residues: usize, marked: usize, min_separation| {
+            let map = ContactMap::new(residues, vec![0.5; residues * residues]).unwrap();
+            let pair = Pair {
+                i: 1,
+                j: residues,
+                probability: 0.9,
+            };
+            let drawing = draw(&Contents {
+                id: "P1",
+                model: "tiny",
+                map: &map,
+                marked: &vec![pair; marked],
+                min_separation,
+            });
+            texts(&drawing).pop().unwrap()
+        };
+        for (residues, marked, min_separation, says) in [
+            (6, 0, 6, "No pair is at least 6 residues apart"),
+            (7, 0, 1000, "No pair is at least 1,000 residues apart"),
+            (7, 1, 6, "The highest pair at least 6 residues apart"),
+            (2, 1, 1, "The highest pair"),
+            (3, 3, 0, "The 3 highest pairs"),
+            (1, 0, 1, "There are no pairs"),
+            (
+                1500,
+                1500,
+                6,
+                "The 1,500 highest pairs at least 6 residues apart",
+            ),
+        ] {
+            assert_eq!(legend(residues, marked, min_separation), says);
+        }
     }
 
     #[test]

@@ -82,6 +82,7 @@ impl ContactPlots {
             dir: folder.dir().to_path_buf(),
             arrays: folder.arrays().iter().map(Array::name).collect(),
         })?;
+        files::check_is_folder(&self.out)?;
         let mut plotted = Vec::new();
         for record in self.records(folder)? {
             let Some(files) = PlottedContacts::new(&record, &self.out) else {
@@ -313,7 +314,7 @@ mod tests {
         );
         assert_eq!(
             why(&with, ids("Q9")),
-            "/emb has no record \"Q9\"\nhint: column `id` of index.tsv lists the records"
+            "/emb has no record \"Q9\"\nhint: index.tsv lists the records in its column id"
         );
         assert!(!out.exists());
         let mut again = plots(&out, ids("P2"));

@@ -94,7 +94,7 @@ pub enum PlotError {
         printable::name(id),
         match similar {
             Some(similar) => format!("\nhint: there is a record {:?}", printable::name(similar)),
-            None => "\nhint: column `id` of index.tsv lists the records".to_owned(),
+            None => "\nhint: index.tsv lists the records in its column id".to_owned(),
         }
     )]
     NoRecord {
@@ -113,6 +113,16 @@ pub enum PlotError {
         path: PathBuf,
         /// Why it cannot.
         what: &'static str,
+    },
+
+    /// The folder to write has the name of a file.
+    #[error(
+        "`out={}` is the name of a file, and pictures are written into a folder\nhint: give a folder",
+        printable::text(&out.to_string_lossy())
+    )]
+    NotAFolder {
+        /// The folder as given.
+        out: PathBuf,
     },
 
     /// A file of this name exists.

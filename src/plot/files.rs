@@ -47,6 +47,19 @@ pub(super) fn check(path: &Path, existing: Existing) -> Result<(), PlotError> {
     }
 }
 
+/// Refuses a name that is that of a file, or of standard output.
+pub(super) fn check_is_folder(dir: &Path) -> Result<(), PlotError> {
+    let endings = ["png", "svg", "pdf", "html", "tsv"];
+    let ending = dir.extension().and_then(|ending| ending.to_str());
+    let is_name_of_file = dir.as_os_str() == "-" || ending.is_some_and(|e| endings.contains(&e));
+    match !dir.is_dir() && (is_name_of_file || dir.exists()) {
+        true => Err(PlotError::NotAFolder {
+            out: dir.to_path_buf(),
+        }),
+        false => Ok(()),
+    }
+}
+
 /// Makes a folder, if it is not there.
 pub(super) fn make_folder(dir: &Path) -> Result<(), PlotError> {
     fs::create_dir_all(dir).map_err(|error| PlotError::io(dir, error))
@@ -60,6 +73,23 @@ pub(super) fn write(path: &Path, bytes: &[u8]) -> Result<(), PlotError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_of_files_are_no_folders() {
+        let home = tempfile::tempdir().unwrap();
+        let dir = |name: &str| home.path().join(name);
+        fs::write(dir("file"), "").unwrap();
+        fs::create_dir(dir("old.png")).unwrap();
+        for name in ["file", "map.png", "map.html", "a/map.svg"] {
+            let error = check_is_folder(&dir(name)).unwrap_err().to_string();
+            let says = "/NAME` is the name of a file, and pictures are written into a folder\nhint: give a folder";
+            assert!(error.ends_with(&says.replace("NAME", name)), "{error}");
+        }
+        assert!(check_is_folder(Path::new("-")).is_err());
+        for name in ["new", "new/", "old.png", "esm2.650M", "."] {
+            assert!(check_is_folder(&dir(name)).is_ok(), "{name}");
+        }
+    }
 
     #[test]
     fn a_folder_beside_another() {

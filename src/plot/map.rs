@@ -67,6 +67,7 @@ impl MapPlot {
         stage: &(dyn Fn(Stage) + Sync),
     ) -> Result<PlottedMap, PlotError> {
         let array = pooled_array(folder, self.array.as_ref())?;
+        files::check_is_folder(&self.out)?;
         let names = [MAP_HTML, MAP_TSV, MAP_BUNDLE];
         let [page, table, bundle] = names.map(|name| self.out.join(name));
         for path in [&page, &table, &bundle] {

@@ -44,7 +44,7 @@ const FILES: [(&[&str], &str); 5] = [
     ),
     (
         &["png", "pdf", "svg", "html"],
-        "this version writes numbers, no plots",
+        "the folder holds numbers; esm-embed plot makes pictures of them afterwards",
     ),
 ];
 
@@ -117,6 +117,9 @@ mod tests {
         assert!(why("emb.npy/").contains("--out emb.npy/ is the name of a file"));
         assert!(why("emb.npy//").ends_with("such as mean.layer33.npy"));
         assert!(why("emb.H5").contains("--out emb\nhint: this version writes .npy files"));
+        assert!(why("map.svg").ends_with(
+            "hint: the folder holds numbers; esm-embed plot makes pictures of them afterwards"
+        ));
         assert!(why("proteins.fasta").contains("FASTA files are inputs"));
         assert!(why("emb.tar.gz").contains("--out emb.tar\n"));
         assert!(why("-").contains("nothing to standard output"));
