@@ -31,7 +31,7 @@ Examples:
   # Contacts and logits too
   esm-embed serve --model 8M --include contacts,logits
 
-What there is to ask for: http://127.0.0.1:8080/docs";
+All routes, and how to call them: http://127.0.0.1:8080/docs";
 
 /// Arguments of `serve`.
 #[derive(Debug, clap::Args)]
@@ -113,7 +113,7 @@ pub struct ServeArgs {
     #[command(flatten)]
     pub sequences: SequenceArgs,
 
-    /// Key that requests must have; it can be seen in the list of processes
+    /// Key that requests must send; other users can see it in the list of processes
     ///
     /// Requests send it as `Authorization: Bearer KEY` or `X-API-Key: KEY`. Without this flag and
     /// --api-key-file, the environment variable ESM_EMBED_API_KEY sets it. /health, /ping, /docs and the
@@ -130,7 +130,7 @@ pub struct ServeArgs {
     #[arg(long, value_name = "FILE", help_heading = "Access")]
     pub api_key_file: Option<PathBuf>,
 
-    /// Certificate and those that lead to its authority, PEM; turns TLS on
+    /// Certificate of the server and of those that issued it, as PEM; turns on TLS
     #[arg(
         long,
         value_name = "FILE",
@@ -148,7 +148,7 @@ pub struct ServeArgs {
     )]
     pub tls_key: Option<PathBuf>,
 
-    /// Requests that are worked on at the same time; more get status 429
+    /// Requests in progress at the same time; further ones get status 429
     #[arg(
         long,
         value_name = "N",
@@ -158,9 +158,9 @@ pub struct ServeArgs {
     )]
     pub max_concurrent_requests: usize,
 
-    /// Tokens that wait to be computed; requests that bring more get status 429
+    /// Tokens that may wait to be computed; requests that exceed it get status 429
     ///
-    /// A request is taken as a whole or not at all. One with more tokens is taken while nothing waits.
+    /// A request is accepted as a whole or not at all. One with more tokens is accepted while nothing waits.
     #[arg(
         long,
         value_name = "N",
@@ -172,8 +172,8 @@ pub struct ServeArgs {
 
     /// Size in MB of the body of a request, and of one message of gRPC; larger ones get status 413
     ///
-    /// All bodies that are in memory at the same time share 16 times as much, or an eighth of the memory
-    /// beside the model if that is less. Where it is taken, requests get status 429.
+    /// All bodies in memory at the same time share 16 times as much, or an eighth of the memory beside the
+    /// model if that is less. Requests that find no room there get status 429.
     #[arg(
         long,
         value_name = "MB",
@@ -183,7 +183,7 @@ pub struct ServeArgs {
     )]
     pub max_body_mb: usize,
 
-    /// Seconds that a request may take; then it gets status 504 and is given up
+    /// Seconds that a request may take; after that, it is cancelled with status 504
     ///
     /// A request can ask for less with the header `X-Request-Timeout: SECONDS`.
     #[arg(

@@ -10,6 +10,10 @@ use crate::tokenizer::TokenizerError;
 /// Which residues of a long sequence are embedded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Truncate {
+    /// As the server was started; a request of this dialect cannot ask for anything else.
+    NotOffered,
+    /// As the server was started.
+    NotAsked,
     /// The first ones.
     KeepFirst,
     /// The last ones.
@@ -55,10 +59,13 @@ impl Facts {
             .filter(|layer| self.layers.contains(layer))
             .ok_or_else(|| {
                 let layers: Vec<String> = self.layers.iter().map(usize::to_string).collect();
-                let layers = layers.join(", ");
+                let layers = match layers.as_slice() {
+                    [one] => format!("only layer {one}"),
+                    several => format!("layers {}", several.join(", ")),
+                };
                 Refusal::new(
                     Kind::Invalid,
-                    format!("layer {asked} is not served; this server has layer {layers}"),
+                    format!("layer {asked} is not served; this server has {layers}"),
                 )
             })
     }
@@ -98,16 +105,17 @@ impl Facts {
         product.shape(&self.shape, residues as u64)
     }
 
-    /// The first or last residues of a sequence that is too long. What is kept has the bits of a
-    /// sequence that consists of it.
-    pub(super) fn admit_truncated(
+    /// What is embedded of a sequence: all of it, or the first or last residues if it is too long. What is
+    /// kept has the bits of a sequence that consists of it.
+    pub(super) fn admit(
         &self,
         mut admission: Admission,
         sequence: &[u8],
-        side: Truncate,
+        truncate: Truncate,
     ) -> Result<Prepared, Unfit> {
         let most = self.truncated_to();
-        admission.policy.long = match side {
+        admission.policy.long = match truncate {
+            Truncate::NotOffered | Truncate::NotAsked => return admission.admit(sequence),
             Truncate::KeepFirst => Long::Truncate(most),
             Truncate::KeepLast => Long::Full,
         };
@@ -123,7 +131,7 @@ impl Facts {
     }
 
     /// Why a sequence is refused, in the words of `run`, and what a client can do about it.
-    pub(super) fn refusal(&self, unfit: &Unfit) -> Refusal {
+    pub(super) fn refusal(&self, unfit: &Unfit, truncate: Truncate) -> Refusal {
         let text = unfit.to_string();
         let reason = text.lines().next().unwrap_or_default();
         match unfit {
@@ -142,12 +150,17 @@ impl Facts {
                 };
                 Refusal::new(Kind::Character, format!("{reason}{remedy}"))
             }
-            Unfit::TooLong { .. } | Unfit::BeyondModel { .. } | Unfit::TooLarge { .. } => {
+            Unfit::TooLong { .. } | Unfit::BeyondModel { .. } | Unfit::TooLarge { .. }
+                if truncate != Truncate::NotOffered =>
+            {
                 let limit = grouped(self.truncated_to() as u64);
                 let remedy = format!("with `truncate`, its first {limit} residues are embedded");
                 Refusal::new(Kind::TooLarge, format!("{reason}; {remedy}"))
             }
-            Unfit::MapsTooLarge { .. } => Refusal::new(Kind::TooLarge, reason),
+            Unfit::TooLong { .. }
+            | Unfit::BeyondModel { .. }
+            | Unfit::TooLarge { .. }
+            | Unfit::MapsTooLarge { .. } => Refusal::new(Kind::TooLarge, reason),
         }
     }
 }

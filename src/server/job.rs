@@ -43,7 +43,7 @@ pub struct ServeJob {
 pub struct Limits {
     /// Bytes of the body of a request.
     pub max_body_bytes: usize,
-    /// Requests that are worked on at the same time.
+    /// Requests in progress at the same time.
     pub max_requests: usize,
     /// Tokens that wait to be computed.
     pub max_queue_tokens: usize,

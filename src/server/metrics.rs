@@ -55,7 +55,7 @@ pub fn install() -> Result<PrometheusHandle, BuildError> {
         Seconds,
         "Time from the head of a request to the end of its answer"
     );
-    describe_gauge!(IN_PROGRESS, Count, "Requests that are worked on");
+    describe_gauge!(IN_PROGRESS, Count, "Requests in progress");
     describe_gauge!(CONNECTIONS, Count, "Open connections");
     describe_counter!(TOKENS, Count, "Tokens that were computed");
     describe_counter!(SEQUENCES, Count, "Sequences that were computed");
@@ -92,17 +92,17 @@ pub fn request(route: &'static str, status: String, took: Duration) {
     ::metrics::histogram!(REQUEST_SECONDS, "route" => route).record(took);
 }
 
-/// So many requests are worked on.
+/// Requests in progress.
 pub fn in_progress(requests: usize) {
     ::metrics::gauge!(IN_PROGRESS).set(requests as f64);
 }
 
-/// So many connections are open.
+/// Open connections.
 pub fn connections(open: usize) {
     ::metrics::gauge!(CONNECTIONS).set(open as f64);
 }
 
-/// So much waits.
+/// What waits in the queue.
 pub fn waiting(sequences: usize, tokens: usize) {
     ::metrics::gauge!(QUEUE_SEQUENCES).set(sequences as f64);
     ::metrics::gauge!(QUEUE_TOKENS).set(tokens as f64);

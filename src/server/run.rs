@@ -9,6 +9,7 @@ use super::{grpc, http, metrics};
 use crate::numerals::count;
 use crate::pipeline::{Caches, Level, Reporter, Resident};
 use anyhow::{Context, Result, anyhow, bail};
+use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -167,9 +168,25 @@ fn bind(listen: &str) -> Result<TcpListener> {
         Err(_) => listen.to_owned(),
     };
     let listener = TcpListener::bind(&address).map_err(|error| {
-        anyhow!(
-            "`listen={listen}`: {error}\nhint: give an address as 127.0.0.1:8080; port 0 picks one"
-        )
+        let (what, remedy) = match error.kind() {
+            ErrorKind::AddrInUse => (
+                "another process listens there already".to_owned(),
+                "choose another port; port 0 picks a free one",
+            ),
+            ErrorKind::AddrNotAvailable => (
+                "this machine does not have this address".to_owned(),
+                "use 127.0.0.1 to be reached from this machine only, or 0.0.0.0 for all its addresses",
+            ),
+            ErrorKind::PermissionDenied => (
+                "this user may not listen there".to_owned(),
+                "choose a port from 1024 on",
+            ),
+            _ => (
+                error.to_string(),
+                "give an address as 127.0.0.1:8080, localhost:8080 or [::1]:8080; port 0 picks a free one",
+            ),
+        };
+        anyhow!("`listen={listen}`: {what}\nhint: {remedy}")
     })?;
     if listener.set_nonblocking(true).is_err() {
         bail!("`listen={listen}`: the system cannot wait for connections");

@@ -141,7 +141,7 @@ impl Service {
                 let name = product.file_stem();
                 return Err(Refusal::new(
                     Kind::NotServed,
-                    format!("this server does not compute {name}: it was started without them"),
+                    format!("this server was started without {name}"),
                 ));
             }
         }
@@ -163,7 +163,7 @@ impl Service {
     pub fn admit(
         &self,
         sequence: &[u8],
-        truncate: Option<Truncate>,
+        truncate: Truncate,
         products: &Arc<[Product]>,
     ) -> Result<Admitted, Refusal> {
         let facts = self.facts();
@@ -178,12 +178,8 @@ impl Service {
                 "the sequence begins with `>`: send it without the header line of FASTA",
             ));
         }
-        let admission = facts.admission_for(products);
-        let admitted = match truncate {
-            None => admission.admit(sequence),
-            Some(side) => facts.admit_truncated(admission, sequence, side),
-        };
-        let prepared = admitted.map_err(|unfit| facts.refusal(&unfit))?;
+        let admitted = facts.admit(facts.admission_for(products), sequence, truncate);
+        let prepared = admitted.map_err(|unfit| facts.refusal(&unfit, truncate))?;
         let residues = prepared.residues() as u64;
         let numbers = products.iter().map(|product| {
             let elements = product.extent().elements(residues);
@@ -213,7 +209,7 @@ impl Service {
         &self,
         name: &str,
         sequences: impl ExactSizeIterator<Item = &'a [u8]>,
-        truncate: Option<Truncate>,
+        truncate: Truncate,
         products: &Arc<[Product]>,
     ) -> Result<Vec<Admitted>, Refusal> {
         if sequences.len() == 0 {

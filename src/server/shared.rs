@@ -124,10 +124,10 @@ impl Shared {
     /// A permit to work on a request, which is held until its answer has been sent.
     ///
     /// # Errors
-    /// Too many requests are worked on.
+    /// Too many requests are in progress.
     pub fn enter(&self) -> Result<OwnedSemaphorePermit, Refusal> {
         Arc::clone(&self.permits).try_acquire_owned().map_err(|_| {
-            let text = "too many requests are worked on at the moment";
+            let text = "too many requests are in progress";
             Refusal::new(Kind::Busy, text).retry_after(Duration::from_secs(1))
         })
     }

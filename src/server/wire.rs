@@ -12,7 +12,7 @@ pub fn little_endian(values: &[f32]) -> Bytes {
     bytes.into()
 }
 
-/// Writes numbers at the start of `bytes`, as many as both have.
+/// Writes numbers at the start of `bytes`, until one of them ends.
 pub fn write(values: &[f32], bytes: &mut [u8]) {
     for (to, value) in bytes.chunks_exact_mut(F32).zip(values) {
         to.copy_from_slice(&value.to_le_bytes());

@@ -94,6 +94,38 @@ fn encrypted(protocols: &[&str]) -> (Server, StreamOwned<ClientConnection, std::
 }
 
 #[test]
+fn certificates_and_keys_that_cannot_be_used_are_explained() {
+    let bench = Bench::new();
+    let key = KeyPair::generate().unwrap();
+    let params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+    bench.write("cert.pem", params.self_signed(&key).unwrap().pem());
+    bench.write("other.pem", KeyPair::generate().unwrap().serialize_pem());
+    for (certificate, key, says) in [
+        (
+            "cert.pem",
+            "other.pem",
+            "error: other.pem: it is not the key of the certificate in cert.pem\n  hint: give the key that \
+             belongs to the first certificate in that file\n",
+        ),
+        (
+            "cert.pem",
+            "cert.pem",
+            "error: cert.pem: it holds no private key that can be read\n  hint: give a PEM file with BEGIN \
+             PRIVATE KEY\n  hint: decrypt a key with a password first: `openssl pkey -in KEY -out DECRYPTED`\n",
+        ),
+        ("cert.pem", "none.pem", "error: none.pem: No such file"),
+        ("none.pem", "other.pem", "error: none.pem: No such file"),
+    ] {
+        let model = crate::bench::expand("$MODEL");
+        let ended = bench.call(&format!(
+            "serve --model {model} --tls-cert {certificate} --tls-key {key}"
+        ));
+        assert_eq!((ended.code, &*ended.out), (1, ""), "{}", ended.err);
+        assert!(ended.err.starts_with(says), "{}", ended.err);
+    }
+}
+
+#[test]
 fn requests_are_answered_over_tls_and_the_protocol_is_negotiated() {
     let (server, mut stream) = encrypted(&["http/1.1"]);
     stream

@@ -115,9 +115,16 @@ fn what_cannot_be_served_is_said_before_anybody_can_connect() {
         ("--listen nowhere:1", "error: --listen nowhere:1: "),
         (
             "--listen 127.0.0.1",
-            "hint: give an address as 127.0.0.1:8080; port 0 picks one",
+            "hint: give an address as 127.0.0.1:8080, localhost:8080 or [::1]:8080; port 0 picks a free one",
         ),
-        (&taken, "Address already in use"),
+        (
+            &taken,
+            ": another process listens there already\n  hint: choose another port; port 0 picks a free one",
+        ),
+        (
+            "--listen 192.0.2.1:8080",
+            "error: --listen 192.0.2.1:8080: this machine does not have this address\n  hint: use 127.0.0.1 ",
+        ),
         ("--api-key-file key.txt", "error: key.txt: the key is empty"),
         ("--api-key-file none.txt", "error: none.txt: No such file"),
         (

@@ -75,6 +75,19 @@ fn a_model_with_learned_positions_refuses_in_the_words_of_run() {
         answer.error(413),
         format!("inputs[1]: {reason}; with `truncate`, its first 1,022 residues are embedded")
     );
+    // Clients of these protocols cannot ask for truncation.
+    let input = json!({"name": "sequences", "datatype": "BYTES", "shape": [1], "data": [long]});
+    for (path, body) in [
+        ("/v1/biology/meta/esm1b", json!({"sequences": [long]})),
+        ("/v2/models/hiddens/infer", json!({"inputs": [input]})),
+    ] {
+        let answer = server.post(path, &body);
+        assert_eq!(
+            answer.error(413),
+            format!("sequences[0]: {reason}"),
+            "{path}"
+        );
+    }
     let bench = Bench::new();
     bench.write("a.fasta", format!(">a\n{long}\n"));
     let ended = bench.run("a.fasta --out emb --model $esm1b");
@@ -92,13 +105,19 @@ fn what_the_body_asks_for_has_to_exist() {
             "/embed",
             json!({"inputs": "MK", "layer": 1}),
             422,
-            "layer 1 is not served; this server has layer 2",
+            "layer 1 is not served; this server has only layer 2",
+        ),
+        (
+            "/embed",
+            json!({"inputs": "MK", "layer": "last"}),
+            422,
+            "the body cannot be used: invalid type: string \"last\", expected a whole number at line 1 column 29",
         ),
         (
             "/embed",
             json!({"inputs": "MK", "layer": i64::MIN}),
             422,
-            "layer -9223372036854775808 is not served; this server has layer 2",
+            "layer -9223372036854775808 is not served; this server has only layer 2",
         ),
         (
             "/embed",
@@ -116,13 +135,13 @@ fn what_the_body_asks_for_has_to_exist() {
             "/logits",
             json!({"inputs": "MK"}),
             501,
-            "this server does not compute logits: it was started without them",
+            "this server was started without logits",
         ),
         (
             "/contacts",
             json!({"inputs": "MK"}),
             501,
-            "this server does not compute contacts: it was started without them",
+            "this server was started without contacts",
         ),
         (
             "/contacts",
@@ -146,7 +165,7 @@ fn what_the_body_asks_for_has_to_exist() {
             "/embed",
             json!({"inputs": [5, 6]}),
             422,
-            "the body cannot be used: numbers of tokens are not read: send sequences as text at line 1 column 12",
+            "the body cannot be used: token ids are not accepted: send sequences as text at line 1 column 12",
         ),
         (
             "/embed",
@@ -257,7 +276,7 @@ fn paths_methods_and_heads_that_do_not_fit_are_refused() {
         let answer = server.send(method, path, &[], b"");
         assert_eq!(
             answer.error(405),
-            "this path has another method: see the header allow"
+            "this path does not take this method: the header allow names those that it takes"
         );
     }
     for (value, status) in [

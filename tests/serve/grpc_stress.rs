@@ -122,7 +122,7 @@ fn a_full_queue_refuses_a_call_and_lets_a_stream_wait() {
         assert_eq!(status.code(), Code::ResourceExhausted);
         assert_eq!(
             status.message(),
-            "too many tokens wait already to take this request"
+            "the queue is full: too many tokens wait already"
         );
         let pushback = status.metadata().get("grpc-retry-pushback-ms").unwrap();
         let milliseconds: u64 = pushback.to_str().unwrap().parse().unwrap();

@@ -27,7 +27,7 @@ fn a_full_queue_refuses_with_a_time_to_come_back() {
     let answer = server.post("/embed", &json!({"inputs": "MKT"}));
     assert_eq!(
         answer.error(429),
-        "too many tokens wait already to take this request"
+        "the queue is full: too many tokens wait already"
     );
     assert_eq!(answer.json()["error_type"], "Overloaded");
     let seconds: u64 = answer.header("retry-after").unwrap().parse().unwrap();
@@ -61,10 +61,7 @@ fn too_many_requests_at_a_time_are_refused() {
     let running = begin(&server, "/embed", &much());
     server.wait_for("esm_embed_queue_tokens", |tokens| tokens > 0.0);
     let answer = server.post("/embed", &json!({"inputs": "MKT"}));
-    assert_eq!(
-        answer.error(429),
-        "too many requests are worked on at the moment"
-    );
+    assert_eq!(answer.error(429), "too many requests are in progress");
     assert_eq!(answer.header("retry-after"), Some("1"));
     drop(running);
     server.wait_for("esm_embed_queue_tokens", |tokens| tokens == 0.0);

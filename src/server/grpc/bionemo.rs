@@ -8,6 +8,7 @@ use super::proto::bionemo::{InputSpec, OutputSpec};
 use crate::numerals::{count, grouped};
 use crate::product::{Pool, Product};
 use crate::server::byte_budget::Taken;
+use crate::server::facts::Truncate;
 use crate::server::refusal::{Kind, Refusal};
 use crate::server::service::{Service, Wanted};
 use crate::server::shared::Shared;
@@ -72,7 +73,7 @@ async fn embed(
         ..Wanted::default()
     })?;
     let texts = seqs.iter().map(String::as_bytes);
-    let admitted = service.admit_all("seqs", texts, None, &products)?;
+    let admitted = service.admit_all("seqs", texts, Truncate::NotOffered, &products)?;
     if !options.pooled {
         for (i, (seq, one)) in seqs.iter().zip(&admitted).enumerate() {
             check_rows(seq, one.residues()).map_err(of_seq(i))?;

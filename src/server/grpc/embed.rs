@@ -21,6 +21,7 @@ use super::window::{Share, Window};
 use crate::numerals;
 use crate::product::Product;
 use crate::server::byte_budget::Taken;
+use crate::server::facts::Truncate;
 use crate::server::refusal::{Kind, Refusal};
 use crate::server::service::{Admitted, Pending, Service};
 use crate::server::shared::{Shared, ending};
@@ -206,7 +207,9 @@ impl Dialogue {
 
     fn admit(&self, message: &Sequence, products: &Arc<[Product]>) -> Result<Admitted, Refusal> {
         let sequence = message.sequence.as_bytes();
-        let admitted = self.service.admit(sequence, None, products)?;
+        let admitted = self
+            .service
+            .admit(sequence, Truncate::NotOffered, products)?;
         fits_message(admitted.answer_bytes(), message)?;
         Ok(admitted)
     }

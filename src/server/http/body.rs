@@ -58,6 +58,9 @@ pub fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refusal> {
     serde_json::from_slice(body).map_err(|error| {
         // It may quote what the client sent.
         let shown = printable::start(error.to_string(), QUOTED);
+        // Names of types of Rust.
+        let shown = shown.replace("expected usize", "expected a whole number from 0");
+        let shown = shown.replace("expected i64", "expected a whole number");
         match error.classify() {
             Category::Data => {
                 Refusal::new(Kind::Invalid, format!("the body cannot be used: {shown}"))

@@ -7,8 +7,11 @@ use axum::http::header::{CONNECTION, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
+use std::time::Duration;
 use utoipa::ToSchema;
 
+/// Until a server that is not there may be there again.
+const UNAVAILABLE: Duration = Duration::from_secs(5);
 /// Characters of a message. It may quote what the client sent.
 const LONGEST: usize = 600;
 
@@ -124,7 +127,10 @@ impl IntoResponse for Refusal {
         *response.status_mut() = self.kind.status();
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        if let Some(time) = self.retry_after {
+        // A server that ends is mostly followed by another.
+        let is_unavailable = self.kind == Kind::Unavailable;
+        let retry = self.retry_after.or(is_unavailable.then_some(UNAVAILABLE));
+        if let Some(time) = retry {
             headers.insert(RETRY_AFTER, HeaderValue::from(time.as_secs().max(1)));
         }
         match self.kind {

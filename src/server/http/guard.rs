@@ -77,7 +77,7 @@ pub fn guarded(routes: Router, shared: &Arc<Shared>) -> Router {
     routes
         .fallback(async |headers: HeaderMap| match is_grpc(&headers) {
             true => {
-                let text = "there is no such call: the reflection service lists what there is";
+                let text = "there is no such method: the reflection service lists the methods";
                 Status::unimplemented(text).into_http()
             }
             false => not_found().into_response(),

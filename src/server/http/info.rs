@@ -22,7 +22,7 @@ pub struct Info {
     pub model_dtype: String,
     /// Always an embedding model whose rows are averaged.
     pub model_type: ModelType,
-    /// Requests that are worked on at the same time.
+    /// Requests in progress at the same time.
     pub max_concurrent_requests: usize,
     /// Residues of the longest sequence that is taken without `truncate`.
     pub max_input_length: usize,

@@ -38,7 +38,7 @@ impl Inputs {
     }
 }
 
-const TOKENS: &str = "numbers of tokens are not read: send sequences as text";
+const TOKENS: &str = "token ids are not accepted: send sequences as text";
 
 impl<'de> Deserialize<'de> for Inputs {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

@@ -64,7 +64,7 @@ pub fn routes(shared: &Arc<Shared>) -> Router {
         .method_not_allowed_fallback(async || {
             Refusal::new(
                 Kind::Method,
-                "this path has another method: see the header allow",
+                "this path does not take this method: the header allow names those that it takes",
             )
         })
 }

@@ -5,6 +5,7 @@ use super::send::{Encode, send};
 use super::tei::compute;
 use super::{body, within_deadline};
 use crate::product::{Pool, Product};
+use crate::server::facts::Truncate;
 use crate::server::refusal::{Kind, Refusal};
 use crate::server::service::{Answer, Service, Wanted};
 use crate::server::shared::Shared;
@@ -67,7 +68,8 @@ pub async fn embed(State(shared): State<Arc<Shared>>, request: Request<Body>) ->
             residues: true,
             ..Wanted::default()
         })?;
-        let answers = compute(&service, "sequences", &asked.sequences, None, &products).await?;
+        let truncate = Truncate::NotOffered;
+        let answers = compute(&service, "sequences", &asked.sequences, truncate, &products).await?;
         let tokens: usize = answers.iter().map(Answer::tokens).sum();
         let (notes, _) = notes_header(&answers);
         let answer = Npz::new(&service, answers)?;

@@ -98,11 +98,11 @@ pub struct ResiduesRequest {
 }
 
 /// The side of truncation that a request asks for.
-pub fn truncation(truncate: Option<bool>, direction: Option<Direction>) -> Option<Truncate> {
+pub fn truncation(truncate: Option<bool>, direction: Option<Direction>) -> Truncate {
     match (truncate.unwrap_or(false), direction.unwrap_or_default()) {
-        (false, _) => None,
-        (true, Direction::Right) => Some(Truncate::KeepFirst),
-        (true, Direction::Left) => Some(Truncate::KeepLast),
+        (false, _) => Truncate::NotAsked,
+        (true, Direction::Right) => Truncate::KeepFirst,
+        (true, Direction::Left) => Truncate::KeepLast,
     }
 }
 
@@ -138,7 +138,7 @@ fn check_prompt(prompt: Option<&String>) -> Result<(), Refusal> {
     }
 }
 
-/// Computes what is wanted of each input.
+/// Computes these products of each input.
 ///
 /// # Errors
 /// The first input that cannot be embedded, with its place in the request; or there is too much to
@@ -147,7 +147,7 @@ pub async fn compute(
     service: &Service,
     name: &str,
     inputs: &[String],
-    truncate: Option<Truncate>,
+    truncate: Truncate,
     products: &Arc<[Product]>,
 ) -> Result<Vec<Answer>, Refusal> {
     let sequences = inputs.iter().map(String::as_bytes);

@@ -94,16 +94,18 @@ fn probes_are_answered_at_once_while_the_model_is_loaded() {
             "/v2/health/ready",
             "/v2/models/8M/ready",
         ] {
-            let (status, _, error) = ask(&shared, get(path)).await;
+            let (status, retry, error) = ask(&shared, get(path)).await;
             assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE, "{path}");
+            assert_eq!(retry.as_deref(), Some("5"), "{path}");
             assert_eq!(error, LOADING, "{path}");
         }
         for path in ["/v2/health/live", "/v2", "/openapi.json", "/metrics"] {
             assert_eq!(ask(&shared, get(path)).await.0, StatusCode::OK, "{path}");
         }
         shared.set_phase(Phase::Ending);
-        let (status, _, error) = ask(&shared, get("/health")).await;
+        let (status, retry, error) = ask(&shared, get("/health")).await;
         assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(retry.as_deref(), Some("5"));
         assert_eq!(error, "the server is shutting down");
     });
 }

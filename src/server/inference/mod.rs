@@ -21,6 +21,7 @@ pub use model::{Model, PLATFORM, VERSION};
 pub use tensor::{Output, Tensor};
 
 use super::byte_budget::Taken;
+use super::facts::Truncate;
 use super::refusal::Refusal;
 use super::service::{Answer, Service, Wanted};
 use crate::product::Pool;
@@ -52,7 +53,7 @@ pub async fn infer(
     };
     let products = service.products(&wanted)?;
     let texts = sequences.iter().map(|sequence| &**sequence);
-    let admitted = service.admit_all(INPUT, texts, None, &products)?;
+    let admitted = service.admit_all(INPUT, texts, Truncate::NotOffered, &products)?;
     let batch = Batch {
         lengths: admitted.iter().map(|one| one.residues()).collect(),
         dim: service.facts().config.dim,

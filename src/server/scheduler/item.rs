@@ -69,5 +69,5 @@ impl Arrays {
     }
 }
 
-/// What became of an item.
+/// The arrays of an item, or why there are none.
 pub type Outcome = Result<Arc<Arrays>, Refusal>;

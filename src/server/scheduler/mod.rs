@@ -125,7 +125,7 @@ impl Scheduler {
         if !state.queue.has_room(tokens) {
             let refusal = Refusal::new(
                 Kind::Busy,
-                "too many tokens wait already to take this request",
+                "the queue is full: too many tokens wait already",
             );
             return Err(refusal.retry_after(state.time_to_compute()));
         }
