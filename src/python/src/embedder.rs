@@ -5,7 +5,6 @@ use crate::messages::Messages;
 use crate::sequences::{prepare, text, texts};
 use crate::stream::Stream;
 use crate::waiting::Watch;
-use esm_embed::admission::Prepared;
 use esm_embed::cancel::Cancel;
 use esm_embed::device::{Dtype, Tested, available_threads};
 use esm_embed::hub::{self, Adapted, AskedModel, HubError, HubSettings, ModelRef};
@@ -17,7 +16,7 @@ use esm_embed::settings;
 use numpy::{PyArray1, PyArray2, PyArrayMethods};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyList, PyString};
+use pyo3::types::{PyList, PyString};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
