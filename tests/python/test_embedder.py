@@ -209,7 +209,8 @@ class Refusals(unittest.TestCase):
         says("`device=tpu`: expected auto, cpu, cuda, cuda:0, cuda:0,1 or all", MODEL, "tpu")
         says("`dtype=f64`: expected f32, f16, bf16 or tf32", MODEL, "cpu", "f64")
         says("`gaps=x`: expected keep or drop", MODEL, gaps="x")
-        says("`threads=0`: expected a number from 1", MODEL, threads=0)
+        for threads in (0, -2):
+            says(f"`threads={threads}`: expected a number from 1", MODEL, threads=threads)
         says("no model is called `none-of-them`, and no such path exists", "none-of-them")
         layers = "`layer=3`: this model has layers 0 to 2 (or -3 to -1, counted from the end)"
         self.says(ValueError, layers, self.model.embed, ["MK"], 3)
@@ -233,12 +234,16 @@ class Refusals(unittest.TestCase):
         self.says(TypeError, 'sequences is a single text: give a list of sequences, such as ["MKTVRQERLK"]',
                   self.model.embed, "MKTV")
         self.says(TypeError, "expected a sequence as str, found int", self.model.embed, ["MK", 3])
+        self.says(TypeError, "sequences is a dict: give its values, such as list(sequences.values())",
+                  self.model.embed, {"a": "MK"})
         self.says(ValueError, "variants[1]: expected K at position 2, which is what the sequence has there, "
                   "found A in A2G", self.model.score, "MK", ["M1A", "A2G"])
         self.says(TypeError, 'variants is a str: give a list of them, such as ["A42G"]',
                   self.model.score, "MK", "M1A")
-        with self.assertWarnsRegex(UserWarning, r"1 sequence look.*sequences\[1\]"):
+        with self.assertWarnsRegex(UserWarning, r"1 sequence looks like .*sequences\[1\]"):
             self.model.embed(["MKTV", "ACGT" * 30])
+        with self.assertWarnsRegex(UserWarning, r"^2 characters are not in the alphabet .*sequences\[1\]$"):
+            self.model.embed(["MKTV", "MK1", "M?"])
 
     def test_streams(self):
         with tempfile.TemporaryDirectory() as home:

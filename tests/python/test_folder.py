@@ -1,6 +1,7 @@
 """`open_folder`: arrays by name and id, without reading them."""
 
 import pickle
+import re
 import subprocess
 import sys
 import tempfile
@@ -142,6 +143,8 @@ class Folders(unittest.TestCase):
                 open_folder(linked)
 
     def test_other_folders_are_refused(self):
+        with self.assertRaisesRegex(EsmEmbedError, f"^{re.escape(__file__)} is not a folder\n"):
+            open_folder(__file__)
         with self.assertRaisesRegex(EsmEmbedError, "has no run.json: it is not an output folder"):
             open_folder(self.home)
 

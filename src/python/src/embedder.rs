@@ -60,7 +60,7 @@ impl Embedder {
         model: Option<ModelName>,
         device: &str,
         dtype: Option<&str>,
-        threads: Option<usize>,
+        threads: Option<isize>,
         revision: Option<String>,
         adapter: Option<ModelName>,
         long: Option<&str>,
@@ -72,14 +72,19 @@ impl Embedder {
         let dtype =
             dtype.map(|text| settings::dtype(text).map_err(|why| setting("dtype", text, why)));
         let long = long.map(|text| settings::long(text).map_err(|why| setting("long", text, why)));
-        if threads == Some(0) {
-            return Err(wrong("threads", "0", "expected a number from 1"));
-        }
+        let threads = match threads.map(|number| (usize::try_from(number).unwrap_or(0), number)) {
+            Some((0, number)) => {
+                let number = number.to_string();
+                return Err(wrong("threads", &number, "expected a number from 1"));
+            }
+            Some((threads, _)) => threads,
+            None => available_threads(),
+        };
         let mut options = SessionOptions {
             compute: ComputeOptions {
                 device: settings::device(device).map_err(|why| setting("device", device, why))?,
                 dtype: dtype.transpose()?,
-                threads: threads.unwrap_or_else(available_threads),
+                threads,
                 ..ComputeOptions::default()
             },
             long: long.transpose()?,
@@ -140,7 +145,10 @@ impl Embedder {
     ///
     /// layer: 0 is the input embedding, -1 the last layer.
     /// progress: receives the number of sequences that were embedded since the last time.
-    #[pyo3(signature = (sequences, layer=-1, pool=Some("mean"), *, progress=None))]
+    #[pyo3(
+        signature = (sequences, layer=-1, pool=Some("mean"), *, progress=None),
+        text_signature = "($self, sequences, layer=-1, pool='mean', *, progress=None)"
+    )]
     fn embed<'py>(
         &self,
         py: Python<'py>,
@@ -203,7 +211,10 @@ impl Embedder {
     ///
     /// Returns an iterator over records with id, description, length, mean (or the pool that was asked
     /// for) and residues. The next records are computed in the background.
-    #[pyo3(signature = (fasta, layer=-1, pool=Some("mean"), *, residues=false, on_invalid="fail"))]
+    #[pyo3(
+        signature = (fasta, layer=-1, pool=Some("mean"), *, residues=false, on_invalid="fail"),
+        text_signature = "($self, fasta, layer=-1, pool='mean', *, residues=False, on_invalid='fail')"
+    )]
     fn stream(
         &self,
         fasta: &Bound<'_, PyAny>,

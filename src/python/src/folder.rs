@@ -25,6 +25,12 @@ type Place = (u64, PathBuf, u64, u64, u64, Option<String>);
 impl Folder {
     #[new]
     fn new(path: PathBuf) -> PyResult<Folder> {
+        if path.exists() && !path.is_dir() {
+            return Err(failed(format!(
+                "{} is not a folder\nhint: give the folder that a run wrote",
+                path.display()
+            )));
+        }
         Ok(Folder {
             folder: FinishedFolder::open(&path).map_err(failed)?,
             index: OnceLock::new(),

@@ -3,11 +3,12 @@
 use crate::errors::of_session;
 use crate::messages::Messages;
 use esm_embed::admission::Prepared;
+use esm_embed::numerals::count;
 use esm_embed::product::Request;
 use esm_embed::session::Session;
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyString};
+use pyo3::types::{PyBytes, PyDict, PyString};
 
 /// Texts → what is embedded. The error names the place in the list.
 pub fn prepare(
@@ -29,9 +30,27 @@ pub fn prepare(
         .map(|(at, _)| at)
         .collect();
     if let Some(first) = nucleotides.first() {
+        let look = if nucleotides.len() == 1 {
+            "looks"
+        } else {
+            "look"
+        };
         messages.warn(&format!(
-            "{} look like nucleotides, not proteins; the first is sequences[{first}]",
-            esm_embed::numerals::count(nucleotides.len() as u64, "sequence")
+            "{} {look} like nucleotides, not proteins; the first is sequences[{first}]",
+            count(nucleotides.len() as u64, "sequence")
+        ));
+    }
+    if let Some(first) = prepared.iter().position(|one| one.unknown > 0) {
+        let unknown = prepared.iter().map(|one| one.unknown).sum();
+        let (are, were) = if unknown == 1 {
+            ("is", "was")
+        } else {
+            ("are", "were")
+        };
+        messages.warn(&format!(
+            "{} {are} not in the alphabet of the model and {were} embedded as <unk>; the first is in \
+             sequences[{first}]",
+            count(unknown, "character")
         ));
     }
     Ok(prepared)
@@ -42,6 +61,11 @@ pub fn texts(sequences: &Bound<'_, PyAny>) -> PyResult<Vec<Vec<u8>>> {
     if sequences.is_instance_of::<PyString>() || sequences.is_instance_of::<PyBytes>() {
         return Err(PyTypeError::new_err(
             "sequences is a single text: give a list of sequences, such as [\"MKTVRQERLK\"]",
+        ));
+    }
+    if sequences.is_instance_of::<PyDict>() {
+        return Err(PyTypeError::new_err(
+            "sequences is a dict: give its values, such as list(sequences.values())",
         ));
     }
     sequences.try_iter()?.map(|one| text(&one?)).collect()
