@@ -110,10 +110,10 @@
 //!   `tests/faults/merge.rs::failed_at_each_call`
 //! - Shards of a plan merge to the bytes of one run, and no sequence is in two of them. Another file than
 //!   the planned one, and a damaged plan, are refused.
-//!   `tests/run/plan.rs::shards_of_a_plan_merge_to_the_bytes_of_a_single_run`,
-//!   `tests/run/plan.rs::bgzip_is_read_by_its_blocks_and_other_compression_is_written_again`,
-//!   `tests/run/plan.rs::another_file_than_the_planned_one_is_refused`,
-//!   `tests/run/plan.rs::a_file_that_was_copied_moved_or_touched_is_the_planned_one`,
+//!   `tests/run/planned_shards.rs::shards_of_a_plan_merge_to_the_bytes_of_a_single_run`,
+//!   `tests/run/planned_shards.rs::bgzip_is_read_by_its_blocks_and_other_compression_is_written_again`,
+//!   `tests/run/planned_shards.rs::another_file_than_the_planned_one_is_refused`,
+//!   `tests/run/planned_shards.rs::a_file_that_was_copied_moved_or_touched_is_the_planned_one`,
 //!   `tests/faults/plan.rs::a_damaged_or_incomplete_plan_is_refused`
 //! - A folder with `plan.json` is a plan; killed at any moment, planning leaves none or a whole one.
 //!   `tests/faults/plan.rs::planning_killed_at_each_call`,
@@ -173,6 +173,7 @@
 //!   and status 1; once there is space, it can be resumed.
 //!   `tests/faults/full_disk.rs::a_full_file_system_at_any_page`,
 //!   `tests/faults/full_disk.rs::a_full_file_system`,
+//!   `tests/faults/full_disk.rs::no_space_for_the_identifiers_of_many_records`,
 //!   `tests/faults/full_disk.rs::a_folder_that_vanishes`,
 //!   `tests/faults/injected.rs::failed_at_each_call`,
 //!   `tests/faults/injected.rs::failed_at_each_call_with_residue_files`,
@@ -191,9 +192,10 @@
 //!
 //! # Resources
 //!
-//! - Memory does not grow with the number of records.
+//! - Memory grows by at most five bytes for each record, and no further beyond 60 million.
 //!   `tests/fasta/readers.rs::a_million_records_reuse_one_buffer`,
-//!   `tests/run/giants.rs::many_records_of_one_residue`
+//!   `tests/run/giants.rs::many_records_of_one_residue`,
+//!   `src/output/disk_map/tests.rs::memory_is_bounded`
 //! - Nor with the length of a line, a header or an identifier.
 //!   `tests/run/giants.rs::a_line_larger_than_memory`,
 //!   `tests/run/giants.rs::a_header_larger_than_memory`,

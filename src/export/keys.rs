@@ -47,7 +47,7 @@ impl Names {
         Ok(Self {
             keys,
             has_groups,
-            seen: DiskMap::temporary(out).map_err(ExportError::io(out))?,
+            seen: DiskMap::temporary(out),
             uses: HashMap::new(),
             sequences: match keys {
                 Keys::Hash => Some(source.sequences()?),

@@ -30,7 +30,7 @@ pub(super) fn write(source: &mut Source, out: &Path) -> Result<(), ExportError> 
     let products: Vec<Product> = source.arrays.iter().map(product).collect();
     let dtype = source.dtype;
     let folder = NewFolder::create(out)?;
-    let mut names = FileNames::temporary(out).map_err(ExportError::io(out))?;
+    let mut names = FileNames::temporary(out);
     let mut rows = source.rows()?;
     let mut parts = vec![Vec::new(); products.len()];
     while let Some(record) = rows.next()? {

@@ -150,9 +150,7 @@ pub(super) fn forget_pages(file: &File) {
     let _ = file;
 }
 
-/// Says that a file is read and written in small pieces anywhere. Reading ahead would put it into the page
-/// cache in pieces of up to 2 MiB, and ext4 of Linux 6.18 walks through all of a piece for each write into
-/// it: 12.5 µs instead of 2 for the slots of a table of 100 MB.
+/// Says that small pieces of a file are read anywhere, so that nothing is read ahead of them.
 pub(super) fn read_at_random(file: &File) {
     #[cfg(target_os = "linux")]
     let _ = rustix::fs::fadvise(file, 0, None, rustix::fs::Advice::Random);

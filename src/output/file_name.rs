@@ -27,18 +27,18 @@ pub(crate) struct FileNames {
 }
 
 impl FileNames {
-    /// Makes an empty table in a new file.
-    pub(super) fn create(path: &Path) -> io::Result<Self> {
-        Ok(Self {
-            seen: DiskMap::create(path)?,
-        })
+    /// No names yet. Many are in files at this path.
+    pub(super) fn create(path: &Path) -> Self {
+        Self {
+            seen: DiskMap::create(path),
+        }
     }
 
-    /// Makes an empty table in a file without a name, on the file system where `out` is or will be.
-    pub(crate) fn temporary(out: &Path) -> io::Result<Self> {
-        Ok(Self {
-            seen: DiskMap::temporary(out)?,
-        })
+    /// No names yet. Many are in files without names, on the file system where `out` is or will be.
+    pub(crate) fn temporary(out: &Path) -> Self {
+        Self {
+            seen: DiskMap::temporary(out),
+        }
     }
 
     /// The file name of the record in `row`.
@@ -181,7 +181,7 @@ mod tests {
 
     fn names(ids: &[&[u8]]) -> Vec<String> {
         let dir = tempfile::tempdir().unwrap();
-        let mut names = FileNames::create(&dir.path().join("names.seen")).unwrap();
+        let mut names = FileNames::create(&dir.path().join("names.seen"));
         (0..)
             .zip(ids)
             .map(|(row, id)| names.assign(id, row).unwrap())

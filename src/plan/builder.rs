@@ -8,7 +8,7 @@ use super::assignment::{Assignment, CostModel};
 use super::fields::{Fields, ORDINAL, Taken};
 use super::record::{Coder, Content, Fate, PlannedRecord};
 use super::shards::ShardFacts;
-use super::sorting::{Reading, Sorted, Sorter};
+use super::sorting::{MEMORY, Reading, Sorted, Sorter};
 use crate::admission::Long;
 use crate::output::{Ids, Key, unnamed_file};
 use sha2::{Digest as _, Sha256};
@@ -39,6 +39,16 @@ const RECORD: usize = 6 + 6 + 5 + 4 + 4 + 4 + 8 + 16 + 1;
 const OWNED: usize = SHARD + ORDINAL + RECORD + 1;
 
 const MOST_COST: u64 = (1 << (8 * COST)) - 1;
+
+/// Bytes on the disk for the index of this many records, and for the temporary files while it is made.
+pub fn bytes_for_records(records: u64) -> u64 {
+    const INDEX: usize = 35;
+    let always = INDEX + RECORD;
+    let sorted = SEQUENCE + IDENTIFIER + PRICED + PLACED + OWNED;
+    let is_on_disk = records.saturating_mul(OWNED as u64) > MEMORY as u64;
+    let each = always + if is_on_disk { sorted } else { 0 };
+    records.saturating_mul(each as u64)
+}
 
 /// What a plan has to know of a record.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -28,7 +28,7 @@ mod sorting;
 
 pub use assignment::CostModel;
 pub use blocks::Blocks;
-pub use builder::{Builder, Built, Embedded, Found, Reused, Work};
+pub use builder::{Builder, Built, Embedded, Found, Reused, Work, bytes_for_records};
 pub use error::PlanError;
 pub use facts::{Counts, PlanFacts, PlanFile, PlannedInput, Settings, Stored};
 pub use folder::{PlanFolder, ReadInput};

@@ -211,8 +211,7 @@ impl Case {
         Stalled { child, stdin }
     }
 
-    /// A run that ended with 1 because no file may grow beyond `blocks` blocks of 512 bytes. A run
-    /// begins with at least 192, because its first table has 98,304 bytes.
+    /// A run that ended with 1 because no file may grow beyond `blocks` blocks of 512 bytes.
     pub fn starve(&self, blocks: u32, more: &str) -> String {
         let limit = format!("ulimit -f {blocks}; exec \"$@\"");
         let mut command = self.command(&["sh", "-c", &limit, "sh"], more);

@@ -26,15 +26,9 @@ fn a_limit_on_file_size() {
             long,
             "/residues.layer2/000000/long.npy: ",
         ),
-        (
-            "in.fasta --pool mean --residues none",
-            records(40),
-            "/sequences.seen: ",
-        ),
     ] {
         let case = Case::new(&format!("{options} --max-tokens 16"), &text);
-        let blocks = if file.contains("seen") { 8 } else { 200 };
-        let text = case.starve(blocks, "--out emb");
+        let text = case.starve(200, "--out emb");
         assert_eq!(messages(&text), 1, "{text}");
         assert!(text.starts_with("error: "), "{text}");
         assert!(text.contains(&format!(" emb/.partial{file}")), "{text}");
@@ -168,8 +162,6 @@ fn a_full_file_system_at_any_page() {
                 "max.layer2.npy",
                 "residues.layer2.npy",
                 "journal",
-                "sequences.seen",
-                "ids.seen",
                 "index.tsv",
                 "run.json",
             ][..],
@@ -182,7 +174,6 @@ fn a_full_file_system_at_any_page() {
                 "residues.layer2/000000/r0.npy",
                 "residues.layer2.sha256",
                 "journal",
-                "names.seen",
                 "index.tsv",
             ],
         ),
@@ -222,6 +213,56 @@ fn a_full_file_system_at_any_page() {
             missing.is_empty(),
             "{options}: always had room: {missing:?}"
         );
+    }
+}
+
+/// Of many records, the identifiers are in a file too. What is left of it is of no use to the next run.
+#[test]
+fn no_space_for_the_identifiers_of_many_records() {
+    if !tools::has_strace() {
+        return;
+    }
+    let text: String = (0..60_000).map(|i| format!(">r{i}\nMKT\n")).collect();
+    let case = Case::new("in.fasta --pool mean --residues none", &text);
+    let path = case.bench.path("emb/.partial/ids.seen");
+    for (call, fault, error) in [
+        (
+            "openat",
+            "error=EMFILE",
+            "Too many open files (os error 24)",
+        ),
+        (
+            "pwrite64",
+            "error=ENOSPC",
+            "No space left on device (os error 28)",
+        ),
+        ("pwrite64", "signal=SIGKILL", ""),
+    ] {
+        case.clear();
+        let inject = format!("inject={call}:{fault}:when=1");
+        let wrapper = [
+            "strace",
+            "-f",
+            "-qq",
+            "-o",
+            "/dev/null",
+            "-P",
+            path.to_str().unwrap(),
+            "-P",
+            "emb/.partial/ids.seen",
+            "-e",
+            &inject,
+        ];
+        let output = case.command(&wrapper, "--out emb").output().unwrap();
+        let text = String::from_utf8(output.stderr).unwrap();
+        if error.is_empty() {
+            assert!(!output.status.success() && exists(&path), "{text}");
+        } else {
+            assert_eq!(output.status.code(), Some(1), "{text}");
+            let expected = format!("error: updating emb/.partial/ids.seen: {error}");
+            assert!(text.starts_with(&expected), "{text}");
+        }
+        case.go_on(fault);
     }
 }
 

@@ -9,14 +9,23 @@ use std::os::unix::fs::symlink;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Output};
 
-/// The output of a few records, and two shards of them.
-fn shards(options: &str) -> Case {
+/// Two shards of a few records, and the output of all of them: as one folder, or linked.
+fn shards(options: &str, more: &str) -> Case {
     let text = format!("{}>empty\n", records(14));
     let line = format!("in.fasta --max-tokens 64 --on-invalid skip {options}");
-    let case = Case::new(&line, &text);
+    let mut case = Case::new(&line, &text);
     for i in 1..=2 {
         let ended = case.run(&format!("--shard {i}/2 --out kept/s{i}"));
         assert!([0, 3].contains(&ended.code), "{}", ended.err);
+    }
+    if more.contains("--link") {
+        prepare(&case);
+        let output = merge(&case, None, more);
+        assert!(output.status.success(), "{output:?}");
+        let arrays = |tree: &Tree| tree.keys().filter(|name| name.contains(".layer")).count();
+        assert!(arrays(&case.whole) > 0);
+        case.whole = case.bench.tree("emb");
+        assert!(arrays(&case.whole) == 0 && case.whole.contains_key("links.npy"));
     }
     case
 }
@@ -105,8 +114,25 @@ fn killed_at_each_call() {
             "--move",
             &[("linkat", 5), ("rename", 3), ("unlink", 10), ("mkdir", 2)],
         ),
+        (
+            "--pool mean,max --residues packed",
+            "--link",
+            &[
+                ("write", 3),
+                ("fsync", 5),
+                ("rename", 5),
+                ("openat", 20),
+                ("unlink", 3),
+                ("mkdir", 2),
+            ],
+        ),
+        (
+            "--residues files",
+            "--link",
+            &[("write", 3), ("fsync", 5), ("rename", 5)],
+        ),
     ] {
-        let case = shards(options);
+        let case = shards(options, more);
         for &(call, least) in calls {
             for number in 1.. {
                 let what = format!("{options} {more}: killed at {call} number {number}");
@@ -150,8 +176,19 @@ fn failed_at_each_call() {
             "--move",
             &[("write", "ENOSPC"), ("mkdir", "ENOSPC")],
         ),
+        (
+            "--residues packed",
+            "--link",
+            &[
+                ("write", "ENOSPC"),
+                ("fsync", "EIO"),
+                ("rename", "EDQUOT"),
+                ("read", "EIO"),
+                ("mkdir", "ENOSPC"),
+            ],
+        ),
     ] {
-        let case = shards(options);
+        let case = shards(options, more);
         for (call, error) in faults {
             let mut failed = 0;
             for number in 1..=200 {
@@ -188,7 +225,7 @@ fn without_links() {
     if !tools::has_strace() {
         return;
     }
-    let case = shards("--residues files");
+    let case = shards("--residues files", "");
     for number in ["1", "5", "1+"] {
         prepare(&case);
         let output = merge(&case, Some(("linkat", "error=EPERM", number)), "--move");
@@ -201,7 +238,7 @@ fn without_links() {
 /// Links and foreign files in the output folder are not followed, and stay.
 #[test]
 fn planted_links_and_foreign_files() {
-    let case = shards("--residues files");
+    let case = shards("--residues files", "");
     for (name, is_refused) in [
         (".partial", true),
         ("run.json", true),

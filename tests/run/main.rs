@@ -35,6 +35,7 @@ mod odd_fasta;
 mod options;
 mod parity;
 mod plan;
+mod planned_shards;
 mod plots;
 mod reads;
 mod refused;

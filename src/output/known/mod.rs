@@ -67,7 +67,7 @@ impl KnownBuilder {
         let digests = folders.iter().map(KnownFolder::own_files).max();
         Ok(Self {
             folders,
-            slots: DiskMap::temporary(out).map_err(making)?,
+            slots: DiskMap::temporary(out),
             places: BufWriter::with_capacity(1 << 16, disk::unnamed_file(out).map_err(making)?),
             out: out.to_path_buf(),
             digests: digests.unwrap_or(0),

@@ -3,4 +3,5 @@
 pub(crate) mod journal;
 pub(crate) mod proof;
 pub(crate) mod run_identity;
+pub(crate) mod slot;
 pub(crate) mod sweep;

@@ -34,8 +34,8 @@ pub struct Entered {
     pub input: Key,
 }
 
-/// Writes the index and finds duplicates. Everything that grows with the number of records is on
-/// disk, in the working folder.
+/// Writes the index and finds duplicates. Nearly everything that grows with the number of records is on
+/// disk, in the working folder: see [`DiskMap::memory`].
 #[derive(Debug)]
 pub struct Ledger {
     partial: PathBuf,
@@ -68,24 +68,15 @@ impl Ledger {
         let files = layout.has_files();
         let mut index = AppendFile::create(partial.join(INDEX_TSV))?;
         index.write(index::columns(files).as_bytes())?;
-        let path = partial.join(SEQUENCES);
-        let sequences = DiskMap::create(&path).map_err(|e| OutputError::io("making", &path, e))?;
-        let path = partial.join(IDS);
-        let ids = DiskMap::create(&path).map_err(|e| OutputError::io("making", &path, e))?;
-        let path = partial.join(NAMES);
-        let names = files
-            .then(|| FileNames::create(&path))
-            .transpose()
-            .map_err(|e| OutputError::io("making", &path, e))?;
         Ok(Self {
             partial: partial.to_path_buf(),
             index,
             skipped: None,
             places: PlaceWriter::create(partial, files)?,
             duplicates: None,
-            sequences,
-            ids,
-            names,
+            sequences: DiskMap::create(&partial.join(SEQUENCES)),
+            ids: DiskMap::create(&partial.join(IDS)),
+            names: files.then(|| FileNames::create(&partial.join(NAMES))),
             shard: None,
             counts: Counts::default(),
             lengths: Ids::default(),

@@ -106,7 +106,7 @@ pub fn scan(
     reporter: &dyn Reporter,
 ) -> Result<Scan> {
     let mut records = Records::new(&job.inputs.paths, rules, None);
-    let mut ids = UniqueIds::of(job)?;
+    let mut ids = UniqueIds::of(job);
     let mut shard = job.inputs.shard.map(|shard| Sharing {
         shard,
         survey: Survey::default(),

@@ -1,35 +1,24 @@
 //! `on_duplicate_id=fail`: records with the same identifier and different sequences, found in the
 //! first pass over the input.
 //!
-//! The identifiers are in a file without a name, so that memory does not grow with the number of
-//! records and nothing is left behind.
+//! Many identifiers are in files without names, so that little is in memory and nothing is left behind.
 
 use crate::output::{DiskMap, Key, id_text, key};
 use crate::pipeline::input::records::Records;
 use crate::pipeline::job::{Job, OnDuplicateId};
 use crate::tokenizer::{TokenId, bytes_of};
 use anyhow::{Context, Result, bail};
-use std::path::Path;
 
 /// The identifiers so far, each with its sequence.
 pub struct UniqueIds(DiskMap);
 
 impl UniqueIds {
     /// No identifiers yet; `None` if the job allows duplicates.
-    ///
-    /// # Errors
-    /// A temporary file cannot be made.
-    pub fn of(job: &Job) -> Result<Option<UniqueIds>> {
+    pub fn of(job: &Job) -> Option<UniqueIds> {
         match job.inputs.on_duplicate_id {
-            OnDuplicateId::Warn => Ok(None),
-            OnDuplicateId::Fail => UniqueIds::near(&job.output.folder).map(Some),
+            OnDuplicateId::Warn => None,
+            OnDuplicateId::Fail => Some(UniqueIds(DiskMap::temporary(&job.output.folder))),
         }
-    }
-
-    fn near(out: &Path) -> Result<UniqueIds> {
-        let seen = DiskMap::temporary(out)
-            .context("the temporary file for `on_duplicate_id=fail` cannot be made")?;
-        Ok(UniqueIds(seen))
     }
 
     /// Compares the record that was read last, which has these tokens.
@@ -41,7 +30,7 @@ impl UniqueIds {
         let earlier = self
             .0
             .get_or_insert(key(&id_text(&records.record().id)), sequence)
-            .context("the temporary file for `on_duplicate_id=fail` cannot be used")?;
+            .context("the temporary files for `on_duplicate_id=fail` cannot be used")?;
         match earlier {
             Some(first) if first != sequence => bail!(refusal(&records.shown())),
             _ => Ok(()),

@@ -4,7 +4,7 @@ use super::Plan;
 use super::batches::LEAST_TOKENS;
 use crate::embedder::shared_from;
 use crate::numerals::bytes;
-use crate::output::{HEADER_BYTES, free_bytes};
+use crate::output::{DiskMap, HEADER_BYTES, free_bytes};
 use crate::pipeline::input::scan::Scan;
 use crate::pipeline::job::Job;
 use anyhow::{Result, bail};
@@ -61,6 +61,17 @@ pub fn disk(plan: &Plan, scan: &Scan, is_shard: bool) -> u64 {
 
 /// The largest amount of memory that is in use at any time.
 pub fn memory(job: &Job, plan: &Plan, scan: &Scan) -> u64 {
+    working_memory(job, plan, scan).saturating_add(memory_of_seen(plan, scan))
+}
+
+/// The memory of what is remembered of all records: their sequences, identifiers and file names.
+fn memory_of_seen(plan: &Plan, scan: &Scan) -> u64 {
+    let names = if plan.layout.has_files() { 2 } else { 1 };
+    DiskMap::memory(scan.work.records) + names * DiskMap::memory(scan.records)
+}
+
+/// The memory of the model, its threads and their passes.
+fn working_memory(job: &Job, plan: &Plan, scan: &Scan) -> u64 {
     let longest = scan.longest_left();
     if plan.device.is_gpu() {
         // Rows on their way from the GPU.

@@ -1,5 +1,7 @@
 //! Reads an input once and shares its records out, for tasks that each embed one shard.
 
+mod space;
+
 use crate::admission::{Admission, Long, Policy};
 use crate::checkpoint::TRAINING_MAXIMUM;
 use crate::fasta::{Compression, Input, Reader, Record, RecordStart};
@@ -20,6 +22,7 @@ use crate::plan::{
 use crate::stamp::Stamp;
 use crate::tokenizer::{Alphabet, bytes_of};
 use anyhow::{Context, Result, bail};
+use space::Contents;
 use std::cell::Cell;
 use std::fs::File;
 use std::io::BufWriter;
@@ -56,10 +59,13 @@ pub struct PlanJob {
 /// What a run would refuse; an input that cannot be read in parts; a folder that cannot be written.
 pub fn plan_shards(job: &PlanJob, reporter: &dyn Reporter) -> Result<Plan> {
     let (policy, dim) = policy(job)?;
+    let mut contents = Contents::default();
     for path in &job.paths {
-        check_input(path, job.rewrite)?;
+        let compression = check_input(path, job.rewrite)?;
+        contents.add(path, compression)?;
     }
     PlanFolder::check(&job.out, job.force)?;
+    contents.check_space(&job.out)?;
     let folder = PlanFolder::begin(&job.out, job.force)?;
     let work = Work {
         long: policy.long,
@@ -110,8 +116,8 @@ fn policy(job: &PlanJob) -> Result<(Policy, usize)> {
     Ok((Policy::new(config, unknown, gaps, long)?, config.dim))
 }
 
-/// Whether records of an input can be found again.
-fn check_input(path: &Path, rewrite: bool) -> Result<()> {
+/// Refuses an input whose records cannot be found again.
+fn check_input(path: &Path, rewrite: bool) -> Result<Compression> {
     let shown = path.display();
     if path == Path::new("-") {
         bail!(
@@ -126,9 +132,10 @@ fn check_input(path: &Path, rewrite: bool) -> Result<()> {
              hint: write it to a file first"
         );
     }
-    let (what, command) = match Input::open(path)?.compression() {
-        Compression::None | Compression::Bgzip => return Ok(()),
-        _ if rewrite => return Ok(()),
+    let compression = Input::open(path)?.compression();
+    let (what, command) = match compression {
+        Compression::None | Compression::Bgzip => return Ok(compression),
+        _ if rewrite => return Ok(compression),
         Compression::Gzip => ("gzip", "gzip -dc"),
         Compression::Zstd => ("zstd", "zstd -dc"),
     };
