@@ -118,8 +118,8 @@ mod tests {
             shares.push(passed(&fuller) * 100 / KEYS as usize);
             filter = fuller.halved();
         }
-        // 12, 6, 3 and 1.5 bits a key.
-        assert_eq!(shares.len(), 4);
+        // 12, 6, 3 and 1.5 bits a key, and fewer: the blocks are an odd number then.
+        assert_eq!(shares.len(), 5);
         assert!(
             shares[0] == 0 && shares[1] < 10 && shares[2] < 50,
             "{shares:?}"
