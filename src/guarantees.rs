@@ -119,6 +119,7 @@
 //!   `tests/faults/plan.rs::planning_killed_at_each_call`,
 //!   `tests/faults/plan.rs::killed_at_each_call_while_another_plan_is_replaced`,
 //!   `tests/faults/plan.rs::planning_failed_at_each_call`,
+//!   `tests/faults/plan.rs::a_plan_that_does_not_fit_is_refused_before_anything_is_written`,
 //!   `tests/faults/plan.rs::the_work_of_a_run_is_not_discarded`
 //! - What `known` copies from other folders has the bytes of computing, also after a kill; what differs is
 //!   named, and damage is an error and does not spread.

@@ -30,6 +30,13 @@ pub fn can_trace() -> bool {
     traced.output().is_ok_and(|output| output.status.success())
 }
 
+/// Whether file systems may be mounted in a namespace of this user.
+pub fn can_mount() -> bool {
+    let mut command = Command::new("unshare");
+    let mounted = command.args(["-rm", "mount", "-t", "tmpfs", "tmpfs", "/mnt"]);
+    mounted.output().is_ok_and(|output| output.status.success())
+}
+
 /// Gives `run` the words before a program under strace, where one system call of each thread, the first,
 /// second, … of its kind, fails or kills: `what` is `error=EIO`, `signal=SIGKILL`, ….
 pub fn with_fault<T>(

@@ -3,7 +3,6 @@
 use crate::bench::*;
 use crate::case::*;
 use crate::tools;
-use std::process::Command;
 
 /// Whichever file first exceeds a limit on file sizes, the error names it with a remedy, and the run
 /// can be resumed without the limit.
@@ -69,10 +68,7 @@ cp -r disk/emb emb
 
 #[test]
 fn a_full_file_system() {
-    let mounts = Command::new("unshare")
-        .args(["-rm", "mount", "-t", "tmpfs", "tmpfs", "/mnt"])
-        .output();
-    if !mounts.is_ok_and(|output| output.status.success()) {
+    if !tools::can_mount() {
         // injected.rs gives ENOSPC at every write instead, with strace.
         if !tools::can_trace() {
             tools::skip("a file system to mount, and strace,");
@@ -143,10 +139,7 @@ const SWEEPS: usize = 8;
 /// Any page of any file can be the one that does not fit.
 #[test]
 fn a_full_file_system_at_any_page() {
-    let mounts = Command::new("unshare")
-        .args(["-rm", "mount", "-t", "tmpfs", "tmpfs", "/mnt"])
-        .output();
-    if !mounts.is_ok_and(|output| output.status.success()) {
+    if !tools::can_mount() {
         if !tools::can_trace() {
             tools::skip("a file system to mount, and strace,");
         }

@@ -193,6 +193,57 @@ fn no_space_for_a_plan() {
     }
 }
 
+/// Plans into a small file system, and lists what is left there in `left`.
+const IN_LITTLE_SPACE: &str = r#"
+mkdir -p plan
+mount -t tmpfs -o size=64k tmpfs plan
+code=0
+"$@" || code=$?
+ls -A plan > left
+exit $code
+"#;
+
+#[test]
+fn a_plan_that_does_not_fit_is_refused_before_anything_is_written() {
+    if !tools::can_mount() {
+        tools::skip("a file system to mount");
+        return;
+    }
+    let bench = Bench::in_memory();
+    let text = records(3000);
+    let end = ", but only 65.5 kB are free there\n  hint: choose another folder with --out\n";
+    let convert =
+        "  hint: convert the files to bgzip, which needs no copies: `gzip -dc FILE | bgzip`\n";
+    for (input, more, start, hint) in [
+        (
+            text.clone().into_bytes(),
+            "",
+            "error: plan: the plan needs about ",
+            "",
+        ),
+        (
+            gzip(text.as_bytes()),
+            "--rewrite",
+            "error: plan: the plan with its decompressed files needs about ",
+            convert,
+        ),
+    ] {
+        bench.write("in.fasta", input);
+        let wrapper = ["unshare", "-rm", "sh", "-c", IN_LITTLE_SPACE, "sh"];
+        let output = plan(&bench, &wrapper, more);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(said.starts_with(start), "{said}");
+        assert!(said.ends_with(&format!("{end}{hint}")), "{said}");
+        assert_eq!(bench.text("left"), "");
+        // It is as large as predicted, roughly.
+        let whole = planned(&bench, more);
+        let bytes: usize = whole.values().map(Vec::len).sum();
+        assert!(bytes > 64 << 10, "{bytes}");
+        fs::remove_dir_all(bench.path("plan")).unwrap();
+    }
+}
+
 /// The work of an interrupted run is not that of a plan.
 #[test]
 fn the_work_of_a_run_is_not_discarded() {
