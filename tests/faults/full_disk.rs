@@ -77,7 +77,7 @@ fn a_full_file_system() {
     }
     for (options, size) in [
         ("- --pool mean --residues packed", "140k"),
-        ("- --pool mean,max --residues none --layer 0,1,2", "136k"),
+        ("- --pool mean,max --residues none --layer 0,1,2", "56k"),
         ("- --pool none --residues files", "200k"),
     ] {
         let case = Case::new(&format!("{options} --max-tokens 16"), &records(40));
