@@ -125,7 +125,7 @@ mod tests {
         assert_eq!(contents(text, Compression::None), plain);
         let copied = Contents {
             records: 2,
-            copied: 16,
+            copied: text.len() as u64,
         };
         assert_eq!(contents(&gzip(text), Compression::Gzip), copied);
         let zstd = zstd::encode_all(&text[..], 1).unwrap();
@@ -133,7 +133,7 @@ mod tests {
         assert_eq!(contents(b"", Compression::None), Contents::default());
         // What can be read of a damaged file counts.
         let damaged = contents(&gzip(text)[..14], Compression::Gzip);
-        assert!(damaged.copied <= 16);
+        assert!(damaged.copied <= text.len() as u64);
     }
 
     #[test]
