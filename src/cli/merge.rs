@@ -98,8 +98,11 @@ pub fn execute(args: &MergeArgs) -> anyhow::Result<Exit> {
         (false, false) => Shards::Keep,
     };
     let threads = available_threads();
-    let Merged { manifest, ids } =
-        output::merge(&args.dirs, &args.out, shards, args.force, threads)?;
+    let Merged {
+        manifest,
+        ids,
+        shards,
+    } = output::merge(&args.dirs, &args.out, shards, args.force, threads)?;
     let counts = &manifest.counts;
     if counts.skipped > 0 {
         let text = format!(
@@ -116,13 +119,13 @@ pub fn execute(args: &MergeArgs) -> anyhow::Result<Exit> {
         count(counts.records, "record"),
         count(counts.unique_sequences, "distinct sequence"),
         count(counts.residues, "residue"),
-        count(args.dirs.len() as u64, "shard")
+        count(shards as u64, "shard")
     );
     progress.message(Level::Info, &text);
     if args.json {
         print_json(&MergeReport {
             out: stdout::path(&args.out),
-            shards: args.dirs.len(),
+            shards,
             run: &manifest,
         })?;
     }

@@ -7,9 +7,9 @@ use super::stdout::{self, print, print_json};
 use esm_embed::device::available_threads;
 use esm_embed::numerals::{bytes, count, grouped};
 use esm_embed::output::{Look, Planned, ShardState, Survey, survey};
-use esm_embed::plan::{Plan, ShardFacts};
+use esm_embed::plan::{PLAN_JSON, Plan, ShardFacts};
 use serde::Serialize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Examples below the help.
 pub const EXAMPLES: &str = "\
@@ -39,7 +39,8 @@ pub struct StatusArgs {
     /// Plan of the shards
     ///
     /// Then every shard of the plan is accounted for, with the records that it should have, and folders of
-    /// other runs are named. Without DIR, the shards are looked for in the folders beside the plan.
+    /// other runs are named. Without DIR, the shards are looked for in the folders beside the plan. A plan
+    /// among the DIRs counts as given here.
     #[arg(long, value_name = "DIR")]
     pub plan: Option<PathBuf>,
 
@@ -96,13 +97,16 @@ struct StatusReport<'a> {
 
 /// Prints how far the shards are.
 pub fn execute(args: &StatusArgs) -> anyhow::Result<Exit> {
-    let plan = args.plan.as_deref().map(Plan::open).transpose()?;
+    let (plans, dirs): (Vec<PathBuf>, Vec<PathBuf>) =
+        args.dirs.iter().cloned().partition(|dir| is_plan(dir));
+    let plan = args.plan.as_deref().or(plans.first().map(PathBuf::as_path));
+    let plan = plan.map(Plan::open).transpose()?;
     let planned = plan.as_ref().map(|plan| Planned {
         dir: plan.dir.clone(),
         digest: plan.facts.digest.clone(),
         shards: plan.facts.shards,
     });
-    let mut survey = survey(&args.dirs, planned.as_ref(), available_threads());
+    let mut survey = survey(&dirs, planned.as_ref(), available_threads());
     if let Some(plan) = &plan {
         expect(&mut survey, &plan.shards()?);
     }
@@ -115,6 +119,11 @@ pub fn execute(args: &StatusArgs) -> anyhow::Result<Exit> {
         0 => Exit::Done,
         _ => Exit::Failed,
     })
+}
+
+/// Whether a folder is that of a plan, given as if it were an output.
+fn is_plan(dir: &Path) -> bool {
+    dir.join(PLAN_JSON).is_file()
 }
 
 /// Fills in what each shard should have, where its run has not recorded it.

@@ -126,16 +126,17 @@ pub(crate) fn free_bytes(dir: &Path) -> Option<u64> {
     Some(stat.f_bavail.saturating_mul(stat.f_frsize))
 }
 
-/// Raises the limit on open files as far as this process may.
-pub(super) fn lift_open_files() {
+/// Raises the limit on open files as far as this process may, and returns it.
+pub(super) fn lift_open_files() -> u64 {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
     let limit = Rlimit {
         current: maximum,
         maximum,
     };
-    // If that fails, opening one file too many reports it.
+    // If that fails, the limit stays what it is.
     let _ = setrlimit(Resource::Nofile, limit);
+    getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
 }
 
 /// Drops the clean pages of a file from memory, so that it is read from the disk again.

@@ -156,6 +156,7 @@ fn what_differs_is_named() {
         refused(line, "old", what);
     }
     refused(options, "nothing", "error: nothing has no run.json: ");
+    refused(options, "old.fasta", "error: old.fasta is not a folder\n");
     fs::create_dir(bench.path("empty")).unwrap();
     refused(options, "empty", "error: empty has no run.json: ");
     let ended = bench.run(&format!(

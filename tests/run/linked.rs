@@ -293,3 +293,31 @@ fn what_cannot_be_linked_is_refused() {
         ended.err
     );
 }
+
+/// A linked folder counts as its shards, and tables are opened one after the other if they are too many.
+#[test]
+fn more_shards_are_merged_than_files_may_be_open() {
+    let bench = bench();
+    let ended = bench.run(&format!("{INPUTS} --out whole {OPTIONS}"));
+    assert_eq!(ended.code, 3, "{}", ended.err);
+    embed_shards(&bench, 20, "");
+    let shards: Vec<String> = (1..=20).map(|i| format!("s{i}of20")).collect();
+    let limited = |line: &str| {
+        let mut command = assert_cmd::Command::new("sh");
+        command
+            .args(["-c", "ulimit -n 32; exec \"$@\"", "sh"])
+            .args([env!("CARGO_BIN_EXE_esm-embed"), "merge", "--json"])
+            .args(line.split_whitespace())
+            .current_dir(bench.home());
+        let ended = ended(&mut command);
+        assert_eq!(ended.code, 0, "{line}: {}", ended.err);
+        assert!(ended.err.contains(" from 20 shards\n"), "{}", ended.err);
+        let report: serde_json::Value = serde_json::from_str(&ended.out).unwrap();
+        assert_eq!(report["shards"], 20);
+    };
+    limited(&format!("{} --out merged", shards.join(" ")));
+    assert_same(&bench.tree("whole"), &bench.tree("merged"), "20 shards");
+    limited(&format!("{} --out linked --link", shards.join(" ")));
+    limited("linked --out again");
+    assert_same(&bench.tree("whole"), &bench.tree("again"), "linked");
+}

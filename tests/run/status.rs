@@ -164,6 +164,9 @@ fn every_shard_of_a_plan_is_accounted_for() {
         found["next"],
         "esm-embed run --plan all/plan --shard 1/4 --out shard-1/"
     );
+    // A plan is known as one wherever it is named.
+    let named = bench.call("status all/plan --json");
+    assert_eq!(serde_json::from_str::<Value>(&named.out).unwrap(), found);
     for number in [1, 3] {
         let ended = bench.run(&format!(
             "--plan all/plan --shard {number}/4 --out all/s{number} --model $MODEL --on-invalid skip -q"

@@ -224,6 +224,9 @@ fn execute_run(args: &RunArgs) -> anyhow::Result<Exit> {
         .transpose()?
         .map(Arc::new);
     check_inputs(&args.inputs)?;
+    for dir in args.known.iter().filter(|dir| dir.exists()) {
+        folders::check_is_folder(dir, "give the folder that a run wrote")?;
+    }
     let revision = args.model.revision.as_deref();
     let model = args
         .adapter

@@ -7,6 +7,8 @@ use crate::output::checksum::{PiecewiseSha256, pieces};
 use crate::output::disk;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
 
 /// A file and the checksum of what has been read.
 pub(super) struct Hashed<'a> {
@@ -18,13 +20,35 @@ pub(super) struct Hashed<'a> {
 
 /// Adds every byte that is read to the checksum.
 struct Tap {
-    file: File,
+    source: Source,
     hash: PiecewiseSha256,
+}
+
+enum Source {
+    Kept(File),
+    /// Opened for each piece, because there are more files than may be open at a time.
+    Reopened {
+        path: PathBuf,
+        at: u64,
+    },
+}
+
+impl Read for Source {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Source::Kept(file) => file.read(buffer),
+            Source::Reopened { path, at } => {
+                let count = disk::open_regular(path)?.read_at(buffer, *at)?;
+                *at += count as u64;
+                Ok(count)
+            }
+        }
+    }
 }
 
 impl Read for Tap {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = self.file.read(buffer)?;
+        let count = self.source.read(buffer)?;
         self.hash.update(buffer.get(..count).unwrap_or_default());
         Ok(count)
     }
@@ -36,6 +60,16 @@ impl<'a> Hashed<'a> {
         let entry = part.entry(name)?;
         let hash = PiecewiseSha256::new(pieces(entry.bytes));
         Self::with(part, name, entry.sha256.clone(), hash, buffer)
+    }
+
+    /// The same, but the file is not kept open.
+    pub(super) fn reopened(part: &'a Part, name: &str, buffer: usize) -> Result<Self, MergeError> {
+        let mut opened = Self::open(part, name, buffer)?;
+        opened.reader.get_mut().source = Source::Reopened {
+            path: part.dir.join(name),
+            at: 0,
+        };
+        Ok(opened)
     }
 
     /// Opens the file of a record, which must have this checksum.
@@ -61,7 +95,13 @@ impl<'a> Hashed<'a> {
             part,
             name: name.into(),
             sha256,
-            reader: BufReader::with_capacity(buffer, Tap { file, hash }),
+            reader: BufReader::with_capacity(
+                buffer,
+                Tap {
+                    source: Source::Kept(file),
+                    hash,
+                },
+            ),
         })
     }
 

@@ -33,7 +33,7 @@ use crate::run_record::same_bits;
 use crate::threads::Threads;
 use agree::Part;
 use destinations::Destinations;
-use shard_tables::{ShardRecord, ShardTables};
+use shard_tables::{Reading, ShardRecord, ShardTables};
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::path::{Path, PathBuf};
@@ -57,6 +57,8 @@ pub struct Merged {
     pub manifest: Manifest,
     /// Its identifiers, which tell whether `ids.npy` is written.
     pub ids: Ids,
+    /// How many shards there were.
+    pub shards: usize,
 }
 
 /// Merges the shards in `dirs`, in any order, into `out`. A linked folder counts as the folders of its
@@ -88,8 +90,7 @@ pub fn merge(
     };
     let target = Target::examine(out, &layout, existing)?;
     check_room(&parts, out, shards)?;
-    // Three files of each shard are open at a time.
-    disk::lift_open_files();
+    let reading = Reading::of(parts.len(), disk::lift_open_files());
 
     let mut folder = match shards {
         Shards::Link => target.begin_linked()?,
@@ -98,12 +99,14 @@ pub fn merge(
     folder.set_threads(Threads::new(threads));
     if shards == Shards::Link {
         let mut links = LinkWriter::create(folder.partial(), parts.len())?;
-        enter_all(&parts, &mut folder, |number, _| Ok(links.push(number)?))?;
+        enter_all(&parts, reading, &mut folder, |number, _| {
+            Ok(links.push(number)?)
+        })?;
         links.close()?;
         folder.links = link::links(&parts, out)?;
     } else {
         let mut destinations = Destinations::create(folder.partial(), layout.has_files(), &parts)?;
-        enter_all(&parts, &mut folder, |number, place| {
+        enter_all(&parts, reading, &mut folder, |number, place| {
             destinations.push(number, place)
         })?;
         destinations.close()?;
@@ -140,7 +143,11 @@ pub fn merge(
             let _ = std::fs::remove_dir(&part.dir);
         }
     }
-    Ok(Merged { manifest, ids })
+    Ok(Merged {
+        manifest,
+        ids,
+        shards: parts.len(),
+    })
 }
 
 /// Refuses to merge into the folder of a shard, which `force` would overwrite.
@@ -189,13 +196,14 @@ fn check_room(parts: &[Part], out: &Path, shards: Shards) -> Result<(), MergeErr
 /// whole of each.
 fn enter_all(
     parts: &[Part],
+    reading: Reading,
     folder: &mut OutputFolder,
     mut entered: impl FnMut(usize, &Place) -> Result<(), MergeError>,
 ) -> Result<(), MergeError> {
     let (ledger, _) = folder.split();
     let mut sources = parts
         .iter()
-        .map(ShardTables::open)
+        .map(|part| ShardTables::open(part, reading))
         .collect::<Result<Vec<_>, _>>()?;
     let mut waiting = BinaryHeap::new();
     for (number, source) in sources.iter_mut().enumerate() {

@@ -9,8 +9,43 @@ use crate::output::index::{SKIPPED_COLUMNS, columns};
 use crate::output::layout::{INDEX_TSV, SHARD_TSV, SKIPPED_TSV};
 use crate::output::shard::{self, ShardLine};
 
-/// Bytes read at a time from each table: there may be thousands of tables.
+/// Bytes read at a time from each table.
 const BUFFER: usize = 1 << 14;
+/// The same of all tables together: there may be tens of thousands.
+const BUFFERS: usize = 64 << 20;
+/// The least of one table.
+const LEAST_BUFFER: usize = 1 << 11;
+/// Tables of a shard, at most.
+const TABLES: usize = 3;
+/// Other files that a merge has open.
+const OTHER_FILES: u64 = 64;
+
+/// How the tables of some shards are read.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Reading {
+    buffer: usize,
+    /// Whether the tables of all shards may be open at a time.
+    is_kept_open: bool,
+}
+
+impl Reading {
+    /// For this many shards, where the system allows this many open files.
+    pub(super) fn of(shards: usize, open_files: u64) -> Self {
+        let tables = shards.saturating_mul(TABLES);
+        let buffer = BUFFERS.checked_div(tables).unwrap_or(BUFFER);
+        Self {
+            buffer: buffer.clamp(LEAST_BUFFER, BUFFER),
+            is_kept_open: (tables as u64).saturating_add(OTHER_FILES) <= open_files,
+        }
+    }
+
+    fn open<'a>(self, part: &'a Part, name: &str) -> Result<Hashed<'a>, MergeError> {
+        match self.is_kept_open {
+            true => Hashed::open(part, name, self.buffer),
+            false => Hashed::reopened(part, name, self.buffer),
+        }
+    }
+}
 /// Longest line of an index: a header of 16 MiB, each byte written as four, and numbers.
 const LONGEST_LINE: usize = (16 << 22) + (1 << 16);
 
@@ -35,12 +70,12 @@ pub(super) enum ShardRecord {
 }
 
 impl<'a> ShardTables<'a> {
-    pub(super) fn open(part: &'a Part) -> Result<Self, MergeError> {
+    pub(super) fn open(part: &'a Part, reading: Reading) -> Result<Self, MergeError> {
         let files = part.manifest.layout.has_files();
         let mut source = Self {
             files,
-            places: Hashed::open(part, SHARD_TSV, BUFFER)?,
-            index: Hashed::open(part, INDEX_TSV, BUFFER)?,
+            places: reading.open(part, SHARD_TSV)?,
+            index: reading.open(part, INDEX_TSV)?,
             skipped: None,
             next: None,
             line: Vec::new(),
@@ -48,7 +83,7 @@ impl<'a> ShardTables<'a> {
         first_line(&mut source.places, shard::COLUMNS)?;
         first_line(&mut source.index, columns(files))?;
         if part.manifest.counts.skipped > 0 {
-            let mut skipped = Hashed::open(part, SKIPPED_TSV, BUFFER)?;
+            let mut skipped = reading.open(part, SKIPPED_TSV)?;
             first_line(&mut skipped, SKIPPED_COLUMNS)?;
             source.skipped = Some(skipped);
         }
