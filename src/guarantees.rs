@@ -132,6 +132,7 @@
 //!   `tests/run/linked.rs::its_tables_are_those_of_the_whole_and_its_arrays_are_elsewhere`,
 //!   `tests/run/linked.rs::every_command_reads_it_as_the_whole`,
 //!   `tests/run/linked.rs::a_merge_of_it_copies_the_arrays`,
+//!   `tests/run/linked.rs::more_shards_are_merged_than_files_may_be_open`,
 //!   `tests/run/linked.rs::a_shard_that_was_moved_or_changed_is_named`
 //! - `status` says what a folder is whenever it looks: a killed shard is never done or running, and no clock
 //!   of another machine makes it so; the last error of a shard stays until it is resumed.
