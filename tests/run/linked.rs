@@ -298,8 +298,8 @@ fn what_cannot_be_linked_is_refused() {
 #[test]
 fn more_shards_are_merged_than_files_may_be_open() {
     let bench = bench();
-    let ended = bench.run(&format!("{INPUTS} --out whole {OPTIONS}"));
-    assert_eq!(ended.code, 3, "{}", ended.err);
+    let whole = bench.run(&format!("{INPUTS} --out whole {OPTIONS}"));
+    assert_eq!(whole.code, 3, "{}", whole.err);
     embed_shards(&bench, 20, "");
     let shards: Vec<String> = (1..=20).map(|i| format!("s{i}of20")).collect();
     let limited = |line: &str| {
