@@ -13,7 +13,7 @@ pub(super) const BLOCK: usize = 256;
 /// Bytes of the largest block.
 const BLOCK_BYTES: usize = BLOCK * (KEY + size_of::<u64>());
 /// Blocks that are read together where all are.
-const AHEAD: usize = 16;
+const AHEAD: usize = 4;
 /// Bytes that are collected before they are written.
 const WRITE: usize = 1 << 18;
 

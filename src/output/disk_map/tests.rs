@@ -47,7 +47,7 @@ fn a_small_map_has_no_file() {
     // The next key needs one: a run of 16 bytes and two of its value for each key.
     fill(&mut map, RECENT as u64..RECENT as u64 + 1);
     let bytes = std::fs::metadata(dir.path().join("table")).unwrap().len();
-    assert_eq!(bytes, 57_344 * 18);
+    assert_eq!(bytes, 28_672 * 18);
     assert_eq!((runs(&map), map.recent.len()), (vec![1], 1));
     for n in 0..=RECENT as u64 {
         assert_eq!(map.get(number(n)).unwrap(), Some(n));
@@ -184,10 +184,10 @@ fn the_largest_value_is_refused() {
 fn memory_is_bounded() {
     assert_eq!(DiskMap::memory(0), 0);
     assert_eq!(DiskMap::memory(1_000), 56_000);
-    // Three megabytes of new keys, two for merging, 0.8 for blocks and 15 for filters.
+    // 1.6 megabytes of new keys, two for merging, 0.8 for blocks and 15 for filters.
     let ten_million = DiskMap::memory(10_000_000);
     assert!(
-        (20_000_000..24_000_000).contains(&ten_million),
+        (18_000_000..22_000_000).contains(&ten_million),
         "{ten_million}"
     );
     assert!(DiskMap::memory(1_000_000_000) < 200 << 20);
