@@ -242,12 +242,14 @@ def prepare_weights(args):
 
 
 def prepare(args):
-    """Makes the model in both forms and its ONNX graphs, unless they exist. Eager attention is the
-    form that ONNX Runtime runs fastest."""
+    """Makes the model in both forms and its ONNX graphs, unless they exist; an ESM C has none. Eager
+    attention is the form that ONNX Runtime runs fastest."""
     import torch
     import transformers
 
     prepare_weights(args)
+    if args.shape.startswith("ESMC"):
+        return
     stored = args.folder / "safetensors"
 
     class LastHidden(torch.nn.Module):
