@@ -160,20 +160,20 @@ pub enum CudaError {
         fallback: Fallback,
     },
     /// The driver failed.
-    #[error("CUDA failed while {doing}: {}", said(source))]
+    #[error("CUDA failed while {doing}: {}", said(error))]
     Driver {
         /// What it was doing.
         doing: &'static str,
-        /// What it reported.
-        source: DriverError,
+        /// What it reported. Not a source, as the message has it.
+        error: DriverError,
     },
     /// cuBLASLt failed.
-    #[error("cuBLASLt failed while {doing}: {source}")]
+    #[error("cuBLASLt failed while {doing}: {:?}", error.0)]
     Blas {
         /// What it was doing.
         doing: &'static str,
-        /// What it reported.
-        source: CublasError,
+        /// What it reported, as above.
+        error: CublasError,
     },
     /// A number format that the GPU lacks.
     #[error(transparent)]
@@ -215,11 +215,11 @@ impl CudaError {
 
     /// Whether the GPU cannot start a kernel, and is otherwise sound.
     pub(super) fn cannot_start(&self) -> bool {
-        let CudaError::Driver { source, .. } = self else {
+        let CudaError::Driver { error, .. } = self else {
             return false;
         };
         matches!(
-            source.0,
+            error.0,
             CUresult::CUDA_ERROR_INVALID_VALUE
                 | CUresult::CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES
                 | CUresult::CUDA_ERROR_NOT_SUPPORTED
@@ -242,10 +242,10 @@ pub(super) fn said(error: &DriverError) -> String {
 }
 
 /// Why a request for memory failed: `used_up`, if that is what the driver reports.
-pub(super) fn no_memory(doing: &'static str, source: DriverError, used_up: CudaError) -> CudaError {
-    match source.0 {
+pub(super) fn no_memory(doing: &'static str, error: DriverError, used_up: CudaError) -> CudaError {
+    match error.0 {
         CUresult::CUDA_ERROR_OUT_OF_MEMORY => used_up,
-        _ => CudaError::Driver { doing, source },
+        _ => CudaError::Driver { doing, error },
     }
 }
 
@@ -256,13 +256,13 @@ pub(super) trait While<T> {
 
 impl<T> While<T> for Result<T, DriverError> {
     fn while_(self, doing: &'static str) -> Result<T, CudaError> {
-        self.map_err(|source| CudaError::Driver { doing, source })
+        self.map_err(|error| CudaError::Driver { doing, error })
     }
 }
 
 impl<T> While<T> for Result<T, CublasError> {
     fn while_(self, doing: &'static str) -> Result<T, CudaError> {
-        self.map_err(|source| CudaError::Blas { doing, source })
+        self.map_err(|error| CudaError::Blas { doing, error })
     }
 }
 

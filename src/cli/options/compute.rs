@@ -19,7 +19,9 @@ pub struct ComputeArgs {
     ///
     /// auto uses the first GPU with compute capability 8.0 or newer, else the first with 7.5, else the
     /// CPU. If a GPU is present but unusable (out of memory, unsupported), auto warns and uses the CPU.
-    /// With --cpu-path, auto is the CPU. gpu is another name for cuda.
+    /// With --cpu-path, auto is the CPU. gpu is another name for cuda. GPUs are counted from 0 among those
+    /// that CUDA_VISIBLE_DEVICES leaves visible. It takes numbers, UUIDs (GPU-...) and parts of a GPU
+    /// (MIG-...), as `nvidia-smi -L` lists them.
     #[arg(
         long,
         env = variables::DEVICE,
