@@ -30,10 +30,12 @@ pub(super) struct Choice {
     pub(super) same_bits: bool,
     /// Algorithms that cuBLASLt offers and whose settings are acceptable.
     pub(super) offered: usize,
-    /// Those that were tested, up to the last that was timed; 0 if an earlier choice is remembered.
+    /// Those that were tested, until enough had passed; 0 if an earlier choice is remembered.
     pub(super) tested: usize,
-    /// The times of a slab with those that passed, in cuBLASLt's order.
-    pub(super) passed: Vec<Duration>,
+    /// Those that passed with the same bits.
+    pub(super) passed: usize,
+    /// Their times of a slab, in cuBLASLt's order. One without a rival is not timed.
+    pub(super) of_slab: Vec<Duration>,
     /// The times of the chosen one by number of rows, ascending; none if no algorithm was timed.
     pub(super) times: Vec<(usize, Duration)>,
     /// How it compares with the program's own product.
@@ -57,16 +59,16 @@ impl Choice {
         if self.tested == 0 {
             return f.write_str("chosen in an earlier self-test");
         }
-        write!(f, "{} tested, {} passed", self.tested, self.passed.len())?;
+        write!(f, "{} tested, {} passed", self.tested, self.passed)?;
         if let Some((slab, _)) = self.times.last() {
-            let passed: Vec<String> = self.passed.iter().map(micros).collect();
+            let of_slab: Vec<String> = self.of_slab.iter().map(micros).collect();
             let rows = |&(rows, _): &(usize, Duration)| grouped(rows as u64);
             let all = self.times.iter();
             let all = all.map(|each| format!("{} µs for {}", micros(&each.1), rows(each)));
             write!(
                 f,
                 " (in {} µs for {} rows); the chosen one takes {} rows",
-                passed.join(", "),
+                of_slab.join(", "),
                 grouped(*slab as u64),
                 all.collect::<Vec<_>>().join(", ")
             )?;
@@ -103,7 +105,6 @@ pub(super) fn pin(
         return Ok(choice);
     }
     let mut test = MatmulTest::new(gpu, tested(dtype, product, weights))?;
-    let slab = gpu.heights.slab();
     let (mut in_slabs, mut works) = (None, None);
     let mut passed: Vec<Algorithm> = Vec::new();
     for algorithm in candidates {
@@ -111,10 +112,7 @@ pub(super) fn pin(
         choice.tested += 1;
         let compute = compute(gpu, blas, product, weights);
         match test.run(&compute, gpu.heights.all())? {
-            Found::Same if test.has_first_bits() => {
-                passed.push(algorithm);
-                choice.passed.push(test.time(&compute, slab)?);
-            }
+            Found::Same if test.has_first_bits() => passed.push(algorithm),
             // It passes, but with other bits.
             Found::Same => {}
             Found::SameInSlabs => in_slabs = in_slabs.or(Some(algorithm)),
@@ -125,11 +123,11 @@ pub(super) fn pin(
             break;
         }
     }
-    if let Some(algorithm) = fastest(&choice.passed).and_then(|i| passed.get(i)) {
+    choice.passed = passed.len();
+    if let Some(algorithm) = passed.first() {
         product.pin(*algorithm);
-        for &rows in gpu.heights.all() {
-            let compute = compute(gpu, blas, product, weights);
-            choice.times.push((rows, test.time(&compute, rows)?));
+        if passed.len() > 1 {
+            time(gpu, blas, product, weights, &test, &passed, &mut choice)?;
         }
         product.equals = passed;
         remember(product, tests);
@@ -147,6 +145,51 @@ pub(super) fn pin(
     product.pin(first);
     choice.same_bits = false;
     Ok(choice)
+}
+
+/// Times algorithms that give the same bits, and pins the fastest.
+fn time(
+    gpu: &OpenGpu,
+    blas: &Blas,
+    product: &mut Matmul,
+    weights: &Memory,
+    test: &MatmulTest<'_>,
+    passed: &[Algorithm],
+    choice: &mut Choice,
+) -> Result<(), CudaError> {
+    for algorithm in passed {
+        product.pin(*algorithm);
+        let compute = compute(gpu, blas, product, weights);
+        choice
+            .of_slab
+            .push(test.time(&compute, gpu.heights.slab())?);
+    }
+    if let Some(algorithm) = fastest(&choice.of_slab).and_then(|i| passed.get(i)) {
+        product.pin(*algorithm);
+    }
+    let compute = compute(gpu, blas, product, weights);
+    for &rows in gpu.heights.all() {
+        choice.times.push((rows, test.time(&compute, rows)?));
+    }
+    Ok(())
+}
+
+/// Times the algorithm of a product if it had no rival.
+pub(super) fn time_single(
+    gpu: &OpenGpu,
+    blas: &Blas,
+    dtype: Dtype,
+    product: &mut Matmul,
+    weights: &Memory,
+    choice: &mut Choice,
+) -> Result<(), CudaError> {
+    match product.algorithm().copied() {
+        Some(single) if choice.passed == 1 => {
+            let test = MatmulTest::new(gpu, tested(dtype, product, weights))?;
+            time(gpu, blas, product, weights, &test, &[single], choice)
+        }
+        _ => Ok(()),
+    }
 }
 
 /// The product as it is tested.
@@ -237,7 +280,10 @@ mod tests {
         );
         choice.tested = 4;
         assert_eq!(choice.to_string(), "9 offered, 4 tested, 0 passed");
-        choice.passed = vec![micros(40), micros(32)];
+        choice.passed = 1;
+        assert_eq!(choice.to_string(), "9 offered, 4 tested, 1 passed");
+        choice.passed = 2;
+        choice.of_slab = vec![micros(40), micros(32)];
         choice.times = vec![(256, micros(12)), (16_896, micros(31))];
         assert_eq!(
             choice.to_string(),

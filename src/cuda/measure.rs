@@ -127,7 +127,8 @@ impl Bench<'_> {
             [dim, wide, self.head_dim],
             Activation::Gelu,
         )?;
-        let choices = layers.choose(trial)?;
+        let mut choices = layers.choose(trial)?;
+        layers.time_single(trial, &mut choices)?;
         let all = layers.all().into_iter().zip(&choices);
         Ok(all.map(|(layer, choice)| product(layer, choice)).collect())
     }
@@ -338,7 +339,7 @@ fn product(layer: &LinearLayer, choice: &Choice) -> MeasuredProduct {
         inputs,
         offered: choice.offered,
         tested: choice.tested,
-        passed: choice.passed.len(),
+        passed: choice.passed,
         times: times.collect(),
         milliseconds_with_next: choice.own.blas.map(milliseconds),
         own: own.collect(),

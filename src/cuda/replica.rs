@@ -58,6 +58,22 @@ impl Layers {
             .collect()
     }
 
+    /// Times the algorithms that had no rival.
+    pub(super) fn time_single(
+        &mut self,
+        trial: Trial<'_>,
+        choices: &mut [Choice],
+    ) -> Result<(), CudaError> {
+        let layers = self.all_mut().into_iter().zip(trial.block.linears());
+        for ((layer, linear), choice) in layers.zip(choices) {
+            if let (Some(matmul), Some(blas)) = (&mut layer.matmul, &trial.gpu.blas) {
+                let weights = &linear.weight;
+                choice::time_single(trial.gpu, blas, trial.dtype, matmul, weights, choice)?;
+            }
+        }
+        Ok(())
+    }
+
     pub(super) fn all(&self) -> [&LinearLayer; PRODUCTS] {
         [&self.qkv, &self.out, &self.fc1, &self.fc2]
     }
