@@ -3,9 +3,27 @@
 use crate::bench::{Bench, Ended, ended, expand, fasta, sequence};
 use crate::stand_in;
 use assert_cmd::Command;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 /// A variable of the stand-in, or CUDA_VISIBLE_DEVICES.
 pub type Variable<'a> = (&'a str, &'a str);
+
+/// A bench for tests of anything but self-tests and the choice of algorithms: what a self-test finds there is
+/// remembered for all of them, so that each kind of GPU, model and number format is tested once.
+pub fn tested_bench() -> Bench {
+    static TESTED: OnceLock<PathBuf> = OnceLock::new();
+    let tested = TESTED.get_or_init(|| {
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("self-tests");
+        let _ = std::fs::remove_dir_all(&folder);
+        std::fs::create_dir_all(&folder).unwrap();
+        folder
+    });
+    let bench = Bench::new();
+    symlink(tested, bench.path("hf")).unwrap();
+    bench
+}
 
 /// The command with the words of `line`, and a driver for CUDA 13.
 pub fn command(bench: &Bench, variables: &[Variable<'_>], line: &str) -> Command {
@@ -58,14 +76,24 @@ pub fn is_matrix(name: &str) -> bool {
 
 /// Records of many lengths around the tiles of the kernels, some repeated.
 pub fn records() -> Vec<(String, String)> {
-    let lengths = [
+    of_lengths(&[
         1, 2, 3, 5, 14, 29, 30, 31, 62, 63, 64, 65, 126, 127, 190, 254, 300, 511, 700,
-    ];
+    ])
+}
+
+/// Fewer of them, for tests that are not about attention.
+pub fn few_records() -> Vec<(String, String)> {
+    of_lengths(&[1, 2, 5, 30, 62, 63, 64, 127, 200])
+}
+
+/// Records of these lengths, the last but one twice, and one with a mask.
+fn of_lengths(lengths: &[usize]) -> Vec<(String, String)> {
     let numbered = (0..).zip(lengths);
     let mut all: Vec<_> = numbered
-        .map(|(seed, length)| (format!("s{length}"), sequence(seed, length)))
+        .map(|(seed, &length)| (format!("s{length}"), sequence(seed, length)))
         .collect();
-    all.push(("again".to_owned(), sequence(17, 511)));
+    let (_, twice) = &all[all.len() - 2];
+    all.push(("again".to_owned(), twice.clone()));
     all.push(("mask".to_owned(), format!("MK<mask>{}", sequence(7, 40))));
     all
 }

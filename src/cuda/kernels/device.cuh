@@ -1,4 +1,4 @@
-// What the kernels ask of a card: indices, barriers, shuffles, tensor-core products, asynchronous
+// What the kernels need of a GPU: indices, barriers, shuffles, tensor-core products, asynchronous
 // copies, and numbers of 16 bits. Under nvcc these are instructions; under any other compiler
 // host.h does the same on the CPU, so that tests can run the very same kernels.
 //
@@ -35,9 +35,9 @@ struct bf16 {
 #else
 
 #define DEVICE __device__ __forceinline__
-// A function that is launched by its name, with blocks of so many threads.
+// A function that is launched by its name, with blocks of `threads` threads.
 #define KERNEL(threads) extern "C" __global__ void __launch_bounds__(threads)
-// The same with so few registers that a multiprocessor holds so many blocks.
+// The same with few enough registers for `blocks` blocks on a multiprocessor.
 #define CROWDED_KERNEL(threads, blocks) \
     extern "C" __global__ void __launch_bounds__(threads, blocks)
 // An array that the threads of a block share, of unspecified content.
@@ -95,7 +95,7 @@ DEVICE float exp2_fast(float x) {
 }
 
 // Loads four 8 × 8 matrices of 16-bit numbers from shared memory: lane 8 i + r gives the address
-// of row r of matrix i, and lane l gets the two numbers of row l / 4 that stand in columns
+// of row r of matrix i, and lane l gets the two numbers of row l / 4 that are in columns
 // 2 (l mod 4) and the next.
 DEVICE void load_matrices(uint32_t (&to)[4], const void* row) {
     uint32_t address = static_cast<uint32_t>(__cvta_generic_to_shared(row));
@@ -164,7 +164,7 @@ DEVICE void copy_begin(void* to, const void* from, bool is_there) {
 // Ends a group of copies.
 DEVICE void copy_group() { asm volatile("cp.async.commit_group;" ::: "memory"); }
 
-// Waits for this thread's copies until at most `pending` groups are under way.
+// Waits for this thread's copies until at most `pending` groups are unfinished.
 template <int pending> DEVICE void copy_wait() {
     asm volatile("cp.async.wait_group %0;" : : "n"(pending) : "memory");
 }
@@ -178,7 +178,7 @@ DEVICE float limit(float) { return INFINITY; }
 DEVICE float limit(f16) { return 65520.0f; }
 DEVICE float limit(bf16) { return 3.39617752923046e38f; }
 
-// The number, or NaN if T has no room for it: an infinity can vanish from a result, NaN cannot.
+// The number, or NaN if it does not fit T: an infinity can vanish from a result, NaN cannot.
 template <class T> DEVICE float fit(float value) { return fabsf(value) < limit(T{}) ? value : NAN; }
 
 #if defined(TURING) || !defined(__CUDACC__)

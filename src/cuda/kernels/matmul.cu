@@ -252,7 +252,7 @@ DEVICE void product(const T* x, const T* w, int rows, int outputs, int inputs, c
         add(1);
     }
 
-    // The sums take the memory of the steps, which nobody needs any more once all have fetched.
+    // The sums take the memory of the steps, which is free once all threads have fetched.
     copy_wait<0>();
     float* at = reinterpret_cast<float*>(memory);
 #pragma unroll 1

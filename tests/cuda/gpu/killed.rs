@@ -1,13 +1,13 @@
 //! `kill -9` while a GPU computes, and resuming.
 
-use crate::bench::{Bench, expand, sequence};
+use crate::bench::{expand, sequence};
 use crate::command::*;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
 #[test]
 fn a_killed_run_resumes_to_the_same_bytes() {
-    let bench = Bench::new();
+    let bench = tested_bench();
     let text: String = (0..120)
         .map(|i| format!(">r{i}\n{}\n", sequence(i, 10 + 7 * (i as usize % 20))))
         .collect();

@@ -50,7 +50,7 @@ pub const OPTIONS: &str = "--model model --layer 0,1,2 --pool mean,bos,max --dev
 
 #[test]
 fn records_that_overflow_f16_are_computed_in_bf16_and_no_others() {
-    let bench = Bench::new();
+    let bench = tested_bench();
     make_model(&bench);
     let [a, a_large] = both(1, 30);
     let [b, b_large] = both(2, 200);
@@ -155,13 +155,16 @@ fn own_products_notice_what_does_not_fit() {
 /// The bf16 model uses the memory of the other one for its passes.
 #[test]
 fn both_models_share_the_gpu() {
-    let bench = Bench::new();
+    let bench = tested_bench();
     make_model(&bench);
     let [small, large] = both(4, 40);
     let records = [("s", small), ("l", large)];
     bench.write("in.fasta", text(&records.map(|(id, s)| (id.into(), s))));
-    for (out, memory) in [("plenty", "4096"), ("little", "32")] {
-        let variables = [("STAND_IN_MEMORY_MIB", memory)];
+    for (out, memory) in [("plenty", "4096"), ("little", "8")] {
+        let variables = [
+            ("STAND_IN_MULTIPROCESSORS", "33"),
+            ("STAND_IN_MEMORY_MIB", memory),
+        ];
         let line = format!("run in.fasta {OPTIONS} --residues none --out {out}");
         let ended = run(&bench, &variables, &line);
         assert_eq!(ended.code, 0, "{}", ended.err);
@@ -201,7 +204,7 @@ fn bits_in_bf16_that_depend_on_the_batch_are_not_trusted() {
 
 #[test]
 fn all_windows_of_a_record_have_one_format() {
-    let bench = Bench::new();
+    let bench = tested_bench();
     make_model(&bench);
     let [_, large] = both(3, 150);
     bench.write("in.fasta", text(&[("large".into(), large)]));
@@ -220,7 +223,7 @@ fn all_windows_of_a_record_have_one_format() {
 
 #[test]
 fn shards_add_up() {
-    let bench = Bench::new();
+    let bench = tested_bench();
     make_model(&bench);
     let records: Vec<(String, String)> = (0..4)
         .flat_map(|seed| both(seed, 20 + seed as usize))

@@ -11,7 +11,7 @@ const HEADER: usize = 128;
 /// Rows rounded on the GPU equal, byte for byte, f32 rows rounded on the CPU.
 #[test]
 fn f16_rows_of_the_gpu_equal_those_rounded_by_the_cpu() {
-    let bench = Bench::new();
+    let bench = tested_bench();
     bench.write("in.fasta", text(&records()));
     let options = "in.fasta --model $esm2_hd64 --layer 0,2 --pool mean,max --device cuda";
     for kind in ["packed", "files"] {

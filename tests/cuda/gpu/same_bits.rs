@@ -34,7 +34,7 @@ pub fn bits(bench: &Bench, folder: &str) -> BTreeMap<String, Vec<Vec<u32>>> {
 const OPTIONS: &str = "--model $esm2_hd24 --layer 1,3 --pool mean,bos,max --device cuda";
 
 fn assert_every_way(dtype: &str) {
-    let bench = Bench::new();
+    let bench = tested_bench();
     let mut all = records();
     bench.write("usual.fasta", text(&all));
     all.reverse();

@@ -9,7 +9,7 @@ const OPTIONS: &str = "in.fasta --model $MODEL --layer 2";
 
 fn bench() -> Bench {
     let bench = Bench::new();
-    bench.write("in.fasta", text(&records()));
+    bench.write("in.fasta", text(&few_records()));
     bench
 }
 
@@ -86,6 +86,8 @@ fn a_verbose_run_reports_the_choices() {
 #[test]
 fn small_products_have_the_bits_of_slabs() {
     let bench = bench();
+    // Products of 4,096 rows.
+    bench.write("in.fasta", text(&records()));
     let mean = |out: &str| std::fs::read(bench.path(&format!("{out}/mean.layer2.npy"))).unwrap();
     for (number, (offered, in_slabs_only)) in [
         ("even", false),

@@ -6,7 +6,11 @@ use crate::command::*;
 const OPTIONS: &str = "run in.fasta --model $MODEL --layer 1,2 --max-tokens 200 -q";
 
 fn bench() -> Bench {
-    let bench = Bench::new();
+    filled(Bench::new())
+}
+
+/// Writes the input.
+fn filled(bench: Bench) -> Bench {
     let text: String = (0..60)
         .map(|i| format!(">r{i}\n{}\n", sequence(i, 3 + i as usize)))
         .collect();
@@ -16,7 +20,7 @@ fn bench() -> Bench {
 
 #[test]
 fn two_gpus_write_the_bytes_of_one() {
-    let bench = bench();
+    let bench = filled(tested_bench());
     let one = run(&bench, &[], &format!("{OPTIONS} --device cuda --out one"));
     assert_eq!((one.code, &*one.err), (0, ""));
     let three = [("STAND_IN_CARDS", "3")];
@@ -36,15 +40,16 @@ fn two_gpus_write_the_bytes_of_one() {
 
 #[test]
 fn two_gpus_with_little_memory() {
-    let bench = bench();
-    let plenty = [("STAND_IN_MEMORY_MIB", "4096")];
+    let bench = filled(tested_bench());
+    let slabs = ("STAND_IN_MULTIPROCESSORS", "33");
+    let plenty = [slabs, ("STAND_IN_MEMORY_MIB", "4096")];
     let one = run(
         &bench,
         &plenty,
         &format!("{OPTIONS} --device cuda --out one"),
     );
     assert_eq!((one.code, &*one.err), (0, ""));
-    let variables = [("STAND_IN_CARDS", "2"), ("STAND_IN_MEMORY_MIB", "36")];
+    let variables = [slabs, ("STAND_IN_CARDS", "2"), ("STAND_IN_MEMORY_MIB", "9")];
     let line = format!("{OPTIONS} --device all --threads 4 --out two");
     let two = run(&bench, &variables, &line);
     assert_eq!((two.code, &*two.err), (0, ""));
@@ -107,7 +112,7 @@ fn a_gpu_that_is_not_available_is_refused() {
 /// Without a usable GPU, `auto` computes on the CPU and says why.
 #[test]
 fn auto_uses_the_gpu_that_exists() {
-    let bench = bench();
+    let bench = filled(tested_bench());
     let line = "run in.fasta --model $MODEL --out";
     let ended = run(&bench, &[], &format!("{line} card"));
     assert_eq!(ended.code, 0, "{}", ended.err);
@@ -196,7 +201,7 @@ fn a_run_begun_on_a_gpu_is_not_resumed_on_the_cpu() {
 /// A GPU has its own bits, whatever the number format.
 #[test]
 fn shards_of_a_gpu_and_of_a_cpu_are_not_merged() {
-    let bench = bench();
+    let bench = filled(tested_bench());
     let line = "in.fasta --model $MODEL --dtype f32 --residues none";
     for (number, device) in [(1, "cpu"), (1, "cuda"), (2, "cpu"), (2, "cuda")] {
         let out = format!("--device {device} --out {device}{number}");

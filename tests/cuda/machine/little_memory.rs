@@ -12,8 +12,16 @@ fn short(records: u64) -> String {
         .collect()
 }
 
+/// Slabs of 4,224 rows, which take little time.
+const SLABS: Variable<'static> = ("STAND_IN_MULTIPROCESSORS", "33");
+
+/// A GPU with this much memory, in MiB.
+fn gpu(memory: &str) -> [Variable<'_>; 2] {
+    [SLABS, ("STAND_IN_MEMORY_MIB", memory)]
+}
+
 /// More memory than any of these runs needs.
-const PLENTY: [Variable<'static>; 1] = [("STAND_IN_MEMORY_MIB", "4096")];
+const PLENTY: [Variable<'static>; 2] = [SLABS, ("STAND_IN_MEMORY_MIB", "4096")];
 
 /// The error of a GPU without enough memory.
 const NONE_LEFT: &str = "the GPU has no memory left for ";
@@ -27,13 +35,9 @@ fn the_bytes_are_the_same_with_any_amount_of_memory() {
     embed(&bench, &PLENTY, &format!("{line} --out plenty"));
     let plenty = bench.tree("plenty");
     let mut done = 0;
-    for memory in ["0", "1", "8", "20", "28", "30", "36", "48", "64", "96"] {
-        let variables = [("STAND_IN_MEMORY_MIB", memory)];
-        let ended = run(
-            &bench,
-            &variables,
-            &format!("run {line} --out m{memory} -q"),
-        );
+    for memory in ["0", "1", "2", "5", "6", "7", "8", "9", "12", "24"] {
+        let line = format!("run {line} --out m{memory} -q");
+        let ended = run(&bench, &gpu(memory), &line);
         if ended.code == 0 {
             assert!(bench.tree(&format!("m{memory}")) == plenty, "{memory} MiB");
             done += 1;
@@ -47,8 +51,16 @@ fn the_bytes_are_the_same_with_any_amount_of_memory() {
     assert!(done >= 4, "{done}");
     // Without stream-ordered memory, and with little pinned memory.
     for (number, variables) in [
-        [("STAND_IN_POOLS", "0"), ("STAND_IN_MEMORY_MIB", "48")],
-        [("STAND_IN_PINNED_MIB", "20"), ("STAND_IN_WORK", "now")],
+        [
+            SLABS,
+            ("STAND_IN_POOLS", "0"),
+            ("STAND_IN_MEMORY_MIB", "12"),
+        ],
+        [
+            SLABS,
+            ("STAND_IN_PINNED_MIB", "20"),
+            ("STAND_IN_WORK", "now"),
+        ],
     ]
     .iter()
     .enumerate()
@@ -62,11 +74,10 @@ fn the_bytes_are_the_same_with_any_amount_of_memory() {
 #[test]
 fn a_batch_that_does_not_fit_is_split() {
     let bench = Bench::new();
-    bench.write("in.fasta", short(560));
-    let line = format!("{OPTIONS} --max-tokens 30000");
+    bench.write("in.fasta", short(150));
+    let line = format!("{OPTIONS} --max-tokens 8000");
     embed(&bench, &PLENTY, &format!("{line} --out plenty"));
-    let variables = [("STAND_IN_MEMORY_MIB", "36")];
-    embed(&bench, &variables, &format!("{line} --out little"));
+    embed(&bench, &gpu("9"), &format!("{line} --out little"));
     assert!(bench.tree("little") == bench.tree("plenty"));
 }
 
@@ -91,23 +102,23 @@ fn the_bytes_are_the_same_with_any_cache() {
 #[test]
 fn batches_grow_with_the_memory() {
     let bench = Bench::new();
-    bench.write("in.fasta", short(560));
+    bench.write("in.fasta", short(150));
     embed(
         &bench,
         &PLENTY,
         &format!("{OPTIONS} --max-tokens 500 --out small"),
     );
-    // Up to four slabs, each of 128 rows per multiprocessor (132).
-    let rows = [("none", "67,584"), ("packed", "67,584")];
-    let short_of = [("48", "16,896"), ("96", "33,792"), ("4096", "67,584")];
-    for (residues, memory, tokens) in rows
-        .map(|(residues, tokens)| (residues, "8192", tokens))
-        .into_iter()
-        .chain(short_of.map(|(memory, tokens)| ("none", memory, tokens)))
-    {
+    // Up to four slabs, each of 128 rows per multiprocessor.
+    for (residues, memory, tokens) in [
+        ("none", "8192", "16,896"),
+        ("packed", "8192", "16,896"),
+        ("none", "12", "4,224"),
+        ("none", "24", "8,448"),
+        ("none", "4096", "16,896"),
+    ] {
         let out = format!("{residues}{memory}");
         let line = format!("run {OPTIONS} --residues {residues} --out {out}");
-        let ended = run(&bench, &[("STAND_IN_MEMORY_MIB", memory)], &line);
+        let ended = run(&bench, &gpu(memory), &line);
         assert_eq!(ended.code, 0, "{}", ended.err);
         let said = format!(", {tokens} tokens per batch");
         assert!(ended.err.contains(&said), "{memory} MiB: {}", ended.err);
@@ -122,7 +133,7 @@ fn host_memory_is_not_called_gpu_memory() {
     let bench = Bench::new();
     bench.write("in.fasta", short(3));
     let of = |pinned, out: &str| {
-        let variables = [("STAND_IN_PINNED_MIB", pinned)];
+        let variables = [SLABS, ("STAND_IN_PINNED_MIB", pinned)];
         run(&bench, &variables, &format!("run {OPTIONS} --out {out} -q"))
     };
     // Less than a step of it is enough for three short records.
@@ -141,8 +152,7 @@ fn a_record_too_large_for_the_gpu_is_named() {
     let giant = sequence(9, 50_000);
     let text = format!(">a\nMKTAY\n>giant\n{giant}\n>b\nMKVVL\n");
     bench.write("in.fasta", text);
-    let variables = [("STAND_IN_MEMORY_MIB", "40")];
-    let ended = run(&bench, &variables, &format!("run {OPTIONS} --out emb -q"));
+    let ended = run(&bench, &gpu("10"), &format!("run {OPTIONS} --out emb -q"));
     assert_eq!((ended.code, &*ended.out), (1, ""), "{}", ended.err);
     assert!(ended.err.contains("giant"), "{}", ended.err);
     assert!(ended.err.contains(NONE_LEFT), "{}", ended.err);

@@ -22,8 +22,8 @@ fn write_records(bench: &Bench) -> Vec<(String, String)> {
 
 #[test]
 fn its_kernels_are_used_and_recorded() {
-    let bench = Bench::new();
-    bench.write("in.fasta", text(&records()));
+    let bench = tested_bench();
+    bench.write("in.fasta", text(&few_records()));
     embed(
         &bench,
         &T4,
@@ -42,7 +42,7 @@ fn its_kernels_are_used_and_recorded() {
 #[test]
 fn formats_that_it_lacks_are_refused() {
     let bench = Bench::new();
-    bench.write("in.fasta", text(&records()));
+    bench.write("in.fasta", text(&few_records()));
     let line = "run in.fasta --model $MODEL --out emb";
     for dtype in ["bf16", "tf32"] {
         let ended = run(
@@ -72,7 +72,7 @@ fn formats_that_it_lacks_are_refused() {
 
 #[test]
 fn records_that_overflow_f16_are_computed_in_f32() {
-    let bench = Bench::new();
+    let bench = tested_bench();
     make_model(&bench);
     let records = write_records(&bench);
     for dtype in ["f16", "f32"] {
@@ -115,7 +115,7 @@ fn records_that_overflow_f16_are_computed_in_f32() {
 
 #[test]
 fn windows_and_shards_with_records_in_f32() {
-    let bench = Bench::new();
+    let bench = tested_bench();
     make_model(&bench);
     write_records(&bench);
     let line = format!("run in.fasta {OPTIONS} --long window:40:30 --max-tokens 90 -q --out");
