@@ -3,8 +3,12 @@
 use crate::output::{OutDtype, file_names, header, replace};
 use crate::tokenizer::{TokenId, VOCABULARY};
 use anyhow::{Context, Result};
-use serde::Serialize;
-use std::path::Path;
+use serde::{Deserialize, Serialize};
+use std::fs;
+use std::path::{Component, Path};
+
+/// What says which arrays there are.
+const ABOUT: &str = "landscape.json";
 
 /// The twenty amino acids in the order of ESM's alphabet, which is that of columns 4 to 23 of logits.
 pub const LETTERS: [TokenId; 20] = {
@@ -44,7 +48,47 @@ pub struct OfModel {
     pub arrays: Vec<Vec<f32>>,
 }
 
-/// Writes `MODEL/ID.npy` for each model and protein, and `landscape.json` last.
+/// What is read of the `landscape.json` of an earlier run.
+#[derive(Debug, Deserialize)]
+struct Earlier {
+    models: Vec<String>,
+    sequences: Vec<EarlierSequence>,
+}
+
+#[derive(Debug, Deserialize)]
+struct EarlierSequence {
+    file: String,
+}
+
+/// Removes the arrays of an earlier run, and the folders that are empty without them. Other files stay.
+fn remove_earlier(folder: &Path) {
+    let text = fs::read(folder.join(ABOUT)).unwrap_or_default();
+    let Ok(earlier) = serde_json::from_slice::<Earlier>(&text) else {
+        return;
+    };
+    let is_below = |path: &Path| {
+        let mut parts = path.components();
+        parts.all(|part| matches!(part, Component::Normal(_)))
+    };
+    for model in earlier
+        .models
+        .iter()
+        .map(Path::new)
+        .filter(|model| is_below(model))
+    {
+        for sequence in &earlier.sequences {
+            let file = Path::new(&sequence.file);
+            if is_below(file) && file.extension().is_some_and(|ending| ending == "npy") {
+                // One that cannot be removed is in the way of nothing.
+                let _ = fs::remove_file(folder.join(model).join(file));
+            }
+        }
+        let _ = fs::remove_dir(folder.join(model));
+    }
+}
+
+/// Writes `MODEL/ID.npy` for each model and protein, and `landscape.json` last. The arrays of an earlier
+/// run do not stay beside them.
 ///
 /// # Errors
 /// The folder cannot be written.
@@ -71,9 +115,10 @@ pub fn write(folder: &Path, method: &str, ids: &[&str], models: &[OfModel]) -> R
             })
             .collect(),
     };
+    remove_earlier(folder);
     for model in models {
         let below = folder.join(&model.name);
-        std::fs::create_dir_all(&below).with_context(|| below.display().to_string())?;
+        fs::create_dir_all(&below).with_context(|| below.display().to_string())?;
         for (file, values) in files.iter().zip(&model.arrays) {
             let path = below.join(file);
             let shape = [(values.len() / width) as u64, width as u64];
@@ -82,7 +127,7 @@ pub fn write(folder: &Path, method: &str, ids: &[&str], models: &[OfModel]) -> R
             replace(&path, &bytes).with_context(|| path.display().to_string())?;
         }
     }
-    let path = folder.join("landscape.json");
+    let path = folder.join(ABOUT);
     let text = serde_json::to_string_pretty(&about)? + "\n";
     replace(&path, text.as_bytes()).with_context(|| path.display().to_string())
 }

@@ -255,9 +255,8 @@ fn other_inputs_that_cannot_be_scored_are_refused() {
         ),
         (
             // Columns that have the names of flags are not printed as flags.
-            format!(
-                "p.fasta --variants flags.csv --out s.csv --sequence-col protein --model $esm2_hd16"
-            ),
+            "p.fasta --variants flags.csv --out s.csv --sequence-col protein --model $esm2_hd16"
+                .to_owned(),
             "error: flags.csv, line 1: expected a column protein, found \"id\", \"model\", \"mutant\"\n",
         ),
         (

@@ -125,6 +125,40 @@ fn models_of_one_name_have_their_own_columns_and_folders() {
     assert!(bench.text("pll.csv").starts_with(header));
 }
 
+/// A program that reads all arrays of a folder must not find those of another run.
+#[test]
+fn a_replaced_landscape_takes_its_arrays_with_it() {
+    let bench = Bench::new();
+    bench.write("one.fasta", ">a\nMKT\n>b\nMKV\n");
+    bench.write("two.fasta", ">b\nMKV\n");
+    let line = "--method wt-marginals --landscape l";
+    scored(
+        &bench,
+        &format!("one.fasta {line} --model $esm2_hd16,$esm2_hd24"),
+    );
+    bench.write("l/esm2_hd16/mine.npy", "mine");
+    scored(
+        &bench,
+        &format!("two.fasta {line} --model $esm2_hd16 --force"),
+    );
+    assert_eq!(bench.names("l"), ["esm2_hd16", "landscape.json"]);
+    assert_eq!(bench.names("l/esm2_hd16"), ["b.npy", "mine.npy"]);
+    // What the list says of places outside is not believed.
+    bench.write(
+        "l/landscape.json",
+        r#"{"models": ["..", "esm2_hd16"], "sequences":
+        [{"file": "kept.npy"}, {"file": "../../kept.npy"}, {"file": "b.npy"}]}"#,
+    );
+    bench.write("kept.npy", "mine");
+    scored(
+        &bench,
+        &format!("one.fasta {line} --model $esm2_hd24 --force"),
+    );
+    assert_eq!(bench.text("kept.npy"), "mine");
+    assert_eq!(bench.names("l/esm2_hd16"), ["mine.npy"]);
+    assert_eq!(bench.names("l/esm2_hd24"), ["a.npy", "b.npy"]);
+}
+
 #[test]
 fn tables_are_read_compressed_and_from_standard_input() {
     let bench = Bench::new();
