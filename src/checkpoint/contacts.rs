@@ -51,11 +51,15 @@ impl Contacts {
             (None, None) => Ok(Contacts::Found),
             (None, Some(wrong)) => Ok(Contacts::Wrong(wrong.to_owned())),
             (Some(_), None) => Ok(Contacts::Given),
-            (Some(path), Some(wrong)) => Err(CheckpointError::NotWeights {
-                path: path.to_path_buf(),
-                found: format!("is not the contact regression of this model: {wrong}"),
-                remedy: OF_THE_MODEL.into(),
-            }),
+            (Some(path), Some(wrong)) => {
+                let of_file = format!("{}: ", path.display());
+                let wrong = wrong.strip_prefix(&*of_file).unwrap_or(wrong);
+                Err(CheckpointError::NotWeights {
+                    path: path.to_path_buf(),
+                    found: format!("is not the contact regression of this model: {wrong}"),
+                    remedy: OF_THE_MODEL.into(),
+                })
+            }
         }
     }
 }
