@@ -117,7 +117,7 @@ pub fn pass(tokens: usize, budget: usize, took: Duration) {
 }
 
 /// A sequence was computed after it had waited.
-pub fn queued(waited: Duration) {
+pub fn computed(waited: Duration) {
     ::metrics::counter!(SEQUENCES).increment(1);
     ::metrics::histogram!(QUEUE_SECONDS).record(waited);
 }

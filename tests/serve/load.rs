@@ -53,6 +53,7 @@ fn a_pass_that_nobody_waits_for_ends_between_two_blocks() {
     // The one thread answers somebody else, and has not computed the pass.
     assert_eq!(server.post("/embed", &json!({"inputs": "MKT"})).status, 200);
     assert_eq!(server.metric("esm_embed_tokens_total"), 5.0);
+    assert_eq!(server.metric("esm_embed_sequences_total"), 1.0);
 }
 
 #[test]

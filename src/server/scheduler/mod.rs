@@ -289,7 +289,6 @@ impl Inner {
             metrics::pass(tokens, self.batching.max_tokens, took);
         }
         for (work, outcome) in pass.works.iter().zip(outcomes) {
-            metrics::queued(work.since.elapsed().saturating_sub(took));
             // Work that everybody has left may have been queued again by somebody else.
             let is_same = |found: &Arc<Work>| Arc::ptr_eq(found, work);
             if state.in_flight.get(&work.item).is_some_and(is_same) {
@@ -305,6 +304,7 @@ impl Inner {
             };
             if let Ok(arrays) = &outcome {
                 state.cache.insert(&work.item, arrays);
+                metrics::computed(work.since.elapsed().saturating_sub(took));
             }
             work.outcome.send_replace(Some(outcome));
         }
