@@ -266,12 +266,10 @@ fn own_products_are_used_where_they_were_faster() {
         &format!("run {line} timed --check-device -v"),
     );
     assert_eq!(ended.code, 0, "{}", ended.err);
-    for words in [
-        "algorithms for weights of 96 × 32: 1 offered, 1 tested, 1 passed (in ",
-        "; with what follows, a slab takes ",
-    ] {
-        assert!(ended.err.contains(words), "{words}: {}", ended.err);
-    }
+    // An algorithm without a rival is not timed by itself.
+    let said = "algorithms for weights of 96 × 32: 1 offered, 1 tested, 1 passed; with what follows, a slab \
+                takes ";
+    assert!(ended.err.contains(said), "{}", ended.err);
     assert_eq!(note_that_own_products_were_faster(&bench), 4);
     let ended = run(&bench, &variables("even"), &format!("run {line} own -v"));
     assert_eq!(ended.code, 0, "{}", ended.err);
