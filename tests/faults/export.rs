@@ -63,7 +63,7 @@ fn killed_at_each(line: &str, out: &str, calls: &[(&str, u32)]) {
     }
 }
 
-const CALLS: [(&str, u32); 4] = [("write", 1), ("rename", 1), ("unlink", 1), ("fsync", 1)];
+const CALLS: [(&str, u32); 3] = [("write", 1), ("rename", 1), ("fsync", 1)];
 
 #[test]
 fn h5_killed_at_each_call() {

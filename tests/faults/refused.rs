@@ -2,9 +2,11 @@
 
 use crate::bench::*;
 use crate::case::*;
+use crate::tools;
 use esm_embed::numerals::count;
 use esm_embed::output::read_journal;
 use std::fs;
+use std::os::unix::process::ExitStatusExt;
 
 const LINE: &str = "in.fasta --max-tokens 16 --cpu-path portable --on-invalid skip";
 
@@ -177,9 +179,11 @@ fn another_model() {
 /// A run that ended before it knew the checksums of its model is resumed only with the same files.
 #[test]
 fn a_model_touched_before_its_checksums_were_known() {
+    if !tools::has_strace() {
+        return;
+    }
     let case = Case::new(LINE, &records(40));
-    // Too little for the first table, which is created before anything is computed.
-    case.starve(8, "--out emb");
+    killed_before_computing(&case);
     let path = case.bench.path("model/model.safetensors");
     let weights = fs::read(&path).unwrap();
     fs::write(&path, &weights).unwrap();
@@ -190,8 +194,19 @@ fn a_model_touched_before_its_checksums_were_known() {
          before it had their checksums",
     );
     case.clear();
-    case.starve(8, "--out emb");
+    killed_before_computing(&case);
     case.go_on("untouched");
+}
+
+/// A run that has recorded what it is, and was killed as it recorded that it begins to compute.
+fn killed_before_computing(case: &Case) {
+    let ended = tools::with_fault("rename", "signal=SIGKILL", 2, |strace| {
+        case.command(strace, "--out emb").output().unwrap()
+    });
+    assert_eq!(ended.status.signal(), Some(9), "{ended:?}");
+    let names = case.bench.names("emb/.partial");
+    assert!(names.contains(&"begun.json".to_owned()), "{names:?}");
+    assert!(!names.contains(&"status.json".to_owned()), "{names:?}");
 }
 
 /// A stream is compared as it arrives, and a wrong one does not damage the work.

@@ -241,7 +241,7 @@ fn a_contact_regression_is_named_and_recorded() {
         refused.err.starts_with(
             "error: m.pt: contacts cannot be computed: fair-esm keeps the contact regression in a second \
              file, NAME-contact-regression.pt, which is not beside this one\n"
-        ) && refused.err.contains("  hint: name its file with --contact-regression, where"),
+        ) && refused.err.contains("  hint: name the file that fair-esm publishes for this model with --contact-regression\n"),
         "{}",
         refused.err
     );

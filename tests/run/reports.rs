@@ -397,7 +397,7 @@ fn fetch() {
     let report = json(&bench, &format!("fetch {model} --json"), 0);
     assert_eq!(
         report,
-        json!({"path": model, "repo": null, "revision": null, "bytes": null})
+        json!({"path": model, "repo": null, "revision": null, "bytes": null, "base": null})
     );
     let missing = bench.call("fetch 8M --json");
     assert_eq!((missing.code, missing.out.as_str()), (1, ""));
