@@ -2,7 +2,7 @@
 //!
 //! A log-structured merge tree. New keys are collected in memory; when there are [`RECENT`], they are
 //! written to a file as a sorted run, and [`FAN_OUT`] runs are merged into one of the next level. So a
-//! key is written once for each level, one after the other: once up to 1.8 million keys, twice up to 117
+//! key is written once for each level, one after the other: once up to 3.6 million keys, twice up to 469
 //! million. A table with a slot for each key would be written all over, all the time.
 //!
 //! Nearly every new key is known to be new without reading a run, from a filter in memory for each. Filters
@@ -39,7 +39,7 @@ pub fn key(bytes: &[u8]) -> Key {
 /// Keys in memory: as many as a hash table of 2^15 entries holds before it grows.
 const RECENT: usize = 7 << 12;
 /// Runs that are merged into one.
-const FAN_OUT: usize = 64;
+const FAN_OUT: usize = 128;
 /// Bytes of all filters. They are enough for 60 million keys.
 const FILTERS: u64 = 96 << 20;
 /// The part of the memory of this process that filters may take at most.
@@ -50,7 +50,7 @@ const RECENT_BYTES: u64 = 56;
 /// Bytes of memory for a key in a run without its filter: see [`run::Block`].
 const KEYS_PER_BYTE: u64 = 12;
 /// Memory for merging: pieces of all runs, and of the new one.
-const MERGING: u64 = 2 << 20;
+const MERGING: u64 = 4 << 20;
 
 /// What a map may take of memory.
 #[derive(Debug, Clone, Copy)]
