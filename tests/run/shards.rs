@@ -10,6 +10,14 @@ pub const OPTIONS: &str = "--model $MODEL --layer 0,2 --pool mean,bos,max --on-i
 /// identifiers that need other file names, skipped records, windows, masks.
 pub fn bench() -> Bench {
     let bench = Bench::new();
+    let [first, second] = texts();
+    bench.write("a.fasta", first);
+    bench.write("b.fasta.gz", gzip(second.as_bytes()));
+    bench
+}
+
+/// The two files of that input as text.
+pub fn texts() -> [String; 2] {
     let long = sequence(7, 150);
     let same = sequence(5, 40);
     let masked = format!("MK<mask>{}*", sequence(4, 9).to_lowercase());
@@ -30,9 +38,7 @@ pub fn bench() -> Bench {
         ("last", &long),
         ("none", ""),
     ]);
-    bench.write("a.fasta", first);
-    bench.write("b.fasta.gz", gzip(second.as_bytes()));
-    bench
+    [first, second]
 }
 
 pub const INPUTS: &str = "a.fasta b.fasta.gz";
