@@ -46,18 +46,31 @@ pub fn with_fault<T>(
     run: impl FnOnce(&[&str]) -> T,
 ) -> T {
     let trace = format!("trace={call}");
+    injecting(&["-e", &trace], call, what, number, run)
+}
+
+/// As [`with_fault`], where only calls count that have one of these paths, or a file that was opened by it.
+pub fn with_fault_at<T>(
+    paths: &[&str],
+    call: &str,
+    what: &str,
+    number: impl Display,
+    run: impl FnOnce(&[&str]) -> T,
+) -> T {
+    let filter: Vec<_> = paths.iter().flat_map(|path| ["-P", *path]).collect();
+    injecting(&filter, call, what, number, run)
+}
+
+fn injecting<T>(
+    filter: &[&str],
+    call: &str,
+    what: &str,
+    number: impl Display,
+    run: impl FnOnce(&[&str]) -> T,
+) -> T {
     let inject = format!("inject={call}:{what}:when={number}");
-    run(&[
-        "strace",
-        "-f",
-        "-qq",
-        "-o",
-        "/dev/null",
-        "-e",
-        &trace,
-        "-e",
-        &inject,
-    ])
+    let strace: &[&str] = &["strace", "-f", "-qq", "-o", "/dev/null"];
+    run(&[strace, filter, &["-e", &inject]].concat())
 }
 
 /// Reports the missing tool and returns false; fails if tools are required.

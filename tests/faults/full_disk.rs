@@ -232,21 +232,10 @@ fn no_space_for_the_identifiers_of_many_records() {
         ("pwrite64", "signal=SIGKILL", ""),
     ] {
         case.clear();
-        let inject = format!("inject={call}:{fault}:when=1");
-        let wrapper = [
-            "strace",
-            "-f",
-            "-qq",
-            "-o",
-            "/dev/null",
-            "-P",
-            path.to_str().unwrap(),
-            "-P",
-            "emb/.partial/ids.seen",
-            "-e",
-            &inject,
-        ];
-        let output = case.command(&wrapper, "--out emb").output().unwrap();
+        let paths = [path.to_str().unwrap(), "emb/.partial/ids.seen"];
+        let output = tools::with_fault_at(&paths, call, fault, 1, |strace| {
+            case.command(strace, "--out emb").output().unwrap()
+        });
         let text = String::from_utf8(output.stderr).unwrap();
         if error.is_empty() {
             assert!(!output.status.success() && exists(&path), "{text}");

@@ -83,26 +83,17 @@ fn only_the_current_batch_is_lost() {
         // Killed before a slot is written: the rows of that record are already there.
         let journal = case.bench.path("emb/.partial/journal");
         let journal = journal.to_str().unwrap();
-        let inject = format!("inject=pwrite64:signal=SIGKILL:when={number}");
-        let wrapper = [
-            "strace",
-            "-f",
-            "-qq",
-            "-o",
-            "/dev/null",
-            "-P",
-            journal,
-            "-e",
-            &inject,
-        ];
-        let status = case.command(&wrapper, "--out emb").output().unwrap().status;
-        assert!(!status.success());
+        let kill = "signal=SIGKILL";
+        let ended = tools::with_fault_at(&[journal], "pwrite64", kill, number, |strace| {
+            case.command(strace, "--out emb").output().unwrap()
+        });
+        assert!(!ended.status.success());
         let line = case.line.replace(" -q", "");
         let ended = case.bench.run(&format!("{line} --out emb --resume"));
         let were = if kept == 1 { "was" } else { "were" };
         let message = format!("{kept} of 8 distinct sequences {were} already done\n");
         assert!(ended.err.contains(&message), "{number}: {}", ended.err);
-        case.assert_whole(&inject);
+        case.assert_whole(&format!("write {number}"));
     }
 }
 
