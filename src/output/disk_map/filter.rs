@@ -1,4 +1,4 @@
-//! Says of most keys that a run does not have them, without reading the run.
+//! Says of most keys that a run, or all runs of a level, do not have them, without reading any.
 
 use super::Key;
 
@@ -40,6 +40,11 @@ impl Filter {
     /// Bytes in memory.
     pub(super) fn bytes(&self) -> u64 {
         self.blocks.len() as u64 * BLOCK_BYTES
+    }
+
+    /// Forgets all keys.
+    pub(super) fn clear(&mut self) {
+        self.blocks.fill(Block::default());
     }
 
     /// Notes a key.

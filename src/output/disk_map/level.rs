@@ -15,20 +15,27 @@ use std::io;
 pub(super) struct Level {
     file: File,
     pub(super) runs: Vec<Run>,
+    /// Of the keys of all runs. Without one, every key may be in any run.
+    pub(super) filter: Option<Filter>,
 }
 
 impl Level {
     /// Without runs, in an empty file.
-    pub(super) fn new(file: File) -> Self {
+    pub(super) fn new(file: File, filter: Option<Filter>) -> Self {
         disk::read_at_random(&file);
         Self {
             file,
             runs: Vec::new(),
+            filter,
         }
     }
 
     /// The value of a key, if one of the runs has it.
     pub(super) fn get(&self, key: &Key) -> io::Result<Option<u64>> {
+        let filter = self.filter.as_ref();
+        if filter.is_some_and(|filter| !filter.may_have(key)) {
+            return Ok(None);
+        }
         for run in &self.runs {
             if let Some(value) = run.get(&self.file, key)? {
                 return Ok(Some(value));
@@ -50,11 +57,14 @@ impl Level {
             writer.push(key, *value)?;
         }
         let run = writer.finish()?;
+        if let Some(filter) = &mut self.filter {
+            items.iter().for_each(|(key, _)| filter.add(key));
+        }
         self.runs.push(run);
         Ok(())
     }
 
-    /// Adds a run of all keys of another level.
+    /// Adds a run of all keys of another level. This one has no filter of its own: it has few runs.
     pub(super) fn add_all(&mut self, other: &Level, filter: Option<Filter>) -> io::Result<()> {
         let greatest = other.runs.iter().map(Run::greatest).max();
         let mut writer = self.writer(greatest.unwrap_or(0), filter);
@@ -85,6 +95,9 @@ impl Level {
     /// Removes all runs, and their bytes from the disk.
     pub(super) fn clear(&mut self) -> io::Result<()> {
         self.runs.clear();
+        if let Some(filter) = &mut self.filter {
+            filter.clear();
+        }
         self.file.set_len(0)
     }
 }

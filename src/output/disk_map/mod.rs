@@ -5,8 +5,9 @@
 //! key is written once for each level, one after the other: once up to 3.6 million keys, twice up to 469
 //! million. A table with a slot for each key would be written all over, all the time.
 //!
-//! Nearly every new key is known to be new without reading a run, from a filter in memory for each. Filters
-//! have a limit; beyond it they let more keys pass, for which a piece of a run is read.
+//! Nearly every new key is known to be new without reading a run, from filters in memory: one for all of the
+//! many small runs of the first level, and one for each run. Filters have a limit; beyond it they let more
+//! keys pass, for which a piece of a run is read.
 
 mod filter;
 mod level;
@@ -73,6 +74,11 @@ fn most_filters() -> u64 {
     FILTERS.min(memory / SHARE_OF_MEMORY)
 }
 
+/// Bytes of all filters of this many keys, if they had no limit.
+fn filters(keys: u64) -> u64 {
+    bytes_for(keys) + bytes_for((RECENT * FAN_OUT) as u64)
+}
+
 /// Keys with values. A key stays, and its value does not change.
 #[derive(Debug)]
 pub struct DiskMap {
@@ -134,7 +140,7 @@ impl DiskMap {
         let recent = keys.min(RECENT as u64) * RECENT_BYTES;
         match keys > RECENT as u64 {
             false => recent,
-            true => recent + MERGING + keys / KEYS_PER_BYTE + bytes_for(keys).min(FILTERS),
+            true => recent + MERGING + keys / KEYS_PER_BYTE + filters(keys).min(FILTERS),
         }
     }
 
@@ -210,24 +216,40 @@ impl DiskMap {
     /// The level with this number, which is made if there is none yet.
     fn open(&mut self, number: usize) -> io::Result<&mut Level> {
         if number >= self.levels.len() {
-            self.levels.push(Level::new(self.home.make(number)?));
+            let file = self.home.make(number)?;
+            let filter = self.first_filter().filter(|_| number == 0);
+            self.levels.push(Level::new(file, filter));
         }
         let level = self.levels.get_mut(number);
         level.ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
+    /// Bytes of all filters.
+    fn most_filters(&mut self) -> u64 {
+        *self.limits.filters.get_or_insert_with(most_filters)
+    }
+
+    /// A filter for all runs of the first level, if it may be as large as that needs.
+    fn first_filter(&mut self) -> Option<Filter> {
+        let bytes = bytes_for((self.limits.recent * self.limits.fan_out) as u64);
+        let most = self.most_filters() / 4;
+        (bytes <= most).then(|| Filter::of(bytes)).flatten()
+    }
+
     /// A filter for a new run. The largest of the others are halved until there is memory for it.
     fn new_filter(&mut self, keys: u64) -> Option<Filter> {
-        let most = *self.limits.filters.get_or_insert_with(most_filters);
+        let most = self.most_filters();
         let bytes = bytes_for(keys).min(most / 4);
+        let of_levels = self.levels.iter().filter_map(|level| level.filter.as_ref());
+        let of_levels: u64 = of_levels.map(Filter::bytes).sum();
         loop {
             let runs = self.levels.iter_mut().flat_map(|level| &mut level.runs);
             let filters: Vec<_> = runs
                 .filter_map(|run| run.filter.is_some().then_some(&mut run.filter))
                 .collect();
             let size = |filter: &Option<Filter>| filter.as_ref().map_or(0, Filter::bytes);
-            let held: u64 = filters.iter().map(|filter| size(filter)).sum();
-            if held + bytes <= most {
+            let of_runs: u64 = filters.iter().map(|filter| size(filter)).sum();
+            if of_levels + of_runs + bytes <= most {
                 return Filter::of(bytes);
             }
             let largest = filters.into_iter().max_by_key(|filter| size(filter))?;
