@@ -5,9 +5,13 @@ use crate::server::notes::Notes;
 use crate::server::refusal::Refusal;
 use axum::extract::Path;
 use axum::extract::rejection::PathRejection;
-use axum::http::header::{CONTENT_ENCODING, CONTENT_SECURITY_POLICY, CONTENT_TYPE, LOCATION};
-use axum::http::{HeaderValue, StatusCode};
+use axum::http::header::{
+    ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, CONTENT_TYPE, LOCATION, VARY,
+};
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
+use flate2::read::GzDecoder;
+use std::io::Read;
 use std::sync::{Arc, LazyLock};
 use utoipa::OpenApi;
 use utoipa_swagger_ui::Config;
@@ -83,19 +87,23 @@ pub async fn docs() -> Response {
 }
 
 /// The page.
-pub async fn page() -> Result<Response, Refusal> {
-    file("")
+pub async fn page(headers: HeaderMap) -> Result<Response, Refusal> {
+    file("", &headers)
 }
 
 /// A file of the page.
-pub async fn part(path: Result<Path<String>, PathRejection>) -> Result<Response, Refusal> {
+pub async fn part(
+    path: Result<Path<String>, PathRejection>,
+    headers: HeaderMap,
+) -> Result<Response, Refusal> {
     match path {
-        Ok(Path(path)) => file(&path),
+        Ok(Path(path)) => file(&path, &headers),
         Err(_) => Err(not_found()),
     }
 }
 
-fn file(path: &str) -> Result<Response, Refusal> {
+/// A file of the page, compressed where the client takes that.
+fn file(path: &str, asked: &HeaderMap) -> Result<Response, Refusal> {
     static CONFIG: LazyLock<Arc<Config<'static>>> =
         LazyLock::new(|| Arc::new(Config::from("/openapi.json").validator_url("none")));
     let found = utoipa_swagger_ui::serve(path, Arc::clone(&CONFIG))
@@ -107,13 +115,35 @@ fn file(path: &str) -> Result<Response, Refusal> {
     let headers = [
         (CONTENT_TYPE, file.content_type),
         (CONTENT_SECURITY_POLICY, policy.to_owned()),
+        (VARY, ACCEPT_ENCODING.to_string()),
     ];
-    let mut response = (headers, file.bytes.into_owned()).into_response();
-    if file.gzpipped {
-        let gzip = HeaderValue::from_static("gzip");
-        response.headers_mut().insert(CONTENT_ENCODING, gzip);
+    let bytes = file.bytes.into_owned();
+    if !file.gzpipped {
+        return Ok((headers, bytes).into_response());
     }
-    Ok(response)
+    if takes_gzip(asked) {
+        return Ok((headers, [(CONTENT_ENCODING, "gzip")], bytes).into_response());
+    }
+    let mut plain = Vec::new();
+    let read = GzDecoder::new(bytes.as_slice()).read_to_end(&mut plain);
+    read.map_err(|_| not_found())?;
+    Ok((headers, plain).into_response())
+}
+
+/// Whether a client takes gzip: it names it, or everything, and does not give it the weight 0.
+fn takes_gzip(asked: &HeaderMap) -> bool {
+    let lists = asked.get_all(ACCEPT_ENCODING).iter();
+    let items = lists.filter_map(|list| list.to_str().ok());
+    let mut items: Vec<_> = items.flat_map(|list| list.split(',')).collect();
+    // Its own weight counts, not that of everything.
+    items.sort_by_key(|item| item.trim_start().starts_with('*'));
+    let weight = items.into_iter().find_map(|item| {
+        let (name, weight) = item.split_once(';').unwrap_or((item, "q=1"));
+        let named = ["gzip", "x-gzip", "*"].contains(&name.trim().to_ascii_lowercase().as_str());
+        let weight = weight.trim().strip_prefix("q=").map(str::parse::<f32>);
+        named.then(|| weight.and_then(Result::ok).unwrap_or(0.0))
+    });
+    weight.is_some_and(|weight| weight > 0.0)
 }
 
 #[cfg(test)]
@@ -170,17 +200,37 @@ mod tests {
 
     #[test]
     fn the_page_is_complete_and_asks_nobody_else() {
-        let page = file("").unwrap();
+        let none = HeaderMap::new();
+        let page = file("", &none).unwrap();
         assert_eq!(page.status(), StatusCode::OK);
         for name in [
             "swagger-ui.css",
             "swagger-ui-bundle.js",
             "swagger-initializer.js",
         ] {
-            assert!(file(name).is_ok(), "{name}");
+            assert!(file(name, &none).is_ok(), "{name}");
         }
         for name in ["nix", "../Cargo.toml", "%2e%2e/x", "a\0b"] {
-            assert!(file(name).is_err(), "{name}");
+            assert!(file(name, &none).is_err(), "{name}");
         }
+    }
+
+    #[test]
+    fn clients_that_take_gzip_say_so() {
+        for (encodings, takes) in [
+            ("gzip", true),
+            ("deflate, GZIP;q=0.5", true),
+            ("br;q=1.0, *;q=0.1", true),
+            ("", false),
+            ("identity", false),
+            ("gzip;q=0", false),
+            ("*, gzip;q=0.0", false),
+            ("*;q=0", false),
+            ("gzip;q=x", false),
+        ] {
+            let asked = HeaderMap::from_iter([(ACCEPT_ENCODING, encodings.parse().unwrap())]);
+            assert_eq!(takes_gzip(&asked), takes, "{encodings}");
+        }
+        assert!(!takes_gzip(&HeaderMap::new()));
     }
 }
