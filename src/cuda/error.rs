@@ -63,7 +63,8 @@ pub enum CudaError {
     },
     /// A GPU that is too old.
     #[error(
-        "{name} has compute capability {}.{}, and {}.{} is needed",
+        "{name} has compute capability {}.{}, and {}.{} is needed\n\
+         hint: use `device=auto`, which takes a newer GPU, or the CPU if there is none",
         .capability.0, .capability.1, LEAST_CAPABILITY.0, LEAST_CAPABILITY.1
     )]
     OldGpu {

@@ -100,7 +100,13 @@ fn a_gpu_that_is_not_available_is_refused() {
     refused(
         &[("STAND_IN_CAPABILITY", "70")],
         "cuda",
-        "Stand-in has compute capability 7.0, and 7.5 is needed",
+        "Stand-in has compute capability 7.0, and 7.5 is needed\n  hint: use --device auto, \
+         which takes a newer GPU, or the CPU if there is none",
+    );
+    refused(
+        &[("STAND_IN_CARDS", "2"), ("STAND_IN_OLD", "1")],
+        "cuda:0",
+        "has compute capability 7.0, and 7.5 is needed\n  hint: use --device auto",
     );
     refused(
         &[("STAND_IN_CARDS", "2"), ("STAND_IN_NAMES", "A,B")],
