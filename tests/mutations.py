@@ -33,7 +33,7 @@ MISTAKES = [
     ),
     (
         "SaProt: the number of ESM's mask",
-        "src/tokenizer.rs",
+        "src/tokenizer/alphabet.rs",
         "Alphabet::SaProt => structure_aware::MASK,",
         "Alphabet::SaProt => MASK,",
         "run saprot::every",

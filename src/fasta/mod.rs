@@ -53,6 +53,7 @@ mod buffer;
 mod compression;
 mod error;
 mod input;
+mod lead;
 mod lookalike;
 mod reader;
 mod record;

@@ -7,9 +7,9 @@ use super::{
     buffer::{LineBuffer, PREVIEW, line_length, prefix, residue_length},
     input::failure,
     is_blank,
+    lead::{Lead, unseen_before_header},
     lookalike::lookalike,
 };
-use crate::invisible::is_unseen;
 use crate::printable;
 
 /// Bytes read at a time.
@@ -454,55 +454,6 @@ impl<R> Reader<R> {
             fault,
         }))
     }
-}
-
-/// What a line starts with, as far as nothing of it can be seen.
-#[derive(Clone, Copy)]
-struct Lead {
-    /// Whether nothing that can be seen has come yet.
-    holds: bool,
-    characters: u64,
-    /// The first invisible character, with its column.
-    unseen: Option<(u64, char)>,
-}
-
-impl Default for Lead {
-    fn default() -> Self {
-        Lead {
-            holds: true,
-            characters: 0,
-            unseen: None,
-        }
-    }
-}
-
-impl Lead {
-    /// Passes the last `count` bytes of a sequence: one character beyond ASCII, or some of ASCII.
-    fn pass(&mut self, sequence: &[u8], count: usize) {
-        if !self.holds {
-            return;
-        }
-        let start = sequence.len().saturating_sub(count);
-        let text = sequence.get(start..).and_then(|s| str::from_utf8(s).ok());
-        match text.and_then(|text| text.chars().next()) {
-            Some(character) if is_unseen(character) => {
-                self.characters += 1;
-                self.unseen.get_or_insert((self.characters, character));
-            }
-            _ => self.holds = false,
-        }
-    }
-}
-
-/// The first invisible character before a `>` that would start a line, and how many characters are
-/// before it.
-fn unseen_before_header(line: &[u8]) -> Option<(u64, char)> {
-    let text = line.utf8_chunks().next()?.valid();
-    let is_passed = |c: char| is_unseen(c) || u8::try_from(c).is_ok_and(is_blank);
-    let rest = text.trim_start_matches(is_passed);
-    let lead = text.strip_suffix(rest)?;
-    let (before, character) = (0..).zip(lead.chars()).find(|&(_, c)| is_unseen(c))?;
-    rest.starts_with('>').then_some((before, character))
 }
 
 /// Whether a `>` after `sequence` closes a `<` shortly before, as in `<mask>`.
