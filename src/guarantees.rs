@@ -114,6 +114,7 @@
 //!   `tests/run/planned_shards.rs::bgzip_is_read_by_its_blocks_and_other_compression_is_written_again`,
 //!   `tests/run/planned_shards.rs::another_file_than_the_planned_one_is_refused`,
 //!   `tests/run/planned_shards.rs::a_file_that_was_copied_moved_or_touched_is_the_planned_one`,
+//!   `tests/run/planned_shards.rs::a_copy_in_the_plan_that_is_lost_or_changed_is_named`,
 //!   `tests/faults/plan.rs::a_damaged_or_incomplete_plan_is_refused`
 //! - A folder with `plan.json` is a plan; killed at any moment, planning leaves none or a whole one.
 //!   `tests/faults/plan.rs::planning_killed_at_each_call`,
@@ -133,13 +134,15 @@
 //!   `tests/run/linked.rs::every_command_reads_it_as_the_whole`,
 //!   `tests/run/linked.rs::a_merge_of_it_copies_the_arrays`,
 //!   `tests/run/linked.rs::more_shards_are_merged_than_files_may_be_open`,
+//!   `tests/run/linked.rs::more_shards_are_read_than_files_may_be_open`,
 //!   `tests/run/linked.rs::a_shard_that_was_moved_or_changed_is_named`
 //! - `status` says what a folder is whenever it looks: a killed shard is never done or running, and no clock
 //!   of another machine makes it so; the last error of a shard stays until it is resumed.
 //!   `tests/faults/status.rs::killed_at_any_moment_a_shard_is_never_called_done_or_running`,
 //!   `tests/faults/status.rs::the_times_of_files_do_not_matter_where_the_lock_is_seen`,
 //!   `tests/faults/status.rs::of_two_tasks_for_one_shard_the_second_is_refused_and_leaves_no_trace`,
-//!   `tests/faults/status.rs::a_stop_and_a_failure_are_told_until_the_run_is_resumed`
+//!   `tests/faults/status.rs::a_stop_and_a_failure_are_told_until_the_run_is_resumed`,
+//!   `tests/run/status.rs::shards_that_do_not_belong_together_are_not_called_complete`
 //! - An existing output is not touched without `force`, and stays intact until the run that
 //!   replaces it has succeeded.
 //!   `tests/run/existing_output.rs::an_output_is_refused_and_untouched_without_force`,

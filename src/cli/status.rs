@@ -2,8 +2,10 @@
 
 use super::Exit;
 use super::message::Message;
+use super::options::folders;
 use super::quantities::{scaled, seconds};
 use super::stdout::{self, print, print_json};
+use anyhow::bail;
 use esm_embed::device::available_threads;
 use esm_embed::numerals::{bytes, count, grouped};
 use esm_embed::output::{Look, Planned, ShardState, Survey, survey};
@@ -97,10 +99,16 @@ struct StatusReport<'a> {
 
 /// Prints how far the shards are.
 pub fn execute(args: &StatusArgs) -> anyhow::Result<Exit> {
+    // One that does not exist may be that of a shard that has not begun.
+    for dir in args.dirs.iter().filter(|dir| dir.exists()) {
+        folders::check_is_folder(
+            dir,
+            "give the folders that `run` writes, or a folder of them",
+        )?;
+    }
     let (plans, dirs): (Vec<PathBuf>, Vec<PathBuf>) =
         args.dirs.iter().cloned().partition(|dir| is_plan(dir));
-    let plan = args.plan.as_deref().or(plans.first().map(PathBuf::as_path));
-    let plan = plan.map(Plan::open).transpose()?;
+    let plan = one_plan(args.plan.iter().chain(&plans))?;
     let planned = plan.as_ref().map(|plan| Planned {
         dir: plan.dir.clone(),
         digest: plan.facts.digest.clone(),
@@ -119,6 +127,25 @@ pub fn execute(args: &StatusArgs) -> anyhow::Result<Exit> {
         0 => Exit::Done,
         _ => Exit::Failed,
     })
+}
+
+/// The only plan that was given, if one was.
+fn one_plan<'a>(dirs: impl Iterator<Item = &'a PathBuf>) -> anyhow::Result<Option<Plan>> {
+    let mut plan: Option<Plan> = None;
+    for dir in dirs {
+        let next = Plan::open(dir)?;
+        if let Some(first) = &plan
+            && first.facts != next.facts
+        {
+            bail!(
+                "{} and {} are different plans\nhint: give one of them",
+                first.dir.display(),
+                dir.display()
+            );
+        }
+        plan = plan.or(Some(next));
+    }
+    Ok(plan)
 }
 
 /// Whether a folder is that of a plan, given as if it were an output.
@@ -185,7 +212,10 @@ fn report(survey: &Survey, next: Option<String>) -> StatusReport<'_> {
 /// What to type next.
 fn next(survey: &Survey, plan: Option<&Planned>) -> Option<String> {
     if survey.is_complete() {
-        return Some(format!("esm-embed merge {} --out emb/", folders(survey)));
+        return Some(format!(
+            "esm-embed merge {} --out emb/",
+            shell_folders(survey)
+        ));
     }
     let is_idle = |look: &&Look| matches!(look.state, ShardState::Stopped | ShardState::Failed);
     let idle = survey.looks.iter().filter(is_idle);
@@ -209,7 +239,7 @@ fn next(survey: &Survey, plan: Option<&Planned>) -> Option<String> {
 }
 
 /// The folders as a shell takes them: a pattern, if their names differ only in a number.
-fn folders(survey: &Survey) -> String {
+fn shell_folders(survey: &Survey) -> String {
     let paths: Vec<String> = survey
         .looks
         .iter()

@@ -118,6 +118,7 @@ mod publish;
 mod read;
 mod resume;
 mod shard;
+mod shard_file;
 mod status;
 mod write;
 

@@ -24,6 +24,12 @@ pub enum PlanError {
         /// Whether planning began there and was interrupted.
         is_unfinished: bool,
     },
+    /// The path is that of a file.
+    #[error("{}: is not a folder\nhint: give the folder that `esm-embed plan` wrote", .path.display())]
+    NotAFolder {
+        /// The path.
+        path: PathBuf,
+    },
     /// The plan was written by a newer program.
     #[error(
         "{}: has format {found}, which only a newer esm-embed reads\n\
@@ -212,6 +218,29 @@ pub enum PlanError {
 }
 
 impl PlanError {
+    /// The same of a file in the folder of the plan.
+    pub fn of_copy(self) -> PlanError {
+        match self {
+            PlanError::Missing { path, cause } => PlanError::Damaged {
+                what: format!("cannot be opened: {cause}"),
+                path,
+            },
+            PlanError::OtherSize {
+                path,
+                found,
+                planned,
+            } => PlanError::Damaged {
+                what: format!(
+                    "has {}, but the plan has {}",
+                    count(found, "byte"),
+                    grouped(planned)
+                ),
+                path,
+            },
+            other => other,
+        }
+    }
+
     /// An error of the operating system.
     pub fn io(doing: &'static str, path: &Path, cause: io::Error) -> PlanError {
         PlanError::Io {

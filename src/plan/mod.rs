@@ -74,6 +74,11 @@ impl Plan {
                     is_unfinished: dir.join(crate::output::PARTIAL).is_dir(),
                 });
             }
+            Err(error) if error.kind() == io::ErrorKind::NotADirectory => {
+                return Err(PlanError::NotAFolder {
+                    path: dir.to_path_buf(),
+                });
+            }
             bytes => bytes.map_err(|cause| PlanError::io("reading", &path, cause))?,
         };
         Ok(Plan {

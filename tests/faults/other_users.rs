@@ -21,8 +21,13 @@ fn closed(path: &Path) {
 
 /// Runs as a user without access to the closed folders: `nobody` if the tests run as root.
 fn run(bench: &Bench, more: &str) -> Ended {
-    let program = bench.path("esm-embed");
     let line = format!("run in.fasta --model ./model -q --threads 1 --out emb {more}");
+    call(bench, &line)
+}
+
+/// The same for any command.
+fn call(bench: &Bench, line: &str) -> Ended {
+    let program = bench.path("esm-embed");
     let mut words = vec![program.to_str().unwrap().to_owned()];
     words.extend(line.split_whitespace().map(str::to_owned));
     if rustix::process::geteuid().is_root() {
@@ -58,13 +63,8 @@ fn assert_theirs(path: &Path) {
     assert_eq!(fs::read_to_string(path.join("theirs")).unwrap(), "theirs");
 }
 
-#[test]
-fn files_owned_by_another_user() {
-    if rustix::process::geteuid().is_root() && !tools::has(&["setpriv"]) {
-        return;
-    }
-    let case = Case::new("in.fasta", &records(20));
-    let bench = &case.bench;
+/// Copies the program to where the other user can run it.
+fn copy_program(bench: &Bench) {
     fs::set_permissions(bench.path("."), Permissions::from_mode(0o755)).unwrap();
     // By another process: programs that other tests start in the meantime would keep a file of this
     // process open for writing, and a program that is open for writing cannot be run.
@@ -74,6 +74,42 @@ fn files_owned_by_another_user() {
         .status()
         .unwrap();
     assert!(copied.success());
+}
+
+#[test]
+fn the_status_of_a_folder_that_cannot_be_read_is_an_error() {
+    if rustix::process::geteuid().is_root() && !tools::has(&["setpriv"]) {
+        return;
+    }
+    let bench = Bench::new();
+    copy_program(&bench);
+    let folder = bench.path("s1");
+    for (mode, what) in [
+        (0o000, "s1/run.json: Permission denied (os error 13)"),
+        (0o444, "s1/run.json: Permission denied (os error 13)"),
+        (0o111, "s1: cannot be read: Permission denied (os error 13)"),
+    ] {
+        closed(&folder);
+        fs::set_permissions(&folder, Permissions::from_mode(mode)).unwrap();
+        let ended = call(&bench, "status s1");
+        assert_eq!((ended.code, &*ended.err), (1, ""), "{mode:o}");
+        let line = ended.out.lines().next().unwrap_or_default();
+        assert!(
+            line.contains("s1  failed ") && line.ends_with(what),
+            "{mode:o}: {line}"
+        );
+        assert_theirs(&folder);
+    }
+}
+
+#[test]
+fn files_owned_by_another_user() {
+    if rustix::process::geteuid().is_root() && !tools::has(&["setpriv"]) {
+        return;
+    }
+    let case = Case::new("in.fasta", &records(20));
+    let bench = &case.bench;
+    copy_program(bench);
     let (emb, partial) = (bench.path("emb"), bench.path("emb/.partial"));
 
     // A folder of theirs, and one of ours with a working folder of theirs.

@@ -294,6 +294,19 @@ fn what_cannot_be_linked_is_refused() {
     );
 }
 
+/// Runs where few files may be open at a time.
+fn limited(bench: &Bench, line: &str) -> Ended {
+    let mut command = assert_cmd::Command::new("sh");
+    command
+        .args(["-c", "ulimit -n 24; exec \"$@\"", "sh"])
+        .arg(env!("CARGO_BIN_EXE_esm-embed"))
+        .args(line.split_whitespace().map(expand))
+        .current_dir(bench.home());
+    let ended = ended(&mut command);
+    assert!([0, 3].contains(&ended.code), "{line}: {}", ended.err);
+    ended
+}
+
 /// A linked folder counts as its shards, and tables are opened one after the other if they are too many.
 #[test]
 fn more_shards_are_merged_than_files_may_be_open() {
@@ -303,14 +316,7 @@ fn more_shards_are_merged_than_files_may_be_open() {
     embed_shards(&bench, 20, "");
     let shards: Vec<String> = (1..=20).map(|i| format!("s{i}of20")).collect();
     let limited = |line: &str| {
-        let mut command = assert_cmd::Command::new("sh");
-        command
-            .args(["-c", "ulimit -n 32; exec \"$@\"", "sh"])
-            .args([env!("CARGO_BIN_EXE_esm-embed"), "merge", "--json"])
-            .args(line.split_whitespace())
-            .current_dir(bench.home());
-        let ended = ended(&mut command);
-        assert_eq!(ended.code, 0, "{line}: {}", ended.err);
+        let ended = limited(&bench, &format!("merge --json {line}"));
         assert!(ended.err.contains(" from 20 shards\n"), "{}", ended.err);
         let report: serde_json::Value = serde_json::from_str(&ended.out).unwrap();
         assert_eq!(report["shards"], 20);
@@ -320,4 +326,71 @@ fn more_shards_are_merged_than_files_may_be_open() {
     limited(&format!("{} --out linked --link", shards.join(" ")));
     limited("linked --out again");
     assert_same(&bench.tree("whole"), &bench.tree("again"), "linked");
+}
+
+/// The records of the whole take turns among the shards, whose files do not stay open.
+#[test]
+fn more_shards_are_read_than_files_may_be_open() {
+    for residues in ["packed", "files"] {
+        let bench = bench();
+        let text: String = (0..40)
+            .map(|i| {
+                format!(
+                    ">r{i} number {i}\n{}\n",
+                    sequence(i, 1 + (i as usize * 7) % 50)
+                )
+            })
+            .collect();
+        bench.write("in.fasta", text);
+        let options =
+            format!("--model $MODEL --layer 0,2 --pool mean,bos --residues {residues} -q");
+        bench.embed(&format!("in.fasta --out whole {options}"));
+        let shards: Vec<String> = (1..=30).map(|i| format!("s{i}")).collect();
+        for (i, out) in shards.iter().enumerate() {
+            bench.embed(&format!(
+                "in.fasta --out {out} --shard {}/30 {options}",
+                i + 1
+            ));
+        }
+        let line = format!("{} --link --out linked -q", shards.join(" "));
+        limited(&bench, &format!("merge {line}"));
+        let report = limited(&bench, "inspect linked --check").out;
+        assert!(report.contains("problems: none\n"), "{report}");
+        let status = limited(&bench, &format!("status {}", shards.join(" "))).out;
+        assert!(status.contains("30 shards: 30 done\n"), "{status}");
+        for (format, more) in [
+            ("h5", "--residues"),
+            ("csv", ""),
+            ("pt", "--residues"),
+            ("npz", "--residues"),
+        ] {
+            for dir in ["whole", "linked"] {
+                let line = format!("export {dir} --to {format} {more} --out {dir}.{format} -q");
+                limited(&bench, &line);
+            }
+            let of = |dir: &str| match format {
+                "pt" => bench.tree(&format!("{dir}.pt")),
+                _ => [(String::new(), bench.bytes(&format!("{dir}.{format}")))].into(),
+            };
+            assert_same(&of("whole"), &of("linked"), format);
+        }
+        for dir in ["whole", "linked"] {
+            limited(
+                &bench,
+                &format!("plot map {dir} --dims 2 --out {dir}-map -q"),
+            );
+            limited(&bench, &format!("report {dir} --out {dir}.html -q"));
+        }
+        let map = |dir: &str| bench.text(&format!("{dir}-map/map.tsv"));
+        assert_eq!(map("whole"), map("linked"));
+        let line = format!("run in.fasta --known linked --out copied {options}");
+        limited(&bench, &line);
+        assert_eq!(bench.recorded("copied", "/counts/known"), 40);
+        for (name, bytes) in bench.tree("whole") {
+            assert!(
+                name == "run.json" || bench.bytes(&format!("copied/{name}")) == bytes,
+                "{name}"
+            );
+        }
+    }
 }

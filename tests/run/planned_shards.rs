@@ -349,9 +349,54 @@ fn a_file_that_was_copied_moved_or_touched_is_the_planned_one() {
         gone.err
     );
     bench.embed(&format!("deep/moved.fasta {RUN} --shard 1/2 --out s3"));
+    // Plan and file together: where the file was is empty, and it is where it was, seen from the plan.
+    std::fs::create_dir(bench.path("all")).unwrap();
+    std::fs::rename(bench.path("deep/moved.fasta"), bench.path("all/in.fasta")).unwrap();
+    std::fs::rename(bench.path("plan"), bench.path("all/plan")).unwrap();
+    for (input, out) in [("", "s4"), ("in.fasta", "s5")] {
+        let mut command = bench.command();
+        let line = format!("{RUN} --shard 1/2 --out ../{out} {input}");
+        command.current_dir(bench.path("all")).arg("run");
+        command.args(line.split_whitespace().map(expand));
+        let all = ended(&mut command);
+        assert_eq!((all.code, &*all.err), (0, ""));
+        assert_same(&bench.tree("s1"), &bench.tree(out), "moved together");
+    }
     assert_eq!(
         bench.bytes("s3/mean.layer2.npy"),
         bench.bytes("s1/mean.layer2.npy")
     );
     assert_eq!(bench.bytes("s3/index.tsv"), bench.bytes("s1/index.tsv"));
+}
+
+#[test]
+fn a_copy_in_the_plan_that_is_lost_or_changed_is_named() {
+    let bench = small();
+    let text = bench.text("in.fasta");
+    bench.write("in.fasta", gzip(text.as_bytes()));
+    planned(
+        &bench,
+        "in.fasta --shards 2 --out plan --rewrite --force -q",
+    );
+    let refused = |what: &str| {
+        let error = format!(
+            "error: plan/input-1.fasta: {what}\n  hint: make the plan again with --force\n"
+        );
+        let run = |i| bench.run(&format!("{RUN} --shard {i}/2 --out refused-{i} --force"));
+        let ended = [1, 2].map(run);
+        assert!(
+            ended.iter().any(|ended| ended.err.starts_with(&error)),
+            "{what}: {ended:?}"
+        );
+    };
+    let bytes = text.len();
+    bench.write("plan/input-1.fasta", &text[1..]);
+    refused(&format!(
+        "has {} bytes, but the plan has {bytes}",
+        bytes - 1
+    ));
+    bench.write("plan/input-1.fasta", text.replacen(">r0", ">R0", 1));
+    refused("line 1: the record there is another one, or has changed");
+    std::fs::remove_file(bench.path("plan/input-1.fasta")).unwrap();
+    refused("cannot be opened: No such file or directory (os error 2)");
 }

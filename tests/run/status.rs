@@ -135,10 +135,49 @@ fn odd_folders_are_no_more_than_odd() {
     let (code, found) = report(&bench, "broken s1of2");
     assert_eq!(code, 1);
     assert_eq!(found["states"]["failed"], 1);
-    bench.write("file", "x");
     std::os::unix::fs::symlink(bench.path("s1of2"), bench.path("link")).unwrap();
-    let (_, found) = report(&bench, "file link s2of2");
+    let (_, found) = report(&bench, "link s2of2");
     assert_eq!(found["states"]["done"], 2);
+    // A file is a mistake, and a folder that does not exist is a shard that has not begun.
+    bench.write("file", "x");
+    for line in ["file", "s1of2 file s2of2 --json", "s1of2/run.json"] {
+        let ended = bench.call(&format!("status {line}"));
+        let file = if line.contains("run.json") {
+            line
+        } else {
+            "file"
+        };
+        let error = format!(
+            "error: {file} is not a folder\n  \
+             hint: give the folders that `run` writes, or a folder of them\n"
+        );
+        assert_eq!(
+            (ended.code, &*ended.out, ended.err),
+            (1, "", error),
+            "{line}"
+        );
+    }
+    let ended = bench.call("status --plan file");
+    let error =
+        "error: file: is not a folder\n  hint: give the folder that `esm-embed plan` wrote\n";
+    assert_eq!((ended.code, &*ended.err), (1, error));
+    fs::create_dir_all(bench.path("other/things")).unwrap();
+    std::os::unix::fs::symlink(bench.path("gone"), bench.path("dangling")).unwrap();
+    for (dir, what) in [
+        ("other", "nothing of a run is in it"),
+        ("gone", "there is no such folder"),
+        ("dangling", "there is no such folder"),
+    ] {
+        let (code, found) = report(&bench, dir);
+        assert_eq!((code, &found["states"]["missing"]), (0, &json!(1)), "{dir}");
+        assert_eq!(found["shards"][0]["detail"], what, "{dir}");
+        let text = bench.call(&format!("status {dir}")).out;
+        assert!(text.starts_with(&format!("  {dir}  missing ")), "{text}");
+        assert!(
+            text.contains(&format!(" {what}\n1 shard: 1 missing\n")),
+            "{text}"
+        );
+    }
     let (_, found) = report(&bench, "link s1of2");
     let detail = found["shards"][1]["detail"].as_str().unwrap();
     assert!(detail.ends_with(" has this shard, too"), "{detail}");
@@ -204,4 +243,48 @@ fn every_shard_of_a_plan_is_accounted_for() {
         other.unwrap()["detail"],
         "it is not a shard of the plan in all/plan"
     );
+}
+
+#[test]
+fn shards_that_do_not_belong_together_are_not_called_complete() {
+    let bench = bench();
+    let plans = [("one", ""), ("two", "--long truncate:9")];
+    for (plan, more) in plans {
+        let line =
+            format!("plan {INPUTS} --shards 2 --out {plan} --rewrite --on-invalid skip -q {more}");
+        assert_eq!(bench.call(&line).code, 0);
+        for number in [1, 2] {
+            let ended = bench.run(&format!(
+                "--plan {plan} --shard {number}/2 --out {plan}-{number} --model $MODEL --on-invalid skip -q \
+                 {more}"
+            ));
+            assert!([0, 3].contains(&ended.code), "{}", ended.err);
+        }
+    }
+    embed_shards(&bench, 2, "");
+    embed_shards(&bench, 3, "");
+    let next = |dirs: &str| report(&bench, dirs).1["next"].clone();
+    assert_eq!(
+        next("one-1 one-2"),
+        "esm-embed merge one-1 one-2 --out emb/"
+    );
+    for (dirs, detail) in [
+        ("one-1 two-2", "it is a shard of another plan than one-1"),
+        ("one-1 s2of2", "it is a shard of no plan, unlike one-1"),
+        ("s1of2 two-2", "it is a shard of a plan, unlike s1of2"),
+    ] {
+        let (code, found) = report(&bench, dirs);
+        assert_eq!(code, 0);
+        assert_eq!(found["states"]["done"], 2);
+        assert_eq!(found["shards"][1]["detail"], detail, "{dirs}");
+        assert_eq!(found["next"], Value::Null, "{dirs}");
+    }
+    // Of two and of three shards.
+    assert_eq!(next("s1of2 s2of3"), Value::Null);
+    assert_eq!(next("one-1 one-1"), Value::Null);
+    // Two plans cannot both be the one to account for; the same one may be named twice.
+    let ended = bench.call("status --plan one two");
+    let error = "error: one and two are different plans\n  hint: give one of them\n";
+    assert_eq!((ended.code, &*ended.err), (1, error));
+    assert_eq!(bench.call("status one --plan one one-1 one-2").code, 0);
 }

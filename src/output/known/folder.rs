@@ -14,6 +14,7 @@ use crate::output::read::finished::FinishedFolder;
 use crate::output::read::record::Record;
 use crate::output::resume::proof::Proof;
 use crate::output::shard::{self, ShardLine};
+use crate::output::shard_file::{self, ShardFile};
 use crate::output::write::array_writer::ArrayWriter;
 use crate::product::{OutDtype, Product, Values};
 use crate::sha256::parse;
@@ -22,7 +23,6 @@ use half::f16;
 use sha2::{Digest, Sha256};
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 /// A folder with arrays in it, neither linked nor unfinished.
@@ -37,7 +37,7 @@ pub struct KnownFolder {
 struct Source {
     array: Array,
     /// The file of all records.
-    packed: Option<File>,
+    packed: Option<ShardFile>,
 }
 
 /// A record, and the checksums of its own files in the order of the products.
@@ -62,14 +62,29 @@ impl KnownFolder {
         shards.iter().map(open).collect()
     }
 
-    /// A folder for the products of this layout, whose checksums are compared.
+    /// Folders for the products of this layout, whose checksums are compared.
     ///
     /// # Errors
-    /// It lacks a product or has it in another form; it is damaged.
-    pub fn new(
+    /// One lacks a product or has it in another form; it is damaged.
+    pub fn open_all(
+        folders: Vec<FinishedFolder>,
+        layout: &Layout,
+        threads: &Threads,
+    ) -> Result<Vec<Self>, KnownError> {
+        let files = folders.len().saturating_mul(layout.arrays().len());
+        let is_kept = shard_file::fit(files);
+        let folders = folders.into_iter();
+        folders
+            .map(|folder| Self::new(folder, layout, threads, is_kept))
+            .collect()
+    }
+
+    /// `is_kept`: whether the files of its arrays stay open.
+    fn new(
         folder: FinishedFolder,
         layout: &Layout,
         threads: &Threads,
+        is_kept: bool,
     ) -> Result<Self, KnownError> {
         let manifest = folder.manifest();
         for (count, format) in [
@@ -114,6 +129,10 @@ impl KnownFolder {
             let packed = match array.storage {
                 Storage::Packed => {
                     let file = verified(&folder, &array.location(), threads)?;
+                    let path = folder.dir().join(array.location());
+                    let file = ShardFile::new(file, &path, is_kept);
+                    let file =
+                        file.map_err(|error| damaged(&path, format!("cannot be read: {error}")))?;
                     check_header(&folder, &file, &array)?;
                     Some(file)
                 }
@@ -251,7 +270,11 @@ fn verified(folder: &FinishedFolder, name: &str, threads: &Threads) -> Result<Fi
 }
 
 /// Checks that the header of a packed array is that of its counts.
-fn check_header(folder: &FinishedFolder, file: &File, array: &Array) -> Result<(), KnownError> {
+fn check_header(
+    folder: &FinishedFolder,
+    file: &ShardFile,
+    array: &Array,
+) -> Result<(), KnownError> {
     let path = folder.dir().join(array.location());
     let mut header = [0; HEADER_BYTES];
     let read = file.read_exact_at(&mut header, 0);
@@ -264,7 +287,7 @@ fn check_header(folder: &FinishedFolder, file: &File, array: &Array) -> Result<(
 
 /// The bytes of the values of a record in the file of all.
 fn packed_bytes(
-    file: &File,
+    file: &ShardFile,
     path: &Path,
     array: &Array,
     place: &Place,

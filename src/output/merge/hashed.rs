@@ -5,10 +5,8 @@ use super::MergeError;
 use super::agree::Part;
 use crate::output::checksum::{PiecewiseSha256, pieces};
 use crate::output::disk;
-use std::fs::File;
+use crate::output::shard_file::ShardFile;
 use std::io::{self, BufRead, BufReader, Read};
-use std::os::unix::fs::FileExt;
-use std::path::PathBuf;
 
 /// A file and the checksum of what has been read.
 pub(super) struct Hashed<'a> {
@@ -20,30 +18,8 @@ pub(super) struct Hashed<'a> {
 
 /// Adds every byte that is read to the checksum.
 struct Tap {
-    source: Source,
+    source: ShardFile,
     hash: PiecewiseSha256,
-}
-
-enum Source {
-    Kept(File),
-    /// Opened for each piece, because there are more files than may be open at a time.
-    Reopened {
-        path: PathBuf,
-        at: u64,
-    },
-}
-
-impl Read for Source {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        match self {
-            Source::Kept(file) => file.read(buffer),
-            Source::Reopened { path, at } => {
-                let count = disk::open_regular(path)?.read_at(buffer, *at)?;
-                *at += count as u64;
-                Ok(count)
-            }
-        }
-    }
 }
 
 impl Read for Tap {
@@ -57,19 +33,19 @@ impl Read for Tap {
 impl<'a> Hashed<'a> {
     /// Opens a file that `run.json` of the shard lists.
     pub(super) fn open(part: &'a Part, name: &str, buffer: usize) -> Result<Self, MergeError> {
-        let entry = part.entry(name)?;
-        let hash = PiecewiseSha256::new(pieces(entry.bytes));
-        Self::with(part, name, entry.sha256.clone(), hash, buffer)
+        Self::open_among(part, name, buffer, true)
     }
 
-    /// The same, but the file is not kept open.
-    pub(super) fn reopened(part: &'a Part, name: &str, buffer: usize) -> Result<Self, MergeError> {
-        let mut opened = Self::open(part, name, buffer)?;
-        opened.reader.get_mut().source = Source::Reopened {
-            path: part.dir.join(name),
-            at: 0,
-        };
-        Ok(opened)
+    /// The same for one of many files, which stays open only if it is to be `kept`.
+    pub(super) fn open_among(
+        part: &'a Part,
+        name: &str,
+        buffer: usize,
+        is_kept: bool,
+    ) -> Result<Self, MergeError> {
+        let entry = part.entry(name)?;
+        let hash = PiecewiseSha256::new(pieces(entry.bytes));
+        Self::with(part, name, (entry.sha256.clone(), hash), buffer, is_kept)
     }
 
     /// Opens the file of a record, which must have this checksum.
@@ -79,29 +55,26 @@ impl<'a> Hashed<'a> {
         sha256: String,
         buffer: usize,
     ) -> Result<Self, MergeError> {
-        Self::with(part, name, sha256, PiecewiseSha256::new(None), buffer)
+        let hash = PiecewiseSha256::new(None);
+        Self::with(part, name, (sha256, hash), buffer, true)
     }
 
     fn with(
         part: &'a Part,
         name: &str,
-        sha256: String,
-        hash: PiecewiseSha256,
+        (sha256, hash): (String, PiecewiseSha256),
         buffer: usize,
+        is_kept: bool,
     ) -> Result<Self, MergeError> {
-        let file =
-            disk::open_regular(&part.dir.join(name)).map_err(|e| part.unreadable(name, e))?;
+        let path = part.dir.join(name);
+        let file = disk::open_regular(&path);
+        let source = file.and_then(|file| ShardFile::new(file, &path, is_kept));
+        let source = source.map_err(|e| part.unreadable(name, e))?;
         Ok(Self {
             part,
             name: name.into(),
             sha256,
-            reader: BufReader::with_capacity(
-                buffer,
-                Tap {
-                    source: Source::Kept(file),
-                    hash,
-                },
-            ),
+            reader: BufReader::with_capacity(buffer, Tap { source, hash }),
         })
     }
 

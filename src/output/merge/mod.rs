@@ -90,7 +90,7 @@ pub fn merge(
     };
     let target = Target::examine(out, &layout, existing)?;
     check_room(&parts, out, shards)?;
-    let reading = Reading::of(parts.len(), disk::lift_open_files());
+    let reading = Reading::of(parts.len());
 
     let mut folder = match shards {
         Shards::Link => target.begin_linked()?,

@@ -8,6 +8,7 @@ use crate::output::index::parse::{IndexLine, SkippedLine};
 use crate::output::index::{SKIPPED_COLUMNS, columns};
 use crate::output::layout::{INDEX_TSV, SHARD_TSV, SKIPPED_TSV};
 use crate::output::shard::{self, ShardLine};
+use crate::output::shard_file;
 
 /// Bytes read at a time from each table.
 const BUFFER: usize = 1 << 14;
@@ -17,8 +18,6 @@ const BUFFERS: usize = 64 << 20;
 const LEAST_BUFFER: usize = 1 << 11;
 /// Tables of a shard, at most.
 const TABLES: usize = 3;
-/// Other files that a merge has open.
-const OTHER_FILES: u64 = 64;
 
 /// How the tables of some shards are read.
 #[derive(Debug, Clone, Copy)]
@@ -29,21 +28,18 @@ pub(super) struct Reading {
 }
 
 impl Reading {
-    /// For this many shards, where the system allows this many open files.
-    pub(super) fn of(shards: usize, open_files: u64) -> Self {
+    /// For this many shards.
+    pub(super) fn of(shards: usize) -> Self {
         let tables = shards.saturating_mul(TABLES);
         let buffer = BUFFERS.checked_div(tables).unwrap_or(BUFFER);
         Self {
             buffer: buffer.clamp(LEAST_BUFFER, BUFFER),
-            is_kept_open: (tables as u64).saturating_add(OTHER_FILES) <= open_files,
+            is_kept_open: shard_file::fit(tables),
         }
     }
 
     fn open<'a>(self, part: &'a Part, name: &str) -> Result<Hashed<'a>, MergeError> {
-        match self.is_kept_open {
-            true => Hashed::open(part, name, self.buffer),
-            false => Hashed::reopened(part, name, self.buffer),
-        }
+        Hashed::open_among(part, name, self.buffer, self.is_kept_open)
     }
 }
 /// Longest line of an index: a header of 16 MiB, each byte written as four, and numbers.

@@ -5,6 +5,7 @@ use crate::numerals::count;
 use crate::output::array::Array;
 use crate::output::disk;
 use crate::output::npy::{HEADER_BYTES, parse_header};
+use crate::output::shard_file::ShardFile;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
@@ -45,6 +46,11 @@ pub(super) fn open(path: &Path) -> Result<File, String> {
         }
         _ => unreadable(error),
     })
+}
+
+/// Opens one of many files, which stays open only if it is to be `kept`.
+pub(super) fn open_among(path: &Path, is_kept: bool) -> Result<ShardFile, String> {
+    ShardFile::new(open(path)?, path, is_kept).map_err(unreadable)
 }
 
 pub(super) fn unreadable(error: io::Error) -> String {

@@ -6,6 +6,7 @@ use super::linked::LinkedValues;
 use super::record::Record;
 use crate::numerals::count;
 use crate::output::array::{Array, Storage};
+use crate::output::shard_file::ShardFile;
 use crate::product::OutDtype;
 use half::f16;
 use std::fs::File;
@@ -50,7 +51,24 @@ pub(super) struct OwnValues {
     array: Array,
     path: PathBuf,
     /// The file of a packed array, behind the records that were read.
-    packed: Option<BufReader<File>>,
+    packed: Option<BufReader<ShardFile>>,
+}
+
+/// How the file of a packed array is read.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Reading {
+    /// Bytes that are read ahead.
+    pub(super) ahead: usize,
+    /// Whether it stays open.
+    pub(super) is_kept: bool,
+}
+
+impl Reading {
+    /// A file that is not one of many.
+    pub(super) const ALONE: Reading = Reading {
+        ahead: AHEAD,
+        is_kept: true,
+    };
 }
 
 impl OwnValues {
@@ -58,15 +76,17 @@ impl OwnValues {
         dir: &Path,
         array: &Array,
         shape: &[u64],
-        ahead: usize,
+        reading: Reading,
     ) -> Result<Self, ReadError> {
         let path = dir.join(array.location());
         let packed = match array.storage {
             Storage::Files => None,
             Storage::Packed => {
-                let file = open_array(&path, array, shape);
+                let file = open_array(&path, array, shape).and_then(|file| {
+                    ShardFile::new(file, &path, reading.is_kept).map_err(unreadable)
+                });
                 let file = file.map_err(|what| damaged(&path, what))?;
-                Some(BufReader::with_capacity(ahead, file))
+                Some(BufReader::with_capacity(reading.ahead, file))
             }
         };
         Ok(Self {

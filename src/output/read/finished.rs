@@ -2,8 +2,8 @@
 //! against `run.json` as it is read.
 
 use super::ReadError;
-use super::array_file::open;
-use super::array_values::{AHEAD, ArrayValues, OwnValues, Source, read, reserve};
+use super::array_file::open_among;
+use super::array_values::{ArrayValues, OwnValues, Reading, Source, read, reserve};
 use super::linked::LinkedShards;
 use super::record::{Record, Records};
 use super::record_index::RecordIndex;
@@ -129,7 +129,7 @@ impl FinishedFolder {
     /// When the index cannot be opened, or is not that of a run.
     pub fn records(&self) -> Result<Records, ReadError> {
         let path = self.dir.join(INDEX_TSV);
-        match open(&path) {
+        match open_among(&path, true) {
             Ok(file) => Records::new(file, path, self.manifest.layout.has_files()),
             Err(what) => Err(ReadError::Damaged { path, what }),
         }
@@ -141,7 +141,7 @@ impl FinishedFolder {
     /// When the index cannot be read, or is not that of a run.
     pub fn record_index(&self) -> Result<RecordIndex, ReadError> {
         let path = self.dir.join(INDEX_TSV);
-        match open(&path) {
+        match open_among(&path, true) {
             Ok(file) => RecordIndex::new(file, path, self.manifest.layout.has_files()),
             Err(what) => Err(ReadError::Damaged { path, what }),
         }
@@ -237,7 +237,7 @@ impl FinishedFolder {
             Some(linked) => Source::Linked(linked.values(array)?),
             None => {
                 let shape = self.packed_shape(array);
-                Source::Own(OwnValues::open(&self.dir, array, &shape, AHEAD)?)
+                Source::Own(OwnValues::open(&self.dir, array, &shape, Reading::ALONE)?)
             }
         };
         Ok(ArrayValues(source))

@@ -1,16 +1,16 @@
 //! The shards of a linked folder, and the values of its records in them.
 
 use super::ReadError;
-use super::array_file::open;
-use super::array_values::{AHEAD, OwnValues};
+use super::array_file::open_among;
+use super::array_values::{AHEAD, OwnValues, Reading};
 use super::record::{Record, Records};
 use super::record_index::RecordIndex;
 use crate::output::array::{Array, Storage};
 use crate::output::counts::Counts;
-use crate::output::disk;
 use crate::output::folder_files::{INDEX_TSV, LINKS_NPY};
 use crate::output::link::{Link, LinkReader, LinkTable, Linked, is_relative};
 use crate::output::manifest::Manifest;
+use crate::output::shard_file;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
@@ -82,6 +82,8 @@ pub(super) struct LinkedShards {
     files: bool,
     table: LinkTable,
     shards: Vec<LinkedShard>,
+    /// Whether the files of all arrays and the indices may be open at a time.
+    is_kept: bool,
 }
 
 #[derive(Debug)]
@@ -107,11 +109,14 @@ impl LinkedShards {
         };
         let shards: Vec<_> = folders.into_iter().zip(&whole.links).map(shard).collect();
         let table = LinkTable::open(dir, records).map_err(|what| damaged(dir, what))?;
+        // An array and an index for each reading of an array, and an index for looking records up.
+        let files = 2 * whole.layout.arrays().len() + 1;
         Ok(Some(Self {
             dir: dir.to_path_buf(),
             records,
             files: whole.layout.has_files(),
             table,
+            is_kept: shard_file::fit(shards.len().saturating_mul(files)),
             shards,
         }))
     }
@@ -126,7 +131,8 @@ impl LinkedShards {
         let linked = self.table.get(record.row);
         let linked = linked.map_err(|what| damaged(&self.dir, what))?;
         let shard = self.shard(linked)?;
-        let there = shard.index(self.files)?.record(u64::from(linked.row))?;
+        let index = shard.index(self.files, self.is_kept)?;
+        let there = index.record(u64::from(linked.row))?;
         same(record, &there, &shard.dir)?;
         Ok((&shard.dir, there))
     }
@@ -139,8 +145,6 @@ impl LinkedShards {
 
     /// The values of an array, record by record in the order of the whole.
     pub(super) fn values(&self, array: &Array) -> Result<LinkedValues, ReadError> {
-        // Two files of each shard are open at a time.
-        disk::lift_open_files();
         let links = LinkReader::open(&self.dir, self.records, self.shards.len());
         let ahead = AHEAD_OF_ALL.checked_div(self.shards.len()).unwrap_or(AHEAD);
         let shards = self.shards.iter().map(|shard| ShardValues {
@@ -151,7 +155,10 @@ impl LinkedShards {
         Ok(LinkedValues {
             dir: self.dir.clone(),
             array: *array,
-            ahead: ahead.clamp(AHEAD_OF_ONE, AHEAD),
+            reading: Reading {
+                ahead: ahead.clamp(AHEAD_OF_ONE, AHEAD),
+                is_kept: self.is_kept,
+            },
             links: links.map_err(|what| damaged(&self.dir, what))?,
             shards: shards.collect(),
         })
@@ -160,12 +167,12 @@ impl LinkedShards {
 
 impl LinkedShard {
     /// Its index, which is read when it is first needed.
-    fn index(&self, files: bool) -> Result<&RecordIndex, ReadError> {
+    fn index(&self, files: bool, is_kept: bool) -> Result<&RecordIndex, ReadError> {
         if let Some(index) = self.index.get() {
             return Ok(index);
         }
         let path = self.dir.join(INDEX_TSV);
-        let index = match open(&path) {
+        let index = match open_among(&path, is_kept) {
             Ok(file) => RecordIndex::new(file, path, files)?,
             Err(what) => return Err(ReadError::Damaged { path, what }),
         };
@@ -207,8 +214,7 @@ fn same(whole: &Record, shard: &Record, dir: &Path) -> Result<(), ReadError> {
 pub(super) struct LinkedValues {
     dir: PathBuf,
     array: Array,
-    /// Bytes that are read ahead of each shard.
-    ahead: usize,
+    reading: Reading,
     links: LinkReader,
     shards: Vec<ShardValues>,
 }
@@ -231,20 +237,24 @@ impl LinkedValues {
         let Some(shard) = shard else {
             return Err(damaged(dir, "has fewer rows than index.tsv".into()));
         };
-        shard.read(&self.array, self.ahead, record, values)
+        shard.read(&self.array, self.reading, record, values)
     }
 }
 
 impl ShardValues {
     /// The files of the shard, opened for its first record.
-    fn open(&self, array: &Array, ahead: usize) -> Result<(OwnValues, Option<Records>), ReadError> {
+    fn open(
+        &self,
+        array: &Array,
+        reading: Reading,
+    ) -> Result<(OwnValues, Option<Records>), ReadError> {
         let shape = array.packed_shape(array.elements(&self.counts));
-        let own = OwnValues::open(&self.dir, array, &shape, ahead)?;
+        let own = OwnValues::open(&self.dir, array, &shape, reading)?;
         let records = match array.storage {
             Storage::Packed => None,
             Storage::Files => {
                 let path = self.dir.join(INDEX_TSV);
-                let records = match open(&path) {
+                let records = match open_among(&path, reading.is_kept) {
                     Ok(file) => Records::new(file, path, true)?,
                     Err(what) => return Err(ReadError::Damaged { path, what }),
                 };
@@ -257,12 +267,12 @@ impl ShardValues {
     fn read(
         &mut self,
         array: &Array,
-        ahead: usize,
+        reading: Reading,
         record: &Record,
         values: &mut Vec<f32>,
     ) -> Result<(), ReadError> {
         if self.open.is_none() {
-            self.open = Some(self.open(array, ahead)?);
+            self.open = Some(self.open(array, reading)?);
         }
         match &mut self.open {
             None => Ok(()),

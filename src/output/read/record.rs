@@ -6,7 +6,7 @@ use crate::output::file_name;
 use crate::output::index::columns;
 use crate::output::index::parse::{IndexLine, number};
 use crate::output::layout::is_sub_folder_name;
-use std::fs::File;
+use crate::output::shard_file::ShardFile;
 use std::io::{BufRead, BufReader, Read};
 use std::path::PathBuf;
 
@@ -68,7 +68,7 @@ fn safe_path(field: &[u8]) -> Option<String> {
 /// The records in order, one at a time.
 #[derive(Debug)]
 pub struct Records {
-    reader: BufReader<File>,
+    reader: BufReader<ShardFile>,
     path: PathBuf,
     files: bool,
     row: u64,
@@ -78,7 +78,7 @@ pub struct Records {
 }
 
 impl Records {
-    pub(super) fn new(file: File, path: PathBuf, files: bool) -> Result<Self, ReadError> {
+    pub(super) fn new(file: ShardFile, path: PathBuf, files: bool) -> Result<Self, ReadError> {
         let mut records = Self {
             reader: BufReader::new(file),
             path,

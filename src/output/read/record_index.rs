@@ -10,7 +10,7 @@ use super::record::Record;
 use crate::output::escape::unescape;
 use crate::output::ids::id_text;
 use crate::output::index::columns;
-use std::fs::File;
+use crate::output::shard_file::ShardFile;
 use std::hash::{DefaultHasher, Hasher};
 use std::io::{BufRead, BufReader, Seek, SeekFrom};
 use std::path::PathBuf;
@@ -18,11 +18,15 @@ use std::sync::{Mutex, PoisonError};
 
 /// Lines from one known place to the next.
 const STEP: u64 = 16;
+/// Bytes read at a time while the table is read once.
+const ALL: usize = 1 << 16;
+/// Bytes read at a time to look a record up.
+const ONE: usize = 1 << 12;
 
 /// Looks records up.
 #[derive(Debug)]
 pub struct RecordIndex {
-    reader: Mutex<BufReader<File>>,
+    reader: Mutex<BufReader<ShardFile>>,
     path: PathBuf,
     files: bool,
     records: u64,
@@ -33,9 +37,9 @@ pub struct RecordIndex {
 }
 
 impl RecordIndex {
-    pub(super) fn new(file: File, path: PathBuf, files: bool) -> Result<Self, ReadError> {
+    pub(super) fn new(file: ShardFile, path: PathBuf, files: bool) -> Result<Self, ReadError> {
         let mut index = Self {
-            reader: Mutex::new(BufReader::with_capacity(1 << 16, file)),
+            reader: Mutex::new(BufReader::with_capacity(ALL, file)),
             path,
             files,
             records: 0,
@@ -43,7 +47,14 @@ impl RecordIndex {
             places: Vec::new(),
         };
         index.build()?;
-        Ok(index)
+        let reader = index
+            .reader
+            .into_inner()
+            .unwrap_or_else(PoisonError::into_inner);
+        Ok(Self {
+            reader: Mutex::new(BufReader::with_capacity(ONE, reader.into_inner())),
+            ..index
+        })
     }
 
     fn build(&mut self) -> Result<(), ReadError> {
@@ -162,7 +173,8 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let path = home.path().join("index.tsv");
         std::fs::write(&path, format!("{}{lines}", columns(false))).unwrap();
-        RecordIndex::new(File::open(&path).unwrap(), path, false)
+        let file = ShardFile::kept(std::fs::File::open(&path).unwrap());
+        RecordIndex::new(file.unwrap(), path, false)
     }
 
     #[test]

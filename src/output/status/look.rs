@@ -216,7 +216,7 @@ pub fn look(dir: &Path) -> Look {
         return look;
     }
     if !is_working {
-        return look;
+        return without_run(look);
     }
     match Facts::read(&partial.join(BEGUN_JSON)) {
         Err(what) => return failed(look, what),
@@ -227,7 +227,10 @@ pub fn look(dir: &Path) -> Look {
     let is_sealed = matches!(disk::kind(&partial.join(RUN_JSON)), Ok(Some(_)));
     let is_begun = matches!(disk::kind(&partial.join(BEGUN_JSON)), Ok(Some(_)));
     let (state, detail) = match (&status, is_begun || is_sealed) {
-        (None, false) if locked != Locked::Yes => (ShardState::Missing, None),
+        (None, false) if locked != Locked::Yes => {
+            look.state = ShardState::Missing;
+            return without_run(look);
+        }
         _ => judge(locked, status.as_ref(), age, &host()),
     };
     (look.state, look.detail) = (state, detail);
@@ -235,6 +238,25 @@ pub fn look(dir: &Path) -> Look {
         note_status(&mut look, status);
     }
     look
+}
+
+/// A folder without anything of a run, and why it has nothing.
+fn without_run(look: Look) -> Look {
+    let (state, what) = match std::fs::read_dir(&look.folder) {
+        Ok(_) => (ShardState::Missing, "nothing of a run is in it".into()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            (ShardState::Missing, "there is no such folder".into())
+        }
+        Err(error) => {
+            let what = format!("{}: cannot be read: {error}", look.folder.display());
+            (ShardState::Failed, what)
+        }
+    };
+    Look {
+        state,
+        detail: Some(what),
+        ..look
+    }
 }
 
 fn note_shard(look: &mut Look, facts: &Facts) {

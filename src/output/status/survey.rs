@@ -77,6 +77,7 @@ pub fn survey(dirs: &[PathBuf], plan: Option<&Planned>, threads: usize) -> Surve
     let absent = absent(&mut looks, plan.map(|plan| plan.shards));
     looks.sort_by_cached_key(|look| (look.shard.map(|shard| shard.number), look.folder.clone()));
     note_doubled(&mut looks);
+    note_mixed(&mut looks);
     Survey {
         looks,
         absent,
@@ -152,16 +153,40 @@ fn note_doubled(looks: &mut [Look]) {
         let Some(shard) = look.shard else { continue };
         match first.get(&(shard.number, shard.of)) {
             None => drop(first.insert((shard.number, shard.of), look.folder.clone())),
-            Some(other) => {
-                let what = format!("{} has this shard, too", other.display());
-                let detail = look.detail.get_or_insert_default();
-                if !detail.is_empty() {
-                    detail.insert_str(0, "; ");
-                }
-                detail.insert_str(0, &what);
-            }
+            Some(other) => note(look, format!("{} has this shard, too", other.display())),
         }
     }
+}
+
+/// Says of shards that they do not belong to the first one.
+fn note_mixed(looks: &mut [Look]) {
+    // What failed before it began recorded no plan.
+    let is_known = |look: &Look| match look.state {
+        ShardState::Missing => false,
+        ShardState::Failed => look.plan.is_some(),
+        _ => true,
+    };
+    let mut known = looks
+        .iter_mut()
+        .filter(|look| look.shard.is_some() && is_known(look));
+    let Some(first) = known.next() else { return };
+    let (plan, folder) = (&first.plan, first.folder.display());
+    for look in known.filter(|look| look.plan != *plan) {
+        let what = match (plan, &look.plan) {
+            (Some(_), Some(_)) => "it is a shard of another plan than",
+            (Some(_), None) => "it is a shard of no plan, unlike",
+            (None, _) => "it is a shard of a plan, unlike",
+        };
+        note(look, format!("{what} {folder}"));
+    }
+}
+
+/// Adds to what is known of a folder, in front.
+fn note(look: &mut Look, mut what: String) {
+    if let Some(detail) = look.detail.take() {
+        what = format!("{what}; {detail}");
+    }
+    look.detail = Some(what);
 }
 
 impl Survey {
@@ -219,15 +244,14 @@ impl Survey {
 
     /// Whether these are all shards of an input, each once, and all are done.
     pub fn is_complete(&self) -> bool {
-        let of = self
-            .looks
-            .first()
-            .and_then(|look| look.shard)
-            .map(|shard| shard.of);
-        let is_done = |look: &Look| look.state == ShardState::Done;
-        of == Some(self.looks.len() as u64)
-            && self.absent.is_empty()
-            && self.looks.iter().all(is_done)
+        let all = self.looks.len() as u64;
+        let plan = self.looks.first().map(|look| &look.plan);
+        let is_done = |look: &Look| {
+            look.state == ShardState::Done
+                && look.shard.is_some_and(|shard| shard.of == all)
+                && Some(&look.plan) == plan
+        };
+        all > 0 && self.absent.is_empty() && self.looks.iter().all(is_done)
     }
 }
 

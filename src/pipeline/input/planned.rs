@@ -65,7 +65,11 @@ pub struct PlannedShard {
 struct PlannedFile {
     /// As given.
     path: PathBuf,
-    /// The same for messages.
+    /// The file that is read.
+    at: PathBuf,
+    /// Whether that is the decompressed copy in the plan.
+    is_copy: bool,
+    /// The path as given, for messages.
     name: String,
     file: File,
     blocks: Blocks,
@@ -209,27 +213,20 @@ impl PlannedFile {
         path: &Path,
         reporter: &dyn Reporter,
     ) -> Result<PlannedFile, PlanError> {
-        let (at, planned) = match (input.stored, &input.file) {
-            (Stored::Rewritten, Some(name)) => (plan.dir.join(name), input.bytes),
-            // As it was typed, it may be relative to another folder.
-            _ if path == Path::new(&input.path) => {
-                (input.absolute.clone().into(), input.file_bytes)
+        let typed = || open_planned(path.to_path_buf(), input.file_bytes);
+        let (at, file, stamp) = match (input.stored, &input.file) {
+            (Stored::Rewritten, Some(name)) => {
+                let copy = open_planned(plan.dir.join(name), input.bytes);
+                copy.map_err(PlanError::of_copy)?
             }
-            _ => (path.to_path_buf(), input.file_bytes),
+            // As it was typed, it may be relative to another folder; or everything was moved, and it is
+            // relative to this one.
+            _ if path == Path::new(&input.path) => {
+                let planned = open_planned(input.absolute.clone().into(), input.file_bytes);
+                planned.or_else(|error| typed().map_err(|_| error))?
+            }
+            _ => typed()?,
         };
-        let missing = |cause| PlanError::Missing {
-            path: at.clone(),
-            cause,
-        };
-        let file = File::open(&at).map_err(missing)?;
-        let stamp = Stamp::of(&file.metadata().map_err(missing)?);
-        if stamp.bytes != planned {
-            return Err(PlanError::OtherSize {
-                path: at,
-                found: stamp.bytes,
-                planned,
-            });
-        }
         if input.stored != Stored::Rewritten && stamp.modified != input.modified {
             let text = format!(
                 "{}: was written or copied after it was planned; its size is the same, and each \
@@ -239,11 +236,30 @@ impl PlannedFile {
             reporter.message(Level::Info, &text);
         }
         Ok(PlannedFile {
+            is_copy: input.stored == Stored::Rewritten,
+            at,
             path: path.to_path_buf(),
             name: printable::start(path.as_os_str().as_encoded_bytes(), 4096),
             file,
             blocks: plan.blocks(input)?,
         })
+    }
+}
+
+/// Opens a file that has to have this size.
+fn open_planned(at: PathBuf, planned: u64) -> Result<(PathBuf, File, Stamp), PlanError> {
+    let opened = File::open(&at).and_then(|file| {
+        let stamp = Stamp::of(&file.metadata()?);
+        Ok((file, stamp))
+    });
+    match opened {
+        Err(cause) => Err(PlanError::Missing { path: at, cause }),
+        Ok((_, stamp)) if stamp.bytes != planned => Err(PlanError::OtherSize {
+            path: at,
+            found: stamp.bytes,
+            planned,
+        }),
+        Ok((file, stamp)) => Ok((at, file, stamp)),
     }
 }
 
@@ -310,10 +326,16 @@ impl<'a> PlannedReader<'a> {
         };
         let other = |what| {
             let file = self.shard.files.get(planned.input);
-            PlanError::OtherRecord {
-                path: file.map_or_else(PathBuf::new, |file| file.path.clone()),
-                line: planned.line,
-                what,
+            match file.filter(|file| file.is_copy) {
+                Some(copy) => PlanError::Damaged {
+                    path: copy.at.clone(),
+                    what: format!("line {}: {what}", planned.line),
+                },
+                None => PlanError::OtherRecord {
+                    path: file.map_or_else(PathBuf::new, |file| file.path.clone()),
+                    line: planned.line,
+                    what,
+                },
             }
         };
         if !reader.pass_to(planned.start())? {

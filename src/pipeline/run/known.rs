@@ -34,15 +34,16 @@ pub fn open(run: Run<'_>, plan: &Plan, embedder: &Embedder) -> Result<Option<Kno
     let mut now = describe::record(job, plan, run.checkpoint, Some(embedder), &[]);
     let cache = run.caches.checksums.as_ref();
     now.resolved.model.files = Digests::compute(cache, run.checkpoint, run.stop)?.files;
-    let mut folders = Vec::new();
+    let mut parts = Vec::new();
     for dir in &job.inputs.known {
         refuse_out(dir, out)?;
         for part in KnownFolder::parts(dir)? {
             refuse_out(part.dir(), out)?;
             refuse_other_values(&part, &now)?;
-            folders.push(KnownFolder::new(part, &plan.layout, run.threads)?);
+            parts.push(part);
         }
     }
+    let folders = KnownFolder::open_all(parts, &plan.layout, run.threads)?;
     let sources: Vec<(PathBuf, Manifest)> = folders
         .iter()
         .map(|folder| (folder.dir().to_path_buf(), folder.manifest().clone()))

@@ -1,5 +1,6 @@
 """Output folders of `esm-embed run`, opened with NumPy and without reading them."""
 
+import resource
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -11,8 +12,8 @@ from ._native import Folder
 def open_folder(path) -> "EmbeddingFolder":
     """Opens the folder that a finished run wrote. Arrays are memory-mapped when they are first used.
 
-    Of a folder of `esm-embed merge --link`, records are memory-mapped in the folders of their shards; an
-    array as a whole is copied into memory.
+    Of a folder of `esm-embed merge --link`, records are memory-mapped in the folders of their shards, or
+    copied if there are more shards than files may be open; an array as a whole is copied into memory.
     """
     return EmbeddingFolder(path)
 
@@ -30,6 +31,9 @@ class EmbeddingFolder(Mapping):
         self._folder = Folder(self.path)
         self._arrays = {name: (at, packed, extent) for name, at, packed, extent in self._folder.arrays}
         self._open = {}
+        # The least recently used comes first.
+        self._mapped_shards = {}
+        self._copies = len(self._folder.shards) > _most_open() // 4
 
     @property
     def model(self) -> str:
@@ -161,14 +165,21 @@ class EmbeddingFolder(Mapping):
         _, folder, row, offset, length, file = place
         where, packed, extent = self._where(name)
         if not packed:
-            return _load(Path(folder) / where / file)
-        array = self._mapped(Path(folder) / where)
-        return array[row] if extent == "record" else array[offset : offset + length]
+            found = _load(Path(folder) / where / file)
+        else:
+            array = self._mapped(Path(folder) / where)
+            found = array[row] if extent == "record" else array[offset : offset + length]
+        # A view keeps its file open.
+        return np.array(found) if self._copies else found
 
     def _mapped(self, file):
-        if file not in self._open:
-            self._open[file] = _load(file)
-        return self._open[file]
+        array = self._mapped_shards.pop(file, None)
+        if array is None:
+            array = _load(file)
+            if self._copies and len(self._mapped_shards) >= _MAPPED:
+                del self._mapped_shards[next(iter(self._mapped_shards))]
+        self._mapped_shards[file] = array
+        return array
 
     def _joined(self, shards, where, extent):
         # The rows of each shard are in the order of the whole.
@@ -217,6 +228,16 @@ class _Values(_Rows):
 class _Items(_Rows):
     def __iter__(self):
         return zip(self._emb, self._all())
+
+
+# Shards that stay memory-mapped where records are copied.
+_MAPPED = 64
+
+
+def _most_open():
+    """How many files this process may open."""
+    most, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return most if most != resource.RLIM_INFINITY else 1 << 62
 
 
 def _load(file):
