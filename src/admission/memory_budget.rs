@@ -136,18 +136,19 @@ pub struct MemoryBudget {
 }
 
 impl MemoryBudget {
-    /// What a limit leaves beside the model. With `may_shrink`, batches get smaller until every
-    /// thread can work on one: see [`PassCost::max_tokens`] of the result.
+    /// What a limit leaves beside the model and `other` bytes. With `may_shrink`, batches get smaller
+    /// until every thread can work on one: see [`PassCost::max_tokens`] of the result.
     ///
     /// # Errors
     /// The model leaves nothing.
     pub fn new(
         limit: MemoryLimit,
         model: &ModelMemory,
+        other: u64,
         cost: PassCost,
         may_shrink: bool,
     ) -> Result<MemoryBudget, ModelTooLarge> {
-        let fixed = model.counted(limit.by);
+        let fixed = model.counted(limit.by).saturating_add(other);
         let cost = match may_shrink {
             true => cost.within(limit.bytes.saturating_sub(fixed), LEAST_TOKENS),
             false => cost,

@@ -205,7 +205,7 @@ fn budget(mib: u64, may_shrink: bool) -> Result<MemoryBudget, ModelTooLarge> {
         bytes: mib << 20,
         by: LimitedBy::Cgroup,
     };
-    MemoryBudget::new(limit, &model, cost(LIMITS), may_shrink)
+    MemoryBudget::new(limit, &model, 0, cost(LIMITS), may_shrink)
 }
 
 #[test]

@@ -163,7 +163,7 @@ impl Shared<'_> {
         };
         let weights = ModelMemory::new(config, config.layers, weight_type, compute.threads);
         let weights = weights.with_lm_head(config);
-        let budget = MemoryBudget::new(limit, &weights, cost, compute.max_tokens.is_none())
+        let budget = MemoryBudget::new(limit, &weights, 0, cost, compute.max_tokens.is_none())
             .with_context(|| model.name.clone())?;
         let longest = pieces.all.iter().map(|piece| piece.window.len()).max();
         let needed = budget.cost.record(longest.unwrap_or(0), &[]);

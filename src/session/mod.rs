@@ -354,7 +354,7 @@ impl Needs<'_> {
         };
         let model = ModelMemory::new(self.config, top, weight_type, compute.threads);
         let model = model.with_lm_head(self.config);
-        let budget = MemoryBudget::new(limit, &model, cost, compute.max_tokens.is_none())?;
+        let budget = MemoryBudget::new(limit, &model, 0, cost, compute.max_tokens.is_none())?;
         Ok((Some(budget), budget.cost))
     }
 }

@@ -4,6 +4,7 @@ pub mod batches;
 pub mod forecast;
 mod maps;
 pub mod resources;
+mod tables;
 mod throughput;
 
 use crate::admission::{Admission, MemoryBudget, ModelMemory, PassCost, PassLimits, Policy};
@@ -17,6 +18,7 @@ use crate::pipeline::input::rules::Rules;
 use crate::pipeline::job::{Caches, ComputeOptions, Job, Layers, OutputOptions, SequenceOptions};
 use crate::product::{AttentionMaps, ModelShape, Product, Request};
 use anyhow::{Context, Result, bail};
+use tables::Tables;
 
 /// Tokens of a batch on the CPU by default: enough rows to use every weight well, few enough that
 /// activations stay small.
@@ -45,6 +47,8 @@ pub struct Plan {
     pub max_tokens: usize,
     /// Memory that the run takes whatever its records are.
     pub model: ModelMemory,
+    /// What it remembers of its records.
+    pub tables: Tables,
     /// Bytes that its forward passes take.
     pub cost: PassCost,
 }
@@ -105,9 +109,11 @@ impl Plan {
         let dtype = job.compute.dtype.unwrap_or(device.usual_dtype());
         let top = request(&layout, &maps).top_layer(config.layers);
         let (model, cost) = needs(job, config, &device, dtype, &layout.layers, top);
+        let tables = Tables::new(job, &layout);
+        let may_shrink = job.compute.max_tokens.is_none();
         let memory = match MemoryLimit::here() {
             Some(limit) if !device.is_gpu() => Some(
-                MemoryBudget::new(limit, &model, cost, job.compute.max_tokens.is_none())
+                MemoryBudget::new(limit, &model, tables.expected(), cost, may_shrink)
                     .with_context(|| job.model.asked.clone())?,
             ),
             _ => None,
@@ -127,6 +133,7 @@ impl Plan {
             dtype,
             max_tokens: cost.max_tokens(),
             model,
+            tables,
             cost,
         })
     }

@@ -4,7 +4,7 @@ use super::Plan;
 use super::batches::LEAST_TOKENS;
 use crate::embedder::shared_from;
 use crate::numerals::bytes;
-use crate::output::{DiskMap, HEADER_BYTES, free_bytes};
+use crate::output::{HEADER_BYTES, free_bytes};
 use crate::pipeline::input::scan::Scan;
 use crate::pipeline::job::Job;
 use anyhow::{Result, bail};
@@ -61,13 +61,18 @@ pub fn disk(plan: &Plan, scan: &Scan, is_shard: bool) -> u64 {
 
 /// The largest amount of memory that is in use at any time.
 pub fn memory(job: &Job, plan: &Plan, scan: &Scan) -> u64 {
-    working_memory(job, plan, scan).saturating_add(memory_of_seen(plan, scan))
+    working_memory(job, plan, scan).saturating_add(plan.tables.of(scan))
 }
 
-/// The memory of what is remembered of all records: their sequences, identifiers and file names.
-fn memory_of_seen(plan: &Plan, scan: &Scan) -> u64 {
-    let names = if plan.layout.has_files() { 2 } else { 1 };
-    DiskMap::memory(scan.work.records) + names * DiskMap::memory(scan.records)
+/// Bytes for all passes that run at the same time; None if nothing limits them. Beside them, there is memory
+/// for the model and for what is remembered of the records.
+pub fn memory_for_passes(plan: &Plan, scan: Option<&Scan>) -> Option<u64> {
+    let budget = plan.admission.memory?.bytes;
+    Some(scan.map_or(budget, |scan| {
+        budget
+            .saturating_add(plan.tables.expected())
+            .saturating_sub(plan.tables.of(scan))
+    }))
 }
 
 /// The memory of the model, its threads and their passes.
@@ -95,8 +100,7 @@ fn working_memory(job: &Job, plan: &Plan, scan: &Scan) -> u64 {
         busy
     };
     let together = plan.cost.passes(busy, batch, longest);
-    let budget = plan.admission.memory;
-    let budget = budget.map_or(u64::MAX, |budget| budget.bytes);
+    let budget = memory_for_passes(plan, Some(scan)).unwrap_or(u64::MAX);
     plan.model
         .bytes_with(busy, is_shared)
         .saturating_add(plan.cost.kept(working, batch))

@@ -17,6 +17,7 @@ use crate::pipeline::input::records::{Records, Source};
 use crate::pipeline::job::Job;
 use crate::pipeline::plan::Plan;
 use crate::pipeline::plan::batches::{Batching, LEAST_TOKENS};
+use crate::pipeline::plan::resources;
 use crate::pipeline::reporter::{Level, Reporter};
 use crate::pipeline::stop::Stopped;
 use crate::run_record::ModelFile;
@@ -111,7 +112,7 @@ fn embed_all(
         reporter,
         failed: &failed,
         stop,
-        gate: &Gate::new(plan.admission.memory.map(|budget| budget.bytes)),
+        gate: &Gate::new(resources::memory_for_passes(plan, checked.scan.as_ref())),
         cost: plan.cost,
     };
     let part = checked.scan.as_ref().and_then(|scan| scan.part.as_ref());
