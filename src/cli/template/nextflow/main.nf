@@ -29,6 +29,7 @@ process ESMEMBED_PLAN {
 
     input:
     tuple val(meta), path(fasta)
+    val model
     val shards
 
     output:
@@ -43,6 +44,7 @@ process ESMEMBED_PLAN {
     prefix = task.ext.prefix ?: "${meta.id}"
     """
     esm-embed plan ${fasta} \\
+        --model ${model} \\
         --shards ${shards} \\
         --out ${prefix}.plan \\
         --rewrite \\
@@ -138,7 +140,7 @@ workflow ESMEMBED {
     shards // value: number of shards
 
     main:
-    ESMEMBED_PLAN(fasta, shards)
+    ESMEMBED_PLAN(fasta, model, shards)
     parts = fasta
         .join(ESMEMBED_PLAN.out.plan)
         .combine(Channel.of(1..shards))
