@@ -12,7 +12,7 @@ use super::Wanted;
 use super::cache::{CachedRepo, is_commit};
 use super::checks::Checks;
 use super::client::{Answer, Client, Pending, RequestFailure};
-use super::error::HubError;
+use super::error::{HubError, nor_a_path};
 use super::failure::{FileFailure, Missing, SnapshotFailure};
 use super::headers::Metadata;
 use super::known::KnownModel;
@@ -523,6 +523,7 @@ impl Download<'_> {
         HubError::Unreachable {
             endpoint,
             model,
+            setting: self.wanted.kind.setting(),
             revision: self.wanted.asked_revision.map(str::to_owned),
             cause,
             state: self.wanted.state.clone(),
@@ -534,7 +535,7 @@ impl Download<'_> {
         let WantedSnapshot { repo, revision, .. } = self.wanted;
         HubError::NotFound {
             what: match missing.code.as_str() {
-                "RepoNotFound" => format!("repository {repo}"),
+                "RepoNotFound" => format!("repository {repo}{}", nor_a_path(repo)),
                 "RevisionNotFound" => format!("revision `{revision}` of {repo}"),
                 "EntryNotFound" => format!("{file} in {repo} at revision `{revision}`"),
                 _ => format!(

@@ -180,11 +180,13 @@ pub enum HubError {
     #[error(
         "{model} is not complete in the cache {} ({state}), and HF_HUB_OFFLINE forbids downloads\n{}",
         .cache.display(),
-        elsewhere(.model, .revision)
+        elsewhere(.model, .revision, .setting)
     )]
     Offline {
-        /// The model as given in `model`.
+        /// The model as given in `setting`.
         model: String,
+        /// `model` or `adapter`.
+        setting: &'static str,
         /// The revision asked for, if not the default.
         revision: Option<String>,
         /// The cache folder.
@@ -197,13 +199,15 @@ pub enum HubError {
     #[error(
         "{endpoint} cannot be reached ({cause}), and {model} is needed from there: {state}\n{}\n\
          hint: if this machine has network, check the proxy variables and HF_ENDPOINT",
-        elsewhere(.model, .revision)
+        elsewhere(.model, .revision, .setting)
     )]
     Unreachable {
         /// The hub's address.
         endpoint: String,
-        /// The model as given in `model`.
+        /// The model as given in `setting`.
         model: String,
+        /// `model` or `adapter`.
+        setting: &'static str,
         /// The revision asked for, if not the default.
         revision: Option<String>,
         /// The error of the attempt.
@@ -251,8 +255,9 @@ pub enum HubError {
     /// 401 or 403.
     #[error(
         "the hub refused {file} of {repo} (status {status}{said}): the repository does not exist, is \
-         private or requires its terms to be accepted, and {}",
-        token_remedy(*.with_token)
+         private or requires its terms to be accepted, and {}{}",
+        token_remedy(*.with_token),
+        or_a_path(.repo)
     )]
     Refused {
         /// `organisation/name`.
@@ -476,14 +481,36 @@ fn known_names() -> String {
 }
 
 /// Hints for a machine that cannot download.
-fn elsewhere(model: &str, revision: &Option<String>) -> String {
+fn elsewhere(model: &str, revision: &Option<String>, setting: &str) -> String {
     let revision = revision.as_ref();
     let revision = revision.map_or_else(String::new, |r| format!(" (with `revision={r}`)"));
     format!(
         "hint: run `esm-embed fetch {model}`{revision} on a machine with network and with HF_HOME set \
          to a folder that both machines see, then run here with the same HF_HOME\n\
-         hint: or copy the model's folder here and use its path as `model`"
+         hint: or copy the {setting}'s folder here and use its path as `{setting}`{}",
+        or_a_path(model)
     )
+}
+
+/// Whether a name may be a mistyped path: it was taken for a repository because nothing here has it.
+fn may_be_path(name: &str) -> bool {
+    name.contains('/') && KnownModel::of_repo(name).is_none()
+}
+
+/// The end of a sentence that says that a repository does not exist.
+pub(super) fn nor_a_path(repo: &str) -> &'static str {
+    match may_be_path(repo) {
+        true => ", and no such path exists",
+        false => "",
+    }
+}
+
+/// The same as a hint, where it is not certain that the repository does not exist.
+fn or_a_path(name: &str) -> String {
+    match may_be_path(name) {
+        true => format!("\nhint: if {name} is meant as a path, check it: no such path exists"),
+        false => String::new(),
+    }
 }
 
 fn token_remedy(with_token: bool) -> &'static str {

@@ -231,7 +231,7 @@ fn a_base_that_cannot_be_obtained_is_named_with_the_adapter() {
             &err,
             &[
                 "error: tiny-lab/adapter: the adapter names lab/nowhere as its base model: the hub has \
-                 no repository lab/nowhere",
+                 no repository lab/nowhere, and no such path exists",
                 "hint: give that model, or a copy of it on this machine, with --model, and the adapter \
                  with --adapter",
             ],

@@ -193,7 +193,10 @@ fn a_missing_repository_revision_or_file_is_named() {
     let error = bench.hub().resolve(&other, None, &()).unwrap_err();
     contains(
         &error.to_string(),
-        &["no repository tiny-lab/other", "esm-embed models"],
+        &[
+            "no repository tiny-lab/other, and no such path exists",
+            "esm-embed models",
+        ],
     );
     let error = bench.hub().resolve(&model(), Some("v9"), &()).unwrap_err();
     contains(
@@ -233,6 +236,7 @@ fn a_refusal_says_whether_a_token_was_sent() {
             "status 403",
             "Access to this model is restricted",
             "set HF_TOKEN",
+            "if tiny-lab/tiny_esm is meant as a path, check it: no such path exists",
         ],
     );
     bench.settings.token = Some(Token::new("hf_wrong"));
@@ -284,7 +288,13 @@ fn an_unreachable_hub_fails_at_once_with_a_remedy() {
             "cannot be reached",
             "esm-embed fetch tiny-lab/tiny_esm`",
             "use its path as `model`",
+            "hint: if tiny-lab/tiny_esm is meant as a path, check it: no such path exists",
         ],
+    );
+    let adapter = bench.hub().resolve_adapter(&model(), None, &());
+    contains(
+        &adapter.unwrap_err().to_string(),
+        &["copy the adapter's folder here and use its path as `adapter`"],
     );
 }
 
