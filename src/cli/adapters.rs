@@ -32,6 +32,12 @@ fn adapter(text: &str) -> Result<ModelArg, String> {
 }
 
 impl AdapterArgs {
+    /// What the model is called: as it was typed, or by its adapter if only that was.
+    pub fn called<'a>(&'a self, typed: &'a ModelArg) -> &'a ModelArg {
+        let adapter = self.adapter.as_ref().filter(|_| !self.model_is_typed);
+        adapter.unwrap_or(typed)
+    }
+
     /// The files of a model, and of its adapter if there is one.
     pub fn resolve(
         &self,

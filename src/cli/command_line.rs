@@ -38,8 +38,8 @@ Exit status:
   128 + N  stopped by signal N: 129 SIGHUP, 130 SIGINT (Ctrl-C), 138 SIGUSR1,
            143 SIGTERM; continue with --resume";
 
-/// clap's name of the argument of the model.
-const MODEL_ID: &str = "model";
+/// clap's names of the argument of the model.
+const MODEL_IDS: [&str; 2] = ["model", "models"];
 
 /// Exact ESM embeddings of protein sequences: FASTA in, .npy out
 #[derive(Debug, Parser)]
@@ -113,8 +113,8 @@ impl Cli {
         let mut args = args.map_err(|error| error.format(&mut command))?;
         let of_command = matches.subcommand().map(|(_, matches)| matches);
         let is_typed = of_command.is_some_and(|matches| {
-            matches.ids().any(|id| id == MODEL_ID)
-                && matches.value_source(MODEL_ID) == Some(ValueSource::CommandLine)
+            let mut ids = matches.ids().filter(|id| MODEL_IDS.contains(&id.as_str()));
+            ids.any(|id| matches.value_source(id.as_str()) == Some(ValueSource::CommandLine))
         });
         let adapter = match &mut args.command {
             Command::Run(args) => Some(&mut args.adapter),
@@ -175,6 +175,30 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_model_that_is_typed_is_the_base_of_the_adapter() {
+        let is_typed = |line: &str| {
+            let words: Vec<OsString> = line.split(' ').map(OsString::from).collect();
+            match Cli::read(&words).unwrap().command {
+                Command::Run(args) => args.adapter.model_is_typed,
+                Command::Score(args) => args.adapter.model_is_typed,
+                Command::Serve(args) => args.adapter.model_is_typed,
+                Command::Verify(args) => args.adapter.model_is_typed,
+                _ => panic!("{line}"),
+            }
+        };
+        for line in [
+            "e run in.fasta --out o --adapter a",
+            "e score in.fasta --method pll --out o --adapter a",
+            "e serve --adapter a",
+        ] {
+            assert!(!is_typed(line), "{line}");
+            assert!(is_typed(&format!("{line} --model 8M")), "{line}");
+        }
+        assert!(!is_typed("e verify --adapter a"));
+        assert!(is_typed("e verify 8M --adapter a"));
     }
 
     #[test]

@@ -269,7 +269,7 @@ pub fn execute(args: &ScoreArgs) -> anyhow::Result<Exit> {
     let models = args.models.iter().enumerate().map(|(number, model)| {
         let revision = args.revision(number);
         let found = args.adapter.resolve(model, revision, &progress)?;
-        Ok((column(model), found))
+        Ok((column(args.adapter.called(model)), found))
     });
     let models = models.collect::<anyhow::Result<Vec<_>>>()?;
     let folder = HubSettings::from_env().ok().map(|cache| cache.remembered());

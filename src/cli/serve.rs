@@ -292,7 +292,7 @@ pub fn execute(args: &ServeArgs) -> anyhow::Result<Exit> {
     include.sort_unstable();
     include.dedup();
     let job = ServeJob {
-        name: name(&args.model),
+        name: name(args.adapter.called(&args.model)),
         model: esm_embed::pipeline::Model {
             contact_regression: args.contact_regression.clone(),
             ..model

@@ -137,6 +137,17 @@ pub struct ModelAdapter {
     pub revision: Option<String>,
 }
 
+impl ModelAdapter {
+    /// Its repository, or the name of its folder or file.
+    pub fn name(&self) -> String {
+        let real = self.path.canonicalize();
+        let path = real.as_ref().unwrap_or(&self.path);
+        let name = path.file_name().map(|name| name.to_string_lossy());
+        let name = self.repo.clone().or(name.map(|name| name.into_owned()));
+        name.unwrap_or_else(|| self.asked.clone())
+    }
+}
+
 impl Model {
     /// Opens the checkpoint with what was given beside it.
     ///

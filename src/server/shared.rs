@@ -36,6 +36,8 @@ pub struct Shared {
     pub name: String,
     /// Commit of its repository.
     pub revision: Option<String>,
+    /// The name of the adapter in its weights.
+    pub adapter: Option<String>,
     /// What is refused.
     pub limits: Limits,
     /// Memory for bodies.
@@ -66,6 +68,7 @@ impl Shared {
             bodies: ByteBudget::new(memory.min(bodies)),
             name: job.name.clone(),
             revision: job.model.revision.clone(),
+            adapter: job.model.adapter.as_ref().map(|adapter| adapter.name()),
             limits: job.limits,
             api_key: job.api_key.clone(),
             bionemo: job.bionemo,

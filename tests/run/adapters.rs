@@ -200,6 +200,42 @@ fn another_base_than_the_named_one_is_a_warning() {
 }
 
 #[test]
+fn a_mistyped_path_is_said_not_to_exist() {
+    let bench = bench("lab/base");
+    for (words, says) in [
+        (
+            "--adapter adaptre",
+            "error: adaptre: no such file or folder\n",
+        ),
+        (
+            "--adapter my/adaptre",
+            "  hint: if my/adaptre is meant as a path, check it: no such path exists\n",
+        ),
+        (
+            "--model my/adaptre",
+            "  hint: if my/adaptre is meant as a path, check it: no such path exists\n",
+        ),
+        (
+            "--adapter my/adaptre",
+            "copy the adapter's folder here and use its path as --adapter\n",
+        ),
+        // The base that the adapter names may be a path too.
+        (
+            "--adapter adapter",
+            "  hint: if lab/base is meant as a path, check it: no such path exists\n",
+        ),
+    ] {
+        let ended = bench.run(&format!("in.fasta {words} --out none"));
+        assert_eq!(ended.code, 1);
+        assert!(ended.err.contains(says), "{words}: {}", ended.err);
+        assert!(!exists(&bench.path("none")));
+    }
+    // A published model is not a path.
+    let ended = bench.run("in.fasta --model facebook/esm2_t6_8M_UR50D --out none");
+    assert!(!ended.err.contains("such path"), "{}", ended.err);
+}
+
+#[test]
 fn another_adapter_is_not_resumed_or_merged() {
     let base = fixture("esm2_hd16");
     let bench = bench(base.to_str().unwrap());
@@ -249,6 +285,27 @@ fn scores_are_those_of_the_adapter() {
     let numbers = |file: &str| bench.text(file).lines().nth(1).unwrap().to_owned();
     assert_eq!(numbers("model.csv"), numbers("adapter.csv"));
     assert_ne!(numbers("model.csv"), numbers("base.csv"));
+    bench.write("v.csv", "mutant\nK2A\n");
+    for (words, column) in [
+        ("--adapter adapter".to_owned(), "adapter"),
+        ("--model ./adapter".to_owned(), "adapter"),
+        (
+            format!("--adapter adapter --model {}", base.display()),
+            "esm2_hd16",
+        ),
+    ] {
+        let line = format!("score p.fasta --variants v.csv --out v-out.csv --force -q {words}");
+        let ended = bench.call(&line);
+        assert_eq!(ended.code, 0, "{}", ended.err);
+        let header = format!("mutant,{column}\n");
+        assert!(bench.text("v-out.csv").starts_with(&header), "{words}");
+    }
+    // The model that is given counts, not the one that the adapter names.
+    let line = "score p.fasta --method pll --out x.csv --adapter adapter --model";
+    let other = bench.call(&format!("{line} {}", fixture("esm2_hd24").display()));
+    assert_eq!(other.code, 1);
+    let says = "the adapter does not fit the model";
+    assert!(other.err.contains(says), "{}", other.err);
     let two = bench.call("score p.fasta --method pll --out x.csv --adapter adapter --model 8M,35M");
     assert_eq!(two.code, 2);
     assert!(

@@ -1,8 +1,10 @@
 //! Adapters and SaProt's pairs behind the server: the bits of `run`, and its refusals.
 
 use crate::bench::Bench;
+use crate::common::fixture;
 use crate::support::{Server, bits};
 use serde_json::json;
+use std::fs;
 
 fn all_bits(bench: &Bench, file: &str) -> Vec<u32> {
     let matrix = bench.matrix(file);
@@ -33,9 +35,43 @@ fn an_adapter_has_the_bits_of_run() {
         );
         assert!(found != all_bits(&bench, &format!("base/{file}")), "{path}");
     }
+    let info = server.get("/info").json();
+    assert_eq!(
+        (&info["model_id"], &info["adapter"]),
+        (&json!("esm2_hd16"), &json!("one_layer"))
+    );
     // The adapter changes the second block only.
     let first = server.post("/embed", &json!({"inputs": sequence, "layer": 1}));
     assert!(bits(&first.json()) == all_bits(&bench, "adapted/mean.layer1.npy"));
+}
+
+/// Without a model, the adapter is what is served, on the base that it names.
+#[test]
+fn an_adapter_gives_the_server_its_name() {
+    let bench = Bench::new();
+    let from = fixture("adapters/one_layer");
+    let adapter = bench.path("my_adapter");
+    fs::create_dir(&adapter).unwrap();
+    fs::copy(
+        from.join("adapter_model.safetensors"),
+        adapter.join("adapter_model.safetensors"),
+    )
+    .unwrap();
+    let config = fs::read_to_string(from.join("adapter_config.json")).unwrap();
+    let base = fixture("esm2_hd16");
+    let config = config.replace("fixtures/esm2_hd16", base.to_str().unwrap());
+    fs::write(adapter.join("adapter_config.json"), config).unwrap();
+    for setting in ["--adapter", "--model"] {
+        let server = Server::start(&format!("{setting} {}", adapter.display()));
+        let info = server.get("/info").json();
+        assert_eq!(info["model_id"], "my_adapter", "{setting}");
+        assert_eq!(info["adapter"], "my_adapter", "{setting}");
+        assert_eq!(info["layers"], 2, "{setting}");
+    }
+    assert_eq!(
+        Server::start("").get("/info").json()["adapter"],
+        json!(null)
+    );
 }
 
 #[test]

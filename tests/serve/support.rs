@@ -43,7 +43,7 @@ impl Server {
     pub fn listening(line: &str, variables: &[(&str, &str)]) -> Server {
         let bench = Bench::new();
         let mut command = Command::new(assert_cmd::cargo::cargo_bin("esm-embed"));
-        let model = match line.contains("--model") {
+        let model = match line.contains("--model") || line.contains("--adapter") {
             true => "",
             false => "--model $MODEL",
         };

@@ -136,10 +136,11 @@ pub fn execute(args: &VerifyArgs) -> anyhow::Result<Exit> {
         progress.message(Level::Info, &format!("no GPU is used: {why}"));
     }
     let reference = Reference::open(args.reference.as_deref())?;
-    let names = names::names(&args.model.reference);
+    let called = args.adapter.called(&args.model);
+    let names = names::names(&called.reference);
     let comparisons = reference.for_model(&names);
     if comparisons.is_empty() {
-        let (model, file) = (&args.model.text, args.reference.as_ref());
+        let (model, file) = (&called.text, args.reference.as_ref());
         bail!(names::nothing_to_compare(model, &names, &reference, file));
     }
     let revision = args.revision.as_deref();
@@ -176,11 +177,11 @@ pub fn execute(args: &VerifyArgs) -> anyhow::Result<Exit> {
     let failed_files = files.iter().filter(|file| !file.passed).count();
     let failed = failed_files + verdicts.iter().filter(|verdict| !verdict.passed()).count();
     let compared = files.len() + verdicts.len();
-    show(conclusion(compared, failed, failed_files, &args.model.text))?;
+    show(conclusion(compared, failed, failed_files, &called.text))?;
     if args.json {
         print_json(&VerifyReport {
             esm_embed: env!("CARGO_PKG_VERSION"),
-            model: args.model.text.clone(),
+            model: called.text.clone(),
             path: stdout::path(&model.path),
             repo: model.repo,
             revision: model.revision,

@@ -16,8 +16,10 @@ use utoipa::ToSchema;
 pub struct Info {
     /// The name of the model.
     pub model_id: String,
-    /// Commit of its repository, if it came from one.
+    /// Commit of its repository, if it came from one; of the base, if there is an adapter.
     pub model_sha: Option<String>,
+    /// The LoRA adapter that is added to its weights: a repository, or the name of a folder or file.
+    pub adapter: Option<String>,
     /// Number format of the computation.
     pub model_dtype: String,
     /// Always an embedding model whose rows are averaged.
@@ -96,6 +98,7 @@ pub async fn info(State(shared): State<Arc<Shared>>) -> Result<Json<Info>, Refus
     Ok(Json(Info {
         model_id: shared.name.clone(),
         model_sha: shared.revision.clone(),
+        adapter: shared.adapter.clone(),
         model_dtype: facts.dtype.clone(),
         model_type: ModelType {
             embedding: Pooling { pooling: "mean" },
