@@ -134,9 +134,12 @@ pub enum CheckpointError {
     /// An adapter of another model than the one it was given with.
     #[error(
         "{path}: the adapter does not fit the model {base}: {}\n\
-         hint: give the model that it was trained on with `model`: {}",
+         hint: give the model that it was trained on with `model`{}",
         finding(.found),
-        printable::name(.adapter.base_or_unknown())
+        match &.adapter.base {
+            Some(base) => format!(": {}", printable::name(base)),
+            None => String::new(),
+        }
     )]
     AdapterMisfit {
         /// Its weights.

@@ -239,10 +239,11 @@ impl Checkpoint {
             let is_applied = adapter.is_some_and(|path| path == folder || path == file);
             (!is_applied).then(|| adapter_of(folder).warning(file))
         });
+        let is_tied = !is_esm_c && hf.as_ref().is_none_or(HfConfig::is_tied);
         let applied = match adapter {
             Some(adapter) => {
                 let lora = Lora::open(adapter, &mut tensors)?;
-                Some(lora.apply(path, names.naming, fused, &config, &mut weights)?)
+                Some(lora.apply(path, names.naming, fused, &config, is_tied, &mut weights)?)
             }
             None => None,
         };
@@ -268,8 +269,7 @@ impl Checkpoint {
             "the adapter changes the token embedding, which is also the head's decoder".to_owned()
         });
         let without_logits = wrong.or(changed).or_else(|| {
-            let is_untied = is_esm_c || hf.as_ref().is_some_and(|hf| !hf.is_tied());
-            let is_lost = is_untied && !weights.by_name.contains_key(resolve::DECODER);
+            let is_lost = !is_tied && !weights.by_name.contains_key(resolve::DECODER);
             is_lost.then(|| {
                 let tensor = names.places(resolve::DECODER).pop();
                 let tensor = tensor.map(|place| place.tensor).unwrap_or_default();

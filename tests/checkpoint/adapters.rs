@@ -150,6 +150,109 @@ fn any_layout_of_the_base_gives_the_same_weights() {
     assert!(weights(&file, key) == weights(&first, key));
 }
 
+/// An adapter of rank 2 with these tensors.
+fn written(tensors: &[(&str, &[usize])]) -> TempDir {
+    let folder = changed("one_layer", |held| {
+        held.clear();
+        let all = tensors.iter();
+        held.extend(all.map(|(name, shape)| (format!("base_model.model.{name}"), floats(shape))));
+    });
+    fs::write(
+        folder.path().join("adapter_config.json"),
+        r#"{"peft_type": "LORA", "r": 2, "lora_alpha": 6}"#,
+    )
+    .unwrap();
+    folder
+}
+
+/// Row by row, `3 · B · A` for the matrices of `floats`: `rows` rows of it from `first`.
+fn product(rows: usize, columns: usize, first: usize) -> Vec<f64> {
+    let a = numbers(&floats(&[2, columns]));
+    let b = numbers(&floats(&[first + rows, 2]));
+    let value = |row: usize, column: usize| {
+        let terms = (0..2)
+            .map(|k| f64::from(b[(first + row) * 2 + k]) * f64::from(a[k * columns + column]));
+        3.0 * terms.sum::<f64>()
+    };
+    (0..rows * columns)
+        .map(|i| value(i / columns, i % columns))
+        .collect()
+}
+
+fn assert_added(before: &[f32], after: &[f32], product: &[f64]) {
+    assert_eq!((before.len(), after.len()), (product.len(), product.len()));
+    for ((before, after), product) in before.iter().zip(after).zip(product) {
+        let wanted = f64::from(*before) + product;
+        assert!(
+            (f64::from(*after) - wanted).abs() < 1e-6,
+            "{after} {wanted}"
+        );
+    }
+}
+
+/// LoRA of the SDK or ESM++ changes query, key and value by one product, whatever the layout of the base.
+#[test]
+fn fused_matrices_of_esm_c_fit_every_layout() {
+    let qkv = "transformer.blocks.1.attn.layernorm_qkv.1.lora";
+    let inner = "transformer.blocks.1.ffn.1.lora";
+    let adapter = written(&[
+        (&format!("{qkv}_A.weight"), &[2, 64]),
+        (&format!("{qkv}_B.weight"), &[192, 2]),
+        (&format!("{inner}_A.weight"), &[2, 64]),
+        (&format!("{inner}_B.weight"), &[144, 2]),
+    ]);
+    for layout in ["", "_sdk", "_plusplus", "_research"] {
+        let base = fixture(&format!("esmc_1x64{layout}"));
+        let found = with(&base, adapter.path()).unwrap_or_else(|error| panic!("{layout}: {error}"));
+        let base = open(&base);
+        for (weight, rows, first) in [
+            ("self_attn.q_proj", 64, 0),
+            ("self_attn.k_proj", 64, 64),
+            ("self_attn.v_proj", 64, 128),
+            ("fc1_silu", 72, 0),
+            ("fc1_gate", 72, 72),
+        ] {
+            let weight = format!("layers.1.{weight}.weight");
+            let wanted = product(rows, 64, first);
+            assert_added(&weights(&base, &weight), &weights(&found, &weight), &wanted);
+        }
+        assert_eq!(found.adapter().unwrap().weights, 5);
+    }
+}
+
+#[test]
+fn a_tied_decoder_is_changed_without_the_embedding() {
+    let adapter = written(&[
+        ("lm_head.decoder.lora_A.weight", &[2, 32]),
+        ("lm_head.decoder.lora_B.weight", &[33, 2]),
+    ]);
+    for base in [BASE, "fair_esm/esm2_hd16.pt"] {
+        let found = with(&fixture(base), adapter.path()).unwrap();
+        let embedding = weights(&open(&fixture(base)), "embed_tokens.weight");
+        assert!(
+            weights(&found, "embed_tokens.weight") == embedding,
+            "{base}"
+        );
+        let decoder = found.lm_head().unwrap().decoder.to_vec().unwrap();
+        assert_added(&embedding, &decoder, &product(33, 32, 0));
+    }
+    // What is tied to an embedding that changes too would depend on how they are merged.
+    let both = written(&[
+        ("esm.embeddings.word_embeddings.lora_embedding_A", &[2, 33]),
+        ("esm.embeddings.word_embeddings.lora_embedding_B", &[32, 2]),
+        ("lm_head.decoder.lora_A.weight", &[2, 32]),
+        ("lm_head.decoder.lora_B.weight", &[33, 2]),
+    ]);
+    let found = with(&fixture(BASE), both.path()).unwrap();
+    assert!(
+        found
+            .lm_head()
+            .unwrap_err()
+            .to_string()
+            .contains("also the head's decoder")
+    );
+}
+
 #[test]
 fn other_kinds_are_refused_by_name() {
     let dora = with(&fixture(BASE), &fixture("adapters/dora")).unwrap_err();

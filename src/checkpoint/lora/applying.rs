@@ -10,7 +10,7 @@ use crate::checkpoint::adapter::is_adapter_tensor;
 use crate::checkpoint::config::{EsmConfig, contradiction};
 use crate::checkpoint::error::CheckpointError;
 use crate::checkpoint::names::{Names, Naming, unwrapped};
-use crate::checkpoint::resolve::{Fused, Shape, Weights};
+use crate::checkpoint::resolve::{DECODER, Fused, Shape, Weights};
 use crate::checkpoint::tensors::Data;
 use crate::checkpoint::weight::{Added, Part, Resolved};
 use crate::checkpoint::{EMBEDDING, unused};
@@ -53,6 +53,8 @@ pub(super) struct Applying<'a> {
     base: &'a Path,
     fused: Fused,
     head_dim: usize,
+    /// Whether the decoder of the language-model head is the embedding where the base has none.
+    is_tied: bool,
 }
 
 impl<'a> Applying<'a> {
@@ -62,6 +64,7 @@ impl<'a> Applying<'a> {
         naming: Naming,
         fused: Fused,
         config: &EsmConfig,
+        is_tied: bool,
     ) -> Self {
         Self {
             spellings: Spellings::new(config, naming),
@@ -71,6 +74,7 @@ impl<'a> Applying<'a> {
             base,
             fused,
             head_dim: config.head_dim(),
+            is_tied,
         }
     }
 
@@ -320,6 +324,15 @@ impl<'a> Applying<'a> {
                     self.resolved(a, &[rank, columns], ([rank, columns], false), None, weight)?,
                 ),
             };
+            // What is added to a tied decoder is not added to the embedding: PEFT computes it separately.
+            if self.is_tied
+                && weight == DECODER
+                && !weights.by_name.contains_key(weight)
+                && !changed.iter().any(|weight| weight == EMBEDDING)
+                && let Some(embedding) = weights.by_name.get(EMBEDDING).cloned()
+            {
+                weights.by_name.insert(weight.clone(), embedding);
+            }
             if let Some(held) = weights.by_name.get_mut(weight) {
                 held.added = Some(Box::new(Added {
                     scale,

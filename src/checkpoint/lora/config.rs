@@ -1,10 +1,13 @@
 //! `adapter_config.json` of a LoRA adapter, with PEFT's meaning of its settings.
 
 use std::collections::BTreeMap;
+use std::fmt;
+use std::marker::PhantomData;
 use std::path::Path;
 use std::sync::OnceLock;
 
 use regex::bytes::{Regex, RegexBuilder};
+use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
@@ -133,7 +136,7 @@ impl Expression {
     }
 }
 
-/// Values by patterns of the ends of names.
+/// Values by patterns of the ends of names, in the order of the file: the first that matches counts.
 type Patterns<T> = Vec<(Pattern, T)>;
 
 /// What the end of a module's name must be.
@@ -159,9 +162,34 @@ impl From<String> for Pattern {
 fn patterns<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
     deserializer: D,
 ) -> Result<Patterns<T>, D::Error> {
-    let all = Option::<BTreeMap<String, T>>::deserialize(deserializer)?;
-    let all = all.unwrap_or_default().into_iter();
-    Ok(all.map(|(text, value)| (text.into(), value)).collect())
+    let all = Option::<InOrder<T>>::deserialize(deserializer)?;
+    Ok(all.map(|InOrder(all)| all).unwrap_or_default())
+}
+
+/// An object of JSON whose entries keep their order.
+struct InOrder<T>(Patterns<T>);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for InOrder<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Entries<T>(PhantomData<T>);
+
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for Entries<T> {
+            type Value = InOrder<T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a map of patterns")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<InOrder<T>, A::Error> {
+                let mut all = Vec::new();
+                while let Some((text, value)) = map.next_entry::<String, T>()? {
+                    all.push((text.into(), value));
+                }
+                Ok(InOrder(all))
+            }
+        }
+        deserializer.deserialize_map(Entries(PhantomData))
+    }
 }
 
 #[derive(Debug, Deserialize)]
@@ -330,11 +358,21 @@ fn is_end(module: &str, name: &str) -> bool {
     before.is_some_and(|before| before.is_empty() || before.ends_with('.'))
 }
 
+/// The same for a pattern of plain characters, in which a dot is any character, as in an expression.
+fn is_pattern_end(module: &str, pattern: &str) -> bool {
+    let start = module.len().checked_sub(pattern.len());
+    let parts = start.and_then(|start| module.as_bytes().split_at_checked(start));
+    parts.is_some_and(|(before, end)| {
+        let mut pairs = end.iter().zip(pattern.bytes());
+        matches!(before.last(), None | Some(b'.')) && pairs.all(|(&byte, p)| byte == p || p == b'.')
+    })
+}
+
 /// The value of the first pattern that the end of a module's name matches.
 fn first<'a, T>(patterns: &'a Patterns<T>, module: &str) -> Result<Option<&'a T>, String> {
     for (pattern, value) in patterns {
         let is_match = match pattern {
-            Pattern::Plain(end) => is_end(module, end),
+            Pattern::Plain(end) => is_pattern_end(module, end),
             Pattern::Expression { text, regex } => regex.matches(module).ok_or_else(|| {
                 let text = printable::name(text);
                 format!("the pattern `{text}` is not a regular expression that can be read")
@@ -377,6 +415,11 @@ mod tests {
         assert_eq!(config.rank("esm.encoder.layer.1.attention.self.key"), Ok(4));
         assert_eq!(config.scale(QUERY, 2), Ok(1.0));
         assert_eq!(config.scale("esm.encoder.layer.3.output.dense", 4), Ok(4.0));
+        let dots = r#"{"r": 4, "rank_pattern": {"self.que.y": 2, "elf.query": 3}}"#;
+        assert_eq!(super::tests::config(dots).rank(QUERY), Ok(2));
+        // Of two that match, the first of the file counts.
+        let both = r#"{"r": 4, "rank_pattern": {"query": 2, "layer\\.1\\..*": 3}}"#;
+        assert_eq!(super::tests::config(both).rank(QUERY), Ok(2));
         let wrong = super::tests::config(r#"{"alpha_pattern": {"(": 2}}"#);
         assert_eq!(
             wrong.scale(QUERY, 2).unwrap_err(),

@@ -109,15 +109,16 @@ impl Lora {
         })
     }
 
-    /// Adds it to the weights of its base.
+    /// Adds it to the weights of its base. If `is_tied`, a decoder that is not among them is the embedding.
     pub(super) fn apply(
         self,
         base: &Path,
         naming: Naming,
         fused: Fused,
         config: &EsmConfig,
+        is_tied: bool,
         weights: &mut Weights,
     ) -> Result<Application, CheckpointError> {
-        Applying::new(&self, base, naming, fused, config).all(weights)
+        Applying::new(&self, base, naming, fused, config, is_tied).all(weights)
     }
 }

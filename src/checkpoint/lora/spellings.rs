@@ -23,7 +23,8 @@ pub(super) struct Spelled {
 }
 
 impl Spellings {
-    /// Fused tensors count only in the layout of the base.
+    /// The fused tensors of ESM C hold one part after another in every layout; those of ESM-2 are arranged as
+    /// in the base, and count only in its layout.
     pub(super) fn new(config: &EsmConfig, base: Naming) -> Self {
         let mut all: HashMap<String, Spelled> = HashMap::new();
         let same_family = |naming: &Naming| naming.is_esm_c() == base.is_esm_c();
@@ -31,7 +32,7 @@ impl Spellings {
             let names = Names::with_prefix(naming, "");
             for (weight, shape) in resolve::names(config) {
                 for TensorPlace { tensor, part } in names.places(&weight) {
-                    if part.is_some() && naming != base {
+                    if part.is_some() && naming != base && !naming.is_esm_c() {
                         continue;
                     }
                     let is_inside = !weight.contains("_head.");
