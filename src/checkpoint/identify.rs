@@ -15,6 +15,10 @@ use super::{
 use crate::tokenizer::Alphabet;
 use std::path::Path;
 
+/// Tokens of the Nucleotide Transformers, which call themselves ESM: the 4,096 words of six nucleotides and a few
+/// others.
+const NUCLEOTIDE_TRANSFORMERS: [usize; 2] = [4105, 4107];
+
 /// Naming and prefix of the encoder, or which other model the file holds.
 pub(super) fn detect(
     located: &Located,
@@ -96,6 +100,12 @@ pub(super) fn prove_alphabet(
     }
     let rows = embedding.and_then(|tensor| tensor.shape.first().copied());
     let rows = rows.unwrap_or(0);
+    if NUCLEOTIDE_TRANSFORMERS.contains(&rows) && names.naming == Naming::HuggingFace {
+        return Err(CheckpointError::Unsupported {
+            path: main.to_path_buf(),
+            found: format!("the Nucleotide Transformer ({rows} tokens of DNA)"),
+        });
+    }
     if embedding.is_some_and(|tensor| tensor.shape.contains(&0)) {
         return Err(replaced::emptied(main.to_path_buf()));
     }

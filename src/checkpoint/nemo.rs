@@ -32,6 +32,8 @@ pub(super) struct NemoConfig {
     heads: Option<String>,
     dim: Option<String>,
     eps: Option<String>,
+    /// Whether the scale of embeddings by their masked tokens, ×0.88 without any, is switched off.
+    no_token_dropout: bool,
 }
 
 /// The parts of a `.nemo`.
@@ -351,11 +353,18 @@ impl NemoConfig {
             let kind = printable::name(kind);
             return Err(format!("a NeMo model with the positions `{kind}`"));
         }
+        let is_off = |key: &str| value(key).is_some_and(|text| text.eq_ignore_ascii_case("false"));
+        for of_esm in ["use_esm_attention", "esm_gelu"] {
+            if is_off(of_esm) {
+                return Err(format!("a NeMo model with {of_esm} false"));
+            }
+        }
         Ok(NemoConfig {
             layers: value("num_layers"),
             heads: value("num_attention_heads"),
             dim: value("hidden_size"),
             eps: value("layernorm_epsilon"),
+            no_token_dropout: is_off("embedding_token_dropout"),
         })
     }
 
@@ -380,6 +389,9 @@ impl NemoConfig {
                 let found = format!("{name} is {said}, but the weights have {found}");
                 return Err(contradiction(path, found));
             }
+        }
+        if self.no_token_dropout {
+            config.token_dropout = false;
         }
         if let Some(eps) = &self.eps {
             let number = eps.parse().ok();

@@ -60,6 +60,15 @@ fn any_other_number_of_rows_needs_proof() {
 }
 
 #[test]
+fn the_nucleotide_transformer_is_refused_by_name() {
+    for rows in [4105, 4107] {
+        let found = error(with_rows(rows).path());
+        let says = format!("the Nucleotide Transformer ({rows} tokens of DNA) is not supported");
+        assert!(found.contains(&says), "{found}");
+    }
+}
+
+#[test]
 fn a_torch_file_of_another_alphabet_is_refused() {
     // The shape (33, 32) of the embedding becomes (32, 32).
     let (_folder, path) = with_pickle("esm2_hd16", b"K!K \x86", b"K K \x86");
