@@ -1,6 +1,9 @@
 """`Embedder` and its streams: the bits of the command, and what is refused."""
 
+import json
+import os
 import pickle
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,6 +13,7 @@ import time
 import unittest
 import warnings
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 
@@ -117,18 +121,6 @@ class SameBits(unittest.TestCase):
         shifted = self.model.score(sequence, ["L24A"], offset=24)
         np.testing.assert_array_equal(shifted, self.model.score(sequence, ["L1A"]))
 
-    def test_adapter(self):
-        adapter = FIXTURES / "adapters" / "lora"
-        out = Path(self.home.name) / "adapted"
-        ran = command("run", DEMO, "--model", MODEL, "--adapter", adapter, "--out", out, "--device", "cpu")
-        self.assertEqual(ran.returncode, 0, ran.stderr)
-        expected = np.load(out / "mean.layer2.npy")
-        model = Embedder(MODEL, device="cpu", adapter=adapter)
-        np.testing.assert_array_equal(model.embed(self.sequences), expected)
-        self.assertGreater(np.abs(expected - self.array("mean.layer2")).max(), 0.01)
-        with self.assertRaisesRegex(EsmEmbedError, "DoRA"):
-            Embedder(MODEL, device="cpu", adapter=FIXTURES / "adapters" / "dora")
-
     def test_threads_may_share_a_model(self):
         expected, found = self.model.embed(self.sequences), [None] * 4
 
@@ -145,6 +137,118 @@ class SameBits(unittest.TestCase):
         # A stream does not keep others from computing.
         for record in self.model.stream(DEMO):
             np.testing.assert_array_equal(self.model.embed([self.sequences[0]])[0], expected[0])
+
+
+class Adapters(unittest.TestCase):
+    """LoRA: on a given base, on the base that it names, as the model, and from the cache of the Hub."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.home = tempfile.TemporaryDirectory()
+        cls.addClassCleanup(cls.home.cleanup)
+        home = Path(cls.home.name)
+        cls.adapter = cls.copy(home / "adapter", MODEL)
+        # The cache of the Hub, as a download leaves it.
+        cls.repository("base", lambda folder: shutil.copytree(MODEL, folder))
+        cls.repository("adapter", lambda folder: cls.copy(folder, "lab/base"))
+        cls.sequence = "MKTVRQERLKSIVRILERSKEPVSGAQLA"
+        (home / "a.fasta").write_text(f">a\n{cls.sequence}\n")
+        (home / "v.csv").write_text("mutant\nK2A\n")
+        for out, words in {"adapted": ["--adapter", cls.adapter], "plain": []}.items():
+            ran = command(
+                "run", "a.fasta", "--model", MODEL, *words, "--out", out, "--include", "logits,contacts",
+                "--residues", "packed", "--device", "cpu", cwd=home,
+            )
+            assert ran.returncode == 0, ran.stderr
+        ran = command(
+            "score", "a.fasta", "--variants", "v.csv", "--out", "s.csv", "--model", MODEL,
+            "--adapter", cls.adapter, "--device", "cpu", cwd=home,
+        )
+        assert ran.returncode == 0, ran.stderr
+        cls.score = (home / "s.csv").read_text().splitlines()[1].split(",")[1]
+
+    @classmethod
+    def copy(cls, folder, base):
+        """The adapter of a fixture with another name of its base."""
+        shutil.copytree(FIXTURES / "adapters" / "one_layer", folder)
+        config = folder / "adapter_config.json"
+        named = json.loads(config.read_text()) | {"base_model_name_or_path": str(base)}
+        config.write_text(json.dumps(named))
+        return folder
+
+    @classmethod
+    def repository(cls, name, write):
+        commit = "c" * 40
+        folder = Path(cls.home.name) / "hf" / "hub" / f"models--lab--{name}"
+        (folder / "refs").mkdir(parents=True)
+        (folder / "refs" / "main").write_text(commit)
+        (folder / "snapshots").mkdir()
+        write(folder / "snapshots" / commit)
+
+    def array(self, name, out="adapted"):
+        return np.load(Path(self.home.name) / out / f"{name}.npy")
+
+    def cache(self):
+        settings = {"HF_HOME": str(Path(self.home.name) / "hf"), "HF_HUB_OFFLINE": "1"}
+        return mock.patch.dict(os.environ, settings)
+
+    def check(self, *words, **settings):
+        model = Embedder(*words, device="cpu", **settings)
+        found = model.embed([self.sequence])
+        np.testing.assert_array_equal(found, self.array("mean.layer2"))
+        self.assertGreater(np.abs(found - self.array("mean.layer2", "plain")).max(), 0.01)
+        [rows] = model.embed([self.sequence], pool=None)
+        np.testing.assert_array_equal(rows, self.array("residues.layer2"))
+        np.testing.assert_array_equal(model.logits(self.sequence), self.array("logits"))
+        np.testing.assert_array_equal(model.contacts(self.sequence), self.array("contacts/000000/a"))
+        [record] = model.stream(Path(self.home.name) / "a.fasta")
+        np.testing.assert_array_equal(record.mean, found[0])
+        [score] = model.score(self.sequence, ["K2A"])
+        self.assertEqual(f"{score:.6f}", self.score)
+        return model
+
+    def test_on_a_given_base(self):
+        for adapter in (self.adapter, str(self.adapter), self.adapter / "adapter_model.safetensors"):
+            model = self.check(MODEL, adapter=adapter)
+            self.assertEqual(model.model, str(MODEL))
+            self.assertIn(f'Embedder("{MODEL}", adapter="{adapter}", device="cpu"', repr(model))
+            with self.assertRaises(TypeError) as caught:
+                pickle.dumps(model)
+            self.assertIn(f'with Embedder("{MODEL}", adapter="{adapter}")', str(caught.exception))
+
+    def test_on_the_base_that_it_names_and_as_the_model(self):
+        self.assertEqual(self.check(adapter=self.adapter).model, str(MODEL))
+        self.assertEqual(self.check(self.adapter).model, str(self.adapter))
+
+    def test_of_the_hub(self):
+        with self.cache():
+            self.assertEqual(self.check(adapter="lab/adapter").model, "lab/base")
+            self.assertEqual(self.check("lab/adapter").model, "lab/adapter")
+            self.check("lab/base", adapter="lab/adapter")
+            self.check("lab/base", adapter=self.copy(Path(self.home.name) / "copy", "lab/base"))
+
+    def test_another_base_is_a_warning(self):
+        other = self.copy(Path(self.home.name) / "other", "lab/else")
+        with self.assertWarnsRegex(UserWarning, f"{other}: this adapter was trained on lab/else, not on "):
+            self.check(MODEL, adapter=other)
+
+    def refused(self, text, *words, **settings):
+        with self.assertRaises((EsmEmbedError, ValueError)) as caught:
+            Embedder(*words, device="cpu", **settings)
+        self.assertIn(text, str(caught.exception))
+
+    def test_refusals(self):
+        self.refused("its use_dora makes it DoRA", MODEL, adapter=FIXTURES / "adapters" / "dora")
+        self.refused("is not an adapter: it has no adapter_config.json", MODEL, adapter=MODEL)
+        self.refused("adaptre: no such file or folder", MODEL, adapter="adaptre")
+        self.refused("the adapter does not fit the model", FIXTURES / "esm2_hd24", adapter=self.adapter)
+        with self.cache():
+            self.refused("if lab/adaptre is meant as a path, check it: no such path exists", MODEL,
+                         adapter="lab/adaptre")
+            self.refused("use its path as `adapter`", MODEL, adapter="lab/adaptre")
+        nameless = self.copy(Path(self.home.name) / "nameless", "")
+        self.refused("the adapter does not name its base model", adapter=nameless)
+        self.check(MODEL, adapter=nameless)
 
 
 class Arrays(unittest.TestCase):

@@ -44,6 +44,8 @@ const DEFAULT: &str = "esm2_t33_650M_UR50D";
 pub struct Embedder {
     session: Arc<Session>,
     model: String,
+    /// As it was given.
+    adapter: Option<String>,
     process: u32,
 }
 
@@ -94,7 +96,8 @@ impl Embedder {
             adapter: None,
         };
         let given = model.map(|ModelName(model)| model);
-        let adapter = adapter.map(|ModelName(text)| ModelRef::parse_adapter(&text));
+        let given_adapter = adapter.map(|ModelName(adapter)| adapter);
+        let adapter = given_adapter.as_deref().map(ModelRef::parse_adapter);
         let name = given.as_deref().unwrap_or(DEFAULT);
         let reference =
             ModelRef::parse(name).map_err(|error| PyValueError::new_err(error.to_string()))?;
@@ -133,6 +136,7 @@ impl Embedder {
         Ok(Embedder {
             session: Arc::new(session),
             model: given.or(named).unwrap_or_else(|| DEFAULT.to_owned()),
+            adapter: given_adapter,
             process: std::process::id(),
         })
     }
@@ -377,8 +381,8 @@ impl Embedder {
 
     fn __repr__(&self) -> String {
         format!(
-            "Embedder({:?}, device={:?}, dtype={:?})",
-            self.model,
+            "Embedder({}, device={:?}, dtype={:?})",
+            self.names(),
             self.device(),
             self.dtype()
         )
@@ -387,13 +391,21 @@ impl Embedder {
     fn __reduce__(&self) -> PyResult<()> {
         Err(PyTypeError::new_err(format!(
             "an Embedder holds a loaded model and cannot be pickled: make one in each process with \
-             Embedder({:?})",
-            self.model
+             Embedder({})",
+            self.names()
         )))
     }
 }
 
 impl Embedder {
+    /// The arguments that name the model.
+    fn names(&self) -> String {
+        match &self.adapter {
+            Some(adapter) => format!("{:?}, adapter={adapter:?}", self.model),
+            None => format!("{:?}", self.model),
+        }
+    }
+
     /// After a fork, the threads of a loaded model exist only in the parent.
     fn check_process(&self) -> PyResult<()> {
         match std::process::id() == self.process {
