@@ -8,7 +8,7 @@ use std::io::{Cursor, Write};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use esm_embed::checkpoint::Checkpoint;
+use esm_embed::checkpoint::{Checkpoint, CheckpointError};
 use tempfile::TempDir;
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipWriter};
@@ -63,16 +63,12 @@ unsafe impl GlobalAlloc for Counting {
     }
 }
 
-/// The error of opening a checkpoint, without the folder's name, after checking the memory it took.
-fn refusal(folder: &TempDir, opened: &str) -> String {
-    let path = folder.path().join(opened);
+/// What opening a checkpoint returns, after checking the memory that it took and what an error says.
+pub fn bounded<T>(open: impl FnOnce() -> Result<T, CheckpointError>) -> Result<T, String> {
     HELD.set((0, 0));
-    let error = match Checkpoint::open(&path) {
-        Err(error) => error,
-        Ok(_) => panic!("{opened} was accepted"),
-    };
-    let text = error.to_string();
+    let opened = open().map_err(|error| error.to_string());
     let (_, most) = HELD.get();
+    let text = opened.as_ref().err().map_or("", String::as_str);
     let start: String = text.chars().take(300).collect();
     assert!(most < MOST_MEMORY, "{most} bytes were held: {start}");
     assert!(text.len() < 3000, "{} bytes: {start}", text.len());
@@ -80,6 +76,16 @@ fn refusal(folder: &TempDir, opened: &str) -> String {
         !text.contains(|c: char| c.is_control() && c != '\n'),
         "{start:?}"
     );
+    opened
+}
+
+/// The error of opening a checkpoint, without the folder's name.
+fn refusal(folder: &TempDir, opened: &str) -> String {
+    let path = folder.path().join(opened);
+    let text = match bounded(|| Checkpoint::open(&path)) {
+        Err(text) => text,
+        Ok(_) => panic!("{opened} was accepted"),
+    };
     let home = format!("{}/", folder.path().display());
     text.replace(&home, "")
         .replace(home.trim_end_matches('/'), ".")

@@ -11,6 +11,7 @@ mod files;
 mod hostile;
 mod keys;
 mod layouts;
+mod mutated;
 mod nemo;
 mod settings;
 mod support;

@@ -14,7 +14,7 @@ fn content() -> Vec<u8> {
 }
 
 /// A file of the archive that `fixtures/nemo.py` wrote.
-fn part(name: &str) -> Vec<u8> {
+pub fn part(name: &str) -> Vec<u8> {
     let bytes = content();
     let mut at = 0;
     loop {
@@ -45,16 +45,16 @@ fn entry_of(name: &str, kind: u8, content: &[u8], size: &[u8]) -> Vec<u8> {
     all
 }
 
-fn entry(name: &str, kind: u8, content: &[u8]) -> Vec<u8> {
+pub fn entry(name: &str, kind: u8, content: &[u8]) -> Vec<u8> {
     let size = format!("{:011o}", content.len());
     entry_of(name, kind, content, size.as_bytes())
 }
 
-fn tar(entries: &[Vec<u8>]) -> Vec<u8> {
+pub fn tar(entries: &[Vec<u8>]) -> Vec<u8> {
     [&entries.concat()[..], &[0; 1024]].concat()
 }
 
-fn sound() -> [Vec<u8>; 2] {
+pub fn sound() -> [Vec<u8>; 2] {
     ["model_config.yaml", "model_weights.ckpt"].map(|name| entry(name, b'0', &part(name)))
 }
 
@@ -135,6 +135,10 @@ fn other_models_of_nemo_are_refused_by_name() {
         &with_config("embedding_type: rope", "embedding_type: learned_absolute"),
         "a NeMo model with the positions `learned_absolute` is not supported",
     );
+    refused(
+        &with_config("esm_gelu: true", "esm_gelu: False"),
+        "a NeMo model with esm_gelu false is not supported",
+    );
 }
 
 #[test]
@@ -170,6 +174,10 @@ fn settings_and_weights_must_agree() {
     }
     let (_folder, path) = written(NAME, &with_config("epsilon: 1.0e-05", "epsilon: 1e-6"));
     assert_eq!(open(&path).config().layer_norm_eps, 1e-6);
+    assert!(open(&path).config().token_dropout);
+    let (from, to) = ("token_dropout: true", "token_dropout: false");
+    let (_folder, path) = written(NAME, &with_config(from, to));
+    assert!(!open(&path).config().token_dropout);
 }
 
 #[test]

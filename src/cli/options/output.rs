@@ -14,6 +14,10 @@ pub struct OutputArgs {
     /// 0 is the input embedding, 1 the output of the first block, and so on; the last layer includes the
     /// final LayerNorm. Negative numbers count from the end: -1 and last are the last layer. A-B is
     /// every layer from A to B, and all is every layer. Forms can be combined: 0,3-5,last.
+    ///
+    /// Numbers are those of fair-esm and of transformers' hidden_states. Biohub's SDK counts the layers of
+    /// ESM C otherwise: its hidden_states[k] is layer k + 1 here, except its last one, which is the last layer
+    /// before the final LayerNorm; its embeddings are the last layer.
     #[arg(
         short,
         long = "layer",

@@ -39,6 +39,21 @@ pub const TORCH: [(&str, &str, &[&str]); 6] = [
     ),
 ];
 
+/// A shard of ESM C's research layout, and its tag in `safetensors`.
+pub const SHARD: (u8, &str, &str) = (
+    b'r',
+    "esmc_1x64_research",
+    "model-00002-of-00003.safetensors",
+);
+
+/// Folders of LoRA adapters, their weights and their bases, by their tags in `config`, which replaces the
+/// configuration, and in `safetensors` or `torch`, which replaces the header or the pickle of the weights.
+pub const ADAPTERS: [(u8, &str, &str, &str); 3] = [
+    (b'a', "adapters/lora", "adapter_model.safetensors", "esm2_hd16"),
+    (b'e', "adapters/esm_c", "adapter_model.safetensors", "esmc_1x64_sdk"),
+    (b'l', "adapters/rslora_bin", "adapter_model.bin", "esm2_hd16"),
+];
+
 /// A `.nemo`.
 pub const NEMO: &str = "nemo/esm2_hd16.nemo";
 
@@ -74,9 +89,16 @@ pub fn files(name: &str) -> Vec<String> {
     names
 }
 
+/// A copy of a fixture's whole folder.
+pub fn whole(name: &str) -> PathBuf {
+    let files = files(name);
+    let files: Vec<&str> = files.iter().map(String::as_str).collect();
+    copy(name, name, &files)
+}
+
 /// Header and body of a safetensors file.
-pub fn safetensors(name: &str) -> (Vec<u8>, Vec<u8>) {
-    let bytes = fs::read(fixture(name).join("model.safetensors")).unwrap();
+pub fn safetensors(folder: &str, file: &str) -> (Vec<u8>, Vec<u8>) {
+    let bytes = fs::read(fixture(folder).join(file)).unwrap();
     let (length, rest) = bytes.split_first_chunk::<8>().unwrap();
     let (header, body) = rest.split_at(u64::from_le_bytes(*length) as usize);
     (header.to_vec(), body.to_vec())

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use esm_embed::cancel::Cancel;
-use esm_embed::checkpoint::{Checkpoint, Positions};
+use esm_embed::checkpoint::{Additions, Checkpoint, Positions};
 use esm_embed::device::{Device, Dtype};
 use esm_embed::embedder::{Embedder, EmbedderOptions, Sequence};
 use esm_embed::ops::CpuPath;
@@ -21,7 +21,16 @@ const PEPTIDE: &[u8] = b"MKTAYIAKQR";
 
 /// Opens the checkpoint at `path`; if it is sound, loads it and embeds a peptide.
 pub fn exercise(path: &Path) {
-    match memory::bounded(MOST_MEMORY, || Checkpoint::open(path)) {
+    exercise_with(path, None);
+}
+
+/// The same with the adapter in a folder.
+pub fn exercise_with(path: &Path, adapter: Option<&Path>) {
+    let additions = Additions {
+        adapter,
+        ..Additions::default()
+    };
+    match memory::bounded(MOST_MEMORY, || Checkpoint::open_with(path, additions)) {
         Ok(checkpoint) => embed(&Arc::new(checkpoint)),
         Err(error) => message::check_short(&error),
     }

@@ -99,6 +99,7 @@ fn config(folder: &Path) {
         (b'p', "saprot_hd16/vocab.txt"),
         (b's', "esm2_hd16_sharded/model.safetensors.index.json"),
         (b'b', "esm2_hd16_bin_sharded/pytorch_model.bin.index.json"),
+        (bases::SHARD.0, "esmc_1x64_research/config.json"),
     ] {
         let text = fs::read(fixture(name)).unwrap();
         seed(folder, &name.replace('/', "_"), &[&[tag], &text]);
@@ -149,6 +150,7 @@ fn config(folder: &Path) {
     ] {
         seed(folder, name, &[b"p", text.as_bytes()]);
     }
+    adapter_config(folder);
     // Of ESM C, whose tensors say most of it.
     let tag = bases::SAFETENSORS
         .iter()
@@ -174,9 +176,47 @@ fn config(folder: &Path) {
     }
 }
 
+/// Configurations of adapters.
+fn adapter_config(folder: &Path) {
+    for (tag, name, _, _) in bases::ADAPTERS {
+        let text = fs::read(fixture(name).join("adapter_config.json")).unwrap();
+        seed(folder, &name.replace('/', "_"), &[&[tag], &text]);
+    }
+    for (name, text) in [
+        ("bare", r#""r": 4"#),
+        ("rank", r#""r": 18446744073709551615"#),
+        ("no_rank", r#""r": 0"#),
+        ("alpha", r#""lora_alpha": 1e999"#),
+        ("largest_alpha", r#""lora_alpha": 1.7e308, "use_rslora": true"#),
+        (
+            "patterns",
+            r#""rank_pattern": {"(a*)*b": 4, "\\.": -1}, "alpha_pattern": {"(((x{99}){99}){99})": 2}"#,
+        ),
+        (
+            "target",
+            r#""target_modules": "(?=x)", "exclude_modules": "[", "layers_pattern": ["layer"]"#,
+        ),
+        ("dora", r#""use_dora": true, "layer_replication": [[0, 9]]"#),
+        ("new", r#""use_\u001b[31m": true, "base_model_name_or_path": "\u001b[31m""#),
+    ] {
+        let text = format!(r#"{{"peft_type": "LORA", {text}}}"#);
+        let tag = bases::ADAPTERS[0].0;
+        seed(folder, &format!("adapter_{name}"), &[&[tag], text.as_bytes()]);
+    }
+}
+
 fn safetensors(folder: &Path) {
+    let (tag, name, file) = bases::SHARD;
+    let (header, _) = bases::safetensors(name, file);
+    seed(folder, name, &[&[tag], &header]);
+    for (tag, name, file, _) in bases::ADAPTERS {
+        if file.ends_with(".safetensors") {
+            let (header, _) = bases::safetensors(name, file);
+            seed(folder, &name.replace('/', "_"), &[&[tag], &header]);
+        }
+    }
     for (tag, name) in (0..).zip(bases::SAFETENSORS) {
-        let (header, body) = bases::safetensors(name);
+        let (header, body) = bases::safetensors(name, "model.safetensors");
         seed(folder, name, &[&[tag], &header]);
         let length = (header.len() as u64).to_le_bytes();
         seed(
@@ -215,6 +255,15 @@ fn safetensors(folder: &Path) {
 }
 
 fn torch(folder: &Path) {
+    for (tag, name, file, _) in bases::ADAPTERS {
+        if file.ends_with(".bin") {
+            for (part, bytes) in archive::entries(&fixture(name).join(file)) {
+                if part.ends_with(archive::PICKLE) {
+                    seed(folder, &name.replace('/', "_"), &[&[tag], &bytes]);
+                }
+            }
+        }
+    }
     for (tag, (from, file, _)) in (0..).zip(bases::TORCH) {
         let path = fixture(from).join(file);
         for (name, bytes) in archive::entries(&path) {

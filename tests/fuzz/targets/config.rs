@@ -1,4 +1,5 @@
-//! The small text files of a checkpoint: `config.json`, `vocab.txt`, the index of shards.
+//! The small text files of a checkpoint: `config.json`, `vocab.txt`, the index of shards, and an adapter's
+//! `adapter_config.json`.
 
 #![no_main]
 
@@ -6,21 +7,15 @@ use std::fs;
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
-use esm_embed_fuzz::{bases, checkpoint};
+use esm_embed_fuzz::{bases, checkpoint, fixture};
 use libfuzzer_sys::fuzz_target;
 
-/// A copy of a whole folder.
-fn whole(name: &str) -> PathBuf {
-    let files = bases::files(name);
-    let files: Vec<&str> = files.iter().map(String::as_str).collect();
-    bases::copy(name, name, &files)
-}
-
-/// A folder, and the file in it that the input replaces.
+/// A folder, the file in it that the input replaces, and its model if it is an adapter.
 struct Base {
     tag: u8,
     folder: PathBuf,
     file: &'static str,
+    of: Option<&'static str>,
 }
 
 fn bases() -> &'static [Base] {
@@ -30,8 +25,9 @@ fn bases() -> &'static [Base] {
         for (tag, name) in (0..).zip(bases::SAFETENSORS) {
             all.push(Base {
                 tag,
-                folder: whole(name),
+                folder: bases::whole(name),
                 file: "config.json",
+                of: None,
             });
         }
         for (tag, name, file) in [
@@ -43,11 +39,21 @@ fn bases() -> &'static [Base] {
                 "esm2_hd16_bin_sharded",
                 "pytorch_model.bin.index.json",
             ),
+            (bases::SHARD.0, bases::SHARD.1, "config.json"),
         ] {
             all.push(Base {
                 tag,
-                folder: whole(name),
+                folder: bases::whole(name),
                 file,
+                of: None,
+            });
+        }
+        for (tag, name, _, of) in bases::ADAPTERS {
+            all.push(Base {
+                tag,
+                folder: bases::whole(name),
+                file: "adapter_config.json",
+                of: Some(of),
             });
         }
         all
@@ -62,5 +68,8 @@ fuzz_target!(|data: &[u8]| {
         return;
     };
     fs::write(base.folder.join(base.file), rest).unwrap();
-    checkpoint::exercise(&base.folder);
+    match base.of {
+        None => checkpoint::exercise(&base.folder),
+        Some(of) => checkpoint::exercise_with(&fixture(of), Some(&base.folder)),
+    }
 });

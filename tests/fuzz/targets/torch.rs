@@ -1,4 +1,4 @@
-//! A torch file, also in a `.nemo`: the pickle of a sound file, a configuration, or a whole file.
+//! A torch file, also of an adapter or in a `.nemo`: the pickle of a sound file, a configuration, or a whole file.
 
 #![no_main]
 
@@ -51,10 +51,40 @@ fn nemo(tag: u8, part: &[u8]) -> Vec<u8> {
     }
 }
 
+/// An adapter whose pickle is replaced.
+struct Adapter {
+    tag: u8,
+    folder: PathBuf,
+    file: &'static str,
+    of: &'static str,
+    entries: Vec<(String, Vec<u8>)>,
+}
+
+fn adapters() -> &'static [Adapter] {
+    static ADAPTERS: OnceLock<Vec<Adapter>> = OnceLock::new();
+    ADAPTERS.get_or_init(|| {
+        let all = bases::ADAPTERS.into_iter();
+        let all = all.filter(|(_, _, file, _)| file.ends_with(".bin"));
+        all.map(|(tag, name, file, of)| Adapter {
+            tag,
+            folder: bases::whole(name),
+            file,
+            of,
+            entries: archive::entries(&fixture(name).join(file)),
+        })
+        .collect()
+    })
+}
+
 fuzz_target!(|data: &[u8]| {
     let Some((tag, rest)) = data.split_first() else {
         return;
     };
+    if let Some(adapter) = adapters().iter().find(|adapter| adapter.tag == *tag) {
+        let bytes = archive::with_pickle(&adapter.entries, rest);
+        fs::write(adapter.folder.join(adapter.file), bytes).unwrap();
+        return checkpoint::exercise_with(&fixture(adapter.of), Some(&adapter.folder));
+    }
     if bases::NEMO_TAGS.contains(tag) {
         let path = scratch().join("m.nemo");
         fs::write(&path, nemo(*tag, rest)).unwrap();
