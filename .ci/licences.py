@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Prints the licences of everything that is compiled in, with their texts: `.ci/licences.py TARGET`.
+"""Prints the licences of everything that is compiled in, with their texts: `.ci/licences.py TARGET [PACKAGE]`.
 
-Reads what cargo has downloaded. Texts that several packages share are printed once.
+PACKAGE is one of this workspace (esm-embed). Reads what cargo has downloaded. Texts that several packages share are printed once.
 """
 
 import json
@@ -24,9 +24,10 @@ def texts(folder):
 
 
 def main():
-    target = sys.argv[1]
+    target, package = (*sys.argv[1:], "esm-embed")[:2]
     tree = cargo(
-        "tree", "--locked", "--edges", "normal", "--prefix", "none", "--format", "{p}", "--target", target
+        "tree", "--locked", "--package", package, "--edges", "normal", "--prefix", "none", "--format", "{p}",
+        "--target", target,
     )
     compiled = {tuple(line.split()[:2]) for line in tree.splitlines() if line.strip()}
     metadata = json.loads(cargo("metadata", "--locked", "--format-version", "1", "--filter-platform", target))

@@ -1,6 +1,7 @@
 //! `export`: an output folder in the formats of other tools.
 
 use super::Exit;
+use super::demo::Carried;
 use super::options::{DisplayArgs, folders};
 use super::progress::Progress;
 use super::stdout::{self, print_json};
@@ -177,7 +178,13 @@ pub fn execute(args: &ExportArgs) -> anyhow::Result<Exit> {
     let progress = Progress::new(args.display);
     folders::check_is_folder(&args.dir, "give the folder that a run wrote")?;
     let folder = FinishedFolder::open(&args.dir)?;
-    let export = args.export();
+    let mut export = args.export();
+    let needs_sequences = args.to == To::Skbio || args.keys == Some(KeysArg::Hash);
+    let demo = match needs_sequences && args.fasta.is_empty() {
+        true => Carried::of_demo(folder.manifest())?,
+        false => None,
+    };
+    export.fasta.extend(demo.iter().map(Carried::sequences));
     let mut shown = Instant::now();
     let mut show = |done: u64, all: u64| {
         if shown.elapsed() >= INTERVAL {

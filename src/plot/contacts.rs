@@ -10,10 +10,6 @@ use crate::output::{Array, FinishedFolder, ReadError, Record};
 use crate::printable;
 use crate::product::Product;
 use std::path::{Path, PathBuf};
-use strsim::osa_distance;
-
-/// Changed characters up to which another id is similar.
-const SIMILAR: usize = 3;
 
 /// Which records are drawn.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -152,33 +148,11 @@ impl ContactPlots {
             None => Ok(records),
             Some(id) => Err(PlotError::NoRecord {
                 dir,
-                similar: similar(folder, id)?,
+                similar: folder.similar_id(id)?,
                 id: id.clone(),
             }),
         }
     }
-}
-
-/// The identifier of a record that looks most like this one.
-fn similar(folder: &FinishedFolder, id: &[u8]) -> Result<Option<Vec<u8>>, ReadError> {
-    let text = String::from_utf8_lossy(id).to_lowercase();
-    let most = SIMILAR.min(text.chars().count() / 2);
-    let mut best = None;
-    for record in folder.records()? {
-        let other = record?.id;
-        let other_text = String::from_utf8_lossy(&other).to_lowercase();
-        // The accession within sp|P12345|NAME is what people copy.
-        let distance = match other_text.split('|').any(|part| part == text) {
-            true => 0,
-            // Comparing takes the product of both lengths.
-            false if other_text.len() > 4 * text.len().max(16) => continue,
-            false => osa_distance(&text, &other_text),
-        };
-        if distance <= most && best.as_ref().is_none_or(|(least, _)| distance < *least) {
-            best = Some((distance, other));
-        }
-    }
-    Ok(best.map(|(_, other)| other))
 }
 
 #[cfg(test)]

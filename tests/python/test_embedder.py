@@ -265,6 +265,18 @@ class Arrays(unittest.TestCase):
         found = model.embed(["MKTV"])
         self.assertTrue(found.flags.writeable and found.flags.c_contiguous)
 
+    def test_iterables_are_taken_as_lists(self):
+        model = Embedder(MODEL, device="cpu")
+        sequences = ["MKTV", "ag"]
+        expected = model.embed(sequences)
+        for given in (tuple(sequences), np.array(sequences), (one for one in sequences), [b"MKTV", np.str_("ag")]):
+            np.testing.assert_array_equal(model.embed(given, np.int64(-1)), expected)
+        expected = model.score("MKTV", ["M1A", "K2G"])
+        for given in (("M1A", "K2G"), np.array(["M1A", "K2G"]), iter(["M1A", "K2G"])):
+            np.testing.assert_array_equal(model.score("MKTV", given), expected)
+        ids = [one.id for one in model.stream(path for path in [DEMO, str(DEMO)])]
+        self.assertEqual(len(ids), 16)
+
     def test_properties(self):
         model = Embedder(str(MODEL), "cpu", "f16")
         self.assertEqual((model.layers, model.dim, model.device, model.dtype), (2, 32, "cpu", "f16"))
@@ -337,7 +349,11 @@ class Refusals(unittest.TestCase):
             strict(["MKJ"])
         self.says(TypeError, 'sequences is a single text: give a list of sequences, such as ["MKTVRQERLK"]',
                   self.model.embed, "MKTV")
-        self.says(TypeError, "expected a sequence as str, found int", self.model.embed, ["MK", 3])
+        self.says(TypeError, "sequences[1]: expected a str, found int", self.model.embed, ["MK", 3])
+        self.says(TypeError, "sequences[2]: expected a str, found float", self.model.embed,
+                  ["MK", "AG", float("nan")])
+        self.says(TypeError, "sequence: expected a str, found list", self.model.logits, ["MK"])
+        self.says(TypeError, "variants[1]: expected a str, found int", self.model.score, "MK", ["M1A", 2])
         self.says(TypeError, "sequences is a dict: give its values, such as list(sequences.values())",
                   self.model.embed, {"a": "MK"})
         self.says(ValueError, "variants[1]: expected K at position 2, which is what the sequence has there, "
@@ -363,6 +379,8 @@ class Refusals(unittest.TestCase):
             missing = Path(home) / "missing.fasta"
             self.says(ValueError, f"{missing}: cannot be opened: No such file or directory (os error 2)",
                       lambda: list(self.model.stream(missing)))
+        self.says(TypeError, "fasta: expected a path or a list of paths, found int", self.model.stream, 3)
+        self.says(ValueError, "fasta is an empty list of paths", self.model.stream, [])
         record = next(self.model.stream(DEMO))
         with self.assertRaisesRegex(AttributeError, "use `residues=True`"):
             record.residues
@@ -371,6 +389,58 @@ class Refusals(unittest.TestCase):
         with self.model.stream(DEMO) as stream:
             next(stream)
         self.assertEqual(list(stream), [])
+
+    def test_many_records_are_left_out(self):
+        with tempfile.TemporaryDirectory() as home:
+            path = Path(home) / "a.fasta"
+            path.write_text(">x\n\n" * 100_000 + ">a\nMK\n")
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                ids = [one.id for one in self.model.stream(path, on_invalid="skip")]
+            self.assertEqual(ids, ["a"])
+            # A warning that is made an exception ends nothing.
+            path.write_text(">x\n\n>a\nMK\n")
+            with warnings.catch_warnings():
+                warnings.simplefilter("error")
+                stream = self.model.stream(path, on_invalid="skip")
+                with self.assertRaisesRegex(UserWarning, "the sequence is empty"):
+                    next(stream)
+                self.assertEqual([one.id for one in stream], ["a"])
+
+    def test_a_stream_in_two_threads(self):
+        with tempfile.TemporaryDirectory() as home:
+            # Nothing comes until the other end is opened.
+            path = Path(home) / "pipe"
+            os.mkfifo(path)
+            stream = self.model.stream(path)
+            found, errors = [], []
+
+            def take():
+                try:
+                    found.extend(one.id for one in stream)
+                except ValueError as error:
+                    errors.append(str(error))
+
+            threads = [threading.Thread(target=take) for _ in range(2)]
+            for thread in threads:
+                thread.start()
+            while all(thread.is_alive() for thread in threads):
+                time.sleep(0.01)
+            path.write_text(">a\nMK\n>b\nAG\n")
+            for thread in threads:
+                thread.join()
+            self.assertEqual(found, ["a", "b"])
+            self.assertEqual(len(errors), 1)
+            self.assertRegex(errors[0], "^another thread is waiting for the next record of this stream")
+            # Closing it ends the wait.
+            stream = self.model.stream(path)
+            ended = []
+            thread = threading.Thread(target=lambda: ended.append(list(stream)), daemon=True)
+            thread.start()
+            time.sleep(0.2)
+            stream.close()
+            thread.join(60)
+            self.assertEqual(ended, [[]])
 
     def test_what_a_checkpoint_lacks(self):
         headless = Embedder(FIXTURES / "esm2_hd16_noprefix", device="cpu")
@@ -388,16 +458,19 @@ class Refusals(unittest.TestCase):
 import os
 from esm_embed import Embedder
 model = Embedder({str(MODEL)!r}, device="cpu")
+stream = model.stream({str(DEMO)!r})
 if os.fork() == 0:
-    try:
-        model.embed(["MK"])
-    except Exception as error:
-        print(error, flush=True)
+    for call in (lambda: model.embed(["MK"]), lambda: next(stream)):
+        try:
+            call()
+        except Exception as error:
+            print(str(error).splitlines()[0], flush=True)
     os._exit(0)
 os.wait()
 """
         ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-        self.assertTrue(ran.stdout.startswith("this Embedder belongs to the parent of this process\n"), ran)
+        what = [f"this {what} belongs to the parent of this process" for what in ("Embedder", "stream")]
+        self.assertEqual(ran.stdout.splitlines(), what, ran)
 
 
 class Interrupts(unittest.TestCase):

@@ -1,5 +1,6 @@
 """`open_folder`: arrays by name and id, without reading them."""
 
+import importlib.util
 import pickle
 import re
 import subprocess
@@ -7,6 +8,7 @@ import sys
 import tempfile
 import unittest
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 
@@ -84,6 +86,47 @@ class Folders(unittest.TestCase):
         with self.assertRaisesRegex(ValueError, "more than one row for a record"):
             emb.to_pandas("residues.layer2")
 
+    def test_of_stacked_layers_the_highest_is_used(self):
+        options = ("--layer", "0,1,2", "--stack-layers", "--residues", "none")
+        emb = open_folder(run(self.home, FIXTURES / "demo.fasta", *options))
+        self.assertEqual(emb.arrays, ["mean.layers"])
+        stack = np.load(emb.path / "mean.layers.npy")
+        self.assertEqual(stack.shape, (8, 3, 32))
+        np.testing.assert_array_equal(emb.means, stack[:, 2], strict=True)
+        self.assertIsInstance(emb.means, np.memmap)
+        np.testing.assert_array_equal(emb["peptide_4"], stack[3, 2], strict=True)
+        np.testing.assert_array_equal(emb.of("peptide_4", "mean.layers"), stack[3], strict=True)
+        np.testing.assert_array_equal(np.stack(list(emb.values())), stack[:, 2])
+        if importlib.util.find_spec("pandas"):
+            np.testing.assert_array_equal(emb.to_pandas(), stack[:, 2])
+
+    def test_an_id_that_no_record_has(self):
+        path = self.fasta(b">sp|P12345|AATM_RABIT Aspartate\nMKT\n>Q8WZ42\nMKTV\n")
+        emb = open_folder(run(self.home, path))
+        for id, hint in [
+            ("P12345", "there is a record 'sp|P12345|AATM_RABIT'"),
+            ("q8wz41", "there is a record 'Q8WZ42'"),
+            ("something else", "`ids` has all ids"),
+        ]:
+            with self.assertRaises(KeyError) as caught:
+                emb[id]
+            self.assertEqual(str(caught.exception), f"{emb.path} has no record {id!r}; {hint}")
+            self.assertEqual(caught.exception.args, (id,))
+            self.assertEqual(repr(pickle.loads(pickle.dumps(caught.exception))), f"KeyError({id!r})")
+        self.assertEqual((emb.get("P12345"), emb.get("P12345", 3)), (None, 3))
+        with self.assertRaisesRegex(TypeError, "^ids are texts, found int: use means"):
+            emb[0]
+        with self.assertRaises(KeyError) as caught:
+            emb.residues("Q8WZ42", 7)
+        expected = f"{emb.path} holds no array residues.layer7; it holds mean.layer2, residues.layer2"
+        self.assertEqual(str(caught.exception), expected)
+
+    def test_pandas_is_asked_for(self):
+        emb = open_folder(run(self.home, self.fasta(b">a\nMK\n")))
+        with mock.patch.dict(sys.modules, pandas=None):
+            with self.assertRaisesRegex(ImportError, "^to_pandas needs pandas: pip install pandas$"):
+                emb.to_pandas()
+
     def test_files_and_maps(self):
         out = run(self.home, FIXTURES / "demo.fasta", "--residues", "files", "--pool", "none", "--include",
                   "contacts", "--out-dtype", "f16")
@@ -145,6 +188,8 @@ class Folders(unittest.TestCase):
     def test_other_folders_are_refused(self):
         with self.assertRaisesRegex(EsmEmbedError, f"^{re.escape(__file__)} is not a folder\n"):
             open_folder(__file__)
+        with self.assertRaisesRegex(EsmEmbedError, "/none does not exist\nhint: give the folder that a run wrote"):
+            open_folder(self.home / "none")
         with self.assertRaisesRegex(EsmEmbedError, "has no run.json: it is not an output folder"):
             open_folder(self.home)
 

@@ -30,7 +30,7 @@ fn a_demo_is_a_run_over_the_fixtures() {
          In Python, with NumPy:\n\n  \
          import numpy as np\n  \
          by_id = dict(zip(np.load(\"emb-demo/ids.npy\"), np.load(\"emb-demo/mean.layer2.npy\")))\n\n\
-         With pandas, after `pip install esm-embed`:\n\n  \
+         With pandas, after `pip install esm-embed pandas`:\n\n  \
          from esm_embed import open_folder\n  \
          frame = open_folder(\"emb-demo\").to_pandas()\n\n\
          Your own proteins, with a published model:\n\n  \
@@ -74,6 +74,25 @@ fn a_demo_is_a_run_over_the_fixtures() {
         "{}",
         file.err
     );
+}
+
+#[test]
+fn a_demo_is_exported_with_its_sequences() {
+    let bench = Bench::new();
+    let temporary = bench.path("tmp");
+    fs::create_dir(&temporary).unwrap();
+    let variables = [("TMPDIR", temporary.to_str().unwrap())];
+    assert_eq!(bench.call_with("demo -q", &variables).code, 0);
+    let fasta = fixture("demo.fasta");
+    for format in ["skbio", "h5 --keys hash"] {
+        let line = format!("export emb-demo --to {format} --force -q --out");
+        let carried = bench.call_with(&format!("{line} carried"), &variables);
+        assert_eq!((carried.code, &*carried.err), (0, ""), "{format}");
+        let given = bench.call(&format!("{line} given --fasta {}", fasta.display()));
+        assert_eq!((given.code, &*given.err), (0, ""), "{format}");
+        assert_eq!(bench.bytes("carried"), bench.bytes("given"), "{format}");
+    }
+    assert_eq!(fs::read_dir(&temporary).unwrap().count(), 0);
 }
 
 #[test]

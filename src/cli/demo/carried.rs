@@ -1,6 +1,8 @@
 //! The model and the proteins that the program carries, as files for the time of a demo.
 
 use anyhow::{Context, bail};
+use esm_embed::output::Manifest;
+use esm_embed::sha256::sha256_of;
 use flate2::read::GzDecoder;
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, ErrorKind};
@@ -8,8 +10,9 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 const SEQUENCES: &str = "demo.fasta";
+const FASTA: &[u8] = include_bytes!("demo.fasta");
 const FILES: [(&str, &[u8]); 3] = [
-    (SEQUENCES, include_bytes!("demo.fasta")),
+    (SEQUENCES, FASTA),
     ("config.json", include_bytes!("config.json")),
     ("vocab.txt", include_bytes!("vocab.txt")),
 ];
@@ -43,6 +46,19 @@ impl Carried {
         };
         write().with_context(|| carried.0.display().to_string())?;
         Ok(carried)
+    }
+
+    /// Unpacks everything if a demo wrote the folder with this `run.json`: its FASTA file is gone.
+    ///
+    /// # Errors
+    /// As [`Carried::unpack`].
+    pub fn of_demo(manifest: &Manifest) -> anyhow::Result<Option<Carried>> {
+        match manifest.resolved.inputs.as_slice() {
+            [input] if input.sha256 == sha256_of(FASTA) && !Path::new(&input.path).exists() => {
+                Carried::unpack().map(Some)
+            }
+            _ => Ok(None),
+        }
     }
 
     /// The folder of the model.

@@ -10,7 +10,7 @@ use super::progress::Progress;
 use super::run;
 use super::stdout::print;
 use super::{Exit, signals};
-use carried::Carried;
+pub use carried::Carried;
 use esm_embed::device::{DeviceChoice, Dtype};
 use esm_embed::output::{Existing, FinishedFolder, OutDtype, Pool, Residues};
 use esm_embed::pipeline::{
@@ -115,7 +115,7 @@ fn loading(out: &Path) -> anyhow::Result<String> {
          In Python, with NumPy:\n\n  \
          import numpy as np\n  \
          by_id = dict(zip(np.load({ids}), np.load({mean})))\n\n\
-         With pandas, after `pip install esm-embed`:\n\n  \
+         With pandas, after `pip install esm-embed pandas`:\n\n  \
          from esm_embed import open_folder\n  \
          frame = open_folder({folder}).to_pandas()\n\n\
          Your own proteins, with a published model:\n\n  \

@@ -11,28 +11,11 @@ const FILES: [(&[&str], &str); 5] = [
     ),
     (
         &[
-            "npz",
-            "h5",
-            "hdf5",
-            "hdf",
-            "pt",
-            "pth",
-            "pkl",
-            "pickle",
-            "csv",
-            "tsv",
-            "txt",
-            "parquet",
-            "feather",
-            "safetensors",
-            "json",
-            "jsonl",
-            "arrow",
-            "bin",
-            "mat",
+            "pkl", "pickle", "tsv", "txt", "feather", "json", "jsonl", "arrow", "bin", "mat",
             "xlsx",
         ],
-        "this version writes .npy files, which numpy.load reads, and index.tsv",
+        "the folder holds .npy files, which numpy.load reads, and index.tsv; esm-embed export writes other \
+         formats",
     ),
     (
         &["fasta", "fa", "faa", "fna", "ffn", "fas"],
@@ -46,6 +29,16 @@ const FILES: [(&[&str], &str); 5] = [
         &["png", "pdf", "svg", "html"],
         "the folder holds numbers; esm-embed plot makes pictures of them afterwards",
     ),
+];
+
+/// Endings of files that `export` writes, and its names for them.
+const EXPORTS: [(&[&str], &str); 6] = [
+    (&["h5", "hdf5", "hdf"], "h5"),
+    (&["npz"], "npz"),
+    (&["parquet"], "parquet"),
+    (&["csv"], "csv"),
+    (&["safetensors"], "safetensors"),
+    (&["pt", "pth"], "pt"),
 ];
 
 /// Why this cannot be the output folder, with hints. An existing folder may have any name.
@@ -66,13 +59,20 @@ pub fn not_a_folder(out: &Path) -> Option<String> {
         return None;
     }
     let ending = out.extension()?.to_str()?.to_ascii_lowercase();
-    let (_, how) = FILES
-        .iter()
-        .find(|(endings, _)| endings.contains(&ending.as_str()))?;
     let folder = match out.with_extension("") {
         // A name like .npy has no ending.
         folder if folder.as_os_str().is_empty() => "emb".into(),
         folder => folder,
+    };
+    let has = |endings: &[&str]| endings.contains(&ending.as_str());
+    let exported = EXPORTS.iter().find(|(endings, _)| has(endings));
+    let how = match exported {
+        Some((_, format)) => format!(
+            "then export it: esm-embed export {} --to {format} --out {}",
+            folder.display(),
+            out.display()
+        ),
+        None => FILES.iter().find(|(endings, _)| has(endings))?.1.to_owned(),
     };
     Some(format!(
         "a run writes a folder, but --out {} is the name of a file\n\
@@ -116,7 +116,11 @@ mod tests {
         );
         assert!(why("emb.npy/").contains("--out emb.npy/ is the name of a file"));
         assert!(why("emb.npy//").ends_with("such as mean.layer33.npy"));
-        assert!(why("emb.H5").contains("--out emb\nhint: this version writes .npy files"));
+        assert!(why("emb.H5").ends_with(
+            "such as --out emb\nhint: then export it: esm-embed export emb --to h5 --out emb.H5"
+        ));
+        assert!(why("x/emb.pth").ends_with("export x/emb --to pt --out x/emb.pth"));
+        assert!(why("emb.xlsx").contains("--out emb\nhint: the folder holds .npy files"));
         assert!(why("map.svg").ends_with(
             "hint: the folder holds numbers; esm-embed plot makes pictures of them afterwards"
         ));

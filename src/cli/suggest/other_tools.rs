@@ -134,7 +134,8 @@ pub const OPTIONS: &[ForeignOption] = &[
         ],
         needs: None,
         only_run: true,
-        what: "leave it out: this version always writes .npy files, which numpy.load reads, and index.tsv",
+        what: "leave it out: a run writes .npy files, which numpy.load reads, and index.tsv; afterwards, \
+         esm-embed export writes h5, parquet, npz and other formats",
     },
     ForeignOption {
         names: &[

@@ -10,6 +10,7 @@ pub(super) mod linked;
 pub(crate) mod record;
 pub(crate) mod record_index;
 pub(crate) mod report;
+mod similar;
 pub(crate) mod summary;
 
 pub use error::ReadError;

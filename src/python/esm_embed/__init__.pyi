@@ -1,4 +1,4 @@
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from os import PathLike
 from pathlib import Path
 from typing import Any, Literal, Protocol, overload
@@ -49,9 +49,18 @@ class Embedder:
         pool: None,
         progress: _Progress | None = None,
     ) -> list[npt.NDArray[np.float32]]: ...
+    @overload
+    def embed(
+        self,
+        sequences: Iterable[str | bytes],
+        layer: int,
+        pool: None,
+        *,
+        progress: _Progress | None = None,
+    ) -> list[npt.NDArray[np.float32]]: ...
     def stream(
         self,
-        fasta: str | PathLike[str] | Sequence[str | PathLike[str]],
+        fasta: str | PathLike[str] | Iterable[str | PathLike[str]],
         layer: int = -1,
         pool: _Pool | None = "mean",
         *,
@@ -63,7 +72,7 @@ class Embedder:
     def score(
         self,
         sequence: str | bytes,
-        variants: Sequence[str],
+        variants: Iterable[str],
         *,
         method: Literal["masked-marginals", "wt-marginals", "pll", "pll-unmasked"] = "masked-marginals",
         window: Literal["none", "optimal", "overlapping"] | None = None,

@@ -18,12 +18,38 @@ def open_folder(path) -> "EmbeddingFolder":
     return EmbeddingFolder(path)
 
 
+class Missing(KeyError):
+    """A KeyError whose text is a sentence: Python would quote it."""
+
+    def __str__(self):
+        return self.args[0]
+
+
+class MissingRecord(KeyError):
+    """An id that no record has."""
+
+    def __init__(self, path, native, id):
+        super().__init__(id)
+        self._path, self._native = path, native
+
+    def __str__(self):
+        # Only here: the search reads every id, and most callers never see the text.
+        (id,) = self.args
+        similar = self._native.similar(id)
+        hint = "`ids` has all ids" if similar is None else f"there is a record {similar!r}"
+        return f"{self._path} has no record {id!r}; {hint}"
+
+    def __reduce__(self):
+        return KeyError, self.args
+
+
 class EmbeddingFolder(Mapping):
     """A mapping from ids to embeddings, over memory-mapped arrays.
 
     `emb["P12345"]` is the row of the record in the default array: the mean of the highest layer, else
-    another pooled array; its residue rows [n, D] if the run wrote nothing pooled. Nothing is read before
-    it is needed; the first look-up of an id reads index.tsv once and keeps 8 bytes for each record.
+    another pooled array; its residue rows [n, D] if the run wrote nothing pooled. Of stacked layers, it is
+    the highest, and `of` has all of them. Nothing is read before it is needed; the first look-up of an id
+    reads index.tsv once and keeps 8 bytes for each record.
     """
 
     def __init__(self, path):
@@ -63,8 +89,8 @@ class EmbeddingFolder(Mapping):
         """The mean of the highest layer, [records, D], memory-mapped."""
         name = self._folder.pooled
         if name is None or not name.startswith("mean."):
-            raise KeyError(f"{self.path} holds no means; its arrays are {', '.join(self._arrays)}")
-        return self.array(name)
+            raise Missing(f"{self.path} holds no means; its arrays are {', '.join(self._arrays)}")
+        return _highest(name, self.array(name))
 
     @property
     def ids(self) -> np.ndarray:
@@ -93,7 +119,11 @@ class EmbeddingFolder(Mapping):
         return self.of(id, self._residues(layer))
 
     def __getitem__(self, id: str) -> np.ndarray:
-        return self.of(id)
+        if not isinstance(id, str):
+            kind = type(id).__name__
+            raise TypeError(f"ids are texts, found {kind}: use means[…] or array(…)[…] for rows by number")
+        name = self._default()
+        return _highest(name, self.of(id, name))
 
     def __contains__(self, id) -> bool:
         return isinstance(id, str) and bool(self._folder.find(id))
@@ -113,14 +143,21 @@ class EmbeddingFolder(Mapping):
         return _Values(self)
 
     def to_pandas(self, name: "str | None" = None):
-        """A pandas DataFrame: a row for each record, indexed by id. It does not copy the array."""
-        import pandas
+        """A pandas DataFrame [records, D], indexed by id. It does not copy the array.
+
+        name: an array with one row for each record; None means the one that emb[id] uses. Of stacked layers
+        ("mean.layers"), the highest.
+        """
+        try:
+            import pandas
+        except ModuleNotFoundError as error:
+            raise ModuleNotFoundError("to_pandas needs pandas: pip install pandas", name="pandas") from error
 
         name = self._default(name)
         if self._where(name)[2] != "record":
             raise ValueError(f"{name} has more than one row for a record")
         index = pandas.Index(np.asarray(self.ids, dtype=object), name="id")
-        return pandas.DataFrame(self.array(name), index=index, copy=False)
+        return pandas.DataFrame(_highest(name, self.array(name)), index=index, copy=False)
 
     def __repr__(self) -> str:
         return f"open_folder({str(self.path)!r}): {len(self):,} records of {self.model}, {', '.join(self._arrays)}"
@@ -134,7 +171,7 @@ class EmbeddingFolder(Mapping):
             return self._arrays[name]
         except KeyError:
             known = ", ".join(self._arrays)
-            raise KeyError(f"{self.path} holds no array {name}; it holds {known}") from None
+            raise Missing(f"{self.path} holds no array {name}; it holds {known}") from None
 
     def _default(self, name=None):
         if name is not None:
@@ -146,13 +183,13 @@ class EmbeddingFolder(Mapping):
         if layer is not None:
             return f"residues.layer{layer}"
         if not names:
-            raise KeyError(f"{self.path} holds no residue rows; it holds {', '.join(self._arrays)}")
+            raise Missing(f"{self.path} holds no residue rows; it holds {', '.join(self._arrays)}")
         return max(names, key=lambda name: int(name.removeprefix("residues.layer")))
 
     def _place(self, id, name=None):
         places = self._folder.find(id)
         if not places:
-            raise KeyError(id)
+            raise MissingRecord(self.path, self._folder, id)
         if len(places) > 1:
             name = self._default(name)
             first = self._values(places[0], name)
@@ -214,7 +251,7 @@ class _Rows:
         emb = self._emb
         name = emb._default()
         if emb._where(name)[2] == "record":
-            yield from emb.array(name)
+            yield from _highest(name, emb.array(name))
             return
         for row in range(len(emb)):
             yield emb._values(emb._folder.record(row)[2], name)
@@ -238,6 +275,11 @@ def _most_open():
     """How many files this process may open."""
     most, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return most if most != resource.RLIM_INFINITY else 1 << 62
+
+
+def _highest(name, values):
+    # Stacked layers are [records, layers, D], and those of a record [layers, D].
+    return values[..., -1, :] if name.endswith(".layers") else values
 
 
 def _load(file):

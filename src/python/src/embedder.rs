@@ -1,23 +1,23 @@
 //! The class `Embedder`.
 
+use crate::arguments::{self, ModelName};
 use crate::errors::{failed, of_list, of_session, wrong};
 use crate::messages::Messages;
-use crate::sequences::{prepare, text, texts};
+use crate::sequences::{prepare, string, text, texts};
 use crate::stream::Stream;
 use crate::waiting::Watch;
 use esm_embed::cancel::Cancel;
 use esm_embed::device::{Dtype, Tested, available_threads};
 use esm_embed::hub::{self, Adapted, AskedModel, HubError, HubSettings, ModelRef};
 use esm_embed::pipeline::{ComputeOptions, OnInvalid, Stop};
-use esm_embed::product::{OutDtype, Pool, Product, Request, Values};
-use esm_embed::score::{Method, Protein, Variant, Window, score_variants};
+use esm_embed::product::{OutDtype, Product, Request, Values};
+use esm_embed::score::{Protein, Variant, score_variants};
 use esm_embed::session::{Session, SessionError, SessionOptions, StreamOptions, collect};
 use esm_embed::settings;
 use numpy::{PyArray1, PyArray2, PyArrayMethods};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyList, PyString};
-use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// The model if none is given, as on the command line.
@@ -163,7 +163,7 @@ impl Embedder {
     ) -> PyResult<Bound<'py, PyAny>> {
         self.check_process()?;
         let layer = self.session.layer(layer).map_err(of_session)?;
-        let pool = pool.map(parse_pool).transpose()?;
+        let pool = pool.map(arguments::pool).transpose()?;
         let product = match pool {
             Some(pool) => Product::Pooled { layer, pool },
             None => Product::Residues { layer },
@@ -209,7 +209,7 @@ impl Embedder {
 
     /// Embeds the records of FASTA files while they are read.
     ///
-    /// fasta: a path or a list of paths; "-" is standard input. Plain, gzip or zstd.
+    /// fasta: a path or several paths, such as a list or `Path.glob`; "-" is standard input. Plain, gzip or zstd.
     /// residues: whether each record has its residue rows. pool: with None, there is no pooled row.
     /// on_invalid: "fail", or "skip" to leave out records that cannot be embedded, with a warning.
     ///
@@ -228,12 +228,9 @@ impl Embedder {
         on_invalid: &str,
     ) -> PyResult<Stream> {
         self.check_process()?;
-        let paths = match fasta.extract::<PathBuf>() {
-            Ok(path) => vec![path],
-            Err(_) => fasta.extract::<Vec<PathBuf>>()?,
-        };
+        let paths = arguments::paths(fasta)?;
         let layer = self.session.layer(layer).map_err(of_session)?;
-        let pool = pool.map(parse_pool).transpose()?;
+        let pool = pool.map(arguments::pool).transpose()?;
         if pool.is_none() && !residues {
             return Err(PyValueError::new_err(
                 "with `pool=None` and `residues=False`, there is nothing to compute",
@@ -281,7 +278,7 @@ impl Embedder {
 
     /// Scores variants of a sequence: a float64 for each of them, as `esm-embed score` computes it.
     ///
-    /// variants: texts such as "A42G", or "A42G:K50R" for several mutations at once.
+    /// variants: a list of texts such as "A42G", or "A42G:K50R" for several mutations at once.
     /// method: "masked-marginals", "wt-marginals", "pll" or "pll-unmasked".
     /// window: "optimal", "overlapping" or "none" for sequences of more than 1,022 residues; None is the
     /// default of the method and model. offset: the number of the first residue.
@@ -307,10 +304,13 @@ impl Embedder {
                 "variants is a str: give a list of them, such as [\"A42G\"]",
             ));
         }
-        let how = (parse_method(method)?, window.map(parse_window).transpose()?);
+        let how = (
+            arguments::method(method)?,
+            window.map(arguments::window).transpose()?,
+        );
         let alphabet = self.session.config().alphabet;
-        let protein =
-            Protein::new("the sequence", &text(sequence)?, alphabet).map_err(|error| {
+        let protein = Protein::new("the sequence", &text("sequence", sequence)?, alphabet)
+            .map_err(|error| {
                 // Its hints are for embedding, which can read an unknown letter as <unk>.
                 let text = error.to_string();
                 PyValueError::new_err(text.lines().next().unwrap_or_default().to_owned())
@@ -319,12 +319,12 @@ impl Embedder {
             return Err(PyValueError::new_err("the sequence is empty"));
         }
         let variants: Vec<Variant> = variants
-            .extract::<Vec<String>>()?
-            .iter()
+            .try_iter()?
             .enumerate()
-            .map(|(at, text)| {
-                Variant::parse(text, &protein, offset)
-                    .map_err(|why| PyValueError::new_err(format!("variants[{at}]: {why}")))
+            .map(|(at, one)| {
+                let place = format!("variants[{at}]");
+                Variant::parse(&string(&place, &one?)?, &protein, offset)
+                    .map_err(|why| PyValueError::new_err(format!("{place}: {why}")))
             })
             .collect::<PyResult<_>>()?;
         let stop = Stop::default();
@@ -427,7 +427,7 @@ impl Embedder {
         product: Product,
     ) -> PyResult<(Vec<f32>, usize)> {
         self.check_process()?;
-        let text = text(sequence)?;
+        let text = text("sequence", sequence)?;
         let request = Request::new([product], OutDtype::F32);
         session.check(&request).map_err(of_session)?;
         let watch = watch(None);
@@ -441,30 +441,6 @@ impl Embedder {
                 .and_then(|mut all| all.pop());
             Ok((values.unwrap_or_default(), residues))
         })?
-    }
-}
-
-/// The name of a model: a text or a path.
-struct ModelName(String);
-
-impl<'py> FromPyObject<'_, 'py> for ModelName {
-    type Error = PyErr;
-
-    fn extract(object: Borrowed<'_, 'py, PyAny>) -> PyResult<ModelName> {
-        if let Ok(text) = object.extract::<String>() {
-            return Ok(ModelName(text));
-        }
-        let path: PathBuf = object.extract()?;
-        // A relative path that is not a text must not be taken for a name.
-        let path = std::path::absolute(path)?;
-        let text = path.into_os_string().into_string();
-        let text = text.map_err(|path| {
-            PyValueError::new_err(format!(
-                "{}: the path is not UTF-8",
-                Path::new(&path).display()
-            ))
-        })?;
-        Ok(ModelName(text))
     }
 }
 
@@ -494,26 +470,4 @@ fn matrix(
     columns: usize,
 ) -> PyResult<Bound<'_, PyArray2<f32>>> {
     PyArray1::from_vec(py, values).reshape([rows, columns])
-}
-
-fn parse_pool(text: &str) -> PyResult<Pool> {
-    settings::pool(text).map_err(|why| wrong("pool", text, why))
-}
-
-fn parse_method(text: &str) -> PyResult<Method> {
-    let all = [
-        Method::MaskedMarginals,
-        Method::WtMarginals,
-        Method::Pll,
-        Method::PllUnmasked,
-    ];
-    let found = all.into_iter().find(|method| method.to_string() == text);
-    let expected = "expected masked-marginals, wt-marginals, pll or pll-unmasked";
-    found.ok_or_else(|| wrong("method", text, expected))
-}
-
-fn parse_window(text: &str) -> PyResult<Window> {
-    let all = [Window::None, Window::Optimal, Window::Overlapping];
-    let found = all.into_iter().find(|window| window.to_string() == text);
-    found.ok_or_else(|| wrong("window", text, "expected none, optimal or overlapping"))
 }

@@ -25,9 +25,13 @@ type Place = (u64, PathBuf, u64, u64, u64, Option<String>);
 impl Folder {
     #[new]
     fn new(path: PathBuf) -> PyResult<Folder> {
-        if path.exists() && !path.is_dir() {
+        if !path.is_dir() {
+            let what = match path.exists() {
+                true => "is not a folder",
+                false => "does not exist",
+            };
             return Err(failed(format!(
-                "{} is not a folder\nhint: give the folder that a run wrote",
+                "{} {what}\nhint: give the folder that a run wrote",
                 path.display()
             )));
         }
@@ -81,6 +85,13 @@ impl Folder {
             found.iter().map(|record| self.place(record)).collect()
         });
         found.map_err(failed)
+    }
+
+    /// The id that looks most like this one, if any does. Reads the whole index.
+    fn similar(&self, py: Python<'_>, id: &str) -> PyResult<Option<String>> {
+        let found = py.detach(|| self.folder.similar_id(id.as_bytes()));
+        let text = |id: Vec<u8>| String::from_utf8_lossy(&id_text(&id)).into_owned();
+        Ok(found.map_err(failed)?.map(text))
     }
 
     /// The folders of the shards that hold the arrays; none if they are in the folder itself.

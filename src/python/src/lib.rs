@@ -1,6 +1,7 @@
 //! The module `esm_embed._native`: what the Python package needs of Rust. `esm_embed/` beside this
 //! folder re-exports it with type stubs.
 
+mod arguments;
 mod embedder;
 mod errors;
 mod folder;

@@ -68,25 +68,29 @@ pub fn texts(sequences: &Bound<'_, PyAny>) -> PyResult<Vec<Vec<u8>>> {
             "sequences is a dict: give its values, such as list(sequences.values())",
         ));
     }
-    sequences.try_iter()?.map(|one| text(&one?)).collect()
+    let all = sequences.try_iter()?.enumerate();
+    all.map(|(at, one)| text(&format!("sequences[{at}]"), &one?))
+        .collect()
 }
 
-/// A sequence without white space, as FASTA has it.
-pub fn text(sequence: &Bound<'_, PyAny>) -> PyResult<Vec<u8>> {
+/// A sequence without white space, as FASTA has it. The error names its place.
+pub fn text(place: &str, sequence: &Bound<'_, PyAny>) -> PyResult<Vec<u8>> {
     let text = match sequence.cast::<PyBytes>() {
         Ok(bytes) => bytes.as_bytes().to_vec(),
-        Err(_) => match sequence.extract::<String>() {
-            Ok(text) => text.into_bytes(),
-            Err(_) => {
-                let found = sequence.get_type().name()?;
-                return Err(PyTypeError::new_err(format!(
-                    "expected a sequence as str, found {found}"
-                )));
-            }
-        },
+        Err(_) => string(place, sequence)?.into_bytes(),
     };
     Ok(text
         .into_iter()
         .filter(|byte| !byte.is_ascii_whitespace())
         .collect())
+}
+
+/// A text. The error names its place.
+pub fn string(place: &str, found: &Bound<'_, PyAny>) -> PyResult<String> {
+    found.extract().or_else(|_| {
+        let found = found.get_type().name()?;
+        Err(PyTypeError::new_err(format!(
+            "{place}: expected a str, found {found}"
+        )))
+    })
 }

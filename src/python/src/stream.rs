@@ -1,6 +1,6 @@
 //! The iterator over the records of FASTA files.
 
-use crate::errors::{defect, of_session};
+use crate::errors::{defect, failed, of_session};
 use crate::messages::Messages;
 use crate::waiting::Watch;
 use esm_embed::cancel::Cancel;
@@ -8,12 +8,12 @@ use esm_embed::output::id_text;
 use esm_embed::product::Pool;
 use esm_embed::session::{Session, SessionError, StreamOptions, Streamed, stream};
 use numpy::{PyArray1, PyArray2, PyArrayMethods};
-use pyo3::exceptions::{PyAttributeError, PyTypeError};
+use pyo3::exceptions::{PyAttributeError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Records that wait for the caller while the next ones are computed.
 const WAITING: usize = 64;
@@ -25,15 +25,26 @@ enum Sent {
     End,
 }
 
+/// Where the records come from.
+enum Source {
+    /// The thread that computes.
+    Open(Receiver<Sent>),
+    /// A call that waits for the next record has it.
+    Busy,
+    /// There are no more records.
+    Ended,
+}
+
 /// An iterator over records. Dropping or closing it ends the work.
 #[pyclass(frozen, module = "esm_embed")]
 pub struct Stream {
-    receive: Mutex<Option<Receiver<Sent>>>,
+    source: Mutex<Source>,
     cancel: Cancel,
     messages: Messages,
     pool: Option<Pool>,
     has_residues: bool,
     dim: usize,
+    process: u32,
 }
 
 impl Stream {
@@ -47,12 +58,13 @@ impl Stream {
         let (send, receive) = sync_channel(WAITING);
         let cancel = Cancel::default();
         let made = Stream {
-            receive: Mutex::new(Some(receive)),
+            source: Mutex::new(Source::Open(receive)),
             cancel: cancel.clone(),
             messages: Messages::default(),
             pool,
             has_residues: options.request.products().len() > usize::from(pool.is_some()),
             dim: session.config().dim,
+            process: std::process::id(),
         };
         std::thread::spawn(move || {
             let mut out = |one| match send.send(Sent::One(one)) {
@@ -68,7 +80,11 @@ impl Stream {
 
     fn stop(&self) {
         self.cancel.cancel();
-        *self.receive.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        *self.source() = Source::Ended;
+    }
+
+    fn source(&self) -> MutexGuard<'_, Source> {
+        self.source.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -85,55 +101,68 @@ impl Stream {
     }
 
     fn __next__(&self, py: Python<'_>) -> PyResult<Option<Record>> {
-        // The lock is held while this waits: another thread must not wait for it with the GIL.
-        let Some(receive) = py.detach(|| self.receive.lock().map_or(None, |mut held| held.take()))
-        else {
-            return Ok(None);
+        if std::process::id() != self.process {
+            return Err(failed(
+                "this stream belongs to the parent of this process\n\
+                 hint: make an Embedder and a stream in each process",
+            ));
+        }
+        let mut receive = {
+            let mut source = self.source();
+            match std::mem::replace(&mut *source, Source::Busy) {
+                Source::Open(receive) => receive,
+                Source::Busy => {
+                    return Err(PyValueError::new_err(
+                        "another thread is waiting for the next record of this stream: use a lock, or a \
+                         stream in each thread",
+                    ));
+                }
+                Source::Ended => {
+                    *source = Source::Ended;
+                    return Ok(None);
+                }
+            }
         };
         let watch = Watch {
             cancel: self.cancel.clone(),
             messages: self.messages.clone(),
             progress: None,
         };
-        let (receive, received) = watch.next(py, receive);
-        let record = match received {
-            Ok(Some(Sent::One(Streamed::Skipped(why)))) => {
-                self.put_back(receive);
-                self.messages
-                    .warn(&format!("{why}; the record is left out"));
-                self.messages.deliver(py, None)?;
-                return self.__next__(py);
-            }
-            Ok(Some(Sent::One(Streamed::Record {
-                id,
-                description,
-                residues,
-                values,
-            }))) => {
-                let mut values = values.into_iter();
-                let pooled = self.pool.and_then(|_| values.next());
-                let rows = values.next().filter(|_| self.has_residues);
-                let rows =
-                    rows.map(|rows| PyArray1::from_vec(py, rows).reshape([residues, self.dim]));
-                Record {
-                    id: String::from_utf8_lossy(&id_text(&id)).into_owned(),
-                    description: String::from_utf8_lossy(&description).into_owned(),
-                    length: residues,
-                    pool: self.pool,
-                    pooled: pooled.map(|row| PyArray1::from_vec(py, row).unbind()),
-                    residues: rows.transpose()?.map(Bound::unbind),
+        loop {
+            let (returned, received) = watch.next(py, receive);
+            receive = returned;
+            let received = received.map_err(|interrupted| self.ended(interrupted))?;
+            match received {
+                Some(Sent::One(Streamed::Skipped(why))) => {
+                    self.messages
+                        .warn(&format!("{why}; the record is left out"));
+                    // A filter of warnings can make an exception of it, and the stream can be used again.
+                    if let Err(error) = self.messages.deliver(py, None) {
+                        self.put_back(receive);
+                        return Err(error);
+                    }
                 }
+                Some(Sent::One(Streamed::Record {
+                    id,
+                    description,
+                    residues,
+                    values,
+                })) => {
+                    self.put_back(receive);
+                    return self
+                        .record(py, &id, &description, residues, values)
+                        .map(Some);
+                }
+                Some(Sent::End) => {
+                    *self.source() = Source::Ended;
+                    return Ok(None);
+                }
+                // Another thread has closed the stream.
+                Some(Sent::Failed(SessionError::Cancelled)) => return Ok(None),
+                Some(Sent::Failed(error)) => return Err(self.ended(of_session(error))),
+                None => return Err(self.ended(defect())),
             }
-            Ok(Some(Sent::End)) => return Ok(None),
-            Ok(Some(Sent::Failed(error))) => return Err(of_session(error)),
-            Ok(None) => return Err(defect()),
-            Err(interrupted) => {
-                self.cancel.cancel();
-                return Err(interrupted);
-            }
-        };
-        self.put_back(receive);
-        Ok(Some(record))
+        }
     }
 
     /// Ends the work.
@@ -158,10 +187,40 @@ impl Stream {
 }
 
 impl Stream {
+    /// Unless the stream was closed in the meantime.
     fn put_back(&self, receive: Receiver<Sent>) {
-        if !self.cancel.is_cancelled() {
-            *self.receive.lock().unwrap_or_else(PoisonError::into_inner) = Some(receive);
+        let mut source = self.source();
+        if matches!(*source, Source::Busy) {
+            *source = Source::Open(receive);
         }
+    }
+
+    /// Ends the stream with an error.
+    fn ended(&self, error: PyErr) -> PyErr {
+        self.stop();
+        error
+    }
+
+    fn record(
+        &self,
+        py: Python<'_>,
+        id: &[u8],
+        description: &[u8],
+        residues: usize,
+        values: Vec<Vec<f32>>,
+    ) -> PyResult<Record> {
+        let mut values = values.into_iter();
+        let pooled = self.pool.and_then(|_| values.next());
+        let rows = values.next().filter(|_| self.has_residues);
+        let rows = rows.map(|rows| PyArray1::from_vec(py, rows).reshape([residues, self.dim]));
+        Ok(Record {
+            id: String::from_utf8_lossy(&id_text(id)).into_owned(),
+            description: String::from_utf8_lossy(description).into_owned(),
+            length: residues,
+            pool: self.pool,
+            pooled: pooled.map(|row| PyArray1::from_vec(py, row).unbind()),
+            residues: rows.transpose()?.map(Bound::unbind),
+        })
     }
 }
 
