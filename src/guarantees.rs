@@ -321,7 +321,8 @@
 //!   and threads. The tests in `tests/python` compare Python's arrays with the files of the command.
 //!   `src/session/tests.rs::a_list_has_the_bits_of_the_engine_whatever_the_threads_and_batches`
 //! - The demo writes what a run over the fixtures writes, without a network or a file.
-//!   `tests/run/carried.rs::a_demo_is_a_run_over_the_fixtures`
+//!   `tests/run/carried.rs::a_demo_is_a_run_over_the_fixtures`,
+//!   `tests/run/carried.rs::a_demo_is_exported_with_its_sequences`
 //!
 //! # What is made of an output folder
 //!
@@ -329,9 +330,10 @@
 //!   read every format back.
 //!   `tests/run/export.rs::csv_has_the_numbers_of_the_array`,
 //!   `tests/run/export.rs::every_format_is_written_and_reported`
-//! - An export that is killed leaves nothing at its place that is not complete.
+//! - An export that is killed, or finds no space, leaves nothing at its place that is not complete.
 //!   `tests/faults/export.rs::h5_killed_at_each_call`,
-//!   `tests/faults/export.rs::pt_killed_at_each_call`
+//!   `tests/faults/export.rs::pt_killed_at_each_call`,
+//!   `tests/faults/export.rs::a_disk_without_space_is_reported_once_and_leaves_nothing`
 //! - Exports and reports replace no device, pipe or folder, and no file of a run; two exports to one place
 //!   do not mix.
 //!   `tests/run/export.rs::only_files_are_replaced_and_none_of_a_run`,

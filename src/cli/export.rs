@@ -27,7 +27,8 @@ How to load them:
   safetensors  safetensors.numpy.load_file(\"emb.safetensors\")[\"P12345\"]
   parquet      polars.read_parquet(\"emb.parquet\"), pandas, DuckDB
   pt           torch.load(\"emb-pt/P12345.pt\")[\"mean_representations\"][33]
-  csv          read.csv(\"emb.csv\", row.names = NULL) in R
+  csv          read.csv(\"emb.csv\", row.names = NULL,
+                        colClasses = c(id = \"character\")) in R
   npz          numpy.load(\"emb.npz\")[\"mean.layer33\"], [\"ids\"]
   skbio        skbio.read(\"emb.h5\", format=\"embed\",
                           constructor=skbio.embedding.ProteinVector)";
@@ -43,7 +44,7 @@ pub struct ExportArgs {
     pub dir: PathBuf,
 
     /// Format
-    #[arg(long, value_name = "FORMAT", value_enum)]
+    #[arg(long, value_name = "FORMAT", value_enum, ignore_case = true)]
     pub to: To,
 
     /// File to write; with --to pt, a folder
@@ -96,6 +97,7 @@ pub struct ExportArgs {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum To {
     /// HDF5, one dataset for each record: UniProt, bio_embeddings, biotrainer, ProtSpace
+    #[value(alias = "hdf5")]
     H5,
     /// One tensor for each record
     Safetensors,
@@ -108,6 +110,7 @@ pub enum To {
     /// NumPy's archive of the array and the ids
     Npz,
     /// scikit-bio's format "embed"
+    #[value(alias = "scikit-bio")]
     Skbio,
 }
 
@@ -210,11 +213,15 @@ pub fn execute(args: &ExportArgs) -> anyhow::Result<Exit> {
 }
 
 fn summary(args: &ExportArgs, exported: &Exported) -> String {
+    let shard = exported
+        .shard
+        .map(|(number, of)| format!(" of shard {number}/{of}"));
     let mut text = format!(
-        "{}: {}, {}, {}",
+        "{}: {}, {}{}, {}",
         args.out.display(),
         exported.arrays.join(", "),
         count(exported.records, "record"),
+        shard.unwrap_or_default(),
         exported.dtype.name()
     );
     if exported.repeated > 0 {

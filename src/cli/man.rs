@@ -26,18 +26,57 @@ pub fn execute(args: &ManArgs) -> anyhow::Result<Exit> {
     }
     fs::create_dir_all(dir).with_context(place)?;
     clap_mangen::generate_to(Cli::command(), dir).with_context(place)?;
+    let pages = pages(&Cli::command(), "");
+    for page in &pages {
+        let path = dir.join(format!("{page}.1"));
+        let keep_lines = || fs::write(&path, with_lines(&fs::read_to_string(&path)?));
+        keep_lines().with_context(|| path.display().to_string())?;
+    }
     let first = dir.join("esm-embed.1");
-    let pages = pages(&Cli::command());
     print(&format!(
         "{} in {}; read the first with: man -l {}\n",
-        count(pages, "manual page"),
+        count(pages.len() as u64, "manual page"),
         dir.display(),
         first.display()
     ))?;
     Ok(Exit::Done)
 }
 
-/// A page for a command and each of those below it.
-fn pages(command: &clap::Command) -> u64 {
-    1 + command.get_subcommands().map(pages).sum::<u64>()
+/// The pages of a command and of those below it.
+fn pages(command: &clap::Command, above: &str) -> Vec<String> {
+    let name = format!("{above}{}", command.get_name());
+    let below = command.get_subcommands();
+    let below = below.flat_map(|one| pages(one, &format!("{name}-")));
+    std::iter::once(name.clone()).chain(below).collect()
+}
+
+/// The examples with their lines: clap_mangen lets `man` fill them like sentences.
+fn with_lines(page: &str) -> String {
+    let Some((before, examples)) = page.split_once(".SH EXTRA\n") else {
+        return page.to_owned();
+    };
+    let end = examples.find("\n.SH ").map_or(examples.len(), |at| at + 1);
+    let (examples, after) = examples.split_at(end);
+    format!(
+        "{before}.SH EXAMPLES\n.nf\n{}\n.fi\n{after}",
+        examples.trim_end()
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::with_lines;
+
+    #[test]
+    fn examples_keep_their_lines() {
+        assert_eq!(with_lines(".SH NAME\na\n"), ".SH NAME\na\n");
+        for (after, kept) in [("", ""), (".SH VERSION\n1\n", ".SH VERSION\n1\n")] {
+            assert_eq!(
+                with_lines(&format!(
+                    ".SH NAME\na\n.SH EXTRA\nExamples:\n  a  b\n{after}"
+                )),
+                format!(".SH NAME\na\n.SH EXAMPLES\n.nf\nExamples:\n  a  b\n.fi\n{kept}")
+            );
+        }
+    }
 }

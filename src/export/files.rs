@@ -12,6 +12,10 @@ const NEW: &str = ".new";
 
 /// Refuses what is at the place of the output, unless it may be replaced.
 pub(super) fn check(out: &Path, format: Format, force: bool) -> Result<(), ExportError> {
+    let out = match format {
+        Format::Pt => folder_path(out),
+        _ => out,
+    };
     let is_folder = out.is_dir();
     let what = match format {
         Format::Pt if is_folder && out.file_name().is_some() => None,
@@ -30,6 +34,11 @@ pub(super) fn check(out: &Path, format: Format, force: bool) -> Result<(), Expor
         true => check_folder(out),
         false => Ok(()),
     }
+}
+
+/// The path of a folder without a `/` at its end, which would follow a link.
+fn folder_path(out: &Path) -> &Path {
+    out.components().as_path()
 }
 
 /// Refuses a folder with anything but files of `pt`.
@@ -151,6 +160,7 @@ pub(super) struct NewFolder {
 impl NewFolder {
     /// Begins a folder, in one that is made if it is not there.
     pub(super) fn create(out: &Path) -> Result<Self, ExportError> {
+        let out = folder_path(out);
         let beside = beside(out, NEW);
         let failed = ExportError::io(&beside);
         let open = loop {

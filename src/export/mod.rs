@@ -26,6 +26,7 @@
 //! they are, repeated ones too.
 
 mod about;
+mod archive;
 mod arrays;
 mod csv;
 mod error;
@@ -125,6 +126,8 @@ pub struct Exported {
     pub arrays: Vec<String>,
     /// Number of records read.
     pub records: u64,
+    /// The shard that was read, and the number of shards, if the folder is not of a whole input.
+    pub shard: Option<(u64, u64)>,
     /// Records that were left out because an earlier one has the same sequence, and so the same key.
     pub repeated: u64,
     /// How numbers are stored.
@@ -187,6 +190,10 @@ impl Export {
         Ok(Exported {
             arrays: source.arrays.iter().map(|array| array.name()).collect(),
             records: folder.manifest().counts.records,
+            shard: folder
+                .manifest()
+                .shard
+                .map(|shard| (shard.number, shard.of)),
             repeated,
             dtype,
         })

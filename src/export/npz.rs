@@ -2,16 +2,16 @@
 //! number of rows of each record.
 
 use super::ExportError;
+use super::archive::Archive;
 use super::arrays::record_shape;
 use super::files::NewFile;
 use super::source::Source;
 use crate::output::{HEADER_BYTES, Ids, header, integer_header};
 use crate::product::{Extent, OutDtype};
-use std::fs::File;
-use std::io::{BufWriter, Write};
+use std::io::{self, BufWriter};
 use std::path::Path;
+use zip::CompressionMethod;
 use zip::write::SimpleFileOptions;
-use zip::{CompressionMethod, ZipWriter};
 
 pub(super) fn write(source: &mut Source, out: &Path) -> Result<(), ExportError> {
     let array = source.array()?;
@@ -26,13 +26,13 @@ pub(super) fn write(source: &mut Source, out: &Path) -> Result<(), ExportError> 
         ))
     })?;
     let (new, file) = NewFile::create(out)?;
-    let mut zip = ZipWriter::new(BufWriter::with_capacity(1 << 20, file));
-    let failed = |error: zip::result::ZipError| ExportError::io(out)(error.into());
+    let mut zip = Archive::new(BufWriter::with_capacity(1 << 20, file));
+    let failed = ExportError::io(out);
     let mut index = source.index()?;
-    begin(&mut zip, "ids", ids_bytes).map_err(failed)?;
+    begin(&mut zip, "ids", ids_bytes).map_err(&failed)?;
     let mut row = ids.npy_header().unwrap_or([0; HEADER_BYTES]).to_vec();
     loop {
-        zip.write_all(&row).map_err(ExportError::io(out))?;
+        zip.write(&row).map_err(&failed)?;
         let Some(record) = index.next()? else {
             break;
         };
@@ -46,13 +46,13 @@ pub(super) fn write(source: &mut Source, out: &Path) -> Result<(), ExportError> 
             "lengths",
             HEADER_BYTES as u64 + 8 * counts.records,
         )
-        .map_err(failed)?;
+        .map_err(&failed)?;
         let mut index = source.index()?;
         let mut row = integer_header(counts.records)
             .unwrap_or([0; HEADER_BYTES])
             .to_vec();
         loop {
-            zip.write_all(&row).map_err(ExportError::io(out))?;
+            zip.write(&row).map_err(&failed)?;
             let Some(record) = index.next()? else {
                 break;
             };
@@ -65,11 +65,11 @@ pub(super) fn write(source: &mut Source, out: &Path) -> Result<(), ExportError> 
     }
     let values = shape.iter().product::<u64>();
     let size = HEADER_BYTES as u64 + values * source.dtype.bytes();
-    begin(&mut zip, &array.name(), size).map_err(failed)?;
+    begin(&mut zip, &array.name(), size).map_err(&failed)?;
     let mut bytes = array_header(source.dtype, &shape);
     let mut rows = source.rows()?;
     loop {
-        zip.write_all(&bytes).map_err(ExportError::io(out))?;
+        zip.write(&bytes).map_err(&failed)?;
         let Some(record) = rows.next()? else {
             break;
         };
@@ -79,15 +79,11 @@ pub(super) fn write(source: &mut Source, out: &Path) -> Result<(), ExportError> 
 }
 
 /// Begins a member, stored as it is: embeddings do not get smaller.
-fn begin(
-    zip: &mut ZipWriter<BufWriter<File>>,
-    name: &str,
-    bytes: u64,
-) -> zip::result::ZipResult<()> {
+fn begin(zip: &mut Archive, name: &str, bytes: u64) -> io::Result<()> {
     let options = SimpleFileOptions::default()
         .compression_method(CompressionMethod::Stored)
         .large_file(bytes >= u64::from(u32::MAX));
-    zip.start_file(format!("{name}.npy"), options)
+    zip.begin(format!("{name}.npy"), options)
 }
 
 fn array_header(dtype: OutDtype, shape: &[u64]) -> Vec<u8> {

@@ -7,6 +7,7 @@
 //! for residue files. `|`, which headers of UniProt have, is kept.
 
 use super::ExportError;
+use super::archive::Archive;
 use super::arrays::exported;
 use super::files::NewFolder;
 use super::keys::text;
@@ -15,10 +16,10 @@ use super::source::{Rows, Source};
 use crate::output::{Array, FileNames, Record};
 use crate::product::{OutDtype, Pool, Product};
 use std::fs::File;
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufWriter};
 use std::path::Path;
+use zip::CompressionMethod;
 use zip::write::SimpleFileOptions;
-use zip::{CompressionMethod, ZipWriter};
 
 /// Numbers begin at a multiple of this, for memory-mapping.
 const ALIGNMENT: u16 = 64;
@@ -83,14 +84,14 @@ fn write_file(
     tensors: &[Tensor],
     parts: &[Vec<u8>],
 ) -> io::Result<()> {
-    let mut zip = ZipWriter::new(BufWriter::new(File::create_new(path)?));
+    let mut zip = Archive::new(BufWriter::new(File::create_new(path)?));
     let mut member = |name: &str, bytes: &[u8]| {
         let options = SimpleFileOptions::default()
             .compression_method(CompressionMethod::Stored)
             .with_alignment(ALIGNMENT)
             .large_file(bytes.len() >= u32::MAX as usize);
-        zip.start_file(format!("archive/{name}"), options)?;
-        zip.write_all(bytes)
+        zip.begin(format!("archive/{name}"), options)?;
+        zip.write(bytes)
     };
     member("data.pkl", &encode(&contents(label, products, tensors)))?;
     member("byteorder", b"little")?;

@@ -79,3 +79,23 @@ fn pt_killed_at_each_call() {
         killed_at_each("export emb --to pt --out x -q", "x", &calls);
     }
 }
+
+#[test]
+fn a_disk_without_space_is_reported_once_and_leaves_nothing() {
+    let bench = bench();
+    let before = bench.names(".");
+    for format in ["h5", "safetensors", "parquet", "pt", "csv", "npz", "skbio"] {
+        let no_file_may_grow = ["sh", "-c", "ulimit -f 0; exec \"$@\"", "sh"];
+        let line = format!("export emb --to {format} --out x -q");
+        let ended = call(&bench, &no_file_may_grow, &line);
+        let file = if format == "pt" { "x.new/p.pt" } else { "x" };
+        let expected = format!("error: writing {file}: File too large (os error 27)\n");
+        let said = String::from_utf8_lossy(&ended.stderr);
+        assert_eq!(
+            (ended.status.code(), &*said),
+            (Some(1), &*expected),
+            "{format}"
+        );
+        assert_eq!(bench.names("."), before, "{format}");
+    }
+}

@@ -352,6 +352,8 @@ class Refusals(unittest.TestCase):
         self.says(TypeError, "sequences[1]: expected a str, found int", self.model.embed, ["MK", 3])
         self.says(TypeError, "sequences[2]: expected a str, found float", self.model.embed,
                   ["MK", "AG", float("nan")])
+        with self.assertRaisesRegex(ValueError, r"^sequences\[0\]: not valid Unicode: "):
+            self.model.embed(["\ud800"])
         self.says(TypeError, "sequence: expected a str, found list", self.model.logits, ["MK"])
         self.says(TypeError, "variants[1]: expected a str, found int", self.model.score, "MK", ["M1A", 2])
         self.says(TypeError, "sequences is a dict: give its values, such as list(sequences.values())",
@@ -380,6 +382,7 @@ class Refusals(unittest.TestCase):
             self.says(ValueError, f"{missing}: cannot be opened: No such file or directory (os error 2)",
                       lambda: list(self.model.stream(missing)))
         self.says(TypeError, "fasta: expected a path or a list of paths, found int", self.model.stream, 3)
+        self.says(TypeError, "fasta: expected a path or a list of paths, found bytes", self.model.stream, b"x")
         self.says(ValueError, "fasta is an empty list of paths", self.model.stream, [])
         record = next(self.model.stream(DEMO))
         with self.assertRaisesRegex(AttributeError, "use `residues=True`"):

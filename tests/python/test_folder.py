@@ -181,6 +181,7 @@ class Folders(unittest.TestCase):
                 np.testing.assert_array_equal(found, expected.array("residues.layer2"), strict=True)
             for found, value in zip(emb.values(), expected.values(), strict=True):
                 np.testing.assert_array_equal(found, value)
+            self.assertIn("records of esm2_hd16 (shard 2/3), mean", repr(open_folder(home / "s2")))
             (home / "s2").rename(home / "moved")
             with self.assertRaisesRegex(EsmEmbedError, "is not there: the folder was moved or removed"):
                 open_folder(linked)

@@ -179,6 +179,80 @@ fn what_is_refused() {
 }
 
 #[test]
+fn a_shard_is_called_one() {
+    let bench = bench();
+    for number in [1, 2] {
+        let ended = bench.run(&format!(
+            "in.fasta --model $MODEL --out all/s{number} --shard {number}/2 -q"
+        ));
+        assert_eq!(ended.code, 0, "{}", ended.err);
+    }
+    let ended = bench.call("export all/s2 --to csv --out x.csv");
+    let records = bench.text("x.csv").lines().count() - 1;
+    let records = format!("{records} record{}", if records == 1 { "" } else { "s" });
+    assert_eq!(
+        (ended.code, ended.err),
+        (
+            0,
+            format!("x.csv: mean.layer2, {records} of shard 2/2, f32\n")
+        )
+    );
+    let ended = bench.call("export all --to csv --out y.csv");
+    assert_eq!(
+        ended.err,
+        "error: all has no run.json: it is not an output folder, or its run did not finish\n  \
+         hint: give a folder in it that has one, such as all/s1\n  hint: merge shards first\n"
+    );
+}
+
+#[test]
+fn names_that_people_give_are_understood_or_answered() {
+    let bench = bench();
+    for (format, out) in [("hdf5", "a"), ("H5", "b"), ("Scikit-Bio", "c")] {
+        let line = format!("export emb --to {format} --out {out} -q");
+        assert_eq!(bench.call(&line).code, 0, "{format}");
+    }
+    assert_eq!(bench.bytes("a"), bench.bytes("b"));
+    for (typed, hint) in [
+        ("--format h5", "write --to, such as --to h5"),
+        (
+            "--layer 1",
+            "name the array of the layer, such as --array mean.layer20",
+        ),
+        ("--pool max", "name the array, such as --array max.layer33"),
+    ] {
+        let ended = bench.call(&format!("export emb --out x {typed}"));
+        assert_eq!(ended.code, 2);
+        assert!(
+            ended.err.contains(&format!("  hint: {hint}\n")),
+            "{typed}: {}",
+            ended.err
+        );
+    }
+}
+
+#[test]
+fn a_folder_may_have_a_slash_at_its_end() {
+    let bench = bench();
+    for flag in ["", "--force"] {
+        let ended = bench.call(&format!("export emb --to pt --out sub/x/ -q {flag}"));
+        assert_eq!((ended.code, &*ended.err), (0, ""));
+        assert_eq!(bench.names("sub"), ["x"]);
+    }
+    let ended = bench.call("export emb --to pt --out sub/x/ -q");
+    assert!(
+        ended.err.starts_with("error: sub/x already exists\n"),
+        "{}",
+        ended.err
+    );
+    let ended = bench.call("export emb --to csv --out sub/y/ -q");
+    assert_eq!(
+        ended.err,
+        "error: sub/y/ is not the name of a file\n  hint: choose another place with --out\n"
+    );
+}
+
+#[test]
 fn an_empty_folder_has_empty_exports() {
     let bench = Bench::new();
     bench.write("in.fasta", ">P1\n\n");

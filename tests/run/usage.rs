@@ -295,7 +295,7 @@ fn options_of_other_tools_are_answered_with_ours() {
         ),
         (
             "run a.fasta --out emb --format h5",
-            "hint: leave it out: this version always writes .npy files",
+            "hint: leave it out: a run writes .npy files",
         ),
         (
             "embed a.fasta --out emb",

@@ -1,7 +1,7 @@
 //! Options that a command does not have.
 
 use super::super::command_line::Cli;
-use super::other_tools::{ForeignOption, KEPT, OPTIONS};
+use super::other_tools::{ForeignOption, KEPT, OF_EXPORT, OPTIONS};
 use super::spelling::normal;
 use clap::CommandFactory;
 use strsim::osa_distance;
@@ -62,6 +62,11 @@ pub fn remedy(typed: &str, subcommand: &str) -> Remedy {
         .filter(|name| ours.iter().any(|o| o == name))
     {
         return Remedy::Hint(format!("leave --{positive} out"));
+    }
+    if subcommand == "export"
+        && let Some((_, what)) = OF_EXPORT.iter().find(|(names, _)| names.contains(&&*name))
+    {
+        return hint(what);
     }
     // An option of run is not a misspelt word of another tool.
     if name != "force" && self::ours("run").contains(&name) {

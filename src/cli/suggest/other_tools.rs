@@ -24,6 +24,22 @@ pub const KEPT: [&str; 8] = [
     "exist-ok",
 ];
 
+/// Options that people give to `export`, and what to write instead.
+pub const OF_EXPORT: [(&[&str], &str); 3] = [
+    (
+        &["format", "output-format", "out-format", "fmt", "type", "as"],
+        "write --to, such as --to h5",
+    ),
+    (
+        &["layer", "layers", "repr-layers"],
+        "name the array of the layer, such as --array mean.layer20",
+    ),
+    (
+        &["pool", "pooling"],
+        "name the array, such as --array max.layer33",
+    ),
+];
+
 /// Options of fair-esm's script and of other tools, and what to write instead.
 pub const OPTIONS: &[ForeignOption] = &[
     ForeignOption {

@@ -10,14 +10,22 @@ use std::path::PathBuf;
 pub enum ReadError {
     /// There is no `run.json`.
     #[error(
-        "{} has no {RUN_JSON}: it is not an output folder, or its run did not finish\n\
-         hint: give the folder that a run wrote\n\
-         hint: finish an interrupted run with `resume`",
-        dir.display()
+        "{} has no {RUN_JSON}: it is not an output folder, or its run did not finish\n{}",
+        dir.display(),
+        match holds {
+            None => "hint: give the folder that a run wrote\n\
+                     hint: finish an interrupted run with `resume`".to_owned(),
+            Some(folder) => format!(
+                "hint: give a folder in it that has one, such as {}\nhint: merge shards first",
+                folder.display()
+            ),
+        }
     )]
     NotComplete {
         /// The folder.
         dir: PathBuf,
+        /// A folder in it that has one.
+        holds: Option<PathBuf>,
     },
 
     /// The `run.json` cannot be used.

@@ -8,7 +8,7 @@ use super::linked::LinkedShards;
 use super::record::{Record, Records};
 use super::record_index::RecordIndex;
 use crate::output::array::{Array, Storage};
-use crate::output::folder_files::INDEX_TSV;
+use crate::output::folder_files::{INDEX_TSV, RUN_JSON};
 use crate::output::layout::Layout;
 use crate::output::manifest::Manifest;
 use crate::product::{Extent, Product};
@@ -38,6 +38,13 @@ pub(super) fn check_arrays(layout: &Layout) -> Result<(), &'static str> {
     }
 }
 
+/// The first folder in this one that a run wrote.
+fn output_folder_in(dir: &Path) -> Option<PathBuf> {
+    let entries = std::fs::read_dir(dir).ok()?.flatten();
+    let folders = entries.map(|entry| entry.path());
+    folders.filter(|path| path.join(RUN_JSON).is_file()).min()
+}
+
 /// The output folder of a finished run.
 #[derive(Debug)]
 pub struct FinishedFolder {
@@ -61,9 +68,10 @@ impl FinishedFolder {
         let manifest = Manifest::read(dir).map_err(failed)?;
         let manifest = manifest.ok_or_else(|| ReadError::NotComplete {
             dir: dir.to_path_buf(),
+            holds: output_folder_in(dir),
         })?;
         check_arrays(&manifest.layout).map_err(|what| ReadError::Damaged {
-            path: dir.join(crate::output::folder_files::RUN_JSON),
+            path: dir.join(RUN_JSON),
             what: what.into(),
         })?;
         Ok(Self {
@@ -366,6 +374,9 @@ mod tests {
                 )
         );
         folder(&dir, OutDtype::F32);
+        let around = FinishedFolder::open(home.path()).unwrap_err().to_string();
+        let hint = format!("such as {}\nhint: merge shards first", dir.display());
+        assert!(around.ends_with(&hint), "{around}");
         let folder = FinishedFolder::open(&dir).unwrap();
         let contacts = folder.array(Product::Contacts).unwrap();
         let mut record = folder.records().unwrap().next().unwrap().unwrap();

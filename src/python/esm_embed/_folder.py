@@ -160,11 +160,13 @@ class EmbeddingFolder(Mapping):
         return pandas.DataFrame(_highest(name, self.array(name)), index=index, copy=False)
 
     def __repr__(self) -> str:
-        return f"open_folder({str(self.path)!r}): {len(self):,} records of {self.model}, {', '.join(self._arrays)}"
+        shard = "" if self._folder.shard is None else " (shard {}/{})".format(*self._folder.shard)
+        names = ", ".join(self._arrays)
+        return f"open_folder({str(self.path)!r}): {len(self):,} records of {self.model}{shard}, {names}"
 
     def __reduce__(self):
         # A process that gets a copy opens the folder itself.
-        return open_folder, (self.path,)
+        return open_folder, (self.path.absolute(),)
 
     def _where(self, name):
         try:

@@ -6,6 +6,7 @@ use esm_embed::score::{Method, Window};
 use esm_embed::settings;
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
+use pyo3::types::PyBytes;
 use std::path::{Path, PathBuf};
 
 /// The name of a model: a text or a path.
@@ -37,7 +38,11 @@ pub fn paths(fasta: &Bound<'_, PyAny>) -> PyResult<Vec<PathBuf>> {
     if let Ok(path) = fasta.extract::<PathBuf>() {
         return Ok(vec![path]);
     }
-    let Ok(all) = fasta.try_iter() else {
+    let all = match fasta.is_instance_of::<PyBytes>() {
+        true => None,
+        false => fasta.try_iter().ok(),
+    };
+    let Some(all) = all else {
         let found = fasta.get_type().name()?;
         return Err(PyTypeError::new_err(format!(
             "fasta: expected a path or a list of paths, found {found}"

@@ -47,6 +47,13 @@ impl Folder {
         self.folder.manifest().counts.records
     }
 
+    /// The shard and the number of shards, if it is not of a whole input.
+    #[getter]
+    fn shard(&self) -> Option<(u64, u64)> {
+        let shard = self.folder.manifest().shard.as_ref();
+        shard.map(|shard| (shard.number, shard.of))
+    }
+
     /// The model.
     #[getter]
     fn model(&self) -> String {

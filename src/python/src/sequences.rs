@@ -87,10 +87,13 @@ pub fn text(place: &str, sequence: &Bound<'_, PyAny>) -> PyResult<Vec<u8>> {
 
 /// A text. The error names its place.
 pub fn string(place: &str, found: &Bound<'_, PyAny>) -> PyResult<String> {
-    found.extract().or_else(|_| {
+    if !found.is_instance_of::<PyString>() {
         let found = found.get_type().name()?;
-        Err(PyTypeError::new_err(format!(
+        return Err(PyTypeError::new_err(format!(
             "{place}: expected a str, found {found}"
-        )))
+        )));
+    }
+    found.extract().map_err(|error: PyErr| {
+        PyValueError::new_err(format!("{place}: not valid Unicode: {error}"))
     })
 }
