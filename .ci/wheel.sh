@@ -19,7 +19,7 @@ SIZE=20000000
 target=${TARGET:-x86_64-unknown-linux-gnu}
 arch=${target%%-*}
 python=$(command -v "${PYTHON:-python3}")
-export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$PWD/target}
+export CARGO_TARGET_DIR=$(realpath -m "${CARGO_TARGET_DIR:-target}")
 scratch=$(mktemp -d)
 notices=src/python/LICENSE-THIRDPARTY.txt
 trap 'rm -rf "$scratch" "$notices"' EXIT
@@ -34,11 +34,12 @@ if [ "${1:-}" = --wheel ]; then
     wheel=$(realpath "$2")
 else
     say "Tools: maturin $MATURIN, zig $ZIG"
-    "$python" -m venv "$scratch/tools"
-    "$scratch/tools/bin/pip" install --quiet "maturin==$MATURIN" "ziglang==$ZIG"
+    tools=$CARGO_TARGET_DIR/wheel-tools
+    "$python" -m venv "$tools"
+    "$tools/bin/pip" install --quiet "maturin==$MATURIN" "ziglang==$ZIG"
     say "Build: $target"
     .ci/licences.py "$target" esm-embed-python >"$notices"
-    PATH="$scratch/tools/bin:$PATH" maturin build --release --locked --zig --compatibility manylinux2014 \
+    PATH="$tools/bin:$PATH" maturin build --release --locked --zig --compatibility manylinux2014 \
         --target "$target" --manifest-path src/python/Cargo.toml --out "$CARGO_TARGET_DIR/wheels"
     wheel=$(ls -t "$CARGO_TARGET_DIR"/wheels/esm_embed-*"$arch".whl | head -n 1)
 fi
