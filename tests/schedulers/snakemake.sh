@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Runs the output of `esm-embed template snakemake` in Snakemake: three shards, one of which is
-# interrupted and resumed, then the merge. Compares the result with a plain run.
+# interrupted and resumed, then the merge; and all of it again after the FASTA file has changed. Compares the
+# results with plain runs.
 #
 #   pip install snakemake
 #   tests/schedulers/snakemake.sh [ESM_EMBED] [SNAKEMAKE]
@@ -60,3 +61,13 @@ diff plain.sha256 emb.sha256 || fail "the merged output is not that of the plain
 cat emb.sha256
 embed --dry-run | grep -q 'Nothing to be done' || fail "there is still something to do"
 echo "the merged output is that of the plain run, byte for byte"
+
+# Another FASTA file under the same name is planned and embedded again.
+sleep 1
+printf '>new\nMKTAYIAKQR\n' >>"a b.fasta"
+"$program" run "a b.fasta" --model "$root/fixtures/esm2_hd16" --pool mean,max --out plain --force --quiet
+embed --quiet
+checksums plain >plain.sha256
+checksums emb >emb.sha256
+diff plain.sha256 emb.sha256 || fail "the output of the changed file is not that of a plain run"
+echo "so it is after the file has changed"
