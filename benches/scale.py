@@ -311,7 +311,8 @@ def known(args, home):
     for name, more in [("computed", []), ("with --known", ["--known", home / "old"])]:
         out = home / name.split()[0]
         run = measured(two_cores([args.binary, "run", new, *options, *more, "--out", out]))
-        print(f"{name:40} {run.seconds:12,.2f} s, {run.memory / 1e6:,.1f} MB of memory")
+        print(f"{name:40} {run.seconds:12,.2f} s ({run.processor:,.2f} of processors), "
+              f"{run.memory / 1e6:,.1f} MB of memory")
     counts = json.loads((home / "with" / "run.json").read_text())["counts"]
     print(f"{counts['known']:,} of {counts['unique_sequences']:,} sequences copied")
     names = [path.name for path in (home / "computed").glob("*.npy")]
