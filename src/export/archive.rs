@@ -16,6 +16,8 @@ impl Archive {
         Self(ZipWriter::new(Once {
             inner,
             has_failed: false,
+            position: 0,
+            end: 0,
         }))
     }
 
@@ -31,10 +33,10 @@ impl Archive {
 
     /// Ends the archive.
     pub(super) fn finish(self) -> io::Result<BufWriter<File>> {
-        let Once { inner, has_failed } = self.0.finish().map_err(plain)?;
-        match has_failed {
+        let file = self.0.finish().map_err(plain)?;
+        match file.has_failed {
             true => Err(io::Error::other("an earlier write failed")),
-            false => Ok(inner),
+            false => Ok(file.inner),
         }
     }
 }
@@ -47,10 +49,12 @@ fn plain(error: ZipError) -> io::Error {
     }
 }
 
-/// Does nothing once it has failed.
+/// Once it has failed, it does nothing, and reports what a file without end would.
 struct Once<W> {
     inner: W,
     has_failed: bool,
+    position: u64,
+    end: u64,
 }
 
 impl<W> Once<W> {
@@ -71,7 +75,10 @@ impl<W> Once<W> {
 
 impl<W: Write> Write for Once<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.call(bytes.len(), |inner| inner.write(bytes))
+        let written = self.call(bytes.len(), |inner| inner.write(bytes))?;
+        self.position += written as u64;
+        self.end = self.end.max(self.position);
+        Ok(written)
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -80,7 +87,83 @@ impl<W: Write> Write for Once<W> {
 }
 
 impl<W: Seek> Seek for Once<W> {
-    fn seek(&mut self, position: SeekFrom) -> io::Result<u64> {
-        self.call(0, |inner| inner.seek(position))
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        let position = match to {
+            SeekFrom::Start(position) => position,
+            SeekFrom::Current(offset) => self.position.saturating_add_signed(offset),
+            SeekFrom::End(offset) => self.end.saturating_add_signed(offset),
+        };
+        self.position = self.call(position, |inner| inner.seek(to))?;
+        Ok(self.position)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_archive_that_fails_at_any_byte_ends_quietly() {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("x.zip");
+        let write = |room: u64| {
+            let file = File::create(&path).unwrap();
+            let limited = Limited { file, room };
+            let mut zip = ZipWriter::new(Once {
+                inner: limited,
+                has_failed: false,
+                position: 0,
+                end: 0,
+            });
+            let options = SimpleFileOptions::default()
+                .compression_method(zip::CompressionMethod::Stored)
+                .with_alignment(64);
+            let mut all = || -> io::Result<()> {
+                for name in ["a", "b"] {
+                    zip.start_file(name, options).map_err(plain)?;
+                    zip.write_all(&[7; 100])?;
+                }
+                Ok(())
+            };
+            let written = all();
+            let ended = zip.finish().map_err(plain)?;
+            written?;
+            match ended.has_failed {
+                true => Err(io::Error::other("")),
+                false => Ok(()),
+            }
+        };
+        write(10_000).unwrap();
+        let whole = std::fs::metadata(&path).unwrap().len();
+        write(whole).unwrap();
+        for room in 0..whole {
+            assert!(write(room).is_err(), "{room}");
+        }
+    }
+
+    /// A file on a disk with little room.
+    struct Limited {
+        file: File,
+        room: u64,
+    }
+
+    impl Write for Limited {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let room = self.room.saturating_sub(self.file.stream_position()?);
+            match bytes.get(..room as usize).unwrap_or(bytes) {
+                [] if !bytes.is_empty() => Err(ErrorKind::StorageFull.into()),
+                fitting => self.file.write(fitting),
+            }
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            self.file.flush()
+        }
+    }
+
+    impl Seek for Limited {
+        fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+            self.file.seek(to)
+        }
     }
 }

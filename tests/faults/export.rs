@@ -83,19 +83,31 @@ fn pt_killed_at_each_call() {
 #[test]
 fn a_disk_without_space_is_reported_once_and_leaves_nothing() {
     let bench = bench();
+    let long = format!(">long\n{}\n", "MKTAYIAKQR".repeat(40));
+    bench.write("in.fasta", &long);
+    bench.embed("in.fasta --model $MODEL --out long");
     let before = bench.names(".");
-    for format in ["h5", "safetensors", "parquet", "pt", "csv", "npz", "skbio"] {
-        let no_file_may_grow = ["sh", "-c", "ulimit -f 0; exec \"$@\"", "sh"];
-        let line = format!("export emb --to {format} --out x -q");
-        let ended = call(&bench, &no_file_may_grow, &line);
-        let file = if format == "pt" { "x.new/p.pt" } else { "x" };
+    for (format, options, blocks) in [
+        ("h5", "", 0),
+        ("safetensors", "", 0),
+        ("parquet", "", 0),
+        ("pt", "", 0),
+        ("csv", "", 0),
+        ("npz", "", 0),
+        ("skbio", "", 0),
+        // In the middle of the numbers.
+        ("h5", "--residues", 40),
+        ("pt", "--residues", 40),
+        ("npz", "--residues", 40),
+    ] {
+        let limited = format!("ulimit -f {blocks}; exec \"$@\"");
+        let line = format!("export long --to {format} --out x -q {options}");
+        let ended = call(&bench, &["sh", "-c", &limited, "sh"], &line);
+        let file = if format == "pt" { "x.new/long.pt" } else { "x" };
         let expected = format!("error: writing {file}: File too large (os error 27)\n");
         let said = String::from_utf8_lossy(&ended.stderr);
-        assert_eq!(
-            (ended.status.code(), &*said),
-            (Some(1), &*expected),
-            "{format}"
-        );
-        assert_eq!(bench.names("."), before, "{format}");
+        let found = (ended.status.code(), &*said);
+        assert_eq!(found, (Some(1), &*expected), "{line}");
+        assert_eq!(bench.names("."), before, "{line}");
     }
 }
