@@ -523,9 +523,9 @@ impl Download<'_> {
         HubError::Unreachable {
             endpoint,
             model,
-            setting: self.wanted.kind.setting(),
+            is_adapter: self.wanted.kind == Wanted::Adapter,
             revision: self.wanted.asked_revision.map(str::to_owned),
-            cause,
+            cause: cause.into(),
             state: self.wanted.state.clone(),
         }
     }

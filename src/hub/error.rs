@@ -180,13 +180,13 @@ pub enum HubError {
     #[error(
         "{model} is not complete in the cache {} ({state}), and HF_HUB_OFFLINE forbids downloads\n{}",
         .cache.display(),
-        elsewhere(.model, .revision, .setting)
+        elsewhere(.model, .revision, *.is_adapter)
     )]
     Offline {
-        /// The model as given in `setting`.
+        /// The model as given in `model`, or in `adapter`.
         model: String,
-        /// `model` or `adapter`.
-        setting: &'static str,
+        /// Whether it was given in `adapter`.
+        is_adapter: bool,
         /// The revision asked for, if not the default.
         revision: Option<String>,
         /// The cache folder.
@@ -199,19 +199,19 @@ pub enum HubError {
     #[error(
         "{endpoint} cannot be reached ({cause}), and {model} is needed from there: {state}\n{}\n\
          hint: if this machine has network, check the proxy variables and HF_ENDPOINT",
-        elsewhere(.model, .revision, .setting)
+        elsewhere(.model, .revision, *.is_adapter)
     )]
     Unreachable {
         /// The hub's address.
         endpoint: String,
-        /// The model as given in `setting`.
+        /// The model as given in `model`, or in `adapter`.
         model: String,
-        /// `model` or `adapter`.
-        setting: &'static str,
+        /// Whether it was given in `adapter`.
+        is_adapter: bool,
         /// The revision asked for, if not the default.
         revision: Option<String>,
         /// The error of the attempt.
-        cause: String,
+        cause: Box<str>,
         /// Why the cache is not enough.
         state: String,
     },
@@ -481,7 +481,8 @@ fn known_names() -> String {
 }
 
 /// Hints for a machine that cannot download.
-fn elsewhere(model: &str, revision: &Option<String>, setting: &str) -> String {
+fn elsewhere(model: &str, revision: &Option<String>, is_adapter: bool) -> String {
+    let setting = if is_adapter { "adapter" } else { "model" };
     let revision = revision.as_ref();
     let revision = revision.map_or_else(String::new, |r| format!(" (with `revision={r}`)"));
     format!(

@@ -106,16 +106,6 @@ enum Wanted {
     Adapter,
 }
 
-impl Wanted {
-    /// The setting that names it.
-    fn setting(self) -> &'static str {
-        match self {
-            Wanted::Model => "model",
-            Wanted::Adapter => "adapter",
-        }
-    }
-}
-
 /// Checks a file of a published name against its digest.
 fn verify_published(path: &Path) -> Result<(), HubError> {
     let name = path.file_name().and_then(|name| name.to_str());
@@ -360,7 +350,7 @@ impl Hub {
             }
             return Err(HubError::Offline {
                 model: model.to_string(),
-                setting: wanted.setting(),
+                is_adapter: wanted == Wanted::Adapter,
                 revision: revision.map(str::to_owned),
                 cache: self.settings.cache.clone(),
                 state,
