@@ -37,6 +37,7 @@ mod windows;
 pub use in_memory::score_variants;
 pub use job::{ScoreJob, VariantTable};
 pub use method::{Method, NotTogether, Window};
+pub use model::check_alphabet;
 pub use mutation::{Mutation, Variant};
 pub use protein::Protein;
 pub use run::{Outcome, ScoreStopped, run};

@@ -36,7 +36,7 @@ pub(super) struct Opened {
 ///
 /// # Errors
 /// It reads structure-aware sequences.
-pub(super) fn check_alphabet(checkpoint: &Checkpoint) -> Result<()> {
+pub fn check_alphabet(checkpoint: &Checkpoint) -> Result<()> {
     if checkpoint.config().alphabet != Alphabet::SaProt {
         return Ok(());
     }

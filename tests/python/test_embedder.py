@@ -452,6 +452,24 @@ class Refusals(unittest.TestCase):
         with self.assertRaisesRegex(EsmEmbedError, "contact"):
             Embedder(FIXTURES / "fair_esm" / "esm2_hd24.pt", device="cpu").contacts("MK")
 
+    def test_pairs_of_saprot(self):
+        model = Embedder(FIXTURES / "saprot_hd16", device="cpu")
+        self.assertEqual(model.embed(["M#EvVp", "##"]).shape, (2, 32))
+        self.assertEqual(model.logits("M#Ev").shape, (2, 446))
+        self.says(ValueError, "sequences[1]: it has amino acids only, but this model reads a structure letter "
+                  "behind each", model.embed, ["M#", "MKTV"])
+        with self.assertRaisesRegex(EsmEmbedError, "variants of structure-aware sequences are not scored"):
+            model.score("M#Ev", ["M1A"])
+
+    def test_esm_c(self):
+        model = Embedder(FIXTURES / "esmc_1x64_sdk", device="cpu")
+        self.assertEqual((model.layers, model.dim, len(model.letters), model.letters[31]), (3, 64, 64, "|"))
+        self.assertEqual(model.logits("MKT|A_").shape, (6, 64))
+        masks = model.embed(["MK_", "MK<mask>"])
+        np.testing.assert_array_equal(masks[0], masks[1])
+        with self.assertRaisesRegex(EsmEmbedError, "ESM C has no contact head"):
+            model.contacts("MKT")
+
     def test_pickling_is_refused_with_a_sentence(self):
         self.says(TypeError, "an Embedder holds a loaded model and cannot be pickled: make one in each "
                   f'process with Embedder("{MODEL}")', pickle.dumps, self.model)

@@ -11,7 +11,7 @@ use esm_embed::device::{Dtype, Tested, available_threads};
 use esm_embed::hub::{self, Adapted, AskedModel, HubError, HubSettings, ModelRef};
 use esm_embed::pipeline::{ComputeOptions, OnInvalid, Stop};
 use esm_embed::product::{OutDtype, Product, Request, Values};
-use esm_embed::score::{Protein, Variant, score_variants};
+use esm_embed::score::{Protein, Variant, check_alphabet, score_variants};
 use esm_embed::session::{Session, SessionError, SessionOptions, StreamOptions, collect};
 use esm_embed::settings;
 use numpy::{PyArray1, PyArray2, PyArrayMethods};
@@ -308,6 +308,7 @@ impl Embedder {
             arguments::method(method)?,
             window.map(arguments::window).transpose()?,
         );
+        check_alphabet(self.session.checkpoint()).map_err(failed)?;
         let alphabet = self.session.config().alphabet;
         let protein = Protein::new("the sequence", &text("sequence", sequence)?, alphabet)
             .map_err(|error| {
