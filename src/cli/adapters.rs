@@ -24,7 +24,10 @@ pub struct AdapterArgs {
 }
 
 /// A folder, a file or a repository.
-fn adapter(text: &str) -> Result<ModelArg, String> {
+fn adapter(text: &str) -> Result<ModelArg, &'static str> {
+    if text.is_empty() {
+        return Err("give the folder of an adapter, or its repository");
+    }
     Ok(ModelArg {
         text: text.to_owned(),
         reference: ModelRef::parse_adapter(text),

@@ -361,11 +361,11 @@ fn incomplete_and_foreign_tensors_are_refused() {
     for (name, says) in [
         (
             "base_model.model.esm.encoder.layer.7.attention.self.value.lora_A.weight",
-            "is for no weight of an ESM model",
+            "is for no weight of this model",
         ),
         (
             "base_model.model.vision.blocks.0.lora_A.weight",
-            "is for no weight of an ESM model",
+            "is for no weight of this model",
         ),
         (
             "base_model.model.esm.encoder.layer.0.attention.self.value.hada_w1_a",

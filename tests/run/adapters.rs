@@ -130,7 +130,20 @@ fn model(bench: &Bench, folder: &str) -> Value {
 fn the_base_is_the_model_else_what_the_adapter_names() {
     let base = fixture("esm2_hd16");
     let bench = bench(base.to_str().unwrap());
-    bench.embed("in.fasta --model ./adapter --out as-model");
+    let loaded = bench.run("in.fasta --model ./adapter --out as-model --progress plain");
+    let says = format!(
+        "loaded {} with the adapter ./adapter, which changes 7 weights (2 layers of 32, huggingface) in ",
+        base.display()
+    );
+    assert!(loaded.err.contains(&says), "{}", loaded.err);
+    let planned = bench.run("in.fasta --adapter adapter --out planned --dry-run");
+    let says = format!("model         {}\nadapter       adapter\n", base.display());
+    assert!(
+        planned.out.starts_with(&says),
+        "{}{}",
+        planned.out,
+        planned.err
+    );
     bench.embed("in.fasta --adapter adapter --out named");
     bench.embed("in.fasta --adapter adapter --model $MODEL --out given");
     bench.embed("in.fasta --model $MODEL --out base");

@@ -110,7 +110,7 @@ impl<'a> Applying<'a> {
                 }
                 _ if !is_known => {
                     let tensor = printable::name(tensor);
-                    return Err(self.misfit(format!("`{tensor}` is for no weight of an ESM model")));
+                    return Err(self.misfit(format!("`{tensor}` is for no weight of this model")));
                 }
                 Some((module, part)) => {
                     let parts = self.parts.entry(module.to_owned()).or_default();
@@ -131,7 +131,7 @@ impl<'a> Applying<'a> {
         }
         self.check_complete(&prefix)?;
         if changed.is_empty() {
-            return Err(self.misfit("it changes no weight of an ESM model".into()));
+            return Err(self.misfit("it changes no weight of this model".into()));
         }
         changed.sort_unstable();
         changed.dedup();

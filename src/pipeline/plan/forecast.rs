@@ -19,6 +19,8 @@ use std::time::Duration;
 pub struct Forecast {
     /// As it was given.
     model: String,
+    /// As it was given.
+    adapter: Option<String>,
     out: String,
     /// Numbers of the layers that are written.
     layers: Vec<usize>,
@@ -63,6 +65,11 @@ impl Forecast {
     ) -> Result<Forecast> {
         Ok(Forecast {
             model: job.model.asked.clone(),
+            adapter: job
+                .model
+                .adapter
+                .as_ref()
+                .map(|adapter| adapter.asked.clone()),
             out: job.output.folder.display().to_string(),
             layers: plan.layout.layers.clone(),
             files: resources::files(plan, scan),
@@ -101,6 +108,9 @@ impl fmt::Display for Forecast {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let layers: Vec<String> = self.layers.iter().map(usize::to_string).collect();
         writeln!(f, "model         {}", self.model)?;
+        if let Some(adapter) = &self.adapter {
+            writeln!(f, "adapter       {adapter}")?;
+        }
         writeln!(f, "layers        {}", layers.join(", "))?;
         writeln!(
             f,
@@ -175,6 +185,7 @@ mod tests {
     fn forecast() -> Forecast {
         Forecast {
             model: "8M".into(),
+            adapter: None,
             out: "emb".into(),
             layers: vec![0, 6],
             files: 1,
@@ -219,10 +230,20 @@ mod tests {
     }
 
     #[test]
+    fn an_adapter_has_a_line() {
+        let adapted = Forecast {
+            adapter: Some("my_adapter".to_owned()),
+            ..forecast()
+        };
+        let says = "model         8M\nadapter       my_adapter\nlayers ";
+        assert!(adapted.to_string().starts_with(says), "{adapted}");
+    }
+
+    #[test]
     fn an_object_for_programs() {
         let object: Value = serde_json::from_str(&forecast().json()).unwrap();
         let expected = serde_json::json!({
-            "event": "forecast", "model": "8M", "out": "emb", "layers": [0, 6], "files": 1,
+            "event": "forecast", "model": "8M", "adapter": null, "out": "emb", "layers": [0, 6], "files": 1,
             "shard": "2/3", "records": 87_820, "distinct_records": 4_391,
             "restored_records": 214, "restored_residues": 66_012, "skipped": 0,
             "residues": 27_083_580, "tokens": 1_362_961, "longest": 2_050,

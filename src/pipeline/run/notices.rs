@@ -13,6 +13,7 @@ use crate::pipeline::job::{Job, OnVarying};
 use crate::pipeline::plan::Plan;
 use crate::pipeline::plan::resources;
 use crate::pipeline::reporter::{Level, Reporter};
+use crate::printable;
 use crate::product::{Elements, Extent, Product};
 use crate::tokenizer::Alphabet;
 use anyhow::{Result, bail};
@@ -169,9 +170,23 @@ pub fn tell_of_model(
 ) -> Result<()> {
     let capacity = embedder.engine().capacity(&plan.request());
     let config = embedder.config();
+    let model = &run.job.model;
+    let loaded = match (&model.adapter, run.checkpoint.adapter()) {
+        (Some(given), Some(applied)) => {
+            let base = match given.asked == model.asked {
+                true => printable::name(applied.adapter.base_or_unknown()),
+                false => model.asked.clone(),
+            };
+            let weights = count(applied.weights as u64, "weight");
+            format!(
+                "{base} with the adapter {}, which changes {weights}",
+                given.asked
+            )
+        }
+        _ => model.asked.clone(),
+    };
     let text = format!(
-        "loaded {} ({} of {}, {}) in {:.2} s; computing on {}",
-        run.job.model.asked,
+        "loaded {loaded} ({} of {}, {}) in {:.2} s; computing on {}",
         count(config.layers as u64, "layer"),
         config.dim,
         run.checkpoint.naming(),
