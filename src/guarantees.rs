@@ -330,10 +330,12 @@
 //!   read every format back.
 //!   `tests/run/export.rs::csv_has_the_numbers_of_the_array`,
 //!   `tests/run/export.rs::every_format_is_written_and_reported`
-//! - An export that is killed, or finds no space, leaves nothing at its place that is not complete.
+//! - An export that is killed, or finds no space, leaves nothing at its place that is not complete; one that is
+//!   stopped by a signal leaves nothing at all.
 //!   `tests/faults/export.rs::h5_killed_at_each_call`,
 //!   `tests/faults/export.rs::pt_killed_at_each_call`,
-//!   `tests/faults/export.rs::a_disk_without_space_is_reported_once_and_leaves_nothing`
+//!   `tests/faults/export.rs::a_disk_without_space_is_reported_once_and_leaves_nothing`,
+//!   `tests/faults/export.rs::a_signal_ends_an_export_and_leaves_nothing`
 //! - Exports and reports replace no device, pipe or folder, and no file of a run; two exports to one place
 //!   do not mix.
 //!   `tests/run/export.rs::only_files_are_replaced_and_none_of_a_run`,

@@ -4,14 +4,17 @@ use super::Exit;
 use super::demo::Carried;
 use super::options::{DisplayArgs, folders};
 use super::progress::Progress;
+use super::signals;
 use super::stdout::{self, print_json};
 use clap::ValueEnum;
-use esm_embed::export::{Export, Exported, Format, Keys};
+use esm_embed::export::{Export, ExportError, Exported, Format, Keys};
 use esm_embed::numerals::count;
 use esm_embed::output::{FinishedFolder, OutDtype};
 use esm_embed::pipeline::{Level, Reporter};
 use serde::Serialize;
+use std::ops::ControlFlow;
 use std::path::PathBuf;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 /// Examples below the help.
@@ -189,6 +192,8 @@ pub fn execute(args: &ExportArgs) -> anyhow::Result<Exit> {
     };
     export.fasta.extend(demo.iter().map(Carried::sequences));
     let mut shown = Instant::now();
+    let signal = signals::first()?;
+    let asked = || signal.load(Ordering::Relaxed);
     let mut show = |done: u64, all: u64| {
         if shown.elapsed() >= INTERVAL {
             shown = Instant::now();
@@ -196,8 +201,19 @@ pub fn execute(args: &ExportArgs) -> anyhow::Result<Exit> {
             let text = format!("exporting {}, {percent} %", count(all, "record"));
             progress.message(Level::Info, &text);
         }
+        match asked() {
+            0 => ControlFlow::Continue(()),
+            _ => ControlFlow::Break(()),
+        }
     };
-    let exported = export.write(&folder, &mut show)?;
+    let exported = match export.write(&folder, &mut show) {
+        Err(ExportError::Stopped) => {
+            let text = format!("stopped: {} is not written", args.out.display());
+            progress.message(Level::Warning, &text);
+            return Ok(Exit::Stopped(asked() as i32));
+        }
+        exported => exported?,
+    };
     progress.message(Level::Info, &summary(args, &exported));
     if args.json {
         print_json(&ExportReport {

@@ -5,8 +5,9 @@ use anyhow::Context;
 use esm_embed::pipeline::{Level, Reporter, Stop};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGXFSZ};
 use signal_hook::iterator::Signals;
-use signal_hook::low_level;
+use signal_hook::{flag, low_level};
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 /// Time that a run has to save its work. Batches that are not finished by then are lost; finished
@@ -50,6 +51,25 @@ pub fn listen(progress: &Arc<Progress>) -> anyhow::Result<Stop> {
     Ok(ours)
 }
 
+/// Holds the first signal that ends the process, or 0. The second ends it at once.
+///
+/// # Errors
+/// Signals cannot be listened for.
+pub fn first() -> anyhow::Result<Arc<AtomicUsize>> {
+    let (first, is_asked) = (Arc::default(), Arc::default());
+    for signal in [SIGTERM, SIGINT, SIGHUP] {
+        if is_ignored(signal) {
+            continue;
+        }
+        // Handlers run in this order.
+        flag::register_conditional_default(signal, Arc::clone(&is_asked))
+            .and_then(|_| flag::register(signal, Arc::clone(&is_asked)))
+            .and_then(|_| flag::register_usize(signal, Arc::clone(&first), signal as usize))
+            .context("cannot listen for signals")?;
+    }
+    Ok(first)
+}
+
 /// 128 + the number of the signal, as a shell reports it.
 pub fn exit_code(signal: i32) -> u8 {
     u8::try_from(signal).map_or(1, |number| number.saturating_add(128))
@@ -59,7 +79,7 @@ pub fn exit_code(signal: i32) -> u8 {
 pub fn fail_on_full_files() {
     // With any handler, the system call returns EFBIG. If there is no handler, the process ends, as
     // before.
-    let _ = signal_hook::flag::register(SIGXFSZ, Arc::default());
+    let _ = flag::register(SIGXFSZ, Arc::default());
 }
 
 /// Whether the process was started with this signal ignored; false if the system does not tell.

@@ -94,6 +94,10 @@ pub enum ExportError {
         path: PathBuf,
     },
 
+    /// It was asked to stop.
+    #[error("stopped")]
+    Stopped,
+
     /// The output cannot be written.
     #[error("writing {}: {source}", path.display())]
     Io {

@@ -51,7 +51,11 @@ pub use keys::Keys;
 use crate::output::FinishedFolder;
 use crate::product::OutDtype;
 use source::Source;
+use std::ops::ControlFlow;
 use std::path::PathBuf;
+
+/// Receives progress, and says whether the work continues.
+pub type Progress<'a> = dyn FnMut(u64, u64) -> ControlFlow<()> + 'a;
 
 /// A format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -159,15 +163,16 @@ impl Export {
         None
     }
 
-    /// Writes it. `progress` receives the number of records written so far, and their total.
+    /// Writes it. `progress` receives the number of records written so far, and their total; a break
+    /// ends the work, and nothing is left of it.
     ///
     /// # Errors
     /// When the folder does not have what is asked for or is damaged, when something exists at the
-    /// place of the output, or when it cannot be written.
+    /// place of the output, when it cannot be written, or after a break.
     pub fn write(
         &self,
         folder: &FinishedFolder,
-        progress: &mut dyn FnMut(u64, u64),
+        progress: &mut Progress<'_>,
     ) -> Result<Exported, ExportError> {
         files::check(&self.out, self.format, self.force)?;
         let arrays = arrays::choose(folder, self.format, self.array.as_deref(), self.residues)?;

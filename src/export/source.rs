@@ -1,11 +1,12 @@
 //! What is exported: the values of arrays, record by record.
 
-use super::ExportError;
 use super::about::About;
 use super::arrays::record_shape;
 use super::sequences::Sequences;
+use super::{ExportError, Progress};
 use crate::output::{Array, ArrayValues, FinishedFolder, INDEX_TSV, ReadError, Record, Records};
 use crate::product::{OutDtype, Values};
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 
 /// Arrays of an output folder.
@@ -15,7 +16,7 @@ pub(super) struct Source<'a> {
     /// How numbers are stored.
     pub(super) dtype: OutDtype,
     fasta: &'a [PathBuf],
-    progress: &'a mut dyn FnMut(u64, u64),
+    progress: &'a mut Progress<'a>,
 }
 
 impl<'a> Source<'a> {
@@ -24,7 +25,7 @@ impl<'a> Source<'a> {
         arrays: Vec<Array>,
         dtype: OutDtype,
         fasta: &'a [PathBuf],
-        progress: &'a mut dyn FnMut(u64, u64),
+        progress: &'a mut Progress<'a>,
     ) -> Self {
         Self {
             folder,
@@ -114,7 +115,7 @@ pub(super) struct Rows<'a, 'p> {
     values: Vec<ArrayValues>,
     dtype: OutDtype,
     all: u64,
-    progress: &'p mut dyn FnMut(u64, u64),
+    progress: &'p mut Progress<'a>,
     floats: Vec<f32>,
 }
 
@@ -122,11 +123,11 @@ impl Rows<'_, '_> {
     /// The next record.
     pub(super) fn next(&mut self) -> Result<Option<Record>, ExportError> {
         let record = self.index.next()?;
-        (self.progress)(
-            self.index.read.saturating_sub(u64::from(record.is_some())),
-            self.all,
-        );
-        Ok(record)
+        let done = self.index.read.saturating_sub(u64::from(record.is_some()));
+        match (self.progress)(done, self.all) {
+            ControlFlow::Continue(()) => Ok(record),
+            ControlFlow::Break(()) => Err(ExportError::Stopped),
+        }
     }
 
     /// The values of this record in an array, as they are stored, and their shape. Each record that

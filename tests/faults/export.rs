@@ -111,3 +111,31 @@ fn a_disk_without_space_is_reported_once_and_leaves_nothing() {
         assert_eq!(bench.names("."), before, "{line}");
     }
 }
+
+#[test]
+fn a_signal_ends_an_export_and_leaves_nothing() {
+    if !tools::has_strace() {
+        return;
+    }
+    let bench = bench();
+    let before = bench.names(".");
+    let mut stopped = 0;
+    for number in 1..60 {
+        let ended = tools::with_fault("read", "signal=SIGTERM", number, |strace| {
+            call(&bench, strace, "export emb --to csv --out x.csv -q")
+        });
+        match (ended.status.code(), ended.status.signal()) {
+            // Not listened for yet.
+            (None, Some(15)) => {}
+            (Some(0), None) => std::fs::remove_file(bench.path("x.csv")).unwrap(),
+            (Some(143), None) => {
+                let said = String::from_utf8_lossy(&ended.stderr);
+                assert_eq!(said, "warning: stopped: x.csv is not written\n");
+                stopped += 1;
+            }
+            other => panic!("{number}: {other:?}"),
+        }
+        assert_eq!(bench.names("."), before, "{number}");
+    }
+    assert!(stopped > 0);
+}

@@ -7,6 +7,7 @@ use crate::run_record::{Asked, InputFacts, ModelFacts, Resolved};
 use crate::sha256::sha256_of;
 use half::f16;
 use std::fs;
+use std::ops::ControlFlow;
 
 pub(super) const FASTA: &str = ">a/b one\nMKV\n>dup\nM-kV*\n>dup\nWW\n>\nMKV\n>__metadata__\nJ\n";
 /// Identifier, description and length of each record, with gaps dropped.
@@ -109,6 +110,7 @@ impl Home {
         let exported = export.write(&self.folder, &mut |done, all| {
             assert!(done <= all && all == 5);
             last = done;
+            ControlFlow::Continue(())
         })?;
         assert_eq!(last, 5, "progress");
         assert!(!self.dir.path().join("out.new").exists());

@@ -4,6 +4,7 @@ use super::home::*;
 use crate::export::*;
 use crate::output::Residues;
 use std::fs;
+use std::ops::ControlFlow;
 
 #[test]
 fn what_does_not_go_together_is_explained() {
@@ -118,4 +119,21 @@ fn numbers_beyond_f16_are_refused() {
         home.why(&export),
         "/emb: the values of record \"dup\" do not fit f16\nhint: use `dtype=f32`"
     );
+}
+
+#[test]
+fn a_break_ends_an_export_and_leaves_nothing() {
+    for format in Format::ALL {
+        let home = home(Residues::None, OutDtype::F32);
+        let mut stop_at_3 = |done, _| match done {
+            3 => ControlFlow::Break(()),
+            _ => ControlFlow::Continue(()),
+        };
+        let error = home.export(format).write(&home.folder, &mut stop_at_3);
+        assert!(matches!(error, Err(ExportError::Stopped)), "{format:?}");
+        let names = fs::read_dir(home.dir.path()).unwrap();
+        let mut names: Vec<_> = names.map(|entry| entry.unwrap().file_name()).collect();
+        names.sort();
+        assert_eq!(names, ["emb", "in.fasta"], "{format:?}");
+    }
 }
