@@ -8,8 +8,9 @@ use super::stdout::{self, print, print_json};
 use anyhow::bail;
 use esm_embed::device::available_threads;
 use esm_embed::numerals::{bytes, count, grouped};
-use esm_embed::output::{Look, Planned, ShardState, Survey, survey};
+use esm_embed::output::{Look, Planned, ShardState, Survey, look, survey};
 use esm_embed::plan::{PLAN_JSON, Plan, ShardFacts};
+use esm_embed::printable;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 
@@ -30,8 +31,8 @@ pub struct StatusArgs {
     /// Output folders of runs, finished or not, or folders with such folders in them
     ///
     /// A folder that does not exist yet counts as a shard that has not begun. Shards of which no folder is
-    /// given are named. Only small files are read, and nothing is written: run it as often as you like, from
-    /// any machine, while the shards run.
+    /// given are named. A folder that holds a plan and no output yet stands for the plan. Only small files
+    /// are read, and nothing is written: run it as often as you like, from any machine, while the shards run.
     ///
     /// A shard is running if a process holds the lock of its folder, whatever the clocks say. Where locks of
     /// other machines cannot be seen, a run counts as running for a minute after its last sign of life.
@@ -106,8 +107,14 @@ pub fn execute(args: &StatusArgs) -> anyhow::Result<Exit> {
             "give the folders that `run` writes, or a folder of them",
         )?;
     }
-    let (plans, dirs): (Vec<PathBuf>, Vec<PathBuf>) =
+    let (mut plans, mut dirs): (Vec<PathBuf>, Vec<PathBuf>) =
         args.dirs.iter().cloned().partition(|dir| is_plan(dir));
+    if let (None, [], [home]) = (&args.plan, plans.as_slice(), dirs.as_slice())
+        && let Some(plan) = plan_before_shards(home)
+    {
+        plans.push(plan);
+        dirs.clear();
+    }
     let plan = one_plan(args.plan.iter().chain(&plans))?;
     let planned = plan.as_ref().map(|plan| Planned {
         dir: plan.dir.clone(),
@@ -146,6 +153,19 @@ fn one_plan<'a>(dirs: impl Iterator<Item = &'a PathBuf>) -> anyhow::Result<Optio
         plan = plan.or(Some(next));
     }
     Ok(plan)
+}
+
+/// The only plan in a folder in which no shard has begun.
+fn plan_before_shards(home: &Path) -> Option<PathBuf> {
+    let inside = std::fs::read_dir(home).ok()?.flatten();
+    let inside = inside.map(|entry| entry.path());
+    let inside: Vec<PathBuf> = inside.filter(|path| path.is_dir()).collect();
+    let is_begun = |dir: &PathBuf| look(dir).state != ShardState::Missing;
+    let mut plans = inside.iter().filter(|dir| is_plan(dir));
+    match (plans.next(), plans.next()) {
+        (Some(plan), None) if !inside.iter().any(is_begun) => Some(plan.clone()),
+        _ => None,
+    }
 }
 
 /// Whether a folder is that of a plan, given as if it were an output.
@@ -327,7 +347,7 @@ fn columns(look: &Look) -> [String; 7] {
         .map(|left| format!(", {} left", seconds(left)));
     [
         shard.unwrap_or_default(),
-        stdout::path(&look.folder),
+        printable::text(&stdout::path(&look.folder)),
         look.state.name().to_owned(),
         there(format!("{} records", of(look.records, look.all_records))),
         there(format!("{} residues", of(look.residues, look.all_residues))),
@@ -372,7 +392,7 @@ fn summary(survey: &Survey, next: Option<&str>) -> String {
         text += &format!("not done and not running: {again}\n");
     }
     if let Some(next) = next {
-        text += &format!("next: {next}\n");
+        text += &format!("next: {}\n", printable::text(next));
     }
     text
 }

@@ -24,6 +24,12 @@ pub enum PlanError {
         /// Whether planning began there and was interrupted.
         is_unfinished: bool,
     },
+    /// There is nothing.
+    #[error("{}: does not exist\nhint: give the folder that `esm-embed plan` wrote", .path.display())]
+    NoFolder {
+        /// The path.
+        path: PathBuf,
+    },
     /// The path is that of a file.
     #[error("{}: is not a folder\nhint: give the folder that `esm-embed plan` wrote", .path.display())]
     NotAFolder {

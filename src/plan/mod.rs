@@ -68,6 +68,11 @@ impl Plan {
     pub fn open(dir: &Path) -> Result<Plan, PlanError> {
         let path = dir.join(PLAN_JSON);
         let bytes = match read_all(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound && !dir.exists() => {
+                return Err(PlanError::NoFolder {
+                    path: dir.to_path_buf(),
+                });
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 return Err(PlanError::NotAPlan {
                     dir: dir.to_path_buf(),

@@ -1,6 +1,6 @@
 //! `status`: the progress of the shards of an input.
 
-use crate::bench::*;
+use crate::bench::{ended as ended_of, *};
 use crate::shards::{INPUTS, OPTIONS, bench, embed_shards};
 use serde_json::{Value, json};
 use std::fs;
@@ -157,6 +157,10 @@ fn odd_folders_are_no_more_than_odd() {
             "{line}"
         );
     }
+    let ended = bench.call("status --plan nowhere");
+    let error =
+        "error: nowhere: does not exist\n  hint: give the folder that `esm-embed plan` wrote\n";
+    assert_eq!((ended.code, &*ended.err), (1, error));
     let ended = bench.call("status --plan file");
     let error =
         "error: file: is not a folder\n  hint: give the folder that `esm-embed plan` wrote\n";
@@ -184,6 +188,15 @@ fn odd_folders_are_no_more_than_odd() {
     assert_eq!(found["again"], "2");
     let ended = bench.call("status");
     assert_eq!(ended.code, 2);
+    // A name cannot write into the table.
+    fs::create_dir(bench.path("a\n\u{1b}[31m")).unwrap();
+    let mut command = bench.command();
+    let ended = ended_of(command.args(["status", "a\n\u{1b}[31m"]));
+    assert!(
+        ended.out.starts_with("  a\\n\\u{1b}[31m  missing "),
+        "{}",
+        ended.out
+    );
 }
 
 #[test]
@@ -203,9 +216,12 @@ fn every_shard_of_a_plan_is_accounted_for() {
         found["next"],
         "esm-embed run --plan all/plan --shard 1/4 --out shard-1/"
     );
-    // A plan is known as one wherever it is named.
-    let named = bench.call("status all/plan --json");
-    assert_eq!(serde_json::from_str::<Value>(&named.out).unwrap(), found);
+    bench.write("all/plan.log", "planned");
+    // A plan is known as one wherever it is named, and in the folder in which its shards are going to be.
+    for named in ["all/plan", "all"] {
+        let named = bench.call(&format!("status {named} --json"));
+        assert_eq!(serde_json::from_str::<Value>(&named.out).unwrap(), found);
+    }
     for number in [1, 3] {
         let ended = bench.run(&format!(
             "--plan all/plan --shard {number}/4 --out all/s{number} --model $MODEL --on-invalid skip -q"
