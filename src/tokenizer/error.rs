@@ -6,7 +6,7 @@ use thiserror::Error;
 /// A sequence that has no tokens. Positions count residues from 1.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum TokenizerError {
-    /// A character outside the alphabet, under [`UnknownPolicy::Error`].
+    /// A character outside the alphabet, under [`UnknownPolicy::Error`](super::UnknownPolicy::Error).
     #[error(
         "residue {position}: `{character}` is not in the ESM alphabet ({})\n\
          hint: correct it, or write X for an unknown residue\n\
@@ -55,7 +55,7 @@ pub enum TokenizerError {
         /// What is wrong.
         found: &'static str,
     },
-    /// A pair whose letter is not one of the twenty amino acids, under [`UnknownPolicy::Error`].
+    /// A pair whose letter is not one of the twenty amino acids, under [`UnknownPolicy::Error`](super::UnknownPolicy::Error).
     #[error(
         "residue {position}: `{pair}` has no token: its first letter is not one of the 20 amino acids\n\
          hint: write # for an unknown amino acid\n\
