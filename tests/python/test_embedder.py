@@ -501,6 +501,8 @@ class Interrupts(unittest.TestCase):
         code = f"""
 import os, signal, threading
 from esm_embed import Embedder
+# In the background, a shell ignores it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 model = Embedder({str(FIXTURES / "esm2_hd128")!r}, device="cpu")
 expected = model.embed(["MKTV"])
 threading.Timer(1.0, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
