@@ -449,8 +449,10 @@ class Refusals(unittest.TestCase):
         headless = Embedder(FIXTURES / "esm2_hd16_noprefix", device="cpu")
         with self.assertRaisesRegex(EsmEmbedError, "head"):
             headless.logits("MK")
-        with self.assertRaisesRegex(EsmEmbedError, "contact"):
+        with self.assertRaisesRegex(EsmEmbedError, "contact") as raised:
             Embedder(FIXTURES / "fair_esm" / "esm2_hd24.pt", device="cpu").contacts("MK")
+        # What only the command has is not offered.
+        self.assertNotIn("include", str(raised.exception))
 
     def test_pairs_of_saprot(self):
         model = Embedder(FIXTURES / "saprot_hd16", device="cpu")

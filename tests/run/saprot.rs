@@ -175,7 +175,7 @@ fn a_run_has_a_row_for_each_pair_and_exports_amino_acids() {
     }
     assert!(
         done.err
-            .contains("1 character is not in the ESM alphabet and was embedded as <unk>"),
+            .contains("1 pair is not in the alphabet of SaProt and was embedded as <unk>"),
         "{}",
         done.err
     );

@@ -228,6 +228,14 @@ fn every_shard_of_a_plan_is_accounted_for() {
         ));
         assert!([0, 3].contains(&ended.code), "{}", ended.err);
     }
+    // What is next has the options of those that are done.
+    let next = bench.call("status --plan all/plan --json");
+    let next: Value = serde_json::from_str(&next.out).unwrap();
+    let words = format!(
+        "esm-embed run --plan all/plan --shard 2/4 --out all/s2 --model={} --on-invalid=skip",
+        expand("$MODEL")
+    );
+    assert_eq!(next["next"], words);
     // A shard of the same input without the plan, and one that failed before it began.
     let ended = bench.run(&format!("{INPUTS} --shard 2/4 --out all/other {OPTIONS}"));
     assert!([0, 3].contains(&ended.code), "{}", ended.err);

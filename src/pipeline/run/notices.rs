@@ -297,7 +297,10 @@ pub fn report(manifest: &Manifest, job: &Job, reporter: &dyn Reporter) {
     let counts = &manifest.counts;
     let mut notes = manifest.notes.iter();
     if let Some(note) = notes.find(|note| note.about == Remark::Unknown) {
-        reporter.message(Level::Warning, &unknown_characters(counts.unknown, note));
+        reporter.message(
+            Level::Warning,
+            &unknown_characters(counts.unknown, note, is_of_pairs(manifest)),
+        );
     }
     for text in what_was_met(counts) {
         reporter.message(Level::Warning, &text);
@@ -323,13 +326,26 @@ pub fn report(manifest: &Manifest, job: &Job, reporter: &dyn Reporter) {
     );
 }
 
+/// Whether a token is a pair of an amino acid and a structure letter.
+fn is_of_pairs(manifest: &Manifest) -> bool {
+    let rows = manifest.resolved.model.alphabet_size;
+    rows.and_then(Alphabet::of_rows) == Some(Alphabet::SaProt)
+}
+
 /// Characters outside the alphabet, and the record that has them.
-fn unknown_characters(number: u64, note: &Note) -> String {
-    let text = several(
-        number,
-        "character is not in the ESM alphabet and was embedded as <unk>",
-        "characters are not in the ESM alphabet and were embedded as <unk>",
-    );
+fn unknown_characters(number: u64, note: &Note, is_of_pairs: bool) -> String {
+    let text = match is_of_pairs {
+        true => several(
+            number,
+            "pair is not in the alphabet of SaProt and was embedded as <unk>",
+            "pairs are not in the alphabet of SaProt and were embedded as <unk>",
+        ),
+        false => several(
+            number,
+            "character is not in the ESM alphabet and was embedded as <unk>",
+            "characters are not in the ESM alphabet and were embedded as <unk>",
+        ),
+    };
     match (note.records, note.first_id.as_str()) {
         (_, "") => format!("{text} (first in row {})", grouped(note.first_row)),
         (1, id) => format!("{text} (record {id})"),
@@ -417,18 +433,22 @@ mod tests {
             first_id: id.into(),
         };
         assert_eq!(
-            unknown_characters(1, &note(1, "ambiguous_7")),
+            unknown_characters(1, &note(1, "ambiguous_7"), false),
             "1 character is not in the ESM alphabet and was embedded as <unk> (record ambiguous_7)"
         );
         assert_eq!(
-            unknown_characters(215_432, &note(2, "P1")),
+            unknown_characters(215_432, &note(2, "P1"), false),
             "215,432 characters are not in the ESM alphabet and were embedded as <unk> (first in \
              record P1)"
         );
         assert_eq!(
-            unknown_characters(2, &note(1, "")),
+            unknown_characters(2, &note(1, ""), false),
             "2 characters are not in the ESM alphabet and were embedded as <unk> (first in row \
              1,204)"
+        );
+        assert_eq!(
+            unknown_characters(1, &note(1, "P1"), true),
+            "1 pair is not in the alphabet of SaProt and was embedded as <unk> (record P1)"
         );
     }
 

@@ -12,9 +12,19 @@ pyo3::create_exception!(
     "What keeps esm-embed from doing what was asked: a model, a device, memory or a file."
 );
 
+/// Settings of the command that Python does not have.
+const NOT_HERE: [&str; 2] = ["`include=", "`contact_regression`"];
+
 /// About the machine, the model or a file.
 pub fn failed(error: impl Display) -> PyErr {
-    EsmEmbedError::new_err(error.to_string())
+    let text = error.to_string();
+    let is_for_the_command =
+        |line: &&str| line.starts_with("hint: ") && NOT_HERE.iter().any(|name| line.contains(name));
+    let lines: Vec<&str> = text
+        .lines()
+        .filter(|line| !is_for_the_command(line))
+        .collect();
+    EsmEmbedError::new_err(lines.join("\n"))
 }
 
 /// A setting that has no such value.

@@ -1,5 +1,7 @@
 //! `status`: the progress of the shards of an input.
 
+mod next;
+
 use super::Exit;
 use super::message::Message;
 use super::options::folders;
@@ -125,7 +127,7 @@ pub fn execute(args: &StatusArgs) -> anyhow::Result<Exit> {
     if let Some(plan) = &plan {
         expect(&mut survey, &plan.shards()?);
     }
-    let next = next(&survey, planned.as_ref());
+    let next = next::next(&survey, planned.as_ref());
     match args.json {
         true => print_json(&report(&survey, next))?,
         false => print(&text(&survey, next.as_deref()))?,
@@ -229,75 +231,6 @@ fn report(survey: &Survey, next: Option<String>) -> StatusReport<'_> {
     }
 }
 
-/// What to type next.
-fn next(survey: &Survey, plan: Option<&Planned>) -> Option<String> {
-    if survey.is_complete() {
-        return Some(format!(
-            "esm-embed merge {} --out emb/",
-            shell_folders(survey)
-        ));
-    }
-    let is_idle = |look: &&Look| matches!(look.state, ShardState::Stopped | ShardState::Failed);
-    let idle = survey.looks.iter().filter(is_idle);
-    let mut commands = idle
-        .map(|look| &look.command)
-        .filter(|words| !words.is_empty());
-    let Some(words) = commands.next() else {
-        let (number, plan) = survey.absent.first().zip(plan)?;
-        let dir = quoted(&stdout::path(&plan.dir));
-        let of = plan.shards;
-        return Some(format!(
-            "esm-embed run --plan {dir} --shard {number}/{of} --out shard-{number}/"
-        ));
-    };
-    let mut line: Vec<String> = words.iter().map(|word| quoted(word)).collect();
-    let replaces = ["--resume", "--force"];
-    if !words.iter().any(|word| replaces.contains(&word.as_str())) {
-        line.push("--resume".into());
-    }
-    Some(line.join(" "))
-}
-
-/// The folders as a shell takes them: a pattern, if their names differ only in a number.
-fn shell_folders(survey: &Survey) -> String {
-    let paths: Vec<String> = survey
-        .looks
-        .iter()
-        .map(|look| stdout::path(&look.folder))
-        .collect();
-    let around = |path: &str| -> Option<(String, String)> {
-        let path = path.trim_end_matches('/');
-        let name = path.rfind('/').map_or(0, |at| at + 1);
-        let start = name
-            + path
-                .get(name..)?
-                .find(|letter: char| letter.is_ascii_digit())?;
-        let rest = path.get(start..)?;
-        let digits = rest.find(|letter: char| !letter.is_ascii_digit());
-        let end = rest.get(digits.unwrap_or(rest.len())..)?;
-        Some((path.get(..start)?.to_owned(), end.to_owned()))
-    };
-    let mut patterns: Vec<_> = paths.iter().map(|path| around(path)).collect();
-    patterns.dedup();
-    match patterns.as_slice() {
-        [Some((start, end))] if paths.len() > 3 => format!("{}*{}/", quoted(start), quoted(end)),
-        _ => paths
-            .iter()
-            .map(|path| quoted(path))
-            .collect::<Vec<_>>()
-            .join(" "),
-    }
-}
-
-/// A word as a shell reads it.
-fn quoted(word: &str) -> String {
-    let is_plain = |letter: char| letter.is_ascii_alphanumeric() || "-_./=:,+@%".contains(letter);
-    match word.chars().all(is_plain) {
-        true => word.to_owned(),
-        false => format!("'{}'", word.replace('\'', r"'\''")),
-    }
-}
-
 /// The report for people: a line for each shard, and a summary.
 fn text(survey: &Survey, next: Option<&str>) -> String {
     let rows: Vec<[String; 7]> = survey.looks.iter().map(columns).collect();
@@ -395,16 +328,4 @@ fn summary(survey: &Survey, next: Option<&str>) -> String {
         text += &format!("next: {}\n", printable::text(next));
     }
     text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn words_are_quoted_for_a_shell() {
-        assert_eq!(quoted("--out=a/b"), "--out=a/b");
-        assert_eq!(quoted("it's"), r"'it'\''s'");
-        assert_eq!(quoted("$HOME *"), "'$HOME *'");
-    }
 }
