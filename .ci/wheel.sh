@@ -70,7 +70,7 @@ assert model.embed(["MKTV", "AG"]).shape == (2, 32) and model.contacts("MKTV").s
 print(f"esm_embed {__version__}: the bits of the demo")
 '
 
-# Debian's Python and NumPy's wheel for another processor, in $scratch/root; false if they cannot be had.
+# Debian's Python and NumPy's wheel for another processor, in $scratch/root; false if they cannot be downloaded.
 foreign_python() {
     local minimal packages debian=arm64
     [ "$arch" = aarch64 ] && qemu-aarch64 --version >/dev/null 2>&1 || return 1

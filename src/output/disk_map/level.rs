@@ -64,7 +64,7 @@ impl Level {
         Ok(())
     }
 
-    /// Adds a run of all keys of another level. This one has no filter of its own: it has few runs.
+    /// Adds a run of all keys of another level. This level has no filter for all its runs: they are few.
     pub(super) fn add_all(&mut self, other: &Level, filter: Option<Filter>) -> io::Result<()> {
         let greatest = other.runs.iter().map(Run::greatest).max();
         let mut writer = self.writer(greatest.unwrap_or(0), filter);

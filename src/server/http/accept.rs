@@ -1,8 +1,8 @@
-//! The format of an answer, by the header `Accept`.
+//! The format and the encoding of an answer, by the headers `Accept` and `Accept-Encoding`.
 
 use crate::server::refusal::{Kind, Refusal};
-use axum::http::HeaderMap;
-use axum::http::header::ACCEPT;
+use axum::http::header::{ACCEPT, ACCEPT_ENCODING};
+use axum::http::{HeaderMap, HeaderName};
 
 /// What arrays are sent as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,30 +31,24 @@ impl Format {
     /// None of those that the client accepts.
     pub fn accepted(headers: &HeaderMap) -> Result<Format, Refusal> {
         let mut best: Option<(f32, Format)> = None;
-        let mut is_said = false;
-        for value in headers.get_all(ACCEPT) {
-            is_said = true;
-            for part in value.as_bytes().split(|&byte| byte == b',') {
-                let mut parameters = part.split(|&byte| byte == b';');
-                let name = parameters.next().unwrap_or_default().trim_ascii();
-                let weight = parameters.find_map(weight).unwrap_or(1.0);
-                let format = match name {
-                    b"*/*" | b"application/*" | b"" => Some(Format::Json),
-                    name => TYPES
-                        .iter()
-                        .find(|(text, _)| name.eq_ignore_ascii_case(text.as_bytes()))
-                        .map(|(_, format)| *format),
-                };
-                if let Some(format) = format
-                    && weight > best.map_or(0.0, |(most, _)| most)
-                {
-                    best = Some((weight, format));
-                }
+        for (name, mut parameters) in items(headers, ACCEPT) {
+            let weight = parameters.find_map(weight).unwrap_or(1.0);
+            let format = match name {
+                b"*/*" | b"application/*" | b"" => Some(Format::Json),
+                name => TYPES
+                    .iter()
+                    .find(|(text, _)| name.eq_ignore_ascii_case(text.as_bytes()))
+                    .map(|(_, format)| *format),
+            };
+            if let Some(format) = format
+                && weight > best.map_or(0.0, |(most, _)| most)
+            {
+                best = Some((weight, format));
             }
         }
         match best {
             Some((_, format)) => Ok(format),
-            None if !is_said => Ok(Format::Json),
+            None if !headers.contains_key(ACCEPT) => Ok(Format::Json),
             None => Err(Refusal::new(
                 Kind::NotAcceptable,
                 "the header accept names no format of this answer: they are application/json, \
@@ -62,6 +56,36 @@ impl Format {
             )),
         }
     }
+}
+
+/// Whether a client takes gzip: it names it, or everything, and does not give it the weight 0.
+pub fn takes_gzip(headers: &HeaderMap) -> bool {
+    let weight_of = |names: &[&str]| {
+        let is_named = |name: &[u8]| {
+            let mut names = names.iter();
+            names.any(|known| name.eq_ignore_ascii_case(known.as_bytes()))
+        };
+        let mut found = items(headers, ACCEPT_ENCODING).filter(|(name, _)| is_named(name));
+        let (_, mut parameters) = found.next()?;
+        Some(parameters.next().map_or(Some(1.0), weight).unwrap_or(0.0))
+    };
+    // Its own weight counts, not that of everything.
+    let weight = weight_of(&["gzip", "x-gzip"]).or_else(|| weight_of(&["*"]));
+    weight.is_some_and(|weight| weight > 0.0)
+}
+
+/// What the headers of this name list, each item with its parameters.
+fn items(
+    headers: &HeaderMap,
+    name: HeaderName,
+) -> impl Iterator<Item = (&[u8], impl Iterator<Item = &[u8]>)> {
+    let lists = headers.get_all(name).into_iter();
+    let items = lists.flat_map(|list| list.as_bytes().split(|&byte| byte == b','));
+    items.map(|item| {
+        let mut parameters = item.split(|&byte| byte == b';');
+        let name = parameters.next().unwrap_or_default().trim_ascii();
+        (name, parameters)
+    })
 }
 
 /// The value of `q=…`.
@@ -113,5 +137,23 @@ mod tests {
         for value in ["text/html", "application/x-npy;q=0", "é/é"] {
             assert_eq!(accepted(&[value]), None, "{value:?}");
         }
+    }
+    #[test]
+    fn clients_that_take_gzip_say_so() {
+        for (encodings, takes) in [
+            ("gzip", true),
+            ("deflate, GZIP;q=0.5", true),
+            ("br;q=1.0, *;q=0.1", true),
+            ("", false),
+            ("identity", false),
+            ("gzip;q=0", false),
+            ("*, gzip;q=0.0", false),
+            ("*;q=0", false),
+            ("gzip;q=x", false),
+        ] {
+            let asked = HeaderMap::from_iter([(ACCEPT_ENCODING, encodings.parse().unwrap())]);
+            assert_eq!(takes_gzip(&asked), takes, "{encodings}");
+        }
+        assert!(!takes_gzip(&HeaderMap::new()));
     }
 }

@@ -1,5 +1,6 @@
 //! OpenAPI, and Swagger UI to read and try it.
 
+use super::accept::takes_gzip;
 use super::{error, health, info, kserve, nim, not_found, openai, tei};
 use crate::server::notes::Notes;
 use crate::server::refusal::Refusal;
@@ -130,22 +131,6 @@ fn file(path: &str, asked: &HeaderMap) -> Result<Response, Refusal> {
     Ok((headers, plain).into_response())
 }
 
-/// Whether a client takes gzip: it names it, or everything, and does not give it the weight 0.
-fn takes_gzip(asked: &HeaderMap) -> bool {
-    let lists = asked.get_all(ACCEPT_ENCODING).iter();
-    let items = lists.filter_map(|list| list.to_str().ok());
-    let mut items: Vec<_> = items.flat_map(|list| list.split(',')).collect();
-    // Its own weight counts, not that of everything.
-    items.sort_by_key(|item| item.trim_start().starts_with('*'));
-    let weight = items.into_iter().find_map(|item| {
-        let (name, weight) = item.split_once(';').unwrap_or((item, "q=1"));
-        let named = ["gzip", "x-gzip", "*"].contains(&name.trim().to_ascii_lowercase().as_str());
-        let weight = weight.trim().strip_prefix("q=").map(str::parse::<f32>);
-        named.then(|| weight.and_then(Result::ok).unwrap_or(0.0))
-    });
-    weight.is_some_and(|weight| weight > 0.0)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -213,24 +198,5 @@ mod tests {
         for name in ["nix", "../Cargo.toml", "%2e%2e/x", "a\0b"] {
             assert!(file(name, &none).is_err(), "{name}");
         }
-    }
-
-    #[test]
-    fn clients_that_take_gzip_say_so() {
-        for (encodings, takes) in [
-            ("gzip", true),
-            ("deflate, GZIP;q=0.5", true),
-            ("br;q=1.0, *;q=0.1", true),
-            ("", false),
-            ("identity", false),
-            ("gzip;q=0", false),
-            ("*, gzip;q=0.0", false),
-            ("*;q=0", false),
-            ("gzip;q=x", false),
-        ] {
-            let asked = HeaderMap::from_iter([(ACCEPT_ENCODING, encodings.parse().unwrap())]);
-            assert_eq!(takes_gzip(&asked), takes, "{encodings}");
-        }
-        assert!(!takes_gzip(&HeaderMap::new()));
     }
 }
